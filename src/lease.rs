@@ -1,0 +1,317 @@
+//! The lease and the words it is made of. No HTTP, no Redis.
+//!
+//! Everything that becomes part of a key or of a script argument is a type here whose only way in is
+//! checked, so no later code has to think about braces, control characters or lengths.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, SecondsFormat, TimeZone as _, Utc};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::pool::PoolName;
+
+/// What a word of the domain may not be, as a sentence for the person who sent it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Invalid(pub String);
+
+/// An instant by Redis's clock, in milliseconds since the Unix epoch.
+///
+/// On the wire it is RFC 3339 in UTC with milliseconds: `2026-11-21T20:00:00.000Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(pub i64);
+
+impl Instant {
+    /// Milliseconds from `earlier` to this instant; zero when it is not later.
+    pub fn since(self, earlier: Self) -> u64 {
+        u64::try_from(self.0 - earlier.0).unwrap_or(0)
+    }
+}
+
+impl fmt::Display for Instant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at: Option<DateTime<Utc>> = Utc.timestamp_millis_opt(self.0).single();
+        match at {
+            Some(at) => f.write_str(&at.to_rfc3339_opts(SecondsFormat::Millis, true)),
+            None => write!(f, "{}ms", self.0),
+        }
+    }
+}
+
+impl Serialize for Instant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Names one lease: 128 random bits, 22 characters of base64url. Not a secret.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseId([u8; 16]);
+
+impl LeaseId {
+    /// Characters of an id in text.
+    pub const LEN: usize = 22;
+
+    /// A new id from the operating system's randomness.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// The id with these bits.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bits of the id.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = [0; Self::LEN];
+        URL_SAFE_NO_PAD
+            .encode_slice(self.0, &mut text)
+            .expect("16 bytes are 22 characters");
+        f.write_str(std::str::from_utf8(&text).expect("base64 is ASCII"))
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::str::FromStr for LeaseId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let mut bytes = [0; 16];
+        match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
+            Ok(16) if text.len() == Self::LEN => Ok(Self(bytes)),
+            _ => Err(Invalid("a lease id has 22 characters of A-Z, a-z, 0-9, - and _".into())),
+        }
+    }
+}
+
+impl Serialize for LeaseId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for LeaseId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Declares a checked text: its only constructor refuses what is empty, too long or not printable.
+macro_rules! text {
+    ($(#[$doc:meta])* $name:ident, $word:literal, $max:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $name(String);
+
+        impl $name {
+            /// Longest text, in bytes of UTF-8.
+            pub const MAX: usize = $max;
+
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Invalid;
+
+            fn try_from(text: String) -> Result<Self, Invalid> {
+                if text.is_empty() || text.len() > Self::MAX {
+                    return Err(Invalid(format!(
+                        concat!("a ", $word, " has 1 to {} bytes; leave the field out if there is none"),
+                        Self::MAX
+                    )));
+                }
+                if text.chars().any(char::is_control) {
+                    return Err(Invalid(concat!("a ", $word, " has no control characters").into()));
+                }
+                Ok(Self(text))
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(text: $name) -> Self {
+                text.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text!(
+    /// Who occupies a seat: an agent, a device, an instance. Opaque; the product chooses it.
+    Holder,
+    "holder",
+    128
+);
+text!(
+    /// A sub-account that shares a pool with others.
+    Tenant,
+    "tenant",
+    64
+);
+text!(
+    /// What operators read next to the holder.
+    Label,
+    "label",
+    128
+);
+text!(
+    /// One thing that the holder is working on.
+    Activity,
+    "activity",
+    128
+);
+text!(
+    /// What the holder runs on, for pools that are licensed for some platforms only.
+    Platform,
+    "platform",
+    32
+);
+
+/// What the holder is working on, at most [`Activities::MAX`] entries.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<Activity>", into = "Vec<Activity>")]
+pub struct Activities(Vec<Activity>);
+
+impl Activities {
+    /// Most entries of one lease.
+    pub const MAX: usize = 32;
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl TryFrom<Vec<Activity>> for Activities {
+    type Error = Invalid;
+
+    fn try_from(list: Vec<Activity>) -> Result<Self, Invalid> {
+        if list.len() > Self::MAX {
+            return Err(Invalid(format!("a lease has at most {} activities", Self::MAX)));
+        }
+        Ok(Self(list))
+    }
+}
+
+impl From<Activities> for Vec<Activity> {
+    fn from(activities: Activities) -> Self {
+        activities.0
+    }
+}
+
+/// What kind of seat a lease occupies.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Seat {
+    /// One of the pool's `capacity`.
+    #[default]
+    Concurrent,
+}
+
+/// A seat given to a holder until an instant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// Names the lease.
+    pub id: LeaseId,
+    /// The pool whose seat it is.
+    pub pool: PoolName,
+    /// Who holds it; none is anonymous.
+    pub holder: Option<Holder>,
+    /// The sub-account it belongs to.
+    pub tenant: Option<Tenant>,
+    /// What operators read next to the holder.
+    pub label: Option<Label>,
+    /// What the holder is working on.
+    pub activities: Activities,
+    /// What the holder runs on.
+    pub platform: Option<Platform>,
+    /// The kind of seat.
+    pub seat: Seat,
+    /// Grows with every grant in the pool, so that a resource can refuse older holders.
+    pub fence: u64,
+    /// When the seat was granted.
+    pub started_at: Instant,
+    /// When it was last acquired, renewed or resumed.
+    pub renewed_at: Instant,
+    /// When the seat goes back to the pool unless a renew comes first.
+    pub expires_at: Instant,
+    /// Time from the decision to `expires_at`.
+    pub expires_in: Duration,
+    /// The pool's TTL when this was decided.
+    pub ttl: Duration,
+}
+
+impl Lease {
+    /// When the holder should beat next: a third of what is left, so that two lost beats do not cost the seat.
+    pub fn renew_after(&self) -> Duration {
+        self.ttl.min(self.expires_in) / 3
+    }
+}
+
+/// Why a lease ended. Every lease ends exactly once, with one of these.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum End {
+    /// Time ended it.
+    Expired,
+    /// The holder gave the seat back.
+    Released,
+    /// An operator ended it.
+    Terminated {
+        /// What the operator wants the holder to read.
+        reason: Option<String>,
+        /// Until when the holder may not acquire in this pool.
+        blocked_until: Option<Instant>,
+    },
+    /// A policy of the pool ended it.
+    Evicted,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_the_way_through_text() {
+        let id = LeaseId::random();
+        assert_eq!(id.to_string().parse::<LeaseId>(), Ok(id));
+        assert_eq!(id.to_string().len(), LeaseId::LEN);
+    }
+
+    #[test]
+    fn a_text_that_could_break_a_log_line_is_refused() {
+        assert!(Holder::try_from("a\nb".to_owned()).is_err());
+        assert!(Holder::try_from(String::new()).is_err());
+        assert!(Holder::try_from("x".repeat(129)).is_err());
+        assert!(Holder::try_from("agent-7 {ok}".to_owned()).is_ok());
+    }
+
+    #[test]
+    fn an_instant_reads_as_rfc_3339() {
+        assert_eq!(Instant(1_795_000_000_123).to_string(), "2026-11-18T10:26:40.123Z");
+    }
+}

@@ -1,0 +1,20 @@
+//! Concurrent-seat leases for a fleet of stateless nodes, kept in Redis.
+//!
+//! # Layout, in reading order
+//!
+//! * [`lease`] and [`pool`]: the words of the domain. No HTTP, no Redis.
+//! * [`token`]: the signed secret that renews and releases one lease.
+//! * [`store`]: the only module that speaks Redis; one method per Lua script.
+//! * [`http`]: the only module that speaks HTTP; one file per resource.
+//! * [`config`]: every setting, its unit and its default.
+//! * [`telemetry`]: logs and metrics.
+//! * [`cli`]: the operator's commands.
+
+pub mod cli;
+pub mod config;
+pub mod http;
+pub mod lease;
+pub mod pool;
+pub mod store;
+pub mod telemetry;
+pub mod token;
