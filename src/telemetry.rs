@@ -30,8 +30,9 @@ pub const HTTP_CONNECTIONS: &str = "leasehold_http_connections";
 pub const HTTP_CLOSED: &str = "leasehold_http_connections_closed_total";
 
 /// Upper bounds of the duration histogram, in seconds. Fine around a renewal's few milliseconds, coarse after.
-const DURATION_BUCKETS: &[f64] =
-    &[0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
+const DURATION_BUCKETS: &[f64] = &[
+    0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+];
 
 /// How often recorded samples are folded into their histograms when nobody reads `/metrics`.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -85,8 +86,14 @@ pub fn logs(format: LogFormat, filter: &str) -> Result<(), Error> {
     .map_err(|_| Error::Twice("the logs"))?;
 
     std::panic::set_hook(Box::new(|panic| {
-        let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        let message = panic.payload_as_str().unwrap_or("no message");
+        let place = panic
+            .location()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let payload = panic.payload();
+        let message = (payload.downcast_ref::<&str>().copied())
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no message");
         tracing::error!(panic.place = place, "panic at {place}: {message}");
     }));
     Ok(())
@@ -101,7 +108,10 @@ pub fn metrics() -> Result<PrometheusHandle, Error> {
         return Ok(handle.clone());
     }
     let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(Matcher::Suffix("_duration_seconds".into()), DURATION_BUCKETS)?
+        .set_buckets_for_metric(
+            Matcher::Suffix("_duration_seconds".into()),
+            DURATION_BUCKETS,
+        )?
         .build_recorder();
     let handle = recorder.handle();
     if metrics::set_global_recorder(recorder).is_err() {
@@ -125,7 +135,10 @@ pub async fn upkeep(handle: PrometheusHandle) {
 
 /// Says what each metric means, for the `# HELP` lines.
 fn describe() {
-    describe_counter!(HTTP_REQUESTS, "Requests answered, by method, matched route and status");
+    describe_counter!(
+        HTTP_REQUESTS,
+        "Requests answered, by method, matched route and status"
+    );
     describe_histogram!(
         HTTP_DURATION,
         Unit::Seconds,
@@ -133,5 +146,8 @@ fn describe() {
     );
     describe_counter!(HTTP_PANICS, "Requests whose handler panicked");
     describe_gauge!(HTTP_CONNECTIONS, "Connections open now");
-    describe_counter!(HTTP_CLOSED, "Connections that the node closed for a reason of its own, by reason");
+    describe_counter!(
+        HTTP_CLOSED,
+        "Connections that the node closed for a reason of its own, by reason"
+    );
 }
