@@ -1,0 +1,114 @@
+-- Gives a holder a seat, unless the pool is full.
+--
+-- KEYS[1]   clock    HASH    the bucket's clock
+-- KEYS[2]   due      ZSET    pool -> lower bound of its earliest expiry, ms
+-- KEYS[3]   config   HASH    the pool's policy
+-- KEYS[4]   leases   ZSET    lease id -> expiry, ms
+-- KEYS[5]   expired  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[6]   events   STREAM  the pool's history
+-- KEYS[7]   denied   ZSET    holder -> begin of its present run of denials, ms
+-- KEYS[8]   blocks   ZSET    holder -> until when it may not acquire, ms
+-- KEYS[9]   record   HASH    what is known of the new lease
+-- KEYS[10]  repeat   STRING  id of the lease that this idempotency key got; only with a key
+--
+-- ARGV[1]  pool        name of the pool, for the due index
+-- ARGV[2]  id          id for the new lease
+-- ARGV[3]  holder      who asks; empty for anonymous
+-- ARGV[4]  tenant      sub-account; empty for none
+-- ARGV[5]  label       empty for none
+-- ARGV[6]  activities  JSON array; empty for none
+-- ARGV[7]  platform    empty for none
+-- ARGV[8]  margin_ms   how long the record outlives a lease that is not renewed
+--
+-- Returns { status, seq, now_ms, id, expires_at_ms, ttl_ms, fence, generation, in_use, capacity, retry_after_ms }
+--   granted         a new lease
+--   existing        the lease that this idempotency key already has; only id and expiry are set
+--   pool_full       denied; retry_after_ms is when the first seat can come free
+--   holder_blocked  denied by an operator; retry_after_ms is the rest of the block
+--   recovering      data was lost, and those who had a seat come first
+--   no_pool         there is no such pool
+--   unopened        the bucket has no clock; only three fields
+
+local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local events, denied, blocks, record, repeated = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
+
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms')
+local capacity, ttl = tonumber(policy[1]), tonumber(policy[2])
+if not capacity then
+  return { 'no_pool', int(seq), int(now), '', '0', '0', '0', int(generation), '0', '0', '0' }
+end
+
+local function refuse(status, in_use, retry_after_ms)
+  return { status, int(seq), int(now), '', '0', int(ttl), '0', int(generation),
+    int(in_use), int(capacity), int(retry_after_ms) }
+end
+
+-- The same request again, because the reply was lost on the way to the node.
+local own = tonumber(redis.call('ZSCORE', leases, id) or 0)
+if own > live_from(ttl) then
+  local in_use = count_live(leases, ttl)
+  return { 'granted', int(seq), int(now), id, int(ends_at(own, ttl)), int(ttl),
+    redis.call('HGET', record, 'fence') or '0', int(generation), int(in_use), int(capacity), '0' }
+end
+
+if repeated then
+  local earlier = redis.call('GET', repeated)
+  local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)
+  if score and score > live_from(ttl) then
+    return { 'existing', int(seq), int(now), earlier, int(ends_at(score, ttl)), int(ttl), '0',
+      int(generation), int(count_live(leases, ttl)), int(capacity), '0' }
+  end
+end
+
+if state[8] == '1' and now < generation + ttl then
+  return refuse('recovering', count_live(leases, ttl), generation + ttl - now)
+end
+
+-- The first write. It is one that Redis refuses when memory is full, so nothing is half done.
+mark()
+
+local in_use
+if end_due(leases, expired, events, ttl, 64) < 64 then
+  in_use = redis.call('ZCARD', leases)
+else
+  in_use = count_live(leases, ttl)
+end
+
+local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
+if blocked_until > now then
+  return refuse('holder_blocked', in_use, blocked_until - now)
+end
+
+if in_use >= capacity then
+  -- One event per run of denials, not one per request, and a bound on runs: a crowd cannot fill the memory.
+  if redis.call('ZCARD', denied) < 10000 and redis.call('ZADD', denied, 'NX', int(now), holder) == 1 then
+    record_event(events, 'denied', '', now, holder, tenant, 'pool_full')
+    redis.call('ZADD', due, 'LT', int(now + 120000), pool)
+  end
+  return refuse('pool_full', in_use, first_free_in(leases, ttl, in_use, capacity))
+end
+
+local expires_at = now + ttl
+local fence = math.max((tonumber(state[9]) or 0) + 1, time[1] * 1000000 + time[2])
+redis.call('ZADD', leases, int(expires_at), id)
+redis.call('HSET', clock, 'fence', int(fence))
+
+local fields = { 'started', int(now), 'fence', int(fence) }
+for name, value in pairs({ holder = holder, tenant = tenant, label = label, activities = activities, platform = platform }) do
+  if value ~= '' then
+    fields[#fields + 1], fields[#fields + 2] = name, value
+  end
+end
+redis.call('HSET', record, unpack(fields))
+redis.call('PEXPIRE', record, int(ttl + margin_ms))
+redis.call('ZADD', due, 'LT', int(expires_at), pool)
+if repeated then
+  redis.call('SET', repeated, id, 'PX', int(ttl + margin_ms))
+end
+redis.call('ZREM', denied, holder)
+record_event(events, 'started', id, now, holder, tenant, '')
+
+return { 'granted', int(seq), int(now), id, int(expires_at), int(ttl), int(fence), int(generation),
+  int(in_use + 1), int(capacity), '0' }

@@ -1,0 +1,26 @@
+-- Reads one live lease.
+--
+-- KEYS[1]  clock   HASH  the bucket's clock
+-- KEYS[2]  config  HASH  the pool's policy
+-- KEYS[3]  leases  ZSET  lease id -> expiry, ms
+-- KEYS[4]  record  HASH  what is known of the lease
+--
+-- ARGV[1]  id  id of the lease
+--
+-- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, in_use, capacity, fields }
+--   read      fields is the record, name after value after name
+--   ended     it is not live
+--   no_pool   there is no such pool
+--   unopened  the bucket has no clock; only three fields
+
+local config, leases, record, id = KEYS[2], KEYS[3], KEYS[4], ARGV[1]
+
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms')
+if not policy[1] then
+  return { 'no_pool', int(seq), int(now), '0', '0', int(generation), '0', '0', {} }
+end
+local ttl = tonumber(policy[2])
+local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
+local status = score > live_from(ttl) and 'read' or 'ended'
+return { status, int(seq), int(now), int(ends_at(score, ttl)), int(ttl), int(generation),
+  int(count_live(leases, ttl)), policy[1], redis.call('HGETALL', record) }

@@ -1,0 +1,46 @@
+-- Frees a seat now, for good. Releasing what has ended is a success too.
+--
+-- KEYS[1]  clock    HASH    the bucket's clock
+-- KEYS[2]  config   HASH    the pool's policy
+-- KEYS[3]  leases   ZSET    lease id -> expiry, ms
+-- KEYS[4]  expired  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[5]  events   STREAM  the pool's history
+-- KEYS[6]  record   HASH    what is known of the lease; its tombstone afterwards
+--
+-- ARGV[1]  id       id of the lease
+-- ARGV[2]  holder   for the event; empty for anonymous
+-- ARGV[3]  tenant   for the event; empty for none
+-- ARGV[4]  keep_ms  how long the tombstone stays: as long as a token of the lease could be shown
+--
+-- Returns { status, seq, now_ms }
+--   released  the lease was live
+--   ended     it was not; it is released all the same, so that it cannot be resumed
+--   unopened  the bucket has no clock
+
+redis.call('PERSIST', clock)
+
+local config, leases, expired, events, record = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local id, holder, tenant, keep_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+
+local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
+local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
+local live = score > live_from(ttl)
+mark()
+
+if score > 0 then
+  redis.call('ZREM', leases, id)
+  if live then
+    record_event(events, 'ended', id, now, holder, tenant, 'released')
+  else
+    record_event(events, 'ended', id, ends_at(score, ttl), holder, tenant, 'expired')
+  end
+end
+redis.call('ZREM', expired, id)
+
+local reason = redis.call('HGET', record, 'reason')
+if not reason or reason == 'expired' then
+  redis.call('DEL', record)
+  redis.call('HSET', record, 'reason', 'released', 'ended', int(now))
+  redis.call('PEXPIRE', record, keep_ms)
+end
+return { live and 'released' or 'ended', int(seq), int(now) }

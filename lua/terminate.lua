@@ -1,0 +1,69 @@
+-- Ends leases at once because an operator says so, with a reason that the holders read in their next renew.
+--
+-- KEYS[1]    clock    HASH    the bucket's clock
+-- KEYS[2]    config   HASH    the pool's policy
+-- KEYS[3]    leases   ZSET    lease id -> expiry, ms
+-- KEYS[4]    expired  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[5]    events   STREAM  the pool's history
+-- KEYS[6]    blocks   ZSET    holder -> until when it may not acquire, ms
+-- KEYS[7..]  record   HASH    one for each lease; its tombstone afterwards
+--
+-- ARGV[1]    reason    what the holders read; empty for none
+-- ARGV[2]    block_ms  how long the holders may not acquire; 0 for not at all
+-- ARGV[3]    holder    blocked also if it has no lease; empty for none
+-- ARGV[4]    keep_ms   how long the tombstones stay: as long as a token could be shown
+-- ARGV[5..]  ids       at most 200
+--
+-- Returns { 'done', seq, now_ms, then a word for each id }
+--   terminated  the lease was live
+--   ended       it was not, or there never was one
+--   unopened    the bucket has no clock; only three fields
+
+redis.call('PERSIST', clock)
+
+local config, leases, expired = KEYS[2], KEYS[3], KEYS[4]
+local events, blocks = KEYS[5], KEYS[6]
+local reason, block_ms, blocked, keep_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+
+local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
+mark()
+
+local function block(holder)
+  if block_ms > 0 and holder ~= '' then
+    redis.call('ZADD', blocks, 'GT', int(now + block_ms), holder)
+  end
+end
+block(blocked)
+
+local reply = { 'done', int(seq), int(now) }
+for i = 5, #ARGV do
+  local id, record = ARGV[i], KEYS[i + 2]
+  local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
+  if score > live_from(ttl) then
+    local known = redis.call('HMGET', record, 'holder', 'tenant')
+    local holder, tenant = known[1] or '', known[2] or ''
+    redis.call('ZREM', leases, id)
+    redis.call('DEL', record)
+    redis.call('HSET', record, 'reason', 'terminated', 'ended', int(now), 'message', reason,
+      'blocked_until', int(block_ms > 0 and holder ~= '' and now + block_ms or 0))
+    redis.call('PEXPIRE', record, keep_ms)
+    record_event(events, 'ended', id, now, holder, tenant, 'terminated')
+    block(holder)
+    reply[#reply + 1] = 'terminated'
+  else
+    -- A lease that has just expired could still be resumed; not after this.
+    local ended = redis.call('HGET', record, 'reason')
+    if score > 0 or ended == 'expired' or redis.call('ZSCORE', expired, id) then
+      if score > 0 then
+        redis.call('ZREM', leases, id)
+        record_event(events, 'ended', id, ends_at(score, ttl), '', '', 'expired')
+      end
+      redis.call('ZREM', expired, id)
+      redis.call('DEL', record)
+      redis.call('HSET', record, 'reason', 'terminated', 'ended', int(now), 'message', reason, 'blocked_until', '0')
+      redis.call('PEXPIRE', record, keep_ms)
+    end
+    reply[#reply + 1] = 'ended'
+  end
+end
+return reply
