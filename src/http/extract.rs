@@ -13,9 +13,9 @@ use axum::body::{Body as HttpBody, HttpBody as _};
 use axum::extract::path::ErrorKind;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
-use axum::http::HeaderMap;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
@@ -119,7 +119,9 @@ fn declares_json(headers: &HeaderMap) -> Option<bool> {
         return Some(false);
     };
     let json = subtype.eq_ignore_ascii_case("json")
-        || subtype.rsplit_once('+').is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"));
+        || subtype
+            .rsplit_once('+')
+            .is_some_and(|(_, suffix)| suffix.eq_ignore_ascii_case("json"));
     Some(kind.eq_ignore_ascii_case("application") && json)
 }
 
@@ -133,7 +135,9 @@ fn not_json() -> Problem {
 fn too_large(limit: usize) -> Problem {
     Problem::new(
         Code::PayloadTooLarge,
-        format!("The body is larger than the {limit} bytes that this route takes. Send less at a time."),
+        format!(
+            "The body is larger than the {limit} bytes that this route takes. Send less at a time."
+        ),
     )
     .with("limit_bytes", limit)
 }
@@ -141,7 +145,10 @@ fn too_large(limit: usize) -> Problem {
 /// The whole body, in one piece.
 async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
     // A declared length is refused before a byte of it is read. One that cannot be parsed never gets here.
-    let declared = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let declared = request
+        .headers()
+        .get(CONTENT_LENGTH)
+        .and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limit as u64) {
         return Err(too_large(limit));
     }
@@ -157,7 +164,9 @@ async fn read(request: Request, limit: usize) -> Result<Bytes, Problem> {
     let Some(second) = next_chunk(&mut body).await? else {
         return Ok(first);
     };
-    let mut whole = BytesMut::with_capacity(declared.map_or(first.len() + second.len(), |length| length as usize));
+    let mut whole = BytesMut::with_capacity(
+        declared.map_or(first.len() + second.len(), |length| length as usize),
+    );
     whole.extend_from_slice(&first);
     let mut next = Some(second);
     while let Some(chunk) = next {
@@ -227,11 +236,21 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 /// Where in the body the first thing is that does not fit. Parses a second time, so only after a failure.
 fn field<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let path = serde_path_to_error::deserialize::<_, T>(&mut json).err()?.path().to_string();
+    let path = serde_path_to_error::deserialize::<_, T>(&mut json)
+        .err()?
+        .path()
+        .to_string();
     // Keys of maps are a client's words, so they are held to plain and short ones.
-    let plain = path.len() <= 64
-        && path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.[]".contains(&byte));
-    (plain && path != ".").then_some(path)
+    let plain = path.len() <= 64 && path.split('.').all(is_plain);
+    plain.then_some(path)
+}
+
+/// Whether a name that a client sent can be repeated: a token or a key is longer than any field.
+fn is_plain(name: &str) -> bool {
+    (1..=32).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_-[]".contains(&byte))
 }
 
 fn without_position(message: &str) -> String {
@@ -245,24 +264,32 @@ fn without_position(message: &str) -> String {
 ///
 /// What the client sent comes first and what was expected last, so the last "expected" is serde's own.
 fn clean(message: &str) -> String {
-    let (said, expected) = match message.rfind(", expected ").or_else(|| message.rfind(", there are no ")) {
+    let (said, expected) = match message
+        .rfind(", expected ")
+        .or_else(|| message.rfind(", there are no "))
+    {
         Some(at) => message.split_at(at),
         None => (message, ""),
     };
     for kind in ["invalid type: ", "invalid value: "] {
         if let Some(at) = said.find(kind) {
             let value = &said[at + kind.len()..];
-            let noun = value.split(['`', '"']).next().unwrap_or_default().trim_end();
+            let noun = value
+                .split(['`', '"'])
+                .next()
+                .unwrap_or_default()
+                .trim_end();
             return format!("{}{kind}{noun}{expected}", &said[..at]);
         }
     }
     for kind in ["unknown field ", "unknown variant "] {
         if let Some(at) = said.find(kind) {
             let name = said[at + kind.len()..].trim_matches('`');
-            // A token or a key is longer than any field.
-            let plain = (1..=32).contains(&name.len())
-                && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
-            let name = if plain { format!("`{name}`") } else { "(not repeated here)".to_owned() };
+            let name = if is_plain(name) {
+                format!("`{name}`")
+            } else {
+                "(not repeated here)".to_owned()
+            };
             return format!("{}{kind}{name}{expected}", &said[..at]);
         }
     }
@@ -275,8 +302,14 @@ fn bad_path(rejection: PathRejection) -> Problem {
             ErrorKind::InvalidUtf8InPathParam { key } => {
                 format!("The path is not valid: `{key}` is not UTF-8 after percent-decoding.")
             }
-            ErrorKind::ParseErrorAtKey { key, expected_type, .. } => {
+            ErrorKind::ParseErrorAtKey {
+                key, expected_type, ..
+            } => {
                 format!("The path is not valid: `{key}` must be of type {expected_type}.")
+            }
+            ErrorKind::ParseErrorAtIndex { expected_type, .. }
+            | ErrorKind::ParseError { expected_type, .. } => {
+                format!("The path is not valid: a part of it must be of type {expected_type}.")
             }
             ErrorKind::DeserializeError { key, message, .. } => {
                 format!("The path is not valid: `{key}`: {}.", clean(&message))
@@ -284,12 +317,19 @@ fn bad_path(rejection: PathRejection) -> Problem {
             ErrorKind::Message(message) => format!("The path is not valid: {}.", clean(&message)),
             kind => {
                 // Only a route that does not fit its handler gets here.
-                return Problem::new(Code::Internal, "Something went wrong inside. It was logged.").cause(kind);
+                return Problem::new(
+                    Code::Internal,
+                    "Something went wrong inside. It was logged.",
+                )
+                .cause(kind);
             }
         },
         _ => {
-            return Problem::new(Code::Internal, "Something went wrong inside. It was logged.")
-                .cause("path parameters are missing");
+            return Problem::new(
+                Code::Internal,
+                "Something went wrong inside. It was logged.",
+            )
+            .cause("path parameters are missing");
         }
     };
     Problem::new(Code::InvalidRequest, detail)
@@ -297,12 +337,15 @@ fn bad_path(rejection: PathRejection) -> Problem {
 
 fn bad_query(rejection: &QueryRejection) -> Problem {
     let text = match rejection {
-        QueryRejection::FailedToDeserializeQueryString(error) => {
-            error.source().map_or_else(|| error.body_text(), ToString::to_string)
-        }
+        QueryRejection::FailedToDeserializeQueryString(error) => error
+            .source()
+            .map_or_else(|| error.body_text(), ToString::to_string),
         _ => rejection.body_text(),
     };
-    Problem::new(Code::InvalidRequest, format!("The query is not valid: {}.", clean(&text)))
+    Problem::new(
+        Code::InvalidRequest,
+        format!("The query is not valid: {}.", clean(&text)),
+    )
 }
 
 #[cfg(test)]

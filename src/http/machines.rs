@@ -103,11 +103,19 @@ async fn livez() -> Json<Alive> {
 async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem> {
     let store = match tokio::time::timeout(STORE_DEADLINE, (machines.store)()).await {
         Ok(answer) => answer,
-        Err(_) => Err(format!("no answer within {} ms", STORE_DEADLINE.as_millis())),
+        Err(_) => Err(format!(
+            "no answer within {} ms",
+            STORE_DEADLINE.as_millis()
+        )),
     };
     let draining = machines.drain.is_draining();
     let checks = Checks {
-        node: if draining { "the node is about to stop" } else { "ok" }.to_owned(),
+        node: if draining {
+            "the node is about to stop"
+        } else {
+            "ok"
+        }
+        .to_owned(),
         store: store.err().unwrap_or_else(|| "ok".to_owned()),
     };
     if draining {
@@ -115,10 +123,16 @@ async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem
         return Err(Problem::new(Code::Draining, detail).with("checks", checks));
     }
     if checks.store != "ok" {
-        let detail = "The store does not answer this node as it should. Send requests to another one.";
-        return Err(Problem::new(Code::StoreUnavailable, detail).cause(&checks.store).with("checks", checks));
+        let detail =
+            "The store does not answer this node as it should. Send requests to another one.";
+        return Err(Problem::new(Code::StoreUnavailable, detail)
+            .cause(&checks.store)
+            .with("checks", checks));
     }
-    Ok(Json(Ready { status: "ready", checks }))
+    Ok(Json(Ready {
+        status: "ready",
+        checks,
+    }))
 }
 
 /// Everything that the node counted, in Prometheus's text format.
@@ -129,7 +143,10 @@ async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem
     responses((status = 200, body = String, content_type = "text/plain"))
 )]
 async fn metrics(State(machines): State<Machines>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], machines.metrics.render())
+    (
+        [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
+        machines.metrics.render(),
+    )
 }
 
 #[cfg(test)]
@@ -144,9 +161,14 @@ mod tests {
 
     async fn get(machines: Machines, path: &str) -> (u16, String) {
         let (router, _): (Router, _) = routes(machines).split_for_parts();
-        let response = router.oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        let response = router
+            .oneshot(Request::get(path).body(Body::empty()).unwrap())
+            .await
+            .unwrap();
         let status = response.status().as_u16();
-        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX)
+            .await
+            .unwrap();
         (status, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
@@ -161,7 +183,10 @@ mod tests {
     #[tokio::test]
     async fn a_node_without_its_store_is_alive_and_not_ready() {
         let lost = machines(Err("connection refused".into()));
-        assert_eq!(get(lost.clone(), "/livez").await, (200, r#"{"status":"ok"}"#.into()));
+        assert_eq!(
+            get(lost.clone(), "/livez").await,
+            (200, r#"{"status":"ok"}"#.into())
+        );
         let (status, body) = get(lost, "/readyz").await;
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((status, &body["code"]), (503, &"store_unavailable".into()));
@@ -193,6 +218,9 @@ mod tests {
         metrics::counter!(crate::telemetry::HTTP_PANICS).increment(0);
         let (status, body) = get(machines, "/metrics").await;
         assert_eq!(status, 200);
-        assert!(body.contains("# HELP leasehold_http_panics_total"), "{body}");
+        assert!(
+            body.contains("# HELP leasehold_http_panics_total"),
+            "{body}"
+        );
     }
 }

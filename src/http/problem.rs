@@ -141,12 +141,18 @@ impl Code {
     /// Whether every problem of this code says when to come back, also when the caller gave no time.
     fn always_says_when(self) -> bool {
         self == Self::PoolFull
-            || matches!(self.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+            || matches!(
+                self.status(),
+                StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+            )
     }
 
     /// Whether the rest of the request is not worth reading, so that the connection has to go.
     fn closes_connection(self) -> bool {
-        matches!(self, Self::RequestTimeout | Self::PayloadTooLarge | Self::HeadersTooLarge)
+        matches!(
+            self,
+            Self::RequestTimeout | Self::PayloadTooLarge | Self::HeadersTooLarge
+        )
     }
 
     /// The challenge that RFC 9110, section 11.6.1, asks for with every 401.
@@ -186,12 +192,19 @@ pub(crate) struct Logged {
 impl Problem {
     /// A problem of kind `code`; `detail` is whole sentences for a person and says what to do next.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), retry_after_ms: None, members: Vec::new(), cause: None }
+        Self {
+            code,
+            detail: detail.into(),
+            retry_after_ms: None,
+            members: Vec::new(),
+            cause: None,
+        }
     }
 
     /// Adds a member of its own. What cannot be written as JSON becomes `null`.
     pub fn with(mut self, name: &'static str, value: impl Serialize) -> Self {
-        self.members.push((name, serde_json::to_value(value).unwrap_or(Value::Null)));
+        self.members
+            .push((name, serde_json::to_value(value).unwrap_or(Value::Null)));
         self
     }
 
@@ -217,7 +230,11 @@ impl Problem {
         let retry_after_ms = self
             .retry_after_ms
             // Spread out, so that those who were refused together do not come back together.
-            .or_else(|| self.code.always_says_when().then(|| rand::random_range(1_000..=2_000)));
+            .or_else(|| {
+                self.code
+                    .always_says_when()
+                    .then(|| rand::random_range(1_000..=2_000))
+            });
 
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
@@ -234,8 +251,12 @@ impl Problem {
         }
 
         let mut body = Vec::with_capacity(384);
-        let document = Document { problem: self, retry_after_ms };
-        serde_json::to_writer(&mut body, &document).expect("strings and JSON values can be written");
+        let document = Document {
+            problem: self,
+            retry_after_ms,
+        };
+        serde_json::to_writer(&mut body, &document)
+            .expect("strings and JSON values can be written");
         (headers, body)
     }
 
@@ -262,7 +283,10 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let (headers, body) = self.render();
         let mut response = (self.code.status(), headers, body).into_response();
-        response.extensions_mut().insert(Logged { code: self.code, cause: self.cause });
+        response.extensions_mut().insert(Logged {
+            code: self.code,
+            cause: self.cause,
+        });
         response
     }
 }
@@ -275,9 +299,17 @@ struct Document<'a> {
 
 impl Serialize for Document<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Problem { code, detail, members, .. } = self.problem;
+        let Problem {
+            code,
+            detail,
+            members,
+            ..
+        } = self.problem;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("type", &format_args!("urn:leasehold:problem:{}", code.as_str()))?;
+        map.serialize_entry(
+            "type",
+            &format_args!("urn:leasehold:problem:{}", code.as_str()),
+        )?;
         map.serialize_entry("title", code.title())?;
         map.serialize_entry("status", &code.status().as_u16())?;
         map.serialize_entry("detail", detail)?;
@@ -298,7 +330,10 @@ impl Serialize for Document<'_> {
 /// The shape of every error answer, `application/problem+json` (RFC 9457). Further members depend on the code.
 #[derive(Debug, ToSchema)]
 #[schema(as = Problem)]
-#[expect(dead_code, reason = "only the schema of it is used: a problem is written by hand, member by member")]
+#[expect(
+    dead_code,
+    reason = "only the schema of it is used: a problem is written by hand, member by member"
+)]
 pub struct ProblemDocument {
     /// `urn:leasehold:problem:` and the code.
     #[schema(rename = "type", example = "urn:leasehold:problem:pool_full")]
@@ -332,12 +367,18 @@ mod tests {
         let response = problem.into_response();
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, usize::MAX).await.unwrap();
-        (parts.status, parts.headers, serde_json::from_slice(&body).unwrap())
+        (
+            parts.status,
+            parts.headers,
+            serde_json::from_slice(&body).unwrap(),
+        )
     }
 
     #[tokio::test]
     async fn a_problem_has_the_shape_of_rfc_9457_and_its_own_members() {
-        let problem = Problem::new(Code::PoolFull, "All 5 seats are in use.").with("in_use", 5).retry_after_ms(1_200);
+        let problem = Problem::new(Code::PoolFull, "All 5 seats are in use.")
+            .with("in_use", 5)
+            .retry_after_ms(1_200);
         let (status, headers, document) = sent(problem).await;
         assert_eq!(status, StatusCode::CONFLICT);
         assert_eq!(headers[CONTENT_TYPE], MEDIA_TYPE);
@@ -363,7 +404,11 @@ mod tests {
             let must = code == Code::PoolFull || status == 429 || status == 503;
             assert_eq!(headers.contains_key(RETRY_AFTER), must, "{code:?}");
             assert_eq!(document["retry_after_ms"].is_u64(), must, "{code:?}");
-            assert_eq!(headers.contains_key(WWW_AUTHENTICATE), status == 401, "{code:?}");
+            assert_eq!(
+                headers.contains_key(WWW_AUTHENTICATE),
+                status == 401,
+                "{code:?}"
+            );
         }
         let (_, headers, _) = sent(Problem::new(Code::Recovering, "Wait.").retry_after_ms(0)).await;
         assert_eq!(headers[RETRY_AFTER], "1");
@@ -371,8 +416,18 @@ mod tests {
 
     #[tokio::test]
     async fn the_cause_stays_inside() {
-        let response = Problem::new(Code::Internal, "Sorry.").cause("redis at 10.0.0.7").into_response();
-        assert_eq!(response.extensions().get::<Logged>().unwrap().cause.as_deref(), Some("redis at 10.0.0.7"));
+        let response = Problem::new(Code::Internal, "Sorry.")
+            .cause("redis at 10.0.0.7")
+            .into_response();
+        assert_eq!(
+            response
+                .extensions()
+                .get::<Logged>()
+                .unwrap()
+                .cause
+                .as_deref(),
+            Some("redis at 10.0.0.7")
+        );
         let body = to_bytes(response.into_body(), usize::MAX).await.unwrap();
         assert!(!String::from_utf8_lossy(&body).contains("redis"));
     }

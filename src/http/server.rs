@@ -173,7 +173,10 @@ pub async fn serve(
     let told = Instant::now();
     let end = told + shared.limits.drain_total;
     drain.begin();
-    tracing::info!("stopping: not ready any more, still answering for {} ms", shared.limits.drain_wait.as_millis());
+    tracing::info!(
+        "stopping: not ready any more, still answering for {} ms",
+        shared.limits.drain_wait.as_millis()
+    );
     tokio::select! {
         never = accept(&listener, &shared, &mut tasks) => match never {},
         () = sleep_until((told + shared.limits.drain_wait).min(end)) => {}
@@ -187,7 +190,10 @@ pub async fn serve(
     shared.closing.give();
     let finished = timeout_at(end, async { while tasks.join_next().await.is_some() {} }).await;
     if finished.is_err() {
-        tracing::warn!("{} connections did not end in time and were cut", tasks.len());
+        tracing::warn!(
+            "{} connections did not end in time and were cut",
+            tasks.len()
+        );
         tasks.shutdown().await;
     }
     Ok(())
@@ -197,16 +203,25 @@ pub async fn serve(
 fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
     let mut http = auto::Builder::new(TokioExecutor::new());
     // hyper's own header timer cannot tell a slow head from a silence between requests; ours can.
-    http.http1().timer(TokioTimer::new()).header_read_timeout(None).max_buf_size(limits.header_bytes);
-    // HTTP/2 answers a head above its limit without a body; this one only bounds memory, the real one is ours.
-    http.http2()
+    http.http1()
         .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX).saturating_mul(4));
+        .header_read_timeout(None)
+        .max_buf_size(limits.header_bytes);
+    // HTTP/2 answers a head above its limit without a body; this one only bounds memory, the real one is ours.
+    http.http2().timer(TokioTimer::new()).max_header_list_size(
+        u32::try_from(limits.header_bytes)
+            .unwrap_or(u32::MAX)
+            .saturating_mul(4),
+    );
     http
 }
 
 /// Takes connections for as long as it is polled. An error is waited out, never the end of the node.
-async fn accept(listener: &TcpListener, shared: &Arc<Shared>, tasks: &mut JoinSet<()>) -> Infallible {
+async fn accept(
+    listener: &TcpListener,
+    shared: &Arc<Shared>,
+    tasks: &mut JoinSet<()>,
+) -> Infallible {
     const SHORT: Duration = Duration::from_millis(10);
     const LONG: Duration = Duration::from_secs(1);
     let mut pause = SHORT;
@@ -232,7 +247,10 @@ async fn accept(listener: &TcpListener, shared: &Arc<Shared>, tasks: &mut JoinSe
 
 fn is_about_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+    matches!(
+        error.kind(),
+        ConnectionAborted | ConnectionRefused | ConnectionReset
+    )
 }
 
 /// Starts a connection, or tells it that there are too many.
@@ -282,7 +300,9 @@ fn connections_that_fit(wanted: usize) -> usize {
     let Some(files) = open_files(&limits) else {
         return wanted;
     };
-    let fit = files.saturating_sub(FILES_FOR_OTHERS + REFUSALS).max(files / 4);
+    let fit = files
+        .saturating_sub(FILES_FOR_OTHERS + REFUSALS)
+        .max(files / 4);
     if fit < wanted {
         tracing::warn!(
             "at most {fit} connections instead of {wanted}: this process may open {files} files; raise `ulimit -n`"
@@ -293,6 +313,8 @@ fn connections_that_fit(wanted: usize) -> usize {
 
 /// The soft limit on open files; `None` when there is none, or on a system that does not say.
 fn open_files(limits: &str) -> Option<usize> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_whitespace().next()?.parse().ok()
 }

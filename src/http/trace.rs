@@ -43,7 +43,10 @@ pub fn edge<S>(router: Router<S>) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    router.fallback(no_route).method_not_allowed_fallback(no_method).layer(from_fn(trace))
+    router
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(from_fn(trace))
 }
 
 async fn no_route() -> Problem {
@@ -66,7 +69,10 @@ async fn trace(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().cloned();
     let (id, id_header) = name(&request);
 
-    let answer = CURRENT.scope(Arc::clone(&id), AssertUnwindSafe(next.run(request)).catch_unwind());
+    let answer = CURRENT.scope(
+        Arc::clone(&id),
+        AssertUnwindSafe(next.run(request)).catch_unwind(),
+    );
     let mut response = match answer.await {
         Ok(response) => response,
         // The panic hook has logged what it was.
@@ -83,16 +89,25 @@ async fn trace(request: Request, next: Next) -> Response {
 
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id_header);
-    headers.entry(X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    headers
+        .entry(X_CONTENT_TYPE_OPTIONS)
+        .or_insert(HeaderValue::from_static("nosniff"));
     // Answers are about one instant; pages with files that can be kept say so themselves.
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
 
     let status = response.status();
     let elapsed = started.elapsed();
     let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
-    let label: SharedString = if route == NO_ROUTE { NO_ROUTE.into() } else { route.to_owned().into() };
+    let label: SharedString = if route == NO_ROUTE {
+        NO_ROUTE.into()
+    } else {
+        route.to_owned().into()
+    };
     histogram!(HTTP_DURATION, "method" => method, "route" => label.clone()).record(elapsed);
-    counter!(HTTP_REQUESTS, "method" => method, "route" => label, "status" => status_label(status)).increment(1);
+    counter!(HTTP_REQUESTS, "method" => method, "route" => label, "status" => status_label(status))
+        .increment(1);
 
     tracing::debug!(
         http.method = method,
@@ -114,7 +129,9 @@ fn name(request: &Request) -> (Arc<str>, HeaderValue) {
     let given = request.headers().get(REQUEST_ID).filter(|value| {
         let bytes = value.as_bytes();
         (1..=64).contains(&bytes.len())
-            && bytes.iter().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+            && bytes
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
     });
     if let Some(header) = given {
         let id = header.to_str().expect("checked to be plain ASCII");
@@ -206,7 +223,11 @@ static DEGRADED: Throttle = Throttle::new();
 
 impl Throttle {
     const fn new() -> Self {
-        Self { epoch: LazyLock::new(Instant::now), next_second: AtomicU64::new(0), left_out: AtomicU64::new(0) }
+        Self {
+            epoch: LazyLock::new(Instant::now),
+            next_second: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
+        }
     }
 
     /// How many lines were left out since the last one, if one may be written now.
@@ -240,8 +261,18 @@ mod tests {
         edge(
             Router::new()
                 .route("/fine/{x}", get(async || "fine").put(async || "fine"))
-                .route("/kept", get(async || ([(CACHE_CONTROL, "max-age=60")], "kept")))
-                .route("/panic", post(|| async { if true { panic!("on purpose") } })),
+                .route(
+                    "/kept",
+                    get(async || ([(CACHE_CONTROL, "max-age=60")], "kept")),
+                )
+                .route(
+                    "/panic",
+                    post(|| async {
+                        if true {
+                            panic!("on purpose")
+                        }
+                    }),
+                ),
         )
     }
 
@@ -249,11 +280,18 @@ mod tests {
         let response = router().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        (Response::from_parts(parts, Body::empty()), serde_json::from_slice(&bytes).unwrap_or_default())
+        (
+            Response::from_parts(parts, Body::empty()),
+            serde_json::from_slice(&bytes).unwrap_or_default(),
+        )
     }
 
     fn request(method: &str, path: &str) -> Request {
-        Request::builder().method(method).uri(path).body(Body::empty()).unwrap()
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap()
     }
 
     #[tokio::test]
@@ -269,34 +307,59 @@ mod tests {
     #[tokio::test]
     async fn a_plain_name_from_the_client_is_kept_and_any_other_is_not() {
         let long = "x".repeat(65);
-        for (given, kept) in [("a.B-c_9", true), ("", false), ("a b", false), ("a\"b", false), (long.as_str(), false)] {
+        for (given, kept) in [
+            ("a.B-c_9", true),
+            ("", false),
+            ("a b", false),
+            ("a\"b", false),
+            (long.as_str(), false),
+        ] {
             let mut request = request("GET", "/nowhere");
-            request.headers_mut().insert(REQUEST_ID, given.parse().unwrap());
+            request
+                .headers_mut()
+                .insert(REQUEST_ID, given.parse().unwrap());
             let (response, document) = call(request).await;
             assert_eq!(response.headers()[REQUEST_ID] == given, kept, "{given:?}");
-            assert_eq!(document["request_id"], response.headers()[REQUEST_ID].to_str().unwrap());
+            assert_eq!(
+                document["request_id"],
+                response.headers()[REQUEST_ID].to_str().unwrap()
+            );
         }
     }
 
     #[tokio::test]
     async fn no_route_no_method_and_a_panic_are_problems() {
         let (response, document) = call(request("GET", "/nowhere")).await;
-        assert_eq!((response.status().as_u16(), &document["code"]), (404, &"route_not_found".into()));
+        assert_eq!(
+            (response.status().as_u16(), &document["code"]),
+            (404, &"route_not_found".into())
+        );
 
         let (response, document) = call(request("DELETE", "/fine/1")).await;
-        assert_eq!((response.status().as_u16(), &document["code"]), (405, &"method_not_allowed".into()));
+        assert_eq!(
+            (response.status().as_u16(), &document["code"]),
+            (405, &"method_not_allowed".into())
+        );
         assert_eq!(response.headers()[ALLOW], "GET,HEAD,PUT");
 
         let (response, document) = call(request("POST", "/panic")).await;
-        assert_eq!((response.status().as_u16(), &document["code"]), (500, &"internal".into()));
-        assert_eq!(document["request_id"], response.headers()[REQUEST_ID].to_str().unwrap());
+        assert_eq!(
+            (response.status().as_u16(), &document["code"]),
+            (500, &"internal".into())
+        );
+        assert_eq!(
+            document["request_id"],
+            response.headers()[REQUEST_ID].to_str().unwrap()
+        );
         assert!(!document.to_string().contains("on purpose"));
     }
 
     #[test]
     fn an_outage_writes_one_line_a_second() {
         let throttle = Throttle::new();
-        let written = (0..1_000).filter(|_| throttle.line_is_due().is_some()).count();
+        let written = (0..1_000)
+            .filter(|_| throttle.line_is_due().is_some())
+            .count();
         assert!(written <= 2, "{written}");
     }
 }

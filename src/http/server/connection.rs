@@ -96,7 +96,11 @@ pub(super) async fn run(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared
                     connection.as_mut().graceful_shutdown();
                 }
                 Some(due @ (Due::Head | Due::Write)) => {
-                    let reason = if due == Due::Head { "slow_headers" } else { "stalled_write" };
+                    let reason = if due == Due::Head {
+                        "slow_headers"
+                    } else {
+                        "stalled_write"
+                    };
                     counter!(HTTP_CLOSED, "reason" => reason).increment(1);
                     watch.expire(due);
                     let _ = connection.as_mut().poll(cx);
@@ -144,23 +148,33 @@ fn answer(
     request.extensions_mut().insert(ConnectInfo(peer));
 
     async move {
-        let mut response = if !http1 && header_bytes(request.headers()) > shared.limits.header_bytes {
-            let detail = "The headers are larger than this server takes. Send fewer or smaller headers.";
+        let mut response = if !http1 && header_bytes(request.headers()) > shared.limits.header_bytes
+        {
+            let detail =
+                "The headers are larger than this server takes. Send fewer or smaller headers.";
             Problem::new(Code::HeadersTooLarge, detail).into_response()
         } else {
             shared.router.clone().call(request).await?
         };
         if http1 && shared.drain.is_draining() {
             // The client goes by itself before the connection is closed under it.
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        Ok(response.map(|body| Answer { body, _under_way: under_way }))
+        Ok(response.map(|body| Answer {
+            body,
+            _under_way: under_way,
+        }))
     }
 }
 
 /// The size of a header list as HTTP/2 counts it (RFC 9113, section 6.5.2).
 fn header_bytes(headers: &HeaderMap) -> usize {
-    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 32).sum()
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 32)
+        .sum()
 }
 
 /// The body of an answer; while it is there, the request is under way.
@@ -173,7 +187,10 @@ impl hyper::body::Body for Answer {
     type Data = Bytes;
     type Error = axum::Error;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -210,19 +227,28 @@ fn timed(body: Incoming, limit: Duration) -> Body {
     if hyper::body::Body::is_end_stream(&body) {
         return Body::empty();
     }
-    Body::new(Timed { body, limit, timer: None })
+    Body::new(Timed {
+        body,
+        limit,
+        timer: None,
+    })
 }
 
 impl hyper::body::Body for Timed {
     type Data = Bytes;
     type Error = Box<dyn Error + Send + Sync>;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let this = &mut *self;
         if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
             return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
         }
-        let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(this.limit)));
+        let timer = this
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep(this.limit)));
         ready!(timer.as_mut().poll(cx));
         Poll::Ready(Some(Err(Box::new(BodyTimedOut))))
     }

@@ -82,7 +82,9 @@ impl Watch {
     /// When the connection has to go, if nothing happens until then, and why.
     pub(super) fn due(&self, limits: &Limits) -> Option<(Instant, Due)> {
         let state = self.state();
-        let write = state.blocked_since.map(|since| (since + limits.write_stall, Due::Write));
+        let write = state
+            .blocked_since
+            .map(|since| (since + limits.write_stall, Due::Write));
         if state.under_way > 0 {
             return write;
         }
@@ -114,14 +116,22 @@ impl Watch {
         let mut state = self.state();
         if !state.heard || (0 < state.preface && state.preface < HTTP2_PREFACE.len()) {
             let wanted = &HTTP2_PREFACE[state.preface..];
-            let matched = wanted.iter().zip(bytes).take_while(|(wanted, byte)| wanted == byte).count();
+            let matched = wanted
+                .iter()
+                .zip(bytes)
+                .take_while(|(wanted, byte)| wanted == byte)
+                .count();
             if matched == wanted.len() {
                 // Frames other than a head come at any time, so only the silence counts.
                 state.http2 = true;
                 state.head_since = None;
                 state.quiet_since = Instant::now();
             }
-            state.preface = if matched == wanted.len().min(bytes.len()) { state.preface + matched } else { 0 };
+            state.preface = if matched == wanted.len().min(bytes.len()) {
+                state.preface + matched
+            } else {
+                0
+            };
             state.heard = true;
         }
         if state.under_way == 0 && !state.http2 && state.head_since.is_none() {
@@ -172,7 +182,15 @@ pub(super) struct Socket {
 
 impl Socket {
     pub(super) fn new(stream: TcpStream, watch: Arc<Watch>, linger: Duration) -> Self {
-        Self { stream, watch, instead: None, blocked: false, ended: false, linger, lingering: None }
+        Self {
+            stream,
+            watch,
+            instead: None,
+            blocked: false,
+            ended: false,
+            linger,
+            lingering: None,
+        }
     }
 
     /// Keeps the time of a write that found no room, or found some again.
@@ -243,14 +261,21 @@ fn replacement(head: &[u8]) -> Vec<u8> {
     } else {
         let detail = "The request line and the headers are larger, or more, than this server takes. \
                       Send fewer or smaller headers, and check cookies that another application set.";
-        ("headers_too_large", Problem::new(Code::HeadersTooLarge, detail))
+        (
+            "headers_too_large",
+            Problem::new(Code::HeadersTooLarge, detail),
+        )
     };
     counter!(HTTP_CLOSED, "reason" => reason).increment(1);
     problem.to_http1()
 }
 
 impl AsyncRead for Socket {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         self.expire(cx)?;
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
@@ -265,7 +290,11 @@ impl AsyncRead for Socket {
 }
 
 impl AsyncWrite for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
         self.expire(cx)?;
         if self.instead.is_none() && self.is_hypers_own(buf) {
             self.instead = Some((replacement(buf), 0));
