@@ -126,7 +126,6 @@ struct AcquireBody {
     #[schema(value_type = Option<String>, max_length = 32, example = "web")]
     platform: Option<Platform>,
     /// Whether to wait for a seat, in a pool that has a queue; others deny as if it were false.
-    #[expect(dead_code, reason = "no pool has a queue")]
     wait: bool,
 }
 
