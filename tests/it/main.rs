@@ -3,5 +3,19 @@
 //! `cargo test --test it` runs everything; `cargo test --test it race::` one promise. The Redis comes from
 //! `TEST_REDIS_URL`, the `PATH` or a container: see `harness/redis.rs`.
 
+mod acquire;
+mod expiry;
 mod harness;
+mod leave;
+mod list;
+mod lost_reply;
+mod lua_headers;
+mod out_of_memory;
+mod outage;
+mod pools;
 mod race;
+mod release;
+mod renew;
+mod renew_many;
+mod script_flush;
+mod terminate;

@@ -83,21 +83,31 @@ impl Client {
     }
 
     #[track_caller]
-    pub(crate) fn put_pool(&self, pool: &str, policy: Value, status: u16) -> Answer {
+    pub(crate) fn put_pool(
+        &self,
+        pool: &str,
+        policy: Value,
+        status: impl Into<Expected>,
+    ) -> Answer {
         self.call(Method::PUT, &format!("/v1/pools/{pool}"))
             .json(&policy)
             .expect(status)
     }
 
     #[track_caller]
-    pub(crate) fn patch_pool(&self, pool: &str, change: Value, status: u16) -> Answer {
+    pub(crate) fn patch_pool(
+        &self,
+        pool: &str,
+        change: Value,
+        status: impl Into<Expected>,
+    ) -> Answer {
         self.call(Method::PATCH, &format!("/v1/pools/{pool}"))
             .json(&change)
             .expect(status)
     }
 
     #[track_caller]
-    pub(crate) fn pool(&self, pool: &str, status: u16) -> Answer {
+    pub(crate) fn pool(&self, pool: &str, status: impl Into<Expected>) -> Answer {
         self.get(&format!("/v1/pools/{pool}")).expect(status)
     }
 
@@ -164,7 +174,7 @@ impl Client {
     }
 
     #[track_caller]
-    pub(crate) fn terminate(&self, pool: &str, body: Value, status: u16) -> Answer {
+    pub(crate) fn terminate(&self, pool: &str, body: Value, status: impl Into<Expected>) -> Answer {
         self.post(&format!("/v1/pools/{pool}/leases/terminate"))
             .json(&body)
             .expect(status)
@@ -172,13 +182,13 @@ impl Client {
 
     /// Lists leases; `query` is what follows the `?`, and may be empty.
     #[track_caller]
-    pub(crate) fn list(&self, pool: &str, query: &str, status: u16) -> Answer {
+    pub(crate) fn list(&self, pool: &str, query: &str, status: impl Into<Expected>) -> Answer {
         self.get(&format!("/v1/pools/{pool}/leases?{query}"))
             .expect(status)
     }
 
     #[track_caller]
-    pub(crate) fn availability(&self, pool: &str, status: u16) -> Answer {
+    pub(crate) fn availability(&self, pool: &str, status: impl Into<Expected>) -> Answer {
         self.get(&format!("/v1/pools/{pool}/availability"))
             .expect(status)
     }
@@ -286,6 +296,20 @@ impl Reply {
         match self.body.pointer(pointer).and_then(Value::as_u64) {
             Some(number) => number,
             None => panic!("{pointer} is not a number in {}", self.text),
+        }
+    }
+
+    /// An instant, in milliseconds since the epoch, by its JSON pointer. RFC 3339 in UTC, with milliseconds.
+    #[track_caller]
+    pub(crate) fn instant(&self, pointer: &str) -> i64 {
+        let text = self
+            .body
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        match chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.3fZ") {
+            Ok(at) if text.len() == 24 => at.and_utc().timestamp_millis(),
+            _ => panic!("{pointer} is not an instant in {}", self.text),
         }
     }
 

@@ -90,9 +90,11 @@ impl Proxy {
     }
 
     /// Nobody listens any more.
-    pub(crate) fn refuse(&mut self) {
+    pub(crate) async fn refuse(&mut self) {
         if let Some(listener) = self.listener.take() {
             listener.abort();
+            // Only then is the socket closed. It ends with an error, that it was aborted.
+            let _ = listener.await;
         }
         self.change(|state| {
             state.mode = Mode::Refuse;
@@ -144,7 +146,10 @@ impl Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.refuse();
+        if let Some(listener) = self.listener.take() {
+            listener.abort();
+        }
+        self.cut();
     }
 }
 

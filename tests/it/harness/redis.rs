@@ -9,8 +9,9 @@
 //! is left alone. What would harm other tests on such a server is done by a proxy in front of it: it refuses
 //! connections where a private server is stopped. One Redis per test: a second could wait for ever.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
@@ -34,6 +35,7 @@ pub(crate) struct Redis {
     /// Where a client of the server connects, without the proxy of a shared one.
     direct: Url,
     place: Place,
+    full: bool,
 }
 
 enum Place {
@@ -70,6 +72,7 @@ impl Redis {
                     proxy,
                     _database: database,
                 },
+                full: false,
             };
             redis.empty().await;
             return redis;
@@ -83,7 +86,11 @@ impl Redis {
                 port,
             },
         };
-        let mut redis = Self { direct, place };
+        let mut redis = Self {
+            direct,
+            place,
+            full: false,
+        };
         redis.restart().await;
         redis
     }
@@ -108,14 +115,18 @@ impl Redis {
     pub(crate) fn address(&self) -> SocketAddr {
         match &self.place {
             Place::Shared { proxy, .. } => ([127, 0, 0, 1], proxy.port()).into(),
-            Place::Process(_) | Place::Container { .. } => address(&self.direct),
+            Place::Process(_) | Place::Container { .. } => (
+                [127, 0, 0, 1],
+                self.direct.port().expect("a URL with a port"),
+            )
+                .into(),
         }
     }
 
     /// Kills it: no time to say good-bye. Its data stays, up to what the server had written to its file.
     pub(crate) async fn kill(&mut self) {
         match &mut self.place {
-            Place::Shared { proxy, .. } => proxy.refuse(),
+            Place::Shared { proxy, .. } => proxy.refuse().await,
             Place::Process(process) => process.kill(),
             Place::Container { container, .. } => {
                 if let Some(container) = container {
@@ -213,6 +224,34 @@ impl Redis {
             .await
     }
 
+    /// Limits the memory to what every server already uses; unlimited again when this Redis is dropped.
+    pub(crate) async fn fill_up(&mut self) {
+        self.full = true;
+        let () = self.query(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    }
+
+    /// Undoes [`Self::fill_up`].
+    pub(crate) async fn make_room(&mut self) {
+        let () = self.query(&["CONFIG", "SET", "maxmemory", "0"]).await;
+        self.full = false;
+    }
+
+    /// The history of a pool, oldest first. White box: the key and the fields are those of `lua/README.md`.
+    pub(crate) async fn events(&self, pool: &str) -> Vec<Event> {
+        let mut events = Vec::new();
+        for key in self.keys(&format!("lh1:{{*}}:{pool}:events")).await {
+            let entries: Vec<(String, HashMap<String, String>)> =
+                self.query(&["XRANGE", &key, "-", "+"]).await;
+            events.extend(entries.into_iter().map(|(_, fields)| Event {
+                kind: fields["type"].clone(),
+                id: fields["id"].clone(),
+                at: fields["at"].parse().expect("milliseconds"),
+                reason: fields["reason"].clone(),
+            }));
+        }
+        events
+    }
+
     /// The names of the keys that match a glob.
     pub(crate) async fn keys(&self, glob: &str) -> Vec<String> {
         self.query(&["KEYS", glob]).await
@@ -229,13 +268,50 @@ impl Redis {
     }
 }
 
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // A shared server has other tests waiting for it. A private one may be gone already.
+        if self.full
+            && let Ok(mut connection) =
+                redis::Client::open(self.direct.as_str()).and_then(|client| client.get_connection())
+        {
+            let _ = redis::cmd("CONFIG")
+                .arg(&["SET", "maxmemory", "0"])
+                .exec(&mut connection);
+        }
+    }
+}
+
+/// An entry of a pool's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) kind: String,
+    /// The lease.
+    pub(crate) id: String,
+    /// In milliseconds since the epoch.
+    pub(crate) at: i64,
+    pub(crate) reason: String,
+}
+
+impl Event {
+    /// What it adds to the number of live leases.
+    pub(crate) fn change(&self) -> i64 {
+        match self.kind.as_str() {
+            "started" | "resumed" | "rebuilt" => 1,
+            "ended" => -1,
+            _ => 0,
+        }
+    }
+}
+
 fn address(url: &Url) -> SocketAddr {
     let host = url.host_str().expect("a Redis URL has a host");
     let port = url.port().unwrap_or(6379);
     let mut all = (host, port)
         .to_socket_addrs()
         .expect("the host of the Redis resolves");
-    all.next().expect("the host of the Redis has an address")
+    all.find(|address| TcpStream::connect(address).is_ok())
+        .expect("the Redis accepts connections")
 }
 
 /// Databases of a shared server that tests take: all but 0 of the usual 16.
