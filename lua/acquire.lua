@@ -45,6 +45,14 @@ local function refuse(status, in_use, retry_after_ms)
     int(in_use), int(capacity), int(retry_after_ms) }
 end
 
+-- The same request again, because the reply was lost on the way to the node.
+local own = tonumber(redis.call('ZSCORE', leases, id) or 0)
+if own > live_from(ttl) then
+  local in_use = count_live(leases, ttl)
+  return { 'granted', int(seq), int(now), id, int(ends_at(own, ttl)), int(ttl),
+    redis.call('HGET', record, 'fence') or '0', int(generation), int(in_use), int(capacity), '0' }
+end
+
 if repeated then
   local earlier = redis.call('GET', repeated)
   local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)

@@ -94,7 +94,9 @@ impl std::str::FromStr for LeaseId {
         let mut bytes = [0; 16];
         match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
             Ok(16) if text.len() == Self::LEN => Ok(Self(bytes)),
-            _ => Err(Invalid("a lease id has 22 characters of A-Z, a-z, 0-9, - and _".into())),
+            _ => Err(Invalid(
+                "a lease id has 22 characters of A-Z, a-z, 0-9, - and _".into(),
+            )),
         }
     }
 }
@@ -212,7 +214,10 @@ impl TryFrom<Vec<Activity>> for Activities {
 
     fn try_from(list: Vec<Activity>) -> Result<Self, Invalid> {
         if list.len() > Self::MAX {
-            return Err(Invalid(format!("a lease has at most {} activities", Self::MAX)));
+            return Err(Invalid(format!(
+                "a lease has at most {} activities",
+                Self::MAX
+            )));
         }
         Ok(Self(list))
     }
@@ -312,6 +317,9 @@ mod tests {
 
     #[test]
     fn an_instant_reads_as_rfc_3339() {
-        assert_eq!(Instant(1_795_000_000_123).to_string(), "2026-11-18T10:26:40.123Z");
+        assert_eq!(
+            Instant(1_795_000_000_123).to_string(),
+            "2026-11-18T10:26:40.123Z"
+        );
     }
 }

@@ -26,7 +26,9 @@ impl TryFrom<String> for PoolName {
 
     fn try_from(name: String) -> Result<Self, Invalid> {
         let fits = (1..=64).contains(&name.len())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+            && name
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
         if !fits {
             return Err(Invalid(
                 "a pool name has 1 to 64 characters of A-Z, a-z, 0-9, '.', '_' and '-'".into(),
@@ -105,14 +107,26 @@ impl Policy {
     /// Refuses values out of range, naming the field.
     pub fn check(&self) -> Result<(), Invalid> {
         if self.capacity > Self::MAX_CAPACITY {
-            return Err(Invalid(format!("capacity is 0 to {} seats", Self::MAX_CAPACITY)));
+            return Err(Invalid(format!(
+                "capacity is 0 to {} seats",
+                Self::MAX_CAPACITY
+            )));
         }
         if !(1_000..=Self::MAX_MS).contains(&self.ttl_ms) {
-            return Err(Invalid(format!("ttl_ms is 1000 to {} milliseconds", Self::MAX_MS)));
+            return Err(Invalid(format!(
+                "ttl_ms is 1000 to {} milliseconds",
+                Self::MAX_MS
+            )));
         }
-        for (field, value) in [("linger_ms", self.linger_ms), ("resume_window_ms", self.resume_window_ms)] {
+        for (field, value) in [
+            ("linger_ms", self.linger_ms),
+            ("resume_window_ms", self.resume_window_ms),
+        ] {
             if value > Self::MAX_MS {
-                return Err(Invalid(format!("{field} is 0 to {} milliseconds", Self::MAX_MS)));
+                return Err(Invalid(format!(
+                    "{field} is 0 to {} milliseconds",
+                    Self::MAX_MS
+                )));
             }
         }
         Ok(())

@@ -1,0 +1,333 @@
+//! The signed token that renews and releases one lease.
+//!
+//! A token is a secret: whoever has it has the seat. It carries what is needed to rebuild the lease if Redis
+//! lost it, so nodes keep nothing. Text: base64url of payload and HMAC-SHA256 together, about 170 characters.
+//!
+//! Payload: version (1 byte), key id (4), generation, started, issued (8 each, ms), fence (8), lease id (16),
+//! flags (1), then pool, holder, tenant, label and platform, each with its length in front (1 byte). The key id
+//! says which secret signed, so that secrets can be rotated; there is no algorithm field, so there is nothing
+//! to confuse. Activities are left out: they may be long, and the next beat brings them again.
+
+use std::fmt;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::{ExposeSecret as _, SecretString};
+use sha2::{Digest as _, Sha256};
+
+use crate::lease::{Holder, Instant, Label, LeaseId, Platform, Tenant};
+use crate::pool::PoolName;
+
+/// How long a token is good for. Past the half of it a renew brings a new one.
+///
+/// Tombstones stay as long: a token that verifies and whose lease Redis does not know means lost data.
+pub const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Longest text that is looked at, in characters.
+const MAX_TEXT: usize = 1024;
+const VERSION: u8 = 1;
+const FIXED: usize = 1 + 4 + 8 * 4 + 16 + 1;
+const MAC: usize = 32;
+/// Flag: the record holds a label or activities that the token does not know.
+const DETAILS: u8 = 1;
+
+/// What a token says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claims {
+    /// The lease.
+    pub id: LeaseId,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Generation of the pool's bucket when the token was signed.
+    pub generation: u64,
+    /// Who holds the lease; none is anonymous.
+    pub holder: Option<Holder>,
+    /// The sub-account it belongs to.
+    pub tenant: Option<Tenant>,
+    /// What operators read next to the holder.
+    pub label: Option<Label>,
+    /// What the holder runs on.
+    pub platform: Option<Platform>,
+    /// The lease's fence.
+    pub fence: u64,
+    /// When the seat was granted.
+    pub started_at: Instant,
+    /// When the token was signed.
+    pub issued_at: Instant,
+    /// Whether the lease's record knows more than the token: activities, or a newer label.
+    pub details: bool,
+}
+
+impl Claims {
+    /// How much longer the token is good for; zero when it is not.
+    pub fn rest(&self, now: Instant) -> Duration {
+        LIFE.saturating_sub(Duration::from_millis(now.since(self.issued_at)))
+    }
+}
+
+/// Why a text is not a token of ours. It does not say more: a forger learns nothing from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// Not made by this installation, damaged, or signed with a secret that is not used any more.
+    #[error("the token does not verify; acquire a new lease")]
+    Forged,
+    /// Older than [`LIFE`].
+    #[error("the token has expired because newer ones were not kept; acquire a new lease")]
+    Stale,
+}
+
+/// Signs and verifies tokens.
+#[derive(Clone)]
+pub struct Tokens {
+    /// The first signs; all verify.
+    keys: Vec<Key>,
+}
+
+#[derive(Clone)]
+struct Key {
+    id: [u8; 4],
+    mac: Hmac<Sha256>,
+}
+
+impl Key {
+    /// Both are derived from the secret, so that the secret itself signs nothing else by accident.
+    fn new(secret: &SecretString) -> Self {
+        let derive = |purpose: &[u8]| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret.expose_secret().as_bytes())
+                .expect("HMAC takes a key of any length");
+            mac.update(purpose);
+            mac.finalize().into_bytes()
+        };
+        let id = derive(b"leasehold lease token key id 1");
+        let key = derive(b"leasehold lease token key 1");
+        Self {
+            id: [id[0], id[1], id[2], id[3]],
+            mac: Hmac::new_from_slice(&key).expect("HMAC takes a key of any length"),
+        }
+    }
+}
+
+impl fmt::Debug for Tokens {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tokens({} keys)", self.keys.len())
+    }
+}
+
+impl Tokens {
+    /// Signs with `secret`, and also verifies what one of `previous` signed.
+    pub fn new<'a>(
+        secret: &SecretString,
+        previous: impl IntoIterator<Item = &'a SecretString>,
+    ) -> Self {
+        let mut keys = vec![Key::new(secret)];
+        keys.extend(previous.into_iter().map(Key::new));
+        Self { keys }
+    }
+
+    /// The token that says `claims`.
+    pub fn sign(&self, claims: &Claims) -> String {
+        let key = &self.keys[0];
+        let mut bytes = Vec::with_capacity(192);
+        bytes.push(VERSION);
+        bytes.extend_from_slice(&key.id);
+        for number in [
+            claims.generation,
+            claims.started_at.0.cast_unsigned(),
+            claims.issued_at.0.cast_unsigned(),
+            claims.fence,
+        ] {
+            bytes.extend_from_slice(&number.to_be_bytes());
+        }
+        bytes.extend_from_slice(claims.id.as_bytes());
+        bytes.push(if claims.details { DETAILS } else { 0 });
+        for text in [
+            claims.pool.as_str(),
+            claims.holder.as_ref().map_or("", Holder::as_str),
+            claims.tenant.as_ref().map_or("", Tenant::as_str),
+            claims.label.as_ref().map_or("", Label::as_str),
+            claims.platform.as_ref().map_or("", Platform::as_str),
+        ] {
+            bytes.push(u8::try_from(text.len()).expect("checked texts have at most 128 bytes"));
+            bytes.extend_from_slice(text.as_bytes());
+        }
+        let mut mac = key.mac.clone();
+        mac.update(&bytes);
+        bytes.extend_from_slice(&mac.finalize().into_bytes());
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// What `text` says, if this installation signed it less than [`LIFE`] before `now`.
+    pub fn verify(&self, text: &str, now: Instant) -> Result<Claims, Rejected> {
+        let mut buffer = [0; MAX_TEXT / 4 * 3 + 3];
+        if text.len() > MAX_TEXT {
+            return Err(Rejected::Forged);
+        }
+        let length = URL_SAFE_NO_PAD
+            .decode_slice(text, &mut buffer)
+            .map_err(|_| Rejected::Forged)?;
+        let signed = length
+            .checked_sub(MAC)
+            .filter(|signed| *signed > FIXED)
+            .ok_or(Rejected::Forged)?;
+        let (payload, mac) = buffer[..length].split_at(signed);
+        let key = self
+            .keys
+            .iter()
+            .find(|key| payload[0] == VERSION && payload[1..5] == key.id)
+            .ok_or(Rejected::Forged)?;
+        let mut check = key.mac.clone();
+        check.update(payload);
+        check.verify_slice(mac).map_err(|_| Rejected::Forged)?;
+
+        let claims = parse(&payload[5..]).ok_or(Rejected::Forged)?;
+        if claims.rest(now).is_zero() {
+            return Err(Rejected::Stale);
+        }
+        Ok(claims)
+    }
+}
+
+/// Reads what follows version and key id. `None` cannot happen to what [`Tokens::sign`] made.
+fn parse(mut rest: &[u8]) -> Option<Claims> {
+    fn number(rest: &mut &[u8]) -> Option<u64> {
+        let (head, tail) = rest.split_first_chunk::<8>()?;
+        *rest = tail;
+        Some(u64::from_be_bytes(*head))
+    }
+    fn text<T: TryFrom<String>>(rest: &mut &[u8]) -> Option<Option<T>> {
+        let (length, tail) = rest.split_first()?;
+        let (head, tail) = tail.split_at_checked(usize::from(*length))?;
+        *rest = tail;
+        if head.is_empty() {
+            return Some(None);
+        }
+        let text = std::str::from_utf8(head).ok()?.to_owned();
+        Some(Some(T::try_from(text).ok()?))
+    }
+
+    let rest = &mut rest;
+    let generation = number(rest)?;
+    let started_at = Instant(number(rest)?.cast_signed());
+    let issued_at = Instant(number(rest)?.cast_signed());
+    let fence = number(rest)?;
+    let (id, tail) = rest.split_first_chunk::<16>()?;
+    let (flags, tail) = tail.split_first()?;
+    *rest = tail;
+    Some(Claims {
+        id: LeaseId::from_bytes(*id),
+        generation,
+        fence,
+        started_at,
+        issued_at,
+        details: flags & DETAILS != 0,
+        pool: text(rest)??,
+        holder: text(rest)?,
+        tenant: text(rest)?,
+        label: text(rest)?,
+        platform: text(rest)?,
+    })
+}
+
+/// A name for what one caller asked once, the same whenever it asks again: hash of the parts, unambiguous.
+pub fn fingerprint(parts: &[&[u8]]) -> LeaseId {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    let (head, _) = hash
+        .finalize()
+        .split_first_chunk::<16>()
+        .map(|(head, tail)| (*head, tail.len()))
+        .expect("32 bytes");
+    LeaseId::from_bytes(head)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> SecretString {
+        SecretString::from(text.to_owned())
+    }
+
+    fn claims() -> Claims {
+        Claims {
+            id: LeaseId::random(),
+            pool: "crm".parse().unwrap(),
+            generation: 1_795_000_000_000,
+            holder: Some("agent-7".to_owned().try_into().unwrap()),
+            tenant: None,
+            label: Some("Ämtli".to_owned().try_into().unwrap()),
+            platform: None,
+            fence: 1_795_000_000_000_001,
+            started_at: Instant(1_795_000_000_100),
+            issued_at: Instant(1_795_000_000_200),
+            details: true,
+        }
+    }
+
+    const NOW: Instant = Instant(1_795_000_001_000);
+
+    #[test]
+    fn what_was_signed_is_what_verifies() {
+        let tokens = Tokens::new(&secret("one"), []);
+        let claims = claims();
+        assert_eq!(tokens.verify(&tokens.sign(&claims), NOW), Ok(claims));
+    }
+
+    #[test]
+    fn every_changed_character_is_noticed() {
+        let tokens = Tokens::new(&secret("one"), []);
+        let text = tokens.sign(&claims());
+        for at in 0..text.len() {
+            let mut changed = text.clone().into_bytes();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let changed = String::from_utf8(changed).unwrap();
+            // The last character carries bits that are not part of a byte; those must be zero.
+            assert_eq!(
+                tokens.verify(&changed, NOW),
+                Err(Rejected::Forged),
+                "at {at}"
+            );
+        }
+        for length in 0..text.len() {
+            assert_eq!(
+                tokens.verify(&text[..length], NOW),
+                Err(Rejected::Forged),
+                "cut to {length}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_rotated_secret_still_verifies_and_a_foreign_one_does_not() {
+        let (old, new) = (secret("old"), secret("new"));
+        let text = Tokens::new(&old, []).sign(&claims());
+        assert!(Tokens::new(&new, [&old]).verify(&text, NOW).is_ok());
+        assert_eq!(
+            Tokens::new(&new, []).verify(&text, NOW),
+            Err(Rejected::Forged)
+        );
+    }
+
+    #[test]
+    fn a_token_ends_after_its_life() {
+        let tokens = Tokens::new(&secret("one"), []);
+        let claims = claims();
+        let end = claims.issued_at.0 + i64::try_from(LIFE.as_millis()).unwrap();
+        let text = tokens.sign(&claims);
+        assert!(tokens.verify(&text, Instant(end - 1)).is_ok());
+        assert_eq!(tokens.verify(&text, Instant(end)), Err(Rejected::Stale));
+    }
+
+    #[test]
+    fn debug_shows_no_key() {
+        assert_eq!(
+            format!("{:?}", Tokens::new(&secret("one"), [])),
+            "Tokens(1 keys)"
+        );
+    }
+}

@@ -1,0 +1,177 @@
+//! The only place that spells keys. `lua/README.md` says what each of them holds.
+
+use std::fmt::Write as _;
+
+use crate::lease::LeaseId;
+use crate::pool::PoolName;
+
+/// Version of the format; in front of every key.
+const PREFIX: &str = "lh1";
+
+/// How many buckets an installation has. Fixed at the first start, because it is part of every key.
+pub(super) const BUCKETS: u16 = 32;
+
+/// STRING: number of buckets of this installation.
+pub(super) const BUCKET_COUNT: &str = "lh1:buckets";
+
+/// STRING: the secret that signs tokens, where no setting gives one.
+pub(super) const SECRET: &str = "lh1:secret";
+
+/// A group of pools that share a hash tag, and so a cluster slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct Bucket(u16);
+
+impl Bucket {
+    /// The bucket of a pool.
+    pub(super) fn of(pool: &PoolName) -> Self {
+        Self(crc16(pool.as_str().as_bytes()) % BUCKETS)
+    }
+
+    /// All buckets.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        (0..BUCKETS).map(Self)
+    }
+
+    /// Its place among all buckets.
+    pub(super) fn index(self) -> usize {
+        usize::from(self.0)
+    }
+
+    /// HASH: the bucket's clock.
+    pub(super) fn clock(self) -> String {
+        format!("{PREFIX}:{{{}}}:clock", self.0)
+    }
+
+    /// ZSET: pool -> when a sweep has work, ms.
+    pub(super) fn due(self) -> String {
+        format!("{PREFIX}:{{{}}}:due", self.0)
+    }
+
+    /// SET: names of the bucket's pools.
+    pub(super) fn pools(self) -> String {
+        format!("{PREFIX}:{{{}}}:pools", self.0)
+    }
+}
+
+/// The keys of one pool.
+#[derive(Debug, Clone)]
+pub(super) struct Keys {
+    /// The pool's bucket.
+    pub(super) bucket: Bucket,
+    prefix: String,
+}
+
+impl Keys {
+    /// The keys of `pool`.
+    pub(super) fn of(pool: &PoolName) -> Self {
+        let bucket = Bucket::of(pool);
+        Self {
+            bucket,
+            prefix: format!("{PREFIX}:{{{}}}:{pool}:", bucket.0),
+        }
+    }
+
+    fn key(&self, name: &str) -> String {
+        let mut key = String::with_capacity(self.prefix.len() + name.len());
+        key.push_str(&self.prefix);
+        key.push_str(name);
+        key
+    }
+
+    /// HASH: the policy.
+    pub(super) fn config(&self) -> String {
+        self.key("config")
+    }
+
+    /// ZSET: lease id -> expiry, ms.
+    pub(super) fn leases(&self) -> String {
+        self.key("leases")
+    }
+
+    /// ZSET: lease id -> end, ms, until its record is stamped.
+    pub(super) fn expired(&self) -> String {
+        self.key("expired")
+    }
+
+    /// STREAM: the history.
+    pub(super) fn events(&self) -> String {
+        self.key("events")
+    }
+
+    /// ZSET: holder -> begin of its run of denials, ms.
+    pub(super) fn denied(&self) -> String {
+        self.key("denied")
+    }
+
+    /// ZSET: holder -> until when it may not acquire, ms.
+    pub(super) fn blocks(&self) -> String {
+        self.key("blocks")
+    }
+
+    /// HASH with a TTL: one lease, or its tombstone.
+    pub(super) fn record(&self, id: LeaseId) -> String {
+        self.named("lease:", id)
+    }
+
+    /// STRING with a TTL: the lease that an idempotency key got.
+    pub(super) fn repeated(&self, key: LeaseId) -> String {
+        self.named("key:", key)
+    }
+
+    fn named(&self, kind: &str, id: LeaseId) -> String {
+        let mut key = String::with_capacity(self.prefix.len() + kind.len() + LeaseId::LEN);
+        key.push_str(&self.prefix);
+        key.push_str(kind);
+        write!(key, "{id}").expect("a string takes any text");
+        key
+    }
+}
+
+/// CRC16-CCITT (XMODEM), as Redis Cluster hashes keys; the polynomial is in its cluster specification.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, byte| {
+        (0..8).fold(crc ^ (u16::from(*byte) << 8), |crc, _| {
+            if crc & 0x8000 == 0 {
+                crc << 1
+            } else {
+                (crc << 1) ^ 0x1021
+            }
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hash_is_that_of_the_cluster_specification() {
+        assert_eq!(crc16(b"123456789"), 0x31c3);
+    }
+
+    #[test]
+    fn all_keys_of_a_pool_carry_its_bucket_as_the_hash_tag() {
+        let keys = Keys::of(&"crm".parse().unwrap());
+        let tag = format!("lh1:{{{}}}:", keys.bucket.0);
+        let id = LeaseId::from_bytes([0; 16]);
+        for key in [
+            keys.bucket.clock(),
+            keys.bucket.due(),
+            keys.bucket.pools(),
+            keys.config(),
+            keys.leases(),
+            keys.expired(),
+            keys.events(),
+            keys.denied(),
+            keys.blocks(),
+            keys.record(id),
+            keys.repeated(id),
+        ] {
+            assert!(key.starts_with(&tag), "{key}");
+        }
+        assert_eq!(
+            keys.record(id),
+            format!("{tag}crm:lease:AAAAAAAAAAAAAAAAAAAAAA")
+        );
+    }
+}

@@ -1,0 +1,733 @@
+//! Leases: acquire, renew, release, leave, terminate and list.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::error::Error;
+use super::keys::{Bucket, Keys};
+use super::renewals::{Beat, Beaten, record_margin};
+use super::script::{ACQUIRE, LEASE, LEAVE, LIST, RELEASE, RESUME, Reply, TERMINATE};
+use super::{Store, json};
+use crate::lease::{
+    Activities, End, Holder, Instant, Label, Lease, LeaseId, Platform, Seat, Tenant,
+};
+use crate::pool::{Policy, PoolName};
+use crate::token::{self, Claims};
+
+/// What a holder asks for.
+#[derive(Debug, Clone, Default)]
+pub struct Asked {
+    /// Who asks; none is anonymous.
+    pub holder: Option<Holder>,
+    /// The sub-account it belongs to.
+    pub tenant: Option<Tenant>,
+    /// What operators read next to the holder.
+    pub label: Option<Label>,
+    /// What the holder is working on.
+    pub activities: Activities,
+    /// What the holder runs on.
+    pub platform: Option<Platform>,
+    /// Names this request, so that repeating it yields the same lease; from [`token::fingerprint`].
+    pub key: Option<LeaseId>,
+}
+
+/// A seat, and how full the pool is with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The lease.
+    pub lease: Lease,
+    /// Generation of the bucket, for the token.
+    pub generation: u64,
+    /// Live leases of the pool, this one included.
+    pub in_use: u64,
+    /// Seats of the pool.
+    pub capacity: u64,
+}
+
+/// What asking for a seat yields. A full pool is an answer, not a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acquired {
+    /// A new lease.
+    Granted(Grant),
+    /// The lease that this request already has.
+    Existing(Grant),
+    /// Every seat is taken.
+    PoolFull {
+        /// Live leases.
+        in_use: u64,
+        /// Seats.
+        capacity: u64,
+        /// Time until the first seat can come free.
+        retry_after: Duration,
+    },
+    /// An operator has blocked this holder.
+    HolderBlocked {
+        /// Live leases.
+        in_use: u64,
+        /// Seats.
+        capacity: u64,
+        /// Rest of the block.
+        retry_after: Duration,
+    },
+    /// Data was lost, and those who had a seat come first.
+    Recovering {
+        /// Until newcomers are served.
+        retry_after: Duration,
+    },
+    /// There is no such pool.
+    NoPool,
+}
+
+/// What a heartbeat asks for.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    /// The verified token.
+    pub claims: Claims,
+    /// A new label.
+    pub label: Option<Label>,
+    /// New activities.
+    pub activities: Option<Activities>,
+}
+
+/// What a heartbeat yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Renewed {
+    /// The lease was live, and lives longer now.
+    Renewed(Lease),
+    /// It had ended by time, or its data was lost; it has its seat again.
+    Resumed {
+        /// The lease.
+        lease: Lease,
+        /// Generation of the bucket, for a new token.
+        generation: u64,
+    },
+    /// It has ended for good.
+    Lost(End),
+    /// There is no such pool any more.
+    NoPool,
+}
+
+/// Why leases are terminated, and what follows for their holders.
+#[derive(Debug, Clone, Default)]
+pub struct Termination {
+    /// What the holders read in their next renew.
+    pub reason: Option<String>,
+    /// How long the holders may not acquire; zero for not at all.
+    pub block: Duration,
+    /// This holder is blocked even if it has no lease.
+    pub holder: Option<Holder>,
+}
+
+impl Termination {
+    /// A termination without a block.
+    pub fn because(reason: &str) -> Self {
+        Self {
+            reason: Some(reason.to_owned()),
+            ..Self::default()
+        }
+    }
+}
+
+/// What became of a lease that was to be terminated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Terminated {
+    /// It was live.
+    Terminated,
+    /// It was not; it cannot be resumed either.
+    Ended,
+}
+
+/// A part of a listing.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Page {
+    /// Live leases in order of expiry.
+    pub leases: Vec<Lease>,
+    /// Where the next part begins; none at the end.
+    pub next: Option<(i64, LeaseId)>,
+}
+
+/// Most ids of one terminate call.
+const TERMINATE_AT_ONCE: usize = 200;
+
+/// A text or nothing, as scripts want it.
+fn or_empty<'a, T>(value: Option<&'a T>, text: impl Fn(&'a T) -> &'a str) -> &'a str {
+    value.map_or("", text)
+}
+
+fn activities_json(activities: &Activities) -> String {
+    if activities.is_empty() {
+        String::new()
+    } else {
+        json(activities)
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Store {
+    /// Asks for a seat.
+    pub async fn acquire(&self, pool: &PoolName, asked: &Asked) -> Result<Acquired, Error> {
+        // The id stays the same if the call has to be sent again.
+        let id = LeaseId::random();
+        let mut restored = false;
+        loop {
+            let reply = self
+                .run(Bucket::of(pool), &acquire_call(pool, asked, id))
+                .await?;
+            let denial = |reply: &Reply| -> Result<(u64, u64, Duration), Error> {
+                Ok((
+                    reply.count(8)?,
+                    reply.count(9)?,
+                    Duration::from_millis(reply.count(10)?),
+                ))
+            };
+            return Ok(match reply.status() {
+                "granted" => Acquired::Granted(granted(pool, asked, &reply)?),
+                "existing" => match self.existing(pool, reply.parse(3)?).await? {
+                    Some(grant) => Acquired::Existing(grant),
+                    // It ended in between; the next call finds that.
+                    None => continue,
+                },
+                "pool_full" => {
+                    let (in_use, capacity, retry_after) = denial(&reply)?;
+                    Acquired::PoolFull {
+                        in_use,
+                        capacity,
+                        retry_after,
+                    }
+                }
+                "holder_blocked" => {
+                    let (in_use, capacity, retry_after) = denial(&reply)?;
+                    Acquired::HolderBlocked {
+                        in_use,
+                        capacity,
+                        retry_after,
+                    }
+                }
+                "recovering" => Acquired::Recovering {
+                    retry_after: denial(&reply)?.2,
+                },
+                "no_pool" if !restored && self.restore(pool).await? => {
+                    restored = true;
+                    continue;
+                }
+                "no_pool" => Acquired::NoPool,
+                _ => return Err(reply.unexpected(0)),
+            });
+        }
+    }
+
+    /// A live lease and its pool; `None` if it is not live.
+    async fn existing(&self, pool: &PoolName, id: LeaseId) -> Result<Option<Grant>, Error> {
+        let keys = Keys::of(pool);
+        let call = LEASE
+            .call(4)
+            .arg(keys.bucket.clock())
+            .arg(keys.config())
+            .arg(keys.leases())
+            .arg(keys.record(id))
+            .arg(id.to_string());
+        let reply = self.run(keys.bucket, &call).await?;
+        match reply.status() {
+            "ended" | "no_pool" => Ok(None),
+            "read" => {
+                let (now, expires_at) = (reply.now()?, reply.instant(3)?);
+                let ttl = Duration::from_millis(reply.count(4)?);
+                let renewed_at = Instant(expires_at.0 - ttl.as_millis() as i64);
+                let lease = from_record(
+                    pool,
+                    id,
+                    &reply.fields(8)?,
+                    renewed_at,
+                    expires_at,
+                    now,
+                    ttl,
+                );
+                Ok(Some(Grant {
+                    lease,
+                    generation: reply.count(5)?,
+                    in_use: reply.count(6)?,
+                    capacity: reply.count(7)?,
+                }))
+            }
+            _ => Err(reply.unexpected(0)),
+        }
+    }
+
+    /// Puts back a pool that this node remembers and Redis does not know. `false` if there is nothing to put back.
+    async fn restore(&self, pool: &PoolName) -> Result<bool, Error> {
+        let policies = self.0.memory.policies(Bucket::of(pool));
+        let Some((version, policy)) = policies.get(pool) else {
+            return Ok(false);
+        };
+        // Only after a loss: a pool that was deleted on another node must not come back.
+        if !self.lost_since(Bucket::of(pool), *version) {
+            return Ok(false);
+        }
+        self.put_back(pool, *version, policy).await?;
+        Ok(true)
+    }
+
+    /// Whether the bucket was opened again after a policy was made: versions are instants too.
+    fn lost_since(&self, bucket: Bucket, version: u64) -> bool {
+        version < self.0.memory.generation(bucket)
+    }
+
+    /// Extends a lease, or resumes it if it has ended by time.
+    pub async fn renew(&self, renewal: &Renewal) -> Result<Renewed, Error> {
+        let claims = &renewal.claims;
+        let beat = self.beat(renewal);
+        let beaten = tokio::time::timeout(
+            super::DEADLINE,
+            self.0.lanes.beat(Bucket::of(&claims.pool), beat),
+        )
+        .await
+        .unwrap_or_else(|_| Err(Error::unanswered("Redis did not answer in time")))?;
+        self.conclude(renewal, beaten).await
+    }
+
+    /// Renews many leases; the answers are in the same order.
+    pub async fn renew_many(&self, renewals: &[Renewal]) -> Vec<Result<Renewed, Error>> {
+        let mut order: Vec<usize> = (0..renewals.len()).collect();
+        order.sort_by_cached_key(|at| {
+            let pool = &renewals[*at].claims.pool;
+            (Bucket::of(pool), pool.as_str())
+        });
+        let bucket_of = |at: &usize| Bucket::of(&renewals[*at].claims.pool);
+        let calls = order
+            .chunk_by(|a, b| bucket_of(a) == bucket_of(b))
+            .flat_map(|group| group.chunks(super::renewals::BATCH))
+            .map(|group| async move {
+                let beats: Vec<Beat> = group.iter().map(|at| self.beat(&renewals[*at])).collect();
+                let beaten = self.renew_batch(bucket_of(&group[0]), &beats).await;
+                (group, beaten)
+            });
+        let mut results: Vec<Option<Result<Renewed, Error>>> = vec![None; renewals.len()];
+        for (group, beaten) in futures_util::future::join_all(calls).await {
+            match beaten {
+                Ok(beaten) => {
+                    for (at, beaten) in group.iter().zip(beaten) {
+                        results[*at] = Some(self.conclude(&renewals[*at], beaten).await);
+                    }
+                }
+                Err(error) => {
+                    for at in group {
+                        results[*at] = Some(Err(error.clone()));
+                    }
+                }
+            }
+        }
+        results
+            .into_iter()
+            .map(|result| result.expect("every renewal is in one group"))
+            .collect()
+    }
+
+    fn beat(&self, renewal: &Renewal) -> Beat {
+        let claims = &renewal.claims;
+        let ttl = self.0.memory.ttl(&claims.pool);
+        Beat::of(
+            claims,
+            renewal.label.clone(),
+            renewal.activities.clone(),
+            ttl,
+            self.now(),
+        )
+    }
+
+    /// Makes an answer of what became of a beat; asks again where the common case did not decide.
+    async fn conclude(&self, renewal: &Renewal, beaten: Beaten) -> Result<Renewed, Error> {
+        let Beaten::Renewed { at, ttl, details } = beaten else {
+            return self.resume(renewal).await;
+        };
+        let claims = &renewal.claims;
+        let (label, activities) = details.unwrap_or_default();
+        let label = label
+            .and_then(|label| label.try_into().ok())
+            .or_else(|| claims.label.clone());
+        let activities = activities
+            .as_deref()
+            .map(parse_activities)
+            .unwrap_or_default();
+        let expires_at = Instant(at.0 + ttl.as_millis() as i64);
+        Ok(Renewed::Renewed(from_claims(
+            claims, label, activities, at, expires_at, ttl,
+        )))
+    }
+
+    /// Decides on a beat of a lease that is not live.
+    async fn resume(&self, renewal: &Renewal) -> Result<Renewed, Error> {
+        let claims = &renewal.claims;
+        let label = renewal.label.as_ref().or(claims.label.as_ref());
+        let keys = Keys::of(&claims.pool);
+        let call = RESUME
+            .call(8)
+            .arg(keys.bucket.clock())
+            .arg(keys.bucket.due())
+            .arg(keys.config())
+            .arg(keys.leases())
+            .arg(keys.expired())
+            .arg(keys.events())
+            .arg(keys.blocks())
+            .arg(keys.record(claims.id))
+            .arg(claims.pool.as_str())
+            .arg(claims.id.to_string())
+            .arg(claims.generation)
+            .arg(claims.started_at.0)
+            .arg(claims.fence)
+            .arg(or_empty(claims.holder.as_ref(), Holder::as_str))
+            .arg(or_empty(claims.tenant.as_ref(), Tenant::as_str))
+            .arg(or_empty(label, Label::as_str))
+            .arg(
+                renewal
+                    .activities
+                    .as_ref()
+                    .map_or(String::new(), |list| format!("={}", json(list))),
+            )
+            .arg(or_empty(claims.platform.as_ref(), Platform::as_str))
+            .arg(record_margin());
+        let mut reply = self.run(keys.bucket, &call).await?;
+        if reply.status() == "no_pool" && self.restore(&claims.pool).await? {
+            reply = self.run(keys.bucket, &call).await?;
+        }
+        let lease = || -> Result<Lease, Error> {
+            let ttl = Duration::from_millis(reply.count(4)?);
+            let activities = parse_activities(reply.text(6)?);
+            Ok(from_claims(
+                claims,
+                label.cloned(),
+                activities,
+                reply.now()?,
+                reply.instant(3)?,
+                ttl,
+            ))
+        };
+        match reply.status() {
+            "renewed" => Ok(Renewed::Renewed(lease()?)),
+            "resumed" | "rebuilt" => {
+                if reply.status() == "rebuilt" {
+                    metrics::counter!("leasehold_leases_rebuilt_total").increment(1);
+                }
+                Ok(Renewed::Resumed {
+                    lease: lease()?,
+                    generation: reply.count(5)?,
+                })
+            }
+            "lost_expired" => Ok(Renewed::Lost(End::Expired)),
+            "lost_released" => Ok(Renewed::Lost(End::Released)),
+            "lost_evicted" => Ok(Renewed::Lost(End::Evicted)),
+            "lost_terminated" => {
+                let (reason, until) = (reply.text(7)?, reply.instant(8)?);
+                Ok(Renewed::Lost(End::Terminated {
+                    reason: (!reason.is_empty()).then(|| reason.to_owned()),
+                    blocked_until: (until.0 > 0).then_some(until),
+                }))
+            }
+            "no_pool" => Ok(Renewed::NoPool),
+            _ => Err(reply.unexpected(0)),
+        }
+    }
+
+    /// Frees a seat now, for good. A lease that has ended is released too.
+    pub async fn release(&self, claims: &Claims) -> Result<(), Error> {
+        let keys = Keys::of(&claims.pool);
+        let call = RELEASE
+            .call(6)
+            .arg(keys.bucket.clock())
+            .arg(keys.config())
+            .arg(keys.leases())
+            .arg(keys.expired())
+            .arg(keys.events())
+            .arg(keys.record(claims.id))
+            .arg(claims.id.to_string())
+            .arg(or_empty(claims.holder.as_ref(), Holder::as_str))
+            .arg(or_empty(claims.tenant.as_ref(), Tenant::as_str))
+            .arg(millis(token::LIFE));
+        let reply = self.run(keys.bucket, &call).await?;
+        match reply.status() {
+            "released" | "ended" => Ok(()),
+            _ => Err(reply.unexpected(0)),
+        }
+    }
+
+    /// Lets a lease run out soon, unless a renew follows.
+    pub async fn leave(&self, claims: &Claims) -> Result<(), Error> {
+        let keys = Keys::of(&claims.pool);
+        let call = LEAVE
+            .call(5)
+            .arg(keys.bucket.clock())
+            .arg(keys.bucket.due())
+            .arg(keys.config())
+            .arg(keys.leases())
+            .arg(keys.record(claims.id))
+            .arg(claims.pool.as_str())
+            .arg(claims.id.to_string());
+        let reply = self.run(keys.bucket, &call).await?;
+        match reply.status() {
+            "left" | "ended" => Ok(()),
+            _ => Err(reply.unexpected(0)),
+        }
+    }
+
+    /// Ends leases at once. The words are in the order of the ids.
+    pub async fn terminate(
+        &self,
+        pool: &PoolName,
+        ids: &[LeaseId],
+        why: &Termination,
+    ) -> Result<Vec<Terminated>, Error> {
+        let keys = Keys::of(pool);
+        let mut words = Vec::with_capacity(ids.len());
+        // Without ids there is still one call, for the block of the holder.
+        let chunks = ids
+            .chunks(TERMINATE_AT_ONCE)
+            .chain(ids.is_empty().then_some(&[][..]));
+        for ids in chunks {
+            let mut call = TERMINATE
+                .call(6 + ids.len())
+                .arg(keys.bucket.clock())
+                .arg(keys.config())
+                .arg(keys.leases())
+                .arg(keys.expired())
+                .arg(keys.events())
+                .arg(keys.blocks());
+            for id in ids {
+                call.push(keys.record(*id));
+            }
+            call.push(why.reason.as_deref().unwrap_or(""));
+            call.push(millis(why.block));
+            call.push(or_empty(why.holder.as_ref(), Holder::as_str));
+            call.push(millis(token::LIFE));
+            for id in ids {
+                call.push(id.to_string());
+            }
+            let reply = self.run(keys.bucket, &call).await?;
+            for at in 3..reply.len() {
+                words.push(match reply.text(at)? {
+                    "terminated" => Terminated::Terminated,
+                    "ended" => Terminated::Ended,
+                    _ => return Err(reply.unexpected(at)),
+                });
+            }
+        }
+        Ok(words)
+    }
+
+    /// Live leases in order of expiry, at most `limit` (1 to 1000), after a place in that order. `None` if there
+    /// is no such pool. A lease that is renewed meanwhile moves to the end, so it may come twice but is never missed.
+    pub async fn list(
+        &self,
+        pool: &PoolName,
+        after: Option<(i64, LeaseId)>,
+        limit: usize,
+    ) -> Result<Option<Page>, Error> {
+        let keys = Keys::of(pool);
+        let call = LIST
+            .call(3)
+            .arg(keys.bucket.clock())
+            .arg(keys.config())
+            .arg(keys.leases())
+            .arg(after.map_or(0, |(score, _)| score))
+            .arg(after.map_or(String::new(), |(_, id)| id.to_string()))
+            .arg(limit);
+        let reply = self.run(keys.bucket, &call).await?;
+        match reply.status() {
+            "no_pool" => return Ok(None),
+            "listed" => {}
+            _ => return Err(reply.unexpected(0)),
+        }
+        let now = reply.now()?;
+        let ttls = Ttls {
+            now: reply.int(3)?,
+            before: reply.int(4)?,
+            changed: reply.int(5)?,
+        };
+        let mut leases = Vec::with_capacity((reply.len() - 6) / 3);
+        for at in (6..reply.len()).step_by(3) {
+            leases.push((
+                reply.parse::<LeaseId>(at)?,
+                reply.int(at + 1)?,
+                reply.instant(at + 2)?,
+            ));
+        }
+
+        let mut records = redis::pipe();
+        for (id, _, _) in &leases {
+            records.cmd("HGETALL").arg(keys.record(*id));
+        }
+        let records: Vec<HashMap<String, String>> = if leases.is_empty() {
+            Vec::new()
+        } else {
+            let mut connection = self.0.connections.get().await?;
+            records.query_async(&mut *connection).await?
+        };
+
+        let next = (leases.len() == limit)
+            .then(|| leases.last().map(|(id, score, _)| (*score, *id)))
+            .flatten();
+        let leases = leases
+            .iter()
+            .zip(&records)
+            .map(|((id, score, expires_at), record)| {
+                let renewed_at = ttls.beat(*score, record);
+                let ttl = Duration::from_millis(ttls.now.cast_unsigned());
+                from_record(pool, *id, record, renewed_at, *expires_at, now, ttl)
+            })
+            .collect();
+        Ok(Some(Page { leases, next }))
+    }
+}
+
+/// What tells the last beat of a lease from its expiry.
+struct Ttls {
+    now: i64,
+    before: i64,
+    changed: i64,
+}
+
+impl Ttls {
+    /// When a lease with this score was last renewed, ms.
+    fn beat(&self, score: i64, record: &HashMap<String, String>) -> Instant {
+        let number = |name: &str| record.get(name).and_then(|text| text.parse::<i64>().ok());
+        if number("left") == Some(score)
+            && let Some(beat) = number("beat")
+        {
+            return Instant(beat);
+        }
+        // A beat before the change of the TTL was for the old one.
+        if self.before > 0 && score - self.now < self.changed {
+            return Instant(score - self.before);
+        }
+        Instant(score - self.now)
+    }
+}
+
+fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId) -> super::script::Call {
+    let keys = Keys::of(pool);
+    let mut call = ACQUIRE
+        .call(9 + usize::from(asked.key.is_some()))
+        .arg(keys.bucket.clock())
+        .arg(keys.bucket.due())
+        .arg(keys.config())
+        .arg(keys.leases())
+        .arg(keys.expired())
+        .arg(keys.events())
+        .arg(keys.denied())
+        .arg(keys.blocks())
+        .arg(keys.record(id));
+    if let Some(key) = asked.key {
+        call.push(keys.repeated(key));
+    }
+    call.arg(pool.as_str())
+        .arg(id.to_string())
+        .arg(or_empty(asked.holder.as_ref(), Holder::as_str))
+        .arg(or_empty(asked.tenant.as_ref(), Tenant::as_str))
+        .arg(or_empty(asked.label.as_ref(), Label::as_str))
+        .arg(activities_json(&asked.activities))
+        .arg(or_empty(asked.platform.as_ref(), Platform::as_str))
+        .arg(record_margin())
+}
+
+fn granted(pool: &PoolName, asked: &Asked, reply: &Reply) -> Result<Grant, Error> {
+    let (now, expires_at) = (reply.now()?, reply.instant(4)?);
+    let ttl = Duration::from_millis(reply.count(5)?);
+    Ok(Grant {
+        lease: Lease {
+            id: reply.parse(3)?,
+            pool: pool.clone(),
+            holder: asked.holder.clone(),
+            tenant: asked.tenant.clone(),
+            label: asked.label.clone(),
+            activities: asked.activities.clone(),
+            platform: asked.platform.clone(),
+            seat: Seat::Concurrent,
+            fence: reply.count(6)?,
+            started_at: Instant(expires_at.0 - ttl.as_millis() as i64),
+            renewed_at: Instant(expires_at.0 - ttl.as_millis() as i64),
+            expires_at,
+            expires_in: Duration::from_millis(expires_at.since(now)),
+            ttl,
+        },
+        generation: reply.count(7)?,
+        in_use: reply.count(8)?,
+        capacity: reply.count(9)?,
+    })
+}
+
+fn from_claims(
+    claims: &Claims,
+    label: Option<Label>,
+    activities: Activities,
+    renewed_at: Instant,
+    expires_at: Instant,
+    ttl: Duration,
+) -> Lease {
+    Lease {
+        id: claims.id,
+        pool: claims.pool.clone(),
+        holder: claims.holder.clone(),
+        tenant: claims.tenant.clone(),
+        label,
+        activities,
+        platform: claims.platform.clone(),
+        seat: Seat::Concurrent,
+        fence: claims.fence,
+        started_at: claims.started_at,
+        renewed_at,
+        expires_at,
+        expires_in: Duration::from_millis(expires_at.since(renewed_at)),
+        ttl,
+    }
+}
+
+/// A lease as its record tells it. What the record does not know any more is left out: the lease lives all the same.
+fn from_record(
+    pool: &PoolName,
+    id: LeaseId,
+    record: &HashMap<String, String>,
+    renewed_at: Instant,
+    expires_at: Instant,
+    now: Instant,
+    ttl: Duration,
+) -> Lease {
+    fn text<T: TryFrom<String>>(record: &HashMap<String, String>, name: &str) -> Option<T> {
+        record
+            .get(name)
+            .and_then(|text| text.clone().try_into().ok())
+    }
+    let number = |name: &str| record.get(name).and_then(|text| text.parse::<i64>().ok());
+    Lease {
+        id,
+        pool: pool.clone(),
+        holder: text(record, "holder"),
+        tenant: text(record, "tenant"),
+        label: text(record, "label"),
+        activities: record
+            .get("activities")
+            .map(|text| parse_activities(text))
+            .unwrap_or_default(),
+        platform: text(record, "platform"),
+        seat: Seat::Concurrent,
+        fence: number("fence").unwrap_or_default().cast_unsigned(),
+        started_at: number("started").map_or(renewed_at, Instant),
+        renewed_at,
+        expires_at,
+        expires_in: Duration::from_millis(expires_at.since(now)),
+        ttl,
+    }
+}
+
+/// Activities as a record keeps them; none if the record is not ours.
+fn parse_activities(text: &str) -> Activities {
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+impl super::memory::Memory {
+    /// About the TTL of a pool, as this node last saw it; for when a record is worth a refresh.
+    fn ttl(&self, pool: &PoolName) -> Duration {
+        let ttl_ms = self.ttl_ms(pool).unwrap_or(Policy::with_capacity(0).ttl_ms);
+        Duration::from_millis(ttl_ms)
+    }
+}

@@ -1,0 +1,236 @@
+//! Pools: put, read, list and delete.
+
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+
+use super::error::Error;
+use super::keys::{Bucket, Keys};
+use super::memory::Policies;
+use super::script::{DELETE_POOL, PUT_POOL, Reply, STATUS};
+use super::{Store, json};
+use crate::lease::LeaseId;
+use crate::pool::{Policy, Pool, PoolName};
+
+/// What the caller expects to find.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expect {
+    /// Anything.
+    Any,
+    /// No pool of this name.
+    None,
+    /// A pool, of any version.
+    Some,
+    /// A pool of this version.
+    Version(u64),
+}
+
+impl Expect {
+    fn word(self) -> String {
+        match self {
+            Self::Any => "any".into(),
+            Self::None => "none".into(),
+            Self::Some => "some".into(),
+            Self::Version(version) => version.to_string(),
+        }
+    }
+}
+
+/// What became of a policy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The pool is new.
+    Created(u64),
+    /// It has this policy now, and this version.
+    Replaced(u64),
+    /// It is not what was expected; this is its version, 0 if there is none.
+    Conflict(u64),
+}
+
+/// What became of a pool that was to be deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is gone, and its leases were terminated.
+    Deleted,
+    /// It is not what was expected; this is its version.
+    Conflict(u64),
+    /// There is no such pool.
+    NoPool,
+}
+
+impl Store {
+    /// Creates a pool or replaces its policy, for all nodes at one instant.
+    pub async fn put_pool(
+        &self,
+        pool: &PoolName,
+        policy: &Policy,
+        expect: Expect,
+    ) -> Result<Put, Error> {
+        let reply = self.put(pool, policy, expect, 0).await?;
+        let version = reply.count(3)?;
+        match reply.status() {
+            "conflict" => return Ok(Put::Conflict(version)),
+            "created" | "replaced" => self.0.memory.note(pool, version, policy),
+            _ => return Err(reply.unexpected(0)),
+        }
+        Ok(if reply.status() == "created" {
+            Put::Created(version)
+        } else {
+            Put::Replaced(version)
+        })
+    }
+
+    /// Puts back a policy that Redis lost. A newer one wins.
+    pub(super) async fn put_back(
+        &self,
+        pool: &PoolName,
+        version: u64,
+        policy: &Policy,
+    ) -> Result<(), Error> {
+        let call = Self::put_call(pool, policy, Expect::Any, version);
+        self.send(&call).await?;
+        Ok(())
+    }
+
+    async fn put(
+        &self,
+        pool: &PoolName,
+        policy: &Policy,
+        expect: Expect,
+        version: u64,
+    ) -> Result<Reply, Error> {
+        self.run(
+            Bucket::of(pool),
+            &Self::put_call(pool, policy, expect, version),
+        )
+        .await
+    }
+
+    fn put_call(
+        pool: &PoolName,
+        policy: &Policy,
+        expect: Expect,
+        version: u64,
+    ) -> super::script::Call {
+        let keys = Keys::of(pool);
+        PUT_POOL
+            .call(4)
+            .arg(keys.bucket.clock())
+            .arg(keys.bucket.pools())
+            .arg(keys.config())
+            .arg(keys.events())
+            .arg(pool.as_str())
+            .arg(expect.word())
+            .arg(version)
+            .arg(json(policy))
+            .arg(policy.capacity)
+            .arg(policy.ttl_ms)
+            .arg(policy.linger_ms)
+            .arg(policy.resume_window_ms)
+    }
+
+    /// A pool as it is now; `None` if there is none.
+    pub async fn status(&self, pool: &PoolName) -> Result<Option<Pool>, Error> {
+        let keys = Keys::of(pool);
+        let call = STATUS
+            .call(3)
+            .arg(keys.bucket.clock())
+            .arg(keys.config())
+            .arg(keys.leases());
+        let reply = self.run(keys.bucket, &call).await?;
+        match reply.status() {
+            "no_pool" => Ok(None),
+            "read" => Ok(Some(Pool {
+                name: pool.clone(),
+                in_use: reply.count(3)?,
+                version: reply.count(5)?,
+                policy: serde_json::from_str(reply.text(6)?).map_err(|_| reply.unexpected(6))?,
+                at: reply.now()?,
+            })),
+            _ => Err(reply.unexpected(0)),
+        }
+    }
+
+    /// Pools whose name comes after `after`, at most `limit`, by name.
+    pub async fn pools(&self, after: Option<&PoolName>, limit: usize) -> Result<Vec<Pool>, Error> {
+        let mut names: Vec<PoolName> = stream::iter(Bucket::all())
+            .map(|bucket| self.pool_names(bucket))
+            .buffered(4)
+            .try_concat()
+            .await?;
+        names.retain(|name| after.is_none_or(|after| after < name));
+        names.sort_unstable();
+        names.truncate(limit);
+        let pools: Vec<Option<Pool>> = stream::iter(&names)
+            .map(|name| self.status(name))
+            .buffered(4)
+            .try_collect()
+            .await?;
+        Ok(pools.into_iter().flatten().collect())
+    }
+
+    async fn pool_names(&self, bucket: Bucket) -> Result<Vec<PoolName>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let names: Vec<String> = redis::cmd("SMEMBERS")
+            .arg(bucket.pools())
+            .query_async(&mut *connection)
+            .await?;
+        Ok(names
+            .into_iter()
+            .filter_map(|name| PoolName::try_from(name).ok())
+            .collect())
+    }
+
+    /// Reads a bucket's pools into the node's memory, so that they can be put back after a loss.
+    pub(super) async fn remember_pools(&self, bucket: Bucket, revision: u64) -> Result<(), Error> {
+        let mut policies = Policies::new();
+        for name in self.pool_names(bucket).await? {
+            if let Some(pool) = self.status(&name).await? {
+                policies.insert(name, (pool.version, pool.policy));
+            }
+        }
+        self.0.memory.set_policies(bucket, revision, policies);
+        Ok(())
+    }
+
+    /// Removes a pool and terminates its leases.
+    pub async fn delete_pool(&self, pool: &PoolName, expect: Expect) -> Result<Deleted, Error> {
+        let keys = Keys::of(pool);
+        let mut expect = expect.word();
+        loop {
+            let call = DELETE_POOL
+                .call(9)
+                .arg(keys.bucket.clock())
+                .arg(keys.bucket.due())
+                .arg(keys.bucket.pools())
+                .arg(keys.config())
+                .arg(keys.leases())
+                .arg(keys.expired())
+                .arg(keys.events())
+                .arg(keys.denied())
+                .arg(keys.blocks())
+                .arg(pool.as_str())
+                .arg(&expect);
+            let reply = self.run(keys.bucket, &call).await?;
+            match reply.status() {
+                "deleted" => {
+                    self.0.memory.forget(pool);
+                    return Ok(Deleted::Deleted);
+                }
+                "conflict" => return Ok(Deleted::Conflict(reply.count(3)?)),
+                "no_pool" => return Ok(Deleted::NoPool),
+                "closed" => {
+                    let ids: Vec<LeaseId> = (4..reply.len())
+                        .map(|at| reply.parse(at))
+                        .collect::<Result<_, _>>()?;
+                    self.terminate(
+                        pool,
+                        &ids,
+                        &super::Termination::because("The pool was deleted."),
+                    )
+                    .await?;
+                    expect = Expect::Any.word();
+                }
+                _ => return Err(reply.unexpected(0)),
+            }
+        }
+    }
+}

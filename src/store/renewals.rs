@@ -1,0 +1,308 @@
+//! Heartbeats. They are the load, so those that arrive while a call is under way share the next one.
+//!
+//! Each bucket has a lane: a task that takes what is waiting, at most [`BATCH`], and sends it as one script call.
+//! There is no timer: an idle lane sends a single beat at once, and batches grow by themselves with the load.
+//! A beat is answered only after Redis answered. A beat whose client is gone is dropped before it is sent.
+
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::Error;
+use super::keys::{Bucket, Keys};
+use super::script::{RENEW, Reply};
+use super::{Shared, Store};
+use crate::lease::{Activities, Instant, Label, LeaseId};
+use crate::pool::PoolName;
+use crate::token::Claims;
+
+/// Most beats of one call; about a millisecond of Redis's time.
+pub(super) const BATCH: usize = 256;
+
+/// Most beats that wait for one lane.
+const WAITING: usize = 8 * 1024;
+
+/// How long a record outlives the window in which it should have been refreshed.
+pub(super) const MARGIN: Duration = Duration::from_secs(15 * 60);
+
+/// A record is refreshed in one window of one TTL in each of these, counted from the begin of the lease.
+///
+/// A live lease beats at least once in every stretch as long as its TTL, so also in the window. Refreshing with each
+/// beat would make a renewal a quarter dearer.
+const REFRESH: Duration = Duration::from_secs(5 * 60);
+
+/// The node's idea of Redis's clock may be wrong by this much.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// How long the record of a lease that is not renewed stays, beyond the TTL.
+pub(super) fn record_margin() -> u64 {
+    u64::try_from((MARGIN + REFRESH).as_millis()).expect("minutes")
+}
+
+/// One heartbeat.
+#[derive(Debug)]
+pub(super) struct Beat {
+    pub(super) pool: PoolName,
+    pub(super) id: LeaseId,
+    /// Whether the record is touched: to refresh it, to read it, or to write into it.
+    pub(super) record: bool,
+    pub(super) label: Option<Label>,
+    pub(super) activities: Option<Activities>,
+}
+
+impl Beat {
+    /// The beat of the lease that `claims` names, at about `now`.
+    pub(super) fn of(
+        claims: &Claims,
+        label: Option<Label>,
+        activities: Option<Activities>,
+        ttl: Duration,
+        now: Instant,
+    ) -> Self {
+        let age = Duration::from_millis(now.since(claims.started_at));
+        let into = (age + SLACK).as_millis() % REFRESH.as_millis();
+        let refresh = into < (ttl + 2 * SLACK).as_millis();
+        Self {
+            pool: claims.pool.clone(),
+            id: claims.id,
+            record: claims.details || label.is_some() || activities.is_some() || refresh,
+            label,
+            activities,
+        }
+    }
+}
+
+/// What became of a beat in the common case; anything else is decided by `resume.lua`.
+#[derive(Debug, Clone)]
+pub(super) enum Beaten {
+    /// Extended.
+    Renewed {
+        at: Instant,
+        ttl: Duration,
+        /// What the record says, where it was touched.
+        details: Option<(Option<String>, Option<String>)>,
+    },
+    /// Not live, or its record or its pool is gone.
+    Unclear,
+}
+
+struct Waiting {
+    beat: Beat,
+    answer: oneshot::Sender<Result<Beaten, Error>>,
+}
+
+/// The lanes of all buckets.
+#[derive(Debug)]
+pub(super) struct Lanes(Vec<mpsc::Sender<Waiting>>);
+
+impl Lanes {
+    /// Starts a lane for each bucket. They end when the store is dropped.
+    pub(super) fn start(start: impl Fn(Bucket, Receiver)) -> Self {
+        Self(
+            Bucket::all()
+                .map(|bucket| {
+                    let (sender, receiver) = mpsc::channel(WAITING);
+                    start(bucket, Receiver(receiver));
+                    sender
+                })
+                .collect(),
+        )
+    }
+
+    /// Puts a beat into its lane and waits for the answer.
+    pub(super) async fn beat(&self, bucket: Bucket, beat: Beat) -> Result<Beaten, Error> {
+        let (answer, answered) = oneshot::channel();
+        self.0[bucket.index()]
+            .try_send(Waiting { beat, answer })
+            .map_err(|_| Error::not_sent("more heartbeats wait than Redis can take"))?;
+        answered
+            .await
+            .unwrap_or_else(|_| Err(Error::unanswered("the node is stopping")))
+    }
+}
+
+/// The end of a lane that a task reads.
+pub(super) struct Receiver(mpsc::Receiver<Waiting>);
+
+/// Sends what waits in a lane, call after call.
+pub(super) async fn run(store: std::sync::Weak<Shared>, bucket: Bucket, mut lane: Receiver) {
+    let mut batch = Vec::with_capacity(BATCH);
+    while lane.0.recv_many(&mut batch, BATCH).await > 0 {
+        batch.retain(|waiting| !waiting.answer.is_closed());
+        if batch.is_empty() {
+            continue;
+        }
+        let Some(store) = store.upgrade() else { return };
+        // The keys of one pool stand together in the call.
+        batch.sort_unstable_by(|a, b| a.beat.pool.cmp(&b.beat.pool));
+        let (beats, answers): (Vec<_>, Vec<_>) = batch
+            .drain(..)
+            .map(|waiting| (waiting.beat, waiting.answer))
+            .unzip();
+        metrics::histogram!("leasehold_renewals_per_call").record(beats.len() as f64);
+        match Store(store).renew_batch(bucket, &beats).await {
+            Ok(beaten) => {
+                for (answer, beaten) in answers.into_iter().zip(beaten) {
+                    // A client that has gone away meanwhile has its seat renewed all the same.
+                    let _ = answer.send(Ok(beaten));
+                }
+            }
+            Err(error) => {
+                for answer in answers {
+                    let _ = answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+}
+
+impl Store {
+    /// Renews the beats of one bucket, sorted by pool, in one call. The answers are in the same order.
+    pub(super) async fn renew_batch(
+        &self,
+        bucket: Bucket,
+        beats: &[Beat],
+    ) -> Result<Vec<Beaten>, Error> {
+        let pools: Vec<&[Beat]> = beats.chunk_by(|a, b| a.pool == b.pool).collect();
+        let touched: Vec<(usize, usize, &Beat)> = pools
+            .iter()
+            .enumerate()
+            .flat_map(|(pool, beats)| {
+                beats
+                    .iter()
+                    .enumerate()
+                    .map(move |(position, beat)| (pool, position, beat))
+            })
+            .filter(|(_, _, beat)| beat.record)
+            .collect();
+
+        let mut call = RENEW
+            .call(1 + 2 * pools.len() + touched.len())
+            .arg(bucket.clock());
+        for beats in &pools {
+            let keys = Keys::of(&beats[0].pool);
+            call.push(keys.config());
+            call.push(keys.leases());
+        }
+        for (_, _, beat) in &touched {
+            call.push(Keys::of(&beat.pool).record(beat.id));
+        }
+        call.push(pools.len());
+        call.push(record_margin());
+        for beats in &pools {
+            call.push(beats.len());
+            for beat in *beats {
+                call.push(beat.id.to_string());
+            }
+        }
+        for (pool, position, beat) in &touched {
+            call.push(pool + 1);
+            call.push(position + 1);
+            call.push(
+                beat.label
+                    .as_ref()
+                    .map_or(String::new(), |label| format!("={label}")),
+            );
+            call.push(
+                beat.activities
+                    .as_ref()
+                    .map_or(String::new(), |list| format!("={}", super::json(list))),
+            );
+        }
+
+        let reply = self.run(bucket, &call).await?;
+        let mut details = touched.iter().enumerate();
+        let mut beaten = Vec::with_capacity(beats.len());
+        for (pool, beats) in pools.iter().enumerate() {
+            let ttl = Duration::from_millis(reply.count(3 + 2 * pool)?);
+            let marks = reply.text(4 + 2 * pool)?.as_bytes();
+            for (beat, mark) in beats.iter().zip(marks) {
+                let details = match beat.record.then(|| details.next()).flatten() {
+                    Some((place, _)) => {
+                        Some(read_details(&reply, 3 + 2 * pools.len() + 2 * place)?)
+                    }
+                    None => None,
+                };
+                beaten.push(match mark {
+                    b'1' => Beaten::Renewed {
+                        at: reply.now()?,
+                        ttl,
+                        details,
+                    },
+                    _ => Beaten::Unclear,
+                });
+            }
+        }
+        if beaten.len() == beats.len() {
+            Ok(beaten)
+        } else {
+            Err(reply.unexpected(4))
+        }
+    }
+}
+
+fn read_details(reply: &Reply, at: usize) -> Result<(Option<String>, Option<String>), Error> {
+    let field = |at| {
+        reply
+            .text(at)
+            .map(|text| (!text.is_empty()).then(|| text.to_owned()))
+    };
+    Ok((field(at)?, field(at + 1)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn claims(started_at: i64) -> Claims {
+        Claims {
+            id: LeaseId::random(),
+            pool: "crm".parse().unwrap(),
+            generation: 1,
+            holder: None,
+            tenant: None,
+            label: None,
+            platform: None,
+            fence: 1,
+            started_at: Instant(started_at),
+            issued_at: Instant(started_at),
+            details: false,
+        }
+    }
+
+    #[test]
+    fn however_a_holder_beats_its_record_never_runs_out() {
+        // The node may be wrong by up to SLACK, either way; a beat comes at least once in a TTL.
+        for ttl_ms in [1_000, 20_000, 60_000, 290_000, 400_000, 86_400_000_i64] {
+            for step_ms in [ttl_ms / 3, ttl_ms - 1] {
+                for error_ms in [-5_000, 0, 5_000] {
+                    let (mut at, mut refreshed) = (0, 0);
+                    while at < 4 * 300_000 + 3 * ttl_ms {
+                        at += step_ms.max(500);
+                        let ttl = Duration::from_millis(ttl_ms.cast_unsigned());
+                        let beat =
+                            Beat::of(&claims(0), None, None, ttl, Instant((at + error_ms).max(0)));
+                        assert!(
+                            at - refreshed < ttl_ms + record_margin().cast_signed(),
+                            "ttl {ttl_ms} at {at}"
+                        );
+                        if beat.record {
+                            refreshed = at;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn most_beats_leave_the_record_alone() {
+        let touched = (0..900)
+            .filter(|beat| {
+                let at = Instant(beat * 20_000);
+                Beat::of(&claims(0), None, None, Duration::from_secs(60), at).record
+            })
+            .count();
+        assert!(touched < 300, "{touched} of 900");
+    }
+}

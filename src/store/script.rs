@@ -1,0 +1,222 @@
+//! Scripts: joined at compile time, called by their hash, decoded by position.
+
+use std::sync::LazyLock;
+
+use redis::{Cmd, RedisResult, ToRedisArgs, Value};
+
+use super::connection::Connection;
+use super::error::Error;
+use crate::lease::Instant;
+
+/// One file of `lua/`.
+pub(super) struct Script {
+    name: &'static str,
+    source: &'static str,
+    sha: String,
+}
+
+/// A script of `lua/`, with the prelude in front.
+macro_rules! script {
+    ($name:literal) => {
+        LazyLock::new(|| {
+            Script::new(
+                $name,
+                concat!(
+                    include_str!("../../lua/prelude.lua"),
+                    include_str!(concat!("../../lua/", $name, ".lua"))
+                ),
+            )
+        })
+    };
+}
+
+pub(super) static OPEN: LazyLock<Script> =
+    LazyLock::new(|| Script::new("open", include_str!("../../lua/open.lua")));
+pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire");
+pub(super) static RENEW: LazyLock<Script> = script!("renew");
+pub(super) static RESUME: LazyLock<Script> = script!("resume");
+pub(super) static RELEASE: LazyLock<Script> = script!("release");
+pub(super) static LEAVE: LazyLock<Script> = script!("leave");
+pub(super) static TERMINATE: LazyLock<Script> = script!("terminate");
+pub(super) static LIST: LazyLock<Script> = script!("list");
+pub(super) static LEASE: LazyLock<Script> = script!("lease");
+pub(super) static STATUS: LazyLock<Script> = script!("status");
+pub(super) static PUT_POOL: LazyLock<Script> = script!("put_pool");
+pub(super) static DELETE_POOL: LazyLock<Script> = script!("delete_pool");
+pub(super) static TICK: LazyLock<Script> = script!("tick");
+pub(super) static SWEEP: LazyLock<Script> = script!("sweep");
+pub(super) static STAMP: LazyLock<Script> = script!("stamp");
+
+/// All scripts, for loading them at connect.
+pub(super) fn all() -> [&'static Script; 15] {
+    [
+        &OPEN,
+        &ACQUIRE,
+        &RENEW,
+        &RESUME,
+        &RELEASE,
+        &LEAVE,
+        &TERMINATE,
+        &LIST,
+        &LEASE,
+        &STATUS,
+        &PUT_POOL,
+        &DELETE_POOL,
+        &TICK,
+        &SWEEP,
+        &STAMP,
+    ]
+}
+
+impl Script {
+    fn new(name: &'static str, source: &'static str) -> Self {
+        Self {
+            name,
+            source,
+            sha: redis::Script::new(source).get_hash().to_owned(),
+        }
+    }
+
+    /// Compiles the script in Redis, so that a broken one stops the start and no call has to send it.
+    pub(super) async fn load(&self, connection: &mut Connection) -> RedisResult<()> {
+        redis::cmd("SCRIPT")
+            .arg("LOAD")
+            .arg(self.source)
+            .exec_async(connection)
+            .await
+    }
+
+    /// Begins a call with so many keys; first they follow, then the arguments.
+    pub(super) fn call(&'static self, keys: usize) -> Call {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.sha).arg(keys);
+        Call {
+            script: self,
+            command,
+        }
+    }
+}
+
+/// A script with its keys and arguments. Sending it twice is harmless: every script is idempotent.
+pub(super) struct Call {
+    script: &'static Script,
+    command: Cmd,
+}
+
+impl Call {
+    /// Appends a key or an argument.
+    pub(super) fn arg(mut self, arg: impl ToRedisArgs) -> Self {
+        self.command.arg(arg);
+        self
+    }
+
+    /// Appends a key or an argument in place.
+    pub(super) fn push(&mut self, arg: impl ToRedisArgs) {
+        self.command.arg(arg);
+    }
+
+    /// Runs the script. When Redis has forgotten it, it is sent whole, to the same keys.
+    pub(super) async fn run(&self, connection: &mut Connection) -> RedisResult<Reply> {
+        let result = self.command.query_async(connection).await;
+        let values = match result {
+            Err(error) if error.code() == Some("NOSCRIPT") => {
+                self.whole().query_async(connection).await?
+            }
+            result => result?,
+        };
+        Ok(Reply {
+            script: self.script.name,
+            values,
+        })
+    }
+
+    /// `EVAL` in place of `EVALSHA`, because a cluster routes it by its keys; `SCRIPT LOAD` would go to all.
+    fn whole(&self) -> Cmd {
+        let mut command = redis::cmd("EVAL");
+        command.arg(self.script.source);
+        for arg in self.command.args_iter().skip(2) {
+            if let redis::Arg::Simple(arg) = arg {
+                command.arg(arg);
+            }
+        }
+        command
+    }
+}
+
+/// What a script answered: a word, the number of the call, the instant, then fields.
+#[derive(Debug)]
+pub(super) struct Reply {
+    script: &'static str,
+    values: Vec<Value>,
+}
+
+impl Reply {
+    /// The word that says what happened.
+    pub(super) fn status(&self) -> &str {
+        self.text(0).unwrap_or("")
+    }
+
+    /// Redis's clock when the script ran.
+    pub(super) fn now(&self) -> Result<Instant, Error> {
+        Ok(Instant(self.int(2)?))
+    }
+
+    /// How many fields there are.
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// A field that is a text.
+    pub(super) fn text(&self, at: usize) -> Result<&str, Error> {
+        match self.values.get(at) {
+            Some(Value::BulkString(bytes)) => std::str::from_utf8(bytes).ok(),
+            Some(Value::SimpleString(text)) => Some(text.as_str()),
+            _ => None,
+        }
+        .ok_or_else(|| self.unexpected(at))
+    }
+
+    /// A field that is a number.
+    pub(super) fn int(&self, at: usize) -> Result<i64, Error> {
+        if let Some(Value::Int(number)) = self.values.get(at) {
+            return Ok(*number);
+        }
+        self.text(at)?.parse().map_err(|_| self.unexpected(at))
+    }
+
+    /// A field that is a number without sign.
+    pub(super) fn count(&self, at: usize) -> Result<u64, Error> {
+        u64::try_from(self.int(at)?).map_err(|_| self.unexpected(at))
+    }
+
+    /// A field that is an instant.
+    pub(super) fn instant(&self, at: usize) -> Result<Instant, Error> {
+        Ok(Instant(self.int(at)?))
+    }
+
+    /// A field that is a value of a checked type.
+    pub(super) fn parse<T: std::str::FromStr>(&self, at: usize) -> Result<T, Error> {
+        self.text(at)?.parse().map_err(|_| self.unexpected(at))
+    }
+
+    /// A field that is a list of names and values.
+    pub(super) fn fields(
+        &self,
+        at: usize,
+    ) -> Result<std::collections::HashMap<String, String>, Error> {
+        self.values
+            .get(at)
+            .and_then(|value| redis::from_redis_value(value.clone()).ok())
+            .ok_or_else(|| self.unexpected(at))
+    }
+
+    /// A reply that its script's header does not know: a bug, or another program's data.
+    pub(super) fn unexpected(&self, at: usize) -> Error {
+        Error::Broken(format!(
+            "{}.lua answered {:?}, field {at} of {}",
+            self.script,
+            self.status(),
+            self.len()
+        ))
+    }
+}
