@@ -9,11 +9,12 @@ mod proxy;
 mod redis;
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use self::client::{ANY, Client, Reply};
-pub(crate) use self::node::{Launch, Node};
+pub(crate) use self::node::{Launch, Node, SECRET};
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::redis::{Redis, server_on_the_path};
 
@@ -97,15 +98,12 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(sent.success(), "kill -{name} {pid}: {sent}");
 }
 
-/// Whether a process of this id still runs. One that ended but was not waited for does not run.
-pub(crate) fn is_running(pid: u32) -> bool {
-    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
-        return false;
-    };
-    // The state is the first word after the name, which stands in parentheses and may contain anything.
-    let state = stat
-        .rsplit(") ")
-        .next()
-        .and_then(|rest| rest.chars().next());
-    !matches!(state, Some('Z' | 'X'))
+/// The processes that run in this directory or below. Those that ended and were not waited for have none.
+pub(crate) fn processes_in(directory: &Path) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("the tests of processes need Linux");
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok());
+    pids.filter(|pid| {
+        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|cwd| cwd.starts_with(directory))
+    })
+    .collect()
 }

@@ -7,7 +7,7 @@ use crate::harness::{ANY, Launch, Node, Proxy, Redis};
 /// A node behind a proxy, a node that is not, and a pool of 5.
 async fn start() -> (Node, Proxy, Node, Redis) {
     let redis = Redis::start().await;
-    let proxy = Proxy::start(redis.address()).await;
+    let proxy = Proxy::start(redis.address());
     let near = Launch::on(&redis.url_through(&proxy)).start().await;
     let other = Launch::on(&redis.url()).start().await;
     other.put_pool("crm", json!({"capacity": 5}), 201).await;

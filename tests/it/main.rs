@@ -3,13 +3,18 @@
 //! `cargo test --test it` runs everything; `cargo test --test it race::` one promise. The Redis comes from
 //! `TEST_REDIS_URL`, the `PATH` or a container: see `harness/redis.rs`.
 
+mod access;
 mod acquire;
+mod bad_input;
 mod expiry;
 mod harness;
 mod leave;
+mod lifecycle;
 mod list;
 mod lost_reply;
 mod lua_headers;
+mod model;
+mod openapi;
 mod out_of_memory;
 mod outage;
 mod pools;

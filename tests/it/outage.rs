@@ -448,7 +448,7 @@ async fn a_frozen_redis_holds_up_nobody_for_a_second_and_fills_no_memory() {
 #[tokio::test]
 async fn a_network_that_swallows_everything_is_an_outage_of_one_node() {
     let redis = Redis::start().await;
-    let mut proxy = Proxy::start(redis.address()).await;
+    let mut proxy = Proxy::start(redis.address());
     let cut_off = Launch::on(&redis.url_through(&proxy)).start().await;
     let other = Launch::on(&redis.url()).start().await;
     other.put_pool("crm", json!({"capacity": 5}), 201).await;
@@ -468,7 +468,7 @@ async fn a_network_that_swallows_everything_is_an_outage_of_one_node() {
 #[tokio::test]
 async fn a_slow_redis_is_waited_for_and_a_too_slow_one_is_not() {
     let redis = Redis::start().await;
-    let mut proxy = Proxy::start(redis.address()).await;
+    let mut proxy = Proxy::start(redis.address());
     let node = Launch::on(&redis.url_through(&proxy)).start().await;
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
 

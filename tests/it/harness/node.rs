@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use super::{Client, free_port, signal, wait_until};
 
 /// Signs the tokens of every node, unless a test sets another.
-const SECRET: &str = "b2YgdGhlIHRlc3RzLCBhbmQgb2Ygbm90aGluZyBlbHNlIQ";
+pub(crate) const SECRET: &str = "b2YgdGhlIHRlc3RzLCBhbmQgb2Ygbm90aGluZyBlbHNlIQ";
 
 /// How a node is to be started.
 #[derive(Clone)]

@@ -49,7 +49,7 @@ pub(crate) struct Proxy {
 
 impl Proxy {
     /// A proxy in front of `upstream`, open.
-    pub(crate) async fn start(upstream: SocketAddr) -> Self {
+    pub(crate) fn start(upstream: SocketAddr) -> Self {
         let state = State {
             mode: Mode::Open,
             delay: Duration::ZERO,

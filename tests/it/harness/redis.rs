@@ -45,7 +45,7 @@ enum Place {
     },
     Process(Process),
     Container {
-        container: Option<ContainerAsync<GenericImage>>,
+        container: Option<Box<ContainerAsync<GenericImage>>>,
         port: u16,
     },
 }
@@ -65,7 +65,7 @@ impl Redis {
             let mut direct = Url::parse(&url).expect("TEST_REDIS_URL is a URL");
             let database = Database::take(databases).await;
             direct.set_path(&database.number.to_string());
-            let proxy = Proxy::start(address(&direct)).await;
+            let proxy = Proxy::start(address(&direct));
             let redis = Self {
                 direct,
                 place: Place::Shared {
@@ -182,7 +182,9 @@ impl Redis {
             } => {
                 container.start().await.expect("the container starts");
             }
-            Place::Container { container, port } => *container = Some(start_container(*port).await),
+            Place::Container { container, port } => {
+                *container = Some(Box::new(start_container(*port).await))
+            }
         }
         self.answers().await;
     }
@@ -250,6 +252,25 @@ impl Redis {
             }));
         }
         events
+    }
+
+    /// The starts of a pool less its ends, and how many are in its sorted set of leases: both at one instant.
+    pub(crate) async fn balance(&self, pool: &str) -> (i64, i64) {
+        const COUNT: &str = r"
+            local change = { started = 1, resumed = 1, rebuilt = 1, ended = -1 }
+            local balance = 0
+            for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do
+              for i = 1, #entry[2], 2 do
+                if entry[2][i] == 'type' then
+                  balance = balance + (change[entry[2][i + 1]] or 0)
+                end
+              end
+            end
+            return { balance, redis.call('ZCARD', KEYS[2]) }";
+        let events = self.keys(&format!("lh1:{{*}}:{pool}:events")).await;
+        let events = events.first().expect("the pool has a history");
+        let leases = events.replace(":events", ":leases");
+        self.query(&["EVAL", COUNT, "2", events, &leases]).await
     }
 
     /// The names of the keys that match a glob.
