@@ -1,1 +1,163 @@
-//! x
+//! The only module that speaks HTTP: one file for each resource, and the edge that they share.
+//!
+//! Handlers translate and nothing more: extract, one call of the store, one `match`. What they know about a
+//! request that failed is a [`problem::Problem`].
+
+mod access;
+pub mod extract;
+mod leases;
+pub mod machines;
+mod pools;
+pub mod problem;
+pub mod server;
+mod tokens;
+pub mod trace;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+
+use self::access::{Access, Credentials};
+use self::machines::Machines;
+use self::problem::{Code, Problem};
+use self::server::Drain;
+use crate::config::Settings;
+use crate::store::{self, Store};
+use crate::token::Tokens;
+
+/// What handlers can reach.
+#[derive(Clone)]
+struct App(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    tokens: Tokens,
+    access: Access,
+}
+
+/// What every answer of the interface is about; the text at the top of the OpenAPI document.
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Leasehold",
+        description = "Seat leases: acquire a seat, keep it with heartbeats, give it back. Instants are RFC 3339 in UTC, \
+                       lengths are milliseconds. Errors are problem documents (RFC 9457) with a stable `code`. Clients \
+                       must ignore fields that they do not know."
+    ),
+    tags(
+        (name = "leases", description = "For holders and operators: seats that are held."),
+        (name = "pools", description = "For operators: sets of seats, and their policy."),
+        (name = "machines", description = "For balancers, orchestrators and monitoring."),
+    ),
+    modifiers(&Credentials),
+    components(schemas(problem::ProblemDocument))
+)]
+struct Description;
+
+/// All routes, with their description.
+fn routes(app: App, machines: Machines) -> OpenApiRouter {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .merge(pools::routes())
+        .merge(leases::routes())
+        .merge(tokens::routes())
+        .with_state(app)
+        .merge(machines::routes(machines))
+}
+
+/// Everything that a node serves.
+pub fn router(
+    store: &Store,
+    tokens: &Tokens,
+    settings: &Settings,
+    metrics: &PrometheusHandle,
+    drain: &Drain,
+) -> Router {
+    let app = App(Arc::new(Inner {
+        store: store.clone(),
+        tokens: tokens.clone(),
+        access: Access::new(settings.admin_key.as_ref()),
+    }));
+    let readiness = store.clone();
+    let machines = Machines {
+        drain: drain.clone(),
+        store: Arc::new(move || {
+            let store = readiness.clone();
+            Box::pin(async move { store.ping().await.map_err(|_| "Redis does not answer".to_owned()) })
+        }),
+        metrics: metrics.clone(),
+    };
+    let (router, description) = routes(app, machines).split_for_parts();
+    let description = Arc::new(serde_json::to_vec(&described(description)).expect("texts and numbers have a JSON form"));
+    let router = router.route(
+        "/v1/openapi.json",
+        get(move || {
+            let description = Arc::clone(&description);
+            async move { ([("content-type", "application/json")], description.as_ref().clone()) }
+        }),
+    );
+    trace::edge(router)
+}
+
+/// The description of the whole interface (OpenAPI 3.1), as served at `/v1/openapi.json`.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    let description = OpenApiRouter::<App>::with_openapi(Description::openapi())
+        .merge(pools::routes())
+        .merge(leases::routes())
+        .merge(tokens::routes())
+        .into_openapi();
+    let mut machines = machines::description();
+    machines.merge(description);
+    described(machines)
+}
+
+/// Adds the route of the description itself, which no handler can describe before it exists.
+fn described(mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
+    use utoipa::openapi::path::{HttpMethod, OperationBuilder};
+    use utoipa::openapi::{PathItem, ResponseBuilder};
+    let operation = OperationBuilder::new()
+        .tag("machines")
+        .summary(Some("This document."))
+        .operation_id(Some("openapi"))
+        .response("200", ResponseBuilder::new().description("OpenAPI 3.1").build())
+        .build();
+    description.paths.paths.insert("/v1/openapi.json".into(), PathItem::new(HttpMethod::Get, operation));
+    description
+}
+
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
+        match &error {
+            store::Error::Unavailable { outcome, .. } => {
+                let detail = match outcome {
+                    store::Outcome::None => "The store did not take the request, so nothing has changed. Send it again.",
+                    store::Outcome::Unknown => {
+                        "The store did not answer, so it may have done what was asked. Send the same request again, \
+                         with the same Idempotency-Key if it had one."
+                    }
+                };
+                Self::new(Code::StoreUnavailable, detail).with("outcome", outcome.as_str()).cause(&error)
+            }
+            store::Error::Full => Self::new(
+                Code::StoreFull,
+                "The store has no memory for a new lease. Existing leases go on. Ask again later.",
+            )
+            .with("outcome", store::Outcome::None.as_str())
+            .cause(&error),
+            store::Error::Broken(_) => {
+                Self::new(Code::Internal, "Something went wrong inside. It was logged.").cause(&error)
+            }
+        }
+    }
+}
+
+/// There is no pool of this name.
+fn pool_not_found(pool: &crate::pool::PoolName) -> Problem {
+    Problem::new(
+        Code::PoolNotFound,
+        format!("There is no pool named {pool}. An operator creates it with PUT /v1/pools/{pool}."),
+    )
+}

@@ -207,6 +207,11 @@ impl Activities {
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// One after the other.
+    pub fn iter(&self) -> std::slice::Iter<'_, Activity> {
+        self.0.iter()
+    }
 }
 
 impl TryFrom<Vec<Activity>> for Activities {

@@ -1,0 +1,149 @@
+//! `GET /v1/pools/{pool}/leases`: who holds what.
+
+use axum::Json;
+use axum::extract::State;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::LeaseBody;
+use crate::http::access::Operator;
+use crate::http::extract::{Path, Query};
+use crate::http::problem::{Code, Problem, ProblemDocument};
+use crate::http::{App, pool_not_found};
+use crate::lease::{Holder, LeaseId, Tenant};
+use crate::pool::PoolName;
+use crate::store::{Place, Selection, Sort};
+
+/// Leases of a page unless the caller says otherwise, and at most.
+const LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
+
+/// What is wanted of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct Wanted {
+    /// Only leases of this holder.
+    #[param(value_type = Option<String>)]
+    holder: Option<Holder>,
+    /// Only leases of this tenant.
+    #[param(value_type = Option<String>)]
+    tenant: Option<Tenant>,
+    /// Only leases with this text in holder, tenant, label, activities or platform.
+    q: Option<String>,
+    /// `expires_at`, `started_at`, `renewed_at`, `holder`, `tenant`, `label`, `platform` or `activities`; with `-` in
+    /// front from the last to the first. Without it by `expires_at`.
+    sort: Option<String>,
+    /// Most leases of the page, 1 to 1000; 100 without it.
+    limit: Option<usize>,
+    /// `next_cursor` of the page before, with everything else as it was.
+    cursor: Option<String>,
+}
+
+/// Part of a list.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Leases {
+    items: Vec<LeaseBody>,
+    /// Send it back as `cursor` for the next page; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// Lists the live leases of a pool.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}/leases",
+    tag = "leases",
+    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    responses(
+        (status = 200, body = Leases),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+pub(super) async fn list(
+    State(app): State<App>,
+    _operator: Operator,
+    Path(pool): Path<PoolName>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Leases>, Problem> {
+    let selection = wanted.selection()?;
+    let listing = app.0.store.select(&pool, &selection).await?.ok_or_else(|| pool_not_found(&pool))?;
+    Ok(Json(Leases {
+        items: listing.leases.into_iter().map(LeaseBody::from).collect(),
+        next_cursor: listing.next.map(|place| to_cursor(&place)),
+    }))
+}
+
+impl Wanted {
+    fn selection(self) -> Result<Selection, Problem> {
+        let (descending, word) = match self.sort.as_deref() {
+            Some(sort) => sort.strip_prefix('-').map_or((false, sort), |word| (true, word)),
+            None => (false, "expires_at"),
+        };
+        let sort = match word {
+            "expires_at" => Sort::ExpiresAt,
+            "started_at" => Sort::StartedAt,
+            "renewed_at" => Sort::RenewedAt,
+            "holder" => Sort::Holder,
+            "tenant" => Sort::Tenant,
+            "label" => Sort::Label,
+            "platform" => Sort::Platform,
+            "activities" => Sort::Activities,
+            _ => {
+                return Err(Problem::new(
+                    Code::InvalidRequest,
+                    "`sort` is expires_at, started_at, renewed_at, holder, tenant, label, platform or activities, with \
+                     or without - in front.",
+                ));
+            }
+        };
+        let limit = self.limit.unwrap_or(LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(Problem::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_LIMIT}.")));
+        }
+        let after = match self.cursor {
+            Some(cursor) => Some(from_cursor(&cursor).ok_or_else(|| {
+                Problem::new(Code::InvalidRequest, "`cursor` is not one of this list. Begin again without it.")
+            })?),
+            None => None,
+        };
+        Ok(Selection {
+            holder: self.holder,
+            tenant: self.tenant,
+            text: self.q.filter(|text| !text.is_empty()).map(|text| text.to_lowercase()),
+            sort,
+            descending,
+            after,
+            limit,
+        })
+    }
+}
+
+/// A place as a word that clients need not understand.
+fn to_cursor(place: &Place) -> String {
+    let json = match place {
+        Place::Number(number, id) => serde_json::json!([number, id]),
+        Place::Text(text, id) => serde_json::json!([text, id]),
+    };
+    URL_SAFE_NO_PAD.encode(json.to_string())
+}
+
+fn from_cursor(cursor: &str) -> Option<Place> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Key {
+        Number(i64),
+        Text(String),
+    }
+    let json = URL_SAFE_NO_PAD.decode(cursor).ok()?;
+    let (key, id): (Key, LeaseId) = serde_json::from_slice(&json).ok()?;
+    Some(match key {
+        Key::Number(number) => Place::Number(number, id),
+        Key::Text(text) => Place::Text(text, id),
+    })
+}

@@ -1,0 +1,159 @@
+//! `POST /v1/pools/{pool}/leases/terminate`: operators end leases.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::http::access::Operator;
+use crate::http::extract::{Body, Path};
+use crate::http::problem::{Code, Problem, ProblemDocument};
+use crate::http::{App, pool_not_found};
+use crate::lease::{Holder, LeaseId, Tenant};
+use crate::pool::PoolName;
+use crate::store::{Selection, Terminated, Termination};
+
+/// Most ids of one request, so that a request stays short. Whoever has more sends several, or says which by holder.
+const MAX_IDS: usize = 1_000;
+/// Longest reason, in bytes.
+const MAX_REASON: usize = 512;
+/// Longest block: a year, in milliseconds.
+const MAX_BLOCK_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
+
+/// Which leases to end, in exactly one of the first four ways, and why.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct TerminateBody {
+    /// These, at most 1000.
+    #[schema(value_type = Option<Vec<String>>, max_items = 1_000)]
+    ids: Option<Vec<LeaseId>>,
+    /// All of this holder.
+    #[schema(value_type = Option<String>)]
+    holder: Option<Holder>,
+    /// All of this tenant.
+    #[schema(value_type = Option<String>)]
+    tenant: Option<Tenant>,
+    /// All of the pool.
+    all: bool,
+    /// What the holders read in their next renew, at most 512 bytes.
+    #[schema(max_length = 512, example = "The shift is over.")]
+    reason: Option<String>,
+    /// How long the holders may not acquire in this pool; 0 for not at all.
+    #[schema(maximum = 31_622_400_000_u64)]
+    block_ms: u64,
+}
+
+/// What became of each lease.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Results {
+    results: Vec<Outcome>,
+}
+
+/// What became of one lease.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Outcome {
+    #[schema(value_type = String)]
+    id: LeaseId,
+    /// `terminated`, or `ended` if it was not live, or not a lease of this pool.
+    status: &'static str,
+}
+
+/// Terminates leases.
+#[utoipa::path(
+    post,
+    path = "/v1/pools/{pool}/leases/terminate",
+    tag = "leases",
+    params(("pool" = String, Path, description = "Name of the pool")),
+    request_body = TerminateBody,
+    responses(
+        (status = 200, body = Results),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+pub(super) async fn terminate(
+    State(app): State<App>,
+    _operator: Operator,
+    Path(pool): Path<PoolName>,
+    Body(body): Body<TerminateBody>,
+) -> Result<Json<Results>, Problem> {
+    body.check()?;
+    if app.0.store.status(&pool).await?.is_none() {
+        return Err(pool_not_found(&pool));
+    }
+    let why = Termination {
+        reason: body.reason.filter(|reason| !reason.is_empty()),
+        block: Duration::from_millis(body.block_ms),
+        holder: body.holder.clone(),
+    };
+    let results = match body.ids {
+        Some(ids) => terminate_ids(&app, &pool, &ids, &why).await?,
+        None => terminate_matching(&app, &pool, &Selection::of(body.holder, body.tenant), &why).await?,
+    };
+    tracing::info!(pool.name = %pool, leases = results.len(), "an operator terminated leases of pool {pool}");
+    Ok(Json(Results { results }))
+}
+
+impl TerminateBody {
+    fn check(&self) -> Result<(), Problem> {
+        let ways = [self.ids.is_some(), self.holder.is_some(), self.tenant.is_some(), self.all];
+        let wrong = if ways.into_iter().filter(|way| *way).count() != 1 {
+            "Say which leases to terminate in exactly one way: `ids`, `holder`, `tenant` or `\"all\": true`.".to_owned()
+        } else if self.ids.as_ref().is_some_and(|ids| ids.len() > MAX_IDS) {
+            format!("`ids` has at most {MAX_IDS} entries. Send several requests.")
+        } else if self.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+            format!("`reason` has at most {MAX_REASON} bytes.")
+        } else if self.block_ms > MAX_BLOCK_MS {
+            format!("`block_ms` is 0 to {MAX_BLOCK_MS}.")
+        } else {
+            return Ok(());
+        };
+        Err(Problem::new(Code::InvalidRequest, wrong))
+    }
+}
+
+async fn terminate_ids(
+    app: &App,
+    pool: &PoolName,
+    ids: &[LeaseId],
+    why: &Termination,
+) -> Result<Vec<Outcome>, Problem> {
+    let words = app.0.store.terminate(pool, ids, why).await?;
+    Ok(ids
+        .iter()
+        .zip(words)
+        .map(|(id, word)| Outcome {
+            id: *id,
+            status: match word {
+                Terminated::Terminated => "terminated",
+                Terminated::Ended => "ended",
+            },
+        })
+        .collect())
+}
+
+/// Terminates until nothing matches any more. With a block of the holder it comes first, so that nobody slips in.
+async fn terminate_matching(
+    app: &App,
+    pool: &PoolName,
+    selection: &Selection,
+    why: &Termination,
+) -> Result<Vec<Outcome>, Problem> {
+    app.0.store.terminate(pool, &[], why).await?;
+    let mut results = Vec::new();
+    let mut rest = selection.clone();
+    loop {
+        let Some(listing) = app.0.store.select(pool, &rest).await? else { return Ok(results) };
+        let ids: Vec<LeaseId> = listing.leases.iter().map(|lease| lease.id).collect();
+        results.extend(terminate_ids(app, pool, &ids, why).await?);
+        match listing.next {
+            Some(next) => rest.after = Some(next),
+            None => return Ok(results),
+        }
+    }
+}

@@ -1,0 +1,342 @@
+//! `/v1/pools`: sets of seats, and their policy.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access::Operator;
+use super::extract::{Body, Path, Query};
+use super::problem::{Code, Problem, ProblemDocument};
+use super::{App, pool_not_found};
+use crate::pool::{Policy, Pool, PoolName};
+use crate::store::{Deleted, Expect, Put};
+
+/// Pools of a page unless the caller says otherwise, and at most.
+const LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list)).routes(routes!(read, put, patch, delete))
+}
+
+/// A pool: its policy, and how full it is.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Pool)]
+struct PoolBody {
+    #[schema(value_type = String, example = "crm")]
+    name: PoolName,
+    #[serde(flatten)]
+    policy: Policy,
+    /// Grows with every change; the ETag.
+    version: u64,
+    /// Seats in use.
+    in_use: u64,
+    /// Seats that the next acquire could get.
+    free: u64,
+}
+
+impl From<Pool> for PoolBody {
+    fn from(pool: Pool) -> Self {
+        Self {
+            free: u64::from(pool.policy.capacity).saturating_sub(pool.in_use),
+            name: pool.name,
+            policy: pool.policy,
+            version: pool.version,
+            in_use: pool.in_use,
+        }
+    }
+}
+
+type Tagged<T> = ([(HeaderName, HeaderValue); 1], T);
+
+fn tagged(pool: Pool) -> Tagged<Json<PoolBody>> {
+    let tag = HeaderValue::try_from(format!("\"{}\"", pool.version)).expect("digits in quotes");
+    ([(ETAG, tag)], Json(pool.into()))
+}
+
+/// What `If-Match` and `If-None-Match` ask for. A list of versions is not offered: nobody means one of several.
+fn expectation(headers: &HeaderMap) -> Result<Expect, Problem> {
+    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("").trim());
+    match (text(IF_MATCH), text(IF_NONE_MATCH)) {
+        (None, None) => Ok(Expect::Any),
+        (Some("*"), None) => Ok(Expect::Some),
+        (None, Some("*")) => Ok(Expect::None),
+        (Some(tag), None) => {
+            let digits = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+            // An ETag that was never given out matches nothing.
+            Ok(Expect::Version(digits.and_then(|digits| digits.parse().ok()).unwrap_or(u64::MAX)))
+        }
+        _ => Err(Problem::new(
+            Code::InvalidRequest,
+            "Send If-Match with one ETag or *, or If-None-Match with *, and not both.",
+        )),
+    }
+}
+
+fn changed_meanwhile(version: u64) -> Problem {
+    let detail = if version == 0 {
+        "There is no such pool. Send the request without If-Match to create it."
+    } else {
+        "The pool is not as you saw it. Read it again, and send the request with its present ETag."
+    };
+    Problem::new(Code::PreconditionFailed, detail).with("version", (version != 0).then_some(version))
+}
+
+fn checked(policy: Policy) -> Result<Policy, Problem> {
+    match policy.check() {
+        Ok(()) => Ok(policy),
+        Err(invalid) => Err(Problem::new(Code::InvalidRequest, format!("The policy is not valid: {invalid}."))),
+    }
+}
+
+/// What is wanted of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// Most pools of the page, 1 to 1000; 100 without it.
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    #[param(value_type = Option<String>)]
+    cursor: Option<PoolName>,
+}
+
+/// Part of the list.
+#[derive(Debug, Serialize, ToSchema)]
+struct Pools {
+    items: Vec<PoolBody>,
+    /// Send it back as `cursor` for the next page; null at the end.
+    #[schema(value_type = Option<String>)]
+    next_cursor: Option<PoolName>,
+}
+
+/// Lists the pools, by name.
+#[utoipa::path(
+    get,
+    path = "/v1/pools",
+    tag = "pools",
+    params(Wanted),
+    responses(
+        (status = 200, body = Pools),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn list(
+    State(app): State<App>,
+    _operator: Operator,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Pools>, Problem> {
+    let limit = wanted.limit.unwrap_or(LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_LIMIT}.")));
+    }
+    let mut pools = app.0.store.pools(wanted.cursor.as_ref(), limit + 1).await?;
+    let more = pools.len() > limit;
+    pools.truncate(limit);
+    let next_cursor = pools.last().filter(|_| more).map(|pool| pool.name.clone());
+    Ok(Json(Pools { items: pools.into_iter().map(PoolBody::from).collect(), next_cursor }))
+}
+
+/// Reads a pool.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}",
+    tag = "pools",
+    params(("pool" = String, Path, description = "Name of the pool")),
+    responses(
+        (status = 200, body = PoolBody, headers(("ETag" = String, description = "Version of the policy"))),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn read(
+    State(app): State<App>,
+    _operator: Operator,
+    Path(pool): Path<PoolName>,
+) -> Result<Tagged<Json<PoolBody>>, Problem> {
+    let pool = app.0.store.status(&pool).await?.ok_or_else(|| pool_not_found(&pool))?;
+    Ok(tagged(pool))
+}
+
+/// Creates a pool, or replaces its policy. What is left out has its default.
+///
+/// A lower capacity ends nobody: nothing is granted until it fits.
+#[utoipa::path(
+    put,
+    path = "/v1/pools/{pool}",
+    tag = "pools",
+    params(
+        ("pool" = String, Path, description = "Name of the pool: 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that the pool must have, or *"),
+        ("If-None-Match" = Option<String>, Header, description = "* if there must be no such pool"),
+    ),
+    request_body = Policy,
+    responses(
+        (status = 201, description = "Created", body = PoolBody),
+        (status = 200, description = "Replaced", body = PoolBody),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 412, description = "`precondition_failed`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn put(
+    State(app): State<App>,
+    _operator: Operator,
+    Path(pool): Path<PoolName>,
+    headers: HeaderMap,
+    Body(policy): Body<Policy>,
+) -> Result<(StatusCode, Tagged<Json<PoolBody>>), Problem> {
+    let policy = checked(policy)?;
+    let status = match app.0.store.put_pool(&pool, &policy, expectation(&headers)?).await? {
+        Put::Created(_) => StatusCode::CREATED,
+        Put::Replaced(_) => StatusCode::OK,
+        Put::Conflict(version) => return Err(changed_meanwhile(version)),
+    };
+    tracing::info!(pool.name = %pool, capacity = policy.capacity, "pool {pool} has {} seats", policy.capacity);
+    let pool = app.0.store.status(&pool).await?.ok_or_else(|| pool_not_found(&pool))?;
+    Ok((status, tagged(pool)))
+}
+
+/// Changes some fields of a policy: a JSON merge patch (RFC 7396). A null puts a field back to its default.
+#[utoipa::path(
+    patch,
+    path = "/v1/pools/{pool}",
+    tag = "pools",
+    params(
+        ("pool" = String, Path, description = "Name of the pool"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that the pool must have"),
+    ),
+    request_body(content = Object, description = "Fields of the policy"),
+    responses(
+        (status = 200, body = PoolBody),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 412, description = "`precondition_failed`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn patch(
+    State(app): State<App>,
+    _operator: Operator,
+    Path(pool): Path<PoolName>,
+    headers: HeaderMap,
+    Body(changes): Body<Map<String, Value>>,
+) -> Result<Tagged<Json<PoolBody>>, Problem> {
+    let expected = expectation(&headers)?;
+    loop {
+        let before = app.0.store.status(&pool).await?.ok_or_else(|| pool_not_found(&pool))?;
+        if expected == Expect::None || matches!(expected, Expect::Version(version) if version != before.version) {
+            return Err(changed_meanwhile(before.version));
+        }
+        let policy = checked(patched(&before.policy, &changes)?)?;
+        match app.0.store.put_pool(&pool, &policy, Expect::Version(before.version)).await? {
+            // Somebody was faster, and the caller did not say that it matters.
+            Put::Conflict(_) => continue,
+            Put::Created(_) | Put::Replaced(_) => {}
+        }
+        tracing::info!(pool.name = %pool, capacity = policy.capacity, "pool {pool} has {} seats", policy.capacity);
+        let after = app.0.store.status(&pool).await?.ok_or_else(|| pool_not_found(&pool))?;
+        return Ok(tagged(after));
+    }
+}
+
+fn patched(policy: &Policy, changes: &Map<String, Value>) -> Result<Policy, Problem> {
+    let mut whole = serde_json::to_value(policy).expect("a policy has a JSON form");
+    merge(&mut whole, &Value::Object(changes.clone()));
+    serde_json::from_value(whole)
+        .map_err(|error| Problem::new(Code::InvalidRequest, format!("The policy is not valid: {error}.")))
+}
+
+/// Merges as RFC 7396, section 2, says.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Value::Object(target) = target else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            target.remove(name);
+        } else {
+            merge(target.entry(name).or_insert(Value::Null), value);
+        }
+    }
+}
+
+/// Removes a pool. Its leases are terminated.
+#[utoipa::path(
+    delete,
+    path = "/v1/pools/{pool}",
+    tag = "pools",
+    params(
+        ("pool" = String, Path, description = "Name of the pool"),
+        ("If-Match" = Option<String>, Header, description = "The ETag that the pool must have"),
+    ),
+    responses(
+        (status = 204, description = "Removed"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 412, description = "`precondition_failed`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn delete(
+    State(app): State<App>,
+    _operator: Operator,
+    Path(pool): Path<PoolName>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let expect = match expectation(&headers)? {
+        Expect::None => return Err(changed_meanwhile(0)),
+        Expect::Some => Expect::Any,
+        expect => expect,
+    };
+    match app.0.store.delete_pool(&pool, expect).await? {
+        Deleted::Deleted => {
+            tracing::info!(pool.name = %pool, "pool {pool} was deleted");
+            Ok(StatusCode::NO_CONTENT)
+        }
+        Deleted::Conflict(version) => Err(changed_meanwhile(version)),
+        Deleted::NoPool => Err(pool_not_found(&pool)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_patch_changes_what_it_names_and_null_is_the_default() {
+        let policy = Policy { ttl_ms: 5_000, ..Policy::with_capacity(3) };
+        let changes = json!({"capacity": 7, "ttl_ms": null});
+        let after = patched(&policy, changes.as_object().unwrap()).unwrap();
+        assert_eq!(after, Policy::with_capacity(7));
+    }
+
+    #[test]
+    fn a_patch_with_a_typing_error_is_refused() {
+        let changes = json!({"capcity": 7});
+        assert!(patched(&Policy::with_capacity(3), changes.as_object().unwrap()).is_err());
+    }
+}

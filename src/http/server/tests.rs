@@ -1,0 +1,546 @@
+//! What clients that behave badly get, over real sockets, with limits short enough to wait for.
+
+use std::time::Instant as Clock;
+
+use axum::extract::ConnectInfo;
+use axum::routing::{get, post};
+use serde::Deserialize;
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::http::extract::Body;
+use crate::http::trace::edge;
+
+/// An answer that no socket buffer holds.
+const LARGE: usize = 24 << 20;
+
+/// Much longer than any limit below, much shorter than a test run.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+fn short() -> Limits {
+    Limits {
+        header_read: Duration::from_millis(200),
+        body_read: Duration::from_millis(200),
+        idle: Duration::from_millis(900),
+        write_stall: Duration::from_millis(300),
+        linger: Duration::from_millis(300),
+        drain_wait: Duration::from_millis(300),
+        drain_total: Duration::from_millis(1_500),
+        ..Limits::default()
+    }
+}
+
+#[derive(Debug, Deserialize)]
+struct Wish {
+    wish: Option<String>,
+}
+
+fn router() -> Router {
+    edge(
+        Router::new()
+            .route("/", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() }))
+            .route("/wish", post(|Body(wish): Body<Wish>| async move { wish.wish.unwrap_or_default() }))
+            .route("/slow", get(async || sleep(Duration::from_millis(600)).await))
+            .route("/never", get(std::future::pending::<()>))
+            .route("/large", get(async || vec![b'x'; LARGE])),
+    )
+}
+
+struct Node {
+    address: SocketAddr,
+    drain: Drain,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<io::Result<()>>,
+}
+
+impl Node {
+    async fn start(limits: Limits) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let drain = Drain::default();
+        let (stop, stopped) = oneshot::channel();
+        let wait = limits.drain_wait;
+        let shutdown = async move { stopped.await.map_or(wait, |()| wait) };
+        let task = tokio::spawn(serve(listener, router(), limits, drain.clone(), shutdown));
+        Self {
+            address,
+            drain,
+            stop: Some(stop),
+            task,
+        }
+    }
+
+    async fn connect(&self) -> Client {
+        Client(TcpStream::connect(self.address).await.unwrap())
+    }
+
+    fn stop(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    /// Waits for the end and says how long it took.
+    async fn ended(self) -> Duration {
+        let started = Clock::now();
+        timeout(PATIENCE, self.task)
+            .await
+            .expect("an end")
+            .unwrap()
+            .unwrap();
+        started.elapsed()
+    }
+}
+
+struct Client(TcpStream);
+
+impl Client {
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.unwrap();
+    }
+
+    /// One answer with its length: the head and the body.
+    async fn answer(&mut self) -> (String, String) {
+        timeout(PATIENCE, async {
+            let mut bytes = Vec::new();
+            let head = loop {
+                if let Some(at) = bytes.windows(4).position(|end| end == b"\r\n\r\n") {
+                    break at + 4;
+                }
+                assert_ne!(
+                    self.0.read_buf(&mut bytes).await.unwrap(),
+                    0,
+                    "closed in a head: {bytes:?}"
+                );
+            };
+            let text = String::from_utf8(bytes[..head].to_vec())
+                .unwrap()
+                .to_lowercase();
+            let length: usize = text
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .map_or(0, |length| length.parse().unwrap());
+            while bytes.len() < head + length {
+                assert_ne!(
+                    self.0.read_buf(&mut bytes).await.unwrap(),
+                    0,
+                    "closed in a body"
+                );
+            }
+            assert_eq!(bytes.len(), head + length, "more than one answer");
+            (text, String::from_utf8(bytes[head..].to_vec()).unwrap())
+        })
+        .await
+        .expect("an answer")
+    }
+
+    async fn problem(&mut self, status: u16, code: &str) -> String {
+        let (head, body) = self.answer().await;
+        assert!(
+            head.starts_with(&format!("http/1.1 {status} ")),
+            "{head}{body}"
+        );
+        assert!(
+            head.contains("content-type: application/problem+json"),
+            "{head}{body}"
+        );
+        let document: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(document["code"], code);
+        assert_eq!(document["status"], status);
+        assert!(
+            document["title"].is_string()
+                && document["type"].is_string()
+                && document["detail"].is_string()
+        );
+        head
+    }
+
+    /// Waits until the server closes and says how long it took; anything else that arrives is a failure.
+    async fn closed(&mut self) -> Duration {
+        let started = Clock::now();
+        let mut rest = Vec::new();
+        let _ = timeout(PATIENCE, self.0.read_to_end(&mut rest))
+            .await
+            .expect("a close");
+        assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+        started.elapsed()
+    }
+}
+
+fn between(low: u64, elapsed: Duration, high: u64) {
+    let (low, high) = (Duration::from_millis(low), Duration::from_millis(high));
+    assert!(
+        low <= elapsed && elapsed <= high,
+        "{elapsed:?} is not between {low:?} and {high:?}"
+    );
+}
+
+#[tokio::test]
+async fn requests_are_answered_on_a_connection_that_stays() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    for _ in 0..3 {
+        client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let (head, body) = client.answer().await;
+        assert!(
+            head.starts_with("http/1.1 200 ") && !head.contains("connection: close"),
+            "{head}"
+        );
+        assert_eq!(body, "127.0.0.1");
+        // Longer than a head may take, shorter than the silence between two requests may be.
+        sleep(Duration::from_millis(350)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_takes_too_long_is_told_so_and_closed() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    let started = Clock::now();
+    client.send("GET / HTTP/1.1\r\nx-slow: ").await;
+    sleep(Duration::from_millis(100)).await;
+    // A byte now and then does not prolong it.
+    client.send("y").await;
+    client.problem(408, "request_timeout").await;
+    client.closed().await;
+    between(150, started.elapsed(), 1_500);
+}
+
+#[tokio::test]
+async fn the_second_head_of_a_connection_has_the_same_time_as_the_first() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    client.answer().await;
+    sleep(Duration::from_millis(300)).await;
+    let started = Clock::now();
+    client.send("GET / HT").await;
+    client.problem(408, "request_timeout").await;
+    between(150, started.elapsed(), 850);
+}
+
+#[tokio::test]
+async fn a_connection_that_says_nothing_is_closed_without_a_word() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    between(150, client.closed().await, 850);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_later_than_a_slow_head() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    client.answer().await;
+    between(800, client.closed().await, 3_000);
+}
+
+#[tokio::test]
+async fn a_long_answer_is_no_silence() {
+    let node = Node::start(Limits {
+        idle: Duration::from_millis(200),
+        ..short()
+    })
+    .await;
+    let mut client = node.connect().await;
+    client.send("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let (head, _) = client.answer().await;
+    assert!(head.starts_with("http/1.1 200 "), "{head}");
+}
+
+#[tokio::test]
+async fn a_body_that_takes_too_long_is_a_408_and_closed() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    let started = Clock::now();
+    client.send("POST /wish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{").await;
+    let head = client.problem(408, "request_timeout").await;
+    assert!(head.contains("connection: close"), "{head}");
+    client.closed().await;
+    between(150, started.elapsed(), 2_000);
+}
+
+#[tokio::test]
+async fn a_gigabyte_is_refused_before_it_is_sent() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    client
+        .send("POST /wish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000000000\r\n\r\n")
+        .await;
+    let head = client.problem(413, "payload_too_large").await;
+    assert!(head.contains("connection: close"), "{head}");
+    client.closed().await;
+}
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_and_reads_late_still_gets_its_answer() {
+    let node = Node::start(short()).await;
+    for framing in ["content-length: 4000000", "transfer-encoding: chunked"] {
+        let mut client = node.connect().await;
+        let head = format!(
+            "POST /wish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"
+        );
+        client.send(head).await;
+        let chunk = if framing.starts_with('c') {
+            vec![b' '; 4_000_000]
+        } else {
+            [b"3d0900\r\n".to_vec(), vec![b' '; 4_000_000]].concat()
+        };
+        client.send(chunk).await;
+        client.problem(413, "payload_too_large").await;
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_is_too_large_or_has_too_many_lines_is_a_431() {
+    let node = Node::start(short()).await;
+    let large = format!(
+        "GET / HTTP/1.1\r\nhost: x\r\ncookie: {}\r\n\r\n",
+        "x".repeat(64 * 1024)
+    );
+    let long = format!("GET /{} HTTP/1.1\r\nhost: x\r\n\r\n", "x".repeat(70_000));
+    let many = format!(
+        "GET / HTTP/1.1\r\nhost: x\r\n{}\r\n",
+        "x: y\r\n".repeat(500)
+    );
+    for head in [large, long, many] {
+        let mut client = node.connect().await;
+        client.send(head).await;
+        let head = client.problem(431, "headers_too_large").await;
+        assert!(head.contains("connection: close"), "{head}");
+        client.closed().await;
+    }
+    let mut client = node.connect().await;
+    client
+        .send(format!(
+            "GET / HTTP/1.1\r\nhost: x\r\ncookie: {}\r\n\r\n",
+            "x".repeat(15_000)
+        ))
+        .await;
+    assert!(client.answer().await.0.starts_with("http/1.1 200 "));
+}
+
+#[tokio::test]
+async fn what_is_not_http_is_a_400() {
+    let node = Node::start(short()).await;
+    for nonsense in [
+        "HELLO\r\n\r\n",
+        "GET / HTTP/1.1\r\nno colon\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "POST /wish HTTP/1.1\r\ncontent-length: many\r\n\r\n",
+        "POST /wish HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        "POST /wish HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n",
+    ] {
+        let mut client = node.connect().await;
+        client.send(nonsense).await;
+        client.problem(400, "invalid_request").await;
+        client.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn nonsense_after_a_request_is_answered_after_it() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    client
+        .send("GET / HTTP/1.1\r\nhost: x\r\n\r\n\u{1}\u{2}\r\n\r\n")
+        .await;
+    let mut both = String::new();
+    timeout(PATIENCE, client.0.read_to_string(&mut both))
+        .await
+        .unwrap()
+        .unwrap();
+    let (first, second) = both.split_at(both.rfind("HTTP/1.1 ").unwrap());
+    assert!(first.starts_with("HTTP/1.1 200 "), "{both}");
+    assert!(
+        second.starts_with("HTTP/1.1 400 ") && second.contains("\"code\":\"invalid_request\""),
+        "{both}"
+    );
+}
+
+#[tokio::test]
+async fn a_chunk_that_is_none_is_a_400() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    client
+        .send("POST /wish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n")
+        .await;
+    client.problem(400, "invalid_request").await;
+}
+
+#[tokio::test]
+async fn a_client_that_reads_nothing_is_cut() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    client.send("GET /large HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    // Not read for longer than a write may stall, so the end of it never comes.
+    sleep(Duration::from_millis(900)).await;
+    let mut read = Vec::new();
+    let end = timeout(PATIENCE, client.0.read_to_end(&mut read))
+        .await
+        .expect("a close");
+    assert!(
+        end.is_err() && read.len() < LARGE,
+        "{end:?} after {} bytes",
+        read.len()
+    );
+}
+
+#[tokio::test]
+async fn a_client_that_reads_slowly_gets_everything() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    client
+        .send("GET /large HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+        .await;
+    let mut total = 0;
+    let mut buf = vec![0; 8 << 20];
+    loop {
+        match client.0.read(&mut buf).await.unwrap() {
+            0 => break,
+            n => total += n,
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    assert!(total > LARGE, "{total}");
+}
+
+#[tokio::test]
+async fn connections_above_the_limit_are_told_so() {
+    let node = Node::start(Limits {
+        connections: 2,
+        ..short()
+    })
+    .await;
+    let mut first = node.connect().await;
+    let mut second = node.connect().await;
+    for client in [&mut first, &mut second] {
+        client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        client.answer().await;
+    }
+    let mut third = node.connect().await;
+    third.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let head = third.problem(503, "overloaded").await;
+    assert!(head.contains("retry-after: "), "{head}");
+    third.closed().await;
+
+    drop(first);
+    sleep(Duration::from_millis(100)).await;
+    let mut fourth = node.connect().await;
+    fourth.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(fourth.answer().await.0.starts_with("http/1.1 200 "));
+}
+
+#[tokio::test]
+async fn an_http2_connection_is_closed_when_idle_and_not_as_a_slow_head() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    let started = Clock::now();
+    let empty_settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    client
+        .send([b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &empty_settings[..]].concat())
+        .await;
+    let mut frames = Vec::new();
+    let _ = timeout(PATIENCE, client.0.read_to_end(&mut frames))
+        .await
+        .expect("a close");
+    between(850, started.elapsed(), 4_000);
+}
+
+#[tokio::test]
+async fn http2_in_clear_text_is_served() {
+    let node = Node::start(short()).await;
+    let client = reqwest::Client::builder()
+        .http2_prior_knowledge()
+        .build()
+        .unwrap();
+    let url = format!("http://{}/", node.address);
+    let response = client.get(&url).send().await.unwrap();
+    assert_eq!(response.version(), reqwest::Version::HTTP_2);
+    assert_eq!(response.text().await.unwrap(), "127.0.0.1");
+    let large = client
+        .get(&url)
+        .header("cookie", "x".repeat(20_000))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(large.status(), 431);
+    let document: Value = serde_json::from_slice(&large.bytes().await.unwrap()).unwrap();
+    assert_eq!(document["code"], "headers_too_large");
+}
+
+#[tokio::test]
+async fn a_node_that_stops_answers_first_and_then_ends_though_clients_stall() {
+    let limits = Limits {
+        header_read: PATIENCE,
+        idle: PATIENCE,
+        ..short()
+    };
+    let mut node = Node::start(limits).await;
+    let mut stalled = Vec::new();
+    for n in 0..100 {
+        let mut client = node.connect().await;
+        match n % 3 {
+            0 => {}
+            1 => client.send("GET / HTTP/1.1\r\nx-slow: ").await,
+            _ => {
+                client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+                client.answer().await;
+            }
+        }
+        stalled.push(client);
+    }
+    let mut busy = node.connect().await;
+    busy.send("GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    sleep(Duration::from_millis(50)).await;
+    assert!(!node.drain.is_draining());
+
+    node.stop();
+    timeout(PATIENCE, node.drain.begun()).await.unwrap();
+    // Still accepting: a balancer has not noticed yet.
+    let mut late = node.connect().await;
+    late.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let (head, _) = late.answer().await;
+    assert!(
+        head.starts_with("http/1.1 200 ") && head.contains("connection: close"),
+        "{head}"
+    );
+    late.closed().await;
+
+    let (head, _) = busy.answer().await;
+    assert!(
+        head.starts_with("http/1.1 200 ") && head.contains("connection: close"),
+        "{head}"
+    );
+    for client in &mut stalled {
+        client.closed().await;
+    }
+    let address = node.address;
+    assert!(node.ended().await < Duration::from_millis(1_400));
+    assert!(TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn a_handler_that_never_ends_is_cut_at_the_end() {
+    let mut node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    client.send("GET /never HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    sleep(Duration::from_millis(50)).await;
+    node.stop();
+    between(1_300, node.ended().await, 3_000);
+    client.closed().await;
+}
+
+#[test]
+fn the_limit_on_files_is_read_as_linux_writes_it() {
+    let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                  Max processes             63459                63459                processes \n\
+                  Max open files            1024                 524288               files     \n";
+    assert_eq!(open_files(limits), Some(1024));
+    assert_eq!(
+        open_files("Max open files            unlimited            unlimited            files"),
+        None
+    );
+    assert_eq!(open_files(""), None);
+}

@@ -1,0 +1,351 @@
+//! `/v1/leases/…`: what the holder of a token does with its lease.
+//!
+//! The token in the body is the only credential, and any content type will do, so that a page that goes away can send
+//! a beacon without a preflight. A token never stands in a URL, because URLs are written into logs.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::de::{self, Deserializer, IgnoredAny};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::extract::{Beacon, RENEW_MANY_LIMIT};
+use super::leases::LeaseBody;
+use super::problem::{Code, Problem, ProblemDocument};
+use super::{App, pool_not_found};
+use crate::lease::{Activities, End, Label, Lease, LeaseId};
+use crate::store::{Renewal, Renewed};
+use crate::token::{self, Claims, Rejected};
+
+/// Most tokens of one renew-many.
+const MAX_TOKENS: usize = 1_000;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(renew))
+        .routes(routes!(renew_many))
+        .routes(routes!(release))
+        .routes(routes!(leave))
+}
+
+/// A heartbeat.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RenewBody {
+    /// The latest token of the lease.
+    token: String,
+    /// What the holder is working on now; left out, it stays as it was.
+    #[schema(value_type = Option<Vec<String>>, max_items = 32)]
+    #[serde(default)]
+    activities: Option<Activities>,
+    /// What operators read next to the holder; left out, it stays as it was.
+    #[schema(value_type = Option<String>, max_length = 128)]
+    #[serde(default)]
+    label: Option<Label>,
+}
+
+/// A lease that goes on.
+#[derive(Debug, Serialize, ToSchema)]
+struct RenewedBody {
+    lease: LeaseBody,
+    /// Whether it had ended by time, and has its seat again.
+    resumed: bool,
+    /// A new token, if there is one; keep it instead of the old one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+/// Renews a lease: the heartbeat.
+///
+/// One that comes too late resumes the lease if a seat is free and it ended by time not too long ago.
+#[utoipa::path(
+    post,
+    path = "/v1/leases/renew",
+    tag = "leases",
+    request_body = RenewBody,
+    responses(
+        (status = 200, body = RenewedBody),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`invalid_token`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 410, description = "Lost: `lease_expired`, `lease_released`, `lease_terminated` (with `reason` and `blocked_until`) or `lease_evicted`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+async fn renew(State(app): State<App>, Beacon(body): Beacon<RenewBody>) -> Result<Json<RenewedBody>, Problem> {
+    let claims = app.verify(&body.token)?;
+    let renewal = Renewal { claims, label: body.label, activities: body.activities };
+    match app.0.store.renew(&renewal).await? {
+        Renewed::Renewed(lease) => {
+            let token = app.new_token(&renewal, renewal.claims.generation, &lease);
+            Ok(Json(RenewedBody { lease: lease.into(), resumed: false, token }))
+        }
+        Renewed::Resumed { lease, generation } => {
+            let token = app.new_token(&renewal, generation, &lease);
+            Ok(Json(RenewedBody { lease: lease.into(), resumed: true, token }))
+        }
+        Renewed::Lost(end) => Err(lost(&end).with("id", renewal.claims.id)),
+        Renewed::NoPool => Err(pool_not_found(&renewal.claims.pool)),
+    }
+}
+
+/// Why a lease is lost, for its holder.
+fn lost(end: &End) -> Problem {
+    match end {
+        End::Expired => Problem::new(Code::LeaseExpired, "No beat came in time, and the seat was given back. Acquire again."),
+        End::Released => Problem::new(Code::LeaseReleased, "The holder gave this seat back. Acquire again."),
+        End::Evicted => {
+            Problem::new(Code::LeaseEvicted, "A newer lease of the same holder took this one's place.")
+        }
+        End::Terminated { reason, blocked_until } => {
+            let detail = match reason {
+                Some(reason) => format!("An operator ended this lease: {reason}"),
+                None => "An operator ended this lease.".to_owned(),
+            };
+            Problem::new(Code::LeaseTerminated, detail)
+                .with("reason", reason)
+                .with("blocked_until", blocked_until)
+        }
+    }
+}
+
+fn code(end: &End) -> &'static str {
+    match end {
+        End::Expired => Code::LeaseExpired,
+        End::Released => Code::LeaseReleased,
+        End::Evicted => Code::LeaseEvicted,
+        End::Terminated { .. } => Code::LeaseTerminated,
+    }
+    .as_str()
+}
+
+impl App {
+    fn verify(&self, token: &str) -> Result<Claims, Problem> {
+        self.0.tokens.verify(token, self.0.store.now()).map_err(|rejected| {
+            let detail = match rejected {
+                Rejected::Forged => "This is not a token of a lease here. Send the latest one, whole, or acquire again.",
+                Rejected::Stale => "The token is too old, because newer ones were not kept. Acquire again.",
+            };
+            Problem::new(Code::InvalidToken, detail)
+        })
+    }
+
+    /// A new token, when the old one is past half of its life or does not say what the lease is now.
+    fn new_token(&self, renewal: &Renewal, generation: u64, lease: &Lease) -> Option<String> {
+        let claims = &renewal.claims;
+        let details = claims.details || !lease.activities.is_empty();
+        let now = self.0.store.now();
+        let as_it_was =
+            claims.generation == generation && claims.label == lease.label && claims.details == details;
+        if as_it_was && claims.rest(now) > token::LIFE / 2 {
+            return None;
+        }
+        Some(self.0.tokens.sign(&Claims {
+            generation,
+            label: lease.label.clone(),
+            issued_at: now,
+            details,
+            ..claims.clone()
+        }))
+    }
+}
+
+/// Many heartbeats.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RenewManyBody {
+    /// The latest tokens of the leases, at most 1000.
+    #[schema(value_type = Vec<String>, max_items = 1_000)]
+    tokens: Vec<TokenText>,
+}
+
+/// A text, or something else, which is no token and spoils nothing.
+struct TokenText(Option<String>);
+
+impl<'de> Deserialize<'de> for TokenText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = TokenText;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a token")
+            }
+            fn visit_str<E>(self, text: &str) -> Result<TokenText, E> {
+                Ok(TokenText(Some(text.to_owned())))
+            }
+            fn visit_string<E>(self, text: String) -> Result<TokenText, E> {
+                Ok(TokenText(Some(text)))
+            }
+            fn visit_bool<E>(self, _: bool) -> Result<TokenText, E> {
+                Ok(TokenText(None))
+            }
+            fn visit_i64<E>(self, _: i64) -> Result<TokenText, E> {
+                Ok(TokenText(None))
+            }
+            fn visit_u64<E>(self, _: u64) -> Result<TokenText, E> {
+                Ok(TokenText(None))
+            }
+            fn visit_f64<E>(self, _: f64) -> Result<TokenText, E> {
+                Ok(TokenText(None))
+            }
+            fn visit_unit<E>(self) -> Result<TokenText, E> {
+                Ok(TokenText(None))
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<TokenText, A::Error> {
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(TokenText(None))
+            }
+            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<TokenText, A::Error> {
+                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(TokenText(None))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+/// What became of each, in the order of the tokens.
+#[derive(Debug, Serialize, ToSchema)]
+struct RenewManyResults {
+    results: Vec<RenewManyResult>,
+}
+
+/// What became of one.
+#[derive(Debug, Default, Serialize, ToSchema)]
+struct RenewManyResult {
+    #[schema(value_type = Option<String>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<LeaseId>,
+    /// `renewed`, `resumed`, `lost`, or `invalid` for what is not a token.
+    status: &'static str,
+    /// Why it is lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<&'static str>,
+    /// How much longer it lives.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_in_ms: Option<u64>,
+    /// A new token, if there is one; keep it instead of the old one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+/// Renews many leases in one request, for gateways that hold seats for others.
+#[utoipa::path(
+    post,
+    path = "/v1/leases/renew-many",
+    tag = "leases",
+    request_body = RenewManyBody,
+    responses(
+        (status = 200, body = RenewManyResults),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`; some may have been renewed, sending all again is safe", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+async fn renew_many(
+    State(app): State<App>,
+    Beacon(body): Beacon<RenewManyBody, RENEW_MANY_LIMIT>,
+) -> Result<Json<RenewManyResults>, Problem> {
+    if body.tokens.len() > MAX_TOKENS {
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            format!("`tokens` has at most {MAX_TOKENS} entries. Send several requests."),
+        ));
+    }
+    let verified: Vec<Option<Renewal>> = body
+        .tokens
+        .iter()
+        .map(|text| {
+            let claims = app.verify(text.0.as_deref()?).ok()?;
+            Some(Renewal { claims, label: None, activities: None })
+        })
+        .collect();
+    let renewals: Vec<Renewal> = verified.iter().flatten().cloned().collect();
+    let mut renewed = renewals.iter().zip(app.0.store.renew_many(&renewals).await);
+    let results = verified
+        .iter()
+        .map(|renewal| match renewal.as_ref().and_then(|_| renewed.next()) {
+            None => Ok(RenewManyResult { status: "invalid", ..RenewManyResult::default() }),
+            Some((renewal, renewed)) => Ok(app.result(renewal, renewed?)),
+        })
+        .collect::<Result<_, Problem>>()?;
+    Ok(Json(RenewManyResults { results }))
+}
+
+impl App {
+    fn result(&self, renewal: &Renewal, renewed: Renewed) -> RenewManyResult {
+        let id = Some(renewal.claims.id);
+        let live = |status, generation, lease: &Lease| RenewManyResult {
+            id,
+            status,
+            code: None,
+            expires_in_ms: Some(u64::try_from(lease.expires_in.as_millis()).unwrap_or(u64::MAX)),
+            token: self.new_token(renewal, generation, lease),
+        };
+        let lost = |code| RenewManyResult { id, status: "lost", code: Some(code), ..RenewManyResult::default() };
+        match renewed {
+            Renewed::Renewed(lease) => live("renewed", renewal.claims.generation, &lease),
+            Renewed::Resumed { lease, generation } => live("resumed", generation, &lease),
+            Renewed::Lost(end) => lost(code(&end)),
+            Renewed::NoPool => lost(Code::PoolNotFound.as_str()),
+        }
+    }
+}
+
+/// A token.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TokenBody {
+    /// The latest token of the lease.
+    token: String,
+}
+
+/// Releases a lease: the seat is free at once. Releasing it again is a success.
+#[utoipa::path(
+    post,
+    path = "/v1/leases/release",
+    tag = "leases",
+    request_body = TokenBody,
+    responses(
+        (status = 204, description = "Released"),
+        (status = 401, description = "`invalid_token`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+async fn release(State(app): State<App>, Beacon(body): Beacon<TokenBody>) -> Result<StatusCode, Problem> {
+    let claims = app.verify(&body.token)?;
+    finish(async move { app.0.store.release(&claims).await }).await
+}
+
+/// Leaves: the lease runs out soon, unless a renew follows. For pages that go away, because a reload looks like a close.
+#[utoipa::path(
+    post,
+    path = "/v1/leases/leave",
+    tag = "leases",
+    request_body = TokenBody,
+    responses(
+        (status = 204, description = "Left"),
+        (status = 401, description = "`invalid_token`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    )
+)]
+async fn leave(State(app): State<App>, Beacon(body): Beacon<TokenBody>) -> Result<StatusCode, Problem> {
+    let claims = app.verify(&body.token)?;
+    finish(async move { app.0.store.leave(&claims).await }).await
+}
+
+/// Runs to its end even if the page that asked is gone, as it is meant to be.
+async fn finish(
+    operation: impl Future<Output = Result<(), crate::store::Error>> + Send + 'static,
+) -> Result<StatusCode, Problem> {
+    match tokio::time::timeout(Duration::from_secs(2), tokio::spawn(operation)).await {
+        Ok(Ok(result)) => Ok(result.map(|()| StatusCode::NO_CONTENT)?),
+        _ => Err(Problem::new(Code::Internal, "Something went wrong inside. It was logged.")),
+    }
+}

@@ -1,0 +1,365 @@
+//! What happens to every request around its handler: a name, a count, a line in the log, and an answer
+//! in our own shape also when no route fits or a handler panics.
+//!
+//! It is on the path of every renewal, so it does little: no bodies are touched, and nothing is logged
+//! above `debug` unless it failed. Logged are the method, the matched route, the status and the request
+//! id, never the path as it was sent, the query or a header. Deliberately absent: a log line for every
+//! 503 of an outage. The first in a second stands for the others.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
+use std::time::Instant;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request};
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use metrics::{SharedString, counter, histogram};
+
+use crate::http::problem::{Code, Logged, Problem};
+use crate::telemetry::{HTTP_DURATION, HTTP_PANICS, HTTP_REQUESTS};
+
+/// The header that names a request, taken from the client or made here, and sent back.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// The label of requests that match no route. A path that a client chose is never a label.
+const NO_ROUTE: &str = "none";
+
+tokio::task_local! {
+    static CURRENT: Arc<str>;
+}
+
+/// The name of the request that this task is answering, if it is answering one.
+pub fn request_id() -> Option<Arc<str>> {
+    CURRENT.try_with(Arc::clone).ok()
+}
+
+/// Puts everything around `router` that each of its routes needs. Call it last: routes added later go without.
+pub fn edge<S>(router: Router<S>) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    router
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(from_fn(trace))
+}
+
+async fn no_route() -> Problem {
+    Problem::new(
+        Code::RouteNotFound,
+        "There is nothing at this path. The complete interface is described at /v1/openapi.json.",
+    )
+}
+
+async fn no_method() -> Problem {
+    Problem::new(
+        Code::MethodNotAllowed,
+        "This path exists, but not with this method. The header \"Allow\" names those that it takes.",
+    )
+}
+
+async fn trace(request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let method = method_label(request.method());
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let (id, id_header) = name(&request);
+
+    let answer = CURRENT.scope(
+        Arc::clone(&id),
+        AssertUnwindSafe(next.run(request)).catch_unwind(),
+    );
+    let mut response = match answer.await {
+        Ok(response) => response,
+        // The panic hook has logged what it was.
+        Err(_) => CURRENT.sync_scope(Arc::clone(&id), || {
+            counter!(HTTP_PANICS).increment(1);
+            Problem::new(
+                Code::Internal,
+                "Something went wrong inside. It was logged under this request_id; tell it to the operator.",
+            )
+            .cause("the handler panicked")
+            .into_response()
+        }),
+    };
+
+    let headers = response.headers_mut();
+    headers.insert(REQUEST_ID, id_header);
+    headers
+        .entry(X_CONTENT_TYPE_OPTIONS)
+        .or_insert(HeaderValue::from_static("nosniff"));
+    // Answers are about one instant; pages with files that can be kept say so themselves.
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+
+    let status = response.status();
+    let elapsed = started.elapsed();
+    let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+    let label: SharedString = if route == NO_ROUTE {
+        NO_ROUTE.into()
+    } else {
+        route.to_owned().into()
+    };
+    histogram!(HTTP_DURATION, "method" => method, "route" => label.clone()).record(elapsed);
+    counter!(HTTP_REQUESTS, "method" => method, "route" => label, "status" => status_label(status))
+        .increment(1);
+
+    tracing::debug!(
+        http.method = method,
+        http.route = route,
+        http.status = status.as_u16(),
+        duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
+        request.id = &*id,
+        "{method} {route} answered {}",
+        status.as_u16(),
+    );
+    if status.is_server_error() {
+        log_failure(&response, method, route, &id);
+    }
+    response
+}
+
+/// The name of the request: the client's if it is a plain one, else a new one.
+fn name(request: &Request) -> (Arc<str>, HeaderValue) {
+    let given = request.headers().get(REQUEST_ID).filter(|value| {
+        let bytes = value.as_bytes();
+        (1..=64).contains(&bytes.len())
+            && bytes
+                .iter()
+                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
+    });
+    if let Some(header) = given {
+        let id = header.to_str().expect("checked to be plain ASCII");
+        return (Arc::from(id), header.clone());
+    }
+    let id = format!("{:016x}", rand::random::<u64>());
+    let header = HeaderValue::from_str(&id).expect("hexadecimal digits");
+    (Arc::from(id), header)
+}
+
+/// The method as a label: a client can invent methods, and each would be a new series.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
+}
+
+/// The status as a label, without an allocation for those that are answered often.
+fn status_label(status: StatusCode) -> SharedString {
+    match status.as_u16() {
+        200 => "200".into(),
+        201 => "201".into(),
+        202 => "202".into(),
+        204 => "204".into(),
+        409 => "409".into(),
+        410 => "410".into(),
+        503 => "503".into(),
+        other => other.to_string().into(),
+    }
+}
+
+/// Writes the one line about a failed request.
+fn log_failure(response: &Response, method: &str, route: &str, id: &str) {
+    let status = response.status().as_u16();
+    let logged = response.extensions().get::<Logged>();
+    let Some(Logged { code, cause }) = logged else {
+        tracing::error!(
+            http.method = method,
+            http.route = route,
+            http.status = status,
+            request.id = id,
+            "{method} {route} failed with {status} and no code"
+        );
+        return;
+    };
+    let cause = cause.as_deref().unwrap_or("no cause given");
+    let code = code.as_str();
+    // The macros want their level at compile time.
+    macro_rules! line {
+        ($level:ident, $($more:tt)*) => {
+            tracing::$level!(
+                http.method = method,
+                http.route = route,
+                http.status = status,
+                problem.code = code,
+                request.id = id,
+                $($more)*
+                "{method} {route} failed with {code}: {cause}"
+            )
+        };
+    }
+    match logged.map(|logged| logged.code) {
+        // The operator chose it.
+        Some(Code::Maintenance | Code::Draining) => line!(debug,),
+        Some(Code::Recovering | Code::StoreUnavailable | Code::StoreFull | Code::Overloaded) => {
+            if let Some(left_out) = DEGRADED.line_is_due() {
+                line!(warn, lines_left_out = left_out,);
+            }
+        }
+        _ => line!(error,),
+    }
+}
+
+/// Lets one line a second through, so that an outage under load does not drown its own cause.
+struct Throttle {
+    epoch: LazyLock<Instant>,
+    next_second: AtomicU64,
+    left_out: AtomicU64,
+}
+
+static DEGRADED: Throttle = Throttle::new();
+
+impl Throttle {
+    const fn new() -> Self {
+        Self {
+            epoch: LazyLock::new(Instant::now),
+            next_second: AtomicU64::new(0),
+            left_out: AtomicU64::new(0),
+        }
+    }
+
+    /// How many lines were left out since the last one, if one may be written now.
+    fn line_is_due(&self) -> Option<u64> {
+        let second = self.epoch.elapsed().as_secs();
+        let next = self.next_second.load(Ordering::Relaxed);
+        let won = second >= next
+            && self
+                .next_second
+                .compare_exchange(next, second + 1, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if !won {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.left_out.swap(0, Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::header::ALLOW;
+    use axum::routing::{get, post};
+    use serde_json::Value;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    fn router() -> Router {
+        edge(
+            Router::new()
+                .route("/fine/{x}", get(async || "fine").put(async || "fine"))
+                .route(
+                    "/kept",
+                    get(async || ([(CACHE_CONTROL, "max-age=60")], "kept")),
+                )
+                .route(
+                    "/panic",
+                    post(|| async {
+                        if true {
+                            panic!("on purpose")
+                        }
+                    }),
+                ),
+        )
+    }
+
+    async fn call(request: Request) -> (Response, Value) {
+        let response = router().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        (
+            Response::from_parts(parts, Body::empty()),
+            serde_json::from_slice(&bytes).unwrap_or_default(),
+        )
+    }
+
+    fn request(method: &str, path: &str) -> Request {
+        Request::builder()
+            .method(method)
+            .uri(path)
+            .body(Body::empty())
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn every_answer_is_named_and_not_kept() {
+        let (response, _) = call(request("GET", "/fine/1")).await;
+        assert_eq!(response.headers()[REQUEST_ID].len(), 16);
+        assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+        assert_eq!(response.headers()[X_CONTENT_TYPE_OPTIONS], "nosniff");
+        let (response, _) = call(request("GET", "/kept")).await;
+        assert_eq!(response.headers()[CACHE_CONTROL], "max-age=60");
+    }
+
+    #[tokio::test]
+    async fn a_plain_name_from_the_client_is_kept_and_any_other_is_not() {
+        let long = "x".repeat(65);
+        for (given, kept) in [
+            ("a.B-c_9", true),
+            ("", false),
+            ("a b", false),
+            ("a\"b", false),
+            (long.as_str(), false),
+        ] {
+            let mut request = request("GET", "/nowhere");
+            request
+                .headers_mut()
+                .insert(REQUEST_ID, given.parse().unwrap());
+            let (response, document) = call(request).await;
+            assert_eq!(response.headers()[REQUEST_ID] == given, kept, "{given:?}");
+            assert_eq!(
+                document["request_id"],
+                response.headers()[REQUEST_ID].to_str().unwrap()
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn no_route_no_method_and_a_panic_are_problems() {
+        let (response, document) = call(request("GET", "/nowhere")).await;
+        assert_eq!(
+            (response.status().as_u16(), &document["code"]),
+            (404, &"route_not_found".into())
+        );
+
+        let (response, document) = call(request("DELETE", "/fine/1")).await;
+        assert_eq!(
+            (response.status().as_u16(), &document["code"]),
+            (405, &"method_not_allowed".into())
+        );
+        assert_eq!(response.headers()[ALLOW], "GET,HEAD,PUT");
+
+        let (response, document) = call(request("POST", "/panic")).await;
+        assert_eq!(
+            (response.status().as_u16(), &document["code"]),
+            (500, &"internal".into())
+        );
+        assert_eq!(
+            document["request_id"],
+            response.headers()[REQUEST_ID].to_str().unwrap()
+        );
+        assert!(!document.to_string().contains("on purpose"));
+    }
+
+    #[test]
+    fn an_outage_writes_one_line_a_second() {
+        let throttle = Throttle::new();
+        let written = (0..1_000)
+            .filter(|_| throttle.line_is_due().is_some())
+            .count();
+        assert!(written <= 2, "{written}");
+    }
+}
