@@ -1,1 +1,26 @@
-fn main() {}
+//! What the contract promises, checked from outside: one file per promise, against real nodes and a real Redis.
+//!
+//! `cargo test --test it` runs everything; `cargo test --test it race::` one promise. The Redis comes from
+//! `TEST_REDIS_URL`, the `PATH` or a container: see `harness/redis.rs`.
+
+mod access;
+mod acquire;
+mod bad_input;
+mod expiry;
+mod harness;
+mod leave;
+mod lifecycle;
+mod list;
+mod lost_reply;
+mod lua_headers;
+mod model;
+mod openapi;
+mod out_of_memory;
+mod outage;
+mod pools;
+mod race;
+mod release;
+mod renew;
+mod renew_many;
+mod script_flush;
+mod terminate;

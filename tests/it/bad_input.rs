@@ -1,0 +1,389 @@
+//! Bad input: the right refusal, a sentence that helps, nothing written, and nothing secret in the log.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::harness::{Client, Launch, Redis, SECRET};
+
+const KEY: &str = "the-operator-key-of-the-tests";
+const LEASES: &str = "/v1/pools/crm/leases";
+const RENEW: &str = "/v1/leases/renew";
+
+/// Method, path, body, expected status and code. Text bodies are sent as JSON.
+type Case = (Method, String, Vec<u8>, u16, &'static str);
+
+fn case(
+    method: Method,
+    path: &str,
+    body: impl Into<Vec<u8>>,
+    status: u16,
+    code: &'static str,
+) -> Case {
+    (method, path.to_owned(), body.into(), status, code)
+}
+
+fn cases() -> Vec<Case> {
+    let invalid =
+        |method: Method, path: &str, body: &[u8]| case(method, path, body, 400, "invalid_request");
+    let mut cases = Vec::new();
+
+    for body in [
+        r#"{"holdr": "ann"}"#,
+        r#"{"holder": 7}"#,
+        r#"{"holder": ["ann"]}"#,
+        r#"{"holder": ""}"#,
+        r#"{"holder": "a\u0000b"}"#,
+        r#"{"holder": "a\nb"}"#,
+        r#"{"holder": "ann", "holder": "bob"}"#,
+        r#"{"tenant": ""}"#,
+        r#"{"activities": "Order 17"}"#,
+        r#"{"activities": [17]}"#,
+        r#"{"wait": "yes"}"#,
+        r#"{"holder": "ann""#,
+        r#"{"holder": "ann"} {}"#,
+        r#"{'holder': 'ann'}"#,
+        r#""ann""#,
+        "[]",
+        "17",
+        "null",
+        "holder=ann",
+        "\u{feff}{}",
+        r#"{"holder": "\ud800"}"#,
+    ] {
+        cases.push(invalid(Method::POST, LEASES, body.as_bytes()));
+    }
+    cases.push(invalid(Method::POST, LEASES, b"{\"holder\": \"\xff\xfe\"}"));
+    cases.push(invalid(Method::POST, LEASES, &[0; 100]));
+    cases.push(invalid(Method::POST, LEASES, "[".repeat(50_000).as_bytes()));
+    let deep = format!(
+        "{{\"holder\": {}{}}}",
+        "{\"a\":".repeat(9_000),
+        "}".repeat(9_000)
+    );
+    cases.push(invalid(Method::POST, LEASES, deep.as_bytes()));
+    for (field, length) in [
+        ("holder", 4_096),
+        ("tenant", 4_096),
+        ("label", 4_096),
+        ("platform", 4_096),
+    ] {
+        let body = json!({ field: "x".repeat(length) }).to_string();
+        cases.push(invalid(Method::POST, LEASES, body.as_bytes()));
+    }
+    let many = json!({"activities": vec!["Order"; 1_000]}).to_string();
+    cases.push(invalid(Method::POST, LEASES, many.as_bytes()));
+
+    for name in [
+        "%7Bcrm%7D",
+        "%7B1%7D:crm",
+        "a%20b",
+        "a%00b",
+        "%ff%fe",
+        "caf%C3%A9",
+        "a%2Fb",
+        "a:b",
+        "*",
+        &"x".repeat(65),
+        &"x".repeat(4_096),
+    ] {
+        for (method, path, body) in [
+            (Method::POST, format!("/v1/pools/{name}/leases"), "{}"),
+            (
+                Method::PUT,
+                format!("/v1/pools/{name}"),
+                r#"{"capacity": 5}"#,
+            ),
+            (Method::GET, format!("/v1/pools/{name}"), ""),
+            (Method::GET, format!("/v1/pools/{name}/availability"), ""),
+            (
+                Method::POST,
+                format!("/v1/pools/{name}/leases/terminate"),
+                r#"{"all": true}"#,
+            ),
+        ] {
+            cases.push(invalid(method, &path, body.as_bytes()));
+        }
+    }
+
+    for policy in [
+        r#"{"capacity": 5, "ttl_ms": 0}"#,
+        r#"{"capacity": 5, "ttl_ms": -60000}"#,
+        r#"{"capacity": 5, "ttl_ms": 60000.5}"#,
+        r#"{"capacity": 5, "ttl_ms": 1e30}"#,
+        r#"{"capacity": 5, "ttl": 60000}"#,
+        r#"{"capacity": 99999999999999999999}"#,
+        r#"{"ttl_ms": 60000}"#,
+        "",
+    ] {
+        cases.push(invalid(Method::PUT, "/v1/pools/new", policy.as_bytes()));
+    }
+
+    for body in [
+        "",
+        "{}",
+        r#"{"token": 7}"#,
+        r#"{"tokken": "x"}"#,
+        r#"{"token": null}"#,
+        "token",
+    ] {
+        for path in [RENEW, "/v1/leases/release", "/v1/leases/leave"] {
+            cases.push(invalid(Method::POST, path, body.as_bytes()));
+        }
+    }
+    for body in [
+        "",
+        "{}",
+        r#"{"tokens": "x"}"#,
+        r#"{"tokens": [7]}"#,
+        r#"{"token": "x"}"#,
+    ] {
+        cases.push(invalid(
+            Method::POST,
+            "/v1/leases/renew-many",
+            body.as_bytes(),
+        ));
+    }
+    for token in ["x", "lh1.AAAA.BBBB", "..", "eyJhbGciOiJub25lIn0.e30."] {
+        let body = json!({ "token": token }).to_string();
+        cases.push(case(Method::POST, RENEW, body, 401, "invalid_token"));
+    }
+
+    let larger = vec![b' '; 64 * 1024 + 1];
+    for (method, path) in [
+        (Method::POST, LEASES),
+        (Method::POST, RENEW),
+        (Method::PUT, "/v1/pools/crm"),
+    ] {
+        cases.push(case(method, path, larger.clone(), 413, "payload_too_large"));
+    }
+    cases.push(case(
+        Method::POST,
+        "/v1/leases/renew-many",
+        vec![b' '; 512 * 1024 + 1],
+        413,
+        "payload_too_large",
+    ));
+
+    for path in [
+        "/v1/nothing",
+        "/v2/pools",
+        "/v1/pools/crm/nothing",
+        "/v1/leases",
+        "/v1/pools/crm/leases/x/y",
+        "//v1/pools",
+    ] {
+        cases.push(case(Method::GET, path, "", 404, "route_not_found"));
+        cases.push(case(Method::POST, path, "{}", 404, "route_not_found"));
+    }
+    for (method, path) in [
+        (Method::GET, RENEW),
+        (Method::PUT, RENEW),
+        (Method::DELETE, "/v1/pools"),
+        (Method::POST, "/v1/pools/crm"),
+        (Method::PUT, LEASES),
+        (Method::POST, "/v1/openapi.json"),
+        (Method::DELETE, "/livez"),
+    ] {
+        cases.push(case(method, path, "", 405, "method_not_allowed"));
+    }
+    cases
+}
+
+#[tokio::test]
+async fn a_bad_request_is_refused_with_a_reason_and_leaves_no_trace() {
+    let redis = Redis::start().await;
+    // No sweeper, so that nothing in Redis changes but by what is asked here.
+    let launch = Launch::on(&redis.url())
+        .set("admin_key", KEY)
+        .set("sweep_every_ms", "0")
+        .set("log", "trace");
+    let node = launch.start().await;
+    let operator = node.with_key(KEY);
+    operator.put_pool("crm", json!({"capacity": 5}), 201).await;
+    let token = operator
+        .acquire("crm", json!({"holder": "ann"}), 201)
+        .await
+        .token();
+    let before = contents(&redis).await;
+
+    for (method, path, body, status, code) in cases() {
+        let mut call = operator.call(method.clone(), &path);
+        if !body.is_empty() {
+            call = call
+                .header("content-type", "application/json")
+                .body(body.clone());
+        }
+        let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
+        let answer = call.expect([]).await;
+        assert_eq!(
+            answer.status, status,
+            "{method} {path} {shown}: {}",
+            answer.text
+        );
+        assert_eq!(
+            answer["code"], code,
+            "{method} {path} {shown}: {}",
+            answer.text
+        );
+        let detail = answer["detail"].as_str().unwrap_or_default();
+        assert!(
+            detail.len() > 10 && detail.ends_with('.'),
+            "{method} {path} {shown}: not a sentence: {detail}"
+        );
+    }
+    for key in ["", " ", &"x".repeat(4_096)] {
+        let call = operator
+            .post(LEASES)
+            .header("idempotency-key", key)
+            .json(&json!({}));
+        assert_eq!(
+            call.expect(400).await["code"],
+            "invalid_request",
+            "idempotency key of {}",
+            key.len()
+        );
+    }
+    // A page of another origin may send plain text without asking first; it must not get a seat by that.
+    let call = operator
+        .post(LEASES)
+        .header("content-type", "text/plain")
+        .body("{}");
+    assert_eq!(call.expect(415).await["code"], "unsupported_media_type");
+    operator
+        .call(Method::PUT, "/v1/pools/new")
+        .header("if-match", "nonsense")
+        .json(&json!({"capacity": 1}))
+        .expect([400, 412])
+        .await;
+
+    assert_eq!(contents(&redis).await, before, "nothing was written");
+    let log = node.log();
+    for (what, secret) in [("token", token.as_str()), ("key", KEY), ("secret", SECRET)] {
+        assert!(!log.contains(secret), "the log holds the {what}:\n{log}");
+    }
+    assert!(!log.contains("panicked"), "{log}");
+    assert_eq!(operator.renew(&token, 200).await["lease"]["holder"], "ann");
+}
+
+/// Every key with a digest of its value.
+async fn contents(redis: &Redis) -> Vec<(String, Option<Vec<u8>>)> {
+    let mut contents = Vec::new();
+    let mut keys = redis.keys("*").await;
+    keys.sort();
+    for key in keys {
+        let value = redis.query(&["DUMP", &key]).await;
+        contents.push((key, value));
+    }
+    contents
+}
+
+#[tokio::test]
+async fn the_wrong_method_learns_the_right_ones() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+
+    let refused = node.get(RENEW).expect(405).await;
+    assert_eq!(refused.header("allow"), Some("POST"));
+    let refused = node.post("/v1/pools/crm").expect(405).await;
+    let allowed = refused.header("allow").unwrap_or_default();
+    for method in ["GET", "PUT", "PATCH", "DELETE"] {
+        assert!(allowed.contains(method), "{allowed}");
+    }
+}
+
+/// Sends bytes as they are and reads until the node closes or says enough.
+async fn raw(client: &Client, request: &[u8]) -> (u16, Value) {
+    let mut stream = TcpStream::connect(client.address())
+        .await
+        .expect("the node listens");
+    // The node may answer and close before all is sent.
+    let _ = stream.write_all(request).await;
+    let mut answer = Vec::new();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        let mut chunk = [0; 4_096];
+        let read = tokio::time::timeout(deadline - Instant::now(), stream.read(&mut chunk)).await;
+        match read.expect("an answer in time") {
+            Ok(length @ 1..) => answer.extend_from_slice(&chunk[..length]),
+            Ok(_) | Err(_) => break,
+        }
+        let text = String::from_utf8_lossy(&answer);
+        if text
+            .split_once("\r\n\r\n")
+            .is_some_and(|(_, body)| serde_json::from_str::<Value>(body).is_ok())
+        {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    assert!(
+        head.to_lowercase().contains("application/problem+json"),
+        "{text}"
+    );
+    let status = head
+        .split(' ')
+        .nth(1)
+        .and_then(|status| status.parse().ok());
+    (
+        status.unwrap_or_else(|| panic!("no status in {text}")),
+        serde_json::from_str(body).expect("a problem"),
+    )
+}
+
+#[tokio::test]
+async fn a_body_or_a_head_without_end_is_refused_before_it_is_read() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    node.put_pool("crm", json!({"capacity": 5}), 201).await;
+    let before = node.memory_kib();
+
+    let head = format!("POST {LEASES} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n");
+    let gigabyte = format!("{head}Content-Length: 1073741824\r\n\r\n{{");
+    let (status, problem) = raw(&node, gigabyte.as_bytes()).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (413, &json!("payload_too_large"))
+    );
+
+    let chunk = format!("8000\r\n{}\r\n", " ".repeat(0x8000));
+    let chunked = format!(
+        "{head}Transfer-Encoding: chunked\r\n\r\n{}",
+        chunk.repeat(8)
+    );
+    let (status, problem) = raw(&node, chunked.as_bytes()).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (413, &json!("payload_too_large"))
+    );
+
+    let long_header = format!("{head}X-Long: {}\r\n\r\n", "x".repeat(20_000));
+    let (status, problem) = raw(&node, long_header.as_bytes()).await;
+    assert_eq!(
+        (status, &problem["code"]),
+        (431, &json!("headers_too_large"))
+    );
+
+    let (status, problem) = raw(&node, b"\x16\x03\x01 this is not HTTP\r\n\r\n").await;
+    assert_eq!((status, &problem["code"]), (400, &json!("invalid_request")));
+
+    let both = format!("{head}Content-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+    let mut stream = TcpStream::connect(node.address())
+        .await
+        .expect("the node listens");
+    stream.write_all(both.as_bytes()).await.expect("it is sent");
+    let mut answer = vec![0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert!(
+        answer.starts_with(b"HTTP/1.1 "),
+        "{}",
+        String::from_utf8_lossy(&answer)
+    );
+
+    assert!(node.memory_kib() < before + 32 * 1024);
+    node.acquire("crm", json!({}), 201).await;
+}

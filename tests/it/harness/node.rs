@@ -1,0 +1,295 @@
+//! A node: the real binary, with its own directory and port, killed when it goes out of scope.
+
+use std::io::{BufRead as _, BufReader, Read};
+use std::ops::Deref;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::{Client, free_port, signal, wait_until};
+
+/// Signs the tokens of every node, unless a test sets another.
+pub(crate) const SECRET: &str = "b2YgdGhlIHRlc3RzLCBhbmQgb2Ygbm90aGluZyBlbHNlIQ";
+
+/// How a node is to be started.
+#[derive(Clone)]
+pub(crate) struct Launch {
+    port: u16,
+    directory: Arc<TempDir>,
+    settings: Vec<(String, String)>,
+}
+
+impl Launch {
+    /// A node on this Redis.
+    pub(crate) fn on(redis_url: &str) -> Self {
+        Self::embedded()
+            .set("redis_url", redis_url)
+            .set("secret", SECRET)
+    }
+
+    /// A node that brings its own Redis.
+    pub(crate) fn embedded() -> Self {
+        let directory = TempDir::with_prefix("leasehold-node-").expect("a temporary directory");
+        let port = free_port();
+        Self {
+            port,
+            directory: Arc::new(directory),
+            settings: Vec::new(),
+        }
+        .set("listen", &format!("127.0.0.1:{port}"))
+        .set("log", "info")
+        // Load balancers need the wait before a node drains; tests do not.
+        .set("drain_wait_ms", "0")
+    }
+
+    /// Sets or replaces a setting, named as in the settings file.
+    pub(crate) fn set(mut self, name: &str, value: &str) -> Self {
+        let name = format!("LEASEHOLD_{}", name.to_uppercase());
+        self.settings.retain(|(known, _)| *known != name);
+        self.settings.push((name, value.to_owned()));
+        self
+    }
+
+    pub(crate) fn set_all(self, settings: &[(&str, &str)]) -> Self {
+        settings
+            .iter()
+            .fold(self, |launch, (name, value)| launch.set(name, value))
+    }
+
+    /// The same node on another port: a second process over the same directory.
+    pub(crate) fn on_another_port(self) -> Self {
+        let port = free_port();
+        Self { port, ..self }.set("listen", &format!("127.0.0.1:{port}"))
+    }
+
+    /// Where the node runs and keeps its data.
+    pub(crate) fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Starts the node and waits until it is ready.
+    pub(crate) async fn start(self) -> Node {
+        let node = self.spawn();
+        node.ready().await;
+        node
+    }
+
+    /// Starts the node and does not wait.
+    pub(crate) fn spawn(self) -> Node {
+        let process = Process::spawn(&self);
+        let client = Client::new(&format!("http://127.0.0.1:{}", self.port));
+        Node {
+            process,
+            client,
+            launch: self,
+        }
+    }
+
+    /// Runs a node that is expected to refuse to start; what it said, and how it ended.
+    pub(crate) async fn refuse(self) -> (ExitStatus, String) {
+        let node = self.spawn();
+        let status = node.ended(Duration::from_secs(10)).await;
+        (status, node.log())
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
+        // Nothing of the machine's own settings may leak into a test.
+        command
+            .env_clear()
+            .current_dir(self.directory())
+            .arg("serve");
+        for name in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        // A setting may replace even these: PATH, to look like a machine without a Redis server.
+        for (name, value) in &self.settings {
+            command.env(name.trim_start_matches("LEASEHOLD_ENV_"), value);
+        }
+        command
+    }
+}
+
+/// A running node. Calls go through [`Client`], to which it dereferences.
+pub(crate) struct Node {
+    process: Process,
+    client: Client,
+    launch: Launch,
+}
+
+impl Node {
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        signal(self.pid(), name);
+    }
+
+    /// As a crash: SIGKILL, and gone when this returns.
+    pub(crate) fn kill(&self) {
+        self.process.kill();
+    }
+
+    /// Starts the node again, on the same port, with the same settings and directory.
+    pub(crate) async fn restart(&mut self) {
+        self.kill();
+        self.process = Process::spawn(&self.launch);
+        self.ready().await;
+    }
+
+    /// All that the node has written so far.
+    pub(crate) fn log(&self) -> String {
+        self.process.log.lock().expect("no reader panics").clone()
+    }
+
+    /// Where the node runs and keeps its data.
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.launch.directory().to_owned()
+    }
+
+    /// How the node was started, to start another like it.
+    pub(crate) fn launch(&self) -> Launch {
+        self.launch.clone()
+    }
+
+    /// Resident memory, in KiB.
+    pub(crate) fn memory_kib(&self) -> u64 {
+        let status =
+            std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("the node runs");
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .expect("it has memory");
+        line.trim()
+            .trim_end_matches(" kB")
+            .parse()
+            .expect("a number of kB")
+    }
+
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.probe("/readyz").await == Some(200)
+    }
+
+    /// The status of a path, or nothing when the node does not answer.
+    pub(crate) async fn probe(&self, path: &str) -> Option<u16> {
+        let response = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(2))
+            .build()
+            .expect("a client without TLS")
+            .get(format!("http://{}{path}", self.client.address()))
+            .send()
+            .await;
+        Some(response.ok()?.status().as_u16())
+    }
+
+    pub(crate) async fn ready(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !self.is_ready().await {
+            if let Some(status) = self.process.has_ended() {
+                panic!(
+                    "the node ended with {status} instead of becoming ready:\n{}",
+                    self.log()
+                );
+            }
+            assert!(
+                Instant::now() < deadline,
+                "the node is not ready:\n{}",
+                self.log()
+            );
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// Waits until the process has ended by itself.
+    pub(crate) async fn ended(&self, within: Duration) -> ExitStatus {
+        wait_until("the node ends", within, async || {
+            self.process.has_ended().is_some()
+        })
+        .await;
+        // What it said last may still be in the pipe.
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        self.process.has_ended().expect("it ended a moment ago")
+    }
+}
+
+impl Deref for Node {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+/// The process of a node and what it wrote.
+struct Process {
+    id: u32,
+    child: Mutex<Child>,
+    log: Arc<Mutex<String>>,
+}
+
+impl Process {
+    fn spawn(launch: &Launch) -> Self {
+        let mut child = launch
+            .command()
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
+        let log = Arc::default();
+        keep(child.stdout.take().expect("piped"), &log);
+        keep(child.stderr.take().expect("piped"), &log);
+        Self {
+            id: child.id(),
+            child: Mutex::new(child),
+            log,
+        }
+    }
+
+    fn kill(&self) {
+        let mut child = self.child.lock().expect("no holder panics");
+        // Both fail only when the process has ended and was waited for.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+
+    fn has_ended(&self) -> Option<ExitStatus> {
+        self.child
+            .lock()
+            .expect("no holder panics")
+            .try_wait()
+            .expect("it is our child")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log.lock().expect("no reader panics");
+            eprintln!(
+                "--- node {} wrote ---\n{log}--- end of node {} ---",
+                self.id, self.id
+            );
+        }
+    }
+}
+
+/// Collects the lines of a pipe until it closes.
+fn keep(pipe: impl Read + Send + 'static, log: &Arc<Mutex<String>>) {
+    let log = Arc::clone(log);
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let mut log = log.lock().expect("no reader panics");
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+}

@@ -1,0 +1,251 @@
+//! A TCP proxy that does harm on request: between a node and its Redis.
+//!
+//! It knows bytes, not Redis's protocol. What the kernel's own traffic control would do is done here, because a test
+//! may not need root.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::free_port;
+
+/// What happens to bytes on their way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// They pass.
+    Open,
+    /// Connections are refused, and those that were open are closed.
+    Refuse,
+    /// Connections stay open and nothing passes, in either direction.
+    BlackHole,
+    /// Requests pass; in the place of its reply a connection gets closed.
+    DropReplies,
+}
+
+#[derive(Debug, Clone)]
+struct State {
+    mode: Mode,
+    /// Added to every chunk on its way to the server.
+    delay: Duration,
+    /// Bytes of a request whose reply is to be dropped, once.
+    needle: Option<Vec<u8>>,
+    /// Grows with every cut; a connection that began before it ends.
+    cuts: u64,
+}
+
+/// The proxy. All of its connections end with it.
+pub(crate) struct Proxy {
+    port: u16,
+    upstream: SocketAddr,
+    state: watch::Sender<State>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Proxy {
+    /// A proxy in front of `upstream`, open.
+    pub(crate) fn start(upstream: SocketAddr) -> Self {
+        let state = State {
+            mode: Mode::Open,
+            delay: Duration::ZERO,
+            needle: None,
+            cuts: 0,
+        };
+        let mut proxy = Self {
+            port: free_port(),
+            upstream,
+            state: watch::Sender::new(state),
+            listener: None,
+        };
+        proxy.listen();
+        proxy
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Everything passes again.
+    pub(crate) fn restore(&mut self) {
+        self.change(|state| {
+            // Bytes that were swallowed cannot be given back, so what was open in that time is of no use.
+            state.cuts += u64::from(state.mode != Mode::Open);
+            state.mode = Mode::Open;
+            state.delay = Duration::ZERO;
+            state.needle = None;
+        });
+        if self.listener.is_none() {
+            self.listen();
+        }
+    }
+
+    /// Closes every connection; new ones are welcome.
+    pub(crate) fn cut(&mut self) {
+        self.change(|state| state.cuts += 1);
+    }
+
+    /// Nobody listens any more.
+    pub(crate) async fn refuse(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            listener.abort();
+            // Only then is the socket closed. It ends with an error, that it was aborted.
+            let _ = listener.await;
+        }
+        self.change(|state| {
+            state.mode = Mode::Refuse;
+            state.cuts += 1;
+        });
+    }
+
+    /// Connections stay open, and new ones are accepted, but no byte passes.
+    pub(crate) fn black_hole(&mut self) {
+        self.change(|state| state.mode = Mode::BlackHole);
+    }
+
+    /// The server does what it is asked; the answer never arrives, the connection closes instead.
+    pub(crate) fn drop_replies(&mut self) {
+        self.change(|state| state.mode = Mode::DropReplies);
+    }
+
+    /// As [`Self::drop_replies`], for the next request that contains `needle` only.
+    pub(crate) fn drop_next_reply(&mut self, needle: &str) {
+        self.change(|state| state.needle = Some(needle.as_bytes().to_vec()));
+    }
+
+    /// Whether the request of [`Self::drop_next_reply`] has come.
+    pub(crate) fn dropped_it(&self) -> bool {
+        self.state.borrow().needle.is_none()
+    }
+
+    /// Delays every request.
+    pub(crate) fn delay(&mut self, delay: Duration) {
+        self.change(|state| state.delay = delay);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
+        self.state.send_modify(change);
+    }
+
+    fn listen(&mut self) {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        // The port still has connections that are closing.
+        socket.set_reuseaddr(true).expect("a socket option");
+        socket
+            .bind(([127, 0, 0, 1], self.port).into())
+            .expect("the port is still ours");
+        let listener = socket.listen(1024).expect("a bound socket");
+        let (state, upstream) = (self.state.clone(), self.upstream);
+        self.listener = Some(tokio::spawn(accept(listener, upstream, state)));
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        if let Some(listener) = self.listener.take() {
+            listener.abort();
+        }
+        self.cut();
+    }
+}
+
+async fn accept(listener: TcpListener, upstream: SocketAddr, state: watch::Sender<State>) {
+    while let Ok((near, _)) = listener.accept().await {
+        tokio::spawn(carry(near, upstream, state.clone()));
+    }
+}
+
+/// Carries one connection until either end closes it or it is cut.
+async fn carry(near: TcpStream, upstream: SocketAddr, state: watch::Sender<State>) {
+    let mut changes = state.subscribe();
+    let born = changes.borrow().cuts;
+    let work = async {
+        // A black hole accepts and leads nowhere.
+        passage(&state).await;
+        let Ok(far) = TcpStream::connect(upstream).await else {
+            return;
+        };
+        let _ = (near.set_nodelay(true), far.set_nodelay(true));
+        let (near_read, near_write) = near.into_split();
+        let (far_read, far_write) = far.into_split();
+        let doomed = Arc::new(watch::Sender::new(false));
+        tokio::select! {
+            () = requests(near_read, far_write, &state, &doomed) => {}
+            () = replies(far_read, near_write, &state, &doomed) => {}
+        }
+    };
+    tokio::select! {
+        () = work => {}
+        _ = changes.wait_for(|now| now.cuts > born) => {}
+    }
+}
+
+async fn requests(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    state: &watch::Sender<State>,
+    doomed: &watch::Sender<bool>,
+) {
+    let mut chunk = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut chunk).await {
+        let bytes = &chunk[..length];
+        passage(state).await;
+        let delay = state.borrow().delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
+        // A request on loopback is small enough to come in one piece, so the needle is looked for in each alone.
+        let found = state.send_if_modified(|state| {
+            let found = state
+                .needle
+                .as_ref()
+                .is_some_and(|needle| contains(bytes, needle));
+            if found {
+                state.needle = None;
+            }
+            found
+        });
+        if found || state.borrow().mode == Mode::DropReplies {
+            doomed.send_replace(true);
+        }
+        if to.write_all(bytes).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn replies(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    state: &watch::Sender<State>,
+    doomed: &watch::Sender<bool>,
+) {
+    let mut chunk = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut chunk).await {
+        passage(state).await;
+        if *doomed.borrow() {
+            // This may be the reply to an earlier request: let the server do the one that matters.
+            tokio::time::sleep(Duration::from_millis(30)).await;
+            return;
+        }
+        if to.write_all(&chunk[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits while nothing may pass.
+async fn passage(state: &watch::Sender<State>) {
+    let _ = state
+        .subscribe()
+        .wait_for(|now| now.mode != Mode::BlackHole)
+        .await;
+}
+
+fn contains(bytes: &[u8], needle: &[u8]) -> bool {
+    bytes.windows(needle.len()).any(|window| window == needle)
+}

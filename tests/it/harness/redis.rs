@@ -1,0 +1,475 @@
+//! A Redis to test against, from the first of three places that has one:
+//!
+//! 1. `TEST_REDIS_URL`, a server that is already there;
+//! 2. `redis-server` or `valkey-server` from the `PATH`, as a private child;
+//! 3. a container.
+//!
+//! All three can be stopped, frozen, restarted and emptied. The nodes have no prefix for their keys, so on a server
+//! that is shared each test takes one of its databases 1 to 15, **empties it**, and waits if all are taken; database 0
+//! is left alone. What would harm other tests on such a server is done by a proxy in front of it: it refuses
+//! connections where a private server is stopped. One Redis per test: a second could wait for ever.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs as _};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use redis::FromRedisValue;
+use reqwest::Url;
+use tempfile::TempDir;
+use testcontainers::core::{IntoContainerPort as _, WaitFor};
+use testcontainers::runners::AsyncRunner as _;
+use testcontainers::{ContainerAsync, GenericImage, ImageExt as _};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::{Proxy, free_port, signal, wait_until};
+
+/// The oldest Redis of the containers' registry that still gets fixes; the promise begins at 6.2.
+const IMAGE: (&str, &str) = ("redis", "7.2");
+
+/// A Redis that belongs to one test.
+pub(crate) struct Redis {
+    /// Where a client of the server connects, without the proxy of a shared one.
+    direct: Url,
+    place: Place,
+    full: bool,
+}
+
+enum Place {
+    Shared {
+        proxy: Proxy,
+        _database: Database,
+    },
+    Process(Process),
+    Container {
+        container: Option<Box<ContainerAsync<GenericImage>>>,
+        port: u16,
+    },
+}
+
+impl Redis {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(1).await
+    }
+
+    /// A Redis whose memory limit may be changed: on a shared server nobody else is there meanwhile.
+    pub(crate) async fn start_alone() -> Self {
+        Self::start_with(DATABASES).await
+    }
+
+    async fn start_with(databases: u32) -> Self {
+        if let Ok(url) = std::env::var("TEST_REDIS_URL") {
+            let mut direct = Url::parse(&url).expect("TEST_REDIS_URL is a URL");
+            let database = Database::take(databases).await;
+            direct.set_path(&database.number.to_string());
+            let proxy = Proxy::start(address(&direct));
+            let redis = Self {
+                direct,
+                place: Place::Shared {
+                    proxy,
+                    _database: database,
+                },
+                full: false,
+            };
+            redis.empty().await;
+            return redis;
+        }
+        let port = free_port();
+        let direct = Url::parse(&format!("redis://127.0.0.1:{port}/0")).expect("a URL");
+        let place = match server_on_the_path() {
+            Some(program) => Place::Process(Process::new(program, port)),
+            None => Place::Container {
+                container: None,
+                port,
+            },
+        };
+        let mut redis = Self {
+            direct,
+            place,
+            full: false,
+        };
+        redis.restart().await;
+        redis
+    }
+
+    /// What a node gets as `redis_url`.
+    pub(crate) fn url(&self) -> String {
+        match &self.place {
+            Place::Shared { proxy, .. } => self.url_through(proxy),
+            Place::Process(_) | Place::Container { .. } => self.direct.to_string(),
+        }
+    }
+
+    /// The URL for a node that is to reach this Redis through `proxy`.
+    pub(crate) fn url_through(&self, proxy: &Proxy) -> String {
+        let mut url = self.direct.clone();
+        url.set_host(Some("127.0.0.1")).expect("a URL with a host");
+        url.set_port(Some(proxy.port())).expect("a URL with a port");
+        url.to_string()
+    }
+
+    /// Where the server listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        match &self.place {
+            Place::Shared { proxy, .. } => ([127, 0, 0, 1], proxy.port()).into(),
+            Place::Process(_) | Place::Container { .. } => (
+                [127, 0, 0, 1],
+                self.direct.port().expect("a URL with a port"),
+            )
+                .into(),
+        }
+    }
+
+    /// Kills it: no time to say good-bye. Its data stays, up to what the server had written to its file.
+    pub(crate) async fn kill(&mut self) {
+        match &mut self.place {
+            Place::Shared { proxy, .. } => proxy.refuse().await,
+            Place::Process(process) => process.kill(),
+            Place::Container { container, .. } => {
+                if let Some(container) = container {
+                    container
+                        .stop_with_timeout(Some(0))
+                        .await
+                        .expect("the container stops");
+                }
+            }
+        }
+    }
+
+    /// Freezes it: connections stay open, and nobody answers.
+    pub(crate) async fn freeze(&mut self) {
+        match &mut self.place {
+            Place::Shared { proxy, .. } => proxy.black_hole(),
+            Place::Process(process) => process.signal("STOP"),
+            Place::Container { container, .. } => {
+                container
+                    .as_ref()
+                    .expect("it runs")
+                    .pause()
+                    .await
+                    .expect("the container pauses");
+            }
+        }
+    }
+
+    /// Undoes [`Self::freeze`].
+    pub(crate) async fn thaw(&mut self) {
+        match &mut self.place {
+            Place::Shared { proxy, .. } => proxy.restore(),
+            Place::Process(process) => process.signal("CONT"),
+            Place::Container { container, .. } => {
+                container
+                    .as_ref()
+                    .expect("it runs")
+                    .unpause()
+                    .await
+                    .expect("the container goes on");
+            }
+        }
+    }
+
+    /// Starts it, with the data that it had.
+    pub(crate) async fn restart(&mut self) {
+        match &mut self.place {
+            Place::Shared { proxy, .. } => proxy.restore(),
+            Place::Process(process) => process.start(),
+            Place::Container {
+                container: Some(container),
+                ..
+            } => {
+                container.start().await.expect("the container starts");
+            }
+            Place::Container { container, port } => {
+                *container = Some(Box::new(start_container(*port).await))
+            }
+        }
+        self.answers().await;
+    }
+
+    /// Starts it without its data.
+    pub(crate) async fn restart_empty(&mut self) {
+        match &mut self.place {
+            // Emptied behind the nodes' back, before they get through to it again.
+            Place::Shared { .. } => self.empty().await,
+            Place::Process(process) => process.forget(),
+            Place::Container { container, .. } => {
+                if let Some(container) = container.take() {
+                    container.rm().await.expect("the container goes");
+                }
+            }
+        }
+        self.restart().await;
+    }
+
+    /// Empties it while it runs.
+    pub(crate) async fn empty(&self) {
+        let () = self.query(&["FLUSHDB"]).await;
+    }
+
+    /// Runs one command, as `redis-cli` would, whatever a proxy does.
+    pub(crate) async fn query<T: FromRedisValue>(&self, command: &[&str]) -> T {
+        match self.try_query(command).await {
+            Ok(value) => value,
+            Err(error) => panic!("{command:?}: {error}"),
+        }
+    }
+
+    async fn try_query<T: FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
+        let client = redis::Client::open(self.direct.as_str())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        redis::cmd(command[0])
+            .arg(&command[1..])
+            .query_async(&mut connection)
+            .await
+    }
+
+    /// Limits the memory to what every server already uses; unlimited again when this Redis is dropped.
+    pub(crate) async fn fill_up(&mut self) {
+        self.full = true;
+        let () = self.query(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    }
+
+    /// Undoes [`Self::fill_up`].
+    pub(crate) async fn make_room(&mut self) {
+        let () = self.query(&["CONFIG", "SET", "maxmemory", "0"]).await;
+        self.full = false;
+    }
+
+    /// The history of a pool, oldest first. White box: the key and the fields are those of `lua/README.md`.
+    pub(crate) async fn events(&self, pool: &str) -> Vec<Event> {
+        let mut events = Vec::new();
+        for key in self.keys(&format!("lh1:{{*}}:{pool}:events")).await {
+            let entries: Vec<(String, HashMap<String, String>)> =
+                self.query(&["XRANGE", &key, "-", "+"]).await;
+            events.extend(entries.into_iter().map(|(_, fields)| Event {
+                kind: fields["type"].clone(),
+                id: fields["id"].clone(),
+                at: fields["at"].parse().expect("milliseconds"),
+                reason: fields["reason"].clone(),
+            }));
+        }
+        events
+    }
+
+    /// The starts of a pool less its ends, and how many are in its sorted set of leases: both at one instant.
+    pub(crate) async fn balance(&self, pool: &str) -> (i64, i64) {
+        const COUNT: &str = r"
+            local change = { started = 1, resumed = 1, rebuilt = 1, ended = -1 }
+            local balance = 0
+            for _, entry in ipairs(redis.call('XRANGE', KEYS[1], '-', '+')) do
+              for i = 1, #entry[2], 2 do
+                if entry[2][i] == 'type' then
+                  balance = balance + (change[entry[2][i + 1]] or 0)
+                end
+              end
+            end
+            return { balance, redis.call('ZCARD', KEYS[2]) }";
+        let events = self.keys(&format!("lh1:{{*}}:{pool}:events")).await;
+        let events = events.first().expect("the pool has a history");
+        let leases = events.replace(":events", ":leases");
+        self.query(&["EVAL", COUNT, "2", events, &leases]).await
+    }
+
+    /// The names of the keys that match a glob.
+    pub(crate) async fn keys(&self, glob: &str) -> Vec<String> {
+        self.query(&["KEYS", glob]).await
+    }
+
+    async fn answers(&self) {
+        wait_until("Redis answers", Duration::from_secs(20), async || {
+            matches!(
+                self.try_query::<String>(&["PING"]).await.as_deref(),
+                Ok("PONG")
+            )
+        })
+        .await;
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        // A shared server has other tests waiting for it. A private one may be gone already.
+        if self.full
+            && let Ok(mut connection) =
+                redis::Client::open(self.direct.as_str()).and_then(|client| client.get_connection())
+        {
+            let _ = redis::cmd("CONFIG")
+                .arg(&["SET", "maxmemory", "0"])
+                .exec(&mut connection);
+        }
+    }
+}
+
+/// An entry of a pool's history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) kind: String,
+    /// The lease.
+    pub(crate) id: String,
+    /// In milliseconds since the epoch.
+    pub(crate) at: i64,
+    pub(crate) reason: String,
+}
+
+impl Event {
+    /// What it adds to the number of live leases.
+    pub(crate) fn change(&self) -> i64 {
+        match self.kind.as_str() {
+            "started" | "resumed" | "rebuilt" => 1,
+            "ended" => -1,
+            _ => 0,
+        }
+    }
+}
+
+fn address(url: &Url) -> SocketAddr {
+    let host = url.host_str().expect("a Redis URL has a host");
+    let port = url.port().unwrap_or(6379);
+    let mut all = (host, port)
+        .to_socket_addrs()
+        .expect("the host of the Redis resolves");
+    all.find(|address| TcpStream::connect(address).is_ok())
+        .expect("the Redis accepts connections")
+}
+
+/// Databases of a shared server that tests take: all but 0 of the usual 16.
+const DATABASES: u32 = 15;
+
+static FREE: Semaphore = Semaphore::const_new(DATABASES as usize);
+static TAKEN: Mutex<[bool; DATABASES as usize]> = Mutex::new([false; DATABASES as usize]);
+
+/// A database of a shared server, and how many others nobody may use meanwhile.
+struct Database {
+    number: usize,
+    _permits: SemaphorePermit<'static>,
+}
+
+impl Database {
+    async fn take(permits: u32) -> Self {
+        let permits = FREE.acquire_many(permits).await.expect("never closed");
+        let mut taken = TAKEN.lock().expect("no holder panics");
+        let free = taken
+            .iter()
+            .position(|taken| !taken)
+            .expect("as many as there are permits");
+        taken[free] = true;
+        Self {
+            number: free + 1,
+            _permits: permits,
+        }
+    }
+}
+
+impl Drop for Database {
+    fn drop(&mut self) {
+        TAKEN.lock().expect("no holder panics")[self.number - 1] = false;
+    }
+}
+
+/// `redis-server` or `valkey-server`, whichever the `PATH` has.
+pub(crate) fn server_on_the_path() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    ["redis-server", "valkey-server"]
+        .iter()
+        .flat_map(|name| std::env::split_paths(&path).map(move |directory| directory.join(name)))
+        .find(|program| program.is_file())
+}
+
+/// A private server with an append-only file in a directory of its own.
+struct Process {
+    program: PathBuf,
+    port: u16,
+    directory: TempDir,
+    child: Option<Child>,
+}
+
+impl Process {
+    fn new(program: PathBuf, port: u16) -> Self {
+        let directory = TempDir::with_prefix("leasehold-redis-").expect("a temporary directory");
+        Self {
+            program,
+            port,
+            directory,
+            child: None,
+        }
+    }
+
+    fn start(&mut self) {
+        self.kill();
+        let log =
+            File::create(self.directory.path().join("log")).expect("the directory is writable");
+        let child = Command::new(&self.program)
+            .current_dir(self.directory.path())
+            .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
+            .args([
+                "--appendonly",
+                "yes",
+                "--save",
+                "",
+                "--maxmemory-policy",
+                "noeviction",
+            ])
+            .stdin(Stdio::null())
+            .stdout(log)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the server starts");
+        self.child = Some(child);
+    }
+
+    fn signal(&self, name: &str) {
+        signal(self.child.as_ref().expect("it runs").id(), name);
+    }
+
+    fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Both fail only when it has ended and was waited for.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    fn forget(&mut self) {
+        self.kill();
+        let data = self.directory.path().join("appendonlydir");
+        if data.exists() {
+            std::fs::remove_dir_all(data).expect("the directory is ours");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log =
+                std::fs::read_to_string(self.directory.path().join("log")).unwrap_or_default();
+            eprintln!(
+                "--- Redis on port {} wrote ---\n{log}--- end of Redis ---",
+                self.port
+            );
+        }
+    }
+}
+
+/// A container on a fixed port, so that it is found again after a restart.
+async fn start_container(port: u16) -> ContainerAsync<GenericImage> {
+    let started = Instant::now();
+    GenericImage::new(IMAGE.0, IMAGE.1)
+        .with_exposed_port(6379.tcp())
+        .with_wait_for(WaitFor::message_on_stdout("Ready to accept connections"))
+        .with_mapped_port(port, 6379.tcp())
+        .with_cmd(["redis-server", "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"])
+        .start()
+        .await
+        .unwrap_or_else(|error| {
+            panic!(
+                "no Redis to test against after {:?}: set TEST_REDIS_URL, install redis-server or valkey-server, \
+                 or start a container engine ({error})",
+                started.elapsed()
+            )
+        })
+}

@@ -1,0 +1,150 @@
+//! The description of the interface is complete, and true.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::harness::{Launch, Redis};
+
+/// Every route of the contract that the core serves.
+const ROUTES: [(&str, &str); 17] = [
+    ("post", "/v1/pools/{pool}/leases"),
+    ("get", "/v1/pools/{pool}/leases"),
+    ("post", "/v1/pools/{pool}/leases/terminate"),
+    ("get", "/v1/pools/{pool}/availability"),
+    ("post", "/v1/leases/renew"),
+    ("post", "/v1/leases/renew-many"),
+    ("post", "/v1/leases/release"),
+    ("post", "/v1/leases/leave"),
+    ("get", "/v1/pools"),
+    ("get", "/v1/pools/{pool}"),
+    ("put", "/v1/pools/{pool}"),
+    ("patch", "/v1/pools/{pool}"),
+    ("delete", "/v1/pools/{pool}"),
+    ("get", "/v1/openapi.json"),
+    ("get", "/livez"),
+    ("get", "/readyz"),
+    ("get", "/metrics"),
+];
+
+const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
+
+#[tokio::test]
+async fn every_route_is_described_and_every_description_is_a_route() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+
+    let document = node.get("/v1/openapi.json").expect(200).await;
+    assert!(
+        document["openapi"]
+            .as_str()
+            .is_some_and(|version| version.starts_with("3.1")),
+        "{}",
+        document["openapi"]
+    );
+    assert!(
+        document
+            .header("content-type")
+            .is_some_and(|kind| kind.starts_with("application/json"))
+    );
+
+    for (method, path) in ROUTES {
+        let operation = &document["paths"][path][method];
+        assert!(operation.is_object(), "{method} {path} is not described");
+    }
+
+    let paths = document["paths"].as_object().expect("paths");
+    for (path, item) in paths {
+        for (method, operation) in item.as_object().expect("a path item") {
+            if !METHODS.contains(&method.as_str()) {
+                continue;
+            }
+            describes_itself(method, path, operation);
+            let method = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
+            // No body and names that nobody has: enough to be routed, too little to change anything.
+            let filled: Vec<_> = path
+                .split('/')
+                .map(|part| {
+                    if part.starts_with('{') {
+                        "nobody"
+                    } else {
+                        part
+                    }
+                })
+                .collect();
+            let answer = node
+                .call(method.clone(), &filled.join("/"))
+                .expect([])
+                .await;
+            let code = answer["code"].as_str().unwrap_or_default();
+            assert!(
+                !["route_not_found", "method_not_allowed"].contains(&code),
+                "{method} {path}: {}",
+                answer.text
+            );
+            let declared = &operation["responses"][answer.status.to_string()];
+            let family = &operation["responses"][format!("{}XX", answer.status / 100)];
+            let fits = declared.is_object()
+                || family.is_object()
+                || operation["responses"]["default"].is_object();
+            assert!(
+                fits,
+                "{method} {path} answered {} and does not say that it may",
+                answer.status
+            );
+        }
+    }
+}
+
+fn describes_itself(method: &str, path: &str, operation: &Value) {
+    let says = |field: &str| {
+        operation[field]
+            .as_str()
+            .is_some_and(|text| !text.is_empty())
+    };
+    assert!(
+        says("summary") || says("description"),
+        "{method} {path} has no sentence"
+    );
+    assert!(
+        says("operationId"),
+        "{method} {path} has no name for generators"
+    );
+    let responses = operation["responses"].as_object();
+    assert!(
+        responses.is_some_and(|responses| !responses.is_empty()),
+        "{method} {path} has no answer"
+    );
+}
+
+#[tokio::test]
+async fn every_reference_in_the_description_leads_somewhere() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    let document = node.get("/v1/openapi.json").expect(200).await.body;
+
+    let mut references = Vec::new();
+    collect(&document, &mut references);
+    assert!(!references.is_empty());
+    for reference in references {
+        let pointer = reference.trim_start_matches('#');
+        assert!(
+            document.pointer(pointer).is_some(),
+            "{reference} leads nowhere"
+        );
+    }
+}
+
+fn collect(value: &Value, references: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                match value.as_str() {
+                    Some(reference) if name == "$ref" => references.push(reference.to_owned()),
+                    _ => collect(value, references),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| collect(item, references)),
+        _ => {}
+    }
+}

@@ -1,0 +1,77 @@
+//! Admission: never one seat more than there are, whatever the number of nodes.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::harness::{ANY, Cluster};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_64_clients_on_3_nodes_exactly_10_get_one_of_10_seats_in_100_rounds() {
+    let cluster = Cluster::start(3).await;
+    cluster.nodes[0]
+        .put_pool("crm", json!({"capacity": 10}), 201)
+        .await;
+
+    for round in 0..100 {
+        let asks = (0..64).map(|client| {
+            let node = &cluster.nodes[client % 3];
+            node.acquire(
+                "crm",
+                json!({"holder": format!("agent-{client}")}),
+                [201, 409],
+            )
+        });
+        let answers = join_all(asks).await;
+
+        let (granted, denied): (Vec<_>, Vec<_>) =
+            answers.iter().partition(|answer| answer.status == 201);
+        assert_eq!(granted.len(), 10, "round {round}");
+        for denial in denied {
+            assert_eq!(
+                denial["code"], "pool_full",
+                "round {round}: {}",
+                denial.text
+            );
+            assert_eq!(denial["in_use"], 10, "round {round}: {}", denial.text);
+        }
+
+        let tokens: Vec<_> = granted.iter().map(|answer| answer.token()).collect();
+        join_all(
+            tokens
+                .iter()
+                .zip(0..)
+                .map(|(token, i)| cluster.nodes[i % 3].release(token, 204)),
+        )
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seat_that_comes_free_goes_to_exactly_one_of_all_who_ask() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool("crm", json!({"capacity": 1}), 201).await;
+    let mut token = a.acquire("crm", json!({}), 201).await.token();
+
+    for round in 0..50 {
+        let asks = (0..16).map(|client| [a, b][client % 2].acquire("crm", json!({}), ANY));
+        let (_, answers) = tokio::join!(b.release(&token, 204), join_all(asks));
+
+        let granted: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer.status == 201)
+            .collect();
+        assert!(
+            granted.len() <= 1,
+            "round {round}: {} seats of 1",
+            granted.len()
+        );
+        // All may have asked before the release.
+        token = match granted.first() {
+            Some(answer) => answer.token(),
+            None => a.acquire("crm", json!({}), 201).await.token(),
+        };
+    }
+}

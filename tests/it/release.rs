@@ -1,0 +1,100 @@
+//! Release: the seat goes back now, for good.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::harness::{Cluster, let_pass};
+
+#[tokio::test]
+async fn a_released_seat_is_free_at_once_on_every_node() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool("crm", json!({"capacity": 1}), 201).await;
+    let token = a.acquire("crm", json!({}), 201).await.token();
+    b.acquire("crm", json!({}), 409).await;
+
+    let answer = b.release(&token, 204).await;
+
+    assert!(answer.text.is_empty());
+    a.acquire("crm", json!({}), 201).await;
+}
+
+#[tokio::test]
+async fn releasing_again_is_a_success_and_frees_nobody_elses_seat() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool("crm", json!({"capacity": 1}), 201).await;
+    let first = a.acquire("crm", json!({}), 201).await.token();
+    a.release(&first, 204).await;
+    let second = a.acquire("crm", json!({}), 201).await.token();
+
+    join_all((0..6).map(|i| cluster.nodes[i % 2].release(&first, 204))).await;
+
+    b.acquire("crm", json!({}), 409).await;
+    b.renew(&second, 200).await;
+    let ends = cluster
+        .redis
+        .events("crm")
+        .await
+        .iter()
+        .filter(|event| event.kind == "ended")
+        .count();
+    assert_eq!(ends, 1);
+}
+
+#[tokio::test]
+async fn no_token_of_a_released_lease_gets_a_seat_again() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool("crm", json!({"capacity": 5, "ttl_ms": 1_000}), 201)
+        .await;
+    let token = a.acquire("crm", json!({}), 201).await.token();
+    a.release(&token, 204).await;
+
+    assert_eq!(b.renew(&token, 410).await["code"], "lease_released");
+    // Also when the lease would have expired by now, and could be resumed.
+    let_pass(1_100).await;
+    assert_eq!(a.renew(&token, 410).await["code"], "lease_released");
+    assert_eq!(a.availability("crm", 200).await["in_use"], 0);
+}
+
+#[tokio::test]
+async fn a_lease_that_was_released_after_it_expired_is_not_resumed() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
+        .await;
+    let token = node.acquire("crm", json!({}), 201).await.token();
+    let_pass(1_050).await;
+
+    node.release(&token, 204).await;
+
+    node.renew(&token, 410).await;
+    assert_eq!(node.availability("crm", 200).await["free"], 1);
+}
+
+#[tokio::test]
+async fn a_release_and_a_renew_at_once_leave_the_lease_ended() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool("crm", json!({"capacity": 1}), 201).await;
+
+    for _ in 0..30 {
+        let token = a.acquire("crm", json!({}), 201).await.token();
+        tokio::join!(
+            a.renew(&token, [200, 410]),
+            b.release(&token, 204),
+            b.renew(&token, [200, 410])
+        );
+        assert_eq!(a.renew(&token, 410).await["code"], "lease_released");
+    }
+    assert_eq!(a.availability("crm", 200).await["in_use"], 0);
+}

@@ -1,0 +1,193 @@
+//! Renew: the heartbeat that keeps a seat.
+
+use serde_json::json;
+
+use crate::harness::{Cluster, Launch, let_pass};
+
+#[tokio::test]
+async fn a_renew_on_any_node_gives_the_lease_its_whole_ttl_again() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool("crm", json!({"capacity": 1, "ttl_ms": 30_000}), 201)
+        .await;
+    let granted = a
+        .acquire("crm", json!({"holder": "ann", "label": "Front desk"}), 201)
+        .await;
+
+    let_pass(30).await;
+    let renewed = b.renew(&granted.token(), 200).await;
+
+    assert_eq!(renewed["resumed"], false);
+    assert_eq!(renewed.id(), granted.id());
+    assert_eq!(renewed["lease"]["expires_in_ms"], 30_000);
+    assert_eq!(renewed["lease"]["renew_after_ms"], 10_000);
+    assert!(renewed.instant("/lease/expires_at") >= granted.instant("/lease/expires_at") + 30);
+    assert_eq!(
+        renewed.instant("/lease/expires_at"),
+        renewed.instant("/lease/renewed_at") + 30_000
+    );
+    for field in [
+        "holder",
+        "label",
+        "fence",
+        "started_at",
+        "pool",
+        "seat",
+        "ttl_ms",
+    ] {
+        assert_eq!(renewed["lease"][field], granted["lease"][field], "{field}");
+    }
+    // A young token is still the latest.
+    assert!(renewed["token"].is_null());
+}
+
+#[tokio::test]
+async fn a_renew_may_change_what_the_holder_is_doing() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 1}), 201).await;
+    let body = json!({"holder": "ann", "label": "Front desk", "activities": ["Order 17"]});
+    let token = node.acquire("crm", body, 201).await.token();
+
+    let changed =
+        json!({"token": token, "activities": ["Order 18", "Order 19"], "label": "Back desk"});
+    let renewed = node.renew_with(changed, 200).await;
+    assert_eq!(
+        renewed["lease"]["activities"],
+        json!(["Order 18", "Order 19"])
+    );
+    assert_eq!(renewed["lease"]["label"], "Back desk");
+
+    // What is not said stays.
+    let renewed = node.renew(&token, 200).await;
+    assert_eq!(
+        renewed["lease"]["activities"],
+        json!(["Order 18", "Order 19"])
+    );
+    assert_eq!(renewed["lease"]["label"], "Back desk");
+
+    let renewed = node
+        .renew_with(json!({"token": token, "activities": []}), 200)
+        .await;
+    assert_eq!(renewed["lease"]["activities"], json!([]));
+
+    let listed = node.list("crm", "", 200).await;
+    assert_eq!(listed["items"][0]["label"], "Back desk");
+    assert_eq!(listed["items"][0]["activities"], json!([]));
+}
+
+#[tokio::test]
+async fn a_lease_that_beats_outlives_its_ttl() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
+        .await;
+    let granted = node.acquire("crm", json!({}), 201).await;
+
+    for _ in 0..8 {
+        let_pass(300).await;
+        assert_eq!(node.renew(&granted.token(), 200).await["resumed"], false);
+        node.acquire("crm", json!({}), 409).await;
+    }
+}
+
+#[tokio::test]
+async fn a_page_can_beacon_as_plain_text() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 1}), 201).await;
+    let token = node.acquire("crm", json!({}), 201).await.token();
+    let body = json!({"token": token}).to_string();
+
+    for content_type in [
+        "text/plain;charset=UTF-8",
+        "application/octet-stream",
+        "application/json",
+    ] {
+        let call = node
+            .post("/v1/leases/renew")
+            .header("content-type", content_type);
+        call.body(body.clone()).expect(200).await;
+    }
+    node.post("/v1/leases/leave")
+        .body(body.clone())
+        .expect(204)
+        .await;
+    node.post("/v1/leases/release")
+        .header("content-type", "text/plain")
+        .body(body)
+        .expect(204)
+        .await;
+}
+
+#[tokio::test]
+async fn a_shorter_ttl_takes_back_nothing_that_was_promised() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool("crm", json!({"capacity": 1, "ttl_ms": 60_000}), 201)
+        .await;
+    let granted = a.acquire("crm", json!({}), 201).await;
+
+    a.patch_pool("crm", json!({"ttl_ms": 2_000}), 200).await;
+
+    let renewed = b.renew(&granted.token(), 200).await;
+    assert!(renewed.instant("/lease/expires_at") >= granted.instant("/lease/expires_at"));
+    // A new lease has the new TTL at once, on every node.
+    a.patch_pool("crm", json!({"capacity": 2}), 200).await;
+    let second = b.acquire("crm", json!({}), 201).await;
+    assert_eq!(second["lease"]["ttl_ms"], 2_000);
+    assert_eq!(second["lease"]["expires_in_ms"], 2_000);
+}
+
+#[tokio::test]
+async fn a_token_that_does_not_verify_renews_nothing() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 5}), 201).await;
+    let token = node.acquire("crm", json!({}), 201).await.token();
+
+    let other_secret = "YW5vdGhlciBzZWNyZXQsIG9mIGFub3RoZXIgY2x1c3Rlcg";
+    let stranger = Launch::on(&cluster.redis.url())
+        .set("secret", other_secret)
+        .start()
+        .await;
+    let foreign = stranger.acquire("crm", json!({}), 201).await.token();
+
+    let truncated = &token[..token.len() - 4];
+    let tampered = tampered(&token);
+    let stretched = format!("{token}AA");
+    for wrong in [
+        truncated,
+        &tampered,
+        &stretched,
+        &foreign,
+        "x",
+        "",
+        "ü",
+        &"x".repeat(4_096),
+    ] {
+        for route in ["renew", "release", "leave"] {
+            let call = node
+                .post(&format!("/v1/leases/{route}"))
+                .json(&json!({ "token": wrong }));
+            let refused = call.expect(401).await;
+            assert_eq!(refused["code"], "invalid_token", "{route} {wrong}");
+        }
+    }
+    node.renew(&token, 200).await;
+}
+
+/// The token with one character changed, in the middle of what is signed.
+fn tampered(token: &str) -> String {
+    let at = token.len() / 3;
+    let other = if token.as_bytes()[at] == b'A' {
+        'B'
+    } else {
+        'A'
+    };
+    format!("{}{other}{}", &token[..at], &token[at + 1..])
+}

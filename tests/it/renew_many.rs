@@ -1,0 +1,108 @@
+//! Renew-many: the heartbeats of a whole instance in one call.
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::harness::{Cluster, let_pass};
+
+#[tokio::test]
+async fn the_results_are_in_the_order_of_the_tokens() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    // Pools of several buckets, so that the call is taken apart and put together again.
+    let pools: Vec<_> = (0..5).map(|i| format!("pool-{i}")).collect();
+    for pool in &pools {
+        a.put_pool(pool, json!({"capacity": 20}), 201).await;
+    }
+    let leases = join_all((0..60).map(|i| a.acquire(&pools[i * 7 % 5], json!({}), 201))).await;
+    let tokens: Vec<_> = leases.iter().map(|lease| lease.token()).collect();
+    let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
+
+    let answer = b.renew_many(&tokens, 200).await;
+
+    let results = answer.list("results");
+    assert_eq!(results.len(), 60);
+    for (lease, result) in leases.iter().zip(results) {
+        assert_eq!(result["id"], lease.id());
+        assert_eq!(result["status"], "renewed");
+        assert_eq!(result["expires_in_ms"], 60_000);
+    }
+}
+
+#[tokio::test]
+async fn a_bad_token_spoils_nothing_and_every_lease_gets_its_own_answer() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 10}), 201).await;
+    node.put_pool("short", json!({"capacity": 10, "ttl_ms": 1_000}), 201)
+        .await;
+    node.put_pool(
+        "strict",
+        json!({"capacity": 10, "ttl_ms": 1_000, "resume_window_ms": 0}),
+        201,
+    )
+    .await;
+
+    let live = node.acquire("crm", json!({}), 201).await;
+    let released = node.acquire("crm", json!({}), 201).await;
+    node.release(&released.token(), 204).await;
+    let terminated = node.acquire("crm", json!({}), 201).await;
+    node.terminate("crm", json!({"ids": [terminated.id()]}), 200)
+        .await;
+    let late = node.acquire("short", json!({}), 201).await;
+    let expired = node.acquire("strict", json!({}), 201).await;
+    let_pass(1_050).await;
+
+    let tokens = [
+        "nonsense",
+        &live.token(),
+        &released.token(),
+        &late.token(),
+        &terminated.token(),
+        &expired.token(),
+        &live.token(),
+    ];
+    let answer = node.renew_many(&tokens, 200).await;
+
+    let results = answer.list("results");
+    let statuses: Vec<_> = results.iter().map(|result| &result["status"]).collect();
+    assert_eq!(
+        statuses,
+        [
+            "invalid", "renewed", "lost", "resumed", "lost", "lost", "renewed"
+        ]
+    );
+    assert_eq!(results[1]["id"], live.id());
+    assert_eq!(results[2]["code"], "lease_released");
+    assert_eq!(results[3]["expires_in_ms"], 1_000);
+    assert_eq!(results[4]["code"], "lease_terminated");
+    assert_eq!(results[5]["code"], "lease_expired");
+    assert!(results[1]["code"].is_null());
+}
+
+#[tokio::test]
+async fn a_thousand_leases_fit_in_one_call_and_not_one_more() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 1_000}), 201).await;
+    let mut tokens = Vec::new();
+    for _ in 0..20 {
+        let batch =
+            join_all((0..50).map(|_| node.acquire("crm", json!({"holder": "agent"}), 201))).await;
+        tokens.extend(batch.iter().map(|lease| lease.token()));
+    }
+    let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
+
+    let answer = node.renew_many(&tokens, 200).await;
+    let renewed = answer
+        .list("results")
+        .iter()
+        .filter(|result| result["status"] == "renewed");
+    assert_eq!(renewed.count(), 1_000);
+
+    let one_more: Vec<_> = tokens.iter().copied().chain([tokens[0]]).collect();
+    node.renew_many(&one_more, 400).await;
+    assert_eq!(node.renew_many(&[], 200).await["results"], json!([]));
+}

@@ -1,0 +1,224 @@
+//! Terminate: an operator ends leases, and the holders learn why.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, Reply, let_pass};
+
+/// The ids that a terminate says it ended.
+fn terminated(answer: &Reply) -> Vec<&Value> {
+    let results = answer.list("results").iter();
+    results
+        .filter(|result| result["status"] == "terminated")
+        .map(|result| &result["id"])
+        .collect()
+}
+
+#[tokio::test]
+async fn a_terminated_holder_reads_the_reason_in_its_next_renew() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
+        .await;
+    let granted = a.acquire("crm", json!({"holder": "ann"}), 201).await;
+
+    let answer = b
+        .terminate(
+            "crm",
+            json!({"ids": [granted.id()], "reason": "Shift is over"}),
+            200,
+        )
+        .await;
+
+    assert_eq!(terminated(&answer), [granted.id().as_str()]);
+    let lost = a.renew(&granted.token(), 410).await;
+    assert_eq!(lost["code"], "lease_terminated");
+    assert_eq!(lost["reason"], "Shift is over");
+    assert!(lost["blocked_until"].is_null());
+    // The seat is free at once, and the lease never resumes: not even into a free seat.
+    let other = a.acquire("crm", json!({}), 201).await;
+    b.release(&other.token(), 204).await;
+    assert_eq!(
+        b.renew(&granted.token(), 410).await["code"],
+        "lease_terminated"
+    );
+    let_pass(1_100).await;
+    assert_eq!(
+        a.renew(&granted.token(), 410).await["reason"],
+        "Shift is over"
+    );
+    assert_eq!(a.availability("crm", 200).await["in_use"], 0);
+}
+
+#[tokio::test]
+async fn a_blocked_holder_gets_no_seat_until_the_block_is_over() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool("crm", json!({"capacity": 5}), 201).await;
+    let ann = a.acquire("crm", json!({"holder": "ann"}), 201).await;
+
+    a.terminate(
+        "crm",
+        json!({"ids": [ann.id()], "reason": "Abuse", "block_ms": 1_500}),
+        200,
+    )
+    .await;
+
+    let lost = b.renew(&ann.token(), 410).await;
+    let blocked_until = lost.instant("/blocked_until");
+    assert!(
+        blocked_until > ann.instant("/lease/started_at") + 1_500,
+        "{blocked_until}"
+    );
+
+    let denial = b.acquire("crm", json!({"holder": "ann"}), 409).await;
+    assert_eq!(denial["code"], "holder_blocked");
+    let retry_after_ms = denial.number("/retry_after_ms");
+    assert!((1..=1_500).contains(&retry_after_ms), "{retry_after_ms}");
+    // Others are not affected.
+    b.acquire("crm", json!({"holder": "bob"}), 201).await;
+    b.acquire("crm", json!({}), 201).await;
+
+    let_pass(retry_after_ms).await;
+    let back = a.acquire("crm", json!({"holder": "ann"}), 201).await;
+    assert!(back.instant("/lease/started_at") >= blocked_until);
+    // The old lease stays ended.
+    assert_eq!(a.renew(&ann.token(), 410).await["code"], "lease_terminated");
+}
+
+#[tokio::test]
+async fn all_leases_of_a_holder_or_of_a_tenant_or_of_the_pool_end_together() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 100}), 201).await;
+    for (holder, tenant) in [
+        ("ann", "acme"),
+        ("ann", "acme"),
+        ("bob", "acme"),
+        ("cid", "beta"),
+        ("dan", "beta"),
+    ] {
+        node.acquire("crm", json!({"holder": holder, "tenant": tenant}), 201)
+            .await;
+    }
+    node.acquire("crm", json!({}), 201).await;
+
+    let answer = node.terminate("crm", json!({"holder": "ann"}), 200).await;
+    assert_eq!(terminated(&answer).len(), 2);
+    assert_eq!(
+        node.list("crm", "holder=ann", 200)
+            .await
+            .list("items")
+            .len(),
+        0
+    );
+    assert_eq!(node.availability("crm", 200).await["in_use"], 4);
+
+    let answer = node.terminate("crm", json!({"tenant": "beta"}), 200).await;
+    assert_eq!(terminated(&answer).len(), 2);
+    assert_eq!(node.availability("crm", 200).await["in_use"], 2);
+
+    let answer = node.terminate("crm", json!({"all": true}), 200).await;
+    assert_eq!(terminated(&answer).len(), 2);
+    assert_eq!(node.availability("crm", 200).await["in_use"], 0);
+
+    // Again: nothing left to do, and that is no error.
+    let answer = node.terminate("crm", json!({"all": true}), 200).await;
+    assert_eq!(terminated(&answer).len(), 0);
+}
+
+#[tokio::test]
+async fn a_whole_pool_of_hundreds_is_terminated_in_one_call() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 450}), 201).await;
+    let mut tokens = Vec::new();
+    for _ in 0..9 {
+        let batch = join_all((0..50).map(|_| node.acquire("crm", json!({}), 201))).await;
+        tokens.extend(batch.iter().map(Reply::token));
+    }
+
+    let answer = node
+        .terminate("crm", json!({"all": true, "reason": "Stocktaking"}), 200)
+        .await;
+
+    assert_eq!(terminated(&answer).len(), 450);
+    assert_eq!(node.availability("crm", 200).await["in_use"], 0);
+    for token in [&tokens[0], &tokens[225], &tokens[449]] {
+        assert_eq!(node.renew(token, 410).await["reason"], "Stocktaking");
+    }
+}
+
+#[tokio::test]
+async fn each_id_gets_its_own_result() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 5}), 201).await;
+    let live = node.acquire("crm", json!({}), 201).await;
+    let released = node.acquire("crm", json!({}), 201).await;
+    node.release(&released.token(), 204).await;
+    let unknown = "AAAAAAAAAAAAAAAAAAAAAA";
+
+    let answer = node
+        .terminate(
+            "crm",
+            json!({"ids": [unknown, live.id(), released.id()]}),
+            200,
+        )
+        .await;
+
+    let results = answer.list("results");
+    let ids: Vec<_> = results.iter().map(|result| &result["id"]).collect();
+    assert_eq!(ids, [unknown, &live.id(), &released.id()]);
+    assert_eq!(terminated(&answer), [live.id().as_str()]);
+    // How a lease ended is not rewritten.
+    assert_eq!(
+        node.renew(&released.token(), 410).await["code"],
+        "lease_released"
+    );
+}
+
+#[tokio::test]
+async fn a_terminate_names_exactly_one_kind_of_lease() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 5}), 201).await;
+    let lease = node.acquire("crm", json!({"holder": "ann"}), 201).await;
+
+    for body in [
+        json!({}),
+        json!({"reason": "Why not"}),
+        json!({"all": false}),
+        json!({"holder": "ann", "all": true}),
+        json!({"holder": "ann", "ids": [lease.id()]}),
+        json!({"ids": ["not an id"]}),
+        json!({"holder": "ann", "block_ms": -1}),
+        json!({"holder": "ann", "blocks": 1}),
+    ] {
+        node.terminate("crm", body, 400).await;
+    }
+    node.terminate("nowhere", json!({"all": true}), 404).await;
+    node.renew(&lease.token(), 200).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_was_terminated_after_it_expired_is_not_resumed() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
+        .await;
+    let granted = node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    let_pass(1_050).await;
+
+    node.terminate("crm", json!({"ids": [granted.id()], "reason": "Gone"}), 200)
+        .await;
+
+    assert_eq!(
+        node.renew(&granted.token(), 410).await["code"],
+        "lease_terminated"
+    );
+}
