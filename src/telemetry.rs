@@ -1,6 +1,3 @@
-<<<<<<< HEAD
-
-=======
 //! Logs and metrics: how they are set up, and what each metric means.
 //!
 //! Logs go to stderr, because stdout belongs to the data of the command line. Nothing secret is ever
@@ -154,4 +151,3 @@ fn describe() {
         "Connections that the node closed for a reason of its own, by reason"
     );
 }
->>>>>>> edge
