@@ -1,1 +1,176 @@
+//! The operator's commands: one file each, and the words they share.
+//!
+//! Data goes to stdout, talk to stderr. How a command ended is its exit code, [`Exit`].
 
+mod config;
+mod serve;
+
+use std::fmt;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+use crate::config::{Flags, Loaded, Settings, WrongSetting};
+
+/// Concurrent-seat leases for a fleet of stateless nodes, kept in Redis.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = PRECEDENCE)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    /// Without a command the program serves.
+    #[command(flatten)]
+    serve: serve::Serve,
+}
+
+const PRECEDENCE: &str = "Each setting can also be given in the environment (--drain-wait-ms as LEASEHOLD_DRAIN_WAIT_MS) \
+     or in the file leasehold.toml (drain_wait_ms); the command line wins over the environment, and that over the file. \
+     `leasehold config` prints every value and where it came from.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve the HTTP interface; this is also what happens without a command
+    #[command(after_help = PRECEDENCE)]
+    Serve(serve::Serve),
+    /// Print every setting and where it came from
+    #[command(after_help = PRECEDENCE)]
+    Config(config::Config),
+    /// Print the HTTP interface as OpenAPI 3.1
+    Openapi,
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// How a command ended, as scripts see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It did what was asked.
+    Ok = 0,
+    /// It failed.
+    Error = 1,
+    /// It was asked in a way that cannot work: a flag, or a setting.
+    Usage = 2,
+    /// No seat was given.
+    Denied = 3,
+    /// There is no such pool, lease or key.
+    NotFound = 4,
+    /// The key may not do this.
+    NotAllowed = 5,
+    /// The server, or its Redis, could not be reached.
+    Unavailable = 6,
+}
+
+/// Why a command ended without doing what was asked: a sentence for the person at the terminal.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    sentence: String,
+}
+
+impl Failure {
+    /// A failure with this exit code, told in a sentence that ends with what to do next.
+    pub fn new(exit: Exit, sentence: impl fmt::Display) -> Self {
+        Self { exit, sentence: sentence.to_string() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<WrongSetting> for Failure {
+    fn from(wrong: WrongSetting) -> Self {
+        Self::new(Exit::Usage, wrong)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(Exit::Error, error)
+    }
+}
+
+/// Runs the one command that was asked for.
+pub fn run(cli: Cli) -> ExitCode {
+    let done = match cli.command {
+        None => serve::run(&cli.serve),
+        Some(Command::Serve(serve)) => serve::run(&serve),
+        Some(Command::Config(config)) => config::run(&config),
+        Some(Command::Openapi) => openapi(),
+        Some(Command::Completions { shell }) => completions(shell),
+    };
+    let exit = match done {
+        Ok(exit) => exit,
+        Err(failure) => {
+            // Nothing is left to do when stderr is gone too.
+            let _ = writeln!(io::stderr(), "leasehold: {failure}");
+            failure.exit
+        }
+    };
+    ExitCode::from(exit as u8)
+}
+
+/// The settings as the flags, this process's environment and the file in the working directory make them.
+fn load(flags: &Flags) -> Result<Loaded, WrongSetting> {
+    Settings::load(flags, std::env::vars_os(), Path::new(""))
+}
+
+/// Writes data to stdout. Whoever reads it may stop early, as `head` does: that is no failure.
+fn print(text: &str) -> Result<Exit, Failure> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(Exit::Ok),
+    }
+}
+
+fn openapi() -> Result<Exit, Failure> {
+    let json = serde_json::to_string_pretty(&crate::http::openapi()).expect("a description of strings and numbers");
+    print(&format!("{json}\n"))
+}
+
+fn completions(shell: Shell) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "leasehold", &mut script);
+    print(&String::from_utf8_lossy(&script))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn settings_can_be_given_with_and_without_the_command() {
+        for line in [&["leasehold", "--listen", "127.0.0.1:1"][..], &["leasehold", "serve", "--listen", "127.0.0.1:1"]] {
+            let cli = Cli::try_parse_from(line).expect("parsed");
+            let serve = match cli.command {
+                Some(Command::Serve(serve)) => serve,
+                None => cli.serve,
+                Some(other) => panic!("{other:?}"),
+            };
+            assert!(format!("{serve:?}").contains("127.0.0.1:1"));
+        }
+    }
+
+    #[test]
+    fn a_wrong_flag_is_a_usage_error() {
+        let error = Cli::try_parse_from(["leasehold", "--lissten", "x"]).expect_err("refused");
+        assert_eq!(error.exit_code(), Exit::Usage as i32);
+    }
+}

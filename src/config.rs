@@ -1,1 +1,338 @@
+//! Every setting, its unit, its default, and which combinations refuse to start.
+//!
+//! A value comes from the command line, else from the environment (`LEASEHOLD_…`), else from the file
+//! (`leasehold.toml`, or the one that `--config` names), else from its default. The doc comment of a field
+//! of [`Settings`] is the text of `--help`: there is no second place to keep in step.
+//!
+//! Deliberately absent: reloading. A pool changes over HTTP; everything else is worth a restart.
 
+mod layers;
+mod redis_url;
+mod report;
+mod secrets;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
+
+pub use self::layers::{Flags, Origin};
+pub use self::redis_url::{RedisUrl, Topology};
+pub use self::report::Row;
+use crate::pool::{Policy, PoolName};
+use crate::telemetry::LogFormat;
+
+/// Every setting of the program.
+///
+/// Declared as a clap `Args`, so that one declaration is the flag, its help and its default. The values are
+/// never taken from clap, though: [`Flags`] keeps which flags were given and [`Loaded`] puts the layers together.
+#[derive(Debug, Clone, clap::Args, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Address and port of the HTTP interface
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
+    pub listen: SocketAddr,
+
+    /// Redis to keep the pools in; without one, a private Redis is started in the data directory
+    ///
+    /// redis://, rediss:// (TLS), unix:///path, redis+sentinel://a,b,c/master or redis+cluster://a,b,c
+    #[arg(long, value_name = "URL")]
+    pub redis_url: Option<SecretString>,
+
+    /// File that holds the redis_url, if it carries a password
+    #[arg(long, value_name = "FILE")]
+    pub redis_url_file: Option<PathBuf>,
+
+    /// Where the embedded Redis keeps its data
+    #[arg(long, value_name = "DIR", default_value = "./leasehold-data")]
+    pub data_dir: PathBuf,
+
+    /// Server program of the embedded Redis [default: redis-server or valkey-server from the PATH]
+    #[arg(long, value_name = "PROGRAM")]
+    pub redis_server: Option<PathBuf>,
+
+    /// Signs tokens, at least 32 characters; needed when nodes share a Redis on another host [default: kept in the store]
+    ///
+    /// The command line is visible to others on this machine: prefer the environment or a file.
+    #[arg(long, value_name = "SECRET")]
+    pub secret: Option<SecretString>,
+
+    /// File that holds the secret
+    #[arg(long, value_name = "FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// Former secrets, whose tokens are still good while secrets are rotated
+    ///
+    /// In the environment they are separated by commas.
+    #[arg(long, value_name = "SECRET")]
+    #[serde(default)]
+    pub previous_secrets: Vec<SecretString>,
+
+    /// File that holds the former secrets, one in a line
+    #[arg(long, value_name = "FILE")]
+    pub previous_secrets_file: Option<PathBuf>,
+
+    /// The first operator key, at least 16 characters; without one the program serves loopback only
+    ///
+    /// The command line is visible to others on this machine: prefer the environment or a file.
+    #[arg(long, value_name = "KEY")]
+    pub admin_key: Option<SecretString>,
+
+    /// File that holds the admin key
+    #[arg(long, value_name = "FILE")]
+    pub admin_key_file: Option<PathBuf>,
+
+    /// Pool to create at start with so many seats; may be given more than once
+    ///
+    /// In the file: [pools.NAME] with the fields of the policy. In the environment: LEASEHOLD_POOLS, as
+    /// "NAME=CAPACITY,…" or as inline TOML or JSON with the fields of the policy.
+    #[arg(
+        long = "pool",
+        value_name = "NAME=CAPACITY",
+        value_parser = layers::pool_flag,
+        action = clap::ArgAction::Append,
+        required = false
+    )]
+    #[serde(default)]
+    pub pools: BTreeMap<PoolName, Policy>,
+
+    /// Form of the logs on stderr
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// What is logged: a level, or levels by module such as "info,leasehold::store=debug"
+    #[arg(long, value_name = "FILTER", default_value = "info")]
+    pub log: String,
+
+    /// After SIGTERM, serve on for so long before connections are refused, so that balancers notice, in ms
+    #[arg(long, value_name = "MS", default_value = "5000")]
+    pub drain_wait_ms: u64,
+
+    /// Most HTTP connections at once; more wait to be accepted
+    #[arg(long, value_name = "N", default_value = "20000")]
+    pub max_connections: usize,
+
+    /// Connections to Redis
+    #[arg(long, value_name = "N", default_value = "8")]
+    pub redis_connections: u32,
+
+    /// Longest wait for Redis before a call answers 503, in ms
+    #[arg(long, value_name = "MS", default_value = "500")]
+    pub redis_timeout_ms: u64,
+
+    /// How often this node records ended leases, in ms; 0 leaves that to other nodes
+    #[arg(long, value_name = "MS", default_value = "1000")]
+    pub sweep_every_ms: u64,
+}
+
+/// What is wrong with a setting, where it came from, and what would be right.
+///
+/// Never holds the value of a secret: its text goes to terminals and logs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{setting} (from {origin}) {wrong}; {right}")]
+pub struct WrongSetting {
+    /// The name as the operator wrote it, or the names that do not go together.
+    pub setting: String,
+    /// The layer, named so that it can be found.
+    pub origin: String,
+    /// What is wrong.
+    pub wrong: String,
+    /// What to do.
+    pub right: String,
+}
+
+/// Settings as they were put together, not yet checked against each other.
+///
+/// Separate from [`Settings`] so that `leasehold config` can show what a refused start was made of.
+pub struct Loaded {
+    settings: Settings,
+    origins: BTreeMap<String, Origin>,
+}
+
+impl fmt::Debug for Loaded {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.settings, f)
+    }
+}
+
+impl Settings {
+    /// Fewest characters of a secret: with fewer a signed token could be worked back to it.
+    pub const MIN_SECRET: usize = 32;
+    /// Fewest characters of an operator key.
+    pub const MIN_ADMIN_KEY: usize = 16;
+
+    /// Puts the layers together: `flags`, then `env`, then the file, then the defaults.
+    ///
+    /// The file is the one that `--config` or `LEASEHOLD_CONFIG` names, else `leasehold.toml` in `directory`
+    /// if there is one. The environment comes in as an argument, because a test cannot change its own.
+    pub fn load(
+        flags: &Flags,
+        env: impl IntoIterator<Item = (OsString, OsString)>,
+        directory: &Path,
+    ) -> Result<Loaded, WrongSetting> {
+        let (mut settings, mut origins) = layers::read(flags, env, directory)?;
+        secrets::read_files(&mut settings, &mut origins)?;
+        Ok(Loaded { settings, origins })
+    }
+
+    /// Whether there is no operator key, so that only this machine may ask.
+    pub const fn is_open(&self) -> bool {
+        self.admin_key.is_none()
+    }
+
+    /// The Redis to use; none is the embedded one.
+    pub fn redis(&self) -> Option<RedisUrl> {
+        let url = self.redis_url.as_ref()?.expose_secret();
+        Some(url.parse().expect("checked before the settings were handed out"))
+    }
+
+    /// Longest wait for Redis.
+    pub const fn redis_timeout(&self) -> Duration {
+        Duration::from_millis(self.redis_timeout_ms)
+    }
+
+    /// How long to serve on after SIGTERM.
+    pub const fn drain_wait(&self) -> Duration {
+        Duration::from_millis(self.drain_wait_ms)
+    }
+
+    /// How often to record ended leases; zero leaves it to other nodes.
+    pub const fn sweep_every(&self) -> Duration {
+        Duration::from_millis(self.sweep_every_ms)
+    }
+}
+
+impl Loaded {
+    /// Refuses values out of range and combinations that cannot work.
+    pub fn check(self) -> Result<Settings, WrongSetting> {
+        self.check_values()?;
+        self.check_pools()?;
+        self.check_together()?;
+        Ok(self.settings)
+    }
+
+    /// Every value and where it came from, in the order of declaration; secrets are only "(set)" or "(not set)".
+    pub fn rows(&self) -> Vec<Row> {
+        report::rows(&self.settings, &self.origins)
+    }
+
+    fn wrong(&self, setting: &str, wrong: impl Into<String>, right: impl Into<String>) -> WrongSetting {
+        WrongSetting {
+            setting: setting.to_owned(),
+            origin: self.origin(setting).to_string(),
+            wrong: wrong.into(),
+            right: right.into(),
+        }
+    }
+
+    fn origin(&self, setting: &str) -> &Origin {
+        self.origins.get(setting).unwrap_or(&Origin::Default)
+    }
+
+    fn check_values(&self) -> Result<(), WrongSetting> {
+        let settings = &self.settings;
+        let secrets = settings.secret.iter().map(|secret| ("secret", secret));
+        let previous = settings.previous_secrets.iter().map(|secret| ("previous_secrets", secret));
+        for (name, secret) in secrets.chain(previous) {
+            let length = secret.expose_secret().chars().count();
+            if length < Settings::MIN_SECRET {
+                return Err(self.wrong(
+                    name,
+                    format!("has {length} characters"),
+                    format!("use at least {}, for example from: openssl rand -base64 32", Settings::MIN_SECRET),
+                ));
+            }
+        }
+        if let Some(key) = &settings.admin_key {
+            let key = key.expose_secret();
+            if key.chars().count() < Settings::MIN_ADMIN_KEY {
+                return Err(self.wrong(
+                    "admin_key",
+                    format!("has {} characters", key.chars().count()),
+                    format!("use at least {}, for example from: openssl rand -hex 16", Settings::MIN_ADMIN_KEY),
+                ));
+            }
+            // It travels in an Authorization header, which carries nothing else.
+            if !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+                return Err(self.wrong(
+                    "admin_key",
+                    "has characters that a header cannot carry",
+                    "use letters, digits and punctuation of ASCII, without spaces",
+                ));
+            }
+        }
+        if let Some(url) = &settings.redis_url
+            && let Err(wrong) = url.expose_secret().parse::<RedisUrl>()
+        {
+            return Err(self.wrong("redis_url", wrong.to_string(), redis_url::RIGHT));
+        }
+        if let Err(error) = EnvFilter::try_new(&settings.log) {
+            return Err(self.wrong(
+                "log",
+                format!("is not a filter: {error}"),
+                "give off, error, warn, info, debug or trace, or levels by module such as info,leasehold::store=debug",
+            ));
+        }
+        for (name, value, least, most) in [
+            ("drain_wait_ms", settings.drain_wait_ms, 0, 600_000),
+            ("max_connections", settings.max_connections as u64, 1, 1_000_000),
+            ("redis_connections", settings.redis_connections.into(), 1, 1_000),
+            ("redis_timeout_ms", settings.redis_timeout_ms, 10, 60_000),
+            ("sweep_every_ms", settings.sweep_every_ms, 0, 60_000),
+        ] {
+            if !(least..=most).contains(&value) {
+                return Err(self.wrong(name, format!("is {value}"), format!("give {least} to {most}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_pools(&self) -> Result<(), WrongSetting> {
+        for (name, policy) in &self.settings.pools {
+            if let Err(invalid) = policy.check() {
+                return Err(self.wrong(&format!("pools.{name}"), "cannot be used", invalid.to_string()));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_together(&self) -> Result<(), WrongSetting> {
+        let settings = &self.settings;
+        if settings.is_open() && !settings.listen.ip().to_canonical().is_loopback() {
+            return Err(self.together(
+                ["listen", "admin_key"],
+                format!("do not go together: {} is reachable from other machines and there is no key", settings.listen),
+                "open mode serves loopback only: set admin_key, or listen on 127.0.0.1",
+            ));
+        }
+        if let Some(redis) = settings.redis()
+            && settings.secret.is_none()
+            && !redis.is_local()
+        {
+            return Err(self.together(
+                ["redis_url", "secret"],
+                format!("do not go together: {redis} is on another host and there is no secret"),
+                "nodes that share a Redis need the same secret to verify each other's tokens: set secret on all of them",
+            ));
+        }
+        Ok(())
+    }
+
+    fn together(&self, names: [&str; 2], wrong: String, right: &str) -> WrongSetting {
+        WrongSetting {
+            setting: names.join(" and "),
+            origin: names.map(|name| self.origin(name).to_string()).join(" and "),
+            wrong,
+            right: right.to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -21,7 +21,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::access::Access;
+use self::access::{Access, Credentials};
 use self::machines::Machines;
 use self::problem::{Code, Problem};
 use self::server::Drain;
@@ -53,7 +53,7 @@ struct Inner {
         (name = "pools", description = "For operators: sets of seats, and their policy."),
         (name = "machines", description = "For balancers, orchestrators and monitoring."),
     ),
-    modifiers(&access::Credentials),
+    modifiers(&Credentials),
     components(schemas(problem::ProblemDocument))
 )]
 struct Description;

@@ -72,11 +72,19 @@ pub fn routes<S>(machines: Machines) -> OpenApiRouter<S>
 where
     S: Clone + Send + Sync + 'static,
 {
+    described().with_state(machines)
+}
+
+/// The description of these routes.
+pub fn description() -> utoipa::openapi::OpenApi {
+    described().into_openapi()
+}
+
+fn described() -> OpenApiRouter<Machines> {
     OpenApiRouter::new()
         .routes(routes!(livez))
         .routes(routes!(readyz))
         .routes(routes!(metrics))
-        .with_state(machines)
 }
 
 /// Says that the process is alive. Depends on nothing.

@@ -139,7 +139,8 @@ struct Shared {
 
 /// Serves `router` on `listener` until `shutdown` is done or `drain` begins, and then finds an end.
 ///
-/// In this order: not ready at once, while connections are still accepted for `drain_wait`; then no more
+/// `shutdown` says how long connections are still accepted, for a balancer to notice; otherwise it is `drain_wait`.
+/// In this order: not ready at once, while connections are still accepted; then no more
 /// accepting, idle connections and those without a whole head are closed, the others after their
 /// answer. What is left at `drain_total` is cut.
 pub async fn serve(
@@ -147,7 +148,7 @@ pub async fn serve(
     router: Router,
     limits: Limits,
     drain: Drain,
-    shutdown: impl Future<Output = ()>,
+    shutdown: impl Future<Output = Duration>,
 ) -> io::Result<()> {
     let address = listener.local_addr()?;
     let connections = connections_that_fit(limits.connections);
@@ -164,22 +165,22 @@ pub async fn serve(
     let mut tasks = JoinSet::new();
     tracing::info!(http.address = %address, "serving http://{address}");
 
-    tokio::select! {
+    let wait = tokio::select! {
         never = accept(&listener, &shared, &mut tasks) => match never {},
-        () = shutdown => {}
-        () = drain.begun() => {}
-    }
+        wait = shutdown => wait,
+        () = drain.begun() => shared.limits.drain_wait,
+    };
 
     let told = Instant::now();
     let end = told + shared.limits.drain_total;
     drain.begin();
     tracing::info!(
         "stopping: not ready any more, still answering for {} ms",
-        shared.limits.drain_wait.as_millis()
+        wait.as_millis()
     );
     tokio::select! {
         never = accept(&listener, &shared, &mut tasks) => match never {},
-        () = sleep_until((told + shared.limits.drain_wait).min(end)) => {}
+        () = sleep_until((told + wait).min(end)) => {}
     }
 
     // Those who wait in the kernel's queue would be cut with the listener.

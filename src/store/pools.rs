@@ -151,19 +151,18 @@ impl Store {
 
     /// Pools whose name comes after `after`, at most `limit`, by name.
     pub async fn pools(&self, after: Option<&PoolName>, limit: usize) -> Result<Vec<Pool>, Error> {
-        let mut names: Vec<PoolName> = stream::iter(Bucket::all())
-            .map(|bucket| self.pool_names(bucket))
-            .buffered(4)
-            .try_concat()
-            .await?;
+        let mut names = Vec::new();
+        for bucket in Bucket::all() {
+            names.extend(self.pool_names(bucket).await?);
+        }
         names.retain(|name| after.is_none_or(|after| after < name));
         names.sort_unstable();
         names.truncate(limit);
-        let pools: Vec<Option<Pool>> = stream::iter(&names)
-            .map(|name| self.status(name))
-            .buffered(4)
-            .try_collect()
-            .await?;
+        let statuses = names.into_iter().map(|name| {
+            let store = self.clone();
+            async move { store.status(&name).await }
+        });
+        let pools: Vec<Option<Pool>> = stream::iter(statuses).buffered(8).try_collect().await?;
         Ok(pools.into_iter().flatten().collect())
     }
 

@@ -62,7 +62,8 @@ impl Node {
         let address = listener.local_addr().unwrap();
         let drain = Drain::default();
         let (stop, stopped) = oneshot::channel();
-        let shutdown = async move { stopped.await.unwrap_or(()) };
+        let wait = limits.drain_wait;
+        let shutdown = async move { stopped.await.map_or(wait, |()| wait) };
         let task = tokio::spawn(serve(listener, router(), limits, drain.clone(), shutdown));
         Self {
             address,

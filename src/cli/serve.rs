@@ -1,0 +1,287 @@
+//! `leasehold serve`: one node, from its settings to its last answer.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::oneshot;
+
+use super::{Exit, Failure};
+use crate::config::{Flags, Settings};
+use crate::http;
+use crate::http::server::{Drain, Limits};
+use crate::pool::{Policy, PoolName};
+use crate::store::embedded::Embedded;
+use crate::store::{self, Expect, Options, Put, Store};
+use crate::telemetry::{self, LogFormat};
+use crate::token::Tokens;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Serve {
+    #[command(flatten)]
+    flags: Flags,
+    /// Do not print the address, the mode, the store and the pools at start
+    #[arg(long)]
+    quiet: bool,
+}
+
+pub(super) fn run(serve: &Serve) -> Result<Exit, Failure> {
+    let settings = super::load(&serve.flags)?.check()?;
+    telemetry::logs(settings.log_format, &settings.log)
+        .map_err(|error| Failure::new(Exit::Error, error))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    runtime.block_on(node(&settings, serve.quiet))
+}
+
+/// Starts, serves until a signal, stops.
+///
+/// SIGTERM comes from an orchestrator, whose balancer needs time to notice; SIGINT from a person, who does not want to
+/// wait. Another signal ends the node at once, and the embedded Redis ends with it.
+async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
+    let Told { mut first, second } = signals()?;
+    let mut second = pin!(second);
+    let node = tokio::select! {
+        node = Node::start(settings) => node?,
+        // The data may be large and the wait long. Whoever does not want it gets away.
+        _ = &mut first => return Ok(Exit::Ok),
+    };
+    if settings.log_format == LogFormat::Text && !quiet {
+        // People read it, nothing depends on it.
+        let _ = io::stderr().write_all(node.introduction(settings).as_bytes());
+    }
+    let Node {
+        listener,
+        store,
+        tokens,
+        embedded,
+        ..
+    } = node;
+
+    let metrics = telemetry::metrics().map_err(|error| Failure::new(Exit::Error, error))?;
+    tokio::spawn(telemetry::upkeep(metrics.clone()));
+    let drain = Drain::default();
+    let router = http::router(&store, &tokens, settings, &metrics, &drain);
+    let limits = Limits {
+        connections: settings.max_connections,
+        drain_wait: settings.drain_wait(),
+        ..Limits::default()
+    };
+    let drain_wait = settings.drain_wait();
+    let shutdown = async move {
+        match first.await {
+            Ok(kind) if kind == SignalKind::terminate() => drain_wait,
+            _ => Duration::ZERO,
+        }
+    };
+    tokio::select! {
+        served = http::server::serve(listener, router, limits, drain, shutdown) => served?,
+        _ = &mut second => {
+            tracing::warn!("told to stop a second time: stopping at once");
+            return Ok(Exit::Error);
+        }
+    }
+    if let Some(embedded) = embedded {
+        embedded.stop().await;
+    }
+    Ok(Exit::Ok)
+}
+
+/// A node that is about to serve.
+struct Node {
+    listener: TcpListener,
+    address: SocketAddr,
+    store: Store,
+    tokens: Tokens,
+    store_is: String,
+    embedded: Option<Embedded>,
+}
+
+impl Node {
+    async fn start(settings: &Settings) -> Result<Self, Failure> {
+        let unavailable = |error: store::Error| {
+            Failure::new(
+                Exit::Unavailable,
+                format!("the store cannot be used: {error}"),
+            )
+        };
+        let (url, store_is, embedded) = match (&settings.redis_url, settings.redis()) {
+            (Some(url), Some(redis)) => (url.clone(), redis.to_string(), None),
+            _ => {
+                let server = settings.redis_server.as_deref();
+                let embedded = Embedded::start(&settings.data_dir, server).await;
+                let embedded = embedded.map_err(|error| Failure::new(Exit::Error, error))?;
+                let store_is = format!("embedded Redis, data in {}", settings.data_dir.display());
+                (SecretString::from(embedded.url()), store_is, Some(embedded))
+            }
+        };
+        let options = Options {
+            url,
+            connections: settings.redis_connections,
+            timeout: settings.redis_timeout(),
+            sweep_every: settings.sweep_every(),
+        };
+        let store = Store::connect(&options).await.map_err(unavailable)?;
+        let tokens = tokens(&store, settings).await.map_err(unavailable)?;
+        for (name, policy) in &settings.pools {
+            create(&store, name, policy).await.map_err(unavailable)?;
+        }
+        let cannot_listen = |error: io::Error| {
+            let listen = settings.listen;
+            let sentence = format!(
+                "cannot listen on {listen}: {error}; choose another address or port with --listen"
+            );
+            Failure::new(Exit::Error, sentence)
+        };
+        let listener = TcpListener::bind(settings.listen)
+            .await
+            .map_err(cannot_listen)?;
+        let address = listener.local_addr()?;
+        Ok(Self {
+            listener,
+            address,
+            store,
+            tokens,
+            store_is,
+            embedded,
+        })
+    }
+
+    /// What a person wants to know who has just started it.
+    fn introduction(&self, settings: &Settings) -> String {
+        let mode = if settings.is_open() {
+            "open: no key is asked for, and only this machine can ask (set admin_key to change that)"
+        } else {
+            "keys: operators need the admin key"
+        };
+        let pools: Vec<String> = settings
+            .pools
+            .iter()
+            .map(|(name, policy)| format!("{name} ({} seats)", policy.capacity))
+            .collect();
+        let pools = if pools.is_empty() {
+            "none in the settings".to_owned()
+        } else {
+            pools.join(", ")
+        };
+        let mut text = format!(
+            "\n  Leasehold {version}\n\n  address  http://{address}\n  mode     {mode}\n  store    {store}\n  pools    {pools}\n\n",
+            version = env!("CARGO_PKG_VERSION"),
+            address = self.address,
+            store = self.store_is,
+        );
+        if settings.is_open() {
+            text.push_str(&try_it(self.address, settings.pools.keys().next()));
+        }
+        text
+    }
+}
+
+/// What signs and verifies tokens: with the secret of the settings, else with the one that the store keeps.
+async fn tokens(store: &Store, settings: &Settings) -> Result<Tokens, store::Error> {
+    let secret = match &settings.secret {
+        Some(secret) => secret.clone(),
+        None => {
+            let random: [u8; 32] = rand::random();
+            store
+                .secret(&SecretString::from(STANDARD.encode(random)))
+                .await?
+        }
+    };
+    Ok(Tokens::new(&secret, &settings.previous_secrets))
+}
+
+/// Creates a pool of the settings. One that is there already is left as it is: what an operator changed over HTTP must not
+/// change back because a node was restarted.
+async fn create(store: &Store, name: &PoolName, policy: &Policy) -> Result<(), store::Error> {
+    if let Put::Conflict(_) = store.put_pool(name, policy, Expect::None).await?
+        && let Some(pool) = store.status(name).await?
+        && pool.policy != *policy
+    {
+        tracing::info!(
+            pool.name = %name,
+            "pool {name} is there already with another policy than in the settings, and keeps it; change it with PUT /v1/pools/{name}"
+        );
+    }
+    Ok(())
+}
+
+/// Lines for a shell: take a seat, keep it, see who has one.
+fn try_it(address: SocketAddr, pool: Option<&PoolName>) -> String {
+    const JSON: &str = "-H 'content-type: application/json'";
+    let base = format!("http://{address}/v1");
+    let name = pool.map_or("demo", PoolName::as_str);
+    let mut text = String::from("  Try it in another terminal:\n\n");
+    let mut line = |line: String| writeln!(text, "{line}\n").expect("a String takes everything");
+    if pool.is_none() {
+        line(format!(
+            "curl -s -X PUT {base}/pools/{name} {JSON} -d '{{\"capacity\":5}}'"
+        ));
+    }
+    line(format!(
+        "TOKEN=$(curl -s {base}/pools/{name}/leases {JSON} -d '{{\"holder\":\"agent-7\"}}' \
+         | tee /dev/stderr | sed -n 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/p')"
+    ));
+    line(format!(
+        "curl -s {base}/leases/renew {JSON} -d \"{{\\\"token\\\":\\\"$TOKEN\\\"}}\""
+    ));
+    line(format!("curl -s {base}/pools/{name}/leases"));
+    text
+}
+
+/// The first and the second signal to stop.
+struct Told {
+    first: oneshot::Receiver<SignalKind>,
+    second: oneshot::Receiver<SignalKind>,
+}
+
+fn signals() -> io::Result<Told> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (tell_first, first) = oneshot::channel();
+    let (tell_second, second) = oneshot::channel();
+    tokio::spawn(async move {
+        // Nobody listens any more when the node has ended meanwhile.
+        let _ = tell_first.send(next(&mut terminate, &mut interrupt).await);
+        let _ = tell_second.send(next(&mut terminate, &mut interrupt).await);
+    });
+    Ok(Told { first, second })
+}
+
+async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> SignalKind {
+    tokio::select! {
+        _ = terminate.recv() => SignalKind::terminate(),
+        _ = interrupt.recv() => SignalKind::interrupt(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_to_try_are_whole_commands() {
+        let text = try_it("127.0.0.1:7070".parse().expect("an address"), None);
+        let commands = text.lines().filter(|line| line.contains("curl"));
+        assert_eq!(commands.clone().count(), 4);
+        for command in commands {
+            let mut shell = std::process::Command::new("sh");
+            assert!(
+                shell
+                    .args(["-n", "-c", command])
+                    .status()
+                    .expect("a shell")
+                    .success(),
+                "{command}"
+            );
+        }
+    }
+}

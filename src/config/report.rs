@@ -1,0 +1,86 @@
+//! What `leasehold config` prints: each value and where it came from.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use secrecy::SecretString;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Origin, Settings};
+
+/// One setting as it is.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Row {
+    /// The name, as in the file.
+    pub setting: String,
+    /// The value; a secret is only "(set)", what is missing is null or "(not set)".
+    pub value: Value,
+    /// Where it came from.
+    pub origin: String,
+}
+
+pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> Vec<Row> {
+    // Taken apart by name, so that a new setting cannot be forgotten here.
+    let Settings {
+        listen,
+        redis_url,
+        redis_url_file,
+        data_dir,
+        redis_server,
+        secret,
+        secret_file,
+        previous_secrets,
+        previous_secrets_file,
+        admin_key,
+        admin_key_file,
+        pools,
+        log_format,
+        log,
+        drain_wait_ms,
+        max_connections,
+        redis_connections,
+        redis_timeout_ms,
+        sweep_every_ms,
+    } = settings;
+    let values = [
+        ("listen", json!(listen)),
+        ("redis_url", hidden(redis_url.as_ref())),
+        ("redis_url_file", path(redis_url_file.as_deref())),
+        ("data_dir", path(Some(data_dir))),
+        ("redis_server", path(redis_server.as_deref())),
+        ("secret", hidden(secret.as_ref())),
+        ("secret_file", path(secret_file.as_deref())),
+        ("previous_secrets", hidden(previous_secrets.first())),
+        ("previous_secrets_file", path(previous_secrets_file.as_deref())),
+        ("admin_key", hidden(admin_key.as_ref())),
+        ("admin_key_file", path(admin_key_file.as_deref())),
+        ("log_format", json!(log_format)),
+        ("log", json!(log)),
+        ("drain_wait_ms", json!(drain_wait_ms)),
+        ("max_connections", json!(max_connections)),
+        ("redis_connections", json!(redis_connections)),
+        ("redis_timeout_ms", json!(redis_timeout_ms)),
+        ("sweep_every_ms", json!(sweep_every_ms)),
+    ];
+    let settings = values.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let no_pools = pools.is_empty().then(|| ("pools".to_owned(), Value::Null));
+    let pools = pools.iter().map(|(name, policy)| (format!("pools.{name}"), json!(policy)));
+    settings
+        .chain(no_pools)
+        .chain(pools)
+        .map(|(setting, value)| Row {
+            origin: origins.get(&setting).unwrap_or(&Origin::Default).to_string(),
+            setting,
+            value,
+        })
+        .collect()
+}
+
+fn hidden(secret: Option<&SecretString>) -> Value {
+    json!(if secret.is_some() { "(set)" } else { "(not set)" })
+}
+
+fn path(path: Option<&Path>) -> Value {
+    path.map_or(Value::Null, |path| json!(path.display().to_string()))
+}

@@ -1,0 +1,72 @@
+//! Secrets that are kept in files, as orchestrators mount them.
+//!
+//! Deliberately absent: a choice between a value and a file. Two sources of one secret mean that somebody
+//! believes in the wrong one, so both together are refused.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use secrecy::SecretString;
+
+use super::{Origin, Settings, WrongSetting};
+
+/// Reads every `…_file` into the setting that it stands for.
+pub(super) fn read_files(settings: &mut Settings, origins: &mut BTreeMap<String, Origin>) -> Result<(), WrongSetting> {
+    for (name, value, file) in [
+        ("redis_url", &mut settings.redis_url, &settings.redis_url_file),
+        ("secret", &mut settings.secret, &settings.secret_file),
+        ("admin_key", &mut settings.admin_key, &settings.admin_key_file),
+    ] {
+        if let Some(path) = file {
+            refuse_both(name, value.is_some(), origins)?;
+            *value = Some(SecretString::from(read(name, path, origins)?));
+            inherit_origin(name, path, origins);
+        }
+    }
+    if let Some(path) = &settings.previous_secrets_file {
+        let name = "previous_secrets";
+        refuse_both(name, !settings.previous_secrets.is_empty(), origins)?;
+        settings.previous_secrets = read(name, path, origins)?.lines().map(SecretString::from).collect();
+        inherit_origin(name, path, origins);
+    }
+    Ok(())
+}
+
+fn refuse_both(name: &str, is_set: bool, origins: &BTreeMap<String, Origin>) -> Result<(), WrongSetting> {
+    if !is_set {
+        return Ok(());
+    }
+    let file = format!("{name}_file");
+    Err(WrongSetting {
+        setting: format!("{name} and {file}"),
+        origin: format!("{} and {}", origins[name], origins[&file]),
+        wrong: "are both set".into(),
+        right: "keep one of them".into(),
+    })
+}
+
+/// The text of the file without the line end that editors and `echo` leave.
+fn read(name: &str, path: &Path, origins: &BTreeMap<String, Origin>) -> Result<String, WrongSetting> {
+    let file = format!("{name}_file");
+    let wrong = |wrong: String, right: &str| WrongSetting {
+        origin: origins[&file].to_string(),
+        setting: file.clone(),
+        wrong,
+        right: right.to_owned(),
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        wrong(
+            format!("names {}, which cannot be read: {error}", path.display()),
+            "name a text file that this program may read",
+        )
+    })?;
+    let text = text.trim_end_matches(['\r', '\n']);
+    if text.is_empty() {
+        return Err(wrong(format!("names {}, which is empty", path.display()), "put the secret into it"));
+    }
+    Ok(text.to_owned())
+}
+
+fn inherit_origin(name: &str, path: &Path, origins: &mut BTreeMap<String, Origin>) {
+    origins.insert(name.to_owned(), Origin::SecretFile(path.to_owned()));
+}
