@@ -23,7 +23,7 @@
 -- ARGV[11]  margin_ms   how long the record outlives a lease that is not renewed
 --
 -- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, activities, reason, blocked_until_ms }
---   renewed          it was live after all
+--   renewed          it was live after all; it keeps a longer term that it was promised
 --   resumed          it had expired, and has its seat again
 --   rebuilt          its data was lost, and it has its seat again
 --   lost_expired     lost; time ended it
@@ -70,9 +70,14 @@ else
   activities = known[5] or ''
 end
 
+local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
+
 local function seat(status)
   local expires_at = now + ttl
-  redis.call('ZADD', leases, 'GT', int(expires_at), id)
+  if status == 'renewed' then
+    expires_at = math.max(expires_at, score)
+  end
+  redis.call('ZADD', leases, int(expires_at), id)
   redis.call('ZADD', due, 'LT', int(expires_at), pool)
   redis.call('HDEL', record, 'reason', 'ended')
   local fields = { 'started', started, 'fence', int(fence) }
@@ -86,7 +91,6 @@ local function seat(status)
   return answer(status, expires_at, ttl, activities, '', 0)
 end
 
-local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
 if score > live_from(ttl) then
   return seat('renewed')
 end
