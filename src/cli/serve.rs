@@ -89,6 +89,8 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
             return Ok(Exit::Error);
         }
     }
+    // Its sweeper would complain about a Redis that goes away.
+    drop(store);
     if let Some(embedded) = embedded {
         embedded.stop().await;
     }
