@@ -239,7 +239,7 @@ async fn supervise(home: Home, mut running: Running, mut stopped: oneshot::Recei
             match home.spawn().await {
                 Ok(running) => break running,
                 Err(error) => {
-                    tracing::error!("the embedded Redis cannot be started again: {error}")
+                    tracing::error!("the embedded Redis cannot be started again: {error}");
                 }
             }
         };
@@ -322,7 +322,7 @@ impl Home {
         for byte in self.socket.as_os_str().as_bytes() {
             match byte {
                 b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
-                    url.push(char::from(*byte))
+                    url.push(char::from(*byte));
                 }
                 _ => url.push_str(&format!("%{byte:02X}")),
             }
