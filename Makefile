@@ -16,7 +16,7 @@ run: redis ## Build, and serve on 127.0.0.1:7070 with an embedded Redis and a de
 # The integration tests come last, so that their summary is the last thing to read.
 test: redis ## Run all tests
 	@cargo test --locked --doc --quiet
-	@cargo test --locked --lib --bins --tests
+	@cargo test --locked --lib --bins --tests --no-fail-fast
 
 lint: ## Check form, lints, documentation and dependencies
 	@scripts/lint.sh

@@ -24,7 +24,8 @@ deny=$(scripts/cargo-deny.sh)
 
 # The list of known vulnerabilities is a repository of its own, which not every machine can reach. Not being able to ask
 # is said, and is no failure; an answer that is bad news is one.
-if timeout 120 "$deny" --log-level error fetch db >/dev/null 2>&1; then
+limit=$(command -v timeout || true)
+if ${limit:+"$limit" 120} "$deny" --log-level error fetch db >/dev/null 2>&1; then
     "$deny" --log-level warn check --disable-fetch advisories
 else
     say "advisories skipped: the advisory database cannot be fetched"

@@ -219,23 +219,24 @@ async fn create(store: &Store, name: &PoolName, policy: &Policy) -> Result<(), s
 /// Lines for a shell: take a seat, keep it, see who has one.
 fn try_it(address: SocketAddr, pool: Option<&PoolName>) -> String {
     const JSON: &str = "-H 'content-type: application/json'";
+    const CURL: &str = r"curl -s -w '\n'";
     let base = format!("http://{address}/v1");
     let name = pool.map_or("demo", PoolName::as_str);
     let mut text = String::from("  Try it in another terminal:\n\n");
     let mut line = |line: String| writeln!(text, "{line}\n").expect("a String takes everything");
     if pool.is_none() {
         line(format!(
-            "curl -s -X PUT {base}/pools/{name} {JSON} -d '{{\"capacity\":5}}'"
+            "{CURL} -X PUT {base}/pools/{name} {JSON} -d '{{\"capacity\":5}}'"
         ));
     }
     line(format!(
-        "TOKEN=$(curl -s {base}/pools/{name}/leases {JSON} -d '{{\"holder\":\"agent-7\"}}' \
-         | tee /dev/stderr | sed -n 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/p')"
+        "GRANT=$({CURL} {base}/pools/{name}/leases {JSON} -d '{{\"holder\":\"agent-7\"}}'); echo \"$GRANT\"; \
+         TOKEN=$(echo \"$GRANT\" | sed -n 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/p')"
     ));
     line(format!(
-        "curl -s {base}/leases/renew {JSON} -d \"{{\\\"token\\\":\\\"$TOKEN\\\"}}\""
+        "{CURL} {base}/leases/renew {JSON} -d \"{{\\\"token\\\":\\\"$TOKEN\\\"}}\""
     ));
-    line(format!("curl -s {base}/pools/{name}/leases"));
+    line(format!("{CURL} {base}/pools/{name}/leases"));
     text
 }
 
