@@ -175,7 +175,8 @@ impl Node {
             pools.join(", ")
         };
         let mut text = format!(
-            "\n  Leasehold {version}\n\n  address  http://{address}\n  mode     {mode}\n  store    {store}\n  pools    {pools}\n\n",
+            "\n  Leasehold {version}\n\n  address  http://{address}\n  mode     {mode}\n  \
+             store    {store}\n  pools    {pools}\n\n",
             version = env!("CARGO_PKG_VERSION"),
             address = self.address,
             store = self.store_is,
@@ -201,8 +202,8 @@ async fn tokens(store: &Store, settings: &Settings) -> Result<Tokens, store::Err
     Ok(Tokens::new(&secret, &settings.previous_secrets))
 }
 
-/// Creates a pool of the settings. One that is there already is left as it is: what an operator changed over HTTP must not
-/// change back because a node was restarted.
+/// Creates a pool of the settings. One that is there already is left as it is: what an operator changed over HTTP must
+/// not change back because a node was restarted.
 async fn create(store: &Store, name: &PoolName, policy: &Policy) -> Result<(), store::Error> {
     if let Put::Conflict(_) = store.put_pool(name, policy, Expect::None).await?
         && let Some(pool) = store.status(name).await?
@@ -210,7 +211,8 @@ async fn create(store: &Store, name: &PoolName, policy: &Policy) -> Result<(), s
     {
         tracing::info!(
             pool.name = %name,
-            "pool {name} is there already with another policy than in the settings, and keeps it; change it with PUT /v1/pools/{name}"
+            "pool {name} is there already with another policy than in the settings, and keeps it; \
+             change it with PUT /v1/pools/{name}"
         );
     }
     Ok(())
