@@ -109,12 +109,6 @@ struct Node {
 
 impl Node {
     async fn start(settings: &Settings) -> Result<Self, Failure> {
-        let unavailable = |error: store::Error| {
-            Failure::new(
-                Exit::Unavailable,
-                format!("the store cannot be used: {error}"),
-            )
-        };
         let (url, store_is, embedded) = match (&settings.redis_url, settings.redis()) {
             (Some(url), Some(redis)) => (url.clone(), redis.to_string(), None),
             _ => {
@@ -124,6 +118,17 @@ impl Node {
                 let store_is = format!("embedded Redis, data in {}", settings.data_dir.display());
                 (SecretString::from(embedded.url()), store_is, Some(embedded))
             }
+        };
+        let unavailable = |error: store::Error| {
+            let next = if embedded.is_some() {
+                "see redis.log there"
+            } else {
+                "check redis_url, and that it runs"
+            };
+            Failure::new(
+                Exit::Unavailable,
+                format!("cannot use {store_is}: {error}; {next}"),
+            )
         };
         let options = Options {
             url,
