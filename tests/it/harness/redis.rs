@@ -183,7 +183,7 @@ impl Redis {
                 container.start().await.expect("the container starts");
             }
             Place::Container { container, port } => {
-                *container = Some(Box::new(start_container(*port).await))
+                *container = Some(Box::new(start_container(*port).await));
             }
         }
         self.answers().await;
