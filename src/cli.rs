@@ -77,7 +77,10 @@ pub struct Failure {
 impl Failure {
     /// A failure with this exit code, told in a sentence that ends with what to do next.
     pub fn new(exit: Exit, sentence: impl fmt::Display) -> Self {
-        Self { exit, sentence: sentence.to_string() }
+        Self {
+            exit,
+            sentence: sentence.to_string(),
+        }
     }
 }
 
@@ -129,14 +132,18 @@ fn load(flags: &Flags) -> Result<Loaded, WrongSetting> {
 /// Writes data to stdout. Whoever reads it may stop early, as `head` does: that is no failure.
 fn print(text: &str) -> Result<Exit, Failure> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+    {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
         _ => Ok(Exit::Ok),
     }
 }
 
 fn openapi() -> Result<Exit, Failure> {
-    let json = serde_json::to_string_pretty(&crate::http::openapi()).expect("a description of strings and numbers");
+    let json = serde_json::to_string_pretty(&crate::http::openapi())
+        .expect("a description of strings and numbers");
     print(&format!("{json}\n"))
 }
 
@@ -157,7 +164,10 @@ mod tests {
 
     #[test]
     fn settings_can_be_given_with_and_without_the_command() {
-        for line in [&["leasehold", "--listen", "127.0.0.1:1"][..], &["leasehold", "serve", "--listen", "127.0.0.1:1"]] {
+        for line in [
+            &["leasehold", "--listen", "127.0.0.1:1"][..],
+            &["leasehold", "serve", "--listen", "127.0.0.1:1"],
+        ] {
             let cli = Cli::try_parse_from(line).expect("parsed");
             let serve = match cli.command {
                 Some(Command::Serve(serve)) => serve,

@@ -189,7 +189,10 @@ impl Settings {
     /// The Redis to use; none is the embedded one.
     pub fn redis(&self) -> Option<RedisUrl> {
         let url = self.redis_url.as_ref()?.expose_secret();
-        Some(url.parse().expect("checked before the settings were handed out"))
+        Some(
+            url.parse()
+                .expect("checked before the settings were handed out"),
+        )
     }
 
     /// Longest wait for Redis.
@@ -222,7 +225,12 @@ impl Loaded {
         report::rows(&self.settings, &self.origins)
     }
 
-    fn wrong(&self, setting: &str, wrong: impl Into<String>, right: impl Into<String>) -> WrongSetting {
+    fn wrong(
+        &self,
+        setting: &str,
+        wrong: impl Into<String>,
+        right: impl Into<String>,
+    ) -> WrongSetting {
         WrongSetting {
             setting: setting.to_owned(),
             origin: self.origin(setting).to_string(),
@@ -238,14 +246,20 @@ impl Loaded {
     fn check_values(&self) -> Result<(), WrongSetting> {
         let settings = &self.settings;
         let secrets = settings.secret.iter().map(|secret| ("secret", secret));
-        let previous = settings.previous_secrets.iter().map(|secret| ("previous_secrets", secret));
+        let previous = settings
+            .previous_secrets
+            .iter()
+            .map(|secret| ("previous_secrets", secret));
         for (name, secret) in secrets.chain(previous) {
             let length = secret.expose_secret().chars().count();
             if length < Settings::MIN_SECRET {
                 return Err(self.wrong(
                     name,
                     format!("has {length} characters"),
-                    format!("use at least {}, for example from: openssl rand -base64 32", Settings::MIN_SECRET),
+                    format!(
+                        "use at least {}, for example from: openssl rand -base64 32",
+                        Settings::MIN_SECRET
+                    ),
                 ));
             }
         }
@@ -255,7 +269,10 @@ impl Loaded {
                 return Err(self.wrong(
                     "admin_key",
                     format!("has {} characters", key.chars().count()),
-                    format!("use at least {}, for example from: openssl rand -hex 16", Settings::MIN_ADMIN_KEY),
+                    format!(
+                        "use at least {}, for example from: openssl rand -hex 16",
+                        Settings::MIN_ADMIN_KEY
+                    ),
                 ));
             }
             // It travels in an Authorization header, which carries nothing else.
@@ -281,13 +298,27 @@ impl Loaded {
         }
         for (name, value, least, most) in [
             ("drain_wait_ms", settings.drain_wait_ms, 0, 600_000),
-            ("max_connections", settings.max_connections as u64, 1, 1_000_000),
-            ("redis_connections", settings.redis_connections.into(), 1, 1_000),
+            (
+                "max_connections",
+                settings.max_connections as u64,
+                1,
+                1_000_000,
+            ),
+            (
+                "redis_connections",
+                settings.redis_connections.into(),
+                1,
+                1_000,
+            ),
             ("redis_timeout_ms", settings.redis_timeout_ms, 10, 60_000),
             ("sweep_every_ms", settings.sweep_every_ms, 0, 60_000),
         ] {
             if !(least..=most).contains(&value) {
-                return Err(self.wrong(name, format!("is {value}"), format!("give {least} to {most}")));
+                return Err(self.wrong(
+                    name,
+                    format!("is {value}"),
+                    format!("give {least} to {most}"),
+                ));
             }
         }
         Ok(())
@@ -296,7 +327,11 @@ impl Loaded {
     fn check_pools(&self) -> Result<(), WrongSetting> {
         for (name, policy) in &self.settings.pools {
             if let Err(invalid) = policy.check() {
-                return Err(self.wrong(&format!("pools.{name}"), "cannot be used", invalid.to_string()));
+                return Err(self.wrong(
+                    &format!("pools.{name}"),
+                    "cannot be used",
+                    invalid.to_string(),
+                ));
             }
         }
         Ok(())
@@ -307,7 +342,10 @@ impl Loaded {
         if settings.is_open() && !settings.listen.ip().to_canonical().is_loopback() {
             return Err(self.together(
                 ["listen", "admin_key"],
-                format!("do not go together: {} is reachable from other machines and there is no key", settings.listen),
+                format!(
+                    "do not go together: {} is reachable from other machines and there is no key",
+                    settings.listen
+                ),
                 "open mode serves loopback only: set admin_key, or listen on 127.0.0.1",
             ));
         }
@@ -327,7 +365,9 @@ impl Loaded {
     fn together(&self, names: [&str; 2], wrong: String, right: &str) -> WrongSetting {
         WrongSetting {
             setting: names.join(" and "),
-            origin: names.map(|name| self.origin(name).to_string()).join(" and "),
+            origin: names
+                .map(|name| self.origin(name).to_string())
+                .join(" and "),
             wrong,
             right: right.to_owned(),
         }

@@ -86,17 +86,29 @@ pub fn router(
         drain: drain.clone(),
         store: Arc::new(move || {
             let store = readiness.clone();
-            Box::pin(async move { store.ping().await.map_err(|_| "Redis does not answer".to_owned()) })
+            Box::pin(async move {
+                store
+                    .ping()
+                    .await
+                    .map_err(|_| "Redis does not answer".to_owned())
+            })
         }),
         metrics: metrics.clone(),
     };
     let (router, description) = routes(app, machines).split_for_parts();
-    let description = Arc::new(serde_json::to_vec(&described(description)).expect("texts and numbers have a JSON form"));
+    let description = Arc::new(
+        serde_json::to_vec(&described(description)).expect("texts and numbers have a JSON form"),
+    );
     let router = router.route(
         "/v1/openapi.json",
         get(move || {
             let description = Arc::clone(&description);
-            async move { ([("content-type", "application/json")], description.as_ref().clone()) }
+            async move {
+                (
+                    [("content-type", "application/json")],
+                    description.as_ref().clone(),
+                )
+            }
         }),
     );
     trace::edge(router)
@@ -122,9 +134,15 @@ fn described(mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::Open
         .tag("machines")
         .summary(Some("This document."))
         .operation_id(Some("openapi"))
-        .response("200", ResponseBuilder::new().description("OpenAPI 3.1").build())
+        .response(
+            "200",
+            ResponseBuilder::new().description("OpenAPI 3.1").build(),
+        )
         .build();
-    description.paths.paths.insert("/v1/openapi.json".into(), PathItem::new(HttpMethod::Get, operation));
+    description.paths.paths.insert(
+        "/v1/openapi.json".into(),
+        PathItem::new(HttpMethod::Get, operation),
+    );
     description
 }
 
@@ -133,13 +151,17 @@ impl From<store::Error> for Problem {
         match &error {
             store::Error::Unavailable { outcome, .. } => {
                 let detail = match outcome {
-                    store::Outcome::None => "The store did not take the request, so nothing has changed. Send it again.",
+                    store::Outcome::None => {
+                        "The store did not take the request, so nothing has changed. Send it again."
+                    }
                     store::Outcome::Unknown => {
                         "The store did not answer, so it may have done what was asked. Send the same request again, \
                          with the same Idempotency-Key if it had one."
                     }
                 };
-                Self::new(Code::StoreUnavailable, detail).with("outcome", outcome.as_str()).cause(&error)
+                Self::new(Code::StoreUnavailable, detail)
+                    .with("outcome", outcome.as_str())
+                    .cause(&error)
             }
             store::Error::Full => Self::new(
                 Code::StoreFull,
@@ -147,9 +169,11 @@ impl From<store::Error> for Problem {
             )
             .with("outcome", store::Outcome::None.as_str())
             .cause(&error),
-            store::Error::Broken(_) => {
-                Self::new(Code::Internal, "Something went wrong inside. It was logged.").cause(&error)
-            }
+            store::Error::Broken(_) => Self::new(
+                Code::Internal,
+                "Something went wrong inside. It was logged.",
+            )
+            .cause(&error),
         }
     }
 }

@@ -20,7 +20,11 @@ pub(super) struct Config {
 pub(super) fn run(config: &Config) -> Result<Exit, Failure> {
     let loaded = super::load(&config.flags)?;
     let rows = loaded.rows();
-    super::print(&if config.json { json(&rows) } else { table(&rows) })?;
+    super::print(&if config.json {
+        json(&rows)
+    } else {
+        table(&rows)
+    })?;
     loaded.check()?;
     Ok(Exit::Ok)
 }
@@ -34,10 +38,20 @@ fn table(rows: &[Row]) -> String {
     let values: Vec<String> = rows.iter().map(|row| text(&row.value)).collect();
     let width = |lengths: &mut dyn Iterator<Item = usize>| lengths.max().unwrap_or(0);
     let setting = width(&mut rows.iter().map(|row| row.setting.chars().count()));
-    let value = width(&mut values.iter().map(|value| value.chars().count()).filter(|length| *length <= 40));
+    let value = width(
+        &mut values
+            .iter()
+            .map(|value| value.chars().count())
+            .filter(|length| *length <= 40),
+    );
     let mut table = String::new();
     for (row, text) in rows.iter().zip(&values) {
-        writeln!(table, "{:setting$}  {text:value$}  {}", row.setting, row.origin).expect("a String takes everything");
+        writeln!(
+            table,
+            "{:setting$}  {text:value$}  {}",
+            row.setting, row.origin
+        )
+        .expect("a String takes everything");
     }
     table
 }
@@ -46,9 +60,11 @@ fn text(value: &Value) -> String {
     match value {
         Value::Null => "(not set)".to_owned(),
         Value::String(text) => text.clone(),
-        Value::Object(fields) => {
-            fields.iter().map(|(name, value)| format!("{name}={}", text(value))).collect::<Vec<_>>().join(" ")
-        }
+        Value::Object(fields) => fields
+            .iter()
+            .map(|(name, value)| format!("{name}={}", text(value)))
+            .collect::<Vec<_>>()
+            .join(" "),
         other => other.to_string(),
     }
 }

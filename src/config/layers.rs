@@ -94,7 +94,10 @@ impl FromArgMatches for Flags {
                 .ok_or_else(|| clap::Error::new(clap::error::ErrorKind::InvalidUtf8))?;
             given.push((name, values));
         }
-        Ok(Self { config: matches.get_one("config").cloned(), given })
+        Ok(Self {
+            config: matches.get_one("config").cloned(),
+            given,
+        })
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -130,12 +133,18 @@ pub(super) fn read(
         for (name, value) in &layer.values {
             origins.insert(name.clone(), layer.origin.clone());
             if let ("pools", Value::Dict(_, pools)) = (name.as_str(), value) {
-                origins.extend(pools.keys().map(|pool| (format!("pools.{pool}"), layer.origin.clone())));
+                origins.extend(
+                    pools
+                        .keys()
+                        .map(|pool| (format!("pools.{pool}"), layer.origin.clone())),
+                );
             }
         }
         figment = figment.merge(layer);
     }
-    let settings = figment.extract_lossy().map_err(|error| explain(error, &origins))?;
+    let settings = figment
+        .extract_lossy()
+        .map_err(|error| explain(error, &origins))?;
     Ok((settings, origins))
 }
 
@@ -160,13 +169,19 @@ fn arguments() -> Command {
 }
 
 fn names() -> Vec<String> {
-    arguments().get_arguments().map(|argument| argument.get_id().to_string()).collect()
+    arguments()
+        .get_arguments()
+        .map(|argument| argument.get_id().to_string())
+        .collect()
 }
 
 /// The name of the flag, which is not always the name of the setting: `--pool`.
 fn flag(name: &str) -> String {
     let command = arguments();
-    let long = command.get_arguments().find(|argument| argument.get_id() == name).and_then(|flag| flag.get_long());
+    let long = command
+        .get_arguments()
+        .find(|argument| argument.get_id() == name)
+        .and_then(|flag| flag.get_long());
     format!("--{}", long.unwrap_or(name))
 }
 
@@ -174,10 +189,16 @@ fn defaults() -> Layer {
     let mut values = Dict::new();
     for argument in arguments().get_arguments() {
         if let [value] = argument.get_default_values() {
-            values.insert(argument.get_id().to_string(), value.to_string_lossy().into_owned().into());
+            values.insert(
+                argument.get_id().to_string(),
+                value.to_string_lossy().into_owned().into(),
+            );
         }
     }
-    Layer { origin: Origin::Default, values }
+    Layer {
+        origin: Origin::Default,
+        values,
+    }
 }
 
 fn file(named: Option<PathBuf>, directory: &Path) -> Result<Option<Layer>, WrongSetting> {
@@ -193,17 +214,26 @@ fn file(named: Option<PathBuf>, directory: &Path) -> Result<Option<Layer>, Wrong
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_named => return Ok(None),
         Err(error) => {
-            return Err(wrong(format!("cannot be read: {error}"), "name a TOML file that this program may read"));
+            return Err(wrong(
+                format!("cannot be read: {error}"),
+                "name a TOML file that this program may read",
+            ));
         }
     };
     match Toml::string(&text).data() {
         Ok(mut data) => {
             let values = data.remove(&Profile::Default).unwrap_or_default();
             refuse_unknown(&values, &path)?;
-            Ok(Some(Layer { origin: Origin::File(path), values }))
+            Ok(Some(Layer {
+                origin: Origin::File(path),
+                values,
+            }))
         }
         Err(error) => Err(wrong(
-            format!("is not TOML: {}", without_source_lines(&error.kind.to_string())),
+            format!(
+                "is not TOML: {}",
+                without_source_lines(&error.kind.to_string())
+            ),
             "compare it with leasehold.example.toml",
         )),
     }
@@ -229,20 +259,27 @@ fn unknown(name: &str, origin: String, known: &str) -> WrongSetting {
 
 /// A TOML error quotes the line it stumbled over, and that line may be the secret.
 fn without_source_lines(error: &str) -> String {
-    let lines = error.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('|'));
+    let lines = error
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.contains('|'));
     lines.collect::<Vec<_>>().join(": ")
 }
 
 type Environment = (Vec<Layer>, Option<PathBuf>);
 
 /// One layer for each name, so that each has its own origin; and what `LEASEHOLD_CONFIG` says.
-fn environment(env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Environment, WrongSetting> {
+fn environment(
+    env: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Environment, WrongSetting> {
     let known = names();
     let mut layers = Vec::new();
     let mut config = None;
     for (name, value) in env {
         let Some(name) = name.to_str() else { continue };
-        let Some(setting) = name.strip_prefix(PREFIX) else { continue };
+        let Some(setting) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
         if CLIENT_NAMES.contains(&name) || is_service_link(setting, &value) {
             continue;
         }
@@ -259,15 +296,24 @@ fn environment(env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<En
             continue;
         }
         if !known.contains(&setting) || name.bytes().any(|byte| byte.is_ascii_lowercase()) {
-            let names = known.iter().map(|name| format!("{PREFIX}{}", name.to_ascii_uppercase()));
-            return Err(unknown(name, "the environment".into(), &names.collect::<Vec<_>>().join(", ")));
+            let names = known
+                .iter()
+                .map(|name| format!("{PREFIX}{}", name.to_ascii_uppercase()));
+            return Err(unknown(
+                name,
+                "the environment".into(),
+                &names.collect::<Vec<_>>().join(", "),
+            ));
         }
         let Some(text) = value.to_str() else {
             return Err(wrong("is not UTF-8", "give text"));
         };
         if text.is_empty() {
             // Half of all deployments pass on a variable that nobody set. An empty key must not mean no key.
-            return Err(wrong("is empty", "give a value, or remove it from the environment"));
+            return Err(wrong(
+                "is empty",
+                "give a value, or remove it from the environment",
+            ));
         }
         let value = match setting.as_str() {
             "pools" => pools(text).map_err(|invalid| {
@@ -279,7 +325,10 @@ fn environment(env: impl IntoIterator<Item = (OsString, OsString)>) -> Result<En
             "previous_secrets" => text.split(',').map(str::trim).collect::<Vec<_>>().into(),
             _ => text.into(),
         };
-        layers.push(Layer { origin, values: Dict::from([(setting, value)]) });
+        layers.push(Layer {
+            origin,
+            values: Dict::from([(setting, value)]),
+        });
     }
     Ok((layers, config))
 }
@@ -311,7 +360,10 @@ fn command_line(flags: &Flags) -> Result<Vec<Layer>, WrongSetting> {
             "previous_secrets" => values.clone().into(),
             _ => values.last().map(String::as_str).unwrap_or_default().into(),
         };
-        layers.push(Layer { origin, values: Dict::from([(name.clone(), value)]) });
+        layers.push(Layer {
+            origin,
+            values: Dict::from([(name.clone(), value)]),
+        });
     }
     Ok(layers)
 }
@@ -337,7 +389,9 @@ fn pools(text: &str) -> Result<Value, Invalid> {
         return Ok(json.into());
     }
     let toml = Toml::string(&format!("pools = {text}")).data();
-    let pools = toml.ok().and_then(|mut data| data.remove(&Profile::Default)?.remove("pools"));
+    let pools = toml
+        .ok()
+        .and_then(|mut data| data.remove(&Profile::Default)?.remove("pools"));
     pools.ok_or_else(|| Invalid("is neither JSON nor inline TOML".into()))
 }
 
@@ -345,19 +399,31 @@ fn pools(text: &str) -> Result<Value, Invalid> {
 fn explain(error: figment::Error, origins: &BTreeMap<String, Origin>) -> WrongSetting {
     let name = error.path.join(".");
     let top = error.path.first().map(String::as_str).unwrap_or_default();
-    let pool = error.path.get(1).filter(|_| top == "pools").map(|pool| format!("pools.{pool}"));
-    let origin = pool.and_then(|pool| origins.get(&pool)).or_else(|| origins.get(top));
+    let pool = error
+        .path
+        .get(1)
+        .filter(|_| top == "pools")
+        .map(|pool| format!("pools.{pool}"));
+    let origin = pool
+        .and_then(|pool| origins.get(&pool))
+        .or_else(|| origins.get(top));
     let (wrong, wanted) = match error.kind {
         Kind::UnknownField(field, known) => {
             let setting = format!("{name}.{field}");
-            return unknown(&setting, origin.unwrap_or(&Origin::Default).to_string(), &known.join(", "));
+            return unknown(
+                &setting,
+                origin.unwrap_or(&Origin::Default).to_string(),
+                &known.join(", "),
+            );
         }
         Kind::MissingField(field) => (format!("lacks {field}"), None),
         Kind::InvalidType(actual, wanted) if SECRETS.contains(&top) => {
             (format!("is {}", kind_of(&actual)), Some(wanted))
         }
         Kind::InvalidType(actual, wanted) => (format!("is {actual}"), Some(wanted)),
-        Kind::UnknownVariant(variant, known) => (format!("is {variant:?}"), Some(known.join(" or "))),
+        Kind::UnknownVariant(variant, known) => {
+            (format!("is {variant:?}"), Some(known.join(" or ")))
+        }
         kind if SECRETS.contains(&top) => {
             drop(kind);
             ("cannot be read".to_owned(), None)
@@ -365,12 +431,17 @@ fn explain(error: figment::Error, origins: &BTreeMap<String, Origin>) -> WrongSe
         kind => (format!("is wrong: {kind}"), None),
     };
     WrongSetting {
-        setting: if name.is_empty() { "a setting".into() } else { name },
+        setting: if name.is_empty() {
+            "a setting".into()
+        } else {
+            name
+        },
         origin: origin.unwrap_or(&Origin::Default).to_string(),
         wrong,
-        right: right(top).map(str::to_owned).or(wanted.map(|wanted| format!("give {wanted}"))).unwrap_or_else(|| {
-            format!("see {top} in leasehold.example.toml")
-        }),
+        right: right(top)
+            .map(str::to_owned)
+            .or(wanted.map(|wanted| format!("give {wanted}")))
+            .unwrap_or_else(|| format!("see {top} in leasehold.example.toml")),
     }
 }
 
@@ -390,11 +461,12 @@ fn right(setting: &str) -> Option<&'static str> {
         "listen" => "give an address and a port, such as 127.0.0.1:7070 or [::1]:7070",
         "secret" | "admin_key" | "redis_url" => "give text in quotes",
         "previous_secrets" => "give a list of texts in quotes",
-        "pools" => "give [pools.NAME] with capacity, and ttl_ms, linger_ms and resume_window_ms if they differ from the defaults",
-        "log_format" => "give text or json",
-        "drain_wait_ms" | "max_connections" | "redis_connections" | "redis_timeout_ms" | "sweep_every_ms" => {
-            "give a whole number"
+        "pools" => {
+            "give [pools.NAME] with capacity, and ttl_ms, linger_ms and resume_window_ms if they differ from the defaults"
         }
+        "log_format" => "give text or json",
+        "drain_wait_ms" | "max_connections" | "redis_connections" | "redis_timeout_ms"
+        | "sweep_every_ms" => "give a whole number",
         _ => return None,
     })
 }

@@ -51,7 +51,9 @@ impl RedisUrl {
     pub fn is_local(&self) -> bool {
         self.hosts.iter().all(|(host, _)| {
             host.eq_ignore_ascii_case("localhost")
-                || host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback())
+                || host
+                    .parse::<IpAddr>()
+                    .is_ok_and(|address| address.to_canonical().is_loopback())
         })
     }
 
@@ -64,7 +66,12 @@ impl RedisUrl {
     /// node of the cluster.
     pub fn node_url(&self, host: &str, port: u16) -> SecretString {
         let userinfo = self.userinfo.expose_secret();
-        SecretString::from(format!("{}://{userinfo}{}{}", self.scheme(), authority(host, port), self.rest))
+        SecretString::from(format!(
+            "{}://{userinfo}{}{}",
+            self.scheme(),
+            authority(host, port),
+            self.rest
+        ))
     }
 
     /// The URL of one sentinel. Without credentials: those of the URL are the master's.
@@ -82,7 +89,9 @@ impl FromStr for RedisUrl {
 
     fn from_str(url: &str) -> Result<Self, Invalid> {
         let invalid = |text: &str| Invalid(text.to_owned());
-        let (scheme, after) = url.split_once("://").ok_or_else(|| invalid("is not a URL"))?;
+        let (scheme, after) = url
+            .split_once("://")
+            .ok_or_else(|| invalid("is not a URL"))?;
         let (tls, kind) = match scheme {
             "unix" | "redis+unix" => return unix(url, after),
             "redis" => (false, "single"),
@@ -101,10 +110,15 @@ impl FromStr for RedisUrl {
             None => ("", authority),
         };
         let port = if kind == "sentinel" { 26379 } else { 6379 };
-        let hosts = hosts.split(',').map(|host| host_and_port(host, port)).collect::<Result<Vec<_>, _>>()?;
+        let hosts = hosts
+            .split(',')
+            .map(|host| host_and_port(host, port))
+            .collect::<Result<Vec<_>, _>>()?;
         let (topology, rest) = match kind {
             "single" if hosts.len() > 1 => {
-                return Err(invalid("names several servers, which need redis+sentinel:// or redis+cluster://"));
+                return Err(invalid(
+                    "names several servers, which need redis+sentinel:// or redis+cluster://",
+                ));
             }
             "single" => (Topology::Single, rest.to_owned()),
             "cluster" => (Topology::Cluster, rest.to_owned()),
@@ -115,10 +129,22 @@ impl FromStr for RedisUrl {
                 if master.is_empty() {
                     return Err(invalid("does not name the master after the sentinels"));
                 }
-                (Topology::Sentinel { master: master.to_owned() }, rest.to_owned())
+                (
+                    Topology::Sentinel {
+                        master: master.to_owned(),
+                    },
+                    rest.to_owned(),
+                )
             }
         };
-        Ok(Self { topology, hosts, url: url.into(), tls, userinfo: userinfo.into(), rest })
+        Ok(Self {
+            topology,
+            hosts,
+            url: url.into(),
+            tls,
+            userinfo: userinfo.into(),
+            rest,
+        })
     }
 }
 
@@ -158,10 +184,14 @@ fn unix(url: &str, path: &str) -> Result<RedisUrl, Invalid> {
 
 fn host_and_port(text: &str, default_port: u16) -> Result<(String, u16), Invalid> {
     // An IPv6 address stands in brackets, and its colons do not introduce a port.
-    let colon = text.rfind(':').filter(|colon| text.rfind(']').is_none_or(|bracket| bracket < *colon));
+    let colon = text
+        .rfind(':')
+        .filter(|colon| text.rfind(']').is_none_or(|bracket| bracket < *colon));
     let (host, port) = match colon {
         Some(colon) => {
-            let port = text[colon + 1..].parse().map_err(|_| Invalid("has a port that is not a number".into()))?;
+            let port = text[colon + 1..]
+                .parse()
+                .map_err(|_| Invalid("has a port that is not a number".into()))?;
             (&text[..colon], port)
         }
         None => (text, default_port),
@@ -174,7 +204,11 @@ fn host_and_port(text: &str, default_port: u16) -> Result<(String, u16), Invalid
 }
 
 fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 #[cfg(test)]
@@ -188,23 +222,52 @@ mod tests {
     #[test]
     fn every_scheme_of_the_settings_is_read() {
         assert_eq!(parse("redis://h").hosts, [("h".to_owned(), 6379)]);
-        assert_eq!(parse("rediss://u:p@h:1/2").node_url("x", 3).expose_secret(), "rediss://u:p@x:3/2");
+        assert_eq!(
+            parse("rediss://u:p@h:1/2").node_url("x", 3).expose_secret(),
+            "rediss://u:p@x:3/2"
+        );
         assert!(parse("unix:///run/redis.sock").hosts.is_empty());
         assert!(parse("redis+unix:///run/redis.sock?db=1").is_local());
-        assert_eq!(parse("redis+cluster://a,b:7000").hosts, [("a".to_owned(), 6379), ("b".to_owned(), 7000)]);
+        assert_eq!(
+            parse("redis+cluster://a,b:7000").hosts,
+            [("a".to_owned(), 6379), ("b".to_owned(), 7000)]
+        );
 
         let sentinel = parse("redis+sentinel://u:p%40@a,b:1,[::2]:3/main/4");
-        assert_eq!(sentinel.topology, Topology::Sentinel { master: "main".into() });
-        assert_eq!(sentinel.hosts, [("a".to_owned(), 26379), ("b".to_owned(), 1), ("::2".to_owned(), 3)]);
-        assert_eq!(sentinel.node_url("::9", 5).expose_secret(), "redis://u:p%40@[::9]:5/4");
+        assert_eq!(
+            sentinel.topology,
+            Topology::Sentinel {
+                master: "main".into()
+            }
+        );
+        assert_eq!(
+            sentinel.hosts,
+            [
+                ("a".to_owned(), 26379),
+                ("b".to_owned(), 1),
+                ("::2".to_owned(), 3)
+            ]
+        );
+        assert_eq!(
+            sentinel.node_url("::9", 5).expose_secret(),
+            "redis://u:p%40@[::9]:5/4"
+        );
         assert_eq!(sentinel.sentinel_url("a", 26379), "redis://a:26379");
     }
 
     #[test]
     fn what_cannot_be_used_is_said() {
         for url in [
-            "", "localhost:6379", "http://h", "redis://", "redis://h:port", "redis://a,b", "unix://relative",
-            "redis+sentinel://a,b", "redis+cluster://a,,b", "redis://h:70000",
+            "",
+            "localhost:6379",
+            "http://h",
+            "redis://",
+            "redis://h:port",
+            "redis://a,b",
+            "unix://relative",
+            "redis+sentinel://a,b",
+            "redis+cluster://a,,b",
+            "redis://h:70000",
         ] {
             assert!(url.parse::<RedisUrl>().is_err(), "{url}");
         }
@@ -212,17 +275,31 @@ mod tests {
 
     #[test]
     fn only_this_machine_is_local() {
-        for url in ["redis://localhost", "redis://127.3.2.1:1", "redis://[::1]:6379", "unix:///s"] {
+        for url in [
+            "redis://localhost",
+            "redis://127.3.2.1:1",
+            "redis://[::1]:6379",
+            "unix:///s",
+        ] {
             assert!(parse(url).is_local(), "{url}");
         }
-        for url in ["redis://redis", "redis://10.0.0.1", "redis+cluster://127.0.0.1,10.0.0.1", "redis://[::2]"] {
+        for url in [
+            "redis://redis",
+            "redis://10.0.0.1",
+            "redis+cluster://127.0.0.1,10.0.0.1",
+            "redis://[::2]",
+        ] {
             assert!(!parse(url).is_local(), "{url}");
         }
     }
 
     #[test]
     fn credentials_are_never_shown() {
-        for url in ["redis://u:hunter2@h/0", "redis+sentinel://:hunter2@a,b/m", "unix:///s?pass=hunter2"] {
+        for url in [
+            "redis://u:hunter2@h/0",
+            "redis+sentinel://:hunter2@a,b/m",
+            "unix:///s?pass=hunter2",
+        ] {
             let url = parse(url);
             assert!(!format!("{url} {url:?}").contains("hunter2"));
         }

@@ -52,7 +52,10 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         ("secret", hidden(secret.as_ref())),
         ("secret_file", path(secret_file.as_deref())),
         ("previous_secrets", hidden(previous_secrets.first())),
-        ("previous_secrets_file", path(previous_secrets_file.as_deref())),
+        (
+            "previous_secrets_file",
+            path(previous_secrets_file.as_deref()),
+        ),
         ("admin_key", hidden(admin_key.as_ref())),
         ("admin_key_file", path(admin_key_file.as_deref())),
         ("log_format", json!(log_format)),
@@ -63,14 +66,21 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         ("redis_timeout_ms", json!(redis_timeout_ms)),
         ("sweep_every_ms", json!(sweep_every_ms)),
     ];
-    let settings = values.into_iter().map(|(name, value)| (name.to_owned(), value));
+    let settings = values
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value));
     let no_pools = pools.is_empty().then(|| ("pools".to_owned(), Value::Null));
-    let pools = pools.iter().map(|(name, policy)| (format!("pools.{name}"), json!(policy)));
+    let pools = pools
+        .iter()
+        .map(|(name, policy)| (format!("pools.{name}"), json!(policy)));
     settings
         .chain(no_pools)
         .chain(pools)
         .map(|(setting, value)| Row {
-            origin: origins.get(&setting).unwrap_or(&Origin::Default).to_string(),
+            origin: origins
+                .get(&setting)
+                .unwrap_or(&Origin::Default)
+                .to_string(),
             setting,
             value,
         })
@@ -78,7 +88,11 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
 }
 
 fn hidden(secret: Option<&SecretString>) -> Value {
-    json!(if secret.is_some() { "(set)" } else { "(not set)" })
+    json!(if secret.is_some() {
+        "(set)"
+    } else {
+        "(not set)"
+    })
 }
 
 fn path(path: Option<&Path>) -> Value {

@@ -11,11 +11,22 @@ use secrecy::SecretString;
 use super::{Origin, Settings, WrongSetting};
 
 /// Reads every `…_file` into the setting that it stands for.
-pub(super) fn read_files(settings: &mut Settings, origins: &mut BTreeMap<String, Origin>) -> Result<(), WrongSetting> {
+pub(super) fn read_files(
+    settings: &mut Settings,
+    origins: &mut BTreeMap<String, Origin>,
+) -> Result<(), WrongSetting> {
     for (name, value, file) in [
-        ("redis_url", &mut settings.redis_url, &settings.redis_url_file),
+        (
+            "redis_url",
+            &mut settings.redis_url,
+            &settings.redis_url_file,
+        ),
         ("secret", &mut settings.secret, &settings.secret_file),
-        ("admin_key", &mut settings.admin_key, &settings.admin_key_file),
+        (
+            "admin_key",
+            &mut settings.admin_key,
+            &settings.admin_key_file,
+        ),
     ] {
         if let Some(path) = file {
             refuse_both(name, value.is_some(), origins)?;
@@ -26,13 +37,20 @@ pub(super) fn read_files(settings: &mut Settings, origins: &mut BTreeMap<String,
     if let Some(path) = &settings.previous_secrets_file {
         let name = "previous_secrets";
         refuse_both(name, !settings.previous_secrets.is_empty(), origins)?;
-        settings.previous_secrets = read(name, path, origins)?.lines().map(SecretString::from).collect();
+        settings.previous_secrets = read(name, path, origins)?
+            .lines()
+            .map(SecretString::from)
+            .collect();
         inherit_origin(name, path, origins);
     }
     Ok(())
 }
 
-fn refuse_both(name: &str, is_set: bool, origins: &BTreeMap<String, Origin>) -> Result<(), WrongSetting> {
+fn refuse_both(
+    name: &str,
+    is_set: bool,
+    origins: &BTreeMap<String, Origin>,
+) -> Result<(), WrongSetting> {
     if !is_set {
         return Ok(());
     }
@@ -46,7 +64,11 @@ fn refuse_both(name: &str, is_set: bool, origins: &BTreeMap<String, Origin>) -> 
 }
 
 /// The text of the file without the line end that editors and `echo` leave.
-fn read(name: &str, path: &Path, origins: &BTreeMap<String, Origin>) -> Result<String, WrongSetting> {
+fn read(
+    name: &str,
+    path: &Path,
+    origins: &BTreeMap<String, Origin>,
+) -> Result<String, WrongSetting> {
     let file = format!("{name}_file");
     let wrong = |wrong: String, right: &str| WrongSetting {
         origin: origins[&file].to_string(),
@@ -62,7 +84,10 @@ fn read(name: &str, path: &Path, origins: &BTreeMap<String, Origin>) -> Result<S
     })?;
     let text = text.trim_end_matches(['\r', '\n']);
     if text.is_empty() {
-        return Err(wrong(format!("names {}, which is empty", path.display()), "put the secret into it"));
+        return Err(wrong(
+            format!("names {}, which is empty", path.display()),
+            "put the secret into it",
+        ));
     }
     Ok(text.to_owned())
 }

@@ -16,7 +16,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        Self { directory: tempfile::tempdir().expect("a directory"), env: Vec::new(), flags: vec!["serve".into()] }
+        Self {
+            directory: tempfile::tempdir().expect("a directory"),
+            env: Vec::new(),
+            flags: vec!["serve".into()],
+        }
     }
 
     fn file(self, text: &str) -> Self {
@@ -41,7 +45,9 @@ impl World {
     }
 
     fn load(&self) -> Result<Loaded, WrongSetting> {
-        let matches = Flags::augment_args(Command::new("serve")).try_get_matches_from(&self.flags).expect("flags");
+        let matches = Flags::augment_args(Command::new("serve"))
+            .try_get_matches_from(&self.flags)
+            .expect("flags");
         let flags = Flags::from_arg_matches(&matches).expect("flags");
         Settings::load(&flags, self.env.clone(), self.directory.path())
     }
@@ -55,7 +61,11 @@ impl World {
 
     /// The sentence of the refusal, which has each of these words.
     fn refused<const N: usize>(&self, words: [&str; N]) -> String {
-        let sentence = self.load().and_then(Loaded::check).expect_err("refused").to_string();
+        let sentence = self
+            .load()
+            .and_then(Loaded::check)
+            .expect_err("refused")
+            .to_string();
         for word in words {
             assert!(sentence.contains(word), "{word} is not in: {sentence}");
         }
@@ -64,7 +74,10 @@ impl World {
 
     fn origin(&self, setting: &str) -> String {
         let rows = self.load().expect("loaded").rows();
-        rows.into_iter().find(|row| row.setting == setting).expect("a row").origin
+        rows.into_iter()
+            .find(|row| row.setting == setting)
+            .expect("a row")
+            .origin
     }
 }
 
@@ -84,52 +97,108 @@ fn without_anything_the_defaults_hold() {
 
 #[test]
 fn the_command_line_wins_over_the_environment_over_the_file() {
-    let world = World::new().file("drain_wait_ms = 1\nredis_timeout_ms = 101\nsweep_every_ms = 201");
-    let world = world.env("LEASEHOLD_DRAIN_WAIT_MS", "2").env("LEASEHOLD_REDIS_TIMEOUT_MS", "102");
+    let world =
+        World::new().file("drain_wait_ms = 1\nredis_timeout_ms = 101\nsweep_every_ms = 201");
+    let world = world
+        .env("LEASEHOLD_DRAIN_WAIT_MS", "2")
+        .env("LEASEHOLD_REDIS_TIMEOUT_MS", "102");
     let world = world.flags(["--drain-wait-ms", "3"]);
     let settings = world.settings();
-    assert_eq!((settings.drain_wait_ms, settings.redis_timeout_ms, settings.sweep_every_ms), (3, 102, 201));
+    assert_eq!(
+        (
+            settings.drain_wait_ms,
+            settings.redis_timeout_ms,
+            settings.sweep_every_ms
+        ),
+        (3, 102, 201)
+    );
     assert_eq!(world.origin("drain_wait_ms"), "--drain-wait-ms");
-    assert_eq!(world.origin("redis_timeout_ms"), "LEASEHOLD_REDIS_TIMEOUT_MS in the environment");
+    assert_eq!(
+        world.origin("redis_timeout_ms"),
+        "LEASEHOLD_REDIS_TIMEOUT_MS in the environment"
+    );
     assert_eq!(world.origin("sweep_every_ms"), "leasehold.toml");
     assert_eq!(world.origin("listen"), "default");
 }
 
 #[test]
 fn a_flag_that_repeats_the_default_still_wins() {
-    let world = World::new().env("LEASEHOLD_LOG", "debug").flags(["--log", "info"]);
+    let world = World::new()
+        .env("LEASEHOLD_LOG", "debug")
+        .flags(["--log", "info"]);
     assert_eq!(world.settings().log, "info");
 }
 
 #[test]
 fn unknown_names_are_refused_wherever_they_stand() {
-    World::new().file("lissten = '127.0.0.1:1'").refused(["lissten", "leasehold.toml", "listen"]);
-    World::new().env("LEASEHOLD_FOO", "1").refused(["LEASEHOLD_FOO", "LEASEHOLD_LISTEN"]);
-    World::new().env("LEASEHOLD_listen", "127.0.0.1:1").refused(["LEASEHOLD_listen"]);
-    World::new().file("[pools.crm]\ncapacity = 5\nttl = 1").refused(["pools.crm.ttl", "leasehold.toml", "ttl_ms"]);
-    World::new().env("LEASEHOLD_POOLS", r#"{"crm": {"capacity": 5, "ttl": 1}}"#).refused(["ttl", "LEASEHOLD_POOLS"]);
+    World::new()
+        .file("lissten = '127.0.0.1:1'")
+        .refused(["lissten", "leasehold.toml", "listen"]);
+    World::new()
+        .env("LEASEHOLD_FOO", "1")
+        .refused(["LEASEHOLD_FOO", "LEASEHOLD_LISTEN"]);
+    World::new()
+        .env("LEASEHOLD_listen", "127.0.0.1:1")
+        .refused(["LEASEHOLD_listen"]);
+    World::new()
+        .file("[pools.crm]\ncapacity = 5\nttl = 1")
+        .refused(["pools.crm.ttl", "leasehold.toml", "ttl_ms"]);
+    World::new()
+        .env("LEASEHOLD_POOLS", r#"{"crm": {"capacity": 5, "ttl": 1}}"#)
+        .refused(["ttl", "LEASEHOLD_POOLS"]);
 }
 
 #[test]
 fn names_of_others_in_the_environment_are_left_alone() {
-    let world = World::new().env("LEASEHOLD_KEY", "k").env("LEASEHOLD_SERVER", "http://h").env("PATH", "/bin");
-    let world = world.env("LEASEHOLD_SERVICE_HOST", "10.0.0.1").env("LEASEHOLD_SERVICE_PORT_HTTP", "7070");
-    let world = world.env("LEASEHOLD_PORT", "tcp://10.0.0.1:7070").env("LEASEHOLD_PORT_7070_TCP_ADDR", "10.0.0.1");
+    let world = World::new()
+        .env("LEASEHOLD_KEY", "k")
+        .env("LEASEHOLD_SERVER", "http://h")
+        .env("PATH", "/bin");
+    let world = world
+        .env("LEASEHOLD_SERVICE_HOST", "10.0.0.1")
+        .env("LEASEHOLD_SERVICE_PORT_HTTP", "7070");
+    let world = world
+        .env("LEASEHOLD_PORT", "tcp://10.0.0.1:7070")
+        .env("LEASEHOLD_PORT_7070_TCP_ADDR", "10.0.0.1");
     world.settings();
-    World::new().env("LEASEHOLD_PORT", "7070").refused(["LEASEHOLD_PORT"]);
+    World::new()
+        .env("LEASEHOLD_PORT", "7070")
+        .refused(["LEASEHOLD_PORT"]);
 }
 
 #[test]
 fn a_wrong_value_is_told_with_its_name_and_place_and_what_is_right() {
-    World::new().env("LEASEHOLD_LISTEN", "localhost").refused(["listen", "LEASEHOLD_LISTEN", "127.0.0.1:7070"]);
-    World::new().file("drain_wait_ms = 'soon'").refused(["drain_wait_ms", "leasehold.toml", "whole number"]);
-    World::new().file("log_format = 'xml'").refused(["log_format", "text or json"]);
-    World::new().file("redis_timeout_ms = 5").refused(["redis_timeout_ms", "10 to 60000"]);
-    World::new().file("max_connections = -1").refused(["max_connections", "leasehold.toml"]);
-    World::new().env("LEASEHOLD_LOG", "leasehold=loud").refused(["LEASEHOLD_LOG", "debug"]);
-    World::new().env("LEASEHOLD_REDIS_URL", "http://h").refused(["redis_url", "rediss://"]);
-    World::new().env("LEASEHOLD_ADMIN_KEY", "").refused(["admin_key", "empty"]);
-    World::new().file("listen = ").refused(["leasehold.toml", "TOML", "line 1"]);
+    World::new().env("LEASEHOLD_LISTEN", "localhost").refused([
+        "listen",
+        "LEASEHOLD_LISTEN",
+        "127.0.0.1:7070",
+    ]);
+    World::new().file("drain_wait_ms = 'soon'").refused([
+        "drain_wait_ms",
+        "leasehold.toml",
+        "whole number",
+    ]);
+    World::new()
+        .file("log_format = 'xml'")
+        .refused(["log_format", "text or json"]);
+    World::new()
+        .file("redis_timeout_ms = 5")
+        .refused(["redis_timeout_ms", "10 to 60000"]);
+    World::new()
+        .file("max_connections = -1")
+        .refused(["max_connections", "leasehold.toml"]);
+    World::new()
+        .env("LEASEHOLD_LOG", "leasehold=loud")
+        .refused(["LEASEHOLD_LOG", "debug"]);
+    World::new()
+        .env("LEASEHOLD_REDIS_URL", "http://h")
+        .refused(["redis_url", "rediss://"]);
+    World::new()
+        .env("LEASEHOLD_ADMIN_KEY", "")
+        .refused(["admin_key", "empty"]);
+    World::new()
+        .file("listen = ")
+        .refused(["leasehold.toml", "TOML", "line 1"]);
 }
 
 #[test]
@@ -137,36 +206,76 @@ fn a_named_file_is_read_instead_and_has_to_be_there() {
     let world = World::new().file("log = 'warn'");
     let other = world.other_file("other.toml", "log = 'debug'");
     assert_eq!(world.flags(["--config", &other]).settings().log, "debug");
-    World::new().env("LEASEHOLD_CONFIG", "none.toml").refused(["none.toml"]);
+    World::new()
+        .env("LEASEHOLD_CONFIG", "none.toml")
+        .refused(["none.toml"]);
 }
 
 #[test]
 fn pools_of_all_layers_come_together() {
-    let world = World::new().file("[pools.crm]\ncapacity = 5\nttl_ms = 2000\n[pools.\"a.b\"]\ncapacity = 1");
-    let world = world.env("LEASEHOLD_POOLS", "{chat = {capacity = 7}}").flags(["--pool", "crm=6", "--pool", "demo=3"]);
+    let world = World::new()
+        .file("[pools.crm]\ncapacity = 5\nttl_ms = 2000\n[pools.\"a.b\"]\ncapacity = 1");
+    let world = world
+        .env("LEASEHOLD_POOLS", "{chat = {capacity = 7}}")
+        .flags(["--pool", "crm=6", "--pool", "demo=3"]);
     let settings = world.settings();
-    let capacities = settings.pools.iter().map(|(name, policy)| (name.as_str(), policy.capacity));
-    assert_eq!(capacities.collect::<Vec<_>>(), [("a.b", 1), ("chat", 7), ("crm", 6), ("demo", 3)]);
+    let capacities = settings
+        .pools
+        .iter()
+        .map(|(name, policy)| (name.as_str(), policy.capacity));
+    assert_eq!(
+        capacities.collect::<Vec<_>>(),
+        [("a.b", 1), ("chat", 7), ("crm", 6), ("demo", 3)]
+    );
     let crm = &settings.pools[&"crm".parse().expect("a name")];
-    assert_eq!((crm.ttl_ms, crm.linger_ms), (2000, 10_000), "what a later layer does not say stays");
-    assert_eq!(world.origin("pools.chat"), "LEASEHOLD_POOLS in the environment");
+    assert_eq!(
+        (crm.ttl_ms, crm.linger_ms),
+        (2000, 10_000),
+        "what a later layer does not say stays"
+    );
+    assert_eq!(
+        world.origin("pools.chat"),
+        "LEASEHOLD_POOLS in the environment"
+    );
     assert_eq!(world.origin("pools.demo"), "--pool");
     assert_eq!(world.origin("pools.a.b"), "leasehold.toml");
 
-    for text in ["demo=5, crm=10", r#"{"demo": {"capacity": 5}, "crm": {"capacity": 10}}"#] {
+    for text in [
+        "demo=5, crm=10",
+        r#"{"demo": {"capacity": 5}, "crm": {"capacity": 10}}"#,
+    ] {
         let pools = World::new().env("LEASEHOLD_POOLS", text).settings().pools;
-        assert_eq!(pools.values().map(|policy| policy.capacity).collect::<Vec<_>>(), [10, 5], "{text}");
+        assert_eq!(
+            pools
+                .values()
+                .map(|policy| policy.capacity)
+                .collect::<Vec<_>>(),
+            [10, 5],
+            "{text}"
+        );
     }
 }
 
 #[test]
 fn a_pool_that_cannot_be_is_refused() {
-    World::new().file("[pools.'a b']\ncapacity = 1").refused(["pools", "A-Z", "leasehold.toml"]);
-    World::new().file("[pools.crm]\ncapacity = 1\nttl_ms = 5").refused(["pools.crm", "ttl_ms is 1000"]);
-    World::new().file("[pools.crm]\nttl_ms = 5000").refused(["pools.crm", "capacity"]);
-    World::new().env("LEASEHOLD_POOLS", "demo").refused(["LEASEHOLD_POOLS", "demo=5"]);
-    World::new().env("LEASEHOLD_POOLS", "{demo}").refused(["LEASEHOLD_POOLS", "JSON"]);
-    World::new().env("LEASEHOLD_POOLS", "demo=1,demo=2").refused(["demo", "twice"]);
+    World::new()
+        .file("[pools.'a b']\ncapacity = 1")
+        .refused(["pools", "A-Z", "leasehold.toml"]);
+    World::new()
+        .file("[pools.crm]\ncapacity = 1\nttl_ms = 5")
+        .refused(["pools.crm", "ttl_ms is 1000"]);
+    World::new()
+        .file("[pools.crm]\nttl_ms = 5000")
+        .refused(["pools.crm", "capacity"]);
+    World::new()
+        .env("LEASEHOLD_POOLS", "demo")
+        .refused(["LEASEHOLD_POOLS", "demo=5"]);
+    World::new()
+        .env("LEASEHOLD_POOLS", "{demo}")
+        .refused(["LEASEHOLD_POOLS", "JSON"]);
+    World::new()
+        .env("LEASEHOLD_POOLS", "demo=1,demo=2")
+        .refused(["demo", "twice"]);
 }
 
 #[test]
@@ -175,11 +284,16 @@ fn a_secret_comes_from_a_file_without_its_line_end() {
     let secret = world.other_file("secret", &format!("{SECRET}\n"));
     let key = world.other_file("key", "a-key-of-16-chars\r\n");
     let previous = world.other_file("previous", &format!("{SECRET}1\n{SECRET}2\n"));
-    let world = world.file(&format!("secret_file = '{secret}'")).env("LEASEHOLD_ADMIN_KEY_FILE", &key);
+    let world = world
+        .file(&format!("secret_file = '{secret}'"))
+        .env("LEASEHOLD_ADMIN_KEY_FILE", &key);
     let world = world.env("LEASEHOLD_PREVIOUS_SECRETS_FILE", &previous);
     let settings = world.settings();
     assert_eq!(settings.secret.expect("a secret").expose_secret(), SECRET);
-    assert_eq!(settings.admin_key.expect("a key").expose_secret(), "a-key-of-16-chars");
+    assert_eq!(
+        settings.admin_key.expect("a key").expose_secret(),
+        "a-key-of-16-chars"
+    );
     assert_eq!(settings.previous_secrets.len(), 2);
     assert_eq!(world.origin("secret"), secret);
 }
@@ -188,12 +302,22 @@ fn a_secret_comes_from_a_file_without_its_line_end() {
 fn a_secret_and_its_file_do_not_go_together() {
     let world = World::new();
     let file = world.other_file("secret", SECRET);
-    let world = world.env("LEASEHOLD_SECRET", SECRET).env("LEASEHOLD_SECRET_FILE", &file);
-    world.refused(["secret and secret_file", "LEASEHOLD_SECRET_FILE", "keep one"]);
-    World::new().env("LEASEHOLD_SECRET_FILE", "/nowhere/secret").refused(["secret_file", "/nowhere/secret"]);
+    let world = world
+        .env("LEASEHOLD_SECRET", SECRET)
+        .env("LEASEHOLD_SECRET_FILE", &file);
+    world.refused([
+        "secret and secret_file",
+        "LEASEHOLD_SECRET_FILE",
+        "keep one",
+    ]);
+    World::new()
+        .env("LEASEHOLD_SECRET_FILE", "/nowhere/secret")
+        .refused(["secret_file", "/nowhere/secret"]);
     let empty = World::new();
     let file = empty.other_file("empty", "\n");
-    empty.env("LEASEHOLD_ADMIN_KEY_FILE", &file).refused(["admin_key_file", "empty"]);
+    empty
+        .env("LEASEHOLD_ADMIN_KEY_FILE", &file)
+        .refused(["admin_key_file", "empty"]);
 }
 
 #[test]
@@ -201,26 +325,48 @@ fn a_secret_of_digits_is_text() {
     let digits = "12345678901234567890123456789012";
     let settings = World::new().env("LEASEHOLD_SECRET", digits).settings();
     assert_eq!(settings.secret.expect("a secret").expose_secret(), digits);
-    let settings = World::new().env("LEASEHOLD_PREVIOUS_SECRETS", &format!("{digits},{SECRET}")).settings();
+    let settings = World::new()
+        .env("LEASEHOLD_PREVIOUS_SECRETS", &format!("{digits},{SECRET}"))
+        .settings();
     assert_eq!(settings.previous_secrets.len(), 2);
 }
 
 #[test]
 fn short_secrets_are_refused() {
-    World::new().env("LEASEHOLD_SECRET", "too short").refused(["secret", "9 characters", "32"]);
-    World::new().env("LEASEHOLD_ADMIN_KEY", "fifteen-letters").refused(["admin_key", "15 characters", "16"]);
-    World::new().env("LEASEHOLD_ADMIN_KEY", "with spaces in between").refused(["admin_key", "header"]);
-    World::new().env("LEASEHOLD_PREVIOUS_SECRETS", "short").refused(["previous_secrets", "32"]);
+    World::new()
+        .env("LEASEHOLD_SECRET", "too short")
+        .refused(["secret", "9 characters", "32"]);
+    World::new()
+        .env("LEASEHOLD_ADMIN_KEY", "fifteen-letters")
+        .refused(["admin_key", "15 characters", "16"]);
+    World::new()
+        .env("LEASEHOLD_ADMIN_KEY", "with spaces in between")
+        .refused(["admin_key", "header"]);
+    World::new()
+        .env("LEASEHOLD_PREVIOUS_SECRETS", "short")
+        .refused(["previous_secrets", "32"]);
 }
 
 #[test]
 fn nothing_secret_is_shown() {
-    let world = World::new().env("LEASEHOLD_REDIS_URL", "redis://u:hunter2-hunter2@127.0.0.1/0");
-    let world = world.env("LEASEHOLD_SECRET", SECRET).env("LEASEHOLD_PREVIOUS_SECRETS", SECRET);
+    let world = World::new().env(
+        "LEASEHOLD_REDIS_URL",
+        "redis://u:hunter2-hunter2@127.0.0.1/0",
+    );
+    let world = world
+        .env("LEASEHOLD_SECRET", SECRET)
+        .env("LEASEHOLD_PREVIOUS_SECRETS", SECRET);
     let world = world.env("LEASEHOLD_ADMIN_KEY", "hunter2-hunter2-hunter2");
     let loaded = world.load().expect("loaded");
-    let shown = format!("{loaded:?} {:?} {}", loaded.rows(), world.settings().redis().expect("a Redis"));
-    assert!(!shown.contains("hunter2") && !shown.contains(SECRET), "{shown}");
+    let shown = format!(
+        "{loaded:?} {:?} {}",
+        loaded.rows(),
+        world.settings().redis().expect("a Redis")
+    );
+    assert!(
+        !shown.contains("hunter2") && !shown.contains(SECRET),
+        "{shown}"
+    );
     assert!(shown.contains("(set)"));
 }
 
@@ -241,38 +387,79 @@ fn an_error_does_not_repeat_a_secret() {
 
 #[test]
 fn open_mode_serves_loopback_only() {
-    let sentence = World::new().env("LEASEHOLD_LISTEN", "0.0.0.0:7070").refused(["listen", "admin_key", "LEASEHOLD_LISTEN"]);
-    assert!(sentence.contains("open mode serves loopback only: set admin_key, or listen on 127.0.0.1"), "{sentence}");
+    let sentence = World::new()
+        .env("LEASEHOLD_LISTEN", "0.0.0.0:7070")
+        .refused(["listen", "admin_key", "LEASEHOLD_LISTEN"]);
+    assert!(
+        sentence.contains("open mode serves loopback only: set admin_key, or listen on 127.0.0.1"),
+        "{sentence}"
+    );
     World::new().env("LEASEHOLD_LISTEN", "[::1]:0").settings();
-    World::new().env("LEASEHOLD_LISTEN", "[::ffff:127.0.0.1]:0").settings();
-    let with_key = World::new().env("LEASEHOLD_LISTEN", "0.0.0.0:0").env("LEASEHOLD_ADMIN_KEY", "a-key-of-16-chars");
+    World::new()
+        .env("LEASEHOLD_LISTEN", "[::ffff:127.0.0.1]:0")
+        .settings();
+    let with_key = World::new()
+        .env("LEASEHOLD_LISTEN", "0.0.0.0:0")
+        .env("LEASEHOLD_ADMIN_KEY", "a-key-of-16-chars");
     assert!(!with_key.settings().is_open());
 }
 
 #[test]
 fn nodes_that_share_a_redis_need_a_secret() {
-    World::new().env("LEASEHOLD_REDIS_URL", "redis://redis:6379").refused(["redis_url", "secret", "redis://redis:6379"]);
-    World::new().env("LEASEHOLD_REDIS_URL", "redis://localhost").settings();
-    World::new().env("LEASEHOLD_REDIS_URL", "redis://redis").env("LEASEHOLD_SECRET", SECRET).settings();
+    World::new()
+        .env("LEASEHOLD_REDIS_URL", "redis://redis:6379")
+        .refused(["redis_url", "secret", "redis://redis:6379"]);
+    World::new()
+        .env("LEASEHOLD_REDIS_URL", "redis://localhost")
+        .settings();
+    World::new()
+        .env("LEASEHOLD_REDIS_URL", "redis://redis")
+        .env("LEASEHOLD_SECRET", SECRET)
+        .settings();
 }
 
 #[test]
 fn the_example_file_shows_the_defaults() {
     let example = include_str!("../../leasehold.example.toml");
     let settings = World::new().file(example).settings();
-    assert_eq!(format!("{settings:?}"), format!("{:?}", World::new().settings()), "only comments are in it");
+    assert_eq!(
+        format!("{settings:?}"),
+        format!("{:?}", World::new().settings()),
+        "only comments are in it"
+    );
 
-    let lines = || example.lines().filter_map(|line| line.strip_prefix('#')).filter(|line| !line.starts_with([' ', '#']));
+    let lines = || {
+        example
+            .lines()
+            .filter_map(|line| line.strip_prefix('#'))
+            .filter(|line| !line.starts_with([' ', '#']))
+    };
     let names = lines().filter_map(|line| line.split_once(" = ").map(|(name, _)| name));
     for row in World::new().load().expect("loaded").rows() {
-        assert!(names.clone().any(|name| name == row.setting || row.setting == "pools"), "{} is not in the example", row.setting);
+        assert!(
+            names
+                .clone()
+                .any(|name| name == row.setting || row.setting == "pools"),
+            "{} is not in the example",
+            row.setting
+        );
     }
 
     // What has no default is shown with an invented value; the rest is the default.
-    let invented = |line: &&str| line.starts_with(['s', 'p', 'a', 'r']) && line.contains(['"', ']']) && !line.starts_with('[');
-    let text = lines().filter(|line| !invented(line)).collect::<Vec<_>>().join("\n");
+    let invented = |line: &&str| {
+        line.starts_with(['s', 'p', 'a', 'r'])
+            && line.contains(['"', ']'])
+            && !line.starts_with('[')
+    };
+    let text = lines()
+        .filter(|line| !invented(line))
+        .collect::<Vec<_>>()
+        .join("\n");
     let mut settings = World::new().file(&text).settings();
     let crm = settings.pools.remove(&"crm".parse().expect("a name"));
     assert_eq!(crm, Some(Policy::with_capacity(50)));
-    assert_eq!(format!("{settings:?}"), format!("{:?}", World::new().settings()));
+    assert_eq!(
+        format!("{settings:?}"),
+        format!("{:?}", World::new().settings())
+    );
 }

@@ -24,12 +24,16 @@ pub(super) struct Access {
 impl Access {
     /// With this admin key, or open.
     pub(super) fn new(admin_key: Option<&SecretString>) -> Self {
-        Self { admin: admin_key.map(|key| Sha256::digest(key.expose_secret().as_bytes()).into()) }
+        Self {
+            admin: admin_key.map(|key| Sha256::digest(key.expose_secret().as_bytes()).into()),
+        }
     }
 
     /// Who shows this credential.
     fn caller(&self, parts: &Parts) -> Result<Caller, Problem> {
-        let Some(admin) = &self.admin else { return Ok(Caller::Open) };
+        let Some(admin) = &self.admin else {
+            return Ok(Caller::Open);
+        };
         let shown = parts
             .headers
             .get(AUTHORIZATION)
@@ -48,7 +52,10 @@ impl Access {
         if bool::from(shown.ct_eq(admin)) {
             Ok(Caller::Admin)
         } else {
-            Err(Problem::new(Code::Unauthorized, "This key is not known here. Check it, or ask who runs this server."))
+            Err(Problem::new(
+                Code::Unauthorized,
+                "This key is not known here. Check it, or ask who runs this server.",
+            ))
         }
     }
 }
@@ -100,7 +107,9 @@ impl utoipa::Modify for Credentials {
     fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("An operator's or a client's key. In open mode none is needed."))
+            .description(Some(
+                "An operator's or a client's key. In open mode none is needed.",
+            ))
             .build();
         description
             .components

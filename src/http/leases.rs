@@ -85,7 +85,8 @@ pub(super) struct LeaseBody {
 
 impl From<Lease> for LeaseBody {
     fn from(lease: Lease) -> Self {
-        let millis = |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let millis =
+            |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
             expires_in_ms: millis(lease.expires_in),
             ttl_ms: millis(lease.ttl),
@@ -126,7 +127,6 @@ struct AcquireBody {
     #[schema(value_type = Option<String>, max_length = 32, example = "web")]
     platform: Option<Platform>,
     /// Whether to wait for a seat, in a pool that has a queue; others deny as if it were false.
-    #[expect(dead_code, reason = "no pool has a queue")]
     wait: bool,
 }
 
@@ -215,9 +215,16 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn denied(code: Code, detail: String, (in_use, capacity, retry_after): (u64, u64, std::time::Duration)) -> Problem {
+fn denied(
+    code: Code,
+    detail: String,
+    (in_use, capacity, retry_after): (u64, u64, std::time::Duration),
+) -> Problem {
     metrics::counter!("leasehold_denials_total", "code" => code.as_str()).increment(1);
-    Problem::new(code, detail).with("in_use", in_use).with("capacity", capacity).retry_after_ms(millis(retry_after))
+    Problem::new(code, detail)
+        .with("in_use", in_use)
+        .with("capacity", capacity)
+        .retry_after_ms(millis(retry_after))
 }
 
 /// Asks in a task of its own, because the request is dropped when its client goes away. A seat that nobody will
@@ -236,7 +243,10 @@ async fn ask(app: &App, pool: &PoolName, asked: Asked) -> Result<Acquired, Probl
     });
     match answered.await {
         Ok(acquired) => Ok(acquired?),
-        Err(_) => Err(Problem::new(Code::Internal, "Something went wrong inside. It was logged.")),
+        Err(_) => Err(Problem::new(
+            Code::Internal,
+            "Something went wrong inside. It was logged.",
+        )),
     }
 }
 
@@ -247,9 +257,14 @@ fn idempotency_key(
     pool: &PoolName,
     body: &AcquireBody,
 ) -> Result<Option<LeaseId>, Problem> {
-    let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
+    let Some(key) = headers.get("idempotency-key") else {
+        return Ok(None);
+    };
     if key.is_empty() || key.len() > MAX_KEY {
-        return Err(Problem::new(Code::InvalidRequest, format!("An Idempotency-Key has 1 to {MAX_KEY} bytes.")));
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            format!("An Idempotency-Key has 1 to {MAX_KEY} bytes."),
+        ));
     }
     Ok(Some(token::fingerprint(&[
         client.identity.as_bytes(),
@@ -263,8 +278,15 @@ fn idempotency_key(
 impl App {
     fn answer(&self, grant: Grant) -> Granted {
         let token = self.0.tokens.sign(&self.claims(&grant));
-        let pool = Occupancy { in_use: grant.in_use, capacity: grant.capacity };
-        Granted { lease: grant.lease.into(), token, pool }
+        let pool = Occupancy {
+            in_use: grant.in_use,
+            capacity: grant.capacity,
+        };
+        Granted {
+            lease: grant.lease.into(),
+            token,
+            pool,
+        }
     }
 
     /// What the token of a grant says.
@@ -322,7 +344,12 @@ async fn availability(
     _client: Client,
     Path(pool): Path<PoolName>,
 ) -> Result<Json<Availability>, Problem> {
-    let status = app.0.store.status(&pool).await?.ok_or_else(|| pool_not_found(&pool))?;
+    let status = app
+        .0
+        .store
+        .status(&pool)
+        .await?
+        .ok_or_else(|| pool_not_found(&pool))?;
     let capacity = u64::from(status.policy.capacity);
     Ok(Json(Availability {
         in_use: status.in_use,

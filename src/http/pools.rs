@@ -22,7 +22,9 @@ const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list)).routes(routes!(read, put, patch, delete))
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(read, put, patch, delete))
 }
 
 /// A pool: its policy, and how full it is.
@@ -62,7 +64,11 @@ fn tagged(pool: Pool) -> Tagged<Json<PoolBody>> {
 
 /// What `If-Match` and `If-None-Match` ask for. A list of versions is not offered: nobody means one of several.
 fn expectation(headers: &HeaderMap) -> Result<Expect, Problem> {
-    let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or("").trim());
+    let text = |name| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or("").trim())
+    };
     match (text(IF_MATCH), text(IF_NONE_MATCH)) {
         (None, None) => Ok(Expect::Any),
         (Some("*"), None) => Ok(Expect::Some),
@@ -70,7 +76,11 @@ fn expectation(headers: &HeaderMap) -> Result<Expect, Problem> {
         (Some(tag), None) => {
             let digits = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
             // An ETag that was never given out matches nothing.
-            Ok(Expect::Version(digits.and_then(|digits| digits.parse().ok()).unwrap_or(u64::MAX)))
+            Ok(Expect::Version(
+                digits
+                    .and_then(|digits| digits.parse().ok())
+                    .unwrap_or(u64::MAX),
+            ))
         }
         _ => Err(Problem::new(
             Code::InvalidRequest,
@@ -85,13 +95,17 @@ fn changed_meanwhile(version: u64) -> Problem {
     } else {
         "The pool is not as you saw it. Read it again, and send the request with its present ETag."
     };
-    Problem::new(Code::PreconditionFailed, detail).with("version", (version != 0).then_some(version))
+    Problem::new(Code::PreconditionFailed, detail)
+        .with("version", (version != 0).then_some(version))
 }
 
 fn checked(policy: Policy) -> Result<Policy, Problem> {
     match policy.check() {
         Ok(()) => Ok(policy),
-        Err(invalid) => Err(Problem::new(Code::InvalidRequest, format!("The policy is not valid: {invalid}."))),
+        Err(invalid) => Err(Problem::new(
+            Code::InvalidRequest,
+            format!("The policy is not valid: {invalid}."),
+        )),
     }
 }
 
@@ -137,13 +151,19 @@ async fn list(
 ) -> Result<Json<Pools>, Problem> {
     let limit = wanted.limit.unwrap_or(LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(Problem::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_LIMIT}.")));
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            format!("`limit` is 1 to {MAX_LIMIT}."),
+        ));
     }
     let mut pools = app.0.store.pools(wanted.cursor.as_ref(), limit + 1).await?;
     let more = pools.len() > limit;
     pools.truncate(limit);
     let next_cursor = pools.last().filter(|_| more).map(|pool| pool.name.clone());
-    Ok(Json(Pools { items: pools.into_iter().map(PoolBody::from).collect(), next_cursor }))
+    Ok(Json(Pools {
+        items: pools.into_iter().map(PoolBody::from).collect(),
+        next_cursor,
+    }))
 }
 
 /// Reads a pool.
@@ -165,7 +185,12 @@ async fn read(
     _operator: Operator,
     Path(pool): Path<PoolName>,
 ) -> Result<Tagged<Json<PoolBody>>, Problem> {
-    let pool = app.0.store.status(&pool).await?.ok_or_else(|| pool_not_found(&pool))?;
+    let pool = app
+        .0
+        .store
+        .status(&pool)
+        .await?
+        .ok_or_else(|| pool_not_found(&pool))?;
     Ok(tagged(pool))
 }
 
@@ -200,13 +225,23 @@ async fn put(
     Body(policy): Body<Policy>,
 ) -> Result<(StatusCode, Tagged<Json<PoolBody>>), Problem> {
     let policy = checked(policy)?;
-    let status = match app.0.store.put_pool(&pool, &policy, expectation(&headers)?).await? {
+    let status = match app
+        .0
+        .store
+        .put_pool(&pool, &policy, expectation(&headers)?)
+        .await?
+    {
         Put::Created(_) => StatusCode::CREATED,
         Put::Replaced(_) => StatusCode::OK,
         Put::Conflict(version) => return Err(changed_meanwhile(version)),
     };
     tracing::info!(pool.name = %pool, capacity = policy.capacity, "pool {pool} has {} seats", policy.capacity);
-    let pool = app.0.store.status(&pool).await?.ok_or_else(|| pool_not_found(&pool))?;
+    let pool = app
+        .0
+        .store
+        .status(&pool)
+        .await?
+        .ok_or_else(|| pool_not_found(&pool))?;
     Ok((status, tagged(pool)))
 }
 
@@ -239,18 +274,35 @@ async fn patch(
 ) -> Result<Tagged<Json<PoolBody>>, Problem> {
     let expected = expectation(&headers)?;
     loop {
-        let before = app.0.store.status(&pool).await?.ok_or_else(|| pool_not_found(&pool))?;
-        if expected == Expect::None || matches!(expected, Expect::Version(version) if version != before.version) {
+        let before = app
+            .0
+            .store
+            .status(&pool)
+            .await?
+            .ok_or_else(|| pool_not_found(&pool))?;
+        if expected == Expect::None
+            || matches!(expected, Expect::Version(version) if version != before.version)
+        {
             return Err(changed_meanwhile(before.version));
         }
         let policy = checked(patched(&before.policy, &changes)?)?;
-        match app.0.store.put_pool(&pool, &policy, Expect::Version(before.version)).await? {
+        match app
+            .0
+            .store
+            .put_pool(&pool, &policy, Expect::Version(before.version))
+            .await?
+        {
             // Somebody was faster, and the caller did not say that it matters.
             Put::Conflict(_) => continue,
             Put::Created(_) | Put::Replaced(_) => {}
         }
         tracing::info!(pool.name = %pool, capacity = policy.capacity, "pool {pool} has {} seats", policy.capacity);
-        let after = app.0.store.status(&pool).await?.ok_or_else(|| pool_not_found(&pool))?;
+        let after = app
+            .0
+            .store
+            .status(&pool)
+            .await?
+            .ok_or_else(|| pool_not_found(&pool))?;
         return Ok(tagged(after));
     }
 }
@@ -258,8 +310,12 @@ async fn patch(
 fn patched(policy: &Policy, changes: &Map<String, Value>) -> Result<Policy, Problem> {
     let mut whole = serde_json::to_value(policy).expect("a policy has a JSON form");
     merge(&mut whole, &Value::Object(changes.clone()));
-    serde_json::from_value(whole)
-        .map_err(|error| Problem::new(Code::InvalidRequest, format!("The policy is not valid: {error}.")))
+    serde_json::from_value(whole).map_err(|error| {
+        Problem::new(
+            Code::InvalidRequest,
+            format!("The policy is not valid: {error}."),
+        )
+    })
 }
 
 /// Merges as RFC 7396, section 2, says.
@@ -271,7 +327,9 @@ fn merge(target: &mut Value, patch: &Value) {
     if !target.is_object() {
         *target = Value::Object(Map::new());
     }
-    let Value::Object(target) = target else { return };
+    let Value::Object(target) = target else {
+        return;
+    };
     for (name, value) in patch {
         if value.is_null() {
             target.remove(name);
@@ -328,7 +386,10 @@ mod tests {
 
     #[test]
     fn a_patch_changes_what_it_names_and_null_is_the_default() {
-        let policy = Policy { ttl_ms: 5_000, ..Policy::with_capacity(3) };
+        let policy = Policy {
+            ttl_ms: 5_000,
+            ..Policy::with_capacity(3)
+        };
         let changes = json!({"capacity": 7, "ttl_ms": null});
         let after = patched(&policy, changes.as_object().unwrap()).unwrap();
         assert_eq!(after, Policy::with_capacity(7));

@@ -77,17 +77,32 @@ struct RenewedBody {
         (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-async fn renew(State(app): State<App>, Beacon(body): Beacon<RenewBody>) -> Result<Json<RenewedBody>, Problem> {
+async fn renew(
+    State(app): State<App>,
+    Beacon(body): Beacon<RenewBody>,
+) -> Result<Json<RenewedBody>, Problem> {
     let claims = app.verify(&body.token)?;
-    let renewal = Renewal { claims, label: body.label, activities: body.activities };
+    let renewal = Renewal {
+        claims,
+        label: body.label,
+        activities: body.activities,
+    };
     match app.0.store.renew(&renewal).await? {
         Renewed::Renewed(lease) => {
             let token = app.new_token(&renewal, renewal.claims.generation, &lease);
-            Ok(Json(RenewedBody { lease: lease.into(), resumed: false, token }))
+            Ok(Json(RenewedBody {
+                lease: lease.into(),
+                resumed: false,
+                token,
+            }))
         }
         Renewed::Resumed { lease, generation } => {
             let token = app.new_token(&renewal, generation, &lease);
-            Ok(Json(RenewedBody { lease: lease.into(), resumed: true, token }))
+            Ok(Json(RenewedBody {
+                lease: lease.into(),
+                resumed: true,
+                token,
+            }))
         }
         Renewed::Lost(end) => Err(lost(&end).with("id", renewal.claims.id)),
         Renewed::NoPool => Err(pool_not_found(&renewal.claims.pool)),
@@ -97,12 +112,22 @@ async fn renew(State(app): State<App>, Beacon(body): Beacon<RenewBody>) -> Resul
 /// Why a lease is lost, for its holder.
 fn lost(end: &End) -> Problem {
     match end {
-        End::Expired => Problem::new(Code::LeaseExpired, "No beat came in time, and the seat was given back. Acquire again."),
-        End::Released => Problem::new(Code::LeaseReleased, "The holder gave this seat back. Acquire again."),
-        End::Evicted => {
-            Problem::new(Code::LeaseEvicted, "A newer lease of the same holder took this one's place.")
-        }
-        End::Terminated { reason, blocked_until } => {
+        End::Expired => Problem::new(
+            Code::LeaseExpired,
+            "No beat came in time, and the seat was given back. Acquire again.",
+        ),
+        End::Released => Problem::new(
+            Code::LeaseReleased,
+            "The holder gave this seat back. Acquire again.",
+        ),
+        End::Evicted => Problem::new(
+            Code::LeaseEvicted,
+            "A newer lease of the same holder took this one's place.",
+        ),
+        End::Terminated {
+            reason,
+            blocked_until,
+        } => {
             let detail = match reason {
                 Some(reason) => format!("An operator ended this lease: {reason}"),
                 None => "An operator ended this lease.".to_owned(),
@@ -140,8 +165,9 @@ impl App {
         let claims = &renewal.claims;
         let details = claims.details || !lease.activities.is_empty();
         let now = self.0.store.now();
-        let as_it_was =
-            claims.generation == generation && claims.label == lease.label && claims.details == details;
+        let as_it_was = claims.generation == generation
+            && claims.label == lease.label
+            && claims.details == details;
         if as_it_was && claims.rest(now) > token::LIFE / 2 {
             return None;
         }
@@ -263,17 +289,26 @@ async fn renew_many(
         .iter()
         .map(|text| {
             let claims = app.verify(text.0.as_deref()?).ok()?;
-            Some(Renewal { claims, label: None, activities: None })
+            Some(Renewal {
+                claims,
+                label: None,
+                activities: None,
+            })
         })
         .collect();
     let renewals: Vec<Renewal> = verified.iter().flatten().cloned().collect();
     let mut renewed = renewals.iter().zip(app.0.store.renew_many(&renewals).await);
     let results = verified
         .iter()
-        .map(|renewal| match renewal.as_ref().and_then(|_| renewed.next()) {
-            None => Ok(RenewManyResult { status: "invalid", ..RenewManyResult::default() }),
-            Some((renewal, renewed)) => Ok(app.result(renewal, renewed?)),
-        })
+        .map(
+            |renewal| match renewal.as_ref().and_then(|_| renewed.next()) {
+                None => Ok(RenewManyResult {
+                    status: "invalid",
+                    ..RenewManyResult::default()
+                }),
+                Some((renewal, renewed)) => Ok(app.result(renewal, renewed?)),
+            },
+        )
         .collect::<Result<_, Problem>>()?;
     Ok(Json(RenewManyResults { results }))
 }
@@ -288,7 +323,12 @@ impl App {
             expires_in_ms: Some(u64::try_from(lease.expires_in.as_millis()).unwrap_or(u64::MAX)),
             token: self.new_token(renewal, generation, lease),
         };
-        let lost = |code| RenewManyResult { id, status: "lost", code: Some(code), ..RenewManyResult::default() };
+        let lost = |code| RenewManyResult {
+            id,
+            status: "lost",
+            code: Some(code),
+            ..RenewManyResult::default()
+        };
         match renewed {
             Renewed::Renewed(lease) => live("renewed", renewal.claims.generation, &lease),
             Renewed::Resumed { lease, generation } => live("resumed", generation, &lease),
@@ -318,7 +358,10 @@ struct TokenBody {
         (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-async fn release(State(app): State<App>, Beacon(body): Beacon<TokenBody>) -> Result<StatusCode, Problem> {
+async fn release(
+    State(app): State<App>,
+    Beacon(body): Beacon<TokenBody>,
+) -> Result<StatusCode, Problem> {
     let claims = app.verify(&body.token)?;
     finish(async move { app.0.store.release(&claims).await }).await
 }
@@ -335,7 +378,10 @@ async fn release(State(app): State<App>, Beacon(body): Beacon<TokenBody>) -> Res
         (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
-async fn leave(State(app): State<App>, Beacon(body): Beacon<TokenBody>) -> Result<StatusCode, Problem> {
+async fn leave(
+    State(app): State<App>,
+    Beacon(body): Beacon<TokenBody>,
+) -> Result<StatusCode, Problem> {
     let claims = app.verify(&body.token)?;
     finish(async move { app.0.store.leave(&claims).await }).await
 }
@@ -346,6 +392,9 @@ async fn finish(
 ) -> Result<StatusCode, Problem> {
     match tokio::time::timeout(Duration::from_secs(2), tokio::spawn(operation)).await {
         Ok(Ok(result)) => Ok(result.map(|()| StatusCode::NO_CONTENT)?),
-        _ => Err(Problem::new(Code::Internal, "Something went wrong inside. It was logged.")),
+        _ => Err(Problem::new(
+            Code::Internal,
+            "Something went wrong inside. It was logged.",
+        )),
     }
 }

@@ -42,16 +42,16 @@ const LAST_BACKOFF: Duration = Duration::from_secs(5);
 /// A log that has grown beyond this is emptied at start, in bytes.
 const LOG_LIMIT: u64 = 8 << 20;
 
-/// Runs the server as its child and stops it when stdin ends. `$1` is the socket, `$2` a directory to remove with it or
-/// empty; then the server and its arguments.
+/// Runs the server as its child and stops it when stdin ends. `$1` is the program, `$2` its configuration, `$3` the socket
+/// and `$4` a directory to remove with it, or empty.
 ///
 /// POSIX only, because it runs in dash, bash and busybox alike. The server is waited for, so its exit status is the shell's.
-/// `read` is in a subshell of its own, which dies by the default action of SIGTERM until there is something to clean up.
+/// It reads its configuration from stdin: a path with `?` or `[` in it would be a pattern to Redis, and without a match it would
+/// start with its defaults, on the network. `read` is in a subshell of its own, which dies by the default action of SIGTERM until there is something to clean up.
 const WATCH: &str = r#"
-socket=$1 directory=$2
-shift 2
+program=$1 config=$2 socket=$3 directory=$4
 exec 3<&0
-"$@" </dev/null 3<&- &
+"$program" - <"$config" 3<&- &
 server=$!
 (
   read -r _ <&3
@@ -81,10 +81,14 @@ pub enum EmbeddedError {
     )]
     NoServer,
     /// The setting names something else.
-    #[error("redis_server names {0}, which is not a program; name a redis-server or valkey-server, or leave it out to take the one on the PATH")]
+    #[error(
+        "redis_server names {0}, which is not a program; name a redis-server or valkey-server, or leave it out to take the one on the PATH"
+    )]
     NotAProgram(PathBuf),
     /// The directory cannot be used.
-    #[error("the data directory {path} cannot be used: {source}; give one that this program may write to with --data-dir")]
+    #[error(
+        "the data directory {path} cannot be used: {source}; give one that this program may write to with --data-dir"
+    )]
     DataDir {
         /// The directory.
         path: PathBuf,
@@ -92,7 +96,9 @@ pub enum EmbeddedError {
         source: io::Error,
     },
     /// Somebody else has the directory.
-    #[error("the data directory {path} is in use by another leasehold (process {pid}); stop that one, or give this one its own with --data-dir")]
+    #[error(
+        "the data directory {path} is in use by another leasehold (process {pid}); stop that one, or give this one its own with --data-dir"
+    )]
     InUse {
         /// The directory.
         path: PathBuf,
@@ -100,7 +106,9 @@ pub enum EmbeddedError {
         pid: String,
     },
     /// The server of a program that was killed does not end.
-    #[error("the Redis of an earlier leasehold is still running in {path}; end it (its process id is in {path}/redis.pid) and start again")]
+    #[error(
+        "the Redis of an earlier leasehold is still running in {path}; end it (its process id is in {path}/redis.pid) and start again"
+    )]
     StillRunning {
         /// The directory.
         path: PathBuf,
@@ -119,7 +127,9 @@ pub enum EmbeddedError {
         said: String,
     },
     /// The server ended at once.
-    #[error("the embedded Redis ended while starting ({status}); its log is {log}. It said: {said}")]
+    #[error(
+        "the embedded Redis ended while starting ({status}); its log is {log}. It said: {said}"
+    )]
     Ended {
         /// How it ended.
         status: ExitStatus,
@@ -157,8 +167,15 @@ impl Embedded {
             Some(path) => return Err(EmbeddedError::NotAProgram(path.to_owned())),
             None => find_server().ok_or(EmbeddedError::NoServer)?,
         };
-        let unusable = |source| EmbeddedError::DataDir { path: data_dir.to_owned(), source };
-        DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(unusable)?;
+        let unusable = |source| EmbeddedError::DataDir {
+            path: data_dir.to_owned(),
+            source,
+        };
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(data_dir)
+            .map_err(unusable)?;
         // The server changes into it, so a relative path would mean something else there.
         let data_dir = data_dir.canonicalize().map_err(unusable)?;
         let lock = lock_data_dir(&data_dir)?;
@@ -169,7 +186,12 @@ impl Embedded {
         let url = home.url();
         let (stop, stopped) = oneshot::channel();
         let supervisor = tokio::spawn(supervise(home, running, stopped));
-        Ok(Self { url, stop, supervisor, _lock: lock })
+        Ok(Self {
+            url,
+            stop,
+            supervisor,
+            _lock: lock,
+        })
     }
 
     /// Where it listens: the URL of a Unix socket.
@@ -216,7 +238,9 @@ async fn supervise(home: Home, mut running: Running, mut stopped: oneshot::Recei
             backoff = (backoff * 2).min(LAST_BACKOFF);
             match home.spawn().await {
                 Ok(running) => break running,
-                Err(error) => tracing::error!("the embedded Redis cannot be started again: {error}"),
+                Err(error) => {
+                    tracing::error!("the embedded Redis cannot be started again: {error}")
+                }
             }
         };
     }
@@ -233,11 +257,19 @@ struct Running {
 
 impl Running {
     async fn stop(self, home: &Home) {
-        let Self { mut shell, pipe, .. } = self;
+        let Self {
+            mut shell, pipe, ..
+        } = self;
         drop(pipe);
         // The shell kills after the grace; one second more for the kernel to follow.
-        if tokio::time::timeout(GRACE + Duration::from_secs(1), shell.wait()).await.is_err() {
-            tracing::error!("the embedded Redis does not end; see {}", home.log().display());
+        if tokio::time::timeout(GRACE + Duration::from_secs(1), shell.wait())
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                "the embedded Redis does not end; see {}",
+                home.log().display()
+            );
         }
     }
 }
@@ -255,7 +287,12 @@ impl Home {
     fn new(server: PathBuf, data_dir: PathBuf) -> Result<Self, (PathBuf, io::Error)> {
         let socket = data_dir.join("redis.sock");
         if can_have_socket(&socket) {
-            return Ok(Self { server, data_dir, socket, socket_dir: None });
+            return Ok(Self {
+                server,
+                data_dir,
+                socket,
+                socket_dir: None,
+            });
         }
         // A path has at most 107 bytes for a socket (103 on macOS), and some file systems have no sockets at all.
         let name = format!("leasehold-{}", LeaseId::random());
@@ -264,12 +301,19 @@ impl Home {
             let socket = directory.join("redis.sock");
             if make_private(&directory).is_ok() {
                 if can_have_socket(&socket) {
-                    return Ok(Self { server, data_dir, socket, socket_dir: Some(directory) });
+                    return Ok(Self {
+                        server,
+                        data_dir,
+                        socket,
+                        socket_dir: Some(directory),
+                    });
                 }
                 let _ = std::fs::remove_dir(&directory);
             }
         }
-        let error = io::Error::other("neither it nor the directory for temporary files can have a Unix socket");
+        let error = io::Error::other(
+            "neither it nor the directory for temporary files can have a Unix socket",
+        );
         Err((data_dir, error))
     }
 
@@ -277,7 +321,9 @@ impl Home {
         let mut url = String::from("unix://");
         for byte in self.socket.as_os_str().as_bytes() {
             match byte {
-                b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => url.push(char::from(*byte)),
+                b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                    url.push(char::from(*byte))
+                }
                 _ => url.push_str(&format!("%{byte:02X}")),
             }
         }
@@ -290,7 +336,10 @@ impl Home {
 
     /// Starts a server, once the one before has let go of the log.
     async fn spawn(&self) -> Result<Running, EmbeddedError> {
-        let unusable = |source| EmbeddedError::DataDir { path: self.data_dir.clone(), source };
+        let unusable = |source| EmbeddedError::DataDir {
+            path: self.data_dir.clone(),
+            source,
+        };
         let log = self.lock_log().await?;
         let config = self.data_dir.join("redis.conf");
         write_private(&config, self.config().as_bytes()).map_err(unusable)?;
@@ -301,10 +350,10 @@ impl Home {
         let log_start = log.metadata().map_err(unusable)?.len();
         let mut shell = Command::new("sh")
             .args(["-c", WATCH, "sh"])
-            .arg(&self.socket)
-            .arg(self.socket_dir.as_deref().unwrap_or(Path::new("")))
             .arg(&self.server)
             .arg(&config)
+            .arg(&self.socket)
+            .arg(self.socket_dir.as_deref().unwrap_or(Path::new("")))
             .stdin(Stdio::piped())
             .stdout(log.try_clone().map_err(unusable)?)
             .stderr(log)
@@ -313,13 +362,25 @@ impl Home {
             .spawn()
             .map_err(unusable)?;
         let pipe = shell.stdin.take().expect("stdin is a pipe");
-        Ok(Running { shell, pipe, log_start })
+        Ok(Running {
+            shell,
+            pipe,
+            log_start,
+        })
     }
 
     /// The log, locked. Whoever writes to it holds the lock, so there is no other server then.
     async fn lock_log(&self) -> Result<File, EmbeddedError> {
-        let unusable = |source| EmbeddedError::DataDir { path: self.data_dir.clone(), source };
-        let log = OpenOptions::new().append(true).create(true).mode(0o600).open(self.log()).map_err(unusable)?;
+        let unusable = |source| EmbeddedError::DataDir {
+            path: self.data_dir.clone(),
+            source,
+        };
+        let log = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(self.log())
+            .map_err(unusable)?;
         let deadline = Instant::now() + GRACE * 2;
         loop {
             match log.try_lock() {
@@ -328,7 +389,9 @@ impl Home {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Err(TryLockError::WouldBlock) => {
-                    return Err(EmbeddedError::StillRunning { path: self.data_dir.clone() });
+                    return Err(EmbeddedError::StillRunning {
+                        path: self.data_dir.clone(),
+                    });
                 }
                 Err(TryLockError::Error(error)) => return Err(unusable(error)),
             }
@@ -375,7 +438,10 @@ impl Home {
                     heard = Instant::now();
                     if told.elapsed() > Duration::from_secs(2) {
                         told = heard;
-                        tracing::info!("the embedded Redis is reading its append-only file{}", progress(&client).await);
+                        tracing::info!(
+                            "the embedded Redis is reading its append-only file{}",
+                            progress(&client).await
+                        );
                     }
                 }
                 // There is no socket yet.
@@ -383,23 +449,46 @@ impl Home {
             }
             let pause = Duration::from_millis(10);
             if let Ok(status) = tokio::time::timeout(pause, running.shell.wait()).await {
-                let status = status.map_err(|source| EmbeddedError::DataDir { path: self.data_dir.clone(), source })?;
+                let status = status.map_err(|source| EmbeddedError::DataDir {
+                    path: self.data_dir.clone(),
+                    source,
+                })?;
                 return Err(self.ended(status, running.log_start));
             }
         }
-        Err(EmbeddedError::Silent { socket: self.socket.clone(), log: self.log() })
+        Err(EmbeddedError::Silent {
+            socket: self.socket.clone(),
+            log: self.log(),
+        })
     }
 
     fn ended(&self, status: ExitStatus, log_start: u64) -> EmbeddedError {
         let said = self.said(log_start);
-        let is_damaged = ["Bad file format", "redis-check-aof", "valkey-check-aof", "reading the append only file"];
+        let is_damaged = [
+            "Bad file format",
+            "redis-check-aof",
+            "valkey-check-aof",
+            "reading the append only file",
+        ];
         if is_damaged.iter().any(|words| said.contains(words)) {
             // Since version 7 it is a directory of files, and the manifest names them.
             let manifest = self.data_dir.join("appendonlydir/appendonly.aof.manifest");
-            let file = if manifest.exists() { manifest } else { self.data_dir.join("appendonly.aof") };
-            return EmbeddedError::Damaged { path: self.data_dir.clone(), file, said };
+            let file = if manifest.exists() {
+                manifest
+            } else {
+                self.data_dir.join("appendonly.aof")
+            };
+            return EmbeddedError::Damaged {
+                path: self.data_dir.clone(),
+                file,
+                said,
+            };
         }
-        EmbeddedError::Ended { status, log: self.log(), said }
+        EmbeddedError::Ended {
+            status,
+            log: self.log(),
+            said,
+        }
     }
 
     /// The last lines that the server logged since `log_start`, in one line.
@@ -407,13 +496,19 @@ impl Home {
         let read = || -> io::Result<String> {
             let mut log = File::open(self.log())?;
             let end = log.metadata()?.len();
-            log.seek(SeekFrom::Start(log_start.max(end.saturating_sub(4096)).min(end)))?;
+            log.seek(SeekFrom::Start(
+                log_start.max(end.saturating_sub(4096)).min(end),
+            ))?;
             let mut bytes = Vec::new();
             log.take(4096).read_to_end(&mut bytes)?;
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         };
         let text = read().unwrap_or_default();
-        let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+        let lines: Vec<&str> = text
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+            .collect();
         match lines.get(lines.len().saturating_sub(5)..) {
             Some([]) | None => "nothing".to_owned(),
             Some(last) => last.join(" | "),
@@ -430,10 +525,16 @@ async fn ping(client: &redis::Client) -> redis::RedisResult<()> {
 async fn progress(client: &redis::Client) -> String {
     let info = async {
         let mut connection = client.get_multiplexed_async_connection().await?;
-        redis::cmd("INFO").arg("persistence").query_async::<String>(&mut connection).await
+        redis::cmd("INFO")
+            .arg("persistence")
+            .query_async::<String>(&mut connection)
+            .await
     };
     let info = info.await.unwrap_or_default();
-    let field = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let field = |name: &str| {
+        info.lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+    };
     match (field("loading_loaded_perc"), field("loading_eta_seconds")) {
         (Some(percent), Some(seconds)) => format!(": {percent} % done, about {seconds} s left"),
         _ => String::new(),
@@ -442,19 +543,35 @@ async fn progress(client: &redis::Client) -> String {
 
 /// The lock between programs, with the process id of the one that has it.
 fn lock_data_dir(data_dir: &Path) -> Result<File, EmbeddedError> {
-    let unusable = |source| EmbeddedError::DataDir { path: data_dir.to_owned(), source };
+    let unusable = |source| EmbeddedError::DataDir {
+        path: data_dir.to_owned(),
+        source,
+    };
     let path = data_dir.join("leasehold.lock");
     let mut options = OpenOptions::new();
     // Not truncated: until the lock is ours, what it says is about somebody else.
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600);
     let mut lock = options.open(path).map_err(unusable)?;
     match lock.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
             let mut pid = String::new();
             let _ = lock.read_to_string(&mut pid);
-            let pid = if pid.trim().is_empty() { "unknown" } else { pid.trim() }.to_owned();
-            return Err(EmbeddedError::InUse { path: data_dir.to_owned(), pid });
+            let pid = if pid.trim().is_empty() {
+                "unknown"
+            } else {
+                pid.trim()
+            }
+            .to_owned();
+            return Err(EmbeddedError::InUse {
+                path: data_dir.to_owned(),
+                pid,
+            });
         }
         Err(TryLockError::Error(error)) => return Err(unusable(error)),
     }
@@ -470,12 +587,19 @@ fn unusable_home((path, source): (PathBuf, io::Error)) -> EmbeddedError {
 fn find_server() -> Option<PathBuf> {
     let path = std::env::var_os("PATH")?;
     let directories: Vec<PathBuf> = std::env::split_paths(&path).collect();
-    let candidates = SERVERS.iter().flat_map(|name| directories.iter().map(move |directory| directory.join(name)));
-    candidates.into_iter().find(|candidate| is_program(candidate))
+    let candidates = SERVERS.iter().flat_map(|name| {
+        directories
+            .iter()
+            .map(move |directory| directory.join(name))
+    });
+    candidates
+        .into_iter()
+        .find(|candidate| is_program(candidate))
 }
 
 fn is_program(path: &Path) -> bool {
-    path.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
 /// Tried, because nothing else says it. Also removes the socket that a killed server left behind.
@@ -491,11 +615,21 @@ fn make_private(directory: &Path) -> io::Result<()> {
 }
 
 fn exists(error: io::Error) -> io::Result<()> {
-    if error.kind() == io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) }
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        Ok(())
+    } else {
+        Err(error)
+    }
 }
 
 fn write_private(path: &Path, text: &[u8]) -> io::Result<()> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?.write_all(text)
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?
+        .write_all(text)
 }
 
 /// Quoted as Redis reads it: printable ASCII as it is, everything else as `\xHH`.
@@ -511,3 +645,6 @@ fn quote(bytes: &[u8]) -> String {
     quoted.push('"');
     quoted
 }
+
+#[cfg(test)]
+mod tests;

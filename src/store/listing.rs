@@ -73,19 +73,36 @@ pub struct Listing {
 impl Selection {
     /// All leases of a pool that match `holder` and `tenant`, in order of expiry.
     pub fn of(holder: Option<Holder>, tenant: Option<Tenant>) -> Self {
-        Self { holder, tenant, limit: CHUNK, ..Self::default() }
+        Self {
+            holder,
+            tenant,
+            limit: CHUNK,
+            ..Self::default()
+        }
     }
 
     fn matches(&self, lease: &Lease) -> bool {
-        let same = self.holder.as_ref().is_none_or(|holder| lease.holder.as_ref() == Some(holder))
-            && self.tenant.as_ref().is_none_or(|tenant| lease.tenant.as_ref() == Some(tenant));
-        let Some(text) = self.text.as_ref().filter(|_| same) else { return same };
-        let has = |value: Option<&str>| value.is_some_and(|value| value.to_lowercase().contains(text));
+        let same = self
+            .holder
+            .as_ref()
+            .is_none_or(|holder| lease.holder.as_ref() == Some(holder))
+            && self
+                .tenant
+                .as_ref()
+                .is_none_or(|tenant| lease.tenant.as_ref() == Some(tenant));
+        let Some(text) = self.text.as_ref().filter(|_| same) else {
+            return same;
+        };
+        let has =
+            |value: Option<&str>| value.is_some_and(|value| value.to_lowercase().contains(text));
         has(lease.holder.as_ref().map(Holder::as_str))
             || has(lease.tenant.as_ref().map(Tenant::as_str))
             || has(lease.label.as_ref().map(|label| label.as_str()))
             || has(lease.platform.as_ref().map(|platform| platform.as_str()))
-            || lease.activities.iter().any(|activity| has(Some(activity.as_str())))
+            || lease
+                .activities
+                .iter()
+                .any(|activity| has(Some(activity.as_str())))
             || lease.id.to_string().to_lowercase() == *text
     }
 
@@ -99,9 +116,10 @@ impl Selection {
             Sort::Tenant => text(lease.tenant.as_ref().map(Tenant::as_str)),
             Sort::Label => text(lease.label.as_ref().map(|label| label.as_str())),
             Sort::Platform => text(lease.platform.as_ref().map(|platform| platform.as_str())),
-            Sort::Activities => {
-                Place::Number(i64::try_from(lease.activities.iter().count()).expect("few"), lease.id)
-            }
+            Sort::Activities => Place::Number(
+                i64::try_from(lease.activities.iter().count()).expect("few"),
+                lease.id,
+            ),
         }
     }
 
@@ -120,22 +138,39 @@ impl Store {
     /// A page of the live leases of a pool. `None` if there is no such pool.
     ///
     /// Leases that are renewed between two pages may come twice in an order by expiry or beat, but none is missed.
-    pub async fn select(&self, pool: &PoolName, selection: &Selection) -> Result<Option<Listing>, Error> {
+    pub async fn select(
+        &self,
+        pool: &PoolName,
+        selection: &Selection,
+    ) -> Result<Option<Listing>, Error> {
         let mut found: Vec<(Place, Lease)> = Vec::new();
         let mut after = match (&selection.after, selection.is_natural()) {
             (Some(Place::Number(score, id)), true) => Some((*score, *id)),
             _ => None,
         };
         loop {
-            let chunk = if selection.is_natural() { selection.limit.min(CHUNK) } else { CHUNK };
-            let Some(page) = self.list(pool, after, chunk).await? else { return Ok(None) };
-            for lease in page.leases.into_iter().filter(|lease| selection.matches(lease)) {
+            let chunk = if selection.is_natural() {
+                selection.limit.min(CHUNK)
+            } else {
+                CHUNK
+            };
+            let Some(page) = self.list(pool, after, chunk).await? else {
+                return Ok(None);
+            };
+            for lease in page
+                .leases
+                .into_iter()
+                .filter(|lease| selection.matches(lease))
+            {
                 let place = selection.place(&lease);
                 let beyond = selection.is_natural()
-                    || selection
-                        .after
-                        .as_ref()
-                        .is_none_or(|after| if selection.descending { place < *after } else { *after < place });
+                    || selection.after.as_ref().is_none_or(|after| {
+                        if selection.descending {
+                            place < *after
+                        } else {
+                            *after < place
+                        }
+                    });
                 if beyond {
                     found.push((place, lease));
                 }
@@ -144,8 +179,14 @@ impl Store {
                 // The place of the last lease is its score, which is its expiry except under an amnesty.
                 let more = found.len() > selection.limit || page.next.is_some();
                 found.truncate(selection.limit);
-                let next = page.next.filter(|_| more).map(|(score, id)| Place::Number(score, id));
-                return Ok(Some(Listing { leases: found.into_iter().map(|(_, lease)| lease).collect(), next }));
+                let next = page
+                    .next
+                    .filter(|_| more)
+                    .map(|(score, id)| Place::Number(score, id));
+                return Ok(Some(Listing {
+                    leases: found.into_iter().map(|(_, lease)| lease).collect(),
+                    next,
+                }));
             }
             if found.len() > 2 * selection.limit + CHUNK {
                 selection.cut(&mut found);
@@ -156,7 +197,13 @@ impl Store {
         selection.cut(&mut found);
         let more = found.len() > selection.limit;
         found.truncate(selection.limit);
-        let next = found.last().filter(|_| more).map(|(place, _)| place.clone());
-        Ok(Some(Listing { leases: found.into_iter().map(|(_, lease)| lease).collect(), next }))
+        let next = found
+            .last()
+            .filter(|_| more)
+            .map(|(place, _)| place.clone());
+        Ok(Some(Listing {
+            leases: found.into_iter().map(|(_, lease)| lease).collect(),
+            next,
+        }))
     }
 }

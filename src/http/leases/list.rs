@@ -72,7 +72,12 @@ pub(super) async fn list(
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Leases>, Problem> {
     let selection = wanted.selection()?;
-    let listing = app.0.store.select(&pool, &selection).await?.ok_or_else(|| pool_not_found(&pool))?;
+    let listing = app
+        .0
+        .store
+        .select(&pool, &selection)
+        .await?
+        .ok_or_else(|| pool_not_found(&pool))?;
     Ok(Json(Leases {
         items: listing.leases.into_iter().map(LeaseBody::from).collect(),
         next_cursor: listing.next.map(|place| to_cursor(&place)),
@@ -82,7 +87,9 @@ pub(super) async fn list(
 impl Wanted {
     fn selection(self) -> Result<Selection, Problem> {
         let (descending, word) = match self.sort.as_deref() {
-            Some(sort) => sort.strip_prefix('-').map_or((false, sort), |word| (true, word)),
+            Some(sort) => sort
+                .strip_prefix('-')
+                .map_or((false, sort), |word| (true, word)),
             None => (false, "expires_at"),
         };
         let sort = match word {
@@ -104,18 +111,27 @@ impl Wanted {
         };
         let limit = self.limit.unwrap_or(LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(Problem::new(Code::InvalidRequest, format!("`limit` is 1 to {MAX_LIMIT}.")));
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                format!("`limit` is 1 to {MAX_LIMIT}."),
+            ));
         }
         let after = match self.cursor {
             Some(cursor) => Some(from_cursor(&cursor).ok_or_else(|| {
-                Problem::new(Code::InvalidRequest, "`cursor` is not one of this list. Begin again without it.")
+                Problem::new(
+                    Code::InvalidRequest,
+                    "`cursor` is not one of this list. Begin again without it.",
+                )
             })?),
             None => None,
         };
         Ok(Selection {
             holder: self.holder,
             tenant: self.tenant,
-            text: self.q.filter(|text| !text.is_empty()).map(|text| text.to_lowercase()),
+            text: self
+                .q
+                .filter(|text| !text.is_empty())
+                .map(|text| text.to_lowercase()),
             sort,
             descending,
             after,

@@ -93,7 +93,9 @@ pub(super) async fn terminate(
     };
     let results = match body.ids {
         Some(ids) => terminate_ids(&app, &pool, &ids, &why).await?,
-        None => terminate_matching(&app, &pool, &Selection::of(body.holder, body.tenant), &why).await?,
+        None => {
+            terminate_matching(&app, &pool, &Selection::of(body.holder, body.tenant), &why).await?
+        }
     };
     tracing::info!(pool.name = %pool, leases = results.len(), "an operator terminated leases of pool {pool}");
     Ok(Json(Results { results }))
@@ -101,12 +103,21 @@ pub(super) async fn terminate(
 
 impl TerminateBody {
     fn check(&self) -> Result<(), Problem> {
-        let ways = [self.ids.is_some(), self.holder.is_some(), self.tenant.is_some(), self.all];
+        let ways = [
+            self.ids.is_some(),
+            self.holder.is_some(),
+            self.tenant.is_some(),
+            self.all,
+        ];
         let wrong = if ways.into_iter().filter(|way| *way).count() != 1 {
             "Say which leases to terminate in exactly one way: `ids`, `holder`, `tenant` or `\"all\": true`.".to_owned()
         } else if self.ids.as_ref().is_some_and(|ids| ids.len() > MAX_IDS) {
             format!("`ids` has at most {MAX_IDS} entries. Send several requests.")
-        } else if self.reason.as_ref().is_some_and(|reason| reason.len() > MAX_REASON) {
+        } else if self
+            .reason
+            .as_ref()
+            .is_some_and(|reason| reason.len() > MAX_REASON)
+        {
             format!("`reason` has at most {MAX_REASON} bytes.")
         } else if self.block_ms > MAX_BLOCK_MS {
             format!("`block_ms` is 0 to {MAX_BLOCK_MS}.")
@@ -148,7 +159,9 @@ async fn terminate_matching(
     let mut results = Vec::new();
     let mut rest = selection.clone();
     loop {
-        let Some(listing) = app.0.store.select(pool, &rest).await? else { return Ok(results) };
+        let Some(listing) = app.0.store.select(pool, &rest).await? else {
+            return Ok(results);
+        };
         let ids: Vec<LeaseId> = listing.leases.iter().map(|lease| lease.id).collect();
         results.extend(terminate_ids(app, pool, &ids, why).await?);
         match listing.next {
