@@ -310,7 +310,7 @@ async fn redis_came_back_empty_to_nodes_that_are_new_too() {
     let redis = Redis::start().await;
     let pools = json!({"crm": {"capacity": 5, "ttl_ms": TTL_MS}}).to_string();
     let mut node = Launch::on(&redis.url()).set("pools", &pools).start().await;
-    let leases = join_all((0..3).map(|_| node.acquire("crm", json!({}), 201))).await;
+    let leases = node.fill("crm", 3).await;
 
     node.kill();
     redis.empty().await;
