@@ -39,7 +39,7 @@ const SETTINGS: [&str; 8] = [
     "--maxmemory-policy",
     "noeviction",
     "--loglevel",
-    "notice",
+    "warning",
 ];
 
 /// A Redis that belongs to one test.
