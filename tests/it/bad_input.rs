@@ -134,13 +134,7 @@ fn cases() -> Vec<Case> {
             cases.push(invalid(Method::POST, path, body.as_bytes()));
         }
     }
-    for body in [
-        "",
-        "{}",
-        r#"{"tokens": "x"}"#,
-        r#"{"tokens": [7]}"#,
-        r#"{"token": "x"}"#,
-    ] {
+    for body in ["", "{}", r#"{"tokens": "x"}"#, r#"{"token": "x"}"#] {
         cases.push(invalid(
             Method::POST,
             "/v1/leases/renew-many",
@@ -210,6 +204,7 @@ async fn a_bad_request_is_refused_with_a_reason_and_leaves_no_trace() {
         .token();
     let before = contents(&redis).await;
 
+    let mut wrong = Vec::new();
     for (method, path, body, status, code) in cases() {
         let mut call = operator.call(method.clone(), &path);
         if !body.is_empty() {
@@ -217,24 +212,19 @@ async fn a_bad_request_is_refused_with_a_reason_and_leaves_no_trace() {
                 .header("content-type", "application/json")
                 .body(body.clone());
         }
-        let shown = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
         let answer = call.expect([]).await;
-        assert_eq!(
-            answer.status, status,
-            "{method} {path} {shown}: {}",
-            answer.text
-        );
-        assert_eq!(
-            answer["code"], code,
-            "{method} {path} {shown}: {}",
-            answer.text
-        );
         let detail = answer["detail"].as_str().unwrap_or_default();
-        assert!(
-            detail.len() > 10 && detail.ends_with('.'),
-            "{method} {path} {shown}: not a sentence: {detail}"
-        );
+        let is_sentence = detail.len() > 10 && detail.ends_with('.');
+        if (answer.status, &answer["code"]) != (status, &json!(code)) || !is_sentence {
+            let sent = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
+            let path = &path[..path.len().min(60)];
+            wrong.push(format!(
+                "{method} {path} {sent:?}: {status} {code} expected: {}",
+                answer.text
+            ));
+        }
     }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     for key in ["", " ", &"x".repeat(4_096)] {
         let call = operator
             .post(LEASES)

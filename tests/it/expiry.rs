@@ -95,7 +95,7 @@ async fn who_has_ended_is_counted_and_listed_no_more_though_nobody_swept() {
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 4, "ttl_ms": 1_000}), 201)
         .await;
-    join_all((0..4).map(|_| node.acquire("crm", json!({}), 201))).await;
+    node.fill("crm", 4).await;
     assert_eq!(node.availability("crm", 200).await["in_use"], 4);
 
     let_pass(1_020).await;
@@ -114,17 +114,15 @@ async fn many_that_end_at_once_leave_all_their_seats_to_the_next() {
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
-    a.put_pool("crm", json!({"capacity": 300, "ttl_ms": 1_500}), 201)
+    a.put_pool("crm", json!({"capacity": 300, "ttl_ms": 2_000}), 201)
         .await;
     // More than one script call may end, so the first acquires meet leases that are dead and not yet ended.
-    for _ in 0..6 {
-        join_all((0..50).map(|_| a.acquire("crm", json!({}), 201))).await;
-    }
+    a.fill("crm", 300).await;
     b.acquire("crm", json!({}), 409).await;
 
-    let_pass(1_520).await;
+    let_pass(2_020).await;
 
-    let answers = join_all((0..40).map(|_| b.acquire("crm", json!({}), 201))).await;
+    let answers = b.fill("crm", 40).await;
     assert!(
         answers
             .iter()
@@ -139,7 +137,7 @@ async fn the_end_is_recorded_within_2_s_with_the_instant_at_which_it_was() {
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5, "ttl_ms": 1_000}), 201)
         .await;
-    let leases = join_all((0..5).map(|_| node.acquire("crm", json!({}), 201))).await;
+    let leases = node.fill("crm", 5).await;
     let_pass(1_000).await;
 
     // Nobody asks for anything meanwhile.
@@ -294,7 +292,7 @@ async fn starts_are_ends_and_live_leases_after_every_way_to_end() {
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 10, "ttl_ms": 1_000}), 201)
         .await;
-    let leases = join_all((0..6).map(|_| node.acquire("crm", json!({}), 201))).await;
+    let leases = node.fill("crm", 6).await;
     node.release(&leases[0].token(), 204).await;
     node.terminate("crm", json!({"ids": [leases[1].id()]}), 200)
         .await;

@@ -169,7 +169,7 @@ async fn a_redis_that_may_throw_keys_away_is_refused() {
 
     policy("allkeys-lru").await;
     let launch = Launch::on(&redis.url());
-    let refused = tokio::time::timeout(Duration::from_secs(12), launch.refuse()).await;
+    let refused = tokio::time::timeout(Duration::from_secs(8), launch.refuse()).await;
     policy("noeviction").await;
 
     let (status, log) = refused.expect("it ends");

@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, Node, Reply};
@@ -99,17 +98,8 @@ async fn a_cursor_leads_through_250_leases_and_shows_each_once() {
         unreachable!()
     };
     a.put_pool("crm", json!({"capacity": 250}), 201).await;
-    let mut ids = HashSet::new();
-    for batch in 0..5 {
-        let asks = (0..50).map(|i| {
-            a.acquire(
-                "crm",
-                json!({"holder": format!("agent-{}", batch * 50 + i)}),
-                201,
-            )
-        });
-        ids.extend(join_all(asks).await.iter().map(Reply::id));
-    }
+    let leases = a.fill("crm", 250).await;
+    let ids: HashSet<_> = leases.iter().map(Reply::id).collect();
 
     for query in [
         "limit=40",

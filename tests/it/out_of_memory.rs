@@ -1,6 +1,5 @@
 //! A Redis that is full: nobody loses a seat by it, seats can be given back, and newcomers are refused cleanly.
 
-use futures_util::future::join_all;
 use serde_json::json;
 
 use crate::harness::{Cluster, Redis, Reply, let_pass};
@@ -11,9 +10,7 @@ async fn in_a_full_store_holders_go_on_and_give_back_and_newcomers_wait() {
     let (a, b) = (&cluster.nodes[0], &cluster.nodes[1]);
     a.put_pool("crm", json!({"capacity": 10, "ttl_ms": 3_000}), 201)
         .await;
-    let leases =
-        join_all((0..6).map(|i| a.acquire("crm", json!({"holder": format!("agent-{i}")}), 201)))
-            .await;
+    let leases = a.fill("crm", 6).await;
     let tokens: Vec<_> = leases.iter().map(Reply::token).collect();
 
     cluster.redis.fill_up().await;

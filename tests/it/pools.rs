@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::Cluster;
+use crate::harness::{Cluster, Reply};
 
 #[tokio::test]
 async fn a_pool_is_created_replaced_changed_read_and_removed() {
@@ -94,7 +94,7 @@ async fn lowering_the_capacity_ends_nobody_and_grants_nothing_until_it_fits() {
         unreachable!()
     };
     a.put_pool("crm", json!({"capacity": 4}), 201).await;
-    let leases = join_all((0..4).map(|_| a.acquire("crm", json!({}), 201))).await;
+    let leases = a.fill("crm", 4).await;
 
     a.patch_pool("crm", json!({"capacity": 2}), 200).await;
 
@@ -260,11 +260,8 @@ async fn deleting_a_pool_ends_its_leases_for_good() {
     let cluster = Cluster::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 300}), 201).await;
-    let mut tokens = Vec::new();
-    for _ in 0..5 {
-        let batch = join_all((0..50).map(|_| node.acquire("crm", json!({}), 201))).await;
-        tokens.extend(batch.iter().map(|lease| lease.token()));
-    }
+    let leases = node.fill("crm", 250).await;
+    let tokens: Vec<_> = leases.iter().map(Reply::token).collect();
 
     node.call(Method::DELETE, "/v1/pools/crm").expect(204).await;
 

@@ -1,9 +1,8 @@
 //! Renew-many: the heartbeats of a whole instance in one call.
 
-use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Cluster, let_pass};
+use crate::harness::{Cluster, Reply, let_pass};
 
 #[tokio::test]
 async fn the_results_are_in_the_order_of_the_tokens() {
@@ -16,7 +15,10 @@ async fn the_results_are_in_the_order_of_the_tokens() {
     for pool in &pools {
         a.put_pool(pool, json!({"capacity": 20}), 201).await;
     }
-    let leases = join_all((0..60).map(|i| a.acquire(&pools[i * 7 % 5], json!({}), 201))).await;
+    let mut leases = Vec::new();
+    for i in 0..60 {
+        leases.push(a.acquire(&pools[i * 7 % 5], json!({}), 201).await);
+    }
     let tokens: Vec<_> = leases.iter().map(|lease| lease.token()).collect();
     let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
 
@@ -87,12 +89,8 @@ async fn a_thousand_leases_fit_in_one_call_and_not_one_more() {
     let cluster = Cluster::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1_000}), 201).await;
-    let mut tokens = Vec::new();
-    for _ in 0..20 {
-        let batch =
-            join_all((0..50).map(|_| node.acquire("crm", json!({"holder": "agent"}), 201))).await;
-        tokens.extend(batch.iter().map(|lease| lease.token()));
-    }
+    let leases = node.fill("crm", 1_000).await;
+    let tokens: Vec<_> = leases.iter().map(Reply::token).collect();
     let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
 
     let answer = node.renew_many(&tokens, 200).await;

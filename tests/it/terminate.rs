@@ -1,6 +1,5 @@
 //! Terminate: an operator ends leases, and the holders learn why.
 
-use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, Reply, let_pass};
@@ -136,11 +135,8 @@ async fn a_whole_pool_of_hundreds_is_terminated_in_one_call() {
     let cluster = Cluster::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 450}), 201).await;
-    let mut tokens = Vec::new();
-    for _ in 0..9 {
-        let batch = join_all((0..50).map(|_| node.acquire("crm", json!({}), 201))).await;
-        tokens.extend(batch.iter().map(Reply::token));
-    }
+    let leases = node.fill("crm", 450).await;
+    let tokens: Vec<_> = leases.iter().map(Reply::token).collect();
 
     let answer = node
         .terminate("crm", json!({"all": true, "reason": "Stocktaking"}), 200)

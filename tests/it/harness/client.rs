@@ -9,7 +9,7 @@ use std::ops::Index;
 use std::panic::Location;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, join_all};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
@@ -138,6 +138,19 @@ impl Client {
             .header("idempotency-key", key)
             .json(&body);
         expect(call, status.into())
+    }
+
+    /// Takes `count` seats, each for a holder of its own: `agent-0`, `agent-1`, …
+    pub(crate) async fn fill(&self, pool: &str, count: usize) -> Vec<Reply> {
+        let mut leases = Vec::with_capacity(count);
+        // As many at once as a node has connections: more would wait in the node, on a busy machine too long.
+        for batch in (0..count).collect::<Vec<_>>().chunks(8) {
+            let asks = batch
+                .iter()
+                .map(|i| self.acquire(pool, json!({ "holder": format!("agent-{i}") }), 201));
+            leases.extend(join_all(asks).await);
+        }
+        leases
     }
 
     #[track_caller]

@@ -30,6 +30,18 @@ use super::{Proxy, free_port, signal, wait_until};
 /// The oldest Redis of the containers' registry that still gets fixes; the promise begins at 6.2.
 const IMAGE: (&str, &str) = ("redis", "7.2");
 
+/// As the embedded server has them, with a log of what someone should look at.
+const SETTINGS: [&str; 8] = [
+    "--appendonly",
+    "yes",
+    "--save",
+    "",
+    "--maxmemory-policy",
+    "noeviction",
+    "--loglevel",
+    "warning",
+];
+
 /// A Redis that belongs to one test.
 pub(crate) struct Redis {
     /// Where a client of the server connects, without the proxy of a shared one.
@@ -404,14 +416,7 @@ impl Process {
         let child = Command::new(&self.program)
             .current_dir(self.directory.path())
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args([
-                "--appendonly",
-                "yes",
-                "--save",
-                "",
-                "--maxmemory-policy",
-                "noeviction",
-            ])
+            .args(SETTINGS)
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(Stdio::null())
@@ -462,7 +467,7 @@ async fn start_container(port: u16) -> ContainerAsync<GenericImage> {
         .with_exposed_port(6379.tcp())
         .with_wait_for(WaitFor::message_on_stdout("Ready to accept connections"))
         .with_mapped_port(port, 6379.tcp())
-        .with_cmd(["redis-server", "--appendonly", "yes", "--save", "", "--maxmemory-policy", "noeviction"])
+        .with_cmd(["redis-server"].iter().chain(&SETTINGS).copied())
         .start()
         .await
         .unwrap_or_else(|error| {
