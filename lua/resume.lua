@@ -30,6 +30,7 @@
 --   lost_released    lost; the holder gave it back
 --   lost_terminated  lost; an operator ended it, for `reason`, and blocked the holder until then (0 for not at all)
 --   lost_evicted     lost; a policy ended it
+--   recovering       data was lost, and the pool was not put back yet
 --   no_pool          there is no such pool
 --   unopened         the bucket has no clock; only three fields
 
@@ -53,15 +54,16 @@ if known[1] and known[1] ~= 'expired' then
   return answer('lost_' .. known[1], 0, 0, '', known[2] or '', tonumber(known[3] or 0))
 end
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms')
-local capacity, ttl, window = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
-if not capacity then
-  return answer('no_pool', 0, 0, '', '', 0)
-end
-
 -- A token of an older generation shows that data was lost: newcomers wait, also if no node remembers.
 if signed_in < generation and state[8] ~= '1' then
   redis.call('HSET', clock, 'lost', '1')
+  state[8] = '1'
+end
+
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms')
+local capacity, ttl, window = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
+if not capacity then
+  return answer(may_be_lost() and 'recovering' or 'no_pool', 0, 0, '', '', 0)
 end
 
 if activities ~= '' then

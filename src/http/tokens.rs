@@ -103,9 +103,16 @@ async fn renew(
                 token,
             }))
         }
+        Renewed::Recovering => Err(recovering()),
         Renewed::Lost(end) => Err(lost(&end).with("id", renewal.claims.id)),
         Renewed::NoPool => Err(pool_not_found(&renewal.claims.pool)),
     }
+}
+
+/// Its pool may come back, and the seat with it.
+fn recovering() -> Problem {
+    let detail = "The store has lost its data, and this pool was not put back yet. Send the same request again.";
+    Problem::new(Code::Recovering, detail).with("outcome", "none")
 }
 
 /// Why a lease is lost, for its holder.
@@ -258,7 +265,7 @@ async fn renew_many(
                     status: "invalid",
                     ..RenewManyResult::default()
                 }),
-                Some((renewal, renewed)) => Ok(app.result(renewal, renewed?)),
+                Some((renewal, renewed)) => app.result(renewal, renewed?),
             },
         )
         .collect::<Result<_, Problem>>()?;
@@ -266,7 +273,7 @@ async fn renew_many(
 }
 
 impl App {
-    fn result(&self, renewal: &Renewal, renewed: Renewed) -> RenewManyResult {
+    fn result(&self, renewal: &Renewal, renewed: Renewed) -> Result<RenewManyResult, Problem> {
         let id = Some(renewal.claims.id);
         let live = |status, generation, lease: &Lease| RenewManyResult {
             id,
@@ -281,12 +288,13 @@ impl App {
             code: Some(code),
             ..RenewManyResult::default()
         };
-        match renewed {
+        Ok(match renewed {
             Renewed::Renewed(lease) => live("renewed", renewal.claims.generation, &lease),
             Renewed::Resumed { lease, generation } => live("resumed", generation, &lease),
             Renewed::Lost(end) => lost(code(&end)),
             Renewed::NoPool => lost(Code::PoolNotFound.as_str()),
-        }
+            Renewed::Recovering => return Err(recovering()),
+        })
     }
 }
 

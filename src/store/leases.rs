@@ -103,6 +103,8 @@ pub enum Renewed {
     },
     /// It has ended for good.
     Lost(End),
+    /// Data was lost, and its pool was not put back yet.
+    Recovering,
     /// There is no such pool any more.
     NoPool,
 }
@@ -197,13 +199,16 @@ impl Store {
                         retry_after,
                     }
                 }
-                "recovering" => Acquired::Recovering {
-                    retry_after: denial(&reply)?.2,
-                },
-                "no_pool" if !restored && self.restore(pool).await? => {
+                // Only a pool that is not there has no TTL.
+                "no_pool" | "recovering"
+                    if !restored && reply.count(5)? == 0 && self.restore(pool).await? =>
+                {
                     restored = true;
                     continue;
                 }
+                "recovering" => Acquired::Recovering {
+                    retry_after: denial(&reply)?.2,
+                },
                 "no_pool" => Acquired::NoPool,
                 _ => return Err(reply.unexpected(0)),
             });
@@ -380,7 +385,7 @@ impl Store {
             .arg(or_empty(claims.platform.as_ref(), Platform::as_str))
             .arg(record_margin());
         let mut reply = self.run(keys.bucket, &call).await?;
-        if reply.status() == "no_pool" && self.restore(&claims.pool).await? {
+        if matches!(reply.status(), "no_pool" | "recovering") && self.restore(&claims.pool).await? {
             reply = self.run(keys.bucket, &call).await?;
         }
         let lease = || -> Result<Lease, Error> {
@@ -416,6 +421,7 @@ impl Store {
                     blocked_until: (until.0 > 0).then_some(until),
                 }))
             }
+            "recovering" => Ok(Renewed::Recovering),
             "no_pool" => Ok(Renewed::NoPool),
             _ => Err(reply.unexpected(0)),
         }
