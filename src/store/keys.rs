@@ -47,7 +47,7 @@ impl Bucket {
         format!("{PREFIX}:{{{}}}:due", self.0)
     }
 
-    /// SET: names of the bucket's pools.
+    /// ZSET: the bucket's pools -> version.
     pub(super) fn pools(self) -> String {
         format!("{PREFIX}:{{{}}}:pools", self.0)
     }
