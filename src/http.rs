@@ -4,6 +4,7 @@
 //! request that failed is a [`problem::Problem`].
 
 mod access;
+mod events;
 pub mod extract;
 mod leases;
 pub mod machines;
@@ -37,6 +38,7 @@ struct Inner {
     store: Store,
     tokens: Tokens,
     access: Access,
+    drain: Drain,
 }
 
 /// What every answer of the interface is about; the text at the top of the OpenAPI document.
@@ -58,14 +60,13 @@ struct Inner {
 )]
 struct Description;
 
-/// All routes, with their description.
-fn routes(app: App, machines: Machines) -> OpenApiRouter {
+/// The routes of holders and operators, with their description.
+fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(pools::routes())
         .merge(leases::routes())
+        .merge(events::routes())
         .merge(tokens::routes())
-        .with_state(app)
-        .merge(machines::routes(machines))
 }
 
 /// Everything that a node serves.
@@ -80,6 +81,7 @@ pub fn router(
         store: store.clone(),
         tokens: tokens.clone(),
         access: Access::new(settings.admin_key.as_ref()),
+        drain: drain.clone(),
     }));
     let readiness = store.clone();
     let machines = Machines {
@@ -95,7 +97,10 @@ pub fn router(
         }),
         metrics: metrics.clone(),
     };
-    let (router, description) = routes(app, machines).split_for_parts();
+    let (router, description) = api()
+        .with_state(app)
+        .merge(machines::routes(machines))
+        .split_for_parts();
     let description = Arc::new(
         serde_json::to_vec(&described(description)).expect("texts and numbers have a JSON form"),
     );
@@ -116,13 +121,8 @@ pub fn router(
 
 /// The description of the whole interface (OpenAPI 3.1), as served at `/v1/openapi.json`.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let description = OpenApiRouter::<App>::with_openapi(Description::openapi())
-        .merge(pools::routes())
-        .merge(leases::routes())
-        .merge(tokens::routes())
-        .into_openapi();
     let mut machines = machines::description();
-    machines.merge(description);
+    machines.merge(api().into_openapi());
     described(machines)
 }
 

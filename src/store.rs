@@ -7,6 +7,7 @@
 mod connection;
 pub mod embedded;
 mod error;
+mod events;
 mod keys;
 mod leases;
 mod listing;
@@ -23,6 +24,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 
 use self::connection::Connections;
 pub use self::error::{Error, Outcome};
+pub use self::events::{Event, EventId};
 use self::keys::Bucket;
 pub use self::leases::{Acquired, Asked, Grant, Renewal, Renewed, Terminated, Termination};
 pub use self::listing::{Listing, Place, Selection, Sort};

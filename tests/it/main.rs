@@ -6,6 +6,7 @@
 mod access;
 mod acquire;
 mod bad_input;
+mod events;
 mod expiry;
 mod harness;
 mod leave;
