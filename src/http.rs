@@ -8,6 +8,7 @@ mod audit;
 pub(crate) mod csv;
 mod events;
 pub mod extract;
+mod history;
 mod keys;
 mod leases;
 pub mod machines;
@@ -58,6 +59,7 @@ pub(crate) struct Inner {
         (name = "leases", description = "For holders and operators: seats that are held."),
         (name = "pools", description = "For operators: sets of seats, and their policy."),
         (name = "keys", description = "For admins: who may do what, and who did."),
+        (name = "history", description = "For operators: what happened, and what it means."),
         (name = "machines", description = "For balancers, orchestrators and monitoring."),
     ),
     modifiers(&Credentials),
@@ -71,6 +73,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(pools::routes())
         .merge(leases::routes())
         .merge(events::routes())
+        .merge(history::routes())
         .merge(tokens::routes())
         .merge(keys::routes())
         .merge(audit::routes())

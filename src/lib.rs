@@ -6,6 +6,7 @@
 //! * [`access_key`]: keys of operators and clients.
 //! * [`token`]: the signed secret that renews and releases one lease.
 //! * [`store`]: the only module that speaks Redis; one method per Lua script.
+//! * [`history`]: what happened in a pool, and what it means.
 //! * [`http`]: the only module that speaks HTTP; one file per resource.
 //! * [`config`]: every setting, its unit and its default.
 //! * [`telemetry`]: logs and metrics.
@@ -14,6 +15,7 @@
 pub mod access_key;
 pub mod cli;
 pub mod config;
+pub mod history;
 pub mod http;
 pub mod lease;
 pub mod pool;

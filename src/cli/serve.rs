@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use super::{Exit, Failure};
 use crate::config::{Flags, Settings};
+use crate::history;
 use crate::http;
 use crate::http::server::{Drain, Limits};
 use crate::pool::{Policy, PoolName};
@@ -68,6 +69,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
 
     let metrics = telemetry::metrics().map_err(|error| Failure::new(Exit::Error, error))?;
     tokio::spawn(telemetry::upkeep(metrics.clone()));
+    tokio::spawn(history::rollup::run(store.clone()));
     let drain = Drain::default();
     let router = http::router(&store, &tokens, settings, &metrics, &drain);
     let limits = Limits {

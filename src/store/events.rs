@@ -24,6 +24,21 @@ impl fmt::Display for EventId {
     }
 }
 
+impl EventId {
+    /// Before the first event of this millisecond.
+    pub fn before_ms(ms: i64) -> Self {
+        Self {
+            ms: u64::try_from(ms).unwrap_or(0).saturating_sub(1),
+            number: u64::MAX,
+        }
+    }
+
+    /// When the event was written, ms.
+    pub fn written_ms(self) -> i64 {
+        i64::try_from(self.ms).unwrap_or(i64::MAX)
+    }
+}
+
 impl FromStr for EventId {
     type Err = Invalid;
 
@@ -55,6 +70,8 @@ pub struct Event {
     pub tenant: Option<String>,
     /// Why.
     pub reason: Option<String>,
+    /// How many seats were taken or freed by it, where that is not one.
+    pub seats: Option<u64>,
 }
 
 impl Store {
@@ -104,6 +121,7 @@ fn read(entry: &StreamId) -> Result<Event, Error> {
         holder: text("holder"),
         tenant: text("tenant"),
         reason: text("reason"),
+        seats: text("seats").and_then(|seats| seats.parse().ok()),
     })
 }
 

@@ -137,6 +137,16 @@ impl Keys {
         self.named("key:", key)
     }
 
+    /// STRING: how far the events are rolled up.
+    pub(super) fn rolled(&self) -> String {
+        self.key("rolled")
+    }
+
+    /// HASH with a TTL: slots of one length.
+    pub(super) fn slots(&self, step: &str, stretch: i64) -> String {
+        format!("{}{step}:{stretch}", self.prefix)
+    }
+
     fn named(&self, kind: &str, id: LeaseId) -> String {
         let mut key = String::with_capacity(self.prefix.len() + kind.len() + LeaseId::LEN);
         key.push_str(&self.prefix);

@@ -96,6 +96,13 @@ impl Memory {
         policies.get(pool).map(|(_, policy)| policy.ttl_ms)
     }
 
+    /// The names of all pools that are known.
+    pub(super) fn pools(&self) -> Vec<PoolName> {
+        Bucket::all()
+            .flat_map(|bucket| self.policies(bucket).into_keys())
+            .collect()
+    }
+
     /// What is known of a bucket's pools.
     pub(super) fn policies(&self, bucket: Bucket) -> Policies {
         self.buckets[bucket.index()]

@@ -167,6 +167,11 @@ impl Store {
         Ok(pools.into_iter().flatten().collect())
     }
 
+    /// Pools that this node knows of, perhaps a second late; for work that can wait.
+    pub fn known_pools(&self) -> Vec<PoolName> {
+        self.0.memory.pools()
+    }
+
     async fn pool_names(&self, bucket: Bucket) -> Result<Vec<PoolName>, Error> {
         self.pools_since(bucket, 0).await
     }
@@ -208,7 +213,7 @@ impl Store {
         let mut expect = expect.word();
         loop {
             let call = DELETE_POOL
-                .call(9)
+                .call(10)
                 .arg(keys.bucket.clock())
                 .arg(keys.bucket.due())
                 .arg(keys.bucket.pools())
@@ -218,6 +223,7 @@ impl Store {
                 .arg(keys.events())
                 .arg(keys.denied())
                 .arg(keys.blocks())
+                .arg(keys.rolled())
                 .arg(pool.as_str())
                 .arg(&expect);
             let reply = self.run(keys.bucket, &call).await?;

@@ -49,9 +49,10 @@ pub(super) static PUT_POOL: LazyLock<Script> = script!("put_pool");
 pub(super) static DELETE_POOL: LazyLock<Script> = script!("delete_pool");
 pub(super) static TICK: LazyLock<Script> = script!("tick");
 pub(super) static SWEEP: LazyLock<Script> = script!("sweep");
+pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
 pub(super) static STAMP: LazyLock<Script> = script!("stamp");
 
-fn all() -> [&'static Script; 17] {
+fn all() -> [&'static Script; 18] {
     [
         &OPEN,
         &PUT_KEY,
@@ -70,6 +71,7 @@ fn all() -> [&'static Script; 17] {
         &TICK,
         &SWEEP,
         &STAMP,
+        &ROLL_UP,
     ]
 }
 

@@ -10,6 +10,7 @@ mod bad_input;
 mod events;
 mod expiry;
 mod harness;
+mod history;
 mod keys;
 mod leave;
 mod lifecycle;

@@ -6,12 +6,16 @@ use serde_json::Value;
 use crate::harness::{Launch, Redis};
 
 /// Every route of the contract that the core serves.
-const ROUTES: [(&str, &str); 18] = [
+const ROUTES: [(&str, &str); 22] = [
     ("post", "/v1/pools/{pool}/leases"),
     ("get", "/v1/pools/{pool}/leases"),
     ("post", "/v1/pools/{pool}/leases/terminate"),
     ("get", "/v1/pools/{pool}/availability"),
     ("get", "/v1/pools/{pool}/events"),
+    ("get", "/v1/pools/{pool}/usage"),
+    ("get", "/v1/pools/{pool}/history"),
+    ("get", "/v1/pools/{pool}/denials"),
+    ("get", "/v1/pools/{pool}/holders"),
     ("post", "/v1/leases/renew"),
     ("post", "/v1/leases/renew-many"),
     ("post", "/v1/leases/release"),

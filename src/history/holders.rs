@@ -1,0 +1,136 @@
+//! Who used a pool, how often and how long.
+
+use std::collections::{BTreeMap, HashMap};
+
+use crate::lease::Instant;
+use crate::pool::PoolName;
+use crate::store::{Error, Event, EventId, Store};
+
+/// Events that are read at once.
+const CHUNK: usize = 1_000;
+
+/// What one holder did in a range of time. Leases of the anonymous are one holder without a name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Leases that were live at some instant of the range.
+    pub leases: u64,
+    /// Time for which they were, together, in milliseconds.
+    pub held_ms: u64,
+    /// The last instant of the range at which one was.
+    pub last_seen_at: Option<Instant>,
+}
+
+/// What each holder did from one instant to another, by name. Events are kept for 35 days.
+pub async fn holders(
+    store: &Store,
+    pool: &PoolName,
+    from: Instant,
+    to: Instant,
+) -> Result<BTreeMap<Option<String>, Held>, Error> {
+    let until = to.min(store.clock().await?);
+    let mut report = Report {
+        from,
+        until,
+        live: HashMap::new(),
+        holders: BTreeMap::new(),
+    };
+    let mut read = EventId::default();
+    loop {
+        let chunk = store.events(pool, read, CHUNK).await?;
+        let whole = chunk.len() == CHUNK;
+        for event in chunk {
+            read = event.id;
+            report.add(event);
+        }
+        if !whole {
+            return Ok(report.finish());
+        }
+    }
+}
+
+struct Report {
+    from: Instant,
+    until: Instant,
+    /// Lease id -> since when it lives, and whose it is.
+    live: HashMap<String, (Instant, Option<String>)>,
+    holders: BTreeMap<Option<String>, Held>,
+}
+
+impl Report {
+    fn add(&mut self, event: Event) {
+        let Some(id) = event.lease else { return };
+        match event.kind.as_str() {
+            "started" | "resumed" | "rebuilt" => {
+                self.live.insert(id, (event.at, event.holder));
+            }
+            "ended" => {
+                if let Some((since, holder)) = self.live.remove(&id) {
+                    self.count(since, event.at, holder);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts the part of a life that lies in the range.
+    fn count(&mut self, since: Instant, end: Instant, holder: Option<String>) {
+        let (begin, end) = (since.max(self.from), end.min(self.until));
+        if end < begin {
+            return;
+        }
+        let held = self.holders.entry(holder).or_default();
+        held.leases += 1;
+        held.held_ms += end.since(begin);
+        held.last_seen_at = held.last_seen_at.max(Some(end));
+    }
+
+    fn finish(mut self) -> BTreeMap<Option<String>, Held> {
+        for (since, holder) in std::mem::take(&mut self.live).into_values() {
+            let until = self.until;
+            self.count(since, until, holder);
+        }
+        self.holders
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(kind: &str, at: i64, lease: &str, holder: Option<&str>) -> Event {
+        Event {
+            id: EventId::default(),
+            kind: kind.into(),
+            at: Instant(at),
+            lease: Some(lease.into()),
+            holder: holder.map(Into::into),
+            tenant: None,
+            reason: None,
+            seats: None,
+        }
+    }
+
+    #[test]
+    fn only_the_part_of_a_life_that_lies_in_the_range_counts() {
+        let mut report = Report {
+            from: Instant(100),
+            until: Instant(200),
+            live: HashMap::new(),
+            holders: BTreeMap::new(),
+        };
+        for event in [
+            event("started", 50, "a", Some("ann")),
+            event("ended", 130, "a", None),
+            event("started", 150, "b", Some("ann")),
+            event("started", 10, "c", Some("bob")),
+            event("ended", 20, "c", None),
+        ] {
+            report.add(event);
+        }
+        let holders = report.finish();
+        let ann = &holders[&Some("ann".to_owned())];
+        assert_eq!((ann.leases, ann.held_ms), (2, 30 + 50));
+        assert_eq!(ann.last_seen_at, Some(Instant(200)));
+        assert!(!holders.contains_key(&Some("bob".to_owned())));
+    }
+}

@@ -1,0 +1,384 @@
+//! Goes through a pool's events in the order of their instants and says how full the pool was, and when.
+//!
+//! An end is written when somebody notices it, up to two seconds late, but with its exact instant. So events are
+//! put into the order of their instants before they are replayed; that is why a replay stays a minute behind the
+//! present until it is finished for an answer.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::Event;
+
+/// Length of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Step {
+    /// Kept for 48 hours.
+    Minute,
+    /// Kept for 35 days.
+    Hour,
+    /// Kept for 800 days; begins at midnight UTC.
+    Day,
+}
+
+impl Step {
+    /// All of them, from the shortest.
+    pub const ALL: [Self; 3] = [Self::Minute, Self::Hour, Self::Day];
+
+    /// Length in milliseconds.
+    pub const fn ms(self) -> i64 {
+        match self {
+            Self::Minute => 60_000,
+            Self::Hour => 3_600_000,
+            Self::Day => 86_400_000,
+        }
+    }
+
+    /// How long slots are kept, in milliseconds.
+    pub const fn kept_ms(self) -> i64 {
+        match self {
+            Self::Minute => 48 * 3_600_000,
+            Self::Hour => 35 * 86_400_000,
+            Self::Day => 800 * 86_400_000,
+        }
+    }
+
+    /// The slot of an instant: its number since the epoch.
+    pub const fn slot(self, at_ms: i64) -> i64 {
+        at_ms.div_euclid(self.ms())
+    }
+}
+
+/// What happened in a slot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    /// Seats in use at the begin.
+    #[serde(rename = "s", default)]
+    pub start_level: u64,
+    /// Capacity at the begin.
+    #[serde(rename = "k", default)]
+    pub start_capacity: u64,
+    /// The most seats in use at once.
+    #[serde(rename = "h", default)]
+    pub high_water_mark: u64,
+    /// Seats in use times milliseconds; by the length it is the mean.
+    #[serde(rename = "m", default)]
+    pub seat_ms: u64,
+    /// Milliseconds at each level of seats in use. Levels of no length are left out.
+    #[serde(rename = "l", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub levels: BTreeMap<u64, u64>,
+    /// Seats in use at the end.
+    #[serde(rename = "e", default)]
+    pub end_level: u64,
+    /// Capacity at the end.
+    #[serde(rename = "c", default)]
+    pub capacity: u64,
+    /// Leases that got a seat, those that came back included.
+    #[serde(rename = "g", default, skip_serializing_if = "is_zero")]
+    pub grants: u64,
+    /// Runs of denials by reason; a holder that asks again within two minutes is in the same run.
+    #[serde(rename = "d", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub denials: BTreeMap<String, u64>,
+    /// Ends by reason.
+    #[serde(rename = "x", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub ends: BTreeMap<String, u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+impl Slot {
+    /// A slot that begins at this level.
+    fn at(level: u64, capacity: u64) -> Self {
+        Self {
+            start_level: level,
+            start_capacity: capacity,
+            high_water_mark: level,
+            end_level: level,
+            capacity,
+            ..Self::default()
+        }
+    }
+
+    /// Lets time pass at the present level.
+    fn pass(&mut self, ms: i64) {
+        let ms = u64::try_from(ms).unwrap_or(0);
+        if ms > 0 {
+            self.seat_ms += self.end_level * ms;
+            *self.levels.entry(self.end_level).or_default() += ms;
+        }
+    }
+
+    /// A slot without events, `ms` long.
+    pub fn idle(level: u64, capacity: u64, ms: i64) -> Self {
+        let mut slot = Self::at(level, capacity);
+        slot.pass(ms);
+        slot
+    }
+
+    /// Adds a slot that follows this one.
+    pub fn append(&mut self, next: &Self) {
+        self.high_water_mark = self.high_water_mark.max(next.high_water_mark);
+        self.seat_ms += next.seat_ms;
+        for (level, ms) in &next.levels {
+            *self.levels.entry(*level).or_default() += ms;
+        }
+        self.end_level = next.end_level;
+        self.capacity = next.capacity;
+        self.grants += next.grants;
+        for (reason, count) in &next.denials {
+            *self.denials.entry(reason.clone()).or_default() += count;
+        }
+        for (reason, count) in &next.ends {
+            *self.ends.entry(reason.clone()).or_default() += count;
+        }
+    }
+}
+
+/// What an event does to a pool, apart from who it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A lease got a seat; `seats` is 0 if it shares one that was occupied, or one outside the capacity.
+    Started {
+        /// Seats that are in use now and were not before.
+        seats: u64,
+    },
+    /// A lease ended.
+    Ended {
+        /// Seats that are free now and were not before.
+        seats: u64,
+        /// Why.
+        reason: String,
+    },
+    /// A run of denials began.
+    Denied {
+        /// Why.
+        reason: String,
+    },
+    /// The pool has this capacity from now on.
+    Capacity(u64),
+}
+
+impl Change {
+    /// What an event changes; none for those that tell of something else.
+    pub fn of(event: &Event) -> Option<Self> {
+        let reason = || event.reason.clone().unwrap_or_default();
+        Some(match event.kind.as_str() {
+            "started" | "resumed" | "rebuilt" => Self::Started {
+                seats: event.seats.unwrap_or(1),
+            },
+            "ended" => Self::Ended {
+                seats: event.seats.unwrap_or(1),
+                reason: reason(),
+            },
+            "denied" => Self::Denied { reason: reason() },
+            "configured" => Self::Capacity(reason().parse().unwrap_or(0)),
+            _ => return None,
+        })
+    }
+}
+
+/// How far a replay has come: everything before `at_ms` is accounted for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replay {
+    /// When it began, ms.
+    #[serde(rename = "b")]
+    began_ms: i64,
+    /// Up to here, ms.
+    #[serde(rename = "a")]
+    at_ms: i64,
+    /// Seats in use.
+    #[serde(rename = "n")]
+    level: u64,
+    /// Seats in all.
+    #[serde(rename = "c")]
+    capacity: u64,
+    /// The slots that are not over, by step.
+    #[serde(rename = "o")]
+    open: [Slot; 3],
+}
+
+impl Replay {
+    /// When the first event was, ms.
+    pub const fn began(&self) -> i64 {
+        self.began_ms
+    }
+
+    /// Begins with an empty pool.
+    pub fn begin(at_ms: i64) -> Self {
+        Self {
+            began_ms: at_ms,
+            at_ms,
+            ..Self::default()
+        }
+    }
+
+    /// Everything before this is accounted for, ms.
+    pub const fn at_ms(&self) -> i64 {
+        self.at_ms
+    }
+
+    /// Seats in use, and in all.
+    pub const fn now(&self) -> (u64, u64) {
+        (self.level, self.capacity)
+    }
+
+    /// The slot of a step that is not over.
+    pub fn open(&self, step: Step) -> (i64, &Slot) {
+        (step.slot(self.at_ms), &self.open[step as usize])
+    }
+
+    /// Lets time pass. `closed` gets each slot that ended in between and in which something happened, and the last
+    /// one before a stretch without events; slots that are missing are idle at the level of the one before.
+    pub fn pass(&mut self, to_ms: i64, closed: &mut impl FnMut(Step, i64, Slot)) {
+        if to_ms <= self.at_ms {
+            return;
+        }
+        for step in Step::ALL {
+            let open = &mut self.open[step as usize];
+            let (from, to) = (step.slot(self.at_ms), step.slot(to_ms));
+            if from == to {
+                open.pass(to_ms - self.at_ms);
+                continue;
+            }
+            open.pass((from + 1) * step.ms() - self.at_ms);
+            let next = Slot::at(self.level, self.capacity);
+            closed(step, from, std::mem::replace(open, next));
+            open.pass(to_ms - to * step.ms());
+        }
+        self.at_ms = to_ms;
+    }
+
+    /// Applies what happened at an instant that is not before [`Self::at_ms`]. One that is, because somebody noticed
+    /// it more than a minute late, counts from now on.
+    pub fn apply(&mut self, at_ms: i64, change: &Change, closed: &mut impl FnMut(Step, i64, Slot)) {
+        self.pass(at_ms, closed);
+        match change {
+            Change::Started { seats } => self.level += seats,
+            Change::Ended { seats, .. } => self.level = self.level.saturating_sub(*seats),
+            Change::Capacity(capacity) => self.capacity = *capacity,
+            Change::Denied { .. } => {}
+        }
+        for slot in &mut self.open {
+            slot.end_level = self.level;
+            slot.capacity = self.capacity;
+            slot.high_water_mark = slot.high_water_mark.max(self.level);
+            match change {
+                Change::Started { .. } => slot.grants += 1,
+                Change::Ended { reason, .. } => *slot.ends.entry(reason.clone()).or_default() += 1,
+                Change::Denied { reason } => {
+                    *slot.denials.entry(reason.clone()).or_default() += 1;
+                }
+                Change::Capacity(_) => {}
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn change() -> impl Strategy<Value = Change> {
+        prop_oneof![
+            Just(Change::Started { seats: 1 }),
+            Just(Change::Started { seats: 0 }),
+            Just(Change::Ended {
+                seats: 1,
+                reason: "expired".into()
+            }),
+            Just(Change::Denied {
+                reason: "pool_full".into()
+            }),
+            (0..20_u64).prop_map(Change::Capacity),
+        ]
+    }
+
+    /// The level at each millisecond, counted one by one: another computation of the same.
+    fn levels(changes: &[(i64, Change)], end: i64) -> Vec<u64> {
+        let mut level = 0_u64;
+        let mut at = 0;
+        let mut levels = Vec::new();
+        for (when, change) in changes {
+            levels.extend((at..*when).map(|_| level));
+            at = *when;
+            match change {
+                Change::Started { seats } => level += seats,
+                Change::Ended { seats, .. } => level = level.saturating_sub(*seats),
+                _ => {}
+            }
+        }
+        levels.extend((at..end).map(|_| level));
+        levels
+    }
+
+    proptest! {
+        #[test]
+        fn every_slot_is_what_counting_each_millisecond_gives(
+            gaps in proptest::collection::vec((0..40_000_i64, change()), 0..60)
+        ) {
+            let mut at = 0;
+            let changes: Vec<(i64, Change)> = gaps
+                .into_iter()
+                .map(|(gap, change)| {
+                    at += gap;
+                    (at, change)
+                })
+                .collect();
+            let end = at + 1_000;
+
+            let mut slots = BTreeMap::new();
+            let mut closed = |step, number, slot| {
+                if step == Step::Minute {
+                    slots.insert(number, slot);
+                }
+            };
+            let mut replay = Replay::begin(0);
+            for (at, change) in &changes {
+                replay.apply(*at, change, &mut closed);
+            }
+            replay.pass(end, &mut closed);
+            let (number, slot) = replay.open(Step::Minute);
+            slots.insert(number, slot.clone());
+
+            let levels = levels(&changes, end);
+            let mut before = 0;
+            for number in 0..=Step::Minute.slot(end) {
+                let from = usize::try_from(number * 60_000).unwrap();
+                let stretch = &levels[from..levels.len().min(from + 60_000)];
+                let idle = Slot::idle(before, 0, i64::try_from(stretch.len()).unwrap());
+                let slot = slots.get(&number).unwrap_or(&idle);
+                prop_assert_eq!(slot.seat_ms, stretch.iter().sum::<u64>());
+                for (level, ms) in &slot.levels {
+                    let counted = stretch.iter().filter(|there| *there == level).count();
+                    prop_assert_eq!(*ms, u64::try_from(counted).unwrap());
+                }
+                // A level of no length is still the most that there was at once.
+                prop_assert!(stretch.iter().max().is_none_or(|most| *most <= slot.high_water_mark));
+                before = slot.end_level;
+            }
+            let grants: u64 = slots.values().map(|slot| slot.grants).sum();
+            let started = changes.iter().filter(|(_, change)| matches!(change, Change::Started { .. })).count();
+            prop_assert_eq!(grants, u64::try_from(started).unwrap());
+        }
+    }
+
+    #[test]
+    fn a_replay_that_is_put_away_goes_on_as_if_it_had_not_been() {
+        let mut nothing = |_, _, _| {};
+        let mut replay = Replay::begin(1_000);
+        replay.apply(1_500, &Change::Capacity(5), &mut nothing);
+        replay.apply(2_000, &Change::Started { seats: 1 }, &mut nothing);
+        let text = serde_json::to_string(&replay).unwrap();
+        let mut again: Replay = serde_json::from_str(&text).unwrap();
+        assert_eq!(again, replay);
+        again.pass(9_000, &mut nothing);
+        replay.pass(9_000, &mut nothing);
+        assert_eq!(again, replay);
+        assert_eq!(again.open(Step::Minute).1.seat_ms, 7_000);
+    }
+}

@@ -1,0 +1,96 @@
+//! Slots of a pool's history, as they are kept.
+
+use std::collections::BTreeMap;
+
+use super::Store;
+use super::error::Error;
+use super::keys::Keys;
+use super::script::ROLL_UP;
+use crate::lease::Instant;
+use crate::pool::PoolName;
+
+/// Slots of one length that share a key.
+#[derive(Debug, Clone)]
+pub struct Stretch {
+    /// Name of the length, part of the key.
+    pub step: &'static str,
+    /// Number of the stretch, part of the key.
+    pub number: i64,
+    /// How long the key is kept after the last change, in milliseconds.
+    pub kept_ms: i64,
+    /// Slot number and its JSON.
+    pub slots: Vec<(i64, String)>,
+}
+
+impl Store {
+    /// How far the events of a pool are rolled up; none if they never were.
+    pub async fn rolled(&self, pool: &PoolName) -> Result<Option<String>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        Ok(redis::cmd("GET")
+            .arg(Keys::of(pool).rolled())
+            .query_async(&mut *connection)
+            .await?)
+    }
+
+    /// Writes slots, and how far the events are rolled up. `false` if another node was faster.
+    pub async fn roll_up(
+        &self,
+        pool: &PoolName,
+        before: Option<&str>,
+        after: &str,
+        stretches: &[Stretch],
+    ) -> Result<bool, Error> {
+        let keys = Keys::of(pool);
+        let mut call = ROLL_UP
+            .call(2 + stretches.len())
+            .arg(keys.bucket.clock())
+            .arg(keys.rolled());
+        for stretch in stretches {
+            call.push(keys.slots(stretch.step, stretch.number));
+        }
+        call.push(before.unwrap_or(""));
+        call.push(after);
+        for stretch in stretches {
+            call.push(stretch.kept_ms);
+            call.push(stretch.slots.len());
+            for (number, json) in &stretch.slots {
+                call.push(*number);
+                call.push(json);
+            }
+        }
+        let reply = self.run(keys.bucket, &call).await?;
+        match reply.status() {
+            "rolled" => Ok(true),
+            "stale" => Ok(false),
+            _ => Err(reply.unexpected(0)),
+        }
+    }
+
+    /// The slots of some stretches of one length, by number.
+    pub async fn slots(
+        &self,
+        pool: &PoolName,
+        step: &'static str,
+        stretches: impl Iterator<Item = i64>,
+    ) -> Result<BTreeMap<i64, String>, Error> {
+        let keys = Keys::of(pool);
+        let mut connection = self.0.connections.get().await?;
+        let mut slots = BTreeMap::new();
+        for number in stretches {
+            let stretch: BTreeMap<i64, String> = redis::cmd("HGETALL")
+                .arg(keys.slots(step, number))
+                .query_async(&mut *connection)
+                .await?;
+            slots.extend(stretch);
+        }
+        Ok(slots)
+    }
+
+    /// What Redis's clock says, for reports that go up to now.
+    pub async fn clock(&self) -> Result<Instant, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let (seconds, micros): (i64, i64) =
+            redis::cmd("TIME").query_async(&mut *connection).await?;
+        Ok(Instant(seconds * 1_000 + micros / 1_000))
+    }
+}
