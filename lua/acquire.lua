@@ -25,7 +25,7 @@
 --   existing        the lease that this idempotency key already has; only id and expiry are set
 --   pool_full       denied; retry_after_ms is when the first seat can come free
 --   holder_blocked  denied by an operator; retry_after_ms is the rest of the block
---   recovering      data was lost, and those who had a seat come first
+--   recovering      data was lost, and those who had a seat come first, or the pool was not put back yet
 --   no_pool         there is no such pool
 --   unopened        the bucket has no clock; only three fields
 
@@ -37,7 +37,8 @@ local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumb
 local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms')
 local capacity, ttl = tonumber(policy[1]), tonumber(policy[2])
 if not capacity then
-  return { 'no_pool', int(seq), int(now), '', '0', '0', '0', int(generation), '0', '0', '0' }
+  return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '', '0', '0', '0',
+    int(generation), '0', '0', '1000' }
 end
 
 local function refuse(status, in_use, retry_after_ms)

@@ -22,23 +22,23 @@ if not ttl then
   return { 'no_pool', int(seq), int(now), '0', '0', '0' }
 end
 
-local reply = { 'listed', int(seq), int(now), int(ttl), policy[2] or '0', policy[3] or '0' }
-local from = '(' .. int(live_from(ttl))
-if after_ms > live_from(ttl) then
-  from = int(after_ms)
+-- By rank: leases that share an expiry are in Redis's order, which Lua's comparison of texts may not be.
+-- A lease that was renewed since the page before is not where it was; then those beside it come again.
+local first = redis.call('ZCOUNT', leases, '-inf', int(live_from(ttl)))
+if after_id ~= '' then
+  local seen
+  if tonumber(redis.call('ZSCORE', leases, after_id) or 0) == after_ms then
+    seen = redis.call('ZRANK', leases, after_id) + 1
+  else
+    seen = redis.call('ZCOUNT', leases, '-inf', '(' .. int(after_ms))
+  end
+  first = math.max(first, seen)
 end
 
--- Leases with one expiry are in order of their ids, so those up to after_id were on the page before.
-local offset = 0
-repeat
-  local page = redis.call('ZRANGE', leases, from, '+inf', 'BYSCORE', 'LIMIT', offset, limit, 'WITHSCORES')
-  for i = 1, #page, 2 do
-    local score = tonumber(page[i + 1])
-    if (score > after_ms or page[i] > after_id) and #reply < 6 + 3 * limit then
-      reply[#reply + 1], reply[#reply + 2] = page[i], page[i + 1]
-      reply[#reply + 1] = int(ends_at(score, ttl))
-    end
-  end
-  offset = offset + limit
-until #page < 2 * limit or #reply > 6
+local reply = { 'listed', int(seq), int(now), int(ttl), policy[2] or '0', policy[3] or '0' }
+local page = redis.call('ZRANGE', leases, first, first + limit - 1, 'WITHSCORES')
+for i = 1, #page, 2 do
+  reply[#reply + 1], reply[#reply + 2] = page[i], page[i + 1]
+  reply[#reply + 1] = int(ends_at(tonumber(page[i + 1]), ttl))
+end
 return reply

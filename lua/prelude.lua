@@ -47,6 +47,11 @@ local function mark()
   end
 end
 
+-- Whether data was lost so lately that a pool which is not there may only not have been put back yet.
+local function may_be_lost()
+  return state[8] == '1' and now < generation + 60000
+end
+
 -- Until when a pool with this TTL ends nobody because of an outage; 0 when there was none for it.
 local function amnesty_until(ttl)
   if gap > math.max(3000, ttl / 4) then

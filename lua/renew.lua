@@ -1,4 +1,4 @@
--- Extends live leases of one bucket, many in one call. A lease that is not live stays so: see resume.lua.
+-- Extends live leases of one bucket, many in one call. What is not that simple is left to resume.lua.
 --
 -- KEYS[1]    clock    HASH  the bucket's clock
 -- KEYS[2..]  for each pool two keys, then one record for each of the details:
@@ -15,7 +15,7 @@
 --   activities   the new JSON array, behind '='; empty to leave it as it is
 --
 -- Returns { 'renewed', seq, now_ms, then for each pool ttl_ms and marks, then for each of the details label and activities }
---   marks has a character for each id: 1 renewed, 0 not live, r renewed but the record of its details is gone
+--   marks has a character for each id: 1 renewed, 0 left to resume.lua, r renewed but the record of its details is gone
 --   ttl_ms is 0 where there is no such pool
 --   unopened  the bucket has no clock; only three fields
 
@@ -38,7 +38,10 @@ for pool = 1, pools do
     local from, expires_at = live_from(ttl), int(now + ttl)
     for i = 1, n do
       local score = scores[i]
-      if score and tonumber(score) > from then
+      if score and tonumber(score) > now + ttl then
+        -- A shorter TTL does not take back what was promised before; resume.lua says until when that is.
+        mark_of[i] = '0'
+      elseif score and tonumber(score) > from then
         renewed[size + 1], renewed[size + 2] = expires_at, ARGV[at + i]
         size = size + 2
         mark_of[i] = '1'
@@ -47,8 +50,7 @@ for pool = 1, pools do
       end
     end
     if size > 0 then
-      -- GT: a shorter TTL does not take back what was promised before.
-      redis.call('ZADD', leases, 'XX', 'GT', unpack(renewed))
+      redis.call('ZADD', leases, 'XX', unpack(renewed))
     end
   else
     for i = 1, n do

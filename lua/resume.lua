@@ -23,13 +23,14 @@
 -- ARGV[11]  margin_ms   how long the record outlives a lease that is not renewed
 --
 -- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, activities, reason, blocked_until_ms }
---   renewed          it was live after all
+--   renewed          it was live after all; it keeps a longer term that it was promised
 --   resumed          it had expired, and has its seat again
 --   rebuilt          its data was lost, and it has its seat again
 --   lost_expired     lost; time ended it
 --   lost_released    lost; the holder gave it back
 --   lost_terminated  lost; an operator ended it, for `reason`, and blocked the holder until then (0 for not at all)
 --   lost_evicted     lost; a policy ended it
+--   recovering       data was lost, and the pool was not put back yet
 --   no_pool          there is no such pool
 --   unopened         the bucket has no clock; only three fields
 
@@ -53,15 +54,16 @@ if known[1] and known[1] ~= 'expired' then
   return answer('lost_' .. known[1], 0, 0, '', known[2] or '', tonumber(known[3] or 0))
 end
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms')
-local capacity, ttl, window = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
-if not capacity then
-  return answer('no_pool', 0, 0, '', '', 0)
-end
-
 -- A token of an older generation shows that data was lost: newcomers wait, also if no node remembers.
 if signed_in < generation and state[8] ~= '1' then
   redis.call('HSET', clock, 'lost', '1')
+  state[8] = '1'
+end
+
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms')
+local capacity, ttl, window = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
+if not capacity then
+  return answer(may_be_lost() and 'recovering' or 'no_pool', 0, 0, '', '', 0)
 end
 
 if activities ~= '' then
@@ -70,9 +72,14 @@ else
   activities = known[5] or ''
 end
 
+local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
+
 local function seat(status)
   local expires_at = now + ttl
-  redis.call('ZADD', leases, 'GT', int(expires_at), id)
+  if status == 'renewed' then
+    expires_at = math.max(expires_at, score)
+  end
+  redis.call('ZADD', leases, int(expires_at), id)
   redis.call('ZADD', due, 'LT', int(expires_at), pool)
   redis.call('HDEL', record, 'reason', 'ended')
   local fields = { 'started', started, 'fence', int(fence) }
@@ -86,7 +93,6 @@ local function seat(status)
   return answer(status, expires_at, ttl, activities, '', 0)
 end
 
-local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
 if score > live_from(ttl) then
   return seat('renewed')
 end

@@ -26,9 +26,9 @@ pub struct Cli {
     serve: serve::Serve,
 }
 
-const PRECEDENCE: &str = "Each setting can also be given in the environment (--drain-wait-ms as LEASEHOLD_DRAIN_WAIT_MS) \
-     or in the file leasehold.toml (drain_wait_ms); the command line wins over the environment, and that over the file. \
-     `leasehold config` prints every value and where it came from.";
+const PRECEDENCE: &str = "Each setting can also be given in the environment (--drain-wait-ms as \
+     LEASEHOLD_DRAIN_WAIT_MS) or in the file leasehold.toml (drain_wait_ms); the command line wins over the \
+     environment, and that over the file. `leasehold config` prints every value and where it came from.";
 
 #[derive(Debug, Subcommand)]
 enum Command {

@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: reloading. A pool changes over HTTP; everything else is worth a restart.
 
+mod explain;
 mod layers;
 mod redis_url;
 mod report;
@@ -57,7 +58,9 @@ pub struct Settings {
     #[arg(long, value_name = "PROGRAM")]
     pub redis_server: Option<PathBuf>,
 
-    /// Signs tokens, at least 32 characters; needed when nodes share a Redis on another host [default: kept in the store]
+    /// Signs tokens, at least 32 characters; needed when nodes share a Redis on another host
+    ///
+    /// Without one, a secret is made once and kept in the store.
     ///
     /// The command line is visible to others on this machine: prefer the environment or a file.
     #[arg(long, value_name = "SECRET")]
@@ -115,7 +118,7 @@ pub struct Settings {
     pub drain_wait_ms: u64,
 
     /// Most HTTP connections at once; more wait to be accepted
-    #[arg(long, value_name = "N", default_value = "20000")]
+    #[arg(long, value_name = "N", default_value = "10000")]
     pub max_connections: usize,
 
     /// Connections to Redis
@@ -356,7 +359,7 @@ impl Loaded {
             return Err(self.together(
                 ["redis_url", "secret"],
                 format!("do not go together: {redis} is on another host and there is no secret"),
-                "nodes that share a Redis need the same secret to verify each other's tokens: set secret on all of them",
+                "nodes that share a Redis verify each other's tokens: set the same secret on all of them",
             ));
         }
         Ok(())

@@ -324,7 +324,7 @@ mod tests {
     fn an_instant_reads_as_rfc_3339() {
         assert_eq!(
             Instant(1_795_000_000_123).to_string(),
-            "2026-11-18T10:26:40.123Z"
+            "2026-11-18T11:06:40.123Z"
         );
     }
 }

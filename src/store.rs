@@ -24,7 +24,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use self::connection::Connections;
 pub use self::error::{Error, Outcome};
 use self::keys::Bucket;
-pub use self::leases::{Acquired, Asked, Grant, Page, Renewal, Renewed, Terminated, Termination};
+pub use self::leases::{Acquired, Asked, Grant, Renewal, Renewed, Terminated, Termination};
 pub use self::listing::{Listing, Place, Selection, Sort};
 use self::memory::Memory;
 pub use self::pools::{Deleted, Expect, Put};

@@ -89,6 +89,8 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
             return Ok(Exit::Error);
         }
     }
+    // Its sweeper would complain about a Redis that goes away.
+    drop(store);
     if let Some(embedded) = embedded {
         embedded.stop().await;
     }
@@ -107,12 +109,6 @@ struct Node {
 
 impl Node {
     async fn start(settings: &Settings) -> Result<Self, Failure> {
-        let unavailable = |error: store::Error| {
-            Failure::new(
-                Exit::Unavailable,
-                format!("the store cannot be used: {error}"),
-            )
-        };
         let (url, store_is, embedded) = match (&settings.redis_url, settings.redis()) {
             (Some(url), Some(redis)) => (url.clone(), redis.to_string(), None),
             _ => {
@@ -122,6 +118,17 @@ impl Node {
                 let store_is = format!("embedded Redis, data in {}", settings.data_dir.display());
                 (SecretString::from(embedded.url()), store_is, Some(embedded))
             }
+        };
+        let unavailable = |error: store::Error| {
+            let next = if embedded.is_some() {
+                "see redis.log there"
+            } else {
+                "check redis_url, and that it runs"
+            };
+            Failure::new(
+                Exit::Unavailable,
+                format!("cannot use {store_is}: {error}; {next}"),
+            )
         };
         let options = Options {
             url,
@@ -173,7 +180,8 @@ impl Node {
             pools.join(", ")
         };
         let mut text = format!(
-            "\n  Leasehold {version}\n\n  address  http://{address}\n  mode     {mode}\n  store    {store}\n  pools    {pools}\n\n",
+            "\n  Leasehold {version}\n\n  address  http://{address}\n  mode     {mode}\n  \
+             store    {store}\n  pools    {pools}\n\n",
             version = env!("CARGO_PKG_VERSION"),
             address = self.address,
             store = self.store_is,
@@ -199,8 +207,8 @@ async fn tokens(store: &Store, settings: &Settings) -> Result<Tokens, store::Err
     Ok(Tokens::new(&secret, &settings.previous_secrets))
 }
 
-/// Creates a pool of the settings. One that is there already is left as it is: what an operator changed over HTTP must not
-/// change back because a node was restarted.
+/// Creates a pool of the settings. One that is there already is left as it is: what an operator changed over HTTP must
+/// not change back because a node was restarted.
 async fn create(store: &Store, name: &PoolName, policy: &Policy) -> Result<(), store::Error> {
     if let Put::Conflict(_) = store.put_pool(name, policy, Expect::None).await?
         && let Some(pool) = store.status(name).await?
@@ -208,7 +216,8 @@ async fn create(store: &Store, name: &PoolName, policy: &Policy) -> Result<(), s
     {
         tracing::info!(
             pool.name = %name,
-            "pool {name} is there already with another policy than in the settings, and keeps it; change it with PUT /v1/pools/{name}"
+            "pool {name} is there already with another policy than in the settings, and keeps it; \
+             change it with PUT /v1/pools/{name}"
         );
     }
     Ok(())
@@ -217,23 +226,24 @@ async fn create(store: &Store, name: &PoolName, policy: &Policy) -> Result<(), s
 /// Lines for a shell: take a seat, keep it, see who has one.
 fn try_it(address: SocketAddr, pool: Option<&PoolName>) -> String {
     const JSON: &str = "-H 'content-type: application/json'";
+    const CURL: &str = r"curl -s -w '\n'";
     let base = format!("http://{address}/v1");
     let name = pool.map_or("demo", PoolName::as_str);
     let mut text = String::from("  Try it in another terminal:\n\n");
     let mut line = |line: String| writeln!(text, "{line}\n").expect("a String takes everything");
     if pool.is_none() {
         line(format!(
-            "curl -s -X PUT {base}/pools/{name} {JSON} -d '{{\"capacity\":5}}'"
+            "{CURL} -X PUT {base}/pools/{name} {JSON} -d '{{\"capacity\":5}}'"
         ));
     }
     line(format!(
-        "TOKEN=$(curl -s {base}/pools/{name}/leases {JSON} -d '{{\"holder\":\"agent-7\"}}' \
-         | tee /dev/stderr | sed -n 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/p')"
+        "GRANT=$({CURL} {base}/pools/{name}/leases {JSON} -d '{{\"holder\":\"agent-7\"}}'); echo \"$GRANT\"; \
+         TOKEN=$(echo \"$GRANT\" | sed -n 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/p')"
     ));
     line(format!(
-        "curl -s {base}/leases/renew {JSON} -d \"{{\\\"token\\\":\\\"$TOKEN\\\"}}\""
+        "{CURL} {base}/leases/renew {JSON} -d \"{{\\\"token\\\":\\\"$TOKEN\\\"}}\""
     ));
-    line(format!("curl -s {base}/pools/{name}/leases"));
+    line(format!("{CURL} {base}/pools/{name}/leases"));
     text
 }
 

@@ -88,7 +88,7 @@ fn without_anything_the_defaults_hold() {
     assert_eq!(settings.data_dir, Path::new("./leasehold-data"));
     assert_eq!(settings.log_format, LogFormat::Text);
     assert_eq!(settings.drain_wait(), Duration::from_secs(5));
-    assert_eq!(settings.max_connections, 20_000);
+    assert_eq!(settings.max_connections, 10_000);
     assert_eq!(settings.redis_connections, 8);
     assert_eq!(settings.redis_timeout(), Duration::from_millis(500));
     assert_eq!(settings.sweep_every(), Duration::from_secs(1));

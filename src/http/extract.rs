@@ -209,6 +209,13 @@ fn unreadable(error: &axum::Error) -> Problem {
 /// Reads JSON from a whole body; an empty one stands for `{}`.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
+    // serde would take a list for the fields in their order; nobody means that.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            "The body is a list. This route takes a JSON object with named fields.",
+        ));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
         let message = clean(&without_position(&error.to_string()));

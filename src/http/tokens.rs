@@ -8,7 +8,6 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::de::{self, Deserializer, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -104,9 +103,16 @@ async fn renew(
                 token,
             }))
         }
+        Renewed::Recovering => Err(recovering()),
         Renewed::Lost(end) => Err(lost(&end).with("id", renewal.claims.id)),
         Renewed::NoPool => Err(pool_not_found(&renewal.claims.pool)),
     }
+}
+
+/// Its pool may come back, and the seat with it.
+fn recovering() -> Problem {
+    let detail = "The store has lost its data, and this pool was not put back yet. Send the same request again.";
+    Problem::new(Code::Recovering, detail).with("outcome", "none")
 }
 
 /// Why a lease is lost, for its holder.
@@ -186,55 +192,8 @@ impl App {
 #[serde(deny_unknown_fields)]
 struct RenewManyBody {
     /// The latest tokens of the leases, at most 1000.
-    #[schema(value_type = Vec<String>, max_items = 1_000)]
-    tokens: Vec<TokenText>,
-}
-
-/// A text, or something else, which is no token and spoils nothing.
-struct TokenText(Option<String>);
-
-impl<'de> Deserialize<'de> for TokenText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = TokenText;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a token")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<TokenText, E> {
-                Ok(TokenText(Some(text.to_owned())))
-            }
-            fn visit_string<E>(self, text: String) -> Result<TokenText, E> {
-                Ok(TokenText(Some(text)))
-            }
-            fn visit_bool<E>(self, _: bool) -> Result<TokenText, E> {
-                Ok(TokenText(None))
-            }
-            fn visit_i64<E>(self, _: i64) -> Result<TokenText, E> {
-                Ok(TokenText(None))
-            }
-            fn visit_u64<E>(self, _: u64) -> Result<TokenText, E> {
-                Ok(TokenText(None))
-            }
-            fn visit_f64<E>(self, _: f64) -> Result<TokenText, E> {
-                Ok(TokenText(None))
-            }
-            fn visit_unit<E>(self) -> Result<TokenText, E> {
-                Ok(TokenText(None))
-            }
-            fn visit_seq<A: de::SeqAccess<'de>>(self, mut list: A) -> Result<TokenText, A::Error> {
-                while list.next_element::<IgnoredAny>()?.is_some() {}
-                Ok(TokenText(None))
-            }
-            fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<TokenText, A::Error> {
-                while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-                Ok(TokenText(None))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
+    #[schema(max_items = 1_000)]
+    tokens: Vec<String>,
 }
 
 /// What became of each, in the order of the tokens.
@@ -249,7 +208,7 @@ struct RenewManyResult {
     #[schema(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<LeaseId>,
-    /// `renewed`, `resumed`, `lost`, or `invalid` for what is not a token.
+    /// `renewed`, `resumed`, `lost`, or `invalid` for a text that is no token.
     status: &'static str,
     /// Why it is lost.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -288,7 +247,7 @@ async fn renew_many(
         .tokens
         .iter()
         .map(|text| {
-            let claims = app.verify(text.0.as_deref()?).ok()?;
+            let claims = app.verify(text).ok()?;
             Some(Renewal {
                 claims,
                 label: None,
@@ -306,7 +265,7 @@ async fn renew_many(
                     status: "invalid",
                     ..RenewManyResult::default()
                 }),
-                Some((renewal, renewed)) => Ok(app.result(renewal, renewed?)),
+                Some((renewal, renewed)) => app.result(renewal, renewed?),
             },
         )
         .collect::<Result<_, Problem>>()?;
@@ -314,7 +273,7 @@ async fn renew_many(
 }
 
 impl App {
-    fn result(&self, renewal: &Renewal, renewed: Renewed) -> RenewManyResult {
+    fn result(&self, renewal: &Renewal, renewed: Renewed) -> Result<RenewManyResult, Problem> {
         let id = Some(renewal.claims.id);
         let live = |status, generation, lease: &Lease| RenewManyResult {
             id,
@@ -329,12 +288,13 @@ impl App {
             code: Some(code),
             ..RenewManyResult::default()
         };
-        match renewed {
+        Ok(match renewed {
             Renewed::Renewed(lease) => live("renewed", renewal.claims.generation, &lease),
             Renewed::Resumed { lease, generation } => live("resumed", generation, &lease),
             Renewed::Lost(end) => lost(code(&end)),
             Renewed::NoPool => lost(Code::PoolNotFound.as_str()),
-        }
+            Renewed::Recovering => return Err(recovering()),
+        })
     }
 }
 
@@ -354,6 +314,7 @@ struct TokenBody {
     request_body = TokenBody,
     responses(
         (status = 204, description = "Released"),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, description = "`invalid_token`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     )
@@ -374,6 +335,7 @@ async fn release(
     request_body = TokenBody,
     responses(
         (status = 204, description = "Left"),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, description = "`invalid_token`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     )

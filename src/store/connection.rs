@@ -51,6 +51,8 @@ impl Connections {
         drop(bb8::ManageConnection::connect(&manager).await?);
         let pool = bb8::Pool::builder()
             .max_size(size)
+            // All at once, so that the first crowd does not wait for them.
+            .min_idle(size)
             .connection_timeout(CHECK_OUT)
             .idle_timeout(None)
             .max_lifetime(None)
@@ -192,9 +194,7 @@ impl bb8::ManageConnection for Manager {
             age: Arc::clone(&self.age),
             broken: false,
         };
-        for script in script::all() {
-            script.load(&mut connection).await?;
-        }
+        script::load_all(&mut connection).await?;
         Ok(connection)
     }
 

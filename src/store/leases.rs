@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::error::Error;
 use super::keys::{Bucket, Keys};
 use super::renewals::{Beat, Beaten, record_margin};
-use super::script::{ACQUIRE, LEASE, LEAVE, LIST, RELEASE, RESUME, Reply, TERMINATE};
+use super::script::{ACQUIRE, LEASE, LEAVE, RELEASE, RESUME, Reply, TERMINATE};
 use super::{Store, json};
 use crate::lease::{
     Activities, End, Holder, Instant, Label, Lease, LeaseId, Platform, Seat, Tenant,
@@ -103,6 +103,8 @@ pub enum Renewed {
     },
     /// It has ended for good.
     Lost(End),
+    /// Data was lost, and its pool was not put back yet.
+    Recovering,
     /// There is no such pool any more.
     NoPool,
 }
@@ -135,15 +137,6 @@ pub enum Terminated {
     Terminated,
     /// It was not; it cannot be resumed either.
     Ended,
-}
-
-/// A part of a listing.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Page {
-    /// Live leases in order of expiry.
-    pub leases: Vec<Lease>,
-    /// Where the next part begins; none at the end.
-    pub next: Option<(i64, LeaseId)>,
 }
 
 /// Most ids of one terminate call.
@@ -206,13 +199,16 @@ impl Store {
                         retry_after,
                     }
                 }
-                "recovering" => Acquired::Recovering {
-                    retry_after: denial(&reply)?.2,
-                },
-                "no_pool" if !restored && self.restore(pool).await? => {
+                // Only a pool that is not there has no TTL.
+                "no_pool" | "recovering"
+                    if !restored && reply.count(5)? == 0 && self.restore(pool).await? =>
+                {
                     restored = true;
                     continue;
                 }
+                "recovering" => Acquired::Recovering {
+                    retry_after: denial(&reply)?.2,
+                },
                 "no_pool" => Acquired::NoPool,
                 _ => return Err(reply.unexpected(0)),
             });
@@ -389,7 +385,7 @@ impl Store {
             .arg(or_empty(claims.platform.as_ref(), Platform::as_str))
             .arg(record_margin());
         let mut reply = self.run(keys.bucket, &call).await?;
-        if reply.status() == "no_pool" && self.restore(&claims.pool).await? {
+        if matches!(reply.status(), "no_pool" | "recovering") && self.restore(&claims.pool).await? {
             reply = self.run(keys.bucket, &call).await?;
         }
         let lease = || -> Result<Lease, Error> {
@@ -425,6 +421,7 @@ impl Store {
                     blocked_until: (until.0 > 0).then_some(until),
                 }))
             }
+            "recovering" => Ok(Renewed::Recovering),
             "no_pool" => Ok(Renewed::NoPool),
             _ => Err(reply.unexpected(0)),
         }
@@ -514,94 +511,6 @@ impl Store {
         }
         Ok(words)
     }
-
-    /// Live leases in order of expiry, at most `limit` (1 to 1000), after a place in that order. `None` if there
-    /// is no such pool. A lease that is renewed meanwhile moves to the end, so it may come twice but is never missed.
-    pub async fn list(
-        &self,
-        pool: &PoolName,
-        after: Option<(i64, LeaseId)>,
-        limit: usize,
-    ) -> Result<Option<Page>, Error> {
-        let keys = Keys::of(pool);
-        let call = LIST
-            .call(3)
-            .arg(keys.bucket.clock())
-            .arg(keys.config())
-            .arg(keys.leases())
-            .arg(after.map_or(0, |(score, _)| score))
-            .arg(after.map_or(String::new(), |(_, id)| id.to_string()))
-            .arg(limit);
-        let reply = self.run(keys.bucket, &call).await?;
-        match reply.status() {
-            "no_pool" => return Ok(None),
-            "listed" => {}
-            _ => return Err(reply.unexpected(0)),
-        }
-        let now = reply.now()?;
-        let ttls = Ttls {
-            now: reply.int(3)?,
-            before: reply.int(4)?,
-            changed: reply.int(5)?,
-        };
-        let mut leases = Vec::with_capacity((reply.len() - 6) / 3);
-        for at in (6..reply.len()).step_by(3) {
-            leases.push((
-                reply.parse::<LeaseId>(at)?,
-                reply.int(at + 1)?,
-                reply.instant(at + 2)?,
-            ));
-        }
-
-        let mut records = redis::pipe();
-        for (id, _, _) in &leases {
-            records.cmd("HGETALL").arg(keys.record(*id));
-        }
-        let records: Vec<HashMap<String, String>> = if leases.is_empty() {
-            Vec::new()
-        } else {
-            let mut connection = self.0.connections.get().await?;
-            records.query_async(&mut *connection).await?
-        };
-
-        let next = (leases.len() == limit)
-            .then(|| leases.last().map(|(id, score, _)| (*score, *id)))
-            .flatten();
-        let leases = leases
-            .iter()
-            .zip(&records)
-            .map(|((id, score, expires_at), record)| {
-                let renewed_at = ttls.beat(*score, record);
-                let ttl = Duration::from_millis(ttls.now.cast_unsigned());
-                from_record(pool, *id, record, renewed_at, *expires_at, now, ttl)
-            })
-            .collect();
-        Ok(Some(Page { leases, next }))
-    }
-}
-
-/// What tells the last beat of a lease from its expiry.
-struct Ttls {
-    now: i64,
-    before: i64,
-    changed: i64,
-}
-
-impl Ttls {
-    /// When a lease with this score was last renewed, ms.
-    fn beat(&self, score: i64, record: &HashMap<String, String>) -> Instant {
-        let number = |name: &str| record.get(name).and_then(|text| text.parse::<i64>().ok());
-        if number("left") == Some(score)
-            && let Some(beat) = number("beat")
-        {
-            return Instant(beat);
-        }
-        // A beat before the change of the TTL was for the old one.
-        if self.before > 0 && score - self.now < self.changed {
-            return Instant(score - self.before);
-        }
-        Instant(score - self.now)
-    }
 }
 
 fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId) -> super::script::Call {
@@ -683,7 +592,7 @@ fn from_claims(
 }
 
 /// A lease as its record tells it. What the record does not know any more is left out: the lease lives all the same.
-fn from_record(
+pub(super) fn from_record(
     pool: &PoolName,
     id: LeaseId,
     record: &HashMap<String, String>,

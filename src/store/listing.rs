@@ -3,9 +3,16 @@
 //! Redis keeps leases in order of expiry, so that order costs a page. Any other order, and any filter, reads the
 //! records of all leases of the pool, a thousand at a time, and keeps only what belongs on the page.
 
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::time::Duration;
+
 use super::Store;
 use super::error::Error;
-use crate::lease::{Holder, Lease, LeaseId, Tenant};
+use super::keys::Keys;
+use super::leases::from_record;
+use super::script::LIST;
+use crate::lease::{Holder, Instant, Lease, LeaseId, Tenant};
 use crate::pool::PoolName;
 
 /// Leases that are read at once.
@@ -123,15 +130,22 @@ impl Selection {
         }
     }
 
-    fn is_natural(&self) -> bool {
-        self.sort == Sort::ExpiresAt && !self.descending
-    }
-
     /// Orders a page and cuts it to one more than the limit, which tells that there is a next one.
     fn cut(&self, found: &mut Vec<(Place, Lease)>) {
-        found.sort_unstable_by(|(a, _), (b, _)| if self.descending { b.cmp(a) } else { a.cmp(b) });
+        found.sort_unstable_by(|(a, _), (b, _)| self.order(a, b));
         found.truncate(self.limit + 1);
     }
+
+    fn order(&self, a: &Place, b: &Place) -> Ordering {
+        if self.descending { b.cmp(a) } else { a.cmp(b) }
+    }
+}
+
+/// Leases as Redis keeps them, by expiry, each with its place in that order.
+struct Page {
+    rows: Vec<((i64, LeaseId), Lease)>,
+    /// Whether there may be more behind the last.
+    more: bool,
 }
 
 impl Store {
@@ -143,56 +157,79 @@ impl Store {
         pool: &PoolName,
         selection: &Selection,
     ) -> Result<Option<Listing>, Error> {
-        let mut found: Vec<(Place, Lease)> = Vec::new();
-        let mut after = match (&selection.after, selection.is_natural()) {
-            (Some(Place::Number(score, id)), true) => Some((*score, *id)),
+        if selection.sort == Sort::ExpiresAt && !selection.descending {
+            self.select_by_expiry(pool, selection).await
+        } else {
+            self.select_sorted(pool, selection).await
+        }
+    }
+
+    /// Reads on until the page is full.
+    async fn select_by_expiry(
+        &self,
+        pool: &PoolName,
+        selection: &Selection,
+    ) -> Result<Option<Listing>, Error> {
+        let mut listing = Listing::default();
+        let mut last = match &selection.after {
+            Some(Place::Number(score, id)) => Some((*score, *id)),
             _ => None,
         };
+        let mut read = last;
         loop {
-            let chunk = if selection.is_natural() {
-                selection.limit.min(CHUNK)
-            } else {
-                CHUNK
-            };
-            let Some(page) = self.list(pool, after, chunk).await? else {
+            let Some(page) = self
+                .list(pool, read, CHUNK.min(selection.limit + 1))
+                .await?
+            else {
                 return Ok(None);
             };
-            for lease in page
-                .leases
-                .into_iter()
-                .filter(|lease| selection.matches(lease))
-            {
+            for (place, lease) in page.rows {
+                read = Some(place);
+                if !selection.matches(&lease) {
+                    continue;
+                }
+                if listing.leases.len() == selection.limit {
+                    listing.next = last.map(|(score, id)| Place::Number(score, id));
+                    return Ok(Some(listing));
+                }
+                listing.leases.push(lease);
+                last = Some(place);
+            }
+            if !page.more {
+                return Ok(Some(listing));
+            }
+        }
+    }
+
+    /// Reads all, and keeps what belongs on the page.
+    async fn select_sorted(
+        &self,
+        pool: &PoolName,
+        selection: &Selection,
+    ) -> Result<Option<Listing>, Error> {
+        let mut found: Vec<(Place, Lease)> = Vec::new();
+        let mut read = None;
+        loop {
+            let Some(page) = self.list(pool, read, CHUNK).await? else {
+                return Ok(None);
+            };
+            for (place, lease) in page.rows {
+                read = Some(place);
+                if !selection.matches(&lease) {
+                    continue;
+                }
                 let place = selection.place(&lease);
-                let beyond = selection.is_natural()
-                    || selection.after.as_ref().is_none_or(|after| {
-                        if selection.descending {
-                            place < *after
-                        } else {
-                            *after < place
-                        }
-                    });
-                if beyond {
+                let is_beyond = |after| selection.order(after, &place) == Ordering::Less;
+                if selection.after.as_ref().is_none_or(is_beyond) {
                     found.push((place, lease));
                 }
-            }
-            if selection.is_natural() && found.len() >= selection.limit {
-                // The place of the last lease is its score, which is its expiry except under an amnesty.
-                let more = found.len() > selection.limit || page.next.is_some();
-                found.truncate(selection.limit);
-                let next = page
-                    .next
-                    .filter(|_| more)
-                    .map(|(score, id)| Place::Number(score, id));
-                return Ok(Some(Listing {
-                    leases: found.into_iter().map(|(_, lease)| lease).collect(),
-                    next,
-                }));
             }
             if found.len() > 2 * selection.limit + CHUNK {
                 selection.cut(&mut found);
             }
-            let Some(next) = page.next else { break };
-            after = Some(next);
+            if !page.more {
+                break;
+            }
         }
         selection.cut(&mut found);
         let more = found.len() > selection.limit;
@@ -205,5 +242,92 @@ impl Store {
             leases: found.into_iter().map(|(_, lease)| lease).collect(),
             next,
         }))
+    }
+
+    /// Live leases in order of expiry, at most `limit` (1 to 1000), after a place in that order. `None` if there
+    /// is no such pool. A lease that is renewed meanwhile moves to the end, so it may come twice but is never missed.
+    async fn list(
+        &self,
+        pool: &PoolName,
+        after: Option<(i64, LeaseId)>,
+        limit: usize,
+    ) -> Result<Option<Page>, Error> {
+        let keys = Keys::of(pool);
+        let call = LIST
+            .call(3)
+            .arg(keys.bucket.clock())
+            .arg(keys.config())
+            .arg(keys.leases())
+            .arg(after.map_or(0, |(score, _)| score))
+            .arg(after.map_or(String::new(), |(_, id)| id.to_string()))
+            .arg(limit);
+        let reply = self.run(keys.bucket, &call).await?;
+        match reply.status() {
+            "no_pool" => return Ok(None),
+            "listed" => {}
+            _ => return Err(reply.unexpected(0)),
+        }
+        let now = reply.now()?;
+        let ttls = Ttls {
+            now: reply.int(3)?,
+            before: reply.int(4)?,
+            changed: reply.int(5)?,
+        };
+        let mut leases = Vec::with_capacity((reply.len() - 6) / 3);
+        for at in (6..reply.len()).step_by(3) {
+            leases.push((
+                reply.parse::<LeaseId>(at)?,
+                reply.int(at + 1)?,
+                reply.instant(at + 2)?,
+            ));
+        }
+
+        let mut records = redis::pipe();
+        for (id, _, _) in &leases {
+            records.cmd("HGETALL").arg(keys.record(*id));
+        }
+        let records: Vec<HashMap<String, String>> = if leases.is_empty() {
+            Vec::new()
+        } else {
+            let mut connection = self.0.connections.get().await?;
+            records.query_async(&mut *connection).await?
+        };
+
+        let more = leases.len() == limit;
+        let rows = leases
+            .iter()
+            .zip(&records)
+            .map(|((id, score, expires_at), record)| {
+                let renewed_at = ttls.beat(*score, record);
+                let ttl = Duration::from_millis(ttls.now.cast_unsigned());
+                let lease = from_record(pool, *id, record, renewed_at, *expires_at, now, ttl);
+                ((*score, *id), lease)
+            })
+            .collect();
+        Ok(Some(Page { rows, more }))
+    }
+}
+
+/// What tells the last beat of a lease from its expiry.
+struct Ttls {
+    now: i64,
+    before: i64,
+    changed: i64,
+}
+
+impl Ttls {
+    /// When a lease with this score was last renewed, ms.
+    fn beat(&self, score: i64, record: &HashMap<String, String>) -> Instant {
+        let number = |name: &str| record.get(name).and_then(|text| text.parse::<i64>().ok());
+        if number("left") == Some(score)
+            && let Some(beat) = number("beat")
+        {
+            return Instant(beat);
+        }
+        // A beat before the change of the TTL was for the old one.
+        if self.before > 0 && score - self.now < self.changed {
+            return Instant(score - self.before);
+        }
+        Instant(score - self.now)
     }
 }

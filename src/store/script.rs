@@ -47,8 +47,7 @@ pub(super) static TICK: LazyLock<Script> = script!("tick");
 pub(super) static SWEEP: LazyLock<Script> = script!("sweep");
 pub(super) static STAMP: LazyLock<Script> = script!("stamp");
 
-/// All scripts, for loading them at connect.
-pub(super) fn all() -> [&'static Script; 15] {
+fn all() -> [&'static Script; 15] {
     [
         &OPEN,
         &ACQUIRE,
@@ -68,6 +67,15 @@ pub(super) fn all() -> [&'static Script; 15] {
     ]
 }
 
+/// Compiles all scripts in Redis, so that a broken one stops the start and no call has to send one.
+pub(super) async fn load_all(connection: &mut Connection) -> RedisResult<()> {
+    let mut pipe = redis::pipe();
+    for script in all() {
+        pipe.cmd("SCRIPT").arg("LOAD").arg(script.source).ignore();
+    }
+    pipe.exec_async(connection).await
+}
+
 impl Script {
     fn new(name: &'static str, source: &'static str) -> Self {
         Self {
@@ -75,15 +83,6 @@ impl Script {
             source,
             sha: redis::Script::new(source).get_hash().to_owned(),
         }
-    }
-
-    /// Compiles the script in Redis, so that a broken one stops the start and no call has to send it.
-    pub(super) async fn load(&self, connection: &mut Connection) -> RedisResult<()> {
-        redis::cmd("SCRIPT")
-            .arg("LOAD")
-            .arg(self.source)
-            .exec_async(connection)
-            .await
     }
 
     /// Begins a call with so many keys; first they follow, then the arguments.

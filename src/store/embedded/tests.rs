@@ -1,5 +1,6 @@
 use tempfile::TempDir;
 
+use super::server::quote;
 use super::*;
 
 fn directory() -> TempDir {

@@ -1,0 +1,25 @@
+# The ways in. `make run` and `make test` need nothing but Rust: what else they need they get (scripts/redis.sh).
+
+# A server that was fetched without root lies here.
+export PATH := $(CURDIR)/.redis/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint redis
+
+help: ## Say what there is
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+
+run: redis ## Build, and serve on 127.0.0.1:7070 with an embedded Redis and a demo pool
+	@cargo build --locked --bin leasehold
+	@exec $${CARGO_TARGET_DIR:-target}/debug/leasehold serve --pool demo=5
+
+# The integration tests come last, so that their summary is the last thing to read.
+test: redis ## Run all tests
+	@cargo test --locked --doc --quiet
+	@cargo test --locked --lib --bins --tests --no-fail-fast
+
+lint: ## Check form, lints, documentation and dependencies
+	@scripts/lint.sh
+
+redis: ## Get a redis-server or valkey-server, if there is none
+	@scripts/redis.sh
