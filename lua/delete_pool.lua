@@ -2,7 +2,7 @@
 --
 -- KEYS[1]  clock    HASH    the bucket's clock
 -- KEYS[2]  due      ZSET    pool -> lower bound of its earliest expiry, ms
--- KEYS[3]  pools    SET     names of the bucket's pools
+-- KEYS[3]  pools    ZSET    the bucket's pools -> version
 -- KEYS[4]  config   HASH    the pool's policy
 -- KEYS[5]  leases   ZSET    lease id -> expiry, ms
 -- KEYS[6]  expired  ZSET    lease id -> end, ms; not yet in the record
@@ -26,7 +26,7 @@ local due, pools, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5], 
 local pool, expect = ARGV[1], ARGV[2]
 
 local version = tonumber(redis.call('HGET', config, 'version') or 0)
-if version == 0 and redis.call('SISMEMBER', pools, pool) == 0 then
+if version == 0 and not redis.call('ZSCORE', pools, pool) then
   return { 'no_pool', int(seq), int(now), '0' }
 end
 if version > 0 and expect ~= 'any' and tonumber(expect) ~= version then
@@ -45,7 +45,7 @@ if #ids > 0 then
 end
 
 redis.call('ZREM', due, pool)
-redis.call('SREM', pools, pool)
+redis.call('ZREM', pools, pool)
 redis.call('UNLINK', expired, KEYS[7], KEYS[8], KEYS[9])
 redis.call('HINCRBY', clock, 'revision', 1)
 return { 'deleted', int(seq), int(now), int(version) }

@@ -1,7 +1,7 @@
 -- Creates a pool or replaces its policy, at one instant for all nodes.
 --
 -- KEYS[1]  clock   HASH    the bucket's clock
--- KEYS[2]  pools   SET     names of the bucket's pools
+-- KEYS[2]  pools   ZSET    the bucket's pools -> version
 -- KEYS[3]  config  HASH    the pool's policy
 -- KEYS[4]  events  STREAM  the pool's history
 --
@@ -46,7 +46,7 @@ if before[2] and before[2] ~= ttl then
   -- From the expiry and the TTL follows the last beat; leases renewed before this need the old TTL.
   redis.call('HSET', config, 'ttl_before_ms', before[2], 'ttl_changed_ms', int(now))
 end
-redis.call('SADD', pools, pool)
+redis.call('ZADD', pools, int(new_version), pool)
 redis.call('HSET', clock, 'longest_ttl', int(math.max(tonumber(state[7]) or 0, tonumber(ttl))))
 redis.call('HINCRBY', clock, 'revision', 1)
 record_event(events, 'configured', '', now, '', '', capacity)

@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
@@ -90,6 +91,13 @@ pub struct Settings {
     /// File that holds the admin key
     #[arg(long, value_name = "FILE")]
     pub admin_key_file: Option<PathBuf>,
+
+    /// Address or network of a proxy whose X-Forwarded-For is believed; may be given more than once
+    ///
+    /// The limits of client keys count by address. In the environment they are separated by commas.
+    #[arg(long = "trusted-proxy", value_name = "NETWORK", value_parser = layers::network, required = false)]
+    #[serde(default, deserialize_with = "layers::networks")]
+    pub trusted_proxies: Vec<IpNet>,
 
     /// Pool to create at start with so many seats; may be given more than once
     ///

@@ -3,8 +3,12 @@
 //! Handlers translate and nothing more: extract, one call of the store, one `match`. What they know about a
 //! request that failed is a [`problem::Problem`].
 
-mod access;
+pub(crate) mod access;
+mod audit;
+pub(crate) mod csv;
+mod events;
 pub mod extract;
+mod keys;
 mod leases;
 pub mod machines;
 mod pools;
@@ -16,6 +20,7 @@ pub mod trace;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi as _;
@@ -31,12 +36,13 @@ use crate::token::Tokens;
 
 /// What handlers can reach.
 #[derive(Clone)]
-struct App(Arc<Inner>);
+pub(crate) struct App(Arc<Inner>);
 
-struct Inner {
+pub(crate) struct Inner {
     store: Store,
     tokens: Tokens,
     access: Access,
+    drain: Drain,
 }
 
 /// What every answer of the interface is about; the text at the top of the OpenAPI document.
@@ -51,6 +57,7 @@ struct Inner {
     tags(
         (name = "leases", description = "For holders and operators: seats that are held."),
         (name = "pools", description = "For operators: sets of seats, and their policy."),
+        (name = "keys", description = "For admins: who may do what, and who did."),
         (name = "machines", description = "For balancers, orchestrators and monitoring."),
     ),
     modifiers(&Credentials),
@@ -58,14 +65,15 @@ struct Inner {
 )]
 struct Description;
 
-/// All routes, with their description.
-fn routes(app: App, machines: Machines) -> OpenApiRouter {
+/// The routes of holders and operators, with their description.
+fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(pools::routes())
         .merge(leases::routes())
+        .merge(events::routes())
         .merge(tokens::routes())
-        .with_state(app)
-        .merge(machines::routes(machines))
+        .merge(keys::routes())
+        .merge(audit::routes())
 }
 
 /// Everything that a node serves.
@@ -79,7 +87,8 @@ pub fn router(
     let app = App(Arc::new(Inner {
         store: store.clone(),
         tokens: tokens.clone(),
-        access: Access::new(settings.admin_key.as_ref()),
+        access: Access::new(settings),
+        drain: drain.clone(),
     }));
     let readiness = store.clone();
     let machines = Machines {
@@ -95,7 +104,10 @@ pub fn router(
         }),
         metrics: metrics.clone(),
     };
-    let (router, description) = routes(app, machines).split_for_parts();
+    let (router, description) = api()
+        .with_state(app.clone())
+        .merge(machines::routes(machines))
+        .split_for_parts();
     let description = Arc::new(
         serde_json::to_vec(&described(description)).expect("texts and numbers have a JSON form"),
     );
@@ -111,18 +123,15 @@ pub fn router(
             }
         }),
     );
-    trace::edge(router)
+    // The guard also answers for methods that a path does not have: a preflight is one of them.
+    let router = router.method_not_allowed_fallback(trace::no_method);
+    trace::edge(router.layer(from_fn_with_state(app, access::guard)))
 }
 
 /// The description of the whole interface (OpenAPI 3.1), as served at `/v1/openapi.json`.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let description = OpenApiRouter::<App>::with_openapi(Description::openapi())
-        .merge(pools::routes())
-        .merge(leases::routes())
-        .merge(tokens::routes())
-        .into_openapi();
     let mut machines = machines::description();
-    machines.merge(description);
+    machines.merge(api().into_openapi());
     described(machines)
 }
 

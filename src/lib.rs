@@ -3,6 +3,7 @@
 //! # Layout, in reading order
 //!
 //! * [`lease`] and [`pool`]: the words of the domain. No HTTP, no Redis.
+//! * [`access_key`]: keys of operators and clients.
 //! * [`token`]: the signed secret that renews and releases one lease.
 //! * [`store`]: the only module that speaks Redis; one method per Lua script.
 //! * [`http`]: the only module that speaks HTTP; one file per resource.
@@ -10,6 +11,7 @@
 //! * [`telemetry`]: logs and metrics.
 //! * [`cli`]: the operator's commands.
 
+pub mod access_key;
 pub mod cli;
 pub mod config;
 pub mod http;

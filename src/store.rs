@@ -4,12 +4,16 @@
 //! call and decodes the reply; it keeps nothing that decides. Deliberately absent: a trait with a second
 //! implementation in memory. The scripts are the logic, so a fake would test nothing.
 
+mod access_keys;
+mod audit;
 mod connection;
 pub mod embedded;
 mod error;
+mod events;
 mod keys;
 mod leases;
 mod listing;
+mod logins;
 mod memory;
 mod pools;
 mod renewals;
@@ -21,11 +25,15 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
+pub use self::access_keys::PutKey;
+pub use self::audit::{Action, Recorded, Trail};
 use self::connection::Connections;
 pub use self::error::{Error, Outcome};
+pub use self::events::{Event, EventId};
 use self::keys::Bucket;
 pub use self::leases::{Acquired, Asked, Grant, Renewal, Renewed, Terminated, Termination};
 pub use self::listing::{Listing, Place, Selection, Sort};
+pub use self::logins::{CODE, LOGIN};
 use self::memory::Memory;
 pub use self::pools::{Deleted, Expect, Put};
 use self::renewals::Lanes;
@@ -44,6 +52,7 @@ pub(crate) struct Shared {
     connections: Connections,
     memory: Memory,
     lanes: Lanes,
+    keyring: access_keys::Copy,
 }
 
 impl std::fmt::Debug for Store {
@@ -79,6 +88,7 @@ impl Store {
         let store = Self(Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| Shared {
             connections,
             memory: Memory::new(),
+            keyring: access_keys::Copy::default(),
             lanes: Lanes::start(|bucket, lane| {
                 tokio::spawn(renewals::run(shared.clone(), bucket, lane));
             }),
@@ -86,6 +96,8 @@ impl Store {
         for bucket in Bucket::all() {
             store.open(bucket, 0).await?;
         }
+        store.refresh_keys().await?;
+        tokio::spawn(access_keys::run(Arc::downgrade(&store.0)));
         if !options.sweep_every.is_zero() {
             tokio::spawn(sweeper::run(Arc::downgrade(&store.0), options.sweep_every));
         }

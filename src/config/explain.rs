@@ -91,6 +91,9 @@ fn right(setting: &str) -> Option<&'static str> {
         "listen" => "give an address and a port, such as 127.0.0.1:7070 or [::1]:7070",
         "secret" | "admin_key" | "redis_url" => "give text in quotes",
         "previous_secrets" => "give a list of texts in quotes",
+        "trusted_proxies" => {
+            "give a list of addresses or networks, such as [\"127.0.0.1\", \"10.0.0.0/8\"]"
+        }
         "pools" => {
             "give [pools.NAME] with capacity, and ttl_ms, linger_ms and resume_window_ms where they differ"
         }

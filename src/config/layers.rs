@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
@@ -13,6 +14,9 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches};
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
+use ipnet::IpNet;
+use serde::de::Error as _;
+use serde::{Deserialize as _, Deserializer};
 
 use super::explain::{explain, unknown, without_source_lines};
 use super::{Settings, WrongSetting};
@@ -110,6 +114,22 @@ pub(super) fn pool_flag(text: &str) -> Result<BTreeMap<PoolName, Policy>, Invali
     let policy = Policy::with_capacity(capacity.trim().parse().map_err(|_| right())?);
     policy.check()?;
     Ok(BTreeMap::from([(name.trim().parse()?, policy)]))
+}
+
+/// What `--trusted-proxy` says: an address, or a network.
+pub(super) fn network(text: &str) -> Result<IpNet, Invalid> {
+    let text = text.trim();
+    let address = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse()
+        .or_else(|_| address())
+        .map_err(|_| Invalid("is not an address or a network such as 10.0.0.0/8".into()))
+}
+
+/// Reads a list of addresses and networks.
+pub(super) fn networks<'de, D: Deserializer<'de>>(list: D) -> Result<Vec<IpNet>, D::Error> {
+    let list = Vec::<String>::deserialize(list)?;
+    let networks = list.iter().map(|text| network(text));
+    networks.collect::<Result<_, _>>().map_err(D::Error::custom)
 }
 
 /// Reads all layers into one, with the origin of each value: by setting, and by `pools.NAME`.
@@ -301,7 +321,7 @@ fn environment(
                     "give demo=5,crm=10 or {\"demo\": {\"capacity\": 5}} or {demo = {capacity = 5}}",
                 )
             })?,
-            "previous_secrets" => text.split(',').map(str::trim).collect::<Vec<_>>().into(),
+            "previous_secrets" | "trusted_proxies" => text.split(',').map(str::trim).collect::<Vec<_>>().into(),
             _ => text.into(),
         };
         layers.push(Layer {
@@ -336,7 +356,7 @@ fn command_line(flags: &Flags) -> Result<Vec<Layer>, WrongSetting> {
                 wrong: invalid.to_string(),
                 right: "give --pool NAME=CAPACITY for each pool".into(),
             })?,
-            "previous_secrets" => values.clone().into(),
+            "previous_secrets" | "trusted_proxies" => values.clone().into(),
             _ => values.last().map(String::as_str).unwrap_or_default().into(),
         };
         layers.push(Layer {

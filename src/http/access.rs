@@ -1,103 +1,411 @@
-//! Who may do what.
+//! Who may do what. Every request passes [`guard`], which asks the one table.
 //!
-//! Without an admin key the program is open, and serves this machine only. With one, operators show it as a bearer
-//! token. Routes of tokens need nothing else: whoever has the token has the seat.
+//! Without an admin key the program is open, and serves this machine only. With one, operators and clients show a key
+//! as a bearer token, or the cookie of the admin pages. Routes of tokens need nothing else: whoever has the token has
+//! the seat. Checking a key costs no round trip: each node has a copy of them, at most a second old.
 
-use axum::extract::FromRequestParts;
-use axum::http::header::AUTHORIZATION;
+mod caller;
+mod limits;
+pub(crate) mod login;
+mod origin;
+mod table;
+mod trail;
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::extract::rejection::RawPathParamsRejection;
+use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, RawPathParams, Request, State};
+use axum::http::header::ALLOW;
 use axum::http::request::Parts;
-use secrecy::{ExposeSecret as _, SecretString};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
+use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use ipnet::IpNet;
+use secrecy::ExposeSecret as _;
+use serde_json::{Map, Value};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
+pub(crate) use self::caller::Caller;
+use self::limits::Limiters;
+use self::table::{Row, Rule};
+pub(crate) use self::trail::Notes;
+use self::trail::{Ended, Entry};
 use super::App;
-use super::problem::{Code, Problem};
+use super::problem::{Code, Logged, Problem};
+use super::trace;
+use crate::access_key::{Fingerprint, Role};
+use crate::config::Settings;
+use crate::pool::PoolName;
 
-/// Which credentials there are.
+/// How callers are told apart.
 #[derive(Debug)]
 pub(super) struct Access {
-    /// SHA-256 of the admin key; none in open mode.
-    admin: Option<[u8; 32]>,
+    /// Hash of the admin key; none in open mode.
+    admin: Option<Fingerprint>,
+    trusted_proxies: Vec<IpNet>,
+    limiters: Limiters,
+    /// Bounds the entries of callers that nobody knows, so that they cannot push the others out of the trail.
+    strangers: DefaultDirectRateLimiter,
 }
 
 impl Access {
-    /// With this admin key, or open.
-    pub(super) fn new(admin_key: Option<&SecretString>) -> Self {
+    /// As the settings say.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let ten = std::num::NonZeroU32::new(10).expect("not zero");
         Self {
-            admin: admin_key.map(|key| Sha256::digest(key.expose_secret().as_bytes()).into()),
+            admin: settings
+                .admin_key
+                .as_ref()
+                .map(|key| Fingerprint::of(key.expose_secret())),
+            trusted_proxies: settings.trusted_proxies.clone(),
+            limiters: Limiters::default(),
+            strangers: RateLimiter::direct(Quota::per_second(ten)),
         }
     }
 
-    /// Who shows this credential.
-    fn caller(&self, parts: &Parts) -> Result<Caller, Problem> {
-        let Some(admin) = &self.admin else {
-            return Ok(Caller::Open);
+    /// Whether no key is asked for.
+    pub(crate) const fn is_open(&self) -> bool {
+        self.admin.is_none()
+    }
+
+    /// Where a request comes from: the peer, or what a trusted proxy says about it.
+    fn address(&self, parts: &Parts) -> Option<IpAddr> {
+        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>()?.0;
+        let mut address = peer.ip().to_canonical();
+        let trusted = |address: IpAddr| {
+            self.trusted_proxies
+                .iter()
+                .any(|network| network.contains(&address))
         };
-        let shown = parts
+        let named: Vec<&str> = parts
             .headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| value.split_once(' '))
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
-            .map(|(_, key)| key.trim());
-        let Some(shown) = shown else {
-            return Err(Problem::new(
-                Code::Unauthorized,
-                "This route needs a key. Send it as \"Authorization: Bearer KEY\".",
-            ));
+            .get_all("x-forwarded-for")
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .collect();
+        // Each proxy adds on the right whom it heard from; what stands further left than the first stranger is his word.
+        for name in named.into_iter().rev() {
+            if !trusted(address) {
+                break;
+            }
+            match name.trim().parse::<IpAddr>() {
+                Ok(named) => address = named.to_canonical(),
+                Err(_) => break,
+            }
+        }
+        Some(address)
+    }
+}
+
+/// Lets a request through to its handler, or not, and writes into the trail what operators do.
+pub(super) async fn guard(
+    State(app): State<App>,
+    path: Option<MatchedPath>,
+    params: Result<RawPathParams, RawPathParamsRejection>,
+    request: Request,
+    next: Next,
+) -> Response {
+    // Paths that no route has are answered by the fallback.
+    let Some(path) = path else {
+        return next.run(request).await;
+    };
+    let pool = params.as_ref().ok().and_then(|params| {
+        let mut params = params.iter();
+        params.find_map(|(name, value)| (name == "pool").then(|| value.parse::<PoolName>().ok())?)
+    });
+    let path = path.as_str();
+    let methods = table::allowed(path);
+    let access = &app.0.access;
+    let (parts, body) = request.into_parts();
+
+    if access.is_open() {
+        // A page whose name was pointed at this machine would get around the rule of one origin (DNS rebinding).
+        let asked = origin::host(&parts.headers, &parts.uri);
+        let machine =
+            matches!(table::row(&parts.method, path), Some(row) if row.rule == Rule::Anybody);
+        if !machine && !asked.is_none_or(origin::is_near) {
+            return Problem::new(
+                Code::Forbidden,
+                "No key is set, so this server answers only under the names of its own machine: 127.0.0.1, [::1] and \
+                 localhost. Set admin_key to serve under another name.",
+            )
+            .into_response();
+        }
+    }
+
+    let shares = [&Method::GET, &Method::POST].into_iter().any(|method| {
+        table::row(method, path)
+            .is_some_and(|row| matches!(row.rule, Rule::Token | Rule::Acquire | Rule::Availability))
+    });
+    let from = origin::asking(&parts.headers).map(str::to_owned);
+    let request = Request::from_parts(parts, body);
+    if shares && origin::is_preflight(&request) {
+        let from = from.unwrap_or_default();
+        if !page_is_known(&app, &from, pool.as_ref(), request.headers(), request.uri()) {
+            let mut refused = origin_not_allowed().into_response();
+            origin::vary(refused.headers_mut());
+            return refused;
+        }
+        return origin::leave(&from, &methods);
+    }
+
+    let Some(row) = table::row(request.method(), path) else {
+        let mut response = Problem::new(
+            Code::MethodNotAllowed,
+            "This path exists, but not with this method. The header \"Allow\" names those that it takes.",
+        )
+        .into_response();
+        if let Ok(methods) = HeaderValue::from_str(&methods) {
+            response.headers_mut().insert(ALLOW, methods);
+        }
+        return response;
+    };
+
+    let reads = from.as_ref().filter(|from| {
+        shares && page_is_known(&app, from, pool.as_ref(), request.headers(), request.uri())
+    });
+    let reads = reads.cloned();
+    let mut response = admit(&app, row, pool, request, next).await;
+    if shares {
+        origin::vary(response.headers_mut());
+        // A key that does not name the origin answers a page that another key names, but it cannot be read.
+        let other_key = response
+            .extensions()
+            .get::<Logged>()
+            .is_some_and(|logged| logged.code == Code::OriginNotAllowed);
+        if let Some(reads) = reads.filter(|_| !other_key) {
+            origin::share(response.headers_mut(), &reads);
+        }
+    }
+    response
+}
+
+/// Judges a request that has a row in the table.
+async fn admit(
+    app: &App,
+    row: &'static Row,
+    pool: Option<PoolName>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let address = app.0.access.address(&parts);
+    let judged = match row.rule {
+        Rule::Anybody | Rule::Token => {
+            return next.run(Request::from_parts(parts, body)).await;
+        }
+        rule => match caller::identify(app, &parts).await {
+            Ok(caller) => match judge(app, rule, &caller, pool.as_ref(), &parts, address) {
+                Ok(()) => Ok(caller),
+                Err(refused) => Err((Some(caller), refused)),
+            },
+            Err(unknown) => Err((None, unknown)),
+        },
+    };
+    let Some(action) = row.action else {
+        return match judged {
+            Ok(caller) => {
+                parts.extensions.insert(caller);
+                next.run(Request::from_parts(parts, body)).await
+            }
+            Err((_, refused)) => refused.into_response(),
         };
-        // Both sides are hashes of one length, so the time tells nothing about the key.
-        let shown: [u8; 32] = Sha256::digest(shown.as_bytes()).into();
-        if bool::from(shown.ct_eq(admin)) {
-            Ok(Caller::Admin)
-        } else {
-            Err(Problem::new(
-                Code::Unauthorized,
-                "This key is not known here. Check it, or ask who runs this server.",
-            ))
+    };
+
+    let entry = Entry {
+        action,
+        pool,
+        address,
+        notes: Notes::default(),
+    };
+    match judged {
+        Ok(caller) => {
+            entry.notes.by(caller.clone());
+            parts.extensions.insert(entry.notes.clone());
+            parts.extensions.insert(caller);
+            let app = app.clone();
+            // In a task of its own: what was begun ends and is written down, also when the caller goes away.
+            let done = tokio::spawn(trace::carried(async move {
+                let response = next.run(Request::from_parts(parts, body)).await;
+                entry.write(&app, Ended::of(&response), "failed").await;
+                response
+            }));
+            match done.await {
+                Ok(response) => response,
+                Err(stopped) => match stopped.try_into_panic() {
+                    Ok(panic) => std::panic::resume_unwind(panic),
+                    Err(_) => Problem::new(
+                        Code::Draining,
+                        "The node is stopping. Send the request again.",
+                    )
+                    .into_response(),
+                },
+            }
+        }
+        Err((caller, refused)) => {
+            let unavailable = refused.code() == Code::StoreUnavailable;
+            let response = refused.into_response();
+            if unavailable || (caller.is_none() && app.0.access.strangers.check().is_err()) {
+                return response;
+            }
+            if let Some(caller) = caller {
+                entry.notes.by(caller);
+            }
+            entry.write(app, Ended::of(&response), "refused").await;
+            response
         }
     }
 }
 
-/// Who asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Caller {
-    /// Anybody on this machine.
-    Open,
-    /// Who has the admin key.
-    Admin,
+/// Whether the caller may do what the rule is about.
+fn judge(
+    app: &App,
+    rule: Rule,
+    caller: &Caller,
+    pool: Option<&PoolName>,
+    parts: &Parts,
+    address: Option<IpAddr>,
+) -> Result<(), Problem> {
+    let role = caller.role();
+    let allowed = match rule {
+        Rule::Anybody | Rule::Token => true,
+        Rule::Acquire => matches!(role, Role::Client | Role::Admin),
+        Rule::Availability => true,
+        Rule::Role(least) | Rule::OwnPools(least) => role != Role::Client && role >= least,
+    };
+    if !allowed {
+        return Err(forbidden(&format!(
+            "A key with the role {} may not do this.",
+            role.as_str()
+        )));
+    }
+    let in_reach = match pool {
+        Some(pool) => caller.is_for(pool),
+        None => matches!(rule, Rule::OwnPools(_)) || !caller.names_pools(),
+    };
+    if !in_reach {
+        return Err(forbidden(&match pool {
+            Some(pool) => format!("This key is not for the pool {pool}."),
+            None => "This key is for some pools only, and this is about all of them.".to_owned(),
+        }));
+    }
+    match caller {
+        Caller::Key(key) if role == Role::Client => {
+            let page = origin::asking(&parts.headers);
+            let named =
+                page.is_none_or(|page| key.origins.iter().any(|origin| origin.as_str() == page));
+            if !named {
+                return Err(origin_not_allowed());
+            }
+            app.0.access.limiters.check(key, address).map_err(|wait| {
+                Problem::new(
+                    Code::TooManyRequests,
+                    "This key is used more often than its limits allow. Ask again later; seats that are held are not \
+                     affected.",
+                )
+                .retry_after_ms(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
+            })
+        }
+        // Nothing is shown, so a foreign page could make the browser of somebody on this machine do it.
+        Caller::Open => match origin::asking(&parts.headers) {
+            Some(page) if !page_is_known(app, page, pool, &parts.headers, &parts.uri) => {
+                Err(origin_not_allowed())
+            }
+            _ => Ok(()),
+        },
+        _ => Ok(()),
+    }
 }
 
-/// Proof that the caller may do what operators do.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Operator;
+/// Whether a page of this origin may use some key, or needs none.
+fn page_is_known(
+    app: &App,
+    page: &str,
+    pool: Option<&PoolName>,
+    headers: &HeaderMap,
+    uri: &Uri,
+) -> bool {
+    let local = app.0.access.is_open()
+        && (origin::is_local_page(page) || origin::is_same(page, origin::host(headers, uri)));
+    local
+        || app
+            .0
+            .store
+            .keyring()
+            .names_origin(page, pool, app.0.store.now())
+}
+
+fn forbidden(detail: &str) -> Problem {
+    Problem::new(
+        Code::Forbidden,
+        format!("{detail} Ask who runs this server for another key."),
+    )
+}
+
+fn origin_not_allowed() -> Problem {
+    Problem::new(
+        Code::OriginNotAllowed,
+        "No key allows pages of this origin here. An operator names it in a client key.",
+    )
+}
+
+/// Proof that the caller may do what operators do on this route.
+#[derive(Debug, Clone)]
+pub(crate) struct Operator {
+    /// Who it is.
+    pub(crate) caller: Caller,
+    /// What to write down about it.
+    pub(crate) notes: Notes,
+}
+
+impl Operator {
+    /// Whether the caller may make these changes of a policy: an operator schedules, and an admin does everything.
+    pub(crate) fn may_change(&self, changes: &Map<String, Value>) -> Result<(), Problem> {
+        if self.caller.role() >= Role::Admin || changes.keys().all(|field| field == "schedule") {
+            return Ok(());
+        }
+        Err(forbidden(
+            "A key with the role operator may change the schedule of a pool and nothing else of it.",
+        ))
+    }
+}
 
 impl FromRequestParts<App> for Operator {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        app.0.access.caller(parts).map(|_| Self)
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        Ok(Self {
+            caller: caller(parts)?,
+            notes: parts.extensions.get().cloned().unwrap_or_default(),
+        })
     }
 }
 
 /// Proof that the caller may acquire, and who it is, for idempotency keys.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Client {
-    /// The same for all requests with one credential, different for others.
-    pub(super) identity: &'static str,
+    /// Who it is.
+    pub(super) caller: Caller,
 }
 
 impl FromRequestParts<App> for Client {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let identity = match app.0.access.caller(parts)? {
-            Caller::Open => "open",
-            Caller::Admin => "admin",
-        };
-        Ok(Self { identity })
+    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
+        Ok(Self {
+            caller: caller(parts)?,
+        })
     }
+}
+
+/// Whom the guard let through. A route that the guard does not watch has none, and so nobody.
+fn caller(parts: &Parts) -> Result<Caller, Problem> {
+    parts.extensions.get().cloned().ok_or_else(|| {
+        Problem::new(Code::Forbidden, "Nobody may do this.")
+            .cause("the route has no rule that asks for a caller")
+    })
 }
 
 /// Describes the credential in the OpenAPI document.

@@ -181,7 +181,7 @@ async fn acquire(
     Body(body): Body<AcquireBody>,
 ) -> Result<Response, Problem> {
     let asked = Asked {
-        key: idempotency_key(&headers, client, &pool, &body)?,
+        key: idempotency_key(&headers, &client, &pool, &body)?,
         holder: body.holder,
         tenant: body.tenant,
         label: body.label,
@@ -253,7 +253,7 @@ async fn ask(app: &App, pool: &PoolName, asked: Asked) -> Result<Acquired, Probl
 /// What names this request, if it has a key: the same caller asking for the same holder with the same key.
 fn idempotency_key(
     headers: &HeaderMap,
-    client: Client,
+    client: &Client,
     pool: &PoolName,
     body: &AcquireBody,
 ) -> Result<Option<LeaseId>, Problem> {
@@ -267,7 +267,7 @@ fn idempotency_key(
         ));
     }
     Ok(Some(token::fingerprint(&[
-        client.identity.as_bytes(),
+        client.caller.id().as_bytes(),
         pool.as_str().as_bytes(),
         body.holder.as_ref().map_or("", Holder::as_str).as_bytes(),
         body.tenant.as_ref().map_or("", Tenant::as_str).as_bytes(),

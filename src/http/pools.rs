@@ -146,7 +146,7 @@ struct Pools {
 )]
 async fn list(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Pools>, Problem> {
     let limit = wanted.limit.unwrap_or(LIMIT);
@@ -161,7 +161,11 @@ async fn list(
     pools.truncate(limit);
     let next_cursor = pools.last().filter(|_| more).map(|pool| pool.name.clone());
     Ok(Json(Pools {
-        items: pools.into_iter().map(PoolBody::from).collect(),
+        items: pools
+            .into_iter()
+            .filter(|pool| operator.caller.is_for(&pool.name))
+            .map(PoolBody::from)
+            .collect(),
         next_cursor,
     }))
 }
@@ -219,12 +223,16 @@ async fn read(
 )]
 async fn put(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
     Body(policy): Body<Policy>,
 ) -> Result<(StatusCode, Tagged<Json<PoolBody>>), Problem> {
     let policy = checked(policy)?;
+    if let Some(before) = app.0.store.status(&pool).await? {
+        operator.notes.before(&before.policy);
+    }
+    operator.notes.after(&policy);
     let status = match app
         .0
         .store
@@ -267,11 +275,13 @@ async fn put(
 )]
 async fn patch(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
     Body(changes): Body<Map<String, Value>>,
 ) -> Result<Tagged<Json<PoolBody>>, Problem> {
+    operator.notes.after(&changes);
+    operator.may_change(&changes)?;
     let expected = expectation(&headers)?;
     loop {
         let before = app
@@ -286,6 +296,8 @@ async fn patch(
             return Err(changed_meanwhile(before.version));
         }
         let policy = checked(patched(&before.policy, &changes)?)?;
+        operator.notes.before(&before.policy);
+        operator.notes.after(&policy);
         match app
             .0
             .store
@@ -359,7 +371,7 @@ fn merge(target: &mut Value, patch: &Value) {
 )]
 async fn delete(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
@@ -368,6 +380,9 @@ async fn delete(
         Expect::Some => Expect::Any,
         expect => expect,
     };
+    if let Some(before) = app.0.store.status(&pool).await? {
+        operator.notes.before(&before.policy);
+    }
     match app.0.store.delete_pool(&pool, expect).await? {
         Deleted::Deleted => {
             tracing::info!(pool.name = %pool, "pool {pool} was deleted");

@@ -98,6 +98,8 @@ codes! {
     PoolNotFound "pool_not_found" NOT_FOUND "No such pool";
     /// No lease has this id.
     LeaseNotFound "lease_not_found" NOT_FOUND "No such lease";
+    /// No key has this id.
+    KeyNotFound "key_not_found" NOT_FOUND "No such key";
     /// No route has this path.
     RouteNotFound "route_not_found" NOT_FOUND "No such route";
 

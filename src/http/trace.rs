@@ -38,6 +38,17 @@ pub fn request_id() -> Option<Arc<str>> {
     CURRENT.try_with(Arc::clone).ok()
 }
 
+/// A future that keeps the name of the present request in another task.
+pub(crate) fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let id = request_id();
+    async move {
+        match id {
+            Some(id) => CURRENT.scope(id, future).await,
+            None => future.await,
+        }
+    }
+}
+
 /// Puts everything around `router` that each of its routes needs. Call it last: routes added later go without.
 pub fn edge<S>(router: Router<S>) -> Router<S>
 where
@@ -56,7 +67,7 @@ async fn no_route() -> Problem {
     )
 }
 
-async fn no_method() -> Problem {
+pub(super) async fn no_method() -> Problem {
     Problem::new(
         Code::MethodNotAllowed,
         "This path exists, but not with this method. The header \"Allow\" names those that it takes.",

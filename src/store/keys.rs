@@ -17,6 +17,25 @@ pub(super) const BUCKET_COUNT: &str = "lh1:buckets";
 /// STRING: the secret that signs tokens, where no setting gives one.
 pub(super) const SECRET: &str = "lh1:secret";
 
+/// STRING: grows with every change of an access key. In one slot with [`ACCESS_KEYS`].
+pub(super) const ACCESS_KEYS_REVISION: &str = "lh1:{keys}:revision";
+
+/// HASH: key id -> its record, JSON.
+pub(super) const ACCESS_KEYS: &str = "lh1:{keys}:records";
+
+/// STREAM: who did what.
+pub(super) const AUDIT: &str = "lh1:{audit}:trail";
+
+/// STRING with a TTL: who is logged in to the admin pages, by the hash of what the browser keeps.
+pub(super) fn login(fingerprint: &str) -> String {
+    format!("{PREFIX}:{{login}}:{fingerprint}")
+}
+
+/// STRING with a TTL: a login that can be used once, by the hash of its code.
+pub(super) fn login_code(fingerprint: &str) -> String {
+    format!("{PREFIX}:{{login}}:once:{fingerprint}")
+}
+
 /// A group of pools that share a hash tag, and so a cluster slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Bucket(u16);
@@ -47,7 +66,7 @@ impl Bucket {
         format!("{PREFIX}:{{{}}}:due", self.0)
     }
 
-    /// SET: names of the bucket's pools.
+    /// ZSET: the bucket's pools -> version.
     pub(super) fn pools(self) -> String {
         format!("{PREFIX}:{{{}}}:pools", self.0)
     }

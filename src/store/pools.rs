@@ -1,10 +1,11 @@
 //! Pools: put, read, list and delete.
 
+use std::collections::HashSet;
+
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::Error;
 use super::keys::{Bucket, Keys};
-use super::memory::Policies;
 use super::script::{DELETE_POOL, PUT_POOL, Reply, STATUS};
 use super::{Store, json};
 use crate::lease::LeaseId;
@@ -167,9 +168,17 @@ impl Store {
     }
 
     async fn pool_names(&self, bucket: Bucket) -> Result<Vec<PoolName>, Error> {
+        self.pools_since(bucket, 0).await
+    }
+
+    /// Names of a bucket's pools that have this version or a later one.
+    async fn pools_since(&self, bucket: Bucket, version: u64) -> Result<Vec<PoolName>, Error> {
         let mut connection = self.0.connections.get().await?;
-        let names: Vec<String> = redis::cmd("SMEMBERS")
+        let names: Vec<String> = redis::cmd("ZRANGE")
             .arg(bucket.pools())
+            .arg(version)
+            .arg("+inf")
+            .arg("BYSCORE")
             .query_async(&mut *connection)
             .await?;
         Ok(names
@@ -178,14 +187,17 @@ impl Store {
             .collect())
     }
 
-    /// Reads a bucket's pools into the node's memory, so that they can be put back after a loss.
+    /// Reads what has changed in a bucket's pools into the node's memory, so that it can be put back after a loss.
     pub(super) async fn remember_pools(&self, bucket: Bucket, revision: u64) -> Result<(), Error> {
-        let mut policies = Policies::new();
-        for name in self.pool_names(bucket).await? {
+        let mut policies = self.0.memory.policies(bucket);
+        let latest = policies.values().map(|(version, _)| *version).max();
+        for name in self.pools_since(bucket, latest.unwrap_or(0)).await? {
             if let Some(pool) = self.status(&name).await? {
                 policies.insert(name, (pool.version, pool.policy));
             }
         }
+        let names: HashSet<PoolName> = self.pool_names(bucket).await?.into_iter().collect();
+        policies.retain(|name, _| names.contains(name));
         self.0.memory.set_policies(bucket, revision, policies);
         Ok(())
     }

@@ -32,6 +32,10 @@ macro_rules! script {
 
 pub(super) static OPEN: LazyLock<Script> =
     LazyLock::new(|| Script::new("open", include_str!("../../lua/open.lua")));
+pub(super) static PUT_KEY: LazyLock<Script> =
+    LazyLock::new(|| Script::new("put_key", include_str!("../../lua/put_key.lua")));
+pub(super) static PUT_BACK_KEYS: LazyLock<Script> =
+    LazyLock::new(|| Script::new("put_back_keys", include_str!("../../lua/put_back_keys.lua")));
 pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire");
 pub(super) static RENEW: LazyLock<Script> = script!("renew");
 pub(super) static RESUME: LazyLock<Script> = script!("resume");
@@ -47,9 +51,11 @@ pub(super) static TICK: LazyLock<Script> = script!("tick");
 pub(super) static SWEEP: LazyLock<Script> = script!("sweep");
 pub(super) static STAMP: LazyLock<Script> = script!("stamp");
 
-fn all() -> [&'static Script; 15] {
+fn all() -> [&'static Script; 17] {
     [
         &OPEN,
+        &PUT_KEY,
+        &PUT_BACK_KEYS,
         &ACQUIRE,
         &RENEW,
         &RESUME,

@@ -6,6 +6,8 @@
 use std::sync::Weak;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
+
 use super::error::Error;
 use super::keys::{Bucket, Keys};
 use super::script::{STAMP, SWEEP, TICK};
@@ -21,22 +23,32 @@ const LEASES: usize = 128;
 /// Age at which events are dropped.
 const EVENTS: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
-/// Ticks and sweeps all buckets until the store is dropped.
+/// Ticks all buckets until the store is dropped, and has done what the ticks find to do.
+///
+/// The work runs beside the ticks: a silence of some seconds counts as an outage, however busy the node was.
 pub(super) async fn run(store: Weak<Shared>, every: Duration) {
     let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut work: Option<JoinHandle<Result<(), Error>>> = None;
     let mut failing = false;
     loop {
         interval.tick().await;
         let Some(store) = store.upgrade().map(Store) else {
             return;
         };
-        match store.sweep_all().await {
-            Ok(()) => {
+        let mut result = Ok(());
+        if let Some(done) = work.take_if(|work| work.is_finished()) {
+            result = done.await.unwrap_or(Ok(()));
+        }
+        match result.and(store.tick_all().await) {
+            Ok(todo) => {
                 if failing {
                     tracing::info!("Redis answers again");
                 }
                 failing = false;
+                if work.is_none() && !todo.is_empty() {
+                    work = Some(tokio::spawn(async move { store.work(todo).await }));
+                }
             }
             Err(error) => {
                 if !failing {
@@ -48,41 +60,66 @@ pub(super) async fn run(store: Weak<Shared>, every: Duration) {
     }
 }
 
+/// What a tick says of its bucket.
+struct Ticked {
+    bucket: Bucket,
+    /// Counts the changes of pools.
+    revision: u64,
+    /// Pools with leases to end, at most [`POOLS`].
+    due: Vec<PoolName>,
+}
+
 impl Store {
     /// One round over all buckets. Stops at the first failure: the next round is soon.
-    pub(super) async fn sweep_all(&self) -> Result<(), Error> {
+    async fn tick_all(&self) -> Result<Vec<Ticked>, Error> {
+        let mut todo = Vec::new();
         for bucket in Bucket::all() {
-            self.tick(bucket).await?;
+            let ticked = self.tick(bucket).await?;
+            if !ticked.due.is_empty() || ticked.revision != self.0.memory.revision(bucket) {
+                todo.push(ticked);
+            }
         }
-        Ok(())
+        Ok(todo)
     }
 
-    /// Gives a sign of life for a bucket and ends what is due in its pools.
-    async fn tick(&self, bucket: Bucket) -> Result<(), Error> {
+    /// Gives a sign of life for a bucket.
+    async fn tick(&self, bucket: Bucket) -> Result<Ticked, Error> {
         let call = TICK
             .call(2)
             .arg(bucket.clock())
             .arg(bucket.due())
             .arg(POOLS);
-        loop {
-            let reply = self.run(bucket, &call).await?;
-            let generation = reply.count(3)?;
-            if generation != self.0.memory.generation(bucket) {
-                // Another node opened it: say that data was lost, and put back what this node knows.
-                self.open(bucket, self.0.memory.generation(bucket)).await?;
+        let reply = self.run(bucket, &call).await?;
+        if reply.count(3)? != self.0.memory.generation(bucket) {
+            // Another node opened it: say that data was lost, and put back what this node knows.
+            self.open(bucket, self.0.memory.generation(bucket)).await?;
+        }
+        Ok(Ticked {
+            bucket,
+            revision: reply.count(5)?,
+            due: (6..reply.len())
+                .map(|at| reply.parse(at))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Reads changed pools, and ends what is due.
+    async fn work(&self, todo: Vec<Ticked>) -> Result<(), Error> {
+        for mut ticked in todo {
+            if ticked.revision != self.0.memory.revision(ticked.bucket) {
+                self.remember_pools(ticked.bucket, ticked.revision).await?;
             }
-            let revision = reply.count(5)?;
-            if revision != self.0.memory.revision(bucket) {
-                self.remember_pools(bucket, revision).await?;
-            }
-            for at in 6..reply.len() {
-                let pool: PoolName = reply.parse(at)?;
-                self.sweep(&pool).await?;
-            }
-            if reply.len() < 6 + POOLS {
-                return Ok(());
+            loop {
+                for pool in &ticked.due {
+                    self.sweep(pool).await?;
+                }
+                if ticked.due.len() < POOLS {
+                    break;
+                }
+                ticked = self.tick(ticked.bucket).await?;
             }
         }
+        Ok(())
     }
 
     /// Ends what is due in a pool, call after call, so that no other call waits long.

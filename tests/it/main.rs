@@ -5,9 +5,12 @@
 
 mod access;
 mod acquire;
+mod audit;
 mod bad_input;
+mod events;
 mod expiry;
 mod harness;
+mod keys;
 mod leave;
 mod lifecycle;
 mod list;
@@ -17,10 +20,12 @@ mod model;
 mod openapi;
 mod out_of_memory;
 mod outage;
+mod pages_of_others;
 mod pools;
 mod race;
 mod release;
 mod renew;
 mod renew_many;
+mod roles;
 mod script_flush;
 mod terminate;

@@ -6,11 +6,12 @@ use serde_json::Value;
 use crate::harness::{Launch, Redis};
 
 /// Every route of the contract that the core serves.
-const ROUTES: [(&str, &str); 17] = [
+const ROUTES: [(&str, &str); 18] = [
     ("post", "/v1/pools/{pool}/leases"),
     ("get", "/v1/pools/{pool}/leases"),
     ("post", "/v1/pools/{pool}/leases/terminate"),
     ("get", "/v1/pools/{pool}/availability"),
+    ("get", "/v1/pools/{pool}/events"),
     ("post", "/v1/leases/renew"),
     ("post", "/v1/leases/renew-many"),
     ("post", "/v1/leases/release"),

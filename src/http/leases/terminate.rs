@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::http::access::Operator;
@@ -78,10 +79,13 @@ pub(super) struct Outcome {
 )]
 pub(super) async fn terminate(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     Path(pool): Path<PoolName>,
     Body(body): Body<TerminateBody>,
 ) -> Result<Json<Results>, Problem> {
+    operator.notes.after(&json!({
+        "holder": body.holder, "tenant": body.tenant, "all": body.all, "reason": body.reason, "block_ms": body.block_ms,
+    }));
     body.check()?;
     if app.0.store.status(&pool).await?.is_none() {
         return Err(pool_not_found(&pool));
@@ -97,6 +101,17 @@ pub(super) async fn terminate(
             terminate_matching(&app, &pool, &Selection::of(body.holder, body.tenant), &why).await?
         }
     };
+    let ended = results
+        .iter()
+        .filter(|result| result.status == "terminated");
+    let ended: Vec<LeaseId> = ended.map(|result| result.id).collect();
+    operator.notes.target(&match ended.len() {
+        1 => "1 lease".to_owned(),
+        count => format!("{count} leases"),
+    });
+    operator
+        .notes
+        .before(&json!({ "leases": &ended[..ended.len().min(MAX_IDS)] }));
     tracing::info!(pool.name = %pool, leases = results.len(), "an operator terminated leases of pool {pool}");
     Ok(Json(Results { results }))
 }

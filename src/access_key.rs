@@ -1,0 +1,533 @@
+//! Access keys: who may do what, and from where. No HTTP, no Redis.
+//!
+//! The text of a key is `lh_client_` or `lh_operator_`, then 12 characters of id, 32 of secret and 6 of checksum, all
+//! of `0-9A-Za-z`. The prefix lets people and secret scanners recognise one, the checksum lets a node refuse a
+//! damaged or invented one without asking anybody. The secret has 190 random bits, so a plain SHA-256 of the text
+//! is all that is kept of it: there is nothing to guess.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use rand::distr::{Alphanumeric, SampleString as _};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+use utoipa::ToSchema;
+
+use crate::lease::{Instant, Invalid, Label};
+use crate::pool::PoolName;
+
+/// What the texts of keys begin with, for secret scanners: `lh_(client|operator)_[0-9A-Za-z]{50}`.
+pub const PREFIX: &str = "lh_";
+
+const ID: usize = 12;
+const SECRET: usize = 32;
+const CHECKSUM: usize = 6;
+
+/// What a key allows. Client keys acquire, and nothing else; each of the others does all that the one before does.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Acquires in the pools that it names. Not a secret among the users of a page.
+    Client,
+    /// Reads.
+    Viewer,
+    /// Reads, terminates, and changes schedules and named seats.
+    Operator,
+    /// Everything, acquiring included.
+    Admin,
+}
+
+impl Role {
+    /// The word in JSON and in tables.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl std::str::FromStr for Role {
+    type Err = Invalid;
+
+    fn from_str(word: &str) -> Result<Self, Invalid> {
+        [Self::Client, Self::Viewer, Self::Operator, Self::Admin]
+            .into_iter()
+            .find(|role| role.as_str() == word)
+            .ok_or_else(|| Invalid("a role is client, viewer, operator or admin".into()))
+    }
+}
+
+/// Names a key: 12 characters of `0-9A-Za-z`. Not a secret.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct KeyId(String);
+
+impl KeyId {
+    /// A new id.
+    pub fn random() -> Self {
+        Self(Alphanumeric.sample_string(&mut rand::rng(), ID))
+    }
+
+    /// The id itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for KeyId {
+    type Error = Invalid;
+
+    fn try_from(id: String) -> Result<Self, Invalid> {
+        if id.len() == ID && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+            Ok(Self(id))
+        } else {
+            Err(Invalid("a key id has 12 letters and digits".into()))
+        }
+    }
+}
+
+impl std::str::FromStr for KeyId {
+    type Err = Invalid;
+
+    fn from_str(id: &str) -> Result<Self, Invalid> {
+        Self::try_from(id.to_owned())
+    }
+}
+
+impl From<KeyId> for String {
+    fn from(id: KeyId) -> Self {
+        id.0
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Where a page comes from, as browsers write it: scheme, host, and the port if it is not the scheme's own.
+///
+/// Compared as a whole. Deliberately absent: wildcards, suffixes and `null`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Origin(String);
+
+impl Origin {
+    /// The origin itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Origin {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        let invalid = || {
+            Invalid(
+                "an origin is http:// or https:// and a host, with a port if it is not the usual one, and nothing \
+                 behind it: https://crm.example"
+                    .into(),
+            )
+        };
+        let text = text.to_ascii_lowercase();
+        let (scheme, rest) = text.split_once("://").ok_or_else(invalid)?;
+        let usual = match scheme {
+            "http" => "80",
+            "https" => "443",
+            _ => return Err(invalid()),
+        };
+        let (host, port) = match rest.strip_prefix('[') {
+            Some(v6) => {
+                let (address, after) = v6.split_once(']').ok_or_else(invalid)?;
+                address
+                    .parse::<std::net::Ipv6Addr>()
+                    .map_err(|_| invalid())?;
+                let port = match after {
+                    "" => None,
+                    port => Some(port.strip_prefix(':').ok_or_else(invalid)?),
+                };
+                (&rest[..address.len() + 2], port)
+            }
+            None => {
+                let (host, port) = match rest.split_once(':') {
+                    Some((host, port)) => (host, Some(port)),
+                    None => (rest, None),
+                };
+                let labels = host.len() <= 253
+                    && host.split('.').all(|label| {
+                        (1..=63).contains(&label.len())
+                            && label.bytes().all(|byte| {
+                                byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'
+                            })
+                    });
+                if !labels {
+                    return Err(invalid());
+                }
+                (host, port)
+            }
+        };
+        match port {
+            None => Ok(Self(format!("{scheme}://{host}"))),
+            Some(port) if port == usual => Ok(Self(format!("{scheme}://{host}"))),
+            Some(port)
+                if !port.starts_with('0')
+                    && port.bytes().all(|byte| byte.is_ascii_digit())
+                    && port.parse::<u16>().is_ok_and(|port| port > 0) =>
+            {
+                Ok(Self(format!("{scheme}://{host}:{port}")))
+            }
+            Some(_) => Err(invalid()),
+        }
+    }
+}
+
+impl std::str::FromStr for Origin {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl From<Origin> for String {
+    fn from(origin: Origin) -> Self {
+        origin.0
+    }
+}
+
+/// How often a client key may be used, on each node. A short run of ten times as many seconds' worth may come at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Acquires and looks at the availability per minute with this key, from everywhere together.
+    #[schema(value_type = u32, minimum = 1, default = 6_000)]
+    pub per_minute: NonZeroU32,
+    /// The same from one network address. Offices share one address: a shift begins with many at once.
+    #[schema(value_type = u32, minimum = 1, default = 1_200)]
+    pub per_address_per_minute: NonZeroU32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            per_minute: NonZeroU32::new(6_000).expect("not zero"),
+            per_address_per_minute: NonZeroU32::new(1_200).expect("not zero"),
+        }
+    }
+}
+
+/// SHA-256 of a key's text: all that is kept of it.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// Of this text.
+    pub fn of(text: &str) -> Self {
+        Self(Sha256::digest(text.as_bytes()).into())
+    }
+
+    /// Whether this is the text, in a time that does not tell how much of it is right.
+    pub fn is_of(&self, text: &str) -> bool {
+        self.0.ct_eq(&Self::of(text).0).into()
+    }
+}
+
+/// A hash is no secret, but nobody needs to read it either.
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint")
+    }
+}
+
+impl From<Fingerprint> for String {
+    fn from(fingerprint: Fingerprint) -> Self {
+        use std::fmt::Write as _;
+        fingerprint.0.iter().fold(Self::new(), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("a string takes any text");
+            text
+        })
+    }
+}
+
+impl TryFrom<String> for Fingerprint {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        let mut bytes = [0; 32];
+        let fits = text.len() == 64 && text.is_ascii();
+        for (at, byte) in bytes.iter_mut().enumerate() {
+            let digits = fits.then(|| &text[2 * at..2 * at + 2]);
+            *byte = digits
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+                .ok_or_else(|| Invalid("a fingerprint has 64 hexadecimal digits".into()))?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+/// A secret that was replaced and is still good for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// Of the former text.
+    pub fingerprint: Fingerprint,
+    /// Until when it is good, ms since the epoch.
+    pub until_ms: i64,
+}
+
+/// What is kept of a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessKey {
+    /// Its name for machines; the audit trail names who did something by it.
+    pub id: KeyId,
+    /// Its name for people.
+    pub name: Label,
+    /// What it allows.
+    pub role: Role,
+    /// The pools that it is for; of an operator's key none means all.
+    pub pools: Vec<PoolName>,
+    /// The pages that may use it. Requests that come from no page are not held to it.
+    pub origins: Vec<Origin>,
+    /// How often a client key may be used.
+    pub limits: Limits,
+    /// When it was created, ms since the epoch.
+    pub created_at_ms: i64,
+    /// When it ends by itself, ms since the epoch.
+    pub expires_at_ms: Option<i64>,
+    /// Of the present text.
+    pub fingerprint: Fingerprint,
+    /// The text before, while both are good.
+    pub former: Option<Former>,
+}
+
+impl AccessKey {
+    /// Most pools and most origins of a key.
+    pub const MAX_LIST: usize = 100;
+
+    /// Makes a text for the key `id`.
+    pub fn text(role: Role, id: &KeyId) -> SecretString {
+        let secret = Alphanumeric.sample_string(&mut rand::rng(), SECRET);
+        let body = format!("{}{id}{secret}", kind(role));
+        let checksum = checksum(&body);
+        SecretString::from(format!("{body}{checksum}"))
+    }
+
+    /// Gives the key a new text; the present one stays good until `until`.
+    pub fn roll(&mut self, until: Instant) -> SecretString {
+        let text = Self::text(self.role, &self.id);
+        let fingerprint = Fingerprint::of(text.expose_secret());
+        self.former = Some(Former {
+            fingerprint: std::mem::replace(&mut self.fingerprint, fingerprint),
+            until_ms: until.0,
+        });
+        text
+    }
+
+    /// Whether the key is for this pool.
+    pub fn is_for(&self, pool: &PoolName) -> bool {
+        (self.pools.is_empty() && self.role != Role::Client) || self.pools.contains(pool)
+    }
+
+    /// Whether the key is over.
+    pub fn has_expired(&self, now: Instant) -> bool {
+        self.expires_at_ms.is_some_and(|at| at <= now.0)
+    }
+
+    fn accepts(&self, text: &str, now: Instant) -> bool {
+        let present = self.fingerprint.is_of(text);
+        let former = self
+            .former
+            .as_ref()
+            .is_some_and(|former| now.0 < former.until_ms && former.fingerprint.is_of(text));
+        (present || former) && !self.has_expired(now)
+    }
+}
+
+const fn kind(role: Role) -> &'static str {
+    match role {
+        Role::Client => "lh_client_",
+        Role::Viewer | Role::Operator | Role::Admin => "lh_operator_",
+    }
+}
+
+/// CRC-32 in base 62, six characters.
+fn checksum(body: &str) -> String {
+    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut rest = crc32fast::hash(body.as_bytes());
+    let mut digits = [b'0'; CHECKSUM];
+    for digit in digits.iter_mut().rev() {
+        *digit = DIGITS[(rest % 62) as usize];
+        rest /= 62;
+    }
+    String::from_utf8_lossy(&digits).into_owned()
+}
+
+/// The id in a text that has the form and the checksum of a key. Nobody is asked for any other.
+pub fn id_in(text: &str) -> Option<KeyId> {
+    let rest = text
+        .strip_prefix(kind(Role::Client))
+        .or_else(|| text.strip_prefix(kind(Role::Admin)))?;
+    if rest.len() != ID + SECRET + CHECKSUM
+        || !rest.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    {
+        return None;
+    }
+    let (body, sum) = text.split_at(text.len() - CHECKSUM);
+    if checksum(body) != sum {
+        return None;
+    }
+    rest[..ID].parse().ok()
+}
+
+/// The keys as a node knows them.
+#[derive(Debug, Clone, Default)]
+pub struct Keyring {
+    /// Grows with every change.
+    pub revision: u64,
+    /// By id.
+    pub keys: HashMap<KeyId, Arc<AccessKey>>,
+}
+
+impl Keyring {
+    /// The key whose text this is.
+    pub fn verify(&self, text: &str, now: Instant) -> Option<&Arc<AccessKey>> {
+        let key = self.keys.get(&id_in(text)?)?;
+        key.accepts(text, now).then_some(key)
+    }
+
+    /// Whether a page of this origin may use some client key, of this pool if one is given.
+    pub fn names_origin(&self, origin: &str, pool: Option<&PoolName>, now: Instant) -> bool {
+        self.keys.values().any(|key| {
+            key.role == Role::Client
+                && !key.has_expired(now)
+                && pool.is_none_or(|pool| key.is_for(pool))
+                && key.origins.iter().any(|named| named.as_str() == origin)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_names_its_key_and_any_change_of_it_none() {
+        let id = KeyId::random();
+        for role in [Role::Client, Role::Viewer, Role::Operator, Role::Admin] {
+            let text = AccessKey::text(role, &id);
+            let text = text.expose_secret();
+            assert_eq!(id_in(text), Some(id.clone()), "{text}");
+            for at in 0..text.len() {
+                let mut damaged = text.as_bytes().to_vec();
+                damaged[at] = if damaged[at] == b'x' { b'y' } else { b'x' };
+                assert_eq!(id_in(std::str::from_utf8(&damaged).unwrap()), None);
+            }
+            assert_eq!(id_in(&text[1..]), None);
+            assert_eq!(id_in(&format!("{text}0")), None);
+        }
+        assert_eq!(id_in(""), None);
+        assert_eq!(id_in("lh_client_é"), None);
+    }
+
+    #[test]
+    fn texts_do_not_repeat() {
+        let id = KeyId::random();
+        let mut seen = std::collections::HashSet::new();
+        for _ in 0..10_000 {
+            assert!(
+                seen.insert(
+                    AccessKey::text(Role::Client, &id)
+                        .expose_secret()
+                        .to_owned()
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn an_origin_is_what_browsers_send() {
+        for (text, kept) in [
+            ("https://crm.example", "https://crm.example"),
+            ("HTTPS://CRM.Example", "https://crm.example"),
+            ("https://crm.example:443", "https://crm.example"),
+            ("http://crm.example:8080", "http://crm.example:8080"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+            ("http://127.0.0.1:80", "http://127.0.0.1"),
+        ] {
+            assert_eq!(text.parse::<Origin>().unwrap().as_str(), kept);
+        }
+        for text in [
+            "",
+            "null",
+            "*",
+            "crm.example",
+            "https://",
+            "https://*.crm.example",
+            "https://crm.example/",
+            "https://crm.example/page",
+            "https://crm.example.",
+            "https://user@crm.example",
+            "https://crm.example:",
+            "https://crm.example:0",
+            "https://crm.example:99999",
+            "https://crm.example?x",
+            "https://crm .example",
+            "https://münchen.example",
+            "ftp://crm.example",
+            "file://",
+            "https://[::1",
+            "https://[::1]x",
+            "https://[crm]",
+        ] {
+            assert!(text.parse::<Origin>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rolled_key_is_good_twice_and_then_once() {
+        let id = KeyId::random();
+        let first = AccessKey::text(Role::Viewer, &id);
+        let mut key = AccessKey {
+            id: id.clone(),
+            name: Label::try_from("one".to_owned()).unwrap(),
+            role: Role::Viewer,
+            pools: vec![],
+            origins: vec![],
+            limits: Limits::default(),
+            created_at_ms: 0,
+            expires_at_ms: None,
+            fingerprint: Fingerprint::of(first.expose_secret()),
+            former: None,
+        };
+        let second = key.roll(Instant(1_000));
+        let stored: AccessKey =
+            serde_json::from_str(&serde_json::to_string(&key).unwrap()).unwrap();
+        assert_eq!(stored, key);
+        let ring = Keyring {
+            revision: 1,
+            keys: HashMap::from([(id, Arc::new(key))]),
+        };
+        for (text, at, good) in [
+            (&first, 999, true),
+            (&second, 999, true),
+            (&first, 1_000, false),
+            (&second, 1_000, true),
+        ] {
+            assert_eq!(
+                ring.verify(text.expose_secret(), Instant(at)).is_some(),
+                good
+            );
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! The login of the admin pages: a cookie that names a login in the store.
+//!
+//! The cookie is 32 random bytes and a seal, so a forged one is refused without asking the store; the store knows
+//! only its hash. Ending a login, or revoking its key, ends it on every node.
+
+use axum::http::HeaderMap;
+use axum::http::header::COOKIE;
+
+use crate::access_key::Fingerprint;
+use crate::store::{self, Store};
+use crate::token::Tokens;
+
+/// `__Host-` makes browsers refuse it from anywhere but this very host, over TLS or on this machine.
+const NAME: &str = "__Host-leasehold";
+
+/// The hash of the login in the request's cookie, if it was made here.
+fn shown(headers: &HeaderMap, tokens: &Tokens) -> Option<String> {
+    let cookies = headers.get_all(COOKIE).iter();
+    let mut pairs = cookies
+        .filter_map(|cookies| cookies.to_str().ok())
+        .flat_map(|cookies| cookies.split(';'));
+    let value = pairs.find_map(|pair| {
+        let (name, value) = pair.trim().split_once('=')?;
+        (name == NAME).then_some(value)
+    })?;
+    let (id, seal) = value.split_once('.')?;
+    tokens
+        .is_sealed(id, seal)
+        .then(|| Fingerprint::of(id).into())
+}
+
+/// Who is logged in, as the id of a key.
+pub(super) async fn caller(
+    headers: &HeaderMap,
+    tokens: &Tokens,
+    store: &Store,
+) -> Result<Option<String>, store::Error> {
+    match shown(headers, tokens) {
+        Some(fingerprint) => store.login(&fingerprint).await,
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,191 @@
+//! The one table that says who may do what. A route that is not in it is served to nobody.
+
+use axum::http::Method;
+
+use crate::access_key::Role;
+
+/// What a caller must show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Nothing.
+    Anybody,
+    /// The token of a lease, in the body; the handler verifies it.
+    Token,
+    /// A client key for the pool, or an admin: an operator's key takes no seat by accident.
+    Acquire,
+    /// A client key for the pool, or whoever reads.
+    Availability,
+    /// An operator's key of at least this role, for the pool if the key names pools.
+    Role(Role),
+    /// The same, for routes that show the pools of the key and no others.
+    OwnPools(Role),
+}
+
+/// What one method of one path needs.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Row {
+    method: &'static str,
+    path: &'static str,
+    /// What a caller must show.
+    pub(super) rule: Rule,
+    /// The word in the audit trail; none for what changes nothing.
+    pub(super) action: Option<&'static str>,
+}
+
+const fn open(method: &'static str, path: &'static str, rule: Rule) -> Row {
+    Row {
+        method,
+        path,
+        rule,
+        action: None,
+    }
+}
+
+const fn read(path: &'static str) -> Row {
+    open("GET", path, Rule::Role(Role::Viewer))
+}
+
+const fn change(method: &'static str, path: &'static str, role: Role, action: &'static str) -> Row {
+    Row {
+        method,
+        path,
+        rule: Rule::Role(role),
+        action: Some(action),
+    }
+}
+
+#[rustfmt::skip]
+const TABLE: &[Row] = &[
+    // Machines, and readers of the description.
+    open("GET", "/livez", Rule::Anybody),
+    open("GET", "/healthz", Rule::Anybody),
+    open("GET", "/readyz", Rule::Anybody),
+    open("GET", "/metrics", Rule::Anybody),
+    open("GET", "/v1/openapi.json", Rule::Anybody),
+    open("GET", "/client/{file}", Rule::Anybody),
+    open("GET", "/client/{version}/{file}", Rule::Anybody),
+
+    // Holders.
+    open("POST", "/v1/leases/renew", Rule::Token),
+    open("POST", "/v1/leases/renew-many", Rule::Token),
+    open("POST", "/v1/leases/release", Rule::Token),
+    open("POST", "/v1/leases/leave", Rule::Token),
+    open("POST", "/v1/pools/{pool}/leases", Rule::Acquire),
+    open("GET", "/v1/pools/{pool}/availability", Rule::Availability),
+
+    // Operators: pools and leases.
+    open("GET", "/v1/pools", Rule::OwnPools(Role::Viewer)),
+    read("/v1/pools/{pool}"),
+    change("PUT", "/v1/pools/{pool}", Role::Admin, "pool.put"),
+    // An operator may change the schedule; the handler asks for an admin for everything else.
+    change("PATCH", "/v1/pools/{pool}", Role::Operator, "pool.patch"),
+    change("DELETE", "/v1/pools/{pool}", Role::Admin, "pool.delete"),
+    read("/v1/pools/{pool}/leases"),
+    change("POST", "/v1/pools/{pool}/leases/terminate", Role::Operator, "leases.terminate"),
+    read("/v1/pools/{pool}/named"),
+    read("/v1/pools/{pool}/named/{holder}"),
+    change("PUT", "/v1/pools/{pool}/named/{holder}", Role::Operator, "named.put"),
+    change("DELETE", "/v1/pools/{pool}/named/{holder}", Role::Operator, "named.delete"),
+
+    // Operators: history.
+    read("/v1/pools/{pool}/usage"),
+    read("/v1/pools/{pool}/history"),
+    read("/v1/pools/{pool}/denials"),
+    read("/v1/pools/{pool}/holders"),
+    read("/v1/pools/{pool}/sizing"),
+    read("/v1/pools/{pool}/patterns"),
+    read("/v1/pools/{pool}/events"),
+
+    // Operators: keys, webhooks, the trail.
+    read("/v1/keys"),
+    read("/v1/keys/{id}"),
+    change("POST", "/v1/keys", Role::Admin, "key.create"),
+    change("POST", "/v1/keys/{id}/roll", Role::Admin, "key.roll"),
+    change("DELETE", "/v1/keys/{id}", Role::Admin, "key.revoke"),
+    read("/v1/webhooks"),
+    read("/v1/webhooks/{id}"),
+    read("/v1/webhooks/{id}/deliveries"),
+    change("POST", "/v1/webhooks", Role::Admin, "webhook.create"),
+    change("PUT", "/v1/webhooks/{id}", Role::Admin, "webhook.put"),
+    change("PATCH", "/v1/webhooks/{id}", Role::Admin, "webhook.patch"),
+    change("DELETE", "/v1/webhooks/{id}", Role::Admin, "webhook.delete"),
+    change("POST", "/v1/webhooks/{id}/test", Role::Admin, "webhook.test"),
+    change("POST", "/v1/webhooks/{id}/roll", Role::Admin, "webhook.roll"),
+    read("/v1/audit"),
+];
+
+/// What this method of this path needs. `HEAD` is `GET` without the body.
+pub(super) fn row(method: &Method, path: &str) -> Option<&'static Row> {
+    let method = if *method == Method::HEAD {
+        "GET"
+    } else {
+        method.as_str()
+    };
+    TABLE
+        .iter()
+        .find(|row| row.method == method && row.path == path)
+}
+
+/// The methods of a path, as in the header `Allow`; empty for a path that is not in the table.
+pub(super) fn allowed(path: &str) -> String {
+    let mut methods: Vec<&str> = Vec::new();
+    for row in TABLE.iter().filter(|row| row.path == path) {
+        methods.push(row.method);
+        if row.method == "GET" {
+            methods.push("HEAD");
+        }
+    }
+    methods.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_method_of_a_path_has_one_rule() {
+        let mut seen = std::collections::HashSet::new();
+        for row in TABLE {
+            assert!(
+                seen.insert((row.method, row.path)),
+                "{} {}",
+                row.method,
+                row.path
+            );
+        }
+    }
+
+    #[test]
+    fn every_route_has_a_rule() {
+        for (path, item) in crate::http::openapi().paths.paths {
+            for (method, operation) in [
+                ("GET", item.get),
+                ("PUT", item.put),
+                ("POST", item.post),
+                ("PATCH", item.patch),
+                ("DELETE", item.delete),
+            ] {
+                let method: Method = method.parse().unwrap();
+                assert!(
+                    operation.is_none() || row(&method, &path).is_some(),
+                    "{method} {path} has no rule in the table, so nobody can use it"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_changes_something_for_an_operator_is_in_the_trail() {
+        for row in TABLE {
+            if matches!(row.rule, Rule::Role(_) | Rule::OwnPools(_)) {
+                assert_eq!(
+                    row.method != "GET",
+                    row.action.is_some(),
+                    "{} {}",
+                    row.method,
+                    row.path
+                );
+            }
+        }
+    }
+}

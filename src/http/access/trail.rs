@@ -1,0 +1,123 @@
+//! What is written down about an action: the guard knows who and whether, the handler knows what.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+
+use axum::http::StatusCode;
+use axum::response::Response;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Caller;
+use crate::http::App;
+use crate::http::problem::{Code, Logged};
+use crate::http::trace;
+use crate::pool::PoolName;
+use crate::store::Action;
+
+/// What a handler knows about an action, for the trail.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Notes(Arc<Mutex<Noted>>);
+
+#[derive(Debug, Default)]
+struct Noted {
+    caller: Option<Caller>,
+    target: Option<String>,
+    before: Option<Value>,
+    after: Option<Value>,
+}
+
+impl Notes {
+    /// Who did it.
+    pub(super) fn by(&self, caller: Caller) {
+        self.noted(|noted| noted.caller = Some(caller));
+    }
+
+    /// What it was about, besides the pool.
+    pub(crate) fn target(&self, target: &(impl ToString + ?Sized)) {
+        self.noted(|noted| noted.target = Some(target.to_string()));
+    }
+
+    /// How it was before. Must not hold a secret.
+    pub(crate) fn before(&self, before: &impl Serialize) {
+        self.noted(|noted| noted.before = serde_json::to_value(before).ok());
+    }
+
+    /// How it is after, or what was asked. Must not hold a secret.
+    pub(crate) fn after(&self, after: &impl Serialize) {
+        self.noted(|noted| noted.after = serde_json::to_value(after).ok());
+    }
+
+    fn noted(&self, note: impl FnOnce(&mut Noted)) {
+        note(&mut self.0.lock().expect("no panic while held"));
+    }
+}
+
+/// How a request ended.
+pub(super) struct Ended {
+    status: StatusCode,
+    code: Option<Code>,
+}
+
+impl Ended {
+    pub(super) fn of(response: &Response) -> Self {
+        Self {
+            status: response.status(),
+            code: response
+                .extensions()
+                .get::<Logged>()
+                .map(|logged| logged.code),
+        }
+    }
+}
+
+/// An entry of the trail that is about to be written.
+pub(super) struct Entry {
+    pub(super) action: &'static str,
+    pub(super) pool: Option<PoolName>,
+    pub(super) address: Option<IpAddr>,
+    pub(super) notes: Notes,
+}
+
+impl Entry {
+    /// Writes it. The answer stands whatever becomes of the entry: the action has happened.
+    pub(super) async fn write(self, app: &App, ended: Ended, otherwise: &str) {
+        let noted = std::mem::take(&mut *self.notes.0.lock().expect("no panic while held"));
+        let Ended { status, code } = ended;
+        let outcome = if status.is_success() || status.is_redirection() {
+            "done"
+        } else if matches!(code, Some(Code::Forbidden | Code::Unauthorized)) {
+            "refused"
+        } else {
+            otherwise
+        };
+        let caller = noted.caller.as_ref();
+        let action = Action {
+            actor: caller.map_or("unknown", Caller::id).to_owned(),
+            actor_name: caller.map_or("unknown", Caller::name).to_owned(),
+            action: self.action.to_owned(),
+            pool: self.pool,
+            target: noted.target,
+            outcome: outcome.to_owned(),
+            status: status.as_u16(),
+            code: code.map(|code| code.as_str().to_owned()),
+            before: noted.before,
+            after: noted.after,
+            request_id: trace::request_id().map(|id| id.to_string()),
+            address: self.address.map(|address| address.to_string()),
+        };
+        tracing::info!(
+            actor = action.actor,
+            action = action.action,
+            outcome = action.outcome,
+            pool.name = action.pool.as_ref().map(PoolName::as_str),
+            "{} by {}: {}",
+            action.action,
+            action.actor,
+            action.outcome,
+        );
+        if let Err(error) = app.0.store.record(&action).await {
+            tracing::error!(error = %error, "an action is in this log and not in the audit trail: {error}");
+        }
+    }
+}

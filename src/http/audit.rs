@@ -1,0 +1,176 @@
+//! `GET /v1/audit`: who did what, when.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::access::Operator;
+use super::csv::{self, Cell};
+use super::extract::Query;
+use super::problem::{Code, Problem, ProblemDocument};
+use crate::pool::PoolName;
+use crate::store::{Recorded, Trail};
+
+/// Entries of a page unless the caller says otherwise, and at most.
+const LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+/// What is wanted of the trail.
+#[derive(Debug, Default, Clone, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Wanted {
+    /// Only by this key (its id), or `admin_key`, `open` or `unknown`.
+    pub(crate) actor: Option<String>,
+    /// Only actions that begin with this, such as `leases.terminate`, or `key` for all about keys.
+    pub(crate) action: Option<String>,
+    /// Only about this pool.
+    #[param(value_type = Option<String>)]
+    pub(crate) pool: Option<PoolName>,
+    /// Only `done`, `refused` or `failed`.
+    pub(crate) outcome: Option<String>,
+    /// From this instant on, RFC 3339.
+    pub(crate) from: Option<String>,
+    /// Before this instant, RFC 3339.
+    pub(crate) to: Option<String>,
+    /// Most entries of the page, 1 to 1000; 100 without it.
+    pub(crate) limit: Option<usize>,
+    /// `next_cursor` of the page before, with everything else as it was.
+    pub(crate) cursor: Option<String>,
+    /// `json` or `csv`, in place of the header `Accept`.
+    pub(crate) format: Option<String>,
+}
+
+/// Part of the trail, newest first.
+#[derive(Debug, Serialize, ToSchema)]
+struct Entries {
+    items: Vec<Recorded>,
+    /// Send it back as `cursor` for the next page; null at the end. A page may be short and not the last.
+    next_cursor: Option<String>,
+}
+
+/// Lists what operators did, and what they were not allowed to do. Newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/audit",
+    tag = "keys",
+    params(Wanted),
+    responses(
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = Entries),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn list(
+    State(app): State<App>,
+    _operator: Operator,
+    headers: HeaderMap,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let as_csv = csv::is_wanted(&headers, wanted.format.as_deref());
+    let (items, next_cursor) = app.0.store.trail(&wanted.trail()?).await?;
+    if as_csv {
+        return Ok(to_csv(items));
+    }
+    Ok(Json(Entries { items, next_cursor }).into_response())
+}
+
+/// The entries as a file.
+pub(crate) fn to_csv(items: Vec<Recorded>) -> Response {
+    let columns = [
+        "at",
+        "actor",
+        "actor_name",
+        "action",
+        "pool",
+        "target",
+        "outcome",
+        "status",
+        "code",
+        "before",
+        "after",
+        "request_id",
+        "address",
+    ];
+    let rows = items.into_iter().map(|Recorded { at, action, .. }| {
+        let json = |value: Option<serde_json::Value>| {
+            Cell::Text(value.map(|value| value.to_string()).unwrap_or_default())
+        };
+        vec![
+            Cell::plain(&at),
+            Cell::Text(action.actor),
+            Cell::Text(action.actor_name),
+            Cell::Text(action.action),
+            Cell::text(action.pool.as_ref().map(PoolName::as_str)),
+            Cell::text(action.target.as_deref()),
+            Cell::Text(action.outcome),
+            Cell::plain(&action.status),
+            Cell::text(action.code.as_deref()),
+            json(action.before),
+            json(action.after),
+            Cell::text(action.request_id.as_deref()),
+            Cell::text(action.address.as_deref()),
+        ]
+    });
+    csv::file("leasehold-audit", &columns, rows)
+}
+
+impl Wanted {
+    /// The same, checked.
+    pub(crate) fn trail(self) -> Result<Trail, Problem> {
+        let instant = |name: &str, text: Option<String>| {
+            let Some(text) = text.filter(|text| !text.is_empty()) else {
+                return Ok(None);
+            };
+            chrono::DateTime::parse_from_rfc3339(&text)
+                .map(|at| Some(at.timestamp_millis()))
+                .map_err(|_| {
+                    Problem::new(
+                        Code::InvalidRequest,
+                        format!("`{name}` is an instant such as 2026-11-21T20:00:00Z."),
+                    )
+                })
+        };
+        let limit = self.limit.unwrap_or(LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                format!("`limit` is 1 to {MAX_LIMIT}."),
+            ));
+        }
+        if self
+            .cursor
+            .as_ref()
+            .is_some_and(|cursor| !Trail::is_place(cursor))
+        {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                "`cursor` is not one of this list. Begin again without it.",
+            ));
+        }
+        let word = |word: Option<String>| word.filter(|word| !word.is_empty());
+        Ok(Trail {
+            actor: word(self.actor),
+            action: word(self.action),
+            pool: self.pool,
+            outcome: word(self.outcome),
+            from_ms: instant("from", self.from)?,
+            to_ms: instant("to", self.to)?,
+            before: self.cursor,
+            limit,
+        })
+    }
+}

@@ -1,0 +1,117 @@
+//! Tables as CSV (RFC 4180), safe to open in a spreadsheet.
+
+use std::fmt::Write as _;
+
+use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse as _, Response};
+
+/// One cell: a text that a person wrote is made safe, a number is left as it is.
+#[derive(Debug, Clone)]
+pub(crate) enum Cell {
+    /// Free text.
+    Text(String),
+    /// A number, an instant, an id: never a formula.
+    Plain(String),
+}
+
+impl Cell {
+    /// A text, or an empty cell.
+    pub(crate) fn text(text: Option<&str>) -> Self {
+        Self::Text(text.unwrap_or_default().to_owned())
+    }
+
+    /// What is written as it is.
+    pub(crate) fn plain(value: &impl ToString) -> Self {
+        Self::Plain(value.to_string())
+    }
+}
+
+/// Whether the caller asks for CSV: by its header, or in the address, where a link can.
+pub(crate) fn is_wanted(headers: &HeaderMap, format: Option<&str>) -> bool {
+    format.map_or_else(|| accepts(headers, "text/csv"), |format| format == "csv")
+}
+
+/// Whether a media type is named in `Accept`.
+pub(crate) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
+    headers
+        .get_all(ACCEPT)
+        .iter()
+        .filter_map(|accept| accept.to_str().ok())
+        .flat_map(|accept| accept.split(','))
+        .any(|range| {
+            let range = range.split(';').next().unwrap_or_default();
+            range.trim().eq_ignore_ascii_case(media_type)
+        })
+}
+
+/// A file of this name with these columns and rows.
+pub(crate) fn file(
+    name: &str,
+    columns: &[&str],
+    rows: impl IntoIterator<Item = Vec<Cell>>,
+) -> Response {
+    let mut text = columns.join(",");
+    text.push_str("\r\n");
+    for row in rows {
+        for (at, cell) in row.iter().enumerate() {
+            if at > 0 {
+                text.push(',');
+            }
+            match cell {
+                Cell::Text(cell) => quote(&mut text, &unformulated(cell)),
+                Cell::Plain(cell) => quote(&mut text, cell),
+            }
+        }
+        text.push_str("\r\n");
+    }
+    let mut response = text.into_response();
+    let headers = response.headers_mut();
+    headers.insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/csv; charset=utf-8; header=present"),
+    );
+    if let Ok(name) = HeaderValue::try_from(format!("attachment; filename=\"{name}.csv\"")) {
+        headers.insert(CONTENT_DISPOSITION, name);
+    }
+    response
+}
+
+/// A spreadsheet runs a text that begins like a formula, so such a text gets an apostrophe in front (OWASP, CSV
+/// injection).
+fn unformulated(text: &str) -> String {
+    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\0']) {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    }
+}
+
+fn quote(to: &mut String, cell: &str) {
+    if cell.contains([',', '"', '\r', '\n']) {
+        write!(to, "\"{}\"", cell.replace('"', "\"\"")).expect("a string takes any text");
+    } else {
+        to.push_str(cell);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_text_is_never_a_formula_and_never_a_second_cell() {
+        let rows = [
+            vec![Cell::Text("=1+1".into()), Cell::Plain("-5".into())],
+            vec![Cell::Text("a,\"b\"".into()), Cell::text(None)],
+        ];
+        let response = file("x", &["text", "number"], rows);
+        let bytes = axum::body::to_bytes(response.into_body(), usize::MAX)
+            .await
+            .unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&bytes),
+            "text,number\r\n'=1+1,-5\r\n\"a,\"\"b\"\"\",\r\n"
+        );
+    }
+}

@@ -1,0 +1,176 @@
+//! Access keys: every node has a copy, at most half a second old, so that checking one costs no round trip.
+//!
+//! A node that cannot reach Redis goes on with the copy it has. That lets nobody in: whatever a key allows needs
+//! Redis as well.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock, Weak};
+use std::time::Duration;
+
+use super::error::Error;
+use super::keys::{ACCESS_KEYS, ACCESS_KEYS_REVISION};
+use super::script::{PUT_BACK_KEYS, PUT_KEY};
+use super::{DEADLINE, Shared, Store, json};
+use crate::access_key::{AccessKey, KeyId, Keyring};
+
+/// How often a node looks whether a key was changed. The promise is a second.
+const LOOK_EVERY: Duration = Duration::from_millis(400);
+
+/// What became of a change of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutKey {
+    /// It is as asked.
+    Put,
+    /// Somebody else changed it meanwhile.
+    Conflict,
+}
+
+/// The node's copy.
+#[derive(Debug, Default)]
+pub(super) struct Copy(RwLock<Arc<Keyring>>);
+
+impl Copy {
+    fn get(&self) -> Arc<Keyring> {
+        Arc::clone(&self.0.read().expect("no panic while held"))
+    }
+
+    fn set(&self, keyring: Keyring) {
+        *self.0.write().expect("no panic while held") = Arc::new(keyring);
+    }
+}
+
+/// Keeps the copy fresh until the store is dropped.
+pub(super) async fn run(store: Weak<Shared>) {
+    let mut interval = tokio::time::interval(LOOK_EVERY);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let Some(store) = store.upgrade().map(Store) else {
+            return;
+        };
+        if let Err(error) = store.refresh_keys().await {
+            // The sweeper says once that Redis is away.
+            tracing::debug!(error = %error, "could not look for changed keys: {error}");
+        }
+    }
+}
+
+impl Store {
+    /// The keys as this node knows them.
+    pub fn keyring(&self) -> Arc<Keyring> {
+        self.0.keyring.get()
+    }
+
+    /// Reads the keys again if one was changed, or puts them back if Redis lost them.
+    pub async fn refresh_keys(&self) -> Result<(), Error> {
+        let known = self.keyring();
+        let mut connection = self.0.connections.get().await?;
+        let revision: Option<u64> = redis::cmd("GET")
+            .arg(ACCESS_KEYS_REVISION)
+            .query_async(&mut *connection)
+            .await?;
+        let revision = revision.unwrap_or(0);
+        if revision == known.revision {
+            return Ok(());
+        }
+        if revision < known.revision {
+            drop(connection);
+            tracing::warn!(
+                keys = known.keys.len(),
+                "Redis lost the access keys; putting them back"
+            );
+            return self.put_back_keys(&known).await;
+        }
+        // Together, so that the records are not newer than the revision they are kept under.
+        let (revision, records): (u64, HashMap<String, String>) = redis::pipe()
+            .atomic()
+            .cmd("GET")
+            .arg(ACCESS_KEYS_REVISION)
+            .cmd("HGETALL")
+            .arg(ACCESS_KEYS)
+            .query_async(&mut *connection)
+            .await?;
+        let mut keys = HashMap::with_capacity(records.len());
+        for (id, record) in records {
+            let key: AccessKey = serde_json::from_str(&record)
+                .map_err(|error| Error::Broken(format!("access key {id}: {error}")))?;
+            keys.insert(key.id.clone(), Arc::new(key));
+        }
+        self.0.keyring.set(Keyring { revision, keys });
+        Ok(())
+    }
+
+    /// Creates a key, or changes the one that is as in `expect`.
+    pub async fn put_key(
+        &self,
+        key: &AccessKey,
+        expect: Option<&AccessKey>,
+    ) -> Result<PutKey, Error> {
+        self.change_key(&key.id, expect, &json(key)).await
+    }
+
+    /// Revokes the key that is as in `expect`.
+    pub async fn delete_key(&self, expect: &AccessKey) -> Result<PutKey, Error> {
+        self.change_key(&expect.id, Some(expect), "").await
+    }
+
+    async fn change_key(
+        &self,
+        id: &KeyId,
+        expect: Option<&AccessKey>,
+        record: &str,
+    ) -> Result<PutKey, Error> {
+        // Compared as values here and as text by the script: another version may have written it in other words.
+        let mut present = String::new();
+        if let Some(expect) = expect {
+            let mut connection = self.0.connections.get().await?;
+            let stored: Option<String> = redis::cmd("HGET")
+                .arg(ACCESS_KEYS)
+                .arg(id.as_str())
+                .query_async(&mut *connection)
+                .await?;
+            match stored {
+                Some(stored) if serde_json::from_str(&stored).ok().as_ref() == Some(expect) => {
+                    present = stored;
+                }
+                _ => {
+                    drop(connection);
+                    self.refresh_keys().await?;
+                    return Ok(PutKey::Conflict);
+                }
+            }
+        }
+        let call = PUT_KEY
+            .call(2)
+            .arg(ACCESS_KEYS_REVISION)
+            .arg(ACCESS_KEYS)
+            .arg(id.as_str())
+            .arg(present)
+            .arg(record);
+        let reply = tokio::time::timeout(DEADLINE, self.send(&call))
+            .await
+            .map_err(|_| Error::unanswered("Redis did not answer in time"))??;
+        let put = match reply.status() {
+            "put" => PutKey::Put,
+            "conflict" => PutKey::Conflict,
+            _ => return Err(reply.unexpected(0)),
+        };
+        // So that the caller's next request to this node finds it. The other nodes look by themselves.
+        self.refresh_keys().await?;
+        Ok(put)
+    }
+
+    async fn put_back_keys(&self, known: &Keyring) -> Result<(), Error> {
+        let mut call = PUT_BACK_KEYS
+            .call(2)
+            .arg(ACCESS_KEYS_REVISION)
+            .arg(ACCESS_KEYS)
+            .arg(known.revision);
+        for (id, key) in &known.keys {
+            call.push(id.as_str());
+            call.push(json(&**key));
+        }
+        self.send(&call).await?;
+        Ok(())
+    }
+}

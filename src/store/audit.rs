@@ -1,0 +1,185 @@
+//! The audit trail: who did what, when. Entries are added and never changed.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::error::Error;
+use super::keys::AUDIT;
+use super::{Store, json};
+use crate::lease::Instant;
+use crate::pool::PoolName;
+
+/// About how many entries are kept; the oldest go first. At ten actions a minute that is ten weeks.
+const KEPT: u32 = 1_000_000;
+/// Entries that one read fetches at a time, and at most in all: a filter that matches little must not hold Redis.
+const CHUNK: usize = 500;
+const SCANNED: usize = 20_000;
+
+/// What an operator did, or was not allowed to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Action {
+    /// Who: the id of a key, `admin_key` for the one in the settings, `open` where no key is asked for, or
+    /// `unknown` for a credential that is none.
+    #[schema(example = "V1StGXR8Z5jd")]
+    pub actor: String,
+    /// The name of the key, for people.
+    #[schema(example = "Anna, shift lead")]
+    pub actor_name: String,
+    /// What, such as `pool.put`, `leases.terminate` or `key.revoke`.
+    #[schema(example = "leases.terminate")]
+    pub action: String,
+    /// The pool that it was about.
+    #[schema(value_type = Option<String>, example = "crm")]
+    pub pool: Option<PoolName>,
+    /// What else it was about: the id of a key, a holder.
+    pub target: Option<String>,
+    /// `done`, `refused` (not allowed), or `failed` (allowed, and something else was wrong).
+    #[schema(example = "done")]
+    pub outcome: String,
+    /// The HTTP status that the caller got.
+    #[schema(example = 200)]
+    pub status: u16,
+    /// The code of the problem, if it was one.
+    pub code: Option<String>,
+    /// How it was before.
+    pub before: Option<Value>,
+    /// How it is after, or what was asked.
+    pub after: Option<Value>,
+    /// The request, as in the node's log and in the answer's `x-request-id`.
+    pub request_id: Option<String>,
+    /// The network address that it came from.
+    pub address: Option<String>,
+}
+
+/// An action in the trail.
+#[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
+pub struct Recorded {
+    /// Its place in the trail; grows.
+    #[schema(example = "1795000000000-0")]
+    pub id: String,
+    /// When it was written.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Instant,
+    /// What was done.
+    #[serde(flatten)]
+    pub action: Action,
+}
+
+/// Which entries are wanted; newest first.
+#[derive(Debug, Clone, Default)]
+pub struct Trail {
+    /// Only by this actor.
+    pub actor: Option<String>,
+    /// Only actions that begin with this: `key` for all about keys.
+    pub action: Option<String>,
+    /// Only about this pool.
+    pub pool: Option<PoolName>,
+    /// Only with this outcome.
+    pub outcome: Option<String>,
+    /// From this instant on, ms.
+    pub from_ms: Option<i64>,
+    /// Before this instant, ms.
+    pub to_ms: Option<i64>,
+    /// Only before this place.
+    pub before: Option<String>,
+    /// Most entries.
+    pub limit: usize,
+}
+
+impl Trail {
+    fn matches(&self, action: &Action) -> bool {
+        self.actor
+            .as_ref()
+            .is_none_or(|actor| action.actor == *actor)
+            && self
+                .action
+                .as_ref()
+                .is_none_or(|prefix| action.action.starts_with(prefix.as_str()))
+            && self
+                .pool
+                .as_ref()
+                .is_none_or(|pool| action.pool.as_ref() == Some(pool))
+            && self
+                .outcome
+                .as_ref()
+                .is_none_or(|outcome| action.outcome == *outcome)
+    }
+
+    /// Whether a text is a place in the trail.
+    pub fn is_place(text: &str) -> bool {
+        text.split_once('-').is_some_and(|(ms, n)| {
+            [ms, n].iter().all(|part| {
+                (1..=20).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+            })
+        })
+    }
+}
+
+impl Store {
+    /// Adds an action to the trail.
+    pub async fn record(&self, action: &Action) -> Result<(), Error> {
+        let mut connection = self.0.connections.get().await?;
+        Ok(redis::cmd("XADD")
+            .arg(AUDIT)
+            .arg("MAXLEN")
+            .arg("~")
+            .arg(KEPT)
+            .arg("*")
+            .arg("action")
+            .arg(json(action))
+            .exec_async(&mut *connection)
+            .await?)
+    }
+
+    /// A page of the trail, and the place where the next one begins.
+    pub async fn trail(&self, wanted: &Trail) -> Result<(Vec<Recorded>, Option<String>), Error> {
+        let mut found = Vec::new();
+        let mut end = match (&wanted.before, wanted.to_ms) {
+            (Some(before), _) => format!("({before}"),
+            (None, Some(to_ms)) => format!("({to_ms}-0"),
+            (None, None) => "+".to_owned(),
+        };
+        let begin = wanted
+            .from_ms
+            .map_or_else(|| "-".to_owned(), |from_ms| format!("{}-0", from_ms.max(0)));
+        let mut scanned = 0;
+        loop {
+            let mut connection = self.0.connections.get().await?;
+            let entries: Vec<(String, Vec<String>)> = redis::cmd("XREVRANGE")
+                .arg(AUDIT)
+                .arg(&end)
+                .arg(&begin)
+                .arg("COUNT")
+                .arg(CHUNK)
+                .query_async(&mut *connection)
+                .await?;
+            drop(connection);
+            let last = entries.len() < CHUNK;
+            scanned += entries.len();
+            for (id, fields) in entries {
+                end = format!("({id}");
+                let action: Action = fields
+                    .get(1)
+                    .and_then(|text| serde_json::from_str(text).ok())
+                    .ok_or_else(|| Error::Broken(format!("entry {id} of the audit trail")))?;
+                if !wanted.matches(&action) {
+                    continue;
+                }
+                if found.len() == wanted.limit {
+                    let next = found.last().map(|recorded: &Recorded| recorded.id.clone());
+                    return Ok((found, next));
+                }
+                let ms = id.split('-').next().and_then(|ms| ms.parse().ok());
+                let at = Instant(ms.unwrap_or_default());
+                found.push(Recorded { id, at, action });
+            }
+            if last {
+                return Ok((found, None));
+            }
+            if scanned >= SCANNED {
+                return Ok((found, Some(end.trim_start_matches('(').to_owned())));
+            }
+        }
+    }
+}

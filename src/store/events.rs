@@ -1,0 +1,121 @@
+//! The history of a pool as it is written: one event for each start, end, denial and change.
+
+use std::fmt;
+use std::str::FromStr;
+
+use redis::streams::{StreamId, StreamRangeReply};
+
+use super::Store;
+use super::error::Error;
+use super::keys::Keys;
+use crate::lease::{Instant, Invalid};
+use crate::pool::PoolName;
+
+/// The place of an event in its pool's history: when it was written, ms, and a number among those of that instant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EventId {
+    ms: u64,
+    number: u64,
+}
+
+impl fmt::Display for EventId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.ms, self.number)
+    }
+}
+
+impl FromStr for EventId {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let (ms, number) = text.split_once('-').unwrap_or((text, "0"));
+        match (ms.parse(), number.parse()) {
+            (Ok(ms), Ok(number)) => Ok(Self { ms, number }),
+            _ => Err(Invalid(
+                "the id of an event is two numbers with a dash between".into(),
+            )),
+        }
+    }
+}
+
+/// Something that happened in a pool. `lua/README.md` has the table of types.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// Its place.
+    pub id: EventId,
+    /// What happened: `started`, `resumed`, `rebuilt`, `ended`, `denied`, `configured`.
+    pub kind: String,
+    /// When it happened; an end that was noticed late has the exact instant.
+    pub at: Instant,
+    /// The lease, if it is about one.
+    pub lease: Option<String>,
+    /// Who holds or asked, where the script knew it.
+    pub holder: Option<String>,
+    /// The sub-account.
+    pub tenant: Option<String>,
+    /// Why.
+    pub reason: Option<String>,
+}
+
+impl Store {
+    /// Events of a pool after a place, oldest first, at most `limit`.
+    pub async fn events(
+        &self,
+        pool: &PoolName,
+        after: EventId,
+        limit: usize,
+    ) -> Result<Vec<Event>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let reply: StreamRangeReply = redis::cmd("XRANGE")
+            .arg(Keys::of(pool).events())
+            .arg(format!("({after}"))
+            .arg("+")
+            .arg("COUNT")
+            .arg(limit)
+            .query_async(&mut *connection)
+            .await?;
+        reply.ids.iter().map(read).collect()
+    }
+
+    /// The place of a pool's last event; the first place of all if there is none.
+    pub async fn last_event(&self, pool: &PoolName) -> Result<EventId, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let reply: StreamRangeReply = redis::cmd("XREVRANGE")
+            .arg(Keys::of(pool).events())
+            .arg("+")
+            .arg("-")
+            .arg("COUNT")
+            .arg(1)
+            .query_async(&mut *connection)
+            .await?;
+        let last = reply.ids.first().and_then(|entry| entry.id.parse().ok());
+        Ok(last.unwrap_or_default())
+    }
+}
+
+fn read(entry: &StreamId) -> Result<Event, Error> {
+    let broken = || Error::Broken(format!("event {} is not one of ours", entry.id));
+    let text = |name| entry.get::<String>(name).filter(|text| !text.is_empty());
+    Ok(Event {
+        id: entry.id.parse().map_err(|_| broken())?,
+        kind: text("type").ok_or_else(broken)?,
+        at: entry.get("at").map(Instant).ok_or_else(broken)?,
+        lease: text("id"),
+        holder: text("holder"),
+        tenant: text("tenant"),
+        reason: text("reason"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_survives_the_way_through_text() {
+        let id: EventId = "1795000000000-3".parse().unwrap();
+        assert_eq!(id.to_string(), "1795000000000-3");
+        assert!("1795000000000-2".parse::<EventId>().unwrap() < id);
+        assert!("x".parse::<EventId>().is_err());
+    }
+}

@@ -1,0 +1,207 @@
+//! Keys: shown once, good on all nodes, rolled without a gap, revoked within a second.
+
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{ANY, Cluster, Launch, Redis, let_pass, wait_until};
+
+const KEY: &str = "the-operator-key-of-the-tests";
+
+#[tokio::test]
+async fn a_secret_is_shown_once_and_kept_nowhere() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url())
+        .set("admin_key", KEY)
+        .set("log", "debug")
+        .start()
+        .await;
+    let admin = node.with_key(KEY);
+
+    let made = admin
+        .post("/v1/keys")
+        .json(&json!({"name": "crm widget", "role": "client", "pools": ["crm"], "origins": ["https://crm.example"]}))
+        .expect(201)
+        .await;
+    let secret = made["secret"].as_str().expect("a secret").to_owned();
+    let id = made["id"].as_str().expect("an id").to_owned();
+    assert!(
+        secret.starts_with("lh_client_") && secret.len() == 60,
+        "{secret}"
+    );
+
+    for path in [
+        "/v1/keys".to_owned(),
+        format!("/v1/keys/{id}"),
+        "/v1/audit".to_owned(),
+        "/metrics".to_owned(),
+    ] {
+        let answer = admin.get(&path).expect(200).await;
+        assert!(!answer.text.contains(&secret[22..]), "{path}");
+        assert!(!answer.text.contains("fingerprint"), "{path}");
+    }
+    let listed = admin.get(&format!("/v1/keys/{id}")).expect(200).await;
+    assert_eq!(listed["origins"], json!(["https://crm.example"]));
+    node.with_key(&secret).availability("crm", 404).await;
+    assert!(!node.log().contains(&secret[22..]));
+    let stored: Vec<String> = redis.query(&["HGETALL", "lh1:{keys}:records"]).await;
+    let stored = stored.join(" ");
+    assert!(
+        stored.contains(&id) && !stored.contains(&secret[22..]),
+        "{stored}"
+    );
+}
+
+#[tokio::test]
+async fn what_is_no_sensible_key_is_refused() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    for body in [
+        json!({}),
+        json!({"name": "x"}),
+        json!({"name": "", "role": "viewer"}),
+        json!({"name": "x", "role": "root"}),
+        json!({"name": "x", "role": "client"}),
+        json!({"name": "x", "role": "client", "pools": []}),
+        json!({"name": "x", "role": "client", "pools": ["a b"]}),
+        json!({"name": "x", "role": "client", "pools": ["crm"], "origins": ["*"]}),
+        json!({"name": "x", "role": "client", "pools": ["crm"], "origins": ["null"]}),
+        json!({"name": "x", "role": "client", "pools": ["crm"], "origins": ["https://crm.example/"]}),
+        json!({"name": "x", "role": "viewer", "origins": ["https://crm.example"]}),
+        json!({"name": "x", "role": "viewer", "secret": "mine"}),
+        json!({"name": "x", "role": "viewer", "expires_in_ms": 0}),
+        json!({"name": "x", "role": "viewer", "limits": {"per_minute": 0}}),
+    ] {
+        node.post("/v1/keys").json(&body).expect(400).await;
+    }
+    for path in ["/v1/keys/nobodyhaseis", "/v1/keys/x"] {
+        let answer = node.get(path).expect(404).await;
+        assert_eq!(answer["code"], "key_not_found");
+        node.call(Method::DELETE, path).expect(404).await;
+        node.post(&format!("{path}/roll")).expect(404).await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_good_on_all_nodes_at_once_and_revoked_within_a_second() {
+    let cluster = Cluster::start_with(2, &[("admin_key", KEY)]).await;
+    let [a, b] = [&cluster.nodes[0], &cluster.nodes[1]];
+    let made = a
+        .with_key(KEY)
+        .post("/v1/keys")
+        .json(&json!({"name": "v", "role": "viewer"}))
+        .expect(201)
+        .await;
+    let secret = made["secret"].as_str().expect("a secret");
+    b.with_key(secret).get("/v1/pools").expect(200).await;
+
+    let id = made["id"].as_str().expect("an id");
+    a.with_key(KEY)
+        .call(Method::DELETE, &format!("/v1/keys/{id}"))
+        .expect(204)
+        .await;
+    let revoked = Instant::now();
+    a.with_key(secret).get("/v1/pools").expect(401).await;
+    wait_until("the other node knows", Duration::from_secs(1), async || {
+        b.with_key(secret).get("/v1/pools").expect(ANY).await.status == 401
+    })
+    .await;
+    assert!(revoked.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_rolled_key_has_two_secrets_for_a_while() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).set("admin_key", KEY).start().await;
+    let admin = node.with_key(KEY);
+    let made = admin
+        .post("/v1/keys")
+        .json(&json!({"name": "v", "role": "viewer"}))
+        .expect(201)
+        .await;
+    let id = made["id"].as_str().expect("an id");
+    let first = node.with_key(made["secret"].as_str().expect("a secret"));
+
+    let rolled = admin
+        .post(&format!("/v1/keys/{id}/roll"))
+        .json(&json!({"overlap_ms": 700}))
+        .expect(200)
+        .await;
+    assert_eq!(rolled["id"], id);
+    let second = node.with_key(rolled["secret"].as_str().expect("a secret"));
+    first.get("/v1/pools").expect(200).await;
+    second.get("/v1/pools").expect(200).await;
+    let_pass(800).await;
+    first.get("/v1/pools").expect(401).await;
+    second.get("/v1/pools").expect(200).await;
+}
+
+#[tokio::test]
+async fn a_key_ends_at_its_time() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).set("admin_key", KEY).start().await;
+    let made = node
+        .with_key(KEY)
+        .post("/v1/keys")
+        .json(&json!({"name": "v", "role": "viewer", "expires_in_ms": 600}))
+        .expect(201)
+        .await;
+    let viewer = node.with_key(made["secret"].as_str().expect("a secret"));
+    viewer.get("/v1/pools").expect(200).await;
+    let_pass(700).await;
+    viewer.get("/v1/pools").expect(401).await;
+}
+
+#[tokio::test]
+async fn lost_keys_are_put_back_and_an_empty_redis_lets_nobody_in() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).set("admin_key", KEY).start().await;
+    let made = node
+        .with_key(KEY)
+        .post("/v1/keys")
+        .json(&json!({"name": "v", "role": "viewer"}))
+        .expect(201)
+        .await;
+    redis.empty().await;
+    node.get("/v1/keys").expect(401).await;
+    wait_until("the keys are back", Duration::from_secs(3), async || {
+        redis.query::<u64>(&["HLEN", "lh1:{keys}:records"]).await == 1
+    })
+    .await;
+    node.with_key(made["secret"].as_str().expect("a secret"))
+        .get("/v1/pools")
+        .expect(200)
+        .await;
+}
+
+#[tokio::test]
+async fn a_client_key_that_is_used_too_often_waits_and_heartbeats_do_not() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).set("admin_key", KEY).start().await;
+    let admin = node.with_key(KEY);
+    admin.put_pool("crm", json!({"capacity": 100}), 201).await;
+    let made = admin
+        .post("/v1/keys")
+        .json(&json!({"name": "c", "role": "client", "pools": ["crm"], "limits": {"per_address_per_minute": 30}}))
+        .expect(201)
+        .await;
+    let client = node.with_key(made["secret"].as_str().expect("a secret"));
+
+    // Ten seconds' worth at once, and no more.
+    let mut token = String::new();
+    for _ in 0..5 {
+        token = client.acquire("crm", json!({}), 201).await.token();
+    }
+    let refused = client.acquire("crm", json!({}), 429).await;
+    assert_eq!(refused["code"], "too_many_requests");
+    assert!(
+        refused.number("/retry_after_ms") <= 2_000,
+        "{}",
+        refused.text
+    );
+    for _ in 0..50 {
+        client.renew(&token, 200).await;
+    }
+    admin.acquire("crm", json!({}), 201).await;
+}
