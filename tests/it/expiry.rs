@@ -20,9 +20,8 @@ async fn a_silent_lease_of_2_s_denies_at_1_95_s_and_is_free_at_2_00_s() {
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 2_000}), 201)
         .await;
 
-    // The lease begins between the two instants, and so ends between the two plus 2 s.
-    let mut proved = false;
-    while !proved {
+    for _ in 0..10 {
+        // The lease begins between the two instants, and so ends between the two plus 2 s.
         let sent = Instant::now();
         let first = node.acquire("crm", json!({}), 201).await;
         let received = Instant::now();
@@ -30,7 +29,7 @@ async fn a_silent_lease_of_2_s_denies_at_1_95_s_and_is_free_at_2_00_s() {
         sleep_until((sent + Duration::from_millis(1_950)).into()).await;
         let early = node.acquire("crm", json!({}), [201, 409]).await;
         // On a machine that takes 50 ms for a call this says nothing, and is tried again.
-        proved = sent.elapsed() < Duration::from_millis(2_000);
+        let proved = sent.elapsed() < Duration::from_millis(2_000);
         assert!(
             !proved || early.status == 409,
             "free too soon: {}",
@@ -45,7 +44,11 @@ async fn a_silent_lease_of_2_s_denies_at_1_95_s_and_is_free_at_2_00_s() {
         let second = node.acquire("crm", json!({}), 201).await;
         assert!(second.instant("/lease/started_at") >= first.instant("/lease/expires_at"));
         node.release(&second.token(), 204).await;
+        if proved {
+            return;
+        }
     }
+    panic!("a call takes more than 50 ms on this machine");
 }
 
 #[tokio::test]
@@ -77,7 +80,12 @@ async fn the_seat_changes_hands_at_the_exact_millisecond_by_the_clock_of_redis()
 
     // Asks without a pause: the first grant cannot come before the end, and no denial after it.
     let_pass(900).await;
+    let begun = Instant::now();
     let second = loop {
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "the seat does not come free"
+        );
         let answer = node.acquire("crm", json!({}), [201, 409]).await;
         if answer.status == 201 {
             break answer;

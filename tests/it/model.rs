@@ -19,7 +19,7 @@ use crate::harness::{Launch, Node, Redis, Reply, let_pass};
 
 const TTL: Duration = Duration::from_millis(1_000);
 const LINGER: Duration = Duration::from_millis(300);
-const WINDOW: Duration = Duration::from_millis(900);
+const WINDOW: Duration = Duration::from_millis(400);
 
 #[derive(Debug, Clone)]
 enum Step {

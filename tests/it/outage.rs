@@ -408,13 +408,13 @@ async fn every_call_is_refused_in_time(node: &Client, spare: &str) {
     join_all(answers).await;
 }
 
-/// Calls until one works; the time that took.
-async fn recovers(node: &Client) -> Duration {
-    let returned = Instant::now();
-    while node.acquire("crm", json!({}), [201, 409, 503]).await.status == 503 {
-        let_pass(5).await;
-    }
-    returned.elapsed()
+/// Calls until one works, which has to be within a second.
+#[track_caller]
+fn recovers(node: &Client) -> impl Future<Output = ()> {
+    wait_until("the node works again", Duration::from_secs(1), async || {
+        let answer = node.acquire("crm", json!({}), [201, 409, 503]).await;
+        answer.status != 503
+    })
 }
 
 #[tokio::test]
@@ -447,8 +447,7 @@ async fn without_redis_every_call_is_refused_within_a_second_and_all_is_well_a_s
 
         let_pass(1_500).await;
         cluster.redis.restart().await;
-        let took = recovers(node).await;
-        assert!(took < Duration::from_secs(1), "recovered after {took:?}");
+        recovers(node).await;
         wait_until("the node is ready", Duration::from_secs(2), async || {
             node.is_ready().await
         })
@@ -486,8 +485,7 @@ async fn a_frozen_redis_holds_up_nobody_for_a_second_and_fills_no_memory() {
     );
 
     cluster.redis.thaw().await;
-    let took = recovers(node).await;
-    assert!(took < Duration::from_secs(1), "recovered after {took:?}");
+    recovers(node).await;
 }
 
 #[tokio::test]
@@ -506,8 +504,7 @@ async fn a_network_that_swallows_everything_is_an_outage_of_one_node() {
     other.renew(&token, 200).await;
     proxy.restore();
 
-    let took = recovers(&cut_off).await;
-    assert!(took < Duration::from_secs(1), "recovered after {took:?}");
+    recovers(&cut_off).await;
     other.renew(&token, 200).await;
 }
 

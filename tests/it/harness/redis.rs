@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use redis::FromRedisValue;
 use reqwest::Url;
 use tempfile::TempDir;
-use testcontainers::core::{IntoContainerPort as _, WaitFor};
+use testcontainers::core::IntoContainerPort as _;
 use testcontainers::runners::AsyncRunner as _;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt as _};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -465,9 +465,8 @@ async fn start_container(port: u16) -> ContainerAsync<GenericImage> {
     let started = Instant::now();
     GenericImage::new(IMAGE.0, IMAGE.1)
         .with_exposed_port(6379.tcp())
-        .with_wait_for(WaitFor::message_on_stdout("Ready to accept connections"))
         .with_mapped_port(port, 6379.tcp())
-        .with_cmd(["redis-server"].iter().chain(&SETTINGS).copied())
+        .with_cmd(["redis-server", "--protected-mode", "no"].iter().chain(&SETTINGS).copied())
         .start()
         .await
         .unwrap_or_else(|error| {
