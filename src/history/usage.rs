@@ -88,7 +88,7 @@ pub async fn history(
         let days = by_day(store, pool, from, to, zone).await?;
         return Ok(days.into_iter().map(|(_, day)| day).collect());
     }
-    Ok(spans(store, pool, step, from, to).await?)
+    spans(store, pool, step, from, to).await
 }
 
 async fn spans(
