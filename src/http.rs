@@ -11,6 +11,7 @@ pub mod extract;
 mod keys;
 mod leases;
 pub mod machines;
+mod named;
 mod pools;
 pub mod problem;
 pub mod server;
@@ -69,6 +70,7 @@ struct Description;
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(pools::routes())
+        .merge(named::routes())
         .merge(leases::routes())
         .merge(events::routes())
         .merge(tokens::routes())
