@@ -1,4 +1,4 @@
--- Gives a holder a seat, unless the pool is full.
+-- Gives a holder a seat, unless the pool is full. Pools with rules beyond that: acquire_by_rules.lua.
 --
 -- KEYS[1]   clock    HASH    the bucket's clock
 -- KEYS[2]   due      ZSET    pool -> lower bound of its earliest expiry, ms
@@ -26,6 +26,7 @@
 --   pool_full       denied; retry_after_ms is when the first seat can come free
 --   holder_blocked  denied by an operator; retry_after_ms is the rest of the block
 --   recovering      data was lost, and those who had a seat come first, or the pool was not put back yet
+--   rules           the pool has rules, and acquire_by_rules.lua decides
 --   no_pool         there is no such pool
 --   unopened        the bucket has no clock; only three fields
 
@@ -34,11 +35,15 @@ local events, denied, blocks, record, repeated = KEYS[6], KEYS[7], KEYS[8], KEYS
 local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'rules')
 local capacity, ttl = tonumber(policy[1]), tonumber(policy[2])
 if not capacity then
   return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '', '0', '0', '0',
     int(generation), '0', '0', '1000' }
+end
+
+if policy[3] then
+  return { 'rules', int(seq), int(now), '', '0', '0', '0', int(generation), '0', '0', '0' }
 end
 
 local function refuse(status, in_use, retry_after_ms)

@@ -10,6 +10,7 @@
 -- KEYS[8]  denied   ZSET    holder -> begin of its present run of denials, ms
 -- KEYS[9]  blocks   ZSET    holder -> until when it may not acquire, ms
 -- KEYS[10] rolled   STRING  how far the events are rolled up
+-- KEYS[11..] rules  the keys that only pools with rules have
 --
 -- ARGV[1]  pool    name of the pool
 -- ARGV[2]  expect  any, or the version it must have
@@ -47,6 +48,9 @@ end
 
 redis.call('ZREM', due, pool)
 redis.call('ZREM', pools, pool)
-redis.call('UNLINK', expired, KEYS[7], KEYS[8], KEYS[9], KEYS[10])
+redis.call('UNLINK', expired, KEYS[7], KEYS[8], KEYS[9])
+for i = 10, #KEYS do
+  redis.call('UNLINK', KEYS[i])
+end
 redis.call('HINCRBY', clock, 'revision', 1)
 return { 'deleted', int(seq), int(now), int(version) }

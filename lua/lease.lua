@@ -4,6 +4,7 @@
 -- KEYS[2]  config  HASH  the pool's policy
 -- KEYS[3]  leases  ZSET  lease id -> expiry, ms
 -- KEYS[4]  record  HASH  what is known of the lease
+-- KEYS[5]  seats   HASH  seats in use: all, overdraft, named, t:<tenant>
 --
 -- ARGV[1]  id  id of the lease
 --
@@ -15,12 +16,13 @@
 
 local config, leases, record, id = KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'schedule', 'indexed')
 if not policy[1] then
   return { 'no_pool', int(seq), int(now), '0', '0', int(generation), '0', '0', {} }
 end
 local ttl = tonumber(policy[2])
 local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
 local status = score > live_from(ttl) and 'read' or 'ended'
+local in_use = policy[4] and tonumber(redis.call('HGET', KEYS[5], 'all') or 0) or count_live(leases, ttl)
 return { status, int(seq), int(now), int(ends_at(score, ttl)), int(ttl), int(generation),
-  int(count_live(leases, ttl)), policy[1], redis.call('HGETALL', record) }
+  int(in_use), int(capacity_at(policy[1], policy[3] or nil, now)), redis.call('HGETALL', record) }

@@ -84,14 +84,18 @@ local function record_event(events, kind, id, at, holder, tenant, reason)
 end
 
 -- Ends what is due, at most `limit`, in order of expiry: from `leases` to `expired`, where the instant
--- waits until a sweep has written it into the lease's record. Returns how many were ended.
-local function end_due(leases, expired, events, ttl, limit)
+-- waits until a sweep has written it into the lease's record. `freed`, if given, is called with the id and the
+-- end of each. Returns how many were ended.
+local function end_due(leases, expired, events, ttl, limit, freed)
   local due = redis.call('ZRANGE', leases, '-inf', int(live_from(ttl)), 'BYSCORE',
     'LIMIT', 0, limit, 'WITHSCORES')
   for i = 1, #due, 2 do
     local at = ends_at(tonumber(due[i + 1]), ttl)
     redis.call('ZREM', leases, due[i])
     redis.call('ZADD', expired, int(at), due[i])
+    if freed then
+      freed(due[i], at)
+    end
     record_event(events, 'ended', due[i], at, '', '', 'expired')
   end
   return #due / 2

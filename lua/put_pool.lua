@@ -4,6 +4,14 @@
 -- KEYS[2]  pools   ZSET    the bucket's pools -> version
 -- KEYS[3]  config  HASH    the pool's policy
 -- KEYS[4]  events  STREAM  the pool's history
+-- KEYS[5]  due      ZSET    pool -> lower bound of its earliest expiry, ms
+-- KEYS[6]  leases   ZSET    lease id -> expiry, ms
+-- KEYS[7]  expired  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[8]  who      HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[9]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[10] holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[11] lent     HASH    seat-milliseconds of overdraft, by day
+-- KEYS[12] queue    ZSET    ticket -> order of arrival
 --
 -- ARGV[1]  pool     name of the pool
 -- ARGV[2]  expect   any · none (must not exist) · some (must exist) · the version it must have
@@ -13,19 +21,21 @@
 -- ARGV[6]  ttl_ms
 -- ARGV[7]  linger_ms
 -- ARGV[8]  resume_window_ms
+-- ARGV[9..] rules   name and value of each rule that the pool has
 --
 -- Returns { status, seq, now_ms, version }
 --   created   it is new
 --   replaced  it has a new policy, which may be the same
 --   kept      the one that is there is not older than the one put back
+--   in_use    seat_per can change only while nobody has a seat
 --   conflict  it is not what was expected; version is the present one, 0 for none
 --   unopened  the bucket has no clock; only three fields
 
-local pools, config, events = KEYS[2], KEYS[3], KEYS[4]
+local pools, config, events, due, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local pool, expect, put_back, policy = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local capacity, ttl = ARGV[5], ARGV[6]
 
-local before = redis.call('HMGET', config, 'version', 'ttl_ms')
+local before = redis.call('HMGET', config, 'version', 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms', 'schedule', 'noted')
 local version = tonumber(before[1] or 0)
 
 if put_back > 0 then
@@ -37,17 +47,54 @@ elseif (expect == 'none' and version > 0) or (expect == 'some' and version == 0)
   return { 'conflict', int(seq), int(now), int(version) }
 end
 
+local rules = {}
+for i = 9, #ARGV, 2 do
+  rules[ARGV[i]] = ARGV[i + 1]
+end
+local seat_per, indexed = redis.call('HGET', config, 'seat_per') or nil, redis.call('HEXISTS', config, 'indexed') == 1
+if version > 0 and put_back == 0 and seat_per ~= rules.seat_per and count_live(leases, tonumber(before[2])) > 0 then
+  return { 'in_use', int(seq), int(now), int(version) }
+end
+
 mark()
+local index = open_index(config, KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12])
+if index then
+  -- What happened before this is counted and charged by the rules of before.
+  repeat until end_due(leases, expired, events, tonumber(before[2]), 64, on_end(index)) < 64
+  settle(index, now)
+end
+if version > 0 and before[5] then
+  note_changes(config, before[5], tonumber(before[6]), events, due, pool)
+end
+
 -- From the clock, so that a pool that was deleted and made again does not repeat an old version.
 local new_version = put_back > 0 and put_back or math.max(version + 1, now)
+redis.call('DEL', config)
 redis.call('HSET', config, 'version', int(new_version), 'policy', policy, 'capacity', capacity, 'ttl_ms', ttl,
   'linger_ms', ARGV[7], 'resume_window_ms', ARGV[8])
 if before[2] and before[2] ~= ttl then
   -- From the expiry and the TTL follows the last beat; leases renewed before this need the old TTL.
   redis.call('HSET', config, 'ttl_before_ms', before[2], 'ttl_changed_ms', int(now))
+elseif before[3] then
+  redis.call('HSET', config, 'ttl_before_ms', before[3], 'ttl_changed_ms', before[4])
+end
+for name, value in pairs(rules) do
+  redis.call('HSET', config, name, value)
+end
+if rules.rules then
+  redis.call('HSET', config, 'noted', int(now))
+  redis.call('ZADD', due, 'LT', int(now), pool)
+end
+-- An index is made again from the records when a rule needs one that did not before, or counts otherwise.
+if not rules.indexed or not indexed or seat_per ~= rules.seat_per then
+  redis.call('UNLINK', KEYS[8], KEYS[9], KEYS[10])
+end
+-- More seats, or less strict rules: those who wait may ask at once.
+if redis.call('ZCARD', KEYS[12]) > 0 then
+  redis.call('PUBLISH', KEYS[12], '')
 end
 redis.call('ZADD', pools, int(new_version), pool)
 redis.call('HSET', clock, 'longest_ttl', int(math.max(tonumber(state[7]) or 0, tonumber(ttl))))
 redis.call('HINCRBY', clock, 'revision', 1)
-record_event(events, 'configured', '', now, '', '', capacity)
+record_event(events, 'configured', '', now, '', '', int(capacity_at(capacity, rules.schedule, now)))
 return { version > 0 and 'replaced' or 'created', int(seq), int(now), int(new_version) }

@@ -6,6 +6,12 @@
 -- KEYS[4]  expired  ZSET    lease id -> end, ms; not yet in the record
 -- KEYS[5]  events   STREAM  the pool's history
 -- KEYS[6]  record   HASH    what is known of the lease; its tombstone afterwards
+-- KEYS[7]  who      HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[8]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[9]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[10] lent     HASH    seat-milliseconds of overdraft, by day
+-- KEYS[11] queue    ZSET    ticket -> order of arrival
+-- KEYS[12] evicted  ZSET    lease id -> end, ms; not yet in the record
 --
 -- ARGV[1]  id       id of the lease
 -- ARGV[2]  holder   for the event; empty for anonymous
@@ -23,12 +29,20 @@ local config, leases, expired, events, record = KEYS[2], KEYS[3], KEYS[4], KEYS[
 local id, holder, tenant, keep_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
+local index = open_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11])
+if index and index.lent_seats then
+  -- What ended before this is charged before this.
+  repeat until end_due(leases, expired, events, ttl, 64, on_end(index)) < 64
+end
 local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
 local live = score > live_from(ttl)
 mark()
 
 if score > 0 then
   redis.call('ZREM', leases, id)
+  if index then
+    seat_freed(index, live and now or ends_at(score, ttl), id)
+  end
   if live then
     record_event(events, 'ended', id, now, holder, tenant, 'released')
   else
@@ -36,6 +50,7 @@ if score > 0 then
   end
 end
 redis.call('ZREM', expired, id)
+redis.call('ZREM', KEYS[12], id)
 
 local reason = redis.call('HGET', record, 'reason')
 if not reason or reason == 'expired' then

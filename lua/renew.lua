@@ -71,6 +71,10 @@ for i = 2 * pools + 2, #KEYS do
     if redis.call('PEXPIRE', record, int(ttls[pool] + margin_ms)) == 0 then
       marks[pool][position] = 'r'
     else
+      -- In a pool that keeps no names a label is one too, and an activity may hold one.
+      if (label ~= '' or activities ~= '') and redis.call('HEXISTS', KEYS[2 * pool], 'privacy') == 1 then
+        label, activities = '', ''
+      end
       if label ~= '' then
         redis.call('HSET', record, 'label', string.sub(label, 2))
       end

@@ -9,6 +9,15 @@
 -- KEYS[6]  events   STREAM  the pool's history
 -- KEYS[7]  blocks   ZSET    holder -> until when it may not acquire, ms
 -- KEYS[8]  record   HASH    what is known of the lease, or how it ended
+-- KEYS[9]  who      HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[10] seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[11] holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[12] lent     HASH    seat-milliseconds of overdraft, by day
+-- KEYS[13] queue    ZSET    ticket -> order of arrival
+-- KEYS[14] evicted  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[15] named    ZSET    period, holder, since when and how
+-- KEYS[16] waiting  ZSET    ticket -> until when it has to ask again, ms
+-- KEYS[17] tickets  HASH    ticket -> what was asked for
 --
 -- ARGV[1]   pool        name of the pool, for the due index
 -- ARGV[2]   id          id of the lease
@@ -22,7 +31,7 @@
 -- ARGV[10]  platform    empty for none
 -- ARGV[11]  margin_ms   how long the record outlives a lease that is not renewed
 --
--- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, activities, reason, blocked_until_ms }
+-- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, activities, reason, blocked_until_ms, seat }
 --   renewed          it was live after all; it keeps a longer term that it was promised
 --   resumed          it had expired, and has its seat again
 --   rebuilt          its data was lost, and it has its seat again
@@ -31,6 +40,8 @@
 --   lost_terminated  lost; an operator ended it, for `reason`, and blocked the holder until then (0 for not at all)
 --   lost_evicted     lost; a policy ended it
 --   recovering       data was lost, and the pool was not put back yet
+--   behind           more was due than one call ends; ask again at once
+--   unindexed        the index does not know all leases; the caller makes it and asks again
 --   no_pool          there is no such pool
 --   unopened         the bucket has no clock; only three fields
 
@@ -44,14 +55,18 @@ local label, activities, platform, margin_ms = ARGV[8], ARGV[9], ARGV[10], tonum
 
 mark()
 
-local function answer(status, expires_at, ttl, known_activities, reason, blocked_until)
+local function answer(status, expires_at, ttl, known_activities, reason, blocked_until, kind)
   return { status, int(seq), int(now), int(expires_at), int(ttl), int(generation), known_activities, reason,
-    int(blocked_until) }
+    int(blocked_until), kind or 'c' }
 end
 
 local known = redis.call('HMGET', record, 'reason', 'message', 'blocked_until', 'ended', 'activities')
 if known[1] and known[1] ~= 'expired' then
   return answer('lost_' .. known[1], 0, 0, '', known[2] or '', tonumber(known[3] or 0))
+end
+
+if redis.call('ZSCORE', KEYS[14], id) then
+  return answer('lost_evicted', 0, 0, '', '', 0)
 end
 
 -- A token of an older generation shows that data was lost: newcomers wait, also if no node remembers.
@@ -60,21 +75,29 @@ if signed_in < generation and state[8] ~= '1' then
   state[8] = '1'
 end
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms', 'privacy', 'rules')
 local capacity, ttl, window = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
 if not capacity then
   return answer(may_be_lost() and 'recovering' or 'no_pool', 0, 0, '', '', 0)
 end
+local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13])
+local keys = { named = KEYS[15], queue = KEYS[13], tickets = KEYS[17] }
 
 if activities ~= '' then
   activities = string.sub(activities, 2)
 else
   activities = known[5] or ''
 end
+if policy[4] then
+  label, activities = '', ''
+end
+if policy[4] == 'anonymous' then
+  platform = ''
+end
 
 local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
 
-local function seat(status)
+local function seat(status, kind)
   local expires_at = now + ttl
   if status == 'renewed' then
     expires_at = math.max(expires_at, score)
@@ -83,22 +106,25 @@ local function seat(status)
   redis.call('ZADD', due, 'LT', int(expires_at), pool)
   redis.call('HDEL', record, 'reason', 'ended')
   local fields = { 'started', started, 'fence', int(fence) }
-  for name, value in pairs({ holder = holder, tenant = tenant, label = label, activities = activities, platform = platform }) do
+  for name, value in pairs({ holder = holder, tenant = tenant, label = label, activities = activities, platform = platform,
+    seat = kind ~= 'c' and kind or '' }) do
     if value ~= '' then
       fields[#fields + 1], fields[#fields + 2] = name, value
     end
   end
   redis.call('HSET', record, unpack(fields))
   redis.call('PEXPIRE', record, int(ttl + margin_ms))
-  return answer(status, expires_at, ttl, activities, '', 0)
+  return answer(status, expires_at, ttl, activities, '', 0, kind)
 end
 
 if score > live_from(ttl) then
-  return seat('renewed')
+  return seat('renewed', index and seat_of(index, id) or 'c')
 end
 
 -- More may be due than one call ends; this lease must be among those that are.
-end_due(leases, expired, events, ttl, 64)
+if end_due(leases, expired, events, ttl, 64, on_end(index)) == 64 and index then
+  return answer('behind', 0, ttl, '', '', 0)
+end
 if score > 0 and redis.call('ZREM', leases, id) == 1 then
   redis.call('ZADD', expired, int(ends_at(score, ttl)), id)
   record_event(events, 'ended', id, ends_at(score, ttl), holder, tenant, 'expired')
@@ -121,7 +147,25 @@ if blocked_until > now then
   return answer('lost_terminated', 0, ttl, '', '', blocked_until)
 end
 
-if status == 'lost_expired' or count_live(leases, ttl) >= capacity then
+if status == 'lost_expired' then
+  return answer('lost_expired', 0, ttl, '', '', 0)
+end
+
+-- The rules are asked as for a newcomer: a late beat takes no seat that somebody waits for.
+local kind
+if policy[5] then
+  local rules = read_rules(config, tenant)
+  if not index then
+    kind = count_live(leases, ttl) < rules.capacity and 'c' or nil
+  elseif not is_whole(index, leases) then
+    return answer('unindexed', 0, ttl, '', '', 0)
+  elseif drop_the_silent(keys.queue, KEYS[16], keys.tickets, events) then
+    kind = admit(index, config, rules, keys, holder, tenant, redis.call('ZCARD', keys.queue))
+  end
+else
+  kind = count_live(leases, ttl) < capacity and 'c' or nil
+end
+if not kind then
   return answer('lost_expired', 0, ttl, '', '', 0)
 end
 
@@ -130,4 +174,7 @@ if fence > (tonumber(state[9]) or 0) then
   redis.call('HSET', clock, 'fence', int(fence))
 end
 record_event(events, status, id, now, holder, tenant, '')
-return seat(status)
+if index then
+  seat_taken(index, now, id, kind, int(fence), tenant, holder)
+end
+return seat(status, kind)

@@ -1,19 +1,56 @@
 -- Reads a pool: its policy and how full it is.
 --
--- KEYS[1]  clock   HASH  the bucket's clock
--- KEYS[2]  config  HASH  the pool's policy
--- KEYS[3]  leases  ZSET  lease id -> expiry, ms
+-- KEYS[1]  clock    HASH  the bucket's clock
+-- KEYS[2]  config   HASH  the pool's policy
+-- KEYS[3]  leases   ZSET  lease id -> expiry, ms
+-- KEYS[4]  who      HASH  lease id -> kind of seat, fence, tenant and holder
+-- KEYS[5]  seats    HASH  seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[6]  holders  ZSET  holder, kind, tenant, fence and lease id; in this order
+-- KEYS[7]  lent     HASH  seat-milliseconds of overdraft, by day
+-- KEYS[8]  queue    ZSET  ticket -> order of arrival
+-- KEYS[9]  waiting  ZSET  ticket -> until when it has to ask again, ms
+-- KEYS[10] named    ZSET  period, holder, since when and how
 --
--- Returns { status, seq, now_ms, in_use, capacity, version, policy }
---   read      policy is the JSON that was put
---   no_pool   there is no such pool
---   unopened  the bucket has no clock; only three fields
+-- Returns { status, seq, now_ms, in_use, capacity, version, policy, leases, waiting, lent_ms, named_taken, change_at_ms, change_capacity, period_ms, period_end_ms, seats }
+--   read       policy is the JSON that was put; capacity the seats now; lent_ms what was lent today; change_at_ms 0
+--              for no change to come; seats are field after value of the index
+--   behind     the rules count more than leases, and something is due: sweep, and ask again
+--   unindexed  the index does not know all leases; the caller makes it and asks again
+--   no_pool    there is no such pool
+--   unopened   the bucket has no clock; only three fields
 
 local config, leases = KEYS[2], KEYS[3]
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'version', 'policy')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'version', 'policy', 'schedule', 'periods', 'indexed')
 if not policy[1] then
-  return { 'no_pool', int(seq), int(now), '0', '0', '0', '' }
+  return { 'no_pool', int(seq), int(now), '0', '0', '0', '', '0', '0', '0', '0', '0', '0', '0', '0', {} }
 end
-local in_use = count_live(leases, tonumber(policy[2]))
-return { 'read', int(seq), int(now), int(in_use), policy[1], policy[3], policy[4] }
+local ttl, schedule = tonumber(policy[2]), policy[5] or nil
+local live = count_live(leases, ttl)
+local in_use, seats, lent_ms, taken = live, {}, 0, 0
+local period, stop = '0', '0'
+local index = policy[7] and open_index(config, KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+if index then
+  if live < redis.call('ZCARD', leases) then
+    return { 'behind', int(seq), int(now), '0', '0', '0', '', '0', '0', '0', '0', '0', '0', '0', '0', {} }
+  elseif not is_whole(index, leases) then
+    return { 'unindexed', int(seq), int(now), '0', '0', '0', '', '0', '0', '0', '0', '0', '0', '0', '0', {} }
+  end
+  seats = redis.call('HGETALL', index.seats)
+  in_use = tonumber(redis.call('HGET', index.seats, 'all') or 0)
+  if index.lent_seats then
+    local today = now - now % DAY
+    lent_ms = tonumber(redis.call('HGET', index.lent, int(today)) or 0)
+    each_loan(index, now, function(day, time, lent)
+      lent_ms = lent_ms + (day == today and time * lent or 0)
+    end)
+  end
+  if policy[6] then
+    period, stop = period_of(policy[6], now)
+    taken = named_taken(KEYS[10], period)
+  end
+end
+local change_at, change_to = next_change(schedule, now)
+return { 'read', int(seq), int(now), int(in_use), int(capacity_at(policy[1], schedule, now)), policy[3], policy[4],
+  int(live), int(redis.call('ZCOUNT', KEYS[9], '(' .. int(now), '+inf')), int(lent_ms), int(taken),
+  int(change_at or 0), int(change_to or 0), period, stop ~= '' and stop or '0', seats }

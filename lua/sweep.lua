@@ -9,6 +9,15 @@
 -- KEYS[6]  events   STREAM  the pool's history
 -- KEYS[7]  denied   ZSET    holder -> begin of its present run of denials, ms
 -- KEYS[8]  blocks   ZSET    holder -> until when it may not acquire, ms
+-- KEYS[9]  who      HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[10] seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[11] holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[12] lent     HASH    seat-milliseconds of overdraft, by day
+-- KEYS[13] queue    ZSET    ticket -> order of arrival
+-- KEYS[14] evicted  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[15] named    ZSET    period, holder, since when and how
+-- KEYS[16] waiting  ZSET    ticket -> until when it has to ask again, ms
+-- KEYS[17] tickets  HASH    ticket -> what was asked for
 --
 -- ARGV[1]  pool     name of the pool
 -- ARGV[2]  limit    at most so many leases, and so many ids
@@ -25,12 +34,20 @@ local events, denied, blocks = KEYS[6], KEYS[7], KEYS[8]
 local pool, limit, keep_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 -- Leases of a pool that was lost or is being deleted end by their own score.
-local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
+local policy = redis.call('HMGET', config, 'ttl_ms', 'rules', 'schedule', 'noted', 'periods')
+local ttl, rules, schedule, noted, periods = tonumber(policy[1] or 0), policy[2], policy[3], policy[4], policy[5]
+local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13])
 mark()
 
-local ended = end_due(leases, expired, events, ttl, limit)
+local ended = end_due(leases, expired, events, ttl, limit, on_end(index))
 local reply = { 'swept', int(seq), int(now), int(ended) }
 local ids = redis.call('ZRANGE', expired, 0, limit - 1)
+if rules and #ids < limit then
+  local more = redis.call('ZRANGE', KEYS[14], 0, limit - #ids - 1)
+  for i = 1, #more do
+    ids[#ids + 1] = more[i]
+  end
+end
 for i = 1, #ids do
   reply[#reply + 1] = ids[i]
 end
@@ -49,5 +66,24 @@ elseif run[1] then
   redis.call('ZADD', due, int(tonumber(run[2]) + 120000), pool)
 elseif #ids < limit then
   redis.call('ZREM', due, pool)
+end
+
+-- Rules have instants of their own: a change of capacity, a waiter that falls silent, a new period.
+if rules then
+  drop_the_silent(KEYS[13], KEYS[16], KEYS[17], events)
+  local silent = redis.call('ZRANGE', KEYS[16], 0, 0, 'WITHSCORES')
+  if silent[1] then
+    redis.call('ZADD', due, 'LT', int(tonumber(silent[2])), pool)
+  end
+  if schedule then
+    note_changes(config, schedule, tonumber(noted), events, due, pool)
+  end
+  if periods and index then
+    roll_over(index, KEYS[15], periods)
+    local _, stop = period_of(periods, now)
+    if stop ~= '' then
+      redis.call('ZADD', due, 'LT', stop, pool)
+    end
+  end
 end
 return reply

@@ -6,7 +6,12 @@
 -- KEYS[4]    expired  ZSET    lease id -> end, ms; not yet in the record
 -- KEYS[5]    events   STREAM  the pool's history
 -- KEYS[6]    blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[7..]  record   HASH    one for each lease; its tombstone afterwards
+-- KEYS[7]    who      HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[8]    seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[9]    holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[10]   lent     HASH    seat-milliseconds of overdraft, by day
+-- KEYS[11]   queue    ZSET    ticket -> order of arrival
+-- KEYS[12..] record   HASH    one for each lease; its tombstone afterwards
 --
 -- ARGV[1]    reason    what the holders read; empty for none
 -- ARGV[2]    block_ms  how long the holders may not acquire; 0 for not at all
@@ -26,7 +31,12 @@ local events, blocks = KEYS[5], KEYS[6]
 local reason, block_ms, blocked, keep_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 
 local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
+local index = open_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11])
 mark()
+if index and index.lent_seats then
+  -- What ended before this is charged before this.
+  repeat until end_due(leases, expired, events, ttl, 64, on_end(index)) < 64
+end
 
 local function block(holder)
   if block_ms > 0 and holder ~= '' then
@@ -37,12 +47,15 @@ block(blocked)
 
 local reply = { 'done', int(seq), int(now) }
 for i = 5, #ARGV do
-  local id, record = ARGV[i], KEYS[i + 2]
+  local id, record = ARGV[i], KEYS[i + 7]
   local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
   if score > live_from(ttl) then
     local known = redis.call('HMGET', record, 'holder', 'tenant')
     local holder, tenant = known[1] or '', known[2] or ''
     redis.call('ZREM', leases, id)
+    if index then
+      seat_freed(index, now, id)
+    end
     redis.call('DEL', record)
     redis.call('HSET', record, 'reason', 'terminated', 'ended', int(now), 'message', reason,
       'blocked_until', int(block_ms > 0 and holder ~= '' and now + block_ms or 0))
@@ -56,6 +69,9 @@ for i = 5, #ARGV do
     if score > 0 or ended == 'expired' or redis.call('ZSCORE', expired, id) then
       if score > 0 then
         redis.call('ZREM', leases, id)
+        if index then
+          seat_freed(index, ends_at(score, ttl), id)
+        end
         record_event(events, 'ended', id, ends_at(score, ttl), '', '', 'expired')
       end
       redis.call('ZREM', expired, id)

@@ -12,6 +12,7 @@ mod history;
 mod keys;
 mod leases;
 pub mod machines;
+mod named;
 mod pools;
 pub mod problem;
 pub mod server;
@@ -71,6 +72,7 @@ struct Description;
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(Description::openapi())
         .merge(pools::routes())
+        .merge(named::routes())
         .merge(leases::routes())
         .merge(events::routes())
         .merge(history::routes())

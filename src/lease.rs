@@ -21,7 +21,7 @@ pub struct Invalid(pub String);
 /// An instant by Redis's clock, in milliseconds since the Unix epoch.
 ///
 /// On the wire it is RFC 3339 in UTC with milliseconds: `2026-11-21T20:00:00.000Z`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(pub i64);
 
 impl Instant {
@@ -241,6 +241,21 @@ pub enum Seat {
     /// One of the pool's `capacity`.
     #[default]
     Concurrent,
+    /// One that its holder has for the billing period, beside the capacity.
+    Named,
+    /// One beyond the capacity, lent against the daily budget.
+    Overdraft,
+}
+
+impl Seat {
+    /// The kind that a letter of the scripts stands for.
+    pub(crate) fn from_letter(letter: &str) -> Self {
+        match letter {
+            "n" => Self::Named,
+            "o" => Self::Overdraft,
+            _ => Self::Concurrent,
+        }
+    }
 }
 
 /// A seat given to a holder until an instant.

@@ -1,11 +1,24 @@
 //! The pool and its policy. No HTTP, no Redis.
+//!
+//! The rules of a policy are decided by the scripts. Here they are checked, and written down as the scripts want
+//! them: one short text for each rule that the pool has, so that a pool without rules pays for none.
 
+mod named;
+mod privacy;
+mod rules;
+mod schedule;
+
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::lease::{Instant, Invalid};
+pub use self::named::Named;
+pub use self::privacy::{Kept, Privacy, Pseudonyms};
+pub use self::rules::{Maintenance, Overdraft, Queue, SeatPer, TenantRule, WhenFull};
+pub use self::schedule::Scheduled;
+use crate::lease::{Instant, Invalid, Platform, Tenant};
 
 /// Name of a pool: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`.
 ///
@@ -73,6 +86,41 @@ pub struct Policy {
     /// How long after its expiry a lease can be resumed by a late renew, 0 to 86 400 000 ms.
     #[serde(default = "defaults::resume_window_ms")]
     pub resume_window_ms: u64,
+    /// What takes a seat: each lease, or each holder with all its leases. Can change only while the pool is empty.
+    #[serde(default)]
+    pub seat_per: SeatPer,
+    /// What happens to who asks while the pool is full.
+    #[serde(default)]
+    pub when_full: WhenFull,
+    /// What is kept of who holds a seat.
+    #[serde(default)]
+    pub privacy: Privacy,
+    /// Limits and reserves of tenants, at most 1 000.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(value_type = std::collections::HashMap<String, TenantRule>)]
+    pub tenants: BTreeMap<Tenant, TenantRule>,
+    /// Most seats of each tenant that has no `max` of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_max: Option<u32>,
+    /// Other capacities for a time, at most 100. Where two overlap, the one that began last counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedule: Vec<Scheduled>,
+    /// Seats beyond the capacity, on a daily budget.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overdraft: Option<Overdraft>,
+    /// Named seats, beside those of the capacity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub named: Option<Named>,
+    /// Lets those wait who ask for it while the pool is full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Queue>,
+    /// The only platforms that get a seat; all if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub platforms: Option<Vec<Platform>>,
+    /// While it is set nobody new gets a seat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
 }
 
 /// The defaults of [`Policy`], each named like its field.
@@ -101,6 +149,17 @@ impl Policy {
             ttl_ms: defaults::ttl_ms(),
             linger_ms: defaults::linger_ms(),
             resume_window_ms: defaults::resume_window_ms(),
+            seat_per: SeatPer::Lease,
+            when_full: WhenFull::Deny,
+            privacy: Privacy::Named,
+            tenants: BTreeMap::new(),
+            tenant_max: None,
+            schedule: Vec::new(),
+            overdraft: None,
+            named: None,
+            queue: None,
+            platforms: None,
+            maintenance: None,
         }
     }
 
@@ -129,7 +188,7 @@ impl Policy {
                 )));
             }
         }
-        Ok(())
+        self.check_rules()
     }
 }
 
@@ -142,8 +201,39 @@ pub struct Pool {
     pub policy: Policy,
     /// Grows with every change; the ETag.
     pub version: u64,
-    /// Live leases.
+    /// Seats in use, named ones left out.
     pub in_use: u64,
+    /// Seats at this instant: the base, or those of the schedule.
+    pub capacity: u64,
+    /// Live leases of all kinds.
+    pub leases: u64,
+    /// Tickets in the queue.
+    pub waiting: u64,
+    /// Seats in use by tenant, in a pool whose rules count them.
+    pub tenants: BTreeMap<String, u64>,
+    /// Seats in use that were granted on the overdraft.
+    pub overdrawn: u64,
+    /// What was lent since midnight UTC, in seat-milliseconds.
+    pub lent_ms: u64,
+    /// Named seats that are taken in this billing period.
+    pub named_taken: u64,
+    /// The billing period: its begin and its end.
+    pub period: Option<(Instant, Instant)>,
+    /// The next change of capacity by the schedule, and the seats from then on.
+    pub next_change: Option<(Instant, u64)>,
     /// When this was read.
     pub at: Instant,
+}
+
+impl Pool {
+    /// Seats that the next acquire could get, tenants and queue left aside.
+    pub fn free(&self) -> u64 {
+        self.capacity.saturating_sub(self.in_use)
+    }
+
+    /// Named seats that are left in this period.
+    pub fn named_left(&self) -> Option<u64> {
+        let named = self.policy.named.as_ref()?;
+        Some(u64::from(named.seats).saturating_sub(self.named_taken))
+    }
 }

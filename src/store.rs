@@ -10,6 +10,7 @@ mod connection;
 pub mod embedded;
 mod error;
 mod events;
+mod hints;
 mod history;
 mod keys;
 mod leases;
@@ -18,6 +19,7 @@ mod logins;
 mod memory;
 mod pools;
 mod renewals;
+mod rules;
 mod script;
 mod sweeper;
 
@@ -31,14 +33,16 @@ pub use self::audit::{Action, Recorded, Trail};
 use self::connection::Connections;
 pub use self::error::{Error, Outcome};
 pub use self::events::{Event, EventId};
+use self::hints::Hints;
 pub use self::history::Stretch;
 use self::keys::Bucket;
-pub use self::leases::{Acquired, Asked, Grant, Renewal, Renewed, Terminated, Termination};
+pub use self::leases::{Acquired, Asked, Denial, Grant, Renewal, Renewed, Terminated, Termination};
 pub use self::listing::{Listing, Place, Selection, Sort};
 pub use self::logins::{CODE, LOGIN};
 use self::memory::Memory;
 pub use self::pools::{Deleted, Expect, Put};
 use self::renewals::Lanes;
+pub use self::rules::{Known, NamedChange, NamedChanged, NamedSeat, NamedSeats, Wait};
 use self::script::{Call, OPEN, Reply};
 use crate::lease::Instant;
 
@@ -55,6 +59,7 @@ pub(crate) struct Shared {
     memory: Memory,
     lanes: Lanes,
     keyring: access_keys::Copy,
+    hints: Hints,
 }
 
 impl std::fmt::Debug for Store {
@@ -91,10 +96,12 @@ impl Store {
             connections,
             memory: Memory::new(),
             keyring: access_keys::Copy::default(),
+            hints: Hints::new(&options.url),
             lanes: Lanes::start(|bucket, lane| {
                 tokio::spawn(renewals::run(shared.clone(), bucket, lane));
             }),
         }));
+        store.read_clock().await?;
         for bucket in Bucket::all() {
             store.open(bucket, 0).await?;
         }
@@ -127,6 +134,17 @@ impl Store {
     pub async fn ping(&self) -> Result<(), Error> {
         let mut connection = self.0.connections.get().await?;
         Ok(redis::cmd("PING").exec_async(&mut *connection).await?)
+    }
+
+    /// Asks Redis what time it is, once: from then on every answer says so.
+    async fn read_clock(&self) -> Result<(), Error> {
+        let mut connection = self.0.connections.get().await?;
+        let (seconds, micros): (i64, i64) =
+            redis::cmd("TIME").query_async(&mut *connection).await?;
+        self.0
+            .memory
+            .set_now(Instant(seconds * 1_000 + micros / 1_000));
+        Ok(())
     }
 
     /// About what Redis's clock says; for the age of a token, never for a lease.

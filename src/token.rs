@@ -17,8 +17,8 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use crate::lease::{Holder, Instant, Label, LeaseId, Platform, Tenant};
-use crate::pool::PoolName;
+use crate::lease::{Holder, Instant, Label, LeaseId, Platform, Seat, Tenant};
+use crate::pool::{PoolName, Pseudonyms};
 
 /// How long a token is good for. Past the half of it a renew brings a new one.
 ///
@@ -32,6 +32,11 @@ const FIXED: usize = 1 + 4 + 8 * 4 + 16 + 1;
 const MAC: usize = 32;
 /// Flag: the record holds a label or activities that the token does not know.
 const DETAILS: u8 = 1;
+/// Flags: the kind of seat, if it is not a concurrent one.
+const NAMED: u8 = 2;
+const OVERDRAFT: u8 = 4;
+/// Bytes of the MAC that makes a ticket of an id.
+const TICKET_MAC: usize = 16;
 
 /// What a token says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +57,8 @@ pub struct Claims {
     pub platform: Option<Platform>,
     /// The lease's fence.
     pub fence: u64,
+    /// The kind of seat.
+    pub seat: Seat,
     /// When the seat was granted.
     pub started_at: Instant,
     /// When the token was signed.
@@ -83,6 +90,7 @@ pub enum Rejected {
 pub struct Tokens {
     /// The first signs; all verify.
     keys: Vec<Key>,
+    pseudonyms: Pseudonyms,
 }
 
 #[derive(Clone)]
@@ -130,7 +138,15 @@ impl Tokens {
     ) -> Self {
         let mut keys = vec![Key::new(secret)];
         keys.extend(previous.into_iter().map(Key::new));
-        Self { keys }
+        Self {
+            keys,
+            pseudonyms: Pseudonyms::new(secret),
+        }
+    }
+
+    /// What makes names of holders unreadable in pools that keep none, with the same secret.
+    pub const fn pseudonyms(&self) -> &Pseudonyms {
+        &self.pseudonyms
     }
 
     /// The seal of a text that is not a token: what a browser keeps of a login. Begins with what no payload does.
@@ -163,7 +179,12 @@ impl Tokens {
             bytes.extend_from_slice(&number.to_be_bytes());
         }
         bytes.extend_from_slice(claims.id.as_bytes());
-        bytes.push(if claims.details { DETAILS } else { 0 });
+        let details = if claims.details { DETAILS } else { 0 };
+        bytes.push(match claims.seat {
+            Seat::Concurrent => details,
+            Seat::Named => details | NAMED,
+            Seat::Overdraft => details | OVERDRAFT,
+        });
         for text in [
             claims.pool.as_str(),
             claims.holder.as_ref().map_or("", Holder::as_str),
@@ -178,6 +199,29 @@ impl Tokens {
         mac.update(&bytes);
         bytes.extend_from_slice(&mac.finalize().into_bytes());
         URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The ticket of a place in a pool's queue. Ids of leases are no secrets, and a ticket is worth a token.
+    pub fn ticket(&self, pool: &PoolName, id: LeaseId) -> String {
+        let mut bytes = [0; 16 + TICKET_MAC];
+        bytes[..16].copy_from_slice(id.as_bytes());
+        let mac = ticket_mac(&self.keys[0], pool, id).finalize().into_bytes();
+        bytes[16..].copy_from_slice(&mac[..TICKET_MAC]);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// The id behind a ticket of this pool; `None` if it is not one.
+    pub fn verify_ticket(&self, pool: &PoolName, text: &str) -> Option<LeaseId> {
+        let mut bytes = [0; 16 + TICKET_MAC];
+        if text.len() != 43 || URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) != Ok(bytes.len()) {
+            return None;
+        }
+        let (id, mac) = bytes.split_first_chunk::<16>()?;
+        let id = LeaseId::from_bytes(*id);
+        self.keys
+            .iter()
+            .any(|key| ticket_mac(key, pool, id).verify_truncated_left(mac).is_ok())
+            .then_some(id)
     }
 
     /// What `text` says, if this installation signed it less than [`LIFE`] before `now`.
@@ -209,6 +253,15 @@ impl Tokens {
         }
         Ok(claims)
     }
+}
+
+/// No token begins like this, so that neither can stand for the other.
+fn ticket_mac(key: &Key, pool: &PoolName, id: LeaseId) -> Hmac<Sha256> {
+    let mut mac = key.mac.clone();
+    mac.update(b"ticket");
+    mac.update(id.as_bytes());
+    mac.update(pool.as_str().as_bytes());
+    mac
 }
 
 /// Reads what follows version and key id. `None` cannot happen to what [`Tokens::sign`] made.
@@ -244,6 +297,11 @@ fn parse(mut rest: &[u8]) -> Option<Claims> {
         started_at,
         issued_at,
         details: flags & DETAILS != 0,
+        seat: match (flags & NAMED != 0, flags & OVERDRAFT != 0) {
+            (true, _) => Seat::Named,
+            (_, true) => Seat::Overdraft,
+            _ => Seat::Concurrent,
+        },
         pool: text(rest)??,
         holder: text(rest)?,
         tenant: text(rest)?,
@@ -287,6 +345,7 @@ mod tests {
             fence: 1_795_000_000_000_001,
             started_at: Instant(1_795_000_000_100),
             issued_at: Instant(1_795_000_000_200),
+            seat: Seat::Named,
             details: true,
         }
     }
@@ -343,6 +402,21 @@ mod tests {
         let text = tokens.sign(&claims);
         assert!(tokens.verify(&text, Instant(end - 1)).is_ok());
         assert_eq!(tokens.verify(&text, Instant(end)), Err(Rejected::Stale));
+    }
+
+    #[test]
+    fn a_ticket_is_of_one_pool_and_cannot_be_made_of_an_id() {
+        let tokens = Tokens::new(&secret("one"), []);
+        let (crm, erp) = ("crm".parse().unwrap(), "erp".parse().unwrap());
+        let id = LeaseId::random();
+        let ticket = tokens.ticket(&crm, id);
+        assert_eq!(tokens.verify_ticket(&crm, &ticket), Some(id));
+        assert_eq!(tokens.verify_ticket(&erp, &ticket), None);
+        assert_eq!(
+            Tokens::new(&secret("two"), []).verify_ticket(&crm, &ticket),
+            None
+        );
+        assert_eq!(tokens.verify_ticket(&crm, &id.to_string()), None);
     }
 
     #[test]

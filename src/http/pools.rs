@@ -1,5 +1,7 @@
 //! `/v1/pools`: sets of seats, and their policy.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
@@ -12,8 +14,10 @@ use utoipa_axum::routes;
 
 use super::access::Operator;
 use super::extract::{Body, Path, Query};
+use super::leases::{NamedUse, OverdraftUse};
 use super::problem::{Code, Problem, ProblemDocument};
 use super::{App, pool_not_found};
+use crate::lease::Instant;
 use crate::pool::{Policy, Pool, PoolName};
 use crate::store::{Deleted, Expect, Put};
 
@@ -41,12 +45,48 @@ struct PoolBody {
     in_use: u64,
     /// Seats that the next acquire could get.
     free: u64,
+    /// Seats at this instant: `capacity`, or those of the schedule.
+    capacity_now: u64,
+    /// The next change by the schedule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_change: Option<NextChange>,
+    /// How many wait in the queue.
+    waiting: u64,
+    /// Live leases of all kinds; more than `in_use` where holders share seats or have named ones.
+    leases: u64,
+    /// Seats in use by tenant, in a pool whose rules count tenants.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    tenants_in_use: BTreeMap<String, u64>,
+    /// The named seats of this billing period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    named_in_use: Option<NamedUse>,
+    /// What is lent beyond the capacity.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overdraft_in_use: Option<OverdraftUse>,
+}
+
+/// A change of capacity to come.
+#[derive(Debug, Serialize, ToSchema)]
+struct NextChange {
+    #[schema(value_type = String, format = DateTime)]
+    at: Instant,
+    /// Seats from then on.
+    capacity: u64,
 }
 
 impl From<Pool> for PoolBody {
     fn from(pool: Pool) -> Self {
         Self {
-            free: u64::from(pool.policy.capacity).saturating_sub(pool.in_use),
+            free: pool.free(),
+            capacity_now: pool.capacity,
+            next_change: pool
+                .next_change
+                .map(|(at, capacity)| NextChange { at, capacity }),
+            waiting: pool.waiting,
+            leases: pool.leases,
+            named_in_use: NamedUse::of(&pool),
+            overdraft_in_use: OverdraftUse::of(&pool),
+            tenants_in_use: pool.tenants,
             name: pool.name,
             policy: pool.policy,
             version: pool.version,
@@ -97,6 +137,13 @@ fn changed_meanwhile(version: u64) -> Problem {
     };
     Problem::new(Code::PreconditionFailed, detail)
         .with("version", (version != 0).then_some(version))
+}
+
+fn in_use() -> Problem {
+    Problem::new(
+        Code::PoolInUse,
+        "`seat_per` can change only while nobody has a seat, because it changes what was counted. Terminate the leases first, or make another pool.",
+    )
 }
 
 fn checked(policy: Policy) -> Result<Policy, Problem> {
@@ -216,6 +263,7 @@ async fn read(
         (status = 200, description = "Replaced", body = PoolBody),
         (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "`pool_in_use`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 412, description = "`precondition_failed`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     ),
@@ -242,6 +290,7 @@ async fn put(
         Put::Created(_) => StatusCode::CREATED,
         Put::Replaced(_) => StatusCode::OK,
         Put::Conflict(version) => return Err(changed_meanwhile(version)),
+        Put::InUse => return Err(in_use()),
     };
     tracing::info!(pool.name = %pool, capacity = policy.capacity, "pool {pool} has {} seats", policy.capacity);
     let pool = app
@@ -306,6 +355,7 @@ async fn patch(
         {
             // Somebody was faster, and the caller did not say that it matters.
             Put::Conflict(_) => continue,
+            Put::InUse => return Err(in_use()),
             Put::Created(_) | Put::Replaced(_) => {}
         }
         tracing::info!(pool.name = %pool, capacity = policy.capacity, "pool {pool} has {} seats", policy.capacity);

@@ -93,6 +93,16 @@ codes! {
     /// A policy ended the lease.
     LeaseEvicted "lease_evicted" GONE "The lease was evicted";
 
+    // What an operator's request meets.
+    /// Somebody has a seat, and the change needs an empty pool.
+    PoolInUse "pool_in_use" CONFLICT "The pool is in use";
+    /// The named seat was transferred before in this period.
+    NamedSeatTransferred "named_seat_transferred" CONFLICT "The named seat was transferred before";
+
+    // Too late.
+    /// The place in the queue is lost.
+    TicketExpired "ticket_expired" GONE "The ticket has expired";
+
     // Not there.
     /// No pool has this name.
     PoolNotFound "pool_not_found" NOT_FOUND "No such pool";
@@ -100,6 +110,8 @@ codes! {
     LeaseNotFound "lease_not_found" NOT_FOUND "No such lease";
     /// No key has this id.
     KeyNotFound "key_not_found" NOT_FOUND "No such key";
+    /// The holder has no named seat in this period, or the pool has none at all.
+    NamedSeatNotFound "named_seat_not_found" NOT_FOUND "No such named seat";
     /// No route has this path.
     RouteNotFound "route_not_found" NOT_FOUND "No such route";
 

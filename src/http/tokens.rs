@@ -80,11 +80,11 @@ async fn renew(
     State(app): State<App>,
     Beacon(body): Beacon<RenewBody>,
 ) -> Result<Json<RenewedBody>, Problem> {
-    let claims = app.verify(&body.token)?;
+    let (claims, keeps_details) = app.as_kept(app.verify(&body.token)?).await?;
     let renewal = Renewal {
         claims,
-        label: body.label,
-        activities: body.activities,
+        label: body.label.filter(|_| keeps_details),
+        activities: body.activities.filter(|_| keeps_details),
     };
     match app.0.store.renew(&renewal).await? {
         Renewed::Renewed(lease) => {
@@ -173,6 +173,7 @@ impl App {
         let now = self.0.store.now();
         let as_it_was = claims.generation == generation
             && claims.label == lease.label
+            && claims.seat == lease.seat
             && claims.details == details;
         if as_it_was && claims.rest(now) > token::LIFE / 2 {
             return None;
@@ -180,6 +181,7 @@ impl App {
         Some(self.0.tokens.sign(&Claims {
             generation,
             label: lease.label.clone(),
+            seat: lease.seat,
             issued_at: now,
             details,
             ..claims.clone()
@@ -243,18 +245,17 @@ async fn renew_many(
             format!("`tokens` has at most {MAX_TOKENS} entries. Send several requests."),
         ));
     }
-    let verified: Vec<Option<Renewal>> = body
-        .tokens
-        .iter()
-        .map(|text| {
-            let claims = app.verify(text).ok()?;
-            Some(Renewal {
-                claims,
+    let mut verified: Vec<Option<Renewal>> = Vec::with_capacity(body.tokens.len());
+    for text in &body.tokens {
+        verified.push(match app.verify(text) {
+            Ok(claims) => Some(Renewal {
+                claims: app.as_kept(claims).await?.0,
                 label: None,
                 activities: None,
-            })
-        })
-        .collect();
+            }),
+            Err(_) => None,
+        });
+    }
     let renewals: Vec<Renewal> = verified.iter().flatten().cloned().collect();
     let mut renewed = renewals.iter().zip(app.0.store.renew_many(&renewals).await);
     let results = verified
@@ -323,7 +324,7 @@ async fn release(
     State(app): State<App>,
     Beacon(body): Beacon<TokenBody>,
 ) -> Result<StatusCode, Problem> {
-    let claims = app.verify(&body.token)?;
+    let (claims, _) = app.as_kept(app.verify(&body.token)?).await?;
     finish(async move { app.0.store.release(&claims).await }).await
 }
 

@@ -127,6 +127,54 @@ impl Keys {
         self.key("blocks")
     }
 
+    /// ZSET: lease id -> end, ms, of evicted leases until their record is stamped.
+    pub(super) fn evicted(&self) -> String {
+        self.key("evicted")
+    }
+
+    /// HASH: lease id -> kind of seat, fence, tenant and holder.
+    pub(super) fn who(&self) -> String {
+        self.key("who")
+    }
+
+    /// HASH: seats in use, in all, by kind and by tenant.
+    pub(super) fn seats(&self) -> String {
+        self.key("seats")
+    }
+
+    /// ZSET: leases by holder, kind, tenant and fence.
+    pub(super) fn holders(&self) -> String {
+        self.key("holders")
+    }
+
+    /// HASH: seat-milliseconds of overdraft, by day.
+    pub(super) fn lent(&self) -> String {
+        self.key("lent")
+    }
+
+    /// ZSET: named seats by period and holder.
+    pub(super) fn named_seats(&self) -> String {
+        self.key("named")
+    }
+
+    /// ZSET: ticket -> order of arrival. Also the name of the channel on which a seat that came free is told.
+    pub(super) fn queue(&self) -> String {
+        self.key("queue")
+    }
+
+    /// All channels of that kind.
+    pub(super) const QUEUES: &str = "lh1:*:queue";
+
+    /// ZSET: ticket -> until when it has to ask again, ms.
+    pub(super) fn waiting(&self) -> String {
+        self.key("waiting")
+    }
+
+    /// HASH: ticket -> what was asked for.
+    pub(super) fn tickets(&self) -> String {
+        self.key("tickets")
+    }
+
     /// HASH with a TTL: one lease, or its tombstone.
     pub(super) fn record(&self, id: LeaseId) -> String {
         self.named("lease:", id)
@@ -193,6 +241,15 @@ mod tests {
             keys.events(),
             keys.denied(),
             keys.blocks(),
+            keys.evicted(),
+            keys.who(),
+            keys.seats(),
+            keys.holders(),
+            keys.lent(),
+            keys.named_seats(),
+            keys.queue(),
+            keys.waiting(),
+            keys.tickets(),
             keys.record(id),
             keys.repeated(id),
         ] {

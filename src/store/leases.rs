@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::error::Error;
 use super::keys::{Bucket, Keys};
 use super::renewals::{Beat, Beaten, record_margin};
+use super::rules::{Known, Wait};
 use super::script::{ACQUIRE, LEASE, LEAVE, RELEASE, RESUME, Reply, TERMINATE};
 use super::{Store, json};
 use crate::lease::{
@@ -29,6 +30,10 @@ pub struct Asked {
     pub platform: Option<Platform>,
     /// Names this request, so that repeating it yields the same lease; from [`token::fingerprint`].
     pub key: Option<LeaseId>,
+    /// Whether to queue if there is no seat, or the place in the queue.
+    pub wait: Wait,
+    /// What the caller knew of the pool's rules when it made this; from [`Store::known`].
+    pub known: Known,
 }
 
 /// A seat, and how full the pool is with it.
@@ -42,6 +47,19 @@ pub struct Grant {
     pub in_use: u64,
     /// Seats of the pool.
     pub capacity: u64,
+    /// Named seats that are left in this period, in a pool that has them.
+    pub named_left: Option<u64>,
+}
+
+/// How full a pool is that denied, and when it is worth asking again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denial {
+    /// Seats in use.
+    pub in_use: u64,
+    /// Seats.
+    pub capacity: u64,
+    /// Time until the answer can be another.
+    pub retry_after: Duration,
 }
 
 /// What asking for a seat yields. A full pool is an answer, not a failure.
@@ -51,24 +69,35 @@ pub enum Acquired {
     Granted(Grant),
     /// The lease that this request already has.
     Existing(Grant),
-    /// Every seat is taken.
-    PoolFull {
-        /// Live leases.
-        in_use: u64,
-        /// Seats.
-        capacity: u64,
-        /// Time until the first seat can come free.
-        retry_after: Duration,
-    },
+    /// Every seat is taken, or promised to somebody who waits.
+    PoolFull(Denial),
+    /// The tenant uses all that it may; the rule is `max`, `tenant_max` or `reserved`.
+    TenantFull(Denial, String),
+    /// All named seats of the period are taken.
+    NamedSeatsExhausted(Denial),
+    /// As many wait as may.
+    QueueFull(Denial),
     /// An operator has blocked this holder.
-    HolderBlocked {
-        /// Live leases.
-        in_use: u64,
-        /// Seats.
-        capacity: u64,
-        /// Rest of the block.
+    HolderBlocked(Denial),
+    /// The pool has no licence for the platform, only for these.
+    PlatformNotLicensed(String),
+    /// An operator has closed the pool to newcomers, with this message.
+    Maintenance(Denial, String),
+    /// A place in the queue.
+    Queued {
+        /// Ask again with it.
+        ticket: LeaseId,
+        /// 1 is the next.
+        position: u64,
+        /// When to ask again.
         retry_after: Duration,
+        /// About when there will be a seat.
+        eta: Duration,
     },
+    /// The ticket was not shown in time, or has been used.
+    TicketExpired,
+    /// The rules are others than those that the caller knew: make the request anew.
+    Changed,
     /// Data was lost, and those who had a seat come first.
     Recovering {
         /// Until newcomers are served.
@@ -143,11 +172,11 @@ pub enum Terminated {
 const TERMINATE_AT_ONCE: usize = 200;
 
 /// A text or nothing, as scripts want it.
-fn or_empty<'a, T>(value: Option<&'a T>, text: impl Fn(&'a T) -> &'a str) -> &'a str {
+pub(super) fn or_empty<'a, T>(value: Option<&'a T>, text: impl Fn(&'a T) -> &'a str) -> &'a str {
     value.map_or("", text)
 }
 
-fn activities_json(activities: &Activities) -> String {
+pub(super) fn activities_json(activities: &Activities) -> String {
     if activities.is_empty() {
         String::new()
     } else {
@@ -162,6 +191,9 @@ fn millis(duration: Duration) -> u64 {
 impl Store {
     /// Asks for a seat.
     pub async fn acquire(&self, pool: &PoolName, asked: &Asked) -> Result<Acquired, Error> {
+        if asked.known.has_rules() {
+            return self.acquire_by_rules(pool, asked).await;
+        }
         // The id stays the same if the call has to be sent again.
         let id = LeaseId::random();
         let mut restored = false;
@@ -169,13 +201,6 @@ impl Store {
             let reply = self
                 .run(Bucket::of(pool), &acquire_call(pool, asked, id))
                 .await?;
-            let denial = |reply: &Reply| -> Result<(u64, u64, Duration), Error> {
-                Ok((
-                    reply.count(8)?,
-                    reply.count(9)?,
-                    Duration::from_millis(reply.count(10)?),
-                ))
-            };
             return Ok(match reply.status() {
                 "granted" => Acquired::Granted(granted(pool, asked, &reply)?),
                 "existing" => match self.existing(pool, reply.parse(3)?).await? {
@@ -183,21 +208,11 @@ impl Store {
                     // It ended in between; the next call finds that.
                     None => continue,
                 },
-                "pool_full" => {
-                    let (in_use, capacity, retry_after) = denial(&reply)?;
-                    Acquired::PoolFull {
-                        in_use,
-                        capacity,
-                        retry_after,
-                    }
-                }
-                "holder_blocked" => {
-                    let (in_use, capacity, retry_after) = denial(&reply)?;
-                    Acquired::HolderBlocked {
-                        in_use,
-                        capacity,
-                        retry_after,
-                    }
+                "pool_full" => Acquired::PoolFull(denial(&reply)?),
+                "holder_blocked" => Acquired::HolderBlocked(denial(&reply)?),
+                "rules" => {
+                    self.status(pool).await?;
+                    Acquired::Changed
                 }
                 // Only a pool that is not there has no TTL.
                 "no_pool" | "recovering"
@@ -207,7 +222,7 @@ impl Store {
                     continue;
                 }
                 "recovering" => Acquired::Recovering {
-                    retry_after: denial(&reply)?.2,
+                    retry_after: denial(&reply)?.retry_after,
                 },
                 "no_pool" => Acquired::NoPool,
                 _ => return Err(reply.unexpected(0)),
@@ -216,14 +231,19 @@ impl Store {
     }
 
     /// A live lease and its pool; `None` if it is not live.
-    async fn existing(&self, pool: &PoolName, id: LeaseId) -> Result<Option<Grant>, Error> {
+    pub(super) async fn existing(
+        &self,
+        pool: &PoolName,
+        id: LeaseId,
+    ) -> Result<Option<Grant>, Error> {
         let keys = Keys::of(pool);
         let call = LEASE
-            .call(4)
+            .call(5)
             .arg(keys.bucket.clock())
             .arg(keys.config())
             .arg(keys.leases())
             .arg(keys.record(id))
+            .arg(keys.seats())
             .arg(id.to_string());
         let reply = self.run(keys.bucket, &call).await?;
         match reply.status() {
@@ -246,6 +266,7 @@ impl Store {
                     generation: reply.count(5)?,
                     in_use: reply.count(6)?,
                     capacity: reply.count(7)?,
+                    named_left: None,
                 }))
             }
             _ => Err(reply.unexpected(0)),
@@ -253,7 +274,7 @@ impl Store {
     }
 
     /// Puts back a pool that this node remembers and Redis does not know. `false` if there is nothing to put back.
-    async fn restore(&self, pool: &PoolName) -> Result<bool, Error> {
+    pub(super) async fn restore(&self, pool: &PoolName) -> Result<bool, Error> {
         let policies = self.0.memory.policies(Bucket::of(pool));
         let Some((version, policy)) = policies.get(pool) else {
             return Ok(false);
@@ -359,7 +380,7 @@ impl Store {
         let label = renewal.label.as_ref().or(claims.label.as_ref());
         let keys = Keys::of(&claims.pool);
         let call = RESUME
-            .call(8)
+            .call(17)
             .arg(keys.bucket.clock())
             .arg(keys.bucket.due())
             .arg(keys.config())
@@ -368,6 +389,15 @@ impl Store {
             .arg(keys.events())
             .arg(keys.blocks())
             .arg(keys.record(claims.id))
+            .arg(keys.who())
+            .arg(keys.seats())
+            .arg(keys.holders())
+            .arg(keys.lent())
+            .arg(keys.queue())
+            .arg(keys.evicted())
+            .arg(keys.named_seats())
+            .arg(keys.waiting())
+            .arg(keys.tickets())
             .arg(claims.pool.as_str())
             .arg(claims.id.to_string())
             .arg(claims.generation)
@@ -384,21 +414,25 @@ impl Store {
             )
             .arg(or_empty(claims.platform.as_ref(), Platform::as_str))
             .arg(record_margin());
-        let mut reply = self.run(keys.bucket, &call).await?;
+        let mut reply = self.run_whole(&claims.pool, &call).await?;
         if matches!(reply.status(), "no_pool" | "recovering") && self.restore(&claims.pool).await? {
-            reply = self.run(keys.bucket, &call).await?;
+            reply = self.run_whole(&claims.pool, &call).await?;
         }
         let lease = || -> Result<Lease, Error> {
             let ttl = Duration::from_millis(reply.count(4)?);
             let activities = parse_activities(reply.text(6)?);
-            Ok(from_claims(
+            let lease = from_claims(
                 claims,
                 label.cloned(),
                 activities,
                 reply.now()?,
                 reply.instant(3)?,
                 ttl,
-            ))
+            );
+            Ok(Lease {
+                seat: Seat::from_letter(reply.text(9)?),
+                ..lease
+            })
         };
         match reply.status() {
             "renewed" => Ok(Renewed::Renewed(lease()?)),
@@ -431,13 +465,19 @@ impl Store {
     pub async fn release(&self, claims: &Claims) -> Result<(), Error> {
         let keys = Keys::of(&claims.pool);
         let call = RELEASE
-            .call(6)
+            .call(12)
             .arg(keys.bucket.clock())
             .arg(keys.config())
             .arg(keys.leases())
             .arg(keys.expired())
             .arg(keys.events())
             .arg(keys.record(claims.id))
+            .arg(keys.who())
+            .arg(keys.seats())
+            .arg(keys.holders())
+            .arg(keys.lent())
+            .arg(keys.queue())
+            .arg(keys.evicted())
             .arg(claims.id.to_string())
             .arg(or_empty(claims.holder.as_ref(), Holder::as_str))
             .arg(or_empty(claims.tenant.as_ref(), Tenant::as_str))
@@ -483,13 +523,18 @@ impl Store {
             .chain(ids.is_empty().then_some(&[][..]));
         for ids in chunks {
             let mut call = TERMINATE
-                .call(6 + ids.len())
+                .call(11 + ids.len())
                 .arg(keys.bucket.clock())
                 .arg(keys.config())
                 .arg(keys.leases())
                 .arg(keys.expired())
                 .arg(keys.events())
-                .arg(keys.blocks());
+                .arg(keys.blocks())
+                .arg(keys.who())
+                .arg(keys.seats())
+                .arg(keys.holders())
+                .arg(keys.lent())
+                .arg(keys.queue());
             for id in ids {
                 call.push(keys.record(*id));
             }
@@ -539,7 +584,18 @@ fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId) -> super::script::C
         .arg(record_margin())
 }
 
-fn granted(pool: &PoolName, asked: &Asked, reply: &Reply) -> Result<Grant, Error> {
+/// The numbers of a reply that grants nothing.
+pub(super) fn denial(reply: &Reply) -> Result<Denial, Error> {
+    Ok(Denial {
+        in_use: reply.count(8)?,
+        capacity: reply.count(9)?,
+        retry_after: Duration::from_millis(reply.count(10)?),
+    })
+}
+
+pub(super) fn granted(pool: &PoolName, asked: &Asked, reply: &Reply) -> Result<Grant, Error> {
+    // `acquire.lua` knows one kind of seat and does not name it.
+    let seat = reply.text(11).map_or(Seat::Concurrent, Seat::from_letter);
     let (now, expires_at) = (reply.now()?, reply.instant(4)?);
     let ttl = Duration::from_millis(reply.count(5)?);
     Ok(Grant {
@@ -551,7 +607,7 @@ fn granted(pool: &PoolName, asked: &Asked, reply: &Reply) -> Result<Grant, Error
             label: asked.label.clone(),
             activities: asked.activities.clone(),
             platform: asked.platform.clone(),
-            seat: Seat::Concurrent,
+            seat,
             fence: reply.count(6)?,
             started_at: Instant(expires_at.0 - ttl.as_millis() as i64),
             renewed_at: Instant(expires_at.0 - ttl.as_millis() as i64),
@@ -562,6 +618,7 @@ fn granted(pool: &PoolName, asked: &Asked, reply: &Reply) -> Result<Grant, Error
         generation: reply.count(7)?,
         in_use: reply.count(8)?,
         capacity: reply.count(9)?,
+        named_left: None,
     })
 }
 
@@ -581,7 +638,7 @@ fn from_claims(
         label,
         activities,
         platform: claims.platform.clone(),
-        seat: Seat::Concurrent,
+        seat: claims.seat,
         fence: claims.fence,
         started_at: claims.started_at,
         renewed_at,
@@ -618,7 +675,7 @@ pub(super) fn from_record(
             .map(|text| parse_activities(text))
             .unwrap_or_default(),
         platform: text(record, "platform"),
-        seat: Seat::Concurrent,
+        seat: Seat::from_letter(record.get("seat").map_or("c", String::as_str)),
         fence: number("fence").unwrap_or_default().cast_unsigned(),
         started_at: number("started").map_or(renewed_at, Instant),
         renewed_at,

@@ -142,10 +142,10 @@ impl Selection {
 }
 
 /// Leases as Redis keeps them, by expiry, each with its place in that order.
-struct Page {
-    rows: Vec<((i64, LeaseId), Lease)>,
+pub(super) struct Page {
+    pub(super) rows: Vec<((i64, LeaseId), Lease)>,
     /// Whether there may be more behind the last.
-    more: bool,
+    pub(super) more: bool,
 }
 
 impl Store {
@@ -246,7 +246,7 @@ impl Store {
 
     /// Live leases in order of expiry, at most `limit` (1 to 1000), after a place in that order. `None` if there
     /// is no such pool. A lease that is renewed meanwhile moves to the end, so it may come twice but is never missed.
-    async fn list(
+    pub(super) async fn list(
         &self,
         pool: &PoolName,
         after: Option<(i64, LeaseId)>,

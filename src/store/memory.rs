@@ -3,9 +3,9 @@
 //! Nothing here decides about a lease. A node that has forgotten everything serves as well; it only cannot help
 //! to repair a loss that it has not seen happen.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant as Monotonic;
 
 use super::keys::{BUCKETS, Bucket};
@@ -13,7 +13,7 @@ use crate::lease::Instant;
 use crate::pool::{Policy, PoolName};
 
 /// Policies of a bucket's pools, with their versions.
-pub(super) type Policies = BTreeMap<PoolName, (u64, Policy)>;
+pub(super) type Policies = BTreeMap<PoolName, (u64, Arc<Policy>)>;
 
 /// One for each node.
 #[derive(Debug)]
@@ -28,6 +28,8 @@ pub(super) struct Memory {
 struct BucketMemory {
     generation: AtomicU64,
     revision: AtomicU64,
+    /// All changes of pools up to this version were read.
+    seen: AtomicU64,
     policies: Mutex<Policies>,
 }
 
@@ -50,9 +52,13 @@ impl Memory {
 
     /// Notes a generation and returns the one before.
     pub(super) fn set_generation(&self, bucket: Bucket, generation: u64) -> u64 {
-        self.buckets[bucket.index()]
-            .generation
-            .swap(generation, Ordering::AcqRel)
+        let memory = &self.buckets[bucket.index()];
+        let before = memory.generation.swap(generation, Ordering::AcqRel);
+        if before != generation {
+            // What other nodes put back is older than what was read before.
+            memory.seen.store(0, Ordering::Release);
+        }
+        before
     }
 
     /// The revision that the policies here are from.
@@ -62,20 +68,44 @@ impl Memory {
             .load(Ordering::Acquire)
     }
 
-    /// Replaces what is known of a bucket's pools.
-    pub(super) fn set_policies(&self, bucket: Bucket, revision: u64, policies: Policies) {
+    /// Up to which version all changes of the bucket's pools were read. Not the highest version that is known: a
+    /// pool that was asked for may have been changed after another one that was not read yet.
+    pub(super) fn seen(&self, bucket: Bucket) -> u64 {
+        self.buckets[bucket.index()].seen.load(Ordering::Acquire)
+    }
+
+    /// Forgets all pools of a bucket but these, and notes how far its changes were read.
+    pub(super) fn keep(&self, bucket: Bucket, names: &HashSet<PoolName>, revision: u64, seen: u64) {
         let memory = &self.buckets[bucket.index()];
-        *memory.policies.lock().expect("no panic while held") = policies;
+        memory
+            .policies
+            .lock()
+            .expect("no panic while held")
+            .retain(|name, _| names.contains(name));
+        memory.seen.store(seen, Ordering::Release);
         memory.revision.store(revision, Ordering::Release);
     }
 
-    /// Notes one pool that this node has just changed.
+    /// Notes one pool that this node has just changed or read.
     pub(super) fn note(&self, pool: &PoolName, version: u64, policy: &Policy) {
         let mut policies = self.buckets[Bucket::of(pool).index()]
             .policies
             .lock()
             .expect("no panic while held");
-        policies.insert(pool.clone(), (version, policy.clone()));
+        // Two answers may come in the wrong order.
+        if policies.get(pool).is_none_or(|(known, _)| *known < version) {
+            policies.insert(pool.clone(), (version, Arc::new(policy.clone())));
+        }
+    }
+
+    /// The policy of a pool when this node last looked, with its version.
+    pub(super) fn policy(&self, pool: &PoolName) -> Option<(u64, Arc<Policy>)> {
+        self.buckets[Bucket::of(pool).index()]
+            .policies
+            .lock()
+            .expect("no panic while held")
+            .get(pool)
+            .cloned()
     }
 
     /// Forgets a pool that was deleted.

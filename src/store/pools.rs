@@ -1,6 +1,6 @@
 //! Pools: put, read, list and delete.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
@@ -8,7 +8,7 @@ use super::error::Error;
 use super::keys::{Bucket, Keys};
 use super::script::{DELETE_POOL, PUT_POOL, Reply, STATUS};
 use super::{Store, json};
-use crate::lease::LeaseId;
+use crate::lease::{Instant, LeaseId};
 use crate::pool::{Policy, Pool, PoolName};
 
 /// What the caller expects to find.
@@ -44,6 +44,8 @@ pub enum Put {
     Replaced(u64),
     /// It is not what was expected; this is its version, 0 if there is none.
     Conflict(u64),
+    /// `seat_per` cannot change while anybody has a seat.
+    InUse,
 }
 
 /// What became of a pool that was to be deleted.
@@ -69,6 +71,7 @@ impl Store {
         let version = reply.count(3)?;
         match reply.status() {
             "conflict" => return Ok(Put::Conflict(version)),
+            "in_use" => return Ok(Put::InUse),
             "created" | "replaced" => self.0.memory.note(pool, version, policy),
             _ => return Err(reply.unexpected(0)),
         }
@@ -86,7 +89,7 @@ impl Store {
         version: u64,
         policy: &Policy,
     ) -> Result<(), Error> {
-        let call = Self::put_call(pool, policy, Expect::Any, version);
+        let call = Self::put_call(pool, policy, Expect::Any, version, self.now());
         self.send(&call).await?;
         Ok(())
     }
@@ -100,7 +103,7 @@ impl Store {
     ) -> Result<Reply, Error> {
         self.run(
             Bucket::of(pool),
-            &Self::put_call(pool, policy, expect, version),
+            &Self::put_call(pool, policy, expect, version, self.now()),
         )
         .await
     }
@@ -110,14 +113,23 @@ impl Store {
         policy: &Policy,
         expect: Expect,
         version: u64,
+        now: Instant,
     ) -> super::script::Call {
         let keys = Keys::of(pool);
-        PUT_POOL
-            .call(4)
+        let mut call = PUT_POOL
+            .call(12)
             .arg(keys.bucket.clock())
             .arg(keys.bucket.pools())
             .arg(keys.config())
             .arg(keys.events())
+            .arg(keys.bucket.due())
+            .arg(keys.leases())
+            .arg(keys.expired())
+            .arg(keys.who())
+            .arg(keys.seats())
+            .arg(keys.holders())
+            .arg(keys.lent())
+            .arg(keys.queue())
             .arg(pool.as_str())
             .arg(expect.word())
             .arg(version)
@@ -125,27 +137,37 @@ impl Store {
             .arg(policy.capacity)
             .arg(policy.ttl_ms)
             .arg(policy.linger_ms)
-            .arg(policy.resume_window_ms)
+            .arg(policy.resume_window_ms);
+        for (name, value) in policy.for_scripts(now) {
+            call.push(name);
+            call.push(value);
+        }
+        call
     }
 
     /// A pool as it is now; `None` if there is none.
     pub async fn status(&self, pool: &PoolName) -> Result<Option<Pool>, Error> {
         let keys = Keys::of(pool);
         let call = STATUS
-            .call(3)
+            .call(10)
             .arg(keys.bucket.clock())
             .arg(keys.config())
-            .arg(keys.leases());
-        let reply = self.run(keys.bucket, &call).await?;
+            .arg(keys.leases())
+            .arg(keys.who())
+            .arg(keys.seats())
+            .arg(keys.holders())
+            .arg(keys.lent())
+            .arg(keys.queue())
+            .arg(keys.waiting())
+            .arg(keys.named_seats());
+        let reply = self.run_whole(pool, &call).await?;
         match reply.status() {
             "no_pool" => Ok(None),
-            "read" => Ok(Some(Pool {
-                name: pool.clone(),
-                in_use: reply.count(3)?,
-                version: reply.count(5)?,
-                policy: serde_json::from_str(reply.text(6)?).map_err(|_| reply.unexpected(6))?,
-                at: reply.now()?,
-            })),
+            "read" => {
+                let status = read_status(pool, &reply)?;
+                self.0.memory.note(pool, status.version, &status.policy);
+                Ok(Some(status))
+            }
             _ => Err(reply.unexpected(0)),
         }
     }
@@ -194,16 +216,16 @@ impl Store {
 
     /// Reads what has changed in a bucket's pools into the node's memory, so that it can be put back after a loss.
     pub(super) async fn remember_pools(&self, bucket: Bucket, revision: u64) -> Result<(), Error> {
-        let mut policies = self.0.memory.policies(bucket);
-        let latest = policies.values().map(|(version, _)| *version).max();
-        for name in self.pools_since(bucket, latest.unwrap_or(0)).await? {
+        let since = self.0.memory.seen(bucket);
+        let mut seen = since;
+        for name in self.pools_since(bucket, since).await? {
+            // Reading it notes it.
             if let Some(pool) = self.status(&name).await? {
-                policies.insert(name, (pool.version, pool.policy));
+                seen = seen.max(pool.version);
             }
         }
         let names: HashSet<PoolName> = self.pool_names(bucket).await?.into_iter().collect();
-        policies.retain(|name, _| names.contains(name));
-        self.0.memory.set_policies(bucket, revision, policies);
+        self.0.memory.keep(bucket, &names, revision, seen);
         Ok(())
     }
 
@@ -213,7 +235,7 @@ impl Store {
         let mut expect = expect.word();
         loop {
             let call = DELETE_POOL
-                .call(10)
+                .call(19)
                 .arg(keys.bucket.clock())
                 .arg(keys.bucket.due())
                 .arg(keys.bucket.pools())
@@ -224,6 +246,15 @@ impl Store {
                 .arg(keys.denied())
                 .arg(keys.blocks())
                 .arg(keys.rolled())
+                .arg(keys.evicted())
+                .arg(keys.who())
+                .arg(keys.seats())
+                .arg(keys.holders())
+                .arg(keys.lent())
+                .arg(keys.named_seats())
+                .arg(keys.queue())
+                .arg(keys.waiting())
+                .arg(keys.tickets())
                 .arg(pool.as_str())
                 .arg(&expect);
             let reply = self.run(keys.bucket, &call).await?;
@@ -250,4 +281,38 @@ impl Store {
             }
         }
     }
+}
+
+/// A pool as `status.lua` reads it.
+fn read_status(pool: &PoolName, reply: &Reply) -> Result<Pool, Error> {
+    let mut tenants = BTreeMap::new();
+    let mut overdrawn = 0;
+    for (field, seats) in reply.fields(15)? {
+        let seats = seats.parse().map_err(|_| reply.unexpected(15))?;
+        if let Some(tenant) = field.strip_prefix("t:") {
+            tenants.insert(tenant.to_owned(), seats);
+        } else if field == "overdraft" {
+            overdrawn = seats;
+        }
+    }
+    let (change_at, period, period_end) =
+        (reply.instant(11)?, reply.instant(13)?, reply.instant(14)?);
+    Ok(Pool {
+        name: pool.clone(),
+        in_use: reply.count(3)?,
+        capacity: reply.count(4)?,
+        version: reply.count(5)?,
+        policy: serde_json::from_str(reply.text(6)?).map_err(|_| reply.unexpected(6))?,
+        leases: reply.count(7)?,
+        waiting: reply.count(8)?,
+        lent_ms: reply.count(9)?,
+        named_taken: reply.count(10)?,
+        next_change: (change_at.0 > 0)
+            .then(|| reply.count(12).map(|seats| (change_at, seats)))
+            .transpose()?,
+        period: (period.0 > 0).then_some((period, period_end)),
+        tenants,
+        overdrawn,
+        at: reply.now()?,
+    })
 }

@@ -266,6 +266,7 @@ mod tests {
             fence: 1,
             started_at: Instant(started_at),
             issued_at: Instant(started_at),
+            seat: crate::lease::Seat::Concurrent,
             details: false,
         }
     }

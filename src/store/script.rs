@@ -15,14 +15,15 @@ pub(super) struct Script {
     sha: String,
 }
 
-/// A script of `lua/`, with the prelude in front.
+/// A script of `lua/`, with the prelude in front, and behind that the parts that it needs.
 macro_rules! script {
-    ($name:literal) => {
+    ($name:literal $(, $part:literal)*) => {
         LazyLock::new(|| {
             Script::new(
                 $name,
                 concat!(
                     include_str!("../../lua/prelude.lua"),
+                    $(include_str!(concat!("../../lua/parts/", $part, ".lua")),)*
                     include_str!(concat!("../../lua/", $name, ".lua"))
                 ),
             )
@@ -37,27 +38,34 @@ pub(super) static PUT_KEY: LazyLock<Script> =
 pub(super) static PUT_BACK_KEYS: LazyLock<Script> =
     LazyLock::new(|| Script::new("put_back_keys", include_str!("../../lua/put_back_keys.lua")));
 pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire");
+pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> =
+    script!("acquire_by_rules", "schedule", "seats", "rules");
+pub(super) static REINDEX: LazyLock<Script> = script!("reindex", "schedule", "seats");
+pub(super) static NAMED: LazyLock<Script> = script!("named", "schedule", "seats", "rules");
 pub(super) static RENEW: LazyLock<Script> = script!("renew");
-pub(super) static RESUME: LazyLock<Script> = script!("resume");
-pub(super) static RELEASE: LazyLock<Script> = script!("release");
+pub(super) static RESUME: LazyLock<Script> = script!("resume", "schedule", "seats", "rules");
+pub(super) static RELEASE: LazyLock<Script> = script!("release", "schedule", "seats");
 pub(super) static LEAVE: LazyLock<Script> = script!("leave");
-pub(super) static TERMINATE: LazyLock<Script> = script!("terminate");
+pub(super) static TERMINATE: LazyLock<Script> = script!("terminate", "schedule", "seats");
 pub(super) static LIST: LazyLock<Script> = script!("list");
-pub(super) static LEASE: LazyLock<Script> = script!("lease");
-pub(super) static STATUS: LazyLock<Script> = script!("status");
-pub(super) static PUT_POOL: LazyLock<Script> = script!("put_pool");
+pub(super) static LEASE: LazyLock<Script> = script!("lease", "schedule");
+pub(super) static STATUS: LazyLock<Script> = script!("status", "schedule", "seats", "rules");
+pub(super) static PUT_POOL: LazyLock<Script> = script!("put_pool", "schedule", "seats");
 pub(super) static DELETE_POOL: LazyLock<Script> = script!("delete_pool");
 pub(super) static TICK: LazyLock<Script> = script!("tick");
-pub(super) static SWEEP: LazyLock<Script> = script!("sweep");
+pub(super) static SWEEP: LazyLock<Script> = script!("sweep", "schedule", "seats", "rules");
 pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
 pub(super) static STAMP: LazyLock<Script> = script!("stamp");
 
-fn all() -> [&'static Script; 18] {
+fn all() -> [&'static Script; 21] {
     [
         &OPEN,
         &PUT_KEY,
         &PUT_BACK_KEYS,
         &ACQUIRE,
+        &ACQUIRE_BY_RULES,
+        &REINDEX,
+        &NAMED,
         &RENEW,
         &RESUME,
         &RELEASE,
@@ -171,6 +179,11 @@ impl Reply {
     /// How many fields there are.
     pub(super) fn len(&self) -> usize {
         self.values.len()
+    }
+
+    /// The fields from a place on, as texts.
+    pub(super) fn texts(&self, from: usize) -> Result<Vec<&str>, Error> {
+        (from..self.len()).map(|at| self.text(at)).collect()
     }
 
     /// A field that is a text.

@@ -123,11 +123,11 @@ impl Store {
     }
 
     /// Ends what is due in a pool, call after call, so that no other call waits long.
-    async fn sweep(&self, pool: &PoolName) -> Result<(), Error> {
+    pub(super) async fn sweep(&self, pool: &PoolName) -> Result<(), Error> {
         let keys = Keys::of(pool);
         loop {
             let call = SWEEP
-                .call(8)
+                .call(17)
                 .arg(keys.bucket.clock())
                 .arg(keys.bucket.due())
                 .arg(keys.config())
@@ -136,6 +136,15 @@ impl Store {
                 .arg(keys.events())
                 .arg(keys.denied())
                 .arg(keys.blocks())
+                .arg(keys.who())
+                .arg(keys.seats())
+                .arg(keys.holders())
+                .arg(keys.lent())
+                .arg(keys.queue())
+                .arg(keys.evicted())
+                .arg(keys.named_seats())
+                .arg(keys.waiting())
+                .arg(keys.tickets())
                 .arg(pool.as_str())
                 .arg(LEASES)
                 .arg(u64::try_from(EVENTS.as_millis()).expect("days"));
@@ -157,9 +166,10 @@ impl Store {
     /// Writes into the records of expired leases that and when they ended.
     async fn stamp(&self, keys: &Keys, ids: &[LeaseId]) -> Result<(), Error> {
         let mut call = STAMP
-            .call(2 + ids.len())
+            .call(3 + ids.len())
             .arg(keys.bucket.clock())
-            .arg(keys.expired());
+            .arg(keys.expired())
+            .arg(keys.evicted());
         for id in ids {
             call.push(keys.record(*id));
         }

@@ -28,5 +28,6 @@ mod release;
 mod renew;
 mod renew_many;
 mod roles;
+mod rules;
 mod script_flush;
 mod terminate;

@@ -86,6 +86,7 @@ const TABLE: &[Row] = &[
     read("/v1/pools/{pool}/named/{holder}"),
     change("PUT", "/v1/pools/{pool}/named/{holder}", Role::Operator, "named.put"),
     change("DELETE", "/v1/pools/{pool}/named/{holder}", Role::Operator, "named.delete"),
+    change("POST", "/v1/pools/{pool}/named/{holder}/transfer", Role::Operator, "named.transfer"),
 
     // Operators: history.
     read("/v1/pools/{pool}/usage"),

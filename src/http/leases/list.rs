@@ -71,7 +71,10 @@ pub(super) async fn list(
     Path(pool): Path<PoolName>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Leases>, Problem> {
-    let selection = wanted.selection()?;
+    let mut selection = wanted.selection()?;
+    if let Some(holder) = selection.holder.take() {
+        selection.holder = Some(app.holder_as_kept(&pool, holder).await?);
+    }
     let listing = app
         .0
         .store

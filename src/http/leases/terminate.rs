@@ -54,7 +54,7 @@ pub(super) struct Results {
 
 /// What became of one lease.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Outcome {
+pub(in crate::http) struct Outcome {
     #[schema(value_type = String)]
     id: LeaseId,
     /// `terminated`, or `ended` if it was not live, or not a lease of this pool.
@@ -81,8 +81,12 @@ pub(super) async fn terminate(
     State(app): State<App>,
     operator: Operator,
     Path(pool): Path<PoolName>,
-    Body(body): Body<TerminateBody>,
+    Body(mut body): Body<TerminateBody>,
 ) -> Result<Json<Results>, Problem> {
+    // Before the trail, which is to hold no name either.
+    if let Some(holder) = body.holder.take() {
+        body.holder = Some(app.holder_as_kept(&pool, holder).await?);
+    }
     operator.notes.after(&json!({
         "holder": body.holder, "tenant": body.tenant, "all": body.all, "reason": body.reason, "block_ms": body.block_ms,
     }));
@@ -164,7 +168,7 @@ async fn terminate_ids(
 }
 
 /// Terminates until nothing matches any more. With a block of the holder it comes first, so that nobody slips in.
-async fn terminate_matching(
+pub(in crate::http) async fn terminate_matching(
     app: &App,
     pool: &PoolName,
     selection: &Selection,

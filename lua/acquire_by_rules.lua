@@ -1,0 +1,303 @@
+-- Gives a holder a seat in a pool that has rules; acquire.lua answers `rules` for such a pool. A file of its
+-- own, because a pool without rules must not pay for making these functions with every call.
+--
+-- KEYS[1]   clock    HASH    the bucket's clock
+-- KEYS[2]   due      ZSET    pool -> lower bound of its earliest expiry, ms
+-- KEYS[3]   config   HASH    the pool's policy
+-- KEYS[4]   leases   ZSET    lease id -> expiry, ms
+-- KEYS[5]   expired  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[6]   events   STREAM  the pool's history
+-- KEYS[7]   denied   ZSET    holder -> begin of its present run of denials, ms
+-- KEYS[8]   blocks   ZSET    holder -> until when it may not acquire, ms
+-- KEYS[9]   record   HASH    what is known of the new lease
+-- KEYS[10]  who      HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[11]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[12]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[13]  lent     HASH    seat-milliseconds of overdraft, by day
+-- KEYS[14]  evicted  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[15]  named    ZSET    period, holder, since when and how
+-- KEYS[16]  queue    ZSET    ticket -> order of arrival
+-- KEYS[17]  waiting  ZSET    ticket -> until when it has to ask again, ms
+-- KEYS[18]  tickets  HASH    ticket -> what was asked for
+-- KEYS[19]  repeat   STRING  id of the lease or ticket that this idempotency key got; only with a key
+--
+-- ARGV[1]   pool        name of the pool, for the due index
+-- ARGV[2]   id          id for the new lease, and for its ticket
+-- ARGV[3]   holder      who asks; empty for anonymous
+-- ARGV[4]   tenant      sub-account; empty for none
+-- ARGV[5]   label       empty for none
+-- ARGV[6]   activities  JSON array; empty for none
+-- ARGV[7]   platform    empty for none
+-- ARGV[8]   margin_ms   how long the record outlives a lease that is not renewed
+-- ARGV[9]   version     of the policy that the caller knows
+-- ARGV[10]  wait        wait to queue if there is no seat; ticket if id is a ticket; empty for neither
+-- ARGV[11]  from_ms     the caller made the holder's pseudonym for this time; 0 for always
+-- ARGV[12]  until_ms    the end of it; 0 for never
+--
+-- Returns { status, seq, now_ms, id, expires_at_ms, ttl_ms, fence, generation, in_use, capacity, retry_after_ms,
+--           seat, detail, named_left, position, eta_ms }
+--   granted                a new lease; seat is c, o or n
+--   existing               the lease that this idempotency key already has; only id and expiry are set
+--   queued                 no seat yet; position and eta_ms, and retry_after_ms to ask again
+--   waiting                this idempotency key has the ticket `id`: ask with that
+--   ticket_expired         the ticket is not in the queue
+--   pool_full              denied; every seat is in use or promised to somebody who waits
+--   tenant_full            denied; detail is the rule: max, tenant_max or reserved
+--   named_seats_exhausted  denied; all named seats of the period are taken
+--   queue_full             denied; as many wait as may
+--   holder_blocked         denied by an operator; retry_after_ms is the rest of the block
+--   platform_not_licensed  denied; detail lists the platforms
+--   maintenance            denied; detail is the operator's message
+--   recovering             data was lost, and those who had a seat come first, or the pool was not put back yet
+--   changed                the caller knows another policy; it reads this one and asks again
+--   behind                 more was due than one call ends; ask again at once
+--   unindexed              the index does not know all leases; the caller makes it and asks again
+--   no_pool                there is no such pool
+--   unopened               the bucket has no clock; only three fields
+
+local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local events, denied, blocks, record = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local evicted, repeated = KEYS[14], KEYS[19]
+local keys = { named = KEYS[15], queue = KEYS[16], waiting = KEYS[17], tickets = KEYS[18] }
+local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
+local version, wait = ARGV[9], ARGV[10]
+local from_ms, until_ms = tonumber(ARGV[11]), tonumber(ARGV[12])
+
+-- Who waits asks again every so often, and loses its place after three times that.
+local ASK_MS, SILENT_MS = 2000, 6000
+
+-- A ticket stands for what was asked for when it was given.
+local asked = wait == 'ticket' and redis.call('HGET', keys.tickets, id)
+if asked then
+  tenant, holder, platform, label, activities = string.match(asked, '^([^\1]*)\1([^\1]*)\1([^\1]*)\1([^\1]*)\1(.*)$')
+end
+
+local rules = read_rules(config, tenant)
+local in_use = 0
+
+local function answer(status, fields)
+  fields = fields or {}
+  return { status, int(seq), int(now), fields.id or '', int(fields.expires_at or 0), int(rules.ttl or 0),
+    fields.fence or '0', int(generation), int(in_use), int(rules.capacity or 0), int(fields.retry or 0),
+    fields.seat or '', fields.detail or '', int(fields.named_left or -1), int(fields.position or 0), int(fields.eta or 0) }
+end
+
+if not rules.capacity then
+  return answer(may_be_lost() and 'recovering' or 'no_pool', { retry = 1000 })
+end
+-- What the caller did with the holder's name follows from the policy and the period; both must be those of now.
+if rules.version ~= version or now < from_ms or (until_ms > 0 and now >= until_ms) then
+  return answer('changed')
+end
+
+local ttl = rules.ttl
+local index = open_index(config, KEYS[10], KEYS[11], KEYS[12], KEYS[13], keys.queue)
+
+local function count_seats()
+  if index then
+    return tonumber(redis.call('HGET', index.seats, 'all') or 0)
+  end
+  return count_live(leases, ttl)
+end
+
+local function named_left()
+  if rules.named_seats then
+    local left = tonumber(rules.named_seats) - named_taken(keys.named, (period_of(rules.periods, now)))
+    return math.max(left, 0)
+  end
+  return -1
+end
+
+-- The same request again, because the reply was lost on the way to the node, or a ticket that has its seat.
+local own = tonumber(redis.call('ZSCORE', leases, id) or 0)
+if own > live_from(ttl) then
+  in_use = count_seats()
+  return answer('granted', { id = id, expires_at = ends_at(own, ttl), fence = redis.call('HGET', record, 'fence') or nil,
+    seat = index and seat_of(index, id) or 'c', named_left = named_left() })
+end
+
+if repeated then
+  local earlier = redis.call('GET', repeated)
+  local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)
+  if score and score > live_from(ttl) then
+    in_use = count_seats()
+    return answer('existing', { id = earlier, expires_at = ends_at(score, ttl), named_left = named_left() })
+  elseif earlier and wait ~= 'ticket' and redis.call('ZSCORE', keys.queue, earlier) then
+    return answer('waiting', { id = earlier })
+  end
+end
+
+if rules.maintenance then
+  in_use = count_seats()
+  -- Who waits keeps its place.
+  redis.call('ZADD', keys.waiting, 'XX', int(now + SILENT_MS), id)
+  return answer('maintenance', { detail = rules.maintenance, retry = tonumber(rules.maintenance_ms) })
+end
+if state[8] == '1' and now < generation + ttl then
+  in_use = count_seats()
+  return answer('recovering', { retry = generation + ttl - now })
+end
+if rules.platforms and not string.find(rules.platforms, '\1' .. platform .. '\1', 1, true) then
+  return answer('platform_not_licensed', { detail = string.gsub(string.sub(rules.platforms, 2, -2), '\1', ', ') })
+end
+
+-- The first write. It is one that Redis refuses when memory is full, so nothing is half done.
+mark()
+
+-- The rules count more than leases, so all that is due ends before they are asked.
+if end_due(leases, expired, events, ttl, 256, on_end(index)) == 256 or not drop_the_silent(keys.queue, keys.waiting, keys.tickets, events) then
+  return answer('behind')
+end
+if index and not is_whole(index, leases) then
+  return answer('unindexed')
+end
+if rules.schedule then
+  note_changes(config, rules.schedule, tonumber(rules.noted), events, due, pool)
+end
+in_use = count_seats()
+
+local place = redis.call('ZRANK', keys.queue, id)
+if wait == 'ticket' and not place then
+  return answer('ticket_expired')
+end
+
+local function leave_the_queue()
+  if place then
+    redis.call('ZREM', keys.queue, id)
+    redis.call('ZREM', keys.waiting, id)
+    redis.call('HDEL', keys.tickets, id)
+  end
+end
+
+-- When the first seat can come free if nobody renews or releases; with kinds and shares a lower bound.
+local function first_free()
+  local rest
+  if index then
+    local lease = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
+    rest = lease[2] and math.max(ends_at(tonumber(lease[2]), ttl) - now, 1) or ttl
+  else
+    rest = first_free_in(leases, ttl, in_use, rules.capacity)
+  end
+  local change = next_change(rules.schedule, now)
+  return change and math.min(rest, math.max(change - now, 1)) or rest
+end
+
+local function deny(code, detail, retry)
+  leave_the_queue()
+  -- One event per run of denials, not one per request, and a bound on runs: a crowd cannot fill the memory.
+  if redis.call('ZCARD', denied) < 10000 and redis.call('ZADD', denied, 'NX', int(now), holder) == 1 then
+    record_event(events, 'denied', '', now, holder, tenant, code)
+    redis.call('ZADD', due, 'LT', int(now + 120000), pool)
+  end
+  return answer(code, { detail = detail, retry = retry or first_free(), named_left = named_left() })
+end
+
+local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
+if blocked_until > now then
+  leave_the_queue()
+  return answer('holder_blocked', { retry = blocked_until - now })
+end
+
+local kind, code, detail
+if index then
+  kind, code, detail = admit(index, config, rules, keys, holder, tenant, place or redis.call('ZCARD', keys.queue))
+elseif in_use < rules.capacity then
+  kind = 'c'
+else
+  code = 'pool_full'
+end
+
+-- A new login of the same holder takes the seat of its oldest lease. That is a swap, so nobody is overtaken;
+-- but while there are more leases than seats nothing is granted.
+if not kind and rules.when_full == 'evict_oldest_of_holder' and holder ~= ''
+  and (code == 'pool_full' or code == 'tenant_full') and in_use <= rules.capacity then
+  local prefix = holder .. '\1c\1' .. tenant
+  local oldest = redis.call('ZRANGEBYLEX', index.holders, '[' .. prefix .. '\1', '(' .. prefix .. '\2', 'LIMIT', 0, 1)[1]
+  local used = tonumber(redis.call('HGET', index.seats, 't:' .. tenant) or 0)
+  if oldest and (tenant == '' or used <= tonumber(rules.own_max or rules.tenant_max or math.huge)) then
+    local old = string.sub(oldest, -22)
+    kind = seat_of(index, old)
+    redis.call('ZREM', leases, old)
+    redis.call('ZADD', evicted, int(now), old)
+    redis.call('ZADD', due, 'LT', int(now), pool)
+    record_event(events, 'ended', old, now, holder, tenant, 'evicted')
+    seat_freed(index, now, old)
+    in_use = count_seats()
+  end
+end
+
+local may_queue = code == 'pool_full' or (code == 'tenant_full' and detail == 'reserved')
+if not kind and may_queue and wait ~= '' and rules.max_waiting then
+  if not place then
+    if redis.call('ZCARD', keys.queue) >= tonumber(rules.max_waiting) then
+      return deny('queue_full')
+    end
+    redis.call('ZADD', keys.queue, int(seq), id)
+    redis.call('HSET', keys.tickets, id, table.concat({ tenant, holder, platform, label, activities }, '\1'))
+    place = redis.call('ZRANK', keys.queue, id)
+    record_event(events, 'queued', id, now, holder, tenant, '')
+    if repeated then
+      redis.call('SET', repeated, id, 'PX', int(ttl + margin_ms))
+    end
+  end
+  redis.call('ZADD', keys.waiting, int(now + SILENT_MS), id)
+  -- From the recent past: so many leases ended in such a time. Without any it is the expiry of as many leases.
+  local ended, oldest = 0, now
+  local recent = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 128)
+  for i = 1, #recent do
+    local event = recent[i][2]
+    for field = 1, #event, 2 do
+      if event[field] == 'type' and event[field + 1] == 'ended' then
+        ended = ended + 1
+      elseif event[field] == 'at' then
+        oldest = math.min(oldest, tonumber(event[field + 1]))
+      end
+    end
+  end
+  local eta
+  if ended > 0 then
+    eta = math.ceil((place + 1) * (now - oldest) / ended)
+  else
+    local lease = redis.call('ZRANGE', leases, place, place, 'WITHSCORES')
+    eta = lease[2] and ends_at(tonumber(lease[2]), ttl) - now or ttl
+  end
+  -- `retry_after_ms` is never later than the end of the first lease, so that its seat is not left empty.
+  return answer('queued', { id = id, position = place + 1, eta = math.max(eta, 1), retry = math.min(ASK_MS, first_free()) })
+end
+if not kind then
+  return deny(code, detail)
+end
+
+local expires_at = now + ttl
+local fence = math.max((tonumber(state[9]) or 0) + 1, time[1] * 1000000 + time[2])
+redis.call('ZADD', leases, int(expires_at), id)
+redis.call('HSET', clock, 'fence', int(fence))
+if index then
+  seat_taken(index, now, id, kind, int(fence), tenant, holder)
+  in_use = count_seats()
+else
+  in_use = in_use + 1
+end
+
+if rules.privacy == 'anonymous' then
+  platform = ''
+end
+local fields = { 'started', int(now), 'fence', int(fence) }
+local seat = kind ~= 'c' and kind or ''
+for name, value in pairs({ holder = holder, tenant = tenant, label = label, activities = activities, platform = platform, seat = seat }) do
+  if value ~= '' then
+    fields[#fields + 1], fields[#fields + 2] = name, value
+  end
+end
+redis.call('HSET', record, unpack(fields))
+redis.call('PEXPIRE', record, int(ttl + margin_ms))
+redis.call('ZADD', due, 'LT', int(expires_at), pool)
+if repeated then
+  redis.call('SET', repeated, id, 'PX', int(ttl + margin_ms))
+end
+leave_the_queue()
+redis.call('ZREM', denied, holder)
+record_event(events, 'started', id, now, holder, tenant, '')
+
+return answer('granted', { id = id, expires_at = expires_at, fence = int(fence), seat = kind, named_left = named_left() })

@@ -1,0 +1,140 @@
+-- Joined behind schedule.lua in scripts that start or end leases: who has which seat, in pools whose rules
+-- count by holder, tenant or kind of seat. None of this is truth. It follows `leases` step by step, a lease
+-- is in `who` exactly as long as it is in `leases`, and reindex.lua makes it again from the records.
+--
+-- Kinds of seat: c concurrent, o lent beyond the capacity (overdraft), n named.
+-- Texts are parted by \1, which no holder and no tenant contains.
+
+local DAY = 86400000
+
+-- The index of a pool; nil in one whose rules need none.
+local function open_index(config, who, seats, holders, lent, queue)
+  local rules = redis.call('HMGET', config, 'indexed', 'seat_per', 'lent_seats', 'capacity', 'schedule')
+  if not rules[1] then
+    return nil
+  end
+  return { per_holder = rules[2] == 'holder', lent_seats = tonumber(rules[3]), capacity = rules[4],
+    schedule = rules[5] or nil, who = who, seats = seats, holders = holders, lent = lent, queue = queue }
+end
+
+-- How many leases on seats of the capacity begin with these parts: a holder, or a holder and its tenant.
+local function leases_of(index, prefix)
+  return redis.call('ZLEXCOUNT', index.holders, '[' .. prefix .. '\1', '(' .. prefix .. '\2')
+end
+
+-- Calls `each` with the day, the time and the seats of every stretch in which seats were lent, up to `at`.
+-- Lent is what is in use beyond the capacity, and never more than was granted on the overdraft.
+local function each_loan(index, at, each)
+  local since = tonumber(redis.call('HGET', index.lent, 'since') or at)
+  local counts = redis.call('HMGET', index.seats, 'all', 'overdraft')
+  local all, overdraft = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
+  while overdraft > 0 and since < at do
+    local day = since - since % DAY
+    local stop = math.min(at, day + DAY, next_change(index.schedule, since) or at)
+    local seats = math.min(overdraft, all - capacity_at(index.capacity, index.schedule, since))
+    if seats > 0 then
+      each(day, stop - since, seats)
+    end
+    since = stop
+  end
+end
+
+-- Charges what was lent since the last change of seats. Comes before every such change.
+local function settle(index, at)
+  if index.lent_seats then
+    each_loan(index, at, function(day, time, seats)
+      redis.call('HINCRBY', index.lent, int(day), int(time * seats))
+    end)
+    redis.call('HSET', index.lent, 'since', int(at))
+  end
+end
+
+local function count(key, field, by)
+  if redis.call('HINCRBY', key, field, by) <= 0 then
+    redis.call('HDEL', key, field)
+  end
+end
+
+-- Notes that a lease has a seat.
+local function seat_taken(index, at, id, kind, fence, tenant, holder)
+  settle(index, at)
+  local new, new_in_tenant = kind ~= 'n', kind ~= 'n'
+  if new and index.per_holder and holder ~= '' then
+    new = leases_of(index, holder .. '\1c') == 0
+    new_in_tenant = leases_of(index, holder .. '\1c\1' .. tenant) == 0
+  end
+  redis.call('HSET', index.who, id, kind .. '\1' .. fence .. '\1' .. tenant .. '\1' .. holder)
+  if holder ~= '' then
+    local group = kind == 'n' and 'n' or 'c'
+    redis.call('ZADD', index.holders, 0, table.concat({ holder, group, tenant, fence, id }, '\1'))
+  end
+  if new then
+    count(index.seats, 'all', 1)
+    if kind == 'o' then
+      count(index.seats, 'overdraft', 1)
+    end
+  end
+  if new_in_tenant and tenant ~= '' then
+    count(index.seats, 't:' .. tenant, 1)
+  end
+  if kind == 'n' then
+    count(index.seats, 'named', 1)
+  end
+end
+
+-- Kind, fence, tenant and holder of a lease in the index.
+local function seat_of(index, id)
+  local packed = redis.call('HGET', index.who, id)
+  if packed then
+    return string.match(packed, '^(.)\1(%d*)\1([^\1]*)\1(.*)$')
+  end
+  return nil
+end
+
+-- Notes that a lease has its seat no more, and wakes those who wait for one.
+local function seat_freed(index, at, id)
+  local kind, fence, tenant, holder = seat_of(index, id)
+  if not kind then
+    return
+  end
+  settle(index, at)
+  redis.call('HDEL', index.who, id)
+  if holder ~= '' then
+    local group = kind == 'n' and 'n' or 'c'
+    redis.call('ZREM', index.holders, table.concat({ holder, group, tenant, fence, id }, '\1'))
+  end
+  if kind == 'n' then
+    count(index.seats, 'named', -1)
+    return
+  end
+  local last, last_in_tenant = true, true
+  if index.per_holder and holder ~= '' then
+    last = leases_of(index, holder .. '\1c') == 0
+    last_in_tenant = leases_of(index, holder .. '\1c\1' .. tenant) == 0
+  end
+  if last then
+    count(index.seats, 'all', -1)
+    if kind == 'o' then
+      count(index.seats, 'overdraft', -1)
+    end
+    -- A hint, no more: who misses it asks again by itself.
+    if redis.call('ZCARD', index.queue) > 0 then
+      redis.call('PUBLISH', index.queue, '')
+    end
+  end
+  if last_in_tenant and tenant ~= '' then
+    count(index.seats, 't:' .. tenant, -1)
+  end
+end
+
+-- For end_due: what else is to be done when a lease ends.
+local function on_end(index)
+  return index and function(id, at)
+    seat_freed(index, at, id)
+  end
+end
+
+-- Whether every live lease is in the index, and no other. Only after all that was due has ended.
+local function is_whole(index, leases)
+  return redis.call('HLEN', index.who) == redis.call('ZCARD', leases)
+end

@@ -1,0 +1,87 @@
+//! What who asked and got no seat is told.
+
+use std::time::Duration;
+
+use super::millis;
+use crate::http::pool_not_found;
+use crate::http::problem::{Code, Problem};
+use crate::pool::PoolName;
+use crate::store::{Acquired, Denial};
+
+/// The problem that says why there is no seat.
+pub(super) fn problem(pool: &PoolName, acquired: Acquired) -> Problem {
+    match acquired {
+        Acquired::PoolFull(denial) => denied(
+            Code::PoolFull,
+            format!(
+                "All {} seats of the pool {pool} are in use. Ask again when one can come free.",
+                denial.capacity
+            ),
+            denial,
+        ),
+        Acquired::TenantFull(denial, rule) => {
+            let detail = if rule == "reserved" {
+                "The seats that are free are reserved for other tenants. Ask again when one can come free."
+            } else {
+                "The tenant uses all the seats that it may. Ask again when one of them can come free."
+            };
+            denied(Code::TenantFull, detail.to_owned(), denial).with("limit", rule)
+        }
+        Acquired::NamedSeatsExhausted(denial) => denied(
+            Code::NamedSeatsExhausted,
+            "You have reached your user limit for the period.".to_owned(),
+            denial,
+        ),
+        Acquired::QueueFull(denial) => denied(
+            Code::QueueFull,
+            format!("All seats of the pool {pool} are in use, and as many wait as may. Ask again later."),
+            denial,
+        ),
+        Acquired::HolderBlocked(denial) => denied(
+            Code::HolderBlocked,
+            "An operator has blocked this holder for a time. Ask again after it.".to_owned(),
+            denial,
+        ),
+        Acquired::PlatformNotLicensed(platforms) => Problem::new(
+            Code::PlatformNotLicensed,
+            format!(
+                "The pool {pool} has seats for these platforms only: {platforms}. Say in `platform` which one it is."
+            ),
+        )
+        .with("platforms", platforms.split(", ").collect::<Vec<_>>()),
+        Acquired::Maintenance(denial, message) => Problem::new(Code::Maintenance, message)
+            .with("outcome", "none")
+            .with("in_use", denial.in_use)
+            .with("capacity", denial.capacity)
+            .retry_after_ms(millis(denial.retry_after)),
+        Acquired::TicketExpired => Problem::new(
+            Code::TicketExpired,
+            "The ticket was not shown in time, and its place went to the next. Ask again without it.",
+        ),
+        Acquired::Recovering { retry_after } => Problem::new(
+            Code::Recovering,
+            "The store has lost its data, and those who had a seat come first. Ask again when they have come back.",
+        )
+        .with("outcome", "none")
+        .retry_after_ms(millis(retry_after)),
+        Acquired::NoPool => pool_not_found(pool),
+        Acquired::Changed => Problem::new(
+            Code::StoreUnavailable,
+            "The policy of the pool changes too fast to be asked. Ask again.",
+        )
+        .with("outcome", "none")
+        .retry_after_ms(millis(Duration::from_secs(1))),
+        Acquired::Granted(_) | Acquired::Existing(_) | Acquired::Queued { .. } => {
+            Problem::new(Code::Internal, "Something went wrong inside. It was logged.")
+                .cause("a seat is no problem")
+        }
+    }
+}
+
+fn denied(code: Code, detail: String, denial: Denial) -> Problem {
+    metrics::counter!("leasehold_denials_total", "code" => code.as_str()).increment(1);
+    Problem::new(code, detail)
+        .with("in_use", denial.in_use)
+        .with("capacity", denial.capacity)
+        .retry_after_ms(millis(denial.retry_after))
+}

@@ -1,0 +1,367 @@
+//! Pools with rules: the longer way of an acquire, the index that the rules count by, and named seats.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Store;
+use super::error::Error;
+use super::keys::Keys;
+use super::leases::{Acquired, Asked, activities_json, denial, granted, or_empty};
+use super::renewals::record_margin;
+use super::script::{ACQUIRE_BY_RULES, Call, NAMED, REINDEX, Reply};
+use crate::lease::{Holder, Instant, Label, LeaseId, Platform, Tenant};
+use crate::pool::{Policy, PoolName};
+
+/// Ids that one call takes into the index.
+const REINDEX_AT_ONCE: usize = 200;
+
+/// Whether who asks waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// No: it is denied if there is no seat.
+    #[default]
+    No,
+    /// It gets a place in the queue if there is no seat, and the pool has one.
+    Queue,
+    /// It has a place already.
+    Ticket(LeaseId),
+}
+
+/// What a node knows of a pool when it makes a request for it. The scripts check that it is still so.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    policy: Option<(u64, Arc<Policy>)>,
+    /// For how long the name of the holder in the request is good; zeros for ever.
+    pub from: Instant,
+    /// The end of it.
+    pub until: Instant,
+}
+
+impl Known {
+    /// The policy, if the node knows the pool.
+    pub fn policy(&self) -> Option<&Policy> {
+        self.policy.as_ref().map(|(_, policy)| policy.as_ref())
+    }
+
+    /// Whether the pool has rules.
+    pub fn has_rules(&self) -> bool {
+        self.policy().is_some_and(Policy::has_rules)
+    }
+}
+
+/// A named seat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedSeat {
+    /// Who has it.
+    pub holder: Holder,
+    /// Since when.
+    pub since: Instant,
+    /// `used`, `assigned` or `transferred`.
+    pub how: String,
+}
+
+/// The named seats of a pool in one period.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamedSeats {
+    /// How many there are.
+    pub seats: u64,
+    /// Begin of the period.
+    pub from: Instant,
+    /// End of the period.
+    pub until: Instant,
+    /// Those that are taken, by holder.
+    pub taken: Vec<NamedSeat>,
+}
+
+/// What an operator does with named seats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NamedChange<'a> {
+    /// All of the period of this instant, or of the present one.
+    List(Option<Instant>),
+    /// That of a holder.
+    Read(&'a Holder),
+    /// Gives one to a holder that has used none yet.
+    Assign(&'a Holder),
+    /// Takes it from a holder.
+    Free(&'a Holder),
+    /// Takes it from one holder and gives it to another.
+    Transfer(&'a Holder, &'a Holder),
+}
+
+/// What became of that.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedChanged {
+    /// Done; those asked for, or the one that was made.
+    Done(NamedSeats),
+    /// The holder had one already.
+    Had(NamedSeats),
+    /// The holder has none.
+    None,
+    /// The holder has live leases on it.
+    InUse,
+    /// It was transferred before in this period.
+    Moved,
+    /// All are taken.
+    Exhausted,
+    /// The pool has no named seats.
+    NoNamed,
+    /// There is no such pool.
+    NoPool,
+}
+
+impl Store {
+    /// What this node knows of a pool; it reads the policy if it knows nothing.
+    pub async fn known(&self, pool: &PoolName) -> Result<Known, Error> {
+        if self.0.memory.policy(pool).is_none() {
+            self.status(pool).await?;
+        }
+        Ok(Known {
+            policy: self.0.memory.policy(pool),
+            from: Instant(0),
+            until: Instant(0),
+        })
+    }
+
+    /// Runs a script that wants everything counted: where it finds that something was not, that is done first.
+    pub(super) async fn run_whole(&self, pool: &PoolName, call: &Call) -> Result<Reply, Error> {
+        let bucket = Keys::of(pool).bucket;
+        let deadline = tokio::time::Instant::now() + super::DEADLINE;
+        loop {
+            let reply = self.run(bucket, call).await?;
+            match reply.status() {
+                // Thousands of leases may end at one instant; each call ends some of them.
+                "behind" => self.sweep(pool).await?,
+                "unindexed" => self.reindex(pool).await?,
+                _ => return Ok(reply),
+            }
+            if tokio::time::Instant::now() > deadline {
+                return Err(Error::not_sent(
+                    "more leases ended or were taken into the index at once than one request can wait for",
+                ));
+            }
+        }
+    }
+
+    /// Takes all live leases of a pool into its index.
+    async fn reindex(&self, pool: &PoolName) -> Result<(), Error> {
+        let keys = Keys::of(pool);
+        let mut after = None;
+        loop {
+            let Some(page) = self.list(pool, after, REINDEX_AT_ONCE).await? else {
+                return Ok(());
+            };
+            let ids: Vec<LeaseId> = page.rows.iter().map(|(_, lease)| lease.id).collect();
+            let mut call = REINDEX
+                .call(8 + ids.len())
+                .arg(keys.bucket.clock())
+                .arg(keys.config())
+                .arg(keys.leases())
+                .arg(keys.who())
+                .arg(keys.seats())
+                .arg(keys.holders())
+                .arg(keys.lent())
+                .arg(keys.queue());
+            for id in &ids {
+                call.push(keys.record(*id));
+            }
+            for id in &ids {
+                call.push(id.to_string());
+            }
+            self.run(keys.bucket, &call).await?;
+            match page.rows.last() {
+                Some((place, _)) if page.more => after = Some(*place),
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Asks for a seat in a pool with rules.
+    pub(super) async fn acquire_by_rules(
+        &self,
+        pool: &PoolName,
+        asked: &Asked,
+    ) -> Result<Acquired, Error> {
+        let (id, wait) = match asked.wait {
+            Wait::No => (LeaseId::random(), ""),
+            Wait::Queue => (LeaseId::random(), "wait"),
+            Wait::Ticket(id) => (id, "ticket"),
+        };
+        let Some((version, _)) = asked.known.policy else {
+            return Ok(Acquired::Changed);
+        };
+        let call = acquire_call(pool, asked, id, wait, version);
+        loop {
+            let reply = self.run_whole(pool, &call).await?;
+            return Ok(match reply.status() {
+                // What was asked for stands in the ticket, and then in the record.
+                "granted" if wait == "ticket" => match self.existing(pool, id).await? {
+                    Some(mut grant) => {
+                        grant.named_left = named_left(&reply)?;
+                        Acquired::Granted(grant)
+                    }
+                    None => continue,
+                },
+                "granted" => {
+                    let mut grant = granted(pool, asked, &reply)?;
+                    grant.named_left = named_left(&reply)?;
+                    Acquired::Granted(grant)
+                }
+                "existing" => match self.existing(pool, reply.parse(3)?).await? {
+                    Some(mut grant) => {
+                        grant.named_left = named_left(&reply)?;
+                        Acquired::Existing(grant)
+                    }
+                    // It ended in between; the next call finds that.
+                    None => continue,
+                },
+                "waiting" => {
+                    let again = Asked {
+                        wait: Wait::Ticket(reply.parse(3)?),
+                        ..asked.clone()
+                    };
+                    return Box::pin(self.acquire_by_rules(pool, &again)).await;
+                }
+                "queued" => Acquired::Queued {
+                    ticket: id,
+                    position: reply.count(14)?,
+                    retry_after: denial(&reply)?.retry_after,
+                    eta: Duration::from_millis(reply.count(15)?),
+                },
+                "ticket_expired" => Acquired::TicketExpired,
+                "pool_full" => Acquired::PoolFull(denial(&reply)?),
+                "tenant_full" => Acquired::TenantFull(denial(&reply)?, reply.text(12)?.to_owned()),
+                "named_seats_exhausted" => Acquired::NamedSeatsExhausted(denial(&reply)?),
+                "queue_full" => Acquired::QueueFull(denial(&reply)?),
+                "holder_blocked" => Acquired::HolderBlocked(denial(&reply)?),
+                "platform_not_licensed" => {
+                    Acquired::PlatformNotLicensed(reply.text(12)?.to_owned())
+                }
+                "maintenance" => Acquired::Maintenance(denial(&reply)?, reply.text(12)?.to_owned()),
+                "no_pool" | "recovering" if reply.count(5)? == 0 && self.restore(pool).await? => {
+                    Acquired::Changed
+                }
+                "recovering" => Acquired::Recovering {
+                    retry_after: denial(&reply)?.retry_after,
+                },
+                "changed" => {
+                    self.status(pool).await?;
+                    Acquired::Changed
+                }
+                "no_pool" => {
+                    self.0.memory.forget(pool);
+                    Acquired::NoPool
+                }
+                _ => return Err(reply.unexpected(0)),
+            });
+        }
+    }
+
+    /// Reads or changes who has the named seats of a pool.
+    pub async fn named(
+        &self,
+        pool: &PoolName,
+        change: NamedChange<'_>,
+    ) -> Result<NamedChanged, Error> {
+        let keys = Keys::of(pool);
+        let (what, holder, to, at) = match change {
+            NamedChange::List(at) => ("list", "", "", at),
+            NamedChange::Read(holder) => ("read", holder.as_str(), "", None),
+            NamedChange::Assign(holder) => ("assign", holder.as_str(), "", None),
+            NamedChange::Free(holder) => ("free", holder.as_str(), "", None),
+            NamedChange::Transfer(holder, to) => ("transfer", holder.as_str(), to.as_str(), None),
+        };
+        let call = NAMED
+            .call(10)
+            .arg(keys.bucket.clock())
+            .arg(keys.config())
+            .arg(keys.leases())
+            .arg(keys.who())
+            .arg(keys.seats())
+            .arg(keys.holders())
+            .arg(keys.lent())
+            .arg(keys.queue())
+            .arg(keys.named_seats())
+            .arg(keys.events())
+            .arg(what)
+            .arg(holder)
+            .arg(to)
+            .arg(at.map_or(0, |at| at.0));
+        let reply = self.run_whole(pool, &call).await?;
+        Ok(match reply.status() {
+            "done" => NamedChanged::Done(named_seats(&reply)?),
+            "had" => NamedChanged::Had(named_seats(&reply)?),
+            "none" => NamedChanged::None,
+            "in_use" => NamedChanged::InUse,
+            "moved" => NamedChanged::Moved,
+            "exhausted" => NamedChanged::Exhausted,
+            "no_named" => NamedChanged::NoNamed,
+            "no_pool" => NamedChanged::NoPool,
+            _ => return Err(reply.unexpected(0)),
+        })
+    }
+}
+
+fn named_left(reply: &Reply) -> Result<Option<u64>, Error> {
+    Ok(u64::try_from(reply.int(13)?).ok())
+}
+
+fn named_seats(reply: &Reply) -> Result<NamedSeats, Error> {
+    let mut taken = Vec::new();
+    for entry in reply.texts(6)? {
+        let mut parts = entry.split('\u{1}').skip(1);
+        let mut part = || parts.next().unwrap_or_default();
+        taken.push(NamedSeat {
+            holder: part()
+                .to_owned()
+                .try_into()
+                .map_err(|_| reply.unexpected(6))?,
+            since: Instant(part().parse().map_err(|_| reply.unexpected(6))?),
+            how: part().to_owned(),
+        });
+    }
+    Ok(NamedSeats {
+        seats: reply.count(3)?,
+        from: reply.instant(4)?,
+        until: reply.instant(5)?,
+        taken,
+    })
+}
+
+fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId, wait: &str, version: u64) -> Call {
+    let keys = Keys::of(pool);
+    let mut call = ACQUIRE_BY_RULES
+        .call(18 + usize::from(asked.key.is_some()))
+        .arg(keys.bucket.clock())
+        .arg(keys.bucket.due())
+        .arg(keys.config())
+        .arg(keys.leases())
+        .arg(keys.expired())
+        .arg(keys.events())
+        .arg(keys.denied())
+        .arg(keys.blocks())
+        .arg(keys.record(id))
+        .arg(keys.who())
+        .arg(keys.seats())
+        .arg(keys.holders())
+        .arg(keys.lent())
+        .arg(keys.evicted())
+        .arg(keys.named_seats())
+        .arg(keys.queue())
+        .arg(keys.waiting())
+        .arg(keys.tickets());
+    if let Some(key) = asked.key {
+        call.push(keys.repeated(key));
+    }
+    call.arg(pool.as_str())
+        .arg(id.to_string())
+        .arg(or_empty(asked.holder.as_ref(), Holder::as_str))
+        .arg(or_empty(asked.tenant.as_ref(), Tenant::as_str))
+        .arg(or_empty(asked.label.as_ref(), Label::as_str))
+        .arg(activities_json(&asked.activities))
+        .arg(or_empty(asked.platform.as_ref(), Platform::as_str))
+        .arg(record_margin())
+        .arg(version)
+        .arg(wait)
+        .arg(asked.known.from.0)
+        .arg(asked.known.until.0)
+}

@@ -1,0 +1,84 @@
+//! The rules of a pool: one file for each.
+
+mod evict;
+mod maintenance;
+mod named;
+mod overdraft;
+mod platforms;
+mod policy;
+mod privacy;
+mod queue;
+mod races;
+mod schedule;
+mod shared_seats;
+mod tenants;
+
+use crate::harness::Redis;
+
+/// Moves the clock of the pool's bucket to an instant in the future, where it stands until the real one has caught up:
+/// now is never before the last sign of life.
+async fn jump(redis: &Redis, pool: &str, at_ms: u64) {
+    let config = redis.keys(&format!("lh1:*:{pool}:config")).await;
+    let [config] = &config[..] else {
+        panic!("{config:?}");
+    };
+    let (bucket, _) = config.split_once(&format!(":{pool}:")).unwrap();
+    let clock = format!("{bucket}:clock");
+    let _: u64 = redis
+        .query(&["HSET", &clock, "tick", &at_ms.to_string()])
+        .await;
+}
+
+/// What the index of a pool must be, worked out from the truth, beside what it is: leases, and seats by field.
+async fn index_is_true(redis: &Redis, pool: &str, per_holder: bool) {
+    use std::collections::{BTreeMap, BTreeSet};
+    let config = redis.keys(&format!("lh1:*:{pool}:config")).await;
+    let prefix = config[0].trim_end_matches("config").to_owned();
+    let leases: BTreeSet<String> = redis
+        .query(&["ZRANGE", &format!("{prefix}leases"), "0", "-1"])
+        .await;
+    let who: BTreeMap<String, String> = redis.query(&["HGETALL", &format!("{prefix}who")]).await;
+    assert_eq!(
+        leases,
+        who.keys().cloned().collect(),
+        "leases and their index"
+    );
+    let (mut all, mut tenants): (BTreeSet<String>, BTreeMap<String, BTreeSet<String>>) =
+        Default::default();
+    for (id, entry) in &who {
+        let parts: Vec<_> = entry.split('\u{1}').collect();
+        let [kind, _, tenant, holder] = parts[..] else {
+            panic!("{entry:?}");
+        };
+        if kind == "n" {
+            continue;
+        }
+        let seat = if per_holder && !holder.is_empty() {
+            format!("holder {holder}")
+        } else {
+            id.clone()
+        };
+        all.insert(seat.clone());
+        if !tenant.is_empty() {
+            tenants
+                .entry(format!("t:{tenant}"))
+                .or_default()
+                .insert(seat);
+        }
+    }
+    let seats: BTreeMap<String, usize> = redis.query(&["HGETALL", &format!("{prefix}seats")]).await;
+    assert_eq!(
+        seats.get("all").copied().unwrap_or(0),
+        all.len(),
+        "seats in use"
+    );
+    let counted: BTreeMap<_, _> = seats
+        .into_iter()
+        .filter(|(field, _)| field.starts_with("t:"))
+        .collect();
+    let expected: BTreeMap<_, _> = tenants
+        .into_iter()
+        .map(|(tenant, seats)| (tenant, seats.len()))
+        .collect();
+    assert_eq!(counted, expected, "seats of tenants");
+}

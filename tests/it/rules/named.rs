@@ -1,0 +1,194 @@
+//! Named seats: taken by the first lease of a billing period, clear when the next one begins.
+
+use chrono::DateTime;
+use serde_json::{Value, json};
+
+use super::jump;
+use crate::harness::{Cluster, Node, Reply};
+
+async fn seat(node: &Node, method: reqwest::Method, holder: &str, status: u16) -> Reply {
+    node.call(method, &format!("/v1/pools/crm/named/{holder}"))
+        .expect(status)
+        .await
+}
+
+async fn holders(node: &Node, query: &str) -> Vec<String> {
+    let list = node
+        .get(&format!("/v1/pools/crm/named{query}"))
+        .expect(200)
+        .await;
+    let name = |item: &Value| item["holder"].as_str().unwrap().to_owned();
+    list.list("items").iter().map(name).collect()
+}
+
+fn ms(instant: &Value) -> u64 {
+    let at: DateTime<chrono::Utc> = instant.as_str().unwrap().parse().unwrap();
+    at.timestamp_millis().cast_unsigned()
+}
+
+#[tokio::test]
+async fn the_first_lease_takes_a_seat_for_the_period_and_any_number_of_leases_follow() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool(
+        "crm",
+        json!({"capacity": 1, "named": {"seats": 2, "anchor_day": 5, "time_zone": "Europe/Zurich"}}),
+        201,
+    )
+    .await;
+
+    let first = a.acquire("crm", json!({"holder": "ann"}), 201).await;
+    assert_eq!(first["lease"]["seat"], "named");
+    assert_eq!(first["named_seats_left"], 1);
+    // None of them counts against the capacity.
+    assert_eq!(first["pool"], json!({"in_use": 0, "capacity": 1}));
+    for node in [a, b, a] {
+        node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    }
+    let second = b.acquire("crm", json!({"holder": "bob"}), 201).await;
+    assert_eq!(second["named_seats_left"], 0);
+
+    let denial = a.acquire("crm", json!({"holder": "cid"}), 409).await;
+    assert_eq!(denial["code"], "named_seats_exhausted");
+    assert_eq!(
+        denial["detail"],
+        "You have reached your user limit for the period."
+    );
+    // The seat stays taken when all leases have ended.
+    let renewed = b.renew(&first.token(), 200).await;
+    assert_eq!(renewed["lease"]["seat"], "named");
+    a.terminate("crm", json!({"all": true}), 200).await;
+    a.acquire("crm", json!({"holder": "cid"}), 409).await;
+    let again = b.acquire("crm", json!({"holder": "bob"}), 201).await;
+    assert_eq!(again["lease"]["seat"], "named");
+    assert_eq!(holders(a, "").await, ["ann", "bob"]);
+    let availability = b.availability("crm", 200).await;
+    assert_eq!(availability["in_use"], 0);
+    assert_eq!(availability["named"]["taken"], 2);
+    assert_eq!(availability["named"]["left"], 0);
+}
+
+#[tokio::test]
+async fn who_finds_no_named_seat_gets_a_concurrent_one_if_the_pool_says_so() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool(
+        "crm",
+        json!({"capacity": 1, "named": {"seats": 1, "spill_to_concurrent": true}}),
+        201,
+    )
+    .await;
+    node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    let spilled = node.acquire("crm", json!({"holder": "bob"}), 201).await;
+    assert_eq!(spilled["lease"]["seat"], "concurrent");
+    assert_eq!(spilled["pool"], json!({"in_use": 1, "capacity": 1}));
+    assert_eq!(
+        node.acquire("crm", json!({"holder": "cid"}), 409).await["code"],
+        "pool_full"
+    );
+    node.acquire("crm", json!({"holder": "ann"}), 201).await;
+}
+
+#[tokio::test]
+async fn operators_assign_free_and_transfer_once() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool("crm", json!({"capacity": 1, "named": {"seats": 2}}), 201)
+        .await;
+
+    let assigned = seat(a, reqwest::Method::PUT, "ann", 201).await;
+    assert_eq!(assigned["how"], "assigned");
+    seat(b, reqwest::Method::PUT, "ann", 200).await;
+    a.acquire("crm", json!({"holder": "bob"}), 201).await;
+    let full = seat(a, reqwest::Method::PUT, "cid", 409).await;
+    assert_eq!(full["code"], "named_seats_exhausted");
+    seat(a, reqwest::Method::GET, "cid", 404).await;
+
+    let moved = b
+        .post("/v1/pools/crm/named/ann/transfer")
+        .json(&json!({"to": "cid"}))
+        .expect(200)
+        .await;
+    assert_eq!(
+        (&moved["holder"], &moved["how"]),
+        (&json!("cid"), &json!("transferred"))
+    );
+    let twice = a
+        .post("/v1/pools/crm/named/cid/transfer")
+        .json(&json!({"to": "dan"}))
+        .expect(409)
+        .await;
+    assert_eq!(twice["code"], "named_seat_transferred");
+    a.acquire("crm", json!({"holder": "ann"}), 409).await;
+
+    // Freed while its holder has a lease: that one ends, or there would be more holders than seats.
+    let held = b.acquire("crm", json!({"holder": "bob"}), 201).await;
+    seat(a, reqwest::Method::DELETE, "bob", 204).await;
+    seat(a, reqwest::Method::DELETE, "bob", 404).await;
+    assert_eq!(
+        b.renew(&held.token(), 410).await["code"],
+        "lease_terminated"
+    );
+    assert_eq!(holders(b, "").await, ["cid"]);
+    b.acquire("crm", json!({"holder": "ann"}), 201).await;
+
+    a.put_pool("erp", json!({"capacity": 1}), 201).await;
+    a.get("/v1/pools/erp/named").expect(404).await;
+    a.get("/v1/pools/none/named").expect(404).await;
+}
+
+#[tokio::test]
+async fn all_seats_are_clear_when_the_next_period_begins_by_the_clock_of_redis() {
+    let cluster = Cluster::start_with(2, &[("sweep_every_ms", "0")]).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool(
+        "crm",
+        json!({"capacity": 0, "ttl_ms": 86_400_000,
+            "named": {"seats": 2, "anchor_day": 31, "time_zone": "Europe/Zurich"}}),
+        201,
+    )
+    .await;
+    let gone = a.acquire("crm", json!({"holder": "ann"}), 201).await;
+    a.release(&gone.token(), 204).await;
+    a.acquire("crm", json!({"holder": "bob"}), 201).await;
+    let until = ms(&a.get("/v1/pools/crm/named").expect(200).await["until"]);
+
+    jump(&cluster.redis, "crm", until - 1_000).await;
+    let held = b.acquire("crm", json!({"holder": "bob"}), 201).await;
+    jump(&cluster.redis, "crm", until - 1).await;
+    b.acquire("crm", json!({"holder": "cid"}), 409).await;
+    jump(&cluster.redis, "crm", until).await;
+    // A holder in the middle of a lease uses the new period with it; the seat of the other is free.
+    assert_eq!(holders(a, "").await, ["bob"]);
+    let first = a.acquire("crm", json!({"holder": "cid"}), 201).await;
+    assert_eq!(first["named_seats_left"], 0);
+    b.acquire("crm", json!({"holder": "ann"}), 409).await;
+    b.renew(&held.token(), 200).await;
+    // The period that is over is kept.
+    let before = DateTime::from_timestamp_millis((until - 1).cast_signed()).unwrap();
+    let query = format!("?at={}", before.format("%Y-%m-%dT%H:%M:%S%.3fZ"));
+    assert_eq!(holders(b, &query).await, ["ann", "bob"]);
+}
+
+#[tokio::test]
+async fn a_late_beat_of_a_named_seat_needs_no_free_one() {
+    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let node = &cluster.nodes[0];
+    node.put_pool(
+        "crm",
+        json!({"capacity": 0, "ttl_ms": 1_000, "named": {"seats": 1}}),
+        201,
+    )
+    .await;
+    let held = node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    crate::harness::let_pass(1_100).await;
+    let resumed = node.renew(&held.token(), 200).await;
+    assert_eq!(resumed["resumed"], true);
+    assert_eq!(resumed["lease"]["seat"], "named");
+}

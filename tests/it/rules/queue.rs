@@ -1,0 +1,281 @@
+//! Queue: first come, first served, whoever asks on whatever node.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::index_is_true;
+use crate::harness::{ANY, Cluster, Reply, let_pass};
+
+fn ticket(reply: &Reply) -> Value {
+    json!({"ticket": reply["ticket"]})
+}
+
+fn wait(holder: &str) -> Value {
+    json!({"holder": holder, "label": format!("{holder}'s desk"), "wait": true})
+}
+
+#[tokio::test]
+async fn who_came_first_gets_the_seat_and_a_newcomer_does_not_overtake() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool(
+        "crm",
+        json!({"capacity": 1, "queue": {"max_waiting": 2}}),
+        201,
+    )
+    .await;
+    let held = a.acquire("crm", json!({"holder": "ann"}), 201).await;
+
+    let first = a.acquire("crm", wait("bob"), 202).await;
+    let second = b.acquire("crm", wait("cid"), 202).await;
+    assert_eq!(
+        (&first["position"], &second["position"]),
+        (&json!(1), &json!(2))
+    );
+    for queued in [&first, &second] {
+        assert!(queued.number("/retry_after_ms") > 0);
+        assert!(queued.number("/eta_ms") > 0);
+    }
+    assert_eq!(
+        b.acquire("crm", wait("dan"), 409).await["code"],
+        "queue_full"
+    );
+    // Without the wish to wait the answer is the old one.
+    assert_eq!(b.acquire("crm", json!({}), 409).await["code"], "pool_full");
+    assert_eq!(a.availability("crm", 200).await["waiting"], 2);
+    assert_eq!(a.acquire("crm", ticket(&first), 202).await["position"], 1);
+
+    a.release(&held.token(), 204).await;
+    // The seat is free, and promised.
+    assert_eq!(
+        b.acquire("crm", json!({"holder": "eve"}), 409).await["code"],
+        "pool_full"
+    );
+    assert_eq!(b.acquire("crm", ticket(&second), 202).await["position"], 2);
+    let granted = b.acquire("crm", ticket(&first), 201).await;
+    assert_eq!(granted["lease"]["holder"], "bob");
+    assert_eq!(granted["lease"]["label"], "bob's desk");
+    // Asking with it again yields the same lease: the answer may have been lost.
+    let again = a.acquire("crm", ticket(&first), [200, 201]).await;
+    assert_eq!(again.id(), granted.id());
+    assert_eq!(a.acquire("crm", ticket(&second), 202).await["position"], 1);
+    b.release(&again.token(), 204).await;
+    let next = a.acquire("crm", ticket(&second), 201).await;
+    assert_eq!(next["lease"]["holder"], "cid");
+    assert_eq!(a.availability("crm", 200).await["waiting"], 0);
+    index_is_true(&cluster.redis, "crm", false).await;
+    // The lease of the first ticket is over, and so is the ticket.
+    assert_eq!(
+        a.acquire("crm", ticket(&first), 410).await["code"],
+        "ticket_expired"
+    );
+}
+
+#[tokio::test]
+async fn a_ticket_is_of_its_pool_and_no_lease_id() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool(
+        "crm",
+        json!({"capacity": 1, "queue": {"max_waiting": 2}}),
+        201,
+    )
+    .await;
+    node.put_pool(
+        "erp",
+        json!({"capacity": 1, "queue": {"max_waiting": 2}}),
+        201,
+    )
+    .await;
+    let held = node.acquire("crm", json!({}), 201).await;
+    let queued = node.acquire("crm", wait("bob"), 202).await;
+    node.acquire("erp", ticket(&queued), 400).await;
+    node.acquire("crm", json!({"ticket": held.id()}), 400).await;
+    node.acquire("crm", json!({"ticket": ""}), 400).await;
+}
+
+#[tokio::test]
+async fn a_pool_without_a_queue_denies_who_would_wait() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 0}), 201).await;
+    node.acquire("crm", wait("bob"), 409).await;
+}
+
+#[tokio::test]
+async fn a_waiter_that_falls_silent_loses_its_place_and_holds_nobody_up_for_longer() {
+    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let node = &cluster.nodes[0];
+    node.put_pool(
+        "crm",
+        json!({"capacity": 1, "queue": {"max_waiting": 9}}),
+        201,
+    )
+    .await;
+    let held = node.acquire("crm", json!({}), 201).await;
+    let silent = node.acquire("crm", wait("bob"), 202).await;
+    let patient = node.acquire("crm", wait("cid"), 202).await;
+    node.release(&held.token(), 204).await;
+    let began = Instant::now();
+    let granted = loop {
+        let reply = node.acquire("crm", ticket(&patient), [201, 202]).await;
+        if reply.status == 201 {
+            break reply;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(8),
+            "held up for too long"
+        );
+        let_pass(200).await;
+    };
+    assert_eq!(granted["lease"]["holder"], "cid");
+    assert!(began.elapsed() > Duration::from_secs(4));
+    let late = node.acquire("crm", ticket(&silent), 410).await;
+    assert_eq!(late["code"], "ticket_expired");
+}
+
+#[tokio::test]
+async fn a_place_in_the_queue_survives_the_node_that_gave_it() {
+    let mut cluster = Cluster::start(2).await;
+    cluster.nodes[0]
+        .put_pool(
+            "crm",
+            json!({"capacity": 1, "queue": {"max_waiting": 9}}),
+            201,
+        )
+        .await;
+    let held = cluster.nodes[0].acquire("crm", json!({}), 201).await;
+    let queued = cluster.nodes[0].acquire("crm", wait("bob"), 202).await;
+    cluster.nodes[0].restart().await;
+    let still = cluster.nodes[0].acquire("crm", ticket(&queued), 202).await;
+    assert_eq!(still["position"], 1);
+    cluster.nodes[1].release(&held.token(), 204).await;
+    cluster.nodes[1].acquire("crm", ticket(&queued), 201).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_held_open_is_answered_as_soon_as_a_seat_comes_free_on_another_node() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool(
+        "crm",
+        json!({"capacity": 1, "queue": {"max_waiting": 9}}),
+        201,
+    )
+    .await;
+    let mut took = Vec::new();
+    for _ in 0..5 {
+        let held = a.acquire("crm", json!({}), 201).await;
+        let waiter = tokio::spawn(b.acquire(
+            "crm",
+            json!({"holder": "bob", "wait": true, "wait_ms": 20_000}),
+            201,
+        ));
+        crate::harness::wait_until("it waits", Duration::from_secs(3), async || {
+            a.availability("crm", 200).await["waiting"] == 1
+        })
+        .await;
+        let_pass(150).await;
+        a.release(&held.token(), 204).await;
+        let freed = Instant::now();
+        let granted = waiter.await.unwrap();
+        took.push(freed.elapsed());
+        b.release(&granted.token(), 204).await;
+    }
+    took.sort();
+    assert!(took[2] < Duration::from_millis(50), "{took:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_held_open_gets_the_seat_of_a_lease_that_runs_out_at_that_instant() {
+    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let node = &cluster.nodes[0];
+    node.put_pool(
+        "crm",
+        json!({"capacity": 1, "ttl_ms": 1_500, "queue": {"max_waiting": 9}}),
+        201,
+    )
+    .await;
+    let mut held = node.acquire("crm", json!({}), 201).await;
+    let mut late = Vec::new();
+    // A busy machine may be late once; it must not be every time.
+    for _ in 0..4 {
+        let granted = node
+            .acquire("crm", json!({"wait": true, "wait_ms": 20_000}), 201)
+            .await;
+        late.push(granted.instant("/lease/started_at") - held.instant("/lease/expires_at"));
+        held = granted;
+    }
+    late.sort_unstable();
+    assert!((0..50).contains(&late[0]), "{late:?} ms");
+    // And with nothing to come it says where it stands when the time is over.
+    let began = Instant::now();
+    let queued = node
+        .acquire("crm", json!({"wait": true, "wait_ms": 300}), 202)
+        .await;
+    assert!(began.elapsed() >= Duration::from_millis(280));
+    assert_eq!(queued["position"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_is_served_in_the_order_in_which_it_came_while_newcomers_push() {
+    let cluster = Cluster::start(3).await;
+    let nodes = &cluster.nodes;
+    nodes[0]
+        .put_pool(
+            "crm",
+            json!({"capacity": 2, "queue": {"max_waiting": 50}}),
+            201,
+        )
+        .await;
+    let mut held = vec![
+        nodes[0].acquire("crm", json!({}), 201).await,
+        nodes[1].acquire("crm", json!({}), 201).await,
+    ];
+    let mut tickets = Vec::new();
+    for i in 0..12 {
+        let queued = nodes[i % 3]
+            .acquire("crm", wait(&format!("waiter-{i:02}")), 202)
+            .await;
+        assert_eq!(queued["position"], i + 1);
+        tickets.push(ticket(&queued));
+    }
+    let mut served = Vec::new();
+    while served.len() < 12 {
+        let free = held.pop().unwrap();
+        // At the instant of the release everybody asks, those who wait in reverse, and newcomers among them.
+        let asks = tickets
+            .iter()
+            .enumerate()
+            .rev()
+            .map(|(i, ticket)| nodes[i % 3].acquire("crm", ticket.clone(), ANY));
+        let push = (0..6).map(|i| nodes[i % 3].acquire("crm", json!({"holder": "pushy"}), 409));
+        let (_, answers, _) = tokio::join!(
+            nodes[0].release(&free.token(), 204),
+            join_all(asks),
+            join_all(push)
+        );
+        for granted in answers.into_iter().filter(|answer| answer.status == 201) {
+            let holder = granted["lease"]["holder"].as_str().unwrap().to_owned();
+            if !served.contains(&holder) {
+                served.push(holder);
+                held.insert(0, granted);
+            }
+        }
+        // All may have asked before the release.
+        if let Some(ticket) = tickets.get(served.len())
+            && held.len() < 2
+        {
+            let next = nodes[1].acquire("crm", ticket.clone(), 201).await;
+            served.push(next["lease"]["holder"].as_str().unwrap().to_owned());
+            held.insert(0, next);
+        }
+    }
+    assert!(served.is_sorted(), "{served:?}");
+}

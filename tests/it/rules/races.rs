@@ -1,0 +1,93 @@
+//! At the boundary of each limit, with everybody asking at once on three nodes.
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::index_is_true;
+use crate::harness::{Cluster, Reply};
+
+/// Asks with all bodies at once, round after round; what was granted in a round is checked and given back.
+async fn rounds(policy: Value, bodies: Vec<Value>, per_holder: bool, check: impl Fn(&[&Reply])) {
+    let cluster = Cluster::start(3).await;
+    cluster.nodes[0].put_pool("crm", policy, 201).await;
+    for _ in 0..15 {
+        let asks = bodies
+            .iter()
+            .enumerate()
+            .map(|(i, body)| cluster.nodes[i % 3].acquire("crm", body.clone(), [201, 409]));
+        let answers = join_all(asks).await;
+        let granted: Vec<_> = answers
+            .iter()
+            .filter(|answer| answer.status == 201)
+            .collect();
+        check(&granted);
+        index_is_true(&cluster.redis, "crm", per_holder).await;
+        let tokens: Vec<_> = granted.iter().map(|answer| answer.token()).collect();
+        join_all(
+            tokens
+                .iter()
+                .enumerate()
+                .map(|(i, token)| cluster.nodes[i % 3].release(token, 204)),
+        )
+        .await;
+        assert_eq!(cluster.nodes[0].availability("crm", 200).await["in_use"], 0);
+    }
+}
+
+fn of_tenant(granted: &[&Reply], tenant: &str) -> usize {
+    granted
+        .iter()
+        .filter(|answer| answer["lease"]["tenant"] == tenant)
+        .count()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tenants_get_exactly_what_they_may_and_what_is_kept_for_them() {
+    let bodies = (0..24)
+        .map(|i| json!({"holder": format!("agent-{i}"), "tenant": (["acme", "beta", "rest"][i % 3])}))
+        .collect();
+    let policy = json!({"capacity": 10, "tenants": {"acme": {"max": 3}, "beta": {"reserved": 4}}});
+    rounds(policy, bodies, false, |granted| {
+        assert_eq!(granted.len(), 10);
+        assert!(of_tenant(granted, "acme") <= 3);
+        assert!(of_tenant(granted, "beta") >= 4);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn holders_with_many_tabs_never_have_more_seats_than_there_are() {
+    let bodies = (0..24)
+        .map(|i| json!({"holder": format!("agent-{}", i % 8)}))
+        .collect();
+    let policy = json!({"capacity": 4, "seat_per": "holder"});
+    rounds(policy, bodies, true, |granted| {
+        let holders: std::collections::BTreeSet<_> = granted
+            .iter()
+            .map(|answer| answer["lease"]["holder"].to_string())
+            .collect();
+        assert_eq!(holders.len(), 4);
+        // A holder that has a seat may still have been asking for it before it came: not all tabs get in.
+        assert!(granted.len() >= 4);
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn named_seats_and_lent_ones_are_given_once() {
+    let bodies = (0..24)
+        .map(|i| json!({"holder": format!("agent-{i}")}))
+        .collect();
+    let policy = json!({"capacity": 3, "named": {"seats": 4, "spill_to_concurrent": true},
+        "overdraft": {"seats": 2, "seat_minutes_per_day": 1_000}});
+    rounds(policy, bodies, false, |granted| {
+        let of = |kind: &str| {
+            granted
+                .iter()
+                .filter(|answer| answer["lease"]["seat"] == kind)
+                .count()
+        };
+        assert_eq!((of("named"), of("concurrent"), of("overdraft")), (4, 3, 2));
+    })
+    .await;
+}

@@ -1,0 +1,143 @@
+//! Tenants share a pool: caps, and seats that are kept for one.
+
+use serde_json::json;
+
+use super::index_is_true;
+use crate::harness::{Cluster, let_pass};
+
+#[tokio::test]
+async fn a_tenant_gets_no_more_than_its_cap_and_the_rest_no_more_than_theirs() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool(
+        "crm",
+        json!({"capacity": 10, "tenants": {"acme": {"max": 3}}, "tenant_max": 1}),
+        201,
+    )
+    .await;
+
+    let mut last = None;
+    for node in [a, b, a] {
+        last = Some(node.acquire("crm", json!({"tenant": "acme"}), 201).await);
+    }
+    for node in [a, b] {
+        let denial = node.acquire("crm", json!({"tenant": "acme"}), 409).await;
+        assert_eq!(denial["code"], "tenant_full");
+        assert_eq!(denial["limit"], "max");
+        assert_eq!(denial["in_use"], 3);
+        assert_eq!(denial["capacity"], 10);
+        assert!(denial.number("/retry_after_ms") > 0);
+    }
+    b.acquire("crm", json!({"tenant": "other"}), 201).await;
+    let denial = a.acquire("crm", json!({"tenant": "other"}), 409).await;
+    assert_eq!(denial["limit"], "tenant_max");
+    b.acquire("crm", json!({"tenant": "third"}), 201).await;
+    // Who belongs to no tenant is not one of them.
+    b.acquire("crm", json!({}), 201).await;
+    b.acquire("crm", json!({}), 201).await;
+
+    let availability = a.availability("crm", 200).await;
+    assert_eq!(availability["in_use"], 7);
+    assert_eq!(
+        availability["tenants"]["acme"],
+        json!({"in_use": 3, "max": 3, "reserved": 0})
+    );
+    assert_eq!(
+        availability["tenants"]["other"],
+        json!({"in_use": 1, "max": 1, "reserved": 0})
+    );
+    let pool = b.pool("crm", 200).await;
+    assert_eq!(
+        pool["tenants_in_use"],
+        json!({"acme": 3, "other": 1, "third": 1})
+    );
+    index_is_true(&cluster.redis, "crm", false).await;
+
+    a.release(&last.unwrap().token(), 204).await;
+    b.acquire("crm", json!({"tenant": "acme"}), 201).await;
+    index_is_true(&cluster.redis, "crm", false).await;
+}
+
+#[tokio::test]
+async fn a_reserved_seat_is_kept_for_its_tenant() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool(
+        "crm",
+        json!({"capacity": 3, "tenants": {"acme": {"reserved": 1}}}),
+        201,
+    )
+    .await;
+
+    node.acquire("crm", json!({"tenant": "other"}), 201).await;
+    let second = node.acquire("crm", json!({}), 201).await;
+    for body in [json!({"tenant": "other"}), json!({})] {
+        let denial = node.acquire("crm", body, 409).await;
+        assert_eq!(denial["code"], "tenant_full");
+        assert_eq!(denial["limit"], "reserved");
+        assert_eq!(denial["in_use"], 2);
+    }
+    let own = node.acquire("crm", json!({"tenant": "acme"}), 201).await;
+    // Now it is full for all, also for who has a reserve that is used up.
+    let denial = node.acquire("crm", json!({"tenant": "acme"}), 409).await;
+    assert_eq!(denial["code"], "pool_full");
+
+    // What is over the reserve comes from the rest.
+    node.release(&second.token(), 204).await;
+    node.acquire("crm", json!({"tenant": "acme"}), 201).await;
+    node.release(&own.token(), 204).await;
+    node.acquire("crm", json!({"tenant": "other"}), 201).await;
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_frees_its_tenant_at_once_and_a_late_beat_asks_the_rules() {
+    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let node = &cluster.nodes[0];
+    node.put_pool(
+        "crm",
+        json!({"capacity": 9, "ttl_ms": 1_000, "tenants": {"acme": {"max": 1}}}),
+        201,
+    )
+    .await;
+    let first = node.acquire("crm", json!({"tenant": "acme"}), 201).await;
+    node.acquire("crm", json!({"tenant": "acme"}), 409).await;
+    let_pass(1_050).await;
+    assert_eq!(
+        node.availability("crm", 200).await["tenants"]["acme"]["in_use"],
+        0
+    );
+    let second = node.acquire("crm", json!({"tenant": "acme"}), 201).await;
+    node.renew(&first.token(), 410).await;
+    node.release(&second.token(), 204).await;
+    assert_eq!(node.renew(&first.token(), 200).await["resumed"], true);
+    node.acquire("crm", json!({"tenant": "acme"}), 409).await;
+    index_is_true(&cluster.redis, "crm", false).await;
+}
+
+#[tokio::test]
+async fn a_cap_that_comes_later_counts_those_who_were_there_before() {
+    let cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    a.put_pool("crm", json!({"capacity": 700}), 201).await;
+    let asks =
+        (0..450).map(|i| a.acquire("crm", json!({"tenant": (["acme", "other"][i % 2])}), 201));
+    for chunk in asks.collect::<Vec<_>>().chunks_mut(6) {
+        futures_util::future::join_all(chunk).await;
+    }
+    b.patch_pool("crm", json!({"tenant_max": 226}), 200).await;
+    assert_eq!(
+        b.pool("crm", 200).await["tenants_in_use"],
+        json!({"acme": 225, "other": 225})
+    );
+    a.acquire("crm", json!({"tenant": "acme"}), 201).await;
+    b.acquire("crm", json!({"tenant": "acme"}), 409).await;
+    index_is_true(&cluster.redis, "crm", false).await;
+    // And without the rule nothing of it is left.
+    b.patch_pool("crm", json!({"tenant_max": null}), 200).await;
+    assert_eq!(cluster.redis.keys("lh1:*:crm:who").await, [""; 0]);
+    a.acquire("crm", json!({"tenant": "acme"}), 201).await;
+}
