@@ -221,8 +221,7 @@ if not kind and rules.when_full == 'evict_oldest_of_holder' and holder ~= ''
     redis.call('ZREM', leases, old)
     redis.call('ZADD', evicted, int(now), old)
     redis.call('ZADD', due, 'LT', int(now), pool)
-    record_event(events, 'ended', old, now, holder, tenant, 'evicted')
-    seat_freed(index, now, old)
+    record_event(events, 'ended', old, now, holder, tenant, 'evicted', seat_freed(index, now, old))
     in_use = count_seats()
   end
 end
@@ -273,8 +272,9 @@ local expires_at = now + ttl
 local fence = math.max((tonumber(state[9]) or 0) + 1, time[1] * 1000000 + time[2])
 redis.call('ZADD', leases, int(expires_at), id)
 redis.call('HSET', clock, 'fence', int(fence))
+local taken
 if index then
-  seat_taken(index, now, id, kind, int(fence), tenant, holder)
+  taken = seat_taken(index, now, id, kind, int(fence), tenant, holder)
   in_use = count_seats()
 else
   in_use = in_use + 1
@@ -298,6 +298,6 @@ if repeated then
 end
 leave_the_queue()
 redis.call('ZREM', denied, holder)
-record_event(events, 'started', id, now, holder, tenant, '')
+record_event(events, 'started', id, now, holder, tenant, '', taken)
 
 return answer('granted', { id = id, expires_at = expires_at, fence = int(fence), seat = kind, named_left = named_left() })

@@ -9,8 +9,7 @@
 -- KEYS[7]  events   STREAM  the pool's history
 -- KEYS[8]  denied   ZSET    holder -> begin of its present run of denials, ms
 -- KEYS[9]  blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[10] rolled   STRING  how far the events are rolled up
--- KEYS[11..] rules  the keys that only pools with rules have
+-- KEYS[10..] rest  how far the events are rolled up, and the keys that only pools with rules have
 --
 -- ARGV[1]  pool    name of the pool
 -- ARGV[2]  expect  any, or the version it must have

@@ -77,15 +77,21 @@ local function ends_at(score, ttl)
   return score
 end
 
--- Appends to the pool's history. All events have the same fields, which Redis stores once per block.
-local function record_event(events, kind, id, at, holder, tenant, reason)
-  redis.call('XADD', events, '*', 'type', kind, 'id', id, 'at', int(at),
-    'holder', holder, 'tenant', tenant, 'reason', reason)
+-- Appends to the pool's history. All events have the same fields, which Redis stores once per block; only in a
+-- pool where a lease is not always a seat of the capacity there is one more, the number of seats taken or freed.
+local function record_event(events, kind, id, at, holder, tenant, reason, seats)
+  if seats then
+    redis.call('XADD', events, '*', 'type', kind, 'id', id, 'at', int(at),
+      'holder', holder, 'tenant', tenant, 'reason', reason, 'seats', seats)
+  else
+    redis.call('XADD', events, '*', 'type', kind, 'id', id, 'at', int(at),
+      'holder', holder, 'tenant', tenant, 'reason', reason)
+  end
 end
 
 -- Ends what is due, at most `limit`, in order of expiry: from `leases` to `expired`, where the instant
 -- waits until a sweep has written it into the lease's record. `freed`, if given, is called with the id and the
--- end of each. Returns how many were ended.
+-- end of each, and says how many seats that frees. Returns how many were ended.
 local function end_due(leases, expired, events, ttl, limit, freed)
   local due = redis.call('ZRANGE', leases, '-inf', int(live_from(ttl)), 'BYSCORE',
     'LIMIT', 0, limit, 'WITHSCORES')
@@ -93,10 +99,7 @@ local function end_due(leases, expired, events, ttl, limit, freed)
     local at = ends_at(tonumber(due[i + 1]), ttl)
     redis.call('ZREM', leases, due[i])
     redis.call('ZADD', expired, int(at), due[i])
-    if freed then
-      freed(due[i], at)
-    end
-    record_event(events, 'ended', due[i], at, '', '', 'expired')
+    record_event(events, 'ended', due[i], at, '', '', 'expired', freed and freed(due[i], at))
   end
   return #due / 2
 end

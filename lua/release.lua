@@ -40,14 +40,9 @@ mark()
 
 if score > 0 then
   redis.call('ZREM', leases, id)
-  if index then
-    seat_freed(index, live and now or ends_at(score, ttl), id)
-  end
-  if live then
-    record_event(events, 'ended', id, now, holder, tenant, 'released')
-  else
-    record_event(events, 'ended', id, ends_at(score, ttl), holder, tenant, 'expired')
-  end
+  local at = live and now or ends_at(score, ttl)
+  record_event(events, 'ended', id, at, holder, tenant, live and 'released' or 'expired',
+    index and seat_freed(index, at, id))
 end
 redis.call('ZREM', expired, id)
 redis.call('ZREM', KEYS[12], id)

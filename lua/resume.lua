@@ -173,8 +173,6 @@ redis.call('ZREM', expired, id)
 if fence > (tonumber(state[9]) or 0) then
   redis.call('HSET', clock, 'fence', int(fence))
 end
-record_event(events, status, id, now, holder, tenant, '')
-if index then
-  seat_taken(index, now, id, kind, int(fence), tenant, holder)
-end
+local taken = index and seat_taken(index, now, id, kind, int(fence), tenant, holder) or nil
+record_event(events, status, id, now, holder, tenant, '', taken)
 return seat(status, kind)

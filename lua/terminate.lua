@@ -53,14 +53,11 @@ for i = 5, #ARGV do
     local known = redis.call('HMGET', record, 'holder', 'tenant')
     local holder, tenant = known[1] or '', known[2] or ''
     redis.call('ZREM', leases, id)
-    if index then
-      seat_freed(index, now, id)
-    end
     redis.call('DEL', record)
     redis.call('HSET', record, 'reason', 'terminated', 'ended', int(now), 'message', reason,
       'blocked_until', int(block_ms > 0 and holder ~= '' and now + block_ms or 0))
     redis.call('PEXPIRE', record, keep_ms)
-    record_event(events, 'ended', id, now, holder, tenant, 'terminated')
+    record_event(events, 'ended', id, now, holder, tenant, 'terminated', index and seat_freed(index, now, id))
     block(holder)
     reply[#reply + 1] = 'terminated'
   else
@@ -69,10 +66,8 @@ for i = 5, #ARGV do
     if score > 0 or ended == 'expired' or redis.call('ZSCORE', expired, id) then
       if score > 0 then
         redis.call('ZREM', leases, id)
-        if index then
-          seat_freed(index, ends_at(score, ttl), id)
-        end
-        record_event(events, 'ended', id, ends_at(score, ttl), '', '', 'expired')
+        local at = ends_at(score, ttl)
+        record_event(events, 'ended', id, at, '', '', 'expired', index and seat_freed(index, at, id))
       end
       redis.call('ZREM', expired, id)
       redis.call('DEL', record)

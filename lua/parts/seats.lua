@@ -55,7 +55,7 @@ local function count(key, field, by)
   end
 end
 
--- Notes that a lease has a seat.
+-- Notes that a lease has a seat. Returns how many seats of the capacity that takes.
 local function seat_taken(index, at, id, kind, fence, tenant, holder)
   settle(index, at)
   local new, new_in_tenant = kind ~= 'n', kind ~= 'n'
@@ -80,6 +80,7 @@ local function seat_taken(index, at, id, kind, fence, tenant, holder)
   if kind == 'n' then
     count(index.seats, 'named', 1)
   end
+  return new and 1 or 0
 end
 
 -- Kind, fence, tenant and holder of a lease in the index.
@@ -91,11 +92,12 @@ local function seat_of(index, id)
   return nil
 end
 
--- Notes that a lease has its seat no more, and wakes those who wait for one.
+-- Notes that a lease has its seat no more, and wakes those who wait for one. Returns how many seats of the
+-- capacity that frees; nil for a lease that is not in the index.
 local function seat_freed(index, at, id)
   local kind, fence, tenant, holder = seat_of(index, id)
   if not kind then
-    return
+    return nil
   end
   settle(index, at)
   redis.call('HDEL', index.who, id)
@@ -105,7 +107,7 @@ local function seat_freed(index, at, id)
   end
   if kind == 'n' then
     count(index.seats, 'named', -1)
-    return
+    return 0
   end
   local last, last_in_tenant = true, true
   if index.per_holder and holder ~= '' then
@@ -125,12 +127,13 @@ local function seat_freed(index, at, id)
   if last_in_tenant and tenant ~= '' then
     count(index.seats, 't:' .. tenant, -1)
   end
+  return last and 1 or 0
 end
 
 -- For end_due: what else is to be done when a lease ends.
 local function on_end(index)
   return index and function(id, at)
-    seat_freed(index, at, id)
+    return seat_freed(index, at, id)
   end
 end
 

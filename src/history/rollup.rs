@@ -36,8 +36,8 @@ pub struct Slots {
     pub first: i64,
     /// One after the other. The last may not be over.
     pub slots: Vec<Slot>,
-    /// Up to here, ms.
-    pub until_ms: i64,
+    /// When this was worked out, ms; the end of a slot that is not over.
+    pub now_ms: i64,
 }
 
 impl Step {
@@ -74,20 +74,20 @@ pub async fn run(store: Store) {
 
 async fn roll_up_all(store: &Store) -> Result<(), Error> {
     for pool in store.known_pools() {
-        while roll_up(store, &pool).await? {}
+        while roll_up(store, &pool, BATCH).await? {}
     }
     Ok(())
 }
 
-/// Rolls up a part of what has happened. `true` if there is more.
-pub async fn roll_up(store: &Store, pool: &PoolName) -> Result<bool, Error> {
+/// Rolls up at most about so many events. `true` if there is more.
+pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<bool, Error> {
     let now_ms = store.clock().await?.0;
     let before = store.rolled(pool).await?;
     let Some(mut rolled) = begin(store, pool, before.as_deref()).await? else {
         return Ok(false);
     };
-    let mut events = read(store, pool, &rolled, BATCH).await?;
-    let more = BATCH <= events.len();
+    let mut events = read(store, pool, &rolled, batch).await?;
+    let more = batch <= events.len();
     // What was written in the present millisecond may not be all of it.
     let read_ms = match events.last() {
         Some(last) if more => last.id.written_ms() - 1,
@@ -143,13 +143,12 @@ pub async fn slots(
     let Some(mut rolled) = begin(store, pool, kept.as_deref()).await? else {
         return Ok(None);
     };
-    let until_ms = to_ms.min(now_ms);
     let first = step.slot(
         from_ms
             .max(rolled.replay.began())
             .max(now_ms - step.kept_ms()),
     );
-    let last = step.slot(until_ms - 1);
+    let last = step.slot(to_ms.min(now_ms) - 1);
 
     // The slot after the range tells the level in a gap at its end, so it is read too.
     let stretch = |number: i64| number.div_euclid(step.stretch());
@@ -186,7 +185,7 @@ pub async fn slots(
         step,
         first,
         slots,
-        until_ms,
+        now_ms,
     }))
 }
 

@@ -106,7 +106,7 @@ async fn spans(
         .zip(found.slots)
         .map(|(number, slot)| Span {
             from: Instant(begin(number)),
-            until: Instant(begin(number + 1).min(found.until_ms)),
+            until: Instant(begin(number + 1).min(found.now_ms)),
             slot,
         })
         .collect())

@@ -2,9 +2,13 @@
 
 use std::time::Duration;
 
+use leasehold::history::replay::Step;
+use leasehold::history::rollup::{self, Slots};
+use leasehold::pool::{Policy, PoolName};
+use leasehold::store::{Expect, Options, Store};
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, wait_until};
+use crate::harness::{Cluster, Redis, wait_until};
 
 /// Sums a field over the items.
 fn total(items: &[Value], field: &str) -> u64 {
@@ -200,5 +204,126 @@ async fn a_question_that_makes_no_sense_is_refused() {
         node.get(&format!("/v1/pools/none/{report}"))
             .expect(404)
             .await;
+    }
+}
+
+/// A pool of a store of its own, and a connection to write its past with.
+async fn past(redis: &Redis) -> (Store, PoolName, redis::aio::MultiplexedConnection, String) {
+    let options = Options {
+        url: redis.url().into(),
+        connections: 2,
+        timeout: Duration::from_secs(2),
+        sweep_every: Duration::ZERO,
+    };
+    let store = Store::connect(&options).await.expect("a store");
+    let pool: PoolName = "crm".parse().expect("a name");
+    let client = redis::Client::open(redis.url()).expect("an address");
+    let mut connection = client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("a connection");
+    store
+        .put_pool(&pool, &Policy::with_capacity(7), Expect::Any)
+        .await
+        .expect("a pool");
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("*:crm:events")
+        .query_async(&mut connection)
+        .await
+        .expect("keys");
+    let events = keys.into_iter().next().expect("a history");
+    redis::cmd("DEL")
+        .arg(&events)
+        .exec_async(&mut connection)
+        .await
+        .expect("an empty history");
+    (store, pool, connection, events)
+}
+
+#[tokio::test]
+async fn rolling_up_in_parts_changes_no_slot() {
+    let redis = Redis::start().await;
+    let (store, pool, mut connection, stream) = past(&redis).await;
+
+    // Three days of starts and ends, some of which were written up to 50 s late, as after a mass expiry.
+    let now = store.clock().await.expect("a clock").0;
+    let begin = now - 3 * 86_400_000;
+    let mut random = 12_345_u64;
+    let mut next = |bound: u64| {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        i64::try_from((random >> 33) % bound).expect("small")
+    };
+    let mut written: Vec<(i64, i64, &str, String)> = vec![(begin, begin, "configured", "0".into())];
+    let mut held_ms = 0;
+    for lease in 0..1_500 {
+        let start = begin + 1 + next(3 * 86_400_000 - 7_300_000);
+        let end = start + 1 + next(7_200_000);
+        held_ms += end - start;
+        written.push((start, start, "started", lease.to_string()));
+        written.push((end + next(50_000), end, "ended", lease.to_string()));
+    }
+    written.sort();
+    let mut id = (0, 0);
+    for (ms, at, kind, lease) in &written {
+        id = if id.0 == *ms {
+            (*ms, id.1 + 1)
+        } else {
+            (*ms, 0)
+        };
+        redis::cmd("XADD")
+            .arg(&stream)
+            .arg(format!("{}-{}", id.0, id.1))
+            .arg(&[
+                "type",
+                kind,
+                "id",
+                lease,
+                "at",
+                &at.to_string(),
+                "holder",
+                "",
+                "tenant",
+                "",
+                "reason",
+                "7",
+            ])
+            .exec_async(&mut connection)
+            .await
+            .expect("an event");
+    }
+
+    let mut before = Vec::new();
+    for step in Step::ALL {
+        before.push(
+            rollup::slots(&store, &pool, step, begin, now)
+                .await
+                .unwrap()
+                .unwrap(),
+        );
+    }
+    // As nodes do it, in several parts: each looks only at what the one before did not account for.
+    while rollup::roll_up(&store, &pool, 400).await.unwrap() {}
+    for (step, before) in Step::ALL.into_iter().zip(before) {
+        let after = rollup::slots(&store, &pool, step, begin, now)
+            .await
+            .unwrap()
+            .unwrap();
+        // The first slots leave the time for which they are kept, and the last goes on meanwhile.
+        let first = after.first.max(before.first);
+        let last = step.slot(now) - 1;
+        assert!(first < last, "{step:?}");
+        for number in first..=last {
+            let at =
+                |slots: &Slots| slots.slots[usize::try_from(number - slots.first).unwrap()].clone();
+            assert_eq!(at(&before), at(&after), "{step:?} {number}");
+        }
+        if step != Step::Minute {
+            let seat_ms: u64 = after.slots.iter().map(|slot| slot.seat_ms).sum();
+            assert_eq!(seat_ms, u64::try_from(held_ms).unwrap(), "{step:?}");
+            let grants: u64 = after.slots.iter().map(|slot| slot.grants).sum();
+            assert_eq!(grants, 1_500, "{step:?}");
+        }
     }
 }
