@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::access::Operator;
 use super::extract::{Body, Path, Query};
-use super::leases::{NamedUse, OverdraftUse};
+use super::leases::availability::{NamedUse, OverdraftUse};
 use super::problem::{Code, Problem, ProblemDocument};
 use super::{App, pool_not_found};
 use crate::lease::Instant;
