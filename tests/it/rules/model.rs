@@ -344,8 +344,16 @@ impl World<'_> {
         };
         assert_eq!(reply.status, 201, "{verdict:?}: {}", reply.text);
         assert_eq!(reply["lease"]["seat"], seat, "{}", reply.text);
-        let word = |field: &str| reply["lease"][field].as_str().unwrap_or_default().to_owned();
-        assert_eq!((word("holder").as_str(), word("tenant").as_str()), (holder, tenant));
+        let word = |field: &str| {
+            reply["lease"][field]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        assert_eq!(
+            (word("holder").as_str(), word("tenant").as_str()),
+            (holder, tenant)
+        );
         let named = verdict == Verdict::Named;
         if named {
             self.named.insert(holder);
@@ -384,7 +392,8 @@ impl World<'_> {
             if in_time {
                 self.drop_the_silent();
             }
-            let verdict = in_time.then(|| self.verdict(lease.holder, lease.tenant, self.queue.len()));
+            let verdict =
+                in_time.then(|| self.verdict(lease.holder, lease.tenant, self.queue.len()));
             match verdict {
                 Some(Verdict::Named | Verdict::Concurrent) => {
                     assert_eq!(reply["resumed"], true, "{verdict:?}: {}", reply.text);
@@ -394,7 +403,11 @@ impl World<'_> {
                     }
                 }
                 _ => {
-                    assert_eq!(reply["code"], "lease_expired", "{verdict:?}: {}", reply.text);
+                    assert_eq!(
+                        reply["code"], "lease_expired",
+                        "{verdict:?}: {}",
+                        reply.text
+                    );
                     return;
                 }
             }
@@ -412,7 +425,11 @@ impl World<'_> {
         assert_eq!(reply["waiting"], waiting.count(), "{}", reply.text);
         if self.rules.tenants {
             let capped = self.taken().seats(&self.rules, Some("capped"));
-            assert_eq!(reply["tenants"]["capped"]["in_use"], capped, "{}", reply.text);
+            assert_eq!(
+                reply["tenants"]["capped"]["in_use"], capped,
+                "{}",
+                reply.text
+            );
         }
         if self.rules.named.is_some() {
             assert_eq!(reply["named"]["taken"], self.named.len(), "{}", reply.text);
@@ -431,7 +448,9 @@ fn queued(reply: &Reply, place: usize) -> String {
 fn policy(rules: &Rules, began: u64) -> Value {
     let at = |offset: u64| {
         let ms = (began + offset).cast_signed();
-        chrono::DateTime::from_timestamp_millis(ms).expect("a time").to_rfc3339()
+        chrono::DateTime::from_timestamp_millis(ms)
+            .expect("a time")
+            .to_rfc3339()
     };
     let mut policy = json!({"capacity": rules.capacity, "ttl_ms": TTL, "linger_ms": 1_000, "resume_window_ms": WINDOW});
     if rules.per_holder {
@@ -448,7 +467,8 @@ fn policy(rules: &Rules, began: u64) -> Value {
         policy["queue"] = json!({ "max_waiting": max_waiting });
     }
     if let Some(capacity) = rules.scheduled {
-        policy["schedule"] = json!([{"from": at(5_000), "until": at(15_000), "capacity": capacity}]);
+        policy["schedule"] =
+            json!([{"from": at(5_000), "until": at(15_000), "capacity": capacity}]);
     }
     policy
 }
