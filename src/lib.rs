@@ -7,6 +7,7 @@
 //! * [`token`]: the signed secret that renews and releases one lease.
 //! * [`store`]: the only module that speaks Redis; one method per Lua script.
 //! * [`http`]: the only module that speaks HTTP; one file per resource.
+//! * `ui`: the admin pages.
 //! * [`config`]: every setting, its unit and its default.
 //! * [`telemetry`]: logs and metrics.
 //! * [`cli`]: the operator's commands.
@@ -20,3 +21,4 @@ pub mod pool;
 pub mod store;
 pub mod telemetry;
 pub mod token;
+mod ui;

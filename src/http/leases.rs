@@ -3,8 +3,10 @@
 mod asking;
 pub(super) mod availability;
 mod denied;
-mod list;
-pub(super) mod terminate;
+pub(crate) mod list;
+pub(crate) mod terminate;
+
+pub(crate) use self::terminate::MAX_IDS;
 
 use std::time::Duration;
 
@@ -41,52 +43,52 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// A lease as clients and operators see it. Its id is not a secret.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Lease)]
-pub(super) struct LeaseBody {
+pub(crate) struct LeaseBody {
     /// 22 characters.
     #[schema(value_type = String, example = "kP0oJ0s1TtaC5Zq2V0w7xg")]
-    id: LeaseId,
+    pub(crate) id: LeaseId,
     /// The pool whose seat it is.
     #[schema(value_type = String, example = "crm")]
-    pool: PoolName,
+    pub(crate) pool: PoolName,
     /// Who holds it; null is anonymous.
     #[schema(value_type = Option<String>, example = "agent-7")]
-    holder: Option<Holder>,
+    pub(crate) holder: Option<Holder>,
     /// The sub-account it belongs to.
     #[schema(value_type = Option<String>, example = "acme")]
-    tenant: Option<Tenant>,
+    pub(crate) tenant: Option<Tenant>,
     /// What operators read next to the holder.
     #[schema(value_type = Option<String>, example = "Front desk")]
-    label: Option<Label>,
+    pub(crate) label: Option<Label>,
     /// What the holder is working on.
     #[schema(value_type = Vec<String>)]
-    activities: Activities,
+    pub(crate) activities: Activities,
     /// What the holder runs on.
     #[schema(value_type = Option<String>, example = "web")]
-    platform: Option<Platform>,
+    pub(crate) platform: Option<Platform>,
     /// The kind of seat.
     #[schema(value_type = String, example = "concurrent")]
-    seat: Seat,
+    pub(crate) seat: Seat,
     /// Grows with every grant in the pool.
     #[schema(example = 1_795_000_000_000_000_u64)]
-    fence: u64,
+    pub(crate) fence: u64,
     /// When the seat was granted.
     #[schema(value_type = String, format = DateTime)]
-    started_at: Instant,
+    pub(crate) started_at: Instant,
     /// When it was last acquired, renewed or resumed.
     #[schema(value_type = String, format = DateTime)]
-    renewed_at: Instant,
+    pub(crate) renewed_at: Instant,
     /// When it ends unless a renew comes first.
     #[schema(value_type = String, format = DateTime)]
-    expires_at: Instant,
+    pub(crate) expires_at: Instant,
     /// Time until then, from when this was decided.
     #[schema(example = 60_000)]
-    expires_in_ms: u64,
+    pub(crate) expires_in_ms: u64,
     /// The pool's TTL.
     #[schema(example = 60_000)]
-    ttl_ms: u64,
+    pub(crate) ttl_ms: u64,
     /// When to renew.
     #[schema(example = 20_000)]
-    renew_after_ms: u64,
+    pub(crate) renew_after_ms: u64,
 }
 
 impl From<Lease> for LeaseBody {
