@@ -4,7 +4,7 @@
 export PATH := $(CURDIR)/.redis/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint redis
+.PHONY: help run test lint redis browser
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ run: redis ## Build, and serve on 127.0.0.1:7070 with an embedded Redis and a de
 	@exec $${CARGO_TARGET_DIR:-target}/debug/leasehold serve --pool demo=5
 
 # The integration tests come last, so that their summary is the last thing to read.
-test: redis ## Run all tests
+test: redis browser ## Run all tests
 	@cargo test --locked --doc --quiet
 	@cargo test --locked --lib --bins --tests --no-fail-fast
 
@@ -23,3 +23,6 @@ lint: ## Check form, lints, documentation and dependencies
 
 redis: ## Get a redis-server or valkey-server, if there is none
 	@scripts/redis.sh
+
+browser: ## Get Chromium and its driver for the tests of pages, if there is none and it may be installed
+	@scripts/browser.sh

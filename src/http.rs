@@ -4,16 +4,16 @@
 //! request that failed is a [`problem::Problem`].
 
 pub(crate) mod access;
-mod audit;
+pub(crate) mod audit;
 pub(crate) mod csv;
 mod events;
 pub mod extract;
 mod history;
-mod keys;
-mod leases;
+pub(crate) mod keys;
+pub(crate) mod leases;
 pub mod machines;
 mod named;
-mod pools;
+pub(crate) mod pools;
 pub mod problem;
 pub mod server;
 mod tokens;
@@ -22,7 +22,7 @@ pub mod trace;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi as _;
@@ -35,6 +35,7 @@ use self::server::Drain;
 use crate::config::Settings;
 use crate::store::{self, Store};
 use crate::token::Tokens;
+use crate::ui;
 
 /// What handlers can reach.
 #[derive(Clone)]
@@ -45,6 +46,23 @@ pub(crate) struct Inner {
     tokens: Tokens,
     access: Access,
     drain: Drain,
+}
+
+impl App {
+    /// Pools, leases, keys.
+    pub(crate) fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    /// What signs.
+    pub(crate) fn tokens(&self) -> &Tokens {
+        &self.0.tokens
+    }
+
+    /// Who may do what.
+    pub(crate) fn access(&self) -> &Access {
+        &self.0.access
+    }
 }
 
 /// What every answer of the interface is about; the text at the top of the OpenAPI document.
@@ -128,9 +146,14 @@ pub fn router(
             }
         }),
     );
+    let router = router.merge(ui::routes().with_state(app.clone()));
     // The guard also answers for methods that a path does not have: a preflight is one of them.
     let router = router.method_not_allowed_fallback(trace::no_method);
-    trace::edge(router.layer(from_fn_with_state(app, access::guard)))
+    trace::edge(
+        router
+            .layer(from_fn_with_state(app, access::guard))
+            .layer(from_fn(ui::dress)),
+    )
 }
 
 /// The description of the whole interface (OpenAPI 3.1), as served at `/v1/openapi.json`.
@@ -193,7 +216,7 @@ impl From<store::Error> for Problem {
 }
 
 /// There is no pool of this name.
-fn pool_not_found(pool: &crate::pool::PoolName) -> Problem {
+pub(crate) fn pool_not_found(pool: &crate::pool::PoolName) -> Problem {
     Problem::new(
         Code::PoolNotFound,
         format!("There is no pool named {pool}. An operator creates it with PUT /v1/pools/{pool}."),

@@ -8,6 +8,7 @@
 //! * [`store`]: the only module that speaks Redis; one method per Lua script.
 //! * [`history`]: what happened in a pool, and what it means.
 //! * [`http`]: the only module that speaks HTTP; one file per resource.
+//! * `ui`: the admin pages.
 //! * [`config`]: every setting, its unit and its default.
 //! * [`telemetry`]: logs and metrics.
 //! * [`cli`]: the operator's commands.
@@ -22,3 +23,4 @@ pub mod pool;
 pub mod store;
 pub mod telemetry;
 pub mod token;
+mod ui;

@@ -1,7 +1,7 @@
 //! `leasehold serve`: one node, from its settings to its last answer.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
@@ -23,6 +23,7 @@ use crate::store::embedded::Embedded;
 use crate::store::{self, Expect, Options, Put, Store};
 use crate::telemetry::{self, LogFormat};
 use crate::token::Tokens;
+use crate::ui;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Serve {
@@ -57,7 +58,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     };
     if settings.log_format == LogFormat::Text && !quiet {
         // People read it, nothing depends on it.
-        let _ = io::stderr().write_all(node.introduction(settings).as_bytes());
+        let _ = io::stderr().write_all(node.introduction(settings).await.as_bytes());
     }
     let Node {
         listener,
@@ -165,7 +166,18 @@ impl Node {
     }
 
     /// What a person wants to know who has just started it.
-    fn introduction(&self, settings: &Settings) -> String {
+    async fn introduction(&self, settings: &Settings) -> String {
+        let admin = format!("http://{}/admin", self.address);
+        // A login that can be used once, for a person only: nothing that could be used belongs into a log.
+        let login = if settings.is_open() || !io::stderr().is_terminal() {
+            None
+        } else {
+            ui::login_code(&self.store).await.ok()
+        };
+        let admin = match login {
+            Some(code) => format!("{admin}/login?code={code}  (logs in once, within 10 minutes)"),
+            None => admin,
+        };
         let mode = if settings.is_open() {
             "open: no key is asked for, and only this machine can ask (set admin_key to change that)"
         } else {
@@ -182,7 +194,7 @@ impl Node {
             pools.join(", ")
         };
         let mut text = format!(
-            "\n  Leasehold {version}\n\n  address  http://{address}\n  mode     {mode}\n  \
+            "\n  Leasehold {version}\n\n  address  http://{address}\n  admin    {admin}\n  mode     {mode}\n  \
              store    {store}\n  pools    {pools}\n\n",
             version = env!("CARGO_PKG_VERSION"),
             address = self.address,

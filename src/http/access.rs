@@ -22,12 +22,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
-use secrecy::ExposeSecret as _;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
-pub(crate) use self::caller::Caller;
+pub(crate) use self::caller::{ADMIN_KEY, Caller, verify};
 use self::limits::Limiters;
+pub(crate) use self::origin::is_from_here;
 use self::table::{Row, Rule};
 pub(crate) use self::trail::Notes;
 use self::trail::{Ended, Entry};
@@ -40,13 +41,14 @@ use crate::pool::PoolName;
 
 /// How callers are told apart.
 #[derive(Debug)]
-pub(super) struct Access {
+pub(crate) struct Access {
     /// Hash of the admin key; none in open mode.
     admin: Option<Fingerprint>,
     trusted_proxies: Vec<IpNet>,
     limiters: Limiters,
     /// Bounds the entries of callers that nobody knows, so that they cannot push the others out of the trail.
     strangers: DefaultDirectRateLimiter,
+    logins: DefaultDirectRateLimiter,
 }
 
 impl Access {
@@ -61,12 +63,23 @@ impl Access {
             trusted_proxies: settings.trusted_proxies.clone(),
             limiters: Limiters::default(),
             strangers: RateLimiter::direct(Quota::per_second(ten)),
+            logins: RateLimiter::direct(Quota::per_minute(ten).allow_burst(ten)),
         }
     }
 
     /// Whether no key is asked for.
     pub(crate) const fn is_open(&self) -> bool {
         self.admin.is_none()
+    }
+
+    /// Counts an attempt to log in. A few a minute are a person; more are somebody who guesses.
+    pub(crate) fn count_login(&self) -> Result<(), Problem> {
+        self.logins.check().map_err(|_| {
+            Problem::new(
+                Code::TooManyRequests,
+                "There were too many attempts to log in. Wait a minute and try again.",
+            )
+        })
     }
 
     /// Where a request comes from: the peer, or what a trusted proxy says about it.
@@ -308,6 +321,16 @@ fn judge(
                 .retry_after_ms(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
             })
         }
+        // A form needs no leave to be sent, so it must come from our own pages.
+        Caller::Open
+            if parts.uri.path().starts_with("/admin")
+                && !parts.method.is_safe()
+                && !origin::is_from_here(&parts.headers, &parts.uri) =>
+        {
+            Err(forbidden(
+                "This was sent by a page of another origin. Use the admin pages of this server.",
+            ))
+        }
         // Nothing is shown, so a foreign page could make the browser of somebody on this machine do it.
         Caller::Open => match origin::asking(&parts.headers) {
             Some(page) if !page_is_known(app, page, pool, &parts.headers, &parts.uri) => {
@@ -424,4 +447,9 @@ impl utoipa::Modify for Credentials {
             .get_or_insert_default()
             .add_security_scheme("key", SecurityScheme::Http(scheme));
     }
+}
+
+/// The hash of a login code, as the store keeps it.
+pub(crate) fn code_fingerprint(code: &SecretString) -> String {
+    Fingerprint::of(code.expose_secret()).into()
 }

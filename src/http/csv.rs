@@ -22,7 +22,7 @@ impl Cell {
     }
 
     /// What is written as it is.
-    pub(crate) fn plain(value: &impl ToString) -> Self {
+    pub(crate) fn plain(value: &(impl ToString + ?Sized)) -> Self {
         Self::Plain(value.to_string())
     }
 }

@@ -365,7 +365,8 @@ pub(crate) async fn withdraw(app: &App, operator: &Operator, id: &str) -> Result
     }
 }
 
-fn find(app: &App, id: &str) -> Result<AccessKey, Problem> {
+/// The key of this id, as this node knows it.
+pub(crate) fn find(app: &App, id: &str) -> Result<AccessKey, Problem> {
     let keyring = app.0.store.keyring();
     id.parse::<KeyId>()
         .ok()

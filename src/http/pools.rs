@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::access::Operator;
 use super::extract::{Body, Path, Query};
-use super::leases::{NamedUse, OverdraftUse};
+use super::leases::availability::{NamedUse, OverdraftUse};
 use super::problem::{Code, Problem, ProblemDocument};
 use super::{App, pool_not_found};
 use crate::lease::Instant;
@@ -139,14 +139,16 @@ fn changed_meanwhile(version: u64) -> Problem {
         .with("version", (version != 0).then_some(version))
 }
 
-fn in_use() -> Problem {
+/// What cannot change while seats are held.
+pub(crate) fn in_use() -> Problem {
     Problem::new(
         Code::PoolInUse,
         "`seat_per` can change only while nobody has a seat, because it changes what was counted. Terminate the leases first, or make another pool.",
     )
 }
 
-fn checked(policy: Policy) -> Result<Policy, Problem> {
+/// The policy, if it can be.
+pub(crate) fn checked(policy: Policy) -> Result<Policy, Problem> {
     match policy.check() {
         Ok(()) => Ok(policy),
         Err(invalid) => Err(Problem::new(
@@ -369,7 +371,8 @@ async fn patch(
     }
 }
 
-fn patched(policy: &Policy, changes: &Map<String, Value>) -> Result<Policy, Problem> {
+/// The policy with these changes.
+pub(crate) fn patched(policy: &Policy, changes: &Map<String, Value>) -> Result<Policy, Problem> {
     let mut whole = serde_json::to_value(policy).expect("a policy has a JSON form");
     merge(&mut whole, &Value::Object(changes.clone()));
     serde_json::from_value(whole).map_err(|error| {

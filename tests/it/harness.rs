@@ -3,6 +3,7 @@
 //! No mocks. A test starts what it needs, tells its story with the expected status as an argument of every call,
 //! and leaves nothing behind: processes die with the value that owns them.
 
+mod browser;
 mod client;
 mod node;
 mod proxy;
@@ -13,7 +14,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-pub(crate) use self::client::{ANY, Client, Reply};
+pub(crate) use self::browser::Browser;
+pub(crate) use self::client::{ANY, Call, Client, Reply};
 pub(crate) use self::node::{Launch, Node, SECRET};
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::redis::{Redis, server_on_the_path};

@@ -5,6 +5,7 @@
 
 mod access;
 mod acquire;
+mod admin_pages;
 mod audit;
 mod bad_input;
 mod events;

@@ -2,6 +2,7 @@
 
 mod evict;
 mod maintenance;
+mod model;
 mod named;
 mod overdraft;
 mod platforms;

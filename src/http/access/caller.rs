@@ -14,7 +14,7 @@ use crate::pool::PoolName;
 /// The caller's name where no key is asked for.
 const OPEN: &str = "open";
 /// The caller's name with the key of the settings.
-const ADMIN_KEY: &str = "admin_key";
+pub(crate) const ADMIN_KEY: &str = "admin_key";
 
 /// Who asks.
 #[derive(Debug, Clone)]

@@ -72,7 +72,7 @@ pub(super) fn is_same(origin: &str, host: Option<&str>) -> bool {
 
 /// Whether a browser says that a page of this very origin sent the request. For what changes something with a
 /// credential that the browser adds by itself.
-pub(super) fn is_from_here(headers: &HeaderMap, uri: &Uri) -> bool {
+pub(crate) fn is_from_here(headers: &HeaderMap, uri: &Uri) -> bool {
     match headers.get("sec-fetch-site") {
         Some(site) => site == "same-origin",
         None => asking(headers).is_some_and(|origin| is_same(origin, host(headers, uri))),

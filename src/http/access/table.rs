@@ -113,6 +113,26 @@ const TABLE: &[Row] = &[
     change("POST", "/v1/webhooks/{id}/test", Role::Admin, "webhook.test"),
     change("POST", "/v1/webhooks/{id}/roll", Role::Admin, "webhook.roll"),
     read("/v1/audit"),
+
+    // The admin pages. Logging in and out verify where they come from by themselves.
+    open("GET", "/admin/login", Rule::Anybody),
+    open("POST", "/admin/login", Rule::Anybody),
+    open("POST", "/admin/logout", Rule::Anybody),
+    open("GET", "/admin/assets/{file}", Rule::Anybody),
+    open("GET", "/admin", Rule::OwnPools(Role::Viewer)),
+    change("POST", "/admin/pools", Role::Admin, "pool.put"),
+    read("/admin/pools/{pool}"),
+    open("GET", "/admin/pools/{pool}/terminate", Rule::Role(Role::Operator)),
+    change("POST", "/admin/pools/{pool}/terminate", Role::Operator, "leases.terminate"),
+    read("/admin/pools/{pool}/settings"),
+    change("POST", "/admin/pools/{pool}/settings", Role::Operator, "pool.patch"),
+    read("/admin/keys"),
+    change("POST", "/admin/keys", Role::Admin, "key.create"),
+    open("GET", "/admin/keys/{id}/roll", Rule::Role(Role::Admin)),
+    change("POST", "/admin/keys/{id}/roll", Role::Admin, "key.roll"),
+    open("GET", "/admin/keys/{id}/revoke", Rule::Role(Role::Admin)),
+    change("POST", "/admin/keys/{id}/revoke", Role::Admin, "key.revoke"),
+    read("/admin/audit"),
 ];
 
 /// What this method of this path needs. `HEAD` is `GET` without the body.

@@ -2,6 +2,8 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::LeaseBody;
 use crate::http::access::Operator;
+use crate::http::csv::{self, Cell};
 use crate::http::extract::{Path, Query};
 use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::{App, pool_not_found};
@@ -24,30 +27,32 @@ const MAX_LIMIT: usize = 1_000;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(super) struct Wanted {
+pub(crate) struct Wanted {
     /// Only leases of this holder.
     #[param(value_type = Option<String>)]
-    holder: Option<Holder>,
+    pub(crate) holder: Option<Holder>,
     /// Only leases of this tenant.
     #[param(value_type = Option<String>)]
-    tenant: Option<Tenant>,
+    pub(crate) tenant: Option<Tenant>,
     /// Only leases with this text in holder, tenant, label, activities or platform.
-    q: Option<String>,
+    pub(crate) q: Option<String>,
     /// `expires_at`, `started_at`, `renewed_at`, `holder`, `tenant`, `label`, `platform` or `activities`; with `-` in
     /// front from the last to the first. Without it by `expires_at`.
-    sort: Option<String>,
+    pub(crate) sort: Option<String>,
     /// Most leases of the page, 1 to 1000; 100 without it.
-    limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
+    /// `json` or `csv`, in place of the header `Accept`.
+    pub(crate) format: Option<String>,
 }
 
 /// Part of a list.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct Leases {
-    items: Vec<LeaseBody>,
+pub(crate) struct Leases {
+    pub(crate) items: Vec<LeaseBody>,
     /// Send it back as `cursor` for the next page; null at the end.
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// Lists the live leases of a pool.
@@ -57,7 +62,7 @@ pub(super) struct Leases {
     tag = "leases",
     params(("pool" = String, Path, description = "Name of the pool"), Wanted),
     responses(
-        (status = 200, body = Leases),
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = Leases),
         (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
@@ -69,26 +74,73 @@ pub(super) async fn list(
     State(app): State<App>,
     _operator: Operator,
     Path(pool): Path<PoolName>,
+    headers: HeaderMap,
     Query(wanted): Query<Wanted>,
-) -> Result<Json<Leases>, Problem> {
+) -> Result<Response, Problem> {
+    let as_csv = csv::is_wanted(&headers, wanted.format.as_deref());
+    let leases = page(&app, &pool, wanted).await?;
+    Ok(if as_csv {
+        to_csv(&pool, leases)
+    } else {
+        Json(leases).into_response()
+    })
+}
+
+/// One page of the list.
+pub(crate) async fn page(app: &App, pool: &PoolName, wanted: Wanted) -> Result<Leases, Problem> {
     let mut selection = wanted.selection()?;
     if let Some(holder) = selection.holder.take() {
-        selection.holder = Some(app.holder_as_kept(&pool, holder).await?);
+        selection.holder = Some(app.holder_as_kept(pool, holder).await?);
     }
     let listing = app
         .0
         .store
-        .select(&pool, &selection)
+        .select(pool, &selection)
         .await?
-        .ok_or_else(|| pool_not_found(&pool))?;
-    Ok(Json(Leases {
+        .ok_or_else(|| pool_not_found(pool))?;
+    Ok(Leases {
         items: listing.leases.into_iter().map(LeaseBody::from).collect(),
         next_cursor: listing.next.map(|place| to_cursor(&place)),
-    }))
+    })
+}
+
+/// The page as a file.
+pub(crate) fn to_csv(pool: &PoolName, leases: Leases) -> Response {
+    let columns = [
+        "id",
+        "holder",
+        "tenant",
+        "label",
+        "activities",
+        "platform",
+        "seat",
+        "started_at",
+        "renewed_at",
+        "expires_at",
+        "fence",
+    ];
+    let rows = leases.items.into_iter().map(|lease| {
+        let activities: Vec<&str> = lease.activities.iter().map(|text| text.as_str()).collect();
+        let seat = serde_json::to_value(lease.seat).unwrap_or_default();
+        vec![
+            Cell::plain(&lease.id),
+            Cell::text(lease.holder.as_ref().map(Holder::as_str)),
+            Cell::text(lease.tenant.as_ref().map(Tenant::as_str)),
+            Cell::text(lease.label.as_ref().map(|label| label.as_str())),
+            Cell::Text(activities.join("; ")),
+            Cell::text(lease.platform.as_ref().map(|platform| platform.as_str())),
+            Cell::text(seat.as_str()),
+            Cell::plain(&lease.started_at),
+            Cell::plain(&lease.renewed_at),
+            Cell::plain(&lease.expires_at),
+            Cell::plain(&lease.fence),
+        ]
+    });
+    csv::file(&format!("leasehold-{pool}-leases"), &columns, rows)
 }
 
 impl Wanted {
-    fn selection(self) -> Result<Selection, Problem> {
+    pub(crate) fn selection(self) -> Result<Selection, Problem> {
         let (descending, word) = match self.sort.as_deref() {
             Some(sort) => sort
                 .strip_prefix('-')

@@ -17,7 +17,7 @@ use crate::pool::PoolName;
 use crate::store::{Selection, Terminated, Termination};
 
 /// Most ids of one request, so that a request stays short. Whoever has more sends several, or says which by holder.
-const MAX_IDS: usize = 1_000;
+pub(crate) const MAX_IDS: usize = 1_000;
 /// Longest reason, in bytes.
 const MAX_REASON: usize = 512;
 /// Longest block: a year, in milliseconds.
@@ -54,11 +54,11 @@ pub(super) struct Results {
 
 /// What became of one lease.
 #[derive(Debug, Serialize, ToSchema)]
-pub(in crate::http) struct Outcome {
+pub(crate) struct Outcome {
     #[schema(value_type = String)]
-    id: LeaseId,
+    pub(crate) id: LeaseId,
     /// `terminated`, or `ended` if it was not live, or not a lease of this pool.
-    status: &'static str,
+    pub(crate) status: &'static str,
 }
 
 /// Terminates leases.
@@ -147,7 +147,8 @@ impl TerminateBody {
     }
 }
 
-async fn terminate_ids(
+/// Terminates these.
+pub(crate) async fn terminate_ids(
     app: &App,
     pool: &PoolName,
     ids: &[LeaseId],
@@ -168,7 +169,7 @@ async fn terminate_ids(
 }
 
 /// Terminates until nothing matches any more. With a block of the holder it comes first, so that nobody slips in.
-pub(in crate::http) async fn terminate_matching(
+pub(crate) async fn terminate_matching(
     app: &App,
     pool: &PoolName,
     selection: &Selection,

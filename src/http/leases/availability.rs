@@ -1,0 +1,160 @@
+//! `GET /v1/pools/{pool}/availability`: how full a pool is, for those who ask for its seats.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::http::access::Client;
+use crate::http::extract::Path;
+use crate::http::problem::{Problem, ProblemDocument};
+use crate::http::{App, pool_not_found};
+use crate::lease::{Instant, Tenant};
+use crate::pool::{Pool, PoolName};
+
+/// How many seats of a pool are free.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Availability {
+    /// Seats in use.
+    #[schema(example = 3)]
+    in_use: u64,
+    /// Seats in all.
+    #[schema(example = 5)]
+    capacity: u64,
+    /// Seats that the next acquire could get.
+    #[schema(example = 2)]
+    free: u64,
+    /// How many wait in the queue.
+    #[schema(example = 0)]
+    waiting: u64,
+    /// Use of each tenant, in a pool whose rules count tenants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenants: Option<BTreeMap<String, TenantUse>>,
+    /// The named seats of this billing period, in a pool that has them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    named: Option<NamedUse>,
+    /// The seats lent beyond the capacity, in a pool that lends them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    overdraft: Option<OverdraftUse>,
+}
+
+/// What a tenant uses, and what it may.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TenantUse {
+    /// Seats in use.
+    in_use: u64,
+    /// Most seats at once; null for as many as there are.
+    max: Option<u32>,
+    /// Seats that others do not get.
+    reserved: u32,
+}
+
+/// How many named seats are taken.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct NamedUse {
+    /// How many there are.
+    seats: u32,
+    /// How many holders have one in this period.
+    taken: u64,
+    /// How many are left.
+    left: u64,
+    /// When the next period begins, and all are clear.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    until: Option<Instant>,
+}
+
+/// What is lent beyond the capacity.
+#[derive(Debug, Serialize, ToSchema)]
+pub(in crate::http) struct OverdraftUse {
+    /// Seats in use that were granted on the overdraft.
+    in_use: u64,
+    /// What was lent since midnight UTC.
+    seat_ms_today: u64,
+    /// What may be lent on a day.
+    seat_ms_per_day: u64,
+}
+
+impl NamedUse {
+    pub(in crate::http) fn of(pool: &Pool) -> Option<Self> {
+        let named = pool.policy.named.as_ref()?;
+        Some(Self {
+            seats: named.seats,
+            taken: pool.named_taken,
+            left: pool.named_left().unwrap_or(0),
+            until: pool.period.map(|(_, until)| until),
+        })
+    }
+}
+
+impl OverdraftUse {
+    pub(in crate::http) fn of(pool: &Pool) -> Option<Self> {
+        let overdraft = pool.policy.overdraft.as_ref()?;
+        Some(Self {
+            in_use: pool.overdrawn,
+            seat_ms_today: pool.lent_ms,
+            seat_ms_per_day: u64::from(overdraft.seat_minutes_per_day) * 60_000,
+        })
+    }
+}
+
+/// Those that the policy names, and those that use seats.
+fn tenant_use(pool: &Pool) -> BTreeMap<String, TenantUse> {
+    let policy = &pool.policy;
+    let named = policy
+        .tenants
+        .keys()
+        .map(|tenant| tenant.as_str().to_owned());
+    let names = named.chain(pool.tenants.keys().cloned());
+    names
+        .map(|name| {
+            let rule = Tenant::try_from(name.clone())
+                .ok()
+                .and_then(|tenant| policy.tenants.get(&tenant).copied())
+                .unwrap_or_default();
+            let tenant = TenantUse {
+                in_use: pool.tenants.get(&name).copied().unwrap_or(0),
+                max: rule.max.or(policy.tenant_max),
+                reserved: rule.reserved,
+            };
+            (name, tenant)
+        })
+        .collect()
+}
+
+/// Says how many seats of a pool are free.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}/availability",
+    tag = "leases",
+    params(("pool" = String, Path, description = "Name of the pool")),
+    responses(
+        (status = 200, body = Availability),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+pub(super) async fn availability(
+    State(app): State<App>,
+    _client: Client,
+    Path(pool): Path<PoolName>,
+) -> Result<Json<Availability>, Problem> {
+    let status = app
+        .0
+        .store
+        .status(&pool)
+        .await?
+        .ok_or_else(|| pool_not_found(&pool))?;
+    Ok(Json(Availability {
+        in_use: status.in_use,
+        capacity: status.capacity,
+        free: status.free(),
+        waiting: status.waiting,
+        tenants: status.policy.counts_tenants().then(|| tenant_use(&status)),
+        named: NamedUse::of(&status),
+        overdraft: OverdraftUse::of(&status),
+    }))
+}

@@ -1,0 +1,242 @@
+//! The admin pages: HTML from the binary, good without JavaScript, and better with a little of our own.
+//!
+//! Every view has a URL that says all there is to it, and the same URL gives JSON and CSV. Pages change something only
+//! by a form that was sent from this origin, through the same functions as the HTTP interface, so they are judged by
+//! the same table and written into the same trail. Deliberately absent: inline scripts and styles, foreign assets, and
+//! anything that a reload would lose.
+
+mod audit;
+mod frame;
+mod keys;
+mod leases;
+mod login;
+mod overview;
+mod settings;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{FromRequest, Request};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+
+use crate::http::App;
+use crate::http::csv;
+use crate::http::extract::Path;
+use crate::http::problem::{Code, Logged, Problem};
+
+pub(crate) use self::login::login_code;
+
+/// Largest form, in bytes: a thousand ids and room to spare.
+const FORM_LIMIT: usize = 128 * 1024;
+
+/// Nothing but our own files, nobody may frame us, and forms go nowhere else.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+     form-action 'self'; base-uri 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
+     trusted-types leasehold";
+
+/// All pages. Not part of the described interface: they are for people.
+pub(crate) fn routes() -> Router<App> {
+    Router::new()
+        .route("/admin", get(overview::show))
+        .route("/admin/assets/{file}", get(asset))
+        .route("/admin/login", get(login::show).post(login::enter))
+        .route("/admin/logout", post(login::leave))
+        .route("/admin/pools", post(settings::create))
+        .route("/admin/pools/{pool}", get(leases::show))
+        .route(
+            "/admin/pools/{pool}/terminate",
+            get(leases::confirm).post(leases::terminate),
+        )
+        .route(
+            "/admin/pools/{pool}/settings",
+            get(settings::show).post(settings::save),
+        )
+        .route("/admin/keys", get(keys::show).post(keys::create))
+        .route(
+            "/admin/keys/{id}/roll",
+            get(keys::confirm_roll).post(keys::roll),
+        )
+        .route(
+            "/admin/keys/{id}/revoke",
+            get(keys::confirm_revoke).post(keys::revoke),
+        )
+        .route("/admin/audit", get(audit::show))
+}
+
+/// Gives every page its headers, and a problem the form of a page if a browser asks.
+pub(crate) async fn dress(request: Request, next: Next) -> Response {
+    let path = request.uri().path();
+    if path != "/admin" && !path.starts_with("/admin/") {
+        return next.run(request).await;
+    }
+    let page = csv::accepts(request.headers(), "text/html");
+    let here = request
+        .uri()
+        .path_and_query()
+        .map_or_else(|| "/admin".to_owned(), ToString::to_string);
+    let reads = request.method().is_safe();
+    let mut response = next.run(request).await;
+    if page {
+        response = match response
+            .extensions()
+            .get::<Logged>()
+            .map(|logged| logged.code)
+        {
+            Some(Code::Unauthorized) => login::first(if reads { &here } else { "/admin" }),
+            Some(_) => frame::problem(response).await,
+            None => response,
+        };
+    }
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (CONTENT_SECURITY_POLICY, POLICY),
+        (REFERRER_POLICY, "no-referrer"),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("cross-origin-resource-policy"),
+            "same-origin",
+        ),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
+
+/// The files of the pages.
+async fn asset(Path(file): Path<String>) -> Result<Response, Problem> {
+    let (kind, text) = match file.as_str() {
+        "style.css" => (
+            "text/css; charset=utf-8",
+            include_str!("../web/admin/style.css"),
+        ),
+        "admin.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../web/admin/admin.js"),
+        ),
+        _ => return Err(Problem::new(Code::RouteNotFound, "There is no such file.")),
+    };
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(kind)),
+        (CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    Ok((headers, text).into_response())
+}
+
+/// In which form a view is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Html,
+    Json,
+    Csv,
+}
+
+impl Format {
+    fn wanted(headers: &HeaderMap, format: Option<&str>) -> Self {
+        match format {
+            Some("json") => Self::Json,
+            Some("csv") => Self::Csv,
+            Some(_) => Self::Html,
+            None if csv::accepts(headers, "text/csv") => Self::Csv,
+            None if csv::accepts(headers, "application/json")
+                && !csv::accepts(headers, "text/html") =>
+            {
+                Self::Json
+            }
+            None => Self::Html,
+        }
+    }
+}
+
+/// What a form sent, in its order. A name may come more than once.
+struct Fields(Vec<(String, String)>);
+
+impl Fields {
+    fn get(&self, name: &str) -> Option<&str> {
+        let field = self.0.iter().find(|(known, _)| known == name);
+        field
+            .map(|(_, value)| value.trim())
+            .filter(|value| !value.is_empty())
+    }
+
+    fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let fields = self.0.iter().filter(move |(known, _)| known == name);
+        fields.map(|(_, value)| value.as_str())
+    }
+
+    /// Words of a field, separated by commas or spaces.
+    fn words(&self, name: &str) -> Vec<String> {
+        let text = self.get(name).unwrap_or_default();
+        text.split([',', ' ', '\n', '\r', '\t'])
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    fn parse(text: &[u8]) -> Self {
+        Self(form_urlencoded::parse(text).into_owned().collect())
+    }
+}
+
+impl<S: Send + Sync> FromRequest<S> for Fields {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request<Body>, _: &S) -> Result<Self, Problem> {
+        if request.method().is_safe() {
+            return Ok(Self::parse(
+                request.uri().query().unwrap_or_default().as_bytes(),
+            ));
+        }
+        let kind = request.headers().get(CONTENT_TYPE);
+        if kind.is_none_or(|kind| {
+            !kind
+                .as_bytes()
+                .starts_with(b"application/x-www-form-urlencoded")
+        }) {
+            return Err(Problem::new(
+                Code::UnsupportedMediaType,
+                "This page takes what its form sends.",
+            ));
+        }
+        let body = axum::body::to_bytes(request.into_body(), FORM_LIMIT)
+            .await
+            .map_err(|_| {
+                Problem::new(
+                    Code::PayloadTooLarge,
+                    "The form is too large, or broke off.",
+                )
+            })?;
+        Ok(Self::parse(&body))
+    }
+}
+
+/// Leads to another page after a form was taken, so that a reload does not send it again.
+fn go_to(path: &str) -> Response {
+    let Ok(path) = HeaderValue::try_from(path) else {
+        return go_to("/admin");
+    };
+    (StatusCode::SEE_OTHER, [(LOCATION, path)]).into_response()
+}
+
+/// A query from names and values; those without a value are left out.
+fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> String {
+    let mut query = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in pairs {
+        if let Some(value) = value.filter(|value| !value.is_empty()) {
+            query.append_pair(name, value);
+        }
+    }
+    let query = query.finish();
+    if query.is_empty() {
+        query
+    } else {
+        format!("?{query}")
+    }
+}

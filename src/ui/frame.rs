@@ -1,0 +1,159 @@
+//! What all pages share: the head, the navigation, and a few shapes.
+
+use axum::body::to_bytes;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::Value;
+
+use crate::access_key::Role;
+use crate::http::access::Caller;
+use crate::lease::Instant;
+
+/// Longest problem document that is made into a page.
+const PROBLEM: usize = 64 * 1024;
+
+/// A page for somebody who is let in.
+pub(super) fn page(caller: &Caller, title: &str, here: &str, body: &Markup) -> Response {
+    let all_pools = !matches!(caller, Caller::Key(key) if !key.pools.is_empty());
+    let places = [
+        ("/admin", "Overview", true),
+        ("/admin/keys", "Keys", all_pools),
+        ("/admin/audit", "Audit trail", all_pools),
+    ];
+    let nav = html! {
+        nav aria-label="Pages" {
+            ul {
+                @for (path, name, shown) in places {
+                    @if shown {
+                        li { a href=(path) aria-current=[(path == here).then_some("page")] { (name) } }
+                    }
+                }
+            }
+        }
+        div.who {
+            label.quiet for="zone" { "Times in" }
+            select #zone hidden { option value="browser" { "my zone" } option value="UTC" { "UTC" } }
+            span #zone-utc { "UTC" }
+            button #theme type="button" hidden { "Theme" }
+            span title=(caller.id()) { (caller.name()) " · " (caller.role().as_str()) }
+            @if !matches!(caller, Caller::Open) {
+                form method="post" action="/admin/logout" { button type="submit" { "Log out" } }
+            }
+        }
+    };
+    whole(StatusCode::OK, title, &nav, body)
+}
+
+/// A page for anybody.
+pub(super) fn whole(status: StatusCode, title: &str, nav: &Markup, body: &Markup) -> Response {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · Leasehold" }
+                link rel="stylesheet" href="/admin/assets/style.css";
+                link rel="icon" href="data:,";
+                script src="/admin/assets/admin.js" defer {}
+            }
+            body {
+                a.skip href="#main" { "Skip to the content" }
+                header { a.brand href="/admin" { "Leasehold" } (nav) }
+                main #main tabindex="-1" { (body) }
+                p #say role="status" aria-live="polite" {}
+            }
+        }
+    };
+    let mut response = (status, page.into_string()).into_response();
+    response.headers_mut().insert(
+        CONTENT_TYPE,
+        HeaderValue::from_static("text/html; charset=utf-8"),
+    );
+    response
+}
+
+/// A problem as a page, with the same status.
+pub(super) async fn problem(response: Response) -> Response {
+    let (parts, body) = response.into_parts();
+    let bytes = to_bytes(body, PROBLEM).await.unwrap_or_default();
+    let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let word = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
+    let body = html! {
+        h1 { (word("title")) }
+        p.problem role="alert" { (word("detail")) }
+        p.quiet { code { (word("code")) } " · request " code { (word("request_id")) } }
+        p { a href="/admin" { "Back to the overview" } }
+    };
+    let mut page = whole(parts.status, &word("title"), &html! {}, &body);
+    for name in ["retry-after", "allow"] {
+        if let Some(value) = parts.headers.get(name) {
+            page.headers_mut().insert(name, value.clone());
+        }
+    }
+    page
+}
+
+/// An instant, for people in UTC and for the script to put into the chosen zone.
+pub(super) fn time(at: Instant) -> Markup {
+    let text = at.to_string();
+    let shown = text
+        .split_once('.')
+        .map_or_else(|| text.clone(), |(seconds, _)| seconds.replace('T', " "));
+    html! { time datetime=(text) { (shown) } }
+}
+
+/// A length of time, in the one or two units that matter.
+pub(super) fn span(ms: u64) -> String {
+    let seconds = ms / 1_000;
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        3_600..86_400 => format!("{} h {} min", seconds / 3_600, seconds / 60 % 60),
+        _ => format!("{} d {} h", seconds / 86_400, seconds / 3_600 % 24),
+    }
+}
+
+/// How much of a pool is in use. Wider than the whole is drawn as the whole, and said in words next to it.
+pub(super) fn gauge(in_use: u64, capacity: u64) -> Markup {
+    let width = (in_use.min(capacity) * 100)
+        .checked_div(capacity)
+        .unwrap_or(u64::from(in_use > 0) * 100);
+    let level = match width {
+        100.. => "full",
+        80.. => "high",
+        _ => "fine",
+    };
+    html! {
+        svg.gauge viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" {
+            rect.track width="100" height="6" rx="1" {}
+            rect class=(level) width=(width) height="6" rx="1" {}
+        }
+    }
+}
+
+/// Whether a caller may do what needs this role, so that pages offer nothing that would be refused.
+pub(super) fn may(caller: &Caller, role: Role) -> bool {
+    caller.role() != Role::Client && caller.role() >= role
+}
+
+/// Commands to copy.
+pub(super) fn commands(lines: &str) -> Markup {
+    html! { pre tabindex="0" { code { (lines) } } }
+}
+
+/// A number with thin spaces between thousands, which screen readers read as one.
+pub(super) fn number(number: u64) -> Markup {
+    let digits = number.to_string();
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push('\u{202f}');
+        }
+        grouped.push(digit);
+    }
+    PreEscaped(grouped)
+}

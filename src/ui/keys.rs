@@ -1,0 +1,258 @@
+//! Keys: a table of them, a form for a new one, and the one page that shows a secret.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use maud::{Markup, html};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::json;
+
+use super::frame::{commands, may, page, time};
+use super::{Fields, Format, go_to};
+use crate::access_key::{AccessKey, Limits, Role};
+use crate::http::App;
+use crate::http::access::Operator;
+use crate::http::csv::{self, Cell};
+use crate::http::extract::Path;
+use crate::http::keys::{CreateKey, KeyBody, all, find, make, replace_secret, withdraw};
+use crate::http::problem::{Code, Problem};
+
+/// How long the former secret stays good if nobody says otherwise, in milliseconds.
+const OVERLAP_MS: u64 = 24 * 60 * 60 * 1_000;
+
+pub(super) async fn show(
+    State(app): State<App>,
+    operator: Operator,
+    headers: HeaderMap,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let keys = all(&app).await?;
+    match Format::wanted(&headers, fields.get("format")) {
+        Format::Json => return Ok(Json(json!({ "items": keys })).into_response()),
+        Format::Csv => {
+            let rows = keys.iter().map(|key| {
+                vec![
+                    Cell::plain(&key.id),
+                    Cell::text(Some(key.name.as_str())),
+                    Cell::plain(key.role.as_str()),
+                    Cell::Text(joined(&key.pools)),
+                    Cell::Text(joined(&key.origins)),
+                    Cell::plain(&key.created_at),
+                    Cell::Plain(key.expires_at.map(|at| at.to_string()).unwrap_or_default()),
+                ]
+            });
+            let columns = [
+                "id",
+                "name",
+                "role",
+                "pools",
+                "origins",
+                "created_at",
+                "expires_at",
+            ];
+            return Ok(csv::file("leasehold-keys", &columns, rows));
+        }
+        Format::Html => {}
+    }
+    let changes = may(&operator.caller, Role::Admin);
+    let body = html! {
+        h1 { "Keys" }
+        @if keys.is_empty() {
+            p.empty { "There are no keys yet. Operators use the admin key of the settings, or none in open mode." }
+        } @else {
+            div.scroll tabindex="0" role="region" aria-labelledby="caption" {
+                table {
+                    caption #caption { "Keys of operators and clients" }
+                    thead {
+                        tr {
+                            @for title in ["Name", "Role", "Pools", "Origins", "Created", "Ends", "Id"] { th scope="col" { (title) } }
+                            @if changes { th scope="col" { span.hidden { "Actions" } } }
+                        }
+                    }
+                    tbody { @for key in &keys { (row(key, changes)) } }
+                }
+            }
+        }
+        p.row { a href="?format=csv" download { "CSV" } a href="?format=json" { "JSON" } }
+        @if changes { (new_key()) }
+    };
+    Ok(page(&operator.caller, "Keys", "/admin/keys", &body))
+}
+
+fn joined<T: Clone + Into<String>>(words: &[T]) -> String {
+    let words: Vec<String> = words.iter().cloned().map(Into::into).collect();
+    words.join(" ")
+}
+
+fn row(key: &KeyBody, changes: bool) -> Markup {
+    html! {
+        tr {
+            th scope="row" { (key.name.as_str()) }
+            td { (key.role.as_str()) }
+            td { @if key.pools.is_empty() { "all" } @else { (joined(&key.pools)) } }
+            td { (joined(&key.origins)) }
+            td { (time(key.created_at)) }
+            td { @match key.expires_at { Some(at) => (time(at)), None => "never" } }
+            td {
+                code { (key.id.as_str()) }
+                @if let Some(until) = key.former_secret_until { br; span.quiet { "former secret good until " (time(until)) } }
+            }
+            @if changes {
+                td.actions {
+                    a href=(format!("/admin/keys/{}/roll", key.id)) { "Roll" span.hidden { " " (key.name.as_str()) } }
+                    a href=(format!("/admin/keys/{}/revoke", key.id)) { "Revoke" span.hidden { " " (key.name.as_str()) } }
+                }
+            }
+        }
+    }
+}
+
+fn new_key() -> Markup {
+    html! {
+        section {
+            h2 { "New key" }
+            form.fields method="post" action="/admin/keys" {
+                div.field { label for="name" { "Name" } input #name name="name" required maxlength="128" autocomplete="off"; }
+                div.field {
+                    label for="role" { "Role" }
+                    select #role name="role" aria-describedby="role-hint" {
+                        @for role in [Role::Client, Role::Viewer, Role::Operator, Role::Admin] {
+                            option value=(role.as_str()) { (role.as_str()) }
+                        }
+                    }
+                    p.quiet #role-hint {
+                        "A client acquires, and nothing else. A viewer reads, an operator also terminates and schedules, an admin does everything."
+                    }
+                }
+                div.field {
+                    label for="pools" { "Pools" }
+                    input #pools name="pools" autocomplete="off" aria-describedby="pools-hint";
+                    p.quiet #pools-hint { "Names with spaces between. A client names at least one; for operators none means all." }
+                }
+                div.field {
+                    label for="origins" { "Origins" }
+                    input #origins name="origins" autocomplete="off" placeholder="https://crm.example" aria-describedby="origins-hint";
+                    p.quiet #origins-hint { "For clients: the pages that may use the key." }
+                }
+                p.row { button.main type="submit" { "Create" } }
+            }
+        }
+    }
+}
+
+pub(super) async fn create(
+    State(app): State<App>,
+    operator: Operator,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let wrong = |error: &dyn std::fmt::Display| {
+        Problem::new(
+            Code::InvalidRequest,
+            format!("The key was not created: {error}."),
+        )
+    };
+    let body = CreateKey {
+        name: fields
+            .get("name")
+            .unwrap_or_default()
+            .to_owned()
+            .try_into()
+            .map_err(|error| wrong(&error))?,
+        role: fields
+            .get("role")
+            .unwrap_or_default()
+            .parse()
+            .map_err(|error| wrong(&error))?,
+        pools: fields
+            .words("pools")
+            .iter()
+            .map(|pool| pool.parse())
+            .collect::<Result<_, _>>()
+            .map_err(|error| wrong(&error))?,
+        origins: fields
+            .words("origins")
+            .iter()
+            .map(|origin| origin.parse())
+            .collect::<Result<_, _>>()
+            .map_err(|error| wrong(&error))?,
+        limits: Limits::default(),
+        expires_in_ms: None,
+    };
+    let (key, secret) = make(&app, &operator, body).await?;
+    Ok(reveal(&operator, &key, &secret))
+}
+
+/// The only page that shows a secret, once.
+fn reveal(operator: &Operator, key: &AccessKey, secret: &SecretString) -> Response {
+    let body = html! {
+        h1 { "The secret of " (key.name.as_str()) }
+        p role="status" { "Copy it now: it is not kept, and cannot be shown again." }
+        (commands(secret.expose_secret()))
+        p.quiet { "It is sent as " code { "Authorization: Bearer …" } }
+        p.row { a.button href="/admin/keys" { "I have copied it" } }
+    };
+    page(&operator.caller, "The secret", "/admin/keys", &body)
+}
+
+pub(super) async fn confirm_roll(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let key = find(&app, &id)?;
+    let body = html! {
+        h1 { "A new secret for " (key.name.as_str()) "?" }
+        p { "Both are good while you change over." }
+        form method="post" {
+            label for="overlap" { "The present secret stays good for" }
+            select #overlap name="overlap_ms" {
+                option value="3600000" { "1 hour" }
+                option value=(OVERLAP_MS) selected { "1 day" }
+                option value="604800000" { "1 week" }
+                option value="0" { "no time" }
+            }
+            p.row { a.button href="/admin/keys" { "Cancel" } button.main type="submit" { "Make a new secret" } }
+        }
+    };
+    Ok(page(&operator.caller, "Roll a key", "/admin/keys", &body))
+}
+
+pub(super) async fn roll(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let overlap_ms = fields
+        .get("overlap_ms")
+        .and_then(|ms| ms.parse().ok())
+        .unwrap_or(OVERLAP_MS);
+    let (key, secret) = replace_secret(&app, &operator, &id, overlap_ms).await?;
+    Ok(reveal(&operator, &key, &secret))
+}
+
+pub(super) async fn confirm_revoke(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let key = find(&app, &id)?;
+    let body = html! {
+        h1 { "Revoke " (key.name.as_str()) "?" }
+        p { "Within a second no node takes it any more. Seats that were acquired with it are kept. This cannot be undone." }
+        form method="post" {
+            p.row { a.button href="/admin/keys" autofocus { "Cancel" } button.danger type="submit" { "Revoke" } }
+        }
+    };
+    Ok(page(&operator.caller, "Revoke a key", "/admin/keys", &body))
+}
+
+pub(super) async fn revoke(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    withdraw(&app, &operator, &id).await?;
+    Ok(go_to("/admin/keys"))
+}

@@ -1,0 +1,126 @@
+//! Logging in with an operator's key, or with a code that can be used once.
+
+use axum::extract::FromRequest as _;
+use axum::extract::{Request, State};
+use axum::http::header::SET_COOKIE;
+use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::response::Response;
+use maud::html;
+use secrecy::SecretString;
+
+use super::frame::whole;
+use super::{Fields, go_to, query};
+use crate::access_key::Role;
+use crate::http::App;
+use crate::http::access::{self, login};
+use crate::http::problem::{Code, Problem};
+use crate::store;
+
+pub(super) async fn show(State(app): State<App>, fields: Fields) -> Response {
+    if app.access().is_open() {
+        return go_to("/admin");
+    }
+    form(&fields)
+}
+
+/// Where somebody goes who has to log in first.
+pub(super) fn first(next: &str) -> Response {
+    go_to(&format!("/admin/login{}", query([("next", Some(next))])))
+}
+
+fn form(fields: &Fields) -> Response {
+    let (next, code) = (fields.get("next"), fields.get("code"));
+    let body = html! {
+        section.login {
+            h1 { "Log in" }
+            @if fields.get("wrong").is_some() {
+                p.problem role="alert" {
+                    "That did not work. Check the key: it must be an operator's, and not revoked. A login that can be used \
+                     once may have been used."
+                }
+            }
+            form method="post" action="/admin/login" {
+                @if let Some(next) = next { input type="hidden" name="next" value=(next); }
+                @if let Some(code) = code {
+                    input type="hidden" name="code" value=(code);
+                    p { "You come with a login that can be used once." }
+                } @else {
+                    label for="key" { "Key of an operator" }
+                    input #key name="key" type="password" required autocomplete="current-password" autofocus
+                        spellcheck="false" aria-describedby="key-hint";
+                    p.quiet #key-hint { "The admin_key of the settings, or one that was made with it. Operators take no seat." }
+                }
+                button.main type="submit" { "Log in" }
+            }
+        }
+    };
+    whole(StatusCode::OK, "Log in", &html! {}, &body)
+}
+
+pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+    let (headers, uri) = (request.headers().clone(), request.uri().clone());
+    from_here(&headers, &uri)?;
+    app.access().count_login()?;
+    let fields = Fields::from_request(request, &()).await?;
+    let next = fields.get("next").filter(|next| is_page(next));
+
+    let caller = match (fields.get("code"), fields.get("key")) {
+        (Some(code), _) => {
+            let fingerprint = access::code_fingerprint(&SecretString::from(code));
+            app.store().take_login(&fingerprint).await?
+        }
+        (None, Some(key)) => access::verify(&app, key)
+            .await?
+            .filter(|caller| caller.role() != Role::Client)
+            .map(|caller| caller.id().to_owned()),
+        (None, None) => None,
+    };
+    let Some(caller) = caller else {
+        let again = query([("next", next), ("wrong", Some("1"))]);
+        return Ok(go_to(&format!("/admin/login{again}")));
+    };
+    tracing::info!(actor = caller, "{caller} logged in to the admin pages");
+    let cookie = login::begin(app.tokens(), app.store(), &caller).await?;
+    let mut response = go_to(next.unwrap_or("/admin"));
+    response.headers_mut().insert(SET_COOKIE, cookie);
+    Ok(response)
+}
+
+pub(super) async fn leave(
+    State(app): State<App>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    from_here(&headers, &uri)?;
+    let cookie = login::end(&headers, app.tokens(), app.store()).await?;
+    let mut response = go_to("/admin/login");
+    response.headers_mut().insert(SET_COOKIE, cookie);
+    Ok(response)
+}
+
+/// A foreign page must not log anybody in as somebody else, nor out.
+fn from_here(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
+    if access::is_from_here(headers, uri) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::Forbidden,
+        "This was sent by a page of another origin. Log in on the page of this server.",
+    ))
+}
+
+/// Only our own pages: whoever makes the link must not choose where it leads.
+fn is_page(next: &str) -> bool {
+    (next == "/admin" || next.starts_with("/admin/") || next.starts_with("/admin?"))
+        && !next.contains(['\\', '\r', '\n'])
+}
+
+/// A login for whoever has just started the node, as the admin of the settings. Good once, for ten minutes.
+pub(crate) async fn login_code(store: &store::Store) -> Result<String, store::Error> {
+    use base64::Engine as _;
+    let random: [u8; 18] = rand::random();
+    let code = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random);
+    let fingerprint = access::code_fingerprint(&SecretString::from(code.as_str()));
+    store.offer_login(&fingerprint, access::ADMIN_KEY).await?;
+    Ok(code)
+}

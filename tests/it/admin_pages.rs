@@ -1,0 +1,411 @@
+//! The admin pages: in a real browser, and against those who forge.
+
+use std::collections::HashMap;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Browser, Call, Client, Cluster, Launch, Redis, Reply};
+
+const KEY: &str = "the-operator-key-of-the-tests";
+
+/// Texts that would be scripts or formulas if somebody forgot to write them as text.
+const HOSTILE: [&str; 4] = [
+    "<script>window.pwned=1</script>",
+    "\"><img src=x onerror=window.pwned=1>",
+    "'+alert(1)+'",
+    "=cmd|' /C calc'!A0",
+];
+
+fn form(call: Call, fields: &[(&str, &str)]) -> Call {
+    let body: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| {
+            let value: String = value.bytes().map(|byte| format!("%{byte:02X}")).collect();
+            format!("{name}={value}")
+        })
+        .collect();
+    call.header("content-type", "application/x-www-form-urlencoded")
+        .body(body.join("&"))
+}
+
+fn page_of_ours(node: &Client, path: &str) -> Call {
+    node.post(path).header("sec-fetch-site", "same-origin")
+}
+
+fn cookie(reply: &Reply) -> String {
+    let cookie = reply.header("set-cookie").expect("a cookie");
+    for part in ["Secure", "HttpOnly", "SameSite=Strict", "Path=/"] {
+        assert!(cookie.contains(part), "{cookie}");
+    }
+    assert!(
+        cookie.starts_with("__Host-leasehold=") && !cookie.contains("Domain"),
+        "{cookie}"
+    );
+    cookie.split(';').next().expect("a value").to_owned()
+}
+
+async fn log_in(node: &Client, key: &str) -> String {
+    let entered = form(page_of_ours(node, "/admin/login"), &[("key", key)])
+        .expect(303)
+        .await;
+    cookie(&entered)
+}
+
+#[tokio::test]
+async fn a_login_is_asked_for_and_ends_with_its_key() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).set("admin_key", KEY).start().await;
+    let html = |path: &str| node.get(path).header("accept", "text/html");
+
+    for path in ["/admin", "/admin/keys", "/admin/audit", "/admin/pools/crm"] {
+        let sent = html(path).expect(303).await;
+        assert!(
+            sent.header("location")
+                .is_some_and(|to| to.starts_with("/admin/login?next="))
+        );
+        node.get(path).expect(401).await;
+    }
+    let refused = form(page_of_ours(&node, "/admin/login"), &[("key", "wrong")])
+        .expect(303)
+        .await;
+    assert_eq!(refused.header("location"), Some("/admin/login?wrong=1"));
+    assert_eq!(refused.header("set-cookie"), None);
+
+    let made = node
+        .with_key(KEY)
+        .post("/v1/keys")
+        .json(&json!({"name": "v", "role": "viewer"}))
+        .expect(201)
+        .await;
+    let viewer = log_in(&node, made["secret"].as_str().expect("a secret")).await;
+    let with = |cookie: &str, path: &str| html(path).header("cookie", cookie);
+    with(&viewer, "/admin").expect(200).await;
+    // The cookie is good for the interface too, for what its role may do, and changes only from our own pages.
+    node.get("/v1/pools")
+        .header("cookie", &viewer)
+        .expect(200)
+        .await;
+    let admin = log_in(&node, KEY).await;
+    let put = |site: &str, cookie: &str| {
+        node.call(Method::PUT, "/v1/pools/crm")
+            .header("cookie", cookie)
+            .header("sec-fetch-site", site)
+            .json(&json!({"capacity": 1}))
+    };
+    put("same-origin", &viewer).expect(403).await;
+    for site in ["cross-site", "same-site", "none"] {
+        put(site, &admin).expect(403).await;
+    }
+    put("same-origin", &admin).expect(201).await;
+
+    // Forged, cut and another's.
+    for forged in [
+        "__Host-leasehold=".to_owned(),
+        "__Host-leasehold=x.y".to_owned(),
+        format!("{admin}x"),
+        admin.replace('.', "x."),
+        admin.replace("__Host-", ""),
+    ] {
+        with(&forged, "/admin").expect(303).await;
+    }
+    let id = made["id"].as_str().expect("an id");
+    node.with_key(KEY)
+        .call(Method::DELETE, &format!("/v1/keys/{id}"))
+        .expect(204)
+        .await;
+    with(&viewer, "/admin").expect(303).await;
+    page_of_ours(&node, "/admin/logout")
+        .header("cookie", &admin)
+        .expect(303)
+        .await;
+    with(&admin, "/admin").expect(303).await;
+}
+
+#[tokio::test]
+async fn pages_of_others_cannot_make_a_browser_act() {
+    let redis = Redis::start().await;
+    let closed = Launch::on(&redis.url()).set("admin_key", KEY).start().await;
+    let admin = log_in(&closed, KEY).await;
+    let open = Launch::on(&redis.url()).start().await;
+
+    for (node, cookie) in [(&closed, admin.as_str()), (&open, "")] {
+        let host = node.address().to_owned();
+        let new = || {
+            form(
+                node.post("/admin/pools").header("cookie", cookie),
+                &[("name", "crm"), ("capacity", "5")],
+            )
+        };
+        new().expect(403).await;
+        new()
+            .header("sec-fetch-site", "cross-site")
+            .expect(403)
+            .await;
+        new()
+            .header("origin", "https://evil.example")
+            .expect(403)
+            .await;
+        new().header("origin", "null").expect(403).await;
+        new()
+            .header("origin", "http://localhost:1")
+            .expect(403)
+            .await;
+        new()
+            .header("origin", &format!("http://{host}"))
+            .expect([303, 412])
+            .await;
+    }
+    // Nor log it in as somebody else, nor out.
+    form(
+        closed
+            .post("/admin/login")
+            .header("sec-fetch-site", "cross-site"),
+        &[("key", KEY)],
+    )
+    .expect(403)
+    .await;
+    form(closed.post("/admin/login"), &[("key", KEY)])
+        .expect(403)
+        .await;
+    closed
+        .post("/admin/logout")
+        .header("cookie", &admin)
+        .expect(403)
+        .await;
+    for next in [
+        "https://evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "/admin\\..\\..",
+        "/adminevil",
+    ] {
+        let entered = form(
+            page_of_ours(&closed, "/admin/login"),
+            &[("key", KEY), ("next", next)],
+        )
+        .expect(303)
+        .await;
+        assert_eq!(entered.header("location"), Some("/admin"), "{next}");
+    }
+}
+
+#[tokio::test]
+async fn what_others_wrote_is_text_on_every_page_and_in_every_file() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    node.put_pool("crm", json!({"capacity": 9}), 201).await;
+    for text in HOSTILE {
+        let lease = json!({"holder": text, "tenant": text, "label": text, "activities": [text], "platform": "web"});
+        node.acquire("crm", lease, [201, 400]).await;
+        node.post("/v1/keys")
+            .json(&json!({"name": text, "role": "viewer"}))
+            .expect(201)
+            .await;
+    }
+    for path in [
+        "/admin",
+        "/admin/pools/crm",
+        "/admin/pools/crm?q=%3Cscript%3E",
+        "/admin/keys",
+        "/admin/audit?actor=%22%3E%3Cscript%3E",
+    ] {
+        let page = node.get(path).expect(200).await;
+        assert!(
+            !page.text.contains("<script>window") && !page.text.contains("<img"),
+            "{path}"
+        );
+        let policy = page.header("content-security-policy").expect("a policy");
+        assert!(
+            policy.starts_with("default-src 'none'; script-src 'self'")
+                && !policy.contains("unsafe")
+        );
+    }
+    let file = node.get("/admin/pools/crm?format=csv").expect(200).await;
+    assert!(file.text.contains("'=cmd"), "{}", file.text);
+    assert!(
+        file.text
+            .lines()
+            .skip(1)
+            .all(|line| !line.contains(",=cmd")),
+        "{}",
+        file.text
+    );
+    let list = node
+        .get("/admin/pools/crm")
+        .header("accept", "application/json")
+        .expect(200)
+        .await;
+    assert_eq!(list.list("items").len(), 4);
+}
+
+#[tokio::test]
+async fn an_operator_works_in_a_browser() {
+    let Some(browser) = Browser::start().await else {
+        return;
+    };
+    let cluster = Cluster::start_with(2, &[("admin_key", KEY)]).await;
+    let [a, b] = [&cluster.nodes[0], &cluster.nodes[1]];
+    let at = |path: &str| format!("http://{}{path}", a.address());
+
+    // Log in by keyboard; an empty installation says how it becomes live.
+    browser.goto(&at("/admin")).await;
+    browser.wait("document.activeElement.id === 'key'").await;
+    browser.press(&format!("{KEY}\u{e007}")).await;
+    browser
+        .wait("document.querySelector('h1').innerText === 'Overview'")
+        .await;
+    let text = browser.text().await;
+    assert!(
+        text.contains("There are no pools yet") && text.matches("curl").count() == 3,
+        "{text}"
+    );
+    browser.write("[name=name]", "crm").await;
+    browser.write("[name=capacity]", "5\u{e007}").await;
+    browser
+        .wait("document.body.innerText.includes('There are currently no agents connected.')")
+        .await;
+
+    // What happens on the other node is on the page without a reload; filtered and sorted by the address.
+    let admin = b.with_key(KEY);
+    let mut leases: HashMap<&str, Reply> = HashMap::new();
+    for holder in ["carl", "anna", "bert", "dora"] {
+        let activities: &[&str] = if holder == "anna" { &HOSTILE } else { &[] };
+        let asked = json!({"holder": holder, "tenant": "acme", "label": HOSTILE[1], "activities": activities});
+        leases.insert(holder, admin.acquire("crm", asked, 201).await);
+    }
+    admin.acquire("crm", json!({}), 201).await;
+    browser
+        .wait("document.querySelectorAll('tbody tr').length === 5")
+        .await;
+    assert!(browser.text().await.contains("Guest"));
+    browser.click("thead a[href*='sort=holder']").await;
+    browser
+        .wait("document.querySelector('th[aria-sort=ascending]')?.innerText.startsWith('Holder')")
+        .await;
+    let holders = browser
+        .script("return [...document.querySelectorAll('tbody th')].map((cell) => cell.innerText)")
+        .await;
+    assert_eq!(holders, json!(["Guest", "anna", "bert", "carl", "dora"]));
+    browser.press("/").await;
+    browser.press("acme\u{e007}").await;
+    browser
+        .wait("document.querySelectorAll('tbody tr').length === 4")
+        .await;
+
+    // Three are terminated, with a reason that they read.
+    for holder in ["anna", "bert", "carl"] {
+        browser
+            .click(&format!("input[aria-label='Select {holder}']"))
+            .await;
+    }
+    browser.wait("document.getElementById('refresh').innerText.includes('Paused while leases are selected')").await;
+    browser.click("#live button:not([name])").await;
+    browser
+        .wait("document.querySelector('h1').innerText === 'Terminate 3 leases of crm?'")
+        .await;
+    browser
+        .wait("document.activeElement.innerText === 'Cancel'")
+        .await;
+    browser.write("#reason", "The shift is over.").await;
+    browser.click("button.danger").await;
+    browser
+        .wait("document.querySelector('h1').innerText === '3 of 3 leases were terminated'")
+        .await;
+    let lost = b.renew(&leases["anna"].token(), 410).await;
+    assert_eq!(
+        (&lost["code"], &lost["reason"]),
+        (&json!("lease_terminated"), &json!("The shift is over."))
+    );
+    b.renew(&leases["dora"].token(), 200).await;
+
+    // A smaller pool: what it means is said first.
+    browser.goto(&at("/admin/pools/crm/settings")).await;
+    browser
+        .script("document.getElementById('f-capacity').value = 1")
+        .await;
+    browser.click("button.main").await;
+    browser.wait("document.body.innerText.includes('2 in use, new capacity 1: nobody is ended, no new seats until 0 are in use.')").await;
+    browser.click("button.main").await;
+    browser
+        .wait("document.body.innerText.includes('The settings are saved, on all nodes.')")
+        .await;
+    assert_eq!(admin.pool("crm", 200).await["capacity"], 1);
+
+    // A key, whose secret is shown once.
+    browser.goto(&at("/admin/keys")).await;
+    browser.write("#name", HOSTILE[0]).await;
+    browser.write("#pools", "crm").await;
+    browser.click("main button.main").await;
+    browser
+        .wait("document.querySelector('pre')?.innerText.startsWith('lh_client_')")
+        .await;
+
+    for path in [
+        "/admin",
+        "/admin/pools/crm",
+        "/admin/pools/crm/settings",
+        "/admin/keys",
+        "/admin/audit",
+        "/admin/pools/nowhere",
+    ] {
+        browser.goto(&at(path)).await;
+        browser
+            .wait("document.querySelectorAll('h1').length === 1 && document.querySelector('main')")
+            .await;
+        let unnamed = browser
+            .script(
+                "return [...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea')]
+                    .filter((node) => !(node.innerText || node.ariaLabel || node.labels?.length || node.value))
+                    .map((node) => node.outerHTML)",
+            )
+            .await;
+        assert_eq!(unnamed, json!([]), "{path}: no name");
+        let faint = browser.script(CONTRAST).await;
+        assert_eq!(faint, json!([]), "{path}: too little contrast");
+        let wide = browser
+            .script("return document.documentElement.scrollWidth > innerWidth")
+            .await;
+        assert_eq!(wide, Value::Bool(false), "{path} scrolls sideways");
+    }
+    assert_eq!(
+        browser.script("return window.pwned ?? null").await,
+        Value::Null
+    );
+    let complaints: Vec<String> = browser
+        .complaints()
+        .await
+        .into_iter()
+        // The page of a pool that is not there is asked for on purpose.
+        .filter(|complaint| !complaint.contains("404"))
+        .collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+
+    browser.goto(&at("/admin")).await;
+    browser.click(".who form button").await;
+    browser
+        .wait("document.querySelector('h1').innerText === 'Log in'")
+        .await;
+}
+
+/// Texts whose colour differs too little from what is behind them (WCAG 2.2, 1.4.3: 4.5 to 1).
+const CONTRAST: &str = "
+    const channel = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
+    const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+    const behind = (node) => {
+        for (; node; node = node.parentElement) {
+            const colour = parts(getComputedStyle(node).backgroundColor);
+            if (colour.length === 3 || colour[3] > 0) return colour;
+        }
+        return [255, 255, 255];
+    };
+    return [...document.querySelectorAll('body *')]
+        .filter((node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim()))
+        .filter((node) => node.checkVisibility() && node.getClientRects().length)
+        .map((node) => {
+            const [a, b] = [light(parts(getComputedStyle(node).color)), light(behind(node))];
+            return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.outerHTML.slice(0, 120)];
+        })
+        .filter(([ratio]) => ratio < 4.5);
+";

@@ -1,0 +1,139 @@
+// What the admin pages do better with a script: times in the reader's zone, a theme, and a list that stays fresh.
+// Everything works without it. The server sends whole pages; this puts the new rows into the old ones by their key,
+// so that focus, selection and scroll stay where they are.
+
+const store = {
+  get: (name) => { try { return localStorage.getItem(`leasehold.${name}`); } catch { return null; } },
+  set: (name, value) => { try { localStorage.setItem(`leasehold.${name}`, value); } catch { /* a private window */ } },
+};
+// Our own server's pages, escaped there; scripts in a parsed document do not run.
+const trusted = window.trustedTypes?.createPolicy("leasehold", { createHTML: (text) => text });
+const parse = (text) => new DOMParser().parseFromString(trusted ? trusted.createHTML(text) : text, "text/html");
+const say = (text) => { document.getElementById("say").textContent = text; };
+
+// Times.
+const zone = document.getElementById("zone");
+function times(root) {
+  const chosen = zone?.value ?? "browser";
+  const format = new Intl.DateTimeFormat("sv-SE", {
+    dateStyle: "short", timeStyle: "medium", timeZone: chosen === "browser" ? undefined : chosen,
+  });
+  for (const time of root.querySelectorAll("time")) {
+    time.textContent = format.format(new Date(time.dateTime));
+    time.title = time.dateTime;
+  }
+}
+if (zone) {
+  zone.hidden = false;
+  document.getElementById("zone-utc").hidden = true;
+  zone.value = store.get("zone") ?? "browser";
+  zone.addEventListener("change", () => { store.set("zone", zone.value); times(document); });
+}
+times(document);
+
+// Theme: as the system says, until somebody says otherwise.
+const theme = document.getElementById("theme");
+const themes = ["system", "light", "dark"];
+function dress(name) {
+  if (name === "system") delete document.documentElement.dataset.theme;
+  else document.documentElement.dataset.theme = name;
+  if (theme) theme.textContent = `Theme: ${name}`;
+}
+let dressed = themes.includes(store.get("theme")) ? store.get("theme") : "system";
+dress(dressed);
+if (theme) {
+  theme.hidden = false;
+  theme.addEventListener("click", () => {
+    dressed = themes[(themes.indexOf(dressed) + 1) % themes.length];
+    store.set("theme", dressed);
+    dress(dressed);
+  });
+}
+
+// Takes over what changed, and leaves alone what did not.
+function merge(old, fresh) {
+  if (old.nodeName !== fresh.nodeName) { old.replaceWith(fresh); return; }
+  if (old.nodeType !== Node.ELEMENT_NODE) {
+    if (old.nodeValue !== fresh.nodeValue) old.nodeValue = fresh.nodeValue;
+    return;
+  }
+  for (const { name, value } of [...fresh.attributes]) {
+    if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+  }
+  for (const { name } of [...old.attributes]) {
+    if (!fresh.hasAttribute(name) && !(old.nodeName === "DETAILS" && name === "open")) old.removeAttribute(name);
+  }
+  const key = (node) => node.dataset?.key;
+  const known = new Map([...old.childNodes].filter(key).map((node) => [key(node), node]));
+  let at = old.firstChild;
+  for (const child of [...fresh.childNodes]) {
+    const same = key(child) ? known.get(key(child)) : at;
+    if (!same || (key(child) === undefined && key(same) !== undefined)) { old.insertBefore(child, at); continue; }
+    if (same === at) at = at.nextSibling;
+    else old.insertBefore(same, at);
+    merge(same, child);
+  }
+  while (at) { const next = at.nextSibling; at.remove(); at = next; }
+}
+
+// The live part of the page.
+const live = document.getElementById("live");
+if (live) {
+  const line = document.createElement("p");
+  line.id = "refresh";
+  const text = document.createElement("span");
+  const pause = document.createElement("button");
+  pause.type = "button";
+  const every = document.createElement("select");
+  every.setAttribute("aria-label", "Refresh every");
+  for (const seconds of [2, 5, 15, 60]) every.add(new Option(`every ${seconds} s`, seconds));
+  every.value = store.get("every") ?? live.dataset.every;
+  line.append(text, pause, every);
+  live.before(line);
+
+  let paused = false, last = Date.now(), failed = 0, timer;
+  const held = () => paused || document.hidden || live.querySelector("input:checked") !== null
+    || document.getSelection()?.type === "Range";
+  const clock = (at) => new Date(at).toLocaleTimeString("sv-SE");
+  function show() {
+    const age = Math.round((Date.now() - last) / 1000);
+    line.classList.toggle("stale", failed > 0);
+    text.textContent = failed > 0 ? `Stale: no answer, last data of ${clock(last)}`
+      : paused ? `Paused, data of ${clock(last)}`
+      : live.querySelector("input:checked") ? `Paused while leases are selected, data of ${clock(last)}`
+      : `Live, updated ${age} s ago`;
+    pause.textContent = paused ? "Resume" : "Pause";
+  }
+  async function refresh() {
+    clearTimeout(timer);
+    if (!held()) {
+      try {
+        const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "error" });
+        if (!answer.ok) throw new Error(answer.status);
+        const fresh = parse(await answer.text()).getElementById("live");
+        if (fresh && !held()) { times(fresh); merge(live, fresh); last = Date.now(); }
+        if (failed > 0) say("Data is fresh again.");
+        failed = 0;
+      } catch {
+        if (failed === 0) say("Data is stale: the server does not answer.");
+        failed += 1;
+      }
+    }
+    timer = setTimeout(refresh, every.value * 1000 * Math.min(1 + failed, 6));
+  }
+  pause.addEventListener("click", () => { paused = !paused; show(); if (!paused) refresh(); });
+  every.addEventListener("change", () => { store.set("every", every.value); refresh(); });
+  document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
+  live.addEventListener("change", show);
+  timer = setTimeout(refresh, every.value * 1000);
+  setInterval(show, 1000);
+  show();
+}
+
+// "/" goes to the search field, as people expect; not while somebody writes.
+document.addEventListener("keydown", (event) => {
+  const search = document.getElementById("search");
+  if (event.key !== "/" || !search || event.target.closest("input, textarea, select")) return;
+  event.preventDefault();
+  search.focus();
+});
