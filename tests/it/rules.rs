@@ -1,6 +1,7 @@
 //! The rules of a pool: one file for each.
 
 mod evict;
+mod losses;
 mod maintenance;
 mod model;
 mod named;

@@ -106,3 +106,56 @@ async fn named_seats_and_lent_ones_are_given_once() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn at_the_instant_of_a_scheduled_change_nobody_gets_a_seat_too_early_or_too_many() {
+    let cluster = Cluster::start_with(3, &[("sweep_every_ms", "0")]).await;
+    let from = chrono::Utc::now() + chrono::TimeDelta::milliseconds(1_500);
+    let until = from + chrono::TimeDelta::milliseconds(60_000);
+    let policy = json!({"capacity": 1, "schedule": [{"from": from.to_rfc3339(), "until": until.to_rfc3339(), "capacity": 4}]});
+    cluster.nodes[0].put_pool("crm", policy, 201).await;
+    // Three nodes ask without a pause while the instant passes.
+    let ask = |node: Client| async move {
+        let mut granted = Vec::new();
+        while chrono::Utc::now() < from + chrono::TimeDelta::milliseconds(500) {
+            let answer = node.acquire("crm", json!({}), [201, 409]).await;
+            if answer.status == 201 {
+                granted.push(answer.instant("/lease/started_at"));
+            }
+        }
+        granted
+    };
+    let granted = join_all(cluster.nodes.iter().map(|node| ask((**node).clone()))).await;
+    let mut granted: Vec<i64> = granted.into_iter().flatten().collect();
+    granted.sort_unstable();
+    assert_eq!(granted.len(), 4, "{granted:?}");
+    let early = granted.iter().filter(|at| **at < from.timestamp_millis());
+    assert!(early.count() <= 1, "{granted:?}, {from}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn logins_of_one_holder_at_once_leave_as_many_leases_as_there_are_seats() {
+    let cluster = Cluster::start(3).await;
+    let policy = json!({"capacity": 3, "when_full": "evict_oldest_of_holder"});
+    cluster.nodes[0].put_pool("crm", policy, 201).await;
+    let body = json!({"holder": "ann"});
+    let keys: Vec<_> = (0..24).map(|i| format!("login-{i}")).collect();
+    let asks = keys
+        .iter()
+        .zip(0..)
+        .map(|(key, i)| ask(&cluster.nodes[i % 3], key, &body));
+    let answers = join_all(asks).await;
+    assert!(answers.iter().all(|answer| answer.status != 409));
+    let alive = join_all(
+        answers
+            .iter()
+            .map(|answer| cluster.nodes[0].renew(&answer.token(), [200, 410])),
+    )
+    .await;
+    assert_eq!(
+        alive.iter().filter(|renewed| renewed.status == 200).count(),
+        3
+    );
+    assert_eq!(cluster.nodes[1].availability("crm", 200).await["in_use"], 3);
+    index_is_true(&cluster.redis, "crm", false).await;
+}
