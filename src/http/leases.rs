@@ -235,6 +235,7 @@ async fn acquire(
         None if body.wait => Wait::Queue,
         None => Wait::No,
     };
+    let tenant = body.tenant.clone();
     match asking::ask(&app, &pool, body, key, wait).await? {
         Acquired::Granted(grant) => {
             Ok((StatusCode::CREATED, Json(app.answer(grant))).into_response())
@@ -254,7 +255,7 @@ async fn acquire(
             };
             Ok((StatusCode::ACCEPTED, Json(queued)).into_response())
         }
-        not_granted => Err(denied::problem(&pool, not_granted)),
+        not_granted => Err(denied::problem(&pool, tenant.as_ref(), not_granted)),
     }
 }
 

@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::millis;
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
+use crate::lease::Tenant;
 use crate::pool::PoolName;
 use crate::store::{Acquired, Denial};
 
 /// The problem that says why there is no seat.
-pub(super) fn problem(pool: &PoolName, acquired: Acquired) -> Problem {
+pub(super) fn problem(pool: &PoolName, tenant: Option<&Tenant>, acquired: Acquired) -> Problem {
     match acquired {
         Acquired::PoolFull(denial) => denied(
             Code::PoolFull,
@@ -26,6 +27,7 @@ pub(super) fn problem(pool: &PoolName, acquired: Acquired) -> Problem {
                 "The tenant uses all the seats that it may. Ask again when one of them can come free."
             };
             denied(Code::TenantFull, detail.to_owned(), denial).with("limit", rule)
+                .with("tenant", tenant)
         }
         Acquired::NamedSeatsExhausted(denial) => denied(
             Code::NamedSeatsExhausted,

@@ -26,6 +26,7 @@ async fn a_tenant_gets_no_more_than_its_cap_and_the_rest_no_more_than_theirs() {
         let denial = node.acquire("crm", json!({"tenant": "acme"}), 409).await;
         assert_eq!(denial["code"], "tenant_full");
         assert_eq!(denial["limit"], "max");
+        assert_eq!(denial["tenant"], "acme");
         assert_eq!(denial["in_use"], 3);
         assert_eq!(denial["capacity"], 10);
         assert!(denial.number("/retry_after_ms") > 0);
