@@ -7,8 +7,10 @@
 //!
 //! Deliberately absent: polling. A level between two looks would be a guess.
 
+pub mod demand;
 pub mod denials;
 pub mod holders;
 pub mod replay;
 pub mod rollup;
+pub mod sizing;
 pub mod usage;

@@ -16,6 +16,7 @@ mod named;
 pub(crate) mod pools;
 pub mod problem;
 pub mod server;
+mod sizing;
 mod tokens;
 pub mod trace;
 
@@ -94,6 +95,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(leases::routes())
         .merge(events::routes())
         .merge(history::routes())
+        .merge(sizing::routes())
         .merge(tokens::routes())
         .merge(keys::routes())
         .merge(audit::routes())

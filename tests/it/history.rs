@@ -8,7 +8,7 @@ use leasehold::pool::{Policy, PoolName};
 use leasehold::store::{Expect, Options, Store};
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Redis, wait_until};
+use crate::harness::{Cluster, Launch, Redis, wait_until};
 
 /// Sums a field over the items.
 fn total(items: &[Value], field: &str) -> u64 {
@@ -176,6 +176,76 @@ async fn a_denial_is_a_true_one_unless_the_holder_soon_gets_a_seat() {
 }
 
 #[tokio::test]
+async fn sizing_replays_the_demand_and_compares_prices() {
+    let redis = Redis::start().await;
+    let (store, pool, mut connection, stream) = past(&redis).await;
+    // Yesterday twenty worked in four shifts of five, two hours each.
+    let now = store.clock().await.expect("a clock").0;
+    let begin = now - 86_400_000;
+    for shift in 0..4_i64 {
+        for (kind, hour) in [("started", 2 * shift), ("ended", 2 * shift + 2)] {
+            for agent in 5 * shift..5 * shift + 5 {
+                let at = begin + hour * 3_600_000;
+                let lease = agent.to_string();
+                let holder = format!("agent-{agent}");
+                // Those who leave come before those who arrive.
+                let number = if kind == "ended" { agent } else { 100 + agent };
+                let fields = [
+                    "type",
+                    kind,
+                    "id",
+                    &lease,
+                    "at",
+                    &at.to_string(),
+                    "holder",
+                    &holder,
+                    "tenant",
+                    "",
+                    "reason",
+                    "",
+                ];
+                let id = format!("{at}-{number}");
+                redis::cmd("XADD")
+                    .arg(&stream)
+                    .arg(id)
+                    .arg(&fields)
+                    .exec_async(&mut connection)
+                    .await
+                    .expect("an event");
+            }
+        }
+    }
+    let node = Launch::on(&redis.url()).start().await;
+    let path = format!("/v1/pools/{pool}/sizing?price_named=10&price_concurrent=35");
+    let sizing = node.get(&path).expect(200).await;
+    assert_eq!(sizing["inputs"]["holders"], 20);
+    assert_eq!(sizing["inputs"]["peak"], 5);
+    assert_eq!(sizing["choices"]["never_refuse"]["seats"], 5);
+    let four = &sizing.list("curve")[3];
+    assert_eq!(
+        (&four["seats"], &four["denials"], &four["holders_denied"]),
+        (&json!(4), &json!(4), &json!(4))
+    );
+    let compared = &sizing["named_vs_concurrent"];
+    assert_eq!(compared["cheaper"], "concurrent");
+    assert_eq!(
+        (&compared["concurrent"]["cost"], &compared["named"]["cost"]),
+        (&json!(175.0), &json!(200.0))
+    );
+    assert_eq!(sizing["growth"], json!(null));
+
+    let csv = node
+        .get(&path)
+        .header("accept", "text/csv")
+        .expect(200)
+        .await;
+    assert_eq!(csv.text.lines().count(), 1 + 5, "{}", csv.text);
+    node.get(&format!("/v1/pools/{pool}/sizing?price_named=cheap"))
+        .expect(400)
+        .await;
+}
+
+#[tokio::test]
 async fn a_question_that_makes_no_sense_is_refused() {
     let cluster = Cluster::start(1).await;
     let node = &cluster.nodes[0];
@@ -200,7 +270,7 @@ async fn a_question_that_makes_no_sense_is_refused() {
             .await;
         assert_eq!(refused["code"], "invalid_request", "{query}");
     }
-    for report in ["usage", "history", "denials", "holders"] {
+    for report in ["usage", "history", "denials", "holders", "sizing"] {
         node.get(&format!("/v1/pools/none/{report}"))
             .expect(404)
             .await;

@@ -1,0 +1,350 @@
+//! `GET /v1/pools/{pool}/sizing`: how many seats a pool needs.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::csv::{self, Cell};
+use super::extract::{Path, Query};
+use super::problem::{Code, Problem, ProblemDocument};
+use super::{App, pool_not_found};
+use crate::history::demand;
+use crate::history::sizing::{Comparison, Demand, Growth, Point, Prices};
+use crate::lease::Instant;
+use crate::pool::PoolName;
+
+/// How far back the demand goes that does not say from when, ms: as long as events are kept.
+const EVENTS_KEPT_MS: i64 = 35 * 86_400_000;
+/// Wishes without which a replay says little.
+const ENOUGH: u64 = 30;
+/// Share of refused wishes that a lean and a balanced choice accept.
+const LEAN: f64 = 0.05;
+const BALANCED: f64 = 0.01;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(sizing))
+}
+
+/// What is wanted of the sizing.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// From when; without it as long as events are kept, 35 days.
+    from: Option<DateTime<Utc>>,
+    /// Until when; now without it.
+    to: Option<DateTime<Utc>>,
+    /// Price of a named seat, or tiers: `1:10,51:8` is 10 each for the first fifty and 8 for each further one.
+    price_named: Option<String>,
+    /// Price of a concurrent seat, likewise.
+    price_concurrent: Option<String>,
+    /// `json` or `csv` (the curve), in place of the header `Accept`.
+    format: Option<String>,
+}
+
+/// How many seats a pool needs.
+#[derive(Debug, Serialize, ToSchema)]
+struct SizingBody {
+    inputs: InputsBody,
+    /// What different numbers of seats would have meant.
+    curve: Vec<PointBody>,
+    choices: ChoicesBody,
+    /// The way the peak of a week goes; null for fewer than eight weeks.
+    growth: Option<GrowthBody>,
+    /// Which way of buying is cheaper; null without both prices.
+    named_vs_concurrent: Option<ComparisonBody>,
+    /// What to keep in mind, as sentences.
+    warnings: Vec<String>,
+}
+
+/// What the answer is made of.
+#[derive(Debug, Serialize, ToSchema)]
+struct InputsBody {
+    #[schema(value_type = String, format = DateTime)]
+    from: Instant,
+    #[schema(value_type = String, format = DateTime)]
+    to: Instant,
+    /// Leases, and true denials.
+    wishes: u64,
+    /// How many of them are true denials; for these the median length of a lease is assumed.
+    true_denials: u64,
+    holders: u64,
+    /// Seats that were wanted on the average (Erlang).
+    load: f64,
+    /// The most seats that were wanted at once.
+    peak: u64,
+    /// Seats that there are now.
+    capacity: u64,
+}
+
+/// What so many seats would have meant.
+#[derive(Debug, Serialize, ToSchema)]
+struct PointBody {
+    seats: u64,
+    /// Wishes that would have been refused.
+    denials: u64,
+    /// Holders to whom that would have happened.
+    holders_denied: u64,
+    /// The longest time until one of them could have had a seat.
+    longest_wait_ms: u64,
+    /// Share of refused wishes by Erlang's B formula, for comparison.
+    erlang_b: f64,
+    /// Share of time at which all seats are taken by Engset's formula, for comparison.
+    engset: f64,
+}
+
+impl From<Point> for PointBody {
+    fn from(point: Point) -> Self {
+        let rounded = |share: f64| (share * 1e6).round() / 1e6;
+        Self {
+            seats: point.seats,
+            denials: point.denials,
+            holders_denied: point.holders_denied,
+            longest_wait_ms: point.longest_wait_ms,
+            erlang_b: rounded(point.erlang_b),
+            engset: rounded(point.engset),
+        }
+    }
+}
+
+/// Three answers, each with its consequences.
+#[derive(Debug, Serialize, ToSchema)]
+struct ChoicesBody {
+    /// At most 5 % of the wishes would have been refused.
+    lean: PointBody,
+    /// At most 1 %.
+    balanced: PointBody,
+    /// None.
+    never_refuse: PointBody,
+    /// `never_refuse` and 10 % for what has not been seen.
+    never_refuse_and_10_percent: u64,
+    /// `never_refuse` and 20 % for what has not been seen.
+    never_refuse_and_20_percent: u64,
+}
+
+/// The way the peak of a week goes.
+#[derive(Debug, Serialize, ToSchema)]
+struct GrowthBody {
+    /// Weeks that were looked at.
+    weeks: u64,
+    /// Seats more in a week.
+    seats_per_week: f64,
+    /// Nine of ten of the slopes between two weeks lie between these.
+    seats_per_week_interval: [f64; 2],
+    /// Peak to expect in six months, and at most by the interval.
+    in_6_months: [u64; 2],
+    /// Peak to expect in twelve months, and at most by the interval.
+    in_12_months: [u64; 2],
+}
+
+/// Which way of buying is cheaper, if nobody is to be refused.
+#[derive(Debug, Serialize, ToSchema)]
+struct ComparisonBody {
+    /// `named` or `concurrent`.
+    cheaper: &'static str,
+    named: CostBody,
+    concurrent: CostBody,
+    /// Named seats for those who hold longest, the rest shares.
+    cheapest_mix: MixBody,
+}
+
+/// Seats, and what they cost.
+#[derive(Debug, Serialize, ToSchema)]
+struct CostBody {
+    seats: u64,
+    cost: f64,
+}
+
+/// Seats of both kinds, and what they cost.
+#[derive(Debug, Serialize, ToSchema)]
+struct MixBody {
+    named_seats: u64,
+    concurrent_seats: u64,
+    cost: f64,
+}
+
+/// Says how many seats a pool needs, by replaying its recorded demand with other numbers of seats.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}/sizing",
+    tag = "history",
+    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    responses(
+        (status = 200, description = "The curve also as `text/csv`, if `Accept` says so", body = SizingBody),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn sizing(
+    State(app): State<App>,
+    Path(pool): Path<PoolName>,
+    headers: HeaderMap,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
+    let price = |name: &str, text: Option<&String>| -> Result<Option<Prices>, Problem> {
+        text.map(|text| {
+            text.parse()
+                .map_err(|error| invalid(format!("`{name}`: {error}.")))
+        })
+        .transpose()
+    };
+    let named = price("price_named", wanted.price_named.as_ref())?;
+    let concurrent = price("price_concurrent", wanted.price_concurrent.as_ref())?;
+    let status = app
+        .0
+        .store
+        .status(&pool)
+        .await?
+        .ok_or_else(|| pool_not_found(&pool))?;
+    let to = wanted
+        .to
+        .map_or(status.at, |to| Instant(to.timestamp_millis()));
+    let from = wanted.from.map_or(Instant(to.0 - EVENTS_KEPT_MS), |from| {
+        Instant(from.timestamp_millis())
+    });
+    if to <= from {
+        return Err(invalid("`from` comes before `to`.".into()));
+    }
+
+    let demand = demand::demand(&app.0.store, &pool, from, to).await?;
+    let weeks = demand::weekly_peaks(&app.0.store, &pool, to).await?;
+    let capacity = u64::from(status.policy.capacity);
+    let as_csv = csv::is_wanted(&headers, wanted.format.as_deref());
+    // A long replay is work for a processor, not for a task that others wait behind.
+    let body = tokio::task::spawn_blocking(move || {
+        let prices = named.zip(concurrent);
+        SizingBody::of(&demand, &weeks, capacity, prices.as_ref())
+    })
+    .await
+    .map_err(|error| {
+        Problem::new(
+            Code::Internal,
+            "Something went wrong inside. It was logged.",
+        )
+        .cause(error)
+    })?;
+    if as_csv {
+        let columns = [
+            "seats",
+            "denials",
+            "holders_denied",
+            "longest_wait_ms",
+            "erlang_b",
+            "engset",
+        ];
+        let rows = body.curve.iter().map(|point| {
+            vec![
+                Cell::plain(&point.seats),
+                Cell::plain(&point.denials),
+                Cell::plain(&point.holders_denied),
+                Cell::plain(&point.longest_wait_ms),
+                Cell::plain(&point.erlang_b),
+                Cell::plain(&point.engset),
+            ]
+        });
+        return Ok(csv::file(&format!("{pool}-sizing"), &columns, rows));
+    }
+    Ok(Json(body).into_response())
+}
+
+impl SizingBody {
+    fn of(
+        demand: &Demand,
+        weeks: &[u64],
+        capacity: u64,
+        prices: Option<&(Prices, Prices)>,
+    ) -> Self {
+        let never = demand.fewest(0.0);
+        let more = |percent: u64| (never.seats * (100 + percent)).div_ceil(100);
+        let growth = Growth::of(weeks);
+        Self {
+            inputs: InputsBody {
+                from: demand.from,
+                to: demand.to,
+                wishes: demand.len(),
+                true_denials: demand.denied(),
+                holders: demand.holders(),
+                load: (demand.load() * 1_000.0).round() / 1_000.0,
+                peak: demand.peak(),
+                capacity,
+            },
+            curve: demand.curve().into_iter().map(PointBody::from).collect(),
+            choices: ChoicesBody {
+                lean: demand.fewest(LEAN).into(),
+                balanced: demand.fewest(BALANCED).into(),
+                never_refuse: never.into(),
+                never_refuse_and_10_percent: more(10),
+                never_refuse_and_20_percent: more(20),
+            },
+            growth: growth.map(|growth| {
+                let (in_6, at_most_6) = growth.ahead(26.0);
+                let (in_12, at_most_12) = growth.ahead(52.0);
+                GrowthBody {
+                    weeks: growth.weeks,
+                    seats_per_week: growth.seats_per_week,
+                    seats_per_week_interval: growth.interval.into(),
+                    in_6_months: [in_6, at_most_6],
+                    in_12_months: [in_12, at_most_12],
+                }
+            }),
+            named_vs_concurrent: prices.map(|(named, concurrent)| {
+                let compared = Comparison::of(demand, named, concurrent);
+                let (named_seats, concurrent_seats, cost) = compared.mix;
+                ComparisonBody {
+                    cheaper: if compared.named < compared.concurrent {
+                        "named"
+                    } else {
+                        "concurrent"
+                    },
+                    named: CostBody {
+                        seats: compared.named_seats,
+                        cost: compared.named,
+                    },
+                    concurrent: CostBody {
+                        seats: compared.concurrent_seats,
+                        cost: compared.concurrent,
+                    },
+                    cheapest_mix: MixBody {
+                        named_seats,
+                        concurrent_seats,
+                        cost,
+                    },
+                }
+            }),
+            warnings: warnings(demand, capacity, growth.is_some()),
+        }
+    }
+}
+
+fn warnings(demand: &Demand, capacity: u64, has_growth: bool) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if demand.len() < ENOUGH {
+        warnings.push(format!(
+            "There are only {} wishes in this time: a replay of so few says little.",
+            demand.len()
+        ));
+    }
+    if demand.denied() > 0 || capacity <= demand.peak() {
+        warnings.push(
+            "The pool was full: who was refused or did not ask at all is not in the record, so what is above its \
+             capacity is a lower bound."
+                .to_owned(),
+        );
+    }
+    if !has_growth {
+        warnings.push(format!(
+            "There are fewer than {} weeks: no trend can be told.",
+            Growth::ENOUGH
+        ));
+    }
+    warnings
+}
