@@ -4,10 +4,10 @@
 export PATH := $(CURDIR)/.redis/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint redis browser
+.PHONY: help run test test-browsers lint redis browser
 
 help: ## Say what there is
-	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
 run: redis ## Build, and serve on 127.0.0.1:7070 with an embedded Redis and a demo pool
 	@cargo build --locked --bin leasehold
@@ -15,8 +15,12 @@ run: redis ## Build, and serve on 127.0.0.1:7070 with an embedded Redis and a de
 
 # The integration tests come last, so that their summary is the last thing to read.
 test: redis browser ## Run all tests
+	@scripts/widget.sh
 	@cargo test --locked --doc --quiet
 	@cargo test --locked --lib --bins --tests --no-fail-fast
+
+test-browsers: redis browser ## Test the widget client in browsers, with pages hidden for minutes
+	@scripts/widget.sh long
 
 lint: ## Check form, lints, documentation and dependencies
 	@scripts/lint.sh

@@ -19,6 +19,7 @@ pub mod server;
 mod sizing;
 mod tokens;
 pub mod trace;
+mod widget;
 
 use std::sync::Arc;
 
@@ -150,7 +151,9 @@ pub fn router(
     );
     let router = router.merge(ui::routes().with_state(app.clone()));
     // The guard also answers for methods that a path does not have: a preflight is one of them.
-    let router = router.method_not_allowed_fallback(trace::no_method);
+    let router = router
+        .merge(widget::routes())
+        .method_not_allowed_fallback(trace::no_method);
     trace::edge(
         router
             .layer(from_fn_with_state(app, access::guard))

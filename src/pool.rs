@@ -121,6 +121,9 @@ pub struct Policy {
     /// While it is set nobody new gets a seat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
+    /// Levels of use that operators want to hear of, in percent of the capacity, rising; at most 10.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub alert_at_percent: Vec<u16>,
 }
 
 /// The defaults of [`Policy`], each named like its field.
@@ -160,6 +163,7 @@ impl Policy {
             queue: None,
             platforms: None,
             maintenance: None,
+            alert_at_percent: Vec::new(),
         }
     }
 
@@ -187,6 +191,13 @@ impl Policy {
                     Self::MAX_MS
                 )));
             }
+        }
+        let levels = &self.alert_at_percent;
+        let rising = levels.windows(2).all(|pair| pair[0] < pair[1]);
+        if levels.len() > 10 || !rising || levels.iter().any(|level| !(1..=1_000).contains(level)) {
+            return Err(Invalid(
+                "alert_at_percent has at most 10 levels, rising, of 1 to 1000".into(),
+            ));
         }
         self.check_rules()
     }
@@ -229,6 +240,13 @@ impl Pool {
     /// Seats that the next acquire could get, tenants and queue left aside.
     pub fn free(&self) -> u64 {
         self.capacity.saturating_sub(self.in_use)
+    }
+
+    /// The highest of the levels in `alert_at_percent` that the use has reached.
+    pub fn alert_level(&self) -> Option<u16> {
+        let reached = |level: &&u16| u64::from(**level) * self.capacity <= 100 * self.in_use;
+        let levels = self.policy.alert_at_percent.iter();
+        levels.rev().find(reached).copied()
     }
 
     /// Named seats that are left in this period.

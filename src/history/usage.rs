@@ -68,7 +68,7 @@ pub async fn usage(
     };
     Ok(Some(Usage {
         current: now.in_use,
-        capacity: u64::from(now.policy.capacity),
+        capacity: now.capacity,
         daily_average,
         daily_max: highs().max().unwrap_or(0),
         days,

@@ -47,6 +47,9 @@ struct PoolBody {
     free: u64,
     /// Seats at this instant: `capacity`, or those of the schedule.
     capacity_now: u64,
+    /// The highest of the levels in `alert_at_percent` that the use has reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alert_level: Option<u16>,
     /// The next change by the schedule.
     #[serde(skip_serializing_if = "Option::is_none")]
     next_change: Option<NextChange>,
@@ -78,6 +81,7 @@ impl From<Pool> for PoolBody {
     fn from(pool: Pool) -> Self {
         Self {
             free: pool.free(),
+            alert_level: pool.alert_level(),
             capacity_now: pool.capacity,
             next_change: pool
                 .next_change

@@ -217,7 +217,7 @@ async fn sizing(
 
     let demand = demand::demand(&app.0.store, &pool, from, to).await?;
     let weeks = demand::weekly_peaks(&app.0.store, &pool, to).await?;
-    let capacity = u64::from(status.policy.capacity);
+    let capacity = status.capacity;
     let as_csv = csv::is_wanted(&headers, wanted.format.as_deref());
     // A long replay is work for a processor, not for a task that others wait behind.
     let body = tokio::task::spawn_blocking(move || {

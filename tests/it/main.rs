@@ -32,3 +32,4 @@ mod roles;
 mod rules;
 mod script_flush;
 mod terminate;
+mod widget;

@@ -64,6 +64,8 @@ const TABLE: &[Row] = &[
     open("GET", "/v1/openapi.json", Rule::Anybody),
     open("GET", "/client/{file}", Rule::Anybody),
     open("GET", "/client/{version}/{file}", Rule::Anybody),
+    open("GET", "/demo", Rule::Anybody),
+    open("GET", "/demo/{file}", Rule::Anybody),
 
     // Holders.
     open("POST", "/v1/leases/renew", Rule::Token),

@@ -69,7 +69,8 @@ async fn a_policy_with_every_rule_is_read_as_it_was_put_on_every_node() {
         "queue": {"max_waiting": 100},
         "platforms": ["web"],
         "maintenance": {"message": "Back at 20:00", "retry_after_ms": 5_000},
-        "privacy": "pseudonymous"});
+        "privacy": "pseudonymous",
+        "alert_at_percent": [80, 95, 100]});
     a.put_pool("crm", policy.clone(), 201).await;
     let read = b.pool("crm", 200).await;
     for (field, value) in policy.as_object().unwrap() {
@@ -85,4 +86,24 @@ async fn a_policy_with_every_rule_is_read_as_it_was_put_on_every_node() {
     assert!(patched["maintenance"].is_null());
     a.acquire("crm", json!({"holder": "ann", "tenant": "acme"}), 201)
         .await;
+}
+
+#[tokio::test]
+async fn a_pool_says_which_of_its_levels_the_use_has_reached() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool(
+        "crm",
+        json!({"capacity": 4, "alert_at_percent": [50, 100]}),
+        201,
+    )
+    .await;
+    for level in [json!(null), json!(50), json!(50), json!(100)] {
+        node.acquire("crm", json!({}), 201).await;
+        assert_eq!(node.pool("crm", 200).await["alert_level"], level);
+    }
+    for wrong in [json!([0]), json!([80, 80]), json!([100, 80]), json!(80)] {
+        node.patch_pool("crm", json!({"alert_at_percent": wrong}), 400)
+            .await;
+    }
 }

@@ -1,0 +1,45 @@
+#!/bin/sh
+# Tests the widget client: its states, its types, and the client in real browsers. What a machine has not is skipped, and said.
+#
+#   scripts/widget.sh         what takes seconds, and two minutes for each browser that there is
+#   scripts/widget.sh long    pages that are hidden for minutes, with the browsers' throttling on
+set -eu
+cd "$(dirname "$0")/.."
+
+say() {
+    printf 'widget: %s\n' "$*" >&2
+}
+
+if ! command -v node >/dev/null 2>&1 || [ "$(node -p 'process.versions.node.split(".")[0]')" -lt 20 ]; then
+    say "skipped: the tests of the widget client need Node.js 20 or later"
+    exit 0
+fi
+
+node=${CARGO_TARGET_DIR:-target}/debug/leasehold
+export LEASEHOLD="$node"
+# Before version 22 Node.js has a WebSocket, which Firefox is driven by, only on request.
+websocket=
+[ "$(node -p 'process.versions.node.split(".")[0]')" -ge 22 ] || websocket=--experimental-websocket
+report='--test-reporter=spec'
+
+if [ "${1:-}" = long ]; then
+    cargo build --locked --quiet --bin leasehold
+    exec node $websocket --test $report web/client/tests/browsers/long.test.js
+fi
+
+node --test $report web/client/tests/leasehold.test.js
+
+# The compiler is fetched for this test only; it is no part of the build.
+types=$(mktemp -d)
+trap 'rm -rf "$types"' EXIT
+if npm install --prefix "$types" --no-save --no-audit --no-fund --silent typescript@5 >/dev/null 2>&1; then
+    "$types/node_modules/.bin/tsc" --strict --noEmit --target es2022 --module nodenext --moduleResolution nodenext \
+        --lib es2022,dom web/client/tests/types.ts
+    say "types checked"
+else
+    say "types skipped: typescript could not be fetched"
+fi
+npm pack --dry-run --silent ./web/client >/dev/null 2>&1 || { say "npm pack fails"; exit 1; }
+
+cargo build --locked --quiet --bin leasehold
+node $websocket --test $report web/client/tests/browsers/short.test.js
