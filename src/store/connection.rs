@@ -281,6 +281,10 @@ impl Manager {
             age: Arc::clone(&self.age),
             broken: false,
         };
+        if !self.source.is_cluster() {
+            // A server that wants a password cuts a connection that sends as much as the scripts, and does not say why.
+            redis::cmd("PING").exec_async(&mut connection).await?;
+        }
         match script::load_all(&mut connection, self.source.is_cluster()).await {
             // In a cluster this goes to all masters, and one that is away must not keep us from the others: a script
             // that a server lacks is sent whole.

@@ -155,10 +155,12 @@ async fn promote(
     }
     let waited = Instant::now();
     while waited.elapsed() < STEP {
-        for (address, replica) in candidates.iter_mut() {
-            if Info::read(replica)
-                .await
-                .is_ok_and(|info| info.text("role") == "master")
+        for (address, _) in candidates.iter() {
+            // Anew: who is promoted closes all its connections.
+            if let Ok(mut replica) = sentinel.connect_to(address).await
+                && Info::read(&mut replica)
+                    .await
+                    .is_ok_and(|info| info.text("role") == "master")
             {
                 return Ok(address.clone());
             }

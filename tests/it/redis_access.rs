@@ -184,10 +184,7 @@ async fn tls_with_a_certificate_of_ones_own() {
     // Not signed by anybody that this machine trusts; and no TLS at this end.
     for (url, cause) in [
         (url, "TLS to Redis fails"),
-        (
-            format!("redis://localhost:{port}"),
-            "the store cannot be used",
-        ),
+        (format!("redis://localhost:{port}"), "cannot use redis://"),
     ] {
         let refused = Launch::on(&url).spawn();
         let status = refused.ended(Duration::from_secs(10)).await;

@@ -46,6 +46,12 @@ async fn refuses(node: &Node, trouble: &str) {
         assert_eq!(refused["outcome"], "none", "{}", refused.text);
     }
     let word = format!("trouble=\"{trouble}\"");
+    // What was seen first may be the cut connection.
+    wait_until("the log names it", Duration::from_secs(3), async || {
+        node.acquire("crm", json!({}), 503).await;
+        node.log().contains(&word)
+    })
+    .await;
     assert_eq!(node.log().matches(&word).count(), 1, "{}", node.log());
     let metrics = node.get("/metrics").expect(200).await.text;
     assert!(

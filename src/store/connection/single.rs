@@ -7,6 +7,9 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2};
 use redis::{Client, ErrorKind, IntoConnectionInfo as _, RedisError, TlsCertificates};
 
+/// How long a new connection may take, TLS included. Nobody waits for it: a check-out gives up sooner.
+const HANDSHAKE: Duration = Duration::from_secs(1);
+
 /// Makes connections to one server.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Single {
@@ -37,7 +40,7 @@ impl Single {
     /// A connection whose calls time out.
     pub(in crate::store) async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
         use bb8::ManageConnection as _;
-        let mut connection = tokio::time::timeout(self.response_timeout, self.inner.connect())
+        let mut connection = tokio::time::timeout(HANDSHAKE, self.inner.connect())
             .await
             .map_err(|_| {
                 RedisError::from((ErrorKind::Io, "no answer to a new connection in time"))
