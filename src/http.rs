@@ -161,9 +161,9 @@ pub fn router(
     let router =
         if settings.durability == store::Durability::Replicated || settings.trail == Switch::On {
             let show = settings.trail == Switch::On;
-            router.layer(from_fn(
-                move |request: Request, next: Next| follow(show, request, next),
-            ))
+            router.layer(from_fn(move |request: Request, next: Next| {
+                follow(show, request, next)
+            }))
         } else {
             router
         };

@@ -17,7 +17,6 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::browser::Browser;
 pub(crate) use self::client::{ANY, Call, Client, Reply};
-pub(crate) use self::client::{ANY, Client, Reply};
 pub(crate) use self::fleet::{Sentinels, Server, Shards};
 pub(crate) use self::node::{Launch, Node, SECRET};
 pub(crate) use self::proxy::Proxy;
