@@ -3,6 +3,8 @@
 //! Data goes to stdout, talk to stderr. How a command ended is its exit code, [`Exit`].
 
 mod config;
+mod doctor;
+mod failover;
 mod serve;
 
 use std::fmt;
@@ -14,6 +16,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::{Flags, Loaded, Settings, WrongSetting};
+use crate::store::Options;
 
 /// Concurrent-seat leases for a fleet of stateless nodes, kept in Redis.
 #[derive(Debug, Parser)]
@@ -38,6 +41,12 @@ enum Command {
     /// Print every setting and where it came from
     #[command(after_help = PRECEDENCE)]
     Config(config::Config),
+    /// Look at the Redis of the settings: is it fit to keep seats, and what is to be done
+    Doctor(doctor::Doctor),
+    /// Make a replica the master, under Sentinel, without losing a write
+    ///
+    /// Needs a user who may pause clients and change roles; see deploy/redis.
+    Failover(failover::Failover),
     /// Print the HTTP interface as OpenAPI 3.1
     Openapi,
     /// Print a completion script for a shell
@@ -110,6 +119,8 @@ pub fn run(cli: Cli) -> ExitCode {
         None => serve::run(&cli.serve),
         Some(Command::Serve(serve)) => serve::run(&serve),
         Some(Command::Config(config)) => config::run(&config),
+        Some(Command::Doctor(doctor)) => doctor::run(&doctor),
+        Some(Command::Failover(failover)) => failover::run(&failover),
         Some(Command::Openapi) => openapi(),
         Some(Command::Completions { shell }) => completions(shell),
     };
@@ -127,6 +138,24 @@ pub fn run(cli: Cli) -> ExitCode {
 /// The settings as the flags, this process's environment and the file in the working directory make them.
 fn load(flags: &Flags) -> Result<Loaded, WrongSetting> {
     Settings::load(flags, std::env::vars_os(), Path::new(""))
+}
+
+/// How to reach the Redis of the settings, for commands that speak to it without a node.
+fn store_options(settings: &Settings) -> Result<Options, Failure> {
+    let Some(url) = &settings.redis_url else {
+        return Err(Failure::new(
+            Exit::Usage,
+            "there is no redis_url: the embedded Redis is private to its node and looks after itself",
+        ));
+    };
+    Ok(Options {
+        url: url.clone(),
+        ca: settings.redis_ca()?,
+        connections: 1,
+        timeout: settings.redis_timeout(),
+        sweep_every: std::time::Duration::ZERO,
+        durability: settings.durability,
+    })
 }
 
 /// Writes data to stdout. Whoever reads it may stop early, as `head` does: that is no failure.

@@ -21,13 +21,14 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
 pub use self::layers::{Flags, Origin};
 pub use self::redis_url::{RedisUrl, Topology};
 pub use self::report::Row;
 use crate::pool::{Policy, PoolName};
+use crate::store::Durability;
 use crate::telemetry::LogFormat;
 
 /// Every setting of the program.
@@ -50,6 +51,10 @@ pub struct Settings {
     /// File that holds the redis_url, if it carries a password
     #[arg(long, value_name = "FILE")]
     pub redis_url_file: Option<PathBuf>,
+
+    /// File with the certificate, in PEM form, that a Redis with TLS must be signed with [default: those of the machine]
+    #[arg(long, value_name = "FILE")]
+    pub redis_ca_file: Option<PathBuf>,
 
     /// Where the embedded Redis keeps its data
     #[arg(long, value_name = "DIR", default_value = "./leasehold-data")]
@@ -137,9 +142,47 @@ pub struct Settings {
     #[arg(long, value_name = "MS", default_value = "500")]
     pub redis_timeout_ms: u64,
 
+    /// What acquire, release and terminate wait for: async (the master has it) or replicated (a replica has it too)
+    ///
+    /// With replicated their answers say "durable": true, or false where no replica had it within 100 ms.
+    #[arg(long, value_enum, value_name = "DURABILITY", default_value = "async")]
+    pub durability: Durability,
+
+    /// Adds to each answer which scripts ran for it, with their number and instant: off or on
+    ///
+    /// For tests, which order by it what happened. It is nothing secret, but nothing for the public either.
+    #[arg(
+        long,
+        value_enum,
+        value_name = "SWITCH",
+        default_value = "off",
+        hide = true
+    )]
+    pub trail: Switch,
+
     /// How often this node records ended leases, in ms; 0 leaves that to other nodes
     #[arg(long, value_name = "MS", default_value = "1000")]
     pub sweep_every_ms: u64,
+}
+
+/// Whether something is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    /// It is not.
+    #[default]
+    Off,
+    /// It is.
+    On,
+}
+
+impl fmt::Display for Switch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::On => "on",
+        })
+    }
 }
 
 /// What is wrong with a setting, where it came from, and what would be right.
@@ -204,6 +247,20 @@ impl Settings {
             url.parse()
                 .expect("checked before the settings were handed out"),
         )
+    }
+
+    /// The certificate that a Redis with TLS must be signed with, in PEM form.
+    pub fn redis_ca(&self) -> Result<Option<Vec<u8>>, WrongSetting> {
+        let Some(file) = &self.redis_ca_file else {
+            return Ok(None);
+        };
+        let read = std::fs::read(file).map(Some);
+        read.map_err(|error| WrongSetting {
+            setting: "redis_ca_file".to_owned(),
+            origin: file.display().to_string(),
+            wrong: format!("cannot be read: {error}"),
+            right: "give a file with a certificate in PEM form".to_owned(),
+        })
     }
 
     /// Longest wait for Redis.

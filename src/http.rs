@@ -24,7 +24,10 @@ mod widget;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::extract::Request;
+use axum::http::HeaderValue;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
 use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi as _;
@@ -34,7 +37,7 @@ use self::access::{Access, Credentials};
 use self::machines::Machines;
 use self::problem::{Code, Problem};
 use self::server::Drain;
-use crate::config::Settings;
+use crate::config::{Settings, Switch};
 use crate::store::{self, Store};
 use crate::token::Tokens;
 use crate::ui;
@@ -122,10 +125,10 @@ pub fn router(
         store: Arc::new(move || {
             let store = readiness.clone();
             Box::pin(async move {
-                store
-                    .ping()
-                    .await
-                    .map_err(|_| "Redis does not answer".to_owned())
+                store.ping().await.map_err(|error| match error.trouble() {
+                    Some(trouble) => trouble.advice().to_owned(),
+                    None => "Redis does not answer".to_owned(),
+                })
             })
         }),
         metrics: metrics.clone(),
@@ -154,11 +157,34 @@ pub fn router(
     let router = router
         .merge(widget::routes())
         .method_not_allowed_fallback(trace::no_method);
-    trace::edge(
-        router
-            .layer(from_fn_with_state(app, access::guard))
-            .layer(from_fn(ui::dress)),
-    )
+    let router = router
+        .layer(from_fn_with_state(app, access::guard))
+        .layer(from_fn(ui::dress));
+    let router =
+        if settings.durability == store::Durability::Replicated || settings.trail == Switch::On {
+            let show = settings.trail == Switch::On;
+            router.layer(from_fn(move |request: Request, next: Next| {
+                follow(show, request, next)
+            }))
+        } else {
+            router
+        };
+    trace::edge(router)
+}
+
+/// Follows what the store does for a request, and says in a header whether a replica has it: a release has no body.
+async fn follow(show: bool, request: Request, next: Next) -> Response {
+    let trail = store::Steps::default();
+    let mut response = trail.follow(next.run(request)).await;
+    let headers = response.headers_mut();
+    if let Some(durable) = trail.durable() {
+        let durable = if durable { "true" } else { "false" };
+        headers.insert("leasehold-durable", HeaderValue::from_static(durable));
+    }
+    if show && let Ok(steps) = HeaderValue::from_str(&trail.to_text()) {
+        headers.insert("leasehold-trail", steps);
+    }
+    response
 }
 
 /// The description of the whole interface (OpenAPI 3.1), as served at `/v1/openapi.json`.

@@ -7,11 +7,15 @@
 mod access_keys;
 mod audit;
 mod connection;
+mod diagnosis;
 pub mod embedded;
 mod error;
 mod events;
+mod failover;
+mod health;
 mod hints;
 mod history;
+mod info;
 mod keys;
 mod leases;
 mod listing;
@@ -22,17 +26,22 @@ mod renewals;
 mod rules;
 mod script;
 mod sweeper;
+mod trail;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
+use serde::{Deserialize, Serialize};
 
 pub use self::access_keys::PutKey;
 pub use self::audit::{Action, Recorded, Trail};
 use self::connection::Connections;
-pub use self::error::{Error, Outcome};
+pub use self::diagnosis::{Finding, Level, diagnose};
+pub use self::error::{Error, Outcome, Trouble};
 pub use self::events::{Event, EventId};
+pub use self::failover::{Switched, fail_over};
+pub(crate) use self::health::{FAILOVERS, FAILURES, SHED, UP, WAITS};
 use self::hints::Hints;
 pub use self::history::Stretch;
 use self::keys::Bucket;
@@ -44,6 +53,7 @@ pub use self::pools::{Deleted, Expect, Put};
 use self::renewals::Lanes;
 pub use self::rules::{Known, NamedChange, NamedChanged, NamedSeat, NamedSeats, Wait};
 use self::script::{Call, OPEN, Reply};
+pub use self::trail::{Steps, carry, durable};
 use crate::lease::Instant;
 
 /// Longest time that any call takes, from the handler's side. The promise is an answer within a second.
@@ -56,6 +66,8 @@ pub struct Store(Arc<Shared>);
 /// What all clones share.
 pub(crate) struct Shared {
     connections: Connections,
+    /// For calls that wait for a replica, which keeps their connection from others.
+    waiting: Option<Connections>,
     memory: Memory,
     lanes: Lanes,
     keyring: access_keys::Copy,
@@ -71,29 +83,53 @@ impl std::fmt::Debug for Store {
 /// How to reach Redis.
 #[derive(Debug)]
 pub struct Options {
-    /// `redis://`, `rediss://` or `unix://`.
+    /// Any of the forms that [`crate::config::RedisUrl`] reads.
     pub url: SecretString,
+    /// Certificate in PEM form that TLS servers must be signed with; none for those of the machine.
+    pub ca: Option<Vec<u8>>,
     /// Most connections of this node.
     pub connections: u32,
     /// How long Redis may take for one answer.
     pub timeout: Duration,
     /// How often this node ends what is due; zero for never.
     pub sweep_every: Duration,
+    /// What acquire, release and terminate wait for.
+    pub durability: Durability,
+}
+
+/// What acquire, release and terminate wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// The master has it.
+    #[default]
+    Async,
+    /// A replica has it too, and the answer says so.
+    Replicated,
+}
+
+impl std::fmt::Display for Durability {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Async => "async",
+            Self::Replicated => "replicated",
+        })
+    }
 }
 
 impl Store {
     /// Connects, loads all scripts, checks the server and opens the buckets. Fails rather than serve half.
     pub async fn connect(options: &Options) -> Result<Self, Error> {
-        let connections = Connections::open(
-            options.url.expose_secret(),
-            options.connections,
-            options.timeout,
-        )
-        .await?;
+        let connections = Connections::open(options).await?;
         connections.check().await?;
+        let waiting = match options.durability {
+            Durability::Async => None,
+            Durability::Replicated => Some(Connections::open(options).await?),
+        };
 
         let store = Self(Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| Shared {
             connections,
+            waiting,
             memory: Memory::new(),
             keyring: access_keys::Copy::default(),
             hints: Hints::new(&options.url),
@@ -130,10 +166,24 @@ impl Store {
         Ok(SecretString::from(secret))
     }
 
-    /// Whether Redis answers.
+    /// Whether Redis answers. In a cluster: whether a part of it does, because the others may be on the way back.
     pub async fn ping(&self) -> Result<(), Error> {
-        let mut connection = self.0.connections.get().await?;
-        Ok(redis::cmd("PING").exec_async(&mut *connection).await?)
+        let buckets = if self.0.connections.source().is_cluster() {
+            4
+        } else {
+            1
+        };
+        let asked = Bucket::all()
+            .step_by(keys::BUCKETS as usize / buckets)
+            .map(|bucket| {
+                Box::pin(async move {
+                    let mut connection = self.0.connections.get().await?;
+                    let command = redis::cmd("EXISTS").arg(bucket.clock()).to_owned();
+                    Ok::<_, Error>(command.exec_async(&mut *connection).await?)
+                })
+            });
+        let (answer, _) = futures_util::future::select_ok(asked).await?;
+        Ok(answer)
     }
 
     /// Asks Redis what time it is, once: from then on every answer says so.
@@ -152,9 +202,11 @@ impl Store {
         self.0.memory.now()
     }
 
-    /// Runs a script, opening its bucket first if Redis has none.
+    /// Runs a script, opening its bucket first if Redis has none. Fails at once while Redis does not work.
     async fn run(&self, bucket: Bucket, call: &Call) -> Result<Reply, Error> {
-        let answered = tokio::time::timeout(DEADLINE, async {
+        let health = self.0.connections.health();
+        health.admit(bucket)?;
+        let result = within_deadline(async {
             let mut reply = self.send(call).await?;
             if reply.status() == "unopened" {
                 self.open(bucket, self.0.memory.generation(bucket)).await?;
@@ -166,35 +218,50 @@ impl Store {
                 ));
             }
             self.0.memory.set_now(reply.now()?);
+            trail::note(reply.step()?);
             Ok(reply)
-        });
-        answered
-            .await
-            .unwrap_or_else(|_| Err(Error::unanswered("Redis did not answer in time")))
+        })
+        .await;
+        health.note(bucket, &result);
+        result
     }
 
-    /// Sends a script. If the connection is found cut it is sent once more over another: every script is idempotent.
+    /// Sends a script. If the connection is found cut, or leads to a server that is no master any more, it is sent
+    /// once more over another: every script is idempotent.
     async fn send(&self, call: &Call) -> Result<Reply, Error> {
-        let mut connection = self.0.connections.get().await?;
-        match call.run(&mut connection).await {
-            Err(error) if error.is_io_error() && !error.is_timeout() => {
-                drop(connection);
-                tracing::debug!(error = %error, "connection to Redis lost, sending again: {error}");
-                let Ok(mut connection) = self.0.connections.get().await else {
-                    return Err(Error::unanswered(error.to_string()));
-                };
-                Ok(call
-                    .run(&mut connection)
-                    .await
-                    .map_err(Error::from)
-                    .map_err(|error| match error {
-                        // The first try may have run, whatever became of the second.
-                        Error::Unavailable { cause, .. } => Error::unanswered(cause),
-                        error => error,
-                    })?)
+        let waiting = self.0.waiting.as_ref().filter(|_| call.is_worth_a_wait());
+        let connections = waiting.unwrap_or(&self.0.connections);
+        let mut connection = connections.get().await?;
+        let error = match call.run(&mut connection).await {
+            Ok(mut reply) => {
+                if waiting.is_some() {
+                    reply.durable = Some(connection.wait_for_replica(call).await);
+                }
+                return Ok(reply);
             }
-            result => Ok(result?),
+            Err(error) => error,
+        };
+        let cut = error.is_io_error() && !error.is_timeout();
+        let demoted = Trouble::of(&error) == Trouble::Replica;
+        if !cut && !demoted {
+            return Err(self.0.connections.understand(error));
         }
+        drop(connection);
+        tracing::debug!(error = %error, "connection to Redis lost, sending again: {error}");
+        let again = match connections.get().await {
+            Ok(mut connection) => match call.run(&mut connection).await {
+                Ok(mut reply) => {
+                    if waiting.is_some() {
+                        reply.durable = Some(connection.wait_for_replica(call).await);
+                    }
+                    Ok(reply)
+                }
+                Err(error) => Err(connections.understand(error)),
+            },
+            Err(error) => Err(error),
+        };
+        // If the first try was cut it may have run, whatever became of the second.
+        again.map_err(|again| if cut { again.may_have_run() } else { again })
     }
 
     /// Opens a bucket, noting a loss if the caller remembers another generation, and puts back the policies that
@@ -219,6 +286,13 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// Answers in time that it is not known, where an operation of several calls takes too long.
+async fn within_deadline<T>(operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    tokio::time::timeout(DEADLINE, operation)
+        .await
+        .unwrap_or_else(|_| Err(Error::unanswered("Redis did not answer in time")))
 }
 
 /// Text of a value that always has one.

@@ -18,6 +18,8 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::SubscriberBuilder;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::store;
+
 /// Requests answered, by method, matched route and status.
 pub const HTTP_REQUESTS: &str = "leasehold_http_requests_total";
 /// Time from the request's head to the answer's head, in seconds, by method and matched route.
@@ -143,6 +145,23 @@ fn describe() {
         HTTP_DURATION,
         Unit::Seconds,
         "Time from the request's head to the answer's head, by method and matched route"
+    );
+    describe_counter!(
+        store::FAILURES,
+        "Calls to Redis that failed, by what kind of trouble it was"
+    );
+    describe_counter!(
+        store::SHED,
+        "Calls that were not sent to Redis, because those before them had failed"
+    );
+    describe_counter!(
+        store::WAITS,
+        "Waits for a replica (durability = replicated), by whether one had it in time"
+    );
+    describe_gauge!(store::UP, "1 while Redis works for this node, else 0");
+    describe_counter!(
+        store::FAILOVERS,
+        "Changes of the master that sentinels or a cluster named"
     );
     describe_counter!(HTTP_PANICS, "Requests whose handler panicked");
     describe_gauge!(HTTP_CONNECTIONS, "Connections open now");

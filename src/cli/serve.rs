@@ -135,9 +135,11 @@ impl Node {
         };
         let options = Options {
             url,
+            ca: settings.redis_ca()?,
             connections: settings.redis_connections,
             timeout: settings.redis_timeout(),
             sweep_every: settings.sweep_every(),
+            durability: settings.durability,
         };
         let store = Store::connect(&options).await.map_err(unavailable)?;
         let tokens = tokens(&store, settings).await.map_err(unavailable)?;

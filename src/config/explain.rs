@@ -98,6 +98,8 @@ fn right(setting: &str) -> Option<&'static str> {
             "give [pools.NAME] with capacity, and ttl_ms, linger_ms and resume_window_ms where they differ"
         }
         "log_format" => "give text or json",
+        "durability" => "give async or replicated",
+        "trail" => "give off or on",
         "drain_wait_ms" | "max_connections" | "redis_connections" | "redis_timeout_ms"
         | "sweep_every_ms" => "give a whole number",
         _ => return None,

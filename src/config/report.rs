@@ -26,6 +26,7 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         listen,
         redis_url,
         redis_url_file,
+        redis_ca_file,
         data_dir,
         redis_server,
         secret,
@@ -42,12 +43,15 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         max_connections,
         redis_connections,
         redis_timeout_ms,
+        durability,
+        trail,
         sweep_every_ms,
     } = settings;
     let values = [
         ("listen", json!(listen)),
         ("redis_url", hidden(redis_url.as_ref())),
         ("redis_url_file", path(redis_url_file.as_deref())),
+        ("redis_ca_file", path(redis_ca_file.as_deref())),
         ("data_dir", path(Some(data_dir))),
         ("redis_server", path(redis_server.as_deref())),
         ("secret", hidden(secret.as_ref())),
@@ -66,6 +70,8 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         ("max_connections", json!(max_connections)),
         ("redis_connections", json!(redis_connections)),
         ("redis_timeout_ms", json!(redis_timeout_ms)),
+        ("durability", json!(durability)),
+        ("trail", json!(trail)),
         ("sweep_every_ms", json!(sweep_every_ms)),
     ];
     let settings = values

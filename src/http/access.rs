@@ -38,6 +38,7 @@ use super::trace;
 use crate::access_key::{Fingerprint, Role};
 use crate::config::Settings;
 use crate::pool::PoolName;
+use crate::store;
 
 /// How callers are told apart.
 #[derive(Debug)]
@@ -240,11 +241,11 @@ async fn admit(
             parts.extensions.insert(caller);
             let app = app.clone();
             // In a task of its own: what was begun ends and is written down, also when the caller goes away.
-            let done = tokio::spawn(trace::carried(async move {
+            let done = tokio::spawn(store::carry(trace::carried(async move {
                 let response = next.run(Request::from_parts(parts, body)).await;
                 entry.write(&app, Ended::of(&response), "failed").await;
                 response
-            }));
+            })));
             match done.await {
                 Ok(response) => response,
                 Err(stopped) => match stopped.try_into_panic() {

@@ -25,7 +25,7 @@ use super::extract::{Body, Path};
 use super::problem::{Code, Problem, ProblemDocument};
 use crate::lease::{Activities, Holder, Instant, Label, Lease, LeaseId, Platform, Seat, Tenant};
 use crate::pool::PoolName;
-use crate::store::{Acquired, Grant, Wait};
+use crate::store::{Acquired, Grant, Wait, durable};
 use crate::token::{self, Claims};
 
 /// Longest `Idempotency-Key`, in bytes.
@@ -154,6 +154,9 @@ struct Granted {
     /// Named seats that nobody has taken in this period, in a pool that has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     named_seats_left: Option<u64>,
+    /// Whether a replica has it too; only with `durability = "replicated"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durable: Option<bool>,
 }
 
 /// A place in the queue.
@@ -300,6 +303,7 @@ impl App {
             token,
             pool,
             named_seats_left: grant.named_left,
+            durable: durable(),
         }
     }
 

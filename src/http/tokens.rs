@@ -18,7 +18,7 @@ use super::leases::LeaseBody;
 use super::problem::{Code, Problem, ProblemDocument};
 use super::{App, pool_not_found};
 use crate::lease::{Activities, End, Label, Lease, LeaseId};
-use crate::store::{Renewal, Renewed};
+use crate::store::{Renewal, Renewed, carry};
 use crate::token::{self, Claims, Rejected};
 
 /// Most tokens of one renew-many.
@@ -353,7 +353,7 @@ async fn leave(
 async fn finish(
     operation: impl Future<Output = Result<(), crate::store::Error>> + Send + 'static,
 ) -> Result<StatusCode, Problem> {
-    match tokio::time::timeout(Duration::from_secs(2), tokio::spawn(operation)).await {
+    match tokio::time::timeout(Duration::from_secs(2), tokio::spawn(carry(operation))).await {
         Ok(Ok(result)) => Ok(result.map(|()| StatusCode::NO_CONTENT)?),
         _ => Err(Problem::new(
             Code::Internal,

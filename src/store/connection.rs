@@ -2,35 +2,53 @@
 //!
 //! bb8-redis never calls a connection broken and sends a PING with each check-out. Here a failed call marks its
 //! connection, and all others of the same age, so that one error after a restart of Redis is the last one, and
-//! a check-out costs nothing.
+//! a check-out costs nothing. Where it leads is one of three: [`single`], [`sentinel`] or [`cluster`].
+
+pub(super) mod cluster;
+pub(super) mod sentinel;
+pub(super) mod single;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use bb8_redis::RedisConnectionManager;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::io::tcp::{TcpSettings, socket2};
-use redis::{
-    Cmd, ErrorKind, IntoConnectionInfo as _, Pipeline, RedisError, RedisFuture, ServerErrorKind,
-    Value,
-};
+use redis::cluster_async::ClusterConnection;
+use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, Value};
+use secrecy::ExposeSecret as _;
 
-use super::error::Error;
+use self::cluster::Cluster;
+use self::sentinel::Sentinel;
+use self::single::Single;
+use super::Options;
+use super::error::{Error, Trouble};
+use super::health::{Health, WAITS};
 use super::{keys, script};
+use crate::config::{RedisUrl, Topology};
 
 /// How long a check-out waits for a free or a new connection. Together with the response time-out it stays
 /// under the second in which every call is answered.
 const CHECK_OUT: Duration = Duration::from_millis(350);
 
+/// How long a call waits for a replica, in ms. Replicas answer within a millisecond or not soon.
+const REPLICA_MS: u64 = 100;
+
+/// After a connection could not be made, the next try comes no sooner: a server that refuses is not stormed.
+const BETWEEN_TRIES: Duration = Duration::from_millis(200);
+
 /// The pool that all calls take their connection from.
 #[derive(Clone)]
-pub(super) struct Connections(bb8::Pool<Manager>);
+pub(super) struct Connections {
+    pool: bb8::Pool<Manager>,
+    health: Arc<Health>,
+    source: Arc<Source>,
+}
 
 impl fmt::Debug for Connections {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.state();
+        let state = self.pool.state();
         write!(
             f,
             "Connections({} of which {} idle)",
@@ -39,67 +57,129 @@ impl fmt::Debug for Connections {
     }
 }
 
+/// Where connections lead.
+pub(super) enum Source {
+    /// One server.
+    Single(Box<Single>),
+    /// The master that sentinels name.
+    Sentinel(Arc<Sentinel>),
+    /// All masters of a cluster.
+    Cluster(Arc<Cluster>),
+}
+
+impl Source {
+    /// Reads `redis_url`; `age` grows when the servers change.
+    pub(super) fn new(options: &Options, age: Arc<AtomicU64>) -> Result<Self, RedisError> {
+        let url: RedisUrl = options.url.expose_secret().parse().map_err(|_| {
+            RedisError::from((ErrorKind::InvalidClientConfig, "redis_url cannot be read"))
+        })?;
+        let (ca, timeout) = (options.ca.as_deref(), options.timeout);
+        Ok(match &url.topology {
+            Topology::Single => Self::Single(Box::new(Single::new(
+                url.as_single().expose_secret(),
+                ca,
+                timeout,
+            )?)),
+            Topology::Sentinel { master } => {
+                Self::Sentinel(Arc::new(Sentinel::new(&url, master, ca, timeout, age)))
+            }
+            Topology::Cluster => Self::Cluster(Arc::new(Cluster::new(&url, ca, timeout, age))),
+        })
+    }
+
+    /// Whether buckets are on several servers.
+    pub(super) const fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    fn watch(&self) {
+        match self {
+            Self::Single(_) => {}
+            Self::Sentinel(sentinel) => Sentinel::watch(&Arc::downgrade(sentinel)),
+            Self::Cluster(cluster) => Cluster::watch(&Arc::downgrade(cluster)),
+        }
+    }
+
+    async fn connect(&self) -> Result<Link, RedisError> {
+        Ok(match self {
+            Self::Single(single) => Link::One(single.connect().await?),
+            Self::Sentinel(sentinel) => Link::One(sentinel.connect().await?),
+            Self::Cluster(cluster) => Link::Many(Box::new(cluster.connect().await?)),
+        })
+    }
+
+    /// A connection to each master, with a name for an operator.
+    pub(super) async fn masters(&self) -> Result<Vec<(String, MultiplexedConnection)>, RedisError> {
+        Ok(match self {
+            Self::Single(single) => vec![("Redis".to_owned(), single.connect().await?)],
+            Self::Sentinel(sentinel) => {
+                vec![("the master".to_owned(), sentinel.connect().await?)]
+            }
+            Self::Cluster(cluster) => {
+                let mut masters = Vec::new();
+                for address in cluster.masters().await? {
+                    let name = format!("{}:{}", address.0, address.1);
+                    masters.push((name, cluster.connect_to(&address).await?));
+                }
+                masters
+            }
+        })
+    }
+}
+
 impl Connections {
-    /// A pool of at most `size` connections to `url`. Fails if none can be made now.
-    pub(super) async fn open(
-        url: &str,
-        size: u32,
-        response_timeout: Duration,
-    ) -> Result<Self, RedisError> {
-        let manager = Manager::new(url, response_timeout)?;
+    /// A pool of at most `size` connections. Fails if none can be made now.
+    pub(super) async fn open(options: &Options) -> Result<Self, Error> {
+        let age = Arc::new(AtomicU64::new(0));
+        let source = Source::new(options, Arc::clone(&age))
+            .map(Arc::new)
+            .map_err(|error| Error::not_connected(&error))?;
+        let health = Arc::new(Health::new(source.is_cluster()));
+        let manager = Manager {
+            source: Arc::clone(&source),
+            age,
+            failing: AtomicBool::new(false),
+            turn: tokio::sync::Mutex::new(None),
+        };
         // With a wrong address the pool would come up empty and the node would serve nothing but 503.
-        drop(bb8::ManageConnection::connect(&manager).await?);
+        let first = bb8::ManageConnection::connect(&manager).await;
+        drop(first.map_err(|error| Error::not_connected(&error))?);
+        source.watch();
         let pool = bb8::Pool::builder()
-            .max_size(size)
+            .max_size(options.connections)
             // All at once, so that the first crowd does not wait for them.
-            .min_idle(size)
+            .min_idle(options.connections)
             .connection_timeout(CHECK_OUT)
             .idle_timeout(None)
             .max_lifetime(None)
-            .error_sink(Box::new(Log))
+            .error_sink(Box::new(Reasons(Arc::clone(&health))))
             .build(manager)
-            .await?;
-        Ok(Self(pool))
+            .await
+            .map_err(|error| Error::not_connected(&error))?;
+        Ok(Self {
+            pool,
+            health,
+            source,
+        })
+    }
+
+    /// Whether Redis works, as this node sees it.
+    pub(super) fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Where the connections lead.
+    pub(super) fn source(&self) -> &Source {
+        &self.source
     }
 
     /// Refuses a server that would lose leases or cannot run the scripts, saying what to change.
     pub(super) async fn check(&self) -> Result<(), Error> {
+        let masters = self.source.masters().await?;
+        for (_, mut master) in masters {
+            check_server(&mut master).await?;
+        }
         let mut connection = self.get().await?;
-        let info: String = redis::cmd("INFO")
-            .arg("server")
-            .query_async(&mut *connection)
-            .await?;
-        let memory: String = redis::cmd("INFO")
-            .arg("memory")
-            .query_async(&mut *connection)
-            .await?;
-        let field = |text: &str, name: &str| {
-            text.lines().find_map(|line| {
-                line.strip_prefix(name)?
-                    .strip_prefix(':')
-                    .map(str::to_owned)
-            })
-        };
-        let version = field(&info, "redis_version").unwrap_or_default();
-        let mut numbers = version
-            .split('.')
-            .map(|number| number.parse::<u32>().unwrap_or(0));
-        if (numbers.next(), numbers.next()) < (Some(6), Some(2)) {
-            return Err(Error::not_sent(format!(
-                "Redis {version} is too old: use Redis 6.2 or later, or Valkey"
-            )));
-        }
-        let policy = field(&memory, "maxmemory_policy").unwrap_or_default();
-        if policy.starts_with("allkeys") {
-            return Err(Error::not_sent(format!(
-                "Redis may throw leases away (maxmemory-policy {policy}): set maxmemory-policy noeviction"
-            )));
-        }
-        if policy.starts_with("volatile") {
-            tracing::warn!(
-                "Redis may throw records of leases away (maxmemory-policy {policy}); noeviction is better"
-            );
-        }
         redis::cmd("SET")
             .arg(keys::BUCKET_COUNT)
             .arg(keys::BUCKETS)
@@ -119,57 +199,100 @@ impl Connections {
         Ok(())
     }
 
+    /// What an error says about its script. A cluster's client sends again by itself, so that the answer may be to the
+    /// second try, while the first one ran.
+    pub(super) fn understand(&self, error: RedisError) -> Error {
+        let trouble = Trouble::of(&error);
+        let error = Error::from(error);
+        match trouble {
+            Trouble::Loading | Trouble::MasterDown | Trouble::ClusterDown | Trouble::Replica
+                if self.source.is_cluster() =>
+            {
+                error.may_have_run()
+            }
+            _ => error,
+        }
+    }
+
     /// A connection for one call at a time.
     pub(super) async fn get(&self) -> Result<bb8::PooledConnection<'_, Manager>, Error> {
-        self.0.get().await.map_err(|error| match error {
-            bb8::RunError::User(error) => Error::not_sent(error.to_string()),
-            bb8::RunError::TimedOut => {
-                Error::not_sent("no connection to Redis; see redis_url, and whether it runs")
-            }
+        self.pool.get().await.map_err(|error| match error {
+            bb8::RunError::User(error) => Error::not_connected(&error),
+            bb8::RunError::TimedOut => self.health.why_no_connection(),
         })
     }
 }
 
-/// Says why no connection could be made; without it only time-outs would be seen.
-#[derive(Debug, Clone, Copy)]
-struct Log;
+async fn check_server(server: &mut MultiplexedConnection) -> Result<(), Error> {
+    let info = super::info::Info::read(server).await?;
+    let version = info.text("redis_version");
+    if info.version() < (6, 2) {
+        return Err(Error::not_sent(format!(
+            "Redis {version} is too old: use Redis 6.2 or later, or Valkey"
+        )));
+    }
+    let policy = info.text("maxmemory_policy");
+    if policy.starts_with("allkeys") {
+        return Err(Error::not_sent(format!(
+            "Redis may throw leases away (maxmemory-policy {policy}): set maxmemory-policy noeviction"
+        )));
+    }
+    if policy.starts_with("volatile") {
+        tracing::warn!(
+            "Redis may throw records of leases away (maxmemory-policy {policy}); noeviction is better"
+        );
+    }
+    Ok(())
+}
 
-impl bb8::ErrorSink<RedisError> for Log {
+/// Keeps why no connection could be made; without it only time-outs would be seen.
+#[derive(Debug)]
+struct Reasons(Arc<Health>);
+
+impl bb8::ErrorSink<RedisError> for Reasons {
     fn sink(&self, error: RedisError) {
         if error.kind() != ErrorKind::Client {
-            tracing::warn!(error = %error, "no connection to Redis: {error}");
+            self.0.refused(&error);
         }
     }
 
     fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<RedisError>> {
-        Box::new(*self)
+        Box::new(Self(Arc::clone(&self.0)))
     }
 }
 
-/// Makes connections with time-outs and keep-alive, and loads the scripts into each new one's server.
+/// Makes connections, and loads the scripts into each new one's server.
 pub(super) struct Manager {
-    inner: RedisConnectionManager,
-    response_timeout: Duration,
+    source: Arc<Source>,
     /// Grows with each failure of a connection; those made before are dropped.
     age: Arc<AtomicU64>,
+    /// Whether the last try failed; then tries come one by one.
+    failing: AtomicBool,
+    turn: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Manager {
-    fn new(url: &str, response_timeout: Duration) -> Result<Self, RedisError> {
-        let tcp = TcpSettings::default().set_nodelay(true).set_keepalive(
-            socket2::TcpKeepalive::new()
-                .with_time(Duration::from_secs(10))
-                .with_interval(Duration::from_secs(3))
-                .with_retries(3),
-        );
-        #[cfg(target_os = "linux")]
-        let tcp = tcp.set_user_timeout(Duration::from_secs(10));
-        let info = url.into_connection_info()?.set_tcp_settings(tcp);
-        Ok(Self {
-            inner: RedisConnectionManager::new(info)?,
-            response_timeout,
-            age: Arc::new(AtomicU64::new(0)),
-        })
+    async fn make(&self) -> Result<Connection, RedisError> {
+        let made_at = self.age.load(Ordering::Relaxed);
+        let link = self.source.connect().await?;
+        let mut connection = Connection {
+            link,
+            made_at,
+            age: Arc::clone(&self.age),
+            broken: false,
+        };
+        if !self.source.is_cluster() {
+            // A server that wants a password cuts a connection that sends as much as the scripts, and does not say why.
+            redis::cmd("PING").exec_async(&mut connection).await?;
+        }
+        match script::load_all(&mut connection, self.source.is_cluster()).await {
+            // In a cluster this goes to all masters, and one that is away must not keep us from the others: a script
+            // that a server lacks is sent whole.
+            Err(error) if self.source.is_cluster() && Trouble::of(&error) != Trouble::Refused => {}
+            loaded => loaded?,
+        }
+        connection.broken = false;
+        Ok(connection)
     }
 }
 
@@ -178,24 +301,18 @@ impl bb8::ManageConnection for Manager {
     type Error = RedisError;
 
     async fn connect(&self) -> Result<Connection, RedisError> {
-        let age = self.age.load(Ordering::Relaxed);
-        let mut inner = tokio::time::timeout(self.response_timeout, self.inner.connect())
-            .await
-            .map_err(|_| {
-                RedisError::from((
-                    ErrorKind::Io,
-                    "Redis accepts connections but does not answer",
-                ))
-            })??;
-        inner.set_response_timeout(self.response_timeout);
-        let mut connection = Connection {
-            inner,
-            made_at: age,
-            age: Arc::clone(&self.age),
-            broken: false,
-        };
-        script::load_all(&mut connection).await?;
-        Ok(connection)
+        if self.failing.load(Ordering::Relaxed) {
+            let mut last = self.turn.lock().await;
+            if self.failing.load(Ordering::Relaxed) {
+                if let Some(last) = *last {
+                    tokio::time::sleep(BETWEEN_TRIES.saturating_sub(last.elapsed())).await;
+                }
+                *last = Some(Instant::now());
+            }
+        }
+        let made = self.make().await;
+        self.failing.store(made.is_err(), Ordering::Relaxed);
+        made
     }
 
     /// No PING: whether the connection was made after the last failure.
@@ -211,9 +328,14 @@ impl bb8::ManageConnection for Manager {
     }
 }
 
+enum Link {
+    One(MultiplexedConnection),
+    Many(Box<ClusterConnection>),
+}
+
 /// One connection, which notices its own failure.
 pub(super) struct Connection {
-    inner: MultiplexedConnection,
+    link: Link,
     made_at: u64,
     age: Arc<AtomicU64>,
     broken: bool,
@@ -222,11 +344,16 @@ pub(super) struct Connection {
 impl Connection {
     /// After these a connection is of no use: it is cut, it is stuck, or it leads to a replica.
     fn note(&mut self, error: &RedisError) {
+        // The connections of a cluster mend themselves, and one of them leads to all servers.
+        if matches!(self.link, Link::Many(_)) {
+            self.broken |= error.kind() == ErrorKind::ClusterConnectionNotFound;
+            return;
+        }
         let useless = error.is_unrecoverable_error()
             || error.is_timeout()
             || matches!(
-                error.kind(),
-                ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+                Trouble::of(error),
+                Trouble::Replica | Trouble::MasterDown | Trouble::Loading | Trouble::Auth
             );
         if useless && !self.broken {
             self.broken = true;
@@ -236,10 +363,39 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Waits until a replica has what this connection has seen. `false` if none has it in time.
+    pub(super) async fn wait_for_replica(&mut self, call: &script::Call) -> bool {
+        let mut wait = redis::cmd("WAIT");
+        wait.arg(1).arg(REPLICA_MS);
+        let replicas: Result<i64, RedisError> = match &mut self.link {
+            Link::One(_) => wait.query_async(self).await,
+            Link::Many(many) => {
+                // Left to the library, it would go to all masters.
+                let Some(key) = call.first_key() else {
+                    return false;
+                };
+                let route = Route::with_key(key, SlotAddr::Master);
+                let node = SingleNodeRoutingInfo::SpecificNode(route);
+                let answer = many
+                    .route_command(wait, RoutingInfo::SingleNode(node))
+                    .await;
+                answer.and_then(|value| Ok(redis::from_redis_value(value)?))
+            }
+        };
+        let durable = replicas.is_ok_and(|replicas| replicas > 0);
+        metrics::counter!(WAITS, "durable" => if durable { "true" } else { "false" }).increment(1);
+        durable
+    }
+}
+
 impl ConnectionLike for Connection {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
-            let result = self.inner.req_packed_command(command).await;
+            let result = match &mut self.link {
+                Link::One(one) => one.req_packed_command(command).await,
+                Link::Many(many) => many.req_packed_command(command).await,
+            };
             if let Err(error) = &result {
                 self.note(error);
             }
@@ -254,10 +410,10 @@ impl ConnectionLike for Connection {
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         Box::pin(async move {
-            let result = self
-                .inner
-                .req_packed_commands(pipeline, offset, count)
-                .await;
+            let result = match &mut self.link {
+                Link::One(one) => one.req_packed_commands(pipeline, offset, count).await,
+                Link::Many(many) => many.req_packed_commands(pipeline, offset, count).await,
+            };
             if let Err(error) = &result {
                 self.note(error);
             }
@@ -266,6 +422,9 @@ impl ConnectionLike for Connection {
     }
 
     fn get_db(&self) -> i64 {
-        self.inner.get_db()
+        match &self.link {
+            Link::One(one) => one.get_db(),
+            Link::Many(many) => many.get_db(),
+        }
     }
 }

@@ -191,9 +191,16 @@ fn millis(duration: Duration) -> u64 {
 impl Store {
     /// Asks for a seat.
     pub async fn acquire(&self, pool: &PoolName, asked: &Asked) -> Result<Acquired, Error> {
-        if asked.known.has_rules() {
-            return self.acquire_by_rules(pool, asked).await;
-        }
+        super::within_deadline(async {
+            if asked.known.has_rules() {
+                return self.acquire_by_rules(pool, asked).await;
+            }
+            self.ask(pool, asked).await
+        })
+        .await
+    }
+
+    async fn ask(&self, pool: &PoolName, asked: &Asked) -> Result<Acquired, Error> {
         // The id stays the same if the call has to be sent again.
         let id = LeaseId::random();
         let mut restored = false;
@@ -294,15 +301,12 @@ impl Store {
 
     /// Extends a lease, or resumes it if it has ended by time.
     pub async fn renew(&self, renewal: &Renewal) -> Result<Renewed, Error> {
-        let claims = &renewal.claims;
-        let beat = self.beat(renewal);
-        let beaten = tokio::time::timeout(
-            super::DEADLINE,
-            self.0.lanes.beat(Bucket::of(&claims.pool), beat),
-        )
+        super::within_deadline(async {
+            let bucket = Bucket::of(&renewal.claims.pool);
+            let beaten = self.0.lanes.beat(bucket, self.beat(renewal)).await?;
+            self.conclude(renewal, beaten).await
+        })
         .await
-        .unwrap_or_else(|_| Err(Error::unanswered("Redis did not answer in time")))?;
-        self.conclude(renewal, beaten).await
     }
 
     /// Renews many leases; the answers are in the same order.
@@ -356,9 +360,16 @@ impl Store {
 
     /// Makes an answer of what became of a beat; asks again where the common case did not decide.
     async fn conclude(&self, renewal: &Renewal, beaten: Beaten) -> Result<Renewed, Error> {
-        let Beaten::Renewed { at, ttl, details } = beaten else {
+        let Beaten::Renewed {
+            at,
+            seq,
+            ttl,
+            details,
+        } = beaten
+        else {
             return self.resume(renewal).await;
         };
+        super::trail::note_renewal(seq, at);
         let claims = &renewal.claims;
         let (label, activities) = details.unwrap_or_default();
         let label = label

@@ -78,6 +78,8 @@ pub(super) enum Beaten {
     /// Extended.
     Renewed {
         at: Instant,
+        /// Number of the call that renewed it, with others, in the order of its bucket.
+        seq: u64,
         ttl: Duration,
         /// What the record says, where it was touched.
         details: Option<(Option<String>, Option<String>)>,
@@ -226,6 +228,7 @@ impl Store {
                 beaten.push(match mark {
                     b'1' => Beaten::Renewed {
                         at: reply.now()?,
+                        seq: reply.count(1)?,
                         ttl,
                         details,
                     },

@@ -6,6 +6,7 @@ use redis::{Cmd, RedisResult, ToRedisArgs, Value};
 
 use super::connection::Connection;
 use super::error::Error;
+use super::trail::Step;
 use crate::lease::Instant;
 
 /// One file of `lua/`.
@@ -84,10 +85,20 @@ fn all() -> [&'static Script; 21] {
 }
 
 /// Compiles all scripts in Redis, so that a broken one stops the start and no call has to send one.
-pub(super) async fn load_all(connection: &mut Connection) -> RedisResult<()> {
+/// In one go, except in a cluster, where a pipeline goes to one server and each of these has to go to all.
+pub(super) async fn load_all(connection: &mut Connection, is_cluster: bool) -> RedisResult<()> {
     let mut pipe = redis::pipe();
     for script in all() {
-        pipe.cmd("SCRIPT").arg("LOAD").arg(script.source).ignore();
+        let mut load = redis::cmd("SCRIPT");
+        load.arg("LOAD").arg(script.source);
+        if is_cluster {
+            load.exec_async(connection).await?;
+        } else {
+            pipe.add_command(load).ignore();
+        }
+    }
+    if is_cluster {
+        return Ok(());
     }
     pipe.exec_async(connection).await
 }
@@ -142,7 +153,24 @@ impl Call {
         Ok(Reply {
             script: self.script.name,
             values,
+            durable: None,
         })
+    }
+
+    /// Its first key, which in a cluster says where it runs.
+    pub(super) fn first_key(&self) -> Option<&[u8]> {
+        match self.command.args_iter().nth(3) {
+            Some(redis::Arg::Simple(key)) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Whether what it writes is worth a wait for a replica, where that is asked for: a seat that somebody was given, and
+    /// an end that must stay one. A lost renewal is made good by the token.
+    pub(super) fn is_worth_a_wait(&self) -> bool {
+        ["acquire", "release", "terminate"]
+            .iter()
+            .any(|word| self.script.name.starts_with(word))
     }
 
     /// `EVAL` in place of `EVALSHA`, because a cluster routes it by its keys; `SCRIPT LOAD` would go to all.
@@ -163,12 +191,24 @@ impl Call {
 pub(super) struct Reply {
     script: &'static str,
     values: Vec<Value>,
+    /// Whether a replica has what was written; none if nobody waited for that.
+    pub(super) durable: Option<bool>,
 }
 
 impl Reply {
     /// The word that says what happened.
     pub(super) fn status(&self) -> &str {
         self.text(0).unwrap_or("")
+    }
+
+    /// What the trail of a request keeps of it.
+    pub(super) fn step(&self) -> Result<Step, Error> {
+        Ok(Step {
+            script: self.script,
+            seq: self.count(1)?,
+            at: self.int(2)?,
+            durable: self.durable,
+        })
     }
 
     /// Redis's clock when the script ran.

@@ -6,6 +6,7 @@
 use std::sync::Weak;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use tokio::task::JoinHandle;
 
 use super::error::Error;
@@ -20,6 +21,8 @@ use crate::token;
 const POOLS: usize = 64;
 /// Leases that one call ends; well under a millisecond of Redis's time each.
 const LEASES: usize = 128;
+/// Buckets that are ticked at the same time.
+const AT_ONCE: usize = 4;
 /// Age at which events are dropped.
 const EVENTS: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
@@ -30,32 +33,15 @@ pub(super) async fn run(store: Weak<Shared>, every: Duration) {
     let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut work: Option<JoinHandle<Result<(), Error>>> = None;
-    let mut failing = false;
     loop {
         interval.tick().await;
         let Some(store) = store.upgrade().map(Store) else {
             return;
         };
-        let mut result = Ok(());
-        if let Some(done) = work.take_if(|work| work.is_finished()) {
-            result = done.await.unwrap_or(Ok(()));
-        }
-        match result.and(store.tick_all().await) {
-            Ok(todo) => {
-                if failing {
-                    tracing::info!("Redis answers again");
-                }
-                failing = false;
-                if work.is_none() && !todo.is_empty() {
-                    work = Some(tokio::spawn(async move { store.work(todo).await }));
-                }
-            }
-            Err(error) => {
-                if !failing {
-                    tracing::warn!(error = %error, "Redis does not answer: {error}");
-                }
-                failing = true;
-            }
+        work.take_if(|work| work.is_finished());
+        let todo = store.tick_all().await;
+        if work.is_none() && !todo.is_empty() {
+            work = Some(tokio::spawn(async move { store.work(todo).await }));
         }
     }
 }
@@ -70,16 +56,19 @@ struct Ticked {
 }
 
 impl Store {
-    /// One round over all buckets. Stops at the first failure: the next round is soon.
-    async fn tick_all(&self) -> Result<Vec<Ticked>, Error> {
-        let mut todo = Vec::new();
-        for bucket in Bucket::all() {
-            let ticked = self.tick(bucket).await?;
-            if !ticked.due.is_empty() || ticked.revision != self.0.memory.revision(bucket) {
-                todo.push(ticked);
-            }
-        }
-        Ok(todo)
+    /// One round over all buckets. A bucket that fails is left for the next round, which is soon; the log has it
+    /// already. Buckets may be on several servers, so one that fails does not keep the others from their sign of life.
+    async fn tick_all(&self) -> Vec<Ticked> {
+        let ticks = stream::iter(Bucket::all()).map(|bucket| self.tick(bucket));
+        let ticked = ticks.buffer_unordered(AT_ONCE);
+        ticked
+            .filter_map(async |ticked| ticked.ok())
+            .filter(|ticked| {
+                let changed = ticked.revision != self.0.memory.revision(ticked.bucket);
+                std::future::ready(changed || !ticked.due.is_empty())
+            })
+            .collect()
+            .await
     }
 
     /// Gives a sign of life for a bucket.

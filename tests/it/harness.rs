@@ -5,6 +5,7 @@
 
 mod browser;
 mod client;
+mod fleet;
 mod node;
 mod proxy;
 mod redis;
@@ -16,6 +17,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use self::browser::Browser;
 pub(crate) use self::client::{ANY, Call, Client, Reply};
+pub(crate) use self::fleet::{Sentinels, Server, Shards};
 pub(crate) use self::node::{Launch, Node, SECRET};
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::redis::{Redis, server_on_the_path};

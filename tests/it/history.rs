@@ -5,7 +5,7 @@ use std::time::Duration;
 use leasehold::history::replay::Step;
 use leasehold::history::rollup::{self, Slots};
 use leasehold::pool::{Policy, PoolName};
-use leasehold::store::{Expect, Options, Store};
+use leasehold::store::{Durability, Expect, Options, Store};
 use serde_json::{Value, json};
 
 use crate::harness::{Cluster, Launch, Redis, wait_until};
@@ -284,6 +284,8 @@ async fn past(redis: &Redis) -> (Store, PoolName, redis::aio::MultiplexedConnect
         connections: 2,
         timeout: Duration::from_secs(2),
         sweep_every: Duration::ZERO,
+        ca: None,
+        durability: Durability::Async,
     };
     let store = Store::connect(&options).await.expect("a store");
     let pool: PoolName = "crm".parse().expect("a name");

@@ -10,7 +10,7 @@ use crate::http::App;
 use crate::http::problem::{Code, Problem};
 use crate::lease::{Activities, Holder, LeaseId};
 use crate::pool::{PoolName, Privacy};
-use crate::store::{self, Acquired, Asked, Known, Wait};
+use crate::store::{self, Acquired, Asked, Known, Wait, carry};
 use crate::token::Claims;
 
 /// Asks in a task of its own, because the request is dropped when its client goes away. A seat that nobody will
@@ -24,7 +24,7 @@ pub(super) async fn ask(
 ) -> Result<Acquired, Problem> {
     let (answer, answered) = oneshot::channel();
     let (app, pool) = (app.clone(), pool.clone());
-    tokio::spawn(async move {
+    tokio::spawn(carry(async move {
         let acquired = seek(&app, &pool, &body, key, wait, || answer.is_closed()).await;
         let can_ask_again = key.is_some() || matches!(wait, Wait::Ticket(_));
         if let Err(Ok(Acquired::Granted(grant))) = answer.send(acquired)
@@ -33,7 +33,7 @@ pub(super) async fn ask(
             let released = app.0.store.release(&app.claims(&grant)).await;
             tracing::debug!(lease.id = %grant.lease.id, ok = released.is_ok(), "released the lease of a client that is gone");
         }
-    });
+    }));
     match answered.await {
         Ok(acquired) => Ok(acquired?),
         Err(_) => Err(Problem::new(

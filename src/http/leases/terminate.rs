@@ -14,7 +14,7 @@ use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::{App, pool_not_found};
 use crate::lease::{Holder, LeaseId, Tenant};
 use crate::pool::PoolName;
-use crate::store::{Selection, Terminated, Termination};
+use crate::store::{Selection, Terminated, Termination, durable};
 
 /// Most ids of one request, so that a request stays short. Whoever has more sends several, or says which by holder.
 pub(crate) const MAX_IDS: usize = 1_000;
@@ -50,6 +50,9 @@ pub(super) struct TerminateBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Results {
     results: Vec<Outcome>,
+    /// Whether a replica has it too; only with `durability = "replicated"`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    durable: Option<bool>,
 }
 
 /// What became of one lease.
@@ -117,7 +120,10 @@ pub(super) async fn terminate(
         .notes
         .before(&json!({ "leases": &ended[..ended.len().min(MAX_IDS)] }));
     tracing::info!(pool.name = %pool, leases = results.len(), "an operator terminated leases of pool {pool}");
-    Ok(Json(Results { results }))
+    Ok(Json(Results {
+        results,
+        durable: durable(),
+    }))
 }
 
 impl TerminateBody {

@@ -1,0 +1,54 @@
+//! `leasehold doctor`: is this Redis fit to keep seats, and what is to be done.
+
+use std::fmt::Write as _;
+
+use super::{Exit, Failure};
+use crate::config::Flags;
+use crate::store::{Level, diagnose};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Doctor {
+    #[command(flatten)]
+    flags: Flags,
+    /// Print a list of findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exits with 1 if leases can be lost, and with 6 if Redis cannot be reached.
+pub(super) fn run(doctor: &Doctor) -> Result<Exit, Failure> {
+    let settings = super::load(&doctor.flags)?.check()?;
+    let options = super::store_options(&settings)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let findings = runtime
+        .block_on(diagnose(&options))
+        .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    let worst = findings.iter().map(|finding| finding.level).max();
+
+    let mut text = String::new();
+    if doctor.json {
+        text = serde_json::to_string_pretty(&findings).expect("texts have a JSON form");
+        text.push('\n');
+    } else {
+        for finding in &findings {
+            let sign = match finding.level {
+                Level::Ok => "ok      ",
+                Level::Warning => "warning ",
+                Level::Error => "error   ",
+            };
+            writeln!(text, "{sign} {}: {}", finding.place, finding.found)
+                .expect("a string takes any text");
+            if !finding.advice.is_empty() {
+                writeln!(text, "         → {}", finding.advice).expect("a string takes any text");
+            }
+        }
+    }
+    super::print(&text)?;
+    Ok(if worst == Some(Level::Error) {
+        Exit::Error
+    } else {
+        Exit::Ok
+    })
+}

@@ -1,0 +1,196 @@
+//! A cluster: the library routes by slot and follows redirections; who the masters are is watched here.
+//!
+//! The library learns of a failover from redirections and cut connections. A master that is only silent gives neither,
+//! so the nodes are asked each second who has which slots, and when that changes all connections are made anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::cluster::{ClusterClient, ClusterClientBuilder};
+use redis::cluster_async::ClusterConnection;
+use redis::{ErrorKind, RedisError, Value};
+use secrecy::ExposeSecret as _;
+
+use super::single::{Single, certificates, tcp_settings};
+use crate::config::RedisUrl;
+use crate::store::health::FAILOVERS;
+
+/// How often the nodes are asked.
+const POLL: Duration = Duration::from_secs(1);
+/// How long one node may take.
+const ANSWER: Duration = Duration::from_millis(400);
+/// Few: with each the caller waits longer, and a script may run once more.
+const RETRIES: u32 = 2;
+
+/// Host and port.
+type Address = (String, u16);
+
+/// First slot of each range, and its master.
+type Masters = BTreeMap<u16, Address>;
+
+/// Some nodes of one cluster.
+pub(in crate::store) struct Cluster {
+    url: RedisUrl,
+    ca: Option<Vec<u8>>,
+    response_timeout: Duration,
+    seen: Mutex<Seen>,
+    age: Arc<AtomicU64>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    masters: Masters,
+    /// All that were ever named, for when those of the settings are gone.
+    nodes: BTreeSet<Address>,
+}
+
+impl Cluster {
+    /// `age` grows when the masters change.
+    pub(in crate::store) fn new(
+        url: &RedisUrl,
+        ca: Option<&[u8]>,
+        response_timeout: Duration,
+        age: Arc<AtomicU64>,
+    ) -> Self {
+        let seen = Seen {
+            masters: Masters::new(),
+            nodes: url.hosts.iter().cloned().collect(),
+        };
+        Self {
+            url: url.clone(),
+            ca: ca.map(<[u8]>::to_vec),
+            response_timeout,
+            seen: Mutex::new(seen),
+            age,
+        }
+    }
+
+    fn client(&self) -> Result<ClusterClient, RedisError> {
+        let nodes = self.seen.lock().expect("no panic while held").nodes.clone();
+        let urls = nodes
+            .iter()
+            .map(|(host, port)| self.url.node_url(host, *port).expose_secret().to_owned());
+        let mut client = ClusterClientBuilder::new(urls)
+            .retries(RETRIES)
+            .min_retry_wait(20)
+            .max_retry_wait(100)
+            .connection_timeout(ANSWER)
+            .response_timeout(self.response_timeout)
+            .overall_response_timeout(Some(self.response_timeout + ANSWER / 2))
+            .tcp_settings(tcp_settings());
+        if self.ca.is_some() {
+            client = client.certs(certificates(self.ca.as_deref()));
+        }
+        client.build()
+    }
+
+    /// A connection to all masters.
+    pub(in crate::store) async fn connect(&self) -> Result<ClusterConnection, RedisError> {
+        self.client()?.get_async_connection().await
+    }
+
+    /// A connection to one node.
+    pub(in crate::store) async fn connect_to(
+        &self,
+        (host, port): &Address,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let url = self.url.node_url(host, *port);
+        Single::new(url.expose_secret(), self.ca.as_deref(), ANSWER)?
+            .connect()
+            .await
+    }
+
+    /// The masters, as most of the nodes that answer see them.
+    pub(in crate::store) async fn masters(&self) -> Result<Vec<Address>, RedisError> {
+        let masters: BTreeSet<Address> = self.ask().await?.into_values().collect();
+        Ok(masters.into_iter().collect())
+    }
+
+    async fn ask(&self) -> Result<Masters, RedisError> {
+        let nodes = self.seen.lock().expect("no panic while held").nodes.clone();
+        let answers =
+            futures_util::future::join_all(nodes.iter().map(|node| self.ask_one(node))).await;
+        let mut votes: BTreeMap<Masters, usize> = BTreeMap::new();
+        let mut failure = None;
+        let mut named = BTreeSet::new();
+        for answer in answers {
+            match answer {
+                Ok((masters, nodes)) => {
+                    *votes.entry(masters).or_default() += 1;
+                    named.extend(nodes);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        let Some((masters, _)) = votes.into_iter().max_by_key(|(_, votes)| *votes) else {
+            return Err(failure.unwrap_or_else(|| (ErrorKind::Io, "no node answers").into()));
+        };
+        let mut seen = self.seen.lock().expect("no panic while held");
+        seen.nodes.extend(named);
+        Ok(masters)
+    }
+
+    async fn ask_one(&self, node: &Address) -> Result<(Masters, BTreeSet<Address>), RedisError> {
+        let mut connection = self.connect_to(node).await?;
+        let slots: Vec<Vec<Value>> = redis::cmd("CLUSTER")
+            .arg("SLOTS")
+            .query_async(&mut connection)
+            .await?;
+        let (mut masters, mut nodes) = (Masters::new(), BTreeSet::new());
+        for range in slots {
+            // First slot, last slot, then the master and its replicas: host, port and more.
+            let mut range = range.into_iter();
+            let first: u16 = redis::from_redis_value(range.next().unwrap_or(Value::Nil))?;
+            let servers = range.skip(1);
+            for (place, server) in servers.enumerate() {
+                let server: Vec<Value> = redis::from_redis_value(server)?;
+                let mut server = server.into_iter();
+                let host: Option<String> =
+                    redis::from_redis_value(server.next().unwrap_or(Value::Nil))?;
+                let port: u16 = redis::from_redis_value(server.next().unwrap_or(Value::Nil))?;
+                // A node that does not know its own address leaves it out.
+                let host = host
+                    .filter(|host| !host.is_empty())
+                    .unwrap_or_else(|| node.0.clone());
+                nodes.insert((host.clone(), port));
+                if place == 0 {
+                    masters.insert(first, (host, port));
+                }
+            }
+        }
+        Ok((masters, nodes))
+    }
+
+    /// Watches the cluster until the store is dropped.
+    pub(in crate::store) fn watch(watched: &Weak<Self>) {
+        tokio::spawn(poll(watched.clone()));
+    }
+}
+
+async fn poll(watched: Weak<Cluster>) {
+    let mut interval = tokio::time::interval(POLL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let Some(cluster) = watched.upgrade() else {
+            return;
+        };
+        let Ok(masters) = cluster.ask().await else {
+            continue;
+        };
+        let mut seen = cluster.seen.lock().expect("no panic while held");
+        if seen.masters != masters {
+            let first = seen.masters.is_empty();
+            seen.masters = masters;
+            drop(seen);
+            if !first {
+                cluster.age.fetch_add(1, Ordering::Relaxed);
+                metrics::counter!(FAILOVERS).increment(1);
+                tracing::warn!("the cluster has other masters than before");
+            }
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! The master that sentinels name: asked for with every new connection, and watched.
+//!
+//! A server that was a master goes on answering for seconds after another was promoted, and what it acknowledges then is
+//! lost. So every sentinel is subscribed to, and asked each second in case a message was lost; when the master changes
+//! all connections are dropped. A server is believed only if its own ROLE says master too.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, Weak};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use redis::aio::MultiplexedConnection;
+use redis::{Client, ErrorKind, IntoConnectionInfo as _, RedisError};
+use secrecy::ExposeSecret as _;
+
+use super::single::{Single, certificates, tcp_settings};
+use crate::config::RedisUrl;
+use crate::store::health::FAILOVERS;
+
+/// How long one sentinel may take.
+const ANSWER: Duration = Duration::from_millis(250);
+/// How often they are asked, in case a message was lost.
+const POLL: Duration = Duration::from_secs(1);
+/// Between tries to subscribe to a sentinel that is away.
+const RESUBSCRIBE: Duration = Duration::from_millis(500);
+
+/// Host and port.
+type Address = (String, u16);
+
+/// The sentinels of one master.
+pub(in crate::store) struct Sentinel {
+    url: RedisUrl,
+    master: String,
+    ca: Option<Vec<u8>>,
+    response_timeout: Duration,
+    /// Who was the master when last asked.
+    known: Mutex<Option<Address>>,
+    /// What ages the connections of the pool.
+    age: std::sync::Arc<AtomicU64>,
+}
+
+impl Sentinel {
+    /// `age` grows when the master changes.
+    pub(in crate::store) fn new(
+        url: &RedisUrl,
+        master: &str,
+        ca: Option<&[u8]>,
+        response_timeout: Duration,
+        age: std::sync::Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            url: url.clone(),
+            master: master.to_owned(),
+            ca: ca.map(<[u8]>::to_vec),
+            response_timeout,
+            known: Mutex::new(None),
+            age,
+        }
+    }
+
+    /// What the sentinels call the master.
+    pub(in crate::store) fn master_name(&self) -> &str {
+        &self.master
+    }
+
+    /// Host and port of each sentinel of the settings.
+    pub(in crate::store) fn sentinels(&self) -> &[Address] {
+        &self.url.hosts
+    }
+
+    /// A connection to the master: a server that a sentinel names and whose own ROLE agrees.
+    pub(in crate::store) async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
+        let mut failure = None;
+        for address in self.ask().await? {
+            match self.connect_to_master(&address).await {
+                Ok(connection) => {
+                    self.note(address);
+                    return Ok(connection);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(failure.unwrap_or_else(|| {
+            (
+                ErrorKind::MasterNameNotFoundBySentinel,
+                "no sentinel knows a master of this name",
+            )
+                .into()
+        }))
+    }
+
+    /// A connection to one data server, whatever its role.
+    pub(in crate::store) async fn connect_to(
+        &self,
+        (host, port): &Address,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let url = self.url.node_url(host, *port);
+        Single::new(
+            url.expose_secret(),
+            self.ca.as_deref(),
+            self.response_timeout,
+        )?
+        .connect()
+        .await
+    }
+
+    async fn connect_to_master(
+        &self,
+        address: &Address,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let mut connection = self.connect_to(address).await?;
+        let role: Vec<redis::Value> = redis::cmd("ROLE").query_async(&mut connection).await?;
+        let role: String = match role.into_iter().next() {
+            Some(role) => redis::from_redis_value(role)?,
+            None => String::new(),
+        };
+        if role == "master" {
+            return Ok(connection);
+        }
+        Err((
+            ErrorKind::Server(redis::ServerErrorKind::ReadOnly),
+            "the server that a sentinel names is not a master yet",
+        )
+            .into())
+    }
+
+    /// The servers that sentinels name, those first that most of them name. As soon as most agree no more is waited for.
+    async fn ask(&self) -> Result<Vec<Address>, RedisError> {
+        let mut answers: FuturesUnordered<_> = self
+            .url
+            .hosts
+            .iter()
+            .map(|sentinel| self.ask_one(sentinel))
+            .collect();
+        let majority = self.url.hosts.len() / 2 + 1;
+        let mut votes: HashMap<Address, usize> = HashMap::new();
+        let mut failure = None;
+        while let Some(answer) = answers.next().await {
+            match answer {
+                Ok(Some(address)) => {
+                    let count = votes.entry(address).or_default();
+                    *count += 1;
+                    if *count >= majority {
+                        break;
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => failure = Some(error),
+            }
+        }
+        let mut named: Vec<_> = votes.into_iter().collect();
+        named.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        match (named.is_empty(), failure) {
+            (true, Some(error)) => Err(error),
+            _ => Ok(named.into_iter().map(|(address, _)| address).collect()),
+        }
+    }
+
+    fn client(&self, (host, port): &Address) -> Result<Client, RedisError> {
+        let url = self.url.sentinel_url(host, *port);
+        let info = url
+            .as_str()
+            .into_connection_info()?
+            .set_tcp_settings(tcp_settings());
+        if self.ca.is_some() && url.starts_with("rediss") {
+            return Client::build_with_tls(info, certificates(self.ca.as_deref()));
+        }
+        Client::open(info)
+    }
+
+    /// A connection to one sentinel.
+    pub(in crate::store) async fn connect_to_sentinel(
+        &self,
+        sentinel: &Address,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let client = self.client(sentinel)?;
+        let mut connection =
+            tokio::time::timeout(ANSWER, client.get_multiplexed_async_connection())
+                .await
+                .map_err(|_| {
+                    RedisError::from((ErrorKind::Io, "a sentinel does not answer in time"))
+                })??;
+        connection.set_response_timeout(ANSWER);
+        Ok(connection)
+    }
+
+    /// Whom one sentinel names.
+    pub(in crate::store) async fn ask_one(
+        &self,
+        sentinel: &Address,
+    ) -> Result<Option<Address>, RedisError> {
+        let mut connection = self.connect_to_sentinel(sentinel).await?;
+        let named: Option<(String, u16)> = redis::cmd("SENTINEL")
+            .arg("get-master-addr-by-name")
+            .arg(&self.master)
+            .query_async(&mut connection)
+            .await?;
+        Ok(named)
+    }
+
+    /// Notes who is the master. If it is another one, what is connected to the old one is dropped.
+    fn note(&self, address: Address) -> bool {
+        let mut known = self.known.lock().expect("no panic while held");
+        let changed = known.as_ref().is_some_and(|known| *known != address);
+        *known = Some(address);
+        changed
+    }
+
+    fn switch_to(&self, address: Address) {
+        let text = format!("{}:{}", address.0, address.1);
+        if self.note(address) {
+            self.age.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!(FAILOVERS).increment(1);
+            tracing::warn!(master = text, "the sentinels have a new master: {text}");
+        }
+    }
+
+    /// Watches the sentinels until the store is dropped.
+    pub(in crate::store) fn watch(watched: &Weak<Self>) {
+        let Some(sentinel) = watched.upgrade() else {
+            return;
+        };
+        for address in &sentinel.url.hosts {
+            tokio::spawn(follow(watched.clone(), address.clone()));
+        }
+        tokio::spawn(poll(watched.clone()));
+    }
+}
+
+/// Asks each second, in case a message was lost.
+async fn poll(watched: Weak<Sentinel>) {
+    let mut interval = tokio::time::interval(POLL);
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let Some(sentinel) = watched.upgrade() else {
+            return;
+        };
+        let Ok(named) = sentinel.ask().await else {
+            continue;
+        };
+        // Believed only if the server agrees: a sentinel that was away names the master of yesterday.
+        if let Some(address) = named.into_iter().next()
+            && *sentinel.known.lock().expect("no panic while held") != Some(address.clone())
+            && sentinel.connect_to_master(&address).await.is_ok()
+        {
+            sentinel.switch_to(address);
+        }
+    }
+}
+
+/// Listens to one sentinel, and again when it comes back.
+async fn follow(watched: Weak<Sentinel>, address: Address) {
+    loop {
+        let Some((client, master)) = watched
+            .upgrade()
+            .and_then(|sentinel| Some((sentinel.client(&address).ok()?, sentinel.master.clone())))
+        else {
+            return;
+        };
+        if let Ok(Ok(mut messages)) = tokio::time::timeout(ANSWER, client.get_async_pubsub()).await
+            && messages.subscribe("+switch-master").await.is_ok()
+        {
+            let mut messages = messages.into_on_message();
+            loop {
+                let message = tokio::time::timeout(Duration::from_secs(5), messages.next()).await;
+                let Some(sentinel) = watched.upgrade() else {
+                    return;
+                };
+                match message {
+                    // Nothing happened; the keep-alive of the socket tells whether the sentinel is there.
+                    Err(_) => {}
+                    Ok(None) => break,
+                    Ok(Some(message)) => {
+                        // "<name> <old host> <old port> <new host> <new port>"
+                        let text: String = message.get_payload().unwrap_or_default();
+                        let words: Vec<&str> = text.split(' ').collect();
+                        if let [name, _, _, host, port] = words[..]
+                            && name == master
+                            && let Ok(port) = port.parse()
+                        {
+                            sentinel.switch_to((host.to_owned(), port));
+                        }
+                    }
+                }
+            }
+        }
+        tokio::time::sleep(RESUBSCRIBE).await;
+    }
+}

@@ -1,0 +1,197 @@
+//! A Redis that trusts nobody: the users of `deploy/redis/leasehold.acl`, and TLS.
+
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::{Launch, Server, free_port, wait_until};
+
+#[tokio::test]
+async fn the_shipped_user_is_enough_for_a_node_and_for_nothing_else() {
+    let port = free_port();
+    let text = port.to_string();
+    let mut server = Server::prepare(
+        port,
+        &["--port", &text, "--save", "", "--aclfile", "users.acl"],
+    );
+    std::fs::copy(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/redis/leasehold.acl"),
+        server.directory().join("users.acl"),
+    )
+    .expect("the file is shipped");
+    server.restart();
+    let url = format!("redis://leasehold:change-me-nodes@127.0.0.1:{port}");
+    let client = redis::Client::open(url.as_str()).expect("a URL");
+    wait_until("Redis answers", Duration::from_secs(10), async || {
+        client.get_multiplexed_async_connection().await.is_ok()
+    })
+    .await;
+
+    let node = Launch::on(&url).start().await;
+    node.put_pool("crm", json!({"capacity": 2, "ttl_ms": 1_000}), 201)
+        .await;
+    let lease = node
+        .acquire_once(
+            "crm",
+            "tab",
+            json!({"holder": "agent-7", "label": "Desk", "activities": ["a"]}),
+            201,
+        )
+        .await;
+    node.acquire_once("crm", "tab", json!({}), [200, 201]).await;
+    node.acquire("crm", json!({}), [201, 409]).await;
+    node.renew_with(json!({"token": lease.token(), "label": "Front"}), 200)
+        .await;
+    node.leave(&lease.token(), 204).await;
+    node.renew_many(&[&lease.token()], 200).await;
+    assert!(!node.list("crm", "", 200).await.list("items").is_empty());
+    node.get("/v1/pools").expect(200).await;
+    node.release(&lease.token(), 204).await;
+    node.terminate("crm", json!({"all": true, "block_ms": 1_000}), 200)
+        .await;
+    let expired = node.acquire("crm", json!({}), 201).await;
+    crate::harness::let_pass(3_500).await;
+    assert_eq!(node.renew(&expired.token(), 200).await["resumed"], true);
+    node.call(reqwest::Method::DELETE, "/v1/pools/crm")
+        .expect(204)
+        .await;
+    let log = node.log();
+    assert!(
+        !log.contains("NOPERM") && !log.contains("ACL failure"),
+        "{log}"
+    );
+    assert!(!log.contains("change-me"), "{log}");
+
+    let mut connection = client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("it runs");
+    for line in [
+        "FLUSHALL",
+        "FLUSHDB",
+        "KEYS *",
+        "SCAN 0",
+        "CONFIG GET *",
+        "CONFIG SET save x",
+        "SHUTDOWN",
+        "REPLICAOF NO ONE",
+        "SCRIPT FLUSH",
+        "SCRIPT KILL",
+        "FUNCTION LIST",
+        "ACL LIST",
+        "ACL WHOAMI",
+        "CLIENT LIST",
+        "CLIENT KILL TYPE normal",
+        "CLIENT PAUSE 1",
+        "MONITOR",
+        "SAVE",
+        "BGSAVE",
+        "MIGRATE h 1 k 0 1",
+        "SORT lh1:x",
+        "GET other",
+        "SET other x",
+        "DEL other",
+        "ZADD other 1 x",
+        "SUBSCRIBE other",
+        "CLUSTER FORGET x",
+        "BLPOP lh1:x 1",
+        "MODULE LIST",
+        "SWAPDB 0 1",
+        "SLOWLOG GET",
+        "LATENCY RESET",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let answer: redis::RedisResult<redis::Value> = redis::cmd(words[0])
+            .arg(&words[1..])
+            .query_async(&mut connection)
+            .await;
+        let error = answer.expect_err(line).to_string();
+        assert!(error.to_lowercase().contains("perm"), "{line}: {error}");
+    }
+    let script = "return redis.call('GET', 'other')";
+    let answer: redis::RedisResult<redis::Value> = redis::cmd("EVAL")
+        .arg(&[script, "0"])
+        .query_async(&mut connection)
+        .await;
+    answer.expect_err("a script reaches no further");
+}
+
+/// Runs openssl in a directory; `false` if there is none.
+fn openssl(directory: &std::path::Path, arguments: &str) -> bool {
+    Command::new("openssl")
+        .current_dir(directory)
+        .args(arguments.split(' '))
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+#[tokio::test]
+async fn tls_with_a_certificate_of_ones_own() {
+    let port = free_port();
+    let text = port.to_string();
+    let mut server = Server::prepare(
+        port,
+        &[
+            "--port",
+            "0",
+            "--tls-port",
+            &text,
+            "--save",
+            "",
+            "--tls-cert-file",
+            "server.pem",
+            "--tls-key-file",
+            "server.key",
+            "--tls-ca-cert-file",
+            "ca.pem",
+            "--tls-auth-clients",
+            "no",
+        ],
+    );
+    let directory = server.directory();
+    std::fs::write(
+        directory.join("names"),
+        "subjectAltName=DNS:localhost,IP:127.0.0.1",
+    )
+    .expect("ours");
+    let made = openssl(
+        &directory,
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca",
+    ) && openssl(
+        &directory,
+        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
+    ) && openssl(
+        &directory,
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
+    );
+    assert!(made, "openssl is needed to make certificates");
+    server.restart();
+    wait_until("Redis listens", Duration::from_secs(10), async || {
+        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+    })
+    .await;
+
+    let url = format!("rediss://localhost:{port}");
+    let ca = directory.join("ca.pem");
+    let node = Launch::on(&url)
+        .set("redis_ca_file", ca.to_str().expect("UTF-8"))
+        .start()
+        .await;
+    node.put_pool("crm", json!({"capacity": 2}), 201).await;
+    node.acquire("crm", json!({}), 201).await;
+
+    // Not signed by anybody that this machine trusts; and no TLS at this end.
+    for (url, cause) in [
+        (url, "TLS to Redis fails"),
+        (format!("redis://localhost:{port}"), "cannot use redis://"),
+    ] {
+        let refused = Launch::on(&url).spawn();
+        let status = refused.ended(Duration::from_secs(10)).await;
+        assert_eq!(status.code(), Some(6), "{}", refused.log());
+        wait_until("it says why", Duration::from_secs(2), async || {
+            refused.log().contains(cause)
+        })
+        .await;
+    }
+}

@@ -1,0 +1,114 @@
+//! On a Redis cluster: every script stays in one slot, and a master that dies is felt only by its own pools.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+
+use crate::harness::{ANY, Launch, Shards, wait_until};
+
+#[tokio::test]
+async fn every_operation_works_and_a_dead_master_is_replaced() {
+    let mut redis = Shards::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    let other = Launch::on(&redis.url()).start().await;
+    let pools: Vec<String> = (0..24).map(|number| format!("pool-{number}")).collect();
+
+    let mut leases = Vec::new();
+    for pool in &pools {
+        node.put_pool(pool, json!({"capacity": 2}), 201).await;
+        let lease = node
+            .acquire(pool, json!({"holder": "agent", "label": "Front desk"}), 201)
+            .await;
+        leases.push(lease);
+        let second = other.acquire(pool, json!({}), 201).await;
+        other.acquire(pool, json!({}), 409).await;
+        node.leave(&second.token(), 204).await;
+        node.release(&second.token(), 204).await;
+        assert_eq!(other.list(pool, "", 200).await.list("items").len(), 1);
+    }
+    assert_eq!(
+        other.get("/v1/pools").expect(200).await.list("items").len(),
+        24
+    );
+    let tokens: Vec<_> = leases.iter().map(|lease| lease.token()).collect();
+    let many: Vec<_> = tokens.iter().map(String::as_str).collect();
+    for result in other.renew_many(&many, 200).await.list("results") {
+        assert_eq!(result["status"], "renewed");
+    }
+
+    for server in &redis.servers[..3] {
+        let _: i64 = server.query(&["WAIT", "1", "1000"]).await;
+    }
+    redis.servers[0].kill();
+    // Those of the other two masters go on.
+    let renewed = join_all(tokens.iter().map(|token| node.renew(token, ANY))).await;
+    let working = renewed.iter().filter(|reply| reply.status == 200).count();
+    assert!((8..24).contains(&working), "{working} of 24 pools");
+    for reply in renewed.iter().filter(|reply| reply.status != 200) {
+        assert_eq!(reply["code"], "store_unavailable", "{}", reply.text);
+    }
+    for node in [&node, &other] {
+        wait_until("all pools are back", Duration::from_secs(8), async || {
+            let renewed = join_all(tokens.iter().map(|token| node.renew(token, ANY))).await;
+            renewed.iter().all(|reply| reply.status == 200)
+        })
+        .await;
+    }
+    for pool in &pools {
+        assert_eq!(node.availability(pool, 200).await["in_use"], 1);
+    }
+}
+
+#[tokio::test]
+async fn a_coordinated_failover_and_a_silent_master_lose_nobody() {
+    let redis = Shards::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    let mut leases = Vec::new();
+    for number in 0..24 {
+        let pool = format!("pool-{number}");
+        node.put_pool(&pool, json!({"capacity": 1}), 201).await;
+        leases.push(node.acquire(&pool, json!({}), 201).await);
+    }
+    let all_renewed = async || {
+        let renewed = join_all(leases.iter().map(|lease| node.renew(&lease.token(), ANY))).await;
+        assert!(
+            renewed
+                .iter()
+                .all(|reply| reply.status == 200 || reply.status == 503)
+        );
+        renewed.iter().all(|reply| reply.status == 200)
+    };
+
+    let masters = redis.masters().await;
+    let replica = (0..6)
+        .find(|place| !masters.contains(place))
+        .expect("there are 3");
+    let () = redis.servers[replica].query(&["CLUSTER", "FAILOVER"]).await;
+    wait_until("after the failover", Duration::from_secs(5), all_renewed).await;
+
+    let frozen = redis.masters().await[0];
+    redis.servers[frozen].signal("STOP");
+    wait_until(
+        "a replica takes over",
+        Duration::from_secs(15),
+        async || {
+            let masters = {
+                let mut masters = 0;
+                for (place, server) in redis.servers.iter().enumerate() {
+                    let role: Result<String, _> = if place == frozen {
+                        continue;
+                    } else {
+                        server.try_query(&["INFO", "replication"]).await
+                    };
+                    masters += usize::from(role.is_ok_and(|info| info.contains("role:master")));
+                }
+                masters
+            };
+            masters == 3
+        },
+    )
+    .await;
+    wait_until("after the silence", Duration::from_secs(5), all_renewed).await;
+    redis.servers[frozen].signal("CONT");
+}
