@@ -2,10 +2,17 @@
 //!
 //! Data goes to stdout, talk to stderr. How a command ended is its exit code, [`Exit`].
 
+mod audit;
 mod config;
 mod doctor;
 mod failover;
+mod key;
+mod lease;
+mod pool;
+mod remote;
+mod run;
 mod serve;
+mod watch;
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -47,6 +54,21 @@ enum Command {
     ///
     /// Needs a user who may pause clients and change roles; see deploy/redis.
     Failover(failover::Failover),
+    /// List, show, set and delete pools
+    #[command(subcommand)]
+    Pool(pool::Pool),
+    /// List and terminate leases
+    #[command(subcommand)]
+    Lease(lease::Lease),
+    /// Create, list, roll and revoke keys
+    #[command(subcommand)]
+    Key(key::Key),
+    /// List what operators did
+    Audit(audit::Audit),
+    /// Watch how full the pools are
+    Watch(watch::Watch),
+    /// Hold a seat while a command runs
+    Run(run::Run),
     /// Print the HTTP interface as OpenAPI 3.1
     Openapi,
     /// Print a completion script for a shell
@@ -121,6 +143,16 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Config(config)) => config::run(&config),
         Some(Command::Doctor(doctor)) => doctor::run(&doctor),
         Some(Command::Failover(failover)) => failover::run(&failover),
+        Some(Command::Pool(pool)) => pool::run(&pool),
+        Some(Command::Lease(lease)) => lease::run(&lease),
+        Some(Command::Key(key)) => key::run(&key),
+        Some(Command::Audit(audit)) => audit::run(&audit),
+        Some(Command::Watch(watch)) => watch::run(&watch),
+        Some(Command::Run(run)) => match run::run(&run) {
+            // The command's own code, which need not be one of ours.
+            Ok(code) => return code,
+            Err(failure) => Err(failure),
+        },
         Some(Command::Openapi) => openapi(),
         Some(Command::Completions { shell }) => completions(shell),
     };

@@ -11,10 +11,12 @@
 //! * `ui`: the admin pages.
 //! * [`config`]: every setting, its unit and its default.
 //! * [`telemetry`]: logs and metrics.
+//! * [`client`]: for programs that hold a seat while they run.
 //! * [`cli`]: the operator's commands.
 
 pub mod access_key;
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod history;
 pub mod http;

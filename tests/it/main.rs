@@ -8,6 +8,7 @@ mod acquire;
 mod admin_pages;
 mod audit;
 mod bad_input;
+mod command_line;
 mod durability;
 mod events;
 mod expiry;

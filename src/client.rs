@@ -1,0 +1,355 @@
+//! A client for programs that hold a seat while they run: acquire, heartbeats in the background, release on drop.
+//!
+//! Heartbeats follow the server's `renew_after_ms` and go on through outages for as long as the server has not said
+//! that the lease is lost: holders that come back in time keep their seats. Deliberately absent: a clock of its own
+//! that ends a lease. Whoever needs to know how sure it is asks [`Held::is_sure`].
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use reqwest::{Method, StatusCode};
+use secrecy::{ExposeSecret as _, SecretString};
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::pool::PoolName;
+
+/// How long one request may take.
+const TIMEOUT: Duration = Duration::from_secs(8);
+/// First and longest wait after a heartbeat that got no answer.
+const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// How often an acquire is sent before its error is told; always with the same idempotency key.
+const TRIES: u32 = 4;
+
+/// Why there is no answer, or not the one that was hoped for.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum Error {
+    /// The server said no, in a problem document.
+    #[error("{detail}")]
+    Problem {
+        /// The HTTP status.
+        status: u16,
+        /// The stable word.
+        code: String,
+        /// The sentence for people.
+        detail: String,
+        /// When to ask again, ms; 0 if it does not say.
+        retry_after_ms: u64,
+    },
+    /// The server could not be reached, or did not answer in time.
+    #[error("{0}")]
+    Unreachable(String),
+}
+
+impl Error {
+    /// Whether the same request may do better later.
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            Self::Problem { status, .. } => matches!(status, 429 | 500..),
+            Self::Unreachable(_) => true,
+        }
+    }
+}
+
+/// Who asks for a seat. Everything may be left out.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Ask {
+    /// An agent, a device, an instance.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// The sub-account that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    /// What operators read next to the holder.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// What the holder runs on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
+}
+
+/// A lease that the server says is lost.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loss {
+    /// `lease_expired`, `lease_released`, `lease_terminated`, `lease_evicted`, or another code of a final answer.
+    pub code: String,
+    /// What the operator wrote, if one ended it.
+    pub reason: Option<String>,
+}
+
+/// Speaks to one server. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    key: Option<SecretString>,
+}
+
+impl Client {
+    /// For the server at `base`, such as `http://127.0.0.1:7070`, with a key if it asks for one.
+    pub fn new(base: &str, key: Option<SecretString>) -> Result<Self, Error> {
+        choose_cryptography();
+        let http = reqwest::Client::builder()
+            .timeout(TIMEOUT)
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| Error::Unreachable(error.to_string()))?;
+        Ok(Self {
+            http,
+            base: base.trim_end_matches('/').to_owned(),
+            key,
+        })
+    }
+
+    /// One call with JSON in and out; a 204 is null. `path` begins with a slash.
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Value, Error> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        if let Some(key) = &self.key {
+            request = request.bearer_auth(key.expose_secret());
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        if let Some(body) = body {
+            request = request
+                .header("content-type", "application/json")
+                .body(body.to_string());
+        }
+        let unreachable = |error: reqwest::Error| {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(&error);
+            while let Some(error) = source {
+                text = error.to_string();
+                source = error.source();
+            }
+            Error::Unreachable(format!("{} does not answer: {text}", self.base))
+        };
+        let response = request.send().await.map_err(unreachable)?;
+        let status = response.status();
+        let bytes = response.bytes().await.map_err(unreachable)?;
+        let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        if status.is_success() {
+            return Ok(answer);
+        }
+        let word = |name: &str| answer[name].as_str().map(str::to_owned);
+        Err(Error::Problem {
+            status: status.as_u16(),
+            code: word("code").unwrap_or_else(|| "unknown".to_owned()),
+            detail: match (word("reason"), word("detail")) {
+                (Some(reason), Some(detail)) => format!("{detail} {reason}"),
+                (_, Some(detail)) => detail,
+                _ => format!("the server answered {status}"),
+            },
+            retry_after_ms: answer["retry_after_ms"].as_u64().unwrap_or(0),
+        })
+    }
+
+    /// Takes a seat, and keeps it until it is released or dropped. Must be called in a tokio runtime.
+    pub async fn acquire(&self, pool: &PoolName, ask: &Ask) -> Result<Held, Error> {
+        let body = serde_json::to_value(ask).unwrap_or_default();
+        let random: [u8; 16] = rand::random();
+        let key = URL_SAFE_NO_PAD.encode(random);
+        let path = format!("/v1/pools/{pool}/leases");
+        let mut wait = RETRY.0;
+        let mut tries = 0;
+        let answer = loop {
+            tries += 1;
+            let headers = [("idempotency-key", key.as_str())];
+            match self.call(Method::POST, &path, &headers, Some(&body)).await {
+                Err(error) if error.is_temporary() && tries < TRIES => {
+                    tokio::time::sleep(jittered(wait)).await;
+                    wait = (wait * 2).min(RETRY.1);
+                }
+                answer => break answer?,
+            }
+        };
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let state = Arc::new(Mutex::new(State {
+            token: SecretString::from(text(&answer["token"])),
+            sure_until: Instant::now() + length(&answer["lease"]["expires_in_ms"]),
+        }));
+        let (tell, loss) = watch::channel(None);
+        let beats = Beats {
+            client: self.clone(),
+            state: Arc::clone(&state),
+            tell,
+        };
+        let after = length(&answer["lease"]["renew_after_ms"]);
+        Ok(Held {
+            id: text(&answer["lease"]["id"]),
+            client: self.clone(),
+            state,
+            loss,
+            beats: tokio::spawn(beats.run(after)),
+            released: false,
+        })
+    }
+
+    async fn release(&self, token: &SecretString) -> Result<(), Error> {
+        let body = json!({ "token": token.expose_secret() });
+        self.call(Method::POST, "/v1/leases/release", &[], Some(&body))
+            .await
+            .map(|_| ())
+    }
+}
+
+/// Chooses what TLS computes with, for the whole process; every HTTP client in it needs that before it is built. What
+/// was chosen before stays.
+pub fn choose_cryptography() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+fn length(ms: &Value) -> Duration {
+    Duration::from_millis(ms.as_u64().unwrap_or(20_000))
+}
+
+/// A tenth more or less, so that those who began together do not stay together.
+fn jittered(wait: Duration) -> Duration {
+    wait.mul_f64(rand::random_range(0.9..=1.1))
+}
+
+struct State {
+    token: SecretString,
+    sure_until: Instant,
+}
+
+/// The heartbeats of one lease.
+struct Beats {
+    client: Client,
+    state: Arc<Mutex<State>>,
+    tell: watch::Sender<Option<Loss>>,
+}
+
+impl Beats {
+    async fn run(self, first: Duration) {
+        let mut after = first;
+        let mut retry = RETRY.0;
+        loop {
+            tokio::time::sleep(jittered(after)).await;
+            let token = self
+                .state
+                .lock()
+                .expect("no panic while held")
+                .token
+                .clone();
+            let sent = Instant::now();
+            let body = json!({ "token": token.expose_secret() });
+            let answer = self
+                .client
+                .call(Method::POST, "/v1/leases/renew", &[], Some(&body))
+                .await;
+            match answer {
+                Ok(answer) => {
+                    let mut state = self.state.lock().expect("no panic while held");
+                    // From when it was sent: the server may have decided at any time since.
+                    state.sure_until = sent + length(&answer["lease"]["expires_in_ms"]);
+                    if let Some(token) = answer["token"].as_str() {
+                        state.token = SecretString::from(token);
+                    }
+                    after = length(&answer["lease"]["renew_after_ms"]);
+                    retry = RETRY.0;
+                }
+                Err(error) if error.is_temporary() => {
+                    tracing::debug!(error = %error, "a heartbeat got no answer: {error}");
+                    after = retry;
+                    retry = (retry * 2).min(RETRY.1);
+                }
+                Err(Error::Problem {
+                    code,
+                    detail,
+                    status,
+                    ..
+                }) => {
+                    let reason = (status == StatusCode::GONE.as_u16()).then_some(detail);
+                    self.tell.send_replace(Some(Loss { code, reason }));
+                    return;
+                }
+                Err(Error::Unreachable(_)) => unreachable!("temporary"),
+            }
+        }
+    }
+}
+
+/// A seat that is held. Dropping it gives the seat back in the background; [`Held::release`] waits for that.
+#[derive(Debug)]
+pub struct Held {
+    id: String,
+    client: Client,
+    state: Arc<Mutex<State>>,
+    loss: watch::Receiver<Option<Loss>>,
+    beats: JoinHandle<()>,
+    released: bool,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("State")
+    }
+}
+
+impl Held {
+    /// The id of the lease. Not a secret.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether the lease surely lives: the last answer is younger than the lease's length. Without it the seat may be
+    /// somebody else's already, and heartbeats go on trying.
+    pub fn is_sure(&self) -> bool {
+        self.loss.borrow().is_none()
+            && Instant::now() < self.state.lock().expect("no panic while held").sure_until
+    }
+
+    /// Waits until the server says that the lease is lost.
+    pub async fn lost(&mut self) -> Loss {
+        let lost = self.loss.wait_for(Option::is_some).await;
+        lost.ok().and_then(|loss| loss.clone()).unwrap_or(Loss {
+            code: "lease_released".to_owned(),
+            reason: None,
+        })
+    }
+
+    /// Gives the seat back and waits until the server knows.
+    pub async fn release(mut self) -> Result<(), Error> {
+        self.released = true;
+        self.beats.abort();
+        let token = self
+            .state
+            .lock()
+            .expect("no panic while held")
+            .token
+            .clone();
+        self.client.release(&token).await
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.beats.abort();
+        if self.released || self.loss.borrow().is_some() {
+            return;
+        }
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            // The seat comes back by itself when the lease has expired.
+            return;
+        };
+        let token = self
+            .state
+            .lock()
+            .expect("no panic while held")
+            .token
+            .clone();
+        let client = self.client.clone();
+        runtime.spawn(async move { client.release(&token).await });
+    }
+}

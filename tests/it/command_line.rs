@@ -1,0 +1,232 @@
+//! The operator's commands, against a server: what they print, and how they end.
+
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::harness::{Client, Launch, Node, Redis, signal, wait_until};
+
+const KEY: &str = "the-operator-key-of-the-tests";
+
+fn command(server: &str, key: Option<&str>, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
+    command
+        .args(arguments)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("LEASEHOLD_SERVER", server)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    if let Some(key) = key {
+        command.env("LEASEHOLD_KEY", key);
+    }
+    command
+}
+
+#[track_caller]
+fn leasehold(
+    node: &Client,
+    key: Option<&str>,
+    arguments: &[&str],
+    exit: i32,
+) -> impl Future<Output = String> + use<> {
+    let asked_at = std::panic::Location::caller();
+    let mut command = command(&format!("http://{}", node.address()), key, arguments);
+    let line = arguments.join(" ");
+    async move {
+        let Output {
+            status,
+            stdout,
+            stderr,
+        } = command.output().await.expect("it runs");
+        let (out, err) = (
+            String::from_utf8_lossy(&stdout),
+            String::from_utf8_lossy(&stderr),
+        );
+        assert_eq!(
+            status.code(),
+            Some(exit),
+            "{asked_at}: {line}\n{out}\n{err}"
+        );
+        assert!(
+            exit == 0 || exit > 6 || !err.is_empty(),
+            "{line} says nothing"
+        );
+        out.into_owned()
+    }
+}
+
+async fn closed() -> (Redis, Node) {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).set("admin_key", KEY).start().await;
+    (redis, node)
+}
+
+#[tokio::test]
+async fn operators_work_from_the_shell() {
+    let (_redis, node) = closed().await;
+    let run =
+        |arguments: &'static [&'static str], exit| leasehold(&node, Some(KEY), arguments, exit);
+
+    run(&["pool", "set", "crm", "capacity=3"], 0).await;
+    run(&["pool", "set", "crm", "capacity=2", "ttl_ms=30000"], 0).await;
+    let pools = run(&["pool", "list"], 0).await;
+    assert!(
+        pools.starts_with("NAME") && pools.contains("crm"),
+        "{pools}"
+    );
+    let shown: Value = serde_json::from_str(&run(&["pool", "show", "crm"], 0).await).expect("JSON");
+    assert_eq!(
+        (&shown["capacity"], &shown["ttl_ms"]),
+        (&json!(2), &json!(30_000))
+    );
+
+    let lease = node
+        .with_key(KEY)
+        .acquire("crm", json!({"holder": "agent-7"}), 201)
+        .await;
+    let leases = run(&["lease", "list", "crm", "--json"], 0).await;
+    let leases: Value = serde_json::from_str(&leases).expect("JSON");
+    assert_eq!(leases[0]["holder"], "agent-7");
+    // What destroys asks first, and without a terminal it has to be said.
+    run(&["lease", "terminate", "crm", "--holder", "agent-7"], 2).await;
+    run(
+        &[
+            "lease",
+            "terminate",
+            "crm",
+            "--holder",
+            "agent-7",
+            "--reason",
+            "Over.",
+            "--yes",
+        ],
+        0,
+    )
+    .await;
+    assert_eq!(node.renew(&lease.token(), 410).await["reason"], "Over.");
+
+    let secret = run(&["key", "create", "v", "--role", "viewer"], 0).await;
+    let keys: Value =
+        serde_json::from_str(&run(&["key", "list", "--json"], 0).await).expect("JSON");
+    let id = keys[0]["id"].as_str().expect("an id").to_owned();
+    leasehold(&node, Some(secret.trim()), &["pool", "list"], 0).await;
+    leasehold(
+        &node,
+        Some(secret.trim()),
+        &["pool", "set", "crm", "capacity=9"],
+        5,
+    )
+    .await;
+    leasehold(&node, Some(KEY), &["key", "roll", &id], 0).await;
+    leasehold(&node, Some(KEY), &["key", "revoke", &id, "--yes"], 0).await;
+    leasehold(&node, Some(secret.trim()), &["pool", "list"], 5).await;
+    let audit = run(&["audit", "--action", "key"], 0).await;
+    assert_eq!(audit.lines().count(), 4, "{audit}");
+
+    run(&["pool", "show", "nowhere"], 4).await;
+    run(&["pool", "set", "crm", "capcity=9"], 2).await;
+    run(&["pool", "set", "crm", "capacity"], 2).await;
+    run(&["lease", "terminate", "crm", "--yes"], 2).await;
+    leasehold(&node, None, &["pool", "list"], 5).await;
+    run(&["pool", "delete", "crm", "--yes"], 0).await;
+    run(&["pool", "list", "--server", "http://127.0.0.1:1"], 6).await;
+}
+
+#[tokio::test]
+async fn a_command_holds_a_seat_while_it_runs() {
+    let (_redis, node) = closed().await;
+    let admin = node.with_key(KEY);
+    admin
+        .put_pool("crm", json!({"capacity": 1, "ttl_ms": 1500}), 201)
+        .await;
+    let run = |script: &'static str, exit| {
+        leasehold(
+            &node,
+            Some(KEY),
+            &["run", "--pool", "crm", "--", "sh", "-c", script],
+            exit,
+        )
+    };
+
+    assert_eq!(run("echo done", 0).await, "done\n");
+    run("exit 7", 7).await;
+    run("kill -KILL $$", 137).await;
+    assert_eq!(admin.availability("crm", 200).await["in_use"], 0);
+
+    // Longer than a lease: the heartbeats keep it. Nobody else gets the seat meanwhile, and one waits for it.
+    let held = run("sleep 3", 0);
+    let others = async {
+        wait_until("the seat is taken", Duration::from_secs(5), async || {
+            admin.availability("crm", 200).await["in_use"] == 1
+        })
+        .await;
+        run("true", 3).await;
+        leasehold(
+            &node,
+            Some(KEY),
+            &["run", "--pool", "crm", "--wait", "--", "true"],
+            0,
+        )
+        .await;
+    };
+    tokio::join!(held, others);
+    leasehold(
+        &node,
+        Some(KEY),
+        &["run", "--pool", "nowhere", "--", "true"],
+        4,
+    )
+    .await;
+    leasehold(
+        &node,
+        Some(KEY),
+        &["run", "--pool", "crm", "--", "/no/such/command"],
+        1,
+    )
+    .await;
+    assert_eq!(admin.availability("crm", 200).await["in_use"], 0);
+}
+
+#[tokio::test]
+async fn signals_go_on_to_the_command_and_a_lost_seat_ends_it() {
+    let (_redis, node) = closed().await;
+    let admin = node.with_key(KEY);
+    admin
+        .put_pool("crm", json!({"capacity": 5, "ttl_ms": 1500}), 201)
+        .await;
+    let server = format!("http://{}", node.address());
+    let in_use = async || admin.availability("crm", 200).await["in_use"].as_u64();
+
+    let script = "trap 'exit 42' TERM; while :; do sleep 0.05; done";
+    let start = || {
+        command(
+            &server,
+            Some(KEY),
+            &["run", "--pool", "crm", "--", "sh", "-c", script],
+        )
+        .spawn()
+        .expect("it starts")
+    };
+    let mut held = start();
+    wait_until("the seat is taken", Duration::from_secs(5), async || {
+        in_use().await == Some(1)
+    })
+    .await;
+    // The shell sets its trap a moment after the seat was taken.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    signal(held.id().expect("it runs"), "TERM");
+    assert_eq!(held.wait().await.expect("it ended").code(), Some(42));
+    assert_eq!(in_use().await, Some(0));
+
+    let mut held = start();
+    wait_until("the seat is taken", Duration::from_secs(5), async || {
+        in_use().await == Some(1)
+    })
+    .await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    admin.terminate("crm", json!({"all": true}), 200).await;
+    assert_eq!(held.wait().await.expect("it ended").code(), Some(42));
+}
