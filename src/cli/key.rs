@@ -20,7 +20,7 @@ pub(super) enum Key {
         /// Pool that it is for; may be given more than once
         #[arg(long = "pool", value_name = "POOL")]
         pools: Vec<PoolName>,
-        /// For client keys: page that may use it, such as https://crm.example; may be given more than once
+        /// For client keys: page that may use it, such as `https://crm.example`; may be given more than once
         #[arg(long = "origin", value_name = "ORIGIN")]
         origins: Vec<Origin>,
         /// When it ends by itself, in ms from now
