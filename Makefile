@@ -4,7 +4,7 @@
 export PATH := $(CURDIR)/.redis/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browsers lint redis browser
+.PHONY: help run test test-browsers chaos lint redis browser
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -21,6 +21,9 @@ test: redis browser ## Run all tests
 
 test-browsers: redis browser ## Test the widget client in browsers, with pages hidden for minutes
 	@scripts/widget.sh long
+
+chaos: redis ## Break things for MINUTES (default 10) and hold the history of a crowd against the rules
+	@CHAOS_MINUTES=$${MINUTES:-10} cargo test --locked --test it -- --nocapture --exact checker::while_everything_breaks_the_rules_hold
 
 lint: ## Check form, lints, documentation and dependencies
 	@scripts/lint.sh

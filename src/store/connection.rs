@@ -138,6 +138,7 @@ impl Connections {
         let manager = Manager {
             source: Arc::clone(&source),
             age,
+            response_timeout: options.timeout,
             failing: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(None),
         };
@@ -266,6 +267,7 @@ pub(super) struct Manager {
     source: Arc<Source>,
     /// Grows with each failure of a connection; those made before are dropped.
     age: Arc<AtomicU64>,
+    response_timeout: Duration,
     /// Whether the last try failed; then tries come one by one.
     failing: AtomicBool,
     turn: tokio::sync::Mutex<Option<Instant>>,
@@ -290,6 +292,10 @@ impl Manager {
             // that a server lacks is sent whole.
             Err(error) if self.source.is_cluster() && Trouble::of(&error) != Trouble::Refused => {}
             loaded => loaded?,
+        }
+        if let Link::One(one) = &mut connection.link {
+            // Until here it was longer: a busy server takes its time with the scripts, and no call waits for that.
+            one.set_response_timeout(self.response_timeout);
         }
         connection.broken = false;
         Ok(connection)

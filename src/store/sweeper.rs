@@ -60,15 +60,15 @@ impl Store {
     /// already. Buckets may be on several servers, so one that fails does not keep the others from their sign of life.
     async fn tick_all(&self) -> Vec<Ticked> {
         let ticks = stream::iter(Bucket::all()).map(|bucket| self.tick(bucket));
-        let ticked = ticks.buffer_unordered(AT_ONCE);
+        let ticked: Vec<Result<Ticked, Error>> = ticks.buffer_unordered(AT_ONCE).collect().await;
         ticked
-            .filter_map(async |ticked| ticked.ok())
+            .into_iter()
+            .flatten()
             .filter(|ticked| {
                 let changed = ticked.revision != self.0.memory.revision(ticked.bucket);
-                std::future::ready(changed || !ticked.due.is_empty())
+                changed || !ticked.due.is_empty()
             })
             .collect()
-            .await
     }
 
     /// Gives a sign of life for a bucket.

@@ -16,11 +16,11 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use self::browser::Browser;
-pub(crate) use self::client::{ANY, Call, Client, Reply};
+pub(crate) use self::client::{ANY, Answer, Call, Client, Reply};
 pub(crate) use self::fleet::{Sentinels, Server, Shards};
 pub(crate) use self::node::{Launch, Node, SECRET};
 pub(crate) use self::proxy::Proxy;
-pub(crate) use self::redis::{Redis, server_on_the_path};
+pub(crate) use self::redis::{Event, Redis, server_on_the_path};
 
 /// One Redis and the nodes that share it.
 pub(crate) struct Cluster {

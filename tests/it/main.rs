@@ -9,6 +9,7 @@ mod admin_pages;
 mod audit;
 mod bad_input;
 mod command_line;
+mod checker;
 mod durability;
 mod events;
 mod expiry;

@@ -111,8 +111,12 @@ impl Cluster {
 
     async fn ask(&self) -> Result<Masters, RedisError> {
         let nodes = self.seen.lock().expect("no panic while held").nodes.clone();
-        let answers =
-            futures_util::future::join_all(nodes.iter().map(|node| self.ask_one(node))).await;
+        let answers = futures_util::future::join_all(nodes.iter().map(|node| async {
+            tokio::time::timeout(ANSWER, self.ask_one(node))
+                .await
+                .unwrap_or_else(|_| Err((ErrorKind::Io, "no answer in time").into()))
+        }))
+        .await;
         let mut votes: BTreeMap<Masters, usize> = BTreeMap::new();
         let mut failure = None;
         let mut named = BTreeSet::new();

@@ -7,8 +7,9 @@ use redis::aio::MultiplexedConnection;
 use redis::io::tcp::{TcpSettings, socket2};
 use redis::{Client, ErrorKind, IntoConnectionInfo as _, RedisError, TlsCertificates};
 
-/// How long a new connection may take, TLS included. Nobody waits for it: a check-out gives up sooner.
-const HANDSHAKE: Duration = Duration::from_secs(1);
+/// How long a new connection may take, TLS included, and then its first calls. Nobody waits for it: a check-out gives up
+/// sooner.
+const HANDSHAKE: Duration = Duration::from_secs(2);
 
 /// Makes connections to one server.
 #[derive(Debug, Clone)]
@@ -45,7 +46,7 @@ impl Single {
             .map_err(|_| {
                 RedisError::from((ErrorKind::Io, "no answer to a new connection in time"))
             })??;
-        connection.set_response_timeout(self.response_timeout);
+        connection.set_response_timeout(self.response_timeout.max(HANDSHAKE));
         Ok(connection)
     }
 }

@@ -35,6 +35,8 @@ struct State {
     delay: Duration,
     /// Bytes of a request whose reply is to be dropped, once.
     needle: Option<Vec<u8>>,
+    /// A text that is replaced by another of the same length in every request.
+    replaced: Option<(Vec<u8>, Vec<u8>)>,
     /// Grows with every cut; a connection that began before it ends.
     cuts: u64,
 }
@@ -54,6 +56,7 @@ impl Proxy {
             mode: Mode::Open,
             delay: Duration::ZERO,
             needle: None,
+            replaced: None,
             cuts: 0,
         };
         let mut proxy = Self {
@@ -120,6 +123,14 @@ impl Proxy {
     /// Whether the request of [`Self::drop_next_reply`] has come.
     pub(crate) fn dropped_it(&self) -> bool {
         self.state.borrow().needle.is_none()
+    }
+
+    /// Replaces a text in every request by another of the same length, for as long as the proxy is there. The length
+    /// stays because requests say their lengths in front.
+    pub(crate) fn replace(&mut self, text: &str, by: &str) {
+        assert_eq!(text.len(), by.len());
+        let replaced = Some((text.as_bytes().to_vec(), by.as_bytes().to_vec()));
+        self.change(|state| state.replaced = replaced);
     }
 
     /// Delays every request.
@@ -191,8 +202,14 @@ async fn requests(
     doomed: &watch::Sender<bool>,
 ) {
     let mut chunk = vec![0; 64 * 1024];
+    let mut kept = Vec::new();
     while let Ok(length @ 1..) = from.read(&mut chunk).await {
-        let bytes = &chunk[..length];
+        let replaced = state.borrow().replaced.clone();
+        let changed = match &replaced {
+            Some((text, by)) => replace(&mut kept, &chunk[..length], text, by),
+            None => chunk[..length].to_vec(),
+        };
+        let bytes = &changed[..];
         passage(state).await;
         let delay = state.borrow().delay;
         if !delay.is_zero() {
@@ -244,6 +261,25 @@ async fn passage(state: &watch::Sender<State>) {
         .subscribe()
         .wait_for(|now| now.mode != Mode::BlackHole)
         .await;
+}
+
+/// Replaces `text` in what was kept and `bytes`. What may be the begin of one more is kept for the next time.
+fn replace(kept: &mut Vec<u8>, bytes: &[u8], text: &[u8], by: &[u8]) -> Vec<u8> {
+    let mut all = std::mem::take(kept);
+    all.extend_from_slice(bytes);
+    let mut at = 0;
+    while at + text.len() <= all.len() {
+        if all[at..].starts_with(text) {
+            all[at..at + by.len()].copy_from_slice(by);
+        }
+        at += 1;
+    }
+    let tail = (1..text.len().min(all.len() + 1))
+        .rev()
+        .find(|length| all.ends_with(&text[..*length]))
+        .unwrap_or(0);
+    *kept = all.split_off(all.len() - tail);
+    all
 }
 
 fn contains(bytes: &[u8], needle: &[u8]) -> bool {
