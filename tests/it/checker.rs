@@ -129,7 +129,7 @@ async fn client(number: usize, nodes: Vec<Client>, log: Log, until: Instant) {
                 continue;
             }
         }
-        if roll(4) == 0 {
+        if roll(2) == 0 {
             record(&log, Kind::Acquire, "", &name, ask(&node())).await;
         }
         for _ in 0..roll(6) {
@@ -469,7 +469,9 @@ async fn finds(mistake: &Mistake) {
         proxy.cut();
     }
     let () = stage.redis.query(&["SCRIPT", "FLUSH"]).await;
-    let (log, tasks) = stage.crowd(mistake.clients, Duration::from_secs(5));
+    // A few do less in the same time.
+    let lasting = Duration::from_secs(if mistake.clients < CLIENTS { 9 } else { 5 });
+    let (log, tasks) = stage.crowd(mistake.clients, lasting);
     for task in tasks {
         task.await.expect("a client does not panic");
     }
