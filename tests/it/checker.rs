@@ -417,11 +417,14 @@ const MISTAKES: [Mistake; 10] = [
             "elseif score and tonumber(score) > 0   ",
         )
     },
-    mistake(
-        "a release leaves no tombstone",
-        "'reason', 'released'",
-        "'reasen', 'released'",
-    ),
+    Mistake {
+        clients: 5,
+        ..mistake(
+            "a release leaves no tombstone",
+            "'reason', 'released'",
+            "'reasen', 'released'",
+        )
+    },
     mistake(
         "a resume does not look at the limit",
         "kind = count_live(leases, ttl) < capacity",
