@@ -1,9 +1,11 @@
 //! `durability = "replicated"`: what was acknowledged is on a replica, and where it is not the answer says so.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Launch, Sentinels, Shards};
+use crate::harness::{Launch, Sentinels, Shards, wait_until};
 
 #[tokio::test]
 async fn answers_say_whether_a_replica_has_it() {
@@ -75,6 +77,11 @@ async fn in_a_cluster_the_master_of_the_pool_is_asked() {
     for number in 0..6 {
         let pool = format!("pool-{number}");
         node.put_pool(&pool, json!({"capacity": 1}), 201).await;
-        assert_eq!(node.acquire(&pool, json!({}), 201).await["durable"], true);
+        // A replica that has only just joined may take longer than the wait.
+        wait_until("a replica has it", Duration::from_secs(5), async || {
+            let lease = node.acquire_once(&pool, "tab", json!({}), [200, 201]).await;
+            lease["durable"] == true
+        })
+        .await;
     }
 }

@@ -16,6 +16,8 @@ use super::{free_port, server_on_the_path, signal, wait_until};
 /// One `redis-server`, as a master, a replica, a sentinel or a part of a cluster.
 pub(crate) struct Server {
     pub(crate) port: u16,
+    /// Where the nodes of a cluster speak to each other.
+    bus: u16,
     directory: TempDir,
     arguments: Vec<String>,
     child: Option<Child>,
@@ -28,6 +30,7 @@ impl Server {
     pub(crate) fn prepare(port: u16, arguments: &[&str]) -> Self {
         Self {
             port,
+            bus: 0,
             directory: TempDir::with_prefix("leasehold-redis-").expect("a temporary directory"),
             arguments: arguments.iter().map(|&text| text.to_owned()).collect(),
             child: None,
@@ -58,6 +61,13 @@ impl Server {
             .spawn()
             .expect("the server starts");
         self.child = Some(child);
+    }
+
+    /// Whether it has not ended.
+    pub(crate) fn runs(&mut self) -> bool {
+        self.child
+            .as_mut()
+            .is_some_and(|child| child.try_wait().is_ok_and(|status| status.is_none()))
     }
 
     pub(crate) fn signal(&self, name: &str) {
@@ -257,8 +267,10 @@ impl Shards {
                 ]
                 .map(str::to_owned),
             );
-            arguments.push(free_port().to_string());
+            let bus = free_port();
+            arguments.push(bus.to_string());
             let mut server = Server::prepare(port, &borrowed(&arguments));
+            server.bus = bus;
             server.restart();
             servers.push(server);
         }
@@ -266,29 +278,7 @@ impl Shards {
             server.answers().await;
         }
         let fleet = Self { servers };
-        let program = server_on_the_path().expect("a server");
-        let cli = program.with_file_name(if program.ends_with("valkey-server") {
-            "valkey-cli"
-        } else {
-            "redis-cli"
-        });
-        let made = Command::new(cli)
-            .args(["--cluster", "create"])
-            .args(
-                fleet
-                    .servers
-                    .iter()
-                    .map(|server| format!("127.0.0.1:{}", server.port)),
-            )
-            .args(["--cluster-replicas", "1", "--cluster-yes"])
-            .stdin(Stdio::null())
-            .output()
-            .expect("redis-cli is beside the server");
-        assert!(
-            made.status.success(),
-            "{}",
-            String::from_utf8_lossy(&made.stdout)
-        );
+        fleet.join().await;
         wait_until(
             "the cluster is whole",
             Duration::from_secs(30),
@@ -309,6 +299,41 @@ impl Shards {
         )
         .await;
         fleet
+    }
+
+    /// What `redis-cli --cluster create` does; the command is not everywhere where a server is.
+    async fn join(&self) {
+        let (first, others) = self.servers.split_first().expect("six");
+        for (number, slots) in ["0 5460", "5461 10922", "10923 16383"].iter().enumerate() {
+            let (from, to) = slots.split_once(' ').expect("two");
+            let () = self.servers[number]
+                .query(&["CLUSTER", "ADDSLOTSRANGE", from, to])
+                .await;
+        }
+        for (server, epoch) in self.servers.iter().zip(1..) {
+            let epoch = format!("{epoch}");
+            let () = server.query(&["CLUSTER", "SET-CONFIG-EPOCH", &epoch]).await;
+        }
+        for server in others {
+            let (port, bus) = (server.port.to_string(), server.bus.to_string());
+            let () = first
+                .query(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus])
+                .await;
+        }
+        wait_until("all know each other", Duration::from_secs(20), async || {
+            for server in &self.servers {
+                let info: String = server.query(&["CLUSTER", "INFO"]).await;
+                if !info.contains("cluster_known_nodes:6") || !info.contains("cluster_size:3") {
+                    return false;
+                }
+            }
+            true
+        })
+        .await;
+        for (replica, master) in self.servers[3..].iter().zip(&self.servers) {
+            let id: String = master.query(&["CLUSTER", "MYID"]).await;
+            let () = replica.query(&["CLUSTER", "REPLICATE", &id]).await;
+        }
     }
 
     pub(crate) fn url(&self) -> String {
