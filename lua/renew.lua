@@ -13,6 +13,7 @@
 --   position     number of its id in that pool, from 1
 --   label        the new one, behind '='; empty to leave it as it is
 --   activities   the new JSON array, behind '='; empty to leave it as it is
+--   read         1 to return both as they are then; 0 returns them empty, and only the record's TTL is set
 --
 -- Returns { 'renewed', seq, now_ms, then for each pool ttl_ms and marks, then for each of the details label and activities }
 --   marks has a character for each id: 1 renewed, 0 left to resume.lua, r renewed but the record of its details is gone
@@ -23,41 +24,57 @@
 redis.call('PERSIST', clock)
 mark()
 
+-- Extends those of the n ids behind ARGV[before] that live. Returns a character for each: 1 extended, 0 not.
+--
+-- Whoever is in `leases` lives, but for those that ended in the last second and that no sweep has taken away. These
+-- are few and come first, so they are looked for, and not the score of each lease: that would double the cost.
+local function extend(leases, ttl, before, n)
+  local from, expires_at = live_from(ttl), int(now + ttl)
+  local dead = redis.call('ZRANGE', leases, '-inf', int(from), 'BYSCORE', 'LIMIT', 0, 64)
+  local ended, scores = {}, nil
+  for i = 1, #dead do
+    ended[dead[i]] = true
+  end
+  if #dead == 64 then
+    scores = redis.call('ZMSCORE', leases, unpack(ARGV, before + 1, before + n))
+    for i = 1, n do
+      ended[ARGV[before + i]] = not scores[i] or tonumber(scores[i]) <= from
+    end
+  end
+  local beats, size = {}, 0
+  for i = before + 1, before + n do
+    if not ended[ARGV[i]] then
+      beats[size + 1], beats[size + 2] = expires_at, ARGV[i]
+      size = size + 2
+    end
+  end
+  -- GT: a shorter TTL does not take back what was promised before; resume.lua says until when that is.
+  if size > 0 and redis.call('ZADD', leases, 'XX', 'GT', 'CH', unpack(beats)) == n then
+    return string.rep('1', n)
+  end
+  -- Who was extended has exactly this score, also if it stands here twice or has beaten in the same millisecond.
+  scores = redis.call('ZMSCORE', leases, unpack(ARGV, before + 1, before + n))
+  local marks = {}
+  for i = 1, n do
+    marks[i] = scores[i] and tonumber(scores[i]) == now + ttl and '1' or '0'
+  end
+  return table.concat(marks)
+end
+
 local pools, margin_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = { 'renewed', int(seq), int(now) }
-local ttls, marks, first = {}, {}, {}
+local ttls, marks = {}, {}
 local at = 3
 
 for pool = 1, pools do
-  local config, leases = KEYS[2 * pool], KEYS[2 * pool + 1]
   local n = tonumber(ARGV[at])
-  local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
-  local mark_of, renewed, size = {}, {}, 0
+  local ttl = tonumber(redis.call('HGET', KEYS[2 * pool], 'ttl_ms') or 0)
   if ttl > 0 then
-    local scores = redis.call('ZMSCORE', leases, unpack(ARGV, at + 1, at + n))
-    local from, expires_at = live_from(ttl), int(now + ttl)
-    for i = 1, n do
-      local score = scores[i]
-      if score and tonumber(score) > now + ttl then
-        -- A shorter TTL does not take back what was promised before; resume.lua says until when that is.
-        mark_of[i] = '0'
-      elseif score and tonumber(score) > from then
-        renewed[size + 1], renewed[size + 2] = expires_at, ARGV[at + i]
-        size = size + 2
-        mark_of[i] = '1'
-      else
-        mark_of[i] = '0'
-      end
-    end
-    if size > 0 then
-      redis.call('ZADD', leases, 'XX', unpack(renewed))
-    end
+    marks[pool] = extend(KEYS[2 * pool + 1], ttl, at, n)
   else
-    for i = 1, n do
-      mark_of[i] = '0'
-    end
+    marks[pool] = string.rep('0', n)
   end
-  ttls[pool], marks[pool], first[pool] = ttl, mark_of, at
+  ttls[pool] = ttl
   at = at + n + 1
 end
 
@@ -67,10 +84,10 @@ for i = 2 * pools + 2, #KEYS do
   local pool, position = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   local label, activities = ARGV[at + 2], ARGV[at + 3]
   local known = { '', '' }
-  if marks[pool][position] ~= '0' then
+  if string.sub(marks[pool], position, position) ~= '0' then
     if redis.call('PEXPIRE', record, int(ttls[pool] + margin_ms)) == 0 then
-      marks[pool][position] = 'r'
-    else
+      marks[pool] = string.sub(marks[pool], 1, position - 1) .. 'r' .. string.sub(marks[pool], position + 1)
+    elseif ARGV[at + 4] == '1' then
       -- In a pool that keeps no names a label is one too, and an activity may hold one.
       if (label ~= '' or activities ~= '') and redis.call('HEXISTS', KEYS[2 * pool], 'privacy') == 1 then
         label, activities = '', ''
@@ -85,11 +102,11 @@ for i = 2 * pools + 2, #KEYS do
     end
   end
   details[#details + 1], details[#details + 2] = known[1] or '', known[2] or ''
-  at = at + 4
+  at = at + 5
 end
 
 for pool = 1, pools do
-  reply[#reply + 1], reply[#reply + 2] = int(ttls[pool]), table.concat(marks[pool])
+  reply[#reply + 1], reply[#reply + 2] = int(ttls[pool]), marks[pool]
 end
 for i = 1, #details do
   reply[#reply + 1] = details[i]

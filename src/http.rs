@@ -9,6 +9,7 @@ pub(crate) mod csv;
 mod events;
 pub mod extract;
 mod history;
+mod json;
 pub(crate) mod keys;
 pub(crate) mod leases;
 pub mod machines;

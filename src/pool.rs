@@ -23,8 +23,8 @@ use crate::lease::{Instant, Invalid, Platform, Tenant};
 /// Name of a pool: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`.
 ///
 /// It becomes part of a Redis key, so it is checked where it enters and never again.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
 pub struct PoolName(String);
 
 impl PoolName {
@@ -56,6 +56,13 @@ impl std::str::FromStr for PoolName {
 
     fn from_str(name: &str) -> Result<Self, Invalid> {
         Self::try_from(name.to_owned())
+    }
+}
+
+// Not by way of an owned String, which would be a copy with each answer.
+impl Serialize for PoolName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0)
     }
 }
 

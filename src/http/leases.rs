@@ -10,7 +10,6 @@ pub(crate) use self::terminate::MAX_IDS;
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +21,7 @@ use utoipa_axum::routes;
 use super::App;
 use super::access::Client;
 use super::extract::{Body, Path};
+use super::json::Json;
 use super::problem::{Code, Problem, ProblemDocument};
 use crate::lease::{Activities, Holder, Instant, Label, Lease, LeaseId, Platform, Seat, Tenant};
 use crate::pool::PoolName;

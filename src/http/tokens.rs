@@ -5,7 +5,6 @@
 
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
@@ -14,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::extract::{Beacon, RENEW_MANY_LIMIT};
+use super::json::Json;
 use super::leases::LeaseBody;
 use super::problem::{Code, Problem, ProblemDocument};
 use super::{App, pool_not_found};

@@ -6,10 +6,12 @@
 //! id, never the path as it was sent, the query or a header. Deliberately absent: a log line for every
 //! 503 of an outage. The first in a second stands for the others.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
@@ -18,7 +20,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use metrics::{SharedString, counter, histogram};
+use metrics::{Counter, Histogram, counter, histogram};
 
 use crate::http::problem::{Code, Logged, Problem};
 use crate::telemetry::{HTTP_DURATION, HTTP_PANICS, HTTP_REQUESTS};
@@ -111,14 +113,7 @@ async fn trace(request: Request, next: Next) -> Response {
     let status = response.status();
     let elapsed = started.elapsed();
     let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
-    let label: SharedString = if route == NO_ROUTE {
-        NO_ROUTE.into()
-    } else {
-        route.to_owned().into()
-    };
-    histogram!(HTTP_DURATION, "method" => method, "route" => label.clone()).record(elapsed);
-    counter!(HTTP_REQUESTS, "method" => method, "route" => label, "status" => status_label(status))
-        .increment(1);
+    METERS.with_borrow_mut(|meters| meters.of(route, method, status).record(elapsed));
 
     tracing::debug!(
         http.method = method,
@@ -148,8 +143,10 @@ fn name(request: &Request) -> (Arc<str>, HeaderValue) {
         let id = header.to_str().expect("checked to be plain ASCII");
         return (Arc::from(id), header.clone());
     }
-    let id = format!("{:016x}", rand::random::<u64>());
-    let header = HeaderValue::from_str(&id).expect("hexadecimal digits");
+    let digits: [u8; 16] =
+        rand::random::<[u8; 16]>().map(|random| b"0123456789abcdef"[usize::from(random % 16)]);
+    let id = std::str::from_utf8(&digits).expect("hexadecimal digits");
+    let header = HeaderValue::from_bytes(&digits).expect("hexadecimal digits");
     (Arc::from(id), header)
 }
 
@@ -167,17 +164,47 @@ fn method_label(method: &Method) -> &'static str {
     }
 }
 
-/// The status as a label, without an allocation for those that are answered often.
-fn status_label(status: StatusCode) -> SharedString {
-    match status.as_u16() {
-        200 => "200".into(),
-        201 => "201".into(),
-        202 => "202".into(),
-        204 => "204".into(),
-        409 => "409".into(),
-        410 => "410".into(),
-        503 => "503".into(),
-        other => other.to_string().into(),
+thread_local! {
+    static METERS: RefCell<Meters> = RefCell::default();
+}
+
+/// The counters of what was answered, kept by each thread: to look them up by their labels in the recorder costs more
+/// than to verify a token. There are as many as routes, methods and statuses, so few.
+#[derive(Default)]
+struct Meters(HashMap<String, Vec<Meter>>);
+
+struct Meter {
+    method: &'static str,
+    status: StatusCode,
+    requests: Counter,
+    duration: Histogram,
+}
+
+impl Meters {
+    fn of(&mut self, route: &str, method: &'static str, status: StatusCode) -> &Meter {
+        if !self.0.contains_key(route) {
+            self.0.insert(route.to_owned(), Vec::new());
+        }
+        let meters = self.0.get_mut(route).expect("it was there or is now");
+        let known = |meter: &Meter| meter.method == method && meter.status == status;
+        let at = meters.iter().position(known).unwrap_or_else(|| {
+            let (route, code) = (route.to_owned(), status.as_str().to_owned());
+            meters.push(Meter {
+                method,
+                status,
+                requests: counter!(HTTP_REQUESTS, "method" => method, "route" => route.clone(), "status" => code),
+                duration: histogram!(HTTP_DURATION, "method" => method, "route" => route),
+            });
+            meters.len() - 1
+        });
+        &meters[at]
+    }
+}
+
+impl Meter {
+    fn record(&self, elapsed: Duration) {
+        self.requests.increment(1);
+        self.duration.record(elapsed);
     }
 }
 

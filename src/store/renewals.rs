@@ -46,6 +46,8 @@ pub(super) struct Beat {
     pub(super) id: LeaseId,
     /// Whether the record is touched: to refresh it, to read it, or to write into it.
     pub(super) record: bool,
+    /// Whether it is read or written, and not only refreshed.
+    pub(super) details: bool,
     pub(super) label: Option<Label>,
     pub(super) activities: Option<Activities>,
 }
@@ -62,10 +64,12 @@ impl Beat {
         let age = Duration::from_millis(now.since(claims.started_at));
         let into = (age + SLACK).as_millis() % REFRESH.as_millis();
         let refresh = into < (ttl + 2 * SLACK).as_millis();
+        let details = claims.details || label.is_some() || activities.is_some();
         Self {
             pool: claims.pool.clone(),
             id: claims.id,
-            record: claims.details || label.is_some() || activities.is_some() || refresh,
+            record: details || refresh,
+            details,
             label,
             activities,
         }
@@ -194,7 +198,7 @@ impl Store {
         for beats in &pools {
             call.push(beats.len());
             for beat in *beats {
-                call.push(beat.id.to_string());
+                call.push(&beat.id.to_text()[..]);
             }
         }
         for (pool, position, beat) in &touched {
@@ -210,6 +214,7 @@ impl Store {
                     .as_ref()
                     .map_or(String::new(), |list| format!("={}", super::json(list))),
             );
+            call.push(u8::from(beat.details));
         }
 
         let reply = self.run(bucket, &call).await?;

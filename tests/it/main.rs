@@ -9,6 +9,7 @@ mod admin_pages;
 mod audit;
 mod bad_input;
 mod checker;
+mod coalescing;
 mod command_line;
 mod durability;
 mod events;
