@@ -390,7 +390,7 @@ const fn mistake(name: &'static str, right: &'static str, wrong: &'static str) -
     }
 }
 
-const MISTAKES: [Mistake; 10] = [
+const MISTAKES: [Mistake; 9] = [
     mistake(
         "one seat too many",
         "if in_use >= capacity then",
@@ -407,14 +407,6 @@ const MISTAKES: [Mistake; 10] = [
             "the clock of a node in place of Redis's",
             "time[1] * 1000 + math.floor(",
             "time[1]*1000+900+math.floor(",
-        )
-    },
-    Mistake {
-        clients: 3,
-        ..mistake(
-            "a renew brings back who has expired",
-            "elseif score and tonumber(score) > from",
-            "elseif score and tonumber(score) > 0   ",
         )
     },
     Mistake {
@@ -492,7 +484,7 @@ async fn finds(mistake: &Mistake) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_of_ten_mistakes_is_found() {
+async fn each_seeded_mistake_is_found() {
     for some in MISTAKES.chunks(3) {
         join_all(some.iter().map(finds)).await;
     }
