@@ -20,7 +20,10 @@
 --
 -- Returns { status, seq, now_ms }
 --   released  the lease was live
---   ended     it was not; it is released all the same, so that it cannot be resumed
+--   expired   it had ended by time, and this is the first that its record hears of it; it is released all the same, so
+--             that it cannot be resumed
+--   evicted   the same, where a policy had ended it
+--   ended     it had ended before, or there never was one; it is released all the same
 --   unopened  the bucket has no clock
 
 redis.call('PERSIST', clock)
@@ -36,6 +39,7 @@ if index and index.lent_seats then
 end
 local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
 local live = score > live_from(ttl)
+local status = live and 'released' or score > 0 and 'expired' or 'ended'
 mark()
 
 if score > 0 then
@@ -44,8 +48,12 @@ if score > 0 then
   record_event(events, 'ended', id, at, holder, tenant, live and 'released' or 'expired',
     index and seat_freed(index, at, id))
 end
-redis.call('ZREM', expired, id)
-redis.call('ZREM', KEYS[12], id)
+if redis.call('ZREM', expired, id) == 1 then
+  status = 'expired'
+end
+if redis.call('ZREM', KEYS[12], id) == 1 then
+  status = 'evicted'
+end
 
 local reason = redis.call('HGET', record, 'reason')
 if not reason or reason == 'expired' then
@@ -53,4 +61,4 @@ if not reason or reason == 'expired' then
   redis.call('HSET', record, 'reason', 'released', 'ended', int(now))
   redis.call('PEXPIRE', record, keep_ms)
 end
-return { live and 'released' or 'ended', int(seq), int(now) }
+return { status, int(seq), int(now) }

@@ -8,16 +8,20 @@
 --
 -- ARGV[1]    pools      how many pools
 -- ARGV[2]    margin_ms  how long a record outlives a lease that is not renewed
--- ARGV[3..]  for each pool the number of its ids and the ids, at most 1000 in all; then for each of the details:
+-- ARGV[3]    sample     1 to say how late the first id is; its record is then the first of the details; else 0
+-- ARGV[4..]  for each pool the number of its ids and the ids, at most 1000 in all; then for each of the details:
 --   pool         number of its pool, from 1
 --   position     number of its id in that pool, from 1
 --   label        the new one, behind '='; empty to leave it as it is
 --   activities   the new JSON array, behind '='; empty to leave it as it is
 --   read         1 to return both as they are then; 0 returns them empty, and only the record's TTL is set
 --
--- Returns { 'renewed', seq, now_ms, then for each pool ttl_ms and marks, then for each of the details label and activities }
+-- Returns { 'renewed', seq, now_ms, then for each pool ttl_ms and marks, then for each of the details label and activities,
+--           rest_ms }
 --   marks has a character for each id: 1 renewed, 0 left to resume.lua, r renewed but the record of its details is gone
 --   ttl_ms is 0 where there is no such pool
+--   rest_ms is how long the first id would have lived without this beat, negative if it did not; empty where it is not
+--     known, or says nothing about the beat because the lease was left
 --   unopened  the bucket has no clock; only three fields
 
 -- A write that takes no memory comes first, so that a full memory ends nobody.
@@ -64,7 +68,15 @@ end
 local pools, margin_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = { 'renewed', int(seq), int(now) }
 local ttls, marks = {}, {}
-local at = 3
+local at = 4
+
+local rest = ''
+if ARGV[3] == '1' then
+  local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[5]) or 0)
+  if score > 0 and score ~= tonumber(redis.call('HGET', KEYS[2 * pools + 2], 'left') or 0) then
+    rest = int(score - now)
+  end
+end
 
 for pool = 1, pools do
   local n = tonumber(ARGV[at])
@@ -111,4 +123,5 @@ end
 for i = 1, #details do
   reply[#reply + 1] = details[i]
 end
+reply[#reply + 1] = rest
 return reply

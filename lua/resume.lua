@@ -31,9 +31,9 @@
 -- ARGV[10]  platform    empty for none
 -- ARGV[11]  margin_ms   how long the record outlives a lease that is not renewed
 --
--- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, activities, reason, blocked_until_ms, seat }
+-- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, activities, reason, blocked_until_ms, seat, ended_ms }
 --   renewed          it was live after all; it keeps a longer term that it was promised
---   resumed          it had expired, and has its seat again
+--   resumed          it had expired, and has its seat again; ended_ms is when, if its record had not heard of it, else 0
 --   rebuilt          its data was lost, and it has its seat again
 --   lost_expired     lost; time ended it
 --   lost_released    lost; the holder gave it back
@@ -55,9 +55,11 @@ local label, activities, platform, margin_ms = ARGV[8], ARGV[9], ARGV[10], tonum
 
 mark()
 
+local unheard = 0
+
 local function answer(status, expires_at, ttl, known_activities, reason, blocked_until, kind)
   return { status, int(seq), int(now), int(expires_at), int(ttl), int(generation), known_activities, reason,
-    int(blocked_until), kind or 'c' }
+    int(blocked_until), kind or 'c', int(unheard) }
 end
 
 local known = redis.call('HMGET', record, 'reason', 'message', 'blocked_until', 'ended', 'activities')
@@ -169,7 +171,9 @@ if not kind then
   return answer('lost_expired', 0, ttl, '', '', 0)
 end
 
-redis.call('ZREM', expired, id)
+if redis.call('ZREM', expired, id) == 1 then
+  unheard = ended
+end
 if fence > (tonumber(state[9]) or 0) then
   redis.call('HSET', clock, 'fence', int(fence))
 end

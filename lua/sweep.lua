@@ -23,9 +23,9 @@
 -- ARGV[2]  limit    at most so many leases, and so many ids
 -- ARGV[3]  keep_ms  age at which events are dropped
 --
--- Returns { 'swept', seq, now_ms, ended, then ids }
---   ended     how many leases were ended
---   unopened  the bucket has no clock; only three fields
+-- Returns { 'swept', seq, now_ms, true_denials, then ids }
+--   true_denials  how many holders have been denied for two minutes and got no seat
+--   unopened      the bucket has no clock; only three fields
 
 redis.call('PERSIST', clock)
 
@@ -39,8 +39,10 @@ local ttl, rules, schedule, noted, periods = tonumber(policy[1] or 0), policy[2]
 local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13])
 mark()
 
-local ended = end_due(leases, expired, events, ttl, limit, on_end(index))
-local reply = { 'swept', int(seq), int(now), int(ended) }
+end_due(leases, expired, events, ttl, limit, on_end(index))
+-- Who was denied for two minutes begins a new run with its next denial.
+local true_denials = redis.call('ZREMRANGEBYSCORE', denied, '-inf', int(now - 120000))
+local reply = { 'swept', int(seq), int(now), int(true_denials) }
 local ids = redis.call('ZRANGE', expired, 0, limit - 1)
 if rules and #ids < limit then
   local more = redis.call('ZRANGE', KEYS[14], 0, limit - #ids - 1)
@@ -52,18 +54,16 @@ for i = 1, #ids do
   reply[#reply + 1] = ids[i]
 end
 
--- Who was denied for two minutes begins a new run with its next denial.
-redis.call('ZREMRANGEBYSCORE', denied, '-inf', int(now - 120000))
 redis.call('ZREMRANGEBYSCORE', blocks, '-inf', int(now))
 redis.call('XTRIM', events, 'MINID', '~', int(now - keep_ms))
 
 -- Under an amnesty the earliest lease may be overdue by its score and yet live.
 local lease = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
 local run = redis.call('ZRANGE', denied, 0, 0, 'WITHSCORES')
-if lease[1] then
-  redis.call('ZADD', due, int(ends_at(tonumber(lease[2]), ttl)), pool)
-elseif run[1] then
-  redis.call('ZADD', due, int(tonumber(run[2]) + 120000), pool)
+if lease[1] or run[1] then
+  local lease_at = lease[1] and ends_at(tonumber(lease[2]), ttl) or math.huge
+  local run_at = run[1] and tonumber(run[2]) + 120000 or math.huge
+  redis.call('ZADD', due, int(math.min(lease_at, run_at)), pool)
 elseif #ids < limit then
   redis.call('ZREM', due, pool)
 end

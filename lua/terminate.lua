@@ -19,9 +19,10 @@
 -- ARGV[4]    keep_ms   how long the tombstones stay: as long as a token could be shown
 -- ARGV[5..]  ids       at most 200
 --
--- Returns { 'done', seq, now_ms, then a word for each id }
---   terminated  the lease was live
---   ended       it was not, or there never was one
+-- Returns { 'done', seq, now_ms, then for each id a word and held_ms }
+--   terminated  the lease was live, and was held for so long
+--   expired     it had ended by time, and this is the first that its record hears of it
+--   ended       it had ended before, or there never was one
 --   unopened    the bucket has no clock; only three fields
 
 redis.call('PERSIST', clock)
@@ -50,7 +51,7 @@ for i = 5, #ARGV do
   local id, record = ARGV[i], KEYS[i + 7]
   local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
   if score > live_from(ttl) then
-    local known = redis.call('HMGET', record, 'holder', 'tenant')
+    local known = redis.call('HMGET', record, 'holder', 'tenant', 'started')
     local holder, tenant = known[1] or '', known[2] or ''
     redis.call('ZREM', leases, id)
     redis.call('DEL', record)
@@ -60,13 +61,14 @@ for i = 5, #ARGV do
     record_event(events, 'ended', id, now, holder, tenant, 'terminated', index and seat_freed(index, now, id))
     block(holder)
     reply[#reply + 1] = 'terminated'
+    reply[#reply + 1] = int(math.max(now - tonumber(known[3] or now), 0))
   else
     -- A lease that has just expired could still be resumed; not after this.
-    local ended = redis.call('HGET', record, 'reason')
-    if score > 0 or ended == 'expired' or redis.call('ZSCORE', expired, id) then
+    local known = redis.call('HMGET', record, 'reason', 'started')
+    local at = score > 0 and ends_at(score, ttl) or tonumber(redis.call('ZSCORE', expired, id) or 0)
+    if at > 0 or known[1] == 'expired' then
       if score > 0 then
         redis.call('ZREM', leases, id)
-        local at = ends_at(score, ttl)
         record_event(events, 'ended', id, at, '', '', 'expired', index and seat_freed(index, at, id))
       end
       redis.call('ZREM', expired, id)
@@ -74,7 +76,8 @@ for i = 5, #ARGV do
       redis.call('HSET', record, 'reason', 'terminated', 'ended', int(now), 'message', reason, 'blocked_until', '0')
       redis.call('PEXPIRE', record, keep_ms)
     end
-    reply[#reply + 1] = 'ended'
+    reply[#reply + 1] = at > 0 and 'expired' or 'ended'
+    reply[#reply + 1] = int(math.max(at - tonumber(known[2] or at), 0))
   end
 end
 return reply

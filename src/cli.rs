@@ -187,6 +187,7 @@ fn store_options(settings: &Settings) -> Result<Options, Failure> {
         timeout: settings.redis_timeout(),
         sweep_every: std::time::Duration::ZERO,
         durability: settings.durability,
+        metrics_max_pools: 0,
     })
 }
 

@@ -160,6 +160,10 @@ pub struct Settings {
     )]
     pub trail: Switch,
 
+    /// Most pools with series of their own in /metrics; the others are counted together, as pool "_other"
+    #[arg(long, value_name = "N", default_value = "200")]
+    pub metrics_max_pools: usize,
+
     /// How often this node records ended leases, in ms; 0 leaves that to other nodes
     #[arg(long, value_name = "MS", default_value = "1000")]
     pub sweep_every_ms: u64,
@@ -379,6 +383,12 @@ impl Loaded {
                 1_000,
             ),
             ("redis_timeout_ms", settings.redis_timeout_ms, 10, 60_000),
+            (
+                "metrics_max_pools",
+                settings.metrics_max_pools as u64,
+                0,
+                10_000,
+            ),
             ("sweep_every_ms", settings.sweep_every_ms, 0, 60_000),
         ] {
             if !(least..=most).contains(&value) {

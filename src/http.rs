@@ -40,6 +40,7 @@ use self::problem::{Code, Problem};
 use self::server::Drain;
 use crate::config::{Settings, Switch};
 use crate::store::{self, Store};
+use crate::telemetry;
 use crate::token::Tokens;
 use crate::ui;
 
@@ -133,6 +134,7 @@ pub fn router(
             })
         }),
         metrics: metrics.clone(),
+        series: series_of_pools(store, drain),
     };
     let (router, description) = api()
         .with_state(app.clone())
@@ -171,6 +173,21 @@ pub fn router(
             router
         };
     trace::edge(router)
+}
+
+/// How the node and its pools are when somebody asks, for `/metrics`.
+fn series_of_pools(store: &Store, drain: &Drain) -> machines::SeriesOfPools {
+    let (store, drain) = (store.clone(), drain.clone());
+    Arc::new(move || {
+        let (store, drain) = (store.clone(), drain.clone());
+        Box::pin(async move {
+            let series = store.series().await;
+            telemetry::node(&store, drain.is_draining());
+            let mut text = String::new();
+            telemetry::pools::write(&mut text, &series);
+            text
+        })
+    })
 }
 
 /// Follows what the store does for a request, and says in a header whether a replica has it: a release has no body.

@@ -21,6 +21,7 @@ mod leases;
 mod listing;
 mod logins;
 mod memory;
+mod meters;
 mod pools;
 mod renewals;
 mod rules;
@@ -49,12 +50,22 @@ pub use self::leases::{Acquired, Asked, Denial, Grant, Renewal, Renewed, Termina
 pub use self::listing::{Listing, Place, Selection, Sort};
 pub use self::logins::{CODE, LOGIN};
 use self::memory::Memory;
+use self::meters::Meters;
+pub(crate) use self::meters::{
+    Answered, Ended, LATENESS, LEASE_DURATION, OTHERS, REQUEST_DURATION, Series,
+};
 pub use self::pools::{Deleted, Expect, Put};
 use self::renewals::Lanes;
+pub(crate) use self::renewals::PER_CALL;
 pub use self::rules::{Known, NamedChange, NamedChanged, NamedSeat, NamedSeats, Wait};
 use self::script::{Call, OPEN, Reply};
 pub use self::trail::{Steps, carry, durable};
 use crate::lease::Instant;
+
+/// Buckets whose data Redis lost while this node ran.
+pub(crate) const DATA_LOSSES: &str = "leasehold_data_losses_total";
+/// Leases whose data was lost and that have their seat again.
+pub(crate) const REBUILT: &str = "leasehold_leases_rebuilt_total";
 
 /// Longest time that any call takes, from the handler's side. The promise is an answer within a second.
 const DEADLINE: Duration = Duration::from_millis(950);
@@ -72,6 +83,9 @@ pub(crate) struct Shared {
     lanes: Lanes,
     keyring: access_keys::Copy,
     hints: Hints,
+    meters: Meters,
+    /// Whether this node ends what is due.
+    sweeps: bool,
 }
 
 impl std::fmt::Debug for Store {
@@ -95,6 +109,8 @@ pub struct Options {
     pub sweep_every: Duration,
     /// What acquire, release and terminate wait for.
     pub durability: Durability,
+    /// Most pools that have series of their own in the metrics.
+    pub metrics_max_pools: usize,
 }
 
 /// What acquire, release and terminate wait for.
@@ -133,6 +149,8 @@ impl Store {
             memory: Memory::new(),
             keyring: access_keys::Copy::default(),
             hints: Hints::new(&options.url),
+            meters: Meters::new(options.metrics_max_pools),
+            sweeps: !options.sweep_every.is_zero(),
             lanes: Lanes::start(|bucket, lane| {
                 tokio::spawn(renewals::run(shared.clone(), bucket, lane));
             }),
@@ -206,6 +224,7 @@ impl Store {
     async fn run(&self, bucket: Bucket, call: &Call) -> Result<Reply, Error> {
         let health = self.0.connections.health();
         health.admit(bucket)?;
+        let sent = std::time::Instant::now();
         let result = within_deadline(async {
             let mut reply = self.send(call).await?;
             if reply.status() == "unopened" {
@@ -222,6 +241,7 @@ impl Store {
             Ok(reply)
         })
         .await;
+        call.took(sent.elapsed(), result.as_ref().err());
         health.note(bucket, &result);
         result
     }
@@ -279,7 +299,7 @@ impl Store {
                 pools = policies.len(),
                 "Redis lost the data of a bucket; putting back its pools, holders come back with their next beat"
             );
-            metrics::counter!("leasehold_data_losses_total").increment(1);
+            metrics::counter!(DATA_LOSSES).increment(1);
             for (pool, (version, policy)) in policies {
                 self.put_back(&pool, version, &policy).await?;
             }

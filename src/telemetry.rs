@@ -5,12 +5,14 @@
 //! no ids, no names that a client chose. Deliberately absent: an HTTP listener of the exporter's own
 //! (`/metrics` is a route like others) and any sending of traces.
 
+pub(crate) mod pools;
+
 use std::fmt;
 use std::io::IsTerminal as _;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -18,7 +20,7 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::SubscriberBuilder;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::store;
+use crate::store::{self, Store};
 
 /// Requests answered, by method, matched route and status.
 pub const HTTP_REQUESTS: &str = "leasehold_http_requests_total";
@@ -31,10 +33,37 @@ pub const HTTP_CONNECTIONS: &str = "leasehold_http_connections";
 /// Connections that the node closed for a reason of its own, by reason.
 pub const HTTP_CLOSED: &str = "leasehold_http_connections_closed_total";
 
-/// Upper bounds of the duration histogram, in seconds. Fine around a renewal's few milliseconds, coarse after.
-const DURATION_BUCKETS: &[f64] = &[
-    0.000_5, 0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
+/// Requests for a seat that were denied, by the code of the problem.
+pub const DENIALS: &str = "leasehold_denials_total";
+/// 1, with the version and the revision that this program was built from.
+const BUILD: &str = "leasehold_build_info";
+/// 1 while the node wants traffic, else 0.
+const READY: &str = "leasehold_ready";
+/// How long ago all that was due was last known to be recorded.
+const SWEEPER_LAG: &str = "leasehold_sweeper_lag_seconds";
+/// Pools that this node knows.
+const POOLS: &str = "leasehold_pools";
+
+/// Upper bounds of the histogram of requests, in seconds. Fine around a renewal's few milliseconds, coarse after.
+const HTTP_BUCKETS: &[f64] = &[
+    0.001, 0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0,
 ];
+/// Upper bounds of the histogram of calls to Redis, in seconds. None takes longer than a second.
+const STORE_BUCKETS: &[f64] = &[0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 1.0];
+/// Upper bounds of the histogram of leases, in seconds: from a minute to a day.
+const LEASE_BUCKETS: &[f64] = &[
+    60.0, 300.0, 900.0, 1_800.0, 3_600.0, 7_200.0, 14_400.0, 28_800.0, 43_200.0, 86_400.0,
+];
+/// Upper bounds of the histogram of lateness, in intervals. 2 is the last moment.
+const LATENESS_BUCKETS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0];
+/// Upper bounds of the histogram of renewals that share a call.
+const PER_CALL_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// What this program was built from, where whoever built it said so.
+const REVISION: &str = match option_env!("LEASEHOLD_REVISION") {
+    Some(revision) => revision,
+    None => "unknown",
+};
 
 /// How often recorded samples are folded into their histograms when nobody reads `/metrics`.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -109,12 +138,20 @@ pub fn metrics() -> Result<PrometheusHandle, Error> {
     if let Some(handle) = HANDLE.get() {
         return Ok(handle.clone());
     }
-    let recorder = PrometheusBuilder::new()
-        .set_buckets_for_metric(
-            Matcher::Suffix("_duration_seconds".into()),
-            DURATION_BUCKETS,
-        )?
-        .build_recorder();
+    let histograms = [
+        (HTTP_DURATION, HTTP_BUCKETS),
+        (store::REQUEST_DURATION, STORE_BUCKETS),
+        (store::LEASE_DURATION, LEASE_BUCKETS),
+        (store::LATENESS, LATENESS_BUCKETS),
+        (store::PER_CALL, PER_CALL_BUCKETS),
+    ];
+    let builder =
+        histograms
+            .into_iter()
+            .try_fold(PrometheusBuilder::new(), |builder, (name, buckets)| {
+                builder.set_buckets_for_metric(Matcher::Full(name.to_owned()), buckets)
+            })?;
+    let recorder = builder.build_recorder();
     let handle = recorder.handle();
     if metrics::set_global_recorder(recorder).is_err() {
         // Two callers at once: the other one's handle is there, or is about to be.
@@ -135,38 +172,121 @@ pub async fn upkeep(handle: PrometheusHandle) {
     }
 }
 
-/// Says what each metric means, for the `# HELP` lines.
+/// Sets the gauges that say how the node is now.
+pub(crate) fn node(store: &Store, draining: bool) {
+    gauge!(READY).set(if store.works() && !draining { 1.0 } else { 0.0 });
+    gauge!(POOLS).set(store.known_pools().len() as f64);
+    if let Some(lag) = store.sweeper_lag() {
+        gauge!(SWEEPER_LAG).set(lag.as_secs_f64());
+    }
+}
+
+/// Says what each metric means, for the `# HELP` lines, and begins those at 0 whose first increase must be seen as one.
+///
+/// The metrics of pools are in [`pools`].
 fn describe() {
-    describe_counter!(
-        HTTP_REQUESTS,
-        "Requests answered, by method, matched route and status"
-    );
-    describe_histogram!(
-        HTTP_DURATION,
-        Unit::Seconds,
-        "Time from the request's head to the answer's head, by method and matched route"
-    );
-    describe_counter!(
-        store::FAILURES,
-        "Calls to Redis that failed, by what kind of trouble it was"
-    );
-    describe_counter!(
+    let counters = [
+        (
+            HTTP_REQUESTS,
+            "Requests answered, by method, matched route and status",
+        ),
+        (HTTP_PANICS, "Requests whose handler panicked"),
+        (
+            HTTP_CLOSED,
+            "Connections that the node closed for a reason of its own, by reason",
+        ),
+        (
+            DENIALS,
+            "Requests for a seat that were denied, by the code of the problem",
+        ),
+        (
+            store::FAILURES,
+            "Calls to Redis that failed, by what kind of trouble it was",
+        ),
+        (
+            store::SHED,
+            "Calls that were not sent to Redis, because those before them had failed",
+        ),
+        (
+            store::WAITS,
+            "Waits for a replica (durability = replicated), by whether one had it in time",
+        ),
+        (
+            store::FAILOVERS,
+            "Changes of the master that sentinels or a cluster named",
+        ),
+        (
+            store::DATA_LOSSES,
+            "Buckets (there are 32) whose data Redis lost while this node ran. Each node counts each loss: use max",
+        ),
+        (
+            store::REBUILT,
+            "Leases whose data was lost and that got their seat again from a heartbeat to this node",
+        ),
+    ];
+    for (name, help) in counters {
+        describe_counter!(name, help);
+    }
+    for name in [
+        HTTP_PANICS,
         store::SHED,
-        "Calls that were not sent to Redis, because those before them had failed"
-    );
-    describe_counter!(
-        store::WAITS,
-        "Waits for a replica (durability = replicated), by whether one had it in time"
-    );
-    describe_gauge!(store::UP, "1 while Redis works for this node, else 0");
-    describe_counter!(
         store::FAILOVERS,
-        "Changes of the master that sentinels or a cluster named"
+        store::DATA_LOSSES,
+        store::REBUILT,
+    ] {
+        counter!(name).increment(0);
+    }
+    let histograms = [
+        (
+            HTTP_DURATION,
+            Unit::Seconds,
+            "Time from the request's head to the answer's head, by method and matched route",
+        ),
+        (
+            store::REQUEST_DURATION,
+            Unit::Seconds,
+            "Time that a call of Redis took, the wait for a connection included, by script and outcome: ok, none (it did not run), unknown (it may have)",
+        ),
+        (
+            store::LEASE_DURATION,
+            Unit::Seconds,
+            "How long leases were held, of those whose end this node recorded",
+        ),
+        (
+            store::LATENESS,
+            Unit::Count,
+            "How much later than asked heartbeats came, in intervals of a third of the TTL: 0 in time, 2 at the last moment. Of a sample: at most one in 100 ms for each of 32 buckets",
+        ),
+        (
+            store::PER_CALL,
+            Unit::Count,
+            "Heartbeats that shared a call of Redis",
+        ),
+    ];
+    for (name, unit, help) in histograms {
+        describe_histogram!(name, unit, help);
+    }
+    let gauges = [
+        (
+            BUILD,
+            "Always 1; the labels say which version and revision this is",
+        ),
+        (HTTP_CONNECTIONS, "Connections open now"),
+        (
+            POOLS,
+            "Pools that this node knows; those beyond metrics_max_pools are counted as pool _other",
+        ),
+        (READY, "1 while the node wants traffic, else 0"),
+        (store::UP, "1 while Redis works for this node, else 0"),
+    ];
+    for (name, help) in gauges {
+        describe_gauge!(name, help);
+    }
+    describe_gauge!(
+        SWEEPER_LAG,
+        Unit::Seconds,
+        "How long ago this node last knew that every lease that ended is recorded; seats come free on time in any case"
     );
-    describe_counter!(HTTP_PANICS, "Requests whose handler panicked");
-    describe_gauge!(HTTP_CONNECTIONS, "Connections open now");
-    describe_counter!(
-        HTTP_CLOSED,
-        "Connections that the node closed for a reason of its own, by reason"
-    );
+    gauge!(HTTP_CONNECTIONS).set(0.0);
+    gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION"), "revision" => REVISION).set(1.0);
 }

@@ -70,6 +70,7 @@ impl Redis {
             timeout: Duration::from_secs(5),
             sweep_every: Duration::ZERO,
             durability: Default::default(),
+            metrics_max_pools: 0,
         };
         Store::connect(&options).await.expect("Redis runs")
     }

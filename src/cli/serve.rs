@@ -51,6 +51,8 @@ pub(super) fn run(serve: &Serve) -> Result<Exit, Failure> {
 async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     let Told { mut first, second } = signals()?;
     let mut second = pin!(second);
+    // Before anything that counts.
+    let metrics = telemetry::metrics().map_err(|error| Failure::new(Exit::Error, error))?;
     let node = tokio::select! {
         node = Node::start(settings) => node?,
         // The data may be large and the wait long. Whoever does not want it gets away.
@@ -68,7 +70,6 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         ..
     } = node;
 
-    let metrics = telemetry::metrics().map_err(|error| Failure::new(Exit::Error, error))?;
     tokio::spawn(telemetry::upkeep(metrics.clone()));
     tokio::spawn(history::rollup::run(store.clone()));
     let drain = Drain::default();
@@ -140,6 +141,7 @@ impl Node {
             timeout: settings.redis_timeout(),
             sweep_every: settings.sweep_every(),
             durability: settings.durability,
+            metrics_max_pools: settings.metrics_max_pools,
         };
         let store = Store::connect(&options).await.map_err(unavailable)?;
         let tokens = tokens(&store, settings).await.map_err(unavailable)?;

@@ -101,7 +101,7 @@ fn right(setting: &str) -> Option<&'static str> {
         "durability" => "give async or replicated",
         "trail" => "give off or on",
         "drain_wait_ms" | "max_connections" | "redis_connections" | "redis_timeout_ms"
-        | "sweep_every_ms" => "give a whole number",
+        | "metrics_max_pools" | "sweep_every_ms" => "give a whole number",
         _ => return None,
     })
 }

@@ -45,6 +45,7 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         redis_timeout_ms,
         durability,
         trail,
+        metrics_max_pools,
         sweep_every_ms,
     } = settings;
     let values = [
@@ -72,6 +73,7 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         ("redis_timeout_ms", json!(redis_timeout_ms)),
         ("durability", json!(durability)),
         ("trail", json!(trail)),
+        ("metrics_max_pools", json!(metrics_max_pools)),
         ("sweep_every_ms", json!(sweep_every_ms)),
     ];
     let settings = values

@@ -29,6 +29,9 @@ const STORE_DEADLINE: Duration = Duration::from_secs(1);
 /// The sentence is sent to whoever asks `/readyz`: no addresses, no credentials.
 pub type StoreCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
+/// Makes the series of the pools, in Prometheus's text format, and sets the gauges that say how the node is now.
+pub type SeriesOfPools = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
+
 /// What the routes for machines look at.
 #[derive(Clone)]
 pub struct Machines {
@@ -38,6 +41,8 @@ pub struct Machines {
     pub store: StoreCheck,
     /// What was counted.
     pub metrics: PrometheusHandle,
+    /// What is looked up when somebody reads the metrics.
+    pub series: SeriesOfPools,
 }
 
 /// A node that is alive.
@@ -151,9 +156,11 @@ async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem
     responses((status = 200, body = String, content_type = "text/plain"))
 )]
 async fn metrics(State(machines): State<Machines>) -> impl IntoResponse {
+    // First, because it sets gauges that the other renders.
+    let series = (machines.series)().await;
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        machines.metrics.render(),
+        machines.metrics.render() + &series,
     )
 }
 
@@ -185,6 +192,7 @@ mod tests {
             drain: Drain::default(),
             store: Arc::new(move || Box::pin(std::future::ready(store.clone()))),
             metrics: crate::telemetry::metrics().unwrap(),
+            series: Arc::new(|| Box::pin(std::future::ready(String::new()))),
         }
     }
 

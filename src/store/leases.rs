@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::keys::{Bucket, Keys};
+use super::meters::Ended;
 use super::renewals::{Beat, Beaten, record_margin};
 use super::rules::{Known, Wait};
 use super::script::{ACQUIRE, LEASE, LEAVE, RELEASE, RESUME, Reply, TERMINATE};
-use super::{Store, json};
+use super::{REBUILT, Store, json};
 use crate::lease::{
     Activities, End, Holder, Instant, Label, Lease, LeaseId, Platform, Seat, Tenant,
 };
@@ -322,7 +323,9 @@ impl Store {
             .flat_map(|group| group.chunks(super::renewals::BATCH))
             .map(|group| async move {
                 let beats: Vec<Beat> = group.iter().map(|at| self.beat(&renewals[*at])).collect();
-                let beaten = self.renew_batch(bucket_of(&group[0]), &beats).await;
+                let bucket = bucket_of(&group[0]);
+                let sample = self.0.meters.takes_a_sample(bucket);
+                let beaten = self.renew_batch(bucket, &beats, sample).await;
                 (group, beaten)
             });
         let mut results: Vec<Option<Result<Renewed, Error>>> = vec![None; renewals.len()];
@@ -449,7 +452,17 @@ impl Store {
             "renewed" => Ok(Renewed::Renewed(lease()?)),
             "resumed" | "rebuilt" => {
                 if reply.status() == "rebuilt" {
-                    metrics::counter!("leasehold_leases_rebuilt_total").increment(1);
+                    metrics::counter!(REBUILT).increment(1);
+                } else {
+                    let ended = reply.instant(10)?;
+                    if ended.0 > 0 {
+                        self.count_end(
+                            &claims.pool,
+                            Ended::Expired,
+                            ended.since(claims.started_at),
+                        );
+                    }
+                    self.count_resume(&claims.pool);
                 }
                 Ok(Renewed::Resumed {
                     lease: lease()?,
@@ -495,7 +508,16 @@ impl Store {
             .arg(millis(token::LIFE));
         let reply = self.run(keys.bucket, &call).await?;
         match reply.status() {
-            "released" | "ended" => Ok(()),
+            "ended" => Ok(()),
+            how @ ("released" | "expired" | "evicted") => {
+                let ended = match how {
+                    "released" => Ended::Released,
+                    "expired" => Ended::Expired,
+                    _ => Ended::Evicted,
+                };
+                self.count_end(&claims.pool, ended, reply.now()?.since(claims.started_at));
+                Ok(())
+            }
             _ => Err(reply.unexpected(0)),
         }
     }
@@ -557,9 +579,17 @@ impl Store {
                 call.push(id.to_string());
             }
             let reply = self.run(keys.bucket, &call).await?;
-            for at in 3..reply.len() {
+            for at in (3..reply.len()).step_by(2) {
+                let held_ms = reply.count(at + 1)?;
                 words.push(match reply.text(at)? {
-                    "terminated" => Terminated::Terminated,
+                    "terminated" => {
+                        self.count_end(pool, Ended::Terminated, held_ms);
+                        Terminated::Terminated
+                    }
+                    "expired" => {
+                        self.count_end(pool, Ended::Expired, held_ms);
+                        Terminated::Ended
+                    }
                     "ended" => Terminated::Ended,
                     _ => return Err(reply.unexpected(at)),
                 });

@@ -19,6 +19,9 @@ use crate::token::Claims;
 /// Most beats of one call; about a millisecond of Redis's time.
 pub(super) const BATCH: usize = 256;
 
+/// Heartbeats that one call of a lane carried.
+pub(crate) const PER_CALL: &str = "leasehold_renewals_per_call";
+
 /// Most beats that wait for one lane.
 const WAITING: usize = 8 * 1024;
 
@@ -133,20 +136,34 @@ pub(super) struct Receiver(mpsc::Receiver<Waiting>);
 /// Sends what waits in a lane, call after call.
 pub(super) async fn run(store: std::sync::Weak<Shared>, bucket: Bucket, mut lane: Receiver) {
     let mut batch = Vec::with_capacity(BATCH);
+    let per_call = metrics::histogram!(PER_CALL);
     while lane.0.recv_many(&mut batch, BATCH).await > 0 {
         batch.retain(|waiting| !waiting.answer.is_closed());
         if batch.is_empty() {
             continue;
         }
         let Some(store) = store.upgrade() else { return };
-        // The keys of one pool stand together in the call.
-        batch.sort_unstable_by(|a, b| a.beat.pool.cmp(&b.beat.pool));
+        let store = Store(store);
+        let sample = store.0.meters.takes_a_sample(bucket);
+        if sample {
+            // Any of them, or the pool with the first name would be looked at most.
+            let any = rand::random_range(0..batch.len());
+            batch.swap(0, any);
+            let first = batch[0].beat.pool.clone();
+            batch.sort_by(|a, b| {
+                let place = |beat: &Beat| beat.pool != first;
+                (place(&a.beat), &a.beat.pool).cmp(&(place(&b.beat), &b.beat.pool))
+            });
+        } else {
+            // The keys of one pool stand together in the call.
+            batch.sort_unstable_by(|a, b| a.beat.pool.cmp(&b.beat.pool));
+        }
         let (beats, answers): (Vec<_>, Vec<_>) = batch
             .drain(..)
             .map(|waiting| (waiting.beat, waiting.answer))
             .unzip();
-        metrics::histogram!("leasehold_renewals_per_call").record(beats.len() as f64);
-        match Store(store).renew_batch(bucket, &beats).await {
+        per_call.record(beats.len() as f64);
+        match store.renew_batch(bucket, &beats, sample).await {
             Ok(beaten) => {
                 for (answer, beaten) in answers.into_iter().zip(beaten) {
                     // A client that has gone away meanwhile has its seat renewed all the same.
@@ -163,13 +180,19 @@ pub(super) async fn run(store: std::sync::Weak<Shared>, bucket: Bucket, mut lane
 }
 
 impl Store {
-    /// Renews the beats of one bucket, sorted by pool, in one call. The answers are in the same order.
+    /// Renews the beats of one bucket, those of a pool together, in one call. The answers are in the same order. With a
+    /// `sample` the first one is also looked at: how late it is.
     pub(super) async fn renew_batch(
         &self,
         bucket: Bucket,
         beats: &[Beat],
+        sample: bool,
     ) -> Result<Vec<Beaten>, Error> {
         let pools: Vec<&[Beat]> = beats.chunk_by(|a, b| a.pool == b.pool).collect();
+        // The record of the first one tells whether its lease was left, which would look like a late beat.
+        let touches = |pool: usize, position: usize, beat: &Beat| {
+            beat.record || (sample && pool == 0 && position == 0)
+        };
         let touched: Vec<(usize, usize, &Beat)> = pools
             .iter()
             .enumerate()
@@ -179,7 +202,7 @@ impl Store {
                     .enumerate()
                     .map(move |(position, beat)| (pool, position, beat))
             })
-            .filter(|(_, _, beat)| beat.record)
+            .filter(|(pool, position, beat)| touches(*pool, *position, beat))
             .collect();
 
         let mut call = RENEW
@@ -195,6 +218,7 @@ impl Store {
         }
         call.push(pools.len());
         call.push(record_margin());
+        call.push(u8::from(sample));
         for beats in &pools {
             call.push(beats.len());
             for beat in *beats {
@@ -223,8 +247,9 @@ impl Store {
         for (pool, beats) in pools.iter().enumerate() {
             let ttl = Duration::from_millis(reply.count(3 + 2 * pool)?);
             let marks = reply.text(4 + 2 * pool)?.as_bytes();
-            for (beat, mark) in beats.iter().zip(marks) {
-                let details = match beat.record.then(|| details.next()).flatten() {
+            for (position, (beat, mark)) in beats.iter().zip(marks).enumerate() {
+                let touched = touches(pool, position, beat);
+                let details = match touched.then(|| details.next()).flatten() {
                     Some((place, _)) => {
                         Some(read_details(&reply, 3 + 2 * pools.len() + 2 * place)?)
                     }
@@ -240,6 +265,11 @@ impl Store {
                     _ => Beaten::Unclear,
                 });
             }
+        }
+        let rest = 3 + 2 * pools.len() + 2 * touched.len();
+        if sample && !reply.text(rest)?.is_empty() {
+            let ttl = Duration::from_millis(reply.count(3)?);
+            self.0.meters.beaten(reply.int(rest)?, ttl);
         }
         if beaten.len() == beats.len() {
             Ok(beaten)

@@ -1,11 +1,14 @@
 //! Scripts: joined at compile time, called by their hash, decoded by position.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
+use std::time::Duration;
 
+use metrics::{Histogram, histogram};
 use redis::{Cmd, RedisResult, ToRedisArgs, Value};
 
 use super::connection::Connection;
-use super::error::Error;
+use super::error::{Error, Outcome};
+use super::meters::REQUEST_DURATION;
 use super::trail::Step;
 use crate::lease::Instant;
 
@@ -14,6 +17,8 @@ pub(super) struct Script {
     name: &'static str,
     source: &'static str,
     sha: String,
+    /// How long its calls took, by outcome; each made with the first such call, so that there are no empty series.
+    durations: [OnceLock<Histogram>; 3],
 }
 
 /// A script of `lua/`, with the prelude in front, and behind that the parts that it needs.
@@ -109,6 +114,7 @@ impl Script {
             name,
             source,
             sha: redis::Script::new(source).get_hash().to_owned(),
+            durations: Default::default(),
         }
     }
 
@@ -155,6 +161,22 @@ impl Call {
             values,
             durable: None,
         })
+    }
+
+    /// Notes how long it took, with the wait for a connection, and how it went.
+    pub(super) fn took(&self, elapsed: Duration, error: Option<&Error>) {
+        let (place, outcome) = match error {
+            None => (0, "ok"),
+            Some(Error::Unavailable {
+                outcome: outcome @ Outcome::Unknown,
+                ..
+            }) => (1, outcome.as_str()),
+            Some(_) => (2, Outcome::None.as_str()),
+        };
+        let duration = self.script.durations[place].get_or_init(
+            || histogram!(REQUEST_DURATION, "script" => self.script.name, "outcome" => outcome),
+        );
+        duration.record(elapsed.as_secs_f64());
     }
 
     /// Its first key, which in a cluster says where it runs.

@@ -4,13 +4,14 @@
 //! it: a seat whose time is over is free for the next acquire whether or not a sweep has been there.
 
 use std::sync::Weak;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, stream};
 use tokio::task::JoinHandle;
 
 use super::error::Error;
 use super::keys::{Bucket, Keys};
+use super::meters::Ended;
 use super::script::{STAMP, SWEEP, TICK};
 use super::{Shared, Store};
 use crate::lease::LeaseId;
@@ -39,10 +40,24 @@ pub(super) async fn run(store: Weak<Shared>, every: Duration) {
             return;
         };
         work.take_if(|work| work.is_finished());
-        let todo = store.tick_all().await;
-        if work.is_none() && !todo.is_empty() {
-            work = Some(tokio::spawn(async move { store.work(todo).await }));
+        let asked = Instant::now();
+        let (todo, all) = store.tick_all().await;
+        if work.is_some() {
+            continue;
         }
+        if todo.is_empty() {
+            if all {
+                store.0.meters.caught_up(asked);
+            }
+            continue;
+        }
+        work = Some(tokio::spawn(async move {
+            store.work(todo).await?;
+            if all {
+                store.0.meters.caught_up(asked);
+            }
+            Ok(())
+        }));
     }
 }
 
@@ -58,17 +73,15 @@ struct Ticked {
 impl Store {
     /// One round over all buckets. A bucket that fails is left for the next round, which is soon; the log has it
     /// already. Buckets may be on several servers, so one that fails does not keep the others from their sign of life.
-    async fn tick_all(&self) -> Vec<Ticked> {
+    async fn tick_all(&self) -> (Vec<Ticked>, bool) {
         let ticks = stream::iter(Bucket::all()).map(|bucket| self.tick(bucket));
         let ticked: Vec<Result<Ticked, Error>> = ticks.buffer_unordered(AT_ONCE).collect().await;
-        ticked
-            .into_iter()
-            .flatten()
-            .filter(|ticked| {
-                let changed = ticked.revision != self.0.memory.revision(ticked.bucket);
-                changed || !ticked.due.is_empty()
-            })
-            .collect()
+        let all = ticked.iter().all(Result::is_ok);
+        let todo = ticked.into_iter().flatten().filter(|ticked| {
+            let changed = ticked.revision != self.0.memory.revision(ticked.bucket);
+            changed || !ticked.due.is_empty()
+        });
+        (todo.collect(), all)
     }
 
     /// Gives a sign of life for a bucket.
@@ -141,11 +154,11 @@ impl Store {
             let ids: Vec<LeaseId> = (4..reply.len())
                 .map(|at| reply.parse(at))
                 .collect::<Result<_, _>>()?;
+            self.count_true_denials(pool, reply.count(3)?);
             if ids.is_empty() {
                 return Ok(());
             }
-            metrics::counter!("leasehold_leases_expired_total").increment(reply.count(3)?);
-            self.stamp(&keys, &ids).await?;
+            self.stamp(pool, &keys, &ids).await?;
             if ids.len() < LEASES {
                 return Ok(());
             }
@@ -153,7 +166,7 @@ impl Store {
     }
 
     /// Writes into the records of expired leases that and when they ended.
-    async fn stamp(&self, keys: &Keys, ids: &[LeaseId]) -> Result<(), Error> {
+    async fn stamp(&self, pool: &PoolName, keys: &Keys, ids: &[LeaseId]) -> Result<(), Error> {
         let mut call = STAMP
             .call(3 + ids.len())
             .arg(keys.bucket.clock())
@@ -166,7 +179,16 @@ impl Store {
         for id in ids {
             call.push(id.to_string());
         }
-        self.run(keys.bucket, &call).await?;
+        let reply = self.run(keys.bucket, &call).await?;
+        for at in (3..reply.len()).step_by(2) {
+            let ended = match reply.text(at)? {
+                "expired" => Ended::Expired,
+                "evicted" => Ended::Evicted,
+                // Another node was here before.
+                _ => continue,
+            };
+            self.count_end(pool, ended, reply.count(at + 1)?);
+        }
         Ok(())
     }
 }

@@ -9,6 +9,7 @@ mod fleet;
 mod node;
 mod proxy;
 mod redis;
+mod scrape;
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -21,6 +22,7 @@ pub(crate) use self::fleet::{Sentinels, Server, Shards};
 pub(crate) use self::node::{Launch, Node, SECRET};
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::redis::{Event, Redis, server_on_the_path};
+pub(crate) use self::scrape::Scrape;
 
 /// One Redis and the nodes that share it.
 pub(crate) struct Cluster {

@@ -286,6 +286,7 @@ async fn past(redis: &Redis) -> (Store, PoolName, redis::aio::MultiplexedConnect
         sweep_every: Duration::ZERO,
         ca: None,
         durability: Durability::Async,
+        metrics_max_pools: 0,
     };
     let store = Store::connect(&options).await.expect("a store");
     let pool: PoolName = "crm".parse().expect("a name");

@@ -23,6 +23,7 @@ mod lifecycle;
 mod list;
 mod lost_reply;
 mod lua_headers;
+mod metrics;
 mod model;
 mod openapi;
 mod out_of_memory;

@@ -26,6 +26,7 @@ pub(super) async fn ask(
     let (app, pool) = (app.clone(), pool.clone());
     tokio::spawn(carry(async move {
         let acquired = seek(&app, &pool, &body, key, wait, || answer.is_closed()).await;
+        app.0.store.count_acquire(&pool, &acquired);
         let can_ask_again = key.is_some() || matches!(wait, Wait::Ticket(_));
         if let Err(Ok(Acquired::Granted(grant))) = answer.send(acquired)
             && !can_ask_again

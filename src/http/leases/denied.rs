@@ -81,7 +81,7 @@ pub(super) fn problem(pool: &PoolName, tenant: Option<&Tenant>, acquired: Acquir
 }
 
 fn denied(code: Code, detail: String, denial: Denial) -> Problem {
-    metrics::counter!("leasehold_denials_total", "code" => code.as_str()).increment(1);
+    metrics::counter!(crate::telemetry::DENIALS, "code" => code.as_str()).increment(1);
     Problem::new(code, detail)
         .with("in_use", denial.in_use)
         .with("capacity", denial.capacity)
