@@ -9,6 +9,7 @@
 
 pub mod demand;
 pub mod denials;
+pub mod glance;
 pub mod holders;
 pub mod replay;
 pub mod rollup;

@@ -14,10 +14,11 @@ pub(crate) mod keys;
 pub(crate) mod leases;
 pub mod machines;
 mod named;
+pub(crate) mod nodes;
 pub(crate) mod pools;
 pub mod problem;
 pub mod server;
-mod sizing;
+pub(crate) mod sizing;
 mod tokens;
 pub mod trace;
 mod widget;
@@ -105,6 +106,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(tokens::routes())
         .merge(keys::routes())
         .merge(audit::routes())
+        .merge(nodes::routes())
 }
 
 /// Everything that a node serves.

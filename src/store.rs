@@ -22,6 +22,7 @@ mod listing;
 mod logins;
 mod memory;
 mod meters;
+mod nodes;
 mod pools;
 mod renewals;
 mod rules;
@@ -44,7 +45,7 @@ pub use self::events::{Event, EventId};
 pub use self::failover::{Switched, fail_over};
 pub(crate) use self::health::{FAILOVERS, FAILURES, SHED, UP, WAITS};
 use self::hints::Hints;
-pub use self::history::Stretch;
+pub use self::history::{Stretch, Wanted as WantedSlots};
 use self::keys::Bucket;
 pub use self::leases::{Acquired, Asked, Denial, Grant, Renewal, Renewed, Terminated, Termination};
 pub use self::listing::{Listing, Place, Selection, Sort};
@@ -54,6 +55,7 @@ use self::meters::Meters;
 pub(crate) use self::meters::{
     Answered, Ended, LATENESS, LEASE_DURATION, OTHERS, REQUEST_DURATION, Series,
 };
+pub use self::nodes::{Node, Server, Sign};
 pub use self::pools::{Deleted, Expect, Put};
 use self::renewals::Lanes;
 pub(crate) use self::renewals::PER_CALL;
@@ -86,6 +88,9 @@ pub(crate) struct Shared {
     meters: Meters,
     /// Whether this node ends what is due.
     sweeps: bool,
+    /// What this node is called among the others.
+    node: String,
+    servers: nodes::Asked,
 }
 
 impl std::fmt::Debug for Store {
@@ -151,6 +156,8 @@ impl Store {
             hints: Hints::new(&options.url),
             meters: Meters::new(options.metrics_max_pools),
             sweeps: !options.sweep_every.is_zero(),
+            node: nodes::new_id(),
+            servers: nodes::Asked::default(),
             lanes: Lanes::start(|bucket, lane| {
                 tokio::spawn(renewals::run(shared.clone(), bucket, lane));
             }),

@@ -10,6 +10,7 @@ mod frame;
 mod keys;
 mod leases;
 mod login;
+mod nodes;
 mod overview;
 mod settings;
 
@@ -66,6 +67,7 @@ pub(crate) fn routes() -> Router<App> {
             get(keys::confirm_revoke).post(keys::revoke),
         )
         .route("/admin/audit", get(audit::show))
+        .route("/admin/nodes", get(nodes::show))
 }
 
 /// Gives every page its headers, and a problem the form of a page if a browser asks.
@@ -239,4 +241,13 @@ fn query<'a>(pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>) -> Str
     } else {
         format!("?{query}")
     }
+}
+
+/// The address of a view with what its address says now, some of it replaced.
+fn link(path: &str, fields: &Fields, kept: &[&str], replaced: &[(&str, &str)]) -> String {
+    let is_replaced = |name: &str| replaced.iter().any(|(other, _)| *other == name);
+    let kept = kept.iter().filter(|name| !is_replaced(name));
+    let kept = kept.map(|name| (*name, fields.get(name)));
+    let replaced = replaced.iter().map(|(name, value)| (*name, Some(*value)));
+    format!("{path}{}", query(kept.chain(replaced)))
 }

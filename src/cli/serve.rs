@@ -64,6 +64,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     }
     let Node {
         listener,
+        address,
         store,
         tokens,
         embedded,
@@ -72,6 +73,9 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
 
     tokio::spawn(telemetry::upkeep(metrics.clone()));
     tokio::spawn(history::rollup::run(store.clone()));
+    let sign = store.new_sign(address);
+    let (stop_signing, stopped) = oneshot::channel();
+    let signing = tokio::spawn(store.clone().sign_until(sign, stopped));
     let drain = Drain::default();
     let router = http::router(&store, &tokens, settings, &metrics, &drain);
     let limits = Limits {
@@ -93,6 +97,8 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
             return Ok(Exit::Error);
         }
     }
+    drop(stop_signing);
+    let _ = signing.await;
     // Its sweeper would complain about a Redis that goes away.
     drop(store);
     if let Some(embedded) = embedded {

@@ -198,6 +198,9 @@ pub struct Replay {
     /// The slots that are not over, by step.
     #[serde(rename = "o")]
     open: [Slot; 3],
+    /// Since when no seat is free, ms.
+    #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+    full_ms: Option<i64>,
 }
 
 impl Replay {
@@ -223,6 +226,11 @@ impl Replay {
     /// Seats in use, and in all.
     pub const fn now(&self) -> (u64, u64) {
         (self.level, self.capacity)
+    }
+
+    /// Since when no seat is free, if none is.
+    pub const fn full_since(&self) -> Option<i64> {
+        self.full_ms
     }
 
     /// The slot of a step that is not over.
@@ -261,6 +269,7 @@ impl Replay {
             Change::Capacity(capacity) => self.capacity = *capacity,
             Change::Denied { .. } => {}
         }
+        self.full_ms = (self.capacity <= self.level).then(|| self.full_ms.unwrap_or(at_ms));
         for slot in &mut self.open {
             slot.end_level = self.level;
             slot.capacity = self.capacity;
@@ -365,6 +374,26 @@ mod tests {
             let started = changes.iter().filter(|(_, change)| matches!(change, Change::Started { .. })).count();
             prop_assert_eq!(grants, u64::try_from(started).unwrap());
         }
+    }
+
+    #[test]
+    fn a_pool_is_full_from_its_last_free_seat_until_one_is_free_again() {
+        let mut nothing = |_, _, _| {};
+        let mut replay = Replay::begin(1_000);
+        let ended = || Change::Ended {
+            seats: 1,
+            reason: "released".into(),
+        };
+        let mut apply = |at, change| {
+            replay.apply(at, &change, &mut nothing);
+            replay.full_since()
+        };
+        assert_eq!(apply(1_000, Change::Capacity(2)), None);
+        assert_eq!(apply(2_000, Change::Started { seats: 1 }), None);
+        assert_eq!(apply(3_000, Change::Started { seats: 1 }), Some(3_000));
+        assert_eq!(apply(4_000, Change::Capacity(1)), Some(3_000));
+        assert_eq!(apply(5_000, ended()), Some(3_000));
+        assert_eq!(apply(6_000, ended()), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::replay::{Change, Replay, Slot, Step};
+use crate::lease::Instant;
 use crate::pool::PoolName;
 use crate::store::{Error, Event, EventId, Store, Stretch};
 
@@ -170,23 +171,91 @@ pub async fn slots(
     let (number, open) = rolled.replay.open(step);
     found.insert(number, open.clone());
 
-    let mut slots = Vec::new();
-    for number in first..=last {
-        let slot = found.range(number..).next().map(|(found, slot)| {
-            if *found == number {
-                slot.clone()
-            } else {
-                Slot::idle(slot.start_level, slot.start_capacity, step.ms())
-            }
-        });
-        slots.push(slot.unwrap_or_default());
-    }
     Ok(Some(Slots {
         step,
         first,
-        slots,
+        slots: without_gaps(&found, step, first, last),
         now_ms,
     }))
+}
+
+/// The latest slots of a step, up to now.
+#[derive(Debug, Clone)]
+pub struct Latest {
+    /// The slots, at most as many as were asked for.
+    pub slots: Slots,
+    /// Since when no seat is free, if none is.
+    pub full_since: Option<Instant>,
+}
+
+/// The last `count` slots of a step up to `now`, for a look at many pools: it costs the same however long a pool's
+/// history is. If more than `events` have happened since the last roll-up it ends there, at most some minutes ago.
+/// None if the pool has no history.
+pub async fn latest(
+    store: &Store,
+    pool: &PoolName,
+    step: Step,
+    count: i64,
+    now: Instant,
+    events: usize,
+) -> Result<Option<Latest>, Error> {
+    let first = step.slot(now.0) - count + 1;
+    let mut wanted: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    for number in first..first + count {
+        let stretch = number.div_euclid(step.stretch());
+        wanted.entry(stretch).or_default().push(number);
+    }
+    let wanted: Vec<_> = wanted
+        .into_iter()
+        .map(|(stretch, numbers)| (step.name(), stretch, numbers))
+        .collect();
+    let (kept, found) = store.rolled_with(pool, &wanted).await?;
+    let Some(mut rolled) = begin(store, pool, kept.as_deref()).await? else {
+        return Ok(None);
+    };
+    let mut found: BTreeMap<i64, Slot> = found
+        .into_iter()
+        .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
+        .collect();
+    let since = read(store, pool, &rolled, events).await?;
+    let now_ms = if since.len() < events {
+        replay(&mut rolled, since, now.0, &mut |closed, number, slot| {
+            if closed == step {
+                found.insert(number, slot);
+            }
+        });
+        now.0
+    } else {
+        rolled.replay.at_ms()
+    };
+    let (last, open) = rolled.replay.open(step);
+    found.insert(last, open.clone());
+    let first = first.max(step.slot(rolled.replay.began()));
+    Ok(Some(Latest {
+        slots: Slots {
+            step,
+            first,
+            slots: without_gaps(&found, step, first, last),
+            now_ms,
+        },
+        full_since: rolled.replay.full_since().map(Instant),
+    }))
+}
+
+/// Slots from number to number. One that was not kept is idle, at the level that the next one begins with.
+fn without_gaps(found: &BTreeMap<i64, Slot>, step: Step, first: i64, last: i64) -> Vec<Slot> {
+    (first..=last)
+        .map(|number| {
+            let next = found.range(number..).next();
+            next.map_or_else(Slot::default, |(at, slot)| {
+                if *at == number {
+                    slot.clone()
+                } else {
+                    Slot::idle(slot.start_level, slot.start_capacity, step.ms())
+                }
+            })
+        })
+        .collect()
 }
 
 /// Where the roll-up of a pool stands; at its first event if it never was. None if nothing has happened.

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, TimeZone as _, Utc};
 use chrono_tz::Tz;
 
 use super::replay::{Slot, Step};
-use super::rollup;
+use super::rollup::{self, Slots};
 use crate::lease::Instant;
 use crate::pool::PoolName;
 use crate::store::{Error, Store};
@@ -28,6 +28,21 @@ impl Span {
             return 0.0;
         }
         self.slot.seat_ms as f64 / ms as f64
+    }
+}
+
+impl Slots {
+    /// The slots with their begins and ends.
+    pub fn spans(self) -> Vec<Span> {
+        let begin = |number: i64| (self.first + number) * self.step.ms();
+        (0_i64..)
+            .zip(self.slots)
+            .map(|(number, slot)| Span {
+                from: Instant(begin(number)),
+                until: Instant(begin(number + 1).min(self.now_ms)),
+                slot,
+            })
+            .collect()
     }
 }
 
@@ -98,18 +113,8 @@ async fn spans(
     from: Instant,
     to: Instant,
 ) -> Result<Vec<Span>, Error> {
-    let Some(found) = rollup::slots(store, pool, step, from.0, to.0).await? else {
-        return Ok(Vec::new());
-    };
-    let begin = |number: i64| (found.first + number) * step.ms();
-    Ok((0_i64..)
-        .zip(found.slots)
-        .map(|(number, slot)| Span {
-            from: Instant(begin(number)),
-            until: Instant(begin(number + 1).min(found.now_ms)),
-            slot,
-        })
-        .collect())
+    let found = rollup::slots(store, pool, step, from.0, to.0).await?;
+    Ok(found.map_or_else(Vec::new, Slots::spans))
 }
 
 /// Days of a zone. Days of UTC are kept for 800 days; those of other zones are put together from hours, as long as
@@ -140,7 +145,8 @@ async fn by_day(
     Ok(days)
 }
 
-fn date(at: Instant, zone: Tz) -> NaiveDate {
+/// The day of an instant in a zone.
+pub(super) fn date(at: Instant, zone: Tz) -> NaiveDate {
     utc(at).with_timezone(&zone).date_naive()
 }
 

@@ -35,68 +35,68 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Wanted {
+pub(crate) struct Wanted {
     /// From when; without it as long as events are kept, 35 days.
-    from: Option<DateTime<Utc>>,
+    pub(crate) from: Option<DateTime<Utc>>,
     /// Until when; now without it.
-    to: Option<DateTime<Utc>>,
+    pub(crate) to: Option<DateTime<Utc>>,
     /// Price of a named seat, or tiers: `1:10,51:8` is 10 each for the first fifty and 8 for each further one.
-    price_named: Option<String>,
+    pub(crate) price_named: Option<String>,
     /// Price of a concurrent seat, likewise.
-    price_concurrent: Option<String>,
+    pub(crate) price_concurrent: Option<String>,
     /// `json` or `csv` (the curve), in place of the header `Accept`.
-    format: Option<String>,
+    pub(crate) format: Option<String>,
 }
 
 /// How many seats a pool needs.
 #[derive(Debug, Serialize, ToSchema)]
-struct SizingBody {
-    inputs: InputsBody,
+pub(crate) struct SizingBody {
+    pub(crate) inputs: InputsBody,
     /// What different numbers of seats would have meant.
-    curve: Vec<PointBody>,
-    choices: ChoicesBody,
+    pub(crate) curve: Vec<PointBody>,
+    pub(crate) choices: ChoicesBody,
     /// The way the peak of a week goes; null for fewer than eight weeks.
-    growth: Option<GrowthBody>,
+    pub(crate) growth: Option<GrowthBody>,
     /// Which way of buying is cheaper; null without both prices.
-    named_vs_concurrent: Option<ComparisonBody>,
+    pub(crate) named_vs_concurrent: Option<ComparisonBody>,
     /// What to keep in mind, as sentences.
-    warnings: Vec<String>,
+    pub(crate) warnings: Vec<String>,
 }
 
 /// What the answer is made of.
 #[derive(Debug, Serialize, ToSchema)]
-struct InputsBody {
+pub(crate) struct InputsBody {
     #[schema(value_type = String, format = DateTime)]
-    from: Instant,
+    pub(crate) from: Instant,
     #[schema(value_type = String, format = DateTime)]
-    to: Instant,
+    pub(crate) to: Instant,
     /// Leases, and true denials.
-    wishes: u64,
+    pub(crate) wishes: u64,
     /// How many of them are true denials; for these the median length of a lease is assumed.
-    true_denials: u64,
-    holders: u64,
+    pub(crate) true_denials: u64,
+    pub(crate) holders: u64,
     /// Seats that were wanted on the average (Erlang).
-    load: f64,
+    pub(crate) load: f64,
     /// The most seats that were wanted at once.
-    peak: u64,
+    pub(crate) peak: u64,
     /// Seats that there are now.
-    capacity: u64,
+    pub(crate) capacity: u64,
 }
 
 /// What so many seats would have meant.
 #[derive(Debug, Serialize, ToSchema)]
-struct PointBody {
-    seats: u64,
+pub(crate) struct PointBody {
+    pub(crate) seats: u64,
     /// Wishes that would have been refused.
-    denials: u64,
+    pub(crate) denials: u64,
     /// Holders to whom that would have happened.
-    holders_denied: u64,
+    pub(crate) holders_denied: u64,
     /// The longest time until one of them could have had a seat.
-    longest_wait_ms: u64,
+    pub(crate) longest_wait_ms: u64,
     /// Share of refused wishes by Erlang's B formula, for comparison.
-    erlang_b: f64,
+    pub(crate) erlang_b: f64,
     /// Share of time at which all seats are taken by Engset's formula, for comparison.
-    engset: f64,
+    pub(crate) engset: f64,
 }
 
 impl From<Point> for PointBody {
@@ -115,58 +115,58 @@ impl From<Point> for PointBody {
 
 /// Three answers, each with its consequences.
 #[derive(Debug, Serialize, ToSchema)]
-struct ChoicesBody {
+pub(crate) struct ChoicesBody {
     /// At most 5 % of the wishes would have been refused.
-    lean: PointBody,
+    pub(crate) lean: PointBody,
     /// At most 1 %.
-    balanced: PointBody,
+    pub(crate) balanced: PointBody,
     /// None.
-    never_refuse: PointBody,
+    pub(crate) never_refuse: PointBody,
     /// `never_refuse` and 10 % for what has not been seen.
-    never_refuse_and_10_percent: u64,
+    pub(crate) never_refuse_and_10_percent: u64,
     /// `never_refuse` and 20 % for what has not been seen.
-    never_refuse_and_20_percent: u64,
+    pub(crate) never_refuse_and_20_percent: u64,
 }
 
 /// The way the peak of a week goes.
 #[derive(Debug, Serialize, ToSchema)]
-struct GrowthBody {
+pub(crate) struct GrowthBody {
     /// Weeks that were looked at.
-    weeks: u64,
+    pub(crate) weeks: u64,
     /// Seats more in a week.
-    seats_per_week: f64,
+    pub(crate) seats_per_week: f64,
     /// Nine of ten of the slopes between two weeks lie between these.
-    seats_per_week_interval: [f64; 2],
+    pub(crate) seats_per_week_interval: [f64; 2],
     /// Peak to expect in six months, and at most by the interval.
-    in_6_months: [u64; 2],
+    pub(crate) in_6_months: [u64; 2],
     /// Peak to expect in twelve months, and at most by the interval.
-    in_12_months: [u64; 2],
+    pub(crate) in_12_months: [u64; 2],
 }
 
 /// Which way of buying is cheaper, if nobody is to be refused.
 #[derive(Debug, Serialize, ToSchema)]
-struct ComparisonBody {
+pub(crate) struct ComparisonBody {
     /// `named` or `concurrent`.
-    cheaper: &'static str,
-    named: CostBody,
-    concurrent: CostBody,
+    pub(crate) cheaper: &'static str,
+    pub(crate) named: CostBody,
+    pub(crate) concurrent: CostBody,
     /// Named seats for those who hold longest, the rest shares.
-    cheapest_mix: MixBody,
+    pub(crate) cheapest_mix: MixBody,
 }
 
 /// Seats, and what they cost.
 #[derive(Debug, Serialize, ToSchema)]
-struct CostBody {
-    seats: u64,
-    cost: f64,
+pub(crate) struct CostBody {
+    pub(crate) seats: u64,
+    pub(crate) cost: f64,
 }
 
 /// Seats of both kinds, and what they cost.
 #[derive(Debug, Serialize, ToSchema)]
-struct MixBody {
-    named_seats: u64,
-    concurrent_seats: u64,
-    cost: f64,
+pub(crate) struct MixBody {
+    pub(crate) named_seats: u64,
+    pub(crate) concurrent_seats: u64,
+    pub(crate) cost: f64,
 }
 
 /// Says how many seats a pool needs, by replaying its recorded demand with other numbers of seats.
@@ -189,6 +189,19 @@ async fn sizing(
     headers: HeaderMap,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
+    let sizing = size(&app, &pool, &wanted).await?;
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        return Ok(to_csv(&pool, &sizing));
+    }
+    Ok(Json(sizing).into_response())
+}
+
+/// How many seats a pool needs.
+pub(crate) async fn size(
+    app: &App,
+    pool: &PoolName,
+    wanted: &Wanted,
+) -> Result<SizingBody, Problem> {
     let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
     let price = |name: &str, text: Option<&String>| -> Result<Option<Prices>, Problem> {
         text.map(|text| {
@@ -202,9 +215,9 @@ async fn sizing(
     let status = app
         .0
         .store
-        .status(&pool)
+        .status(pool)
         .await?
-        .ok_or_else(|| pool_not_found(&pool))?;
+        .ok_or_else(|| pool_not_found(pool))?;
     let to = wanted
         .to
         .map_or(status.at, |to| Instant(to.timestamp_millis()));
@@ -215,12 +228,11 @@ async fn sizing(
         return Err(invalid("`from` comes before `to`.".into()));
     }
 
-    let demand = demand::demand(&app.0.store, &pool, from, to).await?;
-    let weeks = demand::weekly_peaks(&app.0.store, &pool, to).await?;
+    let demand = demand::demand(&app.0.store, pool, from, to).await?;
+    let weeks = demand::weekly_peaks(&app.0.store, pool, to).await?;
     let capacity = status.capacity;
-    let as_csv = csv::is_wanted(&headers, wanted.format.as_deref());
     // A long replay is work for a processor, not for a task that others wait behind.
-    let body = tokio::task::spawn_blocking(move || {
+    tokio::task::spawn_blocking(move || {
         let prices = named.zip(concurrent);
         SizingBody::of(&demand, &weeks, capacity, prices.as_ref())
     })
@@ -231,29 +243,30 @@ async fn sizing(
             "Something went wrong inside. It was logged.",
         )
         .cause(error)
-    })?;
-    if as_csv {
-        let columns = [
-            "seats",
-            "denials",
-            "holders_denied",
-            "longest_wait_ms",
-            "erlang_b",
-            "engset",
-        ];
-        let rows = body.curve.iter().map(|point| {
-            vec![
-                Cell::plain(&point.seats),
-                Cell::plain(&point.denials),
-                Cell::plain(&point.holders_denied),
-                Cell::plain(&point.longest_wait_ms),
-                Cell::plain(&point.erlang_b),
-                Cell::plain(&point.engset),
-            ]
-        });
-        return Ok(csv::file(&format!("{pool}-sizing"), &columns, rows));
-    }
-    Ok(Json(body).into_response())
+    })
+}
+
+/// The curve as a file.
+pub(crate) fn to_csv(pool: &PoolName, sizing: &SizingBody) -> Response {
+    let columns = [
+        "seats",
+        "denials",
+        "holders_denied",
+        "longest_wait_ms",
+        "erlang_b",
+        "engset",
+    ];
+    let rows = sizing.curve.iter().map(|point| {
+        vec![
+            Cell::plain(&point.seats),
+            Cell::plain(&point.denials),
+            Cell::plain(&point.holders_denied),
+            Cell::plain(&point.longest_wait_ms),
+            Cell::plain(&point.erlang_b),
+            Cell::plain(&point.engset),
+        ]
+    });
+    csv::file(&format!("{pool}-sizing"), &columns, rows)
 }
 
 impl SizingBody {

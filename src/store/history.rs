@@ -22,6 +22,9 @@ pub struct Stretch {
     pub slots: Vec<(i64, String)>,
 }
 
+/// Slots to read: the name of their length, the number of their stretch, and theirs.
+pub type Wanted = (&'static str, i64, Vec<i64>);
+
 impl Store {
     /// How far the events of a pool are rolled up; none if they never were.
     pub async fn rolled(&self, pool: &PoolName) -> Result<Option<String>, Error> {
@@ -84,6 +87,38 @@ impl Store {
             slots.extend(stretch);
         }
         Ok(slots)
+    }
+
+    /// How far the events of a pool are rolled up, and a few slots of one length, by number: a look that costs the
+    /// same however much a pool has been through.
+    pub async fn rolled_with(
+        &self,
+        pool: &PoolName,
+        stretches: &[Wanted],
+    ) -> Result<(Option<String>, BTreeMap<i64, String>), Error> {
+        let keys = Keys::of(pool);
+        let mut pipe = redis::pipe();
+        pipe.cmd("GET").arg(keys.rolled());
+        for (step, stretch, numbers) in stretches {
+            pipe.cmd("HMGET")
+                .arg(keys.slots(step, *stretch))
+                .arg(numbers);
+        }
+        let mut connection = self.0.connections.get().await?;
+        let replies: Vec<redis::Value> = pipe.query_async(&mut *connection).await?;
+        let mut replies = replies.into_iter();
+        let rolled = match replies.next() {
+            Some(value) => redis::from_redis_value(value).map_err(redis::RedisError::from)?,
+            None => None,
+        };
+        let mut slots = BTreeMap::new();
+        for ((_, _, numbers), found) in stretches.iter().zip(replies) {
+            let found: Vec<Option<String>> =
+                redis::from_redis_value(found).map_err(redis::RedisError::from)?;
+            let found = numbers.iter().zip(found);
+            slots.extend(found.filter_map(|(number, slot)| Some((*number, slot?))));
+        }
+        Ok((rolled, slots))
     }
 
     /// What Redis's clock says, for reports that go up to now.

@@ -23,6 +23,9 @@ pub(super) const ACCESS_KEYS_REVISION: &str = "lh1:{keys}:revision";
 /// HASH: key id -> its record, JSON.
 pub(super) const ACCESS_KEYS: &str = "lh1:{keys}:records";
 
+/// ZSET with a TTL: what a node says about itself, JSON -> when it did last, ms.
+pub(super) const NODES: &str = "lh1:{nodes}:signs";
+
 /// STREAM: who did what.
 pub(super) const AUDIT: &str = "lh1:{audit}:trail";
 

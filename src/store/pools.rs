@@ -174,13 +174,24 @@ impl Store {
 
     /// Pools whose name comes after `after`, at most `limit`, by name.
     pub async fn pools(&self, after: Option<&PoolName>, limit: usize) -> Result<Vec<Pool>, Error> {
+        let mut names = self.names().await?;
+        names.retain(|name| after.is_none_or(|after| after < name));
+        names.truncate(limit);
+        self.statuses(names).await
+    }
+
+    /// The names of all pools, sorted.
+    pub async fn names(&self) -> Result<Vec<PoolName>, Error> {
         let mut names = Vec::new();
         for bucket in Bucket::all() {
             names.extend(self.pool_names(bucket).await?);
         }
-        names.retain(|name| after.is_none_or(|after| after < name));
         names.sort_unstable();
-        names.truncate(limit);
+        Ok(names)
+    }
+
+    /// Pools as they are now, in the order of these names; without those that are not there.
+    pub async fn statuses(&self, names: Vec<PoolName>) -> Result<Vec<Pool>, Error> {
         let statuses = names.into_iter().map(|name| {
             let store = self.clone();
             async move { store.status(&name).await }

@@ -8,17 +8,30 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use crate::access_key::Role;
+use crate::history::glance;
 use crate::http::access::Caller;
 use crate::lease::Instant;
+use crate::pool::{Pool, PoolName};
 
 /// Longest problem document that is made into a page.
 const PROBLEM: usize = 64 * 1024;
 
 /// A page for somebody who is let in.
 pub(super) fn page(caller: &Caller, title: &str, here: &str, body: &Markup) -> Response {
+    framed(caller, title, here, None, body)
+}
+
+fn framed(
+    caller: &Caller,
+    title: &str,
+    here: &str,
+    pool_zone: Option<&str>,
+    body: &Markup,
+) -> Response {
     let all_pools = !matches!(caller, Caller::Key(key) if !key.pools.is_empty());
     let places = [
         ("/admin", "Overview", true),
+        ("/admin/nodes", "Nodes", all_pools),
         ("/admin/keys", "Keys", all_pools),
         ("/admin/audit", "Audit trail", all_pools),
     ];
@@ -34,7 +47,11 @@ pub(super) fn page(caller: &Caller, title: &str, here: &str, body: &Markup) -> R
         }
         div.who {
             label.quiet for="zone" { "Times in" }
-            select #zone hidden { option value="browser" { "my zone" } option value="UTC" { "UTC" } }
+            select #zone hidden {
+                option value="browser" { "my zone" }
+                option value="UTC" { "UTC" }
+                @if let Some(zone) = pool_zone { option value="pool" data-zone=(zone) { "the pool's zone" } }
+            }
             span #zone-utc { "UTC" }
             button #theme type="button" hidden { "Theme" }
             span title=(caller.id()) { (caller.name()) " · " (caller.role().as_str()) }
@@ -44,6 +61,62 @@ pub(super) fn page(caller: &Caller, title: &str, here: &str, body: &Markup) -> R
         }
     };
     whole(StatusCode::OK, title, &nav, body)
+}
+
+/// The views of a pool, each with an address of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tab {
+    Agents,
+    Settings,
+}
+
+impl Tab {
+    const ALL: [Self; 2] = [Self::Agents, Self::Settings];
+
+    const fn title(self) -> &'static str {
+        match self {
+            Self::Agents => "Active agents",
+            Self::Settings => "Settings",
+        }
+    }
+
+    /// The address of the view, behind that of the pool.
+    const fn path(self) -> &'static str {
+        match self {
+            Self::Agents => "",
+            Self::Settings => "/settings",
+        }
+    }
+
+    /// The address of this view of a pool.
+    pub(super) fn of(self, pool: &PoolName) -> String {
+        format!("/admin/pools/{pool}{}", self.path())
+    }
+}
+
+/// A view of a pool.
+pub(super) fn pool_page(caller: &Caller, pool: &Pool, here: Tab, body: &Markup) -> Response {
+    let name = &pool.name;
+    let zone = glance::zone(pool);
+    let zone = (zone != chrono_tz::Tz::UTC).then(|| zone.name());
+    let body = html! {
+        p.crumbs { a href="/admin" { "Overview" } " / " (name) }
+        h1 { (name) @if here != Tab::Agents { span.quiet { " · " (here.title()) } } }
+        nav.tabs aria-label="Views of the pool" {
+            @for tab in Tab::ALL {
+                a href=(tab.of(name)) aria-current=[(tab == here).then_some("page")] { (tab.title()) }
+            }
+        }
+        @if let Some(maintenance) = &pool.policy.maintenance {
+            p.notice { strong { "Maintenance: " } "nobody new gets a seat. They read: " q { (maintenance.message) } }
+        }
+        (body)
+    };
+    let title = match here {
+        Tab::Agents => name.to_string(),
+        tab => format!("{name}: {}", tab.title()),
+    };
+    framed(caller, &title, "", zone, &body)
 }
 
 /// A page for anybody.
@@ -117,20 +190,25 @@ pub(super) fn span(ms: u64) -> String {
     }
 }
 
+/// How full that is, as a class: red only where nothing is left.
+pub(super) fn level(in_use: u64, capacity: u64) -> &'static str {
+    match (in_use.min(capacity) * 100).checked_div(capacity) {
+        Some(100..) => "full",
+        Some(80..) => "high",
+        None if in_use > 0 => "full",
+        _ => "fine",
+    }
+}
+
 /// How much of a pool is in use. Wider than the whole is drawn as the whole, and said in words next to it.
 pub(super) fn gauge(in_use: u64, capacity: u64) -> Markup {
     let width = (in_use.min(capacity) * 100)
         .checked_div(capacity)
         .unwrap_or(u64::from(in_use > 0) * 100);
-    let level = match width {
-        100.. => "full",
-        80.. => "high",
-        _ => "fine",
-    };
     html! {
         svg.gauge viewBox="0 0 100 6" preserveAspectRatio="none" aria-hidden="true" {
             rect.track width="100" height="6" rx="1" {}
-            rect class=(level) width=(width) height="6" rx="1" {}
+            rect class=(level(in_use, capacity)) width=(width) height="6" rx="1" {}
         }
     }
 }
@@ -156,4 +234,55 @@ pub(super) fn number(number: u64) -> Markup {
         grouped.push(digit);
     }
     PreEscaped(grouped)
+}
+
+/// A size in bytes, in the unit that fits.
+pub(super) fn bytes(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    let mut units = ["B", "KiB", "MiB", "GiB", "TiB"].into_iter();
+    let mut unit = units.next().unwrap_or_default();
+    for larger in units {
+        if size < 1_024.0 {
+            break;
+        }
+        (size, unit) = (size / 1_024.0, larger);
+    }
+    if unit == "B" || 100.0 <= size {
+        format!("{size:.0} {unit}")
+    } else {
+        format!("{size:.1} {unit}")
+    }
+}
+
+/// So many of something, in words for one and for more.
+pub(super) fn count(number: u64, one: &str, more: &str) -> Markup {
+    html! { (self::number(number)) " " @if number == 1 { (one) } @else { (more) } }
+}
+
+/// Links to the data of a view.
+pub(super) fn downloads(csv: &str, json: &str) -> Markup {
+    html! {
+        a href=(csv) download { "CSV" }
+        a href=(json) { "JSON" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_told_in_the_unit_that_fits() {
+        for (size, text) in [
+            (0, "0 B"),
+            (1_023, "1023 B"),
+            (1_536, "1.5 KiB"),
+            (300 * 1_024 * 1_024, "300 MiB"),
+            (u64::MAX, "16777216 TiB"),
+        ] {
+            assert_eq!(bytes(size), text);
+        }
+        assert_eq!(number(1_234_567).into_string(), "1\u{202f}234\u{202f}567");
+        assert_eq!(span(3_599_999), "59 min 59 s");
+    }
 }

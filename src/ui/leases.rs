@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use serde_json::json;
 
-use super::frame::{gauge, may, number, page, span, time};
+use super::frame::{Tab, gauge, may, number, page, pool_page, span, time};
 use super::{Fields, Format, query};
 use crate::access_key::Role;
 use crate::http::App;
@@ -79,12 +79,6 @@ pub(super) async fn show(
         .await?
         .ok_or_else(|| pool_not_found(&name))?;
     let body = html! {
-        p.crumbs { a href="/admin" { "Overview" } " / " (name) }
-        h1 { (name) }
-        nav.tabs aria-label="Views of the pool" {
-            a href=(format!("/admin/pools/{name}")) aria-current="page" { "Active agents" }
-            a href=(format!("/admin/pools/{name}/settings")) { "Settings" }
-        }
         form.row.filter role="search" method="get" {
             label { "Search" input name="q" type="search" value=[fields.get("q")] #search; }
             label { "Tenant" input name="tenant" value=[fields.get("tenant")]; }
@@ -97,7 +91,7 @@ pub(super) async fn show(
         }
         (table(&pool, &leases, &fields, may(&operator.caller, Role::Operator)))
     };
-    Ok(page(&operator.caller, name.as_str(), "", &body))
+    Ok(pool_page(&operator.caller, &pool, Tab::Agents, &body))
 }
 
 fn is_filtered(fields: &Fields) -> bool {

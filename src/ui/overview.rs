@@ -1,25 +1,130 @@
 //! The first page: each pool at a glance, and the three commands that make an empty installation live.
 
-use std::time::Instant as Clock;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use maud::{Markup, html};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
-use super::frame::{commands, gauge, may, number, page, time};
-use super::{Fields, Format};
+use super::frame::{Tab, commands, count, downloads, gauge, level, may, number, page, span, time};
+use super::{Fields, Format, link, nodes};
 use crate::access_key::Role;
+use crate::history::glance::{Glance, glance};
 use crate::http::App;
 use crate::http::access::{Caller, Operator};
 use crate::http::csv::{self, Cell};
-use crate::http::problem::Problem;
-use crate::pool::Pool;
+use crate::http::problem::{Code, Problem};
+use crate::lease::Instant;
+use crate::pool::{Pool, PoolName};
+use crate::store;
 
-/// Pools that the page shows; whoever has more finds them by name.
-const SHOWN: usize = 1_000;
+/// Pools of a page unless the address says otherwise, and at most.
+const LIMIT: usize = 60;
+const MAX_LIMIT: usize = 1_000;
+/// Pools that are looked at to find the fullest; whoever has more finds them by name.
+const ORDERED: usize = 2_000;
+/// Pools whose last day is looked at together.
+const AT_ONCE: usize = 8;
+
+/// A pool and its last day.
+struct Seen {
+    pool: Pool,
+    glance: Glance,
+}
+
+/// The same for programs.
+#[derive(Serialize)]
+struct SeenBody<'a> {
+    name: &'a PoolName,
+    in_use: u64,
+    capacity: u64,
+    free: u64,
+    waiting: u64,
+    peak_today: u64,
+    denials_today: u64,
+    full_since: Option<Instant>,
+    /// Most seats in use in each of the last hours.
+    hours: Vec<u64>,
+}
+
+impl Seen {
+    fn body(&self) -> SeenBody<'_> {
+        let Self { pool, glance } = self;
+        SeenBody {
+            name: &pool.name,
+            in_use: pool.in_use,
+            capacity: pool.capacity,
+            free: pool.free(),
+            waiting: pool.waiting,
+            peak_today: glance.peak_today,
+            denials_today: glance.denials_today,
+            full_since: glance.full_since,
+            hours: glance
+                .hours
+                .iter()
+                .map(|hour| hour.slot.high_water_mark)
+                .collect(),
+        }
+    }
+}
+
+/// A page of pools, and where the next one begins.
+struct Page {
+    seen: Vec<Seen>,
+    /// Pools that match, on all pages.
+    all: usize,
+    next: Option<String>,
+}
+
+async fn pools(app: &App, caller: &Caller, fields: &Fields) -> Result<Page, Problem> {
+    let limit = match fields.get("limit").map(str::parse) {
+        None => LIMIT,
+        Some(Ok(limit)) if (1..=MAX_LIMIT).contains(&limit) => limit,
+        Some(_) => {
+            let detail = format!("`limit` is 1 to {MAX_LIMIT}.");
+            return Err(Problem::new(Code::InvalidRequest, detail));
+        }
+    };
+    let wanted = fields.get("q").unwrap_or_default().to_lowercase();
+    let store = app.store();
+    let mut names = store.names().await?;
+    names.retain(|name| caller.is_for(name) && name.as_str().to_lowercase().contains(&wanted));
+    let all = names.len();
+    let cursor = fields.get("cursor");
+    let (pools, next) = if fields.get("sort") == Some("use") {
+        names.truncate(ORDERED);
+        let mut pools = store.statuses(names).await?;
+        pools.sort_by(|a, b| share(b).total_cmp(&share(a)).then(a.name.cmp(&b.name)));
+        let first = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
+        let more = first + limit < pools.len();
+        let page = pools.into_iter().skip(first).take(limit).collect();
+        (page, more.then(|| (first + limit).to_string()))
+    } else {
+        if let Some(after) = cursor {
+            names.retain(|name| after < name.as_str());
+        }
+        let next = (limit < names.len()).then(|| names[limit - 1].to_string());
+        names.truncate(limit);
+        (store.statuses(names).await?, next)
+    };
+    let seen: Vec<Seen> = stream::iter(pools)
+        .map(|pool| async {
+            let glance = glance(store, &pool).await?;
+            Ok::<_, store::Error>(Seen { pool, glance })
+        })
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    Ok(Page { seen, all, next })
+}
+
+/// How full a pool is. One without seats is full if somebody has one, and empty if not.
+fn share(pool: &Pool) -> f64 {
+    pool.in_use as f64 / pool.capacity.max(1) as f64
+}
 
 pub(super) async fn show(
     State(app): State<App>,
@@ -28,58 +133,63 @@ pub(super) async fn show(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let caller = &operator.caller;
-    let asked = Clock::now();
-    app.store().ping().await?;
-    let redis_ms = asked.elapsed().as_secs_f64() * 1_000.0;
-    let mut pools = app.store().pools(None, SHOWN).await?;
-    let wanted = fields.get("q").unwrap_or_default().to_lowercase();
-    pools.retain(|pool| {
-        caller.is_for(&pool.name) && pool.name.as_str().to_lowercase().contains(&wanted)
-    });
-
+    let page_of = pools(&app, caller, &fields).await?;
     match Format::wanted(&headers, fields.get("format")) {
         Format::Json => {
-            let pools: Vec<Value> = pools
-                .iter()
-                .map(|pool| json!({"name": pool.name, "in_use": pool.in_use, "capacity": pool.capacity, "free": pool.free(), "waiting": pool.waiting}))
-                .collect();
-            return Ok(Json(json!({"pools": pools, "redis_ms": redis_ms})).into_response());
+            let pools: Vec<SeenBody<'_>> = page_of.seen.iter().map(Seen::body).collect();
+            let body = json!({"pools": pools, "next_cursor": page_of.next});
+            return Ok(Json(body).into_response());
         }
-        Format::Csv => {
-            let rows = pools.iter().map(|pool| {
-                vec![
-                    Cell::text(Some(pool.name.as_str())),
-                    Cell::plain(&pool.in_use),
-                    Cell::plain(&pool.capacity),
-                ]
-            });
-            return Ok(csv::file(
-                "leasehold-pools",
-                &["pool", "in_use", "capacity"],
-                rows,
-            ));
-        }
+        Format::Csv => return Ok(to_csv(&page_of.seen)),
         Format::Html => {}
     }
-
-    let host = headers
-        .get("host")
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or("127.0.0.1:7070");
+    // Whoever has a key for some pools sees those, and nothing of how the installation is built.
+    let everything = !matches!(caller, Caller::Key(key) if !key.pools.is_empty());
+    let health = if everything {
+        nodes::health(&crate::http::nodes::nodes(&app).await?)
+    } else {
+        html! { span.dot.ok aria-hidden="true" {} "The service answers." }
+    };
+    let wanted = fields.get("q");
+    let same = |more: &[(&str, &str)]| link("/admin", &fields, &["q", "sort"], more);
+    let by_use = fields.get("sort") == Some("use");
     let body = html! {
         h1 { "Overview" }
-        div #live data-every="5" {
-            p.health {
-                span.ok { "● " } "Node " (env!("CARGO_PKG_VERSION")) " answers · Redis answers in "
-                (format!("{redis_ms:.1}")) " ms"
+        @if page_of.all > 1 || wanted.is_some() {
+            form.row.filter role="search" method="get" {
+                label { "Pool" input name="q" type="search" value=[wanted] #search; }
+                label {
+                    "Order"
+                    select name="sort" {
+                        option value="name" selected[!by_use] { "by name" }
+                        option value="use" selected[by_use] { "fullest first" }
+                    }
+                }
+                button type="submit" { "Show" }
+                @if wanted.is_some() { a href="/admin" { "Show all" } }
+                span.grow {}
+                (downloads(&same(&[("limit", "1000"), ("format", "csv")]), &same(&[("limit", "1000"), ("format", "json")])))
             }
-            @if pools.is_empty() && wanted.is_empty() {
-                (first_steps(host, caller))
+        }
+        div #live data-every="5" {
+            p.health { (health) }
+            @if page_of.all == 0 && wanted.is_none() {
+                (first_steps(&headers, caller))
+            } @else if page_of.seen.is_empty() {
+                p.empty { "No pool has this in its name. " a href="/admin" { "Show all" } }
             } @else {
                 ul.cards {
-                    @for pool in &pools { li { (card(pool)) } }
+                    @for seen in &page_of.seen { li data-key=(seen.pool.name) { (card(seen)) } }
                 }
-                @if pools.is_empty() { p { "No pool has this in its name. " a href="/admin" { "Show all" } } }
+                p.row {
+                    @if page_of.seen.len() < page_of.all {
+                        span.quiet { (number(page_of.seen.len() as u64)) " of " (count(page_of.all as u64, "pool", "pools")) }
+                    }
+                    @if fields.get("cursor").is_some() { a href=(same(&[])) { "First page" } }
+                    @if let Some(next) = &page_of.next {
+                        a href=(same(&[("cursor", next)])) rel="next" { "Next page" }
+                    }
+                }
             }
         }
         @if may(caller, Role::Admin) { (new_pool()) }
@@ -87,11 +197,40 @@ pub(super) async fn show(
     Ok(page(caller, "Overview", "/admin", &body))
 }
 
-fn card(pool: &Pool) -> Markup {
+fn to_csv(seen: &[Seen]) -> Response {
+    let columns = [
+        "pool",
+        "in_use",
+        "capacity",
+        "waiting",
+        "peak_today",
+        "denials_today",
+        "full_since",
+    ];
+    let rows = seen.iter().map(|Seen { pool, glance }| {
+        vec![
+            Cell::text(Some(pool.name.as_str())),
+            Cell::plain(&pool.in_use),
+            Cell::plain(&pool.capacity),
+            Cell::plain(&pool.waiting),
+            Cell::plain(&glance.peak_today),
+            Cell::plain(&glance.denials_today),
+            Cell::Plain(
+                glance
+                    .full_since
+                    .map(|at| at.to_string())
+                    .unwrap_or_default(),
+            ),
+        ]
+    });
+    csv::file("leasehold-pools", &columns, rows)
+}
+
+fn card(Seen { pool, glance }: &Seen) -> Markup {
     let (capacity, free) = (pool.capacity, pool.free());
     html! {
-        article data-key=(pool.name) {
-            h2 { a href=(format!("/admin/pools/{}", pool.name)) { (pool.name) } }
+        article {
+            h2 { a href=(Tab::Agents.of(&pool.name)) { (pool.name) } }
             p.big { (number(pool.in_use)) span.quiet { " of " (number(capacity)) " in use" } }
             (gauge(pool.in_use, capacity))
             p.state {
@@ -101,33 +240,99 @@ fn card(pool: &Pool) -> Markup {
                     "No seats: nobody gets in"
                 } @else if free == 0 {
                     strong.bad { "Full" }
+                    @if let Some(since) = glance.full_since {
+                        " since " (time(since)) span.quiet { " (" (span(pool.at.since(since))) ")" }
+                    }
                 } @else {
                     (number(free)) " free"
                 }
                 @if pool.waiting > 0 { " · " (number(pool.waiting)) " waiting" }
                 @if pool.overdrawn > 0 { " · " (number(pool.overdrawn)) " on the overdraft" }
-                @if let Some(named) = &pool.policy.named { " · " (number(pool.named_taken)) " of " (named.seats) " named seats taken" }
+                @if let Some(named) = &pool.policy.named { " · " (number(pool.named_taken)) " of " (number(u64::from(named.seats))) " named seats taken" }
                 @if pool.policy.maintenance.is_some() { " · " strong.bad { "Maintenance" } }
+            }
+            (sparkline(pool, glance))
+            dl.figures {
+                div { dt { "Peak today" } dd { (number(glance.peak_today)) } }
+                div {
+                    dt { "Denials today" }
+                    dd {
+                        @if glance.denials_today == 0 { "none" }
+                        @else { (number(glance.denials_today)) }
+                    }
+                }
             }
             @if let Some((at, seats)) = pool.next_change {
                 p.quiet { (number(seats)) " seats from " (time(at)) " on" }
             }
-            p { a href=(format!("/admin/pools/{}/settings", pool.name)) { "Settings" span.hidden { " of " (pool.name) } } }
+            p.links {
+                @for (tab, title) in [(Tab::Settings, "Settings")] {
+                    a href=(tab.of(&pool.name)) { (title) span.hidden { " of " (pool.name) } }
+                }
+            }
         }
     }
 }
 
-fn first_steps(host: &str, caller: &Caller) -> Markup {
+/// The most seats in use in each of the last hours, as steps under the line of the capacity.
+fn sparkline(pool: &Pool, glance: &Glance) -> Markup {
+    const HEIGHT: f64 = 30.0;
+    let highs: Vec<u64> = glance
+        .hours
+        .iter()
+        .map(|hour| hour.slot.high_water_mark)
+        .collect();
+    let peak = highs.iter().copied().max().unwrap_or(0);
+    let most = peak.max(pool.capacity).max(1) as f64;
+    let y = |seats: u64| HEIGHT - 1.0 - seats as f64 / most * (HEIGHT - 2.0);
+    let first = crate::history::glance::HOURS as usize - highs.len();
+    let mut points = format!("{first},{HEIGHT}");
+    for (at, high) in highs.iter().enumerate() {
+        let (from, until) = (first + at, first + at + 1);
+        points += &format!(" {from},{:.2} {until},{0:.2}", y(*high));
+    }
+    points += &format!(" 24,{HEIGHT}");
+    let capacity = y(pool.capacity);
+    html! {
+        svg.spark viewBox="0 0 24 30" preserveAspectRatio="none" role="img"
+            aria-label=(format!("The last 24 hours: at most {peak} seats in use at once, of {} now", pool.capacity)) {
+            polygon.(level(peak, pool.capacity)) points=(points) {}
+            line.capacity x1="0" x2="24" y1=(format!("{capacity:.2}")) y2=(format!("{capacity:.2}")) {}
+        }
+        p.axis aria-hidden="true" { span { "24 h ago" } span { "now" } }
+    }
+}
+
+fn first_steps(headers: &HeaderMap, caller: &Caller) -> Markup {
+    let host = headers
+        .get("host")
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("127.0.0.1:7070");
+    // Pages come over plain HTTP from this machine only; everywhere else there is TLS in front.
+    let scheme = if host.starts_with("127.0.0.1")
+        || host.starts_with("localhost")
+        || host.starts_with("[::1]")
+    {
+        "http"
+    } else {
+        "https"
+    };
     let key = if matches!(caller, Caller::Open) {
         ""
     } else {
         " -H \"authorization: Bearer $LEASEHOLD_KEY\""
     };
-    let base = format!("http://{host}/v1");
+    let base = format!("{scheme}://{host}/v1");
     html! {
         section.empty {
             h2 { "There are no pools yet" }
-            p { "Three commands make it live: a pool of five seats, a seat for an agent, and its heartbeat." }
+            p {
+                "Three commands make it live: a pool of five seats, a seat for an agent, and its heartbeat. Then this page \
+                 shows them."
+            }
+            @if !key.is_empty() {
+                p.quiet { "They take the key of an admin from " code { "LEASEHOLD_KEY" } ": " code { "read -rs LEASEHOLD_KEY" } " asks for it and shows nothing." }
+            }
             (commands(&format!(
                 "curl -X PUT {base}/pools/crm{key} -H 'content-type: application/json' -d '{{\"capacity\": 5}}'"
             )))

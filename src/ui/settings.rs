@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema as _;
 
-use super::frame::{may, number, page};
+use super::frame::{Tab, may, number, pool_page};
 use super::{Fields, Format, go_to};
 use crate::access_key::Role;
 use crate::http::App;
@@ -127,28 +127,11 @@ pub(super) async fn show(
             fields.get("saved").is_some(),
         )
     };
-    Ok(page(
-        &operator.caller,
-        &format!("{name}: settings"),
-        "",
-        &body,
-    ))
-}
-
-fn tabs(name: &PoolName) -> Markup {
-    html! {
-        p.crumbs { a href="/admin" { "Overview" } " / " a href=(format!("/admin/pools/{name}")) { (name) } " / Settings" }
-        h1 { (name) ": settings" }
-        nav.tabs aria-label="Views of the pool" {
-            a href=(format!("/admin/pools/{name}")) { "Active agents" }
-            a href=(format!("/admin/pools/{name}/settings")) aria-current="page" { "Settings" }
-        }
-    }
+    Ok(pool_page(&operator.caller, &pool, Tab::Settings, &body))
 }
 
 fn form(pool: &Pool, may_change: bool, saved: bool) -> Markup {
     html! {
-        (tabs(&pool.name))
         @if saved { p.good role="status" { "The settings are saved, on all nodes." } }
         p { (number(pool.in_use)) " of " (number(u64::from(pool.policy.capacity))) " seats are in use now." }
         form.fields method="get" {
@@ -220,7 +203,6 @@ fn review(pool: &Pool, changes: &Map<String, Value>) -> Result<Markup, Problem> 
     let before = serde_json::to_value(&pool.policy).unwrap_or_default();
     let here = format!("/admin/pools/{}/settings", pool.name);
     Ok(html! {
-        (tabs(&pool.name))
         @if changes.is_empty() {
             p { "Nothing is changed." }
             p.row { a.button href=(here) { "Back" } }

@@ -240,6 +240,82 @@ async fn what_others_wrote_is_text_on_every_page_and_in_every_file() {
 }
 
 #[tokio::test]
+async fn the_overview_tells_the_day_of_each_pool() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    node.put_pool("crm", json!({"capacity": 3}), 201).await;
+    for pool in ["a-idle", "b-idle"] {
+        node.put_pool(pool, json!({"capacity": 5}), 201).await;
+    }
+    let mut tokens = Vec::new();
+    for holder in ["ann", "bob", "cid"] {
+        let lease = node.acquire("crm", json!({"holder": holder}), 201).await;
+        tokens.push(lease.token());
+    }
+    node.acquire("crm", json!({"holder": "dan"}), 409).await;
+
+    let overview = |query: &str| {
+        node.get(&format!("/admin?{query}"))
+            .header("accept", "application/json")
+            .expect(200)
+    };
+    let full = overview("q=crm").await;
+    let crm = &full["pools"][0];
+    assert_eq!(
+        (&crm["in_use"], &crm["peak_today"], &crm["denials_today"]),
+        (&json!(3), &json!(3), &json!(1))
+    );
+    assert!(crm["full_since"].is_string(), "{crm}");
+    assert_eq!(
+        crm["hours"].as_array().and_then(|hours| hours.last()),
+        Some(&json!(3))
+    );
+    let page = node
+        .get("/admin")
+        .header("accept", "text/html")
+        .expect(200)
+        .await;
+    for text in [
+        "Full",
+        "since <time",
+        "Peak today",
+        "Denials today",
+        "1 node is up",
+    ] {
+        assert!(page.text.contains(text), "{text} is not in {}", page.text);
+    }
+
+    // A seat is free again; the peak stays, and it is what the interface says too.
+    node.release(&tokens[0], 204).await;
+    let free = overview("q=crm").await;
+    let crm = &free["pools"][0];
+    assert_eq!((&crm["in_use"], &crm["peak_today"]), (&json!(2), &json!(3)));
+    assert!(crm["full_since"].is_null(), "{crm}");
+    let usage = node.get("/v1/pools/crm/usage?days=1").expect(200).await;
+    assert_eq!(usage["daily"][0]["high_water_mark"], crm["peak_today"]);
+
+    // By name, or the fullest first; page by page.
+    let names = |page: &Reply| -> Vec<String> {
+        let pools = page.list("pools");
+        let names = pools.iter().filter_map(|pool| pool["name"].as_str());
+        names.map(str::to_owned).collect()
+    };
+    let first = overview("limit=2").await;
+    assert_eq!(names(&first), ["a-idle", "b-idle"]);
+    let second = overview("limit=2&cursor=b-idle").await;
+    assert_eq!(names(&second), ["crm"]);
+    assert_eq!(first["next_cursor"], "b-idle");
+    assert!(second["next_cursor"].is_null());
+    assert_eq!(
+        names(&overview("sort=use").await),
+        ["crm", "a-idle", "b-idle"]
+    );
+    let rest = overview("sort=use&limit=2&cursor=2").await;
+    assert_eq!(names(&rest), ["b-idle"]);
+    node.get("/admin?limit=0").expect(400).await;
+}
+
+#[tokio::test]
 async fn an_operator_works_in_a_browser() {
     let Some(browser) = Browser::start().await else {
         return;
@@ -347,6 +423,7 @@ async fn an_operator_works_in_a_browser() {
         "/admin/pools/crm/settings",
         "/admin/keys",
         "/admin/audit",
+        "/admin/nodes",
         "/admin/pools/nowhere",
     ] {
         browser.goto(&at(path)).await;

@@ -25,6 +25,7 @@ mod lost_reply;
 mod lua_headers;
 mod metrics;
 mod model;
+mod nodes;
 mod openapi;
 mod out_of_memory;
 mod outage;

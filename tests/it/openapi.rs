@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::harness::{Launch, Redis};
 
 /// Every route of the contract that the core serves.
-const ROUTES: [(&str, &str); 23] = [
+const ROUTES: [(&str, &str); 24] = [
     ("post", "/v1/pools/{pool}/leases"),
     ("get", "/v1/pools/{pool}/leases"),
     ("post", "/v1/pools/{pool}/leases/terminate"),
@@ -26,6 +26,7 @@ const ROUTES: [(&str, &str); 23] = [
     ("put", "/v1/pools/{pool}"),
     ("patch", "/v1/pools/{pool}"),
     ("delete", "/v1/pools/{pool}"),
+    ("get", "/v1/nodes"),
     ("get", "/v1/openapi.json"),
     ("get", "/livez"),
     ("get", "/readyz"),

@@ -115,6 +115,7 @@ const TABLE: &[Row] = &[
     change("POST", "/v1/webhooks/{id}/test", Role::Admin, "webhook.test"),
     change("POST", "/v1/webhooks/{id}/roll", Role::Admin, "webhook.roll"),
     read("/v1/audit"),
+    read("/v1/nodes"),
 
     // The admin pages. Logging in and out verify where they come from by themselves.
     open("GET", "/admin/login", Rule::Anybody),
@@ -135,6 +136,7 @@ const TABLE: &[Row] = &[
     open("GET", "/admin/keys/{id}/revoke", Rule::Role(Role::Admin)),
     change("POST", "/admin/keys/{id}/revoke", Role::Admin, "key.revoke"),
     read("/admin/audit"),
+    read("/admin/nodes"),
 ];
 
 /// What this method of this path needs. `HEAD` is `GET` without the body.

@@ -1,0 +1,187 @@
+//! `GET /v1/nodes`: who serves, and what stands behind them.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::access::Operator;
+use super::csv::{self, Cell};
+use super::extract::Query;
+use super::problem::{Problem, ProblemDocument};
+use crate::lease::Instant;
+use crate::store::{Node, Server};
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(list))
+}
+
+/// In which form.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// `json` or `csv` (the nodes), in place of the header `Accept`.
+    format: Option<String>,
+}
+
+/// The nodes that share a Redis, and what its masters say about themselves.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct NodesBody {
+    /// The longest running first.
+    pub(crate) items: Vec<NodeBody>,
+    /// The masters, as this node sees them.
+    pub(crate) redis: Vec<ServerBody>,
+}
+
+/// A node. One that stops takes itself from the list; one that crashed is in it for a quarter of an hour.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Node)]
+pub(crate) struct NodeBody {
+    /// Drawn anew at each start.
+    pub(crate) id: String,
+    /// `up`, or `silent` if it has not been heard of for ten seconds.
+    #[schema(example = "up")]
+    pub(crate) state: &'static str,
+    /// Whether it is the node that answers.
+    pub(crate) this: bool,
+    /// Version of the program.
+    pub(crate) version: String,
+    /// Name of its machine or container.
+    pub(crate) host: String,
+    /// What it listens on.
+    pub(crate) address: String,
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) started_at: Instant,
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) seen_at: Instant,
+    /// How long ago it was seen.
+    pub(crate) silent_ms: u64,
+}
+
+/// A Redis server, as it describes itself.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RedisServer)]
+pub(crate) struct ServerBody {
+    /// What it is for, or its address in a cluster.
+    #[schema(example = "Redis")]
+    pub(crate) name: String,
+    pub(crate) version: String,
+    /// `master`, or `slave` in Redis's word.
+    pub(crate) role: String,
+    pub(crate) used_memory_bytes: u64,
+    /// 0 for no limit.
+    pub(crate) max_memory_bytes: u64,
+    /// Whether it keeps an append-only file.
+    pub(crate) append_only: bool,
+    /// Whether its last writes to the disk went well.
+    pub(crate) persists: bool,
+    /// Replicas that are connected.
+    pub(crate) replicas: u64,
+    /// How long it takes to answer this node, median.
+    pub(crate) latency_ms: f64,
+}
+
+impl From<&Server> for ServerBody {
+    fn from(server: &Server) -> Self {
+        Self {
+            name: server.name.clone(),
+            version: server.version.clone(),
+            role: server.role.clone(),
+            used_memory_bytes: server.used_memory,
+            max_memory_bytes: server.max_memory,
+            append_only: server.append_only,
+            persists: server.persists,
+            replicas: server.replicas,
+            latency_ms: (server.latency_ms * 1_000.0).round() / 1_000.0,
+        }
+    }
+}
+
+impl NodeBody {
+    fn of(node: Node, this: &str) -> Self {
+        Self {
+            state: if node.is_up() { "up" } else { "silent" },
+            this: node.sign.id == this,
+            id: node.sign.id,
+            version: node.sign.version,
+            host: node.sign.host,
+            address: node.sign.address,
+            started_at: node.sign.started_at,
+            seen_at: node.seen_at,
+            silent_ms: node.silent_ms,
+        }
+    }
+}
+
+/// All nodes and servers.
+pub(crate) async fn nodes(app: &App) -> Result<NodesBody, Problem> {
+    let store = app.store();
+    let nodes = store.nodes().await?;
+    let servers = store.servers().await?;
+    Ok(NodesBody {
+        items: nodes
+            .into_iter()
+            .map(|node| NodeBody::of(node, store.node_id()))
+            .collect(),
+        redis: servers.iter().map(ServerBody::from).collect(),
+    })
+}
+
+/// The nodes as a file.
+pub(crate) fn to_csv(nodes: &NodesBody) -> Response {
+    let columns = [
+        "id",
+        "state",
+        "version",
+        "host",
+        "address",
+        "started_at",
+        "seen_at",
+    ];
+    let rows = nodes.items.iter().map(|node| {
+        vec![
+            Cell::text(Some(&node.id)),
+            Cell::plain(node.state),
+            Cell::text(Some(&node.version)),
+            Cell::text(Some(&node.host)),
+            Cell::text(Some(&node.address)),
+            Cell::plain(&node.started_at),
+            Cell::plain(&node.seen_at),
+        ]
+    });
+    csv::file("leasehold-nodes", &columns, rows)
+}
+
+/// Lists the nodes that share a Redis, and what its masters say about themselves.
+#[utoipa::path(
+    get,
+    path = "/v1/nodes",
+    operation_id = "list_nodes",
+    tag = "machines",
+    params(Wanted),
+    responses(
+        (status = 200, description = "The nodes also as `text/csv`, if `Accept` says so", body = NodesBody),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn list(
+    State(app): State<App>,
+    _operator: Operator,
+    headers: HeaderMap,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let nodes = nodes(&app).await?;
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        return Ok(to_csv(&nodes));
+    }
+    Ok(Json(nodes).into_response())
+}
