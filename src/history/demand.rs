@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::denials;
-use super::replay::Step;
 use super::rollup;
 use super::sizing::{Demand, Wish};
+use super::slot::Step;
 use crate::lease::Instant;
 use crate::pool::PoolName;
 use crate::store::{Error, EventId, Store};

@@ -2,8 +2,8 @@
 
 use chrono_tz::Tz;
 
-use super::replay::Step;
 use super::rollup;
+use super::slot::Step;
 use super::usage::{Span, date, midnight};
 use crate::lease::Instant;
 use crate::pool::Pool;

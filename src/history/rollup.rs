@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::replay::{Change, Replay, Slot, Step};
+use super::replay::{Change, Replay};
+use super::slot::{Slot, Step};
 use crate::lease::Instant;
 use crate::pool::PoolName;
 use crate::store::{Error, Event, EventId, Store, Stretch};
@@ -45,6 +46,7 @@ impl Step {
     const fn name(self) -> &'static str {
         match self {
             Self::Minute => "minutes",
+            Self::Quarter => "quarters",
             Self::Hour => "hours",
             Self::Day => "days",
         }
@@ -54,6 +56,7 @@ impl Step {
     const fn stretch(self) -> i64 {
         match self {
             Self::Minute => 24 * 60,
+            Self::Quarter => 7 * 24 * 4,
             Self::Hour => 35 * 24,
             Self::Day => 400,
         }

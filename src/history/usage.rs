@@ -1,10 +1,10 @@
 //! How full a pool was: now, by slot, and over the last days.
 
-use chrono::{DateTime, NaiveDate, TimeZone as _, Utc};
+use chrono::{DateTime, NaiveDate, Offset as _, TimeZone as _, Timelike as _, Utc};
 use chrono_tz::Tz;
 
-use super::replay::{Slot, Step};
 use super::rollup::{self, Slots};
+use super::slot::{Slot, Step};
 use crate::lease::Instant;
 use crate::pool::PoolName;
 use crate::store::{Error, Store};
@@ -59,6 +59,8 @@ pub struct Usage {
     pub daily_max: u64,
     /// The days, the present one last.
     pub days: Vec<(NaiveDate, Span)>,
+    /// All days together.
+    pub whole: Slot,
 }
 
 /// How full a pool is, and was in the last `days` days of a time zone, today included. None if there is no pool.
@@ -75,6 +77,10 @@ pub async fn usage(
     let first = today - chrono::Days::new(u64::from(days.saturating_sub(1)));
     let from = midnight(first, zone);
     let days = by_day(store, pool, from, Instant(now.at.0 + 1), zone).await?;
+    let mut whole = Slot::default();
+    for (_, day) in &days {
+        whole.append(&day.slot);
+    }
     let highs = || days.iter().map(|(_, day)| day.slot.high_water_mark);
     let daily_average = if days.is_empty() {
         0.0
@@ -87,10 +93,11 @@ pub async fn usage(
         daily_average,
         daily_max: highs().max().unwrap_or(0),
         days,
+        whole,
     }))
 }
 
-/// The slots of a range, one after the other.
+/// The slots of a range, one after the other, as long as they are kept. Hours and days begin when they do in the zone.
 pub async fn history(
     store: &Store,
     pool: &PoolName,
@@ -99,14 +106,22 @@ pub async fn history(
     to: Instant,
     zone: Tz,
 ) -> Result<Vec<Span>, Error> {
-    if step == Step::Day && zone != Tz::UTC {
-        let days = by_day(store, pool, from, to, zone).await?;
-        return Ok(days.into_iter().map(|(_, day)| day).collect());
+    match step {
+        Step::Day => {
+            let days = by_day(store, pool, from, to, zone).await?;
+            Ok(days.into_iter().map(|(_, day)| day).collect())
+        }
+        Step::Hour if !has_whole_hours(zone, from, to) => {
+            let from = hour(from, zone);
+            let quarters = spans(store, pool, Step::Quarter, from, to).await?;
+            let hours = together(quarters, |at| hour(at, zone));
+            Ok(hours.into_iter().map(|(_, hour)| hour).collect())
+        }
+        step => spans(store, pool, step, from, to).await,
     }
-    spans(store, pool, step, from, to).await
 }
 
-async fn spans(
+pub(super) async fn spans(
     store: &Store,
     pool: &PoolName,
     step: Step,
@@ -117,8 +132,8 @@ async fn spans(
     Ok(found.map_or_else(Vec::new, Slots::spans))
 }
 
-/// Days of a zone. Days of UTC are kept for 800 days; those of other zones are put together from hours, as long as
-/// these are kept. In a zone whose offset is not whole hours the hour that midnight falls into counts to the new day.
+/// Whole days of a zone. Days of UTC are kept for 800 days; those of other zones are put together from hours, or from
+/// quarters of an hour, as long as these are kept.
 async fn by_day(
     store: &Store,
     pool: &PoolName,
@@ -126,28 +141,64 @@ async fn by_day(
     to: Instant,
     zone: Tz,
 ) -> Result<Vec<(NaiveDate, Span)>, Error> {
+    let from = midnight(date(from, zone), zone);
+    let last = date(Instant(to.0 - 1), zone);
+    let to = midnight(last + chrono::Days::new(1), zone);
     let step = if zone == Tz::UTC {
         Step::Day
     } else {
-        Step::Hour
+        parts(zone, from, to)
     };
-    let mut days: Vec<(NaiveDate, Span)> = Vec::new();
-    for span in spans(store, pool, step, from, to).await? {
-        let day = date(Instant(span.until.0 - 1), zone);
-        match days.last_mut() {
-            Some((last, whole)) if *last == day => {
-                whole.slot.append(&span.slot);
-                whole.until = span.until;
+    let spans = spans(store, pool, step, from, to).await?;
+    Ok(together(spans, |at| date(at, zone)))
+}
+
+/// The longest slots of which the hours of a zone consist in a range.
+pub(super) fn parts(zone: Tz, from: Instant, to: Instant) -> Step {
+    if has_whole_hours(zone, from, to) {
+        Step::Hour
+    } else {
+        Step::Quarter
+    }
+}
+
+fn has_whole_hours(zone: Tz, from: Instant, to: Instant) -> bool {
+    [from, to]
+        .iter()
+        .all(|at| local(*at, zone).offset().fix().local_minus_utc() % 3_600 == 0)
+}
+
+/// Puts spans together that follow each other and have something in common.
+fn together<T: PartialEq>(spans: Vec<Span>, of: impl Fn(Instant) -> T) -> Vec<(T, Span)> {
+    let mut whole: Vec<(T, Span)> = Vec::new();
+    for span in spans {
+        let common = of(span.from);
+        match whole.last_mut() {
+            Some((last, sum)) if *last == common => {
+                sum.slot.append(&span.slot);
+                sum.until = span.until;
             }
-            _ => days.push((day, span)),
+            _ => whole.push((common, span)),
         }
     }
-    Ok(days)
+    whole
+}
+
+/// The begin of the hour of an instant, as clocks show it.
+fn hour(at: Instant, zone: Tz) -> Instant {
+    let local = local(at, zone);
+    let into = i64::from(local.minute() * 60 + local.second()) * 1_000;
+    Instant(at.0 - into - i64::from(local.timestamp_subsec_millis()))
+}
+
+/// An instant as clocks of a zone show it.
+pub(super) fn local(at: Instant, zone: Tz) -> DateTime<Tz> {
+    utc(at).with_timezone(&zone)
 }
 
 /// The day of an instant in a zone.
 pub(super) fn date(at: Instant, zone: Tz) -> NaiveDate {
-    utc(at).with_timezone(&zone).date_naive()
+    local(at, zone).date_naive()
 }
 
 /// The first instant of a day. Where clocks go forward at midnight it is the instant of the change.
@@ -185,5 +236,50 @@ mod tests {
         assert_eq!(begin(3, 30), "2026-03-29T22:00:00.000Z");
         assert_eq!(begin(10, 25), "2026-10-24T22:00:00.000Z");
         assert_eq!(begin(10, 26), "2026-10-25T23:00:00.000Z");
+    }
+
+    #[test]
+    fn days_have_as_many_hours_as_clocks_give_them() {
+        let lengths = |zone: &str, month, days: std::ops::Range<u32>| -> Vec<i64> {
+            let zone: Tz = zone.parse().unwrap();
+            let begin = |day| midnight(NaiveDate::from_ymd_opt(2026, month, day).unwrap(), zone).0;
+            days.map(|day| (begin(day + 1) - begin(day)) / 900_000)
+                .collect()
+        };
+        assert_eq!(lengths("Europe/Zurich", 3, 28..31), [96, 92, 96]);
+        assert_eq!(lengths("Europe/Zurich", 10, 24..27), [96, 100, 96]);
+        assert_eq!(lengths("Australia/Lord_Howe", 4, 4..7), [96, 98, 96]);
+        assert_eq!(lengths("Asia/Kathmandu", 4, 4..7), [96, 96, 96]);
+    }
+
+    #[test]
+    fn slots_are_put_together_by_the_clock_of_a_zone() {
+        let spans = |from: i64, count: i64| -> Vec<Span> {
+            (0..count)
+                .map(|at| Span {
+                    from: Instant(from + at * 900_000),
+                    until: Instant(from + (at + 1) * 900_000),
+                    slot: Slot::idle(1, 2, 900_000),
+                })
+                .collect()
+        };
+        // Two hours from 00:00 UTC in Kolkata, at +05:30: the rest of one hour, one whole, and the begin of the next.
+        let kolkata: Tz = "Asia/Kolkata".parse().unwrap();
+        let begin = 1_790_000_000_000 - 1_790_000_000_000 % 86_400_000;
+        let hours = together(spans(begin, 8), |at| hour(at, kolkata));
+        let seat_ms: Vec<_> = hours.iter().map(|(_, hour)| hour.slot.seat_ms).collect();
+        assert_eq!(seat_ms, [1_800_000, 3_600_000, 1_800_000]);
+
+        // The hour from two to three that comes twice is two hours of one day.
+        let zurich: Tz = "Europe/Zurich".parse().unwrap();
+        let midnight = midnight(NaiveDate::from_ymd_opt(2026, 10, 25).unwrap(), zurich);
+        let hours = together(spans(midnight.0, 100), |at| hour(at, zurich));
+        assert_eq!(hours.len(), 25);
+        let days = together(spans(midnight.0, 104), |at| date(at, zurich));
+        let seat_ms: Vec<_> = days
+            .iter()
+            .map(|(_, day)| day.slot.seat_ms / 900_000)
+            .collect();
+        assert_eq!(seat_ms, [100, 4]);
     }
 }

@@ -25,6 +25,11 @@ impl Cell {
     pub(crate) fn plain(value: &(impl ToString + ?Sized)) -> Self {
         Self::Plain(value.to_string())
     }
+
+    /// The same, or an empty cell for what is not known.
+    pub(crate) fn known(value: Option<impl ToString>) -> Self {
+        Self::Plain(value.map_or_else(String::new, |value| value.to_string()))
+    }
 }
 
 /// Whether the caller asks for CSV: by its header, or in the address, where a link can.

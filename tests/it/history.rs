@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use leasehold::history::replay::Step;
 use leasehold::history::rollup::{self, Slots};
+use leasehold::history::slot::Step;
+use leasehold::lease::Instant;
 use leasehold::pool::{Policy, PoolName};
 use leasehold::store::{Durability, Expect, Options, Store};
 use serde_json::{Value, json};
@@ -92,6 +93,94 @@ async fn usage_and_history_tell_what_happened_and_when() {
     }
     let usage = b.get("/v1/pools/crm/usage").expect(200).await;
     assert_eq!(usage["current"], 0);
+}
+
+#[tokio::test]
+async fn patterns_tell_the_busy_hours_of_the_week_by_the_clock_of_a_zone() {
+    let redis = Redis::start().await;
+    let (store, pool, mut connection, stream) = past(&redis).await;
+    // For four weeks two had a seat of four from 09:15 to 10:00 in Kathmandu (+05:45) on each Monday, and one at night.
+    let now = store.clock().await.expect("a clock").0;
+    let week = 7 * 86_400_000;
+    // The epoch was a Thursday.
+    let this_monday = now - (now - 4 * 86_400_000).rem_euclid(week);
+    let mut events = vec![(this_monday - 5 * week, "configured", String::new(), "4")];
+    for back in 1..=4 {
+        let nine = this_monday - back * week + (9 * 60 - 345) * 60_000;
+        for lease in ["a", "b"] {
+            let id = format!("{lease}{back}");
+            events.push((nine + 15 * 60_000, "started", id.clone(), ""));
+            events.push((nine + 60 * 60_000, "ended", id, "released"));
+        }
+        events.push((nine + 14 * 3_600_000, "started", format!("c{back}"), ""));
+        events.push((
+            nine + 15 * 3_600_000,
+            "ended",
+            format!("c{back}"),
+            "released",
+        ));
+    }
+    events.sort();
+    for (number, (at, kind, lease, reason)) in events.iter().enumerate() {
+        let at = at.to_string();
+        let fields = [
+            "type", kind, "id", lease, "at", &at, "holder", "", "tenant", "", "reason", reason,
+        ];
+        redis::cmd("XADD")
+            .arg(&stream)
+            .arg(format!("{at}-{number}"))
+            .arg(&fields)
+            .exec_async(&mut connection)
+            .await
+            .expect("an event");
+    }
+    let node = Launch::on(&redis.url()).start().await;
+    let (from, to) = (Instant(this_monday - 4 * week), Instant(this_monday));
+    let path = format!("/v1/pools/{pool}/patterns?tz=Asia/Kathmandu&from={from}&to={to}");
+    let patterns = node.get(&path).expect(200).await;
+    let cells = patterns.list("cells");
+    assert_eq!(cells.len(), 168);
+    let nine = &cells[9];
+    assert_eq!(
+        (&nine["weekday"], &nine["hour"]),
+        (&json!("monday"), &json!(9))
+    );
+    assert_eq!((&nine["peak"], &nine["mean"]), (&json!(2), &json!(1.5)));
+    assert_eq!(
+        (&nine["utilisation"], &nine["full"]),
+        (&json!(0.375), &json!(0.0))
+    );
+    assert_eq!(nine["hours"], 4.0);
+    let night = &cells[23];
+    assert_eq!((&night["peak"], &night["mean"]), (&json!(1), &json!(1.0)));
+    let seats: u64 = cells.iter().filter_map(|cell| cell["peak"].as_u64()).sum();
+    assert_eq!(seats, 2 + 1);
+    let busiest: Vec<_> = patterns
+        .list("busiest")
+        .iter()
+        .map(|cell| &cell["hour"])
+        .collect();
+    assert_eq!(busiest, [&json!(9), &json!(23)]);
+
+    let usage = node
+        .get(&format!(
+            "/v1/pools/{pool}/usage?days=35&tz=Asia/Kathmandu&sustained_minutes=180"
+        ))
+        .expect(200)
+        .await;
+    assert_eq!(usage["sustained_peak"], json!({"minutes": 180, "seats": 2}));
+    let usage = node
+        .get(&format!(
+            "/v1/pools/{pool}/usage?days=35&sustained_minutes=181&percent=50"
+        ))
+        .expect(200)
+        .await;
+    assert_eq!(usage["sustained_peak"]["seats"], 1);
+    assert_eq!(usage["utilisation"]["at_or_above_ms"], 180 * 60_000);
+    assert_eq!(usage["utilisation"]["seat_ms"], (360 + 240) * 60_000);
+
+    let csv = node.get(&format!("{path}&format=csv")).expect(200).await;
+    assert_eq!(csv.text.lines().count(), 1 + 168, "{}", csv.text);
 }
 
 #[tokio::test]
@@ -254,6 +343,10 @@ async fn a_question_that_makes_no_sense_is_refused() {
         "usage?days=0",
         "usage?days=801",
         "usage?tz=Mars",
+        "usage?sustained_minutes=0",
+        "usage?percent=101",
+        "patterns?tz=Mars",
+        "patterns?from=2026-02-01T00:00:00Z&to=2026-01-01T00:00:00Z",
         "history?step=week",
         "history?from=yesterday",
         "history?from=2026-02-01T00:00:00Z&to=2026-01-01T00:00:00Z",
@@ -270,7 +363,9 @@ async fn a_question_that_makes_no_sense_is_refused() {
             .await;
         assert_eq!(refused["code"], "invalid_request", "{query}");
     }
-    for report in ["usage", "history", "denials", "holders", "sizing"] {
+    for report in [
+        "usage", "history", "denials", "holders", "sizing", "patterns",
+    ] {
         node.get(&format!("/v1/pools/none/{report}"))
             .expect(404)
             .await;

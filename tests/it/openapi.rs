@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::harness::{Launch, Redis};
 
 /// Every route of the contract that the core serves.
-const ROUTES: [(&str, &str); 24] = [
+const ROUTES: [(&str, &str); 25] = [
     ("post", "/v1/pools/{pool}/leases"),
     ("get", "/v1/pools/{pool}/leases"),
     ("post", "/v1/pools/{pool}/leases/terminate"),
@@ -17,6 +17,7 @@ const ROUTES: [(&str, &str); 24] = [
     ("get", "/v1/pools/{pool}/denials"),
     ("get", "/v1/pools/{pool}/holders"),
     ("get", "/v1/pools/{pool}/sizing"),
+    ("get", "/v1/pools/{pool}/patterns"),
     ("post", "/v1/leases/renew"),
     ("post", "/v1/leases/renew-many"),
     ("post", "/v1/leases/release"),

@@ -1,0 +1,108 @@
+//! `GET /v1/pools/{pool}/denials`: who got no seat.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::App;
+use super::super::csv::{self, Cell};
+use super::super::extract::{Path, Query};
+use super::super::problem::{Problem, ProblemDocument};
+use super::{Wanted, must_exist, not_a_cursor};
+use crate::history::denials;
+use crate::lease::Instant;
+use crate::pool::PoolName;
+use crate::store::EventId;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(denials_of))
+}
+
+/// Part of the denials.
+#[derive(Debug, Serialize, ToSchema)]
+struct DenialsBody {
+    items: Vec<DenialBody>,
+    /// Send it back as `cursor` for the next page; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// A denial; further ones of the same holder within two minutes belong to it.
+#[derive(Debug, Serialize, ToSchema)]
+struct DenialBody {
+    #[schema(value_type = String, format = DateTime)]
+    at: Instant,
+    /// Why.
+    #[schema(example = "pool_full")]
+    code: String,
+    holder: Option<String>,
+    tenant: Option<String>,
+    /// Whether the holder got no seat within two minutes; null as long as that can still happen.
+    true_denial: Option<bool>,
+}
+
+/// Lists who was denied, oldest first, and whether that holder got a seat soon after.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}/denials",
+    tag = "history",
+    operation_id = "denials",
+    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    responses(
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = DenialsBody),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn denials_of(
+    State(app): State<App>,
+    Path(pool): Path<PoolName>,
+    headers: HeaderMap,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let limit = wanted.limit()?;
+    let (from, to) = wanted.range(must_exist(&app, &pool).await?)?;
+    let after = match &wanted.cursor {
+        Some(cursor) => cursor.parse().map_err(|_| not_a_cursor())?,
+        None => EventId::before_ms(from.0),
+    };
+    let (found, next) = denials::denials(&app.0.store, &pool, after, to, limit).await?;
+    let items: Vec<DenialBody> = found
+        .into_iter()
+        .map(|denial| DenialBody {
+            at: denial.at,
+            code: denial.code,
+            holder: denial.holder,
+            tenant: denial.tenant,
+            true_denial: denial.true_denial,
+        })
+        .collect();
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        let columns = ["at", "code", "holder", "tenant", "true_denial"];
+        let rows = items.into_iter().map(|denial| {
+            vec![
+                Cell::plain(&denial.at),
+                Cell::plain(&denial.code),
+                Cell::text(denial.holder.as_deref()),
+                Cell::text(denial.tenant.as_deref()),
+                Cell::plain(
+                    &denial
+                        .true_denial
+                        .map_or(String::new(), |word| word.to_string()),
+                ),
+            ]
+        });
+        return Ok(csv::file(&format!("{pool}-denials"), &columns, rows));
+    }
+    Ok(Json(DenialsBody {
+        items,
+        next_cursor: next.map(|id| id.to_string()),
+    })
+    .into_response())
+}

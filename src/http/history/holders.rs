@@ -1,0 +1,112 @@
+//! `GET /v1/pools/{pool}/holders`: who used a pool.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::App;
+use super::super::csv::{self, Cell};
+use super::super::extract::{Path, Query};
+use super::super::problem::{Problem, ProblemDocument};
+use super::{Wanted, must_exist, not_a_cursor};
+use crate::history::holders;
+use crate::lease::Instant;
+use crate::pool::PoolName;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(holders_of))
+}
+
+/// Part of the holders.
+#[derive(Debug, Serialize, ToSchema)]
+struct HoldersBody {
+    items: Vec<HolderBody>,
+    /// Send it back as `cursor` for the next page; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// What one holder did.
+#[derive(Debug, Serialize, ToSchema)]
+struct HolderBody {
+    /// Null for all who are anonymous, together.
+    holder: Option<String>,
+    /// Leases that were live at some instant of the range.
+    leases: u64,
+    /// Time for which they were, together.
+    held_ms: u64,
+    /// The last instant of the range at which one was.
+    #[schema(value_type = String, format = DateTime)]
+    last_seen_at: Option<Instant>,
+}
+
+/// Lists who used a pool, by name, how often and how long.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}/holders",
+    tag = "history",
+    operation_id = "holders",
+    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    responses(
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = HoldersBody),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn holders_of(
+    State(app): State<App>,
+    Path(pool): Path<PoolName>,
+    headers: HeaderMap,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let limit = wanted.limit()?;
+    let (from, to) = wanted.range(must_exist(&app, &pool).await?)?;
+    let found = holders::holders(&app.0.store, &pool, from, to).await?;
+    // The nameless come first; a cursor is the name of the last holder of the page before, behind a sign.
+    let after = match wanted.cursor.as_deref() {
+        None => None,
+        Some(cursor) => Some(match cursor.split_at_checked(1) {
+            Some(("=", name)) => Some(name.to_owned()),
+            Some(("-", "")) => None,
+            _ => return Err(not_a_cursor()),
+        }),
+    };
+    let mut rest = found
+        .into_iter()
+        .filter(|(holder, _)| after.as_ref().is_none_or(|after| after < holder));
+    let items: Vec<HolderBody> = rest
+        .by_ref()
+        .take(limit)
+        .map(|(holder, held)| HolderBody {
+            holder,
+            leases: held.leases,
+            held_ms: held.held_ms,
+            last_seen_at: held.last_seen_at,
+        })
+        .collect();
+    let more = rest.next().is_some();
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        let columns = ["holder", "leases", "held_ms", "last_seen_at"];
+        let rows = items.into_iter().map(|row| {
+            vec![
+                Cell::text(row.holder.as_deref()),
+                Cell::plain(&row.leases),
+                Cell::plain(&row.held_ms),
+                Cell::plain(&row.last_seen_at.map_or(String::new(), |at| at.to_string())),
+            ]
+        });
+        return Ok(csv::file(&format!("{pool}-holders"), &columns, rows));
+    }
+    let next_cursor = items.last().filter(|_| more).map(|row| {
+        row.holder
+            .as_ref()
+            .map_or("-".to_owned(), |name| format!("={name}"))
+    });
+    Ok(Json(HoldersBody { items, next_cursor }).into_response())
+}

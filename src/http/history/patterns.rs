@@ -1,0 +1,174 @@
+//! `GET /v1/pools/{pool}/patterns`: when a pool is busy, weekday by hour.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use chrono::{DateTime, Utc, Weekday};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::App;
+use super::super::csv;
+use super::super::extract::{Path, Query};
+use super::super::problem::{Problem, ProblemDocument};
+use super::{must_exist, range, rounded, zone};
+use crate::history::patterns;
+use crate::lease::Instant;
+use crate::pool::PoolName;
+
+/// How far back patterns go that do not say from when, ms: whole weeks, so that each weekday counts alike.
+const USUAL_MS: i64 = 28 * 86_400_000;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(patterns_of))
+}
+
+/// What is wanted of the patterns.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct PatternsWanted {
+    /// From when; without it 28 days back. Hours are kept for 35 days.
+    from: Option<DateTime<Utc>>,
+    /// Until when; now without it.
+    to: Option<DateTime<Utc>>,
+    /// Time zone of the hours, by its IANA name; UTC without it.
+    tz: Option<String>,
+    /// `json` or `csv`, in place of the header `Accept`.
+    format: Option<String>,
+}
+
+/// When a pool is busy.
+#[derive(Debug, Serialize, ToSchema)]
+struct PatternsBody {
+    /// Begin of what was looked at.
+    #[schema(value_type = String, format = DateTime)]
+    from: Instant,
+    /// Its end.
+    #[schema(value_type = String, format = DateTime)]
+    until: Instant,
+    /// Time zone of the hours.
+    tz: String,
+    /// 168 of them: the hours of Monday, then of Tuesday, and so on.
+    cells: Vec<CellBody>,
+    /// The hours that are busiest on the average, at most ten, the busiest first.
+    busiest: Vec<CellBody>,
+}
+
+/// An hour of a weekday, in all weeks together.
+#[derive(Debug, Serialize, ToSchema)]
+struct CellBody {
+    /// `monday` to `sunday`.
+    weekday: &'static str,
+    /// 0 to 23, by the clock of the time zone.
+    hour: u32,
+    /// Time that is known, in hours; 0 where there is no history.
+    hours: f64,
+    /// Seats in use on the average; null without a history.
+    mean: Option<f64>,
+    /// The most seats in use at once; null without a history.
+    peak: Option<u64>,
+    /// Begin of the slot, an hour or a quarter of one, in which that was.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    peak_at: Option<Instant>,
+    /// Share of the seats that was in use, 1 for all; null without a seat.
+    utilisation: Option<f64>,
+    /// Share of the time at which no seat was free.
+    full: Option<f64>,
+    /// Denials; those of one holder within two minutes count once.
+    denials: u64,
+}
+
+impl From<&patterns::Cell> for CellBody {
+    fn from(cell: &patterns::Cell) -> Self {
+        Self {
+            weekday: word(cell.weekday),
+            hour: cell.hour,
+            hours: rounded(cell.ms as f64 / 3_600_000.0),
+            mean: cell.mean().map(rounded),
+            peak: cell.peak_at.map(|_| cell.peak),
+            peak_at: cell.peak_at,
+            utilisation: cell.utilisation().map(rounded),
+            full: cell.full().map(rounded),
+            denials: cell.denials,
+        }
+    }
+}
+
+const fn word(weekday: Weekday) -> &'static str {
+    match weekday {
+        Weekday::Mon => "monday",
+        Weekday::Tue => "tuesday",
+        Weekday::Wed => "wednesday",
+        Weekday::Thu => "thursday",
+        Weekday::Fri => "friday",
+        Weekday::Sat => "saturday",
+        Weekday::Sun => "sunday",
+    }
+}
+
+/// Says when a pool is busy: mean, peak and share of the capacity for each hour of the week.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}/patterns",
+    tag = "history",
+    operation_id = "patterns",
+    params(("pool" = String, Path, description = "Name of the pool"), PatternsWanted),
+    responses(
+        (status = 200, description = "The cells also as `text/csv`, if `Accept` says so", body = PatternsBody),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn patterns_of(
+    State(app): State<App>,
+    Path(pool): Path<PoolName>,
+    headers: HeaderMap,
+    Query(wanted): Query<PatternsWanted>,
+) -> Result<Response, Problem> {
+    let zone = zone(wanted.tz.as_deref())?;
+    let now = must_exist(&app, &pool).await?;
+    let (from, to) = range(wanted.from, wanted.to, now, USUAL_MS)?;
+    let found = patterns::patterns(&app.0.store, &pool, from, to, zone).await?;
+    let cells = found.cells.iter().map(CellBody::from);
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        let columns = [
+            "weekday",
+            "hour",
+            "hours",
+            "mean",
+            "peak",
+            "peak_at",
+            "utilisation",
+            "full",
+            "denials",
+        ];
+        let rows = cells.map(|cell| {
+            vec![
+                csv::Cell::plain(cell.weekday),
+                csv::Cell::plain(&cell.hour),
+                csv::Cell::plain(&cell.hours),
+                csv::Cell::known(cell.mean),
+                csv::Cell::known(cell.peak),
+                csv::Cell::known(cell.peak_at),
+                csv::Cell::known(cell.utilisation),
+                csv::Cell::known(cell.full),
+                csv::Cell::plain(&cell.denials),
+            ]
+        });
+        return Ok(csv::file(&format!("{pool}-patterns"), &columns, rows));
+    }
+    Ok(Json(PatternsBody {
+        from: found.from,
+        until: found.until,
+        tz: zone.name().to_owned(),
+        cells: cells.collect(),
+        busiest: found.busiest().into_iter().map(CellBody::from).collect(),
+    })
+    .into_response())
+}

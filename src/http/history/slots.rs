@@ -1,0 +1,196 @@
+//! `GET /v1/pools/{pool}/history`: what happened, by minute, hour or day.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::App;
+use super::super::csv::{self, Cell};
+use super::super::extract::{Path, Query};
+use super::super::problem::{Problem, ProblemDocument};
+use super::{invalid, must_exist, range, rounded, share, zone};
+use crate::history::slot::Step;
+use crate::history::usage::{self, Span};
+use crate::lease::Instant;
+use crate::pool::PoolName;
+
+/// Most slots of one answer.
+const MAX_SLOTS: i64 = 3_000;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(history_of))
+}
+
+/// The length of a slot.
+#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum StepWord {
+    /// Kept for 48 hours.
+    Minute,
+    /// Kept for 35 days.
+    Hour,
+    /// Kept for 800 days in UTC, for 35 in other zones.
+    Day,
+}
+
+impl StepWord {
+    const fn step(self) -> Step {
+        match self {
+            Self::Minute => Step::Minute,
+            Self::Hour => Step::Hour,
+            Self::Day => Step::Day,
+        }
+    }
+
+    /// How far back a report goes that does not say from when, ms.
+    const fn usual_ms(self) -> i64 {
+        match self {
+            Self::Minute => 3_600_000,
+            Self::Hour => 86_400_000,
+            Self::Day => 30 * 86_400_000,
+        }
+    }
+}
+
+/// What is wanted of the history.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct HistoryWanted {
+    /// `minute`, `hour` or `day`; `hour` without it.
+    #[param(inline)]
+    step: Option<StepWord>,
+    /// From when; without it the last hour, day or 30 days, by step.
+    from: Option<DateTime<Utc>>,
+    /// Until when; now without it.
+    to: Option<DateTime<Utc>>,
+    /// Time zone of hours and days, by its IANA name; UTC without it.
+    tz: Option<String>,
+    /// `json` or `csv`, in place of the header `Accept`.
+    format: Option<String>,
+}
+
+/// Slots, one after the other.
+#[derive(Debug, Serialize, ToSchema)]
+struct HistoryBody {
+    items: Vec<SlotBody>,
+}
+
+/// What happened in a stretch of time.
+#[derive(Debug, Serialize, ToSchema)]
+struct SlotBody {
+    /// Its begin.
+    #[schema(value_type = String, format = DateTime)]
+    from: Instant,
+    /// Its end, or now if it is not over.
+    #[schema(value_type = String, format = DateTime)]
+    until: Instant,
+    /// Capacity at the end.
+    capacity: u64,
+    /// The most seats in use at once.
+    high_water_mark: u64,
+    /// Seats in use on the average.
+    mean: f64,
+    /// Leases that got a seat, those that came back included.
+    grants: u64,
+    /// Denials by reason; those of one holder within two minutes count once.
+    denials: BTreeMap<String, u64>,
+    /// Ends by reason.
+    ends: BTreeMap<String, u64>,
+    /// Milliseconds at each number of seats in use; for more than a thousand seats in steps of a thousandth.
+    levels_ms: BTreeMap<u64, u64>,
+    /// Milliseconds at which no seat was free.
+    full_ms: u64,
+    /// Share of the seats' time in which they were in use, 1 for all; more with an overdraft.
+    utilisation: f64,
+}
+
+impl From<Span> for SlotBody {
+    fn from(span: Span) -> Self {
+        Self {
+            mean: rounded(span.mean()),
+            from: span.from,
+            until: span.until,
+            capacity: span.slot.capacity,
+            high_water_mark: span.slot.high_water_mark,
+            grants: span.slot.grants,
+            denials: span.slot.denials,
+            ends: span.slot.ends,
+            levels_ms: span.slot.levels.by_level(),
+            full_ms: span.slot.levels.at_least_ms(100),
+            utilisation: rounded(share(span.slot.seat_ms, span.slot.levels.capacity_ms())),
+        }
+    }
+}
+
+/// Says what happened in a pool, by minute, hour or day.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}/history",
+    tag = "history",
+    operation_id = "history",
+    params(("pool" = String, Path, description = "Name of the pool"), HistoryWanted),
+    responses(
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = HistoryBody),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn history_of(
+    State(app): State<App>,
+    Path(pool): Path<PoolName>,
+    headers: HeaderMap,
+    Query(wanted): Query<HistoryWanted>,
+) -> Result<Response, Problem> {
+    let zone = zone(wanted.tz.as_deref())?;
+    let word = wanted.step.unwrap_or(StepWord::Hour);
+    let now = must_exist(&app, &pool).await?;
+    let (from, to) = range(wanted.from, wanted.to, now, word.usual_ms())?;
+    if MAX_SLOTS < (to.0 - from.0) / word.step().ms() {
+        return Err(invalid(format!(
+            "That is more than {MAX_SLOTS} slots. Ask for a shorter time or a longer step."
+        )));
+    }
+    let spans = usage::history(&app.0.store, &pool, word.step(), from, to, zone).await?;
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        let columns = [
+            "from",
+            "until",
+            "capacity",
+            "high_water_mark",
+            "mean",
+            "grants",
+            "denials",
+            "ends",
+            "full_ms",
+            "utilisation",
+        ];
+        let rows = spans.into_iter().map(SlotBody::from).map(|slot| {
+            vec![
+                Cell::plain(&slot.from),
+                Cell::plain(&slot.until),
+                Cell::plain(&slot.capacity),
+                Cell::plain(&slot.high_water_mark),
+                Cell::plain(&slot.mean),
+                Cell::plain(&slot.grants),
+                Cell::plain(&slot.denials.values().sum::<u64>()),
+                Cell::plain(&slot.ends.values().sum::<u64>()),
+                Cell::plain(&slot.full_ms),
+                Cell::plain(&slot.utilisation),
+            ]
+        });
+        return Ok(csv::file(&format!("{pool}-history"), &columns, rows));
+    }
+    let items = spans.into_iter().map(SlotBody::from).collect();
+    Ok(Json(HistoryBody { items }).into_response())
+}

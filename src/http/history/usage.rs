@@ -1,0 +1,227 @@
+//! `GET /v1/pools/{pool}/usage`: how full a pool is, and was in the last days.
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::super::csv::{self, Cell};
+use super::super::extract::{Path, Query};
+use super::super::problem::{Problem, ProblemDocument};
+use super::super::{App, pool_not_found};
+use super::{invalid, rounded, share, zone};
+use crate::history::slot::Slot;
+use crate::history::usage;
+use crate::pool::PoolName;
+
+/// Most days of a usage report: as long as days are kept.
+const MAX_DAYS: u32 = 800;
+/// Most minutes of a sustained peak: so many days.
+const MAX_MINUTES: u64 = 800 * 24 * 60;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(usage_of))
+}
+
+/// What is wanted of a usage report.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct UsageWanted {
+    /// How many days, today included, 1 to 800; 30 without it.
+    days: Option<u32>,
+    /// Time zone of the days, by its IANA name; UTC without it.
+    tz: Option<String>,
+    /// For how long in total a level has to be reached for the sustained peak, in minutes; 30 without it.
+    sustained_minutes: Option<u64>,
+    /// From which share of the capacity on time is counted in `utilisation`, in percent; 90 without it.
+    percent: Option<u64>,
+    /// `json` or `csv`, in place of the header `Accept`.
+    format: Option<String>,
+}
+
+/// How full a pool is and was.
+#[derive(Debug, Serialize, ToSchema)]
+struct UsageBody {
+    /// Seats in use now.
+    current: u64,
+    /// Seats in all now.
+    capacity: u64,
+    /// Mean of the days' maxima, over the days since the pool has a history.
+    daily_average: f64,
+    /// The most seats in use at once.
+    daily_max: u64,
+    /// How many days were asked for.
+    days: u32,
+    /// The days since the pool has a history, the present one last.
+    daily: Vec<DayBody>,
+    /// The highest number of seats in use that was reached for a while in total; some vendors bill that.
+    sustained_peak: SustainedBody,
+    /// How much of what there was has been used.
+    utilisation: UtilisationBody,
+    /// Denials by reason; those of one holder within two minutes count once.
+    denials: BTreeMap<String, u64>,
+}
+
+/// The highest number of seats that was in use, or more of them, for so many minutes in total.
+#[derive(Debug, Serialize, ToSchema)]
+struct SustainedBody {
+    minutes: u64,
+    seats: u64,
+}
+
+/// How much of the seats has been used, in all days together.
+#[derive(Debug, Serialize, ToSchema)]
+struct UtilisationBody {
+    /// Share of the seats' time in which they were in use, 1 for all; more with an overdraft.
+    share: f64,
+    /// From which share of the capacity on `at_or_above_ms` counts, in percent.
+    percent: u64,
+    /// Time at which so much of the capacity was in use, or more.
+    at_or_above_ms: u64,
+    /// Time at which no seat was free.
+    full_ms: u64,
+    /// Time that is known.
+    known_ms: u64,
+    /// Seats in use times their time.
+    seat_ms: u64,
+    /// Seats in all times their time.
+    capacity_ms: u64,
+    /// Seats that were enough for 95 % of the time.
+    enough_for_95_percent: u64,
+}
+
+impl UtilisationBody {
+    fn of(whole: &Slot, percent: u64) -> Self {
+        let levels = &whole.levels;
+        let capacity_ms = levels.capacity_ms();
+        Self {
+            share: rounded(share(whole.seat_ms, capacity_ms)),
+            percent,
+            at_or_above_ms: levels.at_least_ms(percent),
+            full_ms: levels.at_least_ms(100),
+            known_ms: levels.ms(),
+            seat_ms: whole.seat_ms,
+            capacity_ms,
+            enough_for_95_percent: levels.enough_for(0.95),
+        }
+    }
+}
+
+/// One day.
+#[derive(Debug, Serialize, ToSchema)]
+struct DayBody {
+    #[schema(value_type = String, format = Date)]
+    date: chrono::NaiveDate,
+    /// The most seats in use at once.
+    high_water_mark: u64,
+    /// Seats in use on the average.
+    mean: f64,
+    /// Leases that got a seat.
+    grants: u64,
+    /// Capacity at the end.
+    capacity: u64,
+    /// Share of the seats' time in which they were in use, 1 for all.
+    utilisation: f64,
+    /// Time at which no seat was free.
+    full_ms: u64,
+    /// Denials; those of one holder within two minutes count once.
+    denials: u64,
+}
+
+/// Says how full a pool is, and was in the last days.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}/usage",
+    tag = "history",
+    operation_id = "usage",
+    params(("pool" = String, Path, description = "Name of the pool"), UsageWanted),
+    responses(
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = UsageBody),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn usage_of(
+    State(app): State<App>,
+    Path(pool): Path<PoolName>,
+    headers: HeaderMap,
+    Query(wanted): Query<UsageWanted>,
+) -> Result<Response, Problem> {
+    let days = wanted.days.unwrap_or(30);
+    if !(1..=MAX_DAYS).contains(&days) {
+        return Err(invalid(format!("`days` is 1 to {MAX_DAYS}.")));
+    }
+    let minutes = wanted.sustained_minutes.unwrap_or(30);
+    if !(1..=MAX_MINUTES).contains(&minutes) {
+        return Err(invalid(format!(
+            "`sustained_minutes` is 1 to {MAX_MINUTES}."
+        )));
+    }
+    let percent = wanted.percent.unwrap_or(90);
+    if !(1..=100).contains(&percent) {
+        return Err(invalid("`percent` is 1 to 100."));
+    }
+    let zone = zone(wanted.tz.as_deref())?;
+    let found = usage::usage(&app.0.store, &pool, days, zone)
+        .await?
+        .ok_or_else(|| pool_not_found(&pool))?;
+    let daily = found.days.iter().map(|(date, day)| DayBody {
+        date: *date,
+        high_water_mark: day.slot.high_water_mark,
+        mean: rounded(day.mean()),
+        grants: day.slot.grants,
+        capacity: day.slot.capacity,
+        utilisation: rounded(share(day.slot.seat_ms, day.slot.levels.capacity_ms())),
+        full_ms: day.slot.levels.at_least_ms(100),
+        denials: day.slot.denials.values().sum(),
+    });
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        let columns = [
+            "date",
+            "high_water_mark",
+            "mean",
+            "grants",
+            "capacity",
+            "utilisation",
+            "full_ms",
+            "denials",
+        ];
+        let rows = daily.map(|day| {
+            vec![
+                Cell::plain(&day.date),
+                Cell::plain(&day.high_water_mark),
+                Cell::plain(&day.mean),
+                Cell::plain(&day.grants),
+                Cell::plain(&day.capacity),
+                Cell::plain(&day.utilisation),
+                Cell::plain(&day.full_ms),
+                Cell::plain(&day.denials),
+            ]
+        });
+        return Ok(csv::file(&format!("{pool}-usage"), &columns, rows));
+    }
+    Ok(Json(UsageBody {
+        current: found.current,
+        capacity: found.capacity,
+        daily_average: rounded(found.daily_average),
+        daily_max: found.daily_max,
+        days,
+        daily: daily.collect(),
+        sustained_peak: SustainedBody {
+            minutes,
+            seats: found.whole.levels.sustained(minutes * 60_000),
+        },
+        utilisation: UtilisationBody::of(&found.whole, percent),
+        denials: found.whole.denials,
+    })
+    .into_response())
+}
