@@ -9,7 +9,8 @@
 -- KEYS[7]   denied   ZSET    holder -> begin of its present run of denials, ms
 -- KEYS[8]   blocks   ZSET    holder -> until when it may not acquire, ms
 -- KEYS[9]   record   HASH    what is known of the new lease
--- KEYS[10]  repeat   STRING  id of the lease that this idempotency key got; only with a key
+-- KEYS[10]  denials  HASH    minute and code -> how many acquires were denied
+-- KEYS[11]  repeat   STRING  id of the lease that this idempotency key got; only with a key
 --
 -- ARGV[1]  pool        name of the pool, for the due index
 -- ARGV[2]  id          id for the new lease
@@ -31,7 +32,7 @@
 --   unopened        the bucket has no clock; only three fields
 
 local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local events, denied, blocks, record, repeated = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
+local events, denied, blocks, record, repeated = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[11]
 local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 
@@ -83,17 +84,20 @@ else
 end
 
 local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
-if blocked_until > now then
-  return refuse('holder_blocked', in_use, blocked_until - now)
-end
-
-if in_use >= capacity then
-  -- One event per run of denials, not one per request, and a bound on runs: a crowd cannot fill the memory.
-  if redis.call('ZCARD', denied) < 10000 and redis.call('ZADD', denied, 'NX', int(now), holder) == 1 then
-    record_event(events, 'denied', '', now, holder, tenant, 'pool_full')
-    redis.call('ZADD', due, 'LT', int(now + 120000), pool)
+local code = blocked_until > now and 'holder_blocked' or in_use >= capacity and 'pool_full'
+if code then
+  -- Each denial is counted, but only the first of a run is an event, and there is a bound on runs: a crowd cannot
+  -- fill the memory.
+  redis.call('HINCRBY', KEYS[10], int((now - now % 60000) / 60000) .. ':' .. code, 1)
+  if redis.call('ZADD', denied, 'NX', int(now), holder) == 1 then
+    if redis.call('ZCARD', denied) > 10000 then
+      redis.call('ZREM', denied, holder)
+    else
+      record_event(events, 'denied', '', now, holder, tenant, code)
+      redis.call('ZADD', due, 'LT', int(now + 120000), pool)
+    end
   end
-  return refuse('pool_full', in_use, first_free_in(leases, ttl, in_use, capacity))
+  return refuse(code, in_use, code == 'pool_full' and first_free_in(leases, ttl, in_use, capacity) or blocked_until - now)
 end
 
 local expires_at = now + ttl

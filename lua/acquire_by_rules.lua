@@ -19,7 +19,8 @@
 -- KEYS[16]  queue    ZSET    ticket -> order of arrival
 -- KEYS[17]  waiting  ZSET    ticket -> until when it has to ask again, ms
 -- KEYS[18]  tickets  HASH    ticket -> what was asked for
--- KEYS[19]  repeat   STRING  id of the lease or ticket that this idempotency key got; only with a key
+-- KEYS[19]  denials  HASH    minute and code -> how many acquires were denied
+-- KEYS[20]  repeat   STRING  id of the lease or ticket that this idempotency key got; only with a key
 --
 -- ARGV[1]   pool        name of the pool, for the due index
 -- ARGV[2]   id          id for the new lease, and for its ticket
@@ -57,7 +58,7 @@
 
 local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local events, denied, blocks, record = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local evicted, repeated = KEYS[14], KEYS[19]
+local evicted, repeated = KEYS[14], KEYS[20]
 local keys = { named = KEYS[15], queue = KEYS[16], waiting = KEYS[17], tickets = KEYS[18] }
 local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
@@ -185,18 +186,23 @@ end
 
 local function deny(code, detail, retry)
   leave_the_queue()
-  -- One event per run of denials, not one per request, and a bound on runs: a crowd cannot fill the memory.
-  if redis.call('ZCARD', denied) < 10000 and redis.call('ZADD', denied, 'NX', int(now), holder) == 1 then
-    record_event(events, 'denied', '', now, holder, tenant, code)
-    redis.call('ZADD', due, 'LT', int(now + 120000), pool)
+  -- Each denial is counted, but only the first of a run is an event, and there is a bound on runs: a crowd cannot
+  -- fill the memory.
+  redis.call('HINCRBY', KEYS[19], int((now - now % 60000) / 60000) .. ':' .. code, 1)
+  if redis.call('ZADD', denied, 'NX', int(now), holder) == 1 then
+    if redis.call('ZCARD', denied) > 10000 then
+      redis.call('ZREM', denied, holder)
+    else
+      record_event(events, 'denied', '', now, holder, tenant, code)
+      redis.call('ZADD', due, 'LT', int(now + 120000), pool)
+    end
   end
   return answer(code, { detail = detail, retry = retry or first_free(), named_left = named_left() })
 end
 
 local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
 if blocked_until > now then
-  leave_the_queue()
-  return answer('holder_blocked', { retry = blocked_until - now })
+  return deny('holder_blocked', nil, blocked_until - now)
 end
 
 local kind, code, detail

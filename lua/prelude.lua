@@ -41,7 +41,9 @@ local function mark()
   seq = seq + 1
   if returned then
     redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq),
-      'floor', int(floor), 'back', int(back), 'gap', int(gap))
+      'floor', int(floor), 'back', int(back), 'gap', int(gap), 'silences',
+      -- For the reports: in these times nobody could ask for a seat. The last 256 of them.
+      string.sub((redis.call('HGET', clock, 'silences') or '') .. int(tick) .. ' ' .. int(now) .. ' ', -7168))
   else
     redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq))
   end

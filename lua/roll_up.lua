@@ -2,11 +2,13 @@
 --
 -- KEYS[1]    clock   HASH    the bucket's clock
 -- KEYS[2]    rolled  STRING  how far the events are rolled up
--- KEYS[3..]  slots   HASH    slot number -> JSON; one key for a stretch of slots of one length
+-- KEYS[3]    denials HASH    minute and code -> how many acquires were denied
+-- KEYS[4..]  slots   HASH    slot number -> JSON; one key for a stretch of slots of one length
 --
 -- ARGV[1]    before  what `rolled` has to be; empty if there is none
 -- ARGV[2]    after   what it becomes
--- ARGV[3..]  for each of the slot keys its TTL in ms, the number of its slots, and number and JSON of each
+-- ARGV[3..]  the number of counts of denials that are in the slots now, and minute and code of each; then for each of
+--   the slot keys its TTL in ms, the number of its slots, and number and JSON of each
 --
 -- Returns { status, seq, now_ms }
 --   rolled    everything is written
@@ -20,8 +22,11 @@ if (redis.call('GET', rolled) or '') ~= before then
 end
 
 redis.call('SET', rolled, after)
-local at = 3
-for i = 3, #KEYS do
+local at = 4 + tonumber(ARGV[3])
+if at > 4 then
+  redis.call('HDEL', KEYS[3], unpack(ARGV, 4, at - 1))
+end
+for i = 4, #KEYS do
   local ttl, slots = ARGV[at], tonumber(ARGV[at + 1])
   redis.call('HSET', KEYS[i], unpack(ARGV, at + 2, at + 1 + 2 * slots))
   redis.call('PEXPIRE', KEYS[i], ttl)

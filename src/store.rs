@@ -45,7 +45,7 @@ pub use self::events::{Event, EventId};
 pub use self::failover::{Switched, fail_over};
 pub(crate) use self::health::{FAILOVERS, FAILURES, SHED, UP, WAITS};
 use self::hints::Hints;
-pub use self::history::{Stretch, Wanted as WantedSlots};
+pub use self::history::{Denials, Standing, Stretch, Wanted as WantedSlots};
 use self::keys::Bucket;
 pub use self::leases::{Acquired, Asked, Denial, Grant, Renewal, Renewed, Terminated, Termination};
 pub use self::listing::{Listing, Place, Selection, Sort};

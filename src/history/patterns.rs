@@ -41,6 +41,8 @@ pub struct Cell {
     pub seat_ms: u64,
     /// Runs of denials.
     pub denials: u64,
+    /// Denied acquires.
+    pub raw_denials: u64,
 }
 
 impl Cell {
@@ -54,6 +56,7 @@ impl Cell {
             levels: Levels::none(),
             seat_ms: 0,
             denials: 0,
+            raw_denials: 0,
         }
     }
 
@@ -83,6 +86,7 @@ impl Cell {
         self.levels.append(&slot.levels);
         self.seat_ms += slot.seat_ms;
         self.denials += slot.denials.values().sum::<u64>();
+        self.raw_denials += slot.raw_denials.values().sum::<u64>();
     }
 }
 

@@ -29,8 +29,22 @@ pub enum Change {
         /// Why.
         reason: String,
     },
+    /// So many acquires were denied, those of a run included.
+    Refused {
+        /// Why.
+        reason: String,
+        /// How many.
+        count: u64,
+    },
     /// The pool has this capacity from now on.
     Capacity(u64),
+    /// A time begins in which nobody can ask, or of which nothing is known.
+    Silent,
+    /// It is over.
+    Heard {
+        /// Seats that are in use now, if events were lost.
+        seats: Option<u64>,
+    },
 }
 
 impl Change {
@@ -73,6 +87,9 @@ pub struct Replay {
     /// Since when no seat is free, ms.
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     full_ms: Option<i64>,
+    /// Whether nobody can ask. Not kept: whoever goes on says it again.
+    #[serde(skip)]
+    silent: bool,
 }
 
 impl Replay {
@@ -120,13 +137,14 @@ impl Replay {
             let open = &mut self.open[step as usize];
             let (from, to) = (step.slot(self.at_ms), step.slot(to_ms));
             if from == to {
-                open.pass(to_ms - self.at_ms);
+                open.pass(to_ms - self.at_ms, self.silent);
                 continue;
             }
-            open.pass((from + 1) * step.ms() - self.at_ms);
-            let next = Slot::at(self.level, self.capacity);
+            open.pass((from + 1) * step.ms() - self.at_ms, self.silent);
+            let mut next = Slot::at(self.level, self.capacity);
+            next.begins_in_gap = self.silent;
             closed(step, from, std::mem::replace(open, next));
-            open.pass(to_ms - to * step.ms());
+            open.pass(to_ms - to * step.ms(), self.silent);
         }
         self.at_ms = to_ms;
     }
@@ -139,7 +157,12 @@ impl Replay {
             Change::Started { seats } => self.level += seats,
             Change::Ended { seats, .. } => self.level = self.level.saturating_sub(*seats),
             Change::Capacity(capacity) => self.capacity = *capacity,
-            Change::Denied { .. } => {}
+            Change::Silent => self.silent = true,
+            Change::Heard { seats } => {
+                self.silent = false;
+                self.level = seats.unwrap_or(self.level);
+            }
+            Change::Denied { .. } | Change::Refused { .. } => {}
         }
         self.full_ms = (self.capacity <= self.level).then(|| self.full_ms.unwrap_or(at_ms));
         for (step, slot) in Step::ALL.into_iter().zip(&mut self.open) {
@@ -158,7 +181,10 @@ impl Replay {
                 Change::Denied { reason } => {
                     *slot.denials.entry(reason.clone()).or_default() += 1;
                 }
-                Change::Capacity(_) => {}
+                Change::Refused { reason, count } => {
+                    *slot.raw_denials.entry(reason.clone()).or_default() += count;
+                }
+                Change::Capacity(_) | Change::Silent | Change::Heard { .. } => {}
             }
         }
     }

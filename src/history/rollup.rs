@@ -9,7 +9,7 @@ use super::replay::{Change, Replay};
 use super::slot::{Slot, Step};
 use crate::lease::Instant;
 use crate::pool::PoolName;
-use crate::store::{Error, Event, EventId, Store, Stretch};
+use crate::store::{Denials, Error, Event, EventId, Standing, Store, Stretch};
 
 /// How late an event may be written and still be put in its place, ms. A sweep is there within two seconds.
 const LATE_MS: i64 = 60_000;
@@ -17,6 +17,10 @@ const LATE_MS: i64 = 60_000;
 const CHUNK: usize = 2_000;
 /// Events of one roll-up, about 10 MiB.
 const BATCH: usize = 50_000;
+/// Counts of denials that one roll-up takes away.
+const COUNTS: usize = 1_000;
+/// Whether an event of longer ago is gone says nothing: events are kept for 35 days.
+const RECENT_MS: i64 = 30 * 86_400_000;
 /// How often a node looks for pools with something to roll up.
 const EVERY: Duration = Duration::from_secs(30);
 
@@ -25,6 +29,9 @@ const EVERY: Duration = Duration::from_secs(30);
 struct Rolled {
     /// Everything written up to here was looked at, ms.
     read_ms: i64,
+    /// The last event that was; as long as it is there none was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    last: Option<String>,
     /// What it came to.
     replay: Replay,
 }
@@ -40,6 +47,8 @@ pub struct Slots {
     pub slots: Vec<Slot>,
     /// When this was worked out, ms; the end of a slot that is not over.
     pub now_ms: i64,
+    /// When the pool's history begins, ms.
+    pub began_ms: i64,
 }
 
 impl Step {
@@ -85,12 +94,16 @@ async fn roll_up_all(store: &Store) -> Result<(), Error> {
 
 /// Rolls up at most about so many events. `true` if there is more.
 pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<bool, Error> {
-    let now_ms = store.clock().await?.0;
-    let before = store.rolled(pool).await?;
-    let Some(mut rolled) = begin(store, pool, before.as_deref()).await? else {
+    let standing = store.rolled(pool).await?;
+    let now_ms = standing.now.0;
+    let before = standing.rolled.as_deref();
+    let Some(mut rolled) = begin(store, pool, before).await? else {
         return Ok(false);
     };
-    let mut events = read(store, pool, &rolled, batch).await?;
+    let Read {
+        mut events,
+        is_whole,
+    } = read(store, pool, &rolled, batch).await?;
     let more = batch <= events.len();
     // What was written in the present millisecond may not be all of it.
     let read_ms = match events.last() {
@@ -99,10 +112,15 @@ pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<boo
     };
     let begun_ms = rolled.replay.at_ms();
     let to_ms = read_ms - LATE_MS.min((read_ms - begun_ms) / 2);
-    if to_ms <= begun_ms || (!more && events.iter().all(|event| to_ms < event.at.0)) {
+    if to_ms <= begun_ms {
         return Ok(false);
     }
+    let mut others = beside(&standing, &rolled, is_whole, &events, to_ms);
     events.retain(|event| event.id.written_ms() <= read_ms && event.at.0 <= to_ms);
+    others.retain(|(at_ms, _)| *at_ms <= to_ms);
+    if !more && events.is_empty() && others.is_empty() {
+        return Ok(false);
+    }
 
     let mut closed: BTreeMap<(Step, i64), BTreeMap<i64, Slot>> = BTreeMap::new();
     let mut keep = |step: Step, number: i64, slot| {
@@ -112,8 +130,17 @@ pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<boo
             .or_default()
             .insert(number, slot);
     };
-    replay(&mut rolled, events, to_ms, &mut keep);
+    let last = events.iter().map(|event| event.id).max();
+    rolled.last = last.map(|id| id.to_string()).or(rolled.last);
+    replay(&mut rolled, events, others, to_ms, &mut keep);
     rolled.read_ms = read_ms;
+    let counted: Vec<Denials> = standing
+        .denials
+        .iter()
+        .filter(|denials| last_ms(denials) <= to_ms)
+        .take(COUNTS)
+        .cloned()
+        .collect();
 
     let stretches: Vec<Stretch> = closed
         .into_iter()
@@ -129,7 +156,7 @@ pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<boo
         .collect();
     // If another node was faster the next look begins where it ended.
     store
-        .roll_up(pool, before.as_deref(), &json(&rolled), &stretches)
+        .roll_up(pool, before, &json(&rolled), &counted, &stretches)
         .await?;
     Ok(more)
 }
@@ -142,11 +169,22 @@ pub async fn slots(
     from_ms: i64,
     to_ms: i64,
 ) -> Result<Option<Slots>, Error> {
-    let now_ms = store.clock().await?.0;
-    let kept = store.rolled(pool).await?;
-    let Some(mut rolled) = begin(store, pool, kept.as_deref()).await? else {
-        return Ok(None);
+    let (standing, mut rolled, Read { events, is_whole }) = loop {
+        let standing = store.rolled(pool).await?;
+        let Some(rolled) = begin(store, pool, standing.rolled.as_deref()).await? else {
+            return Ok(None);
+        };
+        let read_all = read(store, pool, &rolled, BATCH).await?;
+        if read_all.events.len() < BATCH {
+            break (standing, rolled, read_all);
+        }
+        // So many at once are not kept in memory for one reader; but for those of the last minute there is no choice.
+        if !roll_up(store, pool, BATCH).await? {
+            let all = read(store, pool, &rolled, usize::MAX).await?;
+            break (standing, rolled, all);
+        }
     };
+    let now_ms = standing.now.0;
     let first = step.slot(
         from_ms
             .max(rolled.replay.began())
@@ -164,13 +202,13 @@ pub async fn slots(
         .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
         .collect();
 
-    let events = read(store, pool, &rolled, usize::MAX).await?;
+    let others = beside(&standing, &rolled, is_whole, &events, now_ms);
     let mut keep = |closed: Step, number: i64, slot| {
         if closed == step {
             found.insert(number, slot);
         }
     };
-    replay(&mut rolled, events, now_ms, &mut keep);
+    replay(&mut rolled, events, others, now_ms, &mut keep);
     let (number, open) = rolled.replay.open(step);
     found.insert(number, open.clone());
 
@@ -179,6 +217,7 @@ pub async fn slots(
         first,
         slots: without_gaps(&found, step, first, last),
         now_ms,
+        began_ms: rolled.replay.began(),
     }))
 }
 
@@ -220,13 +259,14 @@ pub async fn latest(
         .into_iter()
         .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
         .collect();
-    let since = read(store, pool, &rolled, events).await?;
+    let since = read(store, pool, &rolled, events).await?.events;
     let now_ms = if since.len() < events {
-        replay(&mut rolled, since, now.0, &mut |closed, number, slot| {
+        let mut keep = |closed: Step, number: i64, slot| {
             if closed == step {
                 found.insert(number, slot);
             }
-        });
+        };
+        replay(&mut rolled, since, Vec::new(), now.0, &mut keep);
         now.0
     } else {
         rolled.replay.at_ms()
@@ -240,6 +280,7 @@ pub async fn latest(
             first,
             slots: without_gaps(&found, step, first, last),
             now_ms,
+            began_ms: rolled.replay.began(),
         },
         full_since: rolled.replay.full_since().map(Instant),
     }))
@@ -254,7 +295,7 @@ fn without_gaps(found: &BTreeMap<i64, Slot>, step: Step, first: i64, last: i64) 
                 if *at == number {
                     slot.clone()
                 } else {
-                    Slot::idle(slot.start_level, slot.start_capacity, step.ms())
+                    slot.idle_before(step.ms())
                 }
             })
         })
@@ -277,9 +318,18 @@ async fn begin(
         let at_ms = first.at.0.min(first.id.written_ms()) - 1;
         Rolled {
             read_ms: at_ms,
+            last: None,
             replay: Replay::begin(at_ms),
         }
     }))
+}
+
+/// What is not rolled up yet.
+struct Read {
+    /// In the order in which they were written.
+    events: Vec<Event>,
+    /// Whether the last event that was rolled up is still there; none if none was, or if it was too long ago.
+    is_whole: Option<bool>,
 }
 
 /// Events that the roll-up has not accounted for: those that happened later, and those that were written too late.
@@ -288,37 +338,109 @@ async fn read(
     pool: &PoolName,
     rolled: &Rolled,
     limit: usize,
-) -> Result<Vec<Event>, Error> {
+) -> Result<Read, Error> {
     let at_ms = rolled.replay.at_ms();
     let mut after = EventId::before_ms(at_ms);
+    let last: Option<EventId> = rolled.last.as_ref().and_then(|id| id.parse().ok());
+    // An event of long ago may be gone because of its age.
+    let last = last.filter(|id| rolled.read_ms - RECENT_MS < id.written_ms());
+    if let Some(last) = last {
+        after = after.min(last.before());
+    }
+    let mut is_there = false;
     let mut events = Vec::new();
     loop {
         let chunk = store.events(pool, after, CHUNK).await?;
         let whole = chunk.len() == CHUNK;
         for event in chunk {
             after = event.id;
+            is_there |= last == Some(event.id);
             if at_ms < event.at.0 || rolled.read_ms < event.id.written_ms() {
                 events.push(event);
             }
         }
         if !whole || limit <= events.len() {
-            return Ok(events);
+            return Ok(Read {
+                events,
+                is_whole: last.map(|_| is_there),
+            });
         }
     }
 }
 
-/// Applies events in the order of their instants, and lets time pass to `to_ms`.
+/// The last instant of the minute of a count, at which it is put into slots: once, whoever does it when.
+fn last_ms(denials: &Denials) -> i64 {
+    (denials.minute + 1) * Step::Minute.ms() - 1
+}
+
+/// What happened to a pool that no event tells: denials within a run, and times in which nobody could ask. If events
+/// were lost the time up to the first that is left is unknown, and what is in use follows from the seats that are taken.
+fn beside(
+    standing: &Standing,
+    rolled: &Rolled,
+    is_whole: Option<bool>,
+    events: &[Event],
+    to_ms: i64,
+) -> Vec<(i64, Change)> {
+    let at_ms = rolled.replay.at_ms();
+    let mut changes = Vec::new();
+    for denials in &standing.denials {
+        let at = last_ms(denials);
+        if at_ms < at {
+            let change = Change::Refused {
+                reason: denials.code.clone(),
+                count: denials.count,
+            };
+            changes.push((at.min(standing.now.0), change));
+        }
+    }
+    for (from, until) in &standing.silences {
+        if at_ms < until.0 {
+            changes.push((from.0.max(at_ms), Change::Silent));
+            changes.push((until.0, Change::Heard { seats: None }));
+        }
+    }
+    let is_first = standing.rolled.is_none();
+    if is_whole == Some(false) || is_first {
+        let since: i64 = events
+            .iter()
+            .filter(|event| Some(event.id) <= standing.last)
+            .map(|event| match Change::of(event) {
+                Some(Change::Started { seats }) => i64::try_from(seats).unwrap_or(0),
+                Some(Change::Ended { seats, .. }) => -i64::try_from(seats).unwrap_or(0),
+                _ => 0,
+            })
+            .sum();
+        let before = i64::try_from(standing.seats).unwrap_or(0) - since;
+        // Only if all events were read that the number of seats knows of.
+        let all = events.last().map(|last| last.id) >= standing.last;
+        let seats = u64::try_from(before).ok().filter(|_| all);
+        let heard = Change::Heard { seats };
+        if !is_first {
+            changes.push((at_ms, Change::Silent));
+            let first = events.iter().map(|event| event.at.0).min();
+            changes.push((first.unwrap_or(to_ms).max(at_ms), heard));
+        } else if seats.is_some_and(|seats| seats > 0) {
+            changes.push((at_ms, heard));
+        }
+    }
+    changes
+}
+
+/// Applies events, and what is beside them, in the order of their instants, and lets time pass to `to_ms`.
 fn replay(
     rolled: &mut Rolled,
-    mut events: Vec<Event>,
+    events: Vec<Event>,
+    others: Vec<(i64, Change)>,
     to_ms: i64,
     closed: &mut impl FnMut(Step, i64, Slot),
 ) {
-    events.sort_by_key(|event| event.at);
-    for event in events {
-        if let Some(change) = Change::of(&event) {
-            rolled.replay.apply(event.at.0, &change, closed);
-        }
+    let of = |event: Event| Some((event.at.0, Change::of(&event)?));
+    let mut changes = others;
+    changes.extend(events.into_iter().filter_map(of));
+    changes.sort_by_key(|(at_ms, _)| *at_ms);
+    for (at_ms, change) in changes {
+        rolled.replay.apply(at_ms, &change, closed);
     }
     rolled.replay.pass(to_ms, closed);
 }

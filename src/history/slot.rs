@@ -78,14 +78,29 @@ pub struct Slot {
     /// Runs of denials by reason; a holder that asks again within two minutes is in the same run.
     #[serde(rename = "d", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub denials: BTreeMap<String, u64>,
+    /// Acquires that were denied, by reason: each one, also of the same holder.
+    #[serde(rename = "r", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub raw_denials: BTreeMap<String, u64>,
     /// Ends by reason.
     #[serde(rename = "x", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ends: BTreeMap<String, u64>,
+    /// Milliseconds in which nobody could ask for a seat, because Redis or all nodes were away, or of which nothing is
+    /// known because data was lost. The level in that time is the last that was known.
+    #[serde(rename = "u", default, skip_serializing_if = "is_zero")]
+    pub gap_ms: u64,
+    /// Whether it began in such a time.
+    #[serde(rename = "w", default, skip_serializing_if = "is_false")]
+    pub(super) begins_in_gap: bool,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_false(word: &bool) -> bool {
+    !*word
 }
 
 impl Slot {
@@ -102,18 +117,27 @@ impl Slot {
     }
 
     /// Lets time pass at the present level.
-    pub(super) fn pass(&mut self, ms: i64) {
+    pub(super) fn pass(&mut self, ms: i64, in_gap: bool) {
         let ms = u64::try_from(ms).unwrap_or(0);
         if ms > 0 {
             self.seat_ms += self.end_level * ms;
             self.levels.add(self.capacity, self.end_level, ms);
+            self.gap_ms += if in_gap { ms } else { 0 };
         }
     }
 
     /// A slot without events, `ms` long.
     pub fn idle(level: u64, capacity: u64, ms: i64) -> Self {
         let mut slot = Self::at(level, capacity);
-        slot.pass(ms);
+        slot.pass(ms, false);
+        slot
+    }
+
+    /// A slot without events before this one, `ms` long.
+    pub(super) fn idle_before(&self, ms: i64) -> Self {
+        let mut slot = Self::at(self.start_level, self.start_capacity);
+        slot.begins_in_gap = self.begins_in_gap;
+        slot.pass(ms, self.begins_in_gap);
         slot
     }
 
@@ -125,11 +149,15 @@ impl Slot {
         self.end_level = next.end_level;
         self.capacity = next.capacity;
         self.grants += next.grants;
-        for (reason, count) in &next.denials {
-            *self.denials.entry(reason.clone()).or_default() += count;
+        for (sums, counts) in [
+            (&mut self.denials, &next.denials),
+            (&mut self.raw_denials, &next.raw_denials),
+            (&mut self.ends, &next.ends),
+        ] {
+            for (reason, count) in counts {
+                *sums.entry(reason.clone()).or_default() += count;
+            }
         }
-        for (reason, count) in &next.ends {
-            *self.ends.entry(reason.clone()).or_default() += count;
-        }
+        self.gap_ms += next.gap_ms;
     }
 }

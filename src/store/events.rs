@@ -33,6 +33,17 @@ impl EventId {
         }
     }
 
+    /// The place right before this one.
+    pub fn before(self) -> Self {
+        match self.number.checked_sub(1) {
+            Some(number) => Self { number, ..self },
+            None => Self {
+                ms: self.ms.saturating_sub(1),
+                number: u64::MAX,
+            },
+        }
+    }
+
     /// When the event was written, ms.
     pub fn written_ms(self) -> i64 {
         i64::try_from(self.ms).unwrap_or(i64::MAX)

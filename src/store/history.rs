@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::Store;
 use super::error::Error;
+use super::events::EventId;
 use super::keys::Keys;
-use super::script::ROLL_UP;
+use super::script::{ROLL_UP, ROLLED};
 use crate::lease::Instant;
 use crate::pool::PoolName;
 
@@ -22,37 +23,120 @@ pub struct Stretch {
     pub slots: Vec<(i64, String)>,
 }
 
+/// How far the events of a pool are rolled up, and what the next roll-up needs beside events.
+#[derive(Debug, Clone, Default)]
+pub struct Standing {
+    /// When this was so.
+    pub now: Instant,
+    /// What the last roll-up left; none if there never was one.
+    pub rolled: Option<String>,
+    /// The last times in which no node could work, each with its end; the last one may go on.
+    pub silences: Vec<(Instant, Instant)>,
+    /// Seats that are taken, as the events up to `last` say if none of them is lost.
+    pub seats: u64,
+    /// The last event.
+    pub last: Option<EventId>,
+    /// Denied acquires that no slot has yet.
+    pub denials: Vec<Denials>,
+}
+
+/// Acquires that were denied in one minute for one reason.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Denials {
+    /// Number of the minute since the epoch.
+    pub minute: i64,
+    /// Why.
+    pub code: String,
+    /// How many.
+    pub count: u64,
+}
+
+impl Denials {
+    fn field(&self) -> String {
+        format!("{}:{}", self.minute, self.code)
+    }
+}
+
 /// Slots to read: the name of their length, the number of their stretch, and theirs.
 pub type Wanted = (&'static str, i64, Vec<i64>);
 
 impl Store {
-    /// How far the events of a pool are rolled up; none if they never were.
-    pub async fn rolled(&self, pool: &PoolName) -> Result<Option<String>, Error> {
-        let mut connection = self.0.connections.get().await?;
-        Ok(redis::cmd("GET")
-            .arg(Keys::of(pool).rolled())
-            .query_async(&mut *connection)
-            .await?)
+    /// How far the events of a pool are rolled up, and what belongs to that, at one instant.
+    pub async fn rolled(&self, pool: &PoolName) -> Result<Standing, Error> {
+        let keys = Keys::of(pool);
+        let call = ROLLED
+            .call(7)
+            .arg(keys.bucket.clock())
+            .arg(keys.rolled())
+            .arg(keys.denials())
+            .arg(keys.config())
+            .arg(keys.leases())
+            .arg(keys.seats())
+            .arg(keys.events());
+        let reply = self.run(keys.bucket, &call).await?;
+        if reply.status() != "read" {
+            return Err(reply.unexpected(0));
+        }
+        let not_empty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let broken = || Error::Broken(format!("the counts of pool {pool} are not ours"));
+        let instants: Vec<i64> = reply
+            .text(4)?
+            .split_ascii_whitespace()
+            .map(|at| at.parse().map_err(|_| broken()))
+            .collect::<Result<_, _>>()?;
+        let denials = reply
+            .texts(7)?
+            .chunks_exact(2)
+            .map(|pair| {
+                let (minute, code) = pair[0].split_once(':')?;
+                Some(Denials {
+                    minute: minute.parse().ok()?,
+                    code: code.to_owned(),
+                    count: pair[1].parse().ok()?,
+                })
+            })
+            .collect::<Option<_>>()
+            .ok_or_else(broken)?;
+        Ok(Standing {
+            now: reply.now()?,
+            rolled: not_empty(reply.text(3)?),
+            silences: instants
+                .chunks_exact(2)
+                .map(|pair| (Instant(pair[0]), Instant(pair[1])))
+                .collect(),
+            seats: reply.count(5)?,
+            last: not_empty(reply.text(6)?)
+                .map(|id| id.parse().map_err(|_| broken()))
+                .transpose()?,
+            denials,
+        })
     }
 
-    /// Writes slots, and how far the events are rolled up. `false` if another node was faster.
+    /// Writes slots, and how far the events are rolled up, and drops the counts that are in slots now, at most 1 000.
+    /// `false` if another node was faster.
     pub async fn roll_up(
         &self,
         pool: &PoolName,
         before: Option<&str>,
         after: &str,
+        counted: &[Denials],
         stretches: &[Stretch],
     ) -> Result<bool, Error> {
         let keys = Keys::of(pool);
         let mut call = ROLL_UP
-            .call(2 + stretches.len())
+            .call(3 + stretches.len())
             .arg(keys.bucket.clock())
-            .arg(keys.rolled());
+            .arg(keys.rolled())
+            .arg(keys.denials());
         for stretch in stretches {
             call.push(keys.slots(stretch.step, stretch.number));
         }
         call.push(before.unwrap_or(""));
         call.push(after);
+        call.push(counted.len());
+        for count in counted {
+            call.push(count.field());
+        }
         for stretch in stretches {
             call.push(stretch.kept_ms);
             call.push(stretch.slots.len());

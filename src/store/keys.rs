@@ -125,6 +125,11 @@ impl Keys {
         self.key("denied")
     }
 
+    /// HASH: minute and code -> how many acquires were denied, until that is rolled up.
+    pub(super) fn denials(&self) -> String {
+        self.key("denials")
+    }
+
     /// ZSET: holder -> until when it may not acquire, ms.
     pub(super) fn blocks(&self) -> String {
         self.key("blocks")
@@ -243,6 +248,7 @@ mod tests {
             keys.expired(),
             keys.events(),
             keys.denied(),
+            keys.denials(),
             keys.blocks(),
             keys.evicted(),
             keys.who(),

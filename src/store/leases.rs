@@ -602,7 +602,7 @@ impl Store {
 fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId) -> super::script::Call {
     let keys = Keys::of(pool);
     let mut call = ACQUIRE
-        .call(9 + usize::from(asked.key.is_some()))
+        .call(10 + usize::from(asked.key.is_some()))
         .arg(keys.bucket.clock())
         .arg(keys.bucket.due())
         .arg(keys.config())
@@ -611,7 +611,8 @@ fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId) -> super::script::C
         .arg(keys.events())
         .arg(keys.denied())
         .arg(keys.blocks())
-        .arg(keys.record(id));
+        .arg(keys.record(id))
+        .arg(keys.denials());
     if let Some(key) = asked.key {
         call.push(keys.repeated(key));
     }

@@ -246,7 +246,7 @@ impl Store {
         let mut expect = expect.word();
         loop {
             let call = DELETE_POOL
-                .call(19)
+                .call(20)
                 .arg(keys.bucket.clock())
                 .arg(keys.bucket.due())
                 .arg(keys.bucket.pools())
@@ -266,6 +266,7 @@ impl Store {
                 .arg(keys.queue())
                 .arg(keys.waiting())
                 .arg(keys.tickets())
+                .arg(keys.denials())
                 .arg(pool.as_str())
                 .arg(&expect);
             let reply = self.run(keys.bucket, &call).await?;

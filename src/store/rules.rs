@@ -330,7 +330,7 @@ fn named_seats(reply: &Reply) -> Result<NamedSeats, Error> {
 fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId, wait: &str, version: u64) -> Call {
     let keys = Keys::of(pool);
     let mut call = ACQUIRE_BY_RULES
-        .call(18 + usize::from(asked.key.is_some()))
+        .call(19 + usize::from(asked.key.is_some()))
         .arg(keys.bucket.clock())
         .arg(keys.bucket.due())
         .arg(keys.config())
@@ -348,7 +348,8 @@ fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId, wait: &str, version
         .arg(keys.named_seats())
         .arg(keys.queue())
         .arg(keys.waiting())
-        .arg(keys.tickets());
+        .arg(keys.tickets())
+        .arg(keys.denials());
     if let Some(key) = asked.key {
         call.push(keys.repeated(key));
     }

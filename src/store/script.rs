@@ -61,9 +61,10 @@ pub(super) static DELETE_POOL: LazyLock<Script> = script!("delete_pool");
 pub(super) static TICK: LazyLock<Script> = script!("tick");
 pub(super) static SWEEP: LazyLock<Script> = script!("sweep", "schedule", "seats", "rules");
 pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
+pub(super) static ROLLED: LazyLock<Script> = script!("rolled");
 pub(super) static STAMP: LazyLock<Script> = script!("stamp");
 
-fn all() -> [&'static Script; 21] {
+fn all() -> [&'static Script; 22] {
     [
         &OPEN,
         &PUT_KEY,
@@ -86,6 +87,7 @@ fn all() -> [&'static Script; 21] {
         &SWEEP,
         &STAMP,
         &ROLL_UP,
+        &ROLLED,
     ]
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use leasehold::history::rollup::{self, Slots};
-use leasehold::history::slot::Step;
+use leasehold::history::slot::{Slot, Step};
 use leasehold::lease::Instant;
 use leasehold::pool::{Policy, PoolName};
 use leasehold::store::{Durability, Expect, Options, Store};
@@ -75,8 +75,9 @@ async fn usage_and_history_tell_what_happened_and_when() {
                 .filter_map(|item| item[of][reason].as_u64())
                 .sum()
         };
-        // The second denial of the same holder belongs to the first.
+        // The second denial of the same holder belongs to the first, but each is counted.
         assert_eq!(sum("denials", "pool_full"), 1, "{step}");
+        assert_eq!(sum("raw_denials", "pool_full"), 2, "{step}");
         assert_eq!(sum("ends", "released"), 1, "{step}");
         assert_eq!(sum("ends", "expired"), 2, "{step}");
         assert_eq!(items.last().unwrap()["capacity"], 3);
@@ -122,17 +123,7 @@ async fn patterns_tell_the_busy_hours_of_the_week_by_the_clock_of_a_zone() {
     }
     events.sort();
     for (number, (at, kind, lease, reason)) in events.iter().enumerate() {
-        let at = at.to_string();
-        let fields = [
-            "type", kind, "id", lease, "at", &at, "holder", "", "tenant", "", "reason", reason,
-        ];
-        redis::cmd("XADD")
-            .arg(&stream)
-            .arg(format!("{at}-{number}"))
-            .arg(&fields)
-            .exec_async(&mut connection)
-            .await
-            .expect("an event");
+        event(&mut connection, &stream, (*at, number), kind, lease, reason).await;
     }
     let node = Launch::on(&redis.url()).start().await;
     let (from, to) = (Instant(this_monday - 4 * week), Instant(this_monday));
@@ -408,6 +399,28 @@ async fn past(redis: &Redis) -> (Store, PoolName, redis::aio::MultiplexedConnect
     (store, pool, connection, events)
 }
 
+/// Writes an event that happened when it was written.
+async fn event(
+    connection: &mut redis::aio::MultiplexedConnection,
+    stream: &str,
+    (at, number): (i64, usize),
+    kind: &str,
+    lease: &str,
+    reason: &str,
+) {
+    let text = at.to_string();
+    let fields = [
+        "type", kind, "id", lease, "at", &text, "holder", "", "tenant", "", "reason", reason,
+    ];
+    redis::cmd("XADD")
+        .arg(stream)
+        .arg(format!("{at}-{number}"))
+        .arg(&fields)
+        .exec_async(connection)
+        .await
+        .expect("an event");
+}
+
 #[tokio::test]
 async fn rolling_up_in_parts_changes_no_slot() {
     let redis = Redis::start().await;
@@ -493,5 +506,252 @@ async fn rolling_up_in_parts_changes_no_slot() {
             let grants: u64 = after.slots.iter().map(|slot| slot.grants).sum();
             assert_eq!(grants, 1_500, "{step:?}");
         }
+    }
+}
+
+/// The whole history of a pool, put together from the slots of a step.
+async fn whole(store: &Store, pool: &PoolName, step: Step) -> Slot {
+    let slots = rollup::slots(store, pool, step, 0, i64::MAX)
+        .await
+        .unwrap()
+        .expect("a history");
+    let mut whole = Slot::default();
+    for slot in &slots.slots {
+        whole.append(slot);
+    }
+    whole
+}
+
+async fn set(
+    connection: &mut redis::aio::MultiplexedConnection,
+    key: &str,
+    name: &str,
+    value: &str,
+) {
+    redis::cmd("HSET")
+        .arg(key)
+        .arg(name)
+        .arg(value)
+        .exec_async(connection)
+        .await
+        .expect("a field");
+}
+
+#[tokio::test]
+async fn each_denial_is_counted_once_in_pools_with_and_without_rules() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("plain", json!({"capacity": 1}), 201).await;
+    node.put_pool(
+        "rules",
+        json!({"capacity": 1, "tenants": {"acme": {"max": 0}}, "queue": {"max_waiting": 1}}),
+        201,
+    )
+    .await;
+    for pool in ["plain", "rules"] {
+        let lease = node.acquire(pool, json!({"holder": "ann"}), 201).await;
+        for _ in 0..3 {
+            for holder in ["bob", "cid"] {
+                node.acquire(pool, json!({"holder": holder}), 409).await;
+            }
+        }
+        node.terminate(pool, json!({"ids": [lease.id()], "block_ms": 60_000}), 200)
+            .await;
+        for _ in 0..2 {
+            node.acquire(pool, json!({"holder": "ann"}), 409).await;
+        }
+    }
+    node.acquire("rules", json!({"holder": "dan", "tenant": "acme"}), 409)
+        .await;
+    for (pool, tenant) in [("plain", None), ("rules", Some(1))] {
+        let usage = node
+            .get(&format!("/v1/pools/{pool}/usage"))
+            .expect(200)
+            .await;
+        assert_eq!(usage["raw_denials"]["pool_full"], 6, "{pool}");
+        assert_eq!(usage["raw_denials"]["holder_blocked"], 2, "{pool}");
+        assert_eq!(usage["raw_denials"]["tenant_full"], json!(tenant), "{pool}");
+        assert_eq!(usage["denials"]["pool_full"], 2, "{pool}");
+        assert_eq!(usage["denials"]["holder_blocked"], 1, "{pool}");
+        let csv = node
+            .get(&format!("/v1/pools/{pool}/history?step=day&format=csv"))
+            .expect(200)
+            .await;
+        assert!(
+            csv.text
+                .lines()
+                .next()
+                .is_some_and(|head| head.contains("raw_denials"))
+        );
+    }
+}
+
+#[tokio::test]
+async fn counts_of_denials_are_put_into_slots_once_and_then_dropped() {
+    let redis = Redis::start().await;
+    let (store, pool, mut connection, stream) = past(&redis).await;
+    let now = store.clock().await.expect("a clock").0;
+    let key = stream.replace(":events", ":denials");
+    let minute = now / 60_000 - 30;
+    event(
+        &mut connection,
+        &stream,
+        (minute * 60_000, 0),
+        "configured",
+        "",
+        "2",
+    )
+    .await;
+    for (at, count) in [(minute, "5"), (minute + 1, "700"), (minute + 20, "1")] {
+        set(&mut connection, &key, &format!("{at}:pool_full"), count).await;
+    }
+    let before = whole(&store, &pool, Step::Minute).await;
+    assert_eq!(before.raw_denials["pool_full"], 706);
+    // Two nodes at the same time, more than once.
+    for _ in 0..3 {
+        let (a, b) = tokio::join!(
+            rollup::roll_up(&store, &pool, 1_000),
+            rollup::roll_up(&store, &pool, 1_000)
+        );
+        a.and(b).expect("rolled up");
+    }
+    let left: u64 = redis::cmd("HLEN")
+        .arg(&key)
+        .query_async(&mut connection)
+        .await
+        .expect("a number");
+    assert_eq!(left, 0);
+    for step in Step::ALL {
+        let after = whole(&store, &pool, step).await;
+        assert_eq!(after.raw_denials["pool_full"], 706, "{step:?}");
+    }
+    let slots = rollup::slots(
+        &store,
+        &pool,
+        Step::Minute,
+        (minute + 1) * 60_000,
+        (minute + 2) * 60_000,
+    )
+    .await
+    .unwrap()
+    .unwrap();
+    assert_eq!(slots.slots[0].raw_denials["pool_full"], 700);
+}
+
+#[tokio::test]
+async fn a_time_in_which_nobody_could_ask_is_marked_and_not_drawn_as_zero() {
+    let redis = Redis::start().await;
+    let (store, pool, mut connection, stream) = past(&redis).await;
+    let now = store.clock().await.expect("a clock").0;
+    let begin = (now / 3_600_000 - 10) * 3_600_000;
+    event(&mut connection, &stream, (begin, 0), "configured", "", "5").await;
+    event(&mut connection, &stream, (begin + 1, 0), "started", "a", "").await;
+    event(
+        &mut connection,
+        &stream,
+        (begin + 8 * 3_600_000, 0),
+        "ended",
+        "a",
+        "expired",
+    )
+    .await;
+    // Redis was away for two and a half hours.
+    let clock = stream.replace(":crm:events", ":clock");
+    let (from, until) = (begin + 3_600_000, begin + 3_600_000 + 9_000_000);
+    set(
+        &mut connection,
+        &clock,
+        "silences",
+        &format!("{from} {until} "),
+    )
+    .await;
+    let look = async || {
+        let slots = rollup::slots(&store, &pool, Step::Hour, begin, begin + 6 * 3_600_000)
+            .await
+            .unwrap()
+            .unwrap();
+        let gaps: Vec<u64> = slots.slots.iter().map(|slot| slot.gap_ms).collect();
+        assert_eq!(gaps, [0, 3_600_000, 3_600_000, 1_800_000, 0, 0]);
+        assert!(slots.slots.iter().all(|slot| slot.high_water_mark == 1));
+        assert_eq!(whole(&store, &pool, Step::Minute).await.gap_ms, 9_000_000);
+    };
+    look().await;
+    rollup::roll_up(&store, &pool, 1_000)
+        .await
+        .expect("rolled up");
+    redis::cmd("HDEL")
+        .arg(&clock)
+        .arg("silences")
+        .exec_async(&mut connection)
+        .await
+        .expect("gone");
+    look().await;
+}
+
+#[tokio::test]
+async fn a_silence_of_all_nodes_is_noted_by_the_first_who_comes_back() {
+    let redis = Redis::start().await;
+    let (store, pool, mut connection, stream) = past(&redis).await;
+    let clock = stream.replace(":crm:events", ":clock");
+    let now = store.clock().await.expect("a clock").0;
+    let away = (now - 3_600_000).to_string();
+    set(&mut connection, &clock, "tick", &away).await;
+    event(
+        &mut connection,
+        &stream,
+        (now - 7_200_000, 0),
+        "configured",
+        "",
+        "5",
+    )
+    .await;
+    // Nobody is back yet, and yet it is known.
+    let gap_ms = whole(&store, &pool, Step::Minute).await.gap_ms;
+    assert!((3_600_000..3_700_000).contains(&gap_ms), "{gap_ms}");
+    store
+        .put_pool(&pool, &Policy::with_capacity(6), Expect::Any)
+        .await
+        .expect("a sign of life");
+    let gap_ms = whole(&store, &pool, Step::Minute).await.gap_ms;
+    assert!((3_600_000..3_700_000).contains(&gap_ms), "{gap_ms}");
+}
+
+#[tokio::test]
+async fn when_events_are_lost_the_rest_is_right_and_the_time_between_is_unknown() {
+    let redis = Redis::start().await;
+    let (store, pool, mut connection, stream) = past(&redis).await;
+    let now = store.clock().await.expect("a clock").0;
+    let at = |minutes: i64| now - 3_600_000 + minutes * 60_000;
+    let leases = stream.replace(":events", ":leases");
+    event(&mut connection, &stream, (at(0), 0), "configured", "", "5").await;
+    event(&mut connection, &stream, (at(5), 0), "started", "a", "").await;
+    rollup::roll_up(&store, &pool, 1_000)
+        .await
+        .expect("rolled up");
+
+    // Two starts and the end of `a` are lost with the stream; one of the two has ended since.
+    redis::cmd("DEL")
+        .arg(&stream)
+        .exec_async(&mut connection)
+        .await
+        .expect("lost");
+    let now = store.clock().await.expect("a clock").0;
+    event(&mut connection, &stream, (now, 0), "ended", "b", "released").await;
+    redis::cmd("ZADD")
+        .arg(&leases)
+        .arg(now + 3_600_000)
+        .arg("c")
+        .exec_async(&mut connection)
+        .await
+        .expect("a lease");
+    for _ in 0..2 {
+        let whole = whole(&store, &pool, Step::Minute).await;
+        assert_eq!((whole.end_level, whole.high_water_mark), (1, 2));
+        // From the last roll-up, which stays a minute behind, to the first event that is left.
+        let known = 59_000..3_600_000;
+        assert!(known.contains(&whole.gap_ms), "{}", whole.gap_ms);
+        rollup::roll_up(&store, &pool, 1_000)
+            .await
+            .expect("rolled up");
     }
 }

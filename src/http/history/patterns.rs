@@ -80,6 +80,8 @@ struct CellBody {
     full: Option<f64>,
     /// Denials; those of one holder within two minutes count once.
     denials: u64,
+    /// Acquires that were denied, also of the same holder.
+    raw_denials: u64,
 }
 
 impl From<&patterns::Cell> for CellBody {
@@ -94,6 +96,7 @@ impl From<&patterns::Cell> for CellBody {
             utilisation: cell.utilisation().map(rounded),
             full: cell.full().map(rounded),
             denials: cell.denials,
+            raw_denials: cell.raw_denials,
         }
     }
 }
@@ -147,6 +150,7 @@ async fn patterns_of(
             "utilisation",
             "full",
             "denials",
+            "raw_denials",
         ];
         let rows = cells.map(|cell| {
             vec![
@@ -159,6 +163,7 @@ async fn patterns_of(
                 csv::Cell::known(cell.utilisation),
                 csv::Cell::known(cell.full),
                 csv::Cell::plain(&cell.denials),
+                csv::Cell::plain(&cell.raw_denials),
             ]
         });
         return Ok(csv::file(&format!("{pool}-patterns"), &columns, rows));

@@ -103,12 +103,17 @@ struct SlotBody {
     grants: u64,
     /// Denials by reason; those of one holder within two minutes count once.
     denials: BTreeMap<String, u64>,
+    /// Acquires that were denied, by reason: each one, also of the same holder.
+    raw_denials: BTreeMap<String, u64>,
     /// Ends by reason.
     ends: BTreeMap<String, u64>,
     /// Milliseconds at each number of seats in use; for more than a thousand seats in steps of a thousandth.
     levels_ms: BTreeMap<u64, u64>,
     /// Milliseconds at which no seat was free.
     full_ms: u64,
+    /// Milliseconds in which nobody could ask for a seat, because Redis or all nodes were away, or of which nothing is
+    /// known because data was lost. What is in use in that time is the last that was known.
+    gap_ms: u64,
     /// Share of the seats' time in which they were in use, 1 for all; more with an overdraft.
     utilisation: f64,
 }
@@ -123,6 +128,8 @@ impl From<Span> for SlotBody {
             high_water_mark: span.slot.high_water_mark,
             grants: span.slot.grants,
             denials: span.slot.denials,
+            raw_denials: span.slot.raw_denials,
+            gap_ms: span.slot.gap_ms,
             ends: span.slot.ends,
             levels_ms: span.slot.levels.by_level(),
             full_ms: span.slot.levels.at_least_ms(100),
@@ -174,6 +181,8 @@ async fn history_of(
             "ends",
             "full_ms",
             "utilisation",
+            "raw_denials",
+            "gap_ms",
         ];
         let rows = spans.into_iter().map(SlotBody::from).map(|slot| {
             vec![
@@ -187,6 +196,8 @@ async fn history_of(
                 Cell::plain(&slot.ends.values().sum::<u64>()),
                 Cell::plain(&slot.full_ms),
                 Cell::plain(&slot.utilisation),
+                Cell::plain(&slot.raw_denials.values().sum::<u64>()),
+                Cell::plain(&slot.gap_ms),
             ]
         });
         return Ok(csv::file(&format!("{pool}-history"), &columns, rows));

@@ -67,6 +67,10 @@ struct UsageBody {
     utilisation: UtilisationBody,
     /// Denials by reason; those of one holder within two minutes count once.
     denials: BTreeMap<String, u64>,
+    /// Acquires that were denied, by reason: each one, also of the same holder.
+    raw_denials: BTreeMap<String, u64>,
+    /// Time in which nobody could ask for a seat, or of which nothing is known.
+    gap_ms: u64,
 }
 
 /// The highest number of seats that was in use, or more of them, for so many minutes in total.
@@ -133,6 +137,10 @@ struct DayBody {
     full_ms: u64,
     /// Denials; those of one holder within two minutes count once.
     denials: u64,
+    /// Acquires that were denied, also of the same holder.
+    raw_denials: u64,
+    /// Time in which nobody could ask for a seat, or of which nothing is known.
+    gap_ms: u64,
 }
 
 /// Says how full a pool is, and was in the last days.
@@ -183,6 +191,8 @@ async fn usage_of(
         utilisation: rounded(share(day.slot.seat_ms, day.slot.levels.capacity_ms())),
         full_ms: day.slot.levels.at_least_ms(100),
         denials: day.slot.denials.values().sum(),
+        raw_denials: day.slot.raw_denials.values().sum(),
+        gap_ms: day.slot.gap_ms,
     });
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
         let columns = [
@@ -194,6 +204,8 @@ async fn usage_of(
             "utilisation",
             "full_ms",
             "denials",
+            "raw_denials",
+            "gap_ms",
         ];
         let rows = daily.map(|day| {
             vec![
@@ -205,6 +217,8 @@ async fn usage_of(
                 Cell::plain(&day.utilisation),
                 Cell::plain(&day.full_ms),
                 Cell::plain(&day.denials),
+                Cell::plain(&day.raw_denials),
+                Cell::plain(&day.gap_ms),
             ]
         });
         return Ok(csv::file(&format!("{pool}-usage"), &columns, rows));
@@ -222,6 +236,8 @@ async fn usage_of(
         },
         utilisation: UtilisationBody::of(&found.whole, percent),
         denials: found.whole.denials,
+        raw_denials: found.whole.raw_denials,
+        gap_ms: found.whole.gap_ms,
     })
     .into_response())
 }
