@@ -18,6 +18,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, Value};
 use secrecy::ExposeSecret as _;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::cluster::Cluster;
 use self::sentinel::Sentinel;
@@ -42,6 +43,9 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 #[derive(Clone)]
 pub(super) struct Connections {
     pool: bb8::Pool<Manager>,
+    /// As many as there are connections, given out in the order in which they were asked for. The pool alone lets
+    /// whoever comes take a connection that has just come back, so that under load some wait until they give up.
+    turns: Arc<Semaphore>,
     health: Arc<Health>,
     source: Arc<Source>,
 }
@@ -157,8 +161,10 @@ impl Connections {
             .build(manager)
             .await
             .map_err(|error| Error::not_connected(&error))?;
+        let turns = usize::try_from(options.connections).unwrap_or(Semaphore::MAX_PERMITS);
         Ok(Self {
             pool,
+            turns: Arc::new(Semaphore::new(turns)),
             health,
             source,
         })
@@ -216,11 +222,41 @@ impl Connections {
     }
 
     /// A connection for one call at a time.
-    pub(super) async fn get(&self) -> Result<bb8::PooledConnection<'_, Manager>, Error> {
-        self.pool.get().await.map_err(|error| match error {
-            bb8::RunError::User(error) => Error::not_connected(&error),
-            bb8::RunError::TimedOut => self.health.why_no_connection(),
-        })
+    pub(super) async fn get(&self) -> Result<CheckedOut<'_>, Error> {
+        let checked_out = async {
+            let turn = self.turns.acquire().await.expect("it is never closed");
+            let connection = self.pool.get().await;
+            connection.map(|connection| CheckedOut {
+                connection,
+                _turn: turn,
+            })
+        };
+        match tokio::time::timeout(CHECK_OUT, checked_out).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(bb8::RunError::User(error))) => Err(Error::not_connected(&error)),
+            Ok(Err(bb8::RunError::TimedOut)) | Err(_) => Err(self.health.why_no_connection()),
+        }
+    }
+}
+
+/// A connection, until it is dropped; then it is the next one's turn.
+pub(super) struct CheckedOut<'a> {
+    // Before the turn, so that it is back when somebody may take it.
+    connection: bb8::PooledConnection<'a, Manager>,
+    _turn: SemaphorePermit<'a>,
+}
+
+impl std::ops::Deref for CheckedOut<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.connection
+    }
+}
+
+impl std::ops::DerefMut for CheckedOut<'_> {
+    fn deref_mut(&mut self) -> &mut Connection {
+        &mut self.connection
     }
 }
 
