@@ -33,6 +33,7 @@ mod trail;
 use std::sync::Arc;
 use std::time::Duration;
 
+use redis::RedisResult;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
@@ -256,39 +257,37 @@ impl Store {
     /// Sends a script. If the connection is found cut, or leads to a server that is no master any more, it is sent
     /// once more over another: every script is idempotent.
     async fn send(&self, call: &Call) -> Result<Reply, Error> {
-        let waiting = self.0.waiting.as_ref().filter(|_| call.is_worth_a_wait());
-        let connections = waiting.unwrap_or(&self.0.connections);
-        let mut connection = connections.get().await?;
-        let error = match call.run(&mut connection).await {
-            Ok(mut reply) => {
-                if waiting.is_some() {
-                    reply.durable = Some(connection.wait_for_replica(call).await);
+        let (error, cut) = match self.try_once(call).await? {
+            Ok(reply) => return Ok(reply),
+            Err(error) => {
+                let cut = error.is_io_error() && !error.is_timeout();
+                if !cut && Trouble::of(&error) != Trouble::Replica {
+                    return Err(self.0.connections.understand(error));
                 }
-                return Ok(reply);
+                (error, cut)
             }
-            Err(error) => error,
         };
-        let cut = error.is_io_error() && !error.is_timeout();
-        let demoted = Trouble::of(&error) == Trouble::Replica;
-        if !cut && !demoted {
-            return Err(self.0.connections.understand(error));
-        }
-        drop(connection);
         tracing::debug!(error = %error, "connection to Redis lost, sending again: {error}");
-        let again = match connections.get().await {
-            Ok(mut connection) => match call.run(&mut connection).await {
-                Ok(mut reply) => {
-                    if waiting.is_some() {
-                        reply.durable = Some(connection.wait_for_replica(call).await);
-                    }
-                    Ok(reply)
-                }
-                Err(error) => Err(connections.understand(error)),
-            },
+        let again = match self.try_once(call).await {
+            Ok(tried) => tried.map_err(|error| self.0.connections.understand(error)),
             Err(error) => Err(error),
         };
         // If the first try was cut it may have run, whatever became of the second.
         again.map_err(|again| if cut { again.may_have_run() } else { again })
+    }
+
+    /// Sends a script once; the outer error is that there was no connection for it.
+    async fn try_once(&self, call: &Call) -> Result<RedisResult<Reply>, Error> {
+        let Some(waiting) = self.0.waiting.as_ref().filter(|_| call.is_worth_a_wait()) else {
+            let mut connection = self.0.connections.share().await?;
+            return Ok(call.run(&mut connection).await);
+        };
+        let mut connection = waiting.get().await?;
+        let mut tried = call.run(&mut connection).await;
+        if let Ok(reply) = &mut tried {
+            reply.durable = Some(connection.wait_for_replica(call).await);
+        }
+        Ok(tried)
     }
 
     /// Opens a bucket, noting a loss if the caller remembers another generation, and puts back the policies that

@@ -1,5 +1,8 @@
 //! Connections to Redis: a pool of them, each given back or dropped after its first failure.
 //!
+//! A short call shares its connection with others ([`Connections::share`]): what is sent at about the same time goes out
+//! in one write and comes back in one read. Whatever is long, or waits, has a connection to itself ([`Connections::get`]).
+//!
 //! bb8-redis never calls a connection broken and sends a PING with each check-out. Here a failed call marks its
 //! connection, and all others of the same age, so that one error after a restart of Redis is the last one, and
 //! a check-out costs nothing. Where it leads is one of three: [`single`], [`sentinel`] or [`cluster`].
@@ -39,13 +42,18 @@ const REPLICA_MS: u64 = 100;
 /// After a connection could not be made, the next try comes no sooner: a server that refuses is not stormed.
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
+/// Most calls under way on one shared connection.
+const SHARED_BY: usize = 32;
+
 /// The pool that all calls take their connection from.
 #[derive(Clone)]
 pub(super) struct Connections {
     pool: bb8::Pool<Manager>,
-    /// As many as there are connections, given out in the order in which they were asked for. The pool alone lets
-    /// whoever comes take a connection that has just come back, so that under load some wait until they give up.
+    /// Given out in the order in which they are asked for. The pool alone lets whoever comes take a connection that has
+    /// just come back, so that under load some wait until they give up.
     turns: Arc<Semaphore>,
+    /// The same for calls that share.
+    shares: Arc<Semaphore>,
     health: Arc<Health>,
     source: Arc<Source>,
 }
@@ -157,14 +165,17 @@ impl Connections {
             .connection_timeout(CHECK_OUT)
             .idle_timeout(None)
             .max_lifetime(None)
+            // The last one that was used, so that calls that share meet on one connection.
+            .queue_strategy(bb8::QueueStrategy::Lifo)
             .error_sink(Box::new(Reasons(Arc::clone(&health))))
             .build(manager)
             .await
             .map_err(|error| Error::not_connected(&error))?;
-        let turns = usize::try_from(options.connections).unwrap_or(Semaphore::MAX_PERMITS);
+        let turns = options.connections as usize;
         Ok(Self {
             pool,
             turns: Arc::new(Semaphore::new(turns)),
+            shares: Arc::new(Semaphore::new(turns * SHARED_BY)),
             health,
             source,
         })
@@ -223,15 +234,34 @@ impl Connections {
 
     /// A connection for one call at a time.
     pub(super) async fn get(&self) -> Result<CheckedOut<'_>, Error> {
-        let checked_out = async {
+        self.in_time(async {
             let turn = self.turns.acquire().await.expect("it is never closed");
-            let connection = self.pool.get().await;
-            connection.map(|connection| CheckedOut {
-                connection,
+            Ok(CheckedOut {
+                connection: self.pool.get().await?,
                 _turn: turn,
             })
-        };
-        match tokio::time::timeout(CHECK_OUT, checked_out).await {
+        })
+        .await
+    }
+
+    /// A connection that others use too, for one call that Redis answers at once.
+    pub(super) async fn share(&self) -> Result<SharedOut<'_>, Error> {
+        self.in_time(async {
+            let turn = self.shares.acquire().await.expect("it is never closed");
+            Ok(SharedOut {
+                // It goes back at once: in the pool it is found by the next call.
+                connection: Box::new(self.pool.get().await?.another()),
+                _turn: turn,
+            })
+        })
+        .await
+    }
+
+    async fn in_time<T>(
+        &self,
+        checking_out: impl Future<Output = Result<T, bb8::RunError<RedisError>>>,
+    ) -> Result<T, Error> {
+        match tokio::time::timeout(CHECK_OUT, checking_out).await {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(bb8::RunError::User(error))) => Err(Error::not_connected(&error)),
             Ok(Err(bb8::RunError::TimedOut)) | Err(_) => Err(self.health.why_no_connection()),
@@ -240,22 +270,27 @@ impl Connections {
 }
 
 /// A connection, until it is dropped; then it is the next one's turn.
-pub(super) struct CheckedOut<'a> {
+pub(super) struct Turn<'a, C> {
     // Before the turn, so that it is back when somebody may take it.
-    connection: bb8::PooledConnection<'a, Manager>,
+    connection: C,
     _turn: SemaphorePermit<'a>,
 }
 
-impl std::ops::Deref for CheckedOut<'_> {
-    type Target = Connection;
+/// A connection of one's own.
+pub(super) type CheckedOut<'a> = Turn<'a, bb8::PooledConnection<'a, Manager>>;
+/// A connection that others use too.
+pub(super) type SharedOut<'a> = Turn<'a, Box<Connection>>;
 
-    fn deref(&self) -> &Connection {
+impl<C: std::ops::Deref> std::ops::Deref for Turn<'_, C> {
+    type Target = C::Target;
+
+    fn deref(&self) -> &C::Target {
         &self.connection
     }
 }
 
-impl std::ops::DerefMut for CheckedOut<'_> {
-    fn deref_mut(&mut self) -> &mut Connection {
+impl<C: std::ops::DerefMut> std::ops::DerefMut for Turn<'_, C> {
+    fn deref_mut(&mut self) -> &mut C::Target {
         &mut self.connection
     }
 }
@@ -317,7 +352,7 @@ impl Manager {
             link,
             made_at,
             age: Arc::clone(&self.age),
-            broken: false,
+            broken: Arc::default(),
         };
         if !self.source.is_cluster() {
             // A server that wants a password cuts a connection that sends as much as the scripts, and does not say why.
@@ -333,7 +368,7 @@ impl Manager {
             // Until here it was longer: a busy server takes its time with the scripts, and no call waits for that.
             one.set_response_timeout(self.response_timeout);
         }
-        connection.broken = false;
+        connection.broken.store(false, Ordering::Relaxed);
         Ok(connection)
     }
 }
@@ -366,7 +401,8 @@ impl bb8::ManageConnection for Manager {
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.broken || connection.made_at < self.age.load(Ordering::Relaxed)
+        connection.broken.load(Ordering::Relaxed)
+            || connection.made_at < self.age.load(Ordering::Relaxed)
     }
 }
 
@@ -380,15 +416,31 @@ pub(super) struct Connection {
     link: Link,
     made_at: u64,
     age: Arc<AtomicU64>,
-    broken: bool,
+    /// Of all that share it.
+    broken: Arc<AtomicBool>,
 }
 
 impl Connection {
+    /// The same connection once more.
+    fn another(&self) -> Self {
+        Self {
+            link: match &self.link {
+                Link::One(one) => Link::One(one.clone()),
+                Link::Many(many) => Link::Many(many.clone()),
+            },
+            made_at: self.made_at,
+            age: Arc::clone(&self.age),
+            broken: Arc::clone(&self.broken),
+        }
+    }
+
     /// After these a connection is of no use: it is cut, it is stuck, or it leads to a replica.
-    fn note(&mut self, error: &RedisError) {
+    fn note(&self, error: &RedisError) {
         // The connections of a cluster mend themselves, and one of them leads to all servers.
         if matches!(self.link, Link::Many(_)) {
-            self.broken |= error.kind() == ErrorKind::ClusterConnectionNotFound;
+            if error.kind() == ErrorKind::ClusterConnectionNotFound {
+                self.broken.store(true, Ordering::Relaxed);
+            }
             return;
         }
         let useless = error.is_unrecoverable_error()
@@ -397,8 +449,7 @@ impl Connection {
                 Trouble::of(error),
                 Trouble::Replica | Trouble::MasterDown | Trouble::Loading | Trouble::Auth
             );
-        if useless && !self.broken {
-            self.broken = true;
+        if useless && !self.broken.swap(true, Ordering::Relaxed) {
             let after = self.made_at + 1;
             self.age.fetch_max(after, Ordering::Relaxed);
         }
