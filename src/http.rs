@@ -30,8 +30,9 @@ use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{any, get};
 use metrics_exporter_prometheus::PrometheusHandle;
+use tower::Layer as _;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -157,14 +158,18 @@ pub fn router(
             }
         }),
     );
-    let router = router.merge(ui::routes().with_state(app.clone()));
     // The guard also answers for methods that a path does not have: a preflight is one of them.
-    let router = router
-        .merge(widget::routes())
-        .method_not_allowed_fallback(trace::no_method);
-    let router = router
-        .layer(from_fn_with_state(app, access::guard))
-        .layer(from_fn(ui::dress));
+    let guarded = |routes: Router| {
+        routes
+            .method_not_allowed_fallback(trace::no_method)
+            .layer(from_fn_with_state(app.clone(), access::guard))
+    };
+    // Pages are dressed apart, so that it weighs on no heartbeat.
+    let pages = guarded(ui::routes().with_state(app.clone())).layer(from_fn(ui::dress));
+    let nowhere = from_fn(ui::dress).layer(any(trace::no_route));
+    let router = guarded(router.merge(widget::routes()))
+        .merge(pages)
+        .fallback_service(nowhere);
     let router =
         if settings.durability == store::Durability::Replicated || settings.trail == Switch::On {
             let show = settings.trail == Switch::On;

@@ -149,6 +149,11 @@ impl Store {
             Durability::Replicated => Some(Connections::open(options).await?),
         };
 
+        let lanes = if connections.source().is_cluster() {
+            usize::from(keys::BUCKETS)
+        } else {
+            1
+        };
         let store = Self(Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| Shared {
             connections,
             waiting,
@@ -159,8 +164,8 @@ impl Store {
             sweeps: !options.sweep_every.is_zero(),
             node: nodes::new_id(),
             servers: nodes::Asked::default(),
-            lanes: Lanes::start(|bucket, lane| {
-                tokio::spawn(renewals::run(shared.clone(), bucket, lane));
+            lanes: Lanes::start(lanes, |lane| {
+                tokio::spawn(renewals::run(shared.clone(), lane));
             }),
         }));
         store.read_clock().await?;

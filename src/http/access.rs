@@ -17,7 +17,7 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, RawPathParams, Request, State};
 use axum::http::header::ALLOW;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, Uri};
+use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -84,16 +84,16 @@ impl Access {
     }
 
     /// Where a request comes from: the peer, or what a trusted proxy says about it.
-    fn address(&self, parts: &Parts) -> Option<IpAddr> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>()?.0;
+    fn address(&self, request: &Request) -> Option<IpAddr> {
+        let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0;
         let mut address = peer.ip().to_canonical();
         let trusted = |address: IpAddr| {
             self.trusted_proxies
                 .iter()
                 .any(|network| network.contains(&address))
         };
-        let named: Vec<&str> = parts
-            .headers
+        let named: Vec<&str> = request
+            .headers()
             .get_all("x-forwarded-for")
             .iter()
             .filter_map(|value| value.to_str().ok())
@@ -125,20 +125,16 @@ pub(super) async fn guard(
     let Some(path) = path else {
         return next.run(request).await;
     };
-    let pool = params.as_ref().ok().and_then(|params| {
-        let mut params = params.iter();
-        params.find_map(|(name, value)| (name == "pool").then(|| value.parse::<PoolName>().ok())?)
-    });
-    let path = path.as_str();
-    let methods = table::allowed(path);
+    let Some(about) = table::path(path.as_str()) else {
+        return forbidden("No rule says who may use this route.").into_response();
+    };
     let access = &app.0.access;
-    let (parts, body) = request.into_parts();
+    let row = about.row(request.method());
 
     if access.is_open() {
         // A page whose name was pointed at this machine would get around the rule of one origin (DNS rebinding).
-        let asked = origin::host(&parts.headers, &parts.uri);
-        let machine =
-            matches!(table::row(&parts.method, path), Some(row) if row.rule == Rule::Anybody);
+        let asked = origin::host(request.headers(), request.uri());
+        let machine = row.is_some_and(|row| row.rule == Rule::Anybody);
         if !machine && !asked.is_none_or(origin::is_near) {
             return Problem::new(
                 Code::Forbidden,
@@ -149,54 +145,58 @@ pub(super) async fn guard(
         }
     }
 
-    let shares = [&Method::GET, &Method::POST].into_iter().any(|method| {
-        table::row(method, path)
-            .is_some_and(|row| matches!(row.rule, Rule::Token | Rule::Acquire | Rule::Availability))
+    let pool = params.as_ref().ok().and_then(|params| {
+        let mut params = params.iter();
+        params.find_map(|(name, value)| (name == "pool").then(|| value.parse::<PoolName>().ok())?)
     });
-    let from = origin::asking(&parts.headers).map(str::to_owned);
-    let request = Request::from_parts(parts, body);
-    if shares && origin::is_preflight(&request) {
-        let from = from.unwrap_or_default();
-        if !page_is_known(&app, &from, pool.as_ref(), request.headers(), request.uri()) {
+    // The page that asks, if it may read the answer.
+    let known = origin::asking(request.headers())
+        .filter(|from| {
+            about.shares
+                && page_is_known(&app, from, pool.as_ref(), request.headers(), request.uri())
+        })
+        .map(str::to_owned);
+    if about.shares && origin::is_preflight(&request) {
+        let Some(from) = known else {
             let mut refused = origin_not_allowed().into_response();
             origin::vary(refused.headers_mut());
             return refused;
-        }
-        return origin::leave(&from, &methods);
+        };
+        return origin::leave(&from, &about.allowed);
     }
 
-    let Some(row) = table::row(request.method(), path) else {
+    let Some(row) = row else {
         let mut response = Problem::new(
             Code::MethodNotAllowed,
             "This path exists, but not with this method. The header \"Allow\" names those that it takes.",
         )
         .into_response();
-        if let Ok(methods) = HeaderValue::from_str(&methods) {
+        if let Ok(methods) = HeaderValue::from_str(&about.allowed) {
             response.headers_mut().insert(ALLOW, methods);
         }
         return response;
     };
 
-    let reads = from.as_ref().filter(|from| {
-        shares && page_is_known(&app, from, pool.as_ref(), request.headers(), request.uri())
-    });
-    let reads = reads.cloned();
-    let mut response = admit(&app, row, pool, request, next).await;
-    if shares {
+    let mut response = match row.rule {
+        Rule::Anybody | Rule::Token => next.run(request).await,
+        // Apart, so that what those need weighs on no heartbeat.
+        _ => Box::pin(admit(&app, row, pool, request, next)).await,
+    };
+    if about.shares {
         origin::vary(response.headers_mut());
         // A key that does not name the origin answers a page that another key names, but it cannot be read.
         let other_key = response
             .extensions()
             .get::<Logged>()
             .is_some_and(|logged| logged.code == Code::OriginNotAllowed);
-        if let Some(reads) = reads.filter(|_| !other_key) {
-            origin::share(response.headers_mut(), &reads);
+        if let Some(from) = known.filter(|_| !other_key) {
+            origin::share(response.headers_mut(), &from);
         }
     }
     response
 }
 
-/// Judges a request that has a row in the table.
+/// Judges a request that needs a caller.
 async fn admit(
     app: &App,
     row: &'static Row,
@@ -204,19 +204,14 @@ async fn admit(
     request: Request,
     next: Next,
 ) -> Response {
+    let address = app.0.access.address(&request);
     let (mut parts, body) = request.into_parts();
-    let address = app.0.access.address(&parts);
-    let judged = match row.rule {
-        Rule::Anybody | Rule::Token => {
-            return next.run(Request::from_parts(parts, body)).await;
-        }
-        rule => match caller::identify(app, &parts).await {
-            Ok(caller) => match judge(app, rule, &caller, pool.as_ref(), &parts, address) {
-                Ok(()) => Ok(caller),
-                Err(refused) => Err((Some(caller), refused)),
-            },
-            Err(unknown) => Err((None, unknown)),
+    let judged = match caller::identify(app, &parts).await {
+        Ok(caller) => match judge(app, row.rule, &caller, pool.as_ref(), &parts, address) {
+            Ok(()) => Ok(caller),
+            Err(refused) => Err((Some(caller), refused)),
         },
+        Err(unknown) => Err((None, unknown)),
     };
     let Some(action) = row.action else {
         return match judged {

@@ -51,18 +51,18 @@ pub(crate) fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// Puts everything around `router` that each of its routes needs. Call it last: routes added later go without.
+/// Puts everything around `router` that each of its routes needs, the fallback included. Call it last: what is added
+/// later goes without.
 pub fn edge<S>(router: Router<S>) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
     router
-        .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn(trace))
 }
 
-async fn no_route() -> Problem {
+pub(super) async fn no_route() -> Problem {
     Problem::new(
         Code::RouteNotFound,
         "There is nothing at this path. The complete interface is described at /v1/openapi.json.",
@@ -298,6 +298,7 @@ mod tests {
     fn router() -> Router {
         edge(
             Router::new()
+                .fallback(no_route)
                 .route("/fine/{x}", get(async || "fine").put(async || "fine"))
                 .route(
                     "/kept",

@@ -1,12 +1,17 @@
-//! Heartbeats. They are the load, so those that arrive while a call is under way share the next one.
+//! Heartbeats. They are the load, so those that arrive while others are under way go together.
 //!
-//! Each bucket has a lane: a task that takes what is waiting, at most [`BATCH`], and sends it as one script call.
-//! There is no timer: an idle lane sends a single beat at once, and batches grow by themselves with the load.
-//! A beat is answered only after Redis answered. A beat whose client is gone is dropped before it is sent.
+//! A lane leads to a server: there is one, or in a cluster one for each bucket, because buckets are on several servers and
+//! one that is away must not hold the others up. A lane takes what is waiting, and sends it as one script call for each
+//! bucket and each [`BATCH`] of beats, all in one write. There is no timer: an idle lane sends a single beat at once, and
+//! rounds grow by themselves with the load. A beat is answered only after Redis answered. A beat whose client is gone is
+//! dropped before it is sent.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::error::Error;
 use super::keys::{Bucket, Keys};
@@ -22,8 +27,14 @@ pub(super) const BATCH: usize = 256;
 /// Heartbeats that one call of a lane carried.
 pub(crate) const PER_CALL: &str = "leasehold_renewals_per_call";
 
+/// Most beats of one round, over all buckets.
+const ROUND: usize = 1024;
+
+/// Rounds of a lane that are under way at once: while Redis works on one, the next is on its way.
+const ROUNDS: usize = 2;
+
 /// Most beats that wait for one lane.
-const WAITING: usize = 8 * 1024;
+const WAITING: usize = 16 * 1024;
 
 /// How long a record outlives the window in which it should have been refreshed.
 pub(super) const MARGIN: Duration = Duration::from_secs(15 * 60);
@@ -95,34 +106,37 @@ pub(super) enum Beaten {
     Unclear,
 }
 
-struct Waiting {
+pub(super) struct Waiting {
+    bucket: Bucket,
     beat: Beat,
     answer: oneshot::Sender<Result<Beaten, Error>>,
 }
 
-/// The lanes of all buckets.
+/// The lanes to all servers.
 #[derive(Debug)]
 pub(super) struct Lanes(Vec<mpsc::Sender<Waiting>>);
 
 impl Lanes {
-    /// Starts a lane for each bucket. They end when the store is dropped.
-    pub(super) fn start(start: impl Fn(Bucket, Receiver)) -> Self {
-        Self(
-            Bucket::all()
-                .map(|bucket| {
-                    let (sender, receiver) = mpsc::channel(WAITING);
-                    start(bucket, Receiver(receiver));
-                    sender
-                })
-                .collect(),
-        )
+    /// Starts one lane, or one for each bucket. They end when the store is dropped.
+    pub(super) fn start(lanes: usize, start: impl Fn(mpsc::Receiver<Waiting>)) -> Self {
+        let lanes = (0..lanes).map(|_| {
+            let (sender, receiver) = mpsc::channel(WAITING);
+            start(receiver);
+            sender
+        });
+        Self(lanes.collect())
     }
 
     /// Puts a beat into its lane and waits for the answer.
     pub(super) async fn beat(&self, bucket: Bucket, beat: Beat) -> Result<Beaten, Error> {
         let (answer, answered) = oneshot::channel();
-        self.0[bucket.index()]
-            .try_send(Waiting { beat, answer })
+        let waiting = Waiting {
+            bucket,
+            beat,
+            answer,
+        };
+        self.0[bucket.index() % self.0.len()]
+            .try_send(waiting)
             .map_err(|_| Error::not_sent("more heartbeats wait than Redis can take"))?;
         answered
             .await
@@ -130,21 +144,45 @@ impl Lanes {
     }
 }
 
-/// The end of a lane that a task reads.
-pub(super) struct Receiver(mpsc::Receiver<Waiting>);
-
-/// Sends what waits in a lane, call after call.
-pub(super) async fn run(store: std::sync::Weak<Shared>, bucket: Bucket, mut lane: Receiver) {
-    let mut batch = Vec::with_capacity(BATCH);
-    let per_call = metrics::histogram!(PER_CALL);
-    while lane.0.recv_many(&mut batch, BATCH).await > 0 {
-        batch.retain(|waiting| !waiting.answer.is_closed());
-        if batch.is_empty() {
-            continue;
+/// Sends what waits in a lane, round after round.
+pub(super) async fn run(store: Weak<Shared>, mut lane: mpsc::Receiver<Waiting>) {
+    let rounds = Arc::new(Semaphore::new(ROUNDS));
+    loop {
+        let turn = Arc::clone(&rounds).acquire_owned().await;
+        let mut round = Vec::new();
+        if lane.recv_many(&mut round, ROUND).await == 0 {
+            return;
         }
-        let Some(store) = store.upgrade() else { return };
-        let store = Store(store);
-        let sample = store.0.meters.takes_a_sample(bucket);
+        let Some(store) = store.upgrade().map(Store) else {
+            return;
+        };
+        tokio::spawn(async move {
+            store.send_round(round).await;
+            drop(turn);
+        });
+    }
+}
+
+impl Store {
+    /// Sends beats, one call for those of each bucket.
+    async fn send_round(&self, mut round: Vec<Waiting>) {
+        round.retain(|waiting| !waiting.answer.is_closed());
+        // The keys of one pool stand together in the call.
+        round.sort_unstable_by(|a, b| (a.bucket, &a.beat.pool).cmp(&(b.bucket, &b.beat.pool)));
+        let mut calls = FuturesUnordered::new();
+        while let Some(first) = round.first() {
+            let bucket = first.bucket;
+            let size = round.partition_point(|waiting| waiting.bucket == bucket);
+            let rest = round.split_off(size.min(BATCH));
+            let batch = std::mem::replace(&mut round, rest);
+            calls.push(self.send_batch(bucket, batch));
+        }
+        while calls.next().await.is_some() {}
+    }
+
+    /// Sends beats of one bucket, sorted by pool, in one call, and answers them.
+    async fn send_batch(&self, bucket: Bucket, mut batch: Vec<Waiting>) {
+        let sample = self.0.meters.takes_a_sample(bucket);
         if sample {
             // Any of them, or the pool with the first name would be looked at most.
             let any = rand::random_range(0..batch.len());
@@ -154,16 +192,13 @@ pub(super) async fn run(store: std::sync::Weak<Shared>, bucket: Bucket, mut lane
                 let place = |beat: &Beat| beat.pool != first;
                 (place(&a.beat), &a.beat.pool).cmp(&(place(&b.beat), &b.beat.pool))
             });
-        } else {
-            // The keys of one pool stand together in the call.
-            batch.sort_unstable_by(|a, b| a.beat.pool.cmp(&b.beat.pool));
         }
         let (beats, answers): (Vec<_>, Vec<_>) = batch
-            .drain(..)
+            .into_iter()
             .map(|waiting| (waiting.beat, waiting.answer))
             .unzip();
-        per_call.record(beats.len() as f64);
-        match store.renew_batch(bucket, &beats, sample).await {
+        metrics::histogram!(PER_CALL).record(beats.len() as f64);
+        match self.renew_batch(bucket, &beats, sample).await {
             Ok(beaten) => {
                 for (answer, beaten) in answers.into_iter().zip(beaten) {
                     // A client that has gone away meanwhile has its seat renewed all the same.
@@ -177,9 +212,7 @@ pub(super) async fn run(store: std::sync::Weak<Shared>, bucket: Bucket, mut lane
             }
         }
     }
-}
 
-impl Store {
     /// Renews the beats of one bucket, those of a pool together, in one call. The answers are in the same order. With a
     /// `sample` the first one is also looked at: how late it is.
     pub(super) async fn renew_batch(

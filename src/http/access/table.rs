@@ -1,5 +1,8 @@
 //! The one table that says who may do what. A route that is not in it is served to nobody.
 
+use std::collections::HashMap;
+use std::sync::LazyLock;
+
 use axum::http::Method;
 
 use crate::access_key::Role;
@@ -139,28 +142,53 @@ const TABLE: &[Row] = &[
     read("/admin/nodes"),
 ];
 
-/// What this method of this path needs. `HEAD` is `GET` without the body.
-pub(super) fn row(method: &Method, path: &str) -> Option<&'static Row> {
-    let method = if *method == Method::HEAD {
-        "GET"
-    } else {
-        method.as_str()
-    };
-    TABLE
-        .iter()
-        .find(|row| row.method == method && row.path == path)
+/// What is said about one path.
+#[derive(Debug, Default)]
+pub(super) struct Path {
+    rows: Vec<&'static Row>,
+    /// Its methods, as in the header `Allow`.
+    pub(super) allowed: String,
+    /// Whether pages of other origins may call it.
+    pub(super) shares: bool,
 }
 
-/// The methods of a path, as in the header `Allow`; empty for a path that is not in the table.
-pub(super) fn allowed(path: &str) -> String {
-    let mut methods: Vec<&str> = Vec::new();
-    for row in TABLE.iter().filter(|row| row.path == path) {
-        methods.push(row.method);
-        if row.method == "GET" {
-            methods.push("HEAD");
+/// The table by path, put together once: it is asked for every request.
+static PATHS: LazyLock<HashMap<&'static str, Path>> = LazyLock::new(|| {
+    let mut paths: HashMap<&str, Path> = HashMap::new();
+    for row in TABLE {
+        let path = paths.entry(row.path).or_default();
+        path.rows.push(row);
+        path.shares |= matches!(row.rule, Rule::Token | Rule::Acquire | Rule::Availability);
+        let methods: &[&str] = match row.method {
+            "GET" => &["GET", "HEAD"],
+            _ => &[row.method],
+        };
+        for method in methods {
+            if !path.allowed.is_empty() {
+                path.allowed.push(',');
+            }
+            path.allowed.push_str(method);
         }
     }
-    methods.join(",")
+    paths
+});
+
+/// What is said about a path; none for one that is not in the table.
+pub(super) fn path(path: &str) -> Option<&'static Path> {
+    PATHS.get(path)
+}
+
+impl Path {
+    /// What this method needs. `HEAD` is `GET` without the body.
+    pub(super) fn row(&self, method: &Method) -> Option<&'static Row> {
+        let method = if *method == Method::HEAD {
+            "GET"
+        } else {
+            method.as_str()
+        };
+        let mut rows = self.rows.iter();
+        rows.find(|row| row.method == method).copied()
+    }
 }
 
 #[cfg(test)]
@@ -192,7 +220,8 @@ mod tests {
             ] {
                 let method: Method = method.parse().unwrap();
                 assert!(
-                    operation.is_none() || row(&method, &path).is_some(),
+                    operation.is_none()
+                        || super::path(&path).is_some_and(|path| path.row(&method).is_some()),
                     "{method} {path} has no rule in the table, so nobody can use it"
                 );
             }

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::http::extract::Body;
-use crate::http::trace::edge;
+use crate::http::trace::{edge, no_route};
 
 /// An answer that no socket buffer holds.
 const LARGE: usize = 24 << 20;
@@ -41,6 +41,7 @@ struct Wish {
 fn router() -> Router {
     edge(
         Router::new()
+            .fallback(no_route)
             .route("/", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() }))
             .route("/wish", post(|Body(wish): Body<Wish>| async move { wish.wish.unwrap_or_default() }))
             .route("/slow", get(async || sleep(Duration::from_millis(600)).await))
