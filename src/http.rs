@@ -28,15 +28,13 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderValue;
-use axum::middleware::{Next, from_fn, from_fn_with_state};
-use axum::response::Response;
-use axum::routing::{any, get};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
-use tower::Layer as _;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::access::{Access, Credentials};
+use self::access::{Access, Credentials, Found};
 use self::machines::Machines;
 use self::problem::{Code, Problem};
 use self::server::Drain;
@@ -111,13 +109,13 @@ fn api() -> OpenApiRouter<App> {
 }
 
 /// Everything that a node serves.
-pub fn router(
+pub fn service(
     store: &Store,
     tokens: &Tokens,
     settings: &Settings,
     metrics: &PrometheusHandle,
     drain: &Drain,
-) -> Router {
+) -> Service {
     let app = App(Arc::new(Inner {
         store: store.clone(),
         tokens: tokens.clone(),
@@ -158,28 +156,89 @@ pub fn router(
             }
         }),
     );
-    // The guard also answers for methods that a path does not have: a preflight is one of them.
-    let guarded = |routes: Router| {
-        routes
-            .method_not_allowed_fallback(trace::no_method)
-            .layer(from_fn_with_state(app.clone(), access::guard))
-    };
-    // Pages are dressed apart, so that it weighs on no heartbeat.
-    let pages = guarded(ui::routes().with_state(app.clone())).layer(from_fn(ui::dress));
-    let nowhere = from_fn(ui::dress).layer(any(trace::no_route));
-    let router = guarded(router.merge(widget::routes()))
-        .merge(pages)
-        .fallback_service(nowhere);
-    let router =
-        if settings.durability == store::Durability::Replicated || settings.trail == Switch::On {
-            let show = settings.trail == Switch::On;
-            router.layer(from_fn(move |request: Request, next: Next| {
-                follow(show, request, next)
-            }))
-        } else {
-            router
+    Service {
+        // Makes the routes ready once instead of on every request.
+        router: router
+            .merge(ui::routes().with_state(app.clone()))
+            .merge(widget::routes())
+            .with_state(()),
+        app,
+        trail: match (settings.trail, settings.durability) {
+            (Switch::On, _) => Some(Follow::Steps),
+            (_, store::Durability::Replicated) => Some(Follow::Durability),
+            _ => None,
+        },
+    }
+}
+
+/// The whole of it: from a request to its answer.
+pub struct Service {
+    router: Router,
+    app: App,
+    trail: Option<Follow>,
+}
+
+/// What an answer says about the work that the store had with it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Follow {
+    /// Whether a replica has it: a release has no body to say it in.
+    Durability,
+    /// That, and each script that ran.
+    Steps,
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Service")
+    }
+}
+
+impl Service {
+    /// Answers a request. What no rule of the access table is about is at no path, whatever is routed.
+    ///
+    /// These are plain functions around each other and no layers of the router: a layer costs each heartbeat as much as the
+    /// check of its token does.
+    pub async fn answer(&self, request: Request) -> Response {
+        let found = access::find(request.uri().path());
+        let name = found.as_ref().map(|found| found.path.name);
+        trace::around(name, request, |request| self.follow(found, request)).await
+    }
+
+    /// Follows what the store does for the request, if somebody wants to know.
+    async fn follow(&self, found: Option<Found>, request: Request) -> Response {
+        let Some(follow) = self.trail else {
+            return self.dress(found, request).await;
         };
-    trace::edge(router)
+        let trail = store::Steps::default();
+        let mut response = trail.follow(self.dress(found, request)).await;
+        let headers = response.headers_mut();
+        if let Some(durable) = trail.durable() {
+            let durable = if durable { "true" } else { "false" };
+            headers.insert("leasehold-durable", HeaderValue::from_static(durable));
+        }
+        if follow == Follow::Steps
+            && let Ok(steps) = HeaderValue::from_str(&trail.to_text())
+        {
+            headers.insert("leasehold-trail", steps);
+        }
+        response
+    }
+
+    async fn dress(&self, found: Option<Found>, request: Request) -> Response {
+        if ui::has(request.uri().path()) {
+            // Apart, so that it weighs on no heartbeat.
+            let judged = ui::dress(request, |request| self.judge(found, request));
+            return Box::pin(judged).await;
+        }
+        self.judge(found, request).await
+    }
+
+    async fn judge(&self, found: Option<Found>, request: Request) -> Response {
+        match found {
+            Some(found) => access::guard(&self.app, found, &self.router, request).await,
+            None => trace::no_route().into_response(),
+        }
+    }
 }
 
 /// How the node and its pools are when somebody asks, for `/metrics`.
@@ -195,21 +254,6 @@ fn series_of_pools(store: &Store, drain: &Drain) -> machines::SeriesOfPools {
             text
         })
     })
-}
-
-/// Follows what the store does for a request, and says in a header whether a replica has it: a release has no body.
-async fn follow(show: bool, request: Request, next: Next) -> Response {
-    let trail = store::Steps::default();
-    let mut response = trail.follow(next.run(request)).await;
-    let headers = response.headers_mut();
-    if let Some(durable) = trail.durable() {
-        let durable = if durable { "true" } else { "false" };
-        headers.insert("leasehold-durable", HeaderValue::from_static(durable));
-    }
-    if show && let Ok(steps) = HeaderValue::from_str(&trail.to_text()) {
-        headers.insert("leasehold-trail", steps);
-    }
-    response
 }
 
 /// The description of the whole interface (OpenAPI 3.1), as served at `/v1/openapi.json`.

@@ -21,7 +21,6 @@ use axum::http::header::{
     CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, LOCATION, REFERRER_POLICY,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
@@ -70,19 +69,23 @@ pub(crate) fn routes() -> Router<App> {
         .route("/admin/nodes", get(nodes::show))
 }
 
-/// Gives every page its headers, and a problem the form of a page if a browser asks.
-pub(crate) async fn dress(request: Request, next: Next) -> Response {
-    let path = request.uri().path();
-    if path != "/admin" && !path.starts_with("/admin/") {
-        return next.run(request).await;
-    }
+/// Whether this is the path of a page, or of something that belongs to one.
+pub(crate) fn has(path: &str) -> bool {
+    path == "/admin" || path.starts_with("/admin/")
+}
+
+/// Gives a page its headers, and a problem the form of a page if a browser asks.
+pub(crate) async fn dress<F: Future<Output = Response>>(
+    request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
     let page = csv::accepts(request.headers(), "text/html");
     let here = request
         .uri()
         .path_and_query()
         .map_or_else(|| "/admin".to_owned(), ToString::to_string);
     let reads = request.method().is_safe();
-    let mut response = next.run(request).await;
+    let mut response = answer(request).await;
     if page {
         response = match response
             .extensions()

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -77,7 +78,11 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     let (stop_signing, stopped) = oneshot::channel();
     let signing = tokio::spawn(store.clone().sign_until(sign, stopped));
     let drain = Drain::default();
-    let router = http::router(&store, &tokens, settings, &metrics, &drain);
+    let service = Arc::new(http::service(&store, &tokens, settings, &metrics, &drain));
+    let answer = move |request| {
+        let service = Arc::clone(&service);
+        async move { service.answer(request).await }
+    };
     let limits = Limits {
         connections: settings.max_connections,
         drain_wait: settings.drain_wait(),
@@ -91,7 +96,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         }
     };
     tokio::select! {
-        served = http::server::serve(listener, router, limits, drain, shutdown) => served?,
+        served = http::server::serve(listener, answer, limits, drain, shutdown) => served?,
         _ = &mut second => {
             tracing::warn!("told to stop a second time: stopping at once");
             return Ok(Exit::Error);

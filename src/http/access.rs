@@ -13,22 +13,23 @@ mod trail;
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::extract::rejection::RawPathParamsRejection;
-use axum::extract::{ConnectInfo, FromRequestParts, MatchedPath, RawPathParams, Request, State};
+use axum::Router;
+use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::header::ALLOW;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Uri};
-use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
+use tower::Service as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 pub(crate) use self::caller::{ADMIN_KEY, Caller, verify};
 use self::limits::Limiters;
 pub(crate) use self::origin::is_from_here;
+pub(super) use self::table::{Found, find};
 use self::table::{Row, Rule};
 pub(crate) use self::trail::Notes;
 use self::trail::{Ended, Entry};
@@ -114,20 +115,8 @@ impl Access {
 }
 
 /// Lets a request through to its handler, or not, and writes into the trail what operators do.
-pub(super) async fn guard(
-    State(app): State<App>,
-    path: Option<MatchedPath>,
-    params: Result<RawPathParams, RawPathParamsRejection>,
-    request: Request,
-    next: Next,
-) -> Response {
-    // Paths that no route has are answered by the fallback.
-    let Some(path) = path else {
-        return next.run(request).await;
-    };
-    let Some(about) = table::path(path.as_str()) else {
-        return forbidden("No rule says who may use this route.").into_response();
-    };
+pub(super) async fn guard(app: &App, found: Found, router: &Router, request: Request) -> Response {
+    let Found { path: about, pool } = found;
     let access = &app.0.access;
     let row = about.row(request.method());
 
@@ -145,15 +134,11 @@ pub(super) async fn guard(
         }
     }
 
-    let pool = params.as_ref().ok().and_then(|params| {
-        let mut params = params.iter();
-        params.find_map(|(name, value)| (name == "pool").then(|| value.parse::<PoolName>().ok())?)
-    });
     // The page that asks, if it may read the answer.
     let known = origin::asking(request.headers())
         .filter(|from| {
             about.shares
-                && page_is_known(&app, from, pool.as_ref(), request.headers(), request.uri())
+                && page_is_known(app, from, pool.as_ref(), request.headers(), request.uri())
         })
         .map(str::to_owned);
     if about.shares && origin::is_preflight(&request) {
@@ -178,9 +163,9 @@ pub(super) async fn guard(
     };
 
     let mut response = match row.rule {
-        Rule::Anybody | Rule::Token => next.run(request).await,
+        Rule::Anybody | Rule::Token => route(router, request).await,
         // Apart, so that what those need weighs on no heartbeat.
-        _ => Box::pin(admit(&app, row, pool, request, next)).await,
+        _ => Box::pin(admit(app, row, pool, router, request)).await,
     };
     if about.shares {
         origin::vary(response.headers_mut());
@@ -196,13 +181,19 @@ pub(super) async fn guard(
     response
 }
 
+/// Hands a request to its handler.
+async fn route(router: &Router, request: Request) -> Response {
+    let Ok(response) = router.clone().call(request).await;
+    response
+}
+
 /// Judges a request that needs a caller.
 async fn admit(
     app: &App,
     row: &'static Row,
     pool: Option<PoolName>,
+    router: &Router,
     request: Request,
-    next: Next,
 ) -> Response {
     let address = app.0.access.address(&request);
     let (mut parts, body) = request.into_parts();
@@ -217,7 +208,7 @@ async fn admit(
         return match judged {
             Ok(caller) => {
                 parts.extensions.insert(caller);
-                next.run(Request::from_parts(parts, body)).await
+                route(router, Request::from_parts(parts, body)).await
             }
             Err((_, refused)) => refused.into_response(),
         };
@@ -234,10 +225,10 @@ async fn admit(
             entry.notes.by(caller.clone());
             parts.extensions.insert(entry.notes.clone());
             parts.extensions.insert(caller);
-            let app = app.clone();
+            let (app, router) = (app.clone(), router.clone());
             // In a task of its own: what was begun ends and is written down, also when the caller goes away.
             let done = tokio::spawn(store::carry(trace::carried(async move {
-                let response = next.run(Request::from_parts(parts, body)).await;
+                let response = route(&router, Request::from_parts(parts, body)).await;
                 entry.write(&app, Ended::of(&response), "failed").await;
                 response
             })));

@@ -19,7 +19,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
 use futures_util::FutureExt as _;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto;
@@ -127,9 +128,9 @@ impl Drain {
 }
 
 /// What all connections of a server share.
-struct Shared {
+struct Shared<F> {
     limits: Limits,
-    router: Router,
+    answer: F,
     drain: Drain,
     closing: Signal,
     http: auto::Builder<TokioExecutor>,
@@ -137,25 +138,28 @@ struct Shared {
     refusals: Arc<Semaphore>,
 }
 
-/// Serves `router` on `listener` until `shutdown` is done or `drain` begins, and then finds an end.
+/// Serves `answer` on `listener` until `shutdown` is done or `drain` begins, and then finds an end.
 ///
 /// `shutdown` says how long connections are still accepted, for a balancer to notice; otherwise it is `drain_wait`.
 /// In this order: not ready at once, while connections are still accepted; then no more
 /// accepting, idle connections and those without a whole head are closed, the others after their
 /// answer. What is left at `drain_total` is cut.
-pub async fn serve(
+pub async fn serve<F, A>(
     listener: TcpListener,
-    router: Router,
+    answer: F,
     limits: Limits,
     drain: Drain,
     shutdown: impl Future<Output = Duration>,
-) -> io::Result<()> {
+) -> io::Result<()>
+where
+    F: Fn(Request) -> A + Send + Sync + 'static,
+    A: Future<Output = Response> + Send + 'static,
+{
     let address = listener.local_addr()?;
     let connections = connections_that_fit(limits.connections);
     let shared = Arc::new(Shared {
         http: http(&limits),
-        // Makes the routes ready once instead of on every request.
-        router: router.with_state(()),
+        answer,
         drain: drain.clone(),
         closing: Signal::default(),
         slots: Arc::new(Semaphore::new(connections)),
@@ -218,11 +222,15 @@ fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
 }
 
 /// Takes connections for as long as it is polled. An error is waited out, never the end of the node.
-async fn accept(
+async fn accept<F, A>(
     listener: &TcpListener,
-    shared: &Arc<Shared>,
+    shared: &Arc<Shared<F>>,
     tasks: &mut JoinSet<()>,
-) -> Infallible {
+) -> Infallible
+where
+    F: Fn(Request) -> A + Send + Sync + 'static,
+    A: Future<Output = Response> + Send + 'static,
+{
     const SHORT: Duration = Duration::from_millis(10);
     const LONG: Duration = Duration::from_secs(1);
     let mut pause = SHORT;
@@ -255,7 +263,15 @@ fn is_about_one_client(error: &io::Error) -> bool {
 }
 
 /// Starts a connection, or tells it that there are too many.
-fn admit(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>, tasks: &mut JoinSet<()>) {
+fn admit<F, A>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    shared: &Arc<Shared<F>>,
+    tasks: &mut JoinSet<()>,
+) where
+    F: Fn(Request) -> A + Send + Sync + 'static,
+    A: Future<Output = Response> + Send + 'static,
+{
     // An answer is written at once; waiting for more to send only costs a heartbeat 40 ms.
     let _ = stream.set_nodelay(true);
     if let Ok(slot) = Arc::clone(&shared.slots).try_acquire_owned() {

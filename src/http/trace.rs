@@ -13,11 +13,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use axum::Router;
-use axum::extract::{MatchedPath, Request};
+use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use metrics::{Counter, Histogram, counter, histogram};
@@ -51,40 +49,27 @@ pub(crate) fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
     }
 }
 
-/// Puts everything around `router` that each of its routes needs, the fallback included. Call it last: what is added
-/// later goes without.
-pub fn edge<S>(router: Router<S>) -> Router<S>
-where
-    S: Clone + Send + Sync + 'static,
-{
-    router
-        .method_not_allowed_fallback(no_method)
-        .layer(from_fn(trace))
-}
-
-pub(super) async fn no_route() -> Problem {
+/// What is at no path.
+pub(super) fn no_route() -> Problem {
     Problem::new(
         Code::RouteNotFound,
         "There is nothing at this path. The complete interface is described at /v1/openapi.json.",
     )
 }
 
-pub(super) async fn no_method() -> Problem {
-    Problem::new(
-        Code::MethodNotAllowed,
-        "This path exists, but not with this method. The header \"Allow\" names those that it takes.",
-    )
-}
-
-async fn trace(request: Request, next: Next) -> Response {
+/// Answers a request with what every answer has. `route` is the path of its route, as it is described.
+pub(super) async fn around<F: Future<Output = Response>>(
+    route: Option<&'static str>,
+    request: Request,
+    answer: impl FnOnce(Request) -> F,
+) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
-    let route = request.extensions().get::<MatchedPath>().cloned();
     let (id, id_header) = name(&request);
 
     let answer = CURRENT.scope(
         Arc::clone(&id),
-        AssertUnwindSafe(next.run(request)).catch_unwind(),
+        AssertUnwindSafe(answer(request)).catch_unwind(),
     );
     let mut response = match answer.await {
         Ok(response) => response,
@@ -112,7 +97,7 @@ async fn trace(request: Request, next: Next) -> Response {
 
     let status = response.status();
     let elapsed = started.elapsed();
-    let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
+    let route = route.unwrap_or(NO_ROUTE);
     METERS.with_borrow_mut(|meters| meters.of(route, method, status).record(elapsed));
 
     tracing::debug!(
@@ -171,7 +156,7 @@ thread_local! {
 /// The counters of what was answered, kept by each thread: to look them up by their labels in the recorder costs more
 /// than to verify a token. There are as many as routes, methods and statuses, so few.
 #[derive(Default)]
-struct Meters(HashMap<String, Vec<Meter>>);
+struct Meters(HashMap<&'static str, Vec<Meter>>);
 
 struct Meter {
     method: &'static str,
@@ -181,18 +166,15 @@ struct Meter {
 }
 
 impl Meters {
-    fn of(&mut self, route: &str, method: &'static str, status: StatusCode) -> &Meter {
-        if !self.0.contains_key(route) {
-            self.0.insert(route.to_owned(), Vec::new());
-        }
-        let meters = self.0.get_mut(route).expect("it was there or is now");
+    fn of(&mut self, route: &'static str, method: &'static str, status: StatusCode) -> &Meter {
+        let meters = self.0.entry(route).or_default();
         let known = |meter: &Meter| meter.method == method && meter.status == status;
         let at = meters.iter().position(known).unwrap_or_else(|| {
-            let (route, code) = (route.to_owned(), status.as_str().to_owned());
+            let code = status.as_str().to_owned();
             meters.push(Meter {
                 method,
                 status,
-                requests: counter!(HTTP_REQUESTS, "method" => method, "route" => route.clone(), "status" => code),
+                requests: counter!(HTTP_REQUESTS, "method" => method, "route" => route, "status" => code),
                 duration: histogram!(HTTP_DURATION, "method" => method, "route" => route),
             });
             meters.len() - 1
@@ -288,35 +270,22 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use axum::http::header::ALLOW;
-    use axum::routing::{get, post};
     use serde_json::Value;
-    use tower::ServiceExt as _;
 
     use super::*;
 
-    fn router() -> Router {
-        edge(
-            Router::new()
-                .fallback(no_route)
-                .route("/fine/{x}", get(async || "fine").put(async || "fine"))
-                .route(
-                    "/kept",
-                    get(async || ([(CACHE_CONTROL, "max-age=60")], "kept")),
-                )
-                .route(
-                    "/panic",
-                    post(|| async {
-                        if true {
-                            panic!("on purpose")
-                        }
-                    }),
-                ),
-        )
-    }
-
     async fn call(request: Request) -> (Response, Value) {
-        let response = router().oneshot(request).await.unwrap();
+        let kept = request.uri().path() == "/kept";
+        let panics = request.uri().path() == "/panic";
+        let response = around(None, request, async |_| {
+            assert!(!panics, "on purpose");
+            if kept {
+                ([(CACHE_CONTROL, "max-age=60")], "kept").into_response()
+            } else {
+                no_route().into_response()
+            }
+        })
+        .await;
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
         (
@@ -335,7 +304,7 @@ mod tests {
 
     #[tokio::test]
     async fn every_answer_is_named_and_not_kept() {
-        let (response, _) = call(request("GET", "/fine/1")).await;
+        let (response, _) = call(request("GET", "/nowhere")).await;
         assert_eq!(response.headers()[REQUEST_ID].len(), 16);
         assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
         assert_eq!(response.headers()[X_CONTENT_TYPE_OPTIONS], "nosniff");
@@ -367,19 +336,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn no_route_no_method_and_a_panic_are_problems() {
+    async fn no_route_and_a_panic_are_problems() {
         let (response, document) = call(request("GET", "/nowhere")).await;
         assert_eq!(
             (response.status().as_u16(), &document["code"]),
             (404, &"route_not_found".into())
         );
-
-        let (response, document) = call(request("DELETE", "/fine/1")).await;
-        assert_eq!(
-            (response.status().as_u16(), &document["code"]),
-            (405, &"method_not_allowed".into())
-        );
-        assert_eq!(response.headers()[ALLOW], "GET,HEAD,PUT");
 
         let (response, document) = call(request("POST", "/panic")).await;
         assert_eq!(

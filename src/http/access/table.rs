@@ -1,11 +1,12 @@
 //! The one table that says who may do what. A route that is not in it is served to nobody.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use axum::http::Method;
 
 use crate::access_key::Role;
+use crate::pool::PoolName;
 
 /// What a caller must show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +145,9 @@ const TABLE: &[Row] = &[
 
 /// What is said about one path.
 #[derive(Debug, Default)]
-pub(super) struct Path {
+pub(in crate::http) struct Path {
+    /// As it stands in the description.
+    pub(in crate::http) name: &'static str,
     rows: Vec<&'static Row>,
     /// Its methods, as in the header `Allow`.
     pub(super) allowed: String,
@@ -153,10 +156,11 @@ pub(super) struct Path {
 }
 
 /// The table by path, put together once: it is asked for every request.
-static PATHS: LazyLock<HashMap<&'static str, Path>> = LazyLock::new(|| {
-    let mut paths: HashMap<&str, Path> = HashMap::new();
+static PATHS: LazyLock<matchit::Router<Path>> = LazyLock::new(|| {
+    let mut paths: BTreeMap<&str, Path> = BTreeMap::new();
     for row in TABLE {
         let path = paths.entry(row.path).or_default();
+        path.name = row.path;
         path.rows.push(row);
         path.shares |= matches!(row.rule, Rule::Token | Rule::Acquire | Rule::Availability);
         let methods: &[&str] = match row.method {
@@ -170,12 +174,33 @@ static PATHS: LazyLock<HashMap<&'static str, Path>> = LazyLock::new(|| {
             path.allowed.push_str(method);
         }
     }
-    paths
+    let mut router = matchit::Router::new();
+    for (name, path) in paths {
+        router
+            .insert(name, path)
+            .expect("no two paths of the table are for the same requests");
+    }
+    router
 });
 
-/// What is said about a path; none for one that is not in the table.
-pub(super) fn path(path: &str) -> Option<&'static Path> {
-    PATHS.get(path)
+/// A path of the table that is asked for, and which pool it names.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct Found {
+    pub(in crate::http) path: &'static Path,
+    pub(super) pool: Option<PoolName>,
+}
+
+/// What is said about the path of a request; none for one that is not in the table.
+pub(in crate::http) fn find(path: &str) -> Option<Found> {
+    let found = PATHS.at(path).ok()?;
+    let pool = found.params.get("pool").and_then(|pool| {
+        let pool = percent_encoding::percent_decode_str(pool);
+        pool.decode_utf8().ok()?.parse().ok()
+    });
+    Some(Found {
+        path: found.value,
+        pool,
+    })
 }
 
 impl Path {
@@ -221,7 +246,7 @@ mod tests {
                 let method: Method = method.parse().unwrap();
                 assert!(
                     operation.is_none()
-                        || super::path(&path).is_some_and(|path| path.row(&method).is_some()),
+                        || find(&path).is_some_and(|found| found.path.row(&method).is_some()),
                     "{method} {path} has no rule in the table, so nobody can use it"
                 );
             }

@@ -27,7 +27,6 @@ use metrics::counter;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep, sleep_until};
-use tower::Service as _;
 
 use super::Shared;
 use super::socket::{Due, Socket, UnderWay, Watch};
@@ -35,7 +34,11 @@ use crate::http::problem::{Code, Problem};
 use crate::telemetry::HTTP_CLOSED;
 
 /// Serves one connection to its end.
-pub(super) async fn run(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared>) {
+pub(super) async fn run<F, A>(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared<F>>)
+where
+    F: Fn(axum::extract::Request) -> A + Send + Sync + 'static,
+    A: Future<Output = Response> + Send + 'static,
+{
     let limits = &shared.limits;
     let watch = Arc::new(Watch::new());
     let socket = Socket::new(stream, Arc::clone(&watch), limits.linger);
@@ -134,13 +137,17 @@ pub(super) async fn refuse(mut stream: TcpStream) {
     while matches!(stream.read(&mut unwanted).await, Ok(n) if n > 0) {}
 }
 
-/// Hands one request to the routes.
-fn answer(
+/// Has one request answered.
+fn answer<F, A>(
     request: Request<Incoming>,
     peer: SocketAddr,
-    shared: &Arc<Shared>,
+    shared: &Arc<Shared<F>>,
     watch: &Arc<Watch>,
-) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<> {
+) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<F, A>
+where
+    F: Fn(axum::extract::Request) -> A + Send + Sync + 'static,
+    A: Future<Output = Response> + Send + 'static,
+{
     let under_way = UnderWay::new(watch);
     let shared = Arc::clone(shared);
     let http1 = request.version() < Version::HTTP_2;
@@ -154,7 +161,7 @@ fn answer(
                 "The headers are larger than this server takes. Send fewer or smaller headers.";
             Problem::new(Code::HeadersTooLarge, detail).into_response()
         } else {
-            shared.router.clone().call(request).await?
+            (shared.answer)(request).await
         };
         if http1 && shared.drain.is_draining() {
             // The client goes by itself before the connection is closed under it.

@@ -2,17 +2,20 @@
 
 use std::time::Instant as Clock;
 
+use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::routing::{get, post};
+use futures_util::future::BoxFuture;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tower::ServiceExt as _;
 
 use super::*;
 use crate::http::extract::Body;
-use crate::http::trace::{edge, no_route};
+use crate::http::trace::{around, no_route};
 
 /// An answer that no socket buffer holds.
 const LARGE: usize = 24 << 20;
@@ -38,16 +41,30 @@ struct Wish {
     wish: Option<String>,
 }
 
-fn router() -> Router {
-    edge(
-        Router::new()
-            .fallback(no_route)
-            .route("/", get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() }))
-            .route("/wish", post(|Body(wish): Body<Wish>| async move { wish.wish.unwrap_or_default() }))
-            .route("/slow", get(async || sleep(Duration::from_millis(600)).await))
-            .route("/never", get(std::future::pending::<()>))
-            .route("/large", get(async || vec![b'x'; LARGE])),
-    )
+fn routes() -> impl Fn(Request) -> BoxFuture<'static, Response> + Send + Sync + 'static {
+    let routes = Router::new()
+        .fallback(async || no_route())
+        .route(
+            "/",
+            get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() }),
+        )
+        .route(
+            "/wish",
+            post(|Body(wish): Body<Wish>| async move { wish.wish.unwrap_or_default() }),
+        )
+        .route(
+            "/slow",
+            get(async || sleep(Duration::from_millis(600)).await),
+        )
+        .route("/never", get(std::future::pending::<()>))
+        .route("/large", get(async || vec![b'x'; LARGE]));
+    move |request| {
+        let routes = routes.clone();
+        Box::pin(around(None, request, async move |request| {
+            let Ok(response) = routes.oneshot(request).await;
+            response
+        }))
+    }
 }
 
 struct Node {
@@ -65,7 +82,7 @@ impl Node {
         let (stop, stopped) = oneshot::channel();
         let wait = limits.drain_wait;
         let shutdown = async move { stopped.await.map_or(wait, |()| wait) };
-        let task = tokio::spawn(serve(listener, router(), limits, drain.clone(), shutdown));
+        let task = tokio::spawn(serve(listener, routes(), limits, drain.clone(), shutdown));
         Self {
             address,
             drain,
