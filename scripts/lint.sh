@@ -19,7 +19,7 @@ cargo fmt --check
 cargo clippy --locked --all-targets --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
 
-deny=$(scripts/cargo-deny.sh)
+deny=$(scripts/cargo-tool.sh cargo-deny 0.20.2)
 "$deny" --log-level warn check bans licenses sources
 
 # The list of known vulnerabilities is a repository of its own, which not every machine can reach. Not being able to ask
