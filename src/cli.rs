@@ -8,10 +8,13 @@ mod doctor;
 mod failover;
 mod key;
 mod lease;
+mod man;
 mod pool;
+mod progress;
 mod remote;
 mod run;
 mod serve;
+mod table;
 mod watch;
 
 use std::fmt;
@@ -19,7 +22,7 @@ use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 use crate::config::{Flags, Loaded, Settings, WrongSetting};
@@ -27,7 +30,7 @@ use crate::store::Options;
 
 /// Concurrent-seat leases for a fleet of stateless nodes, kept in Redis.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true, after_help = PRECEDENCE)]
+#[command(version, args_conflicts_with_subcommands = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -39,6 +42,22 @@ pub struct Cli {
 const PRECEDENCE: &str = "Each setting can also be given in the environment (--drain-wait-ms as \
      LEASEHOLD_DRAIN_WAIT_MS) or in the file leasehold.toml (drain_wait_ms); the command line wins over the \
      environment, and that over the file. `leasehold config` prints every value and where it came from.";
+
+const EXAMPLES: &str = "Without a command it serves, with the options of `leasehold serve`.
+
+Examples:
+  leasehold serve --pool demo=5                     a server with a private Redis and five seats
+  leasehold pool set crm capacity=50                fifty seats for the pool crm
+  leasehold lease list crm --sort=-started_at       who has them, the newest first
+  leasehold run --pool crm --wait -- ./nightly.sh   hold one while a command runs
+  LEASEHOLD_KEY=lh_... leasehold watch --server https://seats.example";
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrongly asked, 3 denied, 4 not found, 5 not allowed, 6 unavailable. \
+     `leasehold run` ends with the code of its command.";
+
+const COMPLETIONS: &str = "For this shell only: source <(leasehold completions bash). For good: leasehold completions bash \
+     > /etc/bash_completion.d/leasehold, leasehold completions zsh > \"${fpath[1]}/_leasehold\", leasehold completions fish \
+     > ~/.config/fish/completions/leasehold.fish.";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -72,10 +91,13 @@ enum Command {
     /// Print the HTTP interface as OpenAPI 3.1
     Openapi,
     /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS)]
     Completions {
         /// The shell
         shell: Shell,
     },
+    /// Print the manual page, or write the pages of all commands
+    Man(man::Man),
 }
 
 /// How a command ended, as scripts see it.
@@ -135,6 +157,17 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// What was asked for on the command line of this process; ends it when that cannot be understood.
+pub fn parse() -> Cli {
+    let matches = command().get_matches();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+}
+
+/// The whole command line. Without a command the settings are taken as well, but `leasehold --help` is about commands.
+fn command() -> clap::Command {
+    Cli::command().mut_args(|arg| arg.hide(true))
+}
+
 /// Runs the one command that was asked for.
 pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
@@ -155,6 +188,7 @@ pub fn run(cli: Cli) -> ExitCode {
         },
         Some(Command::Openapi) => openapi(),
         Some(Command::Completions { shell }) => completions(shell),
+        Some(Command::Man(man)) => man::run(&man),
     };
     let exit = match done {
         Ok(exit) => exit,
@@ -211,7 +245,7 @@ fn openapi() -> Result<Exit, Failure> {
 
 fn completions(shell: Shell) -> Result<Exit, Failure> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "leasehold", &mut script);
+    clap_complete::generate(shell, &mut command(), "leasehold", &mut script);
     print(&String::from_utf8_lossy(&script))
 }
 
@@ -221,7 +255,7 @@ mod tests {
 
     #[test]
     fn the_command_line_is_sound() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]

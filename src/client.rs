@@ -24,6 +24,8 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How often an acquire is sent before its error is told; always with the same idempotency key.
 const TRIES: u32 = 4;
+/// How long the server may hold back the answer to who waits; well within [`TIMEOUT`].
+const HELD_BACK: Duration = Duration::from_secs(5);
 
 /// Why there is no answer, or not the one that was hoped for.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -70,6 +72,18 @@ pub struct Ask {
     /// What the holder runs on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub platform: Option<String>,
+}
+
+/// A place among those who wait for a seat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// How many are served first, and this one; nothing in a pool without a queue, where who asks at the right moment
+    /// is served.
+    pub position: Option<u64>,
+    /// When a seat may come free, worked out by the server.
+    pub eta: Option<Duration>,
+    /// What the server said, if it said no.
+    pub detail: Option<String>,
 }
 
 /// A lease that the server says is lost.
@@ -157,22 +171,96 @@ impl Client {
     /// Takes a seat, and keeps it until it is released or dropped. Must be called in a tokio runtime.
     pub async fn acquire(&self, pool: &PoolName, ask: &Ask) -> Result<Held, Error> {
         let body = serde_json::to_value(ask).unwrap_or_default();
+        Ok(self.hold(&self.ask(pool, &body).await?))
+    }
+
+    /// Like [`Client::acquire`], but waits for a seat when all are in use; `told` hears of the place while it does.
+    ///
+    /// In a pool with a queue nobody overtakes. In one without it asks again when a seat can come free. Whoever drops the
+    /// future leaves the queue: a place that nobody asks about is given up by the server.
+    pub async fn acquire_in_turn(
+        &self,
+        pool: &PoolName,
+        ask: &Ask,
+        mut told: impl FnMut(&Place),
+    ) -> Result<Held, Error> {
+        let mut first = serde_json::to_value(ask).unwrap_or_default();
+        first["wait"] = json!(true);
+        let mut body = first.clone();
+        let mut waits = false;
+        loop {
+            let answer = self.ask(pool, &body).await;
+            // Who waits already waits through an outage too. A first question without an answer may just be sent astray.
+            if let Err(error) = &answer
+                && error.is_temporary()
+                && waits
+            {
+                told(&Place {
+                    position: None,
+                    eta: None,
+                    detail: Some(error.to_string()),
+                });
+                tokio::time::sleep(jittered(RETRY.1)).await;
+                continue;
+            }
+            waits = true;
+            match answer {
+                Ok(answer) => {
+                    let Some(ticket) = answer["ticket"].as_str() else {
+                        return Ok(self.hold(&answer));
+                    };
+                    told(&Place {
+                        position: answer["position"].as_u64(),
+                        eta: answer["eta_ms"].as_u64().map(Duration::from_millis),
+                        detail: None,
+                    });
+                    // The server holds the answer back until there is a seat, so there is nothing to wait for here.
+                    body = json!({ "ticket": ticket, "wait_ms": HELD_BACK.as_millis() as u64 });
+                }
+                Err(Error::Problem { code, .. }) if code == "ticket_expired" => {
+                    body = first.clone();
+                }
+                Err(Error::Problem {
+                    status: 409,
+                    retry_after_ms,
+                    detail,
+                    ..
+                }) => {
+                    told(&Place {
+                        position: None,
+                        eta: Some(Duration::from_millis(retry_after_ms)),
+                        detail: Some(detail),
+                    });
+                    let wait = Duration::from_millis(retry_after_ms).clamp(RETRY.0, RETRY.1);
+                    tokio::time::sleep(jittered(wait)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Asks for a seat. An answer that got lost is asked for again: with the same idempotency key it is the same seat.
+    async fn ask(&self, pool: &PoolName, body: &Value) -> Result<Value, Error> {
         let random: [u8; 16] = rand::random();
         let key = URL_SAFE_NO_PAD.encode(random);
         let path = format!("/v1/pools/{pool}/leases");
         let mut wait = RETRY.0;
         let mut tries = 0;
-        let answer = loop {
+        loop {
             tries += 1;
             let headers = [("idempotency-key", key.as_str())];
-            match self.call(Method::POST, &path, &headers, Some(&body)).await {
+            match self.call(Method::POST, &path, &headers, Some(body)).await {
                 Err(error) if error.is_temporary() && tries < TRIES => {
                     tokio::time::sleep(jittered(wait)).await;
                     wait = (wait * 2).min(RETRY.1);
                 }
-                answer => break answer?,
+                answer => return answer,
             }
-        };
+        }
+    }
+
+    /// Begins the heartbeats of a seat that was granted.
+    fn hold(&self, answer: &Value) -> Held {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let state = Arc::new(Mutex::new(State {
             token: SecretString::from(text(&answer["token"])),
@@ -185,14 +273,15 @@ impl Client {
             tell,
         };
         let after = length(&answer["lease"]["renew_after_ms"]);
-        Ok(Held {
+        Held {
             id: text(&answer["lease"]["id"]),
+            fence: answer["lease"]["fence"].as_u64().unwrap_or(0),
             client: self.clone(),
             state,
             loss,
             beats: tokio::spawn(beats.run(after)),
             released: false,
-        })
+        }
     }
 
     async fn release(&self, token: &SecretString) -> Result<(), Error> {
@@ -284,6 +373,7 @@ impl Beats {
 #[derive(Debug)]
 pub struct Held {
     id: String,
+    fence: u64,
     client: Client,
     state: Arc<Mutex<State>>,
     loss: watch::Receiver<Option<Loss>>,
@@ -301,6 +391,11 @@ impl Held {
     /// The id of the lease. Not a secret.
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// Grows with every grant in the pool: a resource that keeps the largest it has seen can refuse an older holder.
+    pub fn fence(&self) -> u64 {
+        self.fence
     }
 
     /// Whether the lease surely lives: the last answer is younger than the lease's length. Without it the seat may be

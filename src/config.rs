@@ -234,7 +234,13 @@ impl Settings {
         env: impl IntoIterator<Item = (OsString, OsString)>,
         directory: &Path,
     ) -> Result<Loaded, WrongSetting> {
+        let env: Vec<_> = env.into_iter().collect();
+        let credentials = env.iter().find(|(name, _)| name == secrets::CREDENTIALS);
+        let credentials = credentials.map(|(_, directory)| PathBuf::from(directory));
         let (mut settings, mut origins) = layers::read(flags, env, directory)?;
+        if let Some(credentials) = credentials {
+            secrets::find_credentials(&mut settings, &mut origins, &credentials);
+        }
         secrets::read_files(&mut settings, &mut origins)?;
         Ok(Loaded { settings, origins })
     }

@@ -110,8 +110,10 @@ pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
                 *yes,
             )?;
             remote.call(Method::DELETE, &path, None)?;
-            eprintln!("{id} is revoked");
-            Ok(Exit::Ok)
+            remote.done(
+                &format!("{id} is revoked"),
+                &json!({"id": id, "status": "revoked"}),
+            )
         }
     }
 }

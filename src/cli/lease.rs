@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use super::progress::Progress;
 use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
 use crate::pool::PoolName;
@@ -89,14 +90,23 @@ pub(super) fn run(command: &Lease) -> Result<Exit, Failure> {
             }
             wanted.append_pair("limit", &limit.clamp(&1, &1_000).to_string());
             let path = format!("/v1/pools/{pool}/leases?{}", wanted.finish());
-            let leases = remote.list(&path, *limit)?;
+            let mut leases = remote.list(&path, *limit)?;
+            if !remote.json {
+                for lease in &mut leases {
+                    if lease["holder"].is_null() {
+                        lease["holder"] = "Guest".into();
+                    }
+                }
+            }
             let columns = [
                 "holder",
                 "tenant",
                 "label",
                 "activities",
                 "platform",
+                "seat",
                 "started_at",
+                "renewed_at",
                 "expires_in_ms",
                 "id",
             ];
@@ -106,37 +116,104 @@ pub(super) fn run(command: &Lease) -> Result<Exit, Failure> {
     }
 }
 
+/// Most ids of one request.
+const AT_ONCE: usize = 1_000;
+/// How often those are ended who came meanwhile.
+const ROUNDS: usize = 5;
+/// Most results that are shown to a person one by one.
+const WORTH_A_LINE: usize = 20;
+
 impl Terminate {
     fn run(&self) -> Result<Exit, Failure> {
         let Self { pool, remote, .. } = self;
-        let mut body = json!({ "block_ms": self.block_ms });
-        let which = if let Some(holder) = &self.holder {
-            body["holder"] = json!(holder);
-            format!("all leases of {holder}")
-        } else if let Some(tenant) = &self.tenant {
-            body["tenant"] = json!(tenant);
-            format!("all leases of the tenant {tenant}")
-        } else if self.all {
-            body["all"] = json!(true);
-            let status = remote.call(Method::GET, &format!("/v1/pools/{pool}"), None)?;
-            format!("all {} leases", status["in_use"])
-        } else {
-            body["ids"] = json!(self.ids);
-            format!("{} leases", self.ids.len())
+        let ids = match self.selection() {
+            Some(selection) => self.matching(&selection)?,
+            None => self.ids.clone(),
         };
-        if let Some(reason) = &self.reason {
-            body["reason"] = json!(reason);
-        }
+        let leases = match ids.len() {
+            1 => "1 lease".to_owned(),
+            many => format!("{many} leases"),
+        };
+        let which = if let Some(holder) = &self.holder {
+            format!("all leases of {holder}, now {leases},")
+        } else if let Some(tenant) = &self.tenant {
+            format!("all leases of the tenant {tenant}, now {leases},")
+        } else if self.all {
+            format!("all leases, now {leases},")
+        } else {
+            leases
+        };
         confirm(&format!("Terminate {which} in the pool {pool}?"), self.yes)?;
-        let path = format!("/v1/pools/{pool}/leases/terminate");
-        let answer = remote.call(Method::POST, &path, Some(&body))?;
-        let results: Vec<Value> = answer["results"].as_array().cloned().unwrap_or_default();
+        let results = self.end(ids)?;
         let ended = results
             .iter()
             .filter(|result| result["status"] == "terminated")
             .count();
-        let exit = remote.show(&results, &["id", "status"], "no lease matches")?;
+        let exit = if remote.json || results.len() <= WORTH_A_LINE {
+            remote.show(&results, &["id", "status"], "no lease matches")?
+        } else {
+            Exit::Ok
+        };
         eprintln!("{ended} of {} leases were terminated", results.len());
         Ok(exit)
+    }
+
+    /// Which leases, unless their ids were given.
+    fn selection(&self) -> Option<(&'static str, Value)> {
+        if let Some(holder) = &self.holder {
+            Some(("holder", json!(holder)))
+        } else if let Some(tenant) = &self.tenant {
+            Some(("tenant", json!(tenant)))
+        } else {
+            self.all.then_some(("all", json!(true)))
+        }
+    }
+
+    /// The ids of those that match now: for the question, and so that the work has an end.
+    fn matching(&self, (name, value): &(&str, Value)) -> Result<Vec<String>, Failure> {
+        let mut wanted = form_urlencoded::Serializer::new(String::new());
+        if let Some(value) = value.as_str() {
+            wanted.append_pair(name, value);
+        }
+        wanted.append_pair("limit", "1000");
+        let path = format!("/v1/pools/{}/leases?{}", self.pool, wanted.finish());
+        let leases = self.remote.list(&path, usize::MAX)?;
+        let ids = leases.iter().filter_map(|lease| lease["id"].as_str());
+        Ok(ids.map(str::to_owned).collect())
+    }
+
+    /// Some at a time, so that no request is long; and again while more come, but not for ever.
+    fn end(&self, mut ids: Vec<String>) -> Result<Vec<Value>, Failure> {
+        if let Some(holder) = &self.holder {
+            // In one request, which blocks the holder first, so that nothing slips in.
+            return self.ask("holder", json!(holder));
+        }
+        let progress = Progress::of(ids.len(), "terminating");
+        let mut results = Vec::new();
+        for _ in 0..ROUNDS {
+            for some in ids.chunks(AT_ONCE) {
+                results.extend(self.ask("ids", json!(some))?);
+                progress.at(results.len());
+            }
+            match self.selection() {
+                Some(selection) => ids = self.matching(&selection)?,
+                None => break,
+            }
+            if ids.is_empty() {
+                break;
+            }
+        }
+        Ok(results)
+    }
+
+    fn ask(&self, which: &str, value: Value) -> Result<Vec<Value>, Failure> {
+        let mut body = json!({ "block_ms": self.block_ms });
+        body[which] = value;
+        if let Some(reason) = &self.reason {
+            body["reason"] = json!(reason);
+        }
+        let path = format!("/v1/pools/{}/leases/terminate", self.pool);
+        let answer = self.remote.call(Method::POST, &path, Some(&body))?;
+        Ok(answer["results"].as_array().cloned().unwrap_or_default())
     }
 }

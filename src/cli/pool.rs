@@ -1,7 +1,7 @@
 //! `leasehold pool`: sets of seats, and their policy.
 
 use reqwest::Method;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
@@ -55,7 +55,7 @@ pub(super) fn run(command: &Pool) -> Result<Exit, Failure> {
             )
         }
         Pool::Show { pool, remote } => {
-            remote.show_json(&remote.call(Method::GET, &format!("/v1/pools/{pool}"), None)?)
+            remote.show_one(&remote.call(Method::GET, &format!("/v1/pools/{pool}"), None)?)
         }
         Pool::Set {
             pool,
@@ -70,14 +70,7 @@ pub(super) fn run(command: &Pool) -> Result<Exit, Failure> {
                 }
                 set => set,
             }?;
-            if remote.json {
-                return remote.show_json(&set);
-            }
-            eprintln!(
-                "{pool}: {} of {} seats in use",
-                set["in_use"], set["capacity"]
-            );
-            Ok(Exit::Ok)
+            remote.done(&what_it_means(pool, &set), &set)
         }
         Pool::Delete { pool, yes, remote } => {
             let path = format!("/v1/pools/{pool}");
@@ -90,10 +83,25 @@ pub(super) fn run(command: &Pool) -> Result<Exit, Failure> {
                 *yes,
             )?;
             remote.call(Method::DELETE, &path, None)?;
-            eprintln!("{pool} is removed");
-            Ok(Exit::Ok)
+            remote.done(
+                &format!("{pool} is removed"),
+                &json!({"name": pool, "status": "removed"}),
+            )
         }
     }
+}
+
+/// What a policy means for those who are there.
+fn what_it_means(pool: &PoolName, set: &Value) -> String {
+    let number = |name: &str| set[name].as_u64().unwrap_or(0);
+    let (in_use, capacity) = (number("in_use"), number("capacity"));
+    let now = format!("{pool}: {in_use} of {capacity} seats in use");
+    if in_use > capacity {
+        return format!(
+            "{now}; nobody is ended, and nobody gets a seat until fewer than {capacity} are in use"
+        );
+    }
+    now
 }
 
 fn changes(fields: &[String]) -> Result<Map<String, Value>, Failure> {

@@ -7,6 +7,8 @@ use reqwest::Method;
 use secrecy::SecretString;
 use serde_json::Value;
 
+use super::progress::Progress;
+use super::table::{lines, table};
 use super::{Exit, Failure};
 use crate::client::{Client, Error};
 
@@ -43,6 +45,15 @@ impl Remote {
 
     /// The client. The key is never an argument: those are visible to others on the machine.
     pub(super) fn client(&self) -> Result<Client, Failure> {
+        if !(self.server.starts_with("http://") || self.server.starts_with("https://")) {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "{} is no address of a server; give one such as http://127.0.0.1:7070",
+                    self.server
+                ),
+            ));
+        }
         let key = match &self.key_file {
             Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
                 Failure::new(
@@ -69,31 +80,22 @@ impl Remote {
         self.run(async { Ok(client.call(method, path, &[], body).await?) })
     }
 
-    /// All items of a list, page after page.
+    /// The items of a list, page after page, at most so many. Says so when there are more.
     pub(super) fn list(&self, path: &str, most: usize) -> Result<Vec<Value>, Failure> {
         let client = self.client()?;
-        self.run(async {
-            let mut items = Vec::new();
-            let mut cursor = String::new();
-            loop {
-                let joint = if path.contains('?') { '&' } else { '?' };
-                let page = client
-                    .call(Method::GET, &format!("{path}{cursor}"), &[], None)
-                    .await?;
-                items.extend(page["items"].as_array().cloned().unwrap_or_default());
-                match page["next_cursor"].as_str() {
-                    Some(next) if items.len() < most => {
-                        let next: String =
-                            form_urlencoded::byte_serialize(next.as_bytes()).collect();
-                        cursor = format!("{joint}cursor={next}");
-                    }
-                    _ => {
-                        items.truncate(most);
-                        return Ok(items);
-                    }
-                }
-            }
-        })
+        let progress = Progress::spinner("reading");
+        let say = |count: usize| progress.say(&format!("reading: {count} so far"));
+        let (items, has_more) = self.run(async { Ok(items(&client, path, most, say).await?) })?;
+        drop(progress);
+        if has_more {
+            eprintln!("these are {most}, and there are more: say --limit N");
+        }
+        Ok(items)
+    }
+
+    /// Address of the server.
+    pub(super) fn server(&self) -> &str {
+        &self.server
     }
 
     /// Prints items as a table for people, or as JSON for programs.
@@ -113,10 +115,58 @@ impl Remote {
         super::print(&table(items, columns))
     }
 
+    /// Prints one thing: its fields for people, JSON for programs.
+    pub(super) fn show_one(&self, thing: &Value) -> Result<Exit, Failure> {
+        if self.json {
+            return self.show_json(thing);
+        }
+        super::print(&lines(thing))
+    }
+
+    /// Says what was done: a sentence for people, JSON for programs.
+    pub(super) fn done(&self, sentence: &str, thing: &Value) -> Result<Exit, Failure> {
+        if self.json {
+            return self.show_json(thing);
+        }
+        eprintln!("{sentence}");
+        Ok(Exit::Ok)
+    }
+
     /// Prints JSON.
     pub(super) fn show_json(&self, value: &Value) -> Result<Exit, Failure> {
         let text = serde_json::to_string_pretty(value).expect("JSON can be written");
         super::print(&format!("{text}\n"))
+    }
+}
+
+/// The items of a list, page after page, at most so many; and whether there are more. `told` hears how many there are so
+/// far.
+pub(super) async fn items(
+    client: &Client,
+    path: &str,
+    most: usize,
+    told: impl Fn(usize),
+) -> Result<(Vec<Value>, bool), Error> {
+    let joint = if path.contains('?') { '&' } else { '?' };
+    let mut items = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = client
+            .call(Method::GET, &format!("{path}{cursor}"), &[], None)
+            .await?;
+        items.extend(page["items"].as_array().cloned().unwrap_or_default());
+        told(items.len());
+        match page["next_cursor"].as_str() {
+            Some(next) if items.len() < most => {
+                let next: String = form_urlencoded::byte_serialize(next.as_bytes()).collect();
+                cursor = format!("{joint}cursor={next}");
+            }
+            next => {
+                let has_more = next.is_some() || items.len() > most;
+                items.truncate(most);
+                return Ok((items, has_more));
+            }
+        }
     }
 }
 
@@ -143,89 +193,36 @@ pub(super) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let exit = match &error {
-            Error::Unreachable(_) => Exit::Unavailable,
+        let (exit, next) = match &error {
+            Error::Unreachable(_) => (
+                Exit::Unavailable,
+                "Does it run, and is that its address? Give another with --server or LEASEHOLD_SERVER.",
+            ),
             Error::Problem { status, code, .. } => match status {
-                400 | 413 | 415 => Exit::Usage,
-                401 | 403 => Exit::NotAllowed,
-                404 => Exit::NotFound,
-                409 => Exit::Denied,
-                410 if code.starts_with("lease_") => Exit::NotFound,
-                429 | 503 => Exit::Unavailable,
-                _ => Exit::Error,
+                400 | 412 | 413 | 415 => (Exit::Usage, ""),
+                401 => (
+                    Exit::NotAllowed,
+                    "Put the key into LEASEHOLD_KEY, or name its file with --key-file.",
+                ),
+                403 => (Exit::NotAllowed, ""),
+                404 if code == "pool_not_found" => (
+                    Exit::NotFound,
+                    "`leasehold pool list` says which there are.",
+                ),
+                404 => (Exit::NotFound, ""),
+                409 => (Exit::Denied, ""),
+                410 if code.starts_with("lease_") => (Exit::NotFound, ""),
+                429 | 503 => (Exit::Unavailable, ""),
+                _ => (Exit::Error, ""),
             },
         };
-        Self::new(exit, error)
-    }
-}
-
-/// A table with a head. Control characters of others stay out of the terminal.
-pub(super) fn table(items: &[Value], columns: &[&str]) -> String {
-    let cell = |value: &Value| -> String {
-        let text = match value {
-            Value::Null => String::new(),
-            Value::String(text) => text.clone(),
-            Value::Array(list) => list
-                .iter()
-                .map(|item| {
-                    item.as_str()
-                        .map_or_else(|| item.to_string(), str::to_owned)
-                })
-                .collect::<Vec<_>>()
-                .join(" "),
-            value => value.to_string(),
-        };
-        text.chars()
-            .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-            .collect()
-    };
-    let mut rows = vec![
-        columns
-            .iter()
-            .map(|column| column.to_uppercase())
-            .collect::<Vec<_>>(),
-    ];
-    rows.extend(
-        items
-            .iter()
-            .map(|item| columns.iter().map(|column| cell(&item[*column])).collect()),
-    );
-    let widths: Vec<usize> = (0..columns.len())
-        .map(|at| {
-            rows.iter()
-                .map(|row| row[at].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for row in rows {
-        let mut line = String::new();
-        for (cell, width) in row.iter().zip(&widths) {
-            line.push_str(cell);
-            line.extend(std::iter::repeat_n(' ', width + 2 - cell.chars().count()));
+        if next.is_empty() {
+            return Self::new(exit, error);
         }
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_table_is_aligned_and_sends_nothing_to_the_terminal() {
-        let items = [
-            json!({"name": "crm", "seats": 5}),
-            json!({"name": "a\u{1b}[31mb", "seats": null}),
-        ];
-        assert_eq!(
-            table(&items, &["name", "seats"]),
-            "NAME     SEATS\ncrm      5\na\u{fffd}[31mb\n"
-        );
+        let mut sentence = error.to_string();
+        if !sentence.ends_with(['.', '!', '?']) {
+            sentence.push('.');
+        }
+        Self::new(exit, format!("{sentence} {next}"))
     }
 }

@@ -1,22 +1,34 @@
 //! `leasehold run`: holds a seat while a command runs.
 //!
 //! The command's exit code becomes ours, as a shell writes it (128 and the signal, if one ended it). Signals to us go on
-//! to the command. If the lease is lost the command is told to stop, unless `--keep-going`.
+//! to the command. If the lease is lost the command is told to stop, and killed when it does not, unless `--keep-going`.
+//! Deliberately absent: a death of the command together with us. Whoever kills us with SIGKILL leaves a command without a
+//! seat; its fence is older than that of whoever gets the seat next.
 
+use std::io::IsTerminal as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitCode, ExitStatus};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 
+use super::progress::Progress;
 use super::remote::Remote;
 use super::{Exit, Failure};
-use crate::client::{Ask, Client, Error, Held};
+use crate::client::{Ask, Client, Held, Place};
 use crate::pool::PoolName;
 
+const RUN_HELP: &str = "The command finds LEASEHOLD_LEASE_ID and LEASEHOLD_FENCE in its environment. Exit codes: the command's \
+     own (128 and the signal, if one ended it); before it runs 3 if there is no seat, 4 if there is no such pool, 5 if the key \
+     may not, 6 if the server cannot be reached, 1 if the command cannot be run.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = RUN_HELP)]
 pub(super) struct Run {
     /// Pool to take a seat in
     #[arg(long)]
@@ -30,12 +42,15 @@ pub(super) struct Run {
     /// What operators read next to the holder [default: the command]
     #[arg(long)]
     label: Option<String>,
-    /// Wait for a seat instead of failing when all are in use
-    #[arg(long)]
-    wait: bool,
+    /// Wait for a seat instead of failing when all are in use, for ever or for so many seconds
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    wait: Option<u64>,
     /// Let the command go on when the lease is lost
     #[arg(long)]
     keep_going: bool,
+    /// How long a command that lost its seat may take to stop before it is killed, in seconds
+    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    kill_after: u64,
     #[command(flatten)]
     remote: Remote,
     /// The command and its arguments
@@ -51,39 +66,38 @@ pub(super) fn run(run: &Run) -> Result<ExitCode, Failure> {
 impl Run {
     async fn hold(&self, client: &Client) -> Result<ExitCode, Failure> {
         let mut held = self.acquire(client).await?;
-        let (program, arguments) = self.command.split_first().expect("clap asks for one");
+        self.say("held", &format!("holding the lease {}", held.id()), &held);
         // From here on signals are for the command.
-        let mut signals = [
-            (signal(SignalKind::terminate())?, Signal::TERM),
-            (signal(SignalKind::hangup())?, Signal::HUP),
-            (signal(SignalKind::interrupt())?, Signal::INT),
-            (signal(SignalKind::quit())?, Signal::QUIT),
-        ];
-        let mut child = match Command::new(program).args(arguments).spawn() {
+        let mut signals = signals()?;
+        let mut child = match self.spawn(&held) {
             Ok(child) => child,
             Err(error) => {
                 // Not worth an error of its own: the seat comes back by itself.
                 let _ = held.release().await;
-                let text = format!("{} cannot be run: {error}", program.to_string_lossy());
-                return Err(Failure::new(Exit::Error, text));
+                let program = self.command[0].to_string_lossy();
+                let sentence = format!("{program} cannot be run: {error}; the seat was given back");
+                return Err(Failure::new(Exit::Error, sentence));
             }
         };
-        let [terminate, hangup, interrupt, quit] = &mut signals;
         let mut is_lost = false;
+        let mut kill_at: Option<Instant> = None;
         let status = loop {
             tokio::select! {
                 status = child.wait() => break status?,
-                _ = terminate.0.recv() => pass_on(&child, terminate.1),
-                _ = hangup.0.recv() => pass_on(&child, hangup.1),
-                // A terminal sends these two to the command as well.
-                _ = interrupt.0.recv() => if !from_terminal() { pass_on(&child, interrupt.1) },
-                _ = quit.0.recv() => if !from_terminal() { pass_on(&child, quit.1) },
+                Some(signal) = signals.recv() => pass_on(&child, signal),
                 loss = held.lost(), if !is_lost => {
                     is_lost = true;
-                    eprintln!("leasehold: the seat is lost: {}", loss.reason.as_deref().unwrap_or(&loss.code));
+                    let reason = loss.reason.as_deref().unwrap_or(&loss.code);
+                    self.say("lost", &format!("the seat is lost: {reason}"), &held);
                     if !self.keep_going {
                         pass_on(&child, Signal::TERM);
+                        kill_at = Some(Instant::now() + Duration::from_secs(self.kill_after));
                     }
+                }
+                () = tokio::time::sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
+                    kill_at = None;
+                    eprintln!("leasehold: the command did not stop within {} s and is killed", self.kill_after);
+                    pass_on(&child, Signal::KILL);
                 }
             }
         };
@@ -95,53 +109,112 @@ impl Run {
         Ok(code(status))
     }
 
+    fn spawn(&self, held: &Held) -> std::io::Result<Child> {
+        let (program, arguments) = self.command.split_first().expect("clap asks for one");
+        Command::new(program)
+            .args(arguments)
+            .env("LEASEHOLD_LEASE_ID", held.id())
+            .env("LEASEHOLD_FENCE", held.fence().to_string())
+            .spawn()
+    }
+
+    /// What happens to the seat. stdout belongs to the command, so this goes to stderr; with `--json` also what needs no
+    /// person, a line for each event.
+    fn say(&self, event: &str, sentence: &str, held: &Held) {
+        if self.remote.json {
+            let line: Value = json!({"event": event, "lease_id": held.id(), "fence": held.fence(), "detail": sentence});
+            eprintln!("{line}");
+        } else if event != "held" {
+            eprintln!("leasehold: {sentence}");
+        }
+    }
+
     async fn acquire(&self, client: &Client) -> Result<Held, Failure> {
-        let command: Vec<_> = self
+        let ask = Ask {
+            holder: self.holder.clone(),
+            tenant: self.tenant.clone(),
+            label: self.label.clone().or_else(|| self.command_as_label()),
+            platform: None,
+        };
+        let Some(seconds) = self.wait else {
+            return Ok(client.acquire(&self.pool, &ask).await?);
+        };
+        let progress = Progress::spinner("waiting for a seat");
+        let mut is_told = std::io::stderr().is_terminal();
+        let told = |place: &Place| {
+            let words = place_in_words(place);
+            // A log has it once.
+            if !std::mem::replace(&mut is_told, true) {
+                eprintln!("leasehold: {words}");
+            }
+            progress.say(&words);
+        };
+        let limit = match seconds {
+            0 => Duration::from_secs(u64::from(u32::MAX)),
+            seconds => Duration::from_secs(seconds),
+        };
+        tokio::select! {
+            held = client.acquire_in_turn(&self.pool, &ask, told) => Ok(held?),
+            () = tokio::time::sleep(limit) => Err(Failure::new(
+                Exit::Denied,
+                format!("no seat came free within {seconds} s; wait longer with --wait, or add seats: leasehold pool set {} capacity=N", self.pool),
+            )),
+            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Denied, "stopped waiting")),
+        }
+    }
+
+    fn command_as_label(&self) -> Option<String> {
+        let words: Vec<_> = self
             .command
             .iter()
             .map(|word| word.to_string_lossy())
             .collect();
-        let mut label: String = command
+        let label: String = words
             .join(" ")
             .chars()
             .filter(|c| !c.is_control())
             .take(60)
             .collect();
-        label.truncate(label.trim_end().len());
-        let ask = Ask {
-            holder: self.holder.clone(),
-            tenant: self.tenant.clone(),
-            label: self
-                .label
-                .clone()
-                .or(Some(label).filter(|label| !label.is_empty())),
-            platform: None,
-        };
-        loop {
-            match client.acquire(&self.pool, &ask).await {
-                Err(Error::Problem {
-                    status: 409,
-                    retry_after_ms,
-                    detail,
-                    ..
-                }) if self.wait => {
-                    eprintln!("leasehold: {detail}");
-                    let wait = Duration::from_millis(retry_after_ms.clamp(500, 10_000));
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        _ = tokio::signal::ctrl_c() => return Err(Failure::new(Exit::Denied, "stopped waiting")),
-                    }
-                }
-                held => return Ok(held?),
-            }
-        }
+        Some(label.trim_end().to_owned()).filter(|label| !label.is_empty())
     }
 }
 
-/// Whether we and the command have one terminal, which sends its signals to both.
-fn from_terminal() -> bool {
-    use std::io::IsTerminal as _;
-    std::io::stdin().is_terminal()
+fn place_in_words(place: &Place) -> String {
+    let eta = place
+        .eta
+        .map(|eta| format!(", about {} s", eta.as_secs().max(1)))
+        .unwrap_or_default();
+    match (place.position, &place.detail) {
+        (Some(position), _) => format!("waiting for a seat: number {position} in the queue{eta}"),
+        (None, Some(detail)) => detail.clone(),
+        (None, None) => format!("waiting for a seat{eta}"),
+    }
+}
+
+/// The signals that are passed on. Interrupt and quit come from a terminal to the command as well, so there they are left
+/// alone.
+fn signals() -> std::io::Result<mpsc::UnboundedReceiver<Signal>> {
+    let (send, receive) = mpsc::unbounded_channel();
+    let from_terminal = std::io::stdin().is_terminal();
+    for (kind, number, also_from_terminal) in [
+        (SignalKind::terminate(), Signal::TERM, false),
+        (SignalKind::hangup(), Signal::HUP, false),
+        (SignalKind::user_defined1(), Signal::USR1, false),
+        (SignalKind::user_defined2(), Signal::USR2, false),
+        (SignalKind::interrupt(), Signal::INT, true),
+        (SignalKind::quit(), Signal::QUIT, true),
+    ] {
+        let mut signals = signal(kind)?;
+        let send = send.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if !(from_terminal && also_from_terminal) && send.send(number).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    Ok(receive)
 }
 
 fn pass_on(child: &Child, signal: Signal) {

@@ -1,5 +1,7 @@
 //! `leasehold serve`: one node, from its settings to its last answer.
 
+mod systemd;
+
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
@@ -68,8 +70,8 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         address,
         store,
         tokens,
+        store_is,
         embedded,
-        ..
     } = node;
 
     tokio::spawn(telemetry::upkeep(metrics.clone()));
@@ -89,8 +91,13 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         ..Limits::default()
     };
     let drain_wait = settings.drain_wait();
+    // Connections wait in the kernel's queue from here on: the listener is bound.
+    systemd::serving(&format!("serving http://{address} from {store_is}"));
+    tokio::spawn(systemd::watchdog());
     let shutdown = async move {
-        match first.await {
+        let told = first.await;
+        systemd::stopping();
+        match told {
             Ok(kind) if kind == SignalKind::terminate() => drain_wait,
             _ => Duration::ZERO,
         }

@@ -1,14 +1,24 @@
 //! `leasehold watch`: the pools as they are now, again and again.
+//!
+//! On a terminal it is a view of its own ([`screen`]), which leaves the terminal as it was. Elsewhere each look is printed
+//! below the one before, as a table or as one JSON object for each pool.
 
-use std::io::IsTerminal as _;
+mod screen;
+
+use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::remote::{Remote, table};
+use super::remote::Remote;
+use super::table::table;
 use super::{Exit, Failure};
 
+const KEYS: &str = "On a terminal: q quits, space pauses, r looks now, s sorts, the arrows scroll, + and - change how often it \
+     looks.";
+
 #[derive(Debug, clap::Args)]
+#[command(after_help = KEYS)]
 pub(super) struct Watch {
     /// Only pools with this in their name
     name: Option<String>,
@@ -19,76 +29,46 @@ pub(super) struct Watch {
     remote: Remote,
 }
 
-/// Until it is interrupted. An outage is shown and waited out; a key that may not look ends it.
+/// Until it is interrupted, or nobody reads any more.
 pub(super) fn run(watch: &Watch) -> Result<Exit, Failure> {
-    let screen = std::io::stdout().is_terminal() && !watch.remote.json;
+    if io::stdout().is_terminal() && io::stdin().is_terminal() && !watch.remote.json {
+        return watch.remote.run(screen::run(watch));
+    }
     loop {
-        let text = match watch.remote.list("/v1/pools", usize::MAX) {
-            Ok(pools) => watch.frame(pools),
-            Err(failure) if failure.exit == Exit::Unavailable && screen => {
-                format!("{failure}\ntrying again every {} s\n", watch.every)
-            }
-            Err(failure) => return Err(failure),
-        };
-        if screen {
-            // Home, the text, and away with what is left of the frame before.
-            let lines: String = text
-                .lines()
-                .map(|line| format!("{line}\u{1b}[K\n"))
-                .collect();
-            super::print(&format!("\u{1b}[H{lines}\u{1b}[J"))?;
+        let pools = watch.wanted(watch.remote.list("/v1/pools", usize::MAX)?);
+        let text = if watch.remote.json {
+            pools.iter().map(|pool| format!("{pool}\n")).collect()
         } else {
-            super::print(&text)?;
+            format!(
+                "{}\n",
+                table(
+                    &pools,
+                    &["name", "in_use", "capacity_now", "free", "waiting"]
+                )
+            )
+        };
+        let mut stdout = io::stdout().lock();
+        match stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+        {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(Exit::Ok),
+            Err(error) => return Err(error.into()),
         }
+        drop(stdout);
         std::thread::sleep(Duration::from_secs(watch.every));
     }
 }
 
 impl Watch {
-    fn frame(&self, mut pools: Vec<Value>) -> String {
+    fn wanted(&self, mut pools: Vec<Value>) -> Vec<Value> {
         let name = self.name.as_deref().unwrap_or_default();
         pools.retain(|pool| {
             pool["name"]
                 .as_str()
                 .is_some_and(|known| known.contains(name))
         });
-        if self.remote.json {
-            return pools.iter().map(|pool| format!("{pool}\n")).collect();
-        }
-        for pool in &mut pools {
-            let (in_use, free) = (
-                pool["in_use"].as_u64().unwrap_or(0),
-                pool["free"].as_u64().unwrap_or(0),
-            );
-            pool["seats"] = bar(in_use, in_use + free).into();
-        }
-        table(
-            &pools,
-            &["name", "in_use", "capacity_now", "free", "waiting", "seats"],
-        )
-    }
-}
-
-/// How much is in use, as twenty characters.
-fn bar(in_use: u64, seats: u64) -> String {
-    let filled = usize::try_from((in_use * 20).checked_div(seats).unwrap_or(0))
-        .unwrap_or(20)
-        .min(20);
-    format!("{}{}", "█".repeat(filled), "░".repeat(20 - filled))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_bar_is_as_long_as_any_other() {
-        for (in_use, seats, filled) in [(0, 0, 0), (0, 5, 0), (1, 5, 4), (5, 5, 20), (9, 5, 20)] {
-            let bar = bar(in_use, seats);
-            assert_eq!(
-                (bar.chars().count(), bar.matches('█').count()),
-                (20, filled)
-            );
-        }
+        pools
     }
 }

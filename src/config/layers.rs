@@ -29,8 +29,15 @@ const DEFAULT_FILE: &str = "leasehold.toml";
 /// What names in the environment begin with.
 const PREFIX: &str = "LEASEHOLD_";
 
-/// Names in the environment that are no settings: they belong to the commands that talk to a server.
-const CLIENT_NAMES: [&str; 3] = ["LEASEHOLD_KEY", "LEASEHOLD_KEY_FILE", "LEASEHOLD_SERVER"];
+/// Names in the environment that are no settings: they belong to the commands that talk to a server, and to what
+/// `leasehold run` runs.
+const CLIENT_NAMES: [&str; 5] = [
+    "LEASEHOLD_FENCE",
+    "LEASEHOLD_KEY",
+    "LEASEHOLD_KEY_FILE",
+    "LEASEHOLD_LEASE_ID",
+    "LEASEHOLD_SERVER",
+];
 
 /// Where a value came from, named so that it can be found.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Secrets that are kept in files, as orchestrators mount them.
+//! Secrets that are kept in files, as orchestrators mount them and systemd hands them over.
 //!
 //! Deliberately absent: a choice between a value and a file. Two sources of one secret mean that somebody
 //! believes in the wrong one, so both together are refused.
@@ -9,6 +9,48 @@ use std::path::Path;
 use secrecy::SecretString;
 
 use super::{Origin, Settings, WrongSetting};
+
+/// Where systemd puts the credentials of a service.
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+
+/// Takes what systemd handed over for what nobody set: the credential `leasehold_admin_key` for `admin_key`, and so on. The
+/// names are those that `LoadCredential=leasehold:DIRECTORY` makes of a directory of secrets.
+pub(super) fn find_credentials(
+    settings: &mut Settings,
+    origins: &mut BTreeMap<String, Origin>,
+    credentials: &Path,
+) {
+    let is_unset = |secret: &Option<SecretString>| secret.is_none();
+    for (name, is_unset, file) in [
+        (
+            "redis_url",
+            is_unset(&settings.redis_url),
+            &mut settings.redis_url_file,
+        ),
+        (
+            "secret",
+            is_unset(&settings.secret),
+            &mut settings.secret_file,
+        ),
+        (
+            "previous_secrets",
+            settings.previous_secrets.is_empty(),
+            &mut settings.previous_secrets_file,
+        ),
+        (
+            "admin_key",
+            is_unset(&settings.admin_key),
+            &mut settings.admin_key_file,
+        ),
+    ] {
+        let credential = credentials.join(format!("leasehold_{name}"));
+        if is_unset && file.is_none() && credential.exists() {
+            *file = Some(credential);
+            let origin = Origin::Environment(CREDENTIALS.to_owned());
+            origins.insert(format!("{name}_file"), origin);
+        }
+    }
+}
 
 /// Reads every `…_file` into the setting that it stands for.
 pub(super) fn read_files(

@@ -465,3 +465,26 @@ fn the_example_file_shows_the_defaults() {
         format!("{:?}", World::new().settings())
     );
 }
+
+#[test]
+fn what_systemd_hands_over_is_taken_for_what_nobody_set() {
+    let world = World::new();
+    let admin_key = world.other_file("leasehold_admin_key", "0123456789abcdef\n");
+    world.other_file("leasehold_secret", SECRET);
+    let directory = world.directory.path().to_str().expect("UTF-8").to_owned();
+    let world = world.env("CREDENTIALS_DIRECTORY", &directory).env(
+        "LEASEHOLD_SECRET",
+        "another-secret-of-at-least-32-characters",
+    );
+    let settings = world.settings();
+    assert!(!settings.is_open());
+    assert_eq!(world.origin("admin_key"), admin_key);
+    assert_eq!(
+        world.origin("admin_key_file"),
+        "CREDENTIALS_DIRECTORY in the environment"
+    );
+    assert_eq!(
+        world.origin("secret"),
+        "LEASEHOLD_SECRET in the environment"
+    );
+}

@@ -4,6 +4,7 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 use crate::harness::{Client, Launch, Node, Redis, signal, wait_until};
@@ -77,7 +78,8 @@ async fn operators_work_from_the_shell() {
         pools.starts_with("NAME") && pools.contains("crm"),
         "{pools}"
     );
-    let shown: Value = serde_json::from_str(&run(&["pool", "show", "crm"], 0).await).expect("JSON");
+    let shown: Value =
+        serde_json::from_str(&run(&["pool", "show", "crm", "--json"], 0).await).expect("JSON");
     assert_eq!(
         (&shown["capacity"], &shown["ttl_ms"]),
         (&json!(2), &json!(30_000))
@@ -229,4 +231,204 @@ async fn signals_go_on_to_the_command_and_a_lost_seat_ends_it() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     admin.terminate("crm", json!({"all": true}), 200).await;
     assert_eq!(held.wait().await.expect("it ended").code(), Some(42));
+}
+
+#[tokio::test]
+async fn people_get_tables_and_programs_get_json() {
+    let (_redis, node) = closed().await;
+    let run =
+        |arguments: &'static [&'static str], exit| leasehold(&node, Some(KEY), arguments, exit);
+    run(&["pool", "set", "crm", "capacity=3"], 0).await;
+    node.with_key(KEY).acquire("crm", json!({}), 201).await;
+
+    let leases = run(&["lease", "list", "crm"], 0).await;
+    let (head, row) = leases.split_once('\n').expect("a head and a row");
+    assert!(row.starts_with("Guest "), "{leases}");
+    // Nobody has a tenant, so there is no such column.
+    assert!(
+        head.contains("EXPIRES IN") && !head.contains("TENANT"),
+        "{leases}"
+    );
+    assert!(
+        run(&["pool", "show", "crm"], 0)
+            .await
+            .contains("in use         1\n")
+    );
+
+    let json = async |arguments: &'static [&'static str]| -> Value {
+        serde_json::from_str(&run(arguments, 0).await).expect("JSON")
+    };
+    assert_eq!(json(&["pool", "list", "--json"]).await[0]["in_use"], 1);
+    assert_eq!(
+        json(&["pool", "set", "crm", "capacity=9", "--json"]).await["capacity"],
+        9
+    );
+    assert_eq!(
+        json(&["lease", "list", "crm", "--json"]).await[0]["holder"],
+        Value::Null
+    );
+    assert_eq!(json(&["audit", "--json"]).await[0]["action"], "pool.patch");
+    assert_eq!(
+        json(&["pool", "delete", "crm", "--yes", "--json"]).await["status"],
+        "removed"
+    );
+    assert_eq!(json(&["pool", "list", "--json"]).await, json!([]));
+}
+
+#[tokio::test]
+async fn many_leases_are_listed_and_terminated_page_by_page() {
+    let (_redis, node) = closed().await;
+    let admin = node.with_key(KEY);
+    admin.put_pool("crm", json!({"capacity": 5_000}), 201).await;
+    let ask = |n: u32| admin.acquire("crm", json!({"tenant": format!("t{}", n % 2)}), 201);
+    for some in (0..2_200).collect::<Vec<_>>().chunks(40) {
+        futures_util::future::join_all(some.iter().map(|n| ask(*n))).await;
+    }
+    let count = async |arguments: &'static [&'static str]| {
+        let text = leasehold(&node, Some(KEY), arguments, 0).await;
+        let list: Value = serde_json::from_str(&text).expect("JSON");
+        list.as_array().expect("a list").len()
+    };
+    assert_eq!(
+        count(&["lease", "list", "crm", "--limit", "1050", "--json"]).await,
+        1_050
+    );
+    assert_eq!(
+        count(&[
+            "lease",
+            "terminate",
+            "crm",
+            "--tenant",
+            "t1",
+            "--yes",
+            "--json"
+        ])
+        .await,
+        1_100
+    );
+    assert_eq!(admin.availability("crm", 200).await["in_use"], 1_100);
+    assert_eq!(
+        count(&["lease", "terminate", "crm", "--all", "--yes", "--json"]).await,
+        1_100
+    );
+    assert_eq!(admin.availability("crm", 200).await["in_use"], 0);
+}
+
+#[tokio::test]
+async fn a_key_comes_from_a_file_and_an_address_has_a_scheme() {
+    let (_redis, node) = closed().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let file = directory.path().join("key");
+    std::fs::write(&file, format!("{KEY}\n")).expect("written");
+    let file = file.to_str().expect("UTF-8").to_owned();
+    leasehold(&node, None, &["pool", "list", "--key-file", &file], 0).await;
+    leasehold(
+        &node,
+        None,
+        &["pool", "list", "--key-file", "/no/such/file"],
+        2,
+    )
+    .await;
+    leasehold(
+        &node,
+        Some(KEY),
+        &["pool", "list", "--server", "127.0.0.1:7070"],
+        2,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_command_waits_in_the_queue_and_learns_what_it_holds() {
+    let (_redis, node) = closed().await;
+    let admin = node.with_key(KEY);
+    admin
+        .put_pool(
+            "crm",
+            json!({"capacity": 1, "queue": {"max_waiting": 5}}),
+            201,
+        )
+        .await;
+    let first = admin.acquire("crm", json!({}), 201).await;
+    let script = "echo $LEASEHOLD_LEASE_ID $LEASEHOLD_FENCE";
+    let waiting = leasehold(
+        &node,
+        Some(KEY),
+        &["run", "--pool", "crm", "--wait", "--", "sh", "-c", script],
+        0,
+    );
+    let free = async {
+        wait_until("it waits", Duration::from_secs(10), async || {
+            admin.availability("crm", 200).await["waiting"] == 1
+        })
+        .await;
+        admin.release(&first.token(), 204).await;
+    };
+    let (said, ()) = tokio::join!(waiting, free);
+    let (id, fence) = said.trim().split_once(' ').expect("an id and a fence");
+    assert_eq!(id.len(), 22, "{said}");
+    assert!(
+        fence.parse::<u64>().expect("a number")
+            > first["lease"]["fence"].as_u64().expect("a number")
+    );
+
+    // Not for ever, when that is asked for.
+    admin.acquire("crm", json!({}), 201).await;
+    leasehold(
+        &node,
+        Some(KEY),
+        &["run", "--pool", "crm", "--wait=1", "--", "true"],
+        3,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_command_that_will_not_stop_without_its_seat_is_killed() {
+    let (_redis, node) = closed().await;
+    let admin = node.with_key(KEY);
+    admin
+        .put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_500}), 201)
+        .await;
+    let script = "trap '' TERM; while :; do sleep 0.05; done";
+    let arguments = [
+        "run",
+        "--pool",
+        "crm",
+        "--kill-after",
+        "0",
+        "--",
+        "sh",
+        "-c",
+        script,
+    ];
+    let held = leasehold(&node, Some(KEY), &arguments, 137);
+    let end = async {
+        wait_until("the seat is taken", Duration::from_secs(10), async || {
+            admin.availability("crm", 200).await["in_use"] == 1
+        })
+        .await;
+        admin.terminate("crm", json!({"all": true}), 200).await;
+    };
+    tokio::join!(held, end);
+}
+
+#[tokio::test]
+async fn a_watch_that_nobody_reads_any_more_ends() {
+    let (_redis, node) = closed().await;
+    node.with_key(KEY)
+        .put_pool("crm", json!({"capacity": 1}), 201)
+        .await;
+    let server = format!("http://{}", node.address());
+    let mut watch = command(&server, Some(KEY), &["watch", "--json", "--every", "1"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    let mut lines = BufReader::new(watch.stdout.take().expect("piped")).lines();
+    let line = lines.next_line().await.expect("read").expect("a line");
+    let pool: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!((&pool["name"], &pool["in_use"]), (&json!("crm"), &json!(0)));
+    drop(lines);
+    let ended = tokio::time::timeout(Duration::from_secs(20), watch.wait()).await;
+    assert!(ended.expect("it ends").expect("a status").success());
 }

@@ -1,0 +1,106 @@
+//! Manual pages and completions: made from the command line, and readable by those who read them.
+
+use std::path::Path;
+use std::process::Command;
+
+fn leasehold(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_leasehold"))
+        .args(arguments)
+        .output()
+        .expect("it runs");
+    assert!(
+        output.status.success(),
+        "{arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// Whether this machine has a program; who has not says so.
+fn has(program: &str) -> bool {
+    let found = Command::new("sh")
+        .args(["-c", &format!("command -v {program}")])
+        .output();
+    let found = found.is_ok_and(|output| output.status.success());
+    if !found {
+        eprintln!("skipped: there is no {program}");
+    }
+    found
+}
+
+#[test]
+fn every_command_has_a_page_without_mistakes() {
+    let directory = tempfile::tempdir().expect("a directory");
+    leasehold(&["man", "--out", directory.path().to_str().expect("UTF-8")]);
+    let read = |name: &str| std::fs::read_to_string(directory.path().join(name)).expect(name);
+
+    let program = read("leasehold.1");
+    for word in [
+        "EXIT STATUS",
+        "ENVIRONMENT",
+        "LEASEHOLD_KEY_FILE",
+        "FILES",
+        "may not do this",
+    ] {
+        assert!(program.contains(word), "{word}");
+    }
+    for name in [
+        "leasehold-serve.1",
+        "leasehold-lease-terminate.1",
+        "leasehold-run.1",
+    ] {
+        assert!(read(name).contains("EXIT STATUS"), "{name}");
+    }
+    let settings = read("leasehold.toml.5");
+    assert!(settings.contains("drain_wait_ms") && settings.contains("5000"));
+    assert!(
+        !settings.contains("trail"),
+        "what is hidden has no place in the manual"
+    );
+    assert_eq!(leasehold(&["man"]), program);
+
+    if has("mandoc") {
+        for entry in std::fs::read_dir(directory.path()).expect("listed") {
+            lint(&entry.expect("an entry").path());
+        }
+    }
+}
+
+fn lint(page: &Path) {
+    let output = Command::new("mandoc")
+        .args(["-T", "lint", "-W", "warning"])
+        .arg(page)
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+}
+
+#[test]
+fn shells_take_the_completions() {
+    for (shell, check) in [
+        ("bash", "bash -n"),
+        ("zsh", "zsh -n"),
+        ("fish", "fish --no-execute"),
+    ] {
+        let script = leasehold(&["completions", shell]);
+        assert!(script.contains("terminate"), "{shell}");
+        if !has(shell) {
+            continue;
+        }
+        let directory = tempfile::tempdir().expect("a directory");
+        let file = directory.path().join("completions");
+        std::fs::write(&file, script).expect("written");
+        let mut words = check.split(' ');
+        let output = Command::new(words.next().expect("a shell"))
+            .args(words)
+            .arg(&file)
+            .output()
+            .expect("it runs");
+        assert!(
+            output.status.success(),
+            "{shell}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+}
