@@ -176,6 +176,7 @@ pub async fn upkeep(handle: PrometheusHandle) {
 pub(crate) fn node(store: &Store, draining: bool) {
     gauge!(READY).set(if store.works() && !draining { 1.0 } else { 0.0 });
     gauge!(POOLS).set(store.known_pools().len() as f64);
+    metrics_process::Collector::default().collect();
     if let Some(lag) = store.sweeper_lag() {
         gauge!(SWEEPER_LAG).set(lag.as_secs_f64());
     }
@@ -287,6 +288,7 @@ fn describe() {
         Unit::Seconds,
         "How long ago this node last knew that every lease that ended is recorded; seats come free on time in any case"
     );
+    metrics_process::Collector::default().describe();
     gauge!(HTTP_CONNECTIONS).set(0.0);
     gauge!(BUILD, "version" => env!("CARGO_PKG_VERSION"), "revision" => REVISION).set(1.0);
 }

@@ -26,6 +26,7 @@ mod lua_headers;
 mod manual;
 mod metrics;
 mod model;
+mod monitoring;
 mod nodes;
 mod openapi;
 mod out_of_memory;

@@ -1,0 +1,237 @@
+//! What watches over the nodes knows what they say: every metric of an alert or a dashboard is one of a node, every metric of a
+//! node is documented, and every alert leads to a page that says what to do.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::harness::{ANY, Launch, Proxy, Redis, Scrape, let_pass, wait_until};
+
+const RUNBOOKS: &str = "https://example.invalid/leasehold/blob/main/docs/runbooks/";
+
+fn file(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn files(directory: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(directory);
+    let entries = fs::read_dir(directory).expect("the directory is there");
+    let mut files: Vec<_> = entries
+        .map(|entry| entry.expect("readable").path())
+        .collect();
+    files.sort();
+    files
+}
+
+/// The names of metrics in a text; what rules record has a colon, and is none.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && !"_:".contains(letter))
+        .filter(|word| word.starts_with("leasehold_") || word.starts_with("process_"))
+        .collect()
+}
+
+/// The name of the metric that a sample belongs to.
+fn family(sample: &str) -> &str {
+    ["_bucket", "_sum", "_count"]
+        .iter()
+        .find_map(|suffix| sample.strip_suffix(suffix))
+        .unwrap_or(sample)
+}
+
+/// A node that has done something of everything.
+async fn busy() -> Scrape {
+    let redis = Redis::start().await;
+    let mut proxy = Proxy::start(redis.address());
+    let node = Launch::on(&redis.url_through(&proxy)).set("durability", "replicated");
+    let node = node.start().await;
+    let policy = json!({
+        "capacity": 1, "ttl_ms": 1000, "queue": {"max_waiting": 5}, "overdraft": {"seats": 1, "seat_minutes_per_day": 9},
+        "named": {"seats": 1, "anchor_day": 1, "time_zone": "UTC", "spill_to_concurrent": true},
+    });
+    node.put_pool("crm", policy, 201).await;
+    let lease = node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    node.renew(&lease.token(), 200).await;
+    for holder in ["bob", "cid"] {
+        node.acquire("crm", json!({ "holder": holder }), 201).await;
+    }
+    node.acquire("crm", json!({"holder": "dan"}), 409).await;
+    let_pass(1_100).await;
+    node.renew(&lease.token(), 200).await;
+    node.release(&lease.token(), 204).await;
+    // What is no request is answered, and the connection closed.
+    let mut stream = TcpStream::connect(node.address())
+        .await
+        .expect("it listens");
+    stream
+        .write_all(b"nonsense\r\n\r\n")
+        .await
+        .expect("it listens");
+    let _ = stream.read_to_end(&mut Vec::new()).await;
+
+    proxy.refuse().await;
+    wait_until("the node notices", Duration::from_secs(20), async || {
+        node.acquire("crm", json!({"holder": "eve"}), ANY).await;
+        Scrape::of(&node).await.get("leasehold_store_up", &[]) == Some(0.0)
+    })
+    .await;
+    proxy.restore();
+    wait_until("the gauges are back", Duration::from_secs(30), async || {
+        let scrape = Scrape::of(&node).await;
+        scrape.names().contains("leasehold_seats_in_use")
+            && scrape.names().contains("leasehold_store_failures_total")
+    })
+    .await;
+    Scrape::of(&node).await
+}
+
+#[tokio::test]
+async fn alerts_dashboards_and_documents_know_the_metrics_that_there_are() {
+    let scrape = busy().await;
+    let there: BTreeSet<&str> = scrape.names();
+    let families: BTreeSet<&str> = there.iter().map(|name| family(name)).collect();
+
+    let rules = file("deploy/prometheus/alerts.yaml");
+    let mut watched = metrics_in(&rules);
+    let boards: Vec<String> = files("deploy/grafana/dashboards")
+        .iter()
+        .map(|path| fs::read_to_string(path).expect("readable"))
+        .collect();
+    watched.extend(boards.iter().flat_map(|board| metrics_in(board)));
+    assert!(watched.len() > 20, "{watched:?}");
+    for name in watched {
+        assert!(
+            there.contains(name),
+            "no node has {name}; there are {there:#?}"
+        );
+    }
+
+    let documents = file("docs/operating.md");
+    let documented: BTreeSet<&str> = metrics_in(&documents).into_iter().map(family).collect();
+    for name in &families {
+        assert!(
+            documented.contains(name),
+            "docs/operating.md does not say what {name} is"
+        );
+    }
+    for name in documented {
+        assert!(
+            families.contains(name),
+            "docs/operating.md has {name}, which no node has"
+        );
+    }
+}
+
+#[test]
+fn every_alert_says_how_bad_it_is_and_leads_to_a_page_that_helps() {
+    let rules = file("deploy/prometheus/alerts.yaml");
+    let tests = file("deploy/prometheus/alerts.test.yaml")
+        + &file("deploy/prometheus/alerts.weeks.test.yaml");
+    let mut pages = BTreeSet::new();
+    let alerts: Vec<&str> = rules.split("- alert: ").skip(1).collect();
+    assert!(alerts.len() > 10);
+    for alert in alerts {
+        let name = alert.lines().next().expect("a name").trim();
+        let field = |field: &str| {
+            let lines = alert
+                .lines()
+                .filter_map(|line| line.trim().strip_prefix(field));
+            let value = lines
+                .map(|value| value.trim_matches([' ', '\'', '}']))
+                .next();
+            value
+                .unwrap_or_else(|| panic!("{name} has no {field}"))
+                .to_owned()
+        };
+        assert!(
+            ["critical", "warning", "info"].contains(&field("labels: {severity:").as_str()),
+            "{name}"
+        );
+        for text in ["for:", "summary:", "description:"] {
+            assert!(!field(text).is_empty(), "{name} has no {text}");
+        }
+        assert!(tests.contains(name), "{name} is not tested");
+        let url = field("runbook_url:");
+        let page = url
+            .strip_prefix(RUNBOOKS)
+            .unwrap_or_else(|| panic!("{name} leads to {url}"));
+        let text = file(&format!("docs/runbooks/{page}"));
+        assert!(
+            text.contains(name),
+            "docs/runbooks/{page} does not name {name}"
+        );
+        for part in ["## What it means", "## Look", "## Do", "## Over when"] {
+            assert!(
+                text.contains(part),
+                "docs/runbooks/{page} has no part \"{part}\""
+            );
+        }
+        pages.insert(page.to_owned());
+    }
+    let operating = file("docs/operating.md");
+    for page in pages {
+        assert!(
+            operating.contains(&format!("runbooks/{page}")),
+            "docs/operating.md does not list {page}"
+        );
+    }
+}
+
+#[test]
+fn dashboards_can_be_imported_anywhere() {
+    for path in files("deploy/grafana/dashboards") {
+        let text = fs::read_to_string(&path).expect("readable");
+        let board: Value =
+            serde_json::from_str(&text).unwrap_or_else(|error| panic!("{path:?}: {error}"));
+        let uid = board["uid"].as_str().expect("a uid");
+        assert!(
+            uid.len() < 40 && path.ends_with(format!("{uid}.json")),
+            "{uid}"
+        );
+        assert!(board["id"].is_null(), "an id belongs to one Grafana");
+        let variables = board["templating"]["list"].as_array().expect("variables");
+        let variable = |name: &str| variables.iter().find(|variable| variable["name"] == name);
+        assert_eq!(
+            variable("datasource").expect("a data source")["type"],
+            "datasource"
+        );
+        if let Some(pool) = variable("pool") {
+            assert_eq!(pool["multi"], true);
+        }
+        let panels = board["panels"].as_array().expect("panels");
+        for panel in panels.iter().filter(|panel| panel["type"] != "row") {
+            let title = panel["title"].as_str().expect("a title");
+            assert_eq!(panel["datasource"]["uid"], "${datasource}", "{title}");
+            for target in panel["targets"].as_array().expect("questions") {
+                let question = target["expr"].as_str().expect("an expression");
+                assert!(
+                    question.contains(r#"job=~"$job""#),
+                    "{title} asks all installations"
+                );
+                // What every node says alike must not be added up, and what each counts must.
+                for name in metrics_in(question) {
+                    let alike = name.starts_with("leasehold_seats_")
+                        || name.starts_with("leasehold_named_");
+                    if alike {
+                        assert!(
+                            question.contains("by (pool)") && !question.starts_with("sum"),
+                            "{title}: {question}"
+                        );
+                    } else if name.ends_with("_total") && !name.starts_with("process_") {
+                        assert!(
+                            question.contains("sum") || question.contains("max(increase("),
+                            "{title}: {question}"
+                        );
+                    }
+                }
+            }
+        }
+        let ids: BTreeSet<_> = panels.iter().map(|panel| panel["id"].as_u64()).collect();
+        assert_eq!(ids.len(), panels.len(), "{uid}: ids are there twice");
+    }
+}
