@@ -19,6 +19,8 @@ cargo fmt --check
 cargo clippy --locked --all-targets --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
 
+scripts/alerts.sh
+
 deny=$(scripts/cargo-tool.sh cargo-deny 0.20.2)
 "$deny" --log-level warn check bans licenses sources
 

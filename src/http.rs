@@ -135,7 +135,7 @@ pub fn service(
             })
         }),
         metrics: metrics.clone(),
-        series: series_of_pools(store, drain),
+        series: series_of_pools(store),
     };
     let (router, description) = api()
         .with_state(app.clone())
@@ -242,13 +242,13 @@ impl Service {
 }
 
 /// How the node and its pools are when somebody asks, for `/metrics`.
-fn series_of_pools(store: &Store, drain: &Drain) -> machines::SeriesOfPools {
-    let (store, drain) = (store.clone(), drain.clone());
+fn series_of_pools(store: &Store) -> machines::SeriesOfPools {
+    let store = store.clone();
     Arc::new(move || {
-        let (store, drain) = (store.clone(), drain.clone());
+        let store = store.clone();
         Box::pin(async move {
             let series = store.series().await;
-            telemetry::node(&store, drain.is_draining());
+            telemetry::node(&store);
             let mut text = String::new();
             telemetry::pools::write(&mut text, &series);
             text

@@ -172,9 +172,13 @@ pub async fn upkeep(handle: PrometheusHandle) {
     }
 }
 
+/// Sets the gauge that says what `/readyz` would say now.
+pub(crate) fn ready(ready: bool) {
+    gauge!(READY).set(if ready { 1.0 } else { 0.0 });
+}
+
 /// Sets the gauges that say how the node is now.
-pub(crate) fn node(store: &Store, draining: bool) {
-    gauge!(READY).set(if store.works() && !draining { 1.0 } else { 0.0 });
+pub(crate) fn node(store: &Store) {
     gauge!(POOLS).set(store.known_pools().len() as f64);
     metrics_process::Collector::default().collect();
     if let Some(lag) = store.sweeper_lag() {
@@ -277,7 +281,10 @@ fn describe() {
             POOLS,
             "Pools that this node knows; those beyond metrics_max_pools are counted as pool _other",
         ),
-        (READY, "1 while the node wants traffic, else 0"),
+        (
+            READY,
+            "1 while /readyz says that the node wants traffic, else 0",
+        ),
         (store::UP, "1 while Redis works for this node, else 0"),
     ];
     for (name, help) in gauges {

@@ -54,6 +54,12 @@ pub(super) fn run(serve: &Serve) -> Result<Exit, Failure> {
 async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     let Told { mut first, second } = signals()?;
     let mut second = pin!(second);
+    // Before it waits for Redis, so that whoever reads the log knows what for.
+    let version = env!("CARGO_PKG_VERSION");
+    let store = settings
+        .redis()
+        .map_or_else(|| "an embedded Redis".to_owned(), |redis| redis.to_string());
+    tracing::info!(version, store, "leasehold {version} starts, with {store}");
     // Before anything that counts.
     let metrics = telemetry::metrics().map_err(|error| Failure::new(Exit::Error, error))?;
     let node = tokio::select! {
@@ -116,6 +122,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     if let Some(embedded) = embedded {
         embedded.stop().await;
     }
+    tracing::info!("stopped");
     Ok(Exit::Ok)
 }
 

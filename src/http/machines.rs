@@ -20,6 +20,7 @@ use utoipa_axum::routes;
 
 use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::server::Drain;
+use crate::telemetry;
 
 /// How long the store may take to answer a readiness check.
 const STORE_DEADLINE: Duration = Duration::from_secs(1);
@@ -98,22 +99,8 @@ async fn livez() -> Json<Alive> {
     Json(Alive { status: "ok" })
 }
 
-/// Says whether the node should get traffic: the store answers, the scripts are loaded, it is not about to stop.
-#[utoipa::path(
-    get,
-    path = "/readyz",
-    tag = "machines",
-    responses(
-        (status = 200, body = Ready),
-        (
-            status = 503,
-            description = "`draining` or `store_unavailable`, with `checks`",
-            body = ProblemDocument,
-            content_type = "application/problem+json",
-        ),
-    )
-)]
-async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem> {
+/// What is checked: whether the node is about to stop, and in words also the store.
+async fn check(machines: &Machines) -> (bool, Checks) {
     let store = match tokio::time::timeout(STORE_DEADLINE, (machines.store)()).await {
         Ok(answer) => answer,
         Err(_) => Err(format!(
@@ -131,15 +118,38 @@ async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem
         .to_owned(),
         store: store.err().unwrap_or_else(|| "ok".to_owned()),
     };
+    (draining, checks)
+}
+
+/// Says whether the node should get traffic: the store answers, the scripts are loaded, it is not about to stop.
+#[utoipa::path(
+    get,
+    path = "/readyz",
+    tag = "machines",
+    responses(
+        (status = 200, body = Ready),
+        (
+            status = 503,
+            description = "`draining` or `store_unavailable`, with `checks`",
+            body = ProblemDocument,
+            content_type = "application/problem+json",
+        ),
+    )
+)]
+async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem> {
+    let (draining, checks) = check(&machines).await;
     if draining {
         let detail = "This node is about to stop. Send requests to another one.";
-        return Err(Problem::new(Code::Draining, detail).with("checks", checks));
+        return Err(Problem::new(Code::Draining, detail)
+            .with("outcome", "none")
+            .with("checks", checks));
     }
     if checks.store != "ok" {
         let detail =
             "The store does not answer this node as it should. Send requests to another one.";
         return Err(Problem::new(Code::StoreUnavailable, detail)
             .cause(&checks.store)
+            .with("outcome", "none")
             .with("checks", checks));
     }
     Ok(Json(Ready {
@@ -156,7 +166,9 @@ async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem
     responses((status = 200, body = String, content_type = "text/plain"))
 )]
 async fn metrics(State(machines): State<Machines>) -> impl IntoResponse {
-    // First, because it sets gauges that the other renders.
+    // First, because they set gauges that are rendered then.
+    let (draining, checks) = check(&machines).await;
+    telemetry::ready(!draining && checks.store == "ok");
     let series = (machines.series)().await;
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
@@ -191,7 +203,7 @@ mod tests {
         Machines {
             drain: Drain::default(),
             store: Arc::new(move || Box::pin(std::future::ready(store.clone()))),
-            metrics: crate::telemetry::metrics().unwrap(),
+            metrics: telemetry::metrics().unwrap(),
             series: Arc::new(|| Box::pin(std::future::ready(String::new()))),
         }
     }
@@ -231,7 +243,7 @@ mod tests {
     #[tokio::test]
     async fn metrics_are_text_with_help() {
         let machines = machines(Ok(()));
-        metrics::counter!(crate::telemetry::HTTP_PANICS).increment(0);
+        metrics::counter!(telemetry::HTTP_PANICS).increment(0);
         let (status, body) = get(machines, "/metrics").await;
         assert_eq!(status, 200);
         assert!(

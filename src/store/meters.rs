@@ -268,11 +268,6 @@ impl Store {
         self.0.sweeps.then(|| self.0.meters.behind())
     }
 
-    /// Whether Redis works, as this node sees it.
-    pub(crate) fn works(&self) -> bool {
-        self.0.connections.health().present().is_none()
-    }
-
     /// The series of all pools, by name, and last, if there are such, those of all that have none of their own.
     pub(crate) async fn series(&self) -> Vec<Series> {
         let mut names = self.known_pools();

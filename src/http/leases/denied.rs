@@ -65,6 +65,7 @@ pub(super) fn problem(pool: &PoolName, tenant: Option<&Tenant>, acquired: Acquir
             "The store has lost its data, and those who had a seat come first. Ask again when they have come back.",
         )
         .with("outcome", "none")
+        .cause("Redis has lost its data, and those who had a seat come first")
         .retry_after_ms(millis(retry_after)),
         Acquired::NoPool => pool_not_found(pool),
         Acquired::Changed => Problem::new(
