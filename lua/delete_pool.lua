@@ -9,7 +9,9 @@
 -- KEYS[7]  events   STREAM  the pool's history
 -- KEYS[8]  denied   ZSET    holder -> begin of its present run of denials, ms
 -- KEYS[9]  blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[10..] rest  how far the events are rolled up, and the keys that only pools with rules have
+-- KEYS[10] alerts   HASH    what is known of the pool's alerts
+-- KEYS[11] outbox   STREAM  the bucket's alerts
+-- KEYS[12..] rest  how far the events are rolled up, and the keys that only pools with rules have
 --
 -- ARGV[1]  pool    name of the pool
 -- ARGV[2]  expect  any, or the version it must have
@@ -47,8 +49,16 @@ end
 
 redis.call('ZREM', due, pool)
 redis.call('ZREM', pools, pool)
-redis.call('UNLINK', expired, KEYS[7], KEYS[8], KEYS[9])
-for i = 10, #KEYS do
+local held = redis.call('HGETALL', KEYS[10])
+for i = 1, #held, 2 do
+  local name = string.match(held[i], '^f:(.*)$')
+  if name then
+    tell(KEYS[11], name, 'resolved',
+      { at = now, since = tonumber(held[i + 1]), ['until'] = now, pool = pool, reason = 'deleted' })
+  end
+end
+redis.call('UNLINK', expired, KEYS[7], KEYS[8], KEYS[9], KEYS[10])
+for i = 12, #KEYS do
   redis.call('UNLINK', KEYS[i])
 end
 redis.call('HINCRBY', clock, 'revision', 1)

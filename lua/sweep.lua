@@ -18,6 +18,7 @@
 -- KEYS[15] named    ZSET    period, holder, since when and how
 -- KEYS[16] waiting  ZSET    ticket -> until when it has to ask again, ms
 -- KEYS[17] tickets  HASH    ticket -> what was asked for
+-- KEYS[18] alerts   HASH    what is known of the pool's alerts
 --
 -- ARGV[1]  pool     name of the pool
 -- ARGV[2]  limit    at most so many leases, and so many ids
@@ -42,6 +43,10 @@ mark()
 end_due(leases, expired, events, ttl, limit, on_end(index))
 -- Who was denied for two minutes begins a new run with its next denial.
 local true_denials = redis.call('ZREMRANGEBYSCORE', denied, '-inf', int(now - 120000))
+if true_denials > 0 and ttl > 0 then
+  redis.call('HINCRBY', KEYS[18], 'denied', true_denials)
+  redis.call('HSET', KEYS[18], 'look_at', int(now))
+end
 local reply = { 'swept', int(seq), int(now), int(true_denials) }
 local ids = redis.call('ZRANGE', expired, 0, limit - 1)
 if rules and #ids < limit then

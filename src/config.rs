@@ -167,6 +167,24 @@ pub struct Settings {
     /// How often this node records ended leases, in ms; 0 leaves that to other nodes
     #[arg(long, value_name = "MS", default_value = "1000")]
     pub sweep_every_ms: u64,
+
+    /// Whether webhooks may lead to http:// and not only to https://: off or on
+    #[arg(long, value_enum, value_name = "SWITCH", default_value = "off")]
+    pub webhook_http: Switch,
+
+    /// Whether webhooks may lead to private networks and to this machine, at any port: off or on
+    ///
+    /// Whoever may create webhooks can then make a node send a request to whatever it reaches there.
+    #[arg(long, value_enum, value_name = "SWITCH", default_value = "off")]
+    pub webhook_private_networks: Switch,
+
+    /// Pause after the first failed attempt to deliver, in ms; each further one is four times as long, at most 12 h
+    #[arg(long, value_name = "MS", default_value = "5000")]
+    pub webhook_retry_ms: u64,
+
+    /// Attempts before a delivery is given up; the default takes about three days
+    #[arg(long, value_name = "N", default_value = "13")]
+    pub webhook_attempts: u32,
 }
 
 /// Whether something is done.
@@ -396,6 +414,8 @@ impl Loaded {
                 10_000,
             ),
             ("sweep_every_ms", settings.sweep_every_ms, 0, 60_000),
+            ("webhook_retry_ms", settings.webhook_retry_ms, 10, 3_600_000),
+            ("webhook_attempts", settings.webhook_attempts.into(), 1, 100),
         ] {
             if !(least..=most).contains(&value) {
                 return Err(self.wrong(

@@ -6,7 +6,9 @@
 //! * [`access_key`]: keys of operators and clients.
 //! * [`token`]: the signed secret that renews and releases one lease.
 //! * [`store`]: the only module that speaks Redis; one method per Lua script.
+//! * [`webhook`]: where alerts go, and how that is signed.
 //! * [`history`]: what happened in a pool, and what it means.
+//! * [`alerts`]: what is worth telling about, and how it gets to webhooks.
 //! * [`http`]: the only module that speaks HTTP; one file per resource.
 //! * `ui`: the admin pages.
 //! * [`config`]: every setting, its unit and its default.
@@ -15,6 +17,7 @@
 //! * [`cli`]: the operator's commands.
 
 pub mod access_key;
+pub mod alerts;
 pub mod cli;
 pub mod client;
 pub mod config;
@@ -26,3 +29,4 @@ pub mod store;
 pub mod telemetry;
 pub mod token;
 mod ui;
+pub mod webhook;

@@ -5,8 +5,10 @@
 //! implementation in memory. The scripts are the logic, so a fake would test nothing.
 
 mod access_keys;
+mod alerts;
 mod audit;
 mod connection;
+mod deliveries;
 mod diagnosis;
 pub mod embedded;
 mod error;
@@ -29,6 +31,7 @@ mod rules;
 mod script;
 mod sweeper;
 mod trail;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,8 +41,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 
 pub use self::access_keys::PutKey;
+pub use self::alerts::{Alert, AlertState, AlertsWanted, LoggedAlert};
 pub use self::audit::{Action, Recorded, Trail};
 use self::connection::Connections;
+pub use self::deliveries::{Attempt, Claimed, Delivery, Enqueued, Finished, Stage};
 pub use self::diagnosis::{Finding, Level, diagnose};
 pub use self::error::{Error, Outcome, Trouble};
 pub use self::events::{Event, EventId};
@@ -63,6 +68,7 @@ pub(crate) use self::renewals::PER_CALL;
 pub use self::rules::{Known, NamedChange, NamedChanged, NamedSeat, NamedSeats, Wait};
 use self::script::{Call, OPEN, Reply};
 pub use self::trail::{Steps, carry, durable};
+pub use self::webhooks::PutWebhook;
 use crate::lease::Instant;
 
 /// Buckets whose data Redis lost while this node ran.
@@ -85,6 +91,7 @@ pub(crate) struct Shared {
     memory: Memory,
     lanes: Lanes,
     keyring: access_keys::Copy,
+    webhooks: webhooks::Copy,
     hints: Hints,
     meters: Meters,
     /// Whether this node ends what is due.
@@ -159,6 +166,7 @@ impl Store {
             waiting,
             memory: Memory::new(),
             keyring: access_keys::Copy::default(),
+            webhooks: webhooks::Copy::default(),
             hints: Hints::new(&options.url),
             meters: Meters::new(options.metrics_max_pools),
             sweeps: !options.sweep_every.is_zero(),

@@ -17,6 +17,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 
 use super::{Exit, Failure};
+use crate::alerts;
 use crate::config::{Flags, Settings};
 use crate::history;
 use crate::http;
@@ -85,6 +86,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     let sign = store.new_sign(address);
     let (stop_signing, stopped) = oneshot::channel();
     let signing = tokio::spawn(store.clone().sign_until(sign, stopped));
+    tokio::spawn(alerts::run(store.clone(), alerts::Options::of(settings)));
     let drain = Drain::default();
     let service = Arc::new(http::service(&store, &tokens, settings, &metrics, &drain));
     let answer = move |request| {

@@ -99,7 +99,7 @@ fn right(setting: &str) -> Option<&'static str> {
         }
         "log_format" => "give text or json",
         "durability" => "give async or replicated",
-        "trail" => "give off or on",
+        "trail" | "webhook_http" | "webhook_private_networks" => "give off or on",
         "drain_wait_ms" | "max_connections" | "redis_connections" | "redis_timeout_ms"
         | "metrics_max_pools" | "sweep_every_ms" => "give a whole number",
         _ => return None,

@@ -47,6 +47,10 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         trail,
         metrics_max_pools,
         sweep_every_ms,
+        webhook_http,
+        webhook_private_networks,
+        webhook_retry_ms,
+        webhook_attempts,
     } = settings;
     let values = [
         ("listen", json!(listen)),
@@ -75,6 +79,10 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         ("trail", json!(trail)),
         ("metrics_max_pools", json!(metrics_max_pools)),
         ("sweep_every_ms", json!(sweep_every_ms)),
+        ("webhook_http", json!(webhook_http)),
+        ("webhook_private_networks", json!(webhook_private_networks)),
+        ("webhook_retry_ms", json!(webhook_retry_ms)),
+        ("webhook_attempts", json!(webhook_attempts)),
     ];
     let settings = values
         .into_iter()

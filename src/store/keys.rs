@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crate::lease::LeaseId;
 use crate::pool::PoolName;
+use crate::webhook::WebhookId;
 
 /// Version of the format; in front of every key.
 const PREFIX: &str = "lh1";
@@ -25,6 +26,42 @@ pub(super) const ACCESS_KEYS: &str = "lh1:{keys}:records";
 
 /// ZSET with a TTL: what a node says about itself, JSON -> when it did last, ms.
 pub(super) const NODES: &str = "lh1:{nodes}:signs";
+
+/// STRING: grows with every change of a webhook. In one slot with everything else about alerts that is not of one bucket.
+pub(super) const WEBHOOKS_REVISION: &str = "lh1:{alerts}:revision";
+
+/// HASH: webhook id -> its record, JSON, with its secrets.
+pub(super) const WEBHOOKS: &str = "lh1:{alerts}:webhooks";
+
+/// STREAM: the alerts of all buckets.
+pub(super) const ALERT_LOG: &str = "lh1:{alerts}:log";
+
+/// HASH: alert id -> the alert, JSON, while it is raised.
+pub(super) const RAISED: &str = "lh1:{alerts}:raised";
+
+/// HASH: bucket -> last entry of its outbox that is in the log.
+pub(super) const RELAYED: &str = "lh1:{alerts}:relayed";
+
+/// HASH: delivery id -> its record, JSON.
+pub(super) const DELIVERIES: &str = "lh1:{alerts}:deliveries";
+
+/// ZSET: delivery id -> until when a node sends it, ms.
+pub(super) const CLAIMS: &str = "lh1:{alerts}:claims";
+
+/// ZSET: deliveries of a webhook that wait for an attempt -> when it is due, ms.
+pub(super) fn pending(webhook: &WebhookId) -> String {
+    format!("{PREFIX}:{{alerts}}:{webhook}:pending")
+}
+
+/// ZSET: deliveries of a webhook that arrived -> when, ms.
+pub(super) fn delivered(webhook: &WebhookId) -> String {
+    format!("{PREFIX}:{{alerts}}:{webhook}:delivered")
+}
+
+/// ZSET: deliveries of a webhook that were given up -> when, ms.
+pub(super) fn dead(webhook: &WebhookId) -> String {
+    format!("{PREFIX}:{{alerts}}:{webhook}:dead")
+}
 
 /// STREAM: who did what.
 pub(super) const AUDIT: &str = "lh1:{audit}:trail";
@@ -67,6 +104,16 @@ impl Bucket {
     /// ZSET: pool -> when a sweep has work, ms.
     pub(super) fn due(self) -> String {
         format!("{PREFIX}:{{{}}}:due", self.0)
+    }
+
+    /// HASH: when the bucket was looked at for alerts, and what was told of it.
+    pub(super) fn watch(self) -> String {
+        format!("{PREFIX}:{{{}}}:watch", self.0)
+    }
+
+    /// STREAM: alerts of the bucket that are on the way into the log of all.
+    pub(super) fn alerts(self) -> String {
+        format!("{PREFIX}:{{{}}}:alerts", self.0)
     }
 
     /// ZSET: the bucket's pools -> version.
@@ -183,6 +230,11 @@ impl Keys {
         self.key("tickets")
     }
 
+    /// HASH: what is known of the pool's alerts, and how far its events are judged.
+    pub(super) fn alerts(&self) -> String {
+        self.key("alerts")
+    }
+
     /// HASH with a TTL: one lease, or its tombstone.
     pub(super) fn record(&self, id: LeaseId) -> String {
         self.named("lease:", id)
@@ -259,6 +311,9 @@ mod tests {
             keys.queue(),
             keys.waiting(),
             keys.tickets(),
+            keys.alerts(),
+            keys.bucket.watch(),
+            keys.bucket.alerts(),
             keys.record(id),
             keys.repeated(id),
         ] {

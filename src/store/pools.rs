@@ -246,7 +246,7 @@ impl Store {
         let mut expect = expect.word();
         loop {
             let call = DELETE_POOL
-                .call(20)
+                .call(22)
                 .arg(keys.bucket.clock())
                 .arg(keys.bucket.due())
                 .arg(keys.bucket.pools())
@@ -256,6 +256,8 @@ impl Store {
                 .arg(keys.events())
                 .arg(keys.denied())
                 .arg(keys.blocks())
+                .arg(keys.alerts())
+                .arg(keys.bucket.alerts())
                 .arg(keys.rolled())
                 .arg(keys.evicted())
                 .arg(keys.who())

@@ -37,12 +37,41 @@ macro_rules! script {
     };
 }
 
+/// A script of `lua/` that belongs to no bucket and needs the time.
+macro_rules! timed_script {
+    ($name:literal) => {
+        LazyLock::new(|| {
+            Script::new(
+                $name,
+                concat!(
+                    include_str!("../../lua/parts/instant.lua"),
+                    include_str!(concat!("../../lua/", $name, ".lua"))
+                ),
+            )
+        })
+    };
+}
+
 pub(super) static OPEN: LazyLock<Script> =
     LazyLock::new(|| Script::new("open", include_str!("../../lua/open.lua")));
 pub(super) static PUT_KEY: LazyLock<Script> =
     LazyLock::new(|| Script::new("put_key", include_str!("../../lua/put_key.lua")));
 pub(super) static PUT_BACK_KEYS: LazyLock<Script> =
     LazyLock::new(|| Script::new("put_back_keys", include_str!("../../lua/put_back_keys.lua")));
+pub(super) static PUT_WEBHOOK: LazyLock<Script> =
+    LazyLock::new(|| Script::new("put_webhook", include_str!("../../lua/put_webhook.lua")));
+pub(super) static PUT_BACK_WEBHOOKS: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        "put_back_webhooks",
+        include_str!("../../lua/put_back_webhooks.lua"),
+    )
+});
+pub(super) static RELAY_ALERTS: LazyLock<Script> = timed_script!("relay_alerts");
+pub(super) static CLAIM_DELIVERIES: LazyLock<Script> = timed_script!("claim_deliveries");
+pub(super) static FINISH_DELIVERY: LazyLock<Script> = timed_script!("finish_delivery");
+pub(super) static ENQUEUE_DELIVERY: LazyLock<Script> = timed_script!("enqueue_delivery");
+pub(super) static LOOK: LazyLock<Script> = script!("look", "alerts");
+pub(super) static JUDGE: LazyLock<Script> = script!("judge", "schedule", "seats", "alerts");
 pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire");
 pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> =
     script!("acquire_by_rules", "schedule", "seats", "rules");
@@ -57,14 +86,14 @@ pub(super) static LIST: LazyLock<Script> = script!("list");
 pub(super) static LEASE: LazyLock<Script> = script!("lease", "schedule");
 pub(super) static STATUS: LazyLock<Script> = script!("status", "schedule", "seats", "rules");
 pub(super) static PUT_POOL: LazyLock<Script> = script!("put_pool", "schedule", "seats");
-pub(super) static DELETE_POOL: LazyLock<Script> = script!("delete_pool");
+pub(super) static DELETE_POOL: LazyLock<Script> = script!("delete_pool", "alerts");
 pub(super) static TICK: LazyLock<Script> = script!("tick");
 pub(super) static SWEEP: LazyLock<Script> = script!("sweep", "schedule", "seats", "rules");
 pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
 pub(super) static ROLLED: LazyLock<Script> = script!("rolled");
 pub(super) static STAMP: LazyLock<Script> = script!("stamp");
 
-fn all() -> [&'static Script; 22] {
+fn all() -> [&'static Script; 30] {
     [
         &OPEN,
         &PUT_KEY,
@@ -88,6 +117,14 @@ fn all() -> [&'static Script; 22] {
         &STAMP,
         &ROLL_UP,
         &ROLLED,
+        &LOOK,
+        &JUDGE,
+        &PUT_WEBHOOK,
+        &PUT_BACK_WEBHOOKS,
+        &RELAY_ALERTS,
+        &CLAIM_DELIVERIES,
+        &FINISH_DELIVERY,
+        &ENQUEUE_DELIVERY,
     ]
 }
 

@@ -129,7 +129,7 @@ impl Store {
         let keys = Keys::of(pool);
         loop {
             let call = SWEEP
-                .call(17)
+                .call(18)
                 .arg(keys.bucket.clock())
                 .arg(keys.bucket.due())
                 .arg(keys.config())
@@ -147,6 +147,7 @@ impl Store {
                 .arg(keys.named_seats())
                 .arg(keys.waiting())
                 .arg(keys.tickets())
+                .arg(keys.alerts())
                 .arg(pool.as_str())
                 .arg(LEASES)
                 .arg(u64::try_from(EVENTS.as_millis()).expect("days"));

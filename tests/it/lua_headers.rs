@@ -167,7 +167,7 @@ fn no_script_makes_the_name_of_a_key() {
 fn time_is_read_once_and_only_where_it_must_be() {
     for (name, script) in scripts() {
         let reads = script.matches("'TIME'").count();
-        // `open.lua` goes without the prelude, which reads it for all others.
+        // Those of no bucket that need it get it from `parts/instant.lua`; `open.lua` goes without the prelude, which reads it for all others.
         assert_eq!(
             reads,
             usize::from(name == "open.lua"),

@@ -1,0 +1,46 @@
+-- Gives a node deliveries to send, each for a time: if it is not finished by then, another node takes it.
+--
+-- KEYS[1]    claims      ZSET  delivery id -> until when a node sends it, ms
+-- KEYS[2]    deliveries  HASH  delivery id -> its record, JSON
+-- KEYS[3..]  pending     ZSET  of each webhook: delivery id -> when it is due, ms
+--
+-- ARGV[1]    lease_ms  how long it is given
+-- ARGV[2]    at_once   most that are on their way to one webhook, for all nodes together
+-- ARGV[3..]  webhooks  the id of each webhook, which is also the end of the ids of its deliveries
+--
+-- Returns { 'claimed', now_ms, until_ms, next_ms, then id and record of each }
+--   next_ms  when the next one is due that is not due yet; 0 for none
+
+local claims, deliveries = KEYS[1], KEYS[2]
+local lease_ms, at_once = tonumber(ARGV[1]), tonumber(ARGV[2])
+
+redis.call('ZREMRANGEBYSCORE', claims, '-inf', int(now))
+local flying = {}
+for _, id in ipairs(redis.call('ZRANGE', claims, 0, -1)) do
+  local webhook = string.match(id, '_([^_]*)$')
+  flying[webhook] = (flying[webhook] or 0) + 1
+end
+
+local stop, soonest = now + lease_ms, math.huge
+local reply = { 'claimed', int(now), int(stop), '0' }
+for i = 3, #KEYS do
+  local room = at_once - (flying[ARGV[i]] or 0)
+  if room > 0 then
+    for _, id in ipairs(redis.call('ZRANGE', KEYS[i], '-inf', int(now), 'BYSCORE', 'LIMIT', 0, room)) do
+      local record = redis.call('HGET', deliveries, id)
+      if record then
+        redis.call('ZADD', KEYS[i], int(stop), id)
+        redis.call('ZADD', claims, int(stop), id)
+        reply[#reply + 1], reply[#reply + 2] = id, record
+      else
+        redis.call('ZREM', KEYS[i], id)
+      end
+    end
+  end
+  local first = redis.call('ZRANGE', KEYS[i], '(' .. int(now), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+  if first[2] then
+    soonest = math.min(soonest, tonumber(first[2]))
+  end
+end
+reply[4] = soonest < math.huge and int(soonest) or '0'
+return reply

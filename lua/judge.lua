@@ -1,0 +1,280 @@
+-- Judges what happened in a pool since the last look, and tells of the alerts that this raises or resolves. State and
+-- outbox change in one step, so for all nodes together each is told once.
+--
+-- The level after each event is followed in the order in which the events were written, so a peak between two looks is
+-- seen. That order never shows a level that was not there on its way up: a script that grants ends what is due first,
+-- and if more was due than it may end, it ends more than it grants.
+--
+-- KEYS[1]  clock    HASH    the bucket's clock
+-- KEYS[2]  outbox   STREAM  the bucket's alerts
+-- KEYS[3]  alerts   HASH    what is known of the pool's alerts, and how far its events are judged
+-- KEYS[4]  config   HASH    the pool's policy
+-- KEYS[5]  events   STREAM  the pool's history
+-- KEYS[6]  leases   ZSET    lease id -> expiry, ms
+-- KEYS[7]  who      HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[8]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[9]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[10] lent     HASH    seat-milliseconds of overdraft, by day
+-- KEYS[11] queue    ZSET    ticket -> order of arrival
+--
+-- ARGV[1]  pool   name of the pool
+-- ARGV[2]  limit  at most so many events
+--
+-- Returns { status, seq, now_ms, last }
+--   judged    up to now; last is the last entry of the outbox, empty if there is none
+--   more      there are more events: ask again
+--   unindexed the index does not know all leases; the caller makes it and asks again
+--   no_pool   there is no such pool
+--   unopened  the bucket has no clock; only three fields
+
+redis.call('PERSIST', clock)
+
+local outbox, alerts, config, events, leases = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local pool, limit = ARGV[1], tonumber(ARGV[2])
+
+-- Points of percent between raising and resolving. A pool that goes up and down all the time is told of at most
+-- FLAPS times in FLAP_MS; then an alert stays until its cause was away for CALM_MS.
+local HYSTERESIS, FLAPS, FLAP_MS, CALM_MS = 5, 10, 600000, 60000
+-- True denials: resolved when there was none for so long.
+local DENIALS_MS = 600000
+-- Expiries: share of the ends within WINDOW_MS against that of about a week, which is WEEK windows.
+local WINDOW_MS, WEEK, LEAST_EXPIRED, LEAST_ENDS = 600000, 1008, 20, 100
+
+local policy = redis.call('HMGET', config, 'capacity', 'policy', 'schedule')
+if not policy[1] then
+  return { 'no_pool', int(seq), int(now), '' }
+end
+local rules = cjson.decode(policy[2])
+local index = open_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11])
+if index and not is_whole(index, leases) then
+  return { 'unindexed', int(seq), int(now), '' }
+end
+mark()
+
+local held = {}
+local fields = redis.call('HGETALL', alerts)
+for i = 1, #fields, 2 do
+  held[fields[i]] = fields[i + 1]
+end
+
+local function number(name)
+  return tonumber(held[name] or 0)
+end
+
+-- What is known of an alert: f: since when it is raised, n: and w: how often in which time, c: since when its cause
+-- is away while it stays because of that.
+local function resolve(name, alert, at)
+  alert.at, alert.since, alert['until'], alert.pool = now, number('f:' .. name), at, pool
+  tell(outbox, name, 'resolved', alert)
+  held['f:' .. name], held['c:' .. name] = nil, nil
+end
+
+local function raise(name, at, alert)
+  held['c:' .. name] = nil
+  if held['f:' .. name] then
+    return
+  end
+  if at > number('w:' .. name) + FLAP_MS then
+    held['w:' .. name], held['n:' .. name] = int(at), '0'
+  end
+  held['n:' .. name] = int(number('n:' .. name) + 1)
+  held['f:' .. name] = int(at)
+  alert.at, alert.since, alert.pool = now, at, pool
+  alert.flapping = number('n:' .. name) >= FLAPS or nil
+  tell(outbox, name, 'firing', alert)
+end
+
+local function clear(name, at, alert)
+  if not held['f:' .. name] then
+    return
+  elseif number('n:' .. name) >= FLAPS then
+    held['c:' .. name] = held['c:' .. name] or int(at)
+    if now < number('c:' .. name) + CALM_MS then
+      return
+    end
+    at = number('c:' .. name)
+  end
+  resolve(name, alert, at)
+end
+
+local levels = { { 'pool.full', 100 } }
+for _, percent in ipairs(rules.alert_at_percent or {}) do
+  levels[#levels + 1] = { 'pool.level:' .. int(percent), percent }
+end
+
+local function judge_levels(in_use, capacity, at)
+  for i = 1, #levels do
+    local name, percent = levels[i][1], levels[i][2]
+    if capacity > 0 and in_use * 100 >= percent * capacity then
+      raise(name, at, { in_use = in_use, capacity = capacity })
+    elseif capacity == 0 or in_use * 100 <= math.max(percent - HYSTERESIS, 0) * capacity then
+      clear(name, at, { in_use = in_use, capacity = capacity })
+    end
+  end
+end
+
+local function judge_queue(waiting, at)
+  local most = rules.queue and rules.queue.max_waiting or 0
+  if most > 0 and waiting * 100 >= 80 * most then
+    raise('pool.queue', at, { waiting = waiting, max_waiting = most })
+  elseif waiting * 100 <= 75 * most then
+    clear('pool.queue', at, { waiting = waiting, max_waiting = most })
+  end
+end
+
+-- What happened. A pool that was never looked at begins with its last minute, unless that was too much.
+local first = held.cursor and '(' .. held.cursor or int(now - 60000)
+local batch = redis.call('XRANGE', events, first, '+', 'COUNT', limit)
+local whole = #batch < limit
+if not held.cursor then
+  local last = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 1)[1]
+  batch, whole = whole and batch or {}, true
+  held.cursor = last and last[1]
+end
+
+-- Field by field as record_event of the prelude writes them: type, id, at, holder, tenant, reason, and sometimes seats.
+local KIND, AT, REASON, SEATS = 2, 6, 12, 14
+local changes, change = {}, 0
+local ends, expired = 0, 0
+for i = 1, #batch do
+  local entry = batch[i][2]
+  local kind, seats = entry[KIND], tonumber(entry[SEATS] or 1)
+  local by, capacity
+  if kind == 'started' or kind == 'resumed' or kind == 'rebuilt' then
+    by = seats
+  elseif kind == 'ended' then
+    by = -seats
+    ends = ends + 1
+    expired = expired + (entry[REASON] == 'expired' and 1 or 0)
+  elseif kind == 'configured' then
+    by, capacity = 0, tonumber(entry[REASON])
+  elseif kind == 'denied' and entry[REASON] == 'queue_full' and rules.queue then
+    judge_queue(rules.queue.max_waiting, tonumber(entry[AT]))
+  end
+  if by then
+    change = change + by
+    changes[#changes + 1] = { tonumber(entry[AT]), by, capacity }
+  end
+  held.cursor = batch[i][1]
+end
+
+-- Where it began follows from where it ended; only amid a long batch it is what the last one came to.
+local present = index and tonumber(redis.call('HGET', index.seats, 'all') or 0) or redis.call('ZCARD', leases)
+local capacity_now = capacity_at(policy[1], policy[3] or nil, now)
+local in_use = whole and present - change or number('level')
+local capacity = tonumber(held.capacity) or capacity_now
+for i = 1, #changes do
+  local at, by, seats = changes[i][1], changes[i][2], changes[i][3]
+  in_use, capacity = in_use + by, seats or capacity
+  judge_levels(math.max(in_use, 0), capacity, at)
+end
+if whole then
+  in_use, capacity = present, capacity_now
+  judge_levels(in_use, capacity, now)
+end
+held.level, held.capacity = int(in_use), int(capacity)
+
+judge_queue(redis.call('ZCARD', KEYS[11]), now)
+
+-- True denials: counted by the sweep that notices that a holder got no seat within two minutes.
+if held.denied then
+  held.denied_at = int(now)
+  held.denied_sum = int((held['f:pool.denials'] and number('denied_sum') or 0) + number('denied'))
+  raise('pool.denials', now, { denials = number('denied'), in_use = in_use, capacity = capacity })
+  held.denied = nil
+elseif now >= number('denied_at') + DENIALS_MS then
+  clear('pool.denials', now, { denials = number('denied_sum'), in_use = in_use, capacity = capacity })
+end
+
+-- Expiries. A window that is over becomes part of what is usual, which fades within about a week.
+local begun = number('window')
+if begun == 0 then
+  begun = now
+end
+local usual = (number('usual_expired') + 1) / (number('usual_ends') + 2)
+local most = math.max(0.3, math.min(3 * usual, (1 + usual) / 2))
+local function is_spike()
+  return number('window_expired') >= LEAST_EXPIRED and number('window_expired') >= most * number('window_ends')
+end
+local function shares()
+  return { share = number('window_expired') / math.max(number('window_ends'), 1), usual_share = usual,
+    expired = number('window_expired') }
+end
+if now >= begun + WINDOW_MS then
+  if not is_spike() then
+    clear('pool.expiry_spike', now, shares())
+  end
+  local over = math.floor((now - begun) / WINDOW_MS)
+  local kept = (1 - 1 / WEEK) ^ over
+  held.usual_ends = string.format('%.4f', number('usual_ends') * kept + number('window_ends'))
+  held.usual_expired = string.format('%.4f', number('usual_expired') * kept + number('window_expired'))
+  held.window_ends, held.window_expired = '0', '0'
+  begun = begun + over * WINDOW_MS
+end
+held.window = int(begun)
+held.window_ends = int(number('window_ends') + ends)
+held.window_expired = int(number('window_expired') + expired)
+-- Where most leases end so anyway, the share tells nothing.
+if number('usual_ends') >= LEAST_ENDS and usual <= 0.75 and is_spike() then
+  raise('pool.expiry_spike', now, shares())
+end
+
+-- Overdraft: what was lent today, and when the budget will be spent if it goes on like this.
+local spent_at
+if rules.overdraft and index and index.lent_seats then
+  local today = now - now % DAY
+  local lent = tonumber(redis.call('HGET', index.lent, int(today)) or 0)
+  each_loan(index, now, function(day, ms, seats)
+    lent = lent + (day == today and ms * seats or 0)
+  end)
+  local budget = rules.overdraft.seat_minutes_per_day * 60000
+  local borrowed = math.min(tonumber(redis.call('HGET', index.seats, 'overdraft') or 0), in_use - capacity)
+  local alert = { lent_ms = lent, budget_ms = budget }
+  if lent >= budget then
+    raise('pool.overdraft', now, alert)
+    spent_at = today + DAY
+  else
+    clear('pool.overdraft', now, alert)
+    spent_at = borrowed > 0 and now + math.ceil((budget - lent) / borrowed) or nil
+  end
+else
+  clear('pool.overdraft', now, { lent_ms = 0, budget_ms = 0 })
+end
+
+-- A level that the policy does not name any more, and what waits for time to pass.
+local wanted = {}
+for i = 1, #levels do
+  wanted[levels[i][1]] = true
+end
+local look_at = spent_at or math.huge
+local raised = {}
+for field in pairs(held) do
+  local name = string.match(field, '^f:(.*)$')
+  if name then
+    raised[#raised + 1] = name
+  end
+end
+for _, name in ipairs(raised) do
+  if string.find(name, '^pool%.level') and not wanted[name] then
+    resolve(name, { in_use = in_use, capacity = capacity, reason = 'policy' }, now)
+  elseif held['c:' .. name] then
+    look_at = math.min(look_at, number('c:' .. name) + CALM_MS)
+  elseif name == 'pool.denials' then
+    look_at = math.min(look_at, number('denied_at') + DENIALS_MS)
+  elseif name == 'pool.expiry_spike' then
+    look_at = math.min(look_at, begun + WINDOW_MS)
+  elseif name == 'pool.queue' then
+    look_at = math.min(look_at, now + 2000)
+  end
+end
+held.look_at = look_at < math.huge and int(look_at) or nil
+
+local written = {}
+for field, value in pairs(held) do
+  written[#written + 1], written[#written + 2] = field, value
+end
+redis.call('DEL', alerts)
+redis.call('HSET', alerts, unpack(written))
+
+local last = redis.call('XREVRANGE', outbox, '+', '-', 'COUNT', 1)[1]
+return { whole and 'judged' or 'more', int(seq), int(now), last and last[1] or '' }

@@ -1,0 +1,70 @@
+//! What is worth telling about, and how it gets to webhooks.
+//!
+//! The scripts of [`crate::store`] decide, once for all nodes; every node runs this, and none is needed for it. [`watch`]
+//! has pools judged and alerts made into deliveries, [`deliver`] sends those that this node got, [`message`] says it in
+//! words, [`address`] says where a webhook may lead. Deliberately absent: a state of a node that an alert depends on, and mail:
+//! whoever wants that has something that takes webhooks.
+
+pub mod address;
+pub mod deliver;
+pub mod message;
+pub mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use self::address::Allowed;
+use crate::config::{Settings, Switch};
+use crate::store::Store;
+
+/// Attempts to send a message, by how they ended: delivered, failed or dead.
+pub const ATTEMPTS: &str = "leasehold_webhook_attempts_total";
+/// Deliveries that wait for an attempt. The same on all nodes.
+pub const PENDING: &str = "leasehold_webhook_deliveries_pending";
+/// Deliveries that were given up and are kept. The same on all nodes.
+pub const DEAD: &str = "leasehold_webhook_deliveries_dead";
+/// Alerts that this node took into the log.
+pub const TOLD: &str = "leasehold_alerts_told_total";
+
+/// How webhooks are served.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Where they may lead.
+    pub allowed: Allowed,
+    /// The pause after the first failed attempt.
+    pub first_pause: Duration,
+    /// Attempts before a delivery is given up.
+    pub attempts: u32,
+}
+
+impl Options {
+    /// As the settings say.
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            allowed: Allowed::of(settings),
+            first_pause: Duration::from_millis(settings.webhook_retry_ms),
+            attempts: settings.webhook_attempts,
+        }
+    }
+}
+
+impl Allowed {
+    /// As the settings say.
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            http: settings.webhook_http == Switch::On,
+            private: settings.webhook_private_networks == Switch::On,
+        }
+    }
+}
+
+/// Watches and delivers for as long as the program runs.
+pub async fn run(store: Store, options: Options) {
+    let told = Arc::new(Notify::new());
+    tokio::join!(
+        watch::run(store.clone(), Arc::clone(&told)),
+        deliver::run(store, options, told)
+    );
+}

@@ -1,0 +1,254 @@
+//! Where a webhook may lead. Whoever may create one must not reach with it what only this machine reaches.
+//!
+//! A URL is looked at when the webhook is made and before each attempt. A name is looked up once for each attempt, by the
+//! resolver that makes the connection: every address that it has must be allowed, and one of those is connected to. So
+//! there is no second look-up that could say something else (DNS rebinding). Numbers in odd forms (`0x7f.1`) are
+//! addresses already for the URL parser, which is the one that browsers use. The ranges are those of the registries of
+//! special-purpose addresses (IANA, RFC 6890), and what clouds have their metadata at.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+
+use reqwest::Url;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use crate::webhook::Webhook;
+
+/// What the settings allow beside `https` and public addresses.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Also `http`.
+    pub http: bool,
+    /// Also addresses of private networks and of this machine, at any port.
+    pub private: bool,
+}
+
+/// Why a webhook may not lead there, as a sentence for whoever made it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NotAllowed(String);
+
+fn refuse<T>(sentence: impl Into<String>) -> Result<T, NotAllowed> {
+    Err(NotAllowed(sentence.into()))
+}
+
+/// What kind of address it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Anybody's.
+    Public,
+    /// Of a private network, or of this machine.
+    Private,
+    /// Of nobody that could take a webhook; or of a cloud's metadata, which never may.
+    Special,
+}
+
+/// Names that are never anybody's in public.
+const LOCAL_SUFFIXES: [&str; 7] = [
+    "localhost",
+    "local",
+    "internal",
+    "intranet",
+    "lan",
+    "home.arpa",
+    "localdomain",
+];
+
+/// Names of metadata services, which no setting allows.
+const METADATA: [&str; 4] = [
+    "metadata",
+    "metadata.google.internal",
+    "metadata.goog",
+    "instance-data",
+];
+
+impl Allowed {
+    /// Checks a URL as far as that is possible without looking up its name.
+    pub fn url(self, text: &str) -> Result<Url, NotAllowed> {
+        if text.len() > Webhook::MAX_URL {
+            return refuse(format!("url has at most {} bytes", Webhook::MAX_URL));
+        }
+        if text
+            .bytes()
+            .any(|byte| byte <= b' ' || byte == 0x7f || byte == b'\\')
+        {
+            return refuse("url has no spaces, control characters or backslashes");
+        }
+        let Ok(url) = Url::parse(text) else {
+            return refuse("url is not a URL, such as https://hooks.example.com/leasehold");
+        };
+        match url.scheme() {
+            "https" => {}
+            "http" if self.http => {}
+            "http" => {
+                return refuse("url begins with https://; http is only for webhook_http = \"on\"");
+            }
+            _ => return refuse("url begins with https://"),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return refuse("url has no name and no password in it");
+        }
+        if url.fragment().is_some() {
+            return refuse("url has no fragment");
+        }
+        let port = url.port_or_known_default().unwrap_or_default();
+        let usual = [443, 8443].contains(&port) || (self.http && [80, 8080].contains(&port));
+        if !usual && !self.private {
+            return refuse(
+                "url has the port 443 or 8443; others are only for webhook_private_networks = \"on\"",
+            );
+        }
+        let host = url.host_str().unwrap_or_default();
+        let literal = host.trim_start_matches('[').trim_end_matches(']');
+        if let Ok(address) = literal.parse::<IpAddr>() {
+            self.address(address)?;
+        } else {
+            self.name(host)?;
+        }
+        Ok(url)
+    }
+
+    fn name(self, host: &str) -> Result<(), NotAllowed> {
+        let host = host.strip_suffix('.').unwrap_or(host);
+        if host.is_empty() {
+            return refuse("url names no host");
+        }
+        if METADATA.contains(&host) {
+            return refuse(format!("{host} is a metadata service"));
+        }
+        let is_local = !host.contains('.')
+            || LOCAL_SUFFIXES.iter().any(|suffix| {
+                host.strip_suffix(suffix)
+                    .is_some_and(|rest| rest.ends_with('.'))
+            });
+        if is_local && !self.private {
+            return refuse(format!(
+                "{host} is a name of a private network; those are only for webhook_private_networks = \"on\""
+            ));
+        }
+        Ok(())
+    }
+
+    /// Checks one address.
+    pub fn address(self, address: IpAddr) -> Result<(), NotAllowed> {
+        match kind(address) {
+            Kind::Public => Ok(()),
+            Kind::Private if self.private => Ok(()),
+            Kind::Private => refuse(format!(
+                "{address} is in a private network; those are only for webhook_private_networks = \"on\""
+            )),
+            Kind::Special => refuse(format!("{address} is an address for special purposes")),
+        }
+    }
+
+    /// Checks all addresses of a name. One that is not allowed spoils the others: which one a connection would take is
+    /// not for its owner to choose.
+    fn all(self, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NotAllowed> {
+        if addresses.is_empty() {
+            return refuse("the name has no address");
+        }
+        for address in &addresses {
+            self.address(address.ip())?;
+        }
+        Ok(addresses)
+    }
+}
+
+fn kind(address: IpAddr) -> Kind {
+    match address {
+        IpAddr::V4(address) => kind_v4(address),
+        IpAddr::V6(address) => kind_v6(address),
+    }
+}
+
+fn kind_v4(address: Ipv4Addr) -> Kind {
+    match address.octets() {
+        // Alibaba's metadata, amid the shared addresses of carriers.
+        [100, 100, 100, 200] => Kind::Special,
+        [10 | 127, ..] | [192, 168, ..] => Kind::Private,
+        [172, second, ..] if second & 0xf0 == 16 => Kind::Private,
+        [100, second, ..] if second & 0xc0 == 64 => Kind::Private,
+        // This network, link-local with the metadata of most clouds, protocol assignments, documentation, relays of
+        // 6to4, benchmarks, multicast, reserved and broadcast.
+        [0, ..]
+        | [169, 254, ..]
+        | [192, 0, 0 | 2, _]
+        | [192, 88, 99, _]
+        | [198, 18 | 19, ..]
+        | [198, 51, 100, _]
+        | [203, 0, 113, _]
+        | [224..=255, ..] => Kind::Special,
+        _ => Kind::Public,
+    }
+}
+
+fn kind_v6(address: Ipv6Addr) -> Kind {
+    if let Some(mapped) = address.to_ipv4_mapped() {
+        return kind_v4(mapped);
+    }
+    let embedded = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        kind_v4(Ipv4Addr::new(a, b, c, d))
+    };
+    match address.segments() {
+        // Metadata of Amazon and of Google.
+        [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254] => {
+            Kind::Special
+        }
+        [0, 0, 0, 0, 0, 0, 0, 1] => Kind::Private,
+        // NAT64 leads to an IPv4 address.
+        [0x0064, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
+        [first, ..] if first & 0xfe00 == 0xfc00 => Kind::Private,
+        // Teredo and other protocol assignments, documentation (two of them), 6to4.
+        [0x2001, second, ..] if second < 0x0200 => Kind::Special,
+        [0x2001, 0x0db8, ..] | [0x2002, ..] => Kind::Special,
+        [0x3fff, second, ..] if second < 0x1000 => Kind::Special,
+        // All that is not global unicast: link-local, multicast, discard, and what nobody has yet.
+        [first, ..] if first & 0xe000 != 0x2000 => Kind::Special,
+        _ => Kind::Public,
+    }
+}
+
+/// Looks a name up for the connection that is about to be made, and gives it only what is allowed.
+pub(super) struct Resolver<Lookup> {
+    allowed: Allowed,
+    lookup: Arc<Lookup>,
+}
+
+impl<Lookup, Answer> Resolver<Lookup>
+where
+    Lookup: Fn(String) -> Answer + Send + Sync + 'static,
+    Answer: Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + 'static,
+{
+    /// `lookup` is the system's but in tests.
+    pub(super) fn new(allowed: Allowed, lookup: Lookup) -> Self {
+        Self {
+            allowed,
+            lookup: Arc::new(lookup),
+        }
+    }
+}
+
+impl<Lookup, Answer> Resolve for Resolver<Lookup>
+where
+    Lookup: Fn(String) -> Answer + Send + Sync + 'static,
+    Answer: Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + 'static,
+{
+    fn resolve(&self, name: Name) -> Resolving {
+        let (allowed, lookup) = (self.allowed, Arc::clone(&self.lookup));
+        Box::pin(async move {
+            let found = lookup(name.as_str().to_owned()).await?;
+            let addresses: Addrs = Box::new(allowed.all(found)?.into_iter());
+            Ok(addresses)
+        })
+    }
+}
+
+/// What the system knows of a name.
+pub(super) async fn system(name: String) -> std::io::Result<Vec<SocketAddr>> {
+    // The port of the URL takes the place of this one.
+    Ok(tokio::net::lookup_host((name, 0)).await?.collect())
+}
+
+#[cfg(test)]
+mod tests;

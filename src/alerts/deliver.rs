@@ -1,0 +1,361 @@
+//! Sends messages to webhooks: at least once, never for long, and nobody waits for anybody else.
+//!
+//! A delivery belongs to one node for [`LEASE`]; if that dies, another one sends it then. What a receiver says is
+//! taken for hostile: it is read up to a bound, followed nowhere, and shown to admins only.
+
+use std::collections::HashSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant as Monotonic};
+
+use chrono::DateTime;
+use rand::RngExt as _;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Response, StatusCode};
+use tokio::sync::Notify;
+
+use super::address::{Allowed, Resolver, system};
+use super::{ATTEMPTS, Options};
+use crate::client::choose_cryptography;
+use crate::lease::Instant;
+use crate::store::{Attempt, Delivery, Error, Finished, PutWebhook, Store};
+use crate::webhook::{Webhook, WebhookId};
+
+/// How long one attempt may take in all, and to connect.
+const TOTAL: Duration = Duration::from_secs(15);
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a node has a delivery: as long as an attempt takes at most, and to say how it ended.
+const LEASE: Duration = Duration::from_secs(20);
+/// Most messages on their way to one webhook, from all nodes together.
+const AT_ONCE: usize = 4;
+/// How often is looked for what is due, if nothing is known to be.
+const EVERY: Duration = Duration::from_millis(500);
+/// Most that is read of a reply, and most that is kept of it.
+const REPLY: usize = 64 * 1024;
+const KEPT: usize = 512;
+/// Each pause is so many times as long as the one before, and none is longer than this.
+const GROWTH: u32 = 4;
+const LONGEST_PAUSE: Duration = Duration::from_secs(12 * 60 * 60);
+/// The longest pause that a receiver may ask for.
+const LONGEST_WISH: Duration = Duration::from_secs(24 * 60 * 60);
+/// Part of a pause by which it is longer or shorter, so that what failed together does not come back together.
+const JITTER: f64 = 0.1;
+
+/// Sends what is due, for as long as the program runs.
+pub(super) async fn run(store: Store, options: Options, told: Arc<Notify>) {
+    let node = Arc::new(Node {
+        http: client(Resolver::new(options.allowed, system)),
+        store,
+        options,
+        flying: Mutex::default(),
+    });
+    loop {
+        let pause = match node.round().await {
+            Ok(pause) => pause,
+            // The sweeper says once that Redis is away.
+            Err(error) => {
+                tracing::debug!(error = %error, "could not look for deliveries: {error}");
+                EVERY
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = told.notified() => {}
+        }
+    }
+}
+
+/// A client that goes nowhere but where it is told: no redirects, no proxy of the environment, no connection of before.
+pub(super) fn client<Lookup, Answer>(resolver: Resolver<Lookup>) -> reqwest::Client
+where
+    Lookup: Fn(String) -> Answer + Send + Sync + 'static,
+    Answer: Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + 'static,
+{
+    choose_cryptography();
+    reqwest::Client::builder()
+        .timeout(TOTAL)
+        .connect_timeout(CONNECT)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .pool_max_idle_per_host(0)
+        .user_agent(concat!("Leasehold/", env!("CARGO_PKG_VERSION")))
+        .dns_resolver(Arc::new(resolver))
+        .build()
+        .expect("nothing that could fail is asked for")
+}
+
+struct Node {
+    store: Store,
+    http: reqwest::Client,
+    options: Options,
+    /// What this node sends now: a lease that ran out while it was still at it must not make it send twice.
+    flying: Mutex<HashSet<String>>,
+}
+
+impl Node {
+    /// Takes what is due and begins to send it. Returns when to look again.
+    async fn round(self: &Arc<Self>) -> Result<Duration, Error> {
+        if self.store.webhooks().webhooks.is_empty() {
+            return Ok(EVERY);
+        }
+        let claimed = self.store.claim_deliveries(LEASE, AT_ONCE).await?;
+        for delivery in claimed.deliveries {
+            if !self.flying().insert(delivery.id.clone()) {
+                continue;
+            }
+            let node = Arc::clone(self);
+            tokio::spawn(async move {
+                let id = delivery.id.clone();
+                node.deliver(delivery, claimed.until).await;
+                node.flying().remove(&id);
+            });
+        }
+        let now = self.store.now();
+        let next = claimed
+            .next
+            .map(|next| Duration::from_millis(next.since(now)));
+        Ok(next.unwrap_or(EVERY).clamp(Duration::from_millis(5), EVERY))
+    }
+
+    fn flying(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
+        self.flying.lock().expect("no panic while held")
+    }
+
+    async fn deliver(&self, mut delivery: Delivery, until: Instant) {
+        let webhooks = self.store.webhooks();
+        let Some(webhook) = webhooks.webhooks.get(&delivery.webhook) else {
+            return;
+        };
+        let begun = Monotonic::now();
+        let at = self.store.now();
+        let mut attempt = Attempt {
+            at_ms: at.0,
+            ..Attempt::default()
+        };
+        let wish = match self.send(webhook, &delivery, at).await {
+            Ok(answer) => {
+                attempt.status = Some(answer.status.as_u16());
+                attempt.reply = answer.reply;
+                attempt.error = complaint(answer.status).map(str::to_owned);
+                answer.wish
+            }
+            Err(error) => {
+                attempt.error = Some(error);
+                None
+            }
+        };
+        attempt.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let status = attempt.status;
+        let failed = attempt.error.clone();
+        delivery.tried(attempt);
+
+        let gone = status == Some(StatusCode::GONE.as_u16());
+        let finished = if failed.is_none() {
+            Finished::Delivered
+        } else if gone || delivery.tries >= self.options.attempts {
+            Finished::Dead
+        } else {
+            let pause = jittered(pause(self.options.first_pause, delivery.tries));
+            Finished::Failed(wish.map_or(pause, |wish| pause.max(wish.min(LONGEST_WISH))))
+        };
+        let outcome = match finished {
+            Finished::Delivered => "delivered",
+            Finished::Failed(_) => "failed",
+            Finished::Dead => "dead",
+        };
+        metrics::counter!(ATTEMPTS, "outcome" => outcome).increment(1);
+        if let Some(error) = &failed {
+            tracing::warn!(
+                webhook = %delivery.webhook,
+                delivery = %delivery.id,
+                tries = delivery.tries,
+                "a message was not delivered ({outcome}): {error}"
+            );
+        }
+        self.finish(&delivery, until, finished).await;
+        if gone {
+            self.disable(&delivery.webhook).await;
+        }
+    }
+
+    /// Says how it ended. Should Redis be away, as long as nobody else takes it.
+    async fn finish(&self, delivery: &Delivery, until: Instant, finished: Finished) {
+        loop {
+            match self.store.finish_delivery(delivery, until, finished).await {
+                Ok(_) => return,
+                Err(_) if self.store.now() < until => tokio::time::sleep(EVERY).await,
+                Err(error) => {
+                    tracing::warn!(error = %error, delivery = %delivery.id, "how a message ended is lost, it is sent again: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A receiver that is gone gets nothing more until an operator says so.
+    async fn disable(&self, id: &WebhookId) {
+        loop {
+            let webhooks = self.store.webhooks();
+            let Some(before) = webhooks.webhooks.get(id) else {
+                return;
+            };
+            let mut after = Webhook::clone(before);
+            after.disabled = Some("the receiver answered 410 Gone".to_owned());
+            match self.store.put_webhook(&after, Some(before)).await {
+                Ok(PutWebhook::Conflict) => {}
+                Ok(_) => {
+                    tracing::warn!(webhook = %id, "webhook {id} is disabled: its receiver answered 410 Gone");
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(error = %error, webhook = %id, "webhook {id} could not be disabled: {error}");
+                    return;
+                }
+            }
+        }
+    }
+
+    /// One attempt. An error is in words for the operator, and without the URL, which may hold a secret.
+    async fn send(
+        &self,
+        webhook: &Webhook,
+        delivery: &Delivery,
+        at: Instant,
+    ) -> Result<Answer, String> {
+        let url = self
+            .allowed()
+            .url(&webhook.url)
+            .map_err(|error| error.to_string())?;
+        let body = delivery.body.clone().into_bytes();
+        let signatures = webhook.signatures(&delivery.id, at, &body);
+        let response = self
+            .http
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .header("webhook-id", &delivery.id)
+            .header("webhook-timestamp", at.0.div_euclid(1_000))
+            .header("webhook-signature", signatures)
+            .body(body)
+            .send()
+            .await
+            .map_err(in_words)?;
+        let status = response.status();
+        let wish = wish(&response, at);
+        let reply = read(response).await.map_err(in_words)?;
+        Ok(Answer {
+            status,
+            wish,
+            reply,
+        })
+    }
+
+    const fn allowed(&self) -> Allowed {
+        self.options.allowed
+    }
+}
+
+/// What a receiver answered.
+struct Answer {
+    status: StatusCode,
+    /// When it wants to be asked again.
+    wish: Option<Duration>,
+    reply: Option<String>,
+}
+
+/// Why an answer is none that is hoped for.
+fn complaint(status: StatusCode) -> Option<&'static str> {
+    if status.is_success() {
+        None
+    } else if status.is_redirection() {
+        Some("the receiver redirects, which is not followed; give the webhook the other URL")
+    } else if status == StatusCode::GONE {
+        Some("the receiver is gone")
+    } else {
+        Some("the receiver did not take it")
+    }
+}
+
+/// `Retry-After`, in seconds or as a date.
+fn wish(response: &Response, at: Instant) -> Option<Duration> {
+    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = DateTime::parse_from_rfc2822(text).ok()?;
+    let ms = date.timestamp_millis() - at.0;
+    Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
+}
+
+/// Reads a reply up to its bound, and returns the begin of it.
+async fn read(mut response: Response) -> Result<Option<String>, reqwest::Error> {
+    let (mut seen, mut kept) = (0, Vec::new());
+    while let Some(chunk) = response.chunk().await? {
+        seen += chunk.len();
+        let room = KEPT.saturating_sub(kept.len()).min(chunk.len());
+        kept.extend_from_slice(&chunk[..room]);
+        if seen >= REPLY {
+            // The rest is not waited for; the connection ends here.
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&kept);
+    let text: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
+    Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
+}
+
+fn in_words(error: reqwest::Error) -> String {
+    if error.is_timeout() {
+        let what = if error.is_connect() {
+            "connect"
+        } else {
+            "answer"
+        };
+        return format!("the receiver did not {what} in time");
+    }
+    let error = error.without_url();
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(error) = source {
+        text = error.to_string();
+        source = error.source();
+    }
+    format!("the receiver cannot be reached: {text}")
+}
+
+/// The pause after the nth failed attempt: 5 s, 20 s, 80 s, … 12 h, with the settings that nobody has touched.
+fn pause(first: Duration, tries: u32) -> Duration {
+    let growth = GROWTH.saturating_pow(tries.saturating_sub(1));
+    first.saturating_mul(growth).min(LONGEST_PAUSE)
+}
+
+fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::rng().random_range(1.0 - JITTER..=1.0 + JITTER))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pauses_grow_and_last_about_three_days() {
+        let first = Duration::from_secs(5);
+        let seconds: Vec<u64> = (1..13).map(|tries| pause(first, tries).as_secs()).collect();
+        assert_eq!(
+            seconds,
+            [
+                5, 20, 80, 320, 1_280, 5_120, 20_480, 43_200, 43_200, 43_200, 43_200, 43_200
+            ]
+        );
+        let days = seconds.iter().sum::<u64>() as f64 / 86_400.0;
+        assert!((2.7..3.3).contains(&days), "{days}");
+        assert_eq!(pause(first, u32::MAX), LONGEST_PAUSE);
+        for _ in 0..1_000 {
+            let jittered = jittered(first).as_secs_f64();
+            assert!((4.5..=5.5).contains(&jittered), "{jittered}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Has pools judged, every second, and alerts taken into the log.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use super::message;
+use super::{DEAD, PENDING, TOLD};
+use crate::store::{Error, Store};
+
+/// How often a node looks. With many pools it is less often, so that looking never takes much of Redis's time.
+const EVERY: Duration = Duration::from_secs(1);
+/// Pools for which one second is enough.
+const POOLS: usize = 2_000;
+/// Part of the time after which another node's look is not fresh any more.
+const FRESH: f64 = 0.8;
+/// Rounds between two counts of deliveries.
+const COUNT_EVERY: u32 = 5;
+
+pub(super) async fn run(store: Store, told: Arc<Notify>) {
+    let mut rounds = 0_u32;
+    loop {
+        let stretch = store.known_pools().len().div_ceil(POOLS).max(1);
+        let every = EVERY * u32::try_from(stretch).unwrap_or(u32::MAX);
+        tokio::time::sleep(every).await;
+        match look(&store, every).await {
+            Ok(0) => {}
+            Ok(alerts) => {
+                metrics::counter!(TOLD).increment(alerts);
+                told.notify_one();
+            }
+            // The sweeper says once that Redis is away.
+            Err(error) => tracing::debug!(error = %error, "could not look for alerts: {error}"),
+        }
+        if rounds.is_multiple_of(COUNT_EVERY)
+            && let Err(error) = count(&store).await
+        {
+            tracing::debug!(error = %error, "could not count deliveries: {error}");
+        }
+        rounds = rounds.wrapping_add(1);
+    }
+}
+
+async fn look(store: &Store, every: Duration) -> Result<u64, Error> {
+    // First, so that webhooks which Redis lost are back before it is told that they were.
+    store.refresh_webhooks().await?;
+    store
+        .watch_alerts(every.mul_f64(FRESH), &message::body)
+        .await
+}
+
+async fn count(store: &Store) -> Result<(), Error> {
+    let webhooks = store.webhooks();
+    let ids: Vec<_> = webhooks.webhooks.keys().collect();
+    let counts = store.count_deliveries(&ids).await?;
+    let sum = |count: fn(&(u64, u64)) -> u64| counts.iter().map(count).sum::<u64>();
+    // Far fewer than a float can count.
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    let set = |name, value: u64| metrics::gauge!(name).set(value as f64);
+    set(PENDING, sum(|(pending, _)| *pending));
+    set(DEAD, sum(|(_, dead)| *dead));
+    Ok(())
+}

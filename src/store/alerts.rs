@@ -1,0 +1,444 @@
+//! Alerts: what is worth telling about, decided by `judge.lua` and `look.lua`, and the log of all that was told.
+//!
+//! A bucket's scripts put alerts into the bucket's outbox, in the step that decides them. From there they are taken into the
+//! log, and become deliveries, in one step as well; it lies in another slot of a cluster, so it cannot be the same one.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redis::streams::StreamRangeReply;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::deliveries::{Delivery, PENDING};
+use super::error::Error;
+use super::events::EventId;
+use super::keys::{
+    ALERT_LOG, Bucket, DELIVERIES, Keys, RAISED, RELAYED, WEBHOOKS_REVISION, dead, pending,
+};
+use super::script::{JUDGE, LOOK, RELAY_ALERTS};
+use super::{Store, json};
+use crate::lease::Instant;
+use crate::pool::PoolName;
+use crate::webhook::AlertType;
+
+/// Pools that one look asks for; about 3 µs of Redis's time each.
+const POOLS: usize = 128;
+/// Events that one call judges; less than a millisecond of Redis's time.
+const EVENTS: usize = 200;
+/// Entries of an outbox that are taken at once.
+const ENTRIES: usize = 100;
+/// Entries of the log that are read at once, and at most for one page.
+const CHUNK: usize = 500;
+const SCANNED: usize = 10_000;
+
+/// Whether an alert begins, ends, or was over when it was noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AlertState {
+    /// It begins.
+    Firing,
+    /// It ends.
+    Resolved,
+    /// It is told once, afterwards.
+    Happened,
+}
+
+impl AlertState {
+    /// The word in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Firing => "firing",
+            Self::Resolved => "resolved",
+            Self::Happened => "happened",
+        }
+    }
+}
+
+/// An alert, as the scripts write it: instants are milliseconds, and what does not concern it is left out.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Alert {
+    /// What it is about.
+    #[serde(rename = "type")]
+    pub kind: AlertType,
+    /// Whether it begins or ends.
+    pub state: AlertState,
+    /// The pool; none if it is about the store.
+    pub pool: Option<PoolName>,
+    /// When it was noticed, ms.
+    pub at: i64,
+    /// When it began, ms: the exact instant of the event, where there is one.
+    pub since: i64,
+    /// When it ended, ms.
+    pub until: Option<i64>,
+    /// The level of `alert_at_percent`.
+    pub percent: Option<u16>,
+    /// Seats in use then.
+    pub in_use: Option<i64>,
+    /// Capacity then.
+    pub capacity: Option<i64>,
+    /// Who wait, and how many may.
+    pub waiting: Option<i64>,
+    /// How many may wait.
+    pub max_waiting: Option<i64>,
+    /// Holders that got no seat.
+    pub denials: Option<i64>,
+    /// Expiries of the last minutes, at most ten.
+    pub expired: Option<i64>,
+    /// Their share of the ends, 0 to 1.
+    pub share: Option<f64>,
+    /// The usual share.
+    pub usual_share: Option<f64>,
+    /// Seat-milliseconds that were lent today.
+    pub lent_ms: Option<i64>,
+    /// Seat-milliseconds that may be lent a day.
+    pub budget_ms: Option<i64>,
+    /// It went up and down so often that it now stays until it was calm for a minute.
+    #[serde(default)]
+    pub flapping: bool,
+    /// Why it ended, if not by itself: `policy` or `deleted`.
+    pub reason: Option<String>,
+}
+
+impl Alert {
+    /// Its name: the same when it begins and when it ends.
+    pub fn id(&self) -> String {
+        let pool = self.pool.as_ref().map_or("", PoolName::as_str);
+        let percent = self
+            .percent
+            .map(|percent| format!(":{percent}"))
+            .unwrap_or_default();
+        format!("{pool}:{}{percent}:{}", self.kind.as_str(), self.since)
+    }
+}
+
+/// An alert in the log.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoggedAlert {
+    /// Its place.
+    pub place: EventId,
+    /// The alert.
+    pub alert: Alert,
+}
+
+/// Which alerts are wanted; newest first.
+#[derive(Debug, Clone, Default)]
+pub struct AlertsWanted {
+    /// Only of this pool.
+    pub pool: Option<PoolName>,
+    /// Only of this type.
+    pub kind: Option<AlertType>,
+    /// Only before this place.
+    pub before: Option<EventId>,
+    /// Most entries.
+    pub limit: usize,
+}
+
+impl AlertsWanted {
+    fn matches(&self, alert: &Alert) -> bool {
+        self.pool
+            .as_ref()
+            .is_none_or(|pool| alert.pool.as_ref() == Some(pool))
+            && self.kind.is_none_or(|kind| alert.kind == kind)
+    }
+}
+
+impl Store {
+    /// Judges what has happened since the last look, and takes what there is to tell into the log and the deliveries, whose
+    /// bodies `body` writes. Any number of nodes may do so at any time. Returns how many alerts this node took.
+    pub async fn watch_alerts(
+        &self,
+        every: Duration,
+        body: &(dyn Fn(&Alert) -> String + Sync),
+    ) -> Result<u64, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let relayed: HashMap<String, String> = redis::cmd("HGETALL")
+            .arg(RELAYED)
+            .query_async(&mut *connection)
+            .await?;
+        drop(connection);
+        let mut told = 0;
+        for bucket in Bucket::all() {
+            // Also where there are no pools any more: there may be the end of an alert.
+            let pools: Vec<PoolName> = self.0.memory.policies(bucket).into_keys().collect();
+            let last = self.judge_bucket(bucket, &pools, every).await?;
+            let name = bucket.index().to_string();
+            let before = relayed.get(&name).cloned().unwrap_or_default();
+            if !last.is_empty() && last != before {
+                told += self.relay_alerts(bucket, before, body).await?;
+            }
+        }
+        Ok(told)
+    }
+
+    /// Returns the last entry of the bucket's outbox.
+    async fn judge_bucket(
+        &self,
+        bucket: Bucket,
+        pools: &[PoolName],
+        every: Duration,
+    ) -> Result<String, Error> {
+        let mut every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        let mut last = String::new();
+        let mut chunks = pools.chunks(POOLS);
+        let mut chunk = chunks.next().unwrap_or_default();
+        loop {
+            let mut call = LOOK
+                .call(3 + 2 * chunk.len())
+                .arg(bucket.clock())
+                .arg(bucket.watch())
+                .arg(bucket.alerts());
+            for pool in chunk {
+                let keys = Keys::of(pool);
+                call.push(keys.events());
+                call.push(keys.alerts());
+            }
+            call.push(every_ms);
+            let reply = self.run(bucket, &call).await?;
+            reply.text(3)?.clone_into(&mut last);
+            if reply.status() == "fresh" {
+                return Ok(last);
+            }
+            for at in 4..reply.len() {
+                let place = usize::try_from(reply.count(at)?).unwrap_or(usize::MAX);
+                let pool = chunk.get(place).ok_or_else(|| reply.unexpected(at))?;
+                if let Some(end) = self.judge(pool).await? {
+                    last = end;
+                }
+            }
+            let Some(next) = chunks.next() else {
+                return Ok(last);
+            };
+            // The turn is this node's.
+            (chunk, every_ms) = (next, 0);
+        }
+    }
+
+    /// Judges a pool. Returns the last entry of its bucket's outbox; none if there is no such pool.
+    async fn judge(&self, pool: &PoolName) -> Result<Option<String>, Error> {
+        let keys = Keys::of(pool);
+        loop {
+            let call = JUDGE
+                .call(11)
+                .arg(keys.bucket.clock())
+                .arg(keys.bucket.alerts())
+                .arg(keys.alerts())
+                .arg(keys.config())
+                .arg(keys.events())
+                .arg(keys.leases())
+                .arg(keys.who())
+                .arg(keys.seats())
+                .arg(keys.holders())
+                .arg(keys.lent())
+                .arg(keys.queue())
+                .arg(pool.as_str())
+                .arg(EVENTS);
+            let reply = self.run_whole(pool, &call).await?;
+            match reply.status() {
+                "more" => {}
+                "judged" => return Ok(Some(reply.text(3)?.to_owned())),
+                "no_pool" => return Ok(None),
+                _ => return Err(reply.unexpected(0)),
+            }
+        }
+    }
+
+    /// Takes what is in a bucket's outbox after an entry.
+    async fn relay_alerts(
+        &self,
+        bucket: Bucket,
+        mut before: String,
+        body: &(dyn Fn(&Alert) -> String + Sync),
+    ) -> Result<u64, Error> {
+        let mut told = 0;
+        loop {
+            let mut connection = self.0.connections.get().await?;
+            let start = if before.is_empty() {
+                "-".to_owned()
+            } else {
+                format!("({before}")
+            };
+            let entries: StreamRangeReply = redis::cmd("XRANGE")
+                .arg(bucket.alerts())
+                .arg(start)
+                .arg("+")
+                .arg("COUNT")
+                .arg(ENTRIES)
+                .query_async(&mut *connection)
+                .await?;
+            drop(connection);
+            let Some(after) = entries.ids.last().map(|entry| entry.id.clone()) else {
+                return Ok(told);
+            };
+            let webhooks = self.webhooks();
+            let mut ids: Vec<_> = webhooks.webhooks.keys().collect();
+            ids.sort_unstable();
+            let mut call = RELAY_ALERTS
+                .call(5 + 2 * ids.len())
+                .arg(WEBHOOKS_REVISION)
+                .arg(RELAYED)
+                .arg(ALERT_LOG)
+                .arg(RAISED)
+                .arg(DELIVERIES);
+            for id in &ids {
+                call.push(pending(id));
+                call.push(dead(id));
+            }
+            call.push(webhooks.revision);
+            call.push(bucket.index());
+            call.push(&before);
+            call.push(&after);
+            call.push(PENDING);
+            for entry in &entries.ids {
+                let text: String = entry.get("alert").unwrap_or_default();
+                let alert = read(&entry.id, &text)?;
+                call.push(alert.id());
+                call.push(alert.kind.as_str());
+                call.push(alert.state.as_str());
+                call.push(alert.since);
+                call.push(alert.until.unwrap_or(alert.at));
+                call.push(&text);
+                let wanting: Vec<_> = ids
+                    .iter()
+                    .enumerate()
+                    .filter(|(_, id)| {
+                        webhooks.webhooks[**id].wants(alert.kind, alert.pool.as_ref())
+                    })
+                    .collect();
+                call.push(wanting.len());
+                let message = body(&alert);
+                for (place, id) in wanting {
+                    // Of the entry, so that an alert which is taken twice is the same message.
+                    let delivery = format!("msg_{}-{}_{id}", bucket.index(), entry.id);
+                    let record =
+                        Delivery::new(delivery.clone(), (*id).clone(), &alert, message.clone());
+                    call.push(place);
+                    call.push(delivery);
+                    call.push(json(&record));
+                }
+            }
+            let reply = self.send(&call).await?;
+            match reply.status() {
+                "relayed" => {
+                    told += reply.count(1)?;
+                    if entries.ids.len() < ENTRIES {
+                        return Ok(told);
+                    }
+                    before = after;
+                }
+                "changed" => self.refresh_webhooks().await?,
+                "stale" => return Ok(told),
+                _ => return Err(reply.unexpected(0)),
+            }
+        }
+    }
+
+    /// The alerts that are raised now, the oldest first.
+    pub async fn raised_alerts(&self) -> Result<Vec<Alert>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let raised: HashMap<String, String> = redis::cmd("HGETALL")
+            .arg(RAISED)
+            .query_async(&mut *connection)
+            .await?;
+        let mut raised: Vec<Alert> = raised
+            .iter()
+            .map(|(id, text)| read(id, text))
+            .collect::<Result<_, _>>()?;
+        raised.sort_by_key(|alert| (alert.since, alert.id()));
+        Ok(raised)
+    }
+
+    /// A page of the log, newest first, and the place where the next one begins.
+    pub async fn alerts(
+        &self,
+        wanted: &AlertsWanted,
+    ) -> Result<(Vec<LoggedAlert>, Option<EventId>), Error> {
+        let mut found: Vec<LoggedAlert> = Vec::new();
+        let mut end = wanted
+            .before
+            .map_or_else(|| "+".to_owned(), |before| format!("({before}"));
+        for _ in 0..SCANNED / CHUNK {
+            let mut connection = self.0.connections.get().await?;
+            let entries: StreamRangeReply = redis::cmd("XREVRANGE")
+                .arg(ALERT_LOG)
+                .arg(&end)
+                .arg("-")
+                .arg("COUNT")
+                .arg(CHUNK)
+                .query_async(&mut *connection)
+                .await?;
+            drop(connection);
+            let last = entries.ids.len() < CHUNK;
+            for logged in logged(&entries)? {
+                end = format!("({}", logged.place);
+                if !wanted.matches(&logged.alert) {
+                    continue;
+                }
+                if found.len() == wanted.limit {
+                    return Ok((found.clone(), found.last().map(|logged| logged.place)));
+                }
+                found.push(logged);
+            }
+            if last {
+                break;
+            }
+        }
+        Ok((found, None))
+    }
+
+    /// Alerts of the log after a place, oldest first, at most `limit`.
+    pub async fn alerts_after(
+        &self,
+        after: EventId,
+        limit: usize,
+    ) -> Result<Vec<LoggedAlert>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let entries: StreamRangeReply = redis::cmd("XRANGE")
+            .arg(ALERT_LOG)
+            .arg(format!("({after}"))
+            .arg("+")
+            .arg("COUNT")
+            .arg(limit)
+            .query_async(&mut *connection)
+            .await?;
+        logged(&entries)
+    }
+
+    /// The place of the last alert; the first place of all if there is none.
+    pub async fn last_alert(&self) -> Result<EventId, Error> {
+        let wanted = AlertsWanted {
+            limit: 1,
+            ..AlertsWanted::default()
+        };
+        let (alerts, _) = self.alerts(&wanted).await?;
+        Ok(alerts
+            .first()
+            .map(|logged| logged.place)
+            .unwrap_or_default())
+    }
+}
+
+fn logged(entries: &StreamRangeReply) -> Result<Vec<LoggedAlert>, Error> {
+    let read_entry = |entry: &redis::streams::StreamId| {
+        let text: String = entry.get("alert").unwrap_or_default();
+        Ok(LoggedAlert {
+            place: entry
+                .id
+                .parse()
+                .map_err(|_| Error::Broken(format!("place {} in the log of alerts", entry.id)))?,
+            alert: read(&entry.id, &text)?,
+        })
+    };
+    entries.ids.iter().map(read_entry).collect()
+}
+
+fn read(place: &str, text: &str) -> Result<Alert, Error> {
+    serde_json::from_str(text).map_err(|error| Error::Broken(format!("alert {place}: {error}")))
+}
+
+impl Alert {
+    /// When it was noticed.
+    pub const fn noticed(&self) -> Instant {
+        Instant(self.at)
+    }
+}
