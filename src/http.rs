@@ -4,6 +4,7 @@
 //! request that failed is a [`problem::Problem`].
 
 pub(crate) mod access;
+pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod csv;
 mod events;
@@ -21,6 +22,7 @@ pub mod server;
 pub(crate) mod sizing;
 mod tokens;
 pub mod trace;
+pub(crate) mod webhooks;
 mod widget;
 
 use std::sync::Arc;
@@ -38,6 +40,7 @@ use self::access::{Access, Credentials, Found};
 use self::machines::Machines;
 use self::problem::{Code, Problem};
 use self::server::Drain;
+use crate::alerts::address::Allowed;
 use crate::config::{Settings, Switch};
 use crate::store::{self, Store};
 use crate::telemetry;
@@ -53,6 +56,8 @@ pub(crate) struct Inner {
     tokens: Tokens,
     access: Access,
     drain: Drain,
+    /// Where webhooks may lead.
+    webhooks_allowed: Allowed,
 }
 
 impl App {
@@ -86,6 +91,7 @@ impl App {
         (name = "pools", description = "For operators: sets of seats, and their policy."),
         (name = "keys", description = "For admins: who may do what, and who did."),
         (name = "history", description = "For operators: what happened, and what it means."),
+        (name = "alerts", description = "For operators: what is worth telling, and where it is told."),
         (name = "machines", description = "For balancers, orchestrators and monitoring."),
     ),
     modifiers(&Credentials),
@@ -104,6 +110,8 @@ fn api() -> OpenApiRouter<App> {
         .merge(sizing::routes())
         .merge(tokens::routes())
         .merge(keys::routes())
+        .merge(alerts::routes())
+        .merge(webhooks::routes())
         .merge(audit::routes())
         .merge(nodes::routes())
 }
@@ -121,6 +129,7 @@ pub fn service(
         tokens: tokens.clone(),
         access: Access::new(settings),
         drain: drain.clone(),
+        webhooks_allowed: Allowed::of(settings),
     }));
     let readiness = store.clone();
     let machines = Machines {

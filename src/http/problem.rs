@@ -110,6 +110,10 @@ codes! {
     LeaseNotFound "lease_not_found" NOT_FOUND "No such lease";
     /// No key has this id.
     KeyNotFound "key_not_found" NOT_FOUND "No such key";
+    /// No webhook has this id.
+    WebhookNotFound "webhook_not_found" NOT_FOUND "No such webhook";
+    /// The webhook has no delivery of this id, or no longer.
+    DeliveryNotFound "delivery_not_found" NOT_FOUND "No such delivery";
     /// The holder has no named seat in this period, or the pool has none at all.
     NamedSeatNotFound "named_seat_not_found" NOT_FOUND "No such named seat";
     /// No route has this path.

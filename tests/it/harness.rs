@@ -8,6 +8,7 @@ mod client;
 mod fleet;
 mod node;
 mod proxy;
+mod receiver;
 mod redis;
 mod scrape;
 
@@ -21,6 +22,7 @@ pub(crate) use self::client::{ANY, Answer, Call, Client, Reply};
 pub(crate) use self::fleet::{Sentinels, Server, Shards};
 pub(crate) use self::node::{Launch, Node, SECRET};
 pub(crate) use self::proxy::Proxy;
+pub(crate) use self::receiver::{Message, Receiver, Reply as Behaviour};
 pub(crate) use self::redis::{Event, Redis, server_on_the_path};
 pub(crate) use self::scrape::Scrape;
 

@@ -6,6 +6,7 @@
 mod access;
 mod acquire;
 mod admin_pages;
+mod alerts;
 mod audit;
 mod bad_input;
 mod checker;
@@ -48,4 +49,5 @@ mod secrets;
 mod sentinel;
 mod systemd;
 mod terminate;
+mod webhooks;
 mod widget;

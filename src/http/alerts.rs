@@ -1,0 +1,275 @@
+//! `/v1/alerts`: what was worth telling, as a list and as it happens (server-sent events).
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use futures_util::stream::{self, Stream};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::access::Operator;
+use super::csv::{self, Cell};
+use super::extract::Query;
+use super::problem::{Code, Problem, ProblemDocument};
+use crate::alerts::message::AlertBody;
+use crate::lease::Invalid;
+use crate::pool::PoolName;
+use crate::store::{Alert, AlertsWanted, EventId, LoggedAlert};
+
+/// Entries of a page unless the caller says otherwise, and at most.
+const LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
+/// Alerts that are read at once.
+const CHUNK: usize = 100;
+/// How often an idle log is looked at.
+const EVERY: Duration = Duration::from_millis(500);
+/// Says that the connection lives, to whoever closes silent ones.
+const ALIVE: Duration = Duration::from_secs(15);
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(events))
+}
+
+/// What is wanted of the log.
+#[derive(Debug, Default, Clone, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Wanted {
+    /// Only of this pool.
+    #[param(value_type = Option<String>)]
+    pub(crate) pool: Option<PoolName>,
+    /// Only of this type, such as `pool.full`.
+    #[serde(rename = "type")]
+    pub(crate) kind: Option<String>,
+    /// Most entries of the page, 1 to 1000; 100 without it.
+    pub(crate) limit: Option<usize>,
+    /// `next_cursor` of the page before, with everything else as it was.
+    pub(crate) cursor: Option<String>,
+    /// `json` or `csv`, in place of the header `Accept`.
+    pub(crate) format: Option<String>,
+}
+
+impl Wanted {
+    /// The same, checked.
+    pub(crate) fn checked(self) -> Result<AlertsWanted, Problem> {
+        let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
+        let limit = self.limit.unwrap_or(LIMIT);
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(invalid(format!("`limit` is 1 to {MAX_LIMIT}.")));
+        }
+        let kind = self
+            .kind
+            .filter(|kind| !kind.is_empty())
+            .map(|kind| kind.parse())
+            .transpose()
+            .map_err(|_: Invalid| {
+                invalid("`type` is not the type of an alert, such as pool.full.".to_owned())
+            })?;
+        let before = self
+            .cursor
+            .map(|cursor| cursor.parse())
+            .transpose()
+            .map_err(|_: Invalid| {
+                invalid("`cursor` is not one of this list. Begin again without it.".to_owned())
+            })?;
+        Ok(AlertsWanted {
+            pool: self.pool,
+            kind,
+            before,
+            limit,
+        })
+    }
+}
+
+/// An alert in the log.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct AlertEntry {
+    /// Its place in the log; grows.
+    #[schema(example = "1795000000000-0")]
+    pub(crate) id: String,
+    #[serde(flatten)]
+    pub(crate) alert: AlertBody,
+}
+
+impl AlertEntry {
+    pub(crate) fn of(logged: &LoggedAlert) -> Self {
+        Self {
+            id: logged.place.to_string(),
+            alert: AlertBody::of(&logged.alert),
+        }
+    }
+}
+
+/// What is raised now, and part of what was told.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Alerts {
+    /// Alerts that are raised now, the oldest first.
+    pub(crate) current: Vec<AlertBody>,
+    /// What was told, newest first.
+    pub(crate) items: Vec<AlertEntry>,
+    /// Send it back as `cursor` for the next page; null at the end.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// Reads what is raised and a page of the log.
+pub(crate) async fn read(app: &App, wanted: &AlertsWanted) -> Result<Alerts, Problem> {
+    let store = &app.0.store;
+    let is_wanted = |alert: &&Alert| {
+        wanted
+            .pool
+            .as_ref()
+            .is_none_or(|pool| alert.pool.as_ref() == Some(pool))
+            && wanted.kind.is_none_or(|kind| alert.kind == kind)
+    };
+    let raised = store.raised_alerts().await?;
+    let (logged, next) = store.alerts(wanted).await?;
+    Ok(Alerts {
+        current: raised.iter().filter(is_wanted).map(AlertBody::of).collect(),
+        items: logged.iter().map(AlertEntry::of).collect(),
+        next_cursor: next.map(|place| place.to_string()),
+    })
+}
+
+/// Lists the alerts that are raised now and those that were told, newest first.
+///
+/// The last 10 000 or so are kept.
+#[utoipa::path(
+    get,
+    path = "/v1/alerts",
+    tag = "alerts",
+    params(Wanted),
+    responses(
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so: then `items` only", body = Alerts),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn list(
+    State(app): State<App>,
+    _operator: Operator,
+    headers: HeaderMap,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let as_csv = csv::is_wanted(&headers, wanted.format.as_deref());
+    let alerts = read(&app, &wanted.checked()?).await?;
+    if as_csv {
+        return Ok(to_csv(&alerts.items));
+    }
+    Ok(Json(alerts).into_response())
+}
+
+/// The entries as a file.
+pub(crate) fn to_csv(items: &[AlertEntry]) -> Response {
+    let columns = [
+        "id", "at", "type", "state", "pool", "alert", "since", "until", "percent", "in_use",
+        "capacity", "summary",
+    ];
+    let rows = items.iter().map(|AlertEntry { id, alert }| {
+        let number = |number: Option<i64>| {
+            Cell::Plain(number.map(|number| number.to_string()).unwrap_or_default())
+        };
+        vec![
+            Cell::plain(id),
+            Cell::plain(&alert.at),
+            Cell::plain(&alert.kind.as_str()),
+            Cell::plain(&alert.state.as_str()),
+            Cell::text(alert.pool.as_ref().map(PoolName::as_str)),
+            Cell::Text(alert.alert.clone()),
+            Cell::plain(&alert.since),
+            Cell::Plain(alert.until.map(|at| at.to_string()).unwrap_or_default()),
+            number(alert.percent.map(i64::from)),
+            number(alert.in_use),
+            number(alert.capacity),
+            Cell::Text(alert.summary.clone()),
+        ]
+    });
+    csv::file("leasehold-alerts", &columns, rows)
+}
+
+/// Follows the alerts of all pools and of the store, from now on, or from after `Last-Event-ID`.
+///
+/// Each has its id, its type as the event's name, and the alert as JSON. A client that was away goes on where it was.
+#[utoipa::path(
+    get,
+    path = "/v1/alerts/events",
+    tag = "alerts",
+    operation_id = "follow_alerts",
+    params(
+        ("Last-Event-ID" = Option<String>, Header, description = "The last alert seen; 0 for all that are kept"),
+    ),
+    responses(
+        (status = 200, body = AlertEntry, content_type = "text/event-stream"),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn events(
+    State(app): State<App>,
+    _operator: Operator,
+    headers: HeaderMap,
+) -> Result<impl IntoResponse, Problem> {
+    let after = match headers.get("last-event-id") {
+        Some(id) => id
+            .to_str()
+            .ok()
+            .and_then(|id| id.parse().ok())
+            .ok_or_else(|| {
+                Problem::new(
+                    Code::InvalidRequest,
+                    "Last-Event-ID is not the id of an alert. Send one that was received, or 0, or leave it out.",
+                )
+            })?,
+        None => app.0.store.last_alert().await?,
+    };
+    let keep_alive = KeepAlive::new().interval(ALIVE);
+    Ok(Sse::new(follow(app, after)).keep_alive(keep_alive))
+}
+
+/// The alerts after a place, for ever; it ends when the node is about to stop, so that clients go to another one.
+fn follow(app: App, after: EventId) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+    let first = (app, after, VecDeque::<LoggedAlert>::new());
+    stream::unfold(first, |(app, mut after, mut waiting)| async move {
+        loop {
+            if let Some(logged) = waiting.pop_front() {
+                after = logged.place;
+                return Some((Ok(written(&logged)), (app, after, waiting)));
+            }
+            // An outage of the store is a pause: the client has lost nothing.
+            if let Ok(alerts) = app.0.store.alerts_after(after, CHUNK).await {
+                waiting.extend(alerts);
+            }
+            if waiting.is_empty() {
+                tokio::select! {
+                    () = tokio::time::sleep(EVERY) => {}
+                    () = app.0.drain.begun() => return None,
+                }
+            }
+        }
+    })
+}
+
+fn written(logged: &LoggedAlert) -> sse::Event {
+    let json =
+        serde_json::to_string(&AlertEntry::of(logged)).expect("texts and numbers have a JSON form");
+    sse::Event::default()
+        .id(logged.place.to_string())
+        .event(logged.alert.kind.as_str())
+        .data(json)
+}

@@ -1,0 +1,594 @@
+//! `/v1/webhooks`: where alerts go. A secret is shown once, when it is made.
+
+mod deliveries;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) use self::deliveries::{DeliveryBody, by_stage, send_test, to_csv, try_again};
+use super::App;
+use super::access::Operator;
+use super::extract::{Body, Path};
+use super::problem::{Code, Problem, ProblemDocument};
+use crate::access_key::Role;
+use crate::lease::{Instant, Label};
+use crate::pool::PoolName;
+use crate::store::PutWebhook;
+use crate::webhook::{SigningSecret, Subject, Webhook, WebhookId};
+
+/// How long the former secret signs as well after a roll unless the caller says otherwise: a day, in milliseconds.
+pub(crate) const OVERLAP_MS: u64 = 24 * 60 * 60 * 1_000;
+/// The longest overlap: 90 days, in milliseconds.
+const MAX_OVERLAP_MS: u64 = 90 * OVERLAP_MS;
+/// What `disabled` says of a webhook that an operator put to rest.
+const BY_OPERATOR: &str = "an operator disabled it";
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(read, replace, change, remove))
+        .routes(routes!(roll))
+        .merge(deliveries::routes())
+}
+
+/// A webhook, without its secret.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Webhook)]
+pub(crate) struct WebhookBody {
+    /// Its name for machines.
+    #[schema(value_type = String, example = "V1StGXR8Z5jd")]
+    pub(crate) id: WebhookId,
+    /// Where messages are sent. Only admins are shown what follows the host: to some receivers that is a password.
+    #[schema(example = "https://hooks.example.com/leasehold")]
+    pub(crate) url: String,
+    /// Its name for people.
+    #[schema(value_type = Option<String>)]
+    pub(crate) name: Option<Label>,
+    /// Which alerts; `*` is all.
+    #[schema(value_type = Vec<String>, example = json!(["pool.full", "pool.level"]))]
+    pub(crate) events: Vec<Subject>,
+    /// Only alerts of these pools, and those of the store; all if there are none.
+    #[schema(value_type = Vec<String>)]
+    pub(crate) pools: Vec<PoolName>,
+    /// Whether messages are sent.
+    pub(crate) enabled: bool,
+    /// Why not; null while they are.
+    pub(crate) disabled_reason: Option<String>,
+    /// When it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) created_at: Instant,
+    /// Until when the secret before the present one signs as well; null if there is none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) former_secret_until: Option<Instant>,
+    /// Messages that wait for an attempt.
+    pub(crate) pending: u64,
+    /// Messages that were given up; they can be sent again.
+    pub(crate) dead: u64,
+}
+
+impl WebhookBody {
+    fn of(
+        operator: &Operator,
+        webhook: &Webhook,
+        now: Instant,
+        (pending, dead): (u64, u64),
+    ) -> Self {
+        let url = if operator.caller.role() == Role::Admin {
+            webhook.url.clone()
+        } else {
+            without_path(&webhook.url)
+        };
+        let former = webhook.former.as_ref();
+        Self {
+            id: webhook.id.clone(),
+            url,
+            name: webhook.name.clone(),
+            events: webhook.events.clone(),
+            pools: webhook.pools.clone(),
+            enabled: webhook.disabled.is_none(),
+            disabled_reason: webhook.disabled.clone(),
+            created_at: Instant(webhook.created_at_ms),
+            former_secret_until: former
+                .map(|former| Instant(former.until_ms))
+                .filter(|until| now < *until),
+            pending,
+            dead,
+        }
+    }
+}
+
+/// What the trail keeps of a webhook: not the whole URL, which is a password to some receivers.
+#[derive(Serialize)]
+struct Noted<'a> {
+    url: String,
+    name: Option<&'a Label>,
+    events: &'a [Subject],
+    pools: &'a [PoolName],
+    disabled: Option<&'a str>,
+}
+
+fn without_path(url: &str) -> String {
+    let origin = reqwest::Url::parse(url).map(|url| url.origin().ascii_serialization());
+    format!("{}/…", origin.unwrap_or_default())
+}
+
+fn noted(webhook: &Webhook) -> Noted<'_> {
+    Noted {
+        url: without_path(&webhook.url),
+        name: webhook.name.as_ref(),
+        events: &webhook.events,
+        pools: &webhook.pools,
+        disabled: webhook.disabled.as_deref(),
+    }
+}
+
+/// A webhook with its secret, this once.
+#[derive(Serialize, ToSchema)]
+struct NewWebhook {
+    #[serde(flatten)]
+    webhook: WebhookBody,
+    /// What signs its messages: `whsec_` and base64. It cannot be shown again.
+    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw…")]
+    secret: String,
+}
+
+/// All webhooks.
+#[derive(Debug, Serialize, ToSchema)]
+struct Webhooks {
+    items: Vec<WebhookBody>,
+    /// Always null: all webhooks are on one page.
+    next_cursor: Option<String>,
+}
+
+/// A webhook to create, or what one becomes.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PutBody {
+    /// `https://…`, at most 2048 bytes. Where it may lead: `docs/alerts.md`.
+    #[schema(example = "https://hooks.example.com/leasehold")]
+    pub(crate) url: String,
+    /// Which alerts, at least one; `*` is all.
+    #[schema(value_type = Vec<String>, min_items = 1, example = json!(["pool.full", "pool.level"]))]
+    pub(crate) events: Vec<Subject>,
+    /// Only alerts of these pools, and those of the store; all if there are none.
+    #[schema(value_type = Vec<String>, max_items = 100)]
+    #[serde(default)]
+    pub(crate) pools: Vec<PoolName>,
+    /// For people, at most 128 bytes.
+    #[schema(value_type = Option<String>, max_length = 128)]
+    #[serde(default)]
+    pub(crate) name: Option<Label>,
+    /// Whether messages are sent; they are, if it is left out.
+    #[serde(default)]
+    pub(crate) enabled: Option<bool>,
+}
+
+/// What is to be changed; what is left out stays.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PatchBody {
+    /// Another address.
+    pub(crate) url: Option<String>,
+    /// Other alerts.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(crate) events: Option<Vec<Subject>>,
+    /// Other pools.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(crate) pools: Option<Vec<PoolName>>,
+    /// Another name; null for none.
+    #[schema(value_type = Option<String>)]
+    #[serde(deserialize_with = "given")]
+    pub(crate) name: Option<Option<Label>>,
+    /// Whether messages are sent.
+    pub(crate) enabled: Option<bool>,
+}
+
+/// Tells `null` from what is left out.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Label>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// How to replace a secret.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+struct RollWebhook {
+    /// How long the former secret signs as well, in milliseconds, at most 90 days; a day without it.
+    overlap_ms: Option<u64>,
+}
+
+/// Lists the webhooks, the oldest first.
+#[utoipa::path(
+    get,
+    path = "/v1/webhooks",
+    tag = "alerts",
+    operation_id = "list_webhooks",
+    responses(
+        (status = 200, body = Webhooks),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn list(State(app): State<App>, operator: Operator) -> Result<Json<Webhooks>, Problem> {
+    Ok(Json(Webhooks {
+        items: all(&app, &operator).await?,
+        next_cursor: None,
+    }))
+}
+
+/// All webhooks, the oldest first.
+pub(crate) async fn all(app: &App, operator: &Operator) -> Result<Vec<WebhookBody>, Problem> {
+    let store = &app.0.store;
+    store.refresh_webhooks().await?;
+    let known = store.webhooks();
+    let mut webhooks: Vec<&Arc<Webhook>> = known.webhooks.values().collect();
+    webhooks.sort_by_key(|webhook| (webhook.created_at_ms, &webhook.id));
+    let ids: Vec<&WebhookId> = webhooks.iter().map(|webhook| &webhook.id).collect();
+    let counts = store.count_deliveries(&ids).await?;
+    let now = store.now();
+    Ok(webhooks
+        .iter()
+        .zip(counts)
+        .map(|(webhook, counts)| WebhookBody::of(operator, webhook, now, counts))
+        .collect())
+}
+
+/// Creates a webhook. Its secret is in the answer, this once.
+#[utoipa::path(
+    post,
+    path = "/v1/webhooks",
+    tag = "alerts",
+    operation_id = "create_webhook",
+    request_body = PutBody,
+    responses(
+        (status = 201, body = NewWebhook),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn create(
+    State(app): State<App>,
+    operator: Operator,
+    Body(body): Body<PutBody>,
+) -> Result<(StatusCode, Json<NewWebhook>), Problem> {
+    let webhook = make(&app, &operator, body).await?;
+    Ok((
+        StatusCode::CREATED,
+        Json(NewWebhook::of(&app, &operator, &webhook)),
+    ))
+}
+
+/// Makes a webhook, and its secret.
+pub(crate) async fn make(
+    app: &App,
+    operator: &Operator,
+    body: PutBody,
+) -> Result<Webhook, Problem> {
+    let webhook = Webhook {
+        id: WebhookId::random(),
+        url: body.url,
+        name: body.name,
+        events: sorted(body.events),
+        pools: body.pools,
+        disabled: (body.enabled == Some(false)).then(|| BY_OPERATOR.to_owned()),
+        created_at_ms: app.0.store.now().0,
+        secret: SigningSecret::random(),
+        former: None,
+    };
+    check(app, &webhook)?;
+    operator.notes.target(&webhook.id);
+    operator.notes.after(&noted(&webhook));
+    match app.0.store.put_webhook(&webhook, None).await? {
+        PutWebhook::Put => Ok(webhook),
+        PutWebhook::Full => Err(Problem::new(
+            Code::InvalidRequest,
+            format!(
+                "There are {} webhooks already. Delete those that nobody uses.",
+                Webhook::MOST
+            ),
+        )),
+        PutWebhook::Conflict => Err(Problem::new(
+            Code::Internal,
+            "Something went wrong inside. It was logged.",
+        )
+        .cause("an id of 70 random bits came twice")),
+    }
+}
+
+fn sorted(mut events: Vec<Subject>) -> Vec<Subject> {
+    events.sort_unstable();
+    events.dedup();
+    events
+}
+
+fn check(app: &App, webhook: &Webhook) -> Result<(), Problem> {
+    let invalid = |detail: String| Err(Problem::new(Code::InvalidRequest, detail));
+    if webhook.events.is_empty() {
+        return invalid(
+            "`events` names at least one type of alert, such as pool.full, or * for all."
+                .to_owned(),
+        );
+    }
+    if webhook.pools.len() > Webhook::MAX_POOLS {
+        return invalid(format!("`pools` names at most {}.", Webhook::MAX_POOLS));
+    }
+    match app.0.webhooks_allowed.url(&webhook.url) {
+        Ok(_) => Ok(()),
+        Err(error) => invalid(format!("{error}.")),
+    }
+}
+
+/// Reads a webhook.
+#[utoipa::path(
+    get,
+    path = "/v1/webhooks/{id}",
+    tag = "alerts",
+    operation_id = "read_webhook",
+    params(("id" = String, Path, description = "Id of the webhook")),
+    responses(
+        (status = 200, body = WebhookBody),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`webhook_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn read(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Json<WebhookBody>, Problem> {
+    app.0.store.refresh_webhooks().await?;
+    Ok(Json(shown(&app, &operator, &*find(&app, &id)?).await?))
+}
+
+/// A webhook with its counts.
+pub(crate) async fn shown(
+    app: &App,
+    operator: &Operator,
+    webhook: &Webhook,
+) -> Result<WebhookBody, Problem> {
+    let counts = app.0.store.count_deliveries(&[&webhook.id]).await?;
+    let counts = counts.first().copied().unwrap_or_default();
+    Ok(WebhookBody::of(
+        operator,
+        webhook,
+        app.0.store.now(),
+        counts,
+    ))
+}
+
+/// Replaces a webhook; its secret and its deliveries stay.
+#[utoipa::path(
+    put,
+    path = "/v1/webhooks/{id}",
+    tag = "alerts",
+    operation_id = "put_webhook",
+    params(("id" = String, Path, description = "Id of the webhook")),
+    request_body = PutBody,
+    responses(
+        (status = 200, body = WebhookBody),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`webhook_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn replace(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+    Body(body): Body<PutBody>,
+) -> Result<Json<WebhookBody>, Problem> {
+    let patch = PatchBody {
+        url: Some(body.url),
+        events: Some(body.events),
+        pools: Some(body.pools),
+        name: Some(body.name),
+        enabled: Some(body.enabled.unwrap_or(true)),
+    };
+    let webhook = alter(&app, &operator, &id, &patch).await?;
+    Ok(Json(shown(&app, &operator, &webhook).await?))
+}
+
+/// Changes a webhook; what is left out stays.
+///
+/// One that its receiver disabled with 410 goes on with `{"enabled": true}`.
+#[utoipa::path(
+    patch,
+    path = "/v1/webhooks/{id}",
+    tag = "alerts",
+    operation_id = "patch_webhook",
+    params(("id" = String, Path, description = "Id of the webhook")),
+    request_body = PatchBody,
+    responses(
+        (status = 200, body = WebhookBody),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`webhook_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn change(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+    Body(patch): Body<PatchBody>,
+) -> Result<Json<WebhookBody>, Problem> {
+    let webhook = alter(&app, &operator, &id, &patch).await?;
+    Ok(Json(shown(&app, &operator, &webhook).await?))
+}
+
+/// Changes a webhook.
+pub(crate) async fn alter(
+    app: &App,
+    operator: &Operator,
+    id: &str,
+    patch: &PatchBody,
+) -> Result<Webhook, Problem> {
+    edit(app, operator, id, |webhook| {
+        if let Some(url) = &patch.url {
+            webhook.url.clone_from(url);
+        }
+        if let Some(events) = &patch.events {
+            webhook.events = sorted(events.clone());
+        }
+        if let Some(pools) = &patch.pools {
+            webhook.pools.clone_from(pools);
+        }
+        if let Some(name) = &patch.name {
+            webhook.name.clone_from(name);
+        }
+        match patch.enabled {
+            Some(true) => webhook.disabled = None,
+            Some(false) => webhook.disabled = Some(BY_OPERATOR.to_owned()),
+            None => {}
+        }
+    })
+    .await
+}
+
+async fn edit(
+    app: &App,
+    operator: &Operator,
+    id: &str,
+    edit: impl Fn(&mut Webhook),
+) -> Result<Webhook, Problem> {
+    operator.notes.target(id);
+    app.0.store.refresh_webhooks().await?;
+    loop {
+        let before = find(app, id)?;
+        let mut after = Webhook::clone(&before);
+        edit(&mut after);
+        check(app, &after)?;
+        operator.notes.before(&noted(&before));
+        operator.notes.after(&noted(&after));
+        // On a conflict the copy was read again, and the webhook may be gone.
+        if app.0.store.put_webhook(&after, Some(&before)).await? == PutWebhook::Put {
+            return Ok(after);
+        }
+    }
+}
+
+/// Deletes a webhook, and what was still to be delivered to it.
+#[utoipa::path(
+    delete,
+    path = "/v1/webhooks/{id}",
+    tag = "alerts",
+    operation_id = "delete_webhook",
+    params(("id" = String, Path, description = "Id of the webhook")),
+    responses(
+        (status = 204, description = "Deleted"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`webhook_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn remove(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    withdraw(&app, &operator, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Deletes a webhook.
+pub(crate) async fn withdraw(app: &App, operator: &Operator, id: &str) -> Result<(), Problem> {
+    operator.notes.target(id);
+    app.0.store.refresh_webhooks().await?;
+    loop {
+        let before = find(app, id)?;
+        operator.notes.before(&noted(&before));
+        if app.0.store.delete_webhook(&before).await? == PutWebhook::Put {
+            return Ok(());
+        }
+    }
+}
+
+/// Gives a webhook a new secret. For a while both sign, so that the receiver can change over.
+#[utoipa::path(
+    post,
+    path = "/v1/webhooks/{id}/roll",
+    tag = "alerts",
+    operation_id = "roll_webhook",
+    params(("id" = String, Path, description = "Id of the webhook")),
+    request_body = RollWebhook,
+    responses(
+        (status = 200, body = NewWebhook),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`webhook_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn roll(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+    Body(body): Body<RollWebhook>,
+) -> Result<Json<NewWebhook>, Problem> {
+    let overlap_ms = body.overlap_ms.unwrap_or(OVERLAP_MS);
+    let webhook = replace_secret(&app, &operator, &id, overlap_ms).await?;
+    Ok(Json(NewWebhook::of(&app, &operator, &webhook)))
+}
+
+/// Gives a webhook a new secret.
+pub(crate) async fn replace_secret(
+    app: &App,
+    operator: &Operator,
+    id: &str,
+    overlap_ms: u64,
+) -> Result<Webhook, Problem> {
+    if overlap_ms > MAX_OVERLAP_MS {
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            "`overlap_ms` is at most 90 days.",
+        ));
+    }
+    let until = app.0.store.now().0 + i64::try_from(overlap_ms).unwrap_or(0);
+    edit(app, operator, id, |webhook| webhook.roll(Instant(until))).await
+}
+
+/// The webhook of this id, as this node knows it.
+pub(crate) fn find(app: &App, id: &str) -> Result<Arc<Webhook>, Problem> {
+    let webhooks = app.0.store.webhooks();
+    id.parse::<WebhookId>()
+        .ok()
+        .and_then(|id| webhooks.webhooks.get(&id).cloned())
+        .ok_or_else(|| {
+            Problem::new(
+                Code::WebhookNotFound,
+                "There is no webhook with this id. GET /v1/webhooks lists those that there are.",
+            )
+        })
+}
+
+impl NewWebhook {
+    fn of(app: &App, operator: &Operator, webhook: &Webhook) -> Self {
+        Self {
+            webhook: WebhookBody::of(operator, webhook, app.0.store.now(), (0, 0)),
+            secret: webhook.secret.reveal(),
+        }
+    }
+}
