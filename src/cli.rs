@@ -2,6 +2,7 @@
 //!
 //! Data goes to stdout, talk to stderr. How a command ended is its exit code, [`Exit`].
 
+mod alert;
 mod audit;
 mod config;
 mod doctor;
@@ -16,6 +17,7 @@ mod run;
 mod serve;
 mod table;
 mod watch;
+mod webhook;
 
 use std::fmt;
 use std::io::{self, Write as _};
@@ -82,6 +84,12 @@ enum Command {
     /// Create, list, roll and revoke keys
     #[command(subcommand)]
     Key(key::Key),
+    /// List alerts
+    #[command(subcommand)]
+    Alert(alert::Alert),
+    /// Create, list, test, roll and delete webhooks, and see what was sent to them
+    #[command(subcommand)]
+    Webhook(webhook::Webhook),
     /// List what operators did
     Audit(audit::Audit),
     /// Watch how full the pools are
@@ -179,6 +187,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Pool(pool)) => pool::run(&pool),
         Some(Command::Lease(lease)) => lease::run(&lease),
         Some(Command::Key(key)) => key::run(&key),
+        Some(Command::Alert(alert)) => alert::run(&alert),
+        Some(Command::Webhook(webhook)) => webhook::run(&webhook),
         Some(Command::Audit(audit)) => audit::run(&audit),
         Some(Command::Watch(watch)) => watch::run(&watch),
         Some(Command::Run(run)) => match run::run(&run) {

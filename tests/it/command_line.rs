@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::harness::{Client, Launch, Node, Redis, signal, wait_until};
+use crate::harness::{Behaviour, Client, Launch, Node, Receiver, Redis, signal, wait_until};
 
 const KEY: &str = "the-operator-key-of-the-tests";
 
@@ -431,4 +431,74 @@ async fn a_watch_that_nobody_reads_any_more_ends() {
     drop(lines);
     let ended = tokio::time::timeout(Duration::from_secs(20), watch.wait()).await;
     assert!(ended.expect("it ends").expect("a status").success());
+}
+
+#[tokio::test]
+async fn webhooks_and_alerts_are_handled_from_the_shell() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url())
+        .set("admin_key", KEY)
+        .set("webhook_http", "on")
+        .set("webhook_private_networks", "on")
+        .set("webhook_retry_ms", "50")
+        .set("webhook_attempts", "2")
+        .start()
+        .await;
+    let shell = |arguments: &[&str], exit: i32| leasehold(&node, Some(KEY), arguments, exit);
+    let receiver = Receiver::that(|_, _| Behaviour::Status(500)).await;
+    let url = receiver.url();
+
+    shell(&["webhook", "create", &url, "--event", "pool.fool"], 2).await;
+    shell(&["webhook", "create", "ftp://x/", "--event", "*"], 2).await;
+    let secret = shell(
+        &["webhook", "create", &url, "--event", "*", "--name", "pager"],
+        0,
+    )
+    .await;
+    assert!(secret.trim_end().starts_with("whsec_") && secret.lines().count() == 1);
+    let listed = shell(&["webhook", "list", "--json"], 0).await;
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    assert_eq!(listed[0]["name"], "pager");
+    let id = listed[0]["id"].as_str().expect("an id").to_owned();
+    assert!(shell(&["webhook", "list"], 0).await.contains(&url));
+
+    let delivery = shell(&["webhook", "test", &id], 0).await;
+    let delivery = delivery.trim_end();
+    wait_until("it is given up", Duration::from_secs(20), async || {
+        shell(&["webhook", "deliveries", &id, "--state", "dead"], 0)
+            .await
+            .contains(delivery)
+    })
+    .await;
+    let dead = shell(&["webhook", "deliveries", &id], 0).await;
+    assert!(dead.contains("500: the receiver did not take it"), "{dead}");
+    receiver.now(|_, _| Behaviour::Status(200));
+    shell(&["webhook", "resend", &id, delivery], 0).await;
+    receiver.got(3).await;
+    shell(&["webhook", "resend", &id, "msg_x"], 4).await;
+
+    let rolled = shell(&["webhook", "roll", &id, "--overlap-ms", "0"], 0).await;
+    assert!(rolled.starts_with("whsec_") && rolled != secret);
+    shell(&["webhook", "disable", &id], 0).await;
+    shell(&["webhook", "test", &id], 2).await;
+    shell(&["webhook", "enable", &id], 0).await;
+
+    let nothing = shell(&["alert", "list"], 0).await;
+    assert!(nothing.is_empty(), "{nothing}");
+    shell(&["pool", "set", "crm", "capacity=1"], 0).await;
+    node.with_key(KEY).acquire("crm", json!({}), 201).await;
+    wait_until("it is told", Duration::from_secs(20), async || {
+        shell(&["alert", "list", "--pool", "crm"], 0)
+            .await
+            .contains("All seats of crm are in use: 1 of 1.")
+    })
+    .await;
+    let all = shell(&["alert", "list", "--all", "--json"], 0).await;
+    let all: Value = serde_json::from_str(&all).expect("JSON");
+    assert_eq!(all[0]["type"], "pool.full");
+    shell(&["alert", "list", "--type", "pool.fool"], 2).await;
+
+    shell(&["webhook", "delete", &id], 2).await;
+    shell(&["webhook", "delete", &id, "--yes"], 0).await;
+    shell(&["webhook", "deliveries", &id], 4).await;
 }

@@ -1,0 +1,53 @@
+//! `leasehold alert`: what was worth telling.
+
+use super::remote::Remote;
+use super::{Exit, Failure};
+use reqwest::Method;
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Alert {
+    /// List the alerts that are raised now, or those that were told, the newest first
+    List {
+        /// Also what is over: the log of all that was told
+        #[arg(long)]
+        all: bool,
+        /// Only of this pool
+        #[arg(long)]
+        pool: Option<String>,
+        /// Only of this type, such as pool.full
+        #[arg(long = "type", value_name = "TYPE")]
+        kind: Option<String>,
+        /// At most so many of the log
+        #[arg(long, default_value = "100")]
+        limit: usize,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+pub(super) fn run(command: &Alert) -> Result<Exit, Failure> {
+    let Alert::List {
+        all,
+        pool,
+        kind,
+        limit,
+        remote,
+    } = command;
+    let mut wanted = form_urlencoded::Serializer::new(String::new());
+    for (name, value) in [("pool", pool), ("type", kind)] {
+        if let Some(value) = value {
+            wanted.append_pair(name, value);
+        }
+    }
+    wanted.append_pair("limit", &limit.clamp(&1, &1_000).to_string());
+    let path = format!("/v1/alerts?{}", wanted.finish());
+    if *all {
+        let items = remote.list(&path, *limit)?;
+        let columns = ["at", "state", "type", "pool", "summary"];
+        return remote.show(&items, &columns, "nothing was told yet");
+    }
+    let answer = remote.call(Method::GET, &path, None)?;
+    let current = answer["current"].as_array().cloned().unwrap_or_default();
+    let columns = ["since", "type", "pool", "summary"];
+    remote.show(&current, &columns, "no alert is raised")
+}
