@@ -5,6 +5,7 @@
 //! the same table and written into the same trail. Deliberately absent: inline scripts and styles, foreign assets, and
 //! anything that a reload would lose.
 
+mod alerts;
 mod audit;
 mod frame;
 mod keys;
@@ -13,6 +14,7 @@ mod login;
 mod nodes;
 mod overview;
 mod settings;
+mod webhooks;
 
 use axum::Router;
 use axum::body::Body;
@@ -64,6 +66,29 @@ pub(crate) fn routes() -> Router<App> {
         .route(
             "/admin/keys/{id}/revoke",
             get(keys::confirm_revoke).post(keys::revoke),
+        )
+        .route("/admin/alerts", get(alerts::show))
+        .route(
+            "/admin/webhooks",
+            get(webhooks::show).post(webhooks::create),
+        )
+        .route(
+            "/admin/webhooks/{id}",
+            get(webhooks::detail).post(webhooks::save),
+        )
+        .route("/admin/webhooks/{id}/enabled", post(webhooks::enable))
+        .route("/admin/webhooks/{id}/test", post(webhooks::test))
+        .route(
+            "/admin/webhooks/{id}/deliveries/{delivery}/resend",
+            post(webhooks::resend),
+        )
+        .route(
+            "/admin/webhooks/{id}/roll",
+            get(webhooks::confirm_roll).post(webhooks::roll),
+        )
+        .route(
+            "/admin/webhooks/{id}/delete",
+            get(webhooks::confirm_delete).post(webhooks::delete),
         )
         .route("/admin/audit", get(audit::show))
         .route("/admin/nodes", get(nodes::show))

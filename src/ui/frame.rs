@@ -32,6 +32,8 @@ fn framed(
     let places = [
         ("/admin", "Overview", true),
         ("/admin/nodes", "Nodes", all_pools),
+        ("/admin/alerts", "Alerts", all_pools),
+        ("/admin/webhooks", "Webhooks", all_pools),
         ("/admin/keys", "Keys", all_pools),
         ("/admin/audit", "Audit trail", all_pools),
     ];

@@ -1,11 +1,12 @@
 //! The admin pages: in a real browser, and against those who forge.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Browser, Call, Client, Cluster, Launch, Redis, Reply};
+use crate::harness::{Browser, Call, Client, Cluster, Launch, Receiver, Redis, Reply, wait_until};
 
 const KEY: &str = "the-operator-key-of-the-tests";
 
@@ -486,3 +487,155 @@ const CONTRAST: &str = "
         })
         .filter(([ratio]) => ratio < 4.5);
 ";
+
+#[tokio::test]
+async fn webhooks_and_alerts_are_handled_on_pages() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url())
+        .set("admin_key", KEY)
+        .set("webhook_http", "on")
+        .set("webhook_private_networks", "on")
+        .start()
+        .await;
+    let admin = node.with_key(KEY);
+    let cookie = log_in(&node, KEY).await;
+    let get = |path: &str| {
+        node.get(path)
+            .header("accept", "text/html")
+            .header("cookie", &cookie)
+    };
+    let post = |path: &str, fields: &[(&str, &str)]| {
+        form(page_of_ours(&node, path).header("cookie", &cookie), fields)
+    };
+    let receiver = Receiver::start().await;
+    let hostile = HOSTILE[0];
+    let empty = get("/admin/webhooks").expect(200).await;
+    assert!(empty.text.contains("There are no webhooks yet."));
+
+    let url = receiver.url();
+    let made = post(
+        "/admin/webhooks",
+        &[
+            ("url", &url),
+            ("events", "pool.full"),
+            ("events", "pool.level"),
+            ("name", hostile),
+        ],
+    )
+    .expect(200)
+    .await;
+    assert!(made.text.contains("whsec_"), "{}", made.text);
+    let listed = admin.get("/v1/webhooks").expect(200).await;
+    let id = listed["items"][0]["id"].as_str().expect("an id").to_owned();
+    assert_eq!(
+        listed["items"][0]["events"],
+        json!(["pool.level", "pool.full"])
+    );
+    let here = format!("/admin/webhooks/{id}");
+    for path in ["/admin/webhooks", &here] {
+        let page = get(path).expect(200).await;
+        assert!(page.text.contains("&lt;script&gt;window.pwned"), "{path}");
+        assert!(
+            !page.text.contains(hostile) && !page.text.contains("whsec_"),
+            "{path}"
+        );
+    }
+
+    // Without the origin of ours nothing happens.
+    let forged = form(
+        node.post(&format!("{here}/test"))
+            .header("cookie", &cookie)
+            .header("sec-fetch-site", "cross-site"),
+        &[],
+    );
+    forged.expect(403).await;
+    post(&format!("{here}/test"), &[]).expect(303).await;
+    let came = receiver.got(1).await;
+    assert_eq!(came[0].json["type"], "webhook.test");
+    wait_until("it is delivered", Duration::from_secs(20), async || {
+        get(&here).expect(200).await.text.contains(">delivered<")
+    })
+    .await;
+    let resend = format!("{here}/deliveries/{}/resend", came[0].id());
+    post(&resend, &[]).expect(303).await;
+    receiver.got(2).await;
+    let csv = get(&format!("{here}?format=csv")).expect(200).await;
+    assert!(csv.text.starts_with("id,state,type,"), "{}", csv.text);
+
+    post(
+        &here,
+        &[("url", &url), ("events", "*"), ("pools", "crm other")],
+    )
+    .expect(303)
+    .await;
+    let changed = admin.get(&format!("/v1/webhooks/{id}")).expect(200).await;
+    assert_eq!(changed["pools"], json!(["crm", "other"]));
+    assert_eq!(changed["name"], Value::Null);
+    post(&here, &[("url", "ftp://x/"), ("events", "*")])
+        .expect(400)
+        .await;
+    post(&here, &[("url", &url)]).expect(400).await;
+    get(&format!("{here}/roll")).expect(200).await;
+    let rolled = post(&format!("{here}/roll"), &[("overlap_ms", "0")])
+        .expect(200)
+        .await;
+    assert!(rolled.text.contains("whsec_"));
+
+    admin.put_pool("crm", json!({"capacity": 1}), 201).await;
+    admin.acquire("crm", json!({}), 201).await;
+    wait_until("it is told", Duration::from_secs(20), async || {
+        get("/admin/alerts?pool=crm")
+            .expect(200)
+            .await
+            .text
+            .contains("All seats of crm are in use: 1 of 1.")
+    })
+    .await;
+    let json = get("/admin/alerts?format=json").expect(200).await;
+    assert_eq!(json["current"][0]["type"], "pool.full");
+    let csv = get("/admin/alerts?format=csv&type=pool.full")
+        .expect(200)
+        .await;
+    assert_eq!(csv.text.lines().count(), 2, "{}", csv.text);
+
+    post(&format!("{here}/enabled"), &[("enabled", "false")])
+        .expect(303)
+        .await;
+    assert!(
+        get(&here)
+            .expect(200)
+            .await
+            .text
+            .contains("an operator disabled it")
+    );
+    get(&format!("{here}/delete")).expect(200).await;
+    post(&format!("{here}/delete"), &[]).expect(303).await;
+    admin.get(&format!("/v1/webhooks/{id}")).expect(404).await;
+
+    // Who reads sees no buttons.
+    let made = admin
+        .post("/v1/webhooks")
+        .json(&json!({"url": url, "events": ["*"]}))
+        .expect(201)
+        .await;
+    let viewer = admin
+        .post("/v1/keys")
+        .json(&json!({"name": "v", "role": "viewer"}))
+        .expect(201)
+        .await;
+    let viewer = node.with_key(viewer["secret"].as_str().expect("a secret"));
+    let here = format!("/admin/webhooks/{}", made["id"].as_str().expect("an id"));
+    let page = viewer
+        .get(&here)
+        .header("accept", "text/html")
+        .expect(200)
+        .await;
+    assert!(
+        !page
+            .text
+            .contains("method=\"post\" action=\"/admin/webhooks")
+    );
+    viewer.post(&format!("{here}/test")).expect(403).await;
+    let trail = admin.get("/v1/audit?action=webhook.").expect(200).await;
+    assert_eq!(trail.list("items").len(), 12, "{}", trail.text);
+}
