@@ -157,18 +157,36 @@ impl Store {
             .query_async(&mut *connection)
             .await?;
         drop(connection);
-        let mut told = 0;
+        let (mut told, mut trouble) = (0, None);
         for bucket in Bucket::all() {
-            // Also where there are no pools any more: there may be the end of an alert.
-            let pools: Vec<PoolName> = self.0.memory.policies(bucket).into_keys().collect();
-            let last = self.judge_bucket(bucket, &pools, every).await?;
-            let name = bucket.index().to_string();
-            let before = relayed.get(&name).cloned().unwrap_or_default();
-            if !last.is_empty() && last != before {
-                told += self.relay_alerts(bucket, before, body).await?;
+            // Buckets may be on several servers: one that is away does not keep the others from being told of.
+            match self.watch_bucket(bucket, &relayed, every, body).await {
+                Ok(alerts) => told += alerts,
+                Err(error) => trouble = Some(error),
             }
         }
+        if let Some(error) = trouble.filter(|_| told == 0) {
+            return Err(error);
+        }
         Ok(told)
+    }
+
+    async fn watch_bucket(
+        &self,
+        bucket: Bucket,
+        relayed: &HashMap<String, String>,
+        every: Duration,
+        body: &(dyn Fn(&Alert) -> String + Sync),
+    ) -> Result<u64, Error> {
+        // Also where there are no pools any more: there may be the end of an alert.
+        let pools: Vec<PoolName> = self.0.memory.policies(bucket).into_keys().collect();
+        let last = self.judge_bucket(bucket, &pools, every).await?;
+        let name = bucket.index().to_string();
+        let before = relayed.get(&name).cloned().unwrap_or_default();
+        if last.is_empty() || last == before {
+            return Ok(0);
+        }
+        self.relay_alerts(bucket, before, body).await
     }
 
     /// Returns the last entry of the bucket's outbox.

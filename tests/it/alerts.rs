@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Cluster, Reply, wait_until};
+use crate::harness::{Client, Cluster, Event, Reply, wait_until};
 
 async fn log(node: &Client, query: &str) -> Vec<Value> {
     let answer = node.get(&format!("/v1/alerts?{query}")).expect(200).await;
@@ -442,6 +442,85 @@ async fn alerts_are_listed_by_page_as_csv_and_as_a_stream_that_goes_on_where_it_
 
     for query in ["type=pool.fool", "limit=0", "cursor=x", "colour=red"] {
         a.get(&format!("/v1/alerts?{query}")).expect(400).await;
+    }
+}
+
+/// What is to be told of a pool, worked out from its history: each alert with its state and the instant of its event.
+fn expected(history: &[Event], capacity: i64, percents: &[i64]) -> Vec<(String, String, i64)> {
+    let mut levels = vec![("pool.full".to_owned(), 100)];
+    levels.extend(
+        percents
+            .iter()
+            .map(|percent| (format!("pool.level {percent}"), *percent)),
+    );
+    // Raised, and how often.
+    let mut known = vec![(false, 0); levels.len()];
+    let (mut in_use, mut told) = (0, Vec::new());
+    for event in history.iter().filter(|event| event.change() != 0) {
+        in_use += event.change();
+        for ((name, percent), (raised, times)) in levels.iter().zip(&mut known) {
+            let share = in_use as f64 / capacity as f64 * 100.0;
+            if share >= *percent as f64 && !*raised {
+                (*raised, *times) = (true, *times + 1);
+                told.push((name.clone(), "firing".to_owned(), event.at));
+            } else if share <= (*percent - 5) as f64 && *raised && *times < 10 {
+                *raised = false;
+                told.push((name.clone(), "resolved".to_owned(), event.at));
+            }
+        }
+    }
+    told
+}
+
+#[tokio::test]
+async fn a_random_walk_over_three_nodes_is_told_as_its_history_says() {
+    use rand::RngExt as _;
+    let cluster = Cluster::start(3).await;
+    let node = &cluster.nodes[0];
+    let pools = ["a", "b", "c", "d"];
+    for pool in pools {
+        node.put_pool(
+            pool,
+            json!({"capacity": 7, "alert_at_percent": [40, 80]}),
+            201,
+        )
+        .await;
+    }
+    let walks = pools.iter().map(async |pool| {
+        let mut held: Vec<Reply> = Vec::new();
+        for _ in 0..80 {
+            let node = &cluster.nodes[rand::rng().random_range(0..3)];
+            if held.is_empty() || (held.len() < 7 && rand::rng().random_bool(0.55)) {
+                held.push(node.acquire(pool, json!({}), 201).await);
+            } else {
+                let lease = held.swap_remove(rand::rng().random_range(0..held.len()));
+                node.release(&lease.token(), 204).await;
+            }
+        }
+    });
+    futures_util::future::join_all(walks).await;
+
+    for pool in pools {
+        let expected = expected(&cluster.redis.events(pool).await, 7, &[40, 80]);
+        assert!(!expected.is_empty());
+        let told = told(node, &format!("limit=1000&pool={pool}"), expected.len()).await;
+        let told: Vec<(String, String, i64)> = told
+            .iter()
+            .map(|alert| {
+                let word = |name: &str| alert[name].as_str().unwrap_or_default();
+                let name = match alert["percent"].as_u64() {
+                    Some(percent) => format!("{} {percent}", word("type")),
+                    None => word("type").to_owned(),
+                };
+                let at = match word("state") {
+                    "firing" => word("since"),
+                    _ => word("until"),
+                };
+                let at = chrono::DateTime::parse_from_rfc3339(at).expect("an instant");
+                (name, word("state").to_owned(), at.timestamp_millis())
+            })
+            .collect();
+        assert_eq!(told, expected, "{pool}");
     }
 }
 
