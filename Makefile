@@ -4,7 +4,7 @@
 export PATH := $(CURDIR)/.redis/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browsers chaos lint bench redis browser
+.PHONY: help run test test-browsers chaos lint sbom bench redis browser
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ chaos: redis ## Break things for MINUTES (default 10) and hold the history of a 
 
 lint: ## Check form, lints, documentation and dependencies
 	@scripts/lint.sh
+
+sbom: ## Write what the program is made of to target/leasehold.cdx.json (CycloneDX)
+	@scripts/sbom.sh
 
 bench: redis ## Measure heartbeats at the limit, and write the table into docs/performance.md
 	@scripts/bench.sh --write

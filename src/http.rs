@@ -267,9 +267,10 @@ fn series_of_pools(store: &Store) -> machines::SeriesOfPools {
 
 /// The description of the whole interface (OpenAPI 3.1), as served at `/v1/openapi.json`.
 pub fn openapi() -> utoipa::openapi::OpenApi {
-    let mut machines = machines::description();
-    machines.merge(api().into_openapi());
-    described(machines)
+    // Its title comes first: that of the other is nobody's.
+    let mut whole = api().into_openapi();
+    whole.merge(machines::description());
+    described(whole)
 }
 
 /// Adds the route of the description itself, which no handler can describe before it exists.
