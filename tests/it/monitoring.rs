@@ -48,7 +48,10 @@ fn family(sample: &str) -> &str {
 async fn busy() -> Scrape {
     let redis = Redis::start().await;
     let mut proxy = Proxy::start(redis.address());
-    let node = Launch::on(&redis.url_through(&proxy)).set("durability", "replicated");
+    let node = Launch::on(&redis.url_through(&proxy))
+        .set("durability", "replicated")
+        .set("webhook_http", "on")
+        .set("webhook_private_networks", "on");
     let node = node.start().await;
     let policy = json!({
         "capacity": 1, "ttl_ms": 1000, "queue": {"max_waiting": 5}, "overdraft": {"seats": 1, "seat_minutes_per_day": 9},
@@ -64,6 +67,24 @@ async fn busy() -> Scrape {
     let_pass(1_100).await;
     node.renew(&lease.token(), 200).await;
     node.release(&lease.token(), 204).await;
+    // Nobody listens there, so that the message waits.
+    let webhook = json!({"url": "http://127.0.0.1:9/", "events": ["*"]});
+    let webhook = node.post("/v1/webhooks").json(&webhook).expect(201).await;
+    let webhook = webhook["id"].as_str().expect("an id");
+    node.post(&format!("/v1/webhooks/{webhook}/test"))
+        .expect(202)
+        .await;
+    wait_until(
+        "the message was tried",
+        Duration::from_secs(30),
+        async || {
+            Scrape::of(&node)
+                .await
+                .names()
+                .contains("leasehold_webhook_attempts_total")
+        },
+    )
+    .await;
     // What is no request is answered, and the connection closed.
     let mut stream = TcpStream::connect(node.address())
         .await
