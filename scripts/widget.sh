@@ -1,5 +1,5 @@
 #!/bin/sh
-# Tests the widget client: its states, its types, and the client in real browsers. What a machine has not is skipped, and said.
+# Tests the widget client: its states, its types, and the client in real browsers; and the example of a webhook receiver. What a machine has not is skipped, and said.
 #
 #   scripts/widget.sh         what takes seconds, and two minutes for each browser that there is
 #   scripts/widget.sh long    pages that are hidden for minutes, with the browsers' throttling on
@@ -27,7 +27,7 @@ if [ "${1:-}" = long ]; then
     exec node $websocket --test $report web/client/tests/browsers/long.test.js
 fi
 
-node --test $report web/client/tests/leasehold.test.js
+node --test $report web/client/tests/leasehold.test.js web/client/tests/webhook-receiver.test.js
 
 # The compiler is fetched for this test only; it is no part of the build.
 types=$(mktemp -d)
