@@ -1,0 +1,185 @@
+//! What is said about a webhook: to whom, and what is not.
+
+use serde::{Deserialize, Deserializer, Serialize};
+use utoipa::ToSchema;
+
+use super::super::App;
+use super::super::access::Operator;
+use crate::access_key::Role;
+use crate::lease::{Instant, Label};
+use crate::pool::PoolName;
+use crate::webhook::{Subject, Webhook, WebhookId};
+
+/// A webhook, without its secret.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Webhook)]
+pub(crate) struct WebhookBody {
+    /// Its name for machines.
+    #[schema(value_type = String, example = "V1StGXR8Z5jd")]
+    pub(crate) id: WebhookId,
+    /// Where messages are sent. Only admins are shown what follows the host: to some receivers that is a password.
+    #[schema(example = "https://hooks.example.com/leasehold")]
+    pub(crate) url: String,
+    /// Its name for people.
+    #[schema(value_type = Option<String>)]
+    pub(crate) name: Option<Label>,
+    /// Which alerts; `*` is all.
+    #[schema(value_type = Vec<String>, example = json!(["pool.full", "pool.level"]))]
+    pub(crate) events: Vec<Subject>,
+    /// Only alerts of these pools, and those of the store; all if there are none.
+    #[schema(value_type = Vec<String>)]
+    pub(crate) pools: Vec<PoolName>,
+    /// Whether messages are sent.
+    pub(crate) enabled: bool,
+    /// Why not; null while they are.
+    pub(crate) disabled_reason: Option<String>,
+    /// When it was created.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) created_at: Instant,
+    /// Until when the secret before the present one signs as well; null if there is none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) former_secret_until: Option<Instant>,
+    /// Messages that wait for an attempt.
+    pub(crate) pending: u64,
+    /// Messages that were given up; they can be sent again.
+    pub(crate) dead: u64,
+}
+
+impl WebhookBody {
+    pub(super) fn of(
+        operator: &Operator,
+        webhook: &Webhook,
+        now: Instant,
+        (pending, dead): (u64, u64),
+    ) -> Self {
+        let url = if operator.caller.role() == Role::Admin {
+            webhook.url.clone()
+        } else {
+            without_path(&webhook.url)
+        };
+        let former = webhook.former.as_ref();
+        Self {
+            id: webhook.id.clone(),
+            url,
+            name: webhook.name.clone(),
+            events: webhook.events.clone(),
+            pools: webhook.pools.clone(),
+            enabled: webhook.disabled.is_none(),
+            disabled_reason: webhook.disabled.clone(),
+            created_at: Instant(webhook.created_at_ms),
+            former_secret_until: former
+                .map(|former| Instant(former.until_ms))
+                .filter(|until| now < *until),
+            pending,
+            dead,
+        }
+    }
+}
+
+/// What the trail keeps of a webhook: not the whole URL, which is a password to some receivers.
+#[derive(Serialize)]
+pub(super) struct Noted<'a> {
+    url: String,
+    name: Option<&'a Label>,
+    events: &'a [Subject],
+    pools: &'a [PoolName],
+    disabled: Option<&'a str>,
+}
+
+fn without_path(url: &str) -> String {
+    let origin = reqwest::Url::parse(url).map(|url| url.origin().ascii_serialization());
+    format!("{}/…", origin.unwrap_or_default())
+}
+
+pub(super) fn noted(webhook: &Webhook) -> Noted<'_> {
+    Noted {
+        url: without_path(&webhook.url),
+        name: webhook.name.as_ref(),
+        events: &webhook.events,
+        pools: &webhook.pools,
+        disabled: webhook.disabled.as_deref(),
+    }
+}
+
+/// A webhook with its secret, this once.
+#[derive(Serialize, ToSchema)]
+pub(super) struct NewWebhook {
+    #[serde(flatten)]
+    webhook: WebhookBody,
+    /// What signs its messages: `whsec_` and base64. It cannot be shown again.
+    #[schema(example = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw…")]
+    secret: String,
+}
+
+/// All webhooks.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Webhooks {
+    pub(super) items: Vec<WebhookBody>,
+    /// Always null: all webhooks are on one page.
+    pub(super) next_cursor: Option<String>,
+}
+
+/// A webhook to create, or what one becomes.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PutBody {
+    /// `https://…`, at most 2048 bytes. Where it may lead: `docs/alerts.md`.
+    #[schema(example = "https://hooks.example.com/leasehold")]
+    pub(crate) url: String,
+    /// Which alerts, at least one; `*` is all.
+    #[schema(value_type = Vec<String>, min_items = 1, example = json!(["pool.full", "pool.level"]))]
+    pub(crate) events: Vec<Subject>,
+    /// Only alerts of these pools, and those of the store; all if there are none.
+    #[schema(value_type = Vec<String>, max_items = 100)]
+    #[serde(default)]
+    pub(crate) pools: Vec<PoolName>,
+    /// For people, at most 128 bytes.
+    #[schema(value_type = Option<String>, max_length = 128)]
+    #[serde(default)]
+    pub(crate) name: Option<Label>,
+    /// Whether messages are sent; they are, if it is left out.
+    #[serde(default)]
+    pub(crate) enabled: Option<bool>,
+}
+
+/// What is to be changed; what is left out stays.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct PatchBody {
+    /// Another address.
+    pub(crate) url: Option<String>,
+    /// Other alerts.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(crate) events: Option<Vec<Subject>>,
+    /// Other pools.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(crate) pools: Option<Vec<PoolName>>,
+    /// Another name; null for none.
+    #[schema(value_type = Option<String>)]
+    #[serde(deserialize_with = "given")]
+    pub(crate) name: Option<Option<Label>>,
+    /// Whether messages are sent.
+    pub(crate) enabled: Option<bool>,
+}
+
+/// Tells `null` from what is left out.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Label>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+/// How to replace a secret.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RollWebhook {
+    /// How long the former secret signs as well, in milliseconds, at most 90 days; a day without it.
+    pub(super) overlap_ms: Option<u64>,
+}
+
+impl NewWebhook {
+    pub(super) fn of(app: &App, operator: &Operator, webhook: &Webhook) -> Self {
+        Self {
+            webhook: WebhookBody::of(operator, webhook, app.0.store.now(), (0, 0)),
+            secret: webhook.secret.reveal(),
+        }
+    }
+}
