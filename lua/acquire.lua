@@ -24,7 +24,7 @@
 -- Returns { status, seq, now_ms, id, expires_at_ms, ttl_ms, fence, generation, in_use, capacity, retry_after_ms }
 --   granted         a new lease
 --   existing        the lease that this idempotency key already has; only id and expiry are set
---   pool_full       denied; retry_after_ms is when the first seat can come free
+--   pool_full       denied; retry_after_ms is when the first seat can come free. Also where this id had a lease that has ended
 --   holder_blocked  denied by an operator; retry_after_ms is the rest of the block
 --   recovering      data was lost, and those who had a seat come first, or the pool was not put back yet
 --   rules           the pool has rules, and acquire_by_rules.lua decides
@@ -58,6 +58,11 @@ if own > live_from(ttl) then
   local in_use = count_live(leases, ttl)
   return { 'granted', int(seq), int(now), id, int(ends_at(own, ttl)), int(ttl),
     redis.call('HGET', record, 'fence') or '0', int(generation), int(in_use), int(capacity), '0' }
+end
+
+-- A copy of a request that comes late, after its lease was given back: it must not take the seat once more.
+if redis.call('HEXISTS', record, 'reason') == 1 then
+  return refuse('pool_full', count_live(leases, ttl), 1000)
 end
 
 if repeated then

@@ -118,6 +118,12 @@ if own > live_from(ttl) then
     seat = index and seat_of(index, id) or 'c', named_left = named_left() })
 end
 
+-- A copy of a request that comes late, after its lease was given back: it must not take the seat once more.
+if wait ~= 'ticket' and redis.call('HEXISTS', record, 'reason') == 1 then
+  in_use = count_seats()
+  return answer('pool_full', { retry = 1000 })
+end
+
 if repeated then
   local earlier = redis.call('GET', repeated)
   local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)

@@ -1,8 +1,10 @@
 //! Lost replies: a script ran, and nobody was told. Asking again changes nothing and takes no second seat.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use crate::harness::{ANY, Launch, Node, Proxy, Redis};
+use crate::harness::{ANY, Launch, Node, Proxy, Redis, let_pass};
 
 /// A node behind a proxy, a node that is not, and a pool of 5.
 async fn start() -> (Node, Proxy, Node, Redis) {
@@ -130,5 +132,24 @@ async fn a_node_gets_over_broken_connections_within_a_second() {
             async || node.renew(&lease.token(), ANY).await.status == 200,
         )
         .await;
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_comes_after_the_release_takes_no_seat() {
+    let (node, mut proxy, other, redis) = start().await;
+    let rules = json!({"capacity": 5, "tenant_max": 5});
+    other.put_pool("ruled", rules, 201).await;
+
+    proxy.duplicate(Duration::from_millis(400));
+    for pool in ["crm", "ruled"] {
+        let lease = node.acquire(pool, json!({"holder": "agent-7"}), 201).await;
+        // Over the other node, so that the copy of the acquire comes later.
+        other.release(&lease.token(), 204).await;
+        let_pass(1_200).await;
+        assert_eq!(other.availability(pool, 200).await["in_use"], 0, "{pool}");
+        let events = redis.events(pool).await;
+        let starts = events.iter().filter(|event| event.kind == "started");
+        assert_eq!(starts.count(), 1, "{pool}");
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::free_port;
@@ -26,6 +26,8 @@ enum Mode {
     BlackHole,
     /// Requests pass; in the place of its reply a connection gets closed.
     DropReplies,
+    /// Requests reach the server twice, over a second connection whose replies nobody reads.
+    Duplicate(Duration),
 }
 
 #[derive(Debug, Clone)]
@@ -115,6 +117,16 @@ impl Proxy {
         self.change(|state| state.mode = Mode::DropReplies);
     }
 
+    /// The server gets each request twice, the second time so much later. Over another connection, because on one
+    /// TCP delivers each byte once; so does a client library that sends again over a new one.
+    pub(crate) fn duplicate(&mut self, later: Duration) {
+        self.change(|state| {
+            state.mode = Mode::Duplicate(later);
+            // The second connection has to say all that the first one did.
+            state.cuts += 1;
+        });
+    }
+
     /// As [`Self::drop_replies`], for the next request that contains `needle` only.
     pub(crate) fn drop_next_reply(&mut self, needle: &str) {
         self.change(|state| state.needle = Some(needle.as_bytes().to_vec()));
@@ -184,9 +196,16 @@ async fn carry(near: TcpStream, upstream: SocketAddr, state: watch::Sender<State
         let (near_read, near_write) = near.into_split();
         let (far_read, far_write) = far.into_split();
         let doomed = Arc::new(watch::Sender::new(false));
+        let duplicate = match state.borrow().mode {
+            Mode::Duplicate(later) => Some(later),
+            _ => None,
+        };
+        let (copies, copied) = mpsc::unbounded_channel();
+        let copies = duplicate.map(|_| copies);
         tokio::select! {
-            () = requests(near_read, far_write, &state, &doomed) => {}
+            () = requests(near_read, far_write, &state, &doomed, copies) => {}
             () = replies(far_read, near_write, &state, &doomed) => {}
+            () = repeat(upstream, copied, duplicate.unwrap_or_default()), if duplicate.is_some() => {}
         }
     };
     tokio::select! {
@@ -195,11 +214,40 @@ async fn carry(near: TcpStream, upstream: SocketAddr, state: watch::Sender<State
     }
 }
 
+/// Sends a second time what comes, so much later, and reads what is answered.
+async fn repeat(
+    upstream: SocketAddr,
+    mut copied: mpsc::UnboundedReceiver<Vec<u8>>,
+    later: Duration,
+) {
+    let Ok(far) = TcpStream::connect(upstream).await else {
+        return;
+    };
+    let (mut read, mut write) = far.into_split();
+    let send = async {
+        while let Some(bytes) = copied.recv().await {
+            tokio::time::sleep(later).await;
+            if write.write_all(&bytes).await.is_err() {
+                return;
+            }
+        }
+    };
+    let swallow = async {
+        let mut chunk = vec![0; 64 * 1024];
+        while let Ok(1..) = read.read(&mut chunk).await {}
+    };
+    tokio::select! {
+        () = send => {}
+        () = swallow => {}
+    }
+}
+
 async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     state: &watch::Sender<State>,
     doomed: &watch::Sender<bool>,
+    copies: Option<mpsc::UnboundedSender<Vec<u8>>>,
 ) {
     let mut chunk = vec![0; 64 * 1024];
     let mut kept = Vec::new();
@@ -231,6 +279,10 @@ async fn requests(
         }
         if to.write_all(bytes).await.is_err() {
             return;
+        }
+        if let Some(copies) = &copies {
+            // Fails only when this connection ends anyway.
+            let _ = copies.send(bytes.to_vec());
         }
     }
 }
