@@ -9,6 +9,7 @@ mod admin_pages;
 mod alerts;
 mod audit;
 mod bad_input;
+mod chaos;
 mod checker;
 mod coalescing;
 mod command_line;

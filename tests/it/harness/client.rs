@@ -45,11 +45,16 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(base: &str) -> Self {
+        Self::patient_for(base, Duration::from_secs(15))
+    }
+
+    /// One that gives up after so long.
+    pub(crate) fn patient_for(base: &str, patience: Duration) -> Self {
         leasehold::client::choose_cryptography();
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .timeout(Duration::from_secs(15))
+            .timeout(patience)
             .build()
             .expect("a client without TLS");
         Self {

@@ -11,11 +11,15 @@ use std::time::Duration;
 use redis::FromRedisValue;
 use tempfile::TempDir;
 
-use super::{free_port, server_on_the_path, signal, wait_until};
+use super::{Proxy, free_port, server_on_the_path, signal, wait_until};
 
 /// One `redis-server`, as a master, a replica, a sentinel or a part of a cluster.
 pub(crate) struct Server {
+    /// Its address.
+    host: String,
     pub(crate) port: u16,
+    /// The network namespace that it runs in; none for this one.
+    space: Option<String>,
     /// Where the nodes of a cluster speak to each other.
     bus: u16,
     directory: TempDir,
@@ -29,13 +33,50 @@ impl Server {
     /// One with these arguments, on this port; not started.
     pub(crate) fn prepare(port: u16, arguments: &[&str]) -> Self {
         Self {
+            host: "127.0.0.1".to_owned(),
             port,
+            space: None,
             bus: 0,
             directory: TempDir::with_prefix("leasehold-redis-").expect("a temporary directory"),
             arguments: arguments.iter().map(|&text| text.to_owned()).collect(),
             child: None,
             environment: Vec::new(),
         }
+    }
+
+    /// A data server in a network namespace; not started.
+    pub(crate) fn prepare_at(host: &str, port: u16, space: &str) -> Self {
+        let mut server = Self::prepare(port, &borrowed(&data_server(port)));
+        host.clone_into(&mut server.host);
+        server.space = Some(space.to_owned());
+        server.set("--bind", host);
+        server
+    }
+
+    /// A sentinel in a network namespace; not started.
+    pub(crate) fn sentinel_at(
+        host: &str,
+        port: u16,
+        space: &str,
+        master: &str,
+        master_port: u16,
+    ) -> Self {
+        let mut sentinel = sentinel(host, port, master, master_port);
+        sentinel.space = Some(space.to_owned());
+        sentinel
+    }
+
+    /// Sets or replaces an argument.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        match self.arguments.iter().position(|text| text == name) {
+            Some(place) => value.clone_into(&mut self.arguments[place + 1]),
+            None => self.arguments.extend([name.to_owned(), value.to_owned()]),
+        }
+    }
+
+    /// `host:port`.
+    pub(crate) fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
 
     pub(crate) fn directory(&self) -> PathBuf {
@@ -51,7 +92,16 @@ impl Server {
             .append(true)
             .open(self.directory.path().join("log"))
             .expect("the directory is writable");
-        let child = Command::new(program)
+        let mut command = match &self.space {
+            Some(space) => {
+                // It becomes the program, so that signals reach that.
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", space]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        let child = command
             .current_dir(self.directory.path())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(&self.arguments)
@@ -61,6 +111,20 @@ impl Server {
             .spawn()
             .expect("the server starts");
         self.child = Some(child);
+    }
+
+    /// A single one that is nobody's replica, started. `keeps`: with a file.
+    pub(crate) async fn alone(keeps: bool, environment: Vec<(String, String)>) -> Self {
+        let port = free_port();
+        let mut arguments = data_server(port);
+        if !keeps {
+            arguments.extend(["--appendonly", "no"].map(str::to_owned));
+        }
+        let mut server = Self::prepare(port, &borrowed(&arguments));
+        server.environment = environment;
+        server.restart();
+        server.answers().await;
+        server
     }
 
     /// Whether it has not ended.
@@ -94,7 +158,7 @@ impl Server {
         &self,
         command: &[&str],
     ) -> redis::RedisResult<T> {
-        let client = redis::Client::open(format!("redis://127.0.0.1:{}", self.port))?;
+        let client = redis::Client::open(format!("redis://{}", self.address()))?;
         let mut connection = client.get_multiplexed_async_connection().await?;
         redis::cmd(command[0])
             .arg(&command[1..])
@@ -109,7 +173,7 @@ impl Server {
         .await;
     }
 
-    async fn is_master(&self) -> bool {
+    pub(crate) async fn is_master(&self) -> bool {
         let role: redis::RedisResult<Vec<redis::Value>> = self.try_query(&["ROLE"]).await;
         role.is_ok_and(|role| {
             role.first().is_some_and(|role| {
@@ -148,6 +212,21 @@ fn data_server(port: u16) -> Vec<String> {
     .to_vec()
 }
 
+/// A sentinel that notices the death of its master after a second; not started.
+fn sentinel(host: &str, port: u16, master: &str, master_port: u16) -> Server {
+    let mut sentinel = Server::prepare(port, &["sentinel.conf", "--sentinel"]);
+    host.clone_into(&mut sentinel.host);
+    std::fs::write(
+        sentinel.directory().join("sentinel.conf"),
+        format!(
+            "port {port}\nbind {host}\nprotected-mode no\nsentinel monitor main {master} {master_port} 2\n\
+             sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 2000\n"
+        ),
+    )
+    .expect("the directory is writable");
+    sentinel
+}
+
 fn borrowed(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
 }
@@ -178,25 +257,22 @@ impl Sentinels {
         let master = servers[0].port;
         let mut sentinels = Vec::new();
         for _ in 0..3 {
-            let port = free_port();
-            let mut sentinel = Server::prepare(port, &["sentinel.conf", "--sentinel"]);
-            std::fs::write(
-                sentinel.directory().join("sentinel.conf"),
-                format!(
-                    "port {port}\nbind 127.0.0.1\nsentinel monitor main 127.0.0.1 {master} 2\n\
-                     sentinel down-after-milliseconds main 1000\nsentinel failover-timeout main 2000\n"
-                ),
-            )
-            .expect("the directory is writable");
+            let mut sentinel = sentinel("127.0.0.1", free_port(), "127.0.0.1", master);
             sentinel.restart();
             sentinels.push(sentinel);
         }
         let fleet = Self { servers, sentinels };
+        fleet.formed().await;
+        fleet
+    }
+
+    /// Waits until the sentinels know each other, and the replicas follow.
+    pub(crate) async fn formed(&self) {
         wait_until(
             "the sentinels know each other",
-            Duration::from_secs(20),
+            Duration::from_secs(30),
             async || {
-                for sentinel in &fleet.sentinels {
+                for sentinel in &self.sentinels {
                     let quorum: redis::RedisResult<String> =
                         sentinel.try_query(&["SENTINEL", "CKQUORUM", "main"]).await;
                     if !quorum.is_ok_and(|text| text.contains("3 usable")) {
@@ -207,12 +283,23 @@ impl Sentinels {
             },
         )
         .await;
-        wait_until("the replicas follow", Duration::from_secs(20), async || {
-            let info: String = fleet.servers[0].query(&["INFO", "replication"]).await;
-            info.matches("state=online").count() == 2
+        self.followed().await;
+    }
+
+    /// Waits until both replicas follow the master that the sentinels name.
+    pub(crate) async fn followed(&self) {
+        wait_until("the replicas follow", Duration::from_secs(90), async || {
+            let Some(master) = self.named().await else {
+                return false;
+            };
+            let info: redis::RedisResult<String> = self.servers[master]
+                .try_query(&["INFO", "replication"])
+                .await;
+            info.is_ok_and(|info| {
+                info.contains("role:master") && info.matches("state=online").count() == 2
+            })
         })
         .await;
-        fleet
     }
 
     pub(crate) fn url(&self) -> String {
@@ -224,15 +311,29 @@ impl Sentinels {
         format!("redis+sentinel://{}/main", hosts.join(","))
     }
 
-    /// The place of the server that the first sentinel names.
+    /// The place of the server that the sentinels name.
     pub(crate) async fn master(&self) -> usize {
-        let (_, port): (String, u16) = self.sentinels[0]
-            .query(&["SENTINEL", "get-master-addr-by-name", "main"])
-            .await;
-        self.servers
-            .iter()
-            .position(|server| server.port == port)
-            .expect("one of ours")
+        self.named().await.expect("a sentinel names one of ours")
+    }
+
+    /// What most of the sentinels say that can be asked.
+    async fn named(&self) -> Option<usize> {
+        let mut votes = vec![0; self.servers.len()];
+        for sentinel in &self.sentinels {
+            let named: redis::RedisResult<(String, u16)> = sentinel
+                .try_query(&["SENTINEL", "get-master-addr-by-name", "main"])
+                .await;
+            let place = named.ok().and_then(|(host, port)| {
+                self.servers
+                    .iter()
+                    .position(|server| server.host == host && server.port == port)
+            });
+            if let Some(place) = place {
+                votes[place] += 1;
+            }
+        }
+        let most = votes.iter().max().filter(|most| **most > 0)?;
+        votes.iter().position(|count| count == most)
     }
 
     /// Waits until the sentinels name another server, which says that it is a master.
@@ -249,11 +350,22 @@ impl Sentinels {
 /// Three masters with a replica each.
 pub(crate) struct Shards {
     pub(crate) servers: Vec<Server>,
+    /// In front of each of them, for nodes and replicas alike; none unless asked for.
+    pub(crate) proxies: Vec<Proxy>,
 }
 
 impl Shards {
     pub(crate) async fn start() -> Self {
-        let mut servers = Vec::new();
+        Self::start_with(false).await
+    }
+
+    /// With a proxy in front of each server, which is what the servers name when they are asked who has what.
+    pub(crate) async fn start_behind_proxies() -> Self {
+        Self::start_with(true).await
+    }
+
+    async fn start_with(behind_proxies: bool) -> Self {
+        let (mut servers, mut proxies) = (Vec::new(), Vec::new());
         for _ in 0..6 {
             let port = free_port();
             let mut arguments = data_server(port);
@@ -269,6 +381,19 @@ impl Shards {
             );
             let bus = free_port();
             arguments.push(bus.to_string());
+            if behind_proxies {
+                let proxy = Proxy::start(([127, 0, 0, 1], port).into());
+                let (announced, bus) = (proxy.port().to_string(), bus.to_string());
+                arguments.extend([
+                    "--cluster-announce-ip".to_owned(),
+                    "127.0.0.1".to_owned(),
+                    "--cluster-announce-port".to_owned(),
+                    announced,
+                    "--cluster-announce-bus-port".to_owned(),
+                    bus,
+                ]);
+                proxies.push(proxy);
+            }
             let mut server = Server::prepare(port, &borrowed(&arguments));
             server.bus = bus;
             server.restart();
@@ -277,28 +402,35 @@ impl Shards {
         for server in &servers {
             server.answers().await;
         }
-        let fleet = Self { servers };
+        let fleet = Self { servers, proxies };
         fleet.join().await;
+        fleet.whole().await;
+        fleet
+    }
+
+    /// Waits until every master has its replica.
+    pub(crate) async fn whole(&self) {
         wait_until(
             "the cluster is whole",
-            Duration::from_secs(30),
+            Duration::from_secs(90),
             async || {
-                for server in &fleet.servers {
-                    let info: String = server.query(&["CLUSTER", "INFO"]).await;
-                    if !info.contains("cluster_state:ok") {
+                for server in &self.servers {
+                    let info: redis::RedisResult<String> =
+                        server.try_query(&["CLUSTER", "INFO"]).await;
+                    if !info.is_ok_and(|info| info.contains("cluster_state:ok")) {
                         return false;
                     }
                 }
                 let mut replicas = 0;
-                for server in &fleet.servers {
-                    let info: String = server.query(&["INFO", "replication"]).await;
-                    replicas += info.matches("state=online").count();
+                for server in &self.servers {
+                    let info: redis::RedisResult<String> =
+                        server.try_query(&["INFO", "replication"]).await;
+                    replicas += info.map_or(0, |info| info.matches("state=online").count());
                 }
                 replicas == 3
             },
         )
         .await;
-        fleet
     }
 
     /// What `redis-cli --cluster create` does; the command is not everywhere where a server is.
@@ -341,7 +473,11 @@ impl Shards {
             .servers
             .iter()
             .take(3)
-            .map(|server| format!("127.0.0.1:{}", server.port))
+            .enumerate()
+            .map(|(place, server)| {
+                let port = self.proxies.get(place).map_or(server.port, Proxy::port);
+                format!("127.0.0.1:{port}")
+            })
             .collect();
         format!("redis+cluster://{}", hosts.join(","))
     }

@@ -17,7 +17,10 @@ pub(crate) const SECRET: &str = "b2YgdGhlIHRlc3RzLCBhbmQgb2Ygbm90aGluZyBlbHNlIQ"
 /// How a node is to be started.
 #[derive(Clone)]
 pub(crate) struct Launch {
+    host: String,
     port: u16,
+    /// The network namespace that it runs in; none for this one.
+    space: Option<String>,
     directory: Arc<TempDir>,
     settings: Vec<(String, String)>,
 }
@@ -35,7 +38,9 @@ impl Launch {
         let directory = TempDir::with_prefix("leasehold-node-").expect("a temporary directory");
         let port = free_port();
         Self {
+            host: "127.0.0.1".to_owned(),
             port,
+            space: None,
             directory: Arc::new(directory),
             settings: Vec::new(),
         }
@@ -65,6 +70,26 @@ impl Launch {
         Self { port, ..self }.set("listen", &format!("127.0.0.1:{port}"))
     }
 
+    /// A node like this one, with a port and a directory of its own.
+    pub(crate) fn anew(&self) -> Self {
+        let directory = TempDir::with_prefix("leasehold-node-").expect("a temporary directory");
+        Self {
+            directory: Arc::new(directory),
+            ..self.clone().on_another_port()
+        }
+    }
+
+    /// The same node in a network namespace, where it has this address.
+    pub(crate) fn inside(self, space: &str, host: &str) -> Self {
+        let listen = format!("{host}:{}", self.port);
+        Self {
+            host: host.to_owned(),
+            space: Some(space.to_owned()),
+            ..self
+        }
+        .set("listen", &listen)
+    }
+
     /// Where the node runs and keeps its data.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
@@ -80,7 +105,7 @@ impl Launch {
     /// Starts the node and does not wait.
     pub(crate) fn spawn(self) -> Node {
         let process = Process::spawn(&self);
-        let client = Client::new(&format!("http://127.0.0.1:{}", self.port));
+        let client = Client::new(&format!("http://{}:{}", self.host, self.port));
         Node {
             process,
             client,
@@ -96,7 +121,16 @@ impl Launch {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
+        let program = env!("CARGO_BIN_EXE_leasehold");
+        let mut command = match &self.space {
+            Some(space) => {
+                // It becomes the program, so that signals reach that.
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", space, program]);
+                command
+            }
+            None => Command::new(program),
+        };
         // Nothing of the machine's own settings may leak into a test.
         command
             .env_clear()

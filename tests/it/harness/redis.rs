@@ -115,6 +115,11 @@ impl Redis {
         }
     }
 
+    /// Where a look into it goes, whatever a proxy does.
+    pub(crate) fn direct_url(&self) -> String {
+        self.direct.to_string()
+    }
+
     /// The URL for a node that is to reach this Redis through `proxy`.
     pub(crate) fn url_through(&self, proxy: &Proxy) -> String {
         let mut url = self.direct.clone();
@@ -256,12 +261,7 @@ impl Redis {
         for key in self.keys(&format!("lh1:{{*}}:{pool}:events")).await {
             let entries: Vec<(String, HashMap<String, String>)> =
                 self.query(&["XRANGE", &key, "-", "+"]).await;
-            events.extend(entries.into_iter().map(|(_, fields)| Event {
-                kind: fields["type"].clone(),
-                id: fields["id"].clone(),
-                at: fields["at"].parse().expect("milliseconds"),
-                reason: fields["reason"].clone(),
-            }));
+            events.extend(entries.iter().map(|(_, fields)| Event::from_fields(fields)));
         }
         events
     }
@@ -323,10 +323,23 @@ pub(crate) struct Event {
     pub(crate) id: String,
     /// In milliseconds since the epoch.
     pub(crate) at: i64,
+    /// Who asked; only of starts.
+    pub(crate) holder: String,
     pub(crate) reason: String,
 }
 
 impl Event {
+    /// An entry of the stream.
+    pub(crate) fn from_fields(fields: &HashMap<String, String>) -> Self {
+        Self {
+            kind: fields["type"].clone(),
+            id: fields["id"].clone(),
+            at: fields["at"].parse().expect("milliseconds"),
+            holder: fields["holder"].clone(),
+            reason: fields["reason"].clone(),
+        }
+    }
+
     /// What it adds to the number of live leases.
     pub(crate) fn change(&self) -> i64 {
         match self.kind.as_str() {

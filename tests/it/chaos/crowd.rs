@@ -1,0 +1,489 @@
+//! The clients: those who come and go, those who keep their seat, and gateways that renew many at once. All of them write
+//! down what they were told.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::checker::{Kind, Operation, Told};
+use crate::harness::{ANY, Answer, Client, Reply};
+
+/// Milliseconds since the epoch, by the clock of clients.
+pub(crate) fn now_ms() -> f64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("after 1970")
+        .as_secs_f64()
+        * 1e3
+}
+
+/// A pool of one round, and who works in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) pool: String,
+    pub(crate) capacity: usize,
+    pub(crate) ttl: u64,
+    pub(crate) linger: u64,
+    pub(crate) resume_window: u64,
+    /// Who come and go; more of them than seats that are left.
+    pub(crate) guests: usize,
+    /// Who keep their seat for the whole round.
+    pub(crate) keepers: usize,
+    /// Gateways, each with this many seats.
+    pub(crate) gateways: usize,
+    pub(crate) seats_of_gateway: usize,
+    /// Between two operations of a client, ms.
+    pub(crate) pause: u64,
+}
+
+impl Plan {
+    pub(crate) fn policy(&self) -> Value {
+        json!({
+            "capacity": self.capacity,
+            "ttl_ms": self.ttl,
+            "linger_ms": self.linger,
+            "resume_window_ms": self.resume_window,
+        })
+    }
+}
+
+/// What all clients of a pool saw.
+#[derive(Debug, Default)]
+pub(crate) struct Log {
+    operations: Mutex<Vec<Operation>>,
+    /// Answers that no client should ever get.
+    strange: Mutex<Vec<String>>,
+    answered: AtomicU64,
+}
+
+impl Log {
+    fn add(&self, operation: Operation) {
+        if operation.ran.is_some() {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        self.operations
+            .lock()
+            .expect("no panic while held")
+            .push(operation);
+    }
+
+    /// How many operations a script has answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn take(&self) -> (Vec<Operation>, Vec<String>) {
+        let operations = std::mem::take(&mut *self.operations.lock().expect("no panic while held"));
+        let strange = std::mem::take(&mut *self.strange.lock().expect("no panic while held"));
+        (operations, strange)
+    }
+}
+
+/// The clients of one pool at work.
+pub(crate) struct Crowd {
+    pub(crate) plan: Plan,
+    pub(crate) log: Arc<Log>,
+    stop: watch::Sender<bool>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Crowd {
+    pub(crate) fn start(plan: Plan, nodes: &[Client]) -> Self {
+        let (log, stop) = (Arc::new(Log::default()), watch::Sender::new(false));
+        let all = plan.guests + plan.keepers + plan.gateways;
+        let tasks = (0..all).map(|number| {
+            let one = One {
+                number,
+                nodes: nodes.to_vec(),
+                turn: number,
+                dice: number as u64 + 1,
+                log: Arc::clone(&log),
+                stopped: stop.subscribe(),
+                plan: plan.clone(),
+                holder: format!("h{number}").into(),
+                asked: 0,
+                failures: 0,
+            };
+            if number < plan.guests {
+                tokio::spawn(one.come_and_go())
+            } else if number < plan.guests + plan.keepers {
+                tokio::spawn(one.keep())
+            } else {
+                tokio::spawn(one.renew_for_many())
+            }
+        });
+        Self {
+            tasks: tasks.collect(),
+            plan,
+            log,
+            stop,
+        }
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        self.stop.send_replace(true);
+        for task in self.tasks.drain(..) {
+            task.await.expect("a client does not panic");
+        }
+    }
+}
+
+/// Number and instant of the scripts of a request that decide, with their words.
+fn steps(reply: &Reply) -> Vec<(&str, u64, i64)> {
+    let trail = reply.header("leasehold-trail").unwrap_or_default();
+    let decides = [
+        "acquire",
+        "renew",
+        "resume",
+        "release",
+        "leave",
+        "terminate",
+    ];
+    trail
+        .split(", ")
+        .filter_map(|step| {
+            let mut words = step.split(' ');
+            let (script, seq, at) = (words.next()?, words.next()?, words.next()?);
+            let known = decides.contains(&script);
+            known.then_some((script, seq.parse().ok()?, at.parse().ok()?))
+        })
+        .collect()
+}
+
+/// What a reply means; none for one that nobody should get.
+fn meaning(kind: Kind, reply: &Reply) -> Option<Told> {
+    Some(match (kind, reply.status) {
+        (Kind::Acquire, 201) => Told::Granted,
+        (Kind::Acquire, 200) => Told::Existing,
+        (Kind::Acquire, 409) if reply["code"] == "pool_full" => Told::Denied,
+        (Kind::Renew, 200) if reply["resumed"] == true => Told::Resumed,
+        (Kind::Renew, 200) => Told::Renewed,
+        (Kind::Renew, 410) if reply["code"] == "lease_expired" => Told::Expired,
+        (Kind::Renew, 410) if reply["code"] != "lease_evicted" => Told::Final,
+        (Kind::Release | Kind::Leave, 204) | (Kind::Terminate, 200) => Told::Done,
+        // Its node is gone, or silent.
+        (_, 0) => Told::Unknown,
+        (_, 503) if reply["outcome"] == "unknown" => Told::Unknown,
+        (_, 503) => Told::NotRun,
+        _ => return None,
+    })
+}
+
+/// A lease as its holder knows it.
+#[derive(Debug, Clone)]
+struct Held {
+    id: Arc<str>,
+    token: String,
+}
+
+/// One client.
+struct One {
+    number: usize,
+    nodes: Vec<Client>,
+    turn: usize,
+    dice: u64,
+    log: Arc<Log>,
+    stopped: watch::Receiver<bool>,
+    plan: Plan,
+    holder: Arc<str>,
+    asked: u64,
+    /// How often in a row nobody answered.
+    failures: u32,
+}
+
+impl One {
+    fn node(&mut self) -> Client {
+        self.turn += 1;
+        self.nodes[self.turn % self.nodes.len()].clone()
+    }
+
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.dice = self
+            .dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.dice >> 33) % sides
+    }
+
+    fn is_over(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// Waits so long, or until all is over.
+    async fn pause(&mut self, ms: u64) {
+        let pause = tokio::time::sleep(Duration::from_millis(ms));
+        tokio::select! {
+            _ = self.stopped.wait_for(|stopped| *stopped) => {}
+            () = pause => {}
+        }
+    }
+
+    /// After how long it is worth asking again where there was no answer: soon, and later each time.
+    fn later(&mut self) -> u64 {
+        self.failures += 1;
+        let most = 1_000.min(100 << self.failures.min(5));
+        most / 2 + self.roll(most / 2)
+    }
+
+    /// Sends one operation and writes down what became of it.
+    async fn record(
+        &self,
+        kind: Kind,
+        id: &Arc<str>,
+        key: &Arc<str>,
+        call: Answer,
+    ) -> (Told, Reply) {
+        let sent = now_ms();
+        let reply = call.await;
+        let received = now_ms();
+        let Some(told) = meaning(kind, &reply) else {
+            let text = format!("{kind:?} was answered {}: {}", reply.status, reply.text);
+            self.log.strange.lock().expect("no panic").push(text);
+            return (Told::Unknown, reply);
+        };
+        // The deciding script is the last one that is not a mere look.
+        let ran = steps(&reply).last().map(|(_, seq, at)| (*seq, *at));
+        let lease = matches!(told, Told::Granted | Told::Renewed | Told::Resumed);
+        self.log.add(Operation {
+            kind,
+            told,
+            sent,
+            received,
+            id: match told {
+                Told::Granted | Told::Existing => reply.id().into(),
+                _ => Arc::clone(id),
+            },
+            key: Arc::clone(key),
+            holder: Arc::clone(&self.holder),
+            ran: ran.filter(|_| !matches!(told, Told::Unknown | Told::NotRun)),
+            expires_at: if lease {
+                reply.instant("/lease/expires_at")
+            } else {
+                0
+            },
+            fence: if lease {
+                reply.number("/lease/fence")
+            } else {
+                0
+            },
+        });
+        (told, reply)
+    }
+
+    /// Asks for a seat, once more with the same key if nobody knows what became of it.
+    async fn acquire(&mut self) -> (Told, Option<Held>, Arc<str>) {
+        self.asked += 1;
+        let key: Arc<str> = format!("{}-{}-{}", self.plan.pool, self.number, self.asked).into();
+        let nobody: Arc<str> = "".into();
+        for again in [true, false] {
+            let body = json!({"holder": &*self.holder});
+            let call = self.node().acquire_once(&self.plan.pool, &key, body, ANY);
+            let (told, reply) = self.record(Kind::Acquire, &nobody, &key, call).await;
+            match told {
+                Told::Granted | Told::Existing => {
+                    self.failures = 0;
+                    let (id, token) = (reply.id().into(), reply.token());
+                    return (told, Some(Held { id, token }), key);
+                }
+                Told::Unknown if again && !self.is_over() => {
+                    let pause = 20 + self.later();
+                    self.pause(pause).await;
+                }
+                _ => return (told, None, key),
+            }
+        }
+        (Told::Unknown, None, key)
+    }
+
+    async fn renew(&mut self, held: &mut Held) -> Told {
+        let nobody: Arc<str> = "".into();
+        let call = self.node().renew(&held.token, ANY);
+        let (told, reply) = self.record(Kind::Renew, &held.id, &nobody, call).await;
+        // Always the latest.
+        if let Some(token) = reply["token"].as_str() {
+            token.clone_into(&mut held.token);
+        }
+        told
+    }
+
+    /// Takes a seat, beats, is late, gives it back, and tries what it must not get.
+    async fn come_and_go(mut self) {
+        let nobody: Arc<str> = "".into();
+        let ttl = self.plan.ttl;
+        // Deadlines can be met only where they are near.
+        let short = ttl <= 2_000;
+        while !self.is_over() {
+            let (told, held, key) = self.acquire().await;
+            let Some(mut held) = held else {
+                let pause = match told {
+                    Told::Denied => self.plan.pause + self.roll(2 * self.plan.pause),
+                    _ => self.later(),
+                };
+                self.pause(pause).await;
+                continue;
+            };
+            if self.roll(3) == 0 {
+                let body = json!({"holder": &*self.holder});
+                let call = self.node().acquire_once(&self.plan.pool, &key, body, ANY);
+                self.record(Kind::Acquire, &nobody, &key, call).await;
+            }
+            for _ in 0..self.roll(8) {
+                let pause = match self.roll(8) {
+                    0 if short => ttl - 15 + self.roll(30),
+                    1 if short => ttl + 100 + self.roll(400),
+                    _ => self.roll(4 * self.plan.pause.min(ttl / 4)),
+                };
+                self.pause(pause).await;
+                if self.roll(10) == 0 {
+                    let call = self.node().leave(&held.token, ANY);
+                    self.record(Kind::Leave, &held.id, &nobody, call).await;
+                }
+                if matches!(self.renew(&mut held).await, Told::Expired | Told::Final) {
+                    break;
+                }
+            }
+            let call = match self.roll(5) {
+                0 if short => continue,
+                1 => {
+                    let body = json!({"ids": [&*held.id], "reason": "Over"});
+                    let call = self.node().terminate(&self.plan.pool, body, ANY);
+                    self.record(Kind::Terminate, &held.id, &nobody, call).await
+                }
+                _ => {
+                    let call = self.node().release(&held.token, ANY);
+                    self.record(Kind::Release, &held.id, &nobody, call).await
+                }
+            };
+            // Who is not told that it is over may yet do it; a seat is not left behind for a whole TTL.
+            if !matches!(call.0, Told::Done) && !self.is_over() {
+                self.pause(150).await;
+                let call = self.node().release(&held.token, ANY);
+                self.record(Kind::Release, &held.id, &nobody, call).await;
+            }
+            if self.roll(2) == 0 {
+                self.renew(&mut held).await;
+            }
+        }
+    }
+
+    /// Keeps a seat as a browser does: beats, and soon again when nobody answers.
+    async fn keep(mut self) {
+        while !self.is_over() {
+            let (_, Some(mut held), _) = self.acquire().await else {
+                let pause = 200 + self.roll(300);
+                self.pause(pause).await;
+                continue;
+            };
+            let mut pause = 0;
+            loop {
+                self.pause(pause).await;
+                if self.is_over() {
+                    return;
+                }
+                let beat = (self.plan.ttl / 3).min(10 * self.plan.pause);
+                pause = match self.renew(&mut held).await {
+                    Told::Renewed | Told::Resumed => {
+                        self.failures = 0;
+                        beat / 2 + self.roll(beat / 2 + 1)
+                    }
+                    Told::Unknown | Told::NotRun => self.later(),
+                    _ => break,
+                };
+            }
+        }
+    }
+
+    /// Holds seats for others, as a gateway does, and renews all of them in one request.
+    async fn renew_for_many(mut self) {
+        let mut all: Vec<Held> = Vec::new();
+        while !self.is_over() {
+            if all.len() < self.plan.seats_of_gateway {
+                if let (_, Some(held), _) = self.acquire().await {
+                    // Who asks twice with one key gets one lease.
+                    if !all.iter().any(|other| other.id == held.id) {
+                        all.push(held);
+                    }
+                    continue;
+                }
+                self.pause(200).await;
+            }
+            if all.is_empty() {
+                continue;
+            }
+            let pause = if self.renew_all(&mut all).await {
+                self.failures = 0;
+                self.plan.pause + self.roll(self.plan.pause)
+            } else {
+                self.later()
+            };
+            self.pause(pause).await;
+        }
+    }
+
+    /// Renews all, and forgets those that are lost. Whether there was an answer.
+    async fn renew_all(&mut self, all: &mut Vec<Held>) -> bool {
+        let tokens: Vec<&str> = all.iter().map(|held| held.token.as_str()).collect();
+        let call = self.node().renew_many(&tokens, ANY);
+        let sent = now_ms();
+        let reply = call.await;
+        let received = now_ms();
+        let results = match reply.status {
+            200 => reply.list("results").to_vec(),
+            0 | 503 => vec![Value::Null; all.len()],
+            _ => {
+                let text = format!("renew-many: {}: {}", reply.status, reply.text);
+                self.log.strange.lock().expect("no panic").push(text);
+                return false;
+            }
+        };
+        // The call itself, and then a step for each of its leases.
+        let steps = steps(&reply);
+        let known = reply.status == 200 && steps.len() == results.len() + 1;
+        let none = reply["outcome"] == "none";
+        let mut kept = Vec::with_capacity(all.len());
+        for (place, (mut held, result)) in all.drain(..).zip(&results).enumerate() {
+            let (told, ran) = if known {
+                let (_, seq, at) = steps[place + 1];
+                let told = match (result["status"].as_str(), result["code"].as_str()) {
+                    (Some("renewed"), _) => Told::Renewed,
+                    (Some("resumed"), _) => Told::Resumed,
+                    (_, Some("lease_expired")) => Told::Expired,
+                    _ => Told::Final,
+                };
+                (told, Some((seq, at)))
+            } else if none {
+                (Told::NotRun, None)
+            } else {
+                (Told::Unknown, None)
+            };
+            let rest = result["expires_in_ms"].as_i64().unwrap_or(0);
+            self.log.add(Operation {
+                kind: Kind::Renew,
+                told,
+                sent,
+                received,
+                id: Arc::clone(&held.id),
+                key: "".into(),
+                holder: Arc::clone(&self.holder),
+                ran,
+                expires_at: match ran {
+                    Some((_, at)) if rest > 0 => at + rest,
+                    _ => 0,
+                },
+                fence: 0,
+            });
+            if let Some(token) = result["token"].as_str() {
+                token.clone_into(&mut held.token);
+            }
+            if !matches!(told, Told::Expired | Told::Final) {
+                kept.push(held);
+            }
+        }
+        *all = kept;
+        reply.status == 200
+    }
+}

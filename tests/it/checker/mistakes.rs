@@ -1,0 +1,260 @@
+//! Mistakes in the scripts of a running Redis: a proxy changes the text of a script on its way there, as if somebody had made
+//! that mistake in `lua/`, and the checker has to find it.
+
+use futures_util::future::join_all;
+
+use super::{History, Verdict};
+use crate::chaos::crowd::{Crowd, Plan, now_ms};
+use crate::chaos::eye::{Eye, Way};
+use crate::harness::{Client, Launch, Node, Proxy, Redis, let_pass};
+
+/// A mistake: what is written in `lua/`, and what somebody might have written. Of the same length.
+struct Mistake {
+    name: &'static str,
+    right: &'static str,
+    wrong: &'static str,
+    /// Only one of the nodes makes it.
+    on_one_node: bool,
+    /// How many clients there are. Where there are few, nobody else ends what is due.
+    clients: usize,
+    happens: Happens,
+}
+
+/// What else happens, so that the mistake can show.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Happens {
+    Nothing,
+    /// Redis is away for longer than every term.
+    Outage,
+    /// Redis loses all of its data.
+    Loss,
+}
+
+const CLIENTS: usize = 14;
+
+const fn mistake(name: &'static str, right: &'static str, wrong: &'static str) -> Mistake {
+    assert!(right.len() == wrong.len());
+    Mistake {
+        name,
+        right,
+        wrong,
+        on_one_node: false,
+        clients: CLIENTS,
+        happens: Happens::Nothing,
+    }
+}
+
+const MISTAKES: [Mistake; 13] = [
+    mistake(
+        "one seat too many",
+        "if in_use >= capacity then",
+        "if in_use >  capacity then",
+    ),
+    mistake(
+        "who has expired still counts",
+        "'LIMIT', 0, limit, 'WITHSCORES')",
+        "'LIMIT', 0, 0    , 'WITHSCORES')",
+    ),
+    Mistake {
+        on_one_node: true,
+        ..mistake(
+            "the clock of a node in place of Redis's",
+            "time[1] * 1000 + math.floor(",
+            "time[1]*1000+900+math.floor(",
+        )
+    },
+    Mistake {
+        clients: 5,
+        ..mistake(
+            "a release leaves no tombstone",
+            "'reason', 'released'",
+            "'reasen', 'released'",
+        )
+    },
+    mistake(
+        "a resume does not look at the limit",
+        "kind = count_live(leases, ttl) < capacity",
+        "kind = count_live(leases, ttl) < 99999999",
+    ),
+    Mistake {
+        happens: Happens::Loss,
+        ..mistake(
+            "a rebuild does not look at the limit",
+            "kind = count_live(leases, ttl) < capacity",
+            "kind = count_live(leases, ttl) < 99999999",
+        )
+    },
+    Mistake {
+        clients: 4,
+        ..mistake(
+            "a repeat takes a second seat",
+            "redis.call('GET', repeated)",
+            "false                      ",
+        )
+    },
+    mistake(
+        "a renew gives less than it says",
+        "live_from(ttl), int(now + ttl)",
+        "live_from(ttl), int(now + 700)",
+    ),
+    mistake(
+        "changes have no order",
+        "  seq = seq + 1\n",
+        "  seq = seq + 0\n",
+    ),
+    mistake(
+        "a release does not free the seat",
+        "redis.call('ZREM', leases, id)\n  local at",
+        "redis.call('ZREM', KEYS[4],id)\n  local at",
+    ),
+    Mistake {
+        happens: Happens::Outage,
+        ..mistake(
+            "an outage gives nobody more time",
+            "local returned = silence > 3000",
+            "local returned = silence > 9e99",
+        )
+    },
+    Mistake {
+        happens: Happens::Loss,
+        ..mistake(
+            "newcomers do not wait after a loss",
+            "if state[8] == '1' and now < generation + ttl then",
+            "if state[8] == '2' and now < generation + ttl then",
+        )
+    },
+    mistake(
+        "a grant has no event",
+        "record_event(events, 'started', id, now",
+        "record_event(events, 'startet', id, now",
+    ),
+];
+
+const TTL_MS: u64 = 1_000;
+
+async fn judge(mistake: &Mistake) -> Verdict {
+    let mut redis = Redis::start().await;
+    let mut proxies: Vec<Proxy> = (0..2).map(|_| Proxy::start(redis.address())).collect();
+    let launches = proxies.iter().map(|proxy| {
+        Launch::on(&redis.url_through(proxy))
+            .set("trail", "on")
+            .start()
+    });
+    let nodes: Vec<Node> = join_all(launches).await;
+    let clients: Vec<Client> = nodes.iter().map(|node| Client::clone(node)).collect();
+    let plan = Plan {
+        pool: "crm".to_owned(),
+        capacity: 6,
+        ttl: TTL_MS,
+        linger: 250,
+        resume_window: 5_000,
+        guests: mistake.clients,
+        keepers: 0,
+        gateways: 0,
+        seats_of_gateway: 0,
+        pause: 15,
+    };
+    clients[0].put_pool("crm", plan.policy(), 201).await;
+    let spoilt = if mistake.on_one_node { 1 } else { 2 };
+    for proxy in &mut proxies[..spoilt] {
+        proxy.replace(mistake.right, mistake.wrong);
+        proxy.cut();
+    }
+    let () = redis.query(&["SCRIPT", "FLUSH"]).await;
+
+    let eye = Eye::open(&Way::Server(redis.direct_url()), &["crm".to_owned()]);
+    // A few do less in the same time.
+    let lasting = if mistake.clients < CLIENTS {
+        9_000
+    } else {
+        5_000
+    };
+    let mut crowd = Crowd::start(plan, &clients);
+    let (mut silences, mut lossy) = (Vec::new(), Vec::new());
+    let_pass(lasting / 2).await;
+    let from = now_ms();
+    match mistake.happens {
+        Happens::Nothing => {}
+        Happens::Outage => {
+            redis.kill().await;
+            let from = now_ms();
+            let_pass(5_000).await;
+            silences.push((from, now_ms()));
+            redis.restart().await;
+        }
+        Happens::Loss => {
+            redis.empty().await;
+            lossy.push((from - 300.0, now_ms()));
+        }
+    }
+    let_pass(lasting / 2).await;
+    crowd.stop().await;
+    // Whatever is to be recorded is recorded by then.
+    let_pass(TTL_MS + 2_600).await;
+    let sight = eye.close().await.remove(0);
+    let (operations, strange) = crowd.log.take();
+    let history = History {
+        capacity: crowd.plan.capacity,
+        ttl: crowd.plan.ttl.cast_signed(),
+        linger: crowd.plan.linger.cast_signed(),
+        resume_window: crowd.plan.resume_window.cast_signed(),
+        until: sight.until,
+        balance: sight.balance,
+        segments: sight.segments,
+        operations,
+        lossy,
+        repeated: Vec::new(),
+        silences,
+        skew: (0, 0),
+    };
+    let mut verdict = history.judge();
+    verdict.violations.extend(strange);
+    verdict
+}
+
+async fn finds(mistake: &Mistake) {
+    let scripts = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/lua")).expect("lua/");
+    let is_there = scripts.flatten().any(|script| {
+        std::fs::read_to_string(script.path()).is_ok_and(|text| text.contains(mistake.right))
+    });
+    assert!(
+        is_there,
+        "no script has {:?} any more: make this mistake anew",
+        mistake.right
+    );
+    let verdict = judge(mistake).await;
+    eprintln!(
+        "{}: {} violations in {} operations: {}",
+        mistake.name,
+        verdict.violations.len(),
+        verdict.operations,
+        verdict.violations.first().map_or("", String::as_str)
+    );
+    assert!(
+        !verdict.violations.is_empty(),
+        "{} was not noticed in {} operations",
+        mistake.name,
+        verdict.operations
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_seeded_mistake_is_found() {
+    for some in MISTAKES.chunks(3) {
+        join_all(some.iter().map(finds)).await;
+    }
+}
+
+/// The proxy and the crowd by themselves break nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_mistake_nothing_is_found() {
+    let right = "if in_use >= capacity then";
+    for happens in [Happens::Outage, Happens::Loss] {
+        let verdict = judge(&Mistake {
+            happens,
+            ..mistake("none", right, right)
+        })
+        .await;
+        assert_eq!(verdict.violations, Vec::<String>::new());
+    }
+}

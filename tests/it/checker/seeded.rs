@@ -1,0 +1,539 @@
+//! Histories of a small world with its own clock: right ones, in which the checker finds nothing, and others with a
+//! mistake, which it finds. The world makes a million operations in no time, and those mistakes too that no script can make:
+//! those of a node.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use super::{Grace, History, Kind, OUTAGE, Operation, Segment, Told};
+use crate::harness::Event;
+
+const CAPACITY: usize = 6;
+const TTL: i64 = 1_000;
+const LINGER: i64 = 200;
+const WINDOW: i64 = 5_000;
+const CLIENTS: usize = 14;
+
+/// What the world does wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mistake {
+    None,
+    NodeClock,
+    CountsExpired,
+    LivesAtItsDeadline,
+    RenewResurrects,
+    NoTombstone,
+    RetryWithANewId,
+    GrantOnTimeOut,
+    RebuildWithoutLimit,
+    NoAmnesty,
+    NewcomersDoNotWait,
+    ReplyOfAnother,
+    EndWithoutEvent,
+}
+
+/// A lease as its client knows it.
+#[derive(Debug, Clone)]
+struct Held {
+    id: Arc<str>,
+    key: Arc<str>,
+    generation: i64,
+    /// As far as the client knows.
+    expires_at: i64,
+    /// What it does next is later than this.
+    next: i64,
+}
+
+/// Redis, its nodes and the clients, all in one.
+struct World {
+    mistake: Mistake,
+    dice: u64,
+    now: i64,
+    segment: Segment,
+    before: Vec<Segment>,
+    tick: i64,
+    seq: u64,
+    fence: u64,
+    leases: HashMap<Arc<str>, i64>,
+    by_expiry: BTreeSet<(i64, Arc<str>)>,
+    expired: HashMap<Arc<str>, i64>,
+    tombstones: HashMap<Arc<str>, bool>,
+    keys: HashMap<Arc<str>, Arc<str>>,
+    held: Vec<Option<Held>>,
+    operations: Vec<Operation>,
+    silences: Vec<(f64, f64)>,
+    lossy: Vec<(f64, f64)>,
+}
+
+impl World {
+    fn new(mistake: Mistake, seed: u64) -> Self {
+        let now = 1_000_000;
+        Self {
+            mistake,
+            dice: seed,
+            now,
+            segment: Segment {
+                generation: now,
+                ..Segment::default()
+            },
+            before: Vec::new(),
+            tick: now,
+            seq: 0,
+            fence: 0,
+            leases: HashMap::new(),
+            by_expiry: BTreeSet::new(),
+            expired: HashMap::new(),
+            tombstones: HashMap::new(),
+            keys: HashMap::new(),
+            held: vec![None; CLIENTS],
+            operations: Vec::new(),
+            silences: Vec::new(),
+            lossy: Vec::new(),
+        }
+    }
+
+    fn roll(&mut self, sides: i64) -> i64 {
+        self.dice = self
+            .dice
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        i64::try_from((self.dice >> 33) % sides.unsigned_abs()).expect("small")
+    }
+
+    fn event(&mut self, kind: &str, id: &str, at: i64, holder: &str, reason: &str) {
+        self.segment.events.push(Event {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            at,
+            holder: holder.to_owned(),
+            reason: reason.to_owned(),
+        });
+    }
+
+    /// A script begins: its instant, after a silence with an amnesty.
+    fn script(&mut self, node: usize) -> i64 {
+        let skew = if self.mistake == Mistake::NodeClock && node == 1 {
+            900
+        } else {
+            0
+        };
+        let now = (self.now + skew).max(self.tick);
+        let gap = now - self.tick;
+        if gap > OUTAGE && self.mistake != Mistake::NoAmnesty {
+            self.segment.graces.push(Grace {
+                floor: self.tick,
+                back: now,
+                gap,
+            });
+        }
+        self.tick = now;
+        self.seq += 1;
+        self.end_due(now);
+        now
+    }
+
+    fn end_of(&self, expiry: i64) -> i64 {
+        let graces = self.segment.graces.iter();
+        graces
+            .rev()
+            .find_map(|grace| grace.extends(expiry, TTL))
+            .unwrap_or(expiry)
+    }
+
+    fn lives(&self, id: &str, now: i64) -> bool {
+        let end = self.leases.get(id).map_or(0, |expiry| self.end_of(*expiry));
+        end > now || (end == now && self.mistake == Mistake::LivesAtItsDeadline)
+    }
+
+    fn set(&mut self, id: &Arc<str>, expiry: i64) {
+        if let Some(old) = self.leases.insert(Arc::clone(id), expiry) {
+            self.by_expiry.remove(&(old, Arc::clone(id)));
+        }
+        self.by_expiry.insert((expiry, Arc::clone(id)));
+    }
+
+    fn remove(&mut self, id: &Arc<str>) {
+        if let Some(old) = self.leases.remove(id) {
+            self.by_expiry.remove(&(old, Arc::clone(id)));
+        }
+    }
+
+    fn end_due(&mut self, now: i64) {
+        if self.mistake == Mistake::CountsExpired && !self.seq.is_multiple_of(40) {
+            return;
+        }
+        while let Some((expiry, id)) = self.by_expiry.first().cloned()
+            && expiry <= now
+        {
+            if self.lives(&id, now) {
+                return;
+            }
+            let at = self.end_of(expiry);
+            self.remove(&id);
+            self.expired.insert(Arc::clone(&id), at);
+            if self.mistake != Mistake::EndWithoutEvent || !self.seq.is_multiple_of(10) {
+                self.event("ended", &id, at, "", "expired");
+            }
+        }
+    }
+
+    fn granted(&mut self, id: &Arc<str>, now: i64, client: usize) {
+        self.set(id, now + TTL);
+        self.fence += 1;
+        self.event("started", id, now, &format!("h{client}"), "");
+    }
+
+    /// What the script of an acquire says: the word, the lease, its expiry, its fence.
+    fn acquire(&mut self, client: usize, key: &Arc<str>, now: i64) -> (Told, Arc<str>, i64, u64) {
+        let nobody: Arc<str> = "".into();
+        if let Some(id) = self.keys.get(key).cloned()
+            && self.lives(&id, now)
+        {
+            return (Told::Existing, id, 0, 0);
+        }
+        let waits = self.segment.after_loss && now < self.segment.generation + TTL;
+        if waits && self.mistake != Mistake::NewcomersDoNotWait {
+            return (Told::NotRun, nobody, 0, 0);
+        }
+        if self.leases.len() >= CAPACITY {
+            return (Told::Denied, nobody, 0, 0);
+        }
+        let id: Arc<str> = format!("lease-{}", self.fence).into();
+        self.granted(&id, now, client);
+        self.keys.insert(Arc::clone(key), Arc::clone(&id));
+        (Told::Granted, id, now + TTL, self.fence)
+    }
+
+    fn renew(&mut self, held: &Held, now: i64) -> (Told, i64) {
+        let id = &held.id;
+        if self.lives(id, now) {
+            self.set(id, now + TTL);
+            return (Told::Renewed, now + TTL);
+        }
+        let final_end = self.tombstones.contains_key(id);
+        if final_end && self.mistake != Mistake::NoTombstone {
+            return (Told::Final, 0);
+        }
+        let lost = held.generation < self.segment.generation;
+        let word = match self.expired.get(id) {
+            Some(ended) if now - ended > WINDOW => return (Told::Expired, 0),
+            Some(_) => "resumed",
+            None if lost && now > self.segment.generation + WINDOW => return (Told::Expired, 0),
+            None => "rebuilt",
+        };
+        let unlimited = match self.mistake {
+            Mistake::RenewResurrects => word == "resumed",
+            Mistake::RebuildWithoutLimit => word == "rebuilt",
+            _ => false,
+        };
+        if self.leases.len() >= CAPACITY && !unlimited {
+            return (Told::Expired, 0);
+        }
+        self.set(id, now + TTL);
+        self.expired.remove(id);
+        self.event(word, id, now, "", "");
+        (Told::Resumed, now + TTL)
+    }
+
+    /// Frees a seat for good.
+    fn end(&mut self, id: &Arc<str>, now: i64, reason: &str) {
+        if self.leases.contains_key(id) {
+            self.remove(id);
+            self.event("ended", id, now, "", reason);
+        }
+        self.tombstones.insert(Arc::clone(id), true);
+    }
+
+    /// One operation of one client, and what it is told.
+    fn operate(&mut self, client: usize, kind: Kind, key: &Arc<str>) -> Told {
+        let held = self.held[client].clone();
+        let node = usize::try_from(self.roll(2)).expect("small");
+        let sent = self.now as f64 + 0.2;
+        self.now += self.roll(2);
+        let lost_reply = self.roll(25) == 0;
+        let runs = !lost_reply || self.roll(2) == 0;
+        let mut operation = Operation {
+            kind,
+            told: Told::Unknown,
+            sent,
+            received: 0.0,
+            id: held.as_ref().map_or("".into(), |held| Arc::clone(&held.id)),
+            key: Arc::clone(key),
+            holder: format!("h{client}").into(),
+            ran: None,
+            expires_at: 0,
+            fence: 0,
+        };
+        if runs {
+            let now = self.script(node);
+            operation.ran = Some((self.seq, now));
+            let id = Arc::clone(&operation.id);
+            match kind {
+                Kind::Acquire => {
+                    let mut said = self.acquire(client, key, now);
+                    if self.mistake == Mistake::RetryWithANewId && self.roll(3) == 0 {
+                        self.keys.remove(key);
+                        said = self.acquire(client, key, now);
+                    }
+                    let (told, id, expires_at, fence) = said;
+                    (operation.told, operation.expires_at) = (told, expires_at);
+                    (operation.id, operation.fence) = (id, fence);
+                }
+                Kind::Renew => {
+                    let held = held.as_ref().expect("who beats has a lease");
+                    (operation.told, operation.expires_at) = self.renew(held, now);
+                }
+                Kind::Leave => {
+                    if self.lives(&id, now) && self.leases[&id] > now + LINGER {
+                        self.set(&id, now + LINGER);
+                    }
+                    operation.told = Told::Done;
+                }
+                Kind::Release | Kind::Terminate => {
+                    let released = kind == Kind::Release;
+                    let word = if released { "released" } else { "terminated" };
+                    self.end(&id, now, word);
+                    operation.told = Told::Done;
+                }
+            }
+            if self.mistake == Mistake::ReplyOfAnother && self.roll(200) == 0 {
+                operation.ran = Some((self.seq - 1, now));
+            }
+            if operation.told == Told::NotRun {
+                operation.ran = None;
+            }
+        }
+        if lost_reply {
+            operation.told = Told::Unknown;
+            operation.ran = None;
+            operation.expires_at = 0;
+            if kind == Kind::Acquire {
+                operation.id = "".into();
+            }
+            if self.mistake == Mistake::GrantOnTimeOut && kind == Kind::Acquire {
+                operation.told = Told::Granted;
+                operation.id = format!("invented-{}", self.seq).into();
+                operation.ran = Some((self.seq, self.tick));
+                operation.expires_at = self.tick + TTL;
+            }
+        }
+        operation.received = self.now as f64 + 0.9;
+        // What its client does next comes after it.
+        self.now += 1;
+        let (told, id, expires_at) = (
+            operation.told,
+            Arc::clone(&operation.id),
+            operation.expires_at,
+        );
+        self.operations.push(operation);
+        let generation = self.segment.generation;
+        match told {
+            Told::Granted | Told::Existing => {
+                self.held[client] = Some(Held {
+                    id,
+                    key: Arc::clone(key),
+                    generation,
+                    expires_at: expires_at.max(self.now),
+                    next: 0,
+                });
+            }
+            Told::Renewed | Told::Resumed => {
+                if let Some(held) = &mut self.held[client] {
+                    (held.expires_at, held.generation) = (expires_at, generation);
+                }
+            }
+            _ => {}
+        }
+        told
+    }
+
+    /// A client does something if it is time.
+    fn step(&mut self, client: usize) {
+        let Some(held) = self.held[client].clone() else {
+            let key: Arc<str> = format!("k{client}-{}", self.operations.len()).into();
+            if self.operate(client, Kind::Acquire, &key) == Told::Unknown {
+                // Once more with the same key.
+                self.operate(client, Kind::Acquire, &key);
+            }
+            self.plan(client);
+            return;
+        };
+        if held.next > self.now {
+            // Who aims at its deadline meets it.
+            if held.next != held.expires_at || held.next - self.now > 30 {
+                return;
+            }
+            self.now = held.next;
+        }
+        let what = match self.roll(12) {
+            0 => Kind::Release,
+            1 => Kind::Terminate,
+            2 => Kind::Leave,
+            3 => Kind::Acquire,
+            _ => Kind::Renew,
+        };
+        let told = self.operate(client, what, &held.key);
+        match (what, told) {
+            (Kind::Release | Kind::Terminate, _) => {
+                // What it must not get.
+                self.operate(client, Kind::Renew, &held.key);
+                self.held[client] = None;
+            }
+            (_, Told::Expired | Told::Final | Told::Denied | Told::NotRun) => {
+                self.held[client] = None;
+            }
+            _ => self.plan(client),
+        }
+    }
+
+    /// Mostly in time, at times around the deadline, at times too late.
+    fn plan(&mut self, client: usize) {
+        let pause = match self.roll(8) {
+            0 => TTL + 100 + self.roll(2_000),
+            _ => self.roll(TTL / 2),
+        };
+        let at_the_end = self.roll(6) == 0;
+        let now = self.now;
+        if let Some(held) = &mut self.held[client] {
+            held.next = if at_the_end {
+                held.expires_at
+            } else {
+                now + pause
+            };
+        }
+    }
+
+    /// Nothing runs for so long.
+    fn outage(&mut self, lasting: i64, keeps: bool) {
+        let from = self.now;
+        self.now += lasting;
+        self.silences.push((from as f64, self.now as f64));
+        if !keeps {
+            let next = Segment {
+                generation: self.now,
+                after_loss: true,
+                ..Segment::default()
+            };
+            self.before.push(std::mem::replace(&mut self.segment, next));
+            self.leases.clear();
+            self.by_expiry.clear();
+            self.expired.clear();
+            self.tombstones.clear();
+            self.keys.clear();
+            (self.seq, self.tick) = (0, self.now);
+            self.lossy
+                .push((from as f64 - 200.0, self.now as f64 - 1.0));
+        }
+        // Everybody beats soon after the return, newcomers come too.
+        let now = self.now;
+        for held in self.held.iter_mut().flatten() {
+            held.next = held.next.min(now + 20);
+        }
+    }
+
+    fn history(mut self) -> History {
+        self.script(0);
+        let starts: i64 = self.segment.events.iter().map(Event::change).sum();
+        let members = i64::try_from(self.leases.len()).expect("small");
+        let mut segments = self.before;
+        segments.push(self.segment);
+        History {
+            capacity: CAPACITY,
+            ttl: TTL,
+            linger: LINGER,
+            resume_window: WINDOW,
+            until: self.now,
+            balance: (starts, members),
+            segments,
+            operations: self.operations,
+            lossy: self.lossy,
+            repeated: Vec::new(),
+            silences: self.silences,
+            skew: (0, 0),
+        }
+    }
+}
+
+/// A history of about so many operations, with outages of all lengths and a loss of all data.
+fn history(mistake: Mistake, seed: u64, operations: usize) -> History {
+    let mut world = World::new(mistake, seed);
+    let mut outages = [
+        (4_000, true),
+        (700, true),
+        (9_000, true),
+        (100, false),
+        (1_500, false),
+        (50, false),
+    ]
+    .into_iter()
+    .zip(1..);
+    let mut next = outages.next();
+    while world.operations.len() < operations {
+        if let Some(((lasting, keeps), number)) = next
+            && world.operations.len() > operations * number / 7
+        {
+            world.outage(lasting, keeps);
+            next = outages.next();
+        }
+        // The ticks of nodes; a sweep comes by itself with each script.
+        if world.now - world.tick > 800 {
+            world.script(0);
+        }
+        let client = usize::try_from(world.roll(CLIENTS as i64)).expect("small");
+        world.step(client);
+        world.now += world.roll(3);
+    }
+    world.history()
+}
+
+#[test]
+fn nothing_is_found_in_right_histories() {
+    for seed in 0..40 {
+        let verdict = history(Mistake::None, seed, 3_000).judge();
+        assert!(
+            verdict.violations.is_empty(),
+            "seed {seed}: {:#?}",
+            &verdict.violations[..verdict.violations.len().min(5)]
+        );
+        assert!(verdict.answered > 1_500);
+    }
+}
+
+#[test]
+fn each_mistake_is_found() {
+    let mistakes = [
+        (Mistake::NodeClock, "clock"),
+        (Mistake::CountsExpired, "denied"),
+        (Mistake::LivesAtItsDeadline, "maximum term"),
+        (Mistake::RenewResurrects, "admission"),
+        (Mistake::NoTombstone, "finality"),
+        (Mistake::RetryWithANewId, "invented"),
+        (Mistake::GrantOnTimeOut, "invented"),
+        (Mistake::RebuildWithoutLimit, "admission"),
+        (Mistake::NoAmnesty, "outage"),
+        (Mistake::NewcomersDoNotWait, "recovering"),
+        (Mistake::ReplyOfAnother, "order"),
+        (Mistake::EndWithoutEvent, "conservation"),
+    ];
+    for (mistake, word) in mistakes {
+        let mut found = 0;
+        for seed in 0..20 {
+            let verdict = history(mistake, seed, 4_000).judge();
+            found += usize::from(verdict.violations.iter().any(|text| text.starts_with(word)));
+        }
+        let other: Vec<String> = history(mistake, 0, 4_000).judge().violations;
+        assert!(
+            found >= 3,
+            "{mistake:?} was found in {found} of 20 histories: {other:#?}"
+        );
+    }
+}
+
+#[test]
+fn a_long_history_is_judged_as_a_short_one() {
+    // Quadratic work would take hours for so many.
+    let history = history(Mistake::None, 7, 200_000);
+    let verdict = history.judge();
+    assert_eq!(verdict.violations, Vec::<String>::new());
+    assert!(verdict.operations >= 200_000);
+}
