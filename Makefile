@@ -22,8 +22,11 @@ test: redis browser ## Run all tests
 test-browsers: redis browser ## Test the widget client in browsers, with pages hidden for minutes
 	@scripts/widget.sh long
 
+# TOPOLOGY=alone,cluster and FAULTS=kill,duplicated choose some of them; TABLE=docs/chaos.md writes the table into a file;
+# OUTAGE=600 is the length of the one long outage, in seconds.
 chaos: redis ## Break things for MINUTES (default 10) and hold the history of a crowd against the rules
-	@CHAOS_MINUTES=$${MINUTES:-10} cargo test --locked --test it -- --nocapture --exact checker::while_everything_breaks_the_rules_hold
+	@CHAOS_MINUTES=$${MINUTES:-10} CHAOS_TOPOLOGY=$(TOPOLOGY) CHAOS_FAULTS=$(FAULTS) CHAOS_TABLE=$(TABLE) CHAOS_OUTAGE=$(OUTAGE) \
+		cargo test --release --locked --test it -- --nocapture --exact chaos::while_everything_breaks_the_rules_hold
 
 lint: ## Check form, lints, documentation and dependencies
 	@scripts/lint.sh
