@@ -4,7 +4,7 @@
 export PATH := $(CURDIR)/.redis/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-browsers chaos lint sbom bench redis browser
+.PHONY: deb kubernetes help run test test-browsers chaos lint sbom bench redis browser
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ lint: ## Check form, lints, documentation and dependencies
 
 sbom: ## Write what the program is made of to target/leasehold.cdx.json (CycloneDX)
 	@scripts/sbom.sh
+
+deb: ## Make a Debian package in target/debian
+	@scripts/deb.sh
+
+kubernetes: ## Write the alerts into the Kubernetes manifests, and check all of them
+	@scripts/kubernetes.sh --write
 
 bench: redis ## Measure heartbeats at the limit, and write the table into docs/performance.md
 	@scripts/bench.sh --write

@@ -32,3 +32,5 @@ if ${limit:+"$limit" 120} "$deny" --log-level error fetch db >/dev/null 2>&1; th
 else
     say "advisories skipped: the advisory database cannot be fetched"
 fi
+
+scripts/kubernetes.sh

@@ -1,0 +1,46 @@
+#!/bin/sh
+# Starts the Redis of a pod: as the master if nobody knows another one, else as its replica.
+set -eu
+umask 077
+me=$(hostname).redis
+data=${DATA:-/data}
+
+# The sentinels know. When all pods start at once none answers yet; then what our own one wrote down is the best there is, and at
+# the very first start the first pod is the master.
+master=
+for peer in redis-0 redis-1 redis-2; do
+    answer=$(REDISCLI_AUTH=$SENTINEL_PASSWORD timeout 2 redis-cli -h "$peer.redis" -p 26379 \
+        sentinel get-master-addr-by-name leasehold 2>/dev/null | head -n 1) || true
+    case $answer in redis-[0-9]*.redis) master=$answer && break ;; esac
+done
+[ -n "$master" ] || master=$(sed -n 's/^sentinel monitor leasehold \([^ ]*\) .*/\1/p' "$data/sentinel.conf" 2>/dev/null) || true
+[ -n "$master" ] || master=redis-0.redis
+
+# The same users as in deploy/redis/leasehold.acl, one for replicas and one for sentinels.
+cat >"$data/users.acl" <<ACL
+user default off
+user leasehold on >$NODES_PASSWORD ~lh1:* &lh1:* &lh1:*:queue -@all +@hash +@sortedset +@set +@list +@string +@stream +publish +subscribe +psubscribe -@blocking -@dangerous +time +exists +type +del +unlink +persist +pexpire +pexpireat +expire +pttl +eval +evalsha +script|load +wait +info +role +ping +hello +auth +select +cluster|slots +cluster|info
+user leasehold-operator on >$OPERATORS_PASSWORD ~lh1:* -@all +get +hmget +hget +exists +config|get +client|pause +client|unpause +client|kill +client|list +replicaof +info +role +ping +hello +auth +select +time +acl|whoami +cluster|slots +cluster|info
+user replica on >$REPLICAS_PASSWORD -@all +psync +replconf +ping
+user sentinel on >$SENTINEL_PASSWORD allchannels -@all +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
+user probe on nopass -@all +ping
+ACL
+
+cat >"$data/redis.conf" <<CONF
+bind * -::*
+port 6379
+dir $data
+aclfile $data/users.acl
+masteruser replica
+masterauth $REPLICAS_PASSWORD
+replica-announce-ip $me
+appendonly yes
+appendfsync everysec
+maxmemory-policy noeviction
+min-replicas-to-write 1
+min-replicas-max-lag 2
+repl-diskless-sync-delay 0
+tcp-keepalive 60
+CONF
+[ "$master" = "$me" ] || echo "replicaof $master 6379" >>"$data/redis.conf"
+exec redis-server "$data/redis.conf"
