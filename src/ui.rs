@@ -7,13 +7,22 @@
 
 mod alerts;
 mod audit;
+mod charts;
+mod denials;
 mod frame;
+mod history;
+mod holders;
 mod keys;
 mod leases;
 mod login;
+mod named;
 mod nodes;
 mod overview;
+mod patterns;
+mod range;
 mod settings;
+mod sizing;
+mod tenants;
 mod webhooks;
 
 use axum::Router;
@@ -57,6 +66,35 @@ pub(crate) fn routes() -> Router<App> {
         .route(
             "/admin/pools/{pool}/settings",
             get(settings::show).post(settings::save),
+        )
+        .route("/admin/pools/{pool}/history", get(history::show))
+        .route("/admin/pools/{pool}/patterns", get(patterns::show))
+        .route("/admin/pools/{pool}/sizing", get(sizing::show))
+        .route("/admin/pools/{pool}/denials", get(denials::show))
+        .route("/admin/pools/{pool}/holders", get(holders::show))
+        .route(
+            "/admin/pools/{pool}/tenants",
+            get(tenants::show).post(tenants::edit),
+        )
+        .route(
+            "/admin/pools/{pool}/named",
+            get(named::show).post(named::give),
+        )
+        .route(
+            "/admin/pools/{pool}/named/free",
+            get(named::confirm_free).post(named::take),
+        )
+        .route(
+            "/admin/pools/{pool}/named/transfer",
+            get(named::confirm_transfer).post(named::hand_over),
+        )
+        .route(
+            "/admin/pools/{pool}/maintenance",
+            post(settings::maintenance::turn),
+        )
+        .route(
+            "/admin/pools/{pool}/schedule",
+            post(settings::schedule::edit),
         )
         .route("/admin/keys", get(keys::show).post(keys::create))
         .route(

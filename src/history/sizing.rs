@@ -170,6 +170,27 @@ impl Demand {
     }
 }
 
+/// Where a curve bends: the point that is farthest below the straight line between its ends (the idea of Kneedle:
+/// Satopää and others, 2011). None for a curve of fewer than three points, or one that bends nowhere.
+pub fn knee(curve: &[Point]) -> Option<Point> {
+    let (first, last) = (curve.first()?, curve.last()?);
+    let wide = last
+        .seats
+        .checked_sub(first.seats)
+        .filter(|wide| *wide > 0)? as f64;
+    let high = first
+        .denials
+        .checked_sub(last.denials)
+        .filter(|high| *high > 0)? as f64;
+    let below = |point: &Point| {
+        let along = (point.seats - first.seats) as f64 / wide;
+        let left = point.denials.saturating_sub(last.denials) as f64 / high;
+        1.0 - along - left
+    };
+    let knee = curve.iter().max_by(|a, b| below(a).total_cmp(&below(b)))?;
+    (below(knee) > 0.05).then_some(*knee)
+}
+
 /// The most wishes at once among those that are `counted`.
 fn peak<'a>(wishes: &'a [Wish], counted: impl Fn(&'a Wish) -> bool) -> u64 {
     let mut ends: BinaryHeap<Reverse<i64>> = BinaryHeap::new();
@@ -424,6 +445,29 @@ mod tests {
         assert_eq!(demand.with(3).denials, 0);
         assert_eq!(demand.fewest(0.0).seats, 3);
         assert_eq!(demand.fewest(0.2).seats, 2);
+    }
+
+    #[test]
+    fn a_curve_bends_where_further_seats_help_little() {
+        let point = |seats, denials| Point {
+            seats,
+            denials,
+            holders_denied: 0,
+            longest_wait_ms: 0,
+            erlang_b: 0.0,
+            engset: 0.0,
+        };
+        let bent = [
+            point(1, 100),
+            point(2, 40),
+            point(3, 10),
+            point(4, 6),
+            point(5, 0),
+        ];
+        assert_eq!(knee(&bent).map(|knee| knee.seats), Some(3));
+        let straight = [point(1, 20), point(2, 10), point(3, 0)];
+        assert_eq!(knee(&straight), None);
+        assert_eq!(knee(&[]), None);
     }
 
     #[test]

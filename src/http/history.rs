@@ -1,10 +1,10 @@
 //! What happened in a pool, as JSON and as CSV: one file for each report, and here what they share.
 
-mod denials;
-mod holders;
-mod patterns;
-mod slots;
-mod usage;
+pub(crate) mod denials;
+pub(crate) mod holders;
+pub(crate) mod patterns;
+pub(crate) mod slots;
+pub(crate) mod usage;
 
 use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
@@ -19,7 +19,7 @@ use crate::pool::PoolName;
 
 /// Rows of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1_000;
+pub(crate) const MAX_LIMIT: usize = 1_000;
 /// How far back a report goes that does not say from when, ms: as long as events are kept.
 const EVENTS_KEPT_MS: i64 = 35 * 86_400_000;
 
@@ -35,7 +35,8 @@ fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(Code::InvalidRequest, detail.into())
 }
 
-fn zone(name: Option<&str>) -> Result<Tz, Problem> {
+/// A time zone by its name; UTC without one.
+pub(crate) fn zone(name: Option<&str>) -> Result<Tz, Problem> {
     name.map_or(Ok(Tz::UTC), |name| {
         name.parse().map_err(|_| {
             invalid("`tz` is not a time zone of the IANA database. Send one like Europe/Zurich, or UTC.")
@@ -85,17 +86,17 @@ fn share(part: u64, whole: u64) -> f64 {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Wanted {
+pub(crate) struct Wanted {
     /// From when; without it as long as events are kept, 35 days.
-    from: Option<DateTime<Utc>>,
+    pub(crate) from: Option<DateTime<Utc>>,
     /// Until when; now without it.
-    to: Option<DateTime<Utc>>,
+    pub(crate) to: Option<DateTime<Utc>>,
     /// Most rows of the page, 1 to 1000; 100 without it.
-    limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`.
-    format: Option<String>,
+    pub(crate) format: Option<String>,
 }
 
 impl Wanted {

@@ -28,19 +28,19 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 /// A named seat.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NamedSeat)]
-struct SeatBody {
+pub(crate) struct SeatBody {
     /// Who has it.
     #[schema(value_type = String, example = "agent-7")]
-    holder: Holder,
+    pub(crate) holder: Holder,
     /// Since when.
     #[schema(value_type = String, format = DateTime)]
-    occupied_at: Instant,
+    pub(crate) occupied_at: Instant,
     /// `used` by a lease, `assigned` by an operator, or `transferred` from another holder.
     #[schema(example = "used")]
-    how: String,
+    pub(crate) how: String,
     /// When the period ends, and the seat is clear.
     #[schema(value_type = String, format = DateTime)]
-    until: Instant,
+    pub(crate) until: Instant,
 }
 
 impl SeatBody {
@@ -56,19 +56,19 @@ impl SeatBody {
 
 /// The named seats of a period.
 #[derive(Debug, Serialize, ToSchema)]
-struct Seats {
+pub(crate) struct Seats {
     /// How many there are.
-    seats: u64,
+    pub(crate) seats: u64,
     /// How many are left.
-    left: u64,
+    pub(crate) left: u64,
     /// Begin of the period.
     #[schema(value_type = String, format = DateTime)]
-    from: Instant,
+    pub(crate) from: Instant,
     /// End of the period.
     #[schema(value_type = String, format = DateTime)]
-    until: Instant,
+    pub(crate) until: Instant,
     /// Those that are taken, by holder.
-    items: Vec<SeatBody>,
+    pub(crate) items: Vec<SeatBody>,
 }
 
 /// Which period.
@@ -83,9 +83,9 @@ struct Wanted {
 /// Who gets the seat.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct TransferBody {
+pub(crate) struct TransferBody {
     #[schema(value_type = String, max_length = 128, example = "agent-8")]
-    to: Holder,
+    pub(crate) to: Holder,
 }
 
 /// What became of it, for those outcomes that are the same for all routes.
@@ -153,11 +153,17 @@ async fn list(
     Query(wanted): Query<Wanted>,
 ) -> Result<Json<Seats>, Problem> {
     let at = wanted.at.map(|at| Instant(at.timestamp_millis()));
-    let seats = settled(
-        &pool,
-        app.0.store.named(&pool, NamedChange::List(at)).await?,
-    )?;
-    Ok(Json(Seats {
+    Ok(Json(list_at(&app, &pool, at).await?))
+}
+
+/// The named seats of the period of an instant; without one of the present period.
+pub(crate) async fn list_at(
+    app: &App,
+    pool: &PoolName,
+    at: Option<Instant>,
+) -> Result<Seats, Problem> {
+    let seats = settled(pool, app.0.store.named(pool, NamedChange::List(at)).await?)?;
+    Ok(Seats {
         left: seats
             .seats
             .saturating_sub(u64::try_from(seats.taken.len()).unwrap_or(u64::MAX)),
@@ -169,7 +175,7 @@ async fn list(
             .into_iter()
             .map(|seat| SeatBody::of(seat, seats.until))
             .collect(),
-    }))
+    })
 }
 
 /// Reads the named seat of a holder.
@@ -214,7 +220,7 @@ async fn read(
     ),
     security((), ("key" = []))
 )]
-async fn assign(
+pub(crate) async fn assign(
     State(app): State<App>,
     operator: Operator,
     Path((pool, holder)): Path<(PoolName, Holder)>,
@@ -248,7 +254,7 @@ async fn assign(
     ),
     security((), ("key" = []))
 )]
-async fn free(
+pub(crate) async fn free(
     State(app): State<App>,
     operator: Operator,
     Path((pool, holder)): Path<(PoolName, Holder)>,
@@ -278,7 +284,7 @@ async fn free(
     ),
     security((), ("key" = []))
 )]
-async fn transfer(
+pub(crate) async fn transfer(
     State(app): State<App>,
     operator: Operator,
     Path((pool, holder)): Path<(PoolName, Holder)>,

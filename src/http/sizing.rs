@@ -15,7 +15,7 @@ use super::extract::{Path, Query};
 use super::problem::{Code, Problem, ProblemDocument};
 use super::{App, pool_not_found};
 use crate::history::demand;
-use crate::history::sizing::{Comparison, Demand, Growth, Point, Prices};
+use crate::history::sizing::{Comparison, Demand, Growth, Point, Prices, knee};
 use crate::lease::Instant;
 use crate::pool::PoolName;
 
@@ -54,6 +54,10 @@ pub(crate) struct SizingBody {
     pub(crate) inputs: InputsBody,
     /// What different numbers of seats would have meant.
     pub(crate) curve: Vec<PointBody>,
+    /// Where the curve bends: from there on a further seat helps little. Null for a curve that does not.
+    pub(crate) knee: Option<PointBody>,
+    /// What the seats that there are now would have meant.
+    pub(crate) present: PointBody,
     pub(crate) choices: ChoicesBody,
     /// The way the peak of a week goes; null for fewer than eight weeks.
     pub(crate) growth: Option<GrowthBody>,
@@ -279,6 +283,7 @@ impl SizingBody {
         let never = demand.fewest(0.0);
         let more = |percent: u64| (never.seats * (100 + percent)).div_ceil(100);
         let growth = Growth::of(weeks);
+        let curve = demand.curve();
         Self {
             inputs: InputsBody {
                 from: demand.from,
@@ -290,7 +295,9 @@ impl SizingBody {
                 peak: demand.peak(),
                 capacity,
             },
-            curve: demand.curve().into_iter().map(PointBody::from).collect(),
+            knee: knee(&curve).map(PointBody::from),
+            curve: curve.into_iter().map(PointBody::from).collect(),
+            present: demand.with(capacity).into(),
             choices: ChoicesBody {
                 lean: demand.fewest(LEAN).into(),
                 balanced: demand.fewest(BALANCED).into(),

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Policy;
-use crate::lease::Invalid;
+use crate::lease::{Instant, Invalid};
 
 /// Most entries of a schedule.
 const MAX_ENTRIES: usize = 100;
@@ -90,6 +90,20 @@ pub(super) fn changes(base: u32, schedule: &[Scheduled]) -> String {
     line
 }
 
+impl Policy {
+    /// Seats at an instant: those of the schedule, or the base.
+    pub fn capacity_at(&self, at: Instant) -> u32 {
+        let counts = self
+            .schedule
+            .iter()
+            .filter(|entry| {
+                entry.from.timestamp_millis() <= at.0 && at.0 < entry.until.timestamp_millis()
+            })
+            .max_by_key(|entry| entry.from);
+        counts.map_or(self.capacity, |entry| entry.capacity)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,6 +125,14 @@ mod tests {
             changes(5, &schedule),
             "10000 7 20000 2 30000 7 50000 5 60000 9 70000 5 "
         );
+    }
+
+    #[test]
+    fn the_capacity_at_an_instant_is_what_the_changes_say() {
+        let mut policy = Policy::with_capacity(5);
+        policy.schedule = vec![entry(10, 50, 7), entry(20, 30, 2)];
+        let at = |second: i64| policy.capacity_at(Instant(second * 1_000));
+        assert_eq!([at(9), at(10), at(20), at(30), at(50)], [5, 7, 2, 7, 5]);
     }
 
     #[test]

@@ -69,15 +69,39 @@ fn framed(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tab {
     Agents,
+    History,
+    Patterns,
+    Sizing,
+    Denials,
+    Holders,
+    Tenants,
+    Named,
     Settings,
 }
 
 impl Tab {
-    const ALL: [Self; 2] = [Self::Agents, Self::Settings];
+    const ALL: [Self; 9] = [
+        Self::Agents,
+        Self::History,
+        Self::Patterns,
+        Self::Sizing,
+        Self::Denials,
+        Self::Holders,
+        Self::Tenants,
+        Self::Named,
+        Self::Settings,
+    ];
 
     const fn title(self) -> &'static str {
         match self {
             Self::Agents => "Active agents",
+            Self::History => "History",
+            Self::Patterns => "Patterns",
+            Self::Sizing => "Sizing",
+            Self::Denials => "Denials",
+            Self::Holders => "Holders",
+            Self::Tenants => "Tenants",
+            Self::Named => "Named seats",
             Self::Settings => "Settings",
         }
     }
@@ -86,6 +110,13 @@ impl Tab {
     const fn path(self) -> &'static str {
         match self {
             Self::Agents => "",
+            Self::History => "/history",
+            Self::Patterns => "/patterns",
+            Self::Sizing => "/sizing",
+            Self::Denials => "/denials",
+            Self::Holders => "/holders",
+            Self::Tenants => "/tenants",
+            Self::Named => "/named",
             Self::Settings => "/settings",
         }
     }
@@ -106,7 +137,9 @@ pub(super) fn pool_page(caller: &Caller, pool: &Pool, here: Tab, body: &Markup) 
         h1 { (name) @if here != Tab::Agents { span.quiet { " · " (here.title()) } } }
         nav.tabs aria-label="Views of the pool" {
             @for tab in Tab::ALL {
-                a href=(tab.of(name)) aria-current=[(tab == here).then_some("page")] { (tab.title()) }
+                @if tab != Tab::Named || pool.policy.named.is_some() || here == Tab::Named {
+                    a href=(tab.of(name)) aria-current=[(tab == here).then_some("page")] { (tab.title()) }
+                }
             }
         }
         @if let Some(maintenance) = &pool.policy.maintenance {
@@ -256,6 +289,27 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
+/// Seats on the average. Whole numbers have no decimals, and nothing is rounded to nothing.
+pub(super) fn seats(mean: f64) -> String {
+    if mean == mean.trunc() {
+        format!("{mean:.0}")
+    } else if mean < 0.05 {
+        "< 0.1".to_owned()
+    } else {
+        format!("{mean:.1}")
+    }
+}
+
+/// A share in percent. What is not quite everything is never told as everything, nor what is something as nothing.
+pub(super) fn percent(share: f64) -> String {
+    match share * 100.0 {
+        0.0 => "0 %".to_owned(),
+        percent if percent < 1.0 => "< 1 %".to_owned(),
+        percent if (99.0..100.0).contains(&percent) => "> 99 %".to_owned(),
+        percent => format!("{percent:.0} %"),
+    }
+}
+
 /// So many of something, in words for one and for more.
 pub(super) fn count(number: u64, one: &str, more: &str) -> Markup {
     html! { (self::number(number)) " " @if number == 1 { (one) } @else { (more) } }
@@ -284,6 +338,20 @@ mod tests {
         ] {
             assert_eq!(bytes(size), text);
         }
+        for (share, text) in [
+            (0.0, "0 %"),
+            (0.004, "< 1 %"),
+            (0.5, "50 %"),
+            (0.996, "> 99 %"),
+            (1.0, "100 %"),
+            (1.2, "120 %"),
+        ] {
+            assert_eq!(percent(share), text);
+        }
+        assert_eq!(
+            [seats(0.0), seats(2.0), seats(0.01), seats(2.25)],
+            ["0", "2", "< 0.1", "2.2"]
+        );
         assert_eq!(number(1_234_567).into_string(), "1\u{202f}234\u{202f}567");
         assert_eq!(span(3_599_999), "59 min 59 s");
     }

@@ -181,6 +181,18 @@ fn table(pool: &Pool, leases: &Leases, fields: &Fields, may_terminate: bool) -> 
 }
 
 fn heading(title: &str, word: &str, sorted: &str, fields: &Fields) -> Markup {
+    sorted_heading(title, word, sorted, &|next| {
+        same(fields, [("sort", Some(next))])
+    })
+}
+
+/// The heading of a column that a list can be sorted by: a link to the list in that order, or in the other direction.
+pub(super) fn sorted_heading(
+    title: &str,
+    word: &str,
+    sorted: &str,
+    address: &dyn Fn(&str) -> String,
+) -> Markup {
     let descending = format!("-{word}");
     let (order, next) = match sorted {
         sorted if sorted == word => (Some("ascending"), descending.as_str()),
@@ -189,7 +201,7 @@ fn heading(title: &str, word: &str, sorted: &str, fields: &Fields) -> Markup {
     };
     html! {
         th scope="col" aria-sort=[order] {
-            a href=(same(fields, [("sort", Some(next))])) {
+            a href=(address(next)) {
                 (title)
                 @match order {
                     Some("ascending") => span aria-hidden="true" { " ▲" },

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 use serde::Serialize;
 use serde_json::json;
 
-use super::frame::{Tab, commands, count, downloads, gauge, level, may, number, page, span, time};
+use super::frame::{Tab, commands, count, downloads, gauge, may, number, page, span, time};
 use super::{Fields, Format, link, nodes};
 use crate::access_key::Role;
 use crate::history::glance::{Glance, glance};
@@ -258,7 +258,7 @@ fn card(Seen { pool, glance }: &Seen) -> Markup {
                     dt { "Denials today" }
                     dd {
                         @if glance.denials_today == 0 { "none" }
-                        @else { (number(glance.denials_today)) }
+                        @else { a href=(Tab::Denials.of(&pool.name)) { (number(glance.denials_today)) } }
                     }
                 }
             }
@@ -266,7 +266,7 @@ fn card(Seen { pool, glance }: &Seen) -> Markup {
                 p.quiet { (number(seats)) " seats from " (time(at)) " on" }
             }
             p.links {
-                @for (tab, title) in [(Tab::Settings, "Settings")] {
+                @for (tab, title) in [(Tab::History, "History"), (Tab::Sizing, "Sizing"), (Tab::Settings, "Settings")] {
                     a href=(tab.of(&pool.name)) { (title) span.hidden { " of " (pool.name) } }
                 }
             }
@@ -296,7 +296,7 @@ fn sparkline(pool: &Pool, glance: &Glance) -> Markup {
     html! {
         svg.spark viewBox="0 0 24 30" preserveAspectRatio="none" role="img"
             aria-label=(format!("The last 24 hours: at most {peak} seats in use at once, of {} now", pool.capacity)) {
-            polygon.(level(peak, pool.capacity)) points=(points) {}
+            polygon points=(points) {}
             line.capacity x1="0" x2="24" y1=(format!("{capacity:.2}")) y2=(format!("{capacity:.2}")) {}
         }
         p.axis aria-hidden="true" { span { "24 h ago" } span { "now" } }

@@ -1,5 +1,9 @@
 //! The policy of a pool, field by field as the interface describes it, and what a change would mean now.
 
+pub(super) mod maintenance;
+mod meaning;
+pub(super) mod schedule;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -8,7 +12,8 @@ use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 use utoipa::PartialSchema as _;
 
-use super::frame::{Tab, may, number, pool_page};
+use self::meaning::meaning;
+use super::frame::{Tab, downloads, may, number, pool_page};
 use super::{Fields, Format, go_to};
 use crate::access_key::Role;
 use crate::http::App;
@@ -25,8 +30,29 @@ use crate::store::{Expect, Put};
 struct Field {
     name: String,
     about: String,
+    /// Whether it is a whole number, if it is there.
+    is_number: bool,
     value: Value,
 }
+
+/// Fields that are one of a few words.
+const WORDS: [(&str, &[&str]); 3] = [
+    ("seat_per", &["lease", "holder"]),
+    ("when_full", &["deny", "evict_oldest_of_holder"]),
+    ("privacy", &["named", "pseudonymous", "anonymous"]),
+];
+
+/// Fields that are JSON, each with what it can look like.
+const EXAMPLES: [(&str, &str); 5] = [
+    (
+        "named",
+        r#"{"seats": 10, "anchor_day": 5, "time_zone": "Europe/Zurich", "spill_to_concurrent": true}"#,
+    ),
+    ("overdraft", r#"{"seats": 2, "seat_minutes_per_day": 60}"#),
+    ("queue", r#"{"max_waiting": 100}"#),
+    ("platforms", r#"["web", "desktop"]"#),
+    ("alert_at_percent", "[80, 95, 100]"),
+];
 
 /// All fields, from the description of the interface: one that is new there is on the page.
 fn fields_of(policy: &Policy) -> Vec<Field> {
@@ -40,10 +66,8 @@ fn fields_of(policy: &Policy) -> Vec<Field> {
         .into_iter()
         .map(|(name, about)| Field {
             value: values[&name].clone(),
-            about: about["description"]
-                .as_str()
-                .unwrap_or_default()
-                .replace('`', ""),
+            about: description(&about).replace('`', ""),
+            is_number: about["type"].to_string().contains("integer"),
             name,
         })
         .collect();
@@ -51,11 +75,20 @@ fn fields_of(policy: &Policy) -> Vec<Field> {
     fields.sort_by_key(|field| {
         (
             field.name != "capacity",
-            !field.value.is_number(),
+            !field.is_number,
             field.name.clone(),
         )
     });
     fields
+}
+
+/// What a schema says about a field; one that may be left out says it further in.
+fn description(schema: &Value) -> &str {
+    let inner = schema["oneOf"].as_array().into_iter().flatten();
+    std::iter::once(schema)
+        .chain(inner)
+        .find_map(|schema| schema["description"].as_str())
+        .unwrap_or_default()
 }
 
 /// What the form says, as changes: a field that is empty goes back to its default.
@@ -121,28 +154,38 @@ pub(super) async fn show(
     let body = if fields.get("review").is_some() {
         review(&pool, &changes(&fields, &pool.policy)?)?
     } else {
-        form(
-            &pool,
-            may(&operator.caller, Role::Admin),
-            fields.get("saved").is_some(),
-        )
+        form(&pool, &operator, fields.get("saved").is_some())
     };
     Ok(pool_page(&operator.caller, &pool, Tab::Settings, &body))
 }
 
-fn form(pool: &Pool, may_change: bool, saved: bool) -> Markup {
+/// Fields that have an editor of their own, here or on the page of tenants.
+const APART: [&str; 3] = ["schedule", "tenants", "maintenance"];
+
+fn form(pool: &Pool, operator: &Operator, saved: bool) -> Markup {
+    let may_change = may(&operator.caller, Role::Admin);
+    let here = Tab::Settings.of(&pool.name);
     html! {
         @if saved { p.good role="status" { "The settings are saved, on all nodes." } }
-        p { (number(pool.in_use)) " of " (number(u64::from(pool.policy.capacity))) " seats are in use now." }
-        form.fields method="get" {
-            input type="hidden" name="review" value="1";
-            @for field in fields_of(&pool.policy) { (input(&field, may_change)) }
-            @if may_change {
-                p.row { button.main type="submit" { "Review the change" } }
-            } @else {
-                p.quiet { "You may read the settings. An admin changes them." }
+        p { (number(pool.in_use)) " of " (number(pool.capacity)) " seats are in use now." }
+        (maintenance::switch(pool, may_change))
+        (schedule::editor(pool, may(&operator.caller, Role::Operator)))
+        section {
+            h2 { "Policy" }
+            form.fields method="get" {
+                input type="hidden" name="review" value="1";
+                @for field in fields_of(&pool.policy).iter().filter(|field| !APART.contains(&field.name.as_str())) {
+                    (input(field, may_change))
+                }
+                p.quiet { "Limits and reserves of tenants: " a href=(Tab::Tenants.of(&pool.name)) { "Tenants" } "." }
+                @if may_change {
+                    p.row { button.main type="submit" { "Review the change" } }
+                } @else {
+                    p.quiet { "You may read the settings. An admin changes them." }
+                }
             }
         }
+        p.row { (downloads(&format!("{here}?format=csv"), &format!("{here}?format=json"))) }
     }
 }
 
@@ -153,48 +196,21 @@ fn input(field: &Field, may_change: bool) -> Markup {
     html! {
         div.field {
             label for=(id) { (field.name) }
-            @match &field.value {
-                Value::Number(value) => {
-                    input id=(id) name=(name) type="number" min="0" value=(value) readonly[!may_change] aria-describedby=(hint);
+            @if let Some((_, words)) = WORDS.iter().find(|(known, _)| *known == field.name) {
+                select id=(id) name=(name) disabled[!may_change] aria-describedby=(hint) {
+                    @for word in *words { option value=(word) selected[field.value == **word] { (word) } }
                 }
-                Value::String(value) => {
-                    input id=(id) name=(name) value=(value) readonly[!may_change] aria-describedby=(hint);
-                }
-                value => {
-                    textarea id=(id) name=(name) rows="2" spellcheck="false" readonly[!may_change] aria-describedby=(hint) {
-                        @if !value.is_null() { (value) }
-                    }
+            } @else if field.is_number {
+                input id=(id) name=(name) type="number" min="0" value=(text_of(&field.value)) readonly[!may_change] aria-describedby=(hint);
+            } @else {
+                @let example = EXAMPLES.iter().find(|(known, _)| *known == field.name).map(|(_, example)| *example);
+                textarea id=(id) name=(name) rows="2" spellcheck="false" readonly[!may_change] placeholder=[example] aria-describedby=(hint) {
+                    (text_of(&field.value))
                 }
             }
             p.quiet id=(hint) { (field.about) }
         }
     }
-}
-
-/// What would happen at once.
-fn meaning(pool: &Pool, after: &Policy) -> Vec<String> {
-    let mut meaning = Vec::new();
-    let (before, capacity) = (u64::from(pool.policy.capacity), u64::from(after.capacity));
-    let in_use = pool.in_use;
-    if capacity < before && in_use > capacity {
-        meaning.push(format!(
-            "{in_use} in use, new capacity {capacity}: nobody is ended, no new seats until {} are in use.",
-            capacity.saturating_sub(1)
-        ));
-    } else if capacity < before && in_use == capacity {
-        meaning.push(format!(
-            "{in_use} in use, new capacity {capacity}: the pool is full at once. Nobody is ended."
-        ));
-    } else if capacity != before {
-        meaning.push(format!(
-            "{in_use} in use, new capacity {capacity}: {} seats are free.",
-            capacity - in_use.min(capacity)
-        ));
-    }
-    if after.ttl_ms != pool.policy.ttl_ms {
-        meaning.push("Leases get the new length with their next heartbeat; none is shorter than it was promised.".to_owned());
-    }
-    meaning
 }
 
 fn review(pool: &Pool, changes: &Map<String, Value>) -> Result<Markup, Problem> {
@@ -253,8 +269,26 @@ pub(super) async fn save(
         .await?
         .ok_or_else(|| pool_not_found(&name))?;
     let changes = changes(&fields, &pool.policy)?;
-    operator.may_change(&changes)?;
-    let after = checked(patched(&pool.policy, &changes)?)?;
+    let back = format!("/admin/pools/{name}/settings?saved=1");
+    change(&app, &operator, &name, &fields, &changes, &back).await
+}
+
+/// Changes a policy as the form saw it, and goes back to where the form was.
+pub(super) async fn change(
+    app: &App,
+    operator: &Operator,
+    name: &PoolName,
+    fields: &Fields,
+    changes: &Map<String, Value>,
+    back: &str,
+) -> Result<Response, Problem> {
+    let pool = app
+        .store()
+        .status(name)
+        .await?
+        .ok_or_else(|| pool_not_found(name))?;
+    operator.may_change(changes)?;
+    let after = checked(patched(&pool.policy, changes)?)?;
     operator.notes.before(&pool.policy);
     operator.notes.after(&after);
     let seen: u64 = fields
@@ -263,12 +297,10 @@ pub(super) async fn save(
         .unwrap_or(0);
     match app
         .store()
-        .put_pool(&name, &after, Expect::Version(seen))
+        .put_pool(name, &after, Expect::Version(seen))
         .await?
     {
-        Put::Created(_) | Put::Replaced(_) => {
-            Ok(go_to(&format!("/admin/pools/{name}/settings?saved=1")))
-        }
+        Put::Created(_) | Put::Replaced(_) => Ok(go_to(back)),
         Put::InUse => Err(in_use()),
         Put::Conflict(_) => Err(Problem::new(
             Code::PreconditionFailed,

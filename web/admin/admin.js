@@ -11,23 +11,51 @@ const trusted = window.trustedTypes?.createPolicy("leasehold", { createHTML: (te
 const parse = (text) => new DOMParser().parseFromString(trusted ? trusted.createHTML(text) : text, "text/html");
 const say = (text) => { document.getElementById("say").textContent = text; };
 
-// Times.
+// Times. The reader's choice holds on all pages; a view that the server works out in a zone says so in its address.
 const zone = document.getElementById("zone");
+const drawn = document.querySelector("[data-tz]");
+function named(word) {
+  if (word === "pool") return zone.querySelector("[value=pool]")?.dataset.zone;
+  if (word !== "browser") return word;
+  const name = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "UTC";
+  return ["Etc/UTC", "Etc/GMT", "GMT", "Etc/Unknown"].includes(name) ? "UTC" : name;
+}
 function times(root) {
-  const chosen = zone?.value ?? "browser";
   const format = new Intl.DateTimeFormat("sv-SE", {
-    dateStyle: "short", timeStyle: "medium", timeZone: chosen === "browser" ? undefined : chosen,
+    dateStyle: "short", timeStyle: "medium", timeZone: zone ? named(zone.value) : undefined,
   });
   for (const time of root.querySelectorAll("time")) {
     time.textContent = format.format(new Date(time.dateTime));
     time.title = time.dateTime;
   }
+  // Times that somebody writes are in the same zone.
+  for (const field of root.querySelectorAll("[data-zone-of-form]")) {
+    field.querySelector("span").textContent = field.parentNode.querySelector("[name=tz]").value = named(zone?.value ?? "browser");
+  }
+}
+function inZone(name) {
+  const address = new URL(location.href);
+  address.searchParams.set("tz", name);
+  return address.href;
 }
 if (zone) {
   zone.hidden = false;
   document.getElementById("zone-utc").hidden = true;
   zone.value = store.get("zone") ?? "browser";
-  zone.addEventListener("change", () => { store.set("zone", zone.value); times(document); });
+  if (!zone.value) zone.value = "browser";
+  const asked = drawn && new URLSearchParams(location.search).get("tz");
+  if (asked && asked !== named(zone.value)) {
+    // Somebody else's link: their zone, for this page.
+    const known = [...zone.options].find((option) => named(option.value) === asked);
+    zone.value = (known ?? zone.appendChild(new Option(asked, asked))).value;
+  } else if (drawn && !asked && drawn.dataset.tz !== named(zone.value)) {
+    location.replace(inZone(named(zone.value)));
+  }
+  zone.addEventListener("change", () => {
+    if (["browser", "UTC", "pool"].includes(zone.value)) store.set("zone", zone.value);
+    if (drawn) location.assign(inZone(named(zone.value)));
+    else times(document);
+  });
 }
 times(document);
 

@@ -14,7 +14,7 @@ use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
 use super::super::problem::{Problem, ProblemDocument};
 use super::{Wanted, must_exist, not_a_cursor};
-use crate::history::denials;
+use crate::history::denials as refused;
 use crate::lease::Instant;
 use crate::pool::PoolName;
 use crate::store::EventId;
@@ -25,24 +25,24 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Part of the denials.
 #[derive(Debug, Serialize, ToSchema)]
-struct DenialsBody {
-    items: Vec<DenialBody>,
+pub(crate) struct DenialsBody {
+    pub(crate) items: Vec<DenialBody>,
     /// Send it back as `cursor` for the next page; null at the end.
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// A denial; further ones of the same holder within two minutes belong to it.
 #[derive(Debug, Serialize, ToSchema)]
-struct DenialBody {
+pub(crate) struct DenialBody {
     #[schema(value_type = String, format = DateTime)]
-    at: Instant,
+    pub(crate) at: Instant,
     /// Why.
     #[schema(example = "pool_full")]
-    code: String,
-    holder: Option<String>,
-    tenant: Option<String>,
+    pub(crate) code: String,
+    pub(crate) holder: Option<String>,
+    pub(crate) tenant: Option<String>,
     /// Whether the holder got no seat within two minutes; null as long as that can still happen.
-    true_denial: Option<bool>,
+    pub(crate) true_denial: Option<bool>,
 }
 
 /// Lists who was denied, oldest first, and whether that holder got a seat soon after.
@@ -66,14 +66,27 @@ async fn denials_of(
     headers: HeaderMap,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
+    let found = denials(&app, &pool, &wanted).await?;
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        return Ok(to_csv(&pool, &found));
+    }
+    Ok(Json(found).into_response())
+}
+
+/// Who was denied.
+pub(crate) async fn denials(
+    app: &App,
+    pool: &PoolName,
+    wanted: &Wanted,
+) -> Result<DenialsBody, Problem> {
     let limit = wanted.limit()?;
-    let (from, to) = wanted.range(must_exist(&app, &pool).await?)?;
+    let (from, to) = wanted.range(must_exist(app, pool).await?)?;
     let after = match &wanted.cursor {
         Some(cursor) => cursor.parse().map_err(|_| not_a_cursor())?,
         None => EventId::before_ms(from.0),
     };
-    let (found, next) = denials::denials(&app.0.store, &pool, after, to, limit).await?;
-    let items: Vec<DenialBody> = found
+    let (found, next) = refused::denials(&app.0.store, pool, after, to, limit).await?;
+    let items = found
         .into_iter()
         .map(|denial| DenialBody {
             at: denial.at,
@@ -83,26 +96,27 @@ async fn denials_of(
             true_denial: denial.true_denial,
         })
         .collect();
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
-        let columns = ["at", "code", "holder", "tenant", "true_denial"];
-        let rows = items.into_iter().map(|denial| {
-            vec![
-                Cell::plain(&denial.at),
-                Cell::plain(&denial.code),
-                Cell::text(denial.holder.as_deref()),
-                Cell::text(denial.tenant.as_deref()),
-                Cell::plain(
-                    &denial
-                        .true_denial
-                        .map_or(String::new(), |word| word.to_string()),
-                ),
-            ]
-        });
-        return Ok(csv::file(&format!("{pool}-denials"), &columns, rows));
-    }
-    Ok(Json(DenialsBody {
+    Ok(DenialsBody {
         items,
         next_cursor: next.map(|id| id.to_string()),
     })
-    .into_response())
+}
+
+/// Denials as a file.
+pub(crate) fn to_csv(pool: &PoolName, found: &DenialsBody) -> Response {
+    let columns = ["at", "code", "holder", "tenant", "true_denial"];
+    let rows = found.items.iter().map(|denial| {
+        vec![
+            Cell::plain(&denial.at),
+            Cell::plain(&denial.code),
+            Cell::text(denial.holder.as_deref()),
+            Cell::text(denial.tenant.as_deref()),
+            Cell::plain(
+                &denial
+                    .true_denial
+                    .map_or(String::new(), |word| word.to_string()),
+            ),
+        ]
+    });
+    csv::file(&format!("{pool}-denials"), &columns, rows)
 }

@@ -14,7 +14,7 @@ use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
 use super::super::problem::{Problem, ProblemDocument};
 use super::{Wanted, must_exist, not_a_cursor};
-use crate::history::holders;
+use crate::history::holders as held;
 use crate::lease::Instant;
 use crate::pool::PoolName;
 
@@ -24,24 +24,24 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Part of the holders.
 #[derive(Debug, Serialize, ToSchema)]
-struct HoldersBody {
-    items: Vec<HolderBody>,
+pub(crate) struct HoldersBody {
+    pub(crate) items: Vec<HolderBody>,
     /// Send it back as `cursor` for the next page; null at the end.
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 /// What one holder did.
 #[derive(Debug, Serialize, ToSchema)]
-struct HolderBody {
+pub(crate) struct HolderBody {
     /// Null for all who are anonymous, together.
-    holder: Option<String>,
+    pub(crate) holder: Option<String>,
     /// Leases that were live at some instant of the range.
-    leases: u64,
+    pub(crate) leases: u64,
     /// Time for which they were, together.
-    held_ms: u64,
+    pub(crate) held_ms: u64,
     /// The last instant of the range at which one was.
     #[schema(value_type = String, format = DateTime)]
-    last_seen_at: Option<Instant>,
+    pub(crate) last_seen_at: Option<Instant>,
 }
 
 /// Lists who used a pool, by name, how often and how long.
@@ -65,9 +65,22 @@ async fn holders_of(
     headers: HeaderMap,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
+    let found = holders(&app, &pool, &wanted).await?;
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        return Ok(to_csv(&pool, &found));
+    }
+    Ok(Json(found).into_response())
+}
+
+/// Who used a pool.
+pub(crate) async fn holders(
+    app: &App,
+    pool: &PoolName,
+    wanted: &Wanted,
+) -> Result<HoldersBody, Problem> {
     let limit = wanted.limit()?;
-    let (from, to) = wanted.range(must_exist(&app, &pool).await?)?;
-    let found = holders::holders(&app.0.store, &pool, from, to).await?;
+    let (from, to) = wanted.range(must_exist(app, pool).await?)?;
+    let found = held::holders(&app.0.store, pool, from, to).await?;
     // The nameless come first; a cursor is the name of the last holder of the page before, behind a sign.
     let after = match wanted.cursor.as_deref() {
         None => None,
@@ -91,22 +104,24 @@ async fn holders_of(
         })
         .collect();
     let more = rest.next().is_some();
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
-        let columns = ["holder", "leases", "held_ms", "last_seen_at"];
-        let rows = items.into_iter().map(|row| {
-            vec![
-                Cell::text(row.holder.as_deref()),
-                Cell::plain(&row.leases),
-                Cell::plain(&row.held_ms),
-                Cell::plain(&row.last_seen_at.map_or(String::new(), |at| at.to_string())),
-            ]
-        });
-        return Ok(csv::file(&format!("{pool}-holders"), &columns, rows));
-    }
     let next_cursor = items.last().filter(|_| more).map(|row| {
         row.holder
             .as_ref()
             .map_or("-".to_owned(), |name| format!("={name}"))
     });
-    Ok(Json(HoldersBody { items, next_cursor }).into_response())
+    Ok(HoldersBody { items, next_cursor })
+}
+
+/// Holders as a file.
+pub(crate) fn to_csv(pool: &PoolName, found: &HoldersBody) -> Response {
+    let columns = ["holder", "leases", "held_ms", "last_seen_at"];
+    let rows = found.items.iter().map(|row| {
+        vec![
+            Cell::text(row.holder.as_deref()),
+            Cell::plain(&row.leases),
+            Cell::plain(&row.held_ms),
+            Cell::plain(&row.last_seen_at.map_or(String::new(), |at| at.to_string())),
+        ]
+    });
+    csv::file(&format!("{pool}-holders"), &columns, rows)
 }

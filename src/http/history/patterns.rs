@@ -15,7 +15,7 @@ use super::super::csv;
 use super::super::extract::{Path, Query};
 use super::super::problem::{Problem, ProblemDocument};
 use super::{must_exist, range, rounded, zone};
-use crate::history::patterns;
+use crate::history::patterns as busy;
 use crate::lease::Instant;
 use crate::pool::PoolName;
 
@@ -30,62 +30,62 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct PatternsWanted {
+pub(crate) struct PatternsWanted {
     /// From when; without it 28 days back. Hours are kept for 35 days.
-    from: Option<DateTime<Utc>>,
+    pub(crate) from: Option<DateTime<Utc>>,
     /// Until when; now without it.
-    to: Option<DateTime<Utc>>,
+    pub(crate) to: Option<DateTime<Utc>>,
     /// Time zone of the hours, by its IANA name; UTC without it.
-    tz: Option<String>,
+    pub(crate) tz: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`.
-    format: Option<String>,
+    pub(crate) format: Option<String>,
 }
 
 /// When a pool is busy.
 #[derive(Debug, Serialize, ToSchema)]
-struct PatternsBody {
+pub(crate) struct PatternsBody {
     /// Begin of what was looked at.
     #[schema(value_type = String, format = DateTime)]
-    from: Instant,
+    pub(crate) from: Instant,
     /// Its end.
     #[schema(value_type = String, format = DateTime)]
-    until: Instant,
+    pub(crate) until: Instant,
     /// Time zone of the hours.
-    tz: String,
+    pub(crate) tz: String,
     /// 168 of them: the hours of Monday, then of Tuesday, and so on.
-    cells: Vec<CellBody>,
+    pub(crate) cells: Vec<CellBody>,
     /// The hours that are busiest on the average, at most ten, the busiest first.
-    busiest: Vec<CellBody>,
+    pub(crate) busiest: Vec<CellBody>,
 }
 
 /// An hour of a weekday, in all weeks together.
 #[derive(Debug, Serialize, ToSchema)]
-struct CellBody {
+pub(crate) struct CellBody {
     /// `monday` to `sunday`.
-    weekday: &'static str,
+    pub(crate) weekday: &'static str,
     /// 0 to 23, by the clock of the time zone.
-    hour: u32,
+    pub(crate) hour: u32,
     /// Time that is known, in hours; 0 where there is no history.
-    hours: f64,
+    pub(crate) hours: f64,
     /// Seats in use on the average; null without a history.
-    mean: Option<f64>,
+    pub(crate) mean: Option<f64>,
     /// The most seats in use at once; null without a history.
-    peak: Option<u64>,
+    pub(crate) peak: Option<u64>,
     /// Begin of the slot, an hour or a quarter of one, in which that was.
     #[schema(value_type = Option<String>, format = DateTime)]
-    peak_at: Option<Instant>,
+    pub(crate) peak_at: Option<Instant>,
     /// Share of the seats that was in use, 1 for all; null without a seat.
-    utilisation: Option<f64>,
+    pub(crate) utilisation: Option<f64>,
     /// Share of the time at which no seat was free.
-    full: Option<f64>,
+    pub(crate) full: Option<f64>,
     /// Denials; those of one holder within two minutes count once.
-    denials: u64,
+    pub(crate) denials: u64,
     /// Acquires that were denied, also of the same holder.
-    raw_denials: u64,
+    pub(crate) raw_denials: u64,
 }
 
-impl From<&patterns::Cell> for CellBody {
-    fn from(cell: &patterns::Cell) -> Self {
+impl From<&busy::Cell> for CellBody {
+    fn from(cell: &busy::Cell) -> Self {
         Self {
             weekday: word(cell.weekday),
             hour: cell.hour,
@@ -134,46 +134,60 @@ async fn patterns_of(
     headers: HeaderMap,
     Query(wanted): Query<PatternsWanted>,
 ) -> Result<Response, Problem> {
-    let zone = zone(wanted.tz.as_deref())?;
-    let now = must_exist(&app, &pool).await?;
-    let (from, to) = range(wanted.from, wanted.to, now, USUAL_MS)?;
-    let found = patterns::patterns(&app.0.store, &pool, from, to, zone).await?;
-    let cells = found.cells.iter().map(CellBody::from);
+    let found = patterns(&app, &pool, &wanted).await?;
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
-        let columns = [
-            "weekday",
-            "hour",
-            "hours",
-            "mean",
-            "peak",
-            "peak_at",
-            "utilisation",
-            "full",
-            "denials",
-            "raw_denials",
-        ];
-        let rows = cells.map(|cell| {
-            vec![
-                csv::Cell::plain(cell.weekday),
-                csv::Cell::plain(&cell.hour),
-                csv::Cell::plain(&cell.hours),
-                csv::Cell::known(cell.mean),
-                csv::Cell::known(cell.peak),
-                csv::Cell::known(cell.peak_at),
-                csv::Cell::known(cell.utilisation),
-                csv::Cell::known(cell.full),
-                csv::Cell::plain(&cell.denials),
-                csv::Cell::plain(&cell.raw_denials),
-            ]
-        });
-        return Ok(csv::file(&format!("{pool}-patterns"), &columns, rows));
+        return Ok(to_csv(&pool, &found));
     }
-    Ok(Json(PatternsBody {
+    Ok(Json(found).into_response())
+}
+
+/// When a pool is busy.
+pub(crate) async fn patterns(
+    app: &App,
+    pool: &PoolName,
+    wanted: &PatternsWanted,
+) -> Result<PatternsBody, Problem> {
+    let zone = zone(wanted.tz.as_deref())?;
+    let now = must_exist(app, pool).await?;
+    let (from, to) = range(wanted.from, wanted.to, now, USUAL_MS)?;
+    let found = busy::patterns(&app.0.store, pool, from, to, zone).await?;
+    let cells = found.cells.iter().map(CellBody::from);
+    Ok(PatternsBody {
         from: found.from,
         until: found.until,
         tz: zone.name().to_owned(),
         cells: cells.collect(),
         busiest: found.busiest().into_iter().map(CellBody::from).collect(),
     })
-    .into_response())
+}
+
+/// The cells as a file.
+pub(crate) fn to_csv(pool: &PoolName, found: &PatternsBody) -> Response {
+    let columns = [
+        "weekday",
+        "hour",
+        "hours",
+        "mean",
+        "peak",
+        "peak_at",
+        "utilisation",
+        "full",
+        "denials",
+        "raw_denials",
+    ];
+    let rows = found.cells.iter().map(|cell| {
+        vec![
+            csv::Cell::plain(cell.weekday),
+            csv::Cell::plain(&cell.hour),
+            csv::Cell::plain(&cell.hours),
+            csv::Cell::known(cell.mean),
+            csv::Cell::known(cell.peak),
+            csv::Cell::known(cell.peak_at),
+            csv::Cell::known(cell.utilisation),
+            csv::Cell::known(cell.full),
+            csv::Cell::plain(&cell.denials),
+            csv::Cell::plain(&cell.raw_denials),
+        ]
+    });
+    csv::file(&format!("{pool}-patterns"), &columns, rows)
 }

@@ -23,16 +23,16 @@ use crate::lease::Instant;
 use crate::pool::PoolName;
 
 /// Most slots of one answer.
-const MAX_SLOTS: i64 = 3_000;
+pub(crate) const MAX_SLOTS: i64 = 3_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(history_of))
 }
 
 /// The length of a slot.
-#[derive(Debug, Clone, Copy, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-enum StepWord {
+pub(crate) enum StepWord {
     /// Kept for 48 hours.
     Minute,
     /// Kept for 35 days.
@@ -42,7 +42,8 @@ enum StepWord {
 }
 
 impl StepWord {
-    const fn step(self) -> Step {
+    /// Its length.
+    pub(crate) const fn step(self) -> Step {
         match self {
             Self::Minute => Step::Minute,
             Self::Hour => Step::Hour,
@@ -64,58 +65,58 @@ impl StepWord {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct HistoryWanted {
+pub(crate) struct HistoryWanted {
     /// `minute`, `hour` or `day`; `hour` without it.
     #[param(inline)]
-    step: Option<StepWord>,
+    pub(crate) step: Option<StepWord>,
     /// From when; without it the last hour, day or 30 days, by step.
-    from: Option<DateTime<Utc>>,
+    pub(crate) from: Option<DateTime<Utc>>,
     /// Until when; now without it.
-    to: Option<DateTime<Utc>>,
+    pub(crate) to: Option<DateTime<Utc>>,
     /// Time zone of hours and days, by its IANA name; UTC without it.
-    tz: Option<String>,
+    pub(crate) tz: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`.
-    format: Option<String>,
+    pub(crate) format: Option<String>,
 }
 
 /// Slots, one after the other.
 #[derive(Debug, Serialize, ToSchema)]
-struct HistoryBody {
-    items: Vec<SlotBody>,
+pub(crate) struct HistoryBody {
+    pub(crate) items: Vec<SlotBody>,
 }
 
 /// What happened in a stretch of time.
 #[derive(Debug, Serialize, ToSchema)]
-struct SlotBody {
+pub(crate) struct SlotBody {
     /// Its begin.
     #[schema(value_type = String, format = DateTime)]
-    from: Instant,
+    pub(crate) from: Instant,
     /// Its end, or now if it is not over.
     #[schema(value_type = String, format = DateTime)]
-    until: Instant,
+    pub(crate) until: Instant,
     /// Capacity at the end.
-    capacity: u64,
+    pub(crate) capacity: u64,
     /// The most seats in use at once.
-    high_water_mark: u64,
+    pub(crate) high_water_mark: u64,
     /// Seats in use on the average.
-    mean: f64,
+    pub(crate) mean: f64,
     /// Leases that got a seat, those that came back included.
-    grants: u64,
+    pub(crate) grants: u64,
     /// Denials by reason; those of one holder within two minutes count once.
-    denials: BTreeMap<String, u64>,
+    pub(crate) denials: BTreeMap<String, u64>,
     /// Acquires that were denied, by reason: each one, also of the same holder.
-    raw_denials: BTreeMap<String, u64>,
+    pub(crate) raw_denials: BTreeMap<String, u64>,
     /// Ends by reason.
-    ends: BTreeMap<String, u64>,
+    pub(crate) ends: BTreeMap<String, u64>,
     /// Milliseconds at each number of seats in use; for more than a thousand seats in steps of a thousandth.
-    levels_ms: BTreeMap<u64, u64>,
+    pub(crate) levels_ms: BTreeMap<u64, u64>,
     /// Milliseconds at which no seat was free.
-    full_ms: u64,
+    pub(crate) full_ms: u64,
     /// Milliseconds in which nobody could ask for a seat, because Redis or all nodes were away, or of which nothing is
     /// known because data was lost. What is in use in that time is the last that was known.
-    gap_ms: u64,
+    pub(crate) gap_ms: u64,
     /// Share of the seats' time in which they were in use, 1 for all; more with an overdraft.
-    utilisation: f64,
+    pub(crate) utilisation: f64,
 }
 
 impl From<Span> for SlotBody {
@@ -159,49 +160,64 @@ async fn history_of(
     headers: HeaderMap,
     Query(wanted): Query<HistoryWanted>,
 ) -> Result<Response, Problem> {
+    let found = slots(&app, &pool, &wanted).await?;
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        return Ok(to_csv(&pool, &found));
+    }
+    Ok(Json(found).into_response())
+}
+
+/// What happened in a pool, slot after slot.
+pub(crate) async fn slots(
+    app: &App,
+    pool: &PoolName,
+    wanted: &HistoryWanted,
+) -> Result<HistoryBody, Problem> {
     let zone = zone(wanted.tz.as_deref())?;
     let word = wanted.step.unwrap_or(StepWord::Hour);
-    let now = must_exist(&app, &pool).await?;
+    let now = must_exist(app, pool).await?;
     let (from, to) = range(wanted.from, wanted.to, now, word.usual_ms())?;
     if MAX_SLOTS < (to.0 - from.0) / word.step().ms() {
         return Err(invalid(format!(
             "That is more than {MAX_SLOTS} slots. Ask for a shorter time or a longer step."
         )));
     }
-    let spans = usage::history(&app.0.store, &pool, word.step(), from, to, zone).await?;
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
-        let columns = [
-            "from",
-            "until",
-            "capacity",
-            "high_water_mark",
-            "mean",
-            "grants",
-            "denials",
-            "ends",
-            "full_ms",
-            "utilisation",
-            "raw_denials",
-            "gap_ms",
-        ];
-        let rows = spans.into_iter().map(SlotBody::from).map(|slot| {
-            vec![
-                Cell::plain(&slot.from),
-                Cell::plain(&slot.until),
-                Cell::plain(&slot.capacity),
-                Cell::plain(&slot.high_water_mark),
-                Cell::plain(&slot.mean),
-                Cell::plain(&slot.grants),
-                Cell::plain(&slot.denials.values().sum::<u64>()),
-                Cell::plain(&slot.ends.values().sum::<u64>()),
-                Cell::plain(&slot.full_ms),
-                Cell::plain(&slot.utilisation),
-                Cell::plain(&slot.raw_denials.values().sum::<u64>()),
-                Cell::plain(&slot.gap_ms),
-            ]
-        });
-        return Ok(csv::file(&format!("{pool}-history"), &columns, rows));
-    }
+    let spans = usage::history(&app.0.store, pool, word.step(), from, to, zone).await?;
     let items = spans.into_iter().map(SlotBody::from).collect();
-    Ok(Json(HistoryBody { items }).into_response())
+    Ok(HistoryBody { items })
+}
+
+/// Slots as a file.
+pub(crate) fn to_csv(pool: &PoolName, found: &HistoryBody) -> Response {
+    let columns = [
+        "from",
+        "until",
+        "capacity",
+        "high_water_mark",
+        "mean",
+        "grants",
+        "denials",
+        "ends",
+        "full_ms",
+        "utilisation",
+        "raw_denials",
+        "gap_ms",
+    ];
+    let rows = found.items.iter().map(|slot| {
+        vec![
+            Cell::plain(&slot.from),
+            Cell::plain(&slot.until),
+            Cell::plain(&slot.capacity),
+            Cell::plain(&slot.high_water_mark),
+            Cell::plain(&slot.mean),
+            Cell::plain(&slot.grants),
+            Cell::plain(&slot.denials.values().sum::<u64>()),
+            Cell::plain(&slot.ends.values().sum::<u64>()),
+            Cell::plain(&slot.full_ms),
+            Cell::plain(&slot.utilisation),
+            Cell::plain(&slot.raw_denials.values().sum::<u64>()),
+            Cell::plain(&slot.gap_ms),
+        ]
+    });
+    csv::file(&format!("{pool}-history"), &columns, rows)
 }

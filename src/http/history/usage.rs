@@ -17,7 +17,7 @@ use super::super::problem::{Problem, ProblemDocument};
 use super::super::{App, pool_not_found};
 use super::{invalid, rounded, share, zone};
 use crate::history::slot::Slot;
-use crate::history::usage;
+use crate::history::usage as full;
 use crate::pool::PoolName;
 
 /// Most days of a usage report: as long as days are kept.
@@ -30,75 +30,75 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 }
 
 /// What is wanted of a usage report.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct UsageWanted {
+pub(crate) struct UsageWanted {
     /// How many days, today included, 1 to 800; 30 without it.
-    days: Option<u32>,
+    pub(crate) days: Option<u32>,
     /// Time zone of the days, by its IANA name; UTC without it.
-    tz: Option<String>,
+    pub(crate) tz: Option<String>,
     /// For how long in total a level has to be reached for the sustained peak, in minutes; 30 without it.
-    sustained_minutes: Option<u64>,
+    pub(crate) sustained_minutes: Option<u64>,
     /// From which share of the capacity on time is counted in `utilisation`, in percent; 90 without it.
-    percent: Option<u64>,
+    pub(crate) percent: Option<u64>,
     /// `json` or `csv`, in place of the header `Accept`.
-    format: Option<String>,
+    pub(crate) format: Option<String>,
 }
 
 /// How full a pool is and was.
 #[derive(Debug, Serialize, ToSchema)]
-struct UsageBody {
+pub(crate) struct UsageBody {
     /// Seats in use now.
-    current: u64,
+    pub(crate) current: u64,
     /// Seats in all now.
-    capacity: u64,
+    pub(crate) capacity: u64,
     /// Mean of the days' maxima, over the days since the pool has a history.
-    daily_average: f64,
+    pub(crate) daily_average: f64,
     /// The most seats in use at once.
-    daily_max: u64,
+    pub(crate) daily_max: u64,
     /// How many days were asked for.
-    days: u32,
+    pub(crate) days: u32,
     /// The days since the pool has a history, the present one last.
-    daily: Vec<DayBody>,
+    pub(crate) daily: Vec<DayBody>,
     /// The highest number of seats in use that was reached for a while in total; some vendors bill that.
-    sustained_peak: SustainedBody,
+    pub(crate) sustained_peak: SustainedBody,
     /// How much of what there was has been used.
-    utilisation: UtilisationBody,
+    pub(crate) utilisation: UtilisationBody,
     /// Denials by reason; those of one holder within two minutes count once.
-    denials: BTreeMap<String, u64>,
+    pub(crate) denials: BTreeMap<String, u64>,
     /// Acquires that were denied, by reason: each one, also of the same holder.
-    raw_denials: BTreeMap<String, u64>,
+    pub(crate) raw_denials: BTreeMap<String, u64>,
     /// Time in which nobody could ask for a seat, or of which nothing is known.
-    gap_ms: u64,
+    pub(crate) gap_ms: u64,
 }
 
 /// The highest number of seats that was in use, or more of them, for so many minutes in total.
 #[derive(Debug, Serialize, ToSchema)]
-struct SustainedBody {
-    minutes: u64,
-    seats: u64,
+pub(crate) struct SustainedBody {
+    pub(crate) minutes: u64,
+    pub(crate) seats: u64,
 }
 
 /// How much of the seats has been used, in all days together.
 #[derive(Debug, Serialize, ToSchema)]
-struct UtilisationBody {
+pub(crate) struct UtilisationBody {
     /// Share of the seats' time in which they were in use, 1 for all; more with an overdraft.
-    share: f64,
+    pub(crate) share: f64,
     /// From which share of the capacity on `at_or_above_ms` counts, in percent.
-    percent: u64,
+    pub(crate) percent: u64,
     /// Time at which so much of the capacity was in use, or more.
-    at_or_above_ms: u64,
+    pub(crate) at_or_above_ms: u64,
     /// Time at which no seat was free.
-    full_ms: u64,
+    pub(crate) full_ms: u64,
     /// Time that is known.
-    known_ms: u64,
+    pub(crate) known_ms: u64,
     /// Seats in use times their time.
-    seat_ms: u64,
+    pub(crate) seat_ms: u64,
     /// Seats in all times their time.
-    capacity_ms: u64,
+    pub(crate) capacity_ms: u64,
     /// Seats that were enough for 95 % of the time.
-    enough_for_95_percent: u64,
+    pub(crate) enough_for_95_percent: u64,
 }
 
 impl UtilisationBody {
@@ -120,27 +120,27 @@ impl UtilisationBody {
 
 /// One day.
 #[derive(Debug, Serialize, ToSchema)]
-struct DayBody {
+pub(crate) struct DayBody {
     #[schema(value_type = String, format = Date)]
-    date: chrono::NaiveDate,
+    pub(crate) date: chrono::NaiveDate,
     /// The most seats in use at once.
-    high_water_mark: u64,
+    pub(crate) high_water_mark: u64,
     /// Seats in use on the average.
-    mean: f64,
+    pub(crate) mean: f64,
     /// Leases that got a seat.
-    grants: u64,
+    pub(crate) grants: u64,
     /// Capacity at the end.
-    capacity: u64,
+    pub(crate) capacity: u64,
     /// Share of the seats' time in which they were in use, 1 for all.
-    utilisation: f64,
+    pub(crate) utilisation: f64,
     /// Time at which no seat was free.
-    full_ms: u64,
+    pub(crate) full_ms: u64,
     /// Denials; those of one holder within two minutes count once.
-    denials: u64,
+    pub(crate) denials: u64,
     /// Acquires that were denied, also of the same holder.
-    raw_denials: u64,
+    pub(crate) raw_denials: u64,
     /// Time in which nobody could ask for a seat, or of which nothing is known.
-    gap_ms: u64,
+    pub(crate) gap_ms: u64,
 }
 
 /// Says how full a pool is, and was in the last days.
@@ -164,6 +164,19 @@ async fn usage_of(
     headers: HeaderMap,
     Query(wanted): Query<UsageWanted>,
 ) -> Result<Response, Problem> {
+    let found = usage(&app, &pool, &wanted).await?;
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        return Ok(to_csv(&pool, &found));
+    }
+    Ok(Json(found).into_response())
+}
+
+/// How full a pool is, and was in the last days.
+pub(crate) async fn usage(
+    app: &App,
+    pool: &PoolName,
+    wanted: &UsageWanted,
+) -> Result<UsageBody, Problem> {
     let days = wanted.days.unwrap_or(30);
     if !(1..=MAX_DAYS).contains(&days) {
         return Err(invalid(format!("`days` is 1 to {MAX_DAYS}.")));
@@ -179,9 +192,9 @@ async fn usage_of(
         return Err(invalid("`percent` is 1 to 100."));
     }
     let zone = zone(wanted.tz.as_deref())?;
-    let found = usage::usage(&app.0.store, &pool, days, zone)
+    let found = full::usage(&app.0.store, pool, days, zone)
         .await?
-        .ok_or_else(|| pool_not_found(&pool))?;
+        .ok_or_else(|| pool_not_found(pool))?;
     let daily = found.days.iter().map(|(date, day)| DayBody {
         date: *date,
         high_water_mark: day.slot.high_water_mark,
@@ -194,36 +207,7 @@ async fn usage_of(
         raw_denials: day.slot.raw_denials.values().sum(),
         gap_ms: day.slot.gap_ms,
     });
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
-        let columns = [
-            "date",
-            "high_water_mark",
-            "mean",
-            "grants",
-            "capacity",
-            "utilisation",
-            "full_ms",
-            "denials",
-            "raw_denials",
-            "gap_ms",
-        ];
-        let rows = daily.map(|day| {
-            vec![
-                Cell::plain(&day.date),
-                Cell::plain(&day.high_water_mark),
-                Cell::plain(&day.mean),
-                Cell::plain(&day.grants),
-                Cell::plain(&day.capacity),
-                Cell::plain(&day.utilisation),
-                Cell::plain(&day.full_ms),
-                Cell::plain(&day.denials),
-                Cell::plain(&day.raw_denials),
-                Cell::plain(&day.gap_ms),
-            ]
-        });
-        return Ok(csv::file(&format!("{pool}-usage"), &columns, rows));
-    }
-    Ok(Json(UsageBody {
+    Ok(UsageBody {
         current: found.current,
         capacity: found.capacity,
         daily_average: rounded(found.daily_average),
@@ -239,5 +223,35 @@ async fn usage_of(
         raw_denials: found.whole.raw_denials,
         gap_ms: found.whole.gap_ms,
     })
-    .into_response())
+}
+
+/// Days as a file.
+pub(crate) fn to_csv(pool: &PoolName, found: &UsageBody) -> Response {
+    let columns = [
+        "date",
+        "high_water_mark",
+        "mean",
+        "grants",
+        "capacity",
+        "utilisation",
+        "full_ms",
+        "denials",
+        "raw_denials",
+        "gap_ms",
+    ];
+    let rows = found.daily.iter().map(|day| {
+        vec![
+            Cell::plain(&day.date),
+            Cell::plain(&day.high_water_mark),
+            Cell::plain(&day.mean),
+            Cell::plain(&day.grants),
+            Cell::plain(&day.capacity),
+            Cell::plain(&day.utilisation),
+            Cell::plain(&day.full_ms),
+            Cell::plain(&day.denials),
+            Cell::plain(&day.raw_denials),
+            Cell::plain(&day.gap_ms),
+        ]
+    });
+    csv::file(&format!("{pool}-usage"), &columns, rows)
 }

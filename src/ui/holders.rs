@@ -1,0 +1,126 @@
+//! Who used a pool, how often and how long.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use maud::{Markup, html};
+
+use super::frame::{Tab, count, downloads, number, pool_page, span, time};
+use super::range::{DAY, MONTH, Preset, Range, WEEK};
+use super::{Fields, Format, link};
+use crate::history::glance;
+use crate::http::App;
+use crate::http::access::Operator;
+use crate::http::extract::Path;
+use crate::http::history::holders::{HolderBody, holders, to_csv};
+use crate::http::history::{MAX_LIMIT, Wanted};
+use crate::http::pool_not_found;
+use crate::http::problem::Problem;
+use crate::pool::{PoolName, Privacy};
+
+const PRESETS: &[Preset] = &[DAY, WEEK, MONTH];
+
+/// Columns, with the word of their order.
+const COLUMNS: [(&str, &str); 4] = [
+    ("Holder", "holder"),
+    ("Leases", "leases"),
+    ("Time held", "held"),
+    ("Last seen", "last_seen"),
+];
+
+fn sort(items: &mut [HolderBody], order: &str) {
+    let (word, descending) = order
+        .strip_prefix('-')
+        .map_or((order, false), |word| (word, true));
+    match word {
+        "leases" => items.sort_by_key(|held| held.leases),
+        "held" => items.sort_by_key(|held| held.held_ms),
+        "last_seen" => items.sort_by_key(|held| held.last_seen_at),
+        _ => items.sort_by(|a, b| a.holder.cmp(&b.holder)),
+    }
+    if descending {
+        items.reverse();
+    }
+}
+
+pub(super) async fn show(
+    State(app): State<App>,
+    operator: Operator,
+    Path(name): Path<PoolName>,
+    headers: HeaderMap,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let pool = app
+        .store()
+        .status(&name)
+        .await?
+        .ok_or_else(|| pool_not_found(&name))?;
+    let range = Range::of(&fields, pool.at, glance::zone(&pool), PRESETS, MONTH)?;
+    let wanted = Wanted {
+        from: Some(range.from),
+        to: Some(range.to),
+        limit: Some(MAX_LIMIT),
+        cursor: fields.get("cursor").map(str::to_owned),
+        format: None,
+    };
+    let mut found = holders(&app, &name, &wanted).await?;
+    let order = fields.get("sort").unwrap_or("-held");
+    sort(&mut found.items, order);
+    match Format::wanted(&headers, fields.get("format")) {
+        Format::Json => return Ok(Json(found).into_response()),
+        Format::Csv => return Ok(to_csv(&name, &found)),
+        Format::Html => {}
+    }
+    let path = Tab::Holders.of(&name);
+    let here = |replaced: &[(&str, &str)]| {
+        link(
+            &path,
+            &fields,
+            &["range", "from", "to", "tz", "sort"],
+            replaced,
+        )
+    };
+    let whole = wanted.cursor.is_none() && found.next_cursor.is_none();
+    let all: u64 = found.items.iter().map(|held| held.held_ms).sum();
+    let body = html! {
+        (range.choice(&path, &fields, &["sort"], &html! {}))
+        @if pool.policy.privacy != Privacy::Named {
+            p.notice { "This pool keeps no names of holders; what is below is what it keeps in their place." }
+        }
+        @if found.items.is_empty() {
+            p.empty { "Nobody had a seat in this time." }
+        } @else {
+            p {
+                @if !whole { "On this page: " }
+                (count(found.items.len() as u64, "holder", "holders")) " held seats for " (span(all)) " together."
+            }
+            div.scroll tabindex="0" role="region" aria-labelledby="caption" {
+                table {
+                    caption #caption { "Holders, and what they used" @if !whole { ", a page of them in this order" } }
+                    thead { tr { @for (title, word) in COLUMNS { (super::leases::sorted_heading(title, word, order, &|next| here(&[("sort", next)]))) } th scope="col" { "Share of the time" } } }
+                    tbody { @for held in &found.items { (row(held, all)) } }
+                }
+            }
+        }
+        p.row {
+            @if fields.get("cursor").is_some() { a href=(here(&[])) { "First page" } }
+            @if let Some(next) = &found.next_cursor { a href=(here(&[("cursor", next)])) rel="next" { "Next page" } }
+            (downloads(&here(&[("format", "csv")]), &here(&[("format", "json")])))
+        }
+    };
+    Ok(pool_page(&operator.caller, &pool, Tab::Holders, &body))
+}
+
+fn row(held: &HolderBody, all: u64) -> Markup {
+    let share = (held.held_ms * 100).checked_div(all).unwrap_or(0);
+    html! {
+        tr {
+            th scope="row" { (held.holder.as_deref().unwrap_or("Guests")) }
+            td.num { (number(held.leases)) }
+            td.num { (span(held.held_ms)) }
+            td { @if let Some(at) = held.last_seen_at { (time(at)) } }
+            td.num { (share) " %" }
+        }
+    }
+}

@@ -1,0 +1,245 @@
+//! Who has the named seats of the billing period, and how to give or take one.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use maud::{Markup, html};
+
+use super::frame::{Tab, downloads, may, number, pool_page, time};
+use super::{Fields, Format, go_to, link, query};
+use crate::access_key::Role;
+use crate::http::App;
+use crate::http::access::Operator;
+use crate::http::csv::{self, Cell};
+use crate::http::extract::{Body, Path};
+use crate::http::named::{SeatBody, TransferBody, assign, free, list_at, transfer};
+use crate::http::pool_not_found;
+use crate::http::problem::{Code, Problem};
+use crate::lease::Holder;
+use crate::pool::{Pool, PoolName};
+
+/// Rows of the page; whoever has more finds them by name, and the file has all.
+const SHOWN: usize = 500;
+
+pub(super) async fn show(
+    State(app): State<App>,
+    operator: Operator,
+    Path(name): Path<PoolName>,
+    headers: HeaderMap,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let pool = app
+        .store()
+        .status(&name)
+        .await?
+        .ok_or_else(|| pool_not_found(&name))?;
+    let seats = list_at(&app, &name, None).await?;
+    match Format::wanted(&headers, fields.get("format")) {
+        Format::Json => return Ok(Json(seats).into_response()),
+        Format::Csv => {
+            let rows = seats.items.iter().map(|seat| {
+                vec![
+                    Cell::text(Some(seat.holder.as_str())),
+                    Cell::plain(&seat.occupied_at),
+                    Cell::plain(&seat.how),
+                    Cell::plain(&seat.until),
+                ]
+            });
+            let columns = ["holder", "occupied_at", "how", "until"];
+            return Ok(csv::file(&format!("{name}-named-seats"), &columns, rows));
+        }
+        Format::Html => {}
+    }
+    let changes = may(&operator.caller, Role::Operator);
+    let wanted = fields.get("q").unwrap_or_default().to_lowercase();
+    let found: Vec<&SeatBody> = seats
+        .items
+        .iter()
+        .filter(|seat| seat.holder.as_str().to_lowercase().contains(&wanted))
+        .collect();
+    let body = html! {
+        @if let Some(done) = fields.get("done") { p.good role="status" { (said(done)) } }
+        p.summary {
+            strong { (number(seats.items.len() as u64)) " of " (number(seats.seats)) } " named seats are taken, "
+            (number(seats.left)) " left. The period began " (time(seats.from)) " and ends " (time(seats.until)) "; then all are clear."
+        }
+        @if seats.items.is_empty() {
+            p.empty { "Nobody has a named seat in this period yet. A holder gets one with its first lease." }
+        } @else {
+            form.row.filter role="search" method="get" {
+                label { "Holder" input name="q" type="search" value=[fields.get("q")] #search; }
+                button type="submit" { "Filter" }
+                @if fields.get("q").is_some() { a href=(Tab::Named.of(&name)) { "Clear filters" } }
+                span.grow {}
+                (downloads("?format=csv", "?format=json"))
+            }
+            @if found.is_empty() { p.empty { "No holder of a named seat matches." } } @else { (table(&name, &found, changes)) }
+        }
+        @if changes { (assignment(&name)) }
+    };
+    Ok(pool_page(&operator.caller, &pool, Tab::Named, &body))
+}
+
+fn said(done: &str) -> &'static str {
+    match done {
+        "assigned" => "The seat is assigned.",
+        "freed" => "The seat is free.",
+        "transferred" => "The seat is transferred.",
+        _ => "Done.",
+    }
+}
+
+fn table(name: &PoolName, found: &[&SeatBody], changes: bool) -> Markup {
+    let of = |what: &str, holder: &str| {
+        let path = format!("{}/{what}", Tab::Named.of(name));
+        link(&path, &Fields(Vec::new()), &[], &[("holder", holder)])
+    };
+    html! {
+        div.scroll tabindex="0" role="region" aria-labelledby="caption" {
+            table {
+                caption #caption {
+                    "Holders of named seats"
+                    @if found.len() > SHOWN { ": the first " (SHOWN) " of " (number(found.len() as u64)) }
+                }
+                thead {
+                    tr {
+                        @for title in ["Holder", "Since", "How"] { th scope="col" { (title) } }
+                        @if changes { th scope="col" { span.hidden { "Actions" } } }
+                    }
+                }
+                tbody {
+                    @for seat in found.iter().take(SHOWN) {
+                        @let holder = seat.holder.as_str();
+                        tr {
+                            th scope="row" { (holder) }
+                            td { (time(seat.occupied_at)) }
+                            td { (seat.how) }
+                            @if changes {
+                                td.actions {
+                                    a href=(of("transfer", holder)) { "Transfer" span.hidden { " the seat of " (holder) } }
+                                    a href=(of("free", holder)) { "Free" span.hidden { " the seat of " (holder) } }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn assignment(name: &PoolName) -> Markup {
+    html! {
+        section {
+            h2 { "Assign a seat" }
+            form.row method="post" action=(Tab::Named.of(name)) {
+                label { "Holder" input name="holder" required maxlength="128" autocomplete="off"; }
+                button type="submit" { "Assign" }
+            }
+        }
+    }
+}
+
+fn holder(fields: &Fields, name: &str) -> Result<Holder, Problem> {
+    let text = fields.get(name).unwrap_or_default().to_owned();
+    text.try_into().map_err(|invalid: crate::lease::Invalid| {
+        Problem::new(
+            Code::InvalidRequest,
+            format!("Nothing was changed: {invalid}."),
+        )
+    })
+}
+
+fn back(name: &PoolName, done: &str) -> Response {
+    let query = query([("done", Some(done))]);
+    go_to(&format!("{}{query}", Tab::Named.of(name)))
+}
+
+/// Gives a holder a seat before its first lease.
+pub(super) async fn give(
+    State(app): State<App>,
+    operator: Operator,
+    Path(name): Path<PoolName>,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let holder = holder(&fields, "holder")?;
+    let _ = assign(State(app), operator, Path((name.clone(), holder))).await?;
+    Ok(back(&name, "assigned"))
+}
+
+async fn asked(app: &App, name: &PoolName) -> Result<Pool, Problem> {
+    let pool = app.store().status(name).await?;
+    pool.ok_or_else(|| pool_not_found(name))
+}
+
+pub(super) async fn confirm_free(
+    State(app): State<App>,
+    operator: Operator,
+    Path(name): Path<PoolName>,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let (pool, holder) = (asked(&app, &name).await?, holder(&fields, "holder")?);
+    let body = html! {
+        h2 { "Free the named seat of " (holder.as_str()) "?" }
+        p { "Somebody else can have it at once. Live leases of this holder are terminated." }
+        form method="post" {
+            input type="hidden" name="holder" value=(holder.as_str());
+            p.row { a.button href=(Tab::Named.of(&name)) autofocus { "Cancel" } button.danger type="submit" { "Free the seat" } }
+        }
+    };
+    Ok(pool_page(&operator.caller, &pool, Tab::Named, &body))
+}
+
+pub(super) async fn take(
+    State(app): State<App>,
+    operator: Operator,
+    Path(name): Path<PoolName>,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let holder = holder(&fields, "holder")?;
+    free(State(app), operator, Path((name.clone(), holder))).await?;
+    Ok(back(&name, "freed"))
+}
+
+pub(super) async fn confirm_transfer(
+    State(app): State<App>,
+    operator: Operator,
+    Path(name): Path<PoolName>,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let (pool, holder) = (asked(&app, &name).await?, holder(&fields, "holder")?);
+    let body = html! {
+        h2 { "Transfer the named seat of " (holder.as_str()) }
+        p { "A seat can be transferred once in a period. Live leases of this holder are terminated." }
+        form method="post" {
+            input type="hidden" name="holder" value=(holder.as_str());
+            label for="to" { "To" }
+            input #to name="to" required maxlength="128" autocomplete="off" autofocus;
+            p.row { a.button href=(Tab::Named.of(&name)) { "Cancel" } button.danger type="submit" { "Transfer the seat" } }
+        }
+    };
+    Ok(pool_page(&operator.caller, &pool, Tab::Named, &body))
+}
+
+pub(super) async fn hand_over(
+    State(app): State<App>,
+    operator: Operator,
+    Path(name): Path<PoolName>,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let (from, to) = (holder(&fields, "holder")?, holder(&fields, "to")?);
+    let body = Body(TransferBody { to });
+    let _ = transfer(State(app), operator, Path((name.clone(), from)), body).await?;
+    Ok(back(&name, "transferred"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_address_says_is_no_text_of_the_page() {
+        assert_eq!(said("<script>"), "Done.");
+    }
+}

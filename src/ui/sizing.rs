@@ -1,0 +1,300 @@
+//! How many seats a pool needs, what each number would have meant, and which way of buying is cheaper.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use maud::{Markup, html};
+
+use super::charts;
+use super::frame::{Tab, count, downloads, number, pool_page, span};
+use super::range::{FIVE_WEEKS, MONTH, Preset, Range, WEEK};
+use super::{Fields, Format, link};
+use crate::history::glance;
+use crate::http::App;
+use crate::http::access::Operator;
+use crate::http::extract::Path;
+use crate::http::pool_not_found;
+use crate::http::problem::Problem;
+use crate::http::sizing::{
+    ComparisonBody, GrowthBody, PointBody, SizingBody, Wanted, size, to_csv,
+};
+use crate::pool::PoolName;
+
+const PRESETS: &[Preset] = &[WEEK, MONTH, FIVE_WEEKS];
+/// What the address keeps.
+const KEPT: [&str; 6] = [
+    "range",
+    "from",
+    "to",
+    "tz",
+    "price_named",
+    "price_concurrent",
+];
+
+pub(super) async fn show(
+    State(app): State<App>,
+    operator: Operator,
+    Path(name): Path<PoolName>,
+    headers: HeaderMap,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let pool = app
+        .store()
+        .status(&name)
+        .await?
+        .ok_or_else(|| pool_not_found(&name))?;
+    let range = Range::of(&fields, pool.at, glance::zone(&pool), PRESETS, FIVE_WEEKS)?;
+    let word = |name: &str| fields.get(name).map(str::to_owned);
+    let wanted = Wanted {
+        from: Some(range.from),
+        to: Some(range.to),
+        price_named: word("price_named"),
+        price_concurrent: word("price_concurrent"),
+        format: None,
+    };
+    let sizing = size(&app, &name, &wanted).await?;
+    match Format::wanted(&headers, fields.get("format")) {
+        Format::Json => return Ok(Json(sizing).into_response()),
+        Format::Csv => return Ok(to_csv(&name, &sizing)),
+        Format::Html => {}
+    }
+    let path = Tab::Sizing.of(&name);
+    let here = |replaced: &[(&str, &str)]| link(&path, &fields, &KEPT, replaced);
+    let body = html! {
+        (range.choice(&path, &fields, &["price_named", "price_concurrent"], &html! {}))
+        @if sizing.inputs.wishes == 0 {
+            p.empty { "Nobody wanted a seat in this time, so there is nothing to replay. What is replayed is kept for 35 days." }
+        } @else {
+            p.quiet {
+                "The recorded demand, replayed with other numbers of seats: " (count(sizing.inputs.wishes, "wish", "wishes")) " of "
+                (count(sizing.inputs.holders, "holder", "holders")) ", " @if sizing.inputs.true_denials == 0 { "none" } @else { (number(sizing.inputs.true_denials)) } " of them truly denied"
+                ". Seats wanted on the average: " (format!("{:.1}", sizing.inputs.load)) "; at most: " (number(sizing.inputs.peak)) "."
+            }
+            @for warning in &sizing.warnings { p.notice { (warning) } }
+            (choices(&sizing))
+            (picture(&sizing))
+            (table(&sizing))
+            @if let Some(growth) = &sizing.growth { (trend(growth)) }
+        }
+        (prices(&path, &fields, &range, &sizing))
+        p.row { (downloads(&here(&[("format", "csv")]), &here(&[("format", "json")]))) }
+    };
+    Ok(pool_page(&operator.caller, &pool, Tab::Sizing, &body))
+}
+
+/// The three choices, each with what it would have meant.
+fn choices(sizing: &SizingBody) -> Markup {
+    let SizingBody {
+        choices, inputs, ..
+    } = sizing;
+    let rows = [
+        (
+            "Now",
+            "what there is",
+            inputs.capacity,
+            Some(&sizing.present),
+        ),
+        (
+            "Lean",
+            "refuses at most 5 % of the wishes",
+            choices.lean.seats,
+            Some(&choices.lean),
+        ),
+        (
+            "Balanced",
+            "refuses at most 1 %",
+            choices.balanced.seats,
+            Some(&choices.balanced),
+        ),
+        (
+            "Never refuse",
+            "refuses none",
+            choices.never_refuse.seats,
+            Some(&choices.never_refuse),
+        ),
+        (
+            "Never refuse, and 10 %",
+            "for what has not been seen",
+            choices.never_refuse_and_10_percent,
+            None,
+        ),
+        (
+            "Never refuse, and 20 %",
+            "for what has not been seen",
+            choices.never_refuse_and_20_percent,
+            None,
+        ),
+    ];
+    html! {
+        div.scroll tabindex="0" role="region" aria-labelledby="choices" {
+            table {
+                caption #choices { "What would have happened with so many seats" }
+                thead {
+                    tr {
+                        @for title in ["Choice", "Seats", "Than now", "Refused", "Holders concerned", "Longest wait"] {
+                            th scope="col" { (title) }
+                        }
+                    }
+                }
+                tbody {
+                    @for (name, about, seats, point) in rows {
+                        tr {
+                            th scope="row" { (name) br; span.quiet.plain { (about) } }
+                            td.num { strong { (number(seats)) } }
+                            td.num { (difference(seats, inputs.capacity)) }
+                            @match point {
+                                Some(point) => {
+                                    td.num { (number(point.denials)) span.quiet { " of " (number(inputs.wishes)) } }
+                                    td.num { (number(point.holders_denied)) }
+                                    td.num { @if point.denials == 0 { "–" } @else { (span(point.longest_wait_ms)) } }
+                                },
+                                None => { td.num { "0" } td.num { "0" } td.num { "–" } },
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn difference(seats: u64, now: u64) -> Markup {
+    html! {
+        @if seats > now { "+" (number(seats - now)) }
+        @else if seats < now { "−" (number(now - seats)) }
+        @else { "the same" }
+    }
+}
+
+fn picture(sizing: &SizingBody) -> Markup {
+    let choices = &sizing.choices;
+    let points: Vec<(u64, u64)> = sizing
+        .curve
+        .iter()
+        .map(|point| (point.seats, point.denials))
+        .collect();
+    let mark = |seats, name, now| charts::Marked { seats, name, now };
+    let mut marks = vec![
+        mark(choices.lean.seats, "lean", false),
+        mark(choices.balanced.seats, "balanced", false),
+        mark(choices.never_refuse.seats, "never refuse", false),
+        mark(sizing.inputs.capacity, "now", true),
+    ];
+    // A pool that is far too large would leave its curve no room.
+    let most = 2 * sizing.inputs.peak.max(1);
+    marks.retain(|mark| mark.seats <= most);
+    let knee = sizing.knee.as_ref();
+    let mut summary = knee.map_or_else(String::new, |knee| {
+        format!(
+            "The curve bends at {} seats: from there on a further seat helps little. ",
+            knee.seats
+        )
+    });
+    summary += &format!(
+        "{} seats refuse at most 5 % of the wishes, {} at most 1 %, {} none. There are {} now.",
+        choices.lean.seats,
+        choices.balanced.seats,
+        choices.never_refuse.seats,
+        sizing.inputs.capacity
+    );
+    let knee = knee.map(|knee| (knee.seats, knee.denials));
+    charts::curve(&summary, &points, knee, &marks)
+}
+
+fn table(sizing: &SizingBody) -> Markup {
+    let share = |share: f64| format!("{:.2} %", share * 100.0);
+    html! {
+        details.data {
+            summary { "Data table" }
+            div.scroll tabindex="0" role="region" aria-labelledby="data" {
+                table {
+                    caption #data { "Seats, and who would have been refused. The two formulas assume that people come at random." }
+                    thead {
+                        tr {
+                            @for title in ["Seats", "Refused", "Holders concerned", "Longest wait", "Lost by Erlang B", "Full by Engset"] { th scope="col" { (title) } }
+                        }
+                    }
+                    tbody {
+                        @for PointBody { seats, denials, holders_denied, longest_wait_ms, erlang_b, engset } in &sizing.curve {
+                            tr {
+                                th.num scope="row" { (number(*seats)) }
+                                td.num { (number(*denials)) }
+                                td.num { (number(*holders_denied)) }
+                                td.num { @if *denials == 0 { "–" } @else { (span(*longest_wait_ms)) } }
+                                td.num { (share(*erlang_b)) }
+                                td.num { (share(*engset)) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn trend(growth: &GrowthBody) -> Markup {
+    let [low, high] = growth.seats_per_week_interval;
+    html! {
+        section {
+            h2 { "Growth" }
+            p {
+                "The peaks of the last " (count(growth.weeks, "week", "weeks")) " grow by " (format!("{:+.2}", growth.seats_per_week))
+                " seats a week; nine of ten of the slopes lie between " (format!("{low:+.2}")) " and " (format!("{high:+.2}")) ". "
+                "If it goes on like this the peak is " strong { (number(growth.in_6_months[0])) } " in six months (at most "
+                (number(growth.in_6_months[1])) ") and " strong { (number(growth.in_12_months[0])) } " in twelve (at most "
+                (number(growth.in_12_months[1])) ")."
+            }
+        }
+    }
+}
+
+/// Which way of buying is cheaper: a form, and the answer.
+fn prices(path: &str, fields: &Fields, range: &Range, sizing: &SizingBody) -> Markup {
+    let zone = range.zone.name();
+    html! {
+        section #prices {
+            h2 { "Named or concurrent seats" }
+            form.row method="get" action=(format!("{path}#prices")) {
+                @for name in ["range", "from", "to"] {
+                    @if let Some(value) = fields.get(name) { input type="hidden" name=(name) value=(value); }
+                }
+                input type="hidden" name="tz" value=(zone);
+                label { "Price of a named seat" input name="price_named" value=[fields.get("price_named")] required placeholder="10" autocomplete="off" aria-describedby="price-hint"; }
+                label { "Price of a concurrent seat" input name="price_concurrent" value=[fields.get("price_concurrent")] required placeholder="35" autocomplete="off" aria-describedby="price-hint"; }
+                button type="submit" { "Compare" }
+            }
+            p.quiet #price-hint { "A number, or tiers: 1:35,11:30 is 35 each for the first ten seats, and 30 for each further one." }
+            @if let Some(compared) = &sizing.named_vs_concurrent { (comparison(compared)) }
+        }
+    }
+}
+
+fn comparison(compared: &ComparisonBody) -> Markup {
+    let cost = |cost: f64| format!("{cost:.2}");
+    let is = |word: &str| compared.cheaper == word;
+    let mix = &compared.cheapest_mix;
+    html! {
+        p role="status" {
+            strong {
+                @if is("named") { "Named seats are cheaper" } @else { "Concurrent seats are cheaper" }
+            }
+            ", if nobody is to be refused: " (cost(compared.named.cost)) " against " (cost(compared.concurrent.cost)) "."
+        }
+        div.scroll tabindex="0" role="region" aria-labelledby="compared" {
+            table.short {
+                caption #compared { "What this demand would have cost" }
+                thead { tr { @for title in ["Way of buying", "Seats", "Cost"] { th scope="col" { (title) } } } }
+                tbody {
+                    tr { th scope="row" { "A named seat for each holder" } td.num { (number(compared.named.seats)) } td.num { (cost(compared.named.cost)) } }
+                    tr { th scope="row" { "Concurrent seats for the peak" } td.num { (number(compared.concurrent.seats)) } td.num { (cost(compared.concurrent.cost)) } }
+                    tr {
+                        th scope="row" { "The cheapest mix" br; span.quiet.plain { "named seats for those who hold longest" } }
+                        td.num { (number(mix.named_seats)) " named, " (number(mix.concurrent_seats)) " concurrent" }
+                        td.num { (cost(mix.cost)) }
+                    }
+                }
+            }
+        }
+    }
+}
