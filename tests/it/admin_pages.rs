@@ -317,6 +317,160 @@ async fn the_overview_tells_the_day_of_each_pool() {
 }
 
 #[tokio::test]
+async fn a_view_of_a_pool_says_what_the_interface_says() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    node.put_pool("crm", json!({"capacity": 2}), 201).await;
+    for (holder, status) in [("ann", 201), ("bob", 201), ("cid", 409)] {
+        node.acquire("crm", json!({"holder": holder, "tenant": "acme"}), status)
+            .await;
+    }
+    let range = "from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z";
+    for view in [
+        "history?step=hour",
+        "history?step=day&tz=Europe/Zurich",
+        "patterns?tz=Asia/Kathmandu",
+        "denials?a=b",
+        "holders?sort=holder",
+        "sizing?price_named=10&price_concurrent=35",
+    ] {
+        let path = view.split('?').next().expect("a path");
+        // What is still going on changes between two looks; denials that have happened do not.
+        let range = match path {
+            "denials" => "from=2020-01-01T00:00:00Z&to=2100-01-01T00:00:00Z",
+            _ => range,
+        };
+        let page = node
+            .get(&format!("/admin/pools/crm/{view}&{range}"))
+            .header("accept", "application/json")
+            .expect(200)
+            .await;
+        // What only the page knows is not sent to the interface.
+        let asked = view
+            .replace("a=b", "limit=1000")
+            .replace("sort=holder", "limit=1000");
+        let told = node
+            .get(&format!("/v1/pools/crm/{asked}&{range}"))
+            .expect(200)
+            .await;
+        assert_eq!(page.body, told.body, "{path}");
+        let csv = node
+            .get(&format!("/admin/pools/crm/{view}&{range}&format=csv"))
+            .expect(200)
+            .await;
+        let told = node
+            .get(&format!("/v1/pools/crm/{asked}&{range}&format=csv"))
+            .expect(200)
+            .await;
+        assert_eq!(csv.text, told.text, "{path}");
+    }
+
+    let html = |path: &str| node.get(path).header("accept", "text/html").expect(200);
+    let history = html("/admin/pools/crm/history?range=1h").await;
+    for text in [
+        "At most 2 of 2 seats were in use at once",
+        "One denial.",
+        "role=\"img\"",
+        "<desc id=\"levels-wide-desc\">",
+    ] {
+        assert!(history.text.contains(text), "{text}: {}", history.text);
+    }
+    assert!(!history.text.contains("style="), "no style of its own");
+    let holders = html("/admin/pools/crm/holders").await;
+    assert!(holders.text.contains("ann") && holders.text.contains("2 holders"));
+    let denials = html("/admin/pools/crm/denials").await;
+    assert!(denials.text.contains("cid") && denials.text.contains("pool_full"));
+    for wrong in [
+        "history?tz=Mars/Base",
+        "history?from=yesterday",
+        "denials?from=2026-02-02&to=2026-01-01",
+    ] {
+        node.get(&format!("/admin/pools/crm/{wrong}"))
+            .expect(400)
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn each_rule_of_a_pool_has_its_editor() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    let named = json!({"capacity": 5, "named": {"seats": 3}});
+    node.put_pool("crm", named, 201).await;
+    let version = async || node.pool("crm", 200).await["version"].to_string();
+    let send = async |path: &str, fields: &[(&str, &str)], status: u16| {
+        let version = version().await;
+        let mut all = vec![("version", version.as_str())];
+        all.extend(fields);
+        form(
+            page_of_ours(&node, &format!("/admin/pools/crm/{path}")),
+            &all,
+        )
+        .expect(status)
+        .await
+    };
+
+    // Maintenance: on with a message that those read who ask; and off.
+    send("maintenance", &[("on", "1"), ("message", HOSTILE[0])], 303).await;
+    let refused = node.acquire("crm", json!({"holder": "ann"}), 503).await;
+    assert_eq!(refused["code"], "maintenance");
+    let page = node.get("/admin/pools/crm/settings").expect(200).await;
+    assert!(page.text.contains("aria-checked=\"true\"") && !page.text.contains(HOSTILE[0]));
+    send("maintenance", &[], 303).await;
+    assert!(node.pool("crm", 200).await["maintenance"].is_null());
+
+    // A schedule in somebody's own time.
+    let entry = [
+        ("name", "Season"),
+        ("tz", "Europe/Zurich"),
+        ("from", "2036-12-01T08:00"),
+        ("until", "2036-12-31T18:00"),
+        ("capacity", "9"),
+    ];
+    send("schedule", &entry, 303).await;
+    let schedule = node.pool("crm", 200).await["schedule"].clone();
+    assert_eq!(schedule[0]["from"], "2036-12-01T07:00:00Z");
+    send("schedule", &[("remove", "7")], 400).await;
+    send("schedule", &[("remove", "0")], 303).await;
+    assert!(node.pool("crm", 200).await["schedule"].is_null());
+
+    // A limit of a tenant, and none again.
+    send(
+        "tenants",
+        &[("tenant", "acme"), ("max", "2"), ("reserved", "1")],
+        303,
+    )
+    .await;
+    let tenants = node.pool("crm", 200).await["tenants"].clone();
+    assert_eq!(tenants["acme"], json!({"max": 2, "reserved": 1}));
+    send("tenants", &[("remove", "acme")], 303).await;
+    assert!(node.pool("crm", 200).await["tenants"].is_null());
+
+    // Named seats: given, handed on, taken.
+    send("named", &[("holder", "ann")], 303).await;
+    send(
+        "named/transfer",
+        &[("holder", "ann"), ("to", HOSTILE[1])],
+        303,
+    )
+    .await;
+    let page = node.get("/admin/pools/crm/named").expect(200).await;
+    assert!(
+        !page.text.contains("<img") && page.text.contains("1 of 3"),
+        "{}",
+        page.text
+    );
+    send("named/free", &[("holder", HOSTILE[1])], 303).await;
+    node.get("/v1/pools/crm/named/ann").expect(404).await;
+
+    // What somebody else changed meanwhile is not overwritten.
+    let old = [("version", "1"), ("on", "1")];
+    form(page_of_ours(&node, "/admin/pools/crm/maintenance"), &old)
+        .expect(412)
+        .await;
+}
+
+#[tokio::test]
 async fn an_operator_works_in_a_browser() {
     let Some(browser) = Browser::start().await else {
         return;
@@ -418,33 +572,23 @@ async fn an_operator_works_in_a_browser() {
         .wait("document.querySelector('pre')?.innerText.startsWith('lh_client_')")
         .await;
 
-    for path in [
-        "/admin",
-        "/admin/pools/crm",
-        "/admin/pools/crm/settings",
-        "/admin/keys",
-        "/admin/audit",
-        "/admin/nodes",
-        "/admin/pools/nowhere",
-    ] {
-        browser.goto(&at(path)).await;
-        browser
-            .wait("document.querySelectorAll('h1').length === 1 && document.querySelector('main')")
-            .await;
-        let unnamed = browser
-            .script(
-                "return [...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea')]
-                    .filter((node) => !(node.innerText || node.ariaLabel || node.labels?.length || node.value))
-                    .map((node) => node.outerHTML)",
-            )
-            .await;
-        assert_eq!(unnamed, json!([]), "{path}: no name");
-        let faint = browser.script(CONTRAST).await;
-        assert_eq!(faint, json!([]), "{path}: too little contrast");
-        let wide = browser
-            .script("return document.documentElement.scrollWidth > innerWidth")
-            .await;
-        assert_eq!(wide, Value::Bool(false), "{path} scrolls sideways");
+    for (scheme, width) in [("light", 1280), ("dark", 1280), ("light", 390)] {
+        browser.look_like(scheme, width).await;
+        for path in PAGES {
+            browser.goto(&at(path)).await;
+            browser
+                .wait("document.querySelectorAll('h1').length === 1 && document.querySelector('main')")
+                .await;
+            let place = format!("{path}, {scheme}, {width} wide");
+            let unnamed = browser.script(UNNAMED).await;
+            assert_eq!(unnamed, json!([]), "{place}: no name");
+            let faint = browser.script(CONTRAST).await;
+            assert_eq!(faint, json!([]), "{place}: too little contrast");
+            let wide = browser
+                .script("return document.documentElement.scrollWidth > innerWidth")
+                .await;
+            assert_eq!(wide, Value::Bool(false), "{place} scrolls sideways");
+        }
     }
     assert_eq!(
         browser.script("return window.pwned ?? null").await,
@@ -466,6 +610,38 @@ async fn an_operator_works_in_a_browser() {
         .await;
 }
 
+/// Every page that an operator can look at without changing anything.
+const PAGES: [&str; 14] = [
+    "/admin",
+    "/admin/pools/crm",
+    "/admin/pools/crm/history?range=1h",
+    "/admin/pools/crm/patterns",
+    "/admin/pools/crm/sizing?price_named=10&price_concurrent=35",
+    "/admin/pools/crm/denials",
+    "/admin/pools/crm/holders",
+    "/admin/pools/crm/tenants",
+    "/admin/pools/crm/settings",
+    "/admin/keys",
+    "/admin/audit",
+    "/admin/nodes",
+    "/admin/pools/nowhere",
+    "/admin/pools/crm/history?range=1y&tz=Europe/Zurich",
+];
+
+/// What has no name for those who do not see it, or points at a name that is not there.
+const UNNAMED: &str = "
+    const controls = [...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea')]
+        .filter((node) => !(node.textContent.trim() || node.ariaLabel || node.labels?.length || node.value));
+    const pictures = [...document.querySelectorAll('svg:not([aria-hidden]):not([aria-hidden] svg)')]
+        .filter((node) => node.getAttribute('role') !== 'img' || !(node.ariaLabel || node.getAttribute('aria-labelledby')));
+    const lost = [...document.querySelectorAll('[aria-labelledby], [aria-describedby]')]
+        .filter((node) => ['aria-labelledby', 'aria-describedby'].some((name) => (node.getAttribute(name) ?? '')
+            .split(' ').some((id) => id && !document.getElementById(id))));
+    const ids = [...document.querySelectorAll('[id]')].map((node) => node.id);
+    const twice = ids.filter((id, place) => ids.indexOf(id) !== place);
+    return [...controls, ...pictures, ...lost].map((node) => node.outerHTML.slice(0, 120)).concat(twice);
+";
+
 /// Texts whose colour differs too little from what is behind them (WCAG 2.2, 1.4.3: 4.5 to 1).
 const CONTRAST: &str = "
     const channel = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
@@ -482,7 +658,7 @@ const CONTRAST: &str = "
         .filter((node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim()))
         .filter((node) => node.checkVisibility() && node.getClientRects().length)
         .map((node) => {
-            const [a, b] = [light(parts(getComputedStyle(node).color)), light(behind(node))];
+            const [a, b] = [light(parts(getComputedStyle(node)[node.closest('svg') ? 'fill' : 'color'])), light(behind(node))];
             return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.outerHTML.slice(0, 120)];
         })
         .filter(([ratio]) => ratio < 4.5);

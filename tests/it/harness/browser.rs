@@ -162,6 +162,23 @@ impl Browser {
         .await;
     }
 
+    /// Shows pages as a reader with this scheme (`light`, `dark`) and a window of this width sees them.
+    pub(crate) async fn look_like(&self, scheme: &str, width: u32) {
+        for (command, parameters) in [
+            (
+                "Emulation.setEmulatedMedia",
+                json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]}),
+            ),
+            (
+                "Emulation.setDeviceMetricsOverride",
+                json!({"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": false}),
+            ),
+        ] {
+            let body = json!({"cmd": command, "params": parameters});
+            self.post("/goog/cdp/execute", body).await;
+        }
+    }
+
     /// The text of the page, as people see it.
     pub(crate) async fn text(&self) -> String {
         let text = self.script("return document.body.innerText").await;
