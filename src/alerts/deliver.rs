@@ -1,6 +1,6 @@
 //! Sends messages to webhooks: at least once, never for long, and nobody waits for anybody else.
 //!
-//! A delivery belongs to one node for [`LEASE`]; if that dies, another one sends it then. What a receiver says is
+//! A delivery belongs to one node for `LEASE`; if that dies, another one sends it then. What a receiver says is
 //! taken for hostile: it is read up to a bound, followed nowhere, and shown to admins only.
 
 use std::collections::HashSet;
