@@ -146,3 +146,21 @@ async fn a_crowd_that_goes_away_leaves_nobody_waiting() {
     // The call that was under way, and the next one.
     assert!(asked.elapsed() < 4 * DELAY, "{:?}", asked.elapsed());
 }
+
+#[tokio::test]
+async fn a_crowd_on_one_connection_is_served_in_its_turn() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url())
+        .set("redis_connections", "1")
+        .start()
+        .await;
+    node.put_pool("crm", json!({"capacity": 1_000}), 201).await;
+    let turns = (0..150).map(|_| async {
+        for _ in 0..6 {
+            // Whoever asks again at once must not keep those waiting who asked before.
+            let lease = node.acquire("crm", json!({}), 201).await;
+            node.release(&lease.token(), 204).await;
+        }
+    });
+    join_all(turns).await;
+}
