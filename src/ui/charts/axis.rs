@@ -201,7 +201,7 @@ mod tests {
         assert_eq!(
             labels(&axis),
             [
-                "29 Mar", "06:00", "09:00", "12:00", "15:00", "18:00", "21:00", "30 Mar"
+                "29 Mar", "03:00", "06:00", "09:00", "12:00", "15:00", "18:00", "21:00", "30 Mar"
             ]
         );
         let kathmandu: Tz = "Asia/Kathmandu".parse().unwrap();
