@@ -47,8 +47,8 @@ const fn mistake(name: &'static str, right: &'static str, wrong: &'static str) -
 const MISTAKES: [Mistake; 13] = [
     mistake(
         "one seat too many",
-        "if in_use >= capacity then",
-        "if in_use >  capacity then",
+        "or in_use >= capacity and",
+        "or in_use >  capacity and",
     ),
     mistake(
         "who has expired still counts",
