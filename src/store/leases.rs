@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::error::Error;
+use super::error::{Error, Outcome};
 use super::keys::{Bucket, Keys};
 use super::meters::Ended;
 use super::renewals::{Beat, Beaten, record_margin};
@@ -343,10 +343,10 @@ impl Store {
                 }
             }
         }
-        results
+        let results = results
             .into_iter()
-            .map(|result| result.expect("every renewal is in one group"))
-            .collect()
+            .map(|result| result.expect("every renewal is in one group"));
+        parts_of_one(results.collect())
     }
 
     fn beat(&self, renewal: &Renewal) -> Beat {
@@ -737,5 +737,59 @@ impl super::memory::Memory {
     fn ttl(&self, pool: &PoolName) -> Duration {
         let ttl_ms = self.ttl_ms(pool).unwrap_or(Policy::with_capacity(0).ttl_ms);
         Duration::from_millis(ttl_ms)
+    }
+}
+
+/// The results of one request that was sent in parts. Where one of them ran, or may have, no failure says of the whole
+/// that nothing was done.
+fn parts_of_one<T>(results: Vec<Result<T, Error>>) -> Vec<Result<T, Error>> {
+    let surely_not = |result: &Result<T, Error>| {
+        matches!(
+            result,
+            Err(Error::Unavailable {
+                outcome: Outcome::None,
+                ..
+            })
+        )
+    };
+    if results.iter().all(surely_not) {
+        return results;
+    }
+    let results = results.into_iter();
+    results
+        .map(|result| result.map_err(Error::may_have_run))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_which_a_part_ran_is_not_said_to_have_done_nothing() {
+        let outcomes = |results: Vec<Result<(), Error>>| -> Vec<Option<Outcome>> {
+            let results = parts_of_one(results).into_iter();
+            let outcome = |error| match error {
+                Error::Unavailable { outcome, .. } => Some(outcome),
+                _ => None,
+            };
+            results
+                .map(|result| result.err().and_then(outcome))
+                .collect()
+        };
+        let refused = || Err(Error::not_sent("refused"));
+        let unanswered = || Err(Error::unanswered("silent"));
+        assert_eq!(
+            outcomes(vec![refused(), refused()]),
+            [Some(Outcome::None); 2]
+        );
+        assert_eq!(
+            outcomes(vec![Ok(()), refused()]),
+            [None, Some(Outcome::Unknown)]
+        );
+        assert_eq!(
+            outcomes(vec![refused(), unanswered()]),
+            [Some(Outcome::Unknown); 2]
+        );
     }
 }
