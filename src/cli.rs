@@ -13,6 +13,7 @@ mod man;
 mod pool;
 mod progress;
 mod remote;
+mod report;
 mod run;
 mod serve;
 mod table;
@@ -92,6 +93,10 @@ enum Command {
     Webhook(webhook::Webhook),
     /// List what operators did
     Audit(audit::Audit),
+    /// Tell what happened in a pool: usage, history, denials, holders, tenants or patterns
+    Report(report::Report),
+    /// Tell how many seats a pool needs, by replaying its recorded demand
+    Sizing(report::Sizing),
     /// Watch how full the pools are
     Watch(watch::Watch),
     /// Hold a seat while a command runs
@@ -190,6 +195,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Alert(alert)) => alert::run(&alert),
         Some(Command::Webhook(webhook)) => webhook::run(&webhook),
         Some(Command::Audit(audit)) => audit::run(&audit),
+        Some(Command::Report(report)) => report::report(&report),
+        Some(Command::Sizing(sizing)) => report::sizing(&sizing),
         Some(Command::Watch(watch)) => watch::run(&watch),
         Some(Command::Run(run)) => match run::run(&run) {
             // The command's own code, which need not be one of ours.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -127,6 +128,23 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Value, Error> {
+        let bytes = self.send(method, path, headers, body).await?;
+        Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+    }
+
+    /// One answer that is not JSON, as it is.
+    pub async fn text(&self, path: &str) -> Result<String, Error> {
+        let bytes = self.send(Method::GET, path, &[], None).await?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<Bytes, Error> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(key) = &self.key {
             request = request.bearer_auth(key.expose_secret());
@@ -151,10 +169,10 @@ impl Client {
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
         let bytes = response.bytes().await.map_err(unreachable)?;
-        let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         if status.is_success() {
-            return Ok(answer);
+            return Ok(bytes);
         }
+        let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let word = |name: &str| answer[name].as_str().map(str::to_owned);
         Err(Error::Problem {
             status: status.as_u16(),

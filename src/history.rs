@@ -9,12 +9,17 @@
 
 pub mod demand;
 pub mod denials;
+pub mod formulas;
 pub mod glance;
+pub mod growth;
 pub mod holders;
 pub mod levels;
 pub mod patterns;
+pub mod prices;
+pub mod reading;
 pub mod replay;
 pub mod rollup;
 pub mod sizing;
 pub mod slot;
+pub mod tenants;
 pub mod usage;

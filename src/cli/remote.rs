@@ -80,6 +80,12 @@ impl Remote {
         self.run(async { Ok(client.call(method, path, &[], body).await?) })
     }
 
+    /// One answer that is not JSON.
+    pub(super) fn text(&self, path: &str) -> Result<String, Failure> {
+        let client = self.client()?;
+        self.run(async { Ok(client.text(path).await?) })
+    }
+
     /// The items of a list, page after page, at most so many. Says so when there are more.
     pub(super) fn list(&self, path: &str, most: usize) -> Result<Vec<Value>, Failure> {
         let client = self.client()?;

@@ -3,16 +3,18 @@
 //! An agent that is refused and gets a seat a few seconds later was not harmed. A **true denial** is one whose holder
 //! got no seat within two minutes. Anonymous holders cannot be told apart, so for them any grant counts as theirs.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashSet, VecDeque};
+use std::ops::ControlFlow;
 
+use super::reading;
 use crate::lease::Instant;
 use crate::pool::PoolName;
 use crate::store::{Error, Event, EventId, Store};
 
 /// A holder that gets a seat within this time was not truly denied, ms.
 pub const SOON_MS: i64 = 120_000;
-/// Events that are read at once.
-const CHUNK: usize = 1_000;
+/// How long a report waits for the seat that a holder gets after all, ms.
+pub const PATIENCE_MS: i64 = 3_600_000;
 
 /// A run of denials of one holder: further ones within two minutes belong to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,60 +31,61 @@ pub struct Denial {
     pub tenant: Option<String>,
     /// Whether the holder got no seat within two minutes; none as long as that can still happen.
     pub true_denial: Option<bool>,
+    /// When the holder got a seat after all; none if not within the time that was waited for.
+    pub granted_at: Option<Instant>,
 }
 
-/// Denials after a place in the history and before an instant, oldest first, at most `limit`. The second value is the
-/// place where the next page begins; none at the end.
+/// Denials after a place in the history and before an instant, oldest first, at most `limit`, and what the next
+/// `patience_ms` brought their holders, at least two minutes. The second value is the place where the next page begins;
+/// none at the end.
 pub async fn denials(
     store: &Store,
     pool: &PoolName,
     after: EventId,
     to: Instant,
     limit: usize,
+    patience_ms: i64,
 ) -> Result<(Vec<Denial>, Option<EventId>), Error> {
     let now = store.clock().await?;
     let mut open: VecDeque<Denial> = VecDeque::new();
     let mut done: Vec<Denial> = Vec::new();
-    // Holders that wait for an answer -> how many of the open ones are theirs.
-    let mut waiting: HashMap<Option<String>, usize> = HashMap::new();
-    let mut read = after;
-    'reading: loop {
-        let chunk = store.events(pool, read, CHUNK).await?;
-        let whole = chunk.len() == CHUNK;
-        for event in chunk {
-            read = event.id;
-            let written = event.id.written_ms();
-            while open
-                .front()
-                .is_some_and(|denial| denial.at.0 + SOON_MS < written)
-            {
-                done.extend(open.pop_front());
-            }
-            let enough = limit < done.len() + open.len();
-            if (enough || to <= event.at) && open.is_empty() {
-                break 'reading;
-            }
-            match event.kind.as_str() {
-                "denied" if !enough && event.at < to => {
-                    *waiting.entry(event.holder.clone()).or_default() += 1;
-                    open.push_back(denied(event));
-                }
-                "started" | "resumed" if waiting.remove(&event.holder).is_some() => {
-                    for denial in open
-                        .iter_mut()
-                        .filter(|denial| denial.holder == event.holder)
-                    {
-                        let soon = event.at.since(denial.at) <= SOON_MS.unsigned_abs();
-                        denial.true_denial = denial.true_denial.or(soon.then_some(false));
-                    }
-                }
-                _ => {}
-            }
+    // Holders that wait for a seat.
+    let mut waiting: HashSet<Option<String>> = HashSet::new();
+    reading::each(store, pool, after, |event| {
+        let written = event.id.written_ms();
+        while open
+            .front()
+            .is_some_and(|denial| denial.at.0 + patience_ms < written)
+        {
+            done.extend(open.pop_front());
         }
-        if !whole {
-            break;
+        if open.is_empty() {
+            waiting.clear();
         }
-    }
+        let enough = limit < done.len() + open.len();
+        if (enough || to.0 <= written) && waiting.is_empty() {
+            return ControlFlow::Break(());
+        }
+        match event.kind.as_str() {
+            "denied" if !enough && event.at < to => {
+                waiting.insert(event.holder.clone());
+                open.push_back(denied(event));
+            }
+            "started" | "resumed" if waiting.remove(&event.holder) => {
+                let theirs = open
+                    .iter_mut()
+                    .filter(|denial| denial.holder == event.holder && denial.granted_at.is_none());
+                for denial in theirs {
+                    denial.granted_at = Some(event.at);
+                    let soon = event.at.since(denial.at) <= SOON_MS.unsigned_abs();
+                    denial.true_denial = Some(!soon);
+                }
+            }
+            _ => {}
+        }
+        ControlFlow::Continue(())
+    })
+    .await?;
     done.extend(open);
     for denial in &mut done {
         let over = denial.at.0 + SOON_MS < now.0;
@@ -102,5 +105,6 @@ fn denied(event: Event) -> Denial {
         holder: event.holder,
         tenant: event.tenant,
         true_denial: None,
+        granted_at: None,
     }
 }

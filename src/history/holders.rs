@@ -1,13 +1,12 @@
 //! Who used a pool, how often and how long.
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
 
+use super::reading;
 use crate::lease::Instant;
 use crate::pool::PoolName;
 use crate::store::{Error, Event, EventId, Store};
-
-/// Events that are read at once.
-const CHUNK: usize = 1_000;
 
 /// What one holder did in a range of time. Leases of the anonymous are one holder without a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,7 +19,8 @@ pub struct Held {
     pub last_seen_at: Option<Instant>,
 }
 
-/// What each holder did from one instant to another, by name. Events are kept for 35 days.
+/// What each holder did from one instant to another, by name, as long as events are kept. Leases that
+/// began before that are left out: whose they are is not known any more.
 pub async fn holders(
     store: &Store,
     pool: &PoolName,
@@ -34,18 +34,12 @@ pub async fn holders(
         live: HashMap::new(),
         holders: BTreeMap::new(),
     };
-    let mut read = EventId::default();
-    loop {
-        let chunk = store.events(pool, read, CHUNK).await?;
-        let whole = chunk.len() == CHUNK;
-        for event in chunk {
-            read = event.id;
-            report.add(event);
-        }
-        if !whole {
-            return Ok(report.finish());
-        }
-    }
+    reading::each(store, pool, EventId::default(), |event| {
+        report.add(event);
+        ControlFlow::Continue(())
+    })
+    .await?;
+    Ok(report.finish())
 }
 
 struct Report {

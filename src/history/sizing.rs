@@ -1,16 +1,23 @@
 //! How many seats a pool needs: the recorded demand, replayed with other numbers of seats.
 //!
-//! A replay is worth more than a formula, because arrivals are not random: shifts begin together. The formulas of
-//! Erlang (B, 1917) and Engset (1918) stand beside it as a cross-check; both are in ITU-T's Teletraffic Engineering
-//! Handbook, chapters 7 and 8. Deliberately absent: a single "right" number. Three are offered with what they cost.
+//! A replay is worth more than a formula, because arrivals are not random: shifts begin together. [`super::formulas`]
+//! stand beside it as a cross-check. Deliberately absent: a single "right" number. Three are offered with what they cost.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashSet};
+use std::sync::Arc;
 
+use chrono_tz::Tz;
+
+use super::formulas::{engset, erlang_b};
+use super::levels::Levels;
+use super::usage;
 use crate::lease::Instant;
 
 /// Points of a curve, at most.
-const POINTS: u64 = 50;
+pub(super) const POINTS: u64 = 50;
+/// One hour, ms.
+const HOUR_MS: i64 = 3_600_000;
 
 /// A wish for a seat: granted in truth, or truly denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +27,7 @@ pub struct Wish {
     /// When it ended; for a denial the begin and the usual length.
     pub until_ms: i64,
     /// Whose it was; none is anonymous, each a holder of its own.
-    pub holder: Option<String>,
+    pub holder: Option<Arc<str>>,
     /// Whether it was truly denied, so that its length is a guess.
     pub denied: bool,
 }
@@ -33,11 +40,14 @@ pub struct Demand {
     /// Until when.
     pub to: Instant,
     /// In order of their begin.
-    wishes: Vec<Wish>,
+    pub(super) wishes: Vec<Wish>,
+    /// The load for the formulas, and from how many holders it comes.
+    busy: f64,
+    holders: u64,
 }
 
 /// What so many seats would have meant.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Point {
     /// The seats.
     pub seats: u64,
@@ -47,17 +57,35 @@ pub struct Point {
     pub holders_denied: u64,
     /// The longest time until one of them could have had a seat, ms.
     pub longest_wait_ms: u64,
-    /// Share of refused wishes by Erlang's B formula.
+    /// Share of refused wishes by Erlang's B formula, in the busy hour.
     pub erlang_b: f64,
-    /// Share of time at which all seats are taken by Engset's formula.
+    /// Share of time at which all seats are taken by Engset's formula, in the busy hour.
     pub engset: f64,
+    /// Time at which all seats would have been taken, ms.
+    pub full_ms: u64,
+    /// Seats times milliseconds that nobody would have used.
+    pub unused_seat_ms: u64,
 }
 
 impl Demand {
     /// Of wishes in any order.
     pub fn new(from: Instant, to: Instant, mut wishes: Vec<Wish>) -> Self {
         wishes.sort_by_key(|wish| wish.from_ms);
-        Self { from, to, wishes }
+        let holders = holders(&wishes);
+        let busy = busy_hour(&wishes, Tz::UTC);
+        Self {
+            from,
+            to,
+            wishes,
+            busy,
+            holders,
+        }
+    }
+
+    /// The same, with the busy hour of the days of a time zone.
+    pub fn in_zone(mut self, zone: Tz) -> Self {
+        self.busy = busy_hour(&self.wishes, zone);
+        self
     }
 
     /// How many wishes there are.
@@ -77,17 +105,34 @@ impl Demand {
 
     /// How many holders there are, each of the anonymous counted as one.
     pub fn holders(&self) -> u64 {
-        let named: HashSet<&String> = self
-            .wishes
-            .iter()
-            .filter_map(|wish| wish.holder.as_ref())
-            .collect();
-        let anonymous = self
-            .wishes
-            .iter()
-            .filter(|wish| wish.holder.is_none())
-            .count();
-        (named.len() + anonymous) as u64
+        self.holders
+    }
+
+    /// Seats that were wanted on the average in the busiest hour of a day, the mean over the days: what formulas call
+    /// the offered load of the busy hour, in Erlang (average daily peak hour of ITU-T E.492).
+    pub fn busy_hour_load(&self) -> f64 {
+        self.busy
+    }
+
+    /// How long so many seats were wanted at once.
+    pub fn levels(&self) -> Levels {
+        let mut changes: Vec<(i64, bool)> = Vec::with_capacity(2 * self.wishes.len());
+        for wish in &self.wishes {
+            changes.extend([(wish.from_ms, true), (wish.until_ms, false)]);
+        }
+        changes.sort_unstable();
+        let mut levels = Levels::none();
+        let (mut level, mut since) = (0_u64, self.from.0);
+        for (at, is_begin) in changes.into_iter().chain([(self.to.0, false)]) {
+            levels.add(0, level, u64::try_from(at - since).unwrap_or(0));
+            since = since.max(at);
+            level = if is_begin {
+                level + 1
+            } else {
+                level.saturating_sub(1)
+            };
+        }
+        levels
     }
 
     /// Seats that were wanted on the average: the offered load, in Erlang.
@@ -114,14 +159,20 @@ impl Demand {
     /// known, so the number of refusals is a lower bound.
     pub fn with(&self, seats: u64) -> Point {
         let mut ends: BinaryHeap<Reverse<i64>> = BinaryHeap::new();
-        let mut holders: HashSet<&String> = HashSet::new();
+        let mut holders: HashSet<&Arc<str>> = HashSet::new();
         let (mut denials, mut anonymous, mut longest) = (0, 0, 0);
+        let (mut full_ms, mut full_since, mut used_ms) = (0, self.from.0, 0);
         for wish in &self.wishes {
-            while ends.peek().is_some_and(|end| end.0 <= wish.from_ms) {
+            while let Some(end) = ends.peek().filter(|end| end.0 <= wish.from_ms) {
+                if ends.len() as u64 == seats {
+                    full_ms += end.0 - full_since;
+                }
                 ends.pop();
             }
             if (ends.len() as u64) < seats {
                 ends.push(Reverse(wish.until_ms));
+                used_ms += wish.until_ms - wish.from_ms;
+                full_since = wish.from_ms;
                 continue;
             }
             denials += 1;
@@ -132,13 +183,19 @@ impl Demand {
             let free = ends.peek().map_or(wish.until_ms, |end| end.0);
             longest = longest.max(free - wish.from_ms);
         }
+        if ends.len() as u64 == seats {
+            full_ms += ends.peek().map_or(self.to.0, |end| end.0.min(self.to.0)) - full_since;
+        }
+        let there_ms = seats.saturating_mul(self.to.since(self.from));
         Point {
             seats,
             denials,
             holders_denied: holders.len() as u64 + anonymous,
             longest_wait_ms: u64::try_from(longest).unwrap_or(0),
-            erlang_b: erlang_b(seats, self.load()),
-            engset: engset(seats, self.holders(), self.load()),
+            erlang_b: erlang_b(seats, self.busy),
+            engset: engset(seats, self.holders, self.busy),
+            full_ms: u64::try_from(full_ms).unwrap_or(0),
+            unused_seat_ms: there_ms.saturating_sub(u64::try_from(used_ms).unwrap_or(0)),
         }
     }
 
@@ -191,8 +248,42 @@ pub fn knee(curve: &[Point]) -> Option<Point> {
     (below(knee) > 0.05).then_some(*knee)
 }
 
+fn holders(wishes: &[Wish]) -> u64 {
+    let named: HashSet<&Arc<str>> = wishes
+        .iter()
+        .filter_map(|wish| wish.holder.as_ref())
+        .collect();
+    let anonymous = wishes.iter().filter(|wish| wish.holder.is_none()).count();
+    (named.len() + anonymous) as u64
+}
+
+/// The mean load of the busiest hours of the days on which there was any.
+fn busy_hour(wishes: &[Wish], zone: Tz) -> f64 {
+    let mut hours: BTreeMap<i64, i64> = BTreeMap::new();
+    for wish in wishes {
+        let mut from = wish.from_ms;
+        while from < wish.until_ms {
+            let hour = from.div_euclid(HOUR_MS);
+            let until = wish.until_ms.min((hour + 1) * HOUR_MS);
+            *hours.entry(hour).or_default() += until - from;
+            from = until;
+        }
+    }
+    let mut days: BTreeMap<_, i64> = BTreeMap::new();
+    for (hour, ms) in hours {
+        let day = days
+            .entry(usage::date(Instant(hour * HOUR_MS), zone))
+            .or_default();
+        *day = ms.max(*day);
+    }
+    if days.is_empty() {
+        return 0.0;
+    }
+    days.values().sum::<i64>() as f64 / (days.len() as i64 * HOUR_MS) as f64
+}
+
 /// The most wishes at once among those that are `counted`.
-fn peak<'a>(wishes: &'a [Wish], counted: impl Fn(&'a Wish) -> bool) -> u64 {
+pub(super) fn peak<'a>(wishes: &'a [Wish], counted: impl Fn(&'a Wish) -> bool) -> u64 {
     let mut ends: BinaryHeap<Reverse<i64>> = BinaryHeap::new();
     let mut most = 0;
     for wish in wishes.iter().filter(|wish| counted(wish)) {
@@ -203,179 +294,6 @@ fn peak<'a>(wishes: &'a [Wish], counted: impl Fn(&'a Wish) -> bool) -> u64 {
         most = most.max(ends.len() as u64);
     }
     most
-}
-
-/// Share of lost calls when calls come at random to `seats` servers, by the recursion of the B formula.
-pub fn erlang_b(seats: u64, load: f64) -> f64 {
-    (1..=seats).fold(1.0, |blocked, n| {
-        let offered = load * blocked;
-        offered / (n as f64 + offered)
-    })
-}
-
-/// Share of time at which all servers are busy when `holders` sources offer `load` together, by Engset's recursion.
-pub fn engset(seats: u64, holders: u64, load: f64) -> f64 {
-    if holders <= seats {
-        return 0.0;
-    }
-    let idle = holders as f64 - load;
-    if idle <= 0.0 {
-        return 1.0;
-    }
-    let each = load / idle;
-    (1..=seats).fold(1.0, |busy, n| {
-        let offered = (holders - n + 1) as f64 * each * busy;
-        offered / (n as f64 + offered)
-    })
-}
-
-/// The way the peak of a week goes.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Growth {
-    /// Weeks that were looked at.
-    pub weeks: u64,
-    /// Seats more in a week: the median of the slopes between any two weeks (Theil 1950, Sen 1968).
-    pub seats_per_week: f64,
-    /// Nine of ten of these slopes lie between these two.
-    pub interval: (f64, f64),
-    /// The latest weeks' peak.
-    pub last: f64,
-}
-
-impl Growth {
-    /// Weeks without which a trend would be a guess.
-    pub const ENOUGH: usize = 8;
-
-    /// Of the peaks of weeks, oldest first. None for fewer than [`Self::ENOUGH`].
-    pub fn of(peaks: &[u64]) -> Option<Self> {
-        if peaks.len() < Self::ENOUGH {
-            return None;
-        }
-        let mut slopes = Vec::new();
-        for (later, to) in peaks.iter().enumerate() {
-            for (earlier, from) in peaks[..later].iter().enumerate() {
-                slopes.push((*to as f64 - *from as f64) / (later - earlier) as f64);
-            }
-        }
-        slopes.sort_unstable_by(f64::total_cmp);
-        let at = |share: f64| slopes[((slopes.len() - 1) as f64 * share).round() as usize];
-        Some(Self {
-            weeks: peaks.len() as u64,
-            seats_per_week: at(0.5),
-            interval: (at(0.05), at(0.95)),
-            last: *peaks.last()? as f64,
-        })
-    }
-
-    /// Seats that a peak needs so many weeks ahead: expected, and at most by the interval.
-    pub fn ahead(&self, weeks: f64) -> (u64, u64) {
-        let seats = |slope: f64| (self.last + slope * weeks).max(0.0).ceil() as u64;
-        (seats(self.seats_per_week), seats(self.interval.1))
-    }
-}
-
-/// What a seat costs, by quantity: from the first seat of a tier on each costs its price.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Prices(Vec<(u64, f64)>);
-
-impl Prices {
-    /// What so many seats cost.
-    pub fn of(&self, seats: u64) -> f64 {
-        let ends = self
-            .0
-            .iter()
-            .skip(1)
-            .map(|(first, _)| *first)
-            .chain([u64::MAX]);
-        self.0
-            .iter()
-            .zip(ends)
-            .map(|((first, price), end)| {
-                let in_tier = (seats + 1).min(end).saturating_sub(*first);
-                in_tier as f64 * price
-            })
-            .sum()
-    }
-}
-
-impl std::str::FromStr for Prices {
-    type Err = crate::lease::Invalid;
-
-    /// `35`, or `1:35,11:30`: the first ten seats at 35 each, each further one at 30.
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || {
-            crate::lease::Invalid(
-                "a price is a number, or tiers like 1:35,11:30: from the 1st seat 35 each, from the 11th 30".into(),
-            )
-        };
-        let mut tiers = Vec::new();
-        for tier in text.split(',') {
-            let (first, price) = tier.split_once(':').unwrap_or(("1", tier));
-            let first: u64 = first.trim().parse().map_err(|_| wrong())?;
-            let price: f64 = price.trim().parse().map_err(|_| wrong())?;
-            let follows = tiers.last().map_or(first == 1, |(last, _)| *last < first);
-            if !follows || !price.is_finite() || price < 0.0 {
-                return Err(wrong());
-            }
-            tiers.push((first, price));
-        }
-        Ok(Self(tiers))
-    }
-}
-
-/// Which way of buying is cheaper, for demand without a single refusal.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Comparison {
-    /// A named seat for each holder.
-    pub named_seats: u64,
-    /// What these cost.
-    pub named: f64,
-    /// A concurrent seat for each wish at the peak.
-    pub concurrent_seats: u64,
-    /// What these cost.
-    pub concurrent: f64,
-    /// The cheapest mix: named seats for those who hold longest, the rest shares.
-    pub mix: (u64, u64, f64),
-}
-
-impl Comparison {
-    /// Of a demand in which everybody has a name.
-    pub fn of(demand: &Demand, named: &Prices, concurrent: &Prices) -> Self {
-        let mut held: HashMap<&String, i64> = HashMap::new();
-        for wish in &demand.wishes {
-            if let Some(holder) = &wish.holder {
-                *held.entry(holder).or_default() += wish.until_ms - wish.from_ms;
-            }
-        }
-        let mut holders: Vec<(&String, i64)> = held.into_iter().collect();
-        holders.sort_unstable_by_key(|(holder, ms)| (Reverse(*ms), *holder));
-
-        let step = (holders.len() as u64).div_ceil(POINTS).max(1);
-        let mix = (0..=holders.len())
-            .step_by(usize::try_from(step).unwrap_or(1))
-            .chain([holders.len()])
-            .map(|count| {
-                let own: HashSet<&String> =
-                    holders[..count].iter().map(|(holder, _)| *holder).collect();
-                let shared = peak(&demand.wishes, |wish| {
-                    wish.holder
-                        .as_ref()
-                        .is_none_or(|holder| !own.contains(holder))
-                });
-                let count = count as u64;
-                (count, shared, named.of(count) + concurrent.of(shared))
-            })
-            .min_by(|(_, _, a), (_, _, b)| a.total_cmp(b))
-            .unwrap_or((0, 0, 0.0));
-        let (named_seats, concurrent_seats) = (demand.holders(), demand.peak());
-        Self {
-            named_seats,
-            named: named.of(named_seats),
-            concurrent_seats,
-            concurrent: concurrent.of(concurrent_seats),
-            mix,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -395,30 +313,6 @@ mod tests {
 
     fn day(wishes: Vec<Wish>) -> Demand {
         Demand::new(Instant(0), Instant(24 * HOUR), wishes)
-    }
-
-    #[test]
-    fn ten_who_work_all_day_buy_named_seats() {
-        let demand = day((0..10)
-            .map(|n| wish(&format!("user-{n}"), 8 * HOUR, 17 * HOUR))
-            .collect());
-        let compared = Comparison::of(&demand, &"10".parse().unwrap(), &"35".parse().unwrap());
-        assert_eq!((compared.named, compared.concurrent), (100.0, 350.0));
-        assert_eq!(compared.mix, (10, 0, 100.0));
-    }
-
-    #[test]
-    fn twenty_of_whom_five_work_at_a_time_share_seats() {
-        let wishes = (0..20).map(|n| {
-            let from = 8 * HOUR + i64::from(n / 5) * 2 * HOUR;
-            wish(&format!("user-{n}"), from, from + 2 * HOUR)
-        });
-        let compared = Comparison::of(
-            &day(wishes.collect()),
-            &"10".parse().unwrap(),
-            &"35".parse().unwrap(),
-        );
-        assert_eq!((compared.named, compared.concurrent), (200.0, 175.0));
     }
 
     #[test]
@@ -443,6 +337,17 @@ mod tests {
             (3, 2, 90)
         );
         assert_eq!(demand.with(3).denials, 0);
+        // One seat: ann has it up to 100, then dan.
+        assert_eq!(
+            (point.full_ms, point.unused_seat_ms),
+            (110, 86_400_000 - 110)
+        );
+        let point = demand.with(2);
+        // Taken by ann and bob from 10 to 50, by ann and the second cid from 55 to 70.
+        assert_eq!(
+            (point.full_ms, point.unused_seat_ms),
+            (55, 2 * 86_400_000 - 100 - 40 - 15 - 10)
+        );
         assert_eq!(demand.fewest(0.0).seats, 3);
         assert_eq!(demand.fewest(0.2).seats, 2);
     }
@@ -452,10 +357,7 @@ mod tests {
         let point = |seats, denials| Point {
             seats,
             denials,
-            holders_denied: 0,
-            longest_wait_ms: 0,
-            erlang_b: 0.0,
-            engset: 0.0,
+            ..Point::default()
         };
         let bent = [
             point(1, 100),
@@ -471,33 +373,28 @@ mod tests {
     }
 
     #[test]
-    fn the_formulas_agree_with_published_tables() {
-        // Erlang B tables: 10 Erlang on 15 lines lose 3.65 %, 20 on 30 lose 0.85 %.
-        assert!((erlang_b(15, 10.0) - 0.0365).abs() < 0.000_1);
-        assert!((erlang_b(30, 20.0) - 0.0085).abs() < 0.000_1);
-        // With very many sources Engset's formula becomes Erlang's; with no more sources than seats nobody waits.
-        assert!((engset(15, 1_000_000, 10.0) - erlang_b(15, 10.0)).abs() < 0.000_1);
-        assert_eq!(engset(5, 5, 3.0), 0.0);
-    }
-
-    #[test]
-    fn tiers_change_the_price_of_further_seats() {
-        let prices: Prices = "1:35,11:30".parse().unwrap();
-        assert_eq!(prices.of(0), 0.0);
-        assert_eq!(prices.of(10), 350.0);
-        assert_eq!(prices.of(12), 410.0);
-        for wrong in ["", "x", "2:35", "1:35,1:30", "-1", "1:35,11:nan"] {
-            assert!(wrong.parse::<Prices>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn growth_is_a_robust_slope_and_needs_enough_weeks() {
-        assert_eq!(Growth::of(&[1, 2, 3, 4, 5, 6, 7]), None);
-        // One wild week changes nothing.
-        let growth = Growth::of(&[10, 12, 14, 16, 90, 20, 22, 24, 26, 28]).unwrap();
-        assert!((growth.seats_per_week - 2.0).abs() < 0.01);
-        assert_eq!(growth.ahead(26.0).0, 80);
+    fn the_load_of_the_busy_hour_is_that_of_each_day_s_busiest() {
+        let zurich: Tz = "Europe/Zurich".parse().unwrap();
+        let day = |day: i64, seats: i64| {
+            (0..seats).map(move |_| {
+                wish(
+                    "ann",
+                    day * 24 * HOUR + 22 * HOUR,
+                    day * 24 * HOUR + 24 * HOUR,
+                )
+            })
+        };
+        let wishes: Vec<Wish> = day(0, 4).chain(day(1, 2)).collect();
+        let demand = Demand::new(Instant(0), Instant(48 * HOUR), wishes);
+        assert_eq!(demand.busy_hour_load(), 3.0);
+        assert_eq!(demand.levels().sustained(2 * 3_600_000), 4);
+        assert_eq!(demand.levels().sustained(2 * 3_600_000 + 1), 2);
+        assert_eq!(demand.levels().ms(), 48 * 3_600_000);
+        // In Zurich the last hours belong to the next days.
+        assert_eq!(
+            demand.in_zone(zurich).busy_hour_load(),
+            (4.0 + 4.0 + 2.0) / 3.0
+        );
     }
 
     #[test]

@@ -4,6 +4,7 @@ pub(crate) mod denials;
 pub(crate) mod holders;
 pub(crate) mod patterns;
 pub(crate) mod slots;
+mod tenants;
 pub(crate) mod usage;
 
 use chrono::{DateTime, Utc};
@@ -29,6 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .merge(patterns::routes())
         .merge(denials::routes())
         .merge(holders::routes())
+        .merge(tenants::routes())
 }
 
 fn invalid(detail: impl Into<String>) -> Problem {
@@ -111,6 +113,23 @@ impl Wanted {
 
     fn range(&self, now: Instant) -> Result<(Instant, Instant), Problem> {
         range(self.from, self.to, now, EVENTS_KEPT_MS)
+    }
+}
+
+/// The cursor of a list by name: the name of the last row of the page, behind a sign. Who has none comes first.
+fn cursor(name: Option<&str>) -> String {
+    name.map_or("-".to_owned(), |name| format!("={name}"))
+}
+
+/// The name after which a page begins; none for the first page.
+fn after(cursor: Option<&str>) -> Result<Option<Option<String>>, Problem> {
+    let Some(cursor) = cursor else {
+        return Ok(None);
+    };
+    match cursor.split_at_checked(1) {
+        Some(("=", name)) => Ok(Some(Some(name.to_owned()))),
+        Some(("-", "")) => Ok(Some(None)),
+        _ => Err(not_a_cursor()),
     }
 }
 

@@ -14,25 +14,36 @@ use super::csv::{self, Cell};
 use super::extract::{Path, Query};
 use super::problem::{Code, Problem, ProblemDocument};
 use super::{App, pool_not_found};
-use crate::history::demand;
-use crate::history::sizing::{Comparison, Demand, Growth, Point, Prices, knee};
+use crate::history::growth::Growth;
+use crate::history::prices::{Comparison, Prices};
+use crate::history::sizing::{Demand, Point, knee};
+use crate::history::{demand, formulas, reading};
 use crate::lease::Instant;
 use crate::pool::PoolName;
 
 /// How far back the demand goes that does not say from when, ms: as long as events are kept.
 const EVENTS_KEPT_MS: i64 = 35 * 86_400_000;
+/// Most minutes of a sustained peak: so many days.
+const MAX_MINUTES: u64 = 35 * 24 * 60;
 /// Wishes without which a replay says little.
 const ENOUGH: u64 = 30;
-/// Share of refused wishes that a lean and a balanced choice accept.
-const LEAN: f64 = 0.05;
-const BALANCED: f64 = 0.01;
+/// Share of refused wishes that a lean and a balanced choice accept, without others.
+const LEAN: f64 = 0.005;
+const BALANCED: f64 = 0.001;
+/// For how long in total a level has to be reached for a sustained peak, in minutes, without another time.
+const SUSTAINED_MINUTES: u64 = 30;
+/// What is added for what has not been seen, in percent, without another share.
+const RESERVE: u64 = 10;
+/// To what.
+const APPLIED_TO: &str = "the seats of each choice, which are replayed peaks and so hold the ups and downs of a day already; for a \
+     mean 10 to 20 % would be far too little";
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(sizing))
 }
 
 /// What is wanted of the sizing.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct Wanted {
@@ -44,6 +55,16 @@ pub(crate) struct Wanted {
     pub(crate) price_named: Option<String>,
     /// Price of a concurrent seat, likewise.
     pub(crate) price_concurrent: Option<String>,
+    /// Share of refused wishes that the lean choice accepts, 0 to 1; 0.005 without it.
+    pub(crate) target_lean: Option<f64>,
+    /// Share of refused wishes that the balanced choice accepts, 0 to 1; 0.001 without it.
+    pub(crate) target_balanced: Option<f64>,
+    /// What is added to each choice for what has not been seen, in percent, 0 to 100; 10 without it.
+    pub(crate) reserve: Option<u64>,
+    /// For how long in total a level has to be reached for a sustained peak, in minutes; 30 without it.
+    pub(crate) sustained_minutes: Option<u64>,
+    /// Time zone of the days whose busy hours count, by its IANA name; UTC without it.
+    pub(crate) tz: Option<String>,
     /// `json` or `csv` (the curve), in place of the header `Accept`.
     pub(crate) format: Option<String>,
 }
@@ -59,6 +80,10 @@ pub(crate) struct SizingBody {
     /// What the seats that there are now would have meant.
     pub(crate) present: PointBody,
     pub(crate) choices: ChoicesBody,
+    /// The choices with a reserve for growth and surprises.
+    pub(crate) reserve: ReserveBody,
+    /// What formulas say to the replay.
+    pub(crate) cross_check: CrossCheckBody,
     /// The way the peak of a week goes; null for fewer than eight weeks.
     pub(crate) growth: Option<GrowthBody>,
     /// Which way of buying is cheaper; null without both prices.
@@ -85,6 +110,39 @@ pub(crate) struct InputsBody {
     pub(crate) peak: u64,
     /// Seats that there are now.
     pub(crate) capacity: u64,
+    /// Seats that were wanted on the average in the busiest hour of a day, the mean over the days (Erlang).
+    pub(crate) busy_hour_load: f64,
+    /// The highest number of seats that was wanted for `sustained_minutes` in total.
+    pub(crate) sustained_peak: u64,
+    pub(crate) sustained_minutes: u64,
+    /// From when on events are kept that this is made of; null if there are none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) covered_from: Option<Instant>,
+    /// Whether the pool was full, so that demand above its capacity is a lower bound.
+    pub(crate) is_lower_bound: bool,
+}
+
+/// The choices with a reserve for growth and surprises.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ReserveBody {
+    /// How much is added.
+    pub(crate) percent: u64,
+    /// To what it is added.
+    pub(crate) applied_to: &'static str,
+    pub(crate) lean: u64,
+    pub(crate) balanced: u64,
+    pub(crate) never_refuse: u64,
+}
+
+/// What formulas say to the replay: seats with which at most `target` of the busy hour's demand is refused.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CrossCheckBody {
+    /// The share that the balanced choice accepts.
+    pub(crate) target: f64,
+    /// By Erlang's B formula, for demand that comes at random from very many.
+    pub(crate) erlang_b_seats: u64,
+    /// By Engset's formula, for demand that comes at random from as many holders as there are.
+    pub(crate) engset_seats: u64,
 }
 
 /// What so many seats would have meant.
@@ -101,6 +159,10 @@ pub(crate) struct PointBody {
     pub(crate) erlang_b: f64,
     /// Share of time at which all seats are taken by Engset's formula, for comparison.
     pub(crate) engset: f64,
+    /// Time at which all seats would have been taken.
+    pub(crate) full_ms: u64,
+    /// Hours of seats that nobody would have used.
+    pub(crate) unused_seat_hours: f64,
 }
 
 impl From<Point> for PointBody {
@@ -113,6 +175,8 @@ impl From<Point> for PointBody {
             longest_wait_ms: point.longest_wait_ms,
             erlang_b: rounded(point.erlang_b),
             engset: rounded(point.engset),
+            full_ms: point.full_ms,
+            unused_seat_hours: (point.unused_seat_ms as f64 / 3_600_000.0).round(),
         }
     }
 }
@@ -120,9 +184,9 @@ impl From<Point> for PointBody {
 /// Three answers, each with its consequences.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ChoicesBody {
-    /// At most 5 % of the wishes would have been refused.
+    /// At most `target_lean` of the wishes would have been refused.
     pub(crate) lean: PointBody,
-    /// At most 1 %.
+    /// At most `target_balanced` of them, and never fewer seats than the sustained peak.
     pub(crate) balanced: PointBody,
     /// None.
     pub(crate) never_refuse: PointBody,
@@ -139,7 +203,7 @@ pub(crate) struct GrowthBody {
     pub(crate) weeks: u64,
     /// Seats more in a week.
     pub(crate) seats_per_week: f64,
-    /// Nine of ten of the slopes between two weeks lie between these.
+    /// The true figure lies between these with 90 % confidence.
     pub(crate) seats_per_week_interval: [f64; 2],
     /// Peak to expect in six months, and at most by the interval.
     pub(crate) in_6_months: [u64; 2],
@@ -232,13 +296,35 @@ pub(crate) async fn size(
         return Err(invalid("`from` comes before `to`.".into()));
     }
 
+    let share = |name: &str, share: Option<f64>, usual: f64| match share.unwrap_or(usual) {
+        share if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err(invalid(format!("`{name}` is a share, 0 to 1."))),
+    };
+    let terms = Terms {
+        lean: share("target_lean", wanted.target_lean, LEAN)?,
+        balanced: share("target_balanced", wanted.target_balanced, BALANCED)?,
+        reserve: wanted.reserve.unwrap_or(RESERVE),
+        sustained_minutes: wanted.sustained_minutes.unwrap_or(SUSTAINED_MINUTES),
+        capacity: status.capacity,
+        covered_from: reading::covered_from(&app.0.store, pool, from).await?,
+    };
+    if terms.reserve > 100 {
+        return Err(invalid("`reserve` is 0 to 100, in percent.".into()));
+    }
+    if !(1..=MAX_MINUTES).contains(&terms.sustained_minutes) {
+        return Err(invalid(format!(
+            "`sustained_minutes` is 1 to {MAX_MINUTES}."
+        )));
+    }
+    let zone = super::history::zone(wanted.tz.as_deref())?;
     let demand = demand::demand(&app.0.store, pool, from, to).await?;
-    let weeks = demand::weekly_peaks(&app.0.store, pool, to).await?;
-    let capacity = status.capacity;
+    let (weeks, was_full) =
+        demand::weekly_peaks(&app.0.store, pool, to, terms.sustained_minutes * 60_000).await?;
     // A long replay is work for a processor, not for a task that others wait behind.
     tokio::task::spawn_blocking(move || {
         let prices = named.zip(concurrent);
-        SizingBody::of(&demand, &weeks, capacity, prices.as_ref())
+        let demand = demand.in_zone(zone);
+        SizingBody::of(&demand, &weeks, was_full, &terms, prices.as_ref())
     })
     .await
     .map_err(|error| {
@@ -259,6 +345,8 @@ pub(crate) fn to_csv(pool: &PoolName, sizing: &SizingBody) -> Response {
         "longest_wait_ms",
         "erlang_b",
         "engset",
+        "full_ms",
+        "unused_seat_hours",
     ];
     let rows = sizing.curve.iter().map(|point| {
         vec![
@@ -268,18 +356,42 @@ pub(crate) fn to_csv(pool: &PoolName, sizing: &SizingBody) -> Response {
             Cell::plain(&point.longest_wait_ms),
             Cell::plain(&point.erlang_b),
             Cell::plain(&point.engset),
+            Cell::plain(&point.full_ms),
+            Cell::plain(&point.unused_seat_hours),
         ]
     });
     csv::file(&format!("{pool}-sizing"), &columns, rows)
+}
+
+/// What an answer is made with, besides the demand.
+struct Terms {
+    lean: f64,
+    balanced: f64,
+    reserve: u64,
+    sustained_minutes: u64,
+    capacity: u64,
+    covered_from: Option<Instant>,
 }
 
 impl SizingBody {
     fn of(
         demand: &Demand,
         weeks: &[u64],
-        capacity: u64,
+        was_full: bool,
+        terms: &Terms,
         prices: Option<&(Prices, Prices)>,
     ) -> Self {
+        let capacity = terms.capacity;
+        let rounded = |number: f64| (number * 1_000.0).round() / 1_000.0;
+        let sustained = demand.levels().sustained(terms.sustained_minutes * 60_000);
+        let lean = demand.fewest(terms.lean);
+        let balanced = match demand.fewest(terms.balanced) {
+            point if point.seats < sustained => demand.with(sustained),
+            point => point,
+        };
+        let with = |seats: u64| (seats * (100 + terms.reserve)).div_ceil(100);
+        let load = demand.busy_hour_load();
+        let is_lower_bound = demand.denied() > 0 || capacity <= demand.peak();
         let never = demand.fewest(0.0);
         let more = |percent: u64| (never.seats * (100 + percent)).div_ceil(100);
         let growth = Growth::of(weeks);
@@ -291,7 +403,12 @@ impl SizingBody {
                 wishes: demand.len(),
                 true_denials: demand.denied(),
                 holders: demand.holders(),
-                load: (demand.load() * 1_000.0).round() / 1_000.0,
+                load: rounded(demand.load()),
+                busy_hour_load: rounded(load),
+                sustained_peak: sustained,
+                sustained_minutes: terms.sustained_minutes,
+                covered_from: terms.covered_from,
+                is_lower_bound,
                 peak: demand.peak(),
                 capacity,
             },
@@ -299,11 +416,27 @@ impl SizingBody {
             curve: curve.into_iter().map(PointBody::from).collect(),
             present: demand.with(capacity).into(),
             choices: ChoicesBody {
-                lean: demand.fewest(LEAN).into(),
-                balanced: demand.fewest(BALANCED).into(),
+                lean: lean.into(),
+                balanced: balanced.into(),
                 never_refuse: never.into(),
                 never_refuse_and_10_percent: more(10),
                 never_refuse_and_20_percent: more(20),
+            },
+            reserve: ReserveBody {
+                percent: terms.reserve,
+                applied_to: APPLIED_TO,
+                lean: with(lean.seats),
+                balanced: with(balanced.seats),
+                never_refuse: with(never.seats),
+            },
+            cross_check: CrossCheckBody {
+                target: terms.balanced,
+                erlang_b_seats: formulas::fewest(terms.balanced, |seats| {
+                    formulas::erlang_b(seats, load)
+                }),
+                engset_seats: formulas::fewest(terms.balanced, |seats| {
+                    formulas::engset_refused(seats, demand.holders(), load)
+                }),
             },
             growth: growth.map(|growth| {
                 let (in_6, at_most_6) = growth.ahead(26.0);
@@ -340,12 +473,18 @@ impl SizingBody {
                     },
                 }
             }),
-            warnings: warnings(demand, capacity, growth.is_some()),
+            warnings: warnings(demand, is_lower_bound, terms, growth.map(|_| was_full)),
         }
     }
 }
 
-fn warnings(demand: &Demand, capacity: u64, has_growth: bool) -> Vec<String> {
+/// `growth` is whether the pool was full in a week of the trend; none if there is no trend.
+fn warnings(
+    demand: &Demand,
+    is_lower_bound: bool,
+    terms: &Terms,
+    growth: Option<bool>,
+) -> Vec<String> {
     let mut warnings = Vec::new();
     if demand.len() < ENOUGH {
         warnings.push(format!(
@@ -353,18 +492,28 @@ fn warnings(demand: &Demand, capacity: u64, has_growth: bool) -> Vec<String> {
             demand.len()
         ));
     }
-    if demand.denied() > 0 || capacity <= demand.peak() {
+    if is_lower_bound {
         warnings.push(
             "The pool was full: who was refused or did not ask at all is not in the record, so what is above its \
              capacity is a lower bound."
                 .to_owned(),
         );
     }
-    if !has_growth {
-        warnings.push(format!(
-            "There are fewer than {} weeks: no trend can be told.",
+    match growth {
+        None => warnings.push(format!(
+            "There are fewer than {} whole weeks: no trend can be told.",
             Growth::ENOUGH
+        )),
+        Some(true) => warnings.push(
+            "The pool was full in weeks of the trend: their peaks are lower bounds, and so is the growth.".to_owned(),
+        ),
+        Some(false) => {}
+    }
+    if let Some(covered) = terms.covered_from.filter(|at| demand.from < *at) {
+        warnings.push(format!(
+            "Events are kept from {covered} on: the demand before that is not in here."
         ));
     }
+    warnings.push("Events of five weeks say nothing of seasons.".to_owned());
     warnings
 }

@@ -51,7 +51,7 @@ pub(super) async fn show(
         to: Some(range.to),
         price_named: word("price_named"),
         price_concurrent: word("price_concurrent"),
-        format: None,
+        ..Wanted::default()
     };
     let sizing = size(&app, &name, &wanted).await?;
     match Format::wanted(&headers, fields.get("format")) {
@@ -97,13 +97,13 @@ fn choices(sizing: &SizingBody) -> Markup {
         ),
         (
             "Lean",
-            "refuses at most 5 % of the wishes",
+            "refuses at most 0.5 % of the wishes",
             choices.lean.seats,
             Some(&choices.lean),
         ),
         (
             "Balanced",
-            "refuses at most 1 %",
+            "refuses at most 0.1 %, and covers the sustained peak",
             choices.balanced.seats,
             Some(&choices.balanced),
         ),
@@ -192,7 +192,7 @@ fn picture(sizing: &SizingBody) -> Markup {
         )
     });
     summary += &format!(
-        "{} seats refuse at most 5 % of the wishes, {} at most 1 %, {} none. There are {} now.",
+        "{} seats refuse at most 0.5 % of the wishes, {} at most 0.1 %, {} none. There are {} now.",
         choices.lean.seats,
         choices.balanced.seats,
         choices.never_refuse.seats,
@@ -216,7 +216,7 @@ fn table(sizing: &SizingBody) -> Markup {
                         }
                     }
                     tbody {
-                        @for PointBody { seats, denials, holders_denied, longest_wait_ms, erlang_b, engset } in &sizing.curve {
+                        @for PointBody { seats, denials, holders_denied, longest_wait_ms, erlang_b, engset, .. } in &sizing.curve {
                             tr {
                                 th.num scope="row" { (number(*seats)) }
                                 td.num { (number(*denials)) }

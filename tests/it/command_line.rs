@@ -234,6 +234,38 @@ async fn signals_go_on_to_the_command_and_a_lost_seat_ends_it() {
 }
 
 #[tokio::test]
+async fn reports_and_sizing_are_read_in_a_shell() {
+    let (_redis, node) = closed().await;
+    let run =
+        |arguments: &'static [&'static str], exit| leasehold(&node, Some(KEY), arguments, exit);
+    run(&["pool", "set", "crm", "capacity=1"], 0).await;
+    let keyed = node.with_key(KEY);
+    keyed.acquire("crm", json!({"holder": "ann"}), 201).await;
+    keyed.acquire("crm", json!({"holder": "bob"}), 409).await;
+
+    for (what, word) in [
+        ("usage", "DATE"),
+        ("history", "GRANTS"),
+        ("denials", "bob"),
+        ("holders", "ann"),
+        ("tenants", "LEASES"),
+        ("patterns", "WEEKDAY"),
+    ] {
+        let arguments: &'static [&'static str] = Vec::leak(vec!["report", what, "crm"]);
+        let table = run(arguments, 0).await;
+        assert!(table.contains(word), "{what}: {table}");
+    }
+    let file = run(&["report", "holders", "crm", "--csv"], 0).await;
+    assert!(file.starts_with("holder,leases,"), "{file}");
+    let choices = run(&["sizing", "crm"], 0).await;
+    assert!(choices.contains("never_refuse"), "{choices}");
+    let sizing = run(&["sizing", "crm", "--json", "--target-lean", "0.1"], 0).await;
+    let sizing: Value = serde_json::from_str(&sizing).expect("JSON");
+    assert_eq!(sizing["inputs"]["holders"], 1);
+    run(&["sizing", "crm", "--target-lean", "2"], 2).await;
+}
+
+#[tokio::test]
 async fn people_get_tables_and_programs_get_json() {
     let (_redis, node) = closed().await;
     let run =

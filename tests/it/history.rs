@@ -217,6 +217,35 @@ async fn holders_are_listed_by_name_with_what_they_used() {
 }
 
 #[tokio::test]
+async fn what_each_tenant_used_opens_as_a_table() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 2}), 201).await;
+    for (holder, tenant, status) in [
+        ("ann", "Müller, \"north\"", 201),
+        ("bob", "Müller, \"north\"", 201),
+        ("cid", "=1+1", 409),
+    ] {
+        let body = json!({"holder": holder, "tenant": tenant});
+        node.acquire("crm", body, status).await;
+    }
+    let tenants = node.get("/v1/pools/crm/tenants").expect(200).await;
+    assert!(tenants["covered_from"].is_string(), "{}", tenants.text);
+    let file = node
+        .get("/v1/pools/crm/tenants?format=csv")
+        .expect(200)
+        .await;
+    let rows: Vec<csv::StringRecord> = csv::Reader::from_reader(file.text.as_bytes())
+        .records()
+        .collect::<Result<_, _>>()
+        .expect("CSV");
+    let cells = |row: usize| [0, 1, 3, 4].map(|column| rows[row][column].to_owned());
+    assert_eq!(rows.len(), 2, "{}", file.text);
+    assert_eq!(cells(0), ["'=1+1", "0", "0", "1"]);
+    assert_eq!(cells(1), ["Müller, \"north\"", "2", "2", "0"]);
+}
+
+#[tokio::test]
 async fn a_denial_is_a_true_one_unless_the_holder_soon_gets_a_seat() {
     let cluster = Cluster::start(1).await;
     let node = &cluster.nodes[0];
@@ -241,6 +270,7 @@ async fn a_denial_is_a_true_one_unless_the_holder_soon_gets_a_seat() {
         (&bob["code"], &bob["true_denial"]),
         (&json!("pool_full"), &json!(false))
     );
+    assert!(bob["granted_at"].is_string() && bob["waited_ms"].is_u64());
     // Two minutes have not passed, so nobody can know yet.
     assert_eq!(
         (&cid["holder"], &cid["true_denial"]),
@@ -364,7 +394,9 @@ async fn a_question_that_makes_no_sense_is_refused() {
 }
 
 /// A pool of a store of its own, and a connection to write its past with.
-async fn past(redis: &Redis) -> (Store, PoolName, redis::aio::MultiplexedConnection, String) {
+pub(crate) async fn past(
+    redis: &Redis,
+) -> (Store, PoolName, redis::aio::MultiplexedConnection, String) {
     let options = Options {
         url: redis.url().into(),
         connections: 2,
@@ -400,7 +432,7 @@ async fn past(redis: &Redis) -> (Store, PoolName, redis::aio::MultiplexedConnect
 }
 
 /// Writes an event that happened when it was written.
-async fn event(
+pub(crate) async fn event(
     connection: &mut redis::aio::MultiplexedConnection,
     stream: &str,
     (at, number): (i64, usize),

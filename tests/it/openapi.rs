@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::harness::{Launch, Redis};
 
 /// Every route of the contract that the core serves.
-const ROUTES: [(&str, &str); 37] = [
+const ROUTES: [(&str, &str); 38] = [
     ("post", "/v1/pools/{pool}/leases"),
     ("get", "/v1/pools/{pool}/leases"),
     ("post", "/v1/pools/{pool}/leases/terminate"),
@@ -16,6 +16,7 @@ const ROUTES: [(&str, &str); 37] = [
     ("get", "/v1/pools/{pool}/history"),
     ("get", "/v1/pools/{pool}/denials"),
     ("get", "/v1/pools/{pool}/holders"),
+    ("get", "/v1/pools/{pool}/tenants"),
     ("get", "/v1/pools/{pool}/sizing"),
     ("get", "/v1/pools/{pool}/patterns"),
     ("post", "/v1/leases/renew"),

@@ -99,6 +99,7 @@ const TABLE: &[Row] = &[
     read("/v1/pools/{pool}/history"),
     read("/v1/pools/{pool}/denials"),
     read("/v1/pools/{pool}/holders"),
+    read("/v1/pools/{pool}/tenants"),
     read("/v1/pools/{pool}/sizing"),
     read("/v1/pools/{pool}/patterns"),
     read("/v1/pools/{pool}/events"),

@@ -14,7 +14,7 @@ use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
 use super::super::problem::{Problem, ProblemDocument};
 use super::{Wanted, must_exist, not_a_cursor};
-use crate::history::denials as refused;
+use crate::history::{denials as refused, reading};
 use crate::lease::Instant;
 use crate::pool::PoolName;
 use crate::store::EventId;
@@ -29,6 +29,9 @@ pub(crate) struct DenialsBody {
     pub(crate) items: Vec<DenialBody>,
     /// Send it back as `cursor` for the next page; null at the end.
     pub(crate) next_cursor: Option<String>,
+    /// From when on events are kept that this is made of; null if there are none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) covered_from: Option<Instant>,
 }
 
 /// A denial; further ones of the same holder within two minutes belong to it.
@@ -43,6 +46,11 @@ pub(crate) struct DenialBody {
     pub(crate) tenant: Option<String>,
     /// Whether the holder got no seat within two minutes; null as long as that can still happen.
     pub(crate) true_denial: Option<bool>,
+    /// When the holder got a seat after all; null if not within an hour, or not yet.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) granted_at: Option<Instant>,
+    /// How long that took.
+    pub(crate) waited_ms: Option<u64>,
 }
 
 /// Lists who was denied, oldest first, and whether that holder got a seat soon after.
@@ -85,7 +93,8 @@ pub(crate) async fn denials(
         Some(cursor) => cursor.parse().map_err(|_| not_a_cursor())?,
         None => EventId::before_ms(from.0),
     };
-    let (found, next) = refused::denials(&app.0.store, pool, after, to, limit).await?;
+    let (found, next) =
+        refused::denials(&app.0.store, pool, after, to, limit, refused::PATIENCE_MS).await?;
     let items = found
         .into_iter()
         .map(|denial| DenialBody {
@@ -94,28 +103,37 @@ pub(crate) async fn denials(
             holder: denial.holder,
             tenant: denial.tenant,
             true_denial: denial.true_denial,
+            granted_at: denial.granted_at,
+            waited_ms: denial.granted_at.map(|at| at.since(denial.at)),
         })
         .collect();
     Ok(DenialsBody {
         items,
         next_cursor: next.map(|id| id.to_string()),
+        covered_from: reading::covered_from(&app.0.store, pool, from).await?,
     })
 }
 
 /// Denials as a file.
 pub(crate) fn to_csv(pool: &PoolName, found: &DenialsBody) -> Response {
-    let columns = ["at", "code", "holder", "tenant", "true_denial"];
+    let columns = [
+        "at",
+        "code",
+        "holder",
+        "tenant",
+        "true_denial",
+        "granted_at",
+        "waited_ms",
+    ];
     let rows = found.items.iter().map(|denial| {
         vec![
             Cell::plain(&denial.at),
             Cell::plain(&denial.code),
             Cell::text(denial.holder.as_deref()),
             Cell::text(denial.tenant.as_deref()),
-            Cell::plain(
-                &denial
-                    .true_denial
-                    .map_or(String::new(), |word| word.to_string()),
-            ),
+            Cell::known(denial.true_denial),
+            Cell::known(denial.granted_at),
+            Cell::known(denial.waited_ms),
         ]
     });
     csv::file(&format!("{pool}-denials"), &columns, rows)

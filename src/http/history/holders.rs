@@ -13,8 +13,8 @@ use super::super::App;
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
 use super::super::problem::{Problem, ProblemDocument};
-use super::{Wanted, must_exist, not_a_cursor};
-use crate::history::holders as held;
+use super::{Wanted, after, cursor, must_exist};
+use crate::history::{holders as held, reading};
 use crate::lease::Instant;
 use crate::pool::PoolName;
 
@@ -28,6 +28,9 @@ pub(crate) struct HoldersBody {
     pub(crate) items: Vec<HolderBody>,
     /// Send it back as `cursor` for the next page; null at the end.
     pub(crate) next_cursor: Option<String>,
+    /// From when on events are kept that this is made of; null if there are none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) covered_from: Option<Instant>,
 }
 
 /// What one holder did.
@@ -81,15 +84,7 @@ pub(crate) async fn holders(
     let limit = wanted.limit()?;
     let (from, to) = wanted.range(must_exist(app, pool).await?)?;
     let found = held::holders(&app.0.store, pool, from, to).await?;
-    // The nameless come first; a cursor is the name of the last holder of the page before, behind a sign.
-    let after = match wanted.cursor.as_deref() {
-        None => None,
-        Some(cursor) => Some(match cursor.split_at_checked(1) {
-            Some(("=", name)) => Some(name.to_owned()),
-            Some(("-", "")) => None,
-            _ => return Err(not_a_cursor()),
-        }),
-    };
+    let after = after(wanted.cursor.as_deref())?;
     let mut rest = found
         .into_iter()
         .filter(|(holder, _)| after.as_ref().is_none_or(|after| after < holder));
@@ -104,12 +99,15 @@ pub(crate) async fn holders(
         })
         .collect();
     let more = rest.next().is_some();
-    let next_cursor = items.last().filter(|_| more).map(|row| {
-        row.holder
-            .as_ref()
-            .map_or("-".to_owned(), |name| format!("={name}"))
-    });
-    Ok(HoldersBody { items, next_cursor })
+    let next_cursor = items
+        .last()
+        .filter(|_| more)
+        .map(|row| cursor(row.holder.as_deref()));
+    Ok(HoldersBody {
+        items,
+        next_cursor,
+        covered_from: reading::covered_from(&app.0.store, pool, from).await?,
+    })
 }
 
 /// Holders as a file.

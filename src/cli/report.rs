@@ -1,0 +1,340 @@
+//! `leasehold report` and `leasehold sizing`: what happened in a pool, and how many seats it needs.
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::remote::Remote;
+use super::table::table;
+use super::{Exit, Failure};
+use crate::pool::PoolName;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Report {
+    /// What to tell
+    #[arg(value_enum)]
+    what: What,
+    /// Name of the pool
+    pool: PoolName,
+    /// From when, RFC 3339; not for usage
+    #[arg(long)]
+    from: Option<String>,
+    /// Until when, RFC 3339; now without it; not for usage
+    #[arg(long)]
+    to: Option<String>,
+    /// Time zone of hours and days, by its IANA name; for usage, history and patterns
+    #[arg(long, value_name = "ZONE")]
+    tz: Option<String>,
+    /// minute, hour or day; for history
+    #[arg(long)]
+    step: Option<String>,
+    /// How many days, today included; for usage
+    #[arg(long)]
+    days: Option<u32>,
+    /// At most so many rows; for denials, holders and tenants
+    #[arg(long, default_value = "1000")]
+    limit: usize,
+    /// Print CSV, for spreadsheets
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+/// The reports. Each is a route of the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// How full it is and was, by day, with sustained peak and utilisation
+    Usage,
+    /// What happened, by minute, hour or day
+    History,
+    /// Who got no seat, and how soon it did
+    Denials,
+    /// Who used it, how often and how long
+    Holders,
+    /// What each sub-account used
+    Tenants,
+    /// The busy hours of the week
+    Patterns,
+}
+
+impl What {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Usage => "usage",
+            Self::History => "history",
+            Self::Denials => "denials",
+            Self::Holders => "holders",
+            Self::Tenants => "tenants",
+            Self::Patterns => "patterns",
+        }
+    }
+
+    /// The rows of the table, and its columns.
+    const fn table(self) -> (&'static str, &'static [&'static str]) {
+        match self {
+            Self::Usage => (
+                "daily",
+                &[
+                    "date",
+                    "high_water_mark",
+                    "mean",
+                    "capacity",
+                    "utilisation",
+                    "full_ms",
+                    "grants",
+                    "denials",
+                    "raw_denials",
+                ],
+            ),
+            Self::History => (
+                "items",
+                &[
+                    "from",
+                    "until",
+                    "capacity",
+                    "high_water_mark",
+                    "mean",
+                    "grants",
+                    "denials",
+                    "raw_denials",
+                    "ends",
+                    "full_ms",
+                    "gap_ms",
+                ],
+            ),
+            Self::Denials => (
+                "items",
+                &["at", "code", "holder", "tenant", "true_denial", "waited_ms"],
+            ),
+            Self::Holders => ("items", &["holder", "leases", "held_ms", "last_seen_at"]),
+            Self::Tenants => (
+                "items",
+                &[
+                    "tenant",
+                    "leases",
+                    "held_ms",
+                    "peak",
+                    "denials",
+                    "true_denials",
+                ],
+            ),
+            Self::Patterns => (
+                "cells",
+                &[
+                    "weekday",
+                    "hour",
+                    "mean",
+                    "peak",
+                    "utilisation",
+                    "full",
+                    "denials",
+                    "raw_denials",
+                ],
+            ),
+        }
+    }
+
+    /// Whether it comes in pages.
+    const fn has_pages(self) -> bool {
+        matches!(self, Self::Denials | Self::Holders | Self::Tenants)
+    }
+}
+
+pub(super) fn report(report: &Report) -> Result<Exit, Failure> {
+    let Report { what, remote, .. } = report;
+    let days = report.days.map(|days| days.to_string());
+    let mut wanted = Wanted::new(&format!("/v1/pools/{}/{}", report.pool, what.word()));
+    wanted
+        .add("from", report.from.as_deref())
+        .add("to", report.to.as_deref())
+        .add("tz", report.tz.as_deref())
+        .add("step", report.step.as_deref())
+        .add("days", days.as_deref());
+    if what.has_pages() {
+        let limit = report.limit.clamp(1, 1_000).to_string();
+        wanted.add("limit", Some(&limit));
+    }
+    if report.csv {
+        return wanted.add("format", Some("csv")).print(remote);
+    }
+    let (rows, columns) = what.table();
+    if what.has_pages() {
+        let items = remote.list(&wanted.path(), report.limit)?;
+        return remote.show(&items, columns, "nothing of that happened");
+    }
+    let answer = remote.call(Method::GET, &wanted.path(), None)?;
+    if remote.json {
+        return remote.show_json(&answer);
+    }
+    let mut rows: Vec<Value> = answer[rows].as_array().cloned().unwrap_or_default();
+    for row in &mut rows {
+        for name in ["denials", "raw_denials", "ends"] {
+            // By reason; a table has room for one word a column.
+            if let Some(counts) = row[name].as_object() {
+                row[name] = counts
+                    .values()
+                    .filter_map(Value::as_u64)
+                    .sum::<u64>()
+                    .into();
+            }
+        }
+    }
+    if *what == What::Patterns {
+        rows.retain(|cell| cell["peak"].as_u64().is_some_and(|peak| peak > 0));
+    }
+    if *what == What::Usage {
+        eprintln!(
+            "{} of {} seats are in use; daily average {}, daily maximum {}, sustained peak {} ({} minutes), {} % used",
+            answer["current"],
+            answer["capacity"],
+            answer["daily_average"],
+            answer["daily_max"],
+            answer["sustained_peak"]["seats"],
+            answer["sustained_peak"]["minutes"],
+            percent(&answer["utilisation"]["share"]),
+        );
+    }
+    remote.show(&rows, columns, "nothing happened in this time")
+}
+
+fn percent(share: &Value) -> f64 {
+    (share.as_f64().unwrap_or(0.0) * 1_000.0).round() / 10.0
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Sizing {
+    /// Name of the pool
+    pool: PoolName,
+    /// From when, RFC 3339; without it as long as events are kept
+    #[arg(long)]
+    from: Option<String>,
+    /// Until when, RFC 3339; now without it
+    #[arg(long)]
+    to: Option<String>,
+    /// Time zone of the days whose busy hours count, by its IANA name
+    #[arg(long, value_name = "ZONE")]
+    tz: Option<String>,
+    /// Price of a named seat, or tiers: 1:10,51:8
+    #[arg(long, value_name = "PRICE", requires = "price_concurrent")]
+    price_named: Option<String>,
+    /// Price of a concurrent seat, or tiers
+    #[arg(long, value_name = "PRICE", requires = "price_named")]
+    price_concurrent: Option<String>,
+    /// Share of refused wishes that the lean choice accepts, 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    target_lean: Option<String>,
+    /// Share of refused wishes that the balanced choice accepts, 0 to 1
+    #[arg(long, value_name = "SHARE")]
+    target_balanced: Option<String>,
+    /// What is added for what has not been seen, in percent
+    #[arg(long, value_name = "PERCENT")]
+    reserve: Option<String>,
+    /// Print the curve as CSV, for spreadsheets
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
+pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
+    let remote = &sizing.remote;
+    let mut wanted = Wanted::new(&format!("/v1/pools/{}/sizing", sizing.pool));
+    for (name, value) in [
+        ("from", &sizing.from),
+        ("to", &sizing.to),
+        ("tz", &sizing.tz),
+        ("price_named", &sizing.price_named),
+        ("price_concurrent", &sizing.price_concurrent),
+        ("target_lean", &sizing.target_lean),
+        ("target_balanced", &sizing.target_balanced),
+        ("reserve", &sizing.reserve),
+    ] {
+        wanted.add(name, value.as_deref());
+    }
+    if sizing.csv {
+        return wanted.add("format", Some("csv")).print(remote);
+    }
+    let answer = remote.call(Method::GET, &wanted.path(), None)?;
+    if remote.json {
+        return remote.show_json(&answer);
+    }
+    let inputs = &answer["inputs"];
+    eprintln!(
+        "{} wishes of {} holders, {} truly denied; {} seats now, at most {} wanted at once",
+        inputs["wishes"],
+        inputs["holders"],
+        inputs["true_denials"],
+        inputs["capacity"],
+        inputs["peak"]
+    );
+    let choices = ["lean", "balanced", "never_refuse"].map(|name| {
+        let mut row = answer["choices"][name].clone();
+        row["choice"] = name.into();
+        row["with_reserve"] = answer["reserve"][name].clone();
+        row
+    });
+    let columns = [
+        "choice",
+        "seats",
+        "with_reserve",
+        "denials",
+        "holders_denied",
+        "longest_wait_ms",
+        "full_ms",
+        "unused_seat_hours",
+    ];
+    let mut text = table(&choices, &columns);
+    let compared = &answer["named_vs_concurrent"];
+    if compared.is_object() {
+        let offers = ["named", "concurrent"].map(|name| {
+            let mut row = compared[name].clone();
+            row["buy"] = name.into();
+            row
+        });
+        text.push('\n');
+        text += &table(&offers, &["buy", "seats", "cost"]);
+        let mix = &compared["cheapest_mix"];
+        eprintln!(
+            "cheaper: {}; cheapest mix: {} named and {} concurrent for {}",
+            compared["cheaper"].as_str().unwrap_or_default(),
+            mix["named_seats"],
+            mix["concurrent_seats"],
+            mix["cost"]
+        );
+    }
+    for warning in answer["warnings"].as_array().into_iter().flatten() {
+        eprintln!("note: {}", warning.as_str().unwrap_or_default());
+    }
+    super::print(&text)
+}
+
+/// A path with what is wanted of it.
+struct Wanted {
+    path: String,
+    query: form_urlencoded::Serializer<'static, String>,
+}
+
+impl Wanted {
+    fn new(path: &str) -> Self {
+        Self {
+            path: path.to_owned(),
+            query: form_urlencoded::Serializer::new(String::new()),
+        }
+    }
+
+    fn add(&mut self, name: &str, value: Option<&str>) -> &mut Self {
+        if let Some(value) = value {
+            self.query.append_pair(name, value);
+        }
+        self
+    }
+
+    fn path(&mut self) -> String {
+        format!("{}?{}", self.path, self.query.finish())
+    }
+
+    /// Prints what the server sends, as it is.
+    fn print(&mut self, remote: &Remote) -> Result<Exit, Failure> {
+        super::print(&remote.text(&self.path())?)
+    }
+}

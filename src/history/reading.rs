@@ -1,0 +1,52 @@
+//! Reads the events of a pool for a report, however many there are.
+//!
+//! A report begins at the first event that is kept, because who has a seat at an instant follows only from all starts
+//! and ends before it. So it reads in chunks and keeps what it counts, and few reports are made at a time. Events
+//! are dropped by age alone (`store/sweeper.rs`); a report says from when on they cover it.
+
+use std::ops::ControlFlow;
+
+use tokio::sync::Semaphore;
+
+use crate::lease::Instant;
+use crate::pool::PoolName;
+use crate::store::{Error, Event, EventId, Store};
+
+/// Events that are read at once.
+const CHUNK: usize = 1_000;
+/// Reports that are made at the same time; others wait for them.
+static AT_ONCE: Semaphore = Semaphore::const_new(2);
+
+/// Shows each event after a place, in the order in which they were written, until there is none or it is enough.
+pub(super) async fn each(
+    store: &Store,
+    pool: &PoolName,
+    after: EventId,
+    mut show: impl FnMut(Event) -> ControlFlow<()>,
+) -> Result<(), Error> {
+    let _turn = AT_ONCE.acquire().await;
+    let mut read = after;
+    loop {
+        let chunk = store.events(pool, read, CHUNK).await?;
+        let whole = chunk.len() == CHUNK;
+        for event in chunk {
+            read = event.id;
+            if show(event).is_break() {
+                return Ok(());
+            }
+        }
+        if !whole {
+            return Ok(());
+        }
+    }
+}
+
+/// From when on there are events in a range; none if there are none at all.
+pub async fn covered_from(
+    store: &Store,
+    pool: &PoolName,
+    from: Instant,
+) -> Result<Option<Instant>, Error> {
+    let first = store.events(pool, EventId::default(), 1).await?;
+    Ok(first.first().map(|first| first.at.max(from)))
+}
