@@ -4,7 +4,7 @@
 export PATH := $(CURDIR)/.redis/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: deb kubernetes help run test test-browsers chaos lint sbom bench redis browser
+.PHONY: deb kubernetes help run test test-valkey test-browsers chaos lint sbom bench redis browser valkey
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -18,6 +18,9 @@ test: redis browser ## Run all tests
 	@scripts/widget.sh
 	@cargo test --locked --doc --quiet
 	@cargo test --locked --lib --bins --tests --no-fail-fast
+
+test-valkey: valkey ## Run the integration tests on Valkey, whatever other server there is; TESTS=module:: for some of them
+	@PATH="$(CURDIR)/.redis/valkey:$$PATH" cargo test --locked --test it -- $(TESTS)
 
 test-browsers: redis browser ## Test the widget client in browsers, with pages hidden for minutes
 	@scripts/widget.sh long
@@ -42,6 +45,9 @@ kubernetes: ## Write the alerts into the Kubernetes manifests, and check all of 
 
 bench: redis ## Measure heartbeats at the limit, and write the table into docs/performance.md
 	@scripts/bench.sh --write
+
+valkey: ## Get a valkey-server for test-valkey
+	@scripts/redis.sh valkey
 
 redis: ## Get a redis-server or valkey-server, if there is none
 	@scripts/redis.sh

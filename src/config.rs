@@ -45,6 +45,8 @@ pub struct Settings {
     /// Redis to keep the pools in; without one, a private Redis is started in the data directory
     ///
     /// redis://, rediss:// (TLS), unix:///path, redis+sentinel://a,b,c/master or redis+cluster://a,b,c
+    ///
+    /// What sentinels want stands behind the master: ?sentinel_username=…&sentinel_password=…&sentinel_tls=on
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<SecretString>,
 

@@ -249,6 +249,12 @@ impl Pool {
         self.capacity.saturating_sub(self.in_use)
     }
 
+    /// Seats in use beyond what may be, which only a lowered capacity brings about: no script grants or rebuilds one too
+    /// many.
+    pub fn overcommit(&self) -> u64 {
+        self.in_use.saturating_sub(self.capacity + self.overdrawn)
+    }
+
     /// The highest of the levels in `alert_at_percent` that the use has reached.
     pub fn alert_level(&self) -> Option<u16> {
         let reached = |level: &&u16| u64::from(**level) * self.capacity <= 100 * self.in_use;

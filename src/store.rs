@@ -51,11 +51,13 @@ pub use self::events::{Event, EventId};
 pub use self::failover::{Switched, fail_over};
 pub(crate) use self::health::{FAILOVERS, FAILURES, SHED, UP, WAITS};
 use self::hints::Hints;
+pub(crate) use self::hints::{HINTS, LISTENING};
 pub use self::history::{Denials, Standing, Stretch, Wanted as WantedSlots};
 use self::keys::Bucket;
 pub use self::leases::{Acquired, Asked, Denial, Grant, Renewal, Renewed, Terminated, Termination};
 pub use self::listing::{Listing, Place, Selection, Sort};
 pub use self::logins::{CODE, LOGIN};
+pub(crate) use self::memory::GENERATION;
 use self::memory::Memory;
 use self::meters::Meters;
 pub(crate) use self::meters::{
@@ -75,6 +77,8 @@ use crate::lease::Instant;
 pub(crate) const DATA_LOSSES: &str = "leasehold_data_losses_total";
 /// Leases whose data was lost and that have their seat again.
 pub(crate) const REBUILT: &str = "leasehold_leases_rebuilt_total";
+/// Leases whose data was lost and whose seat somebody else had got before they could be rebuilt.
+pub(crate) const DISPLACED: &str = "leasehold_leases_displaced_total";
 
 /// Longest time that any call takes, from the handler's side. The promise is an answer within a second.
 const DEADLINE: Duration = Duration::from_millis(950);
@@ -99,6 +103,8 @@ pub(crate) struct Shared {
     /// What this node is called among the others.
     node: String,
     servers: nodes::Asked,
+    /// What signs tokens, if it is kept in the store.
+    secret: std::sync::RwLock<Option<SecretString>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -150,7 +156,7 @@ impl Store {
     /// Connects, loads all scripts, checks the server and opens the buckets. Fails rather than serve half.
     pub async fn connect(options: &Options) -> Result<Self, Error> {
         let connections = Connections::open(options).await?;
-        connections.check().await?;
+        connections.check(options).await?;
         let waiting = match options.durability {
             Durability::Async => None,
             Durability::Replicated => Some(Connections::open(options).await?),
@@ -167,11 +173,12 @@ impl Store {
             memory: Memory::new(),
             keyring: access_keys::Copy::default(),
             webhooks: webhooks::Copy::default(),
-            hints: Hints::new(&options.url),
+            hints: Hints::new(),
             meters: Meters::new(options.metrics_max_pools),
             sweeps: !options.sweep_every.is_zero(),
             node: nodes::new_id(),
             servers: nodes::Asked::default(),
+            secret: std::sync::RwLock::default(),
             lanes: Lanes::start(lanes, |lane| {
                 tokio::spawn(renewals::run(shared.clone(), lane));
             }),
@@ -202,7 +209,34 @@ impl Store {
             .arg(keys::SECRET)
             .query_async(&mut *connection)
             .await?;
-        Ok(SecretString::from(secret))
+        let secret = SecretString::from(secret);
+        *self.0.secret.write().expect("no panic while held") = Some(secret.clone());
+        Ok(secret)
+    }
+
+    /// Puts the secret back if Redis lost it: a node that starts later would make another one, and take no token of ours.
+    async fn put_back_secret(&self) -> Result<(), Error> {
+        let secret = self.0.secret.read().expect("no panic while held").clone();
+        let Some(secret) = secret else {
+            return Ok(());
+        };
+        let mut connection = self.0.connections.get().await?;
+        let kept: bool = redis::cmd("EXISTS")
+            .arg(keys::SECRET)
+            .query_async(&mut *connection)
+            .await?;
+        if !kept {
+            let put: Option<String> = redis::cmd("SET")
+                .arg(keys::SECRET)
+                .arg(secret.expose_secret())
+                .arg("NX")
+                .query_async(&mut *connection)
+                .await?;
+            if put.is_some() {
+                tracing::warn!("Redis lost the secret that signs tokens; put it back");
+            }
+        }
+        Ok(())
     }
 
     /// Whether Redis answers. In a cluster: whether a part of it does, because the others may be on the way back.
@@ -312,16 +346,15 @@ impl Store {
         let generation = reply.count(1)?;
         let before = self.0.memory.set_generation(bucket, generation);
         if before != 0 && before != generation {
-            let policies = self.0.memory.policies(bucket);
+            let pools = self.0.memory.lose(bucket);
             tracing::warn!(
                 bucket = bucket.index(),
-                pools = policies.len(),
+                pools,
                 "Redis lost the data of a bucket; putting back its pools, holders come back with their next beat"
             );
             metrics::counter!(DATA_LOSSES).increment(1);
-            for (pool, (version, policy)) in policies {
-                self.put_back(&pool, version, &policy).await?;
-            }
+            // At once, for those who ask now. What does not get through the sweeper puts back.
+            self.put_back_pools(bucket).await?;
         }
         Ok(())
     }

@@ -228,6 +228,14 @@ fn describe() {
             store::REBUILT,
             "Leases whose data was lost and that got their seat again from a heartbeat to this node",
         ),
+        (
+            store::DISPLACED,
+            "Leases whose data was lost and whose seat somebody else had when their heartbeat came to this node: so many had two holders until then",
+        ),
+        (
+            store::HINTS,
+            "Seats that came free while somebody waited for one, as this node was told",
+        ),
     ];
     for (name, help) in counters {
         describe_counter!(name, help);
@@ -238,6 +246,8 @@ fn describe() {
         store::FAILOVERS,
         store::DATA_LOSSES,
         store::REBUILT,
+        store::DISPLACED,
+        store::HINTS,
     ] {
         counter!(name).increment(0);
     }
@@ -280,6 +290,14 @@ fn describe() {
         (
             POOLS,
             "Pools that this node knows; those beyond metrics_max_pools are counted as pool _other",
+        ),
+        (
+            store::GENERATION,
+            "When the newest data of the 32 buckets began, in seconds since 1970: a change means that Redis lost some",
+        ),
+        (
+            store::LISTENING,
+            "1 while Redis tells this node of seats that come free; there from the first who waits",
         ),
         (
             READY,

@@ -28,8 +28,19 @@ pub struct RedisUrl {
     url: SecretString,
     tls: bool,
     userinfo: SecretString,
+    /// The same of the sentinels, which have users of their own.
+    sentinels: Sentinels,
     /// What follows the hosts, and the master's name: `/0?protocol=resp3`.
     rest: String,
+}
+
+/// How to speak to sentinels, from `sentinel_username`, `sentinel_password` and `sentinel_tls` behind the master's name.
+#[derive(Debug, Clone, Default)]
+struct Sentinels {
+    username: String,
+    password: SecretString,
+    /// None is as for the master.
+    tls: Option<bool>,
 }
 
 /// How the servers of a [`RedisUrl`] belong together.
@@ -74,13 +85,30 @@ impl RedisUrl {
         ))
     }
 
-    /// The URL of one sentinel. Without credentials: those of the URL are the master's.
-    pub fn sentinel_url(&self, host: &str, port: u16) -> String {
-        format!("{}://{}", self.scheme(), authority(host, port))
+    /// The URL of one sentinel. Those before the hosts are the master's credentials; a sentinel gets only its own.
+    pub fn sentinel_url(&self, host: &str, port: u16) -> SecretString {
+        let Sentinels {
+            username,
+            password,
+            tls,
+        } = &self.sentinels;
+        let password = password.expose_secret();
+        let userinfo = if password.is_empty() {
+            String::new()
+        } else {
+            format!("{username}:{password}@")
+        };
+        let scheme = scheme(tls.unwrap_or(self.tls));
+        SecretString::from(format!("{scheme}://{userinfo}{}", authority(host, port)))
+    }
+
+    /// Whether what is sent to the servers is encrypted.
+    pub const fn is_tls(&self) -> bool {
+        self.tls
     }
 
     const fn scheme(&self) -> &'static str {
-        if self.tls { "rediss" } else { "redis" }
+        scheme(self.tls)
     }
 }
 
@@ -114,6 +142,7 @@ impl FromStr for RedisUrl {
             .split(',')
             .map(|host| host_and_port(host, port))
             .collect::<Result<Vec<_>, _>>()?;
+        let mut sentinels = Sentinels::default();
         let (topology, rest) = match kind {
             "single" if hosts.len() > 1 => {
                 return Err(invalid(
@@ -129,11 +158,12 @@ impl FromStr for RedisUrl {
                 if master.is_empty() {
                     return Err(invalid("does not name the master after the sentinels"));
                 }
+                let rest = sentinels.take_from(rest)?;
                 (
                     Topology::Sentinel {
                         master: master.to_owned(),
                     },
-                    rest.to_owned(),
+                    rest,
                 )
             }
         };
@@ -143,7 +173,49 @@ impl FromStr for RedisUrl {
             url: url.into(),
             tls,
             userinfo: userinfo.into(),
+            sentinels,
             rest,
+        })
+    }
+}
+
+const fn scheme(tls: bool) -> &'static str {
+    if tls { "rediss" } else { "redis" }
+}
+
+impl Sentinels {
+    /// Takes what is for the sentinels out of the query, and returns the rest, which is for the servers.
+    fn take_from(&mut self, rest: &str) -> Result<String, Invalid> {
+        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+        let mut others = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            match (name, value) {
+                ("sentinel_username", name) => name.clone_into(&mut self.username),
+                ("sentinel_password", password) => self.password = password.into(),
+                ("sentinel_tls", "on") => self.tls = Some(true),
+                ("sentinel_tls", "off") => self.tls = Some(false),
+                ("sentinel_tls", _) => {
+                    return Err(Invalid("has a sentinel_tls that is not on or off".into()));
+                }
+                _ if name.starts_with("sentinel_") => {
+                    return Err(Invalid(
+                        "has a parameter for sentinels that is not sentinel_username, sentinel_password or sentinel_tls"
+                            .into(),
+                    ));
+                }
+                _ => others.push(pair),
+            }
+        }
+        if !self.username.is_empty() && self.password.expose_secret().is_empty() {
+            return Err(Invalid(
+                "has a sentinel_username without sentinel_password".into(),
+            ));
+        }
+        Ok(if others.is_empty() {
+            path.to_owned()
+        } else {
+            format!("{path}?{}", others.join("&"))
         })
     }
 }
@@ -178,6 +250,7 @@ fn unix(url: &str, path: &str) -> Result<RedisUrl, Invalid> {
         url: url.into(),
         tls: false,
         userinfo: SecretString::default(),
+        sentinels: Sentinels::default(),
         rest: String::new(),
     })
 }
@@ -252,7 +325,28 @@ mod tests {
             sentinel.node_url("::9", 5).expose_secret(),
             "redis://u:p%40@[::9]:5/4"
         );
-        assert_eq!(sentinel.sentinel_url("a", 26379), "redis://a:26379");
+        assert_eq!(
+            sentinel.sentinel_url("a", 26379).expose_secret(),
+            "redis://a:26379"
+        );
+    }
+
+    #[test]
+    fn sentinels_have_credentials_of_their_own() {
+        let url = parse(
+            "rediss+sentinel://u:p@a/main/4?sentinel_username=s&protocol=resp3&sentinel_password=q%40&sentinel_tls=off",
+        );
+        assert_eq!(
+            url.sentinel_url("a", 1).expose_secret(),
+            "redis://s:q%40@a:1"
+        );
+        assert_eq!(
+            url.node_url("b", 2).expose_secret(),
+            "rediss://u:p@b:2/4?protocol=resp3"
+        );
+        let url = parse("rediss+sentinel://a/main?sentinel_password=q");
+        assert_eq!(url.sentinel_url("a", 1).expose_secret(), "rediss://:q@a:1");
+        assert_eq!(url.node_url("b", 2).expose_secret(), "rediss://b:2");
     }
 
     #[test]
@@ -266,6 +360,9 @@ mod tests {
             "redis://a,b",
             "unix://relative",
             "redis+sentinel://a,b",
+            "redis+sentinel://a,b/m?sentinel_user=x",
+            "redis+sentinel://a,b/m?sentinel_username=x",
+            "redis+sentinel://a,b/m?sentinel_tls=yes",
             "redis+cluster://a,,b",
             "redis://h:70000",
         ] {
@@ -298,6 +395,7 @@ mod tests {
         for url in [
             "redis://u:hunter2@h/0",
             "redis+sentinel://:hunter2@a,b/m",
+            "redis+sentinel://a,b/m?sentinel_password=hunter2",
             "unix:///s?pass=hunter2",
         ] {
             let url = parse(url);

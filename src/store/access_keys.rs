@@ -52,6 +52,9 @@ pub(super) async fn run(store: Weak<Shared>) {
             // The sweeper says once that Redis is away.
             tracing::debug!(error = %error, "could not look for changed keys: {error}");
         }
+        if let Err(error) = store.put_back_secret().await {
+            tracing::debug!(error = %error, "could not look for the secret: {error}");
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use redis::aio::{ConnectionLike, MultiplexedConnection};
+use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::cluster_async::ClusterConnection;
 use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, Value};
@@ -27,9 +27,10 @@ use self::cluster::Cluster;
 use self::sentinel::Sentinel;
 use self::single::Single;
 use super::Options;
+use super::diagnosis::Level;
 use super::error::{Error, Trouble};
 use super::health::{Health, WAITS};
-use super::{keys, script};
+use super::{diagnosis, keys, script};
 use crate::config::{RedisUrl, Topology};
 
 /// How long a check-out waits for a free or a new connection. Together with the response time-out it stays
@@ -56,6 +57,7 @@ pub(super) struct Connections {
     shares: Arc<Semaphore>,
     health: Arc<Health>,
     source: Arc<Source>,
+    age: Arc<AtomicU64>,
 }
 
 impl fmt::Debug for Connections {
@@ -120,24 +122,37 @@ impl Source {
         })
     }
 
-    /// A connection to each master, with a name for an operator.
-    pub(super) async fn masters(&self) -> Result<Vec<(String, MultiplexedConnection)>, RedisError> {
+    /// A connection that listens to what is published: to the master, or to any node of a cluster, which tell each other.
+    pub(super) async fn subscribe(&self) -> Result<PubSub, RedisError> {
+        match self {
+            Self::Single(single) => single.subscribe().await,
+            Self::Sentinel(sentinel) => sentinel.subscribe().await,
+            Self::Cluster(cluster) => cluster.subscribe().await,
+        }
+    }
+
+    /// A connection to each master, or why there is none, with a name for an operator. Fails if it cannot be known who they
+    /// are.
+    pub(super) async fn masters(&self) -> Result<Vec<Master>, RedisError> {
         Ok(match self {
-            Self::Single(single) => vec![("Redis".to_owned(), single.connect().await?)],
+            Self::Single(single) => vec![("Redis".to_owned(), single.connect().await)],
             Self::Sentinel(sentinel) => {
-                vec![("the master".to_owned(), sentinel.connect().await?)]
+                vec![("the master".to_owned(), sentinel.connect().await)]
             }
             Self::Cluster(cluster) => {
                 let mut masters = Vec::new();
                 for address in cluster.masters().await? {
                     let name = format!("{}:{}", address.0, address.1);
-                    masters.push((name, cluster.connect_to(&address).await?));
+                    masters.push((name, cluster.connect_to(&address).await));
                 }
                 masters
             }
         })
     }
 }
+
+/// What an operator calls a master, and a connection to it.
+pub(super) type Master = (String, Result<MultiplexedConnection, RedisError>);
 
 impl Connections {
     /// A pool of at most `size` connections. Fails if none can be made now.
@@ -149,7 +164,7 @@ impl Connections {
         let health = Arc::new(Health::new(source.is_cluster()));
         let manager = Manager {
             source: Arc::clone(&source),
-            age,
+            age: Arc::clone(&age),
             response_timeout: options.timeout,
             failing: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(None),
@@ -178,6 +193,7 @@ impl Connections {
             shares: Arc::new(Semaphore::new(turns * SHARED_BY)),
             health,
             source,
+            age,
         })
     }
 
@@ -187,15 +203,27 @@ impl Connections {
     }
 
     /// Where the connections lead.
-    pub(super) fn source(&self) -> &Source {
+    pub(super) fn source(&self) -> &Arc<Source> {
         &self.source
     }
 
+    /// Grows when connections failed or the servers changed: what was connected before is of no use.
+    pub(super) fn age(&self) -> &Arc<AtomicU64> {
+        &self.age
+    }
+
     /// Refuses a server that would lose leases or cannot run the scripts, saying what to change.
-    pub(super) async fn check(&self) -> Result<(), Error> {
+    pub(super) async fn check(&self, options: &Options) -> Result<(), Error> {
         let masters = self.source.masters().await?;
-        for (_, mut master) in masters {
-            check_server(&mut master).await?;
+        for (name, master) in masters {
+            match master {
+                Ok(mut master) => check_server(&mut master, options).await?,
+                // The others serve their pools without it, and a replica may be about to take over.
+                Err(error) if self.source.is_cluster() => {
+                    tracing::warn!("the master {name} of the cluster cannot be reached ({error})");
+                }
+                Err(error) => return Err(Error::not_connected(&error)),
+            }
         }
         let mut connection = self.get().await?;
         redis::cmd("SET")
@@ -295,7 +323,8 @@ impl<C: std::ops::DerefMut> std::ops::DerefMut for Turn<'_, C> {
     }
 }
 
-async fn check_server(server: &mut MultiplexedConnection) -> Result<(), Error> {
+/// Refuses what cannot work or would lose leases, and warns of what can be lost or read.
+async fn check_server(server: &mut MultiplexedConnection, options: &Options) -> Result<(), Error> {
     let info = super::info::Info::read(server).await?;
     let version = info.text("redis_version");
     if info.version() < (6, 2) {
@@ -309,10 +338,12 @@ async fn check_server(server: &mut MultiplexedConnection) -> Result<(), Error> {
             "Redis may throw leases away (maxmemory-policy {policy}): set maxmemory-policy noeviction"
         )));
     }
-    if policy.starts_with("volatile") {
-        tracing::warn!(
-            "Redis may throw records of leases away (maxmemory-policy {policy}); noeviction is better"
-        );
+    for finding in diagnosis::at_start(options, &info) {
+        let (found, advice) = (&finding.found, &finding.advice);
+        match finding.level {
+            Level::Ok => {}
+            Level::Warning | Level::Error => tracing::warn!("{found}; {advice}"),
+        }
     }
     Ok(())
 }

@@ -54,7 +54,7 @@ pub async fn fail_over(options: &Options) -> Result<Switched, Error> {
             .map_err(|error| Error::not_connected(&error))
     };
     let mut old = connect(&from).await?;
-    let replicas = replicas(&mut old).await?;
+    let replicas = Info::read(&mut old).await?.replicas();
     let mut candidates = Vec::new();
     for address in &replicas {
         if let Ok(connection) = sentinel.connect_to(address).await {
@@ -180,23 +180,4 @@ async fn name_now(sentinel: &Sentinel) -> Result<Address, Error> {
         }
     }
     Err(Error::not_sent("no sentinel answers"))
-}
-
-/// The replicas that follow a master and are up to date enough to be asked.
-async fn replicas(master: &mut MultiplexedConnection) -> Result<Vec<Address>, Error> {
-    let info = Info::read(master).await?;
-    let count = info.number("connected_slaves");
-    Ok((0..count)
-        .filter_map(|number| {
-            // "ip=127.0.0.1,port=6380,state=online,offset=42,lag=0"
-            let line = info.text(&format!("slave{number}"));
-            let field = |name: &str| {
-                line.split(',')
-                    .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
-            };
-            (field("state") == Some("online"))
-                .then(|| Some((field("ip")?.to_owned(), field("port")?.parse().ok()?)))
-                .flatten()
-        })
-        .collect())
 }

@@ -3,28 +3,37 @@
 //! A hint decides nothing and may be lost: who waits asks again by itself. One subscription serves all pools of the
 //! node; it is made when somebody waits for the first time, so a node whose pools have no queue has none.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
-use secrecy::{ExposeSecret as _, SecretString};
+use redis::{ErrorKind, RedisError, RedisResult};
 use tokio::sync::broadcast;
 
 use super::Store;
+use super::connection::{Connections, Source};
 use super::keys::Keys;
 use crate::pool::PoolName;
 
 /// Pause before a lost subscription is made again.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How long a server may take to begin one.
+const ANSWER: Duration = Duration::from_secs(1);
+/// How often a subscription is held against what became of the servers.
+const LOOK: Duration = Duration::from_millis(200);
 /// How long somebody waits without asking while hints come, and while they do not.
 const WITH_HINTS: Duration = Duration::from_secs(1);
 const WITHOUT_HINTS: Duration = Duration::from_millis(40);
 
+/// 1 while hints come. A node subscribes when somebody waits for a seat for the first time.
+pub(crate) const LISTENING: &str = "leasehold_store_listening";
+/// Seats that came free while somebody waited for one, as far as this node was told.
+pub(crate) const HINTS: &str = "leasehold_store_hints_total";
+
 /// The hints of a node.
 #[derive(Debug)]
 pub(super) struct Hints {
-    url: SecretString,
     started: AtomicBool,
     listening: Arc<AtomicBool>,
     /// Names of channels on which something was said.
@@ -33,48 +42,81 @@ pub(super) struct Hints {
 
 impl Hints {
     /// None yet.
-    pub(super) fn new(url: &SecretString) -> Self {
+    pub(super) fn new() -> Self {
         Self {
-            url: url.clone(),
             started: AtomicBool::new(false),
             listening: Arc::new(AtomicBool::new(false)),
             told: broadcast::channel(256).0,
         }
     }
 
-    fn start(&self) {
+    fn start(&self, connections: &Connections) {
         if self.started.swap(true, Ordering::AcqRel) {
             return;
         }
-        let Ok(client) = redis::Client::open(self.url.expose_secret()) else {
-            // Not a single server: then asking often is all there is.
-            return;
-        };
-        let (told, listening) = (self.told.clone(), Arc::clone(&self.listening));
-        tokio::spawn(async move {
-            loop {
-                if let Err(error) = listen(&client, &told, &listening).await {
-                    tracing::debug!(error = %error, "no hints from Redis: {error}");
-                }
-                listening.store(false, Ordering::Release);
-                tokio::time::sleep(PAUSE).await;
-            }
-        });
+        // Weak, because a store that is dropped takes its connections along.
+        let source = Arc::downgrade(connections.source());
+        let age = Arc::clone(connections.age());
+        tokio::spawn(run(
+            source,
+            age,
+            self.told.clone(),
+            Arc::clone(&self.listening),
+        ));
     }
 }
 
+/// Subscribes, and again whenever the subscription is lost or the servers have changed.
+async fn run(
+    source: Weak<Source>,
+    age: Arc<AtomicU64>,
+    told: broadcast::Sender<Arc<str>>,
+    listening: Arc<AtomicBool>,
+) {
+    let is_listening = |is: bool| {
+        listening.store(is, Ordering::Release);
+        metrics::gauge!(LISTENING).set(if is { 1.0 } else { 0.0 });
+    };
+    while let Some(strong) = source.upgrade() {
+        let made_at = age.load(Ordering::Relaxed);
+        let listened = listen(strong, &told, &is_listening, || {
+            age.load(Ordering::Relaxed) == made_at && source.strong_count() > 0
+        });
+        let ended = listened.await;
+        is_listening(false);
+        if let Err(error) = ended {
+            tracing::debug!(error = %error, "no hints from Redis: {error}");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// Listens for as long as the servers are `the_same`.
 async fn listen(
-    client: &redis::Client,
+    source: Arc<Source>,
     told: &broadcast::Sender<Arc<str>>,
-    listening: &AtomicBool,
-) -> redis::RedisResult<()> {
-    let mut subscription = client.get_async_pubsub().await?;
-    subscription.psubscribe(Keys::QUEUES).await?;
-    listening.store(true, Ordering::Release);
+    is_listening: impl Fn(bool),
+    the_same: impl Fn() -> bool,
+) -> RedisResult<()> {
+    let mut subscription = source.subscribe().await?;
+    drop(source);
+    tokio::time::timeout(ANSWER, subscription.psubscribe(Keys::QUEUES))
+        .await
+        .map_err(|_| RedisError::from((ErrorKind::Io, "no answer to a subscription in time")))??;
+    is_listening(true);
     let mut messages = subscription.on_message();
-    while let Some(message) = messages.next().await {
-        // Nobody may be waiting here.
-        let _ = told.send(message.get_channel_name().into());
+    while the_same() {
+        match tokio::time::timeout(LOOK, messages.next()).await {
+            Ok(Some(message)) => {
+                metrics::counter!(HINTS).increment(1);
+                // Nobody may be waiting here.
+                drop(told.send(message.get_channel_name().into()));
+            }
+            Ok(None) => {
+                return Err((ErrorKind::Io, "the subscription was cut").into());
+            }
+            Err(_) => {}
+        }
     }
     Ok(())
 }
@@ -113,7 +155,7 @@ impl Store {
     /// Begins to listen for seats of a pool that come free.
     pub fn freed(&self, pool: &PoolName) -> Freed {
         let hints = &self.0.hints;
-        hints.start();
+        hints.start(&self.0.connections);
         Freed {
             channel: Keys::of(pool).queue(),
             told: hints.told.subscribe(),

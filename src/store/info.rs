@@ -38,6 +38,43 @@ impl Info {
         )
     }
 
+    /// Names and values one after the other.
+    pub(super) fn of_pairs(pairs: &[String]) -> Self {
+        let pairs = pairs.chunks_exact(2);
+        Self(
+            pairs
+                .map(|pair| (pair[0].clone(), pair[1].clone()))
+                .collect(),
+        )
+    }
+
+    /// Host and port of the replicas of a master that have all but its last writes.
+    pub(super) fn replicas(&self) -> Vec<(String, u16)> {
+        let online = self.lines_of_replicas();
+        online
+            .filter(|line| field(line, "state") == Some("online"))
+            .filter_map(|line| {
+                Some((
+                    field(line, "ip")?.to_owned(),
+                    field(line, "port")?.parse().ok()?,
+                ))
+            })
+            .collect()
+    }
+
+    /// The longest time since a replica has said how far it is, in seconds.
+    pub(super) fn lag_seconds(&self) -> Option<u64> {
+        self.lines_of_replicas()
+            .filter_map(|line| field(line, "lag")?.parse().ok())
+            .max()
+    }
+
+    /// `ip=127.0.0.1,port=6380,state=online,offset=42,lag=0`
+    fn lines_of_replicas(&self) -> impl Iterator<Item = &str> {
+        let count = self.number("connected_slaves");
+        (0..count).map(|number| self.text(&format!("slave{number}")))
+    }
+
     /// A field; empty if the server does not have it.
     pub(super) fn text(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
@@ -56,6 +93,12 @@ impl Info {
             .map(|number| number.parse().unwrap_or(0));
         (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
     }
+}
+
+/// A part of a line such as `state=online,offset=42`.
+fn field<'a>(line: &'a str, name: &str) -> Option<&'a str> {
+    line.split(',')
+        .find_map(|field| field.strip_prefix(name)?.strip_prefix('='))
 }
 
 #[cfg(test)]

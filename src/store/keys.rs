@@ -21,6 +21,14 @@ pub(super) const SECRET: &str = "lh1:secret";
 /// STRING: grows with every change of an access key. In one slot with [`ACCESS_KEYS`].
 pub(super) const ACCESS_KEYS_REVISION: &str = "lh1:{keys}:revision";
 
+/// HASH, ZSET, STREAM and STRING that `leasehold doctor` tries the rights of a user with. The second is also a channel.
+pub(super) const PROBES: [&str; 4] = [
+    "lh1:{doctor}:hash",
+    "lh1:{doctor}:queue",
+    "lh1:{doctor}:stream",
+    "lh1:{doctor}:text",
+];
+
 /// HASH: key id -> its record, JSON.
 pub(super) const ACCESS_KEYS: &str = "lh1:{keys}:records";
 

@@ -9,7 +9,7 @@ use super::meters::Ended;
 use super::renewals::{Beat, Beaten, record_margin};
 use super::rules::{Known, Wait};
 use super::script::{ACQUIRE, LEASE, LEAVE, RELEASE, RESUME, Reply, TERMINATE};
-use super::{REBUILT, Store, json};
+use super::{DISPLACED, REBUILT, Store, json};
 use crate::lease::{
     Activities, End, Holder, Instant, Label, Lease, LeaseId, Platform, Seat, Tenant,
 };
@@ -291,8 +291,7 @@ impl Store {
         if !self.lost_since(Bucket::of(pool), *version) {
             return Ok(false);
         }
-        self.put_back(pool, *version, policy).await?;
-        Ok(true)
+        self.put_back(pool, *version, policy).await
     }
 
     /// Whether the bucket was opened again after a policy was made: versions are instants too.
@@ -470,6 +469,15 @@ impl Store {
                 })
             }
             "lost_expired" => Ok(Renewed::Lost(End::Expired)),
+            "lost_displaced" => {
+                metrics::counter!(DISPLACED).increment(1);
+                tracing::warn!(
+                    pool.name = %claims.pool,
+                    lease.id = %claims.id,
+                    "a lease was lost with Redis's data, and its seat was given to somebody else before it could be rebuilt"
+                );
+                Ok(Renewed::Lost(End::Expired))
+            }
             "lost_released" => Ok(Renewed::Lost(End::Released)),
             "lost_evicted" => Ok(Renewed::Lost(End::Evicted)),
             "lost_terminated" => {

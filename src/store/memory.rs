@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant as Monotonic;
 
 use super::keys::{BUCKETS, Bucket};
@@ -31,7 +31,13 @@ struct BucketMemory {
     /// All changes of pools up to this version were read.
     seen: AtomicU64,
     policies: Mutex<Policies>,
+    /// Those that Redis lost and that were not put back yet. Apart from `policies`, which follow what Redis has.
+    lost: Mutex<Policies>,
 }
+
+/// When the bucket that was opened last was: another one means that data was lost. One number, because 32 series of a node that
+/// hardly ever change would say no more.
+pub(crate) const GENERATION: &str = "leasehold_generation";
 
 impl Memory {
     /// Remembers nothing yet.
@@ -57,8 +63,29 @@ impl Memory {
         if before != generation {
             // What other nodes put back is older than what was read before.
             memory.seen.store(0, Ordering::Release);
+            let all = self.buckets.iter();
+            let newest = all.map(|memory| memory.generation.load(Ordering::Acquire));
+            metrics::gauge!(GENERATION).set(newest.max().unwrap_or(0) as f64 / 1e3);
         }
         before
+    }
+
+    /// Notes that Redis lost a bucket: what is known of its pools has to be put back. Returns how many that are.
+    pub(super) fn lose(&self, bucket: Bucket) -> usize {
+        let known = self.policies(bucket);
+        let mut lost = self.lost(bucket);
+        for (name, (version, policy)) in known {
+            if lost.get(&name).is_none_or(|(older, _)| *older < version) {
+                lost.insert(name, (version, policy));
+            }
+        }
+        lost.len()
+    }
+
+    /// What has to be put back into a bucket.
+    pub(super) fn lost(&self, bucket: Bucket) -> MutexGuard<'_, Policies> {
+        let memory = &self.buckets[bucket.index()];
+        memory.lost.lock().expect("no panic while held")
     }
 
     /// The revision that the policies here are from.

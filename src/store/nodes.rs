@@ -204,7 +204,8 @@ impl Store {
         let servers: Arc<[Server]> = within_deadline(async {
             let masters = self.0.connections.source().masters().await;
             let mut servers = Vec::new();
-            for (name, mut master) in masters.map_err(|error| Error::not_connected(&error))? {
+            for (name, master) in masters.map_err(|error| Error::not_connected(&error))? {
+                let mut master = master.map_err(|error| Error::not_connected(&error))?;
                 let mut took = Vec::with_capacity(PINGS);
                 for _ in 0..PINGS {
                     let began = Monotonic::now();

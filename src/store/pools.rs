@@ -82,16 +82,28 @@ impl Store {
         })
     }
 
-    /// Puts back a policy that Redis lost. A newer one wins.
+    /// Puts back a policy that Redis lost. A newer one stays. `false` if the bucket was lost again meanwhile.
     pub(super) async fn put_back(
         &self,
         pool: &PoolName,
         version: u64,
         policy: &Policy,
-    ) -> Result<(), Error> {
+    ) -> Result<bool, Error> {
         let call = Self::put_call(pool, policy, Expect::Any, version, self.now());
-        self.send(&call).await?;
-        Ok(())
+        Ok(self.send(&call).await?.status() != "unopened")
+    }
+
+    /// Puts back the policies that Redis lost, and can be called again if it gets through with a part only.
+    pub(super) async fn put_back_pools(&self, bucket: Bucket) -> Result<(), Error> {
+        let lost = self.0.memory.lost(bucket).clone();
+        let put_back = lost.into_iter().map(async |(pool, (version, policy))| {
+            if self.put_back(&pool, version, &policy).await? {
+                self.0.memory.lost(bucket).remove(&pool);
+            }
+            Ok::<_, Error>(())
+        });
+        let put_back = stream::iter(put_back).buffer_unordered(4);
+        put_back.try_for_each(|()| std::future::ready(Ok(()))).await
     }
 
     async fn put(

@@ -79,7 +79,7 @@ impl Store {
         let all = ticked.iter().all(Result::is_ok);
         let todo = ticked.into_iter().flatten().filter(|ticked| {
             let changed = ticked.revision != self.0.memory.revision(ticked.bucket);
-            changed || !ticked.due.is_empty()
+            changed || !ticked.due.is_empty() || !self.0.memory.lost(ticked.bucket).is_empty()
         });
         (todo.collect(), all)
     }
@@ -93,8 +93,10 @@ impl Store {
             .arg(POOLS);
         let reply = self.run(bucket, &call).await?;
         if reply.count(3)? != self.0.memory.generation(bucket) {
-            // Another node opened it: say that data was lost, and put back what this node knows.
-            self.open(bucket, self.0.memory.generation(bucket)).await?;
+            // Another node opened it: say that data was lost, and put back what this node knows. It is lost also if that
+            // does not get through now.
+            let open = self.open(bucket, self.0.memory.generation(bucket));
+            super::within_deadline(open).await?;
         }
         Ok(Ticked {
             bucket,
@@ -108,6 +110,7 @@ impl Store {
     /// Reads changed pools, and ends what is due.
     async fn work(&self, todo: Vec<Ticked>) -> Result<(), Error> {
         for mut ticked in todo {
+            self.put_back_pools(ticked.bucket).await?;
             if ticked.revision != self.0.memory.revision(ticked.bucket) {
                 self.remember_pools(ticked.bucket, ticked.revision).await?;
             }

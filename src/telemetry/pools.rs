@@ -18,7 +18,7 @@ struct Family {
     values: fn(&Series) -> Vec<(String, u64)>,
 }
 
-const FAMILIES: [Family; 11] = [
+const FAMILIES: [Family; 12] = [
     Family {
         name: "leasehold_seats_capacity",
         kind: "gauge",
@@ -36,6 +36,16 @@ const FAMILIES: [Family; 11] = [
         kind: "gauge",
         help: "Seats that nobody has, never less than 0. The same on every node: use max by (pool)",
         values: |series| now(series, |pool| Some(pool.free())),
+    },
+    Family {
+        name: "leasehold_overcommit",
+        kind: "gauge",
+        help: "Seats in use beyond the capacity and the overdraft, because the capacity was lowered: nothing is granted until it fits, and then there is none. The same on every node: use max by (pool)",
+        values: |series| {
+            now(series, |pool| {
+                Some(pool.overcommit()).filter(|seats| *seats > 0)
+            })
+        },
     },
     Family {
         name: "leasehold_seats_waiting",

@@ -1,4 +1,4 @@
-//! `leasehold failover` and `leasehold doctor`: what operators do when a master has to go.
+//! `leasehold failover`: what operators do when a master has to go.
 
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{ANY, Launch, Redis, Sentinels};
 
-fn run(command: &str, redis_url: &str) -> Output {
+pub(crate) fn run(command: &str, redis_url: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_leasehold"))
         .env_clear()
         .env("LEASEHOLD_REDIS_URL", redis_url)
@@ -69,26 +69,9 @@ async fn a_planned_failover_loses_no_grant_and_pauses_for_about_a_second() {
 }
 
 #[tokio::test]
-async fn the_doctor_says_what_is_wrong_and_what_to_do() {
-    let redis = Sentinels::start().await;
-    let found = run("doctor", &redis.url());
-    let findings: Value = serde_json::from_slice(&found.stdout).expect("JSON");
-    let text = findings.to_string();
-    assert!(found.status.success(), "{text}");
-    assert!(text.contains("min-replicas-to-write 0"), "{text}");
-    assert!(text.contains("as the master"), "{text}");
-
-    let () = redis.servers[0]
-        .query(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"])
-        .await;
-    let found = run("doctor", &redis.url());
-    assert_eq!(found.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&found.stdout).contains("set maxmemory-policy noeviction"));
-
-    // A failover is refused where there is none to take over.
+async fn a_failover_is_refused_where_there_is_nobody_to_take_over() {
     let single = Redis::start().await;
     let refused = run("failover", &single.url());
     assert_eq!(refused.status.code(), Some(6));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("redis+sentinel://"));
-    assert_eq!(run("doctor", "redis://127.0.0.1:1").status.code(), Some(6));
 }

@@ -64,6 +64,13 @@ async fn busy() -> Scrape {
         node.acquire("crm", json!({ "holder": holder }), 201).await;
     }
     node.acquire("crm", json!({"holder": "dan"}), 409).await;
+    // From the first who waits on, the node is told of seats that come free.
+    let waits = json!({"holder": "dan", "wait": true, "wait_ms": 50});
+    node.acquire("crm", waits, ANY).await;
+    node.put_pool("small", json!({"capacity": 2, "ttl_ms": 600_000}), 201)
+        .await;
+    node.fill("small", 2).await;
+    node.patch_pool("small", json!({"capacity": 1}), 200).await;
     let_pass(1_100).await;
     node.renew(&lease.token(), 200).await;
     node.release(&lease.token(), 204).await;
@@ -105,6 +112,7 @@ async fn busy() -> Scrape {
     wait_until("the gauges are back", Duration::from_secs(30), async || {
         let scrape = Scrape::of(&node).await;
         scrape.names().contains("leasehold_seats_in_use")
+            && scrape.names().contains("leasehold_overcommit")
             && scrape.names().contains("leasehold_store_failures_total")
     })
     .await;

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{Launch, Server, free_port, wait_until};
+use crate::harness::{ANY, Guards, Launch, Sentinels, Server, free_port, wait_until};
+use crate::hints::{a_waiter_is_told, one_seat};
 
 #[tokio::test]
 async fn the_shipped_user_is_enough_for_a_node_and_for_nothing_else() {
@@ -56,6 +57,8 @@ async fn the_shipped_user_is_enough_for_a_node_and_for_nothing_else() {
     node.call(reqwest::Method::DELETE, "/v1/pools/crm")
         .expect(204)
         .await;
+    node.put_pool("queue", one_seat(), 201).await;
+    a_waiter_is_told(&node, &node, "queue").await;
     let log = node.log();
     assert!(
         !log.contains("NOPERM") && !log.contains("ACL failure"),
@@ -185,6 +188,8 @@ async fn tls_with_a_certificate_of_ones_own() {
         .await;
     node.put_pool("crm", json!({"capacity": 2}), 201).await;
     node.acquire("crm", json!({}), 201).await;
+    node.put_pool("queue", one_seat(), 201).await;
+    a_waiter_is_told(&node, &node, "queue").await;
 
     // Not signed by anybody that this machine trusts; and no TLS at this end.
     for (url, cause) in [
@@ -199,4 +204,55 @@ async fn tls_with_a_certificate_of_ones_own() {
         })
         .await;
     }
+}
+
+/// The least that a sentinel has to allow, as deploy/redis/README.md has it.
+const AT_SENTINELS: &str = "user seats on >guards &* -@all +sentinel|get-master-addr-by-name +subscribe +ping +hello +auth +info";
+
+#[tokio::test]
+async fn sentinels_that_want_a_user_of_their_own_are_followed() {
+    let mut redis = Sentinels::start_with(Some(Guards {
+        servers: "servers",
+        sentinels: "sentinels",
+        lines: AT_SENTINELS,
+    }))
+    .await;
+    let hosts = redis.url();
+    let hosts = hosts.strip_prefix("redis+sentinel://").expect("sentinels");
+    let url = format!(
+        "redis+sentinel://:servers@{hosts}?sentinel_username=seats&sentinel_password=guards"
+    );
+    let node = Launch::on(&url).start().await;
+    node.put_pool("crm", json!({"capacity": 2}), 201).await;
+    let lease = node.acquire("crm", json!({}), 201).await;
+    let _: i64 = redis.servers[0].query(&["WAIT", "2", "1000"]).await;
+
+    redis.servers[0].kill();
+    redis.promoted(0).await;
+    wait_until("the node follows", Duration::from_secs(10), async || {
+        node.renew(&lease.token(), ANY).await.status == 200
+    })
+    .await;
+
+    // What the sentinels want is not what the servers want, and neither is ever written anywhere.
+    for (wrong, cause) in [
+        (format!("redis+sentinel://:servers@{hosts}"), "password"),
+        (
+            format!("redis+sentinel://:servers@{hosts}?sentinel_password=servers"),
+            "password",
+        ),
+        (
+            format!("redis+sentinel://:sentinels@{hosts}?sentinel_password=sentinels"),
+            "password",
+        ),
+    ] {
+        let (status, said) = Launch::on(&wrong).refuse().await;
+        assert_eq!(status.code(), Some(6), "{said}");
+        assert!(said.contains(cause), "{said}");
+        assert!(
+            !said.contains(":servers@") && !said.contains("_password="),
+            "{said}"
+        );
+    }
+    assert!(!node.log().contains("guards"), "{}", node.log());
 }

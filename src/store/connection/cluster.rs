@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSub};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::{ErrorKind, RedisError, Value};
@@ -92,15 +92,32 @@ impl Cluster {
         self.client()?.get_async_connection().await
     }
 
+    /// A connection that listens to what is published. The nodes of a cluster tell each other, so any of them will do;
+    /// each time another one is begun with, so that not all subscribers are at the first.
+    pub(in crate::store) async fn subscribe(&self) -> Result<PubSub, RedisError> {
+        let masters = self.masters().await?;
+        let first = rand::random_range(0..masters.len().max(1));
+        let mut failure = RedisError::from((ErrorKind::Io, "the cluster has no master"));
+        for address in masters.iter().cycle().skip(first).take(masters.len()) {
+            match self.server(address)?.subscribe().await {
+                Ok(subscription) => return Ok(subscription),
+                Err(error) => failure = error,
+            }
+        }
+        Err(failure)
+    }
+
     /// A connection to one node.
     pub(in crate::store) async fn connect_to(
         &self,
-        (host, port): &Address,
+        address: &Address,
     ) -> Result<MultiplexedConnection, RedisError> {
+        self.server(address)?.connect().await
+    }
+
+    fn server(&self, (host, port): &Address) -> Result<Single, RedisError> {
         let url = self.url.node_url(host, *port);
-        Single::new(url.expose_secret(), self.ca.as_deref(), ANSWER)?
-            .connect()
-            .await
+        Single::new(url.expose_secret(), self.ca.as_deref(), ANSWER)
     }
 
     /// The masters, as most of the nodes that answer see them.

@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSub};
 use redis::{Client, ErrorKind, IntoConnectionInfo as _, RedisError};
 use secrecy::ExposeSecret as _;
+use tokio::sync::watch;
 
 use super::single::{Single, certificates, tcp_settings};
 use crate::config::RedisUrl;
@@ -37,6 +38,8 @@ pub(in crate::store) struct Sentinel {
     response_timeout: Duration,
     /// Who was the master when last asked.
     known: Mutex<Option<Address>>,
+    /// Told when the master changes.
+    changed: watch::Sender<()>,
     /// What ages the connections of the pool.
     age: std::sync::Arc<AtomicU64>,
 }
@@ -56,6 +59,7 @@ impl Sentinel {
             ca: ca.map(<[u8]>::to_vec),
             response_timeout,
             known: Mutex::new(None),
+            changed: watch::Sender::new(()),
             age,
         }
     }
@@ -71,12 +75,40 @@ impl Sentinel {
     }
 
     /// A connection to the master: a server that a sentinel names and whose own ROLE agrees.
+    ///
+    /// When the master changes meanwhile, the present try is given up: it may wait for one that will never answer.
     pub(in crate::store) async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
+        let mut changed = self.changed.subscribe();
+        loop {
+            tokio::select! {
+                connected = self.connect_now() => return connected,
+                _ = changed.changed() => {}
+            }
+        }
+    }
+
+    async fn connect_now(&self) -> Result<MultiplexedConnection, RedisError> {
         let mut failure = None;
-        for address in self.ask().await? {
-            match self.connect_to_master(&address).await {
+        let named = self.ask(true).await?;
+        if let Some(address) = named.first() {
+            match self.connect_to_master(address).await {
                 Ok(connection) => {
-                    self.note(address);
+                    self.switch_to(address.clone());
+                    return Ok(connection);
+                }
+                Err(error) => failure = Some(error),
+            }
+        }
+        // Who leads a failover knows the new master before the others do.
+        for address in self
+            .ask(false)
+            .await?
+            .iter()
+            .filter(|&address| Some(address) != named.first())
+        {
+            match self.connect_to_master(address).await {
+                Ok(connection) => {
+                    self.switch_to(address.clone());
                     return Ok(connection);
                 }
                 Err(error) => failure = Some(error),
@@ -91,19 +123,31 @@ impl Sentinel {
         }))
     }
 
+    /// A connection to the master that listens to what is published.
+    pub(in crate::store) async fn subscribe(&self) -> Result<PubSub, RedisError> {
+        drop(self.connect().await?);
+        let known = self.known.lock().expect("no panic while held").clone();
+        let Some(address) = known else {
+            return Err((ErrorKind::Io, "the master has changed meanwhile").into());
+        };
+        self.server(&address)?.subscribe().await
+    }
+
     /// A connection to one data server, whatever its role.
     pub(in crate::store) async fn connect_to(
         &self,
-        (host, port): &Address,
+        address: &Address,
     ) -> Result<MultiplexedConnection, RedisError> {
+        self.server(address)?.connect().await
+    }
+
+    fn server(&self, (host, port): &Address) -> Result<Single, RedisError> {
         let url = self.url.node_url(host, *port);
         Single::new(
             url.expose_secret(),
             self.ca.as_deref(),
             self.response_timeout,
-        )?
-        .connect()
-        .await
+        )
     }
 
     async fn connect_to_master(
@@ -126,8 +170,9 @@ impl Sentinel {
             .into())
     }
 
-    /// The servers that sentinels name, those first that most of them name. As soon as most agree no more is waited for.
-    async fn ask(&self) -> Result<Vec<Address>, RedisError> {
+    /// The servers that sentinels name, those first that most of them name. If `in_haste`, as soon as most agree no more
+    /// is waited for.
+    async fn ask(&self, in_haste: bool) -> Result<Vec<Address>, RedisError> {
         let mut answers: FuturesUnordered<_> = self
             .url
             .hosts
@@ -142,7 +187,7 @@ impl Sentinel {
                 Ok(Some(address)) => {
                     let count = votes.entry(address).or_default();
                     *count += 1;
-                    if *count >= majority {
+                    if in_haste && *count >= majority {
                         break;
                     }
                 }
@@ -160,10 +205,8 @@ impl Sentinel {
 
     fn client(&self, (host, port): &Address) -> Result<Client, RedisError> {
         let url = self.url.sentinel_url(host, *port);
-        let info = url
-            .as_str()
-            .into_connection_info()?
-            .set_tcp_settings(tcp_settings());
+        let url = url.expose_secret();
+        let info = url.into_connection_info()?.set_tcp_settings(tcp_settings());
         if self.ca.is_some() && url.starts_with("rediss") {
             return Client::build_with_tls(info, certificates(self.ca.as_deref()));
         }
@@ -212,6 +255,7 @@ impl Sentinel {
         let text = format!("{}:{}", address.0, address.1);
         if self.note(address) {
             self.age.fetch_add(1, Ordering::Relaxed);
+            self.changed.send_replace(());
             metrics::counter!(FAILOVERS).increment(1);
             tracing::warn!(master = text, "the sentinels have a new master: {text}");
         }
@@ -238,7 +282,7 @@ async fn poll(watched: Weak<Sentinel>) {
         let Some(sentinel) = watched.upgrade() else {
             return;
         };
-        let Ok(named) = sentinel.ask().await else {
+        let Ok(named) = sentinel.ask(true).await else {
             continue;
         };
         // Believed only if the server agrees: a sentinel that was away names the master of yesterday.

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use bb8_redis::RedisConnectionManager;
-use redis::aio::MultiplexedConnection;
+use redis::aio::{MultiplexedConnection, PubSub};
 use redis::io::tcp::{TcpSettings, socket2};
-use redis::{Client, ErrorKind, IntoConnectionInfo as _, RedisError, TlsCertificates};
+use redis::{
+    Client, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError, TlsCertificates,
+};
 
 /// How long a new connection may take, TLS included, and then its first calls. Nobody waits for it: a check-out gives up
 /// sooner.
@@ -15,6 +17,7 @@ const HANDSHAKE: Duration = Duration::from_secs(2);
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Single {
     inner: RedisConnectionManager,
+    info: ConnectionInfo,
     response_timeout: Duration,
 }
 
@@ -33,9 +36,20 @@ impl Single {
             _ => info,
         };
         Ok(Self {
-            inner: RedisConnectionManager::new(info)?,
+            inner: RedisConnectionManager::new(info.clone())?,
+            info,
             response_timeout,
         })
+    }
+
+    /// A connection that listens to what is published.
+    pub(in crate::store) async fn subscribe(&self) -> Result<PubSub, RedisError> {
+        let client = Client::open(self.info.clone())?;
+        tokio::time::timeout(HANDSHAKE, client.get_async_pubsub())
+            .await
+            .map_err(|_| {
+                RedisError::from((ErrorKind::Io, "no answer to a new connection in time"))
+            })?
     }
 
     /// A connection whose calls time out.

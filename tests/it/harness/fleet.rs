@@ -27,6 +27,8 @@ pub(crate) struct Server {
     child: Option<Child>,
     /// The dynamic library that is loaded into it, and its environment.
     pub(crate) environment: Vec<(String, String)>,
+    /// What the tests' own questions log in with: `:password@` or `user:password@`.
+    pub(crate) userinfo: String,
 }
 
 impl Server {
@@ -41,6 +43,7 @@ impl Server {
             arguments: arguments.iter().map(|&text| text.to_owned()).collect(),
             child: None,
             environment: Vec::new(),
+            userinfo: String::new(),
         }
     }
 
@@ -158,7 +161,8 @@ impl Server {
         &self,
         command: &[&str],
     ) -> redis::RedisResult<T> {
-        let client = redis::Client::open(format!("redis://{}", self.address()))?;
+        let url = format!("redis://{}{}", self.userinfo, self.address());
+        let client = redis::Client::open(url)?;
         let mut connection = client.get_multiplexed_async_connection().await?;
         redis::cmd(command[0])
             .arg(&command[1..])
@@ -237,8 +241,22 @@ pub(crate) struct Sentinels {
     pub(crate) sentinels: Vec<Server>,
 }
 
+/// Who is let in at servers and sentinels that trust nobody.
+pub(crate) struct Guards {
+    /// The password of the servers' default user.
+    pub(crate) servers: &'static str,
+    /// The same of the sentinels.
+    pub(crate) sentinels: &'static str,
+    /// More lines of their settings, such as users.
+    pub(crate) lines: &'static str,
+}
+
 impl Sentinels {
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    pub(crate) async fn start_with(guards: Option<Guards>) -> Self {
         let mut servers: Vec<Server> = Vec::new();
         for number in 0..3 {
             let port = free_port();
@@ -247,7 +265,15 @@ impl Sentinels {
                 let master = format!("127.0.0.1 {}", servers[0].port);
                 arguments.extend(["--replicaof".to_owned(), master]);
             }
+            if let Some(guards) = &guards {
+                for name in ["--requirepass", "--masterauth"] {
+                    arguments.extend([name.to_owned(), guards.servers.to_owned()]);
+                }
+            }
             let mut server = Server::prepare(port, &borrowed(&arguments));
+            if let Some(guards) = &guards {
+                server.userinfo = format!(":{}@", guards.servers);
+            }
             server.restart();
             servers.push(server);
         }
@@ -258,6 +284,16 @@ impl Sentinels {
         let mut sentinels = Vec::new();
         for _ in 0..3 {
             let mut sentinel = sentinel("127.0.0.1", free_port(), "127.0.0.1", master);
+            if let Some(guards) = &guards {
+                sentinel.userinfo = format!(":{}@", guards.sentinels);
+                let file = sentinel.directory().join("sentinel.conf");
+                let mut settings = std::fs::read_to_string(&file).expect("it was written");
+                settings += &format!(
+                    "sentinel auth-pass main {}\nrequirepass {}\nsentinel sentinel-pass {}\n{}\n",
+                    guards.servers, guards.sentinels, guards.sentinels, guards.lines
+                );
+                std::fs::write(file, settings).expect("the directory is writable");
+            }
             sentinel.restart();
             sentinels.push(sentinel);
         }

@@ -1,0 +1,153 @@
+//! Redis loses its data under many pools and several nodes: all that nodes remember is put back, however hard that is.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use crate::harness::{Cluster, Launch, Node, Redis, Server, Shards, free_port, wait_until};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// The policy of a pool, told apart from all others.
+fn policy(number: usize) -> Value {
+    json!({"capacity": number + 1, "ttl_ms": 20_000, "tenant_max": 3})
+}
+
+/// Whether a node has all of these pools, as they were.
+async fn has_all(node: &Node, pools: &[String]) -> bool {
+    for (number, pool) in pools.iter().enumerate() {
+        let found = node.pool(pool, [200, 404, 503]).await;
+        let as_it_was = found.status == 200
+            && found["capacity"] == number + 1
+            && found["ttl_ms"] == 20_000
+            && found["tenant_max"] == 3;
+        if !as_it_was {
+            return false;
+        }
+    }
+    true
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("pool-{number}")).collect()
+}
+
+#[tokio::test]
+async fn hundreds_of_pools_of_several_nodes_are_put_back_with_their_holders() {
+    let cluster = Cluster::start(3).await;
+    let pools = names(240);
+    let mut leases = Vec::new();
+    for (number, pool) in pools.iter().enumerate() {
+        let node = &cluster.nodes[number % 3];
+        node.put_pool(pool, policy(number), 201).await;
+        if number % 8 == 0 {
+            leases.push(node.acquire(pool, json!({}), 201).await);
+        }
+    }
+    // The last ones are known to one node only.
+    cluster.redis.empty().await;
+    for node in &cluster.nodes {
+        wait_until("all pools are back", SOON, async || {
+            has_all(node, &pools).await
+        })
+        .await;
+    }
+    // Who had a seat comes first.
+    let newcomer = cluster.nodes[0].acquire(&pools[0], json!({}), 503).await;
+    assert_eq!(newcomer["code"], "recovering");
+    for (lease, node) in leases.iter().zip(cluster.nodes.iter().cycle()) {
+        let back = node.renew(&lease.token(), 200).await;
+        assert_eq!(back.id(), lease.id());
+        assert_eq!(back["lease"]["started_at"], lease["lease"]["started_at"]);
+    }
+}
+
+#[tokio::test]
+async fn pools_that_cannot_be_put_back_at_once_are_put_back_later() {
+    let port = free_port();
+    let text = port.to_string();
+    let mut server = Server::prepare(
+        port,
+        &["--port", &text, "--bind", "127.0.0.1", "--save", ""],
+    );
+    server.restart();
+    server.answers().await;
+    let node = Launch::on(&format!("redis://127.0.0.1:{port}"))
+        .start()
+        .await;
+    let pools = names(40);
+    for (number, pool) in pools.iter().enumerate() {
+        node.put_pool(pool, policy(number), 201).await;
+    }
+    wait_until("the node knows them", SOON, async || {
+        node.get("/v1/pools").expect(200).await.list("items").len() == 40
+    })
+    .await;
+
+    // A bucket can be opened, and a pool cannot be put.
+    let () = server.query(&["ACL", "SETUSER", "default", "-del"]).await;
+    let () = server.query(&["FLUSHALL"]).await;
+    wait_until("it is noticed", SOON, async || {
+        node.log().matches("lost the data of a bucket").count() == 32
+    })
+    .await;
+    // Time for the sweeper to look at what is there now, which is nothing.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    let () = server.query(&["ACL", "SETUSER", "default", "+del"]).await;
+    wait_until("all pools are back", SOON, async || {
+        has_all(&node, &pools).await
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_secret_in_the_store_is_put_back_and_good_on_nodes_that_start_later() {
+    let redis = Redis::start().await;
+    let without_secret = || Launch::embedded().set("redis_url", &redis.url());
+    let old = without_secret().start().await;
+    old.put_pool("crm", json!({"capacity": 5}), 201).await;
+    let lease = old.acquire("crm", json!({}), 201).await;
+    redis.empty().await;
+    wait_until("it is put back", SOON, async || {
+        redis.query::<bool>(&["EXISTS", "lh1:secret"]).await
+    })
+    .await;
+    let new = without_secret().start().await;
+    wait_until("the pool is back", SOON, async || {
+        new.renew(&lease.token(), [200, 503]).await.status == 200
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_part_of_a_cluster_that_lost_its_data_holds_up_its_own_pools_only() {
+    let redis = Shards::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    let pools = names(24);
+    for (number, pool) in pools.iter().enumerate() {
+        node.put_pool(pool, policy(number), 201).await;
+    }
+    let leases = join_all(pools.iter().map(|pool| node.acquire(pool, json!({}), 201))).await;
+    wait_until("the node knows them", SOON, async || {
+        node.get("/v1/pools").expect(200).await.list("items").len() == 24
+    })
+    .await;
+
+    let () = redis.servers[0].query(&["FLUSHALL"]).await;
+    wait_until("all pools are back", SOON, async || {
+        has_all(&node, &pools).await
+    })
+    .await;
+    let mut recovering = 0;
+    for (pool, lease) in pools.iter().zip(&leases) {
+        // The smallest pool is full, so that a newcomer is denied there.
+        let newcomer = node.acquire(pool, json!({}), [201, 409, 503]).await;
+        if newcomer.status == 503 {
+            assert_eq!(newcomer["code"], "recovering");
+            recovering += 1;
+        }
+        node.renew(&lease.token(), 200).await;
+    }
+    assert!((1..20).contains(&recovering), "{recovering} of 24");
+}

@@ -1,0 +1,149 @@
+//! Who waits is told when a seat comes free, by whatever master there is: behind sentinels, in a cluster, over TLS.
+//!
+//! That the seat comes at all is `rules/queue.rs`: a waiter asks by itself now and then. Here it is held against the
+//! count of hints that it was told.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Launch, Node, Scrape, Sentinels, Server, Shards, wait_until};
+
+/// Long enough for a failover.
+const LONG: Duration = Duration::from_secs(15);
+
+/// What a node says of itself in one metric.
+pub(crate) async fn metric(node: &Node, name: &str) -> f64 {
+    Scrape::of(node).await.get(name, &[]).unwrap_or(0.0)
+}
+
+/// How many listen to all queues at a server.
+async fn listeners(server: &Server) -> u64 {
+    server.try_query(&["PUBSUB", "NUMPAT"]).await.unwrap_or(0)
+}
+
+async fn listens(node: &Node) {
+    wait_until("the node listens", LONG, async || {
+        metric(node, "leasehold_store_listening").await > 0.0
+    })
+    .await;
+}
+
+fn waiter(node: &Node, pool: &str) -> Answer {
+    let body = json!({"wait": true, "wait_ms": 20_000});
+    node.acquire(pool, body, 201)
+}
+
+async fn waiting(node: &Node, pool: &str) {
+    wait_until("somebody waits", LONG, async || {
+        node.availability(pool, [200, 503]).await["waiting"] == 1
+    })
+    .await;
+}
+
+/// A seat that is released on one node is given to who waits on another one, who was told of it.
+pub(crate) async fn a_waiter_is_told(holder_at: &Node, waiter_at: &Node, pool: &str) {
+    // From the first waiter on a node listens.
+    let held = holder_at.acquire(pool, json!({}), 201).await;
+    let waits = tokio::spawn(waiter(waiter_at, pool));
+    waiting(holder_at, pool).await;
+    listens(waiter_at).await;
+    let before = metric(waiter_at, "leasehold_store_hints_total").await;
+    holder_at.release(&held.token(), 204).await;
+    let granted = waits.await.expect("no panic");
+    wait_until("it was told", LONG, async || {
+        metric(waiter_at, "leasehold_store_hints_total").await > before
+    })
+    .await;
+    holder_at.release(&granted.token(), 204).await;
+}
+
+pub(crate) fn one_seat() -> Value {
+    json!({"capacity": 1, "queue": {"max_waiting": 9}})
+}
+
+#[tokio::test]
+async fn behind_sentinels_hints_come_from_whoever_is_the_master() {
+    let mut redis = Sentinels::start().await;
+    let url = redis.url();
+    let (a, b) = tokio::join!(Launch::on(&url).start(), Launch::on(&url).start());
+    a.put_pool("crm", one_seat(), 201).await;
+    a_waiter_is_told(&a, &b, "crm").await;
+    assert_eq!(listeners(&redis.servers[0]).await, 1);
+
+    let _: i64 = redis.servers[0].query(&["WAIT", "2", "1000"]).await;
+    redis.servers[0].kill();
+    let new = redis.promoted(0).await;
+    wait_until("the node listens to the new master", LONG, async || {
+        listeners(&redis.servers[new]).await == 1
+    })
+    .await;
+    wait_until("both follow", LONG, async || {
+        let (a, b) = tokio::join!(
+            a.availability("crm", [200, 503]),
+            b.availability("crm", [200, 503])
+        );
+        a.status == 200 && b.status == 200
+    })
+    .await;
+    a_waiter_is_told(&a, &b, "crm").await;
+}
+
+#[tokio::test]
+async fn a_master_that_is_replaced_in_good_health_is_not_listened_to_any_more() {
+    let redis = Sentinels::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    node.put_pool("crm", one_seat(), 201).await;
+    a_waiter_is_told(&node, &node, "crm").await;
+
+    let () = redis.sentinels[0]
+        .query(&["SENTINEL", "FAILOVER", "main"])
+        .await;
+    let new = redis.promoted(0).await;
+    wait_until("the node listens to the new master", LONG, async || {
+        listeners(&redis.servers[new]).await == 1 && listeners(&redis.servers[0]).await == 0
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn in_a_cluster_hints_come_from_all_masters_and_outlive_the_node_that_told_them() {
+    let mut redis = Shards::start().await;
+    let url = redis.url();
+    let (a, b) = tokio::join!(Launch::on(&url).start(), Launch::on(&url).start());
+    let pools: Vec<String> = (0..8).map(|number| format!("pool-{number}")).collect();
+    for pool in &pools {
+        a.put_pool(pool, one_seat(), 201).await;
+    }
+    // Of any bucket, so of each of the three.
+    for pool in &pools {
+        a_waiter_is_told(&a, &b, pool).await;
+    }
+
+    let mut told_by = None;
+    for (place, server) in redis.servers.iter().enumerate() {
+        if listeners(server).await == 1 {
+            told_by = Some(place);
+        }
+    }
+    let told_by = told_by.expect("the node listens to one of them");
+    let _: i64 = redis.servers[told_by].query(&["WAIT", "1", "1000"]).await;
+    redis.servers[told_by].kill();
+    wait_until("the cluster is whole again", LONG, async || {
+        redis.masters().await.len() == 3
+    })
+    .await;
+    for pool in &pools {
+        wait_until("both have the pool", LONG, async || {
+            let (a, b) = tokio::join!(
+                a.availability(pool, [200, 503]),
+                b.availability(pool, [200, 503])
+            );
+            a.status == 200 && b.status == 200
+        })
+        .await;
+    }
+    for pool in &pools {
+        a_waiter_is_told(&a, &b, pool).await;
+    }
+}
