@@ -4,7 +4,7 @@
 export PATH := $(CURDIR)/.redis/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: deb kubernetes help run test test-valkey test-browsers chaos lint sbom bench redis browser valkey
+.PHONY: deb kubernetes help run test test-valkey test-browsers test-containers chaos lint sbom bench redis browser valkey
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test-valkey: valkey ## Run the integration tests on Valkey, whatever other serve
 
 test-browsers: redis browser ## Test the widget client in browsers, with pages hidden for minutes
 	@scripts/widget.sh long
+
+test-containers: redis ## Test the image and docker-compose.yml, which needs a Docker engine
+	@TEST_DOCKER=required cargo test --locked --test it containers::
 
 # TOPOLOGY=alone,cluster and FAULTS=kill,duplicated choose some of them; TABLE=docs/chaos.md writes the table into a file;
 # OUTAGE=600 is the length of the one long outage, in seconds.

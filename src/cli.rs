@@ -4,9 +4,11 @@
 
 mod alert;
 mod audit;
+mod bench;
 mod config;
 mod doctor;
 mod failover;
+mod healthcheck;
 mod key;
 mod lease;
 mod man;
@@ -76,6 +78,8 @@ enum Command {
     ///
     /// Needs a user who may pause clients and change roles; see deploy/redis.
     Failover(failover::Failover),
+    /// Ask the node of these settings whether it lives, as a container's health check does
+    Healthcheck(healthcheck::Healthcheck),
     /// List, show, set and delete pools
     #[command(subcommand)]
     Pool(pool::Pool),
@@ -101,6 +105,8 @@ enum Command {
     Watch(watch::Watch),
     /// Hold a seat while a command runs
     Run(run::Run),
+    /// Load a pool with holders that come, beat and go, and measure what they see
+    Bench(Box<bench::Bench>),
     /// Print the HTTP interface as OpenAPI 3.1
     Openapi,
     /// Print a completion script for a shell
@@ -189,6 +195,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Config(config)) => config::run(&config),
         Some(Command::Doctor(doctor)) => doctor::run(&doctor),
         Some(Command::Failover(failover)) => failover::run(&failover),
+        Some(Command::Healthcheck(healthcheck)) => healthcheck::run(&healthcheck),
         Some(Command::Pool(pool)) => pool::run(&pool),
         Some(Command::Lease(lease)) => lease::run(&lease),
         Some(Command::Key(key)) => key::run(&key),
@@ -203,6 +210,7 @@ pub fn run(cli: Cli) -> ExitCode {
             Ok(code) => return code,
             Err(failure) => Err(failure),
         },
+        Some(Command::Bench(bench)) => bench::run(&bench),
         Some(Command::Openapi) => openapi(),
         Some(Command::Completions { shell }) => completions(shell),
         Some(Command::Man(man)) => man::run(&man),

@@ -21,6 +21,9 @@ use crate::pool::PoolName;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a connection is kept for the next request: longer than from beat to beat, and shorter than balancers and nodes
+/// keep theirs, so that no request meets a connection that is being closed.
+const IDLE: Duration = Duration::from_secs(30);
 /// First and longest wait after a heartbeat that got no answer.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
 /// How often an acquire is sent before its error is told; always with the same idempotency key.
@@ -108,11 +111,17 @@ impl Client {
     /// For the server at `base`, such as `http://127.0.0.1:7070`, with a key if it asks for one.
     pub fn new(base: &str, key: Option<SecretString>) -> Result<Self, Error> {
         choose_cryptography();
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder()
             .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| Error::Unreachable(error.to_string()))?;
+            .pool_idle_timeout(IDLE)
+            .redirect(reqwest::redirect::Policy::none());
+        if base.starts_with("http://") {
+            // Without TLS there is nothing to verify, and a container may have no certificates to do it with.
+            http = http.tls_certs_only([]);
+        }
+        let http = http.build().map_err(|error| {
+            Error::Unreachable(format!("{base} cannot be asked: {}", innermost(&error)))
+        })?;
         Ok(Self {
             http,
             base: base.trim_end_matches('/').to_owned(),
@@ -158,13 +167,11 @@ impl Client {
                 .body(body.to_string());
         }
         let unreachable = |error: reqwest::Error| {
-            let mut text = error.to_string();
-            let mut source = std::error::Error::source(&error);
-            while let Some(error) = source {
-                text = error.to_string();
-                source = error.source();
-            }
-            Error::Unreachable(format!("{} does not answer: {text}", self.base))
+            Error::Unreachable(format!(
+                "{} does not answer: {}",
+                self.base,
+                innermost(&error)
+            ))
         };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
@@ -316,12 +323,21 @@ pub fn choose_cryptography() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
+/// What it comes down to: the outer errors only say that there was one.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
 fn length(ms: &Value) -> Duration {
     Duration::from_millis(ms.as_u64().unwrap_or(20_000))
 }
 
 /// A tenth more or less, so that those who began together do not stay together.
-fn jittered(wait: Duration) -> Duration {
+pub(crate) fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(rand::random_range(0.9..=1.1))
 }
 

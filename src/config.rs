@@ -323,6 +323,11 @@ impl Loaded {
         report::rows(&self.settings, &self.origins)
     }
 
+    /// Where the node listens, if all the rest is as it should be.
+    pub const fn listen(&self) -> SocketAddr {
+        self.settings.listen
+    }
+
     fn wrong(
         &self,
         setting: &str,

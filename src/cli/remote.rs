@@ -1,7 +1,7 @@
 //! What the commands share that talk to a server: where it is, the key, how answers become exit codes and tables.
 
 use std::future::Future;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use reqwest::Method;
 use secrecy::SecretString;
@@ -43,7 +43,7 @@ impl Remote {
         runtime.block_on(work)
     }
 
-    /// The client. The key is never an argument: those are visible to others on the machine.
+    /// The client.
     pub(super) fn client(&self) -> Result<Client, Failure> {
         if !(self.server.starts_with("http://") || self.server.starts_with("https://")) {
             return Err(Failure::new(
@@ -54,19 +54,8 @@ impl Remote {
                 ),
             ));
         }
-        let key = match &self.key_file {
-            Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
-                Failure::new(
-                    Exit::Usage,
-                    format!("the key file {} cannot be read: {error}", file.display()),
-                )
-            })?),
-            None => std::env::var("LEASEHOLD_KEY").ok(),
-        };
-        let key = key
-            .map(|key| key.trim().to_owned())
-            .filter(|key| !key.is_empty());
-        Ok(Client::new(&self.server, key.map(SecretString::from))?)
+        let key = read_key(self.key_file.as_deref())?;
+        Ok(Client::new(&self.server, key)?)
     }
 
     /// One call.
@@ -174,6 +163,23 @@ pub(super) async fn items(
             }
         }
     }
+}
+
+/// The key of the file, else of the environment. Never an argument: those are visible to others on the machine.
+pub(super) fn read_key(file: Option<&Path>) -> Result<Option<SecretString>, Failure> {
+    let key = match file {
+        Some(file) => Some(std::fs::read_to_string(file).map_err(|error| {
+            Failure::new(
+                Exit::Usage,
+                format!("the key file {} cannot be read: {error}", file.display()),
+            )
+        })?),
+        None => std::env::var("LEASEHOLD_KEY").ok(),
+    };
+    let key = key
+        .map(|key| key.trim().to_owned())
+        .filter(|key| !key.is_empty());
+    Ok(key.map(SecretString::from))
 }
 
 /// Asks before something is destroyed. Without a terminal nobody can be asked, and `--yes` has to be said.

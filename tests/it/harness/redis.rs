@@ -2,7 +2,7 @@
 //!
 //! 1. `TEST_REDIS_URL`, a server that is already there;
 //! 2. `redis-server` or `valkey-server` from the `PATH`, as a private child;
-//! 3. a container.
+//! 3. a container of the image that `docker-compose.yml` names. With `TEST_REDIS_URL=container` it is the first choice.
 //!
 //! All three can be stopped, frozen, restarted and emptied. The nodes have no prefix for their keys, so on a server
 //! that is shared each test takes one of its databases 1 to 15, **empties it**, and waits if all are taken; database 0
@@ -27,8 +27,15 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Proxy, free_port, signal, wait_until};
 
-/// The oldest Redis of the containers' registry that still gets fixes; the promise begins at 6.2.
-const IMAGE: (&str, &str) = ("redis", "7.2");
+/// The image that users get, name and tag: one place says which.
+fn image() -> (&'static str, &'static str) {
+    let compose = include_str!("../../../docker-compose.yml");
+    let image = compose
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("image: redis:"))
+        .expect("docker-compose.yml names an image of Redis");
+    ("redis", image)
+}
 
 /// As the embedded server has them, with a log of what someone should look at.
 const SETTINGS: [&str; 8] = [
@@ -73,7 +80,11 @@ impl Redis {
     }
 
     async fn start_with(databases: u32) -> Self {
-        if let Ok(url) = std::env::var("TEST_REDIS_URL") {
+        let given = std::env::var("TEST_REDIS_URL").ok();
+        if given.as_deref() == Some("container") {
+            return Self::in_container().await;
+        }
+        if let Some(url) = given {
             let mut direct = Url::parse(&url).expect("TEST_REDIS_URL is a URL");
             let database = Database::take(databases).await;
             direct.set_path(&database.number.to_string());
@@ -89,22 +100,42 @@ impl Redis {
             redis.empty().await;
             return redis;
         }
+        match server_on_the_path() {
+            Some(program) => {
+                let port = free_port();
+                Self::private(Place::Process(Process::new(program, port)), port).await
+            }
+            None => Self::in_container().await,
+        }
+    }
+
+    /// One in a container, whatever else there is.
+    pub(crate) async fn in_container() -> Self {
         let port = free_port();
-        let direct = Url::parse(&format!("redis://127.0.0.1:{port}/0")).expect("a URL");
-        let place = match server_on_the_path() {
-            Some(program) => Place::Process(Process::new(program, port)),
-            None => Place::Container {
-                container: None,
-                port,
-            },
-        };
+        let container = None;
+        Self::private(Place::Container { container, port }, port).await
+    }
+
+    async fn private(place: Place, port: u16) -> Self {
         let mut redis = Self {
-            direct,
+            direct: Url::parse(&format!("redis://127.0.0.1:{port}/0")).expect("a URL"),
             place,
             full: false,
         };
         redis.restart().await;
         redis
+    }
+
+    /// The image and the id of its container, if it is in one.
+    pub(crate) fn container(&self) -> Option<(String, String)> {
+        match &self.place {
+            Place::Container { container, .. } => {
+                let (name, tag) = image();
+                let id = container.as_ref()?.id().to_owned();
+                Some((format!("{name}:{tag}"), id))
+            }
+            Place::Shared { .. } | Place::Process(_) => None,
+        }
     }
 
     /// What a node gets as `redis_url`.
@@ -476,7 +507,8 @@ impl Drop for Process {
 /// A container on a fixed port, so that it is found again after a restart.
 async fn start_container(port: u16) -> ContainerAsync<GenericImage> {
     let started = Instant::now();
-    GenericImage::new(IMAGE.0, IMAGE.1)
+    let (name, tag) = image();
+    GenericImage::new(name, tag)
         .with_exposed_port(6379.tcp())
         .with_mapped_port(port, 6379.tcp())
         .with_cmd(["redis-server", "--protected-mode", "no"].iter().chain(&SETTINGS).copied())

@@ -1,0 +1,43 @@
+# A node in a container: one static program, the certificates that public TLS servers are signed with, and nothing else.
+#
+#   docker build -t leasehold:0.1.0 --build-arg REVISION="$(git rev-parse HEAD)" .
+#
+# docs/containers.md says how it is run.
+
+FROM rust:1.95.0-slim-bookworm AS build
+WORKDIR /build
+# Static, because the image has no C library. Only for the target: macros are libraries that the compiler loads.
+ENV CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_TARGET_DIR=/build/target RUSTFLAGS="-C target-feature=+crt-static"
+# A layer with the dependencies, which stays while Cargo.lock does. The benches are here because Cargo looks for them.
+COPY Cargo.toml Cargo.lock ./
+COPY benches benches
+RUN mkdir -p src tests/it && touch src/lib.rs && echo 'fn main() {}' | tee src/main.rs >tests/it/main.rs && \
+    cargo build --locked --release --bin leasehold --target "$(rustc --print host-tuple)"
+COPY lua lua
+COPY web web
+COPY src src
+# Copied files keep their age, and the empty ones from above are younger.
+RUN touch src/lib.rs src/main.rs && \
+    cargo build --locked --release --bin leasehold --target "$(rustc --print host-tuple)" && \
+    install -D "target/$(rustc --print host-tuple)/release/leasehold" /image/usr/local/bin/leasehold && \
+    install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt
+COPY LICENSE-* /image/usr/share/doc/leasehold/
+
+FROM scratch
+COPY --from=build /image/ /
+# Nobody in particular: the container needs no user of the host, no home, and nothing that can be written to.
+USER 65532:65532
+# Reachable from the balancer. With this, the program refuses to start without admin_key.
+ENV LEASEHOLD_LISTEN=0.0.0.0:7070
+EXPOSE 7070
+# Alive, not ready: whoever restarts what is unhealthy must not restart all nodes because Redis is away.
+HEALTHCHECK --interval=5s --timeout=3s --start-period=30s --retries=3 CMD ["leasehold", "healthcheck"]
+ENTRYPOINT ["leasehold"]
+CMD ["serve"]
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="Leasehold" \
+      org.opencontainers.image.description="Concurrent-seat leases for a fleet of stateless nodes, kept in Redis" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
