@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::remote::table;
+use super::super::table::table;
 use super::tally::{Moment, Report, Row};
 
 /// A frame: home, the text, and away with what is left of the one before.
