@@ -33,8 +33,8 @@ local id, holder, tenant, keep_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
 local index = open_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11])
-if index and index.lent_seats then
-  -- What ended before this is charged before this.
+if index and (index.lent_seats or index.per_holder) then
+  -- What ended before this is charged before this, and frees no seat that is freed by this.
   repeat until end_due(leases, expired, events, ttl, 64, on_end(index)) < 64
 end
 local score = tonumber(redis.call('ZSCORE', leases, id) or 0)

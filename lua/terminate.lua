@@ -34,8 +34,8 @@ local reason, block_ms, blocked, keep_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], 
 local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
 local index = open_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11])
 mark()
-if index and index.lent_seats then
-  -- What ended before this is charged before this.
+if index and (index.lent_seats or index.per_holder) then
+  -- What ended before this is charged before this, and frees no seat that is freed by this.
   repeat until end_due(leases, expired, events, ttl, 64, on_end(index)) < 64
 end
 

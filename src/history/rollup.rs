@@ -15,7 +15,7 @@ use crate::store::{Denials, Error, Event, EventId, Standing, Store, Stretch};
 const LATE_MS: i64 = 60_000;
 /// Events that are read at once.
 const CHUNK: usize = 2_000;
-/// Events of one roll-up, about 10 MiB.
+/// Events of one roll-up, about 10 MiB; more only if a minute had more.
 const BATCH: usize = 50_000;
 /// Counts of denials that one roll-up takes away.
 const COUNTS: usize = 1_000;
@@ -92,7 +92,7 @@ async fn roll_up_all(store: &Store) -> Result<(), Error> {
     Ok(())
 }
 
-/// Rolls up at most about so many events. `true` if there is more.
+/// Rolls up about so many events, or those of a bit more than a minute if these are more. `true` if there is more.
 pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<bool, Error> {
     let standing = store.rolled(pool).await?;
     let now_ms = standing.now.0;
@@ -100,18 +100,21 @@ pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<boo
     let Some(mut rolled) = begin(store, pool, before).await? else {
         return Ok(false);
     };
+    let begun_ms = rolled.replay.at_ms();
+    // A roll-up stays a minute behind what it has read, so a minute with more events than a batch is read whole.
+    let enough =
+        |events: &[Event]| batch <= events.len() && spans_more_than(events, begun_ms, LATE_MS);
     let Read {
         mut events,
         is_whole,
-    } = read(store, pool, &rolled, batch).await?;
-    let more = batch <= events.len();
+    } = read(store, pool, &rolled, enough).await?;
+    let more = enough(&events);
     // What was written in the present millisecond may not be all of it.
     let read_ms = match events.last() {
         Some(last) if more => last.id.written_ms() - 1,
         _ => now_ms - 1,
     };
-    let begun_ms = rolled.replay.at_ms();
-    let to_ms = read_ms - LATE_MS.min((read_ms - begun_ms) / 2);
+    let to_ms = read_ms - LATE_MS;
     if to_ms <= begun_ms {
         return Ok(false);
     }
@@ -174,13 +177,13 @@ pub async fn slots(
         let Some(rolled) = begin(store, pool, standing.rolled.as_deref()).await? else {
             return Ok(None);
         };
-        let read_all = read(store, pool, &rolled, BATCH).await?;
-        if read_all.events.len() < BATCH {
-            break (standing, rolled, read_all);
+        let found = read(store, pool, &rolled, |events| BATCH <= events.len()).await?;
+        if found.events.len() < BATCH {
+            break (standing, rolled, found);
         }
         // So many at once are not kept in memory for one reader; but for those of the last minute there is no choice.
         if !roll_up(store, pool, BATCH).await? {
-            let all = read(store, pool, &rolled, usize::MAX).await?;
+            let all = read(store, pool, &rolled, |_| false).await?;
             break (standing, rolled, all);
         }
     };
@@ -259,7 +262,8 @@ pub async fn latest(
         .into_iter()
         .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
         .collect();
-    let since = read(store, pool, &rolled, events).await?.events;
+    let enough = |read: &[Event]| events <= read.len();
+    let since = read(store, pool, &rolled, enough).await?.events;
     let now_ms = if since.len() < events {
         let mut keep = |closed: Step, number: i64, slot| {
             if closed == step {
@@ -337,7 +341,7 @@ async fn read(
     store: &Store,
     pool: &PoolName,
     rolled: &Rolled,
-    limit: usize,
+    is_enough: impl Fn(&[Event]) -> bool,
 ) -> Result<Read, Error> {
     let at_ms = rolled.replay.at_ms();
     let mut after = EventId::before_ms(at_ms);
@@ -359,13 +363,20 @@ async fn read(
                 events.push(event);
             }
         }
-        if !whole || limit <= events.len() {
+        if !whole || is_enough(&events) {
             return Ok(Read {
                 events,
                 is_whole: last.map(|_| is_there),
             });
         }
     }
+}
+
+/// Whether the last of these events was written so long after an instant.
+fn spans_more_than(events: &[Event], since_ms: i64, ms: i64) -> bool {
+    events
+        .last()
+        .is_some_and(|last| since_ms + ms + 1 < last.id.written_ms())
 }
 
 /// The last instant of the minute of a count, at which it is put into slots: once, whoever does it when.

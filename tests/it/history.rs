@@ -1,5 +1,9 @@
 //! What happened in a pool is told exactly, by the instants at which it happened.
 
+mod by_hand;
+mod crowd;
+mod long_day;
+
 use std::time::Duration;
 
 use leasehold::history::rollup::{self, Slots};
@@ -393,10 +397,8 @@ async fn a_question_that_makes_no_sense_is_refused() {
     }
 }
 
-/// A pool of a store of its own, and a connection to write its past with.
-pub(crate) async fn past(
-    redis: &Redis,
-) -> (Store, PoolName, redis::aio::MultiplexedConnection, String) {
+/// A store that does nothing by itself.
+async fn store(redis: &Redis) -> Store {
     let options = Options {
         url: redis.url().into(),
         connections: 2,
@@ -406,7 +408,14 @@ pub(crate) async fn past(
         durability: Durability::Async,
         metrics_max_pools: 0,
     };
-    let store = Store::connect(&options).await.expect("a store");
+    Store::connect(&options).await.expect("a store")
+}
+
+/// A pool of a store of its own, and a connection to write its past with.
+pub(crate) async fn past(
+    redis: &Redis,
+) -> (Store, PoolName, redis::aio::MultiplexedConnection, String) {
+    let store = store(redis).await;
     let pool: PoolName = "crm".parse().expect("a name");
     let client = redis::Client::open(redis.url()).expect("an address");
     let mut connection = client
