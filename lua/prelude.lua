@@ -81,12 +81,13 @@ end
 
 -- Appends to the pool's history. All events have the same fields, which Redis stores once per block; only in a
 -- pool where a lease is not always a seat of the capacity there is one more, the number of seats taken or freed.
+-- Sweeps drop them by age; the number is a bound on the memory of a pool, whatever happens in it.
 local function record_event(events, kind, id, at, holder, tenant, reason, seats)
   if seats then
-    redis.call('XADD', events, '*', 'type', kind, 'id', id, 'at', int(at),
+    redis.call('XADD', events, 'MAXLEN', '~', '4000000', '*', 'type', kind, 'id', id, 'at', int(at),
       'holder', holder, 'tenant', tenant, 'reason', reason, 'seats', seats)
   else
-    redis.call('XADD', events, '*', 'type', kind, 'id', id, 'at', int(at),
+    redis.call('XADD', events, 'MAXLEN', '~', '4000000', '*', 'type', kind, 'id', id, 'at', int(at),
       'holder', holder, 'tenant', tenant, 'reason', reason)
   end
 end

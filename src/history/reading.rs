@@ -2,7 +2,8 @@
 //!
 //! A report begins at the first event that is kept, because who has a seat at an instant follows only from all starts
 //! and ends before it. So it reads in chunks and keeps what it counts, and few reports are made at a time. Events
-//! are dropped by age alone (`store/sweeper.rs`); a report says from when on they cover it.
+//! are dropped by age (`store/sweeper.rs`), and by number beyond some millions (`lua/prelude.lua`); a report says from
+//! when on they cover it.
 
 use std::ops::ControlFlow;
 
