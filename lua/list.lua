@@ -8,8 +8,9 @@
 -- ARGV[2]  after_id  its id; empty to begin
 -- ARGV[3]  limit     at most 1000 leases
 --
--- Returns { status, seq, now_ms, ttl_ms, renewed_with, changed_ms, then for each lease its id, its score and its expiry, ms }
---   listed    renewed_with is the TTL before the last change of it, which was at changed_ms
+-- Returns { status, seq, now_ms, ttl_ms, renewed_with, changed_ms, floor_ms, until_ms, then for each lease its id and its score, ms }
+--   listed    renewed_with is the TTL before the last change of it, which was at changed_ms; a lease ends at its score, but
+--             at until_ms if its score is between floor_ms and that
 --   no_pool   there is no such pool
 --   unopened  the bucket has no clock; only three fields
 
@@ -19,7 +20,7 @@ local after_ms, after_id, limit = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local policy = redis.call('HMGET', config, 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms')
 local ttl = tonumber(policy[1])
 if not ttl then
-  return { 'no_pool', int(seq), int(now), '0', '0', '0' }
+  return { 'no_pool', int(seq), int(now), '0', '0', '0', '0', '0' }
 end
 
 -- By rank: leases that share an expiry are in Redis's order, which Lua's comparison of texts may not be.
@@ -35,10 +36,11 @@ if after_id ~= '' then
   first = math.max(first, seen)
 end
 
-local reply = { 'listed', int(seq), int(now), int(ttl), policy[2] or '0', policy[3] or '0' }
+-- The two instants are ends_at for all of them: a number made into a text for each would be most of the work.
+local reply = { 'listed', int(seq), int(now), int(ttl), policy[2] or '0', policy[3] or '0', int(floor),
+  int(amnesty_until(ttl)) }
 local page = redis.call('ZRANGE', leases, first, first + limit - 1, 'WITHSCORES')
-for i = 1, #page, 2 do
-  reply[#reply + 1], reply[#reply + 2] = page[i], page[i + 1]
-  reply[#reply + 1] = int(ends_at(tonumber(page[i + 1]), ttl))
+for i = 1, #page do
+  reply[8 + i] = page[i]
 end
 return reply

@@ -1,6 +1,8 @@
 //! Leases: acquire, renew, release, leave, terminate and list.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::time::Duration;
 
 use super::error::{Error, Outcome};
@@ -699,16 +701,19 @@ fn from_claims(
 }
 
 /// A lease as its record tells it. What the record does not know any more is left out: the lease lives all the same.
-pub(super) fn from_record(
+pub(super) fn from_record<K: Borrow<str> + Eq + Hash>(
     pool: &PoolName,
     id: LeaseId,
-    record: &HashMap<String, String>,
+    record: &HashMap<K, String>,
     renewed_at: Instant,
     expires_at: Instant,
     now: Instant,
     ttl: Duration,
 ) -> Lease {
-    fn text<T: TryFrom<String>>(record: &HashMap<String, String>, name: &str) -> Option<T> {
+    fn text<K: Borrow<str> + Eq + Hash, T: TryFrom<String>>(
+        record: &HashMap<K, String>,
+        name: &str,
+    ) -> Option<T> {
         record
             .get(name)
             .and_then(|text| text.clone().try_into().ok())

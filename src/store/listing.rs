@@ -1,11 +1,14 @@
 //! Live leases, filtered and sorted, a page at a time.
 //!
-//! Redis keeps leases in order of expiry, so that order costs a page. Any other order, and any filter, reads the
-//! records of all leases of the pool, a thousand at a time, and keeps only what belongs on the page.
+//! Redis keeps leases in order of expiry, so that order costs a page. Any other order, and any filter, looks at all leases
+//! of the pool, a thousand at a time: at those fields of their records that the order and the filter need. Only what is
+//! on the page is read whole.
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::Store;
 use super::error::Error;
@@ -17,6 +20,25 @@ use crate::pool::PoolName;
 
 /// Leases that are read at once.
 const CHUNK: usize = 1_000;
+/// Chunks whose records are under way at a time: while Redis reads one, the node takes in another.
+const AT_ONCE: usize = 3;
+
+/// What the record of a live lease can have.
+const RECORD: [&str; 10] = [
+    "holder",
+    "tenant",
+    "label",
+    "activities",
+    "platform",
+    "seat",
+    "fence",
+    "started",
+    "beat",
+    "left",
+];
+
+/// A record, or some fields of one.
+type Record = HashMap<&'static str, String>;
 
 /// What a listing is sorted by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -88,6 +110,32 @@ impl Selection {
         }
     }
 
+    /// The fields of a record that tell whether it matches, and where it stands.
+    fn needs(&self) -> Vec<&'static str> {
+        let mut needs: Vec<&str> = match self.sort {
+            Sort::ExpiresAt => vec![],
+            Sort::StartedAt => vec!["started"],
+            Sort::RenewedAt => vec!["beat", "left"],
+            Sort::Holder => vec!["holder"],
+            Sort::Tenant => vec!["tenant"],
+            Sort::Label => vec!["label"],
+            Sort::Platform => vec!["platform"],
+            Sort::Activities => vec!["activities"],
+        };
+        if self.holder.is_some() {
+            needs.push("holder");
+        }
+        if self.tenant.is_some() {
+            needs.push("tenant");
+        }
+        if self.text.is_some() {
+            needs.extend(["holder", "tenant", "label", "activities", "platform"]);
+        }
+        needs.sort_unstable();
+        needs.dedup();
+        needs
+    }
+
     fn matches(&self, lease: &Lease) -> bool {
         let same = self
             .holder
@@ -131,7 +179,7 @@ impl Selection {
     }
 
     /// Orders a page and cuts it to one more than the limit, which tells that there is a next one.
-    fn cut(&self, found: &mut Vec<(Place, Lease)>) {
+    fn cut(&self, found: &mut Vec<(Place, Found)>) {
         found.sort_unstable_by(|(a, _), (b, _)| self.order(a, b));
         found.truncate(self.limit + 1);
     }
@@ -201,36 +249,52 @@ impl Store {
         }
     }
 
-    /// Reads all, and keeps what belongs on the page.
+    /// Looks at all, and reads what belongs on the page.
     async fn select_sorted(
         &self,
         pool: &PoolName,
         selection: &Selection,
     ) -> Result<Option<Listing>, Error> {
-        let mut found: Vec<(Place, Lease)> = Vec::new();
-        let mut read = None;
-        loop {
-            let Some(page) = self.list(pool, read, CHUNK).await? else {
+        let Some(first) = self.index(pool, None, CHUNK).await? else {
+            return Ok(None);
+        };
+        let needs = selection.needs();
+        let chunks = stream::try_unfold(Some(first), |chunk: Option<Index>| async {
+            let Some(chunk) = chunk else {
                 return Ok(None);
             };
-            for (place, lease) in page.rows {
-                read = Some(place);
+            let next = match chunk.found.last() {
+                Some(last) if chunk.more => self.index(pool, Some(last.place()), CHUNK).await?,
+                _ => None,
+            };
+            Ok::<_, Error>(Some((chunk, next)))
+        });
+        let mut chunks = chunks
+            .map_ok(|chunk| async {
+                let ids = chunk.found.iter().map(|found| found.id);
+                let records = self.records(pool, ids, &needs).await?;
+                Ok::<_, Error>((chunk, records))
+            })
+            .try_buffered(AT_ONCE)
+            .boxed();
+        let mut found: Vec<(Place, Found)> = Vec::new();
+        while let Some((chunk, records)) = chunks.try_next().await? {
+            for (at, record) in chunk.found.into_iter().zip(&records) {
+                let lease = at.lease(pool, record);
                 if !selection.matches(&lease) {
                     continue;
                 }
                 let place = selection.place(&lease);
                 let is_beyond = |after| selection.order(after, &place) == Ordering::Less;
                 if selection.after.as_ref().is_none_or(is_beyond) {
-                    found.push((place, lease));
+                    found.push((place, at));
                 }
             }
             if found.len() > 2 * selection.limit + CHUNK {
                 selection.cut(&mut found);
             }
-            if !page.more {
-                break;
-            }
         }
+        drop(chunks);
         selection.cut(&mut found);
         let more = found.len() > selection.limit;
         found.truncate(selection.limit);
@@ -238,10 +302,14 @@ impl Store {
             .last()
             .filter(|_| more)
             .map(|(place, _)| place.clone());
-        Ok(Some(Listing {
-            leases: found.into_iter().map(|(_, lease)| lease).collect(),
-            next,
-        }))
+        let mut leases = Vec::with_capacity(found.len());
+        for some in found.chunks(CHUNK) {
+            let ids = some.iter().map(|(_, found)| found.id);
+            let records = self.records(pool, ids, &RECORD).await?;
+            let whole = some.iter().zip(&records);
+            leases.extend(whole.map(|((_, found), record)| found.lease(pool, record)));
+        }
+        Ok(Some(Listing { leases, next }))
     }
 
     /// Live leases in order of expiry, at most `limit` (1 to 1000), after a place in that order. `None` if there
@@ -252,6 +320,26 @@ impl Store {
         after: Option<(i64, LeaseId)>,
         limit: usize,
     ) -> Result<Option<Page>, Error> {
+        let Some(Index { found, more }) = self.index(pool, after, limit).await? else {
+            return Ok(None);
+        };
+        let ids = found.iter().map(|found| found.id);
+        let records = self.records(pool, ids, &RECORD).await?;
+        let rows = found.iter().zip(&records);
+        let rows = rows.map(|(found, record)| (found.place(), found.lease(pool, record)));
+        Ok(Some(Page {
+            rows: rows.collect(),
+            more,
+        }))
+    }
+
+    /// The same without records.
+    async fn index(
+        &self,
+        pool: &PoolName,
+        after: Option<(i64, LeaseId)>,
+        limit: usize,
+    ) -> Result<Option<Index>, Error> {
         let keys = Keys::of(pool);
         let call = LIST
             .call(3)
@@ -267,48 +355,99 @@ impl Store {
             "listed" => {}
             _ => return Err(reply.unexpected(0)),
         }
-        let now = reply.now()?;
         let ttls = Ttls {
             now: reply.int(3)?,
             before: reply.int(4)?,
             changed: reply.int(5)?,
         };
-        let mut leases = Vec::with_capacity((reply.len() - 6) / 3);
-        for at in (6..reply.len()).step_by(3) {
-            leases.push((
-                reply.parse::<LeaseId>(at)?,
-                reply.int(at + 1)?,
-                reply.instant(at + 2)?,
-            ));
+        let (floor, until, read_at) = (reply.int(6)?, reply.int(7)?, reply.now()?);
+        let mut found = Vec::with_capacity((reply.len() - 8) / 2);
+        for at in (8..reply.len()).step_by(2) {
+            let score = reply.int(at + 1)?;
+            let in_amnesty = floor < score && score < until;
+            found.push(Found {
+                id: reply.parse::<LeaseId>(at)?,
+                score,
+                expires_at: Instant(if in_amnesty { until } else { score }),
+                read_at,
+                ttls,
+            });
         }
+        let more = found.len() == limit;
+        Ok(Some(Index { found, more }))
+    }
 
-        let mut records = redis::pipe();
-        for (id, _, _) in &leases {
-            records.cmd("HGETALL").arg(keys.record(*id));
+    /// These fields of the records of leases, in the order of the ids.
+    async fn records(
+        &self,
+        pool: &PoolName,
+        ids: impl Iterator<Item = LeaseId>,
+        fields: &[&'static str],
+    ) -> Result<Vec<Record>, Error> {
+        if fields.is_empty() {
+            return Ok(ids.map(|_| Record::new()).collect());
         }
-        let records: Vec<HashMap<String, String>> = if leases.is_empty() {
-            Vec::new()
-        } else {
-            let mut connection = self.0.connections.get().await?;
-            records.query_async(&mut *connection).await?
+        let keys = Keys::of(pool);
+        let mut pipe = redis::pipe();
+        for id in ids {
+            pipe.cmd("HMGET").arg(keys.record(id)).arg(fields);
+        }
+        if pipe.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut connection = self.0.connections.get().await?;
+        let records: Vec<Vec<Option<String>>> = pipe.query_async(&mut *connection).await?;
+        let named = |values: Vec<Option<String>>| {
+            let pairs = fields.iter().zip(values);
+            pairs
+                .filter_map(|(name, value)| Some((*name, value?)))
+                .collect()
         };
+        Ok(records.into_iter().map(named).collect())
+    }
+}
 
-        let more = leases.len() == limit;
-        let rows = leases
-            .iter()
-            .zip(&records)
-            .map(|((id, score, expires_at), record)| {
-                let renewed_at = ttls.beat(*score, record);
-                let ttl = Duration::from_millis(ttls.now.cast_unsigned());
-                let lease = from_record(pool, *id, record, renewed_at, *expires_at, now, ttl);
-                ((*score, *id), lease)
-            })
-            .collect();
-        Ok(Some(Page { rows, more }))
+/// Live leases in order of expiry.
+struct Index {
+    found: Vec<Found>,
+    /// Whether there may be more behind the last.
+    more: bool,
+}
+
+/// What is known of a live lease without its record.
+#[derive(Clone, Copy)]
+struct Found {
+    id: LeaseId,
+    score: i64,
+    expires_at: Instant,
+    read_at: Instant,
+    ttls: Ttls,
+}
+
+impl Found {
+    /// Where it stands in the order of expiry.
+    fn place(&self) -> (i64, LeaseId) {
+        (self.score, self.id)
+    }
+
+    /// As its record tells it, or as much of that as was read.
+    fn lease(&self, pool: &PoolName, record: &Record) -> Lease {
+        let ttl = Duration::from_millis(self.ttls.now.cast_unsigned());
+        let renewed_at = self.ttls.beat(self.score, record);
+        from_record(
+            pool,
+            self.id,
+            record,
+            renewed_at,
+            self.expires_at,
+            self.read_at,
+            ttl,
+        )
     }
 }
 
 /// What tells the last beat of a lease from its expiry.
+#[derive(Clone, Copy)]
 struct Ttls {
     now: i64,
     before: i64,
@@ -317,7 +456,7 @@ struct Ttls {
 
 impl Ttls {
     /// When a lease with this score was last renewed, ms.
-    fn beat(&self, score: i64, record: &HashMap<String, String>) -> Instant {
+    fn beat(&self, score: i64, record: &Record) -> Instant {
         let number = |name: &str| record.get(name).and_then(|text| text.parse::<i64>().ok());
         if number("left") == Some(score)
             && let Some(beat) = number("beat")
