@@ -22,13 +22,15 @@ mod table;
 mod watch;
 mod webhook;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
+use serde_json::json;
 
 use crate::config::{Flags, Loaded, Settings, WrongSetting};
 use crate::store::Options;
@@ -37,6 +39,9 @@ use crate::store::Options;
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub struct Cli {
+    /// Whether a program reads along: then it is told of failures in JSON, too.
+    #[arg(skip)]
+    json: bool,
     #[command(subcommand)]
     command: Option<Command>,
     /// Without a command the program serves.
@@ -58,7 +63,8 @@ Examples:
   LEASEHOLD_KEY=lh_... leasehold watch --server https://seats.example";
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrongly asked, 3 denied, 4 not found, 5 not allowed, 6 unavailable. \
-     `leasehold run` ends with the code of its command.";
+     `leasehold run` ends with the code of its command. With --json a failure is one line of JSON on stderr, with a stable \
+     `code`, the `message` and the `exit` code.";
 
 const COMPLETIONS: &str = "For this shell only: source <(leasehold completions bash). For good: leasehold completions bash \
      > /etc/bash_completion.d/leasehold, leasehold completions zsh > \"${fpath[1]}/_leasehold\", leasehold completions fish \
@@ -139,11 +145,29 @@ pub enum Exit {
     Unavailable = 6,
 }
 
-/// Why a command ended without doing what was asked: a sentence for the person at the terminal.
+impl Exit {
+    /// The word for programs, where nobody has a better one.
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Ok => "ok",
+            Self::Error => "failed",
+            Self::Usage => "wrong_usage",
+            Self::Denied => "denied",
+            Self::NotFound => "not_found",
+            Self::NotAllowed => "not_allowed",
+            Self::Unavailable => "unavailable",
+        }
+    }
+}
+
+/// Why a command ended without doing what was asked: a sentence for the person at the terminal, and a word for programs.
 #[derive(Debug)]
 pub struct Failure {
     exit: Exit,
+    code: Cow<'static, str>,
     sentence: String,
+    /// When to ask again, ms, if the server said so.
+    retry_after_ms: Option<u64>,
 }
 
 impl Failure {
@@ -151,8 +175,31 @@ impl Failure {
     pub fn new(exit: Exit, sentence: impl fmt::Display) -> Self {
         Self {
             exit,
+            code: exit.code().into(),
             sentence: sentence.to_string(),
+            retry_after_ms: None,
         }
+    }
+
+    /// The same with a stable word of its own.
+    fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
+        self.code = code.into();
+        self
+    }
+
+    /// On stderr, as a sentence or as one line of JSON. Nothing is left to do when stderr is gone too.
+    fn tell(&self, json: bool) {
+        let text = if json {
+            let mut told =
+                json!({"code": self.code, "message": self.sentence, "exit": self.exit as u8});
+            if let Some(ms) = self.retry_after_ms {
+                told["retry_after_ms"] = json!(ms);
+            }
+            told.to_string()
+        } else {
+            format!("leasehold: {self}")
+        };
+        let _ = writeln!(io::stderr(), "{text}");
     }
 }
 
@@ -166,7 +213,7 @@ impl std::error::Error for Failure {}
 
 impl From<WrongSetting> for Failure {
     fn from(wrong: WrongSetting) -> Self {
-        Self::new(Exit::Usage, wrong)
+        Self::new(Exit::Usage, wrong).with_code("wrong_setting")
     }
 }
 
@@ -178,8 +225,33 @@ impl From<io::Error> for Failure {
 
 /// What was asked for on the command line of this process; ends it when that cannot be understood.
 pub fn parse() -> Cli {
-    let matches = command().get_matches();
-    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    let parsed = command().try_get_matches().and_then(|matches| {
+        let json = wants_json(&matches);
+        Ok(Cli {
+            json,
+            ..Cli::from_arg_matches(&matches)?
+        })
+    });
+    parsed.unwrap_or_else(|error| {
+        let mut ours = std::env::args_os().take_while(|argument| argument != "--");
+        if error.use_stderr() && ours.any(|argument| argument == "--json") {
+            let text = error.to_string();
+            let said = text.split("\n\n").next().unwrap_or_default();
+            let said = said.strip_prefix("error: ").unwrap_or(said).trim();
+            Failure::new(Exit::Usage, said).tell(true);
+            std::process::exit(Exit::Usage as i32);
+        }
+        error.exit()
+    })
+}
+
+/// Whether `--json` was given, to whichever command.
+fn wants_json(matches: &ArgMatches) -> bool {
+    let here = matches.try_get_one::<bool>("json");
+    here.is_ok_and(|given| given == Some(&true))
+        || matches
+            .subcommand()
+            .is_some_and(|(_, matches)| wants_json(matches))
 }
 
 /// The whole command line. Without a command the settings are taken as well, but `leasehold --help` is about commands.
@@ -218,8 +290,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let exit = match done {
         Ok(exit) => exit,
         Err(failure) => {
-            // Nothing is left to do when stderr is gone too.
-            let _ = writeln!(io::stderr(), "leasehold: {failure}");
+            failure.tell(cli.json);
             failure.exit
         }
     };

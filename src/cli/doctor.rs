@@ -1,9 +1,12 @@
 //! `leasehold doctor`: is this Redis fit to keep seats, and what is to be done.
+//!
+//! Without a `redis_url` it looks at the embedded Redis of the data directory, which a node has to be running.
 
 use std::fmt::Write as _;
 
 use super::{Exit, Failure};
-use crate::config::Flags;
+use crate::config::{Flags, Settings};
+use crate::store::embedded::Embedded;
 use crate::store::{Level, diagnose};
 
 #[derive(Debug, clap::Args)]
@@ -15,9 +18,24 @@ pub(super) struct Doctor {
     json: bool,
 }
 
+/// Where the embedded Redis of these settings listens.
+fn embedded(settings: &Settings) -> Result<String, Failure> {
+    Embedded::elsewhere(&settings.data_dir).ok_or_else(|| {
+        let sentence = format!(
+            "there is no redis_url, and no embedded Redis runs in {}. Start `leasehold serve` there, or say which Redis \
+             is meant: --redis-url, --data-dir",
+            settings.data_dir.display()
+        );
+        Failure::new(Exit::Unavailable, sentence)
+    })
+}
+
 /// Exits with 1 if leases can be lost, and with 6 if Redis cannot be reached.
 pub(super) fn run(doctor: &Doctor) -> Result<Exit, Failure> {
-    let settings = super::load(&doctor.flags)?.check()?;
+    let mut settings = super::load(&doctor.flags)?.check()?;
+    if settings.redis_url.is_none() {
+        settings.redis_url = Some(embedded(&settings)?.into());
+    }
     let options = super::store_options(&settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -64,11 +64,19 @@ pub(super) fn run(command: &Pool) -> Result<Exit, Failure> {
         } => {
             let changes = Value::Object(changes(fields)?);
             let path = format!("/v1/pools/{pool}");
-            let set = match remote.call(Method::PATCH, &path, Some(&changes)) {
-                Err(failure) if failure.exit == Exit::NotFound => {
-                    remote.call(Method::PUT, &path, Some(&changes))
+            // Looked for first: an attempt to change what is not there would stand in the audit trail as a failure.
+            let set = match remote.call(Method::GET, &path, None) {
+                Err(failure) if failure.code == "pool_not_found" => {
+                    let made = remote.call_if(Method::PUT, &path, ("if-none-match", "*"), &changes);
+                    match made {
+                        // Somebody was faster.
+                        Err(failure) if failure.code == "precondition_failed" => {
+                            remote.call(Method::PATCH, &path, Some(&changes))
+                        }
+                        made => made,
+                    }
                 }
-                set => set,
+                found => found.and_then(|_| remote.call(Method::PATCH, &path, Some(&changes))),
             }?;
             remote.done(&what_it_means(pool, &set), &set)
         }
@@ -78,7 +86,7 @@ pub(super) fn run(command: &Pool) -> Result<Exit, Failure> {
             confirm(
                 &format!(
                     "Remove the pool {pool} and end its {} leases?",
-                    before["in_use"]
+                    before["leases"]
                 ),
                 *yes,
             )?;

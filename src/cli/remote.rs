@@ -69,6 +69,18 @@ impl Remote {
         self.run(async { Ok(client.call(method, path, &[], body).await?) })
     }
 
+    /// One call that does something only if a condition of HTTP holds.
+    pub(super) fn call_if(
+        &self,
+        method: Method,
+        path: &str,
+        condition: (&str, &str),
+        body: &Value,
+    ) -> Result<Value, Failure> {
+        let client = self.client()?;
+        self.run(async { Ok(client.call(method, path, &[condition], Some(body)).await?) })
+    }
+
     /// One answer that is not JSON.
     pub(super) fn text(&self, path: &str) -> Result<String, Failure> {
         let client = self.client()?;
@@ -192,7 +204,8 @@ pub(super) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
         return Err(Failure::new(
             Exit::Usage,
             format!("{question} Say --yes to do it without being asked."),
-        ));
+        )
+        .with_code("not_confirmed"));
     }
     eprint!("{question} [y/N] ");
     let mut answer = String::new();
@@ -200,7 +213,7 @@ pub(super) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
     if matches!(answer.trim(), "y" | "Y" | "yes") {
         return Ok(());
     }
-    Err(Failure::new(Exit::Error, "nothing was done"))
+    Err(Failure::new(Exit::Error, "nothing was done").with_code("not_confirmed"))
 }
 
 impl From<Error> for Failure {
@@ -228,13 +241,26 @@ impl From<Error> for Failure {
                 _ => (Exit::Error, ""),
             },
         };
-        if next.is_empty() {
-            return Self::new(exit, error);
-        }
+        let (code, retry_after_ms) = match &error {
+            Error::Unreachable(_) => ("unreachable".to_owned(), 0),
+            Error::Problem {
+                code,
+                retry_after_ms,
+                ..
+            } => (code.clone(), *retry_after_ms),
+        };
         let mut sentence = error.to_string();
-        if !sentence.ends_with(['.', '!', '?']) {
-            sentence.push('.');
+        if !next.is_empty() {
+            if !sentence.ends_with(['.', '!', '?']) {
+                sentence.push('.');
+            }
+            sentence = format!("{sentence} {next}");
         }
-        Self::new(exit, format!("{sentence} {next}"))
+        let mut failure = Self::new(exit, sentence);
+        if !code.is_empty() {
+            failure = failure.with_code(code);
+        }
+        failure.retry_after_ms = (retry_after_ms > 0).then_some(retry_after_ms);
+        failure
     }
 }

@@ -86,6 +86,11 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
     ];
     let settings = values
         .into_iter()
+        // It is for tests and in no help, so it is told only to those who have set it.
+        .filter(|(name, _)| {
+            let origin = origins.get(*name);
+            *name != "trail" || origin.is_some_and(|origin| *origin != Origin::Default)
+        })
         .map(|(name, value)| (name.to_owned(), value));
     let no_pools = pools.is_empty().then(|| ("pools".to_owned(), Value::Null));
     let pools = pools

@@ -439,9 +439,8 @@ fn the_example_file_shows_the_defaults() {
         assert!(
             names
                 .clone()
-                // Pools are a table; the trail is for tests and stands in no help either.
-                .any(|name| name == row.setting
-                    || ["pools", "trail"].contains(&row.setting.as_str())),
+                // Pools are a table.
+                .any(|name| name == row.setting || row.setting == "pools"),
             "{} is not in the example",
             row.setting
         );

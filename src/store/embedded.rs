@@ -165,6 +165,13 @@ impl Embedded {
         })
     }
 
+    /// Where the server of another process listens that has this data directory; none if there is none.
+    pub fn elsewhere(data_dir: &Path) -> Option<String> {
+        let data_dir = data_dir.canonicalize().ok()?;
+        let socket = server::known_socket(&data_dir)?;
+        socket.exists().then(|| server::url(&socket))
+    }
+
     /// Where it listens: the URL of a Unix socket.
     pub fn url(&self) -> &str {
         &self.url

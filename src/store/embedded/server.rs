@@ -90,6 +90,34 @@ pub(super) struct Home {
     socket_dir: Option<PathBuf>,
 }
 
+/// The socket of the server that runs in this directory, or ran there last, by the configuration that it was started with.
+pub(super) fn known_socket(data_dir: &Path) -> Option<PathBuf> {
+    let config = std::fs::read_to_string(data_dir.join("redis.conf")).ok()?;
+    let line = config
+        .lines()
+        .find_map(|line| line.strip_prefix("unixsocket "))?;
+    // One in another directory was made by this program, and has a plain name; the usual one needs no reading.
+    let usual = data_dir.join("redis.sock");
+    if line == quote(usual.as_os_str().as_bytes()) {
+        return Some(usual);
+    }
+    Some(PathBuf::from(line.trim_matches('"')))
+}
+
+/// A socket as a URL.
+pub(super) fn url(socket: &Path) -> String {
+    let mut url = String::from("unix://");
+    for byte in socket.as_os_str().as_bytes() {
+        match byte {
+            b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
+                url.push(char::from(*byte));
+            }
+            _ => url.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    url
+}
+
 impl Home {
     pub(super) fn new(server: PathBuf, data_dir: PathBuf) -> Result<Self, EmbeddedError> {
         let socket = data_dir.join("redis.sock");
@@ -128,16 +156,7 @@ impl Home {
     }
 
     pub(super) fn url(&self) -> String {
-        let mut url = String::from("unix://");
-        for byte in self.socket.as_os_str().as_bytes() {
-            match byte {
-                b'/' | b'-' | b'_' | b'.' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => {
-                    url.push(char::from(*byte));
-                }
-                _ => url.push_str(&format!("%{byte:02X}")),
-            }
-        }
-        url
+        url(&self.socket)
     }
 
     pub(super) fn log(&self) -> PathBuf {
