@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -20,6 +21,8 @@ use crate::store::{Recorded, Trail};
 /// Entries of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
+/// Entries of a file that is not asked for by the page, at most.
+const EXPORTED: usize = 100_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list))
@@ -47,7 +50,8 @@ pub(crate) struct Wanted {
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.
     pub(crate) cursor: Option<String>,
-    /// `json` or `csv`, in place of the header `Accept`.
+    /// `json`, `csv` or `jsonl`, in place of the header `Accept`. As a file all entries come at once, at most 100 000, unless
+    /// there is a `limit`.
     pub(crate) format: Option<String>,
 }
 
@@ -66,7 +70,7 @@ struct Entries {
     tag = "keys",
     params(Wanted),
     responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = Entries),
+        (status = 200, description = "Also as `text/csv`, or as `application/jsonl` with an entry on each line, if `Accept` says so", body = Entries),
         (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
@@ -80,12 +84,54 @@ async fn list(
     headers: HeaderMap,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
-    let as_csv = csv::is_wanted(&headers, wanted.format.as_deref());
-    let (items, next_cursor) = app.0.store.trail(&wanted.trail()?).await?;
-    if as_csv {
-        return Ok(to_csv(items));
+    let format = wanted.format.as_deref();
+    if csv::is_wanted(&headers, format) {
+        return Ok(to_csv(all(&app, wanted).await?));
     }
+    if format.map_or_else(|| csv::accepts(&headers, LINES), |format| format == "jsonl") {
+        return Ok(to_lines(&all(&app, wanted).await?));
+    }
+    let (items, next_cursor) = app.0.store.trail(&wanted.trail()?).await?;
     Ok(Json(Entries { items, next_cursor }).into_response())
+}
+
+/// The entries of a file: a page if its size is named, else all.
+pub(crate) async fn all(app: &App, wanted: Wanted) -> Result<Vec<Recorded>, Problem> {
+    let most = wanted.limit.unwrap_or(EXPORTED);
+    let mut trail = Wanted {
+        limit: Some(wanted.limit.unwrap_or(MAX_LIMIT)),
+        ..wanted
+    }
+    .trail()?;
+    let mut entries = Vec::new();
+    loop {
+        let (mut some, next) = app.0.store.trail(&trail).await?;
+        entries.append(&mut some);
+        trail.before = next;
+        if trail.before.is_none() || most <= entries.len() {
+            return Ok(entries);
+        }
+    }
+}
+
+/// JSON Lines (<https://jsonlines.org>), as log shippers take it.
+const LINES: &str = "application/jsonl";
+
+/// The entries as a file with one on each line.
+pub(crate) fn to_lines(items: &[Recorded]) -> Response {
+    let mut text = String::new();
+    for item in items {
+        text += &serde_json::to_string(item).expect("an entry has a JSON form");
+        text.push('\n');
+    }
+    let headers = [
+        (CONTENT_TYPE, LINES),
+        (
+            CONTENT_DISPOSITION,
+            "attachment; filename=\"leasehold-audit.jsonl\"",
+        ),
+    ];
+    (headers, text).into_response()
 }
 
 /// The entries as a file.

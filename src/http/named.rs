@@ -5,6 +5,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -236,7 +237,12 @@ pub(crate) async fn assign(
         NamedChanged::Had(_) => StatusCode::OK,
         _ => StatusCode::CREATED,
     };
-    Ok((status, Json(one(settled(&pool, changed)?)?)))
+    let seat = one(settled(&pool, changed)?)?;
+    if status == StatusCode::OK {
+        operator.notes.before(&seat);
+    }
+    operator.notes.after(&seat);
+    Ok((status, Json(seat)))
 }
 
 /// Frees the named seat of a holder. Its live leases are terminated: there must not be more of them than seats.
@@ -261,6 +267,7 @@ pub(crate) async fn free(
 ) -> Result<StatusCode, Problem> {
     let holder = app.holder_as_kept(&pool, holder).await?;
     operator.notes.target(&holder);
+    operator.notes.before(&json!({ "holder": holder }));
     take_away(&app, &pool, &holder, NamedChange::Free(&holder)).await?;
     tracing::info!(pool.name = %pool, "an operator freed a named seat of pool {pool}");
     Ok(StatusCode::NO_CONTENT)
@@ -292,8 +299,9 @@ pub(crate) async fn transfer(
 ) -> Result<Json<SeatBody>, Problem> {
     let holder = app.holder_as_kept(&pool, holder).await?;
     operator.notes.target(&holder);
+    operator.notes.before(&json!({ "holder": holder }));
     let to = app.holder_as_kept(&pool, body.to).await?;
-    operator.notes.after(&serde_json::json!({ "to": to }));
+    operator.notes.after(&json!({ "holder": to }));
     let change = NamedChange::Transfer(&holder, &to);
     let seat = one(take_away(&app, &pool, &holder, change).await?)?;
     tracing::info!(pool.name = %pool, "an operator transferred a named seat of pool {pool}");

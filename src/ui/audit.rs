@@ -11,7 +11,7 @@ use super::frame::{page, time};
 use super::{Fields, Format, query};
 use crate::http::App;
 use crate::http::access::Operator;
-use crate::http::audit::{Wanted, to_csv};
+use crate::http::audit::{Wanted, all, to_csv, to_lines};
 use crate::http::problem::Problem;
 use crate::pool::PoolName;
 use crate::store::Recorded;
@@ -42,13 +42,19 @@ pub(super) async fn show(
         cursor: word("cursor"),
         format: None,
     };
+    if fields.get("format") == Some("jsonl") {
+        return Ok(to_lines(&all(&app, wanted).await?));
+    }
+    let format = Format::wanted(&headers, fields.get("format"));
+    if format == Format::Csv {
+        return Ok(to_csv(all(&app, wanted).await?));
+    }
     let (items, next_cursor) = app.store().trail(&wanted.trail()?).await?;
-    match Format::wanted(&headers, fields.get("format")) {
+    match format {
         Format::Json => {
             return Ok(Json(json!({"items": items, "next_cursor": next_cursor})).into_response());
         }
-        Format::Csv => return Ok(to_csv(items)),
-        Format::Html => {}
+        Format::Csv | Format::Html => {}
     }
     let same = |more: &[(&'static str, &str)]| {
         let kept = FILTERS.iter().map(|(name, _)| (*name, fields.get(name)));
@@ -63,12 +69,26 @@ pub(super) async fn show(
     let body = html! {
         h1 { "Audit trail" }
         form.row.filter role="search" method="get" {
-            @for (name, title) in FILTERS { label { (title) input name=(name) value=[fields.get(name)]; } }
+            @for (name, title) in FILTERS {
+                label {
+                    (title)
+                    @if name == "outcome" {
+                        select name=(name) {
+                            option value="" { "all" }
+                            @for word in ["done", "refused", "failed"] {
+                                option value=(word) selected[fields.get(name) == Some(word)] { (word) }
+                            }
+                        }
+                    } @else {
+                        input name=(name) value=[fields.get(name)];
+                    }
+                }
+            }
             button type="submit" { "Filter" }
             @if filtered { a href="/admin/audit" { "Clear filters" } }
             span.grow {}
             a href=(same(&[("format", "csv")])) download { "CSV" }
-            a href=(same(&[("format", "json")])) { "JSON" }
+            a href=(same(&[("format", "jsonl")])) download { "JSON lines" }
         }
         @if items.is_empty() {
             p.empty { @if filtered { "No action matches the filters." } @else { "Nobody has changed anything yet." } }

@@ -54,6 +54,22 @@ const EXAMPLES: [(&str, &str); 5] = [
     ("alert_at_percent", "[80, 95, 100]"),
 ];
 
+/// What most people come for comes first, and what belongs together stands together.
+const ORDER: [&str; 12] = [
+    "capacity",
+    "ttl_ms",
+    "linger_ms",
+    "resume_window_ms",
+    "seat_per",
+    "when_full",
+    "queue",
+    "overdraft",
+    "named",
+    "tenant_max",
+    "platforms",
+    "privacy",
+];
+
 /// All fields, from the description of the interface: one that is new there is on the page.
 fn fields_of(policy: &Policy) -> Vec<Field> {
     let values = serde_json::to_value(policy).unwrap_or_default();
@@ -71,14 +87,9 @@ fn fields_of(policy: &Policy) -> Vec<Field> {
             name,
         })
         .collect();
-    // What most people come for comes first.
-    fields.sort_by_key(|field| {
-        (
-            field.name != "capacity",
-            !field.is_number,
-            field.name.clone(),
-        )
-    });
+    // What is not in the order comes last.
+    let place = |field: &Field| ORDER.iter().position(|name| *name == field.name);
+    fields.sort_by_key(|field| (place(field).unwrap_or(ORDER.len()), field.name.clone()));
     fields
 }
 
@@ -172,7 +183,7 @@ fn form(pool: &Pool, operator: &Operator, saved: bool) -> Markup {
         (schedule::editor(pool, may(&operator.caller, Role::Operator)))
         section {
             h2 { "Policy" }
-            form.fields method="get" {
+            form.fields.policy method="get" {
                 input type="hidden" name="review" value="1";
                 @for field in fields_of(&pool.policy).iter().filter(|field| !APART.contains(&field.name.as_str())) {
                     (input(field, may_change))
@@ -332,7 +343,7 @@ pub(super) async fn create(
             )
         })?;
     let policy = checked(Policy::with_capacity(capacity))?;
-    operator.notes.target(&name);
+    operator.notes.pool(&name);
     operator.notes.after(&policy);
     match app.store().put_pool(&name, &policy, Expect::None).await? {
         Put::Created(_) | Put::Replaced(_) => Ok(go_to(&format!("/admin/pools/{name}"))),

@@ -22,6 +22,7 @@ pub(crate) struct Notes(Arc<Mutex<Noted>>);
 #[derive(Debug, Default)]
 struct Noted {
     caller: Option<Caller>,
+    pool: Option<PoolName>,
     target: Option<String>,
     before: Option<Value>,
     after: Option<Value>,
@@ -31,6 +32,11 @@ impl Notes {
     /// Who did it.
     pub(super) fn by(&self, caller: Caller) {
         self.noted(|noted| noted.caller = Some(caller));
+    }
+
+    /// The pool that it was about, where the path does not say so.
+    pub(crate) fn pool(&self, pool: &PoolName) {
+        self.noted(|noted| noted.pool = Some(pool.clone()));
     }
 
     /// What it was about, besides the pool.
@@ -96,7 +102,7 @@ impl Entry {
             actor: caller.map_or("unknown", Caller::id).to_owned(),
             actor_name: caller.map_or("unknown", Caller::name).to_owned(),
             action: self.action.to_owned(),
-            pool: self.pool,
+            pool: self.pool.or(noted.pool),
             target: noted.target,
             outcome: outcome.to_owned(),
             status: status.as_u16(),

@@ -22,6 +22,8 @@ use crate::store::{Place, Selection, Sort};
 /// Leases of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
+/// Leases of a file that is not asked for by the page, at most.
+const EXPORTED: usize = 100_000;
 
 /// What is wanted of the list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -43,7 +45,8 @@ pub(crate) struct Wanted {
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.
     pub(crate) cursor: Option<String>,
-    /// `json` or `csv`, in place of the header `Accept`.
+    /// `json` or `csv`, in place of the header `Accept`. As CSV all leases come at once, at most 100 000, unless there is a
+    /// `limit`.
     pub(crate) format: Option<String>,
 }
 
@@ -77,18 +80,32 @@ pub(super) async fn list(
     headers: HeaderMap,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
-    let as_csv = csv::is_wanted(&headers, wanted.format.as_deref());
-    let leases = page(&app, &pool, wanted).await?;
-    Ok(if as_csv {
-        to_csv(&pool, leases)
-    } else {
-        Json(leases).into_response()
-    })
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        return export(&app, &pool, wanted).await;
+    }
+    Ok(Json(page(&app, &pool, wanted).await?).into_response())
 }
 
 /// One page of the list.
 pub(crate) async fn page(app: &App, pool: &PoolName, wanted: Wanted) -> Result<Leases, Problem> {
+    listed(app, pool, wanted.selection()?).await
+}
+
+/// The list as a file: a page if its size is named, else all.
+pub(crate) async fn export(
+    app: &App,
+    pool: &PoolName,
+    wanted: Wanted,
+) -> Result<Response, Problem> {
+    let all = wanted.limit.is_none();
     let mut selection = wanted.selection()?;
+    if all {
+        selection.limit = EXPORTED;
+    }
+    Ok(to_csv(pool, listed(app, pool, selection).await?))
+}
+
+async fn listed(app: &App, pool: &PoolName, mut selection: Selection) -> Result<Leases, Problem> {
     if let Some(holder) = selection.holder.take() {
         selection.holder = Some(app.holder_as_kept(pool, holder).await?);
     }
@@ -104,8 +121,7 @@ pub(crate) async fn page(app: &App, pool: &PoolName, wanted: Wanted) -> Result<L
     })
 }
 
-/// The page as a file.
-pub(crate) fn to_csv(pool: &PoolName, leases: Leases) -> Response {
+fn to_csv(pool: &PoolName, leases: Leases) -> Response {
     let columns = [
         "id",
         "holder",
