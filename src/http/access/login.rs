@@ -1,7 +1,9 @@
 //! The login of the admin pages: a cookie that names a login in the store.
 //!
-//! The cookie is 32 random bytes and a seal, so a forged one is refused without asking the store; the store knows
-//! only its hash. Ending a login, or revoking its key, ends it on every node.
+//! The cookie is the instant of the login, 32 random bytes and a seal, so a forged one, or one that is too old, is refused
+//! without asking the store; the store knows only its hash. Ending a login, or revoking its key, ends it on every node.
+
+use std::time::Duration;
 
 use axum::http::header::COOKIE;
 use axum::http::{HeaderMap, HeaderValue};
@@ -9,22 +11,27 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::access_key::Fingerprint;
+use crate::lease::Instant;
 use crate::store::{self, Store};
 use crate::token::Tokens;
 
 /// `__Host-` makes browsers refuse it from anywhere but this very host, over TLS or on this machine.
 const NAME: &str = "__Host-leasehold";
 
+/// How long a login lives at most, also where a page asks all the time: a working day.
+const LONGEST: Duration = Duration::from_secs(8 * 60 * 60);
+
 /// The cookie of a new login, and what the store is to keep of it.
-fn bake(tokens: &Tokens) -> (String, String) {
-    let random: [u8; 32] = rand::random();
-    let id = URL_SAFE_NO_PAD.encode(random);
+fn bake(tokens: &Tokens, now: Instant) -> (String, String) {
+    let mut bytes = now.0.to_be_bytes().to_vec();
+    bytes.extend(rand::random::<[u8; 32]>());
+    let id = URL_SAFE_NO_PAD.encode(bytes);
     let seal = tokens.seal(&id);
     (format!("{id}.{seal}"), Fingerprint::of(&id).into())
 }
 
-/// The hash of the login in the request's cookie, if it was made here.
-fn shown(headers: &HeaderMap, tokens: &Tokens) -> Option<String> {
+/// The hash of the login in the request's cookie, if it was made here, and not too long ago.
+fn shown(headers: &HeaderMap, tokens: &Tokens, now: Instant) -> Option<String> {
     let cookies = headers.get_all(COOKIE).iter();
     let mut pairs = cookies
         .filter_map(|cookies| cookies.to_str().ok())
@@ -34,9 +41,13 @@ fn shown(headers: &HeaderMap, tokens: &Tokens) -> Option<String> {
         (name == NAME).then_some(value)
     })?;
     let (id, seal) = value.split_once('.')?;
-    tokens
-        .is_sealed(id, seal)
-        .then(|| Fingerprint::of(id).into())
+    if !tokens.is_sealed(id, seal) {
+        return None;
+    }
+    let bytes = URL_SAFE_NO_PAD.decode(id).ok()?;
+    let since = i64::from_be_bytes(*bytes.first_chunk()?);
+    let age = Duration::from_millis(now.since(Instant(since)));
+    (age < LONGEST).then(|| Fingerprint::of(id).into())
 }
 
 /// Who is logged in, as the id of a key.
@@ -45,7 +56,7 @@ pub(super) async fn caller(
     tokens: &Tokens,
     store: &Store,
 ) -> Result<Option<String>, store::Error> {
-    match shown(headers, tokens) {
+    match shown(headers, tokens, store.now()) {
         Some(fingerprint) => store.login(&fingerprint).await,
         None => Ok(None),
     }
@@ -57,9 +68,9 @@ pub(crate) async fn begin(
     store: &Store,
     caller: &str,
 ) -> Result<HeaderValue, store::Error> {
-    let (cookie, fingerprint) = bake(tokens);
+    let (cookie, fingerprint) = bake(tokens, store.now());
     store.begin_login(&fingerprint, caller).await?;
-    Ok(header(&cookie, store::LOGIN.as_secs() * 16))
+    Ok(header(&cookie, LONGEST.as_secs()))
 }
 
 /// Logs out; the header to send.
@@ -68,7 +79,7 @@ pub(crate) async fn end(
     tokens: &Tokens,
     store: &Store,
 ) -> Result<HeaderValue, store::Error> {
-    if let Some(fingerprint) = shown(headers, tokens) {
+    if let Some(fingerprint) = shown(headers, tokens, store.now()) {
         store.end_login(&fingerprint).await?;
     }
     Ok(header("", 0))
@@ -79,4 +90,38 @@ fn header(value: &str, max_age_seconds: u64) -> HeaderValue {
         "{NAME}={value}; Path=/; Max-Age={max_age_seconds}; Secure; HttpOnly; SameSite=Strict"
     ))
     .expect("base64url is visible ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    #[test]
+    fn a_login_lives_for_a_working_day_at_most() {
+        let tokens = Tokens::new(
+            &SecretString::from("a secret of the tests, long enough"),
+            [],
+        );
+        let (cookie, fingerprint) = bake(&tokens, Instant(1_000));
+        let mut headers = HeaderMap::new();
+        let cookie = format!("a=b; {NAME}={cookie}");
+        headers.insert(COOKIE, HeaderValue::try_from(cookie).expect("ASCII"));
+        let day = i64::try_from(LONGEST.as_millis()).expect("hours");
+        assert_eq!(
+            shown(&headers, &tokens, Instant(1_000)),
+            Some(fingerprint.clone())
+        );
+        assert_eq!(
+            shown(&headers, &tokens, Instant(999 + day)),
+            Some(fingerprint)
+        );
+        assert_eq!(shown(&headers, &tokens, Instant(1_000 + day)), None);
+        let other = Tokens::new(
+            &SecretString::from("another secret of the tests, as long"),
+            [],
+        );
+        assert_eq!(shown(&headers, &other, Instant(1_000)), None);
+    }
 }
