@@ -56,7 +56,7 @@ fn framed(
             }
             span #zone-utc { "UTC" }
             button #theme type="button" hidden { "Theme" }
-            span title=(caller.id()) { (caller.name()) " · " (caller.role().as_str()) }
+            span.name title=(format!("{} ({})", caller.name(), caller.id())) { (caller.role().as_str()) ": " (caller.name()) }
             @if !matches!(caller, Caller::Open) {
                 form method="post" action="/admin/logout" { button type="submit" { "Log out" } }
             }
@@ -207,11 +207,20 @@ pub(super) async fn problem(response: Response) -> Response {
 
 /// An instant, for people in UTC and for the script to put into the chosen zone.
 pub(super) fn time(at: Instant) -> Markup {
+    instant(at, false)
+}
+
+/// An instant that is mostly one of today; then the script leaves the day out.
+pub(super) fn time_of_day(at: Instant) -> Markup {
+    instant(at, true)
+}
+
+fn instant(at: Instant, is_near: bool) -> Markup {
     let text = at.to_string();
     let shown = text
         .split_once('.')
         .map_or_else(|| text.clone(), |(seconds, _)| seconds.replace('T', " "));
-    html! { time datetime=(text) { (shown) } }
+    html! { time datetime=(text) data-near[is_near] { (shown) } }
 }
 
 /// A length of time, in the one or two units that matter.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use serde_json::json;
 
-use super::frame::{Tab, gauge, may, number, page, pool_page, span, time};
+use super::frame::{Tab, gauge, may, number, page, pool_page, span, time_of_day};
 use super::{Fields, Format, query};
 use crate::access_key::Role;
 use crate::http::App;
@@ -21,7 +21,7 @@ use crate::http::leases::terminate::{Outcome, terminate_ids, terminate_matching}
 use crate::http::leases::{LeaseBody, MAX_IDS};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
-use crate::lease::LeaseId;
+use crate::lease::{Instant, LeaseId};
 use crate::pool::{Pool, PoolName};
 use crate::store::{Selection, Termination};
 
@@ -67,11 +67,17 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
+    let format = Format::wanted(&headers, fields.get("format"));
+    if format == Format::Csv {
+        let all = Wanted {
+            limit: None,
+            ..wanted(&fields)
+        };
+        return list::export(&app, &name, all).await;
+    }
     let leases = list::page(&app, &name, wanted(&fields)).await?;
-    match Format::wanted(&headers, fields.get("format")) {
-        Format::Json => return Ok(Json(leases).into_response()),
-        Format::Csv => return Ok(list::to_csv(&name, leases)),
-        Format::Html => {}
+    if format == Format::Json {
+        return Ok(Json(leases).into_response());
     }
     let pool = app
         .store()
@@ -147,7 +153,7 @@ fn table(pool: &Pool, leases: &Leases, fields: &Fields, may_terminate: bool) -> 
                 }
                 div.scroll tabindex="0" role="region" aria-labelledby="caption" {
                     table {
-                        caption #caption { "Active agents" }
+                        caption #caption.hidden { "Active agents" }
                         thead {
                             tr {
                                 @if may_terminate { th scope="col" { span.hidden { "Select" } } }
@@ -157,7 +163,7 @@ fn table(pool: &Pool, leases: &Leases, fields: &Fields, may_terminate: bool) -> 
                             }
                         }
                         tbody {
-                            @for lease in &leases.items { (row(lease, &seats, may_terminate)) }
+                            @for lease in &leases.items { (row(lease, pool.at, &seats, may_terminate)) }
                         }
                     }
                 }
@@ -213,7 +219,12 @@ pub(super) fn sorted_heading(
     }
 }
 
-fn row(lease: &LeaseBody, seats: &HashMap<&str, usize>, may_terminate: bool) -> Markup {
+fn row(
+    lease: &LeaseBody,
+    at: Instant,
+    seats: &HashMap<&str, usize>,
+    may_terminate: bool,
+) -> Markup {
     let holder = lease.holder.as_ref().map(|holder| holder.as_str());
     let many = holder
         .and_then(|holder| seats.get(holder))
@@ -248,8 +259,8 @@ fn row(lease: &LeaseBody, seats: &HashMap<&str, usize>, may_terminate: bool) -> 
                 }
             }
             td { (lease.platform.as_ref().map(|platform| platform.as_str()).unwrap_or_default()) }
-            td { (time(lease.started_at)) }
-            td { (time(lease.renewed_at)) }
+            td { (time_of_day(lease.started_at)) }
+            td.num title=(lease.renewed_at) { (span(at.since(lease.renewed_at))) " ago" }
             td.num { (span(lease.expires_in_ms)) }
             td { (serde_json::to_value(lease.seat).ok().and_then(|seat| seat.as_str().map(str::to_owned)).unwrap_or_default()) }
             td { code { (id) } }

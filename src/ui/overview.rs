@@ -234,8 +234,8 @@ fn card(Seen { pool, glance }: &Seen) -> Markup {
             p.big { (number(pool.in_use)) span.quiet { " of " (number(capacity)) " in use" } }
             (gauge(pool.in_use, capacity))
             p.state {
-                @if pool.in_use > capacity {
-                    strong.bad { "Over by " (number(pool.in_use - capacity)) } ": no new seats until it fits"
+                @if pool.overcommit() > 0 {
+                    strong.bad { "Over by " (number(pool.overcommit())) } ": no new seats until it fits"
                 } @else if capacity == 0 {
                     "No seats: nobody gets in"
                 } @else if free == 0 {

@@ -24,8 +24,10 @@ function times(root) {
   const format = new Intl.DateTimeFormat("sv-SE", {
     dateStyle: "short", timeStyle: "medium", timeZone: zone ? named(zone.value) : undefined,
   });
+  const [today] = format.format(new Date()).split(" ");
   for (const time of root.querySelectorAll("time")) {
-    time.textContent = format.format(new Date(time.dateTime));
+    const [day, clock] = format.format(new Date(time.dateTime)).split(" ");
+    time.textContent = "near" in time.dataset && day === today ? clock : `${day} ${clock}`;
     time.title = time.dateTime;
   }
   // Times that somebody writes are in the same zone.
@@ -120,15 +122,21 @@ if (live) {
   live.before(line);
 
   let paused = false, last = Date.now(), failed = 0, timer;
-  const held = () => paused || document.hidden || live.querySelector("input:checked") !== null
-    || document.getSelection()?.type === "Range";
+  // Why nothing is to move under the reader's hands.
+  function pausing() {
+    if (paused) return "Paused";
+    if (live.querySelector("input:checked")) return "Paused while leases are selected";
+    const selection = document.getSelection();
+    return selection?.type === "Range" && live.contains(selection.anchorNode) ? "Paused while text is selected" : null;
+  }
+  const held = () => document.hidden || pausing() !== null;
   const clock = (at) => new Date(at).toLocaleTimeString("sv-SE");
   function show() {
     const age = Math.round((Date.now() - last) / 1000);
     line.classList.toggle("stale", failed > 0);
+    const why = pausing();
     text.textContent = failed > 0 ? `Stale: no answer, last data of ${clock(last)}`
-      : paused ? `Paused, data of ${clock(last)}`
-      : live.querySelector("input:checked") ? `Paused while leases are selected, data of ${clock(last)}`
+      : why ? `${why}, data of ${clock(last)}`
       : `Live, updated ${age} s ago`;
     pause.textContent = paused ? "Resume" : "Pause";
   }
@@ -153,6 +161,7 @@ if (live) {
   every.addEventListener("change", () => { store.set("every", every.value); refresh(); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
   live.addEventListener("change", show);
+  document.addEventListener("selectionchange", show);
   timer = setTimeout(refresh, every.value * 1000);
   setInterval(show, 1000);
   show();
