@@ -1,24 +1,23 @@
-//! The admin pages: in a real browser, and against those who forge.
+//! The admin pages: what they say and do, and against those who forge. In a real browser: `admin_browser`.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Browser, Call, Client, Cluster, Launch, Receiver, Redis, Reply, wait_until};
+use crate::harness::{Call, Client, Launch, Receiver, Redis, Reply, wait_until};
 
 const KEY: &str = "the-operator-key-of-the-tests";
 
 /// Texts that would be scripts or formulas if somebody forgot to write them as text.
-const HOSTILE: [&str; 4] = [
+pub(crate) const HOSTILE: [&str; 4] = [
     "<script>window.pwned=1</script>",
     "\"><img src=x onerror=window.pwned=1>",
     "'+alert(1)+'",
     "=cmd|' /C calc'!A0",
 ];
 
-fn form(call: Call, fields: &[(&str, &str)]) -> Call {
+pub(crate) fn form(call: Call, fields: &[(&str, &str)]) -> Call {
     let body: Vec<String> = fields
         .iter()
         .map(|(name, value)| {
@@ -30,7 +29,7 @@ fn form(call: Call, fields: &[(&str, &str)]) -> Call {
         .body(body.join("&"))
 }
 
-fn page_of_ours(node: &Client, path: &str) -> Call {
+pub(crate) fn page_of_ours(node: &Client, path: &str) -> Call {
     node.post(path).header("sec-fetch-site", "same-origin")
 }
 
@@ -46,7 +45,7 @@ fn cookie(reply: &Reply) -> String {
     cookie.split(';').next().expect("a value").to_owned()
 }
 
-async fn log_in(node: &Client, key: &str) -> String {
+pub(crate) async fn log_in(node: &Client, key: &str) -> String {
     let entered = form(page_of_ours(node, "/admin/login"), &[("key", key)])
         .expect(303)
         .await;
@@ -469,200 +468,6 @@ async fn each_rule_of_a_pool_has_its_editor() {
         .expect(412)
         .await;
 }
-
-#[tokio::test]
-async fn an_operator_works_in_a_browser() {
-    let Some(browser) = Browser::start().await else {
-        return;
-    };
-    let cluster = Cluster::start_with(2, &[("admin_key", KEY)]).await;
-    let [a, b] = [&cluster.nodes[0], &cluster.nodes[1]];
-    let at = |path: &str| format!("http://{}{path}", a.address());
-
-    // Log in by keyboard; an empty installation says how it becomes live.
-    browser.goto(&at("/admin")).await;
-    browser.wait("document.activeElement.id === 'key'").await;
-    browser.press(&format!("{KEY}\u{e007}")).await;
-    browser
-        .wait("document.querySelector('h1').innerText === 'Overview'")
-        .await;
-    let text = browser.text().await;
-    assert!(
-        text.contains("There are no pools yet") && text.matches("curl").count() == 3,
-        "{text}"
-    );
-    browser.write("[name=name]", "crm").await;
-    browser.write("[name=capacity]", "5\u{e007}").await;
-    browser
-        .wait("document.body.innerText.includes('There are currently no agents connected.')")
-        .await;
-
-    // What happens on the other node is on the page without a reload; filtered and sorted by the address.
-    let admin = b.with_key(KEY);
-    let mut leases: HashMap<&str, Reply> = HashMap::new();
-    for holder in ["carl", "anna", "bert", "dora"] {
-        let activities: &[&str] = if holder == "anna" { &HOSTILE } else { &[] };
-        let asked = json!({"holder": holder, "tenant": "acme", "label": HOSTILE[1], "activities": activities});
-        leases.insert(holder, admin.acquire("crm", asked, 201).await);
-    }
-    admin.acquire("crm", json!({}), 201).await;
-    browser
-        .wait("document.querySelectorAll('tbody tr').length === 5")
-        .await;
-    assert!(browser.text().await.contains("Guest"));
-    browser.click("thead a[href*='sort=holder']").await;
-    browser
-        .wait("document.querySelector('th[aria-sort=ascending]')?.innerText.startsWith('Holder')")
-        .await;
-    let holders = browser
-        .script("return [...document.querySelectorAll('tbody th')].map((cell) => cell.innerText)")
-        .await;
-    assert_eq!(holders, json!(["Guest", "anna", "bert", "carl", "dora"]));
-    browser.press("/").await;
-    browser.press("acme\u{e007}").await;
-    browser
-        .wait("document.querySelectorAll('tbody tr').length === 4")
-        .await;
-
-    // Three are terminated, with a reason that they read.
-    for holder in ["anna", "bert", "carl"] {
-        browser
-            .click(&format!("input[aria-label='Select {holder}']"))
-            .await;
-    }
-    browser.wait("document.getElementById('refresh').innerText.includes('Paused while leases are selected')").await;
-    browser.click("#live button:not([name])").await;
-    browser
-        .wait("document.querySelector('h1').innerText === 'Terminate 3 leases of crm?'")
-        .await;
-    browser
-        .wait("document.activeElement.innerText === 'Cancel'")
-        .await;
-    browser.write("#reason", "The shift is over.").await;
-    browser.click("button.danger").await;
-    browser
-        .wait("document.querySelector('h1').innerText === '3 of 3 leases were terminated'")
-        .await;
-    let lost = b.renew(&leases["anna"].token(), 410).await;
-    assert_eq!(
-        (&lost["code"], &lost["reason"]),
-        (&json!("lease_terminated"), &json!("The shift is over."))
-    );
-    b.renew(&leases["dora"].token(), 200).await;
-
-    // A smaller pool: what it means is said first.
-    browser.goto(&at("/admin/pools/crm/settings")).await;
-    browser
-        .script("document.getElementById('f-capacity').value = 1")
-        .await;
-    browser.click("button.main").await;
-    browser.wait("document.body.innerText.includes('2 in use, new capacity 1: nobody is ended, no new seats until 0 are in use.')").await;
-    browser.click("button.main").await;
-    browser
-        .wait("document.body.innerText.includes('The settings are saved, on all nodes.')")
-        .await;
-    assert_eq!(admin.pool("crm", 200).await["capacity"], 1);
-
-    // A key, whose secret is shown once.
-    browser.goto(&at("/admin/keys")).await;
-    browser.write("#name", HOSTILE[0]).await;
-    browser.write("#pools", "crm").await;
-    browser.click("main button.main").await;
-    browser
-        .wait("document.querySelector('pre')?.innerText.startsWith('lh_client_')")
-        .await;
-
-    for (scheme, width) in [("light", 1280), ("dark", 1280), ("light", 390)] {
-        browser.look_like(scheme, width).await;
-        for path in PAGES {
-            browser.goto(&at(path)).await;
-            browser
-                .wait("document.querySelectorAll('h1').length === 1 && document.querySelector('main')")
-                .await;
-            let place = format!("{path}, {scheme}, {width} wide");
-            let unnamed = browser.script(UNNAMED).await;
-            assert_eq!(unnamed, json!([]), "{place}: no name");
-            let faint = browser.script(CONTRAST).await;
-            assert_eq!(faint, json!([]), "{place}: too little contrast");
-            let wide = browser
-                .script("return document.documentElement.scrollWidth > innerWidth")
-                .await;
-            assert_eq!(wide, Value::Bool(false), "{place} scrolls sideways");
-        }
-    }
-    assert_eq!(
-        browser.script("return window.pwned ?? null").await,
-        Value::Null
-    );
-    let complaints: Vec<String> = browser
-        .complaints()
-        .await
-        .into_iter()
-        // The page of a pool that is not there is asked for on purpose.
-        .filter(|complaint| !complaint.contains("404"))
-        .collect();
-    assert!(complaints.is_empty(), "{complaints:?}");
-
-    browser.goto(&at("/admin")).await;
-    browser.click(".who form button").await;
-    browser
-        .wait("document.querySelector('h1').innerText === 'Log in'")
-        .await;
-}
-
-/// Every page that an operator can look at without changing anything.
-const PAGES: [&str; 14] = [
-    "/admin",
-    "/admin/pools/crm",
-    "/admin/pools/crm/history?range=1h",
-    "/admin/pools/crm/patterns",
-    "/admin/pools/crm/sizing?price_named=10&price_concurrent=35",
-    "/admin/pools/crm/denials",
-    "/admin/pools/crm/holders",
-    "/admin/pools/crm/tenants",
-    "/admin/pools/crm/settings",
-    "/admin/keys",
-    "/admin/audit",
-    "/admin/nodes",
-    "/admin/pools/nowhere",
-    "/admin/pools/crm/history?range=1y&tz=Europe/Zurich",
-];
-
-/// What has no name for those who do not see it, or points at a name that is not there.
-const UNNAMED: &str = "
-    const controls = [...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea')]
-        .filter((node) => !(node.textContent.trim() || node.ariaLabel || node.labels?.length || node.value));
-    const pictures = [...document.querySelectorAll('svg:not([aria-hidden]):not([aria-hidden] svg)')]
-        .filter((node) => node.getAttribute('role') !== 'img' || !(node.ariaLabel || node.getAttribute('aria-labelledby')));
-    const lost = [...document.querySelectorAll('[aria-labelledby], [aria-describedby]')]
-        .filter((node) => ['aria-labelledby', 'aria-describedby'].some((name) => (node.getAttribute(name) ?? '')
-            .split(' ').some((id) => id && !document.getElementById(id))));
-    const ids = [...document.querySelectorAll('[id]')].map((node) => node.id);
-    const twice = ids.filter((id, place) => ids.indexOf(id) !== place);
-    return [...controls, ...pictures, ...lost].map((node) => node.outerHTML.slice(0, 120)).concat(twice);
-";
-
-/// Texts whose colour differs too little from what is behind them (WCAG 2.2, 1.4.3: 4.5 to 1).
-const CONTRAST: &str = "
-    const channel = (v) => { v /= 255; return v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4; };
-    const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
-    const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-    const behind = (node) => {
-        for (; node; node = node.parentElement) {
-            const colour = parts(getComputedStyle(node).backgroundColor);
-            if (colour.length === 3 || colour[3] > 0) return colour;
-        }
-        return [255, 255, 255];
-    };
-    return [...document.querySelectorAll('body *')]
-        .filter((node) => [...node.childNodes].some((child) => child.nodeType === 3 && child.textContent.trim()))
-        .filter((node) => node.checkVisibility() && node.getClientRects().length)
-        .map((node) => {
-            const [a, b] = [light(parts(getComputedStyle(node)[node.closest('svg') ? 'fill' : 'color'])), light(behind(node))];
-            return [(Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05), node.outerHTML.slice(0, 120)];
-        })
-        .filter(([ratio]) => ratio < 4.5);
-";
 
 #[tokio::test]
 async fn webhooks_and_alerts_are_handled_on_pages() {

@@ -1,9 +1,11 @@
 //! The audit trail: one entry for each thing that an operator did, or was not allowed to do.
 
-use reqwest::Method;
-use serde_json::json;
+use std::collections::BTreeSet;
 
-use crate::harness::{Launch, Redis};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{Call, Client, Launch, Redis, Reply};
 
 const KEY: &str = "the-operator-key-of-the-tests";
 
@@ -153,4 +155,389 @@ async fn each_action_is_one_entry_with_who_what_before_and_after() {
     );
     assert_eq!(file.text.lines().count(), 11);
     assert!(file.text.contains(",'=cmd(),"), "{}", file.text);
+}
+
+/// Everything that changes something for an operator, as the program's own table lists it.
+fn changes() -> Vec<(&'static str, &'static str, &'static str)> {
+    let table = include_str!("../../src/http/access/table.rs");
+    let rows = table
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("change("));
+    rows.map(|row| {
+        let words: Vec<&str> = row.split('"').skip(1).step_by(2).collect();
+        let [method, path, action] = words[..] else {
+            panic!("{row}");
+        };
+        (method, path, action)
+    })
+    .collect()
+}
+
+/// One action as an operator does it.
+struct Step {
+    method: Method,
+    path: &'static str,
+    /// JSON for the interface, fields for a page.
+    body: Value,
+    /// What stands for the parts of the path in braces.
+    named: Vec<(&'static str, String)>,
+    /// Whether the trail knows how it was before, and how it is after.
+    told: (bool, bool),
+}
+
+fn step(method: &str, path: &'static str, body: Value, told: (bool, bool)) -> Step {
+    Step {
+        method: Method::from_bytes(method.as_bytes()).expect("a method"),
+        path,
+        body,
+        named: vec![("pool", "crm".to_owned())],
+        told,
+    }
+}
+
+impl Step {
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.named.push((name, value.to_owned()));
+        self
+    }
+
+    fn call(&self, client: &Client) -> Call {
+        let mut path = self.path.to_owned();
+        for (name, value) in &self.named {
+            path = path.replace(&format!("{{{name}}}"), value);
+        }
+        let call = client.call(self.method.clone(), &path);
+        if !path.starts_with("/admin") {
+            return match &self.body {
+                Value::Null => call,
+                body => call.json(body),
+            };
+        }
+        let fields = self.body.as_object().expect("fields").iter();
+        let fields: Vec<String> = fields
+            .map(|(name, value)| format!("{name}={}", value.as_str().expect("a text")))
+            .collect();
+        call.header("content-type", "application/x-www-form-urlencoded")
+            .body(fields.join("&"))
+    }
+}
+
+/// The actions of the interface and of the pages, each done once. What was made by one is what a later one is about.
+struct Walk {
+    admin: Client,
+    viewer: Client,
+    stranger: Client,
+    viewer_id: String,
+    walked: BTreeSet<(String, String)>,
+}
+
+impl Walk {
+    async fn newest(&self, skip: usize) -> Value {
+        let trail = self.admin.get("/v1/audit?limit=5").expect(200).await;
+        trail.list("items")[skip].clone()
+    }
+
+    /// Refused twice, done once; each time with an entry that says all there is to say.
+    async fn go(&mut self, step: Step) -> Reply {
+        let action = changes()
+            .iter()
+            .find(|(method, path, _)| (*method, *path) == (step.method.as_str(), step.path))
+            .unwrap_or_else(|| panic!("{} {} is not in the table", step.method, step.path))
+            .2;
+        let place = format!("{} {}", step.method, step.path);
+        for (client, status, actor) in [
+            (&self.stranger, 401, "unknown"),
+            (&self.viewer, 403, self.viewer_id.as_str()),
+        ] {
+            let refused = step.call(client).expect(status).await;
+            let entry = self.newest(0).await;
+            let told = (
+                &entry["action"],
+                &entry["outcome"],
+                &entry["actor"],
+                &entry["status"],
+            );
+            let due = (
+                &json!(action),
+                &json!("refused"),
+                &json!(actor),
+                &json!(status),
+            );
+            assert_eq!(told, due, "{place}: {entry}");
+            assert_eq!(entry["code"], refused["code"], "{place}");
+            assert_eq!(
+                entry["request_id"],
+                refused.header("x-request-id").expect("an id")
+            );
+        }
+        let done = step
+            .call(&self.admin)
+            .expect([200, 201, 202, 204, 303])
+            .await;
+        let entry = self.newest(0).await;
+        let told = (
+            &entry["action"],
+            &entry["outcome"],
+            &entry["actor"],
+            &entry["status"],
+        );
+        let due = (
+            &json!(action),
+            &json!("done"),
+            &json!("admin_key"),
+            &json!(done.status),
+        );
+        assert_eq!(told, due, "{place}: {entry}");
+        assert_eq!(
+            entry["request_id"],
+            done.header("x-request-id").expect("an id"),
+            "{place}"
+        );
+        assert_eq!(entry["address"], "127.0.0.1", "{place}");
+        let told = (!entry["before"].is_null(), !entry["after"].is_null());
+        assert_eq!(told, step.told, "{place}, before and after: {entry}");
+        // A pool says which; everything else says what by its id.
+        let about = if action.starts_with("key.") || action.starts_with("webhook.") {
+            &entry["target"]
+        } else {
+            &entry["pool"]
+        };
+        assert!(about.is_string(), "{place}: {entry}");
+        for secret in ["lh_operator_", "lh_client_", "whsec_"] {
+            assert!(!entry.to_string().contains(secret), "{place}: {entry}");
+        }
+        self.walked
+            .insert((step.method.to_string(), step.path.to_owned()));
+        done
+    }
+}
+
+#[tokio::test]
+async fn every_action_leaves_an_entry_whether_it_is_done_or_refused() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url())
+        .set("admin_key", KEY)
+        .set("webhook_private_networks", "on")
+        .start()
+        .await;
+    let admin = node.with_key(KEY);
+    let made = admin
+        .post("/v1/keys")
+        .json(&json!({"name": "v", "role": "viewer"}))
+        .expect(201)
+        .await;
+    let mut walk = Walk {
+        viewer: node.with_key(made["secret"].as_str().expect("a secret")),
+        viewer_id: made["id"].as_str().expect("an id").to_owned(),
+        stranger: node.with_key(""),
+        walked: BTreeSet::new(),
+        admin,
+    };
+    let both = (true, true);
+    let (after, before, neither) = ((false, true), (true, false), (false, false));
+
+    // The interface.
+    let pool = json!({"capacity": 5, "named": {"seats": 3}});
+    walk.go(step("PUT", "/v1/pools/{pool}", pool, after)).await;
+    walk.go(step(
+        "PATCH",
+        "/v1/pools/{pool}",
+        json!({"capacity": 4}),
+        both,
+    ))
+    .await;
+    walk.admin
+        .acquire("crm", json!({"holder": "ann"}), 201)
+        .await;
+    let terminate = json!({"all": true, "reason": "Over."});
+    walk.go(step(
+        "POST",
+        "/v1/pools/{pool}/leases/terminate",
+        terminate,
+        both,
+    ))
+    .await;
+    let holder = |step: Step, holder: &str| step.with("holder", holder);
+    let put = step("PUT", "/v1/pools/{pool}/named/{holder}", Value::Null, after);
+    walk.go(holder(put, "bob")).await;
+    let path = "/v1/pools/{pool}/named/{holder}/transfer";
+    walk.go(holder(
+        step("POST", path, json!({"to": "eve"}), both),
+        "bob",
+    ))
+    .await;
+    let path = "/v1/pools/{pool}/named/{holder}";
+    walk.go(holder(step("DELETE", path, Value::Null, before), "eve"))
+        .await;
+
+    let key = json!({"name": "k", "role": "viewer"});
+    let made = walk.go(step("POST", "/v1/keys", key, after)).await;
+    let id = made["id"].as_str().expect("an id").to_owned();
+    let about = |step: Step| step.with("id", &id);
+    let path = "/v1/keys/{id}/roll";
+    walk.go(about(step("POST", path, json!({}), both))).await;
+    walk.go(about(step("DELETE", "/v1/keys/{id}", Value::Null, before)))
+        .await;
+
+    // Nobody listens there.
+    let webhook = json!({"url": "https://127.0.0.1:9/", "events": ["*"]});
+    let made = walk
+        .go(step("POST", "/v1/webhooks", webhook.clone(), after))
+        .await;
+    let id = made["id"].as_str().expect("an id").to_owned();
+    let about = |step: Step| step.with("id", &id);
+    walk.go(about(step("PUT", "/v1/webhooks/{id}", webhook, both)))
+        .await;
+    let path = "/v1/webhooks/{id}";
+    walk.go(about(step("PATCH", path, json!({"name": "pager"}), both)))
+        .await;
+    let path = "/v1/webhooks/{id}/test";
+    let sent = walk
+        .go(about(step("POST", path, Value::Null, neither)))
+        .await;
+    let delivery = sent["delivery"].as_str().expect("an id").to_owned();
+    let path = "/v1/webhooks/{id}/deliveries/{delivery}/resend";
+    let resend = step("POST", path, Value::Null, neither).with("delivery", &delivery);
+    walk.go(about(resend)).await;
+    let path = "/v1/webhooks/{id}/roll";
+    walk.go(about(step("POST", path, json!({}), both))).await;
+    let path = "/v1/webhooks/{id}";
+    walk.go(about(step("DELETE", path, Value::Null, before)))
+        .await;
+    walk.go(step("DELETE", "/v1/pools/{pool}", Value::Null, before))
+        .await;
+
+    // The pages.
+    let pool = json!({"name": "crm", "capacity": "5"});
+    walk.go(step("POST", "/admin/pools", pool, after)).await;
+    walk.admin
+        .patch_pool("crm", json!({"named": {"seats": 3}}), 200)
+        .await;
+    walk.admin
+        .acquire("crm", json!({"holder": "ann"}), 201)
+        .await;
+    let all = json!({"all": "1", "sure": "crm", "reason": "Over."});
+    walk.go(step("POST", "/admin/pools/{pool}/terminate", all, both))
+        .await;
+    for (path, mut fields) in [
+        ("/admin/pools/{pool}/settings", json!({"f.capacity": "7"})),
+        (
+            "/admin/pools/{pool}/maintenance",
+            json!({"on": "1", "message": "Soon"}),
+        ),
+        (
+            "/admin/pools/{pool}/schedule",
+            json!({"name": "s", "tz": "UTC", "from": "2036-12-01T08:00", "until": "2036-12-02T08:00", "capacity": "9"}),
+        ),
+        (
+            "/admin/pools/{pool}/tenants",
+            json!({"tenant": "acme", "max": "2"}),
+        ),
+    ] {
+        let version = walk.admin.pool("crm", 200).await["version"].to_string();
+        fields["version"] = json!(version);
+        walk.go(step("POST", path, fields, both)).await;
+    }
+    let path = "/admin/pools/{pool}/named";
+    walk.go(step("POST", path, json!({"holder": "bob"}), after))
+        .await;
+    let path = "/admin/pools/{pool}/named/transfer";
+    walk.go(step(
+        "POST",
+        path,
+        json!({"holder": "bob", "to": "eve"}),
+        both,
+    ))
+    .await;
+    let path = "/admin/pools/{pool}/named/free";
+    walk.go(step("POST", path, json!({"holder": "eve"}), before))
+        .await;
+
+    let key = json!({"name": "page", "role": "viewer"});
+    walk.go(step("POST", "/admin/keys", key, after)).await;
+    let keys = walk.admin.get("/v1/keys").expect(200).await;
+    let made = keys.list("items").iter().find(|key| key["name"] == "page");
+    let id = made.expect("it is made")["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    let about = |step: Step| step.with("id", &id);
+    let path = "/admin/keys/{id}/roll";
+    walk.go(about(step("POST", path, json!({"overlap_ms": "0"}), both)))
+        .await;
+    let path = "/admin/keys/{id}/revoke";
+    walk.go(about(step("POST", path, json!({}), before))).await;
+
+    let webhook = json!({"url": "https://127.0.0.1:9/", "events": "*"});
+    walk.go(step("POST", "/admin/webhooks", webhook.clone(), after))
+        .await;
+    let hooks = walk.admin.get("/v1/webhooks").expect(200).await;
+    let id = hooks["items"][0]["id"].as_str().expect("an id").to_owned();
+    let about = |step: Step| step.with("id", &id);
+    walk.go(about(step("POST", "/admin/webhooks/{id}", webhook, both)))
+        .await;
+    let path = "/admin/webhooks/{id}/enabled";
+    walk.go(about(step("POST", path, json!({"enabled": "true"}), both)))
+        .await;
+    let path = "/admin/webhooks/{id}/test";
+    walk.go(about(step("POST", path, json!({}), neither))).await;
+    let sent = walk
+        .admin
+        .get(&format!("/v1/webhooks/{id}/deliveries"))
+        .expect(200)
+        .await;
+    let delivery = sent["items"][0]["id"].as_str().expect("an id").to_owned();
+    let path = "/admin/webhooks/{id}/deliveries/{delivery}/resend";
+    let resend = step("POST", path, json!({}), neither).with("delivery", &delivery);
+    walk.go(about(resend)).await;
+    let path = "/admin/webhooks/{id}/roll";
+    walk.go(about(step("POST", path, json!({"overlap_ms": "0"}), both)))
+        .await;
+    let path = "/admin/webhooks/{id}/delete";
+    walk.go(about(step("POST", path, json!({}), before))).await;
+
+    // All of the table, so that what is new must be walked too.
+    let due: BTreeSet<(String, String)> = changes()
+        .iter()
+        .map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned()))
+        .collect();
+    assert_eq!(walk.walked, due);
+
+    // As files: all of it, whatever the size of a page.
+    let entries = 2 + 3 * due.len();
+    for path in ["/v1/audit", "/admin/audit"] {
+        let lines = walk
+            .admin
+            .get(&format!("{path}?format=jsonl"))
+            .expect(200)
+            .await;
+        assert_eq!(lines.header("content-type"), Some("application/jsonl"));
+        let lines: Vec<Value> = lines
+            .text
+            .lines()
+            .map(|line| serde_json::from_str(line).expect("JSON on each line"))
+            .collect();
+        assert_eq!(lines.len(), entries, "{path}");
+        assert_eq!(lines[0], walk.newest(0).await);
+        let csv = walk
+            .admin
+            .get(&format!("{path}?format=csv"))
+            .expect(200)
+            .await;
+        assert_eq!(csv.text.lines().count(), entries + 1, "{path}");
+        let some = walk
+            .admin
+            .get(&format!("{path}?format=jsonl&action=key.&outcome=done"))
+            .expect(200)
+            .await;
+        // The viewer's own key, and three by each way.
+        assert_eq!(some.text.lines().count(), 7, "{path}");
+    }
+    let lines = walk
+        .admin
+        .get("/v1/audit?limit=2")
+        .header("accept", "application/jsonl")
+        .expect(200)
+        .await;
+    assert_eq!(lines.text.lines().count(), 2);
 }

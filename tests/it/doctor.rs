@@ -247,3 +247,48 @@ async fn a_cluster_that_has_lost_slots() {
     Findings::of(&redis.url()).says("error", "this master cannot be reached");
     drop(node);
 }
+
+#[tokio::test]
+async fn without_an_address_it_looks_at_the_embedded_server_of_the_data_directory() {
+    let node = Launch::embedded().start().await;
+    let doctor = |directory: &std::path::Path| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_leasehold"))
+            .args(["doctor", "--json", "--data-dir"])
+            .arg(directory)
+            .env_clear()
+            .current_dir(std::env::temp_dir())
+            .output();
+        output.expect("the binary runs")
+    };
+    let data = node.directory().join("leasehold-data");
+    let output = doctor(&data);
+    let findings: Vec<Value> = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let says = |words: &str| {
+        let mut found = findings
+            .iter()
+            .filter_map(|finding| finding["found"].as_str());
+        found.any(|found| found.contains(words))
+    };
+    assert!(
+        output.status.success() && says("it stays on this machine"),
+        "{findings:#?}"
+    );
+    assert!(says("an append-only file is kept"), "{findings:#?}");
+
+    // Where none runs, that is said, and what to do.
+    drop(node);
+    let empty = tempfile::tempdir().expect("a directory");
+    let output = doctor(empty.path());
+    let told: Value = serde_json::from_slice(&output.stderr).expect("JSON");
+    assert_eq!(
+        (&told["code"], output.status.code()),
+        (&Value::from("unavailable"), Some(6))
+    );
+    assert!(
+        told["message"]
+            .as_str()
+            .is_some_and(|text| text.contains("leasehold serve")),
+        "{told}"
+    );
+}

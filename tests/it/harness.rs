@@ -12,6 +12,7 @@ mod proxy;
 mod receiver;
 mod redis;
 mod scrape;
+mod terminal;
 
 use std::net::TcpListener;
 use std::path::Path;
@@ -27,6 +28,7 @@ pub(crate) use self::proxy::Proxy;
 pub(crate) use self::receiver::{Message, Receiver, Reply as Behaviour};
 pub(crate) use self::redis::{Event, Redis, server_on_the_path};
 pub(crate) use self::scrape::Scrape;
+pub(crate) use self::terminal::Terminal;
 
 /// One Redis and the nodes that share it.
 pub(crate) struct Cluster {

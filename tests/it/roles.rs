@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{ANY, Client, Launch, Redis};
+use crate::harness::{ANY, Client, Launch, Redis, let_pass};
 
 const KEY: &str = "the-operator-key-of-the-tests";
 
@@ -12,6 +12,7 @@ const KEY: &str = "the-operator-key-of-the-tests";
 enum Who {
     Nobody,
     Revoked,
+    Expired,
     ClientOfAnother,
     Client,
     ViewerOfAnother,
@@ -32,6 +33,53 @@ enum Cell {
     Forbidden,
 }
 
+/// The rule of a page, said a second time, too.
+fn expected_of_page(method: &str, path: &str, who: Who) -> Cell {
+    let least = match (method, path) {
+        (_, "/admin/login" | "/admin/logout" | "/admin/assets/{file}") => return Cell::In,
+        _ if matches!(who, Who::Nobody | Who::Revoked | Who::Expired) => return Cell::Unknown,
+        ("GET", "/admin") => Who::ViewerOfAnother,
+        ("GET", path) if path.ends_with("/terminate") || path.contains("/named/") => Who::Operator,
+        ("GET", path)
+            if ["/roll", "/revoke", "/delete"]
+                .iter()
+                .any(|end| path.ends_with(end)) =>
+        {
+            Who::Admin
+        }
+        ("GET", _) => Who::Viewer,
+        ("POST", path) if path.starts_with("/admin/pools/{pool}/named") => Who::Operator,
+        (
+            "POST",
+            "/admin/pools/{pool}/terminate"
+            | "/admin/pools/{pool}/schedule"
+            | "/admin/pools/{pool}/settings",
+        ) => Who::Operator,
+        _ => Who::Admin,
+    };
+    if who >= least {
+        Cell::In
+    } else {
+        Cell::Forbidden
+    }
+}
+
+/// Method and path of every page, from the program's own table: who may do what is said here again.
+fn pages() -> Vec<(&'static str, &'static str)> {
+    let table = include_str!("../../src/http/access/table.rs");
+    let rows = table.lines().filter_map(|line| {
+        let (kind, rest) = line.trim().split_once('(')?;
+        let words: Vec<&str> = rest.split('"').skip(1).step_by(2).collect();
+        match (kind, &words[..]) {
+            ("read", [path]) => Some(("GET", *path)),
+            ("open", [method, path]) | ("change", [method, path, _]) => Some((*method, *path)),
+            _ => None,
+        }
+    });
+    rows.filter(|(_, path)| path.starts_with("/admin"))
+        .collect()
+}
+
 /// The rule of a route, said a second time and independently of the program's own table.
 fn expected(method: &str, path: &str, who: Who) -> Cell {
     let least = match (method, path) {
@@ -39,7 +87,7 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
             return Cell::In;
         }
         ("post", path) if path.starts_with("/v1/leases/") => return Cell::In,
-        _ if matches!(who, Who::Nobody | Who::Revoked) => return Cell::Unknown,
+        _ if matches!(who, Who::Nobody | Who::Revoked | Who::Expired) => return Cell::Unknown,
         ("post", "/v1/pools/{pool}/leases") => {
             return match who {
                 Who::Client | Who::Admin | Who::AdminKey => Cell::In,
@@ -95,12 +143,16 @@ async fn every_route_asks_every_credential_for_what_the_table_says() {
         .call(Method::DELETE, &format!("/v1/keys/{id}"))
         .expect(204)
         .await;
+    let expired = json!({"name": "late", "role": "admin", "expires_in_ms": 1});
+    let expired = make(&admin, expired).await;
+    let_pass(5).await;
     let credentials = [
         (Who::Nobody, node.with_key("")),
         (
             Who::Revoked,
             node.with_key(revoked["secret"].as_str().expect("a secret")),
         ),
+        (Who::Expired, node.with_key(&expired)),
         (
             Who::ClientOfAnother,
             node.with_key(
@@ -188,6 +240,37 @@ async fn every_route_asks_every_credential_for_what_the_table_says() {
         }
     }
     assert!(cells > 150, "only {cells}");
+
+    // The same keys on the pages.
+    let pages = pages();
+    assert!(pages.len() > 40, "only {}", pages.len());
+    for (method, path) in pages {
+        for (who, client) in &credentials {
+            let filled = path
+                .replace("{pool}", "crm")
+                .replace("{id}", "nobodyhaseis")
+                .replace("{delivery}", "msg_x")
+                .replace("{file}", "style.css");
+            let answer = client
+                .call(method.parse().expect("a method"), &filled)
+                .header("content-type", "application/x-www-form-urlencoded")
+                .header("sec-fetch-site", "same-origin")
+                .expect(ANY)
+                .await;
+            let code = answer["code"].as_str().unwrap_or_default();
+            let cell = match (answer.status, code) {
+                (401, "unauthorized") => Cell::Unknown,
+                (403, "forbidden") => Cell::Forbidden,
+                _ => Cell::In,
+            };
+            let due = expected_of_page(method, path, *who);
+            assert_eq!(
+                cell, due,
+                "{method} {path} as {who:?}: {} {code}",
+                answer.status
+            );
+        }
+    }
 }
 
 #[tokio::test]

@@ -106,9 +106,20 @@ impl Browser {
     /// Waits until an expression is true in the page.
     #[track_caller]
     pub(crate) fn wait(&self, expression: &str) -> impl Future<Output = ()> {
+        self.wait_for(expression, Duration::from_secs(15))
+    }
+
+    /// The same for what takes its time, such as a page that asks less and less often while nobody answers.
+    #[track_caller]
+    pub(crate) fn wait_long(&self, expression: &str) -> impl Future<Output = ()> {
+        self.wait_for(expression, Duration::from_secs(60))
+    }
+
+    #[track_caller]
+    fn wait_for(&self, expression: &str, within: Duration) -> impl Future<Output = ()> {
         let asked_at = std::panic::Location::caller();
         async move {
-            let deadline = Instant::now() + Duration::from_secs(15);
+            let deadline = Instant::now() + within;
             while self.script(&format!("return Boolean({expression})")).await != Value::Bool(true) {
                 if Instant::now() > deadline {
                     let page = self
@@ -155,6 +166,22 @@ impl Browser {
                 ]
             })
             .collect();
+        self.post(
+            "/actions",
+            json!({"actions": [{"type": "key", "id": "keys", "actions": actions}]}),
+        )
+        .await;
+    }
+
+    /// Goes one place back: Tab with Shift held.
+    pub(crate) async fn back_tab(&self) {
+        let key = |kind: &str, value: &str| json!({"type": kind, "value": value});
+        let actions = [
+            key("keyDown", "\u{e008}"),
+            key("keyDown", "\u{e004}"),
+            key("keyUp", "\u{e004}"),
+            key("keyUp", "\u{e008}"),
+        ];
         self.post(
             "/actions",
             json!({"actions": [{"type": "key", "id": "keys", "actions": actions}]}),

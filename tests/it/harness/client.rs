@@ -77,6 +77,11 @@ impl Client {
         self.base.trim_start_matches("http://")
     }
 
+    /// The address of a page, for a browser.
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address())
+    }
+
     pub(crate) fn call(&self, method: Method, path: &str) -> Call {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(key) = &self.key {
