@@ -154,7 +154,8 @@ where
     let mut request = request.map(|body| timed(body, shared.limits.body_read));
     request.extensions_mut().insert(ConnectInfo(peer));
 
-    async move {
+    // In a box for as long as it runs: a connection keeps the place of its answer while it is silent, 6 KB of it.
+    Box::pin(async move {
         let mut response = if !http1 && header_bytes(request.headers()) > shared.limits.header_bytes
         {
             let detail =
@@ -173,7 +174,7 @@ where
             body,
             _under_way: under_way,
         }))
-    }
+    })
 }
 
 /// The size of a header list as HTTP/2 counts it (RFC 9113, section 6.5.2).
