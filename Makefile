@@ -4,7 +4,7 @@
 export PATH := $(CURDIR)/.redis/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: deb kubernetes help run test test-valkey test-browsers test-containers chaos lint sbom bench redis browser valkey
+.PHONY: deb kubernetes help run test test-valkey test-browsers test-containers chaos lint sbom bench redis browser valkey balancer
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -14,7 +14,7 @@ run: redis ## Build, and serve on 127.0.0.1:7070 with an embedded Redis and a de
 	@exec $${CARGO_TARGET_DIR:-target}/debug/leasehold serve --pool demo=5
 
 # The integration tests come last, so that their summary is the last thing to read.
-test: redis browser ## Run all tests
+test: redis browser balancer ## Run all tests
 	@scripts/widget.sh
 	@cargo test --locked --doc --quiet
 	@cargo test --locked --lib --bins --tests --no-fail-fast
@@ -29,10 +29,12 @@ test-containers: redis ## Test the image and docker-compose.yml, which needs a D
 	@TEST_DOCKER=required cargo test --locked --test it containers::
 
 # TOPOLOGY=alone,cluster and FAULTS=kill,duplicated choose some of them; TABLE=docs/chaos.md writes the table into a file;
-# OUTAGE=600 is the length of the one long outage, in seconds.
-chaos: redis ## Break things for MINUTES (default 10) and hold the history of a crowd against the rules
+# OUTAGE=600 is the length of the one long outage, in seconds. Without any choice a rolling restart under 100 000 requests comes last.
+chaos: redis balancer ## Break things for MINUTES (default 10) and hold the history of a crowd against the rules
 	@CHAOS_MINUTES=$${MINUTES:-10} CHAOS_TOPOLOGY=$(TOPOLOGY) CHAOS_FAULTS=$(FAULTS) CHAOS_TABLE=$(TABLE) CHAOS_OUTAGE=$(OUTAGE) \
 		cargo test --release --locked --test it -- --nocapture --exact chaos::while_everything_breaks_the_rules_hold
+	@[ -n "$(TOPOLOGY)$(FAULTS)" ] || ROLLING_REQUESTS=$${ROLLING_REQUESTS:-100000} \
+		cargo test --release --locked --test it -- --nocapture --exact rolling_restart::a_rolling_restart_of_all_nodes_fails_no_request
 
 lint: ## Check form, lints, documentation and dependencies
 	@scripts/lint.sh
@@ -57,3 +59,6 @@ redis: ## Get a redis-server or valkey-server, if there is none
 
 browser: ## Get Chromium and its driver for the tests of pages, if there is none and it may be installed
 	@scripts/browser.sh
+
+balancer: ## Get HAProxy for the tests of a rolling restart, if there is none and it may be installed
+	@scripts/balancer.sh

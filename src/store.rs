@@ -22,6 +22,7 @@ mod keys;
 mod leases;
 mod listing;
 mod logins;
+mod losses;
 mod memory;
 mod meters;
 mod nodes;
@@ -57,6 +58,7 @@ use self::keys::Bucket;
 pub use self::leases::{Acquired, Asked, Denial, Grant, Renewal, Renewed, Terminated, Termination};
 pub use self::listing::{Listing, Place, Selection, Sort};
 pub use self::logins::{CODE, LOGIN};
+use self::losses::Losses;
 pub(crate) use self::memory::GENERATION;
 use self::memory::Memory;
 use self::meters::Meters;
@@ -93,6 +95,7 @@ pub(crate) struct Shared {
     /// For calls that wait for a replica, which keeps their connection from others.
     waiting: Option<Connections>,
     memory: Memory,
+    losses: Losses,
     lanes: Lanes,
     keyring: access_keys::Copy,
     webhooks: webhooks::Copy,
@@ -171,6 +174,7 @@ impl Store {
             connections,
             waiting,
             memory: Memory::new(),
+            losses: Losses::default(),
             keyring: access_keys::Copy::default(),
             webhooks: webhooks::Copy::default(),
             hints: Hints::new(),
@@ -278,7 +282,7 @@ impl Store {
     /// Runs a script, opening its bucket first if Redis has none. Fails at once while Redis does not work.
     async fn run(&self, bucket: Bucket, call: &Call) -> Result<Reply, Error> {
         let health = self.0.connections.health();
-        health.admit(bucket)?;
+        self.0.connections.admit(bucket)?;
         let sent = std::time::Instant::now();
         let result = within_deadline(async {
             let mut reply = self.send(call).await?;
@@ -347,11 +351,7 @@ impl Store {
         let before = self.0.memory.set_generation(bucket, generation);
         if before != 0 && before != generation {
             let pools = self.0.memory.lose(bucket);
-            tracing::warn!(
-                bucket = bucket.index(),
-                pools,
-                "Redis lost the data of a bucket; putting back its pools, holders come back with their next beat"
-            );
+            self.0.losses.add(pools);
             metrics::counter!(DATA_LOSSES).increment(1);
             // At once, for those who ask now. What does not get through the sweeper puts back.
             self.put_back_pools(bucket).await?;

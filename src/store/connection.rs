@@ -8,6 +8,7 @@
 //! a check-out costs nothing. Where it leads is one of three: [`single`], [`sentinel`] or [`cluster`].
 
 pub(super) mod cluster;
+mod routed;
 pub(super) mod sentinel;
 pub(super) mod single;
 
@@ -17,19 +18,19 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
-use redis::cluster_async::ClusterConnection;
-use redis::cluster_routing::{Route, RoutingInfo, SingleNodeRoutingInfo, SlotAddr};
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, Value};
 use secrecy::ExposeSecret as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use self::cluster::Cluster;
+use self::routed::Routed;
 use self::sentinel::Sentinel;
 use self::single::Single;
 use super::Options;
 use super::diagnosis::Level;
-use super::error::{Error, Trouble};
+use super::error::{Error, Outcome, Trouble};
 use super::health::{Health, WAITS};
+use super::keys::Bucket;
 use super::{diagnosis, keys, script};
 use crate::config::{RedisUrl, Topology};
 
@@ -157,10 +158,16 @@ pub(super) type Master = (String, Result<MultiplexedConnection, RedisError>);
 impl Connections {
     /// A pool of at most `size` connections. Fails if none can be made now.
     pub(super) async fn open(options: &Options) -> Result<Self, Error> {
-        let age = Arc::new(AtomicU64::new(0));
-        let source = Source::new(options, Arc::clone(&age))
+        let changes = Arc::new(AtomicU64::new(0));
+        let source = Source::new(options, Arc::clone(&changes))
             .map(Arc::new)
             .map_err(|error| Error::not_connected(&error))?;
+        // Connections to a cluster lead to all of its servers, and find a new master by themselves.
+        let age = if source.is_cluster() {
+            Arc::default()
+        } else {
+            Arc::clone(&changes)
+        };
         let health = Arc::new(Health::new(source.is_cluster()));
         let manager = Manager {
             source: Arc::clone(&source),
@@ -193,13 +200,26 @@ impl Connections {
             shares: Arc::new(Semaphore::new(turns * SHARED_BY)),
             health,
             source,
-            age,
+            age: changes,
         })
     }
 
     /// Whether Redis works, as this node sees it.
     pub(super) fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Whether a call may be sent now; what is not sent surely does not run.
+    pub(super) fn admit(&self, bucket: Bucket) -> Result<(), Error> {
+        self.health.admit(bucket)?;
+        match &*self.source {
+            Source::Cluster(cluster) if cluster.is_silent_at(bucket.slot()) => Err(Error::of(
+                Trouble::Silent,
+                Outcome::None,
+                "a master of the cluster fell silent; its calls wait until it is sure who the master is",
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Where the connections lead.
@@ -439,7 +459,7 @@ impl bb8::ManageConnection for Manager {
 
 enum Link {
     One(MultiplexedConnection),
-    Many(Box<ClusterConnection>),
+    Many(Box<Routed>),
 }
 
 /// One connection, which notices its own failure.
@@ -466,10 +486,13 @@ impl Connection {
     }
 
     /// After these a connection is of no use: it is cut, it is stuck, or it leads to a replica.
-    fn note(&self, error: &RedisError) {
-        // The connections of a cluster mend themselves, and one of them leads to all servers.
+    fn note(&self, error: &RedisError, of_script: bool) {
+        // One of a cluster leads to all servers. Scripts find their way whatever one of these does; the library, which has
+        // all the rest, may wait for a silent one as long as it is asked.
         if matches!(self.link, Link::Many(_)) {
-            if error.kind() == ErrorKind::ClusterConnectionNotFound {
+            if error.kind() == ErrorKind::ClusterConnectionNotFound
+                || (error.is_timeout() && !of_script)
+            {
                 self.broken.store(true, Ordering::Relaxed);
             }
             return;
@@ -499,11 +522,7 @@ impl Connection {
                 let Some(key) = call.first_key() else {
                     return false;
                 };
-                let route = Route::with_key(key, SlotAddr::Master);
-                let node = SingleNodeRoutingInfo::SpecificNode(route);
-                let answer = many
-                    .route_command(wait, RoutingInfo::SingleNode(node))
-                    .await;
+                let answer = many.query_at(key, &wait).await;
                 answer.and_then(|value| Ok(redis::from_redis_value(value)?))
             }
         };
@@ -518,10 +537,10 @@ impl ConnectionLike for Connection {
         Box::pin(async move {
             let result = match &mut self.link {
                 Link::One(one) => one.req_packed_command(command).await,
-                Link::Many(many) => many.req_packed_command(command).await,
+                Link::Many(many) => many.query(command).await,
             };
             if let Err(error) = &result {
-                self.note(error);
+                self.note(error, script::first_key(command).is_some());
             }
             result
         })
@@ -536,10 +555,10 @@ impl ConnectionLike for Connection {
         Box::pin(async move {
             let result = match &mut self.link {
                 Link::One(one) => one.req_packed_commands(pipeline, offset, count).await,
-                Link::Many(many) => many.req_packed_commands(pipeline, offset, count).await,
+                Link::Many(many) => many.queries(pipeline, offset, count).await,
             };
             if let Err(error) = &result {
-                self.note(error);
+                self.note(error, false);
             }
             result
         })

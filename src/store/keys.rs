@@ -104,6 +104,11 @@ impl Bucket {
         usize::from(self.0)
     }
 
+    /// The cluster slot of all its keys.
+    pub(super) fn slot(self) -> u16 {
+        slot(self.clock().as_bytes())
+    }
+
     /// HASH: the bucket's clock.
     pub(super) fn clock(self) -> String {
         format!("{PREFIX}:{{{}}}:clock", self.0)
@@ -272,6 +277,16 @@ impl Keys {
     }
 }
 
+/// The cluster slot of a key: by what is in its first braces, if there is anything.
+pub(super) fn slot(key: &[u8]) -> u16 {
+    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
+        let rest = &key[open + 1..];
+        let close = rest.iter().position(|byte| *byte == b'}')?;
+        (close > 0).then(|| &rest[..close])
+    });
+    crc16(tag.unwrap_or(key)) % 16_384
+}
+
 /// CRC16-CCITT (XMODEM), as Redis Cluster hashes keys; the polynomial is in its cluster specification.
 fn crc16(bytes: &[u8]) -> u16 {
     bytes.iter().fold(0, |crc, byte| {
@@ -292,6 +307,14 @@ mod tests {
     #[test]
     fn the_hash_is_that_of_the_cluster_specification() {
         assert_eq!(crc16(b"123456789"), 0x31c3);
+    }
+
+    #[test]
+    fn slots_are_those_that_a_server_computes() {
+        // By CLUSTER KEYSLOT.
+        for (key, expected) in [("foo", 12_182), ("{foo}.x", 12_182), ("a{}b", 2_560)] {
+            assert_eq!(slot(key.as_bytes()), expected, "{key}");
+        }
     }
 
     #[test]

@@ -168,6 +168,17 @@ impl Script {
     }
 }
 
+/// The first key of a command that runs a script; none of any other command.
+pub(super) fn first_key(command: &Cmd) -> Option<&[u8]> {
+    let mut args = command.args_iter();
+    match (args.next(), args.nth(2)) {
+        (Some(redis::Arg::Simple(b"EVALSHA" | b"EVAL")), Some(redis::Arg::Simple(key))) => {
+            Some(key)
+        }
+        _ => None,
+    }
+}
+
 /// A script with its keys and arguments. Sending it twice is harmless: every script is idempotent.
 pub(super) struct Call {
     script: &'static Script,
@@ -220,10 +231,7 @@ impl Call {
 
     /// Its first key, which in a cluster says where it runs.
     pub(super) fn first_key(&self) -> Option<&[u8]> {
-        match self.command.args_iter().nth(3) {
-            Some(redis::Arg::Simple(key)) => Some(key),
-            _ => None,
-        }
+        first_key(&self.command)
     }
 
     /// Whether what it writes is worth a wait for a replica, where that is asked for: a seat that somebody was given, and

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Launch, Node, Redis, Server, Shards, free_port, wait_until};
+use crate::harness::{Cluster, Launch, Node, Redis, Scrape, Server, Shards, free_port, wait_until};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -89,11 +89,15 @@ async fn pools_that_cannot_be_put_back_at_once_are_put_back_later() {
     let () = server.query(&["ACL", "SETUSER", "default", "-del"]).await;
     let () = server.query(&["FLUSHALL"]).await;
     wait_until("it is noticed", SOON, async || {
-        node.log().matches("lost the data of a bucket").count() == 32
+        let scrape = Scrape::of(&node).await;
+        scrape.get("leasehold_data_losses_total", &[]) == Some(32.0)
     })
     .await;
     // Time for the sweeper to look at what is there now, which is nothing.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
+    // All of it is one trouble for an operator; a busy machine may take its time to see all.
+    let told = node.log().matches("lost the data of").count();
+    assert!((1..4).contains(&told), "{told} lines: {}", node.log());
     let () = server.query(&["ACL", "SETUSER", "default", "+del"]).await;
     wait_until("all pools are back", SOON, async || {
         has_all(&node, &pools).await

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::sync::watch;
 
-use crate::harness::{ANY, Client, Launch, Server, Shards, wait_until};
+use crate::harness::{ANY, Client, Launch, Scrape, Server, Shards, wait_until};
 
 const POOLS: usize = 6;
 const CAPACITY: usize = 3;
@@ -202,5 +202,9 @@ async fn slots_move_under_load_and_no_seat_is_lost_or_given_twice() {
     for node in &nodes {
         let log = node.log();
         assert!(!log.contains("lost the data"), "{log}");
+        // The same masters as before: no failover, and no connection was dropped for it.
+        let scrape = Scrape::of(node).await;
+        let failovers = scrape.get("leasehold_store_failovers_total", &[]);
+        assert_eq!(failovers.unwrap_or(0.0), 0.0, "{log}");
     }
 }

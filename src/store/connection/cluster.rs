@@ -1,7 +1,7 @@
-//! A cluster: the library routes by slot and follows redirections; who the masters are is watched here.
+//! A cluster: who the masters are, by the word of most of its nodes.
 //!
-//! The library learns of a failover from redirections and cut connections. A master that is only silent gives neither,
-//! so the nodes are asked each second who has which slots, and when that changes all connections are made anew.
+//! A failover shows in redirections and cut connections, but a master that is only silent gives neither. So the nodes are
+//! asked each second who has which slots, and much sooner while something is wrong. What is sent where is in `routed.rs`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,23 +10,26 @@ use std::time::Duration;
 
 use redis::aio::{MultiplexedConnection, PubSub};
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
-use redis::cluster_async::ClusterConnection;
 use redis::{ErrorKind, RedisError, Value};
 use secrecy::ExposeSecret as _;
+use tokio::sync::Notify;
 
+use super::routed::{Routed, unsure};
 use super::single::{Single, certificates, tcp_settings};
 use crate::config::RedisUrl;
 use crate::store::health::FAILOVERS;
 
 /// How often the nodes are asked.
 const POLL: Duration = Duration::from_secs(1);
+/// How often while something is wrong.
+const POLL_IN_TROUBLE: Duration = Duration::from_millis(100);
 /// How long one node may take.
 const ANSWER: Duration = Duration::from_millis(400);
 /// Few: with each the caller waits longer, and a script may run once more.
 const RETRIES: u32 = 2;
 
 /// Host and port.
-type Address = (String, u16);
+pub(super) type Address = (String, u16);
 
 /// First slot of each range, and its master.
 type Masters = BTreeMap<u16, Address>;
@@ -38,6 +41,8 @@ pub(in crate::store) struct Cluster {
     response_timeout: Duration,
     seen: Mutex<Seen>,
     age: Arc<AtomicU64>,
+    /// Wakes who asks the nodes.
+    soon: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -45,10 +50,13 @@ struct Seen {
     masters: Masters,
     /// All that were ever named, for when those of the settings are gone.
     nodes: BTreeSet<Address>,
+    /// Masters that fell silent: nothing is sent to them, and no answer of theirs believed, until they speak again and the
+    /// others still name them.
+    doubted: BTreeSet<Address>,
 }
 
 impl Cluster {
-    /// `age` grows when the masters change.
+    /// `age` grows when there are other masters.
     pub(in crate::store) fn new(
         url: &RedisUrl,
         ca: Option<&[u8]>,
@@ -58,6 +66,7 @@ impl Cluster {
         let seen = Seen {
             masters: Masters::new(),
             nodes: url.hosts.iter().cloned().collect(),
+            doubted: BTreeSet::new(),
         };
         Self {
             url: url.clone(),
@@ -65,6 +74,7 @@ impl Cluster {
             response_timeout,
             seen: Mutex::new(seen),
             age,
+            soon: Notify::new(),
         }
     }
 
@@ -88,8 +98,71 @@ impl Cluster {
     }
 
     /// A connection to all masters.
-    pub(in crate::store) async fn connect(&self) -> Result<ClusterConnection, RedisError> {
-        self.client()?.get_async_connection().await
+    pub(in crate::store) async fn connect(self: &Arc<Self>) -> Result<Routed, RedisError> {
+        let nobody = {
+            let seen = self.seen.lock().expect("no panic while held");
+            seen.masters.is_empty()
+        };
+        if nobody {
+            let masters = self.ask(&BTreeSet::new()).await?;
+            self.seen.lock().expect("no panic while held").masters = masters;
+        }
+        let library = self.client()?.get_async_connection().await?;
+        Ok(Routed::new(library, Arc::clone(self)))
+    }
+
+    /// Who serves a slot. An error if nobody does, or if who does is doubted.
+    pub(super) fn master_of(&self, slot: u16) -> Result<Address, RedisError> {
+        let seen = self.seen.lock().expect("no panic while held");
+        let Some((_, master)) = seen.masters.range(..=slot).next_back() else {
+            return Err((ErrorKind::Io, "no node of the cluster serves this slot").into());
+        };
+        if seen.doubted.contains(master) {
+            return Err(unsure());
+        }
+        Ok(master.clone())
+    }
+
+    /// Whether the master of this key fell silent. What is not sent to it surely does not run.
+    pub(in crate::store) fn is_silent_at(&self, slot: u16) -> bool {
+        let seen = self.seen.lock().expect("no panic while held");
+        if seen.doubted.is_empty() {
+            return false;
+        }
+        let master = seen.masters.range(..=slot).next_back();
+        master.is_some_and(|(_, master)| seen.doubted.contains(master))
+    }
+
+    pub(super) fn doubts(&self, master: &Address) -> bool {
+        let seen = self.seen.lock().expect("no panic while held");
+        seen.doubted.contains(master)
+    }
+
+    /// A master did not answer in time: before anything of it is believed the others are asked.
+    pub(super) fn doubt(&self, master: &Address) {
+        let mut seen = self.seen.lock().expect("no panic while held");
+        // One that is named no more gets no calls anyway.
+        if seen.masters.values().any(|named| named == master) {
+            seen.doubted.insert(master.clone());
+        }
+        drop(seen);
+        self.soon.notify_one();
+    }
+
+    /// Something is wrong: the nodes are asked who the masters are.
+    pub(super) fn look_soon(&self) {
+        self.soon.notify_one();
+    }
+
+    /// A connection for scripts.
+    pub(super) async fn connect_to_master(
+        &self,
+        address: &Address,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        let connecting = tokio::time::timeout(ANSWER, self.connect_to(address));
+        let mut connection = connecting.await.unwrap_or_else(|_| Err(unsure()))?;
+        connection.set_response_timeout(self.response_timeout);
+        Ok(connection)
     }
 
     /// A connection that listens to what is published. The nodes of a cluster tell each other, so any of them will do;
@@ -122,12 +195,16 @@ impl Cluster {
 
     /// The masters, as most of the nodes that answer see them.
     pub(in crate::store) async fn masters(&self) -> Result<Vec<Address>, RedisError> {
-        let masters: BTreeSet<Address> = self.ask().await?.into_values().collect();
+        let masters: BTreeSet<Address> = self.ask(&BTreeSet::new()).await?.into_values().collect();
         Ok(masters.into_iter().collect())
     }
 
-    async fn ask(&self) -> Result<Masters, RedisError> {
-        let nodes = self.seen.lock().expect("no panic while held").nodes.clone();
+    /// Asks all nodes but some, unless there are no others.
+    async fn ask(&self, but: &BTreeSet<Address>) -> Result<Masters, RedisError> {
+        let mut nodes = self.seen.lock().expect("no panic while held").nodes.clone();
+        if nodes.iter().any(|node| !but.contains(node)) {
+            nodes.retain(|node| !but.contains(node));
+        }
         let answers = futures_util::future::join_all(nodes.iter().map(|node| async {
             tokio::time::timeout(ANSWER, self.ask_one(node))
                 .await
@@ -191,27 +268,56 @@ impl Cluster {
     }
 }
 
+/// Asks each second, and sooner while something is wrong.
 async fn poll(watched: Weak<Cluster>) {
-    let mut interval = tokio::time::interval(POLL);
-    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
-        interval.tick().await;
         let Some(cluster) = watched.upgrade() else {
             return;
         };
-        let Ok(masters) = cluster.ask().await else {
-            continue;
+        cluster.look().await;
+        let doubts = {
+            let seen = cluster.seen.lock().expect("no panic while held");
+            !seen.doubted.is_empty()
         };
-        let mut seen = cluster.seen.lock().expect("no panic while held");
-        if seen.masters != masters {
-            let first = seen.masters.is_empty();
-            seen.masters = masters;
-            drop(seen);
-            if !first {
-                cluster.age.fetch_add(1, Ordering::Relaxed);
-                metrics::counter!(FAILOVERS).increment(1);
-                tracing::warn!("the cluster has other masters than before");
+        tokio::time::sleep(POLL_IN_TROUBLE).await;
+        if !doubts {
+            let rest = POLL - POLL_IN_TROUBLE;
+            // Nothing else holds the cluster while there is nothing to do.
+            let _ = tokio::time::timeout(rest, cluster.soon.notified()).await;
+        }
+    }
+}
+
+impl Cluster {
+    async fn look(&self) {
+        let doubted = {
+            let seen = self.seen.lock().expect("no panic while held");
+            seen.doubted.clone()
+        };
+        // First whether they speak, then what the others say: the other way round one could wake up in between.
+        let speaking = futures_util::future::join_all(doubted.iter().map(|master| async {
+            let spoken = tokio::time::timeout(ANSWER, self.ask_one(master)).await;
+            spoken.is_ok_and(|answer| answer.is_ok())
+        }))
+        .await;
+        let Ok(masters) = self.ask(&doubted).await else {
+            return;
+        };
+        let mut seen = self.seen.lock().expect("no panic while held");
+        for (master, speaks) in doubted.iter().zip(speaking) {
+            if speaks || !masters.values().any(|named| named == master) {
+                seen.doubted.remove(master);
             }
+        }
+        let all = |masters: &Masters| masters.values().cloned().collect::<BTreeSet<_>>();
+        let (before, now) = (all(&seen.masters), all(&masters));
+        // Slots that move from one to another are no failover.
+        seen.masters = masters;
+        drop(seen);
+        if !before.is_empty() && before != now {
+            self.age.fetch_add(1, Ordering::Relaxed);
+            metrics::counter!(FAILOVERS).increment(1);
+            tracing::warn!("the cluster has other masters than before");
         }
     }
 }

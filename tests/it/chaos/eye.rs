@@ -180,6 +180,23 @@ impl Seen {
     }
 }
 
+impl Seen {
+    /// Drops the silences that a master noted which had been replaced already, when it woke up: they went with it.
+    async fn forget_what_is_gone(&mut self, link: &mut Link) -> RedisResult<()> {
+        let clock = format!("lh1:{{{}}}:clock", bucket(&self.pool));
+        let mut command = redis::cmd("HGET");
+        let silences: Option<String> = link.query(command.arg(clock).arg("silences")).await?;
+        let silences = silences.unwrap_or_default();
+        let ends: Vec<&str> = silences.split(' ').skip(1).step_by(2).collect();
+        if let Some(segment) = self.segments.last_mut() {
+            segment
+                .graces
+                .retain(|grace| ends.contains(&grace.back.to_string().as_str()));
+        }
+        Ok(())
+    }
+}
+
 /// What is known of a pool at the end of a round.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sight {
@@ -256,6 +273,7 @@ async fn close(way: &Way, all: &mut [Seen]) -> RedisResult<Vec<Sight>> {
         command.arg(seen.key("events")).arg(seen.key("leases"));
         let (starts, members, until): (i64, i64, i64) = link.query(&command).await?;
         seen.look(&mut link, true).await?;
+        seen.forget_what_is_gone(&mut link).await?;
         sights.push(Sight {
             segments: seen.segments.clone(),
             until,

@@ -63,7 +63,7 @@ pub(crate) struct Clock {
 
 impl Clock {
     /// None where there is no C compiler.
-    fn build() -> Option<Self> {
+    pub(crate) fn build() -> Option<Self> {
         let directory = TempDir::with_prefix("leasehold-clock-").ok()?;
         let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/chaos/clock.c");
         let built = Command::new("cc")
@@ -81,7 +81,7 @@ impl Clock {
         path.join(name).to_string_lossy().into_owned()
     }
 
-    fn environment(&self) -> Vec<(String, String)> {
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
         vec![
             ("LD_PRELOAD".to_owned(), self.file("clock.so")),
             ("LEASEHOLD_CLOCK_FILE".to_owned(), self.file("offset")),

@@ -30,6 +30,7 @@ enum Mistake {
     NewcomersDoNotWait,
     ReplyOfAnother,
     EndWithoutEvent,
+    OldMasterAnswers,
 }
 
 /// A lease as its client knows it.
@@ -45,6 +46,7 @@ struct Held {
 }
 
 /// Redis, its nodes and the clients, all in one.
+#[derive(Clone)]
 struct World {
     mistake: Mistake,
     dice: u64,
@@ -198,7 +200,8 @@ impl World {
         if self.leases.len() >= CAPACITY {
             return (Told::Denied, nobody, 0, 0);
         }
-        let id: Arc<str> = format!("lease-{}", self.fence).into();
+        // What a failover loses has an id that nobody else gets.
+        let id: Arc<str> = format!("lease-{}-{}", self.fence, self.operations.len()).into();
         self.granted(&id, now, client);
         self.keys.insert(Arc::clone(key), Arc::clone(&id));
         (Told::Granted, id, now + TTL, self.fence)
@@ -431,6 +434,27 @@ impl World {
         }
     }
 
+    /// Takes the other's data, and gives it one's own. Clients and time stay.
+    fn swap_data(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.segment, &mut other.segment);
+        std::mem::swap(&mut self.tick, &mut other.tick);
+        std::mem::swap(&mut self.seq, &mut other.seq);
+        std::mem::swap(&mut self.fence, &mut other.fence);
+        std::mem::swap(&mut self.leases, &mut other.leases);
+        std::mem::swap(&mut self.by_expiry, &mut other.by_expiry);
+        std::mem::swap(&mut self.expired, &mut other.expired);
+        std::mem::swap(&mut self.tombstones, &mut other.tombstones);
+        std::mem::swap(&mut self.keys, &mut other.keys);
+    }
+
+    /// The master falls silent, and a replica that lags behind takes its place.
+    fn fail_over(&mut self, replica: &mut Self) {
+        self.swap_data(replica);
+        self.now += 1_700;
+        self.lossy
+            .push((replica.now as f64 - 1.0, self.now as f64 - 1.0));
+    }
+
     fn history(mut self) -> History {
         self.script(0);
         let starts: i64 = self.segment.events.iter().map(Event::change).sum();
@@ -484,6 +508,66 @@ fn history(mistake: Mistake, seed: u64, operations: usize) -> History {
         world.now += world.roll(3);
     }
     world.history()
+}
+
+/// A history with failovers, in each of which the last that was acknowledged is lost.
+fn history_with_failovers(mistake: Mistake, seed: u64) -> History {
+    let mut world = World::new(mistake, seed);
+    for _ in 0..6 {
+        for _ in 0..400 {
+            if world.now - world.tick > 800 {
+                world.script(0);
+            }
+            let client = usize::try_from(world.roll(CLIENTS as i64)).expect("small");
+            world.step(client);
+            world.now += world.roll(3);
+        }
+        let mut other = world.clone();
+        for client in 0..5 {
+            world.step(client);
+        }
+        world.fail_over(&mut other);
+        // What the old master was asked later, when it woke up.
+        for round in 0..60 {
+            let old = mistake == Mistake::OldMasterAnswers && (20..30).contains(&round);
+            if old {
+                world.swap_data(&mut other);
+            }
+            let client = usize::try_from(world.roll(CLIENTS as i64)).expect("small");
+            world.step(client);
+            world.now += 5 + world.roll(3);
+            if old {
+                world.swap_data(&mut other);
+            }
+        }
+    }
+    world.history()
+}
+
+#[test]
+fn what_a_failover_loses_is_no_violation() {
+    for seed in 0..40 {
+        let verdict = history_with_failovers(Mistake::None, seed).judge();
+        assert!(
+            verdict.violations.is_empty(),
+            "seed {seed}: {:#?}",
+            &verdict.violations[..verdict.violations.len().min(5)]
+        );
+        assert!(verdict.answered > 800, "{}", verdict.answered);
+    }
+}
+
+/// The time of loss is over when the replica has taken over: what the old master acknowledges after it is one.
+#[test]
+fn an_old_master_that_goes_on_answering_is_found() {
+    let mut found = 0;
+    for seed in 0..20 {
+        let violations = history_with_failovers(Mistake::OldMasterAnswers, seed)
+            .judge()
+            .violations;
+        found += usize::from(violations.iter().any(|text| text.starts_with("order")));
+    }
+    assert!(found >= 15, "found in {found} of 20 histories");
 }
 
 #[test]
