@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::chaos::stage::Clock;
 use crate::failover::run;
 use crate::harness::{Launch, Proxy, Redis, Sentinels, Server, Shards, free_port, wait_until};
 
@@ -119,6 +120,20 @@ async fn one_that_cannot_save() {
     })
     .await;
     Findings::of(&url(&server)).says("error", "the snapshot could not be written");
+}
+
+#[tokio::test]
+async fn one_whose_clock_is_wrong() {
+    let Some(clock) = Clock::build() else {
+        eprintln!("skipped: there is no C compiler");
+        return;
+    };
+    let server = Server::alone(true, clock.environment()).await;
+    Findings::of(&url(&server)).says("ok", "its clock is");
+    for offset in [-5_000, 90_000] {
+        clock.set(offset);
+        Findings::of(&url(&server)).says("warning", "its clock is");
+    }
 }
 
 #[tokio::test]
