@@ -239,6 +239,7 @@ impl Store {
 
     /// Reads what has changed in a bucket's pools into the node's memory, so that it can be put back after a loss.
     pub(super) async fn remember_pools(&self, bucket: Bucket, revision: u64) -> Result<(), Error> {
+        let generation = self.0.memory.generation(bucket);
         let since = self.0.memory.seen(bucket);
         let mut seen = since;
         for name in self.pools_since(bucket, since).await? {
@@ -248,8 +249,22 @@ impl Store {
             }
         }
         let names: HashSet<PoolName> = self.pool_names(bucket).await?.into_iter().collect();
-        self.0.memory.keep(bucket, &names, revision, seen);
+        // If the data was lost meanwhile, the names are those of an emptied bucket, and what is known here is what puts the
+        // others back. The generation is read after the names: the other way round it could be lost in between.
+        if self.generation_now(bucket).await? == Some(generation) {
+            self.0.memory.keep(bucket, &names, revision, seen);
+        }
         Ok(())
+    }
+
+    /// The generation that the bucket has in Redis; none if it is empty.
+    async fn generation_now(&self, bucket: Bucket) -> Result<Option<u64>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        Ok(redis::cmd("HGET")
+            .arg(bucket.clock())
+            .arg("generation")
+            .query_async(&mut *connection)
+            .await?)
     }
 
     /// Removes a pool and terminates its leases.
