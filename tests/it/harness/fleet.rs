@@ -118,16 +118,24 @@ impl Server {
 
     /// A single one that is nobody's replica, started. `keeps`: with a file.
     pub(crate) async fn alone(keeps: bool, environment: Vec<(String, String)>) -> Self {
-        let port = free_port();
-        let mut arguments = data_server(port);
-        if !keeps {
-            arguments.extend(["--appendonly", "no"].map(str::to_owned));
+        loop {
+            let port = free_port();
+            let mut arguments = data_server(port);
+            if !keeps {
+                arguments.extend(["--appendonly", "no"].map(str::to_owned));
+            }
+            let mut server = Self::prepare(port, &borrowed(&arguments));
+            server.environment.clone_from(&environment);
+            server.restart();
+            while server.runs() {
+                if server.try_query::<String>(&["PING"]).await.is_ok() {
+                    return server;
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            // Another run of tests on this machine was quicker.
+            eprintln!("port {port} was taken meanwhile");
         }
-        let mut server = Self::prepare(port, &borrowed(&arguments));
-        server.environment = environment;
-        server.restart();
-        server.answers().await;
-        server
     }
 
     /// Whether it has not ended.
@@ -171,7 +179,7 @@ impl Server {
     }
 
     pub(crate) async fn answers(&self) {
-        wait_until("the server answers", Duration::from_secs(20), async || {
+        wait_until("the server answers", Duration::from_secs(60), async || {
             self.try_query::<String>(&["PING"]).await.is_ok()
         })
         .await;
