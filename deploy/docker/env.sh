@@ -13,7 +13,7 @@ while IFS= read -r line; do
     case $line in
         LEASEHOLD_ADMIN_KEY=) echo "$line$(random 16)" ;;
         LEASEHOLD_SECRET=) echo "$line$(random 32)" ;;
-        REDIS_PASSWORD=) echo "$line$(random 24)" ;;
+        REDIS_PASSWORD= | REDIS_OPERATOR_PASSWORD=) echo "$line$(random 24)" ;;
         GRAFANA_PASSWORD=) echo "$line$(random 12)" ;;
         *) printf '%s\n' "$line" ;;
     esac

@@ -11,7 +11,8 @@ sentinel resolve-hostnames yes
 sentinel announce-hostnames yes
 sentinel announce-ip $SENTINEL_NAME
 sentinel monitor leasehold redis 6379 2
-sentinel auth-pass leasehold $REDIS_PASSWORD
+sentinel auth-user leasehold sentinel
+sentinel auth-pass leasehold $REDIS_OPERATOR_PASSWORD
 sentinel down-after-milliseconds leasehold 3000
 sentinel failover-timeout leasehold 20000
 END

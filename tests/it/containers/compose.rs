@@ -192,39 +192,181 @@ async fn the_demo_fills_the_pages_and_prometheus_finds_every_node() {
     let listed: Value = serde_json::from_str(&listed).unwrap_or_else(|_| panic!("{listed}"));
     assert_eq!(listed[0]["name"], "demo");
 
-    let prometheus = Client::new(&format!(
-        "http://127.0.0.1:{}",
-        project.setting("PROMETHEUS_PORT")
-    ));
-    let ask = async |query: &str| {
-        let reply = prometheus
-            .get(&format!("/api/v1/query?query={query}"))
-            .expect([200, 503])
-            .await;
-        reply["data"]["result"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default()
-    };
+    let prometheus = Prometheus::of(&project);
     wait_until(
         "three nodes and the balancer are scraped",
         LONG,
         async || {
-            let mut jobs: Vec<_> = ask("up==1")
-                .await
+            let up = prometheus.ask("up==1").await;
+            let mut jobs: Vec<_> = up
                 .iter()
-                .map(|up| up["metric"]["job"].to_string())
+                .map(|up| up["metric"]["job"].as_str().expect("a job"))
                 .collect();
-            jobs.sort();
-            jobs == [
-                "\"haproxy\"",
-                "\"leasehold\"",
-                "\"leasehold\"",
-                "\"leasehold\"",
-            ]
+            jobs.sort_unstable();
+            jobs == ["haproxy", "leasehold", "leasehold", "leasehold"]
         },
     )
     .await;
+
+    // The shipped rules are those that it goes by.
+    let shipped = std::fs::read_to_string("deploy/prometheus/alerts.yaml").expect("shipped");
+    let shipped = ["- alert: ", "- record: "]
+        .map(|kind| shipped.matches(kind).count())
+        .iter()
+        .sum::<usize>();
+    wait_until("the rules are gone through", LONG, async || {
+        let rules = prometheus.rules().await;
+        rules.len() == shipped && rules.iter().all(|rule| rule["health"] == "ok")
+    })
+    .await;
+    let rules = prometheus.rules().await;
+    let fires = rules
+        .iter()
+        .filter(|rule| rule["state"] == "firing" && rule["labels"]["severity"] == "critical");
+    assert_eq!(fires.count(), 0, "{rules:#?}");
+
+    // The demo has one plain pool; here is one with all that a pool can have.
+    let policy = json!({
+        "capacity": 1, "ttl_ms": 1_000, "queue": {"max_waiting": 5}, "overdraft": {"seats": 1, "seat_minutes_per_day": 9},
+        "named": {"seats": 1, "anchor_day": 1, "time_zone": "UTC", "spill_to_concurrent": true},
+    });
+    client.put_pool("all", policy, 201).await;
+    let lease = client.acquire("all", json!({"holder": "ann"}), 201).await;
+    wait_until("the lease has expired", LONG, async || {
+        client.availability("all", 200).await["in_use"] == 0
+            && client.list("all", "", 200).await.list("items").is_empty()
+    })
+    .await;
+    client.renew(&lease.token(), 200).await;
+
+    // Every panel has something to show, but for those that only show trouble.
+    let silent = [
+        "Connections that nodes closed, by reason",
+        "Failed calls, by trouble",
+        "Waits for a replica",
+    ];
+    let questions = questions("deploy/grafana/dashboards");
+    assert!(questions.len() > 40, "{questions:#?}");
+    for (panel, question) in &questions {
+        if !silent.contains(&panel.as_str()) {
+            let what = format!("\"{panel}\" has data for {question}");
+            wait_until(&what, LONG, async || {
+                !prometheus.ask(question).await.is_empty()
+            })
+            .await;
+        }
+    }
+}
+
+/// The Prometheus of a project.
+struct Prometheus(Client);
+
+impl Prometheus {
+    fn of(project: &Project) -> Self {
+        let port = project.setting("PROMETHEUS_PORT");
+        Self(Client::new(&format!("http://127.0.0.1:{port}")))
+    }
+
+    /// What it answers to a question; nothing while it starts.
+    async fn ask(&self, question: &str) -> Vec<Value> {
+        let query: String = form_urlencoded::byte_serialize(question.as_bytes()).collect();
+        let path = format!("/api/v1/query?query={query}");
+        let reply = self.0.get(&path).expect([200, 503]).await;
+        let found = reply["data"]["result"].as_array();
+        found.cloned().unwrap_or_default()
+    }
+
+    /// The rules that it has, with what came of them.
+    async fn rules(&self) -> Vec<Value> {
+        let reply = self.0.get("/api/v1/rules").expect(200).await;
+        let groups = reply["data"]["groups"].as_array().expect("groups");
+        let rules = groups.iter().filter_map(|group| group["rules"].as_array());
+        rules.flatten().cloned().collect()
+    }
+}
+
+/// What the dashboards ask, each with the title of its panel, and with everything chosen that can be.
+fn questions(directory: &str) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    for board in std::fs::read_dir(directory).expect("shipped") {
+        let board = std::fs::read(board.expect("readable").path()).expect("readable");
+        let board: Value = serde_json::from_slice(&board).expect("JSON");
+        for panel in board["panels"].as_array().expect("panels") {
+            let title = panel["title"].as_str().expect("a title");
+            for target in panel["targets"].as_array().into_iter().flatten() {
+                let question = target["expr"].as_str().expect("a question");
+                let question = question.replace("$__rate_interval", "1m");
+                let question = ["$job", "$instance", "$pool"]
+                    .iter()
+                    .fold(question, |question, name| question.replace(name, ".*"));
+                assert!(!question.contains('$'), "{title}: {question}");
+                all.push((title.to_owned(), question));
+            }
+        }
+    }
+    all
+}
+
+#[tokio::test]
+async fn with_sentinels_the_seats_outlive_their_redis() {
+    let Some(docker) = Docker::find() else { return };
+    let mut project = Project::prepare(docker);
+    project.set("COMPOSE_PROFILES", "sentinel");
+    project.set("REDIS_SCHEME", "redis+sentinel");
+    project.set(
+        "REDIS_HOSTS",
+        "sentinel-1:26379,sentinel-2:26379,sentinel-3:26379/leasehold",
+    );
+    project.compose(&["up", "-d", "--no-build"]);
+    until_ready(&project, 3).await;
+    let client = project.client();
+    client.put_pool("crm", json!({"capacity": 1}), 201).await;
+    let lease = client.acquire("crm", json!({"holder": "ann"}), 201).await;
+
+    // What somebody with the operators' password sees of it; nothing that must be mended.
+    let knows = |what: &str| {
+        let findings = project.compose_however(&["run", "--rm", "doctor", "doctor", "--json"]);
+        let findings = String::from_utf8_lossy(&findings.stdout).into_owned();
+        let findings: Vec<Value> = serde_json::from_str(&findings).unwrap_or_default();
+        !findings.iter().any(|finding| finding["level"] == "error")
+            && findings.iter().any(|finding| {
+                let found = finding["found"].as_str().expect("a text");
+                found.contains(what)
+            })
+    };
+    wait_until("the replica follows", LONG, async || {
+        knows("they name redis:6379 as the master") && knows("it follows the master")
+    })
+    .await;
+
+    // Nobody in particular is let in.
+    let redis = &project.containers("redis")[0];
+    let said = docker.run(&["exec", redis, "redis-cli", "ping"]);
+    assert!(said.contains("NOAUTH"), "{said}");
+
+    docker.run(&["kill", redis]);
+    wait_until("the lease goes on", LONG, async || {
+        client.renew(&lease.token(), [200, 503]).await.status == 200
+    })
+    .await;
+    client.acquire("crm", json!({"holder": "bob"}), 409).await;
+
+    // It comes back as a replica, and is made the master again without losing anything.
+    project.compose(&["start", "redis"]);
+    wait_until("the old master follows the new one", LONG, async || {
+        knows("they name replica:6379 as the master") && knows("it follows the master")
+    })
+    .await;
+    let said = project.compose(&["run", "--rm", "doctor", "failover", "--json"]);
+    assert!(said.contains("redis:6379"), "{said}");
+    wait_until("the lease goes on", LONG, async || {
+        client.renew(&lease.token(), [200, 503]).await.status == 200
+    })
+    .await;
+    assert_eq!(
+        client.renew(&lease.token(), 200).await["lease"]["id"],
+        lease.id()
+    );
 }
 
 #[test]
@@ -264,7 +406,7 @@ fn nothing_starts_with_a_password_that_others_know() {
             .collect::<Vec<_>>()
     };
     let first = secrets(&make());
-    assert_eq!(first.len(), 4);
+    assert_eq!(first.len(), 5);
     assert!(first.iter().all(|secret| secret.len() >= 24), "{first:?}");
     assert!(config().status.success());
     // What is there is in use.

@@ -15,6 +15,7 @@ use super::{Client, SECRET, free_port};
 /// The key of the operators of a [`Project`].
 pub(crate) const KEY: &str = "the-operator-key-of-the-tests";
 const PASSWORD: &str = "thepasswordofthetests";
+const OPERATORS_PASSWORD: &str = "theotherpasswordofthetests";
 
 /// An engine that runs.
 #[derive(Clone, Copy)]
@@ -149,6 +150,7 @@ impl Project {
             ("LEASEHOLD_ADMIN_KEY", KEY),
             ("LEASEHOLD_SECRET", SECRET),
             ("REDIS_PASSWORD", PASSWORD),
+            ("REDIS_OPERATOR_PASSWORD", OPERATORS_PASSWORD),
             ("REDIS_SCHEME", "redis"),
             ("REDIS_HOSTS", "redis:6379"),
             ("GRAFANA_PASSWORD", PASSWORD),
@@ -165,10 +167,24 @@ impl Project {
         }
     }
 
+    /// Gives Compose another value for what its file takes from the environment.
+    pub(crate) fn set(&mut self, name: &str, value: &str) {
+        let all = self.containers.environment.iter_mut();
+        for (_, old) in all.filter(|(known, _)| known == name) {
+            value.clone_into(old);
+        }
+    }
+
     /// Runs Compose with these arguments, and must succeed; what it printed.
     #[track_caller]
     pub(crate) fn compose(&self, arguments: &[&str]) -> String {
         printed(&mut self.containers.compose(arguments))
+    }
+
+    /// Runs Compose with these arguments, however that ends.
+    pub(crate) fn compose_however(&self, arguments: &[&str]) -> Output {
+        let mut command = self.containers.compose(arguments);
+        command.output().expect("it runs")
     }
 
     /// Runs a script of the repository for this project.
