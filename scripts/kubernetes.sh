@@ -2,8 +2,9 @@
 # Checks deploy/kubernetes: that every overlay can be built, and that what comes out is what Kubernetes expects. What a machine
 # has not is skipped, and said.
 #
-#   scripts/kubernetes.sh          check
-#   scripts/kubernetes.sh --write  write the alerts of deploy/prometheus/alerts.yaml into the manifest first
+#   scripts/kubernetes.sh            check
+#   scripts/kubernetes.sh --write    write the alerts of deploy/prometheus/alerts.yaml into the manifest first
+#   scripts/kubernetes.sh DIRECTORY  check this kustomization and no other, as an overlay of your own
 #
 # Checked: each resource against the schemas of the oldest and the newest supported version, unknown fields refused, and those of
 # the Prometheus operator against its own. Not checked: what only a cluster knows, such as whether an image can be pulled.
@@ -33,6 +34,7 @@ HEAD
     sed -e '/^#/d' -e 's/^\(.\)/  \1/' "$alerts"
 }
 if [ "${1:-}" = --write ]; then
+    shift
     manifest >"$rule"
 elif ! manifest | cmp -s - "$rule"; then
     say "$rule is not what $alerts says; run make kubernetes"
@@ -47,16 +49,18 @@ else
     say "skipped: there is no kubectl and no kustomize to build the overlays with"
     exit 0
 fi
-built=target/kubernetes
-mkdir -p "$built"
-for kustomization in deploy/kubernetes/base deploy/kubernetes/overlays/*; do
-    $build "$kustomization" >"$built/$(basename "$kustomization").yaml"
+built=$(mktemp -d)
+log=$built/log
+trap 'rm -rf "$built"' EXIT
+[ $# -gt 0 ] || set -- deploy/kubernetes/base deploy/kubernetes/overlays/*
+for kustomization in "$@"; do
+    $build "$kustomization" >"$built/$(basename "$kustomization").yaml" || {
+        say "$kustomization cannot be built"
+        exit 1
+    }
 done
 
-validate=$tools/kubernetes-validate/bin/kubernetes-validate
-if [ ! -x "$validate" ]; then
-    log=$(mktemp)
-    trap 'rm -f "$log"' EXIT
+if [ ! -x "$tools/kubernetes-validate/bin/kubernetes-validate" ]; then
     if ! { python3 -m venv "$tools/kubernetes-validate" &&
         "$tools/kubernetes-validate/bin/python" -m pip install --quiet --disable-pip-version-check kubernetes-validate==1.37.0; } >"$log" 2>&1; then
         rm -rf "$tools/kubernetes-validate"
@@ -66,32 +70,36 @@ if [ ! -x "$validate" ]; then
 fi
 
 # Resources of the operator have schemas of their own, which the other ones do not know.
-"$tools/kubernetes-validate/bin/python" - "$built" <<'PYTHON'
-import pathlib, sys, yaml
-for file in pathlib.Path(sys.argv[1]).glob("*.yaml"):
-    if file.stem.endswith("-operator"):
-        continue
-    resources = [r for r in yaml.safe_load_all(file.read_text()) if r]
-    theirs = [r for r in resources if r["apiVersion"].startswith("monitoring.coreos.com/")]
-    ours = [r for r in resources if r not in theirs]
-    file.write_text(yaml.safe_dump_all(ours, sort_keys=False))
-    operator = file.with_name(file.stem + "-operator.yaml")
-    operator.unlink(missing_ok=True)
-    if theirs:
-        operator.write_text(yaml.safe_dump_all(theirs, sort_keys=False))
-        import json
-        file.with_name(file.stem + "-operator.json").write_text(json.dumps(theirs))
-PYTHON
-for version in $oldest $newest; do
-    for file in "$built"/*.yaml; do
-        case $file in *-operator.yaml) continue ;; esac
-        "$validate" --strict --quiet --no-warn -k "$version" "$file" || {
-            say "$file is not valid for Kubernetes $version"
-            exit 1
-        }
-    done
-done
+"$tools/kubernetes-validate/bin/python" - "$built" "$oldest" "$newest" >"$log" <<'PYTHON' || { cat "$log" >&2; exit 1; }
+import json, pathlib, sys
+import kubernetes_validate, yaml
 
+built, *versions = sys.argv[1:]
+wrong = False
+for file in sorted(pathlib.Path(built).glob("*.yaml")):
+    theirs = []
+    for resource in yaml.safe_load_all(file.read_text()):
+        if resource["apiVersion"].startswith("monitoring.coreos.com/"):
+            theirs.append(resource)
+            continue
+        name = f"{file.stem}: {resource['kind']} {resource['metadata']['name']}"
+        for version in versions:
+            try:
+                kubernetes_validate.validate(resource, version, strict=True)
+            except kubernetes_validate.SchemaNotFoundError:
+                wrong = True
+                print(f"kubernetes: {name}: Kubernetes {version} has no such kind in {resource['apiVersion']}")
+            except kubernetes_validate.ValidationError as error:
+                wrong = True
+                path = ".".join(str(step) for step in error.path)
+                print(f"kubernetes: {name}: not valid for Kubernetes {version} at {path}: {error.message}")
+    if theirs:
+        file.with_name(file.stem + "-operator.json").write_text(json.dumps(theirs))
+sys.exit(wrong)
+PYTHON
+
+operator=$(find "$built" -name '*-operator.json')
+[ -n "$operator" ] || exit 0
 models=$tools/prometheus-operator-models
 if [ ! -d "$models/node_modules" ] && ! npm install --prefix "$models" --no-save --no-audit --no-fund --silent \
     @kubernetes-models/prometheus-operator@6 >/dev/null 2>&1; then
@@ -107,4 +115,5 @@ for (const file of process.argv.slice(2)) {
   }
 }
 NODE
-node "$models/check.mjs" "$built"/*-operator.json || { say "a resource of the Prometheus operator is not valid"; exit 1; }
+# shellcheck disable=SC2086 # one or more, and none has a space in it
+node "$models/check.mjs" $operator || { say "a resource of the Prometheus operator is not valid"; exit 1; }

@@ -28,6 +28,7 @@ mod healthcheck;
 mod hints;
 mod history;
 mod keys;
+mod kubernetes;
 mod leave;
 mod lifecycle;
 mod list;
