@@ -149,7 +149,7 @@ async fn a_replica_in_the_place_of_a_master() {
 async fn a_user_that_may_too_little_and_one_that_only_looks() {
     let server = server(&[]).await;
     for user in [
-        "ACL SETUSER short on >p ~lh1:* &lh1:*:queue +@all -xadd -@dangerous +info",
+        "ACL SETUSER short on >p ~lh1:* &lh1:*:queue +@all -xadd -multi -@dangerous +info",
         "ACL SETUSER looks on >p ~lh1:* -@all +get +info +ping +time +acl|whoami +hello +auth",
     ] {
         let words: Vec<&str> = user.split(' ').collect();
@@ -157,7 +157,7 @@ async fn a_user_that_may_too_little_and_one_that_only_looks() {
     }
     let with = |user: &str| format!("redis://{user}:p@127.0.0.1:{}", server.port);
     let findings = Findings::of(&with("short"));
-    findings.says("error", "may not do what nodes do: XADD");
+    findings.says("error", "may not do what nodes do: XADD, MULTI");
     let findings = Findings::of(&with("looks"));
     findings.says("ok", "may run no scripts");
     findings.says("ok", "the user is looks");

@@ -59,11 +59,30 @@ async fn the_shipped_user_is_enough_for_a_node_and_for_nothing_else() {
         .await;
     node.put_pool("queue", one_seat(), 201).await;
     a_waiter_is_told(&node, &node, "queue").await;
-    let log = node.log();
-    assert!(
-        !log.contains("NOPERM") && !log.contains("ACL failure"),
-        "{log}"
-    );
+    // What nodes tell each other of: themselves, keys and webhooks.
+    let other = node.launch().anew().start().await;
+    wait_until("both are listed", Duration::from_secs(20), async || {
+        let nodes = other.get("/v1/nodes").expect(200).await;
+        nodes["nodes"]
+            .as_array()
+            .is_some_and(|nodes| nodes.len() == 2)
+    })
+    .await;
+    let key = json!({"name": "page", "role": "client", "pools": ["crm"]});
+    node.post("/v1/keys").json(&key).expect(201).await;
+    wait_until(
+        "the other node knows it",
+        Duration::from_secs(20),
+        async || {
+            let keys = other.get("/v1/keys").expect(200).await;
+            !keys.list("items").is_empty()
+        },
+    )
+    .await;
+    let log = node.log() + &other.log();
+    for trouble in ["NOPERM", "ACL failure", "panic"] {
+        assert!(!log.contains(trouble), "{log}");
+    }
     assert!(!log.contains("change-me"), "{log}");
 
     let mut connection = client
@@ -118,6 +137,65 @@ async fn the_shipped_user_is_enough_for_a_node_and_for_nothing_else() {
         .query_async(&mut connection)
         .await;
     answer.expect_err("a script reaches no further");
+}
+
+#[tokio::test]
+async fn what_the_shipped_user_wrote_is_there_after_a_restart() {
+    let port = free_port();
+    let text = port.to_string();
+    let mut server = Server::prepare(
+        port,
+        &[
+            "--port",
+            &text,
+            "--appendonly",
+            "yes",
+            "--save",
+            "",
+            "--aclfile",
+            "users.acl",
+        ],
+    );
+    let users = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/redis/leasehold.acl");
+    std::fs::copy(users, server.directory().join("users.acl")).expect("the file is shipped");
+    server.restart();
+    let url = format!("redis://leasehold:change-me-nodes@127.0.0.1:{port}");
+    let answers = async || {
+        let client = redis::Client::open(url.as_str()).expect("a URL");
+        wait_until("Redis answers", Duration::from_secs(10), async || {
+            client.get_multiplexed_async_connection().await.is_ok()
+        })
+        .await;
+    };
+    answers().await;
+    let node = Launch::on(&url).start().await;
+    node.put_pool("crm", json!({"capacity": 1}), 201).await;
+    let lease = node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    // It goes too: it would put back what it remembers. What was acknowledged is in the file a second later.
+    drop(node);
+    crate::harness::let_pass(1_500).await;
+
+    server.restart();
+    answers().await;
+    let node = Launch::on(&url).start().await;
+    assert_eq!(node.availability("crm", 200).await["in_use"], 1);
+    let reply = node.renew(&lease.token(), 200).await;
+    assert_eq!(reply["lease"]["id"], lease.id());
+    assert_eq!(reply["resumed"], false);
+
+    // Nobody is the user whose rights the file is read with.
+    for url in [
+        format!("redis://127.0.0.1:{port}"),
+        format!("redis://default:x@127.0.0.1:{port}"),
+    ] {
+        let client = redis::Client::open(url).expect("a URL");
+        let connection = client.get_multiplexed_async_connection().await;
+        let answer: redis::RedisResult<String> = match connection {
+            Ok(mut connection) => redis::cmd("PING").query_async(&mut connection).await,
+            Err(error) => Err(error),
+        };
+        answer.expect_err("it is off");
+    }
 }
 
 /// Runs openssl in a directory; `false` if there is none.

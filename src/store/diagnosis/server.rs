@@ -280,6 +280,19 @@ async fn look_at_rights(server: &mut MultiplexedConnection, notes: &mut Notes<'_
         .arg(&keys::PROBES)
         .query_async(server)
         .await;
+    let tried = match tried {
+        Ok(mut refused) => {
+            // What a node reads together it does not read by a script.
+            for step in ["MULTI", "EXEC"] {
+                let answer: RedisResult<redis::Value> = redis::cmd(step).query_async(server).await;
+                if answer.is_err_and(|error| Trouble::of(&error) == Trouble::NotAllowed) {
+                    refused.push(step.to_owned());
+                }
+            }
+            Ok(refused)
+        }
+        Err(error) => Err(error),
+    };
     match tried {
         Ok(refused) if refused.is_empty() => notes.ok("this user may do what nodes do"),
         Ok(refused) => notes.error(

@@ -16,10 +16,11 @@ done
 [ -n "$master" ] || master=$(sed -n 's/^sentinel monitor leasehold \([^ ]*\) .*/\1/p' "$data/sentinel.conf" 2>/dev/null) || true
 [ -n "$master" ] || master=redis-0.redis
 
-# The same users as in deploy/redis/leasehold.acl, one for replicas and one for sentinels.
+# The same users as in deploy/redis/leasehold.acl (why the default user has rights and is off: the README there), one for replicas and
+# one for sentinels.
 cat >"$data/users.acl" <<ACL
-user default off
-user leasehold on >$NODES_PASSWORD ~lh1:* &lh1:* &lh1:*:queue -@all +@hash +@sortedset +@set +@list +@string +@stream +publish +subscribe +psubscribe -@blocking -@dangerous +time +exists +type +del +unlink +persist +pexpire +pexpireat +expire +pttl +eval +evalsha +script|load +wait +info +role +ping +hello +auth +select +asking +cluster|slots +cluster|info
+user default off ~* &* +@all
+user leasehold on >$NODES_PASSWORD ~lh1:* &lh1:* &lh1:*:queue -@all +@hash +@sortedset +@set +@list +@string +@stream +publish +subscribe +psubscribe -@blocking -@dangerous +multi +exec +time +exists +type +del +unlink +persist +pexpire +pexpireat +expire +pttl +eval +evalsha +script|load +wait +info +role +ping +hello +auth +select +asking +cluster|slots +cluster|info
 user leasehold-operator on >$OPERATORS_PASSWORD ~lh1:* -@all +get +hmget +hget +exists +config|get +client|pause +client|unpause +client|kill +client|list +replicaof +info +role +ping +hello +auth +select +time +acl|whoami +cluster|slots +cluster|info
 user replica on >$REPLICAS_PASSWORD -@all +psync +replconf +ping
 user sentinel on >$SENTINEL_PASSWORD allchannels -@all +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
