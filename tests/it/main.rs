@@ -64,5 +64,6 @@ mod slot_migration;
 mod systemd;
 mod terminal;
 mod terminate;
+mod upgrade;
 mod webhooks;
 mod widget;

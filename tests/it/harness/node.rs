@@ -21,6 +21,7 @@ pub(crate) struct Launch {
     port: u16,
     /// The network namespace that it runs in; none for this one.
     space: Option<String>,
+    program: PathBuf,
     directory: Arc<TempDir>,
     settings: Vec<(String, String)>,
 }
@@ -41,6 +42,7 @@ impl Launch {
             host: "127.0.0.1".to_owned(),
             port,
             space: None,
+            program: env!("CARGO_BIN_EXE_leasehold").into(),
             directory: Arc::new(directory),
             settings: Vec::new(),
         }
@@ -90,6 +92,12 @@ impl Launch {
         .set("listen", &listen)
     }
 
+    /// The same node of another build.
+    pub(crate) fn running(self, program: &Path) -> Self {
+        let program = program.to_owned();
+        Self { program, ..self }
+    }
+
     /// Where the node runs and keeps its data.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()
@@ -121,15 +129,14 @@ impl Launch {
     }
 
     fn command(&self) -> Command {
-        let program = env!("CARGO_BIN_EXE_leasehold");
         let mut command = match &self.space {
             Some(space) => {
                 // It becomes the program, so that signals reach that.
                 let mut command = Command::new("ip");
-                command.args(["netns", "exec", space, program]);
+                command.args(["netns", "exec", space]).arg(&self.program);
                 command
             }
-            None => Command::new(program),
+            None => Command::new(&self.program),
         };
         // Nothing of the machine's own settings may leak into a test.
         command
