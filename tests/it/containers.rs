@@ -2,6 +2,7 @@
 //! `docker-compose.yml`. Without a container engine there is nothing to test, and each test says so.
 
 mod compose;
+mod kubernetes;
 
 use std::time::Duration;
 

@@ -25,4 +25,4 @@ sentinel failover-timeout leasehold 30000
 sentinel parallel-syncs leasehold 1
 CONF
 fi
-exec redis-sentinel "$file"
+exec redis-server "$file" --sentinel
