@@ -93,8 +93,7 @@ async fn holders_leave_and_come_back_or_go_without_a_word() {
 async fn a_failure_is_counted_and_told() {
     let mut cluster = Cluster::start(1).await;
     let node = &cluster.nodes[0];
-    let crowd =
-        "--pool crm --seats 4 --holders 4 --stay 1m --away 10ms --beat 20ms --for 5m --every 100ms";
+    let crowd = "--pool crm --seats 4 --holders 4 --stay 1m --away 10ms --beat 20ms --crash 0 --leave 0 --for 5m --every 100ms";
     let running = bench(node, crowd).spawn().expect("it starts");
     wait_until("all have a seat", Duration::from_secs(20), async || {
         node.availability("crm", [200, 404]).await["in_use"] == 4
@@ -151,5 +150,40 @@ async fn it_loads_what_was_meant_and_nothing_else() {
     assert_eq!(
         exit(&mut bench(&closed, "--pool crm --seats 1")).await,
         Some(5)
+    );
+}
+
+#[tokio::test]
+async fn a_terminal_shows_one_picture_after_the_other_and_then_the_result() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    // `script` runs it on a terminal of its own.
+    let line = format!(
+        "{} bench --pool crm --seats 4 --holders 8 --stay 200ms --away 20ms --beat 50ms --every 100ms --requests 300 --server http://{}",
+        env!("CARGO_BIN_EXE_leasehold"),
+        node.address()
+    );
+    let mut command = Command::new("script");
+    command.args(["--quiet", "--return", "--command", &line, "/dev/null"]);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    let Ok(output) = command.output().await else {
+        eprintln!("skipped: there is no `script` (apt-get install bsdutils)");
+        return;
+    };
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    // Each begins where the one before began, and takes away what is left of that.
+    let mut pictures: Vec<_> = said.split("\u{1b}[H").skip(1).collect();
+    assert!(pictures.len() > 2, "{said}");
+    let result = pictures.pop().expect("the last");
+    for picture in pictures {
+        for words in ["leasehold bench: pool crm", " in use", "Ctrl-C ends it"] {
+            assert!(picture.contains(words), "{picture}");
+        }
+        assert!(picture.ends_with("\u{1b}[J"), "{picture}");
+    }
+    assert!(
+        result.contains("0 failed") && result.contains("granted"),
+        "{result}"
     );
 }
