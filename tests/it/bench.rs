@@ -159,7 +159,7 @@ async fn a_terminal_shows_one_picture_after_the_other_and_then_the_result() {
     let node = &cluster.nodes[0];
     // `script` runs it on a terminal of its own.
     let line = format!(
-        "{} bench --pool crm --seats 4 --holders 8 --stay 200ms --away 20ms --beat 50ms --every 100ms --requests 300 --server http://{}",
+        "{} bench --pool crm --seats 4 --holders 8 --stay 200ms --away 20ms --beat 50ms --every 100ms --for 3s --server http://{}",
         env!("CARGO_BIN_EXE_leasehold"),
         node.address()
     );
