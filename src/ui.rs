@@ -18,6 +18,7 @@ mod login;
 mod named;
 mod nodes;
 mod overview;
+mod past;
 mod patterns;
 mod range;
 mod settings;

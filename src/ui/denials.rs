@@ -6,20 +6,16 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 
-use super::frame::{Tab, count, downloads, number, pool_page, time};
-use super::range::{DAY, MONTH, Preset, Range, WEEK};
-use super::{Fields, Format, link};
-use crate::history::glance;
+use super::frame::{Tab, count, number, pool_page, time};
+use super::past::Past;
+use super::range::WEEK;
+use super::{Fields, Format};
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::history::denials::{DenialBody, denials, to_csv};
-use crate::http::history::{MAX_LIMIT, Wanted};
-use crate::http::pool_not_found;
 use crate::http::problem::Problem;
 use crate::pool::PoolName;
-
-const PRESETS: &[Preset] = &[DAY, WEEK, MONTH];
 
 pub(super) async fn show(
     State(app): State<App>,
@@ -28,20 +24,8 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let pool = app
-        .store()
-        .status(&name)
-        .await?
-        .ok_or_else(|| pool_not_found(&name))?;
-    let range = Range::of(&fields, pool.at, glance::zone(&pool), PRESETS, WEEK)?;
-    let wanted = Wanted {
-        from: Some(range.from),
-        to: Some(range.to),
-        limit: Some(MAX_LIMIT),
-        cursor: fields.get("cursor").map(str::to_owned),
-        format: None,
-    };
-    let mut found = denials(&app, &name, &wanted).await?;
+    let past = Past::of(&app, &name, Tab::Denials, &fields, "true", WEEK).await?;
+    let mut found = denials(&app, &name, &past.wanted).await?;
     let only_true = fields.get("true").is_some();
     let (all, truly) = (found.items.len(), truly(&found.items));
     if only_true {
@@ -54,24 +38,17 @@ pub(super) async fn show(
         Format::Csv => return Ok(to_csv(&name, &found)),
         Format::Html => {}
     }
-    let path = Tab::Denials.of(&name);
-    let here = |replaced: &[(&str, &str)]| {
-        link(
-            &path,
-            &fields,
-            &["range", "from", "to", "tz", "true"],
-            replaced,
-        )
-    };
+    let here = |replaced: &[(&str, &str)]| past.here(replaced);
     let toggle = html! {
         span.steps {
             a href=(here(&[("true", "")])) aria-current=[(!only_true).then_some("true")] { "All denials" }
             a href=(here(&[("true", "1")])) aria-current=[only_true.then_some("true")] { "True denials" }
         }
     };
-    let whole = wanted.cursor.is_none() && found.next_cursor.is_none();
+    let next = found.next_cursor.as_ref();
+    let whole = past.is_whole(next);
     let body = html! {
-        (range.choice(&path, &fields, &["true"], &toggle))
+        (past.choice(&toggle))
         @if all == 0 {
             p.empty { @if whole { "Nobody was denied in this time." } @else { "There are no more denials." } }
         } @else {
@@ -93,13 +70,9 @@ pub(super) async fn show(
                 }
             }
         }
-        p.row {
-            @if fields.get("cursor").is_some() { a href=(here(&[])) { "Earliest" } }
-            @if let Some(next) = &found.next_cursor { a href=(here(&[("cursor", next)])) rel="next" { "Later denials" } }
-            (downloads(&here(&[("format", "csv")]), &here(&[("format", "json")])))
-        }
+        (past.turning(next, ["Earliest", "Later denials"]))
     };
-    Ok(pool_page(&operator.caller, &pool, Tab::Denials, &body))
+    Ok(pool_page(&operator.caller, &past.pool, Tab::Denials, &body))
 }
 
 fn truly(denials: &[DenialBody]) -> u64 {

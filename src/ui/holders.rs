@@ -6,20 +6,16 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 
-use super::frame::{Tab, count, downloads, number, pool_page, span, time};
-use super::range::{DAY, MONTH, Preset, Range, WEEK};
-use super::{Fields, Format, link};
-use crate::history::glance;
+use super::frame::{Tab, count, number, pool_page, span, time};
+use super::past::Past;
+use super::range::MONTH;
+use super::{Fields, Format};
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::history::holders::{HolderBody, holders, to_csv};
-use crate::http::history::{MAX_LIMIT, Wanted};
-use crate::http::pool_not_found;
 use crate::http::problem::Problem;
 use crate::pool::{PoolName, Privacy};
-
-const PRESETS: &[Preset] = &[DAY, WEEK, MONTH];
 
 /// Columns, with the word of their order.
 const COLUMNS: [(&str, &str); 4] = [
@@ -51,20 +47,8 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let pool = app
-        .store()
-        .status(&name)
-        .await?
-        .ok_or_else(|| pool_not_found(&name))?;
-    let range = Range::of(&fields, pool.at, glance::zone(&pool), PRESETS, MONTH)?;
-    let wanted = Wanted {
-        from: Some(range.from),
-        to: Some(range.to),
-        limit: Some(MAX_LIMIT),
-        cursor: fields.get("cursor").map(str::to_owned),
-        format: None,
-    };
-    let mut found = holders(&app, &name, &wanted).await?;
+    let past = Past::of(&app, &name, Tab::Holders, &fields, "sort", MONTH).await?;
+    let mut found = holders(&app, &name, &past.wanted).await?;
     let order = fields.get("sort").unwrap_or("-held");
     sort(&mut found.items, order);
     match Format::wanted(&headers, fields.get("format")) {
@@ -72,20 +56,13 @@ pub(super) async fn show(
         Format::Csv => return Ok(to_csv(&name, &found)),
         Format::Html => {}
     }
-    let path = Tab::Holders.of(&name);
-    let here = |replaced: &[(&str, &str)]| {
-        link(
-            &path,
-            &fields,
-            &["range", "from", "to", "tz", "sort"],
-            replaced,
-        )
-    };
-    let whole = wanted.cursor.is_none() && found.next_cursor.is_none();
+    let here = |replaced: &[(&str, &str)]| past.here(replaced);
+    let next = found.next_cursor.as_ref();
+    let whole = past.is_whole(next);
     let all: u64 = found.items.iter().map(|held| held.held_ms).sum();
     let body = html! {
-        (range.choice(&path, &fields, &["sort"], &html! {}))
-        @if pool.policy.privacy != Privacy::Named {
+        (past.choice(&html! {}))
+        @if past.pool.policy.privacy != Privacy::Named {
             p.notice { "This pool keeps no names of holders; what is below is what it keeps in their place." }
         }
         @if found.items.is_empty() {
@@ -103,13 +80,9 @@ pub(super) async fn show(
                 }
             }
         }
-        p.row {
-            @if fields.get("cursor").is_some() { a href=(here(&[])) { "First page" } }
-            @if let Some(next) = &found.next_cursor { a href=(here(&[("cursor", next)])) rel="next" { "Next page" } }
-            (downloads(&here(&[("format", "csv")]), &here(&[("format", "json")])))
-        }
+        (past.turning(next, ["First page", "Next page"]))
     };
-    Ok(pool_page(&operator.caller, &pool, Tab::Holders, &body))
+    Ok(pool_page(&operator.caller, &past.pool, Tab::Holders, &body))
 }
 
 fn row(held: &HolderBody, all: u64) -> Markup {
