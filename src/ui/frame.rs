@@ -56,7 +56,10 @@ fn framed(
             }
             span #zone-utc { "UTC" }
             button #theme type="button" hidden { "Theme" }
-            span.name title=(format!("{} ({})", caller.name(), caller.id())) { (caller.role().as_str()) ": " (caller.name()) }
+            span.name title=(format!("{} ({})", caller.name(), caller.id())) {
+                @if matches!(caller, Caller::Key(_)) { (caller.role().as_str()) ": " }
+                (caller.name())
+            }
             @if !matches!(caller, Caller::Open) {
                 form method="post" action="/admin/logout" { button type="submit" { "Log out" } }
             }

@@ -10,6 +10,7 @@ use crate::access_key::{self, AccessKey, KeyId, Role};
 use crate::http::App;
 use crate::http::problem::{Code, Problem};
 use crate::pool::PoolName;
+use crate::store;
 
 /// The caller's name where no key is asked for.
 const OPEN: &str = "open";
@@ -94,7 +95,7 @@ pub(super) async fn identify(app: &App, parts: &Parts) -> Result<Caller, Problem
     }
     if shown.is_none()
         && let Some(id) = login::caller(&parts.headers, &app.0.tokens, &app.0.store).await?
-        && let Some(caller) = logged_in(app, &id)
+        && let Some(caller) = logged_in(app, &id).await?
     {
         // The browser adds the cookie by itself, so the page that asks must be one of ours.
         if parts.method.is_safe() || origin::is_from_here(&parts.headers, &parts.uri) {
@@ -122,10 +123,7 @@ pub(crate) async fn verify(app: &App, text: &str) -> Result<Option<Caller>, Prob
         return Ok(None);
     };
     let store = &app.0.store;
-    if !store.keyring().keys.contains_key(&id) && app.0.access.strangers.check().is_ok() {
-        // It may have been made on another node a moment ago.
-        store.refresh_keys().await?;
-    }
+    look_for(app, &id).await?;
     let keyring = store.keyring();
     app.0
         .access
@@ -136,12 +134,26 @@ pub(crate) async fn verify(app: &App, text: &str) -> Result<Option<Caller>, Prob
         .map(|key| Caller::Key(Arc::clone(key))))
 }
 
-/// The caller whose login this is, if its key is still good.
-fn logged_in(app: &App, id: &str) -> Option<Caller> {
-    if id == ADMIN_KEY {
-        return app.0.access.admin.as_ref().map(|_| Caller::AdminKey);
+/// Looks for a key in the store that this node does not know: it may have been made on another one a moment ago.
+async fn look_for(app: &App, id: &KeyId) -> Result<(), store::Error> {
+    let store = &app.0.store;
+    if !store.keyring().keys.contains_key(id) && app.0.access.strangers.check().is_ok() {
+        store.refresh_keys().await?;
     }
+    Ok(())
+}
+
+/// The caller whose login this is, if its key is still good.
+async fn logged_in(app: &App, id: &str) -> Result<Option<Caller>, store::Error> {
+    if id == ADMIN_KEY {
+        return Ok(app.0.access.admin.as_ref().map(|_| Caller::AdminKey));
+    }
+    let Ok(id) = id.parse::<KeyId>() else {
+        return Ok(None);
+    };
+    look_for(app, &id).await?;
     let keyring = app.0.store.keyring();
-    let key = keyring.keys.get(&id.parse::<KeyId>().ok()?)?;
-    (!key.has_expired(app.0.store.now())).then(|| Caller::Key(Arc::clone(key)))
+    let key = keyring.keys.get(&id);
+    let good = key.filter(|key| !key.has_expired(app.0.store.now()));
+    Ok(good.map(|key| Caller::Key(Arc::clone(key))))
 }
