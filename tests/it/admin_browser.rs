@@ -43,7 +43,7 @@ async fn tab_to(browser: &Browser, css: &str) {
             return;
         }
     }
-    panic!("{css} is not reached by Tab");
+    panic!("{css} is not reached by Tab: {}", browser.text().await);
 }
 
 #[tokio::test]
@@ -176,6 +176,7 @@ async fn leases_are_terminated_by_keyboard_alone() {
     }
 
     browser.goto(&node.url("/admin")).await;
+    browser.wait("document.querySelector('h2 a')").await;
     tab_to(&browser, "h2 a[href='/admin/pools/crm']").await;
     browser.press(ENTER).await;
     browser
