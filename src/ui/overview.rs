@@ -9,7 +9,9 @@ use maud::{Markup, html};
 use serde::Serialize;
 use serde_json::json;
 
-use super::frame::{Tab, commands, count, downloads, gauge, may, number, page, span, time};
+use super::frame::{
+    Tab, commands, count, downloads, gauge, may, number, page, span, time, time_of_day,
+};
 use super::{Fields, Format, link, nodes};
 use crate::access_key::Role;
 use crate::history::glance::{Glance, glance};
@@ -241,7 +243,7 @@ fn card(Seen { pool, glance }: &Seen) -> Markup {
                 } @else if free == 0 {
                     strong.bad { "Full" }
                     @if let Some(since) = glance.full_since {
-                        " since " (time(since)) span.quiet { " (" (span(pool.at.since(since))) ")" }
+                        " since " (time_of_day(since)) span.quiet { " (" (span(pool.at.since(since))) ")" }
                     }
                 } @else {
                     (number(free)) " free"
