@@ -14,6 +14,9 @@ use crate::harness::{
 
 const KEY: &str = "the-operator-key-of-the-tests";
 
+/// A browser keeps a busy machine busy, and these tests are not about how fast Redis answers.
+const PATIENT: (&str, &str) = ("redis_timeout_ms", "5000");
+
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
 const DOWN: &str = "\u{e015}";
@@ -51,7 +54,7 @@ async fn an_operator_works_in_a_browser() {
     let Some(browser) = Browser::start().await else {
         return;
     };
-    let cluster = Cluster::start_with(2, &[("admin_key", KEY)]).await;
+    let cluster = Cluster::start_with(2, &[("admin_key", KEY), PATIENT]).await;
     let [a, b] = [&cluster.nodes[0], &cluster.nodes[1]];
     let at = |path: &str| format!("http://{}{path}", a.address());
 
@@ -167,7 +170,7 @@ async fn leases_are_terminated_by_keyboard_alone() {
         return;
     };
     let redis = Redis::start().await;
-    let node = Launch::on(&redis.url()).start().await;
+    let node = Launch::on(&redis.url()).set_all(&[PATIENT]).start().await;
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let mut tokens = HashMap::new();
     for holder in ["anna", "bert", "carl"] {
@@ -225,7 +228,7 @@ async fn a_live_list_leaves_its_reader_in_peace_and_says_when_it_is_old() {
     let Some(browser) = Browser::start().await else {
         return;
     };
-    let mut cluster = Cluster::start(1).await;
+    let mut cluster = Cluster::start_with(1, &[PATIENT]).await;
     let node = &cluster.nodes[0];
     let policy = json!({"capacity": 90, "ttl_ms": 600_000});
     node.put_pool("crm", policy, 201).await;
@@ -357,7 +360,7 @@ async fn the_three_commands_of_an_empty_installation_make_it_live() {
     };
     for key in [None, Some(KEY)] {
         let redis = Redis::start().await;
-        let mut launch = Launch::on(&redis.url());
+        let mut launch = Launch::on(&redis.url()).set_all(&[PATIENT]);
         if let Some(key) = key {
             launch = launch.set("admin_key", key);
         }
@@ -408,6 +411,7 @@ async fn every_page_can_be_used_by_everybody_and_runs_nothing_that_others_wrote(
     };
     let redis = Redis::start().await;
     let node = Launch::on(&redis.url())
+        .set_all(&[PATIENT])
         .set("admin_key", KEY)
         .set("webhook_private_networks", "on")
         .start()
