@@ -114,10 +114,20 @@ impl Client {
 
     /// Posts a body; status and body of the answer.
     pub(crate) async fn post(&mut self, path: &str, body: &str) -> std::io::Result<(u16, String)> {
-        let request = format!(
+        self.ask(format!(
             "POST {path} HTTP/1.1\r\nHost: bench\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
             body.len()
-        );
+        ))
+        .await
+    }
+
+    /// Gets what is at a path; status and body of the answer.
+    pub(crate) async fn get(&mut self, path: &str) -> std::io::Result<(u16, String)> {
+        self.ask(format!("GET {path} HTTP/1.1\r\nHost: bench\r\n\r\n"))
+            .await
+    }
+
+    async fn ask(&mut self, request: String) -> std::io::Result<(u16, String)> {
         self.stream.write_all(request.as_bytes()).await?;
         self.buffer.clear();
         loop {
