@@ -12,6 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 const EXACT: u64 = 1_024;
 /// Capacities that one sum tells apart. A pool with more of them in one slot is being played with.
 const CAPACITIES: usize = 64;
+/// Numbers of seats, of all capacities together, that one sum tells apart; further ones are put to the next one below. It
+/// bounds a slot also where both change all the time.
+const PAIRS: usize = 2_048;
 
 /// Milliseconds at each number of seats in use, by the capacity that there was.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,8 +31,9 @@ impl Levels {
         if ms == 0 {
             return;
         }
-        let known = self.0.contains_key(&capacity) || self.0.len() < CAPACITIES;
-        let capacity = if known {
+        let is_crowded = PAIRS <= self.0.values().map(BTreeMap::len).sum();
+        let has_room = self.0.len() < CAPACITIES && !is_crowded;
+        let capacity = if self.0.contains_key(&capacity) || has_room {
             capacity
         } else {
             let at_most = self.0.range(..capacity).next_back();
@@ -39,7 +43,13 @@ impl Levels {
                 .0
         };
         let at = self.0.entry(capacity).or_default();
-        *at.entry(kept(capacity, level)).or_default() += ms;
+        let mut level = kept(capacity, level);
+        if is_crowded && !at.contains_key(&level) {
+            let below = at.range(..level).next_back();
+            let next = below.or_else(|| at.first_key_value());
+            level = next.map_or(level, |(level, _)| *level);
+        }
+        *at.entry(level).or_default() += ms;
     }
 
     /// Adds the times of another.
@@ -210,6 +220,16 @@ mod tests {
         }
         assert!(levels.0.len() <= CAPACITIES);
         assert_eq!(levels.ms(), 110_001);
+        for level in 0..1_000 {
+            for capacity in 1_000..1_064 {
+                levels.add(capacity, level, 1);
+            }
+        }
+        let pairs: usize = levels.0.values().map(BTreeMap::len).sum();
+        assert!(pairs <= PAIRS, "{pairs}");
+        assert_eq!(levels.ms(), 174_001);
+        let text = serde_json::to_string(&levels).unwrap();
+        assert!(text.len() < 16 * 1024, "{}", text.len());
     }
 
     proptest! {
