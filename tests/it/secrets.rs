@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{ANY, Call, Client, Launch, Proxy, Server, free_port, wait_until};
+use crate::harness::{
+    ANY, Behaviour, Call, Client, Launch, Proxy, Receiver, Server, free_port, wait_until,
+};
 
 const PASSWORD: &str = "canary-password-of-redis-77";
 const SECRET: &str = "canary-secret-that-signs-tokens-0123456789";
 const PREVIOUS: &str = "canary-secret-of-before-0123456789abcdef";
 const KEY: &str = "canary-key-of-the-operator-55";
+/// Part of the address of a webhook: to some receivers that is a password.
+const PATH: &str = "canary-path-of-a-webhook";
 const WRONG: &str = "canary-key-that-somebody-mistyped";
 
 /// What was said, but for the answers that hand out a secret on purpose.
@@ -40,7 +44,10 @@ async fn no_log_no_metric_and_no_error_holds_a_secret() {
         .set("secret", SECRET)
         .set("previous_secrets", PREVIOUS)
         .set("admin_key", KEY)
-        .set("log", "debug");
+        .set("log", "debug")
+        .set("webhook_http", "on")
+        .set("webhook_private_networks", "on")
+        .set("webhook_retry_ms", "100");
     let node = launch.start().await;
     let admin = node.with_key(KEY);
 
@@ -58,7 +65,22 @@ async fn no_log_no_metric_and_no_error_holds_a_secret() {
         .acquire("crm", json!({"holder": "bob", "wait": true}), 202)
         .await;
     let ticket = queued["ticket"].as_str().expect("a ticket").to_owned();
+    let receiver = Receiver::that(|_, _| Behaviour::Status(500)).await;
+    let hook = json!({"url": format!("{}/{PATH}?key={PATH}", receiver.url()), "events": ["*"]});
+    let hook = admin.post("/v1/webhooks").json(&hook).expect(201).await;
+    let hook_secret = hook["secret"].as_str().expect("a secret").to_owned();
+    let hook = format!("/v1/webhooks/{}", hook["id"].as_str().expect("an id"));
+    let rolled = admin
+        .post(&format!("{hook}/roll"))
+        .json(&json!({"overlap_ms": 600_000}))
+        .expect(200)
+        .await;
+    let rolled_secret = rolled["secret"].as_str().expect("a secret").to_owned();
+    admin.post(&format!("{hook}/test")).expect(202).await;
+    receiver.got(2).await;
     let secrets = [
+        &hook_secret[6..],
+        &rolled_secret[6..],
         PASSWORD,
         SECRET,
         PREVIOUS,
@@ -148,9 +170,36 @@ async fn no_log_no_metric_and_no_error_holds_a_secret() {
         said.hears(client.get("/readyz")).await;
         said.hears(client.get("/metrics")).await;
         said.hears(client.get("/v1/audit")).await;
+        for path in ["", "/deliveries"] {
+            said.hears(client.get(&format!("{hook}{path}"))).await;
+        }
+        said.hears(client.get("/v1/webhooks")).await;
+        said.hears(client.get("/v1/alerts")).await;
+        said.hears(client.get("/admin/webhooks").header("accept", "text/html"))
+            .await;
+        said.hears(
+            client
+                .call(reqwest::Method::PATCH, &hook)
+                .json(&json!({ "secret": hook_secret })),
+        )
+        .await;
     };
     for client in [&*node, &admin, &holder, &node.with_key(WRONG)] {
         calls(&mut said, client).await;
+    }
+    // Where a webhook leads only admins are told: not a viewer, and neither the trail nor a metric.
+    let viewer = json!({"name": "board", "role": "viewer"});
+    let viewer = admin.post("/v1/keys").json(&viewer).expect(201).await;
+    let viewer = node.with_key(viewer["secret"].as_str().expect("a secret"));
+    for (client, path) in [
+        (&viewer, "/v1/webhooks"),
+        (&viewer, hook.as_str()),
+        (&viewer, &format!("{hook}/deliveries")),
+        (&admin, "/v1/audit"),
+        (&*node, "/metrics"),
+    ] {
+        let answer = client.get(path).expect(200).await;
+        assert!(!answer.text.contains(PATH), "{path}: {}", answer.text);
     }
     // The same while Redis is away, and while it takes the password no more.
     proxy.refuse().await;
@@ -184,6 +233,8 @@ async fn no_log_no_metric_and_no_error_holds_a_secret() {
     node.ended(Duration::from_secs(30)).await;
 
     let log = node.log();
+    assert!(log.contains("a message was not delivered"), "{log}");
+    assert!(!log.contains(PATH), "{}", around(&log, PATH));
     assert!(log.contains(" DEBUG ") && log.contains("stopped"), "{log}");
     assert!(
         said.0.contains("invalid_token") && said.0.contains("store_unavailable"),

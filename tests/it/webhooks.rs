@@ -1,5 +1,7 @@
 //! Webhooks: signed, at least once, by one node at a time, whatever the receiver does.
 
+mod failing;
+
 use std::time::{Duration, Instant};
 
 use reqwest::Method;
