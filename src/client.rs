@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
@@ -141,10 +142,20 @@ impl Client {
         Ok(serde_json::from_slice(&bytes).unwrap_or_default())
     }
 
-    /// One answer that is not JSON, as it is.
-    pub async fn text(&self, path: &str) -> Result<String, Error> {
-        let bytes = self.send(Method::GET, path, &[], None).await?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    /// One page of an answer that is not JSON, as it is, and the cursor of the next page.
+    pub async fn text(&self, path: &str) -> Result<(String, Option<String>), Error> {
+        let (bytes, headers) = self.exchange(Method::GET, path, &[], None).await?;
+        let link = headers.get(reqwest::header::LINK);
+        let next = link.and_then(|link| {
+            let (target, _) = link
+                .to_str()
+                .ok()?
+                .strip_prefix("<?")?
+                .split_once(">; rel=\"next\"")?;
+            let mut fields = form_urlencoded::parse(target.as_bytes());
+            fields.find_map(|(name, value)| (name == "cursor").then(|| value.into_owned()))
+        });
+        Ok((String::from_utf8_lossy(&bytes).into_owned(), next))
     }
 
     async fn send(
@@ -154,6 +165,17 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Bytes, Error> {
+        let (bytes, _) = self.exchange(method, path, headers, body).await?;
+        Ok(bytes)
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<(Bytes, HeaderMap), Error> {
         let mut request = self.http.request(method, format!("{}{path}", self.base));
         if let Some(key) = &self.key {
             request = request.bearer_auth(key.expose_secret());
@@ -175,9 +197,10 @@ impl Client {
         };
         let response = request.send().await.map_err(unreachable)?;
         let status = response.status();
+        let headers = response.headers().clone();
         let bytes = response.bytes().await.map_err(unreachable)?;
         if status.is_success() {
-            return Ok(bytes);
+            return Ok((bytes, headers));
         }
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let word = |name: &str| answer[name].as_str().map(str::to_owned);

@@ -37,10 +37,12 @@ struct Depth {
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    let parts: Vec<&str> = ["beats", "crowds", "memory", "expiry", "node", "pages", "reports"]
-        .into_iter()
-        .filter(|part| has(part))
-        .collect();
+    let parts: Vec<&str> = [
+        "beats", "crowds", "memory", "expiry", "node", "pages", "reports",
+    ]
+    .into_iter()
+    .filter(|part| has(part))
+    .collect();
     let wanted = |part: &str| parts.is_empty() || parts.contains(&part);
     let depth = if has("--quick") {
         Depth {

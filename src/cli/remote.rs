@@ -12,6 +12,9 @@ use super::table::{lines, table};
 use super::{Exit, Failure};
 use crate::client::{Client, Error};
 
+/// Rows of a page of a file, as many as the server gives.
+const PAGE: usize = 1_000;
+
 /// Where the server is, and how to speak to it.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Remote {
@@ -81,10 +84,40 @@ impl Remote {
         self.run(async { Ok(client.call(method, path, &[condition], Some(body)).await?) })
     }
 
-    /// One answer that is not JSON.
-    pub(super) fn text(&self, path: &str) -> Result<String, Failure> {
+    /// A file as the server sends it, page after page, at most so many rows; all without a number. The columns come once.
+    pub(super) fn file(
+        &self,
+        page: impl Fn(usize, Option<&str>) -> String,
+        most: Option<usize>,
+    ) -> Result<String, Failure> {
         let client = self.client()?;
-        self.run(async { Ok(client.text(path).await?) })
+        let progress = Progress::spinner("reading");
+        let (file, has_more) = self.run(async {
+            let mut left = most.unwrap_or(usize::MAX);
+            let (mut file, mut cursor) = (String::new(), None::<String>);
+            loop {
+                let rows = left.min(PAGE);
+                let (text, next) = client.text(&page(rows, cursor.as_deref())).await?;
+                match cursor {
+                    None => file.push_str(&text),
+                    Some(_) => file.push_str(text.split_once("\r\n").map_or("", |(_, rows)| rows)),
+                }
+                progress.say(&format!("reading: {} KiB so far", file.len() / 1024));
+                left -= rows;
+                if next.is_none() || left == 0 {
+                    return Ok((file, next.is_some()));
+                }
+                cursor = next;
+            }
+        })?;
+        drop(progress);
+        if has_more {
+            eprintln!(
+                "these are {}, and there are more: say --limit N, or leave it out",
+                most.unwrap_or_default()
+            );
+        }
+        Ok(file)
     }
 
     /// The items of a list, page after page, at most so many. Says so when there are more.

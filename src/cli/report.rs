@@ -8,6 +8,9 @@ use super::table::table;
 use super::{Exit, Failure};
 use crate::pool::PoolName;
 
+/// Rows of a table, if nobody says how many; also the most of one page.
+const MOST: usize = 1_000;
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Report {
     /// What to tell
@@ -30,9 +33,9 @@ pub(super) struct Report {
     /// How many days, today included; for usage
     #[arg(long)]
     days: Option<u32>,
-    /// At most so many rows; for denials, holders and tenants
-    #[arg(long, default_value = "1000")]
-    limit: usize,
+    /// At most so many rows, for denials, holders and tenants; without it all with --csv, else 1000
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
     /// Print CSV, for spreadsheets
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -150,16 +153,25 @@ pub(super) fn report(report: &Report) -> Result<Exit, Failure> {
         .add("tz", report.tz.as_deref())
         .add("step", report.step.as_deref())
         .add("days", days.as_deref());
-    if what.has_pages() {
-        let limit = report.limit.clamp(1, 1_000).to_string();
-        wanted.add("limit", Some(&limit));
-    }
+    let limit = report
+        .limit
+        .map(|limit| usize::try_from(limit).unwrap_or(usize::MAX));
     if report.csv {
-        return wanted.add("format", Some("csv")).print(remote);
+        wanted.add("format", Some("csv"));
+        let page = |rows: usize, cursor: Option<&str>| {
+            let mut page = wanted.clone();
+            if what.has_pages() {
+                page.add("limit", Some(&rows.to_string()));
+            }
+            page.add("cursor", cursor).path()
+        };
+        return super::print(&remote.file(page, limit)?);
     }
     let (rows, columns) = what.table();
     if what.has_pages() {
-        let items = remote.list(&wanted.path(), report.limit)?;
+        let most = limit.unwrap_or(MOST);
+        wanted.add("limit", Some(&most.min(MOST).to_string()));
+        let items = remote.list(&wanted.path(), most)?;
         return remote.show(&items, columns, "nothing of that happened");
     }
     let answer = remote.call(Method::GET, &wanted.path(), None)?;
@@ -229,6 +241,9 @@ pub(super) struct Sizing {
     /// What is added for what has not been seen, in percent
     #[arg(long, value_name = "PERCENT")]
     reserve: Option<String>,
+    /// For how long in total a level has to be reached for a sustained peak
+    #[arg(long, value_name = "MINUTES")]
+    sustained_minutes: Option<String>,
     /// Print the curve as CSV, for spreadsheets
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -248,11 +263,14 @@ pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
         ("target_lean", &sizing.target_lean),
         ("target_balanced", &sizing.target_balanced),
         ("reserve", &sizing.reserve),
+        ("sustained_minutes", &sizing.sustained_minutes),
     ] {
         wanted.add(name, value.as_deref());
     }
     if sizing.csv {
-        return wanted.add("format", Some("csv")).print(remote);
+        wanted.add("format", Some("csv"));
+        let file = remote.file(|_, _| wanted.clone().path(), None)?;
+        return super::print(&file);
     }
     let answer = remote.call(Method::GET, &wanted.path(), None)?;
     if remote.json {
@@ -260,12 +278,14 @@ pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
     }
     let inputs = &answer["inputs"];
     eprintln!(
-        "{} wishes of {} holders, {} truly denied; {} seats now, at most {} wanted at once",
+        "{} wishes of {} holders, {} truly denied; {} seats now, at most {} wanted at once, {} for {} minutes in total",
         inputs["wishes"],
         inputs["holders"],
         inputs["true_denials"],
         inputs["capacity"],
-        inputs["peak"]
+        inputs["peak"],
+        inputs["sustained_peak"],
+        inputs["sustained_minutes"],
     );
     let choices = ["lean", "balanced", "never_refuse"].map(|name| {
         let mut row = answer["choices"][name].clone();
@@ -309,32 +329,31 @@ pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
 }
 
 /// A path with what is wanted of it.
+#[derive(Clone)]
 struct Wanted {
     path: String,
-    query: form_urlencoded::Serializer<'static, String>,
+    fields: Vec<(String, String)>,
 }
 
 impl Wanted {
     fn new(path: &str) -> Self {
         Self {
             path: path.to_owned(),
-            query: form_urlencoded::Serializer::new(String::new()),
+            fields: Vec::new(),
         }
     }
 
     fn add(&mut self, name: &str, value: Option<&str>) -> &mut Self {
         if let Some(value) = value {
-            self.query.append_pair(name, value);
+            self.fields.push((name.to_owned(), value.to_owned()));
         }
         self
     }
 
-    fn path(&mut self) -> String {
-        format!("{}?{}", self.path, self.query.finish())
-    }
-
-    /// Prints what the server sends, as it is.
-    fn print(&mut self, remote: &Remote) -> Result<Exit, Failure> {
-        super::print(&remote.text(&self.path())?)
+    fn path(&self) -> String {
+        let query = form_urlencoded::Serializer::new(String::new())
+            .extend_pairs(&self.fields)
+            .finish();
+        format!("{}?{query}", self.path)
     }
 }

@@ -27,8 +27,9 @@ pub async fn demand(
     pool: &PoolName,
     from: Instant,
     to: Instant,
+    now: Instant,
 ) -> Result<Demand, Error> {
-    let to = to.min(store.clock().await?);
+    let to = to.min(now);
     let mut live: HashMap<String, Wish> = HashMap::new();
     let mut names: HashSet<Arc<str>> = HashSet::new();
     let mut name = |holder: Option<String>| -> Option<Arc<str>> {
@@ -82,7 +83,7 @@ pub async fn demand(
     let mut after = EventId::before_ms(from.0);
     loop {
         let (found, next) =
-            denials::denials(store, pool, after, to, CHUNK, denials::PATIENCE_MS).await?;
+            denials::denials(store, pool, after, to, CHUNK, denials::PATIENCE_MS, now).await?;
         for denial in found {
             let for_want_of_a_seat = denial.code != "holder_blocked";
             if denial.true_denial != Some(true) || !for_want_of_a_seat {

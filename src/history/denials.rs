@@ -37,7 +37,7 @@ pub struct Denial {
 
 /// Denials after a place in the history and before an instant, oldest first, at most `limit`, and what the next
 /// `patience_ms` brought their holders, at least two minutes. The second value is the place where the next page begins;
-/// none at the end.
+/// none at the end. `now` is what the scripts say.
 pub async fn denials(
     store: &Store,
     pool: &PoolName,
@@ -45,8 +45,8 @@ pub async fn denials(
     to: Instant,
     limit: usize,
     patience_ms: i64,
+    now: Instant,
 ) -> Result<(Vec<Denial>, Option<EventId>), Error> {
-    let now = store.clock().await?;
     let mut open: VecDeque<Denial> = VecDeque::new();
     let mut done: Vec<Denial> = Vec::new();
     // Holders that wait for a seat.

@@ -26,8 +26,9 @@ pub async fn holders(
     pool: &PoolName,
     from: Instant,
     to: Instant,
+    now: Instant,
 ) -> Result<BTreeMap<Option<String>, Held>, Error> {
-    let until = to.min(store.clock().await?);
+    let until = to.min(now);
     let mut report = Report {
         from,
         until,

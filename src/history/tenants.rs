@@ -36,8 +36,9 @@ pub async fn tenants(
     pool: &PoolName,
     from: Instant,
     to: Instant,
+    now: Instant,
 ) -> Result<BTreeMap<Option<String>, Used>, Error> {
-    let until = to.min(store.clock().await?);
+    let until = to.min(now);
     let mut report = Report::new(from, until);
     reading::each(store, pool, EventId::default(), |event| {
         report.add(event);
@@ -49,7 +50,7 @@ pub async fn tenants(
     let mut after = EventId::before_ms(from.0);
     loop {
         let (found, next) =
-            denials::denials(store, pool, after, to, PAGE, denials::SOON_MS).await?;
+            denials::denials(store, pool, after, to, PAGE, denials::SOON_MS, now).await?;
         for denial in found {
             let used = tenants.entry(denial.tenant).or_default();
             used.denials += 1;

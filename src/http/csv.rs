@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE, LINK};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
 
@@ -80,6 +80,22 @@ pub(crate) fn file(
         headers.insert(CONTENT_DISPOSITION, name);
     }
     response
+}
+
+/// Says in a header where the next page of a file is, if there is one (RFC 8288): what was asked, with another cursor.
+pub(crate) fn with_next(mut file: Response, asked: Option<&str>, cursor: Option<&str>) -> Response {
+    let Some(cursor) = cursor else {
+        return file;
+    };
+    let asked = form_urlencoded::parse(asked.unwrap_or_default().as_bytes());
+    let next = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(asked.filter(|(name, _)| name != "cursor"))
+        .append_pair("cursor", cursor)
+        .finish();
+    if let Ok(link) = HeaderValue::try_from(format!("<?{next}>; rel=\"next\"")) {
+        file.headers_mut().insert(LINK, link);
+    }
+    file
 }
 
 /// A spreadsheet runs a text that begins like a formula, so such a text gets an apostrophe in front (OWASP, CSV

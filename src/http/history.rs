@@ -4,7 +4,7 @@ pub(crate) mod denials;
 pub(crate) mod holders;
 pub(crate) mod patterns;
 pub(crate) mod slots;
-mod tenants;
+pub(crate) mod tenants;
 pub(crate) mod usage;
 
 use chrono::{DateTime, Utc};

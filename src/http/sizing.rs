@@ -115,6 +115,10 @@ pub(crate) struct InputsBody {
     /// The highest number of seats that was wanted for `sustained_minutes` in total.
     pub(crate) sustained_peak: u64,
     pub(crate) sustained_minutes: u64,
+    /// Share of refused wishes that the lean choice accepts.
+    pub(crate) target_lean: f64,
+    /// Share of refused wishes that the balanced choice accepts.
+    pub(crate) target_balanced: f64,
     /// From when on events are kept that this is made of; null if there are none.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) covered_from: Option<Instant>,
@@ -317,7 +321,7 @@ pub(crate) async fn size(
         )));
     }
     let zone = super::history::zone(wanted.tz.as_deref())?;
-    let demand = demand::demand(&app.0.store, pool, from, to).await?;
+    let demand = demand::demand(&app.0.store, pool, from, to, status.at).await?;
     let (weeks, was_full) =
         demand::weekly_peaks(&app.0.store, pool, to, terms.sustained_minutes * 60_000).await?;
     // A long replay is work for a processor, not for a task that others wait behind.
@@ -407,6 +411,8 @@ impl SizingBody {
                 busy_hour_load: rounded(load),
                 sustained_peak: sustained,
                 sustained_minutes: terms.sustained_minutes,
+                target_lean: terms.lean,
+                target_balanced: terms.balanced,
                 covered_from: terms.covered_from,
                 is_lower_bound,
                 peak: demand.peak(),

@@ -15,7 +15,7 @@ use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::pool_not_found;
-use crate::http::problem::Problem;
+use crate::http::problem::{Code, Problem};
 use crate::http::sizing::{
     ComparisonBody, GrowthBody, PointBody, SizingBody, Wanted, size, to_csv,
 };
@@ -23,14 +23,26 @@ use crate::pool::PoolName;
 
 const PRESETS: &[Preset] = &[WEEK, MONTH, FIVE_WEEKS];
 /// What the address keeps.
-const KEPT: [&str; 6] = [
+const KEPT: [&str; 10] = [
     "range",
     "from",
     "to",
     "tz",
     "price_named",
     "price_concurrent",
+    "target_lean",
+    "target_balanced",
+    "reserve",
+    "sustained_minutes",
 ];
+/// What of it the forms set.
+const TERMS: [&str; 4] = [
+    "target_lean",
+    "target_balanced",
+    "reserve",
+    "sustained_minutes",
+];
+const PRICES: [&str; 2] = ["price_named", "price_concurrent"];
 
 pub(super) async fn show(
     State(app): State<App>,
@@ -51,7 +63,12 @@ pub(super) async fn show(
         to: Some(range.to),
         price_named: word("price_named"),
         price_concurrent: word("price_concurrent"),
-        ..Wanted::default()
+        target_lean: of(&fields, "target_lean")?,
+        target_balanced: of(&fields, "target_balanced")?,
+        reserve: of(&fields, "reserve")?,
+        sustained_minutes: of(&fields, "sustained_minutes")?,
+        tz: Some(range.zone.name().to_owned()),
+        format: None,
     };
     let sizing = size(&app, &name, &wanted).await?;
     match Format::wanted(&headers, fields.get("format")) {
@@ -62,17 +79,21 @@ pub(super) async fn show(
     let path = Tab::Sizing.of(&name);
     let here = |replaced: &[(&str, &str)]| link(&path, &fields, &KEPT, replaced);
     let body = html! {
-        (range.choice(&path, &fields, &["price_named", "price_concurrent"], &html! {}))
+        (range.choice(&path, &fields, &[PRICES.as_slice(), &TERMS].concat(), &html! {}))
         @if sizing.inputs.wishes == 0 {
             p.empty { "Nobody wanted a seat in this time, so there is nothing to replay. What is replayed is kept for 35 days." }
         } @else {
             p.quiet {
                 "The recorded demand, replayed with other numbers of seats: " (count(sizing.inputs.wishes, "wish", "wishes")) " of "
                 (count(sizing.inputs.holders, "holder", "holders")) ", " @if sizing.inputs.true_denials == 0 { "none" } @else { (number(sizing.inputs.true_denials)) } " of them truly denied"
-                ". Seats wanted on the average: " (format!("{:.1}", sizing.inputs.load)) "; at most: " (number(sizing.inputs.peak)) "."
+                ". Seats wanted on the average: " (format!("{:.1}", sizing.inputs.load)) "; in the busiest hour of a day: "
+                (format!("{:.1}", sizing.inputs.busy_hour_load)) "; for " (number(sizing.inputs.sustained_minutes))
+                " minutes in total: " (number(sizing.inputs.sustained_peak)) "; at most: " (number(sizing.inputs.peak)) "."
             }
             @for warning in &sizing.warnings { p.notice { (warning) } }
             (choices(&sizing))
+            (cross_check(&sizing))
+            (terms(&path, &fields, &range, &sizing))
             (picture(&sizing))
             (table(&sizing))
             @if let Some(growth) = &sizing.growth { (trend(growth)) }
@@ -83,34 +104,68 @@ pub(super) async fn show(
     Ok(pool_page(&operator.caller, &pool, Tab::Sizing, &body))
 }
 
+/// A number of the address; none if it is not there.
+fn of<T: std::str::FromStr>(fields: &Fields, name: &str) -> Result<Option<T>, Problem> {
+    let text = fields.get(name).filter(|text| !text.is_empty());
+    text.map(|text| {
+        text.parse().map_err(|_| {
+            Problem::new(
+                Code::InvalidRequest,
+                format!("`{name}` is not such a number."),
+            )
+        })
+    })
+    .transpose()
+}
+
+/// A share as people write it.
+fn percent(share: f64) -> String {
+    format!("{} %", (share * 100_000.0).round() / 1_000.0)
+}
+
 /// The three choices, each with what it would have meant.
 fn choices(sizing: &SizingBody) -> Markup {
     let SizingBody {
-        choices, inputs, ..
+        choices,
+        inputs,
+        reserve,
+        ..
     } = sizing;
+    let lean = format!(
+        "refuses at most {} of the wishes",
+        percent(inputs.target_lean)
+    );
+    let balanced = format!(
+        "refuses at most {}, and covers the sustained peak",
+        percent(inputs.target_balanced)
+    );
     let rows = [
         (
             "Now",
             "what there is",
             inputs.capacity,
+            None,
             Some(&sizing.present),
         ),
         (
             "Lean",
-            "refuses at most 0.5 % of the wishes",
+            lean.as_str(),
             choices.lean.seats,
+            Some(reserve.lean),
             Some(&choices.lean),
         ),
         (
             "Balanced",
-            "refuses at most 0.1 %, and covers the sustained peak",
+            balanced.as_str(),
             choices.balanced.seats,
+            Some(reserve.balanced),
             Some(&choices.balanced),
         ),
         (
             "Never refuse",
             "refuses none",
             choices.never_refuse.seats,
+            Some(reserve.never_refuse),
             Some(&choices.never_refuse),
         ),
         (
@@ -118,11 +173,13 @@ fn choices(sizing: &SizingBody) -> Markup {
             "for what has not been seen",
             choices.never_refuse_and_10_percent,
             None,
+            None,
         ),
         (
             "Never refuse, and 20 %",
             "for what has not been seen",
             choices.never_refuse_and_20_percent,
+            None,
             None,
         ),
     ];
@@ -132,17 +189,18 @@ fn choices(sizing: &SizingBody) -> Markup {
                 caption #choices { "What would have happened with so many seats" }
                 thead {
                     tr {
-                        @for title in ["Choice", "Seats", "Than now", "Refused", "Holders concerned", "Longest wait"] {
-                            th scope="col" { (title) }
-                        }
+                        @for title in ["Choice", "Seats", "Than now"] { th scope="col" { (title) } }
+                        th scope="col" { "With " (number(reserve.percent)) " % reserve" }
+                        @for title in ["Refused", "Holders concerned", "Longest wait"] { th scope="col" { (title) } }
                     }
                 }
                 tbody {
-                    @for (name, about, seats, point) in rows {
+                    @for (name, about, seats, with_reserve, point) in rows {
                         tr {
                             th scope="row" { (name) br; span.quiet.plain { (about) } }
                             td.num { strong { (number(seats)) } }
                             td.num { (difference(seats, inputs.capacity)) }
+                            td.num { @match with_reserve { Some(seats) => { (number(seats)) } None => { "–" } } }
                             @match point {
                                 Some(point) => {
                                     td.num { (number(point.denials)) span.quiet { " of " (number(inputs.wishes)) } }
@@ -156,6 +214,46 @@ fn choices(sizing: &SizingBody) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// What formulas say to it.
+fn cross_check(sizing: &SizingBody) -> Markup {
+    let check = &sizing.cross_check;
+    html! {
+        p.quiet {
+            "The reserve is added to " (sizing.reserve.applied_to) ". For comparison: for at most " (percent(check.target))
+            " refused in the busiest hour Erlang's formula wants " (number(check.erlang_b_seats)) " seats, and Engset's, for as many holders, "
+            (number(check.engset_seats)) ". Both assume that people come at random, which shifts do not; where the replay wants more, believe it."
+        }
+    }
+}
+
+/// A form for what the choices are made with.
+fn terms(path: &str, fields: &Fields, range: &Range, sizing: &SizingBody) -> Markup {
+    let inputs = &sizing.inputs;
+    html! {
+        details.other open[TERMS.iter().any(|name| fields.get(name).is_some())] {
+            summary { "Other terms" }
+            form.row method="get" action=(path) {
+                (kept(fields, range, &PRICES))
+                label { "Lean refuses at most (share)" input name="target_lean" type="number" min="0" max="1" step="any" value=(inputs.target_lean); }
+                label { "Balanced refuses at most (share)" input name="target_balanced" type="number" min="0" max="1" step="any" value=(inputs.target_balanced); }
+                label { "Reserve, percent" input name="reserve" type="number" min="0" max="100" value=(sizing.reserve.percent); }
+                label { "Sustained for, minutes" input name="sustained_minutes" type="number" min="1" max="50400" value=(inputs.sustained_minutes); }
+                button type="submit" { "Replay" }
+            }
+        }
+    }
+}
+
+/// What a form keeps of the address besides its own fields.
+fn kept(fields: &Fields, range: &Range, others: &[&str]) -> Markup {
+    html! {
+        @for name in ["range", "from", "to"].iter().chain(others) {
+            @if let Some(value) = fields.get(name) { input type="hidden" name=(name) value=(value); }
+        }
+        input type="hidden" name="tz" value=(range.zone.name());
     }
 }
 
@@ -192,9 +290,11 @@ fn picture(sizing: &SizingBody) -> Markup {
         )
     });
     summary += &format!(
-        "{} seats refuse at most 0.5 % of the wishes, {} at most 0.1 %, {} none. There are {} now.",
+        "{} seats refuse at most {} of the wishes, {} at most {}, {} none. There are {} now.",
         choices.lean.seats,
+        percent(sizing.inputs.target_lean),
         choices.balanced.seats,
+        percent(sizing.inputs.target_balanced),
         choices.never_refuse.seats,
         sizing.inputs.capacity
     );
@@ -251,15 +351,11 @@ fn trend(growth: &GrowthBody) -> Markup {
 
 /// Which way of buying is cheaper: a form, and the answer.
 fn prices(path: &str, fields: &Fields, range: &Range, sizing: &SizingBody) -> Markup {
-    let zone = range.zone.name();
     html! {
         section #prices {
             h2 { "Named or concurrent seats" }
             form.row method="get" action=(format!("{path}#prices")) {
-                @for name in ["range", "from", "to"] {
-                    @if let Some(value) = fields.get(name) { input type="hidden" name=(name) value=(value); }
-                }
-                input type="hidden" name="tz" value=(zone);
+                (kept(fields, range, &TERMS))
                 label { "Price of a named seat" input name="price_named" value=[fields.get("price_named")] required placeholder="10" autocomplete="off" aria-describedby="price-hint"; }
                 label { "Price of a concurrent seat" input name="price_concurrent" value=[fields.get("price_concurrent")] required placeholder="35" autocomplete="off" aria-describedby="price-hint"; }
                 button type="submit" { "Compare" }

@@ -9,18 +9,26 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use serde_json::{Map, Value, json};
 
-use super::frame::{Tab, downloads, may, number, pool_page};
+use super::frame::{Tab, count, downloads, may, number, pool_page, span};
+use super::range::{FIVE_WEEKS, MONTH, Preset, Range, WEEK};
 use super::settings::change;
-use super::{Fields, Format};
+use super::{Fields, Format, link};
 use crate::access_key::Role;
+use crate::history::glance;
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::csv::{self, Cell};
 use crate::http::extract::Path;
+use crate::http::history::tenants::{TenantsBody, to_csv, used};
+use crate::http::history::{MAX_LIMIT, Wanted};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
 use crate::lease::Tenant;
 use crate::pool::{Pool, PoolName};
+
+const PRESETS: &[Preset] = &[WEEK, MONTH, FIVE_WEEKS];
+/// What the address keeps.
+const KEPT: [&str; 4] = ["range", "from", "to", "tz"];
 
 /// A tenant that has a rule, or seats.
 struct Row {
@@ -70,16 +78,28 @@ pub(super) async fn show(
         .status(&name)
         .await?
         .ok_or_else(|| pool_not_found(&name))?;
+    let history = match ["range", "from"]
+        .iter()
+        .any(|name| fields.get(name).is_some())
+    {
+        true => Some(history(&app, &pool, &fields).await?),
+        false => None,
+    };
     let rows = rows(&pool);
-    match Format::wanted(&headers, fields.get("format")) {
-        Format::Json => {
+    match (
+        Format::wanted(&headers, fields.get("format")),
+        history.as_ref(),
+    ) {
+        (Format::Json, Some((_, found))) => return Ok(Json(found).into_response()),
+        (Format::Csv, Some((_, found))) => return Ok(to_csv(&name, found)),
+        (Format::Json, None) => {
             let items: Vec<Value> = rows
                 .iter()
                 .map(|row| json!({"tenant": row.tenant, "in_use": row.in_use, "max": row.max, "reserved": row.reserved}))
                 .collect();
             return Ok(Json(json!({ "items": items })).into_response());
         }
-        Format::Csv => {
+        (Format::Csv, None) => {
             let rows = rows.iter().map(|row| {
                 vec![
                     Cell::text(Some(&row.tenant)),
@@ -91,7 +111,7 @@ pub(super) async fn show(
             let columns = ["tenant", "in_use", "max", "reserved"];
             return Ok(csv::file(&format!("{name}-tenants"), &columns, rows));
         }
-        Format::Html => {}
+        (Format::Html, _) => {}
     }
     let may_change = may(&operator.caller, Role::Admin);
     let body = html! {
@@ -99,7 +119,8 @@ pub(super) async fn show(
         @if rows.is_empty() {
             p.empty { "No tenant has a limit or a reserve. Whoever comes first gets a seat, whichever tenant it is of." }
         } @else {
-            div #live data-every="5" {
+            // A look at the past reads all of its events, which is not to be done every five seconds.
+            div id=[history.is_none().then_some("live")] data-every=[history.is_none().then_some("5")] {
                 div.scroll tabindex="0" role="region" aria-labelledby="caption" {
                     table {
                         caption #caption { "Tenants, and their part of " (number(pool.capacity)) " seats" }
@@ -115,9 +136,80 @@ pub(super) async fn show(
             }
         }
         @if may_change { (editor(&pool)) }
-        p.row { (downloads("?format=csv", "?format=json")) }
+        @match &history {
+            Some((range, found)) => { (used_section(&name, &fields, range, found)) }
+            None => {
+                p.row {
+                    a href=(link(&Tab::Tenants.of(&name), &fields, &["tz"], &[("range", "30d")])) { "What each of them used in the last 30 days" }
+                    (downloads("?format=csv", "?format=json"))
+                }
+            }
+        }
     };
     Ok(pool_page(&operator.caller, &pool, Tab::Tenants, &body))
+}
+
+/// What each tenant used in the time that the address names. Only if it names one.
+async fn history(app: &App, pool: &Pool, fields: &Fields) -> Result<(Range, TenantsBody), Problem> {
+    let range = Range::of(fields, pool.at, glance::zone(pool), PRESETS, MONTH)?;
+    let wanted = Wanted {
+        from: Some(range.from),
+        to: Some(range.to),
+        limit: Some(MAX_LIMIT),
+        cursor: fields.get("cursor").map(str::to_owned),
+        format: None,
+    };
+    let found = used(app, &pool.name, &wanted).await?;
+    Ok((range, found))
+}
+
+fn used_section(name: &PoolName, fields: &Fields, range: &Range, found: &TenantsBody) -> Markup {
+    let path = Tab::Tenants.of(name);
+    let here = |replaced: &[(&str, &str)]| link(&path, fields, &KEPT, replaced);
+    let all: u64 = found.items.iter().map(|used| used.held_ms).sum();
+    let whole = fields.get("cursor").is_none() && found.next_cursor.is_none();
+    html! {
+        section #used {
+            h2 { "What each of them used" }
+            (range.choice(&path, fields, &[], &html! {}))
+            @if found.items.is_empty() {
+                p.empty { "Nobody asked for a seat in this time." }
+            } @else {
+                p {
+                    @if !whole { "On this page: " }
+                    (count(found.items.len() as u64, "tenant", "tenants")) " held seats for " (span(all)) " together."
+                }
+                div.scroll tabindex="0" role="region" aria-labelledby="used-caption" {
+                    table {
+                        caption #used-caption { "Tenants, and what they used" }
+                        thead {
+                            tr {
+                                @for title in ["Tenant", "Leases", "Time", "Share of the time", "At most at once", "Denials", "True denials"] { th scope="col" { (title) } }
+                            }
+                        }
+                        tbody {
+                            @for used in &found.items {
+                                tr {
+                                    th scope="row" { @match &used.tenant { Some(tenant) => { (tenant) } None => { span.quiet { "no tenant" } } } }
+                                    td.num { (number(used.leases)) }
+                                    td.num { (span(used.held_ms)) }
+                                    td.num { ((used.held_ms * 100).checked_div(all).unwrap_or(0)) " %" }
+                                    td.num { (number(used.peak)) }
+                                    td.num { (number(used.denials)) }
+                                    td.num { (number(used.true_denials)) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            p.row {
+                @if fields.get("cursor").is_some() { a href=(here(&[])) { "First page" } }
+                @if let Some(next) = &found.next_cursor { a href=(here(&[("cursor", next)])) rel="next" { "Next page" } }
+                (downloads(&here(&[("format", "csv")]), &here(&[("format", "json")])))
+            }
+        }
+    }
 }
 
 fn row_of(pool: &Pool, row: &Row, may_change: bool) -> Markup {

@@ -6,6 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Call, Client, Launch, Receiver, Redis, Reply, wait_until};
+use crate::history::by_hand::Hands;
 
 const KEY: &str = "the-operator-key-of-the-tests";
 
@@ -319,26 +320,39 @@ async fn the_overview_tells_the_day_of_each_pool() {
 async fn a_view_of_a_pool_says_what_the_interface_says() {
     let redis = Redis::start().await;
     let node = Launch::on(&redis.url()).start().await;
-    node.put_pool("crm", json!({"capacity": 2}), 201).await;
+    // What is going on changes between two looks, so time stands still here but when the test says so.
+    let noon = chrono::Utc::now()
+        .date_naive()
+        .and_hms_opt(12, 0, 0)
+        .expect("a noon");
+    let noon = noon.and_utc().timestamp_millis() + 86_400_000;
+    let mut hands = Hands::take(&redis, "crm", noon).await;
+    node.put_pool("crm", json!({"capacity": 2, "ttl_ms": 86_400_000}), 201)
+        .await;
+    let mut leases = Vec::new();
     for (holder, status) in [("ann", 201), ("bob", 201), ("cid", 409)] {
-        node.acquire("crm", json!({"holder": holder, "tenant": "acme"}), status)
-            .await;
+        let body = json!({"holder": holder, "tenant": "acme"});
+        leases.push(node.acquire("crm", body, status).await);
     }
-    let range = "from=2020-01-01T00:00:00Z&to=2020-01-02T00:00:00Z";
+    hands.pass(20 * 60_000).await;
+    node.release(&leases[0].token(), 204).await;
+    hands.pass(10 * 60_000).await;
+    let instant = |ms: i64| leasehold::lease::Instant(ms).to_string();
+    let range = format!(
+        "from={}&to={}",
+        instant(noon - 3_600_000),
+        instant(hands.now)
+    );
     for view in [
         "history?step=hour",
         "history?step=day&tz=Europe/Zurich",
         "patterns?tz=Asia/Kathmandu",
         "denials?a=b",
         "holders?sort=holder",
-        "sizing?price_named=10&price_concurrent=35",
+        "tenants?tz=UTC",
+        "sizing?price_named=10&price_concurrent=35&reserve=20&target_lean=0.5&sustained_minutes=5",
     ] {
         let path = view.split('?').next().expect("a path");
-        // What is still going on changes between two looks; denials that have happened do not.
-        let range = match path {
-            "denials" => "from=2020-01-01T00:00:00Z&to=2100-01-01T00:00:00Z",
-            _ => range,
-        };
         let page = node
             .get(&format!("/admin/pools/crm/{view}&{range}"))
             .header("accept", "application/json")
@@ -347,12 +361,17 @@ async fn a_view_of_a_pool_says_what_the_interface_says() {
         // What only the page knows is not sent to the interface.
         let asked = view
             .replace("a=b", "limit=1000")
-            .replace("sort=holder", "limit=1000");
+            .replace("sort=holder", "limit=1000")
+            .replace("tenants?tz=UTC", "tenants?limit=1000");
+        // The page knows the zone of its pool.
+        let asked = asked.replace("sizing?", "sizing?tz=UTC&");
         let told = node
             .get(&format!("/v1/pools/crm/{asked}&{range}"))
             .expect(200)
             .await;
         assert_eq!(page.body, told.body, "{path}");
+        let is_empty = told.text.contains("\"items\":[]") || told.text.contains("\"wishes\":0");
+        assert!(!is_empty, "{path}: {}", told.text);
         let csv = node
             .get(&format!("/admin/pools/crm/{view}&{range}&format=csv"))
             .expect(200)

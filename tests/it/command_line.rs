@@ -257,12 +257,55 @@ async fn reports_and_sizing_are_read_in_a_shell() {
     }
     let file = run(&["report", "holders", "crm", "--csv"], 0).await;
     assert!(file.starts_with("holder,leases,"), "{file}");
+    let sized = run(&["sizing", "crm", "--csv", "--sustained-minutes", "5"], 0).await;
+    assert!(sized.starts_with("seats,denials,"), "{sized}");
     let choices = run(&["sizing", "crm"], 0).await;
     assert!(choices.contains("never_refuse"), "{choices}");
     let sizing = run(&["sizing", "crm", "--json", "--target-lean", "0.1"], 0).await;
     let sizing: Value = serde_json::from_str(&sizing).expect("JSON");
     assert_eq!(sizing["inputs"]["holders"], 1);
     run(&["sizing", "crm", "--target-lean", "2"], 2).await;
+    run(&["sizing", "crm", "--sustained-minutes", "0"], 2).await;
+}
+
+#[tokio::test]
+async fn a_file_has_all_pages_of_a_report() {
+    let (redis, node) = closed().await;
+    let run =
+        |arguments: &'static [&'static str], exit| leasehold(&node, Some(KEY), arguments, exit);
+    run(&["pool", "set", "crm", "capacity=3000"], 0).await;
+    // More holders than a page has rows; each has been here and gone.
+    let events = redis.keys("lh1:*:crm:events").await;
+    let write = r"
+        for number = 1, 2100 do
+          for _, kind in ipairs({ 'started', 'ended' }) do
+            redis.call('XADD', KEYS[1], '*', 'type', kind, 'id', tostring(number), 'at', ARGV[1],
+              'holder', string.format('agent-%04d', number), 'tenant', '', 'reason', '')
+          end
+        end";
+    let (seconds, _): (i64, i64) = redis.query(&["TIME"]).await;
+    let at = (seconds * 1_000).to_string();
+    let () = redis.query(&["EVAL", write, "1", &events[0], &at]).await;
+
+    let names = |file: &str| -> Vec<String> {
+        let mut reader = csv::Reader::from_reader(file.as_bytes());
+        let rows = reader.records().map(|row| row.expect("CSV")[0].to_owned());
+        rows.collect()
+    };
+    let all: Vec<String> = (1..=2_100)
+        .map(|number| format!("agent-{number:04}"))
+        .collect();
+    let file = run(&["report", "holders", "crm", "--csv"], 0).await;
+    assert_eq!(names(&file), all);
+    let file = run(&["report", "holders", "crm", "--csv", "--limit", "1500"], 0).await;
+    assert_eq!(names(&file), all[..1_500]);
+    let json = run(
+        &["report", "holders", "crm", "--json", "--limit", "2050"],
+        0,
+    )
+    .await;
+    let items: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(items.as_array().map(Vec::len), Some(2_050));
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! What happened in a pool is told exactly, by the instants at which it happened.
 
-mod by_hand;
+pub(crate) mod by_hand;
 mod crowd;
 mod long_day;
+mod reports;
 
 use std::time::Duration;
 

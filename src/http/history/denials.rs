@@ -1,7 +1,7 @@
 //! `GET /v1/pools/{pool}/denials`: who got no seat.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
@@ -61,7 +61,7 @@ pub(crate) struct DenialBody {
     operation_id = "denials",
     params(("pool" = String, Path, description = "Name of the pool"), Wanted),
     responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = DenialsBody),
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = DenialsBody),
         (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
@@ -72,11 +72,17 @@ async fn denials_of(
     State(app): State<App>,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
+    RawQuery(asked): RawQuery,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
     let found = denials(&app, &pool, &wanted).await?;
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
-        return Ok(to_csv(&pool, &found));
+        let file = to_csv(&pool, &found);
+        return Ok(csv::with_next(
+            file,
+            asked.as_deref(),
+            found.next_cursor.as_deref(),
+        ));
     }
     Ok(Json(found).into_response())
 }
@@ -88,13 +94,22 @@ pub(crate) async fn denials(
     wanted: &Wanted,
 ) -> Result<DenialsBody, Problem> {
     let limit = wanted.limit()?;
-    let (from, to) = wanted.range(must_exist(app, pool).await?)?;
+    let now = must_exist(app, pool).await?;
+    let (from, to) = wanted.range(now)?;
     let after = match &wanted.cursor {
         Some(cursor) => cursor.parse().map_err(|_| not_a_cursor())?,
         None => EventId::before_ms(from.0),
     };
-    let (found, next) =
-        refused::denials(&app.0.store, pool, after, to, limit, refused::PATIENCE_MS).await?;
+    let (found, next) = refused::denials(
+        &app.0.store,
+        pool,
+        after,
+        to,
+        limit,
+        refused::PATIENCE_MS,
+        now,
+    )
+    .await?;
     let items = found
         .into_iter()
         .map(|denial| DenialBody {

@@ -1,7 +1,7 @@
 //! `GET /v1/pools/{pool}/holders`: who used a pool.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
@@ -55,7 +55,7 @@ pub(crate) struct HolderBody {
     operation_id = "holders",
     params(("pool" = String, Path, description = "Name of the pool"), Wanted),
     responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = HoldersBody),
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = HoldersBody),
         (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
@@ -66,11 +66,17 @@ async fn holders_of(
     State(app): State<App>,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
+    RawQuery(asked): RawQuery,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
     let found = holders(&app, &pool, &wanted).await?;
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
-        return Ok(to_csv(&pool, &found));
+        let file = to_csv(&pool, &found);
+        return Ok(csv::with_next(
+            file,
+            asked.as_deref(),
+            found.next_cursor.as_deref(),
+        ));
     }
     Ok(Json(found).into_response())
 }
@@ -82,8 +88,9 @@ pub(crate) async fn holders(
     wanted: &Wanted,
 ) -> Result<HoldersBody, Problem> {
     let limit = wanted.limit()?;
-    let (from, to) = wanted.range(must_exist(app, pool).await?)?;
-    let found = held::holders(&app.0.store, pool, from, to).await?;
+    let now = must_exist(app, pool).await?;
+    let (from, to) = wanted.range(now)?;
+    let found = held::holders(&app.0.store, pool, from, to, now).await?;
     let after = after(wanted.cursor.as_deref())?;
     let mut rest = found
         .into_iter()

@@ -83,6 +83,9 @@ pub(crate) struct HistoryWanted {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HistoryBody {
     pub(crate) items: Vec<SlotBody>,
+    /// From when on there are slots: as long as these are kept, and since the pool has a history; null if there are none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) covered_from: Option<Instant>,
 }
 
 /// What happened in a stretch of time.
@@ -183,8 +186,11 @@ pub(crate) async fn slots(
         )));
     }
     let spans = usage::history(&app.0.store, pool, word.step(), from, to, zone).await?;
-    let items = spans.into_iter().map(SlotBody::from).collect();
-    Ok(HistoryBody { items })
+    let items: Vec<SlotBody> = spans.into_iter().map(SlotBody::from).collect();
+    Ok(HistoryBody {
+        covered_from: items.first().map(|slot| slot.from),
+        items,
+    })
 }
 
 /// Slots as a file.

@@ -1,7 +1,7 @@
 //! `GET /v1/pools/{pool}/tenants`: what each sub-account used of a pool.
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
@@ -24,30 +24,30 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Part of the tenants.
 #[derive(Debug, Serialize, ToSchema)]
-struct TenantsBody {
-    items: Vec<TenantBody>,
+pub(crate) struct TenantsBody {
+    pub(crate) items: Vec<TenantBody>,
     /// Send it back as `cursor` for the next page; null at the end.
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
     /// From when on events are kept that this is made of; null if there are none.
     #[schema(value_type = Option<String>, format = DateTime)]
-    covered_from: Option<Instant>,
+    pub(crate) covered_from: Option<Instant>,
 }
 
 /// What one tenant did.
 #[derive(Debug, Serialize, ToSchema)]
-struct TenantBody {
+pub(crate) struct TenantBody {
     /// Null for those who belong to none.
-    tenant: Option<String>,
+    pub(crate) tenant: Option<String>,
     /// Leases that were live at some instant of the range.
-    leases: u64,
+    pub(crate) leases: u64,
     /// Time for which they were, together.
-    held_ms: u64,
+    pub(crate) held_ms: u64,
     /// The most of them at once.
-    peak: u64,
+    pub(crate) peak: u64,
     /// Denials; those of one holder within two minutes count once.
-    denials: u64,
+    pub(crate) denials: u64,
     /// Those of them after which the holder got no seat within two minutes.
-    true_denials: u64,
+    pub(crate) true_denials: u64,
 }
 
 /// Lists what each sub-account used of a pool, by name.
@@ -58,7 +58,7 @@ struct TenantBody {
     operation_id = "tenants",
     params(("pool" = String, Path, description = "Name of the pool"), Wanted),
     responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = TenantsBody),
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = TenantsBody),
         (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
         (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
@@ -69,11 +69,31 @@ async fn tenants_of(
     State(app): State<App>,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
+    RawQuery(asked): RawQuery,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
+    let found = used(&app, &pool, &wanted).await?;
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        let file = to_csv(&pool, &found);
+        return Ok(csv::with_next(
+            file,
+            asked.as_deref(),
+            found.next_cursor.as_deref(),
+        ));
+    }
+    Ok(Json(found).into_response())
+}
+
+/// What each tenant used.
+pub(crate) async fn used(
+    app: &App,
+    pool: &PoolName,
+    wanted: &Wanted,
+) -> Result<TenantsBody, Problem> {
     let limit = wanted.limit()?;
-    let (from, to) = wanted.range(must_exist(&app, &pool).await?)?;
-    let found = tenants::tenants(&app.0.store, &pool, from, to).await?;
+    let now = must_exist(app, pool).await?;
+    let (from, to) = wanted.range(now)?;
+    let found = tenants::tenants(&app.0.store, pool, from, to, now).await?;
     let after = after(wanted.cursor.as_deref())?;
     let mut rest = found
         .into_iter()
@@ -91,36 +111,36 @@ async fn tenants_of(
         })
         .collect();
     let more = rest.next().is_some();
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
-        let columns = [
-            "tenant",
-            "leases",
-            "held_ms",
-            "peak",
-            "denials",
-            "true_denials",
-        ];
-        let rows = items.into_iter().map(|row| {
-            vec![
-                Cell::text(row.tenant.as_deref()),
-                Cell::plain(&row.leases),
-                Cell::plain(&row.held_ms),
-                Cell::plain(&row.peak),
-                Cell::plain(&row.denials),
-                Cell::plain(&row.true_denials),
-            ]
-        });
-        return Ok(csv::file(&format!("{pool}-tenants"), &columns, rows));
-    }
     let next_cursor = items
         .last()
         .filter(|_| more)
         .map(|row| cursor(row.tenant.as_deref()));
-    let covered_from = reading::covered_from(&app.0.store, &pool, from).await?;
-    Ok(Json(TenantsBody {
+    Ok(TenantsBody {
         items,
         next_cursor,
-        covered_from,
+        covered_from: reading::covered_from(&app.0.store, pool, from).await?,
     })
-    .into_response())
+}
+
+/// What each tenant used, as a file.
+pub(crate) fn to_csv(pool: &PoolName, found: &TenantsBody) -> Response {
+    let columns = [
+        "tenant",
+        "leases",
+        "held_ms",
+        "peak",
+        "denials",
+        "true_denials",
+    ];
+    let rows = found.items.iter().map(|row| {
+        vec![
+            Cell::text(row.tenant.as_deref()),
+            Cell::plain(&row.leases),
+            Cell::plain(&row.held_ms),
+            Cell::plain(&row.peak),
+            Cell::plain(&row.denials),
+            Cell::plain(&row.true_denials),
+        ]
+    });
+    csv::file(&format!("{pool}-tenants"), &columns, rows)
 }

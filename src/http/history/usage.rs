@@ -18,6 +18,7 @@ use super::super::{App, pool_not_found};
 use super::{invalid, rounded, share, zone};
 use crate::history::slot::Slot;
 use crate::history::usage as full;
+use crate::lease::Instant;
 use crate::pool::PoolName;
 
 /// Most days of a usage report: as long as days are kept.
@@ -36,7 +37,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 pub(crate) struct UsageWanted {
     /// How many days, today included, 1 to 800; 30 without it.
     pub(crate) days: Option<u32>,
-    /// Time zone of the days, by its IANA name; UTC without it.
+    /// Time zone of the days, by its IANA name; UTC without it. Days of other zones than UTC reach back 35 days.
     pub(crate) tz: Option<String>,
     /// For how long in total a level has to be reached for the sustained peak, in minutes; 30 without it.
     pub(crate) sustained_minutes: Option<u64>,
@@ -61,6 +62,9 @@ pub(crate) struct UsageBody {
     pub(crate) days: u32,
     /// The days since the pool has a history, the present one last.
     pub(crate) daily: Vec<DayBody>,
+    /// From when on there are days: in UTC they are kept for 800 days, in other zones for 35; null if there are none.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) covered_from: Option<Instant>,
     /// The highest number of seats in use that was reached for a while in total; some vendors bill that.
     pub(crate) sustained_peak: SustainedBody,
     /// How much of what there was has been used.
@@ -214,6 +218,7 @@ pub(crate) async fn usage(
         daily_max: found.daily_max,
         days,
         daily: daily.collect(),
+        covered_from: found.days.first().map(|(_, day)| day.from),
         sustained_peak: SustainedBody {
             minutes,
             seats: found.whole.levels.sustained(minutes * 60_000),

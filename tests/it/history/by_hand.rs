@@ -18,16 +18,16 @@ pub(super) const MINUTE: i64 = 60_000;
 pub(super) const HOUR: i64 = 60 * MINUTE;
 pub(super) const DAY: i64 = 24 * HOUR;
 /// What time it is for the scripts of a pool, and for the ids of its events.
-pub(super) struct Hands {
+pub(crate) struct Hands {
     pub(super) connection: redis::aio::MultiplexedConnection,
     clock: String,
     pub(super) events: String,
-    pub(super) now: i64,
+    pub(crate) now: i64,
 }
 
 impl Hands {
     /// Takes the hands of a pool's clock, before the pool is made.
-    pub(super) async fn take(redis: &Redis, pool: &str, now: i64) -> Self {
+    pub(crate) async fn take(redis: &Redis, pool: &str, now: i64) -> Self {
         // Any key of the pool says what its bucket is.
         let bucket = bucket_of(pool);
         let client = redis::Client::open(redis.direct_url()).expect("an address");
@@ -56,7 +56,7 @@ impl Hands {
         hands
     }
 
-    pub(super) async fn pass(&mut self, ms: i64) {
+    pub(crate) async fn pass(&mut self, ms: i64) {
         if ms == 0 {
             return;
         }
