@@ -20,6 +20,7 @@ use axum::http::header::CONNECTION;
 use axum::http::{HeaderMap, HeaderValue, Request, Version};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -143,7 +144,7 @@ fn answer<F, A>(
     peer: SocketAddr,
     shared: &Arc<Shared<F>>,
     watch: &Arc<Watch>,
-) -> impl Future<Output = Result<Response<Answer>, Infallible>> + use<F, A>
+) -> BoxFuture<'static, Result<Response<Answer>, Infallible>>
 where
     F: Fn(axum::extract::Request) -> A + Send + Sync + 'static,
     A: Future<Output = Response> + Send + 'static,
