@@ -82,6 +82,8 @@ impl Comparison {
         let mut holders: Vec<(&Arc<str>, i64)> = held.into_iter().collect();
         holders.sort_unstable_by_key(|(holder, ms)| (Reverse(*ms), *holder));
 
+        // Each of the anonymous counts as one, so naming everybody is more than naming all who have a name.
+        let everybody = (demand.holders(), 0, named.of(demand.holders()));
         let step = (holders.len() as u64).div_ceil(POINTS).max(1);
         let mix = (0..=holders.len())
             .step_by(usize::try_from(step).unwrap_or(1))
@@ -97,6 +99,7 @@ impl Comparison {
                 let count = count as u64;
                 (count, shared, named.of(count) + concurrent.of(shared))
             })
+            .chain([everybody])
             .min_by(|(_, _, a), (_, _, b)| a.total_cmp(b))
             .unwrap_or((0, 0, 0.0));
         let (named_seats, concurrent_seats) = (demand.holders(), demand.peak());
@@ -153,6 +156,20 @@ mod tests {
             &"35".parse().unwrap(),
         );
         assert_eq!((compared.named, compared.concurrent), (200.0, 175.0));
+    }
+
+    #[test]
+    fn no_mix_is_dearer_than_a_name_for_everybody() {
+        let mut wishes: Vec<Wish> = (0..4)
+            .map(|n| wish(&format!("user-{n}"), 8 * HOUR, 17 * HOUR))
+            .collect();
+        wishes.push(Wish {
+            holder: None,
+            ..wishes[0].clone()
+        });
+        let compared = Comparison::of(&day(wishes), &"10".parse().unwrap(), &"35".parse().unwrap());
+        assert_eq!((compared.named, compared.concurrent), (50.0, 175.0));
+        assert_eq!(compared.mix, (5, 0, 50.0));
     }
 
     #[test]
