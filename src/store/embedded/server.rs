@@ -250,8 +250,6 @@ impl Home {
              # Each rewriting forks, which is a pause of 5 to 20 ms, and its child takes a core for seconds. A file of this size\n\
              # is read in about a second.\n\
              auto-aof-rewrite-min-size 256mb\n\
-             # The events of each pool are a stream, and a stream takes memory a whole node at a time; there may be thousands.\n\
-             stream-node-max-bytes 1024\n\
              # A lease is never given up to make room.\n\
              maxmemory-policy noeviction\n",
             socket = quote(&self.socket),

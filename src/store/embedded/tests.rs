@@ -110,7 +110,6 @@ async fn it_is_private_and_gives_up_no_lease() {
         ("maxmemory-policy", "noeviction"),
         ("save", ""),
         ("auto-aof-rewrite-min-size", "268435456"),
-        ("stream-node-max-bytes", "1024"),
         ("unixsocketperm", "700"),
     ] {
         assert_eq!(setting(&embedded, name).await, value, "{name}");
