@@ -26,8 +26,8 @@ test-browsers: redis browser ## Test the widget client in browsers, with pages h
 	@scripts/widget.sh long
 
 # One after the other: each starts a dozen programs.
-test-containers: redis ## Test the image and docker-compose.yml, which needs a Docker engine
-	@TEST_DOCKER=required cargo test --locked --test it containers:: -- --test-threads=1
+test-containers: redis ## Test the image and docker-compose.yml, which needs a Docker engine; TESTS=containers::… for some of them
+	@TEST_DOCKER=required cargo test --locked --test it -- --test-threads=1 $(or $(TESTS),containers::)
 
 # TOPOLOGY=alone,cluster and FAULTS=kill,duplicated choose some of them; TABLE=docs/chaos.md writes the table into a file;
 # OUTAGE=600 is the length of the one long outage, in seconds. Without any choice a rolling restart under 100 000 requests comes last.
