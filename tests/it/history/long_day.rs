@@ -199,8 +199,8 @@ impl Day<'_> {
                     Some(node.acquire(pool, body, [201, 409]).await)
                 }
                 Deed::Renew(lease) => Some(node.renew(&lease.token, [200, 401, 410]).await),
-                Deed::Release(lease) => Some(node.release(&lease.token, 204).await),
-                Deed::Leave(lease) => Some(node.leave(&lease.token, 204).await),
+                Deed::Release(lease) => Some(node.release(&lease.token, [204, 401]).await),
+                Deed::Leave(lease) => Some(node.leave(&lease.token, [204, 401]).await),
                 Deed::Terminate(lease) => {
                     Some(node.terminate(pool, json!({"ids": [lease.id]}), 200).await)
                 }
@@ -218,6 +218,10 @@ impl Day<'_> {
 
     fn note(&mut self, deed: Deed, reply: &Reply) {
         let now = self.hands.now;
+        // A token of more than a day ago; a lease that goes on gets a new one sooner.
+        if let (Deed::Release(lease) | Deed::Leave(lease), 401) = (&deed, reply.status) {
+            assert!(lease.expires <= now);
+        }
         match deed {
             Deed::Acquire { holder, .. } if reply.status == 201 => {
                 assert_eq!(reply.instant("/lease/started_at"), now);
@@ -430,7 +434,7 @@ async fn a_day(policy: Value, seed: u64, batches: usize) {
         day.told.grants.len()
     );
     assert!(
-        day.told.denials.len() > batches / 10,
+        day.told.denials.len() > batches / 20,
         "{} denials",
         day.told.denials.len()
     );
