@@ -27,6 +27,7 @@ mod memory;
 mod meters;
 mod nodes;
 mod pools;
+mod records;
 mod renewals;
 mod rules;
 mod script;

@@ -3,18 +3,24 @@
 //! A node that cannot reach Redis goes on with the copy it has. That lets nobody in: whatever a key allows needs
 //! Redis as well.
 
-use std::collections::HashMap;
 use std::sync::{Arc, RwLock, Weak};
 use std::time::Duration;
 
 use super::error::Error;
 use super::keys::{ACCESS_KEYS, ACCESS_KEYS_REVISION};
-use super::script::{PUT_BACK_KEYS, PUT_KEY};
+use super::records::{Found, Records};
+use super::script::PUT_KEY;
 use super::{DEADLINE, Shared, Store, json};
 use crate::access_key::{AccessKey, KeyId, Keyring};
 
 /// How often a node looks whether a key was changed. The promise is a second.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
+
+const RECORDS: Records = Records {
+    revision: ACCESS_KEYS_REVISION,
+    records: ACCESS_KEYS,
+    name: "access key",
+};
 
 /// What became of a change of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,40 +73,27 @@ impl Store {
     /// Reads the keys again if one was changed, or puts them back if Redis lost them.
     pub async fn refresh_keys(&self) -> Result<(), Error> {
         let known = self.keyring();
-        let mut connection = self.0.connections.get().await?;
-        let revision: Option<u64> = redis::cmd("GET")
-            .arg(ACCESS_KEYS_REVISION)
-            .query_async(&mut *connection)
-            .await?;
-        let revision = revision.unwrap_or(0);
-        if revision == known.revision {
-            return Ok(());
+        match self.look_for_records(&RECORDS, known.revision).await? {
+            Found::Same => Ok(()),
+            Found::Lost => {
+                tracing::warn!(
+                    keys = known.keys.len(),
+                    "Redis lost the access keys; putting them back"
+                );
+                let keys = known.keys.iter().map(|(id, key)| (id.as_str(), &**key));
+                self.put_back_records(&RECORDS, known.revision, keys).await
+            }
+            Found::Newer(revision, keys) => {
+                let keys = keys
+                    .into_iter()
+                    .map(|key: AccessKey| (key.id.clone(), Arc::new(key)));
+                self.0.keyring.set(Keyring {
+                    revision,
+                    keys: keys.collect(),
+                });
+                Ok(())
+            }
         }
-        if revision < known.revision {
-            drop(connection);
-            tracing::warn!(
-                keys = known.keys.len(),
-                "Redis lost the access keys; putting them back"
-            );
-            return self.put_back_keys(&known).await;
-        }
-        // Together, so that the records are not newer than the revision they are kept under.
-        let (revision, records): (u64, HashMap<String, String>) = redis::pipe()
-            .atomic()
-            .cmd("GET")
-            .arg(ACCESS_KEYS_REVISION)
-            .cmd("HGETALL")
-            .arg(ACCESS_KEYS)
-            .query_async(&mut *connection)
-            .await?;
-        let mut keys = HashMap::with_capacity(records.len());
-        for (id, record) in records {
-            let key: AccessKey = serde_json::from_str(&record)
-                .map_err(|error| Error::Broken(format!("access key {id}: {error}")))?;
-            keys.insert(key.id.clone(), Arc::new(key));
-        }
-        self.0.keyring.set(Keyring { revision, keys });
-        Ok(())
     }
 
     /// Creates a key, or changes the one that is as in `expect`.
@@ -123,25 +116,13 @@ impl Store {
         expect: Option<&AccessKey>,
         record: &str,
     ) -> Result<PutKey, Error> {
-        // Compared as values here and as text by the script: another version may have written it in other words.
         let mut present = String::new();
         if let Some(expect) = expect {
-            let mut connection = self.0.connections.get().await?;
-            let stored: Option<String> = redis::cmd("HGET")
-                .arg(ACCESS_KEYS)
-                .arg(id.as_str())
-                .query_async(&mut *connection)
-                .await?;
-            match stored {
-                Some(stored) if serde_json::from_str(&stored).ok().as_ref() == Some(expect) => {
-                    present = stored;
-                }
-                _ => {
-                    drop(connection);
-                    self.refresh_keys().await?;
-                    return Ok(PutKey::Conflict);
-                }
-            }
+            let Some(text) = self.text_of_record(&RECORDS, id.as_str(), expect).await? else {
+                self.refresh_keys().await?;
+                return Ok(PutKey::Conflict);
+            };
+            present = text;
         }
         let call = PUT_KEY
             .call(2)
@@ -161,19 +142,5 @@ impl Store {
         // So that the caller's next request to this node finds it. The other nodes look by themselves.
         self.refresh_keys().await?;
         Ok(put)
-    }
-
-    async fn put_back_keys(&self, known: &Keyring) -> Result<(), Error> {
-        let mut call = PUT_BACK_KEYS
-            .call(2)
-            .arg(ACCESS_KEYS_REVISION)
-            .arg(ACCESS_KEYS)
-            .arg(known.revision);
-        for (id, key) in &known.keys {
-            call.push(id.as_str());
-            call.push(json(&**key));
-        }
-        self.send(&call).await?;
-        Ok(())
     }
 }

@@ -56,14 +56,12 @@ pub(super) static OPEN: LazyLock<Script> =
     LazyLock::new(|| Script::new("open", include_str!("../../lua/open.lua")));
 pub(super) static PUT_KEY: LazyLock<Script> =
     LazyLock::new(|| Script::new("put_key", include_str!("../../lua/put_key.lua")));
-pub(super) static PUT_BACK_KEYS: LazyLock<Script> =
-    LazyLock::new(|| Script::new("put_back_keys", include_str!("../../lua/put_back_keys.lua")));
 pub(super) static PUT_WEBHOOK: LazyLock<Script> =
     LazyLock::new(|| Script::new("put_webhook", include_str!("../../lua/put_webhook.lua")));
-pub(super) static PUT_BACK_WEBHOOKS: LazyLock<Script> = LazyLock::new(|| {
+pub(super) static PUT_BACK_RECORDS: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
-        "put_back_webhooks",
-        include_str!("../../lua/put_back_webhooks.lua"),
+        "put_back_records",
+        include_str!("../../lua/put_back_records.lua"),
     )
 });
 pub(super) static RELAY_ALERTS: LazyLock<Script> = timed_script!("relay_alerts");
@@ -93,11 +91,10 @@ pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
 pub(super) static ROLLED: LazyLock<Script> = script!("rolled");
 pub(super) static STAMP: LazyLock<Script> = script!("stamp");
 
-fn all() -> [&'static Script; 30] {
+fn all() -> [&'static Script; 29] {
     [
         &OPEN,
         &PUT_KEY,
-        &PUT_BACK_KEYS,
         &ACQUIRE,
         &ACQUIRE_BY_RULES,
         &REINDEX,
@@ -120,7 +117,7 @@ fn all() -> [&'static Script; 30] {
         &LOOK,
         &JUDGE,
         &PUT_WEBHOOK,
-        &PUT_BACK_WEBHOOKS,
+        &PUT_BACK_RECORDS,
         &RELAY_ALERTS,
         &CLAIM_DELIVERIES,
         &FINISH_DELIVERY,

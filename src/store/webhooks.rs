@@ -1,13 +1,19 @@
 //! Webhooks: every node has a copy, and puts it back if Redis loses them. That is how the loss itself can be told.
 
-use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use super::error::Error;
 use super::keys::{DELIVERIES, WEBHOOKS, WEBHOOKS_REVISION, dead, delivered, pending};
-use super::script::{PUT_BACK_WEBHOOKS, PUT_WEBHOOK};
+use super::records::{Found, Records};
+use super::script::PUT_WEBHOOK;
 use super::{DEADLINE, Store, json};
 use crate::webhook::{Webhook, WebhookId, Webhooks};
+
+const RECORDS: Records = Records {
+    revision: WEBHOOKS_REVISION,
+    records: WEBHOOKS,
+    name: "webhook",
+};
 
 /// What became of a change of a webhook.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,52 +39,31 @@ impl Store {
     /// Reads the webhooks again if one was changed, or puts them back if Redis lost them.
     pub async fn refresh_webhooks(&self) -> Result<(), Error> {
         let known = self.webhooks();
-        let mut connection = self.0.connections.get().await?;
-        let revision: Option<u64> = redis::cmd("GET")
-            .arg(WEBHOOKS_REVISION)
-            .query_async(&mut *connection)
-            .await?;
-        let revision = revision.unwrap_or(0);
-        if revision == known.revision {
-            return Ok(());
-        }
-        if revision < known.revision {
-            drop(connection);
-            tracing::warn!(
-                webhooks = known.webhooks.len(),
-                "Redis lost the webhooks; putting them back"
-            );
-            let mut call = PUT_BACK_WEBHOOKS
-                .call(2)
-                .arg(WEBHOOKS_REVISION)
-                .arg(WEBHOOKS)
-                .arg(known.revision);
-            for (id, webhook) in &known.webhooks {
-                call.push(id.as_str());
-                call.push(json(&**webhook));
+        match self.look_for_records(&RECORDS, known.revision).await? {
+            Found::Same => Ok(()),
+            Found::Lost => {
+                tracing::warn!(
+                    webhooks = known.webhooks.len(),
+                    "Redis lost the webhooks; putting them back"
+                );
+                let webhooks = known
+                    .webhooks
+                    .iter()
+                    .map(|(id, webhook)| (id.as_str(), &**webhook));
+                self.put_back_records(&RECORDS, known.revision, webhooks)
+                    .await
             }
-            self.send(&call).await?;
-            return Ok(());
+            Found::Newer(revision, webhooks) => {
+                let webhooks = webhooks
+                    .into_iter()
+                    .map(|webhook: Webhook| (webhook.id.clone(), Arc::new(webhook)));
+                *self.0.webhooks.0.write().expect("no panic while held") = Arc::new(Webhooks {
+                    revision,
+                    webhooks: webhooks.collect(),
+                });
+                Ok(())
+            }
         }
-        // Together, so that the records are not newer than the revision they are kept under.
-        let (revision, records): (u64, HashMap<String, String>) = redis::pipe()
-            .atomic()
-            .cmd("GET")
-            .arg(WEBHOOKS_REVISION)
-            .cmd("HGETALL")
-            .arg(WEBHOOKS)
-            .query_async(&mut *connection)
-            .await?;
-        let mut webhooks = HashMap::with_capacity(records.len());
-        for (id, record) in records {
-            // Not the text of the error: it may quote a secret.
-            let webhook: Webhook = serde_json::from_str(&record)
-                .map_err(|_| Error::Broken(format!("the record of webhook {id}")))?;
-            webhooks.insert(webhook.id.clone(), Arc::new(webhook));
-        }
-        *self.0.webhooks.0.write().expect("no panic while held") =
-            Arc::new(Webhooks { revision, webhooks });
-        Ok(())
     }
 
     /// Creates a webhook, or changes the one that is as in `expect`.
@@ -102,25 +87,13 @@ impl Store {
         expect: Option<&Webhook>,
         record: &str,
     ) -> Result<PutWebhook, Error> {
-        // Compared as values here and as text by the script: another version may have written it in other words.
         let mut present = String::new();
         if let Some(expect) = expect {
-            let mut connection = self.0.connections.get().await?;
-            let stored: Option<String> = redis::cmd("HGET")
-                .arg(WEBHOOKS)
-                .arg(id.as_str())
-                .query_async(&mut *connection)
-                .await?;
-            match stored {
-                Some(stored) if serde_json::from_str(&stored).ok().as_ref() == Some(expect) => {
-                    present = stored;
-                }
-                _ => {
-                    drop(connection);
-                    self.refresh_webhooks().await?;
-                    return Ok(PutWebhook::Conflict);
-                }
-            }
+            let Some(text) = self.text_of_record(&RECORDS, id.as_str(), expect).await? else {
+                self.refresh_webhooks().await?;
+                return Ok(PutWebhook::Conflict);
+            };
+            present = text;
         }
         let call = PUT_WEBHOOK
             .call(6)

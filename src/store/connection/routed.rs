@@ -92,15 +92,17 @@ impl Routed {
                 .and_then(|(address, _)| address.rsplit_once(':'))
                 .and_then(|(host, port)| Some((host.to_owned(), port.parse().ok()?)));
             match (error.kind(), target) {
-                (ErrorKind::Server(ServerErrorKind::Moved), Some((host, port))) => {
-                    self.cluster.look_soon();
+                (
+                    ErrorKind::Server(kind @ (ServerErrorKind::Moved | ServerErrorKind::Ask)),
+                    Some((host, port)),
+                ) => {
+                    asking = kind == ServerErrorKind::Ask;
+                    if !asking {
+                        self.cluster.look_soon();
+                    }
                     // A node that does not know its own address leaves it out.
                     let host = if host.is_empty() { master.0 } else { host };
-                    (master, asking) = ((host, port), false);
-                }
-                (ErrorKind::Server(ServerErrorKind::Ask), Some((host, port))) => {
-                    let host = if host.is_empty() { master.0 } else { host };
-                    (master, asking) = ((host, port), true);
+                    master = (host, port);
                 }
                 (ErrorKind::Server(ServerErrorKind::TryAgain), _) => {
                     tokio::time::sleep(ON_ITS_WAY).await;
@@ -109,6 +111,7 @@ impl Routed {
             }
         }
     }
+
     async fn send_to(&self, master: &Address, command: &Cmd, asking: bool) -> RedisResult<Value> {
         let mut connection = match self.connection(master).await {
             Ok(connection) => connection,

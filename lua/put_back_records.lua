@@ -1,15 +1,15 @@
--- Puts back the webhooks that Redis lost, from what a node remembers. A newer revision wins.
+-- Puts back the access keys or the webhooks that Redis lost, from what a node remembers. A newer revision wins.
 --
--- The prelude is not joined here: webhooks belong to no bucket, and no time matters.
+-- The prelude is not joined here: they belong to no bucket, and no time matters.
 --
--- KEYS[1]  revision  STRING  grows with every change of a webhook
--- KEYS[2]  webhooks  HASH    webhook id -> its record, JSON
+-- KEYS[1]  revision  STRING  grows with every change of a record
+-- KEYS[2]  records   HASH    id -> the record, JSON
 --
 -- ARGV[1]   remembered  revision that the node knows
 -- ARGV[2..] records     an id, its record, and so on
 --
 -- Returns { status, revision }
---   put   the webhooks are back; one that was made after the loss is kept
+--   put   they are back; one that was made after the loss is kept
 --   kept  what is there is not older
 
 local revision = tonumber(redis.call('GET', KEYS[1]) or 0)

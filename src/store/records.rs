@@ -1,0 +1,107 @@
+//! Records of the whole installation, of which every node has a copy: access keys and webhooks.
+//!
+//! They lie in a hash by id, beside a revision that grows with each change. A node reads them when the revision has grown,
+//! and puts them back when Redis lost them.
+
+use std::collections::HashMap;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::error::Error;
+use super::script::PUT_BACK_RECORDS;
+use super::{Store, json};
+
+/// Where the records of one kind lie, and what one is called.
+#[derive(Debug)]
+pub(super) struct Records {
+    pub(super) revision: &'static str,
+    pub(super) records: &'static str,
+    pub(super) name: &'static str,
+}
+
+/// What a node that has a copy of some revision finds.
+pub(super) enum Found<T> {
+    /// The same.
+    Same,
+    /// An older one, or nothing.
+    Lost,
+    /// A newer one, and its records.
+    Newer(u64, Vec<T>),
+}
+
+impl Store {
+    /// Looks whether there are other records than those of the revision `known`.
+    pub(super) async fn look_for_records<T: DeserializeOwned>(
+        &self,
+        kept: &Records,
+        known: u64,
+    ) -> Result<Found<T>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let revision: Option<u64> = redis::cmd("GET")
+            .arg(kept.revision)
+            .query_async(&mut *connection)
+            .await?;
+        let revision = revision.unwrap_or(0);
+        if revision == known {
+            return Ok(Found::Same);
+        }
+        if revision < known {
+            return Ok(Found::Lost);
+        }
+        // Together, so that the records are not newer than the revision they are kept under.
+        let (revision, records): (u64, HashMap<String, String>) = redis::pipe()
+            .atomic()
+            .cmd("GET")
+            .arg(kept.revision)
+            .cmd("HGETALL")
+            .arg(kept.records)
+            .query_async(&mut *connection)
+            .await?;
+        let records = records.into_iter().map(|(id, record)| {
+            // Not the text of the error: it may quote a secret.
+            serde_json::from_str(&record)
+                .map_err(|_| Error::Broken(format!("the record of {} {id}", kept.name)))
+        });
+        Ok(Found::Newer(revision, records.collect::<Result<_, _>>()?))
+    }
+
+    /// Puts back what Redis lost, unless another node was faster.
+    pub(super) async fn put_back_records<'a, T: Serialize + 'a>(
+        &self,
+        kept: &Records,
+        revision: u64,
+        records: impl Iterator<Item = (&'a str, &'a T)>,
+    ) -> Result<(), Error> {
+        let mut call = PUT_BACK_RECORDS
+            .call(2)
+            .arg(kept.revision)
+            .arg(kept.records)
+            .arg(revision);
+        for (id, record) in records {
+            call.push(id);
+            call.push(json(record));
+        }
+        self.send(&call).await?;
+        Ok(())
+    }
+
+    /// The text of the record that is as in `expect`; none if it is another one by now.
+    ///
+    /// Compared as values here, and as text by the script that changes it: another version may have written it in other
+    /// words.
+    pub(super) async fn text_of_record<T: DeserializeOwned + PartialEq>(
+        &self,
+        kept: &Records,
+        id: &str,
+        expect: &T,
+    ) -> Result<Option<String>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let stored: Option<String> = redis::cmd("HGET")
+            .arg(kept.records)
+            .arg(id)
+            .query_async(&mut *connection)
+            .await?;
+        Ok(stored.filter(|stored| serde_json::from_str(stored).ok().as_ref() == Some(expect)))
+    }
+}
