@@ -245,6 +245,23 @@ async fn sentinels_that_could_not_bring_about_a_failover() {
 }
 
 #[tokio::test]
+async fn sentinels_that_know_nobody_who_could_take_over() {
+    let mut redis = Sentinels::start().await;
+    wait_until("they know them", Duration::from_secs(60), async || {
+        Findings::of(&redis.url()).level("each knows a replica") == Some("ok")
+    })
+    .await;
+    redis.servers[1].kill();
+    redis.servers[2].kill();
+    let reset = ["SENTINEL", "RESET", "main"];
+    wait_until("one has nobody", Duration::from_secs(60), async || {
+        let _: u64 = redis.sentinels[1].query(&reset).await;
+        Findings::of(&redis.url()).level("knows no replica") == Some("error")
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_cluster_that_has_lost_slots() {
     let mut redis = Shards::start().await;
     let node = Launch::on(&redis.url()).start().await;

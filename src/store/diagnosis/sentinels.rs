@@ -46,6 +46,7 @@ pub(super) async fn look_at(sentinel: &Sentinel, findings: &mut Vec<Finding>) {
             "name at least three: two cannot tell who of them is cut off",
         );
     }
+    look_for_a_successor(sentinel, &mut notes).await;
     for address in sentinel.sentinels() {
         if look_through_one(sentinel, address, &mut notes)
             .await
@@ -54,6 +55,38 @@ pub(super) async fn look_at(sentinel: &Sentinel, findings: &mut Vec<Finding>) {
             return;
         }
     }
+}
+
+/// Whether each of them knows a replica that could take over. A sentinel asks the master for its replicas every ten seconds, so one
+/// that has just come is unknown to it for a while; if the master dies meanwhile, nobody ever takes its place.
+async fn look_for_a_successor(sentinel: &Sentinel, notes: &mut Notes<'_>) {
+    let mut all_know = None;
+    for address in sentinel.sentinels() {
+        let Ok(known) = what_one_knows(sentinel, address).await else {
+            continue;
+        };
+        let knows = known.number("num-slaves") > 0;
+        all_know = Some(all_know.unwrap_or(true) && knows);
+        if !knows {
+            notes.error(
+                format!("{}:{} knows no replica", address.0, address.1),
+                "start one; if there is one, ask again in ten seconds: a master that dies before has no successor",
+            );
+        }
+    }
+    if all_know == Some(true) {
+        notes.ok("each knows a replica that could take over");
+    }
+}
+
+async fn what_one_knows(sentinel: &Sentinel, address: &(String, u16)) -> RedisResult<Info> {
+    let mut connection = sentinel.connect_to_sentinel(address).await?;
+    let fields: Vec<String> = redis::cmd("SENTINEL")
+        .arg("MASTER")
+        .arg(sentinel.master_name())
+        .query_async(&mut connection)
+        .await?;
+    Ok(Info::of_pairs(&fields))
 }
 
 /// What any one of them knows of the others and of the master.
@@ -76,12 +109,7 @@ async fn look_through_one(
         ),
         Err(_) => notes.ok("whether they could agree could not be asked: this user may not"),
     }
-    let fields: Vec<String> = redis::cmd("SENTINEL")
-        .arg("MASTER")
-        .arg(sentinel.master_name())
-        .query_async(&mut connection)
-        .await?;
-    let known = Info::of_pairs(&fields);
+    let known = what_one_knows(sentinel, address).await?;
     let others = known.number("num-other-sentinels") as usize;
     if others + 1 > sentinel.sentinels().len() {
         notes.warn(

@@ -334,8 +334,10 @@ async fn with_sentinels_the_seats_outlive_their_redis() {
                 found.contains(what)
             })
     };
-    wait_until("the replica follows", LONG, async || {
-        knows("they name redis:6379 as the master") && knows("it follows the master")
+    wait_until("the replica follows, and is known", LONG, async || {
+        knows("they name redis:6379 as the master")
+            && knows("it follows the master")
+            && knows("each knows a replica that could take over")
     })
     .await;
 
