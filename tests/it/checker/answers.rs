@@ -184,12 +184,15 @@ fn check_starts(history: &History, books: &Books<'_>, wrong: &mut Vec<String>) {
                     .or_default()
                     .push(operation.sent);
             }
-            // A second run may find a seat where the first one did not.
-            (Kind::Acquire, Told::Denied) if history.may_repeat(operation) => {
+            // A second run may find a seat where the first one did not, or that the lease of its key is gone by then.
+            (Kind::Acquire, Told::Denied | Told::Existing) if history.may_repeat(operation) => {
                 open.entry(&operation.holder)
                     .or_default()
                     .push(operation.sent);
             }
+            _ => {}
+        }
+        match (operation.kind, operation.told) {
             (Kind::Acquire, Told::Granted | Told::Existing) => {
                 known.insert(&operation.id);
             }
