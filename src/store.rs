@@ -54,7 +54,7 @@ pub use self::failover::{Switched, fail_over};
 pub(crate) use self::health::{FAILOVERS, FAILURES, SHED, UP, WAITS};
 use self::hints::Hints;
 pub(crate) use self::hints::{HINTS, LISTENING};
-pub use self::history::{Denials, Standing, Stretch, Wanted as WantedSlots};
+pub use self::history::{Denials, Standing, Stirred, Stretch, Wanted as WantedSlots};
 use self::keys::Bucket;
 pub use self::leases::{Acquired, Asked, Denial, Grant, Renewal, Renewed, Terminated, Termination};
 pub use self::listing::{Listing, Place, Selection, Sort};

@@ -1,20 +1,25 @@
 //! Slots by minute, hour and day: kept, brought up to date, and read with what is not kept yet.
 
-use std::collections::BTreeMap;
+mod kept;
+mod unread;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::kept::{Latest, Slots, latest, slots};
+use self::unread::{Read, beside, last_ms, read};
 use super::replay::{Change, Replay};
 use super::slot::{Slot, Step};
 use crate::lease::Instant;
 use crate::pool::PoolName;
-use crate::store::{Denials, Error, Event, EventId, Standing, Store, Stretch};
+use crate::store::{Denials, Error, Event, EventId, Stirred, Store, Stretch};
 
 /// How late an event may be written and still be put in its place, ms. A sweep is there within two seconds.
 const LATE_MS: i64 = 60_000;
-/// Events that are read at once.
-const CHUNK: usize = 2_000;
+/// Events that are read at once: about a millisecond of Redis's time.
+const CHUNK: usize = 1_000;
 /// Events of one roll-up, about 10 MiB; more only if a minute had more.
 const BATCH: usize = 50_000;
 /// Counts of denials that one roll-up takes away.
@@ -23,6 +28,10 @@ const COUNTS: usize = 1_000;
 const RECENT_MS: i64 = 30 * 86_400_000;
 /// How often a node looks for pools with something to roll up.
 const EVERY: Duration = Duration::from_secs(30);
+/// Part of the time after which another node's look is not fresh any more.
+const FRESH: f64 = 0.8;
+/// So many events are replayed in less than a millisecond.
+const FEW: usize = 1_000;
 
 /// How far the events of a pool are rolled up, as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -34,21 +43,6 @@ struct Rolled {
     last: Option<String>,
     /// What it came to.
     replay: Replay,
-}
-
-/// Slots of one step, without gaps.
-#[derive(Debug, Clone)]
-pub struct Slots {
-    /// The step.
-    pub step: Step,
-    /// Number of the first.
-    pub first: i64,
-    /// One after the other. The last may not be over.
-    pub slots: Vec<Slot>,
-    /// When this was worked out, ms; the end of a slot that is not over.
-    pub now_ms: i64,
-    /// When the pool's history begins, ms.
-    pub began_ms: i64,
 }
 
 impl Step {
@@ -72,33 +66,87 @@ impl Step {
     }
 }
 
-/// Rolls up what has happened, now and then, for as long as the store lives. Every node does; whoever is late loses
-/// nothing but its work.
+/// Rolls up what has happened, now and then, for as long as the store lives. Nodes take turns; if two do the same, whoever is
+/// late loses nothing but its work.
 pub async fn run(store: Store) {
     let mut interval = tokio::time::interval(EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut settled = Settled::default();
     loop {
         interval.tick().await;
-        if let Err(error) = roll_up_all(&store).await {
+        if let Err(error) = roll_up_all(&store, &mut settled).await {
             tracing::debug!(error = %error, "history is not rolled up: {error}");
         }
     }
 }
 
-async fn roll_up_all(store: &Store) -> Result<(), Error> {
-    for pool in store.known_pools() {
-        while roll_up(store, &pool, BATCH).await? {}
+/// Pools of which nothing was left to roll up, with their last event and the end of the last outage then. Until one of
+/// these is another one there is no need to look.
+type Settled = HashMap<PoolName, (Option<EventId>, Instant)>;
+
+async fn roll_up_all(store: &Store, settled: &mut Settled) -> Result<(), Error> {
+    for stirred in store.stirred(EVERY.mul_f64(FRESH)).await? {
+        let standing = (stirred.last, stirred.back);
+        if !stirred.denied && settled.get(&stirred.pool) == Some(&standing) {
+            continue;
+        }
+        match roll_up_whole(store, &stirred.pool).await {
+            Ok(Did::Nothing) if !stirred.denied && is_ripe(&stirred) => {
+                settled.insert(stirred.pool, standing);
+            }
+            Ok(_) => {}
+            // It may be the only one of which something is wrong.
+            Err(error) => {
+                let pool = stirred.pool;
+                tracing::debug!(%pool, error = %error, "history is not rolled up: {error}");
+            }
+        }
+    }
+    let known = store.known_pools();
+    if settled.len() > known.len() {
+        let known: HashSet<_> = known.into_iter().collect();
+        settled.retain(|pool, _| known.contains(pool));
     }
     Ok(())
 }
 
+/// Whether all that has happened in a pool is so old that a roll-up does not leave it for later.
+fn is_ripe(stirred: &Stirred) -> bool {
+    let ripe_ms = stirred.now.0 - 1 - LATE_MS;
+    let written_ms = stirred.last.map_or(0, EventId::written_ms);
+    written_ms <= ripe_ms && stirred.back.0 <= ripe_ms
+}
+
+/// What came of a roll-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Did {
+    /// There was nothing old enough.
+    Nothing,
+    /// All that is old enough.
+    All,
+    /// A part: there is more.
+    More,
+}
+
 /// Rolls up about so many events, or those of a bit more than a minute if these are more. `true` if there is more.
 pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<bool, Error> {
+    Ok(roll_up_once(store, pool, batch).await? == Did::More)
+}
+
+async fn roll_up_whole(store: &Store, pool: &PoolName) -> Result<Did, Error> {
+    let did = roll_up_once(store, pool, BATCH).await?;
+    if did == Did::More {
+        while roll_up(store, pool, BATCH).await? {}
+    }
+    Ok(did)
+}
+
+async fn roll_up_once(store: &Store, pool: &PoolName, batch: usize) -> Result<Did, Error> {
     let standing = store.rolled(pool).await?;
     let now_ms = standing.now.0;
     let before = standing.rolled.as_deref();
     let Some(mut rolled) = begin(store, pool, before).await? else {
-        return Ok(false);
+        return Ok(Did::Nothing);
     };
     let begun_ms = rolled.replay.at_ms();
     // A roll-up stays a minute behind what it has read, so a minute with more events than a batch is read whole.
@@ -116,27 +164,23 @@ pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<boo
     };
     let to_ms = read_ms - LATE_MS;
     if to_ms <= begun_ms {
-        return Ok(false);
+        return Ok(Did::Nothing);
     }
     let mut others = beside(&standing, &rolled, is_whole, &events, to_ms);
     events.retain(|event| event.id.written_ms() <= read_ms && event.at.0 <= to_ms);
     others.retain(|(at_ms, _)| *at_ms <= to_ms);
     if !more && events.is_empty() && others.is_empty() {
-        return Ok(false);
+        return Ok(Did::Nothing);
     }
 
-    let mut closed: BTreeMap<(Step, i64), BTreeMap<i64, Slot>> = BTreeMap::new();
-    let mut keep = |step: Step, number: i64, slot| {
-        let stretch = number.div_euclid(step.stretch());
-        closed
-            .entry((step, stretch))
-            .or_default()
-            .insert(number, slot);
-    };
     let last = events.iter().map(|event| event.id).max();
     rolled.last = last.map(|id| id.to_string()).or(rolled.last);
-    replay(&mut rolled, events, others, to_ms, &mut keep);
     rolled.read_ms = read_ms;
+    let (rolled, stretches) = aside(events.len(), move || {
+        let stretches = put_away(&mut rolled, events, others, to_ms);
+        (rolled, stretches)
+    })
+    .await;
     let counted: Vec<Denials> = standing
         .denials
         .iter()
@@ -145,7 +189,30 @@ pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<boo
         .cloned()
         .collect();
 
-    let stretches: Vec<Stretch> = closed
+    // If another node was faster the next look begins where it ended.
+    store
+        .roll_up(pool, before, &json(&rolled), &counted, &stretches)
+        .await?;
+    Ok(if more { Did::More } else { Did::All })
+}
+
+/// Replays, and gives the slots that are over, by the keys that they are kept in.
+fn put_away(
+    rolled: &mut Rolled,
+    events: Vec<Event>,
+    others: Vec<(i64, Change)>,
+    to_ms: i64,
+) -> Vec<Stretch> {
+    let mut closed: BTreeMap<(Step, i64), BTreeMap<i64, Slot>> = BTreeMap::new();
+    let mut keep = |step: Step, number: i64, slot| {
+        let stretch = number.div_euclid(step.stretch());
+        closed
+            .entry((step, stretch))
+            .or_default()
+            .insert(number, slot);
+    };
+    replay(rolled, events, others, to_ms, &mut keep);
+    closed
         .into_iter()
         .map(|((step, number), slots)| Stretch {
             step: step.name(),
@@ -156,154 +223,23 @@ pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<boo
                 .map(|(number, slot)| (number, json(&slot)))
                 .collect(),
         })
-        .collect();
-    // If another node was faster the next look begins where it ended.
-    store
-        .roll_up(pool, before, &json(&rolled), &counted, &stretches)
-        .await?;
-    Ok(more)
-}
-
-/// Slots of a step from one instant to another, up to now at most. None if the pool has no history.
-pub async fn slots(
-    store: &Store,
-    pool: &PoolName,
-    step: Step,
-    from_ms: i64,
-    to_ms: i64,
-) -> Result<Option<Slots>, Error> {
-    let (standing, mut rolled, Read { events, is_whole }) = loop {
-        let standing = store.rolled(pool).await?;
-        let Some(rolled) = begin(store, pool, standing.rolled.as_deref()).await? else {
-            return Ok(None);
-        };
-        let found = read(store, pool, &rolled, |events| BATCH <= events.len()).await?;
-        if found.events.len() < BATCH {
-            break (standing, rolled, found);
-        }
-        // So many at once are not kept in memory for one reader; but for those of the last minute there is no choice.
-        if !roll_up(store, pool, BATCH).await? {
-            let all = read(store, pool, &rolled, |_| false).await?;
-            break (standing, rolled, all);
-        }
-    };
-    let now_ms = standing.now.0;
-    let first = step.slot(
-        from_ms
-            .max(rolled.replay.began())
-            .max(now_ms - step.kept_ms()),
-    );
-    let last = step.slot(to_ms.min(now_ms) - 1);
-
-    // The slot after the range tells the level in a gap at its end, so it is read too.
-    let stretch = |number: i64| number.div_euclid(step.stretch());
-    let present = stretch(step.slot(rolled.replay.at_ms()));
-    let mut found: BTreeMap<i64, Slot> = store
-        .slots(pool, step.name(), stretch(first)..=present)
-        .await?
-        .into_iter()
-        .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
-        .collect();
-
-    let others = beside(&standing, &rolled, is_whole, &events, now_ms);
-    let mut keep = |closed: Step, number: i64, slot| {
-        if closed == step {
-            found.insert(number, slot);
-        }
-    };
-    replay(&mut rolled, events, others, now_ms, &mut keep);
-    let (number, open) = rolled.replay.open(step);
-    found.insert(number, open.clone());
-
-    Ok(Some(Slots {
-        step,
-        first,
-        slots: without_gaps(&found, step, first, last),
-        now_ms,
-        began_ms: rolled.replay.began(),
-    }))
-}
-
-/// The latest slots of a step, up to now.
-#[derive(Debug, Clone)]
-pub struct Latest {
-    /// The slots, at most as many as were asked for.
-    pub slots: Slots,
-    /// Since when no seat is free, if none is.
-    pub full_since: Option<Instant>,
-}
-
-/// The last `count` slots of a step up to `now`, for a look at many pools: it costs the same however long a pool's
-/// history is. If more than `events` have happened since the last roll-up it ends there, at most some minutes ago.
-/// None if the pool has no history.
-pub async fn latest(
-    store: &Store,
-    pool: &PoolName,
-    step: Step,
-    count: i64,
-    now: Instant,
-    events: usize,
-) -> Result<Option<Latest>, Error> {
-    let first = step.slot(now.0) - count + 1;
-    let mut wanted: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-    for number in first..first + count {
-        let stretch = number.div_euclid(step.stretch());
-        wanted.entry(stretch).or_default().push(number);
-    }
-    let wanted: Vec<_> = wanted
-        .into_iter()
-        .map(|(stretch, numbers)| (step.name(), stretch, numbers))
-        .collect();
-    let (kept, found) = store.rolled_with(pool, &wanted).await?;
-    let Some(mut rolled) = begin(store, pool, kept.as_deref()).await? else {
-        return Ok(None);
-    };
-    let mut found: BTreeMap<i64, Slot> = found
-        .into_iter()
-        .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
-        .collect();
-    let enough = |read: &[Event]| events <= read.len();
-    let since = read(store, pool, &rolled, enough).await?.events;
-    let now_ms = if since.len() < events {
-        let mut keep = |closed: Step, number: i64, slot| {
-            if closed == step {
-                found.insert(number, slot);
-            }
-        };
-        replay(&mut rolled, since, Vec::new(), now.0, &mut keep);
-        now.0
-    } else {
-        rolled.replay.at_ms()
-    };
-    let (last, open) = rolled.replay.open(step);
-    found.insert(last, open.clone());
-    let first = first.max(step.slot(rolled.replay.began()));
-    Ok(Some(Latest {
-        slots: Slots {
-            step,
-            first,
-            slots: without_gaps(&found, step, first, last),
-            now_ms,
-            began_ms: rolled.replay.began(),
-        },
-        full_since: rolled.replay.full_since().map(Instant),
-    }))
-}
-
-/// Slots from number to number. One that was not kept is idle, at the level that the next one begins with.
-fn without_gaps(found: &BTreeMap<i64, Slot>, step: Step, first: i64, last: i64) -> Vec<Slot> {
-    (first..=last)
-        .map(|number| {
-            let next = found.range(number..).next();
-            next.map_or_else(Slot::default, |(at, slot)| {
-                if *at == number {
-                    slot.clone()
-                } else {
-                    slot.idle_before(step.ms())
-                }
-            })
-        })
         .collect()
+}
+
+/// Does the work for so many events beside the threads that answer requests, unless it is done at once: a million events take a
+/// second.
+async fn aside<T: Send + 'static>(events: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+    if events <= FEW {
+        return work();
+    }
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The program is ending, and nobody waits for this any more.
+            Err(_) => std::future::pending().await,
+        },
+    }
 }
 
 /// Where the roll-up of a pool stands; at its first event if it never was. None if nothing has happened.
@@ -328,116 +264,6 @@ async fn begin(
     }))
 }
 
-/// What is not rolled up yet.
-struct Read {
-    /// In the order in which they were written.
-    events: Vec<Event>,
-    /// Whether the last event that was rolled up is still there; none if none was, or if it was too long ago.
-    is_whole: Option<bool>,
-}
-
-/// Events that the roll-up has not accounted for: those that happened later, and those that were written too late.
-async fn read(
-    store: &Store,
-    pool: &PoolName,
-    rolled: &Rolled,
-    is_enough: impl Fn(&[Event]) -> bool,
-) -> Result<Read, Error> {
-    let at_ms = rolled.replay.at_ms();
-    let mut after = EventId::before_ms(at_ms);
-    let last: Option<EventId> = rolled.last.as_ref().and_then(|id| id.parse().ok());
-    // An event of long ago may be gone because of its age.
-    let last = last.filter(|id| rolled.read_ms - RECENT_MS < id.written_ms());
-    if let Some(last) = last {
-        after = after.min(last.before());
-    }
-    let mut is_there = false;
-    let mut events = Vec::new();
-    loop {
-        let chunk = store.events(pool, after, CHUNK).await?;
-        let whole = chunk.len() == CHUNK;
-        for event in chunk {
-            after = event.id;
-            is_there |= last == Some(event.id);
-            if at_ms < event.at.0 || rolled.read_ms < event.id.written_ms() {
-                events.push(event);
-            }
-        }
-        if !whole || is_enough(&events) {
-            return Ok(Read {
-                events,
-                is_whole: last.map(|_| is_there),
-            });
-        }
-    }
-}
-
-/// Whether the last of these events was written so long after an instant.
-fn spans_more_than(events: &[Event], since_ms: i64, ms: i64) -> bool {
-    events
-        .last()
-        .is_some_and(|last| since_ms + ms + 1 < last.id.written_ms())
-}
-
-/// The last instant of the minute of a count, at which it is put into slots: once, whoever does it when.
-fn last_ms(denials: &Denials) -> i64 {
-    (denials.minute + 1) * Step::Minute.ms() - 1
-}
-
-/// What happened to a pool that no event tells: denials within a run, and times in which nobody could ask. If events
-/// were lost the time up to the first that is left is unknown, and what is in use follows from the seats that are taken.
-fn beside(
-    standing: &Standing,
-    rolled: &Rolled,
-    is_whole: Option<bool>,
-    events: &[Event],
-    to_ms: i64,
-) -> Vec<(i64, Change)> {
-    let at_ms = rolled.replay.at_ms();
-    let mut changes = Vec::new();
-    for denials in &standing.denials {
-        let at = last_ms(denials);
-        if at_ms < at {
-            let change = Change::Refused {
-                reason: denials.code.clone(),
-                count: denials.count,
-            };
-            changes.push((at.min(standing.now.0), change));
-        }
-    }
-    for (from, until) in &standing.silences {
-        if at_ms < until.0 {
-            changes.push((from.0.max(at_ms), Change::Silent));
-            changes.push((until.0, Change::Heard { seats: None }));
-        }
-    }
-    let is_first = standing.rolled.is_none();
-    if is_whole == Some(false) || is_first {
-        let since: i64 = events
-            .iter()
-            .filter(|event| Some(event.id) <= standing.last)
-            .map(|event| match Change::of(event) {
-                Some(Change::Started { seats }) => i64::try_from(seats).unwrap_or(0),
-                Some(Change::Ended { seats, .. }) => -i64::try_from(seats).unwrap_or(0),
-                _ => 0,
-            })
-            .sum();
-        let before = i64::try_from(standing.seats).unwrap_or(0) - since;
-        // Only if all events were read that the number of seats knows of.
-        let all = events.last().map(|last| last.id) >= standing.last;
-        let seats = u64::try_from(before).ok().filter(|_| all);
-        let heard = Change::Heard { seats };
-        if !is_first {
-            changes.push((at_ms, Change::Silent));
-            let first = events.iter().map(|event| event.at.0).min();
-            changes.push((first.unwrap_or(to_ms).max(at_ms), heard));
-        } else if seats.is_some_and(|seats| seats > 0) {
-            changes.push((at_ms, heard));
-        }
-    }
-    changes
-}
-
 /// Applies events, and what is beside them, in the order of their instants, and lets time pass to `to_ms`.
 fn replay(
     rolled: &mut Rolled,
@@ -454,6 +280,13 @@ fn replay(
         rolled.replay.apply(at_ms, &change, closed);
     }
     rolled.replay.pass(to_ms, closed);
+}
+
+/// Whether the last of these events was written so long after an instant.
+fn spans_more_than(events: &[Event], since_ms: i64, ms: i64) -> bool {
+    events
+        .last()
+        .is_some_and(|last| since_ms + ms + 1 < last.id.written_ms())
 }
 
 fn json(value: &impl Serialize) -> String {

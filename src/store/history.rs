@@ -1,14 +1,18 @@
 //! Slots of a pool's history, as they are kept.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::Store;
 use super::error::Error;
 use super::events::EventId;
-use super::keys::Keys;
-use super::script::{ROLL_UP, ROLLED};
+use super::keys::{Bucket, Keys};
+use super::script::{ROLL_UP, ROLLED, STIRRED};
 use crate::lease::Instant;
 use crate::pool::PoolName;
+
+/// Pools of one call; under a millisecond of Redis's time.
+const POOLS: usize = 128;
 
 /// Slots of one length that share a key.
 #[derive(Debug, Clone)]
@@ -57,10 +61,78 @@ impl Denials {
     }
 }
 
+/// What a pool has that a roll-up may not know of.
+#[derive(Debug, Clone)]
+pub struct Stirred {
+    /// The pool.
+    pub pool: PoolName,
+    /// When this was so.
+    pub now: Instant,
+    /// End of the last time in which no node could work.
+    pub back: Instant,
+    /// The last event.
+    pub last: Option<EventId>,
+    /// Whether there are denied acquires that no slot has yet.
+    pub denied: bool,
+}
+
 /// Slots to read: the name of their length, the number of their stretch, and theirs.
 pub type Wanted = (&'static str, i64, Vec<i64>);
 
 impl Store {
+    /// What each pool has that a roll-up may not know of; only of those buckets which no node has asked for within `every`.
+    /// Costs a pool in which nothing happened two reads, and no call of its own. Buckets may be on several servers: an error
+    /// only if none of them says anything.
+    pub async fn stirred(&self, every: Duration) -> Result<Vec<Stirred>, Error> {
+        let (mut all, mut trouble) = (Vec::new(), None);
+        for bucket in Bucket::all() {
+            match self.stirred_in(bucket, every).await {
+                Ok(found) => all.extend(found),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        trouble.filter(|_| all.is_empty()).map_or(Ok(all), Err)
+    }
+
+    async fn stirred_in(&self, bucket: Bucket, every: Duration) -> Result<Vec<Stirred>, Error> {
+        let pools: Vec<PoolName> = self.0.memory.policies(bucket).into_keys().collect();
+        let mut every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
+        let mut found = Vec::new();
+        for chunk in pools.chunks(POOLS) {
+            let mut call = STIRRED
+                .call(2 + 2 * chunk.len())
+                .arg(bucket.clock())
+                .arg(bucket.watch());
+            for pool in chunk {
+                let keys = Keys::of(pool);
+                call.push(keys.events());
+                call.push(keys.denials());
+            }
+            call.push(every_ms);
+            let reply = self.run(bucket, &call).await?;
+            match reply.status() {
+                "stirred" => {}
+                "fresh" => break,
+                _ => return Err(reply.unexpected(0)),
+            }
+            let (now, back) = (reply.now()?, Instant(reply.parse(3)?));
+            for (place, pool) in chunk.iter().enumerate() {
+                let (at, last) = (4 + 2 * place, reply.text(4 + 2 * place)?);
+                let last = (!last.is_empty()).then(|| last.parse());
+                found.push(Stirred {
+                    pool: pool.clone(),
+                    now,
+                    back,
+                    last: last.transpose().map_err(|_| reply.unexpected(at))?,
+                    denied: reply.count(at + 1)? > 0,
+                });
+            }
+            // The turn is this node's.
+            every_ms = 0;
+        }
+        Ok(found)
+    }
+
     /// How far the events of a pool are rolled up, and what belongs to that, at one instant.
     pub async fn rolled(&self, pool: &PoolName) -> Result<Standing, Error> {
         let keys = Keys::of(pool);

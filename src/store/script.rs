@@ -89,9 +89,10 @@ pub(super) static TICK: LazyLock<Script> = script!("tick");
 pub(super) static SWEEP: LazyLock<Script> = script!("sweep", "schedule", "seats", "rules");
 pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
 pub(super) static ROLLED: LazyLock<Script> = script!("rolled");
+pub(super) static STIRRED: LazyLock<Script> = script!("stirred");
 pub(super) static STAMP: LazyLock<Script> = script!("stamp");
 
-fn all() -> [&'static Script; 29] {
+fn all() -> [&'static Script; 30] {
     [
         &OPEN,
         &PUT_KEY,
@@ -114,6 +115,7 @@ fn all() -> [&'static Script; 29] {
         &STAMP,
         &ROLL_UP,
         &ROLLED,
+        &STIRRED,
         &LOOK,
         &JUDGE,
         &PUT_WEBHOOK,

@@ -4,6 +4,7 @@ pub(crate) mod by_hand;
 mod crowd;
 mod long_day;
 mod reports;
+mod turns;
 
 use std::time::Duration;
 
@@ -400,11 +401,15 @@ async fn a_question_that_makes_no_sense_is_refused() {
 
 /// A store that does nothing by itself.
 async fn store(redis: &Redis) -> Store {
+    store_that_sweeps(redis, Duration::ZERO).await
+}
+
+async fn store_that_sweeps(redis: &Redis, sweep_every: Duration) -> Store {
     let options = Options {
         url: redis.url().into(),
         connections: 2,
         timeout: Duration::from_secs(2),
-        sweep_every: Duration::ZERO,
+        sweep_every,
         ca: None,
         durability: Durability::Async,
         metrics_max_pools: 0,

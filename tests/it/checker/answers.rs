@@ -192,11 +192,10 @@ fn check_starts(history: &History, books: &Books<'_>, wrong: &mut Vec<String>) {
             }
             _ => {}
         }
-        match (operation.kind, operation.told) {
-            (Kind::Acquire, Told::Granted | Told::Existing) => {
-                known.insert(&operation.id);
-            }
-            _ => {}
+        if operation.kind == Kind::Acquire
+            && matches!(operation.told, Told::Granted | Told::Existing)
+        {
+            known.insert(&operation.id);
         }
     }
     for asked in open.values_mut() {

@@ -1,0 +1,179 @@
+//! Slots as they are kept, with what is not rolled up yet.
+
+use std::collections::BTreeMap;
+
+use super::unread::{Read, beside, read};
+use super::{BATCH, Rolled, aside, begin, replay, roll_up};
+use crate::history::replay::Change;
+use crate::history::slot::{Slot, Step};
+use crate::lease::Instant;
+use crate::pool::PoolName;
+use crate::store::{Error, Event, Store};
+
+/// Slots of one step, without gaps.
+#[derive(Debug, Clone)]
+pub struct Slots {
+    /// The step.
+    pub step: Step,
+    /// Number of the first.
+    pub first: i64,
+    /// One after the other. The last may not be over.
+    pub slots: Vec<Slot>,
+    /// When this was worked out, ms; the end of a slot that is not over.
+    pub now_ms: i64,
+    /// When the pool's history begins, ms.
+    pub began_ms: i64,
+}
+
+/// Slots of a step from one instant to another, up to now at most. None if the pool has no history.
+pub async fn slots(
+    store: &Store,
+    pool: &PoolName,
+    step: Step,
+    from_ms: i64,
+    to_ms: i64,
+) -> Result<Option<Slots>, Error> {
+    let (standing, mut rolled, Read { events, is_whole }) = loop {
+        let standing = store.rolled(pool).await?;
+        let Some(rolled) = begin(store, pool, standing.rolled.as_deref()).await? else {
+            return Ok(None);
+        };
+        let found = read(store, pool, &rolled, |events| BATCH <= events.len()).await?;
+        if found.events.len() < BATCH {
+            break (standing, rolled, found);
+        }
+        // So many at once are not kept in memory for one reader; but for those of the last minute there is no choice.
+        if !roll_up(store, pool, BATCH).await? {
+            let all = read(store, pool, &rolled, |_| false).await?;
+            break (standing, rolled, all);
+        }
+    };
+    let now_ms = standing.now.0;
+    let first = step.slot(
+        from_ms
+            .max(rolled.replay.began())
+            .max(now_ms - step.kept_ms()),
+    );
+    let last = step.slot(to_ms.min(now_ms) - 1);
+
+    // The slot after the range tells the level in a gap at its end, so it is read too.
+    let stretch = |number: i64| number.div_euclid(step.stretch());
+    let present = stretch(step.slot(rolled.replay.at_ms()));
+    let mut found: BTreeMap<i64, Slot> = store
+        .slots(pool, step.name(), stretch(first)..=present)
+        .await?
+        .into_iter()
+        .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
+        .collect();
+
+    let others = beside(&standing, &rolled, is_whole, &events, now_ms);
+    let (rolled, found) = aside(events.len(), move || {
+        add_since(&mut rolled, events, others, now_ms, step, &mut found);
+        (rolled, found)
+    })
+    .await;
+
+    Ok(Some(Slots {
+        step,
+        first,
+        slots: without_gaps(&found, step, first, last),
+        now_ms,
+        began_ms: rolled.replay.began(),
+    }))
+}
+
+/// The latest slots of a step, up to now.
+#[derive(Debug, Clone)]
+pub struct Latest {
+    /// The slots, at most as many as were asked for.
+    pub slots: Slots,
+    /// Since when no seat is free, if none is.
+    pub full_since: Option<Instant>,
+}
+
+/// The last `count` slots of a step up to `now`, for a look at many pools: it costs the same however long a pool's
+/// history is. If more than `events` have happened since the last roll-up it ends there, at most some minutes ago.
+/// None if the pool has no history.
+pub async fn latest(
+    store: &Store,
+    pool: &PoolName,
+    step: Step,
+    count: i64,
+    now: Instant,
+    events: usize,
+) -> Result<Option<Latest>, Error> {
+    let first = step.slot(now.0) - count + 1;
+    let mut wanted: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
+    for number in first..first + count {
+        let stretch = number.div_euclid(step.stretch());
+        wanted.entry(stretch).or_default().push(number);
+    }
+    let wanted: Vec<_> = wanted
+        .into_iter()
+        .map(|(stretch, numbers)| (step.name(), stretch, numbers))
+        .collect();
+    let (kept, found) = store.rolled_with(pool, &wanted).await?;
+    let Some(mut rolled) = begin(store, pool, kept.as_deref()).await? else {
+        return Ok(None);
+    };
+    let mut found: BTreeMap<i64, Slot> = found
+        .into_iter()
+        .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
+        .collect();
+    let enough = |read: &[Event]| events <= read.len();
+    let since = read(store, pool, &rolled, enough).await?.events;
+    // None of those that are there already: only how far that goes is told.
+    let (since, now_ms) = if since.len() < events {
+        (since, now.0)
+    } else {
+        (Vec::new(), rolled.replay.at_ms())
+    };
+    add_since(&mut rolled, since, Vec::new(), now_ms, step, &mut found);
+    let last = step.slot(rolled.replay.at_ms());
+    let first = first.max(step.slot(rolled.replay.began()));
+    Ok(Some(Latest {
+        slots: Slots {
+            step,
+            first,
+            slots: without_gaps(&found, step, first, last),
+            now_ms,
+            began_ms: rolled.replay.began(),
+        },
+        full_since: rolled.replay.full_since().map(Instant),
+    }))
+}
+
+/// Adds to kept slots of a step those that a replay closes, and the one that is not over.
+fn add_since(
+    rolled: &mut Rolled,
+    events: Vec<Event>,
+    others: Vec<(i64, Change)>,
+    to_ms: i64,
+    step: Step,
+    found: &mut BTreeMap<i64, Slot>,
+) {
+    let mut keep = |closed: Step, number: i64, slot| {
+        if closed == step {
+            found.insert(number, slot);
+        }
+    };
+    replay(rolled, events, others, to_ms, &mut keep);
+    let (number, open) = rolled.replay.open(step);
+    found.insert(number, open.clone());
+}
+
+/// Slots from number to number. One that was not kept is idle, at the level that the next one begins with.
+fn without_gaps(found: &BTreeMap<i64, Slot>, step: Step, first: i64, last: i64) -> Vec<Slot> {
+    (first..=last)
+        .map(|number| {
+            let next = found.range(number..).next();
+            next.map_or_else(Slot::default, |(at, slot)| {
+                if *at == number {
+                    slot.clone()
+                } else {
+                    slot.idle_before(step.ms())
+                }
+            })
+        })
+        .collect()
+}
