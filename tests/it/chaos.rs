@@ -190,6 +190,7 @@ async fn round(stage: &mut Stage, fault: Fault, number: usize, long: bool) -> Ro
             operations,
             lossy: struck.lossy.into_iter().collect(),
             repeated: struck.repeated.into_iter().collect(),
+            sent_again: struck.sent_again.into_iter().collect(),
             silences: struck.silence.into_iter().collect(),
             skew: (least, most),
         };

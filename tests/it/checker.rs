@@ -140,6 +140,8 @@ pub(crate) struct History {
     pub(crate) lossy: Vec<(f64, f64)>,
     /// When requests reached Redis twice, the second time a moment later. By the clients' clock.
     pub(crate) repeated: Vec<(f64, f64)>,
+    /// When replies may have got lost on the way to a node, so that it asked again. By the clients' clock.
+    pub(crate) sent_again: Vec<(f64, f64)>,
     /// When surely no script ran, because Redis or all nodes were away. By the clients' clock.
     pub(crate) silences: Vec<(f64, f64)>,
     /// By how much at least and at most the clock of Redis differs from that of clients, ms.
@@ -178,6 +180,15 @@ impl History {
         self.repeated
             .iter()
             .any(|(from, until)| operation.received >= *from && operation.sent <= *until)
+    }
+
+    /// The instant of Redis from which on this operation may have run for the first time, if its answer may be that of a later
+    /// run.
+    fn may_have_run_since(&self, operation: &Operation) -> Option<i64> {
+        self.sent_again
+            .iter()
+            .any(|(from, until)| operation.received >= *from && operation.sent <= *until)
+            .then(|| (operation.sent - CLOCK_SLACK) as i64 + self.skew.0)
     }
 
     /// Whether data may have been lost after this instant.

@@ -58,6 +58,8 @@ pub(crate) struct Struck {
     pub(crate) lossy: Option<(f64, f64)>,
     /// When requests ran twice.
     pub(crate) repeated: Option<(f64, f64)>,
+    /// When nodes may have asked again because a reply got lost.
+    pub(crate) sent_again: Option<(f64, f64)>,
     /// When surely no script ran.
     pub(crate) silence: Option<(f64, f64)>,
     /// From when on everything could work again: Redis was back, or a replica was promoted.
@@ -67,7 +69,24 @@ pub(crate) struct Struck {
 /// What is not on a replica, or was not read by us, when a master dies: the last moments.
 const LAG: f64 = 300.0;
 
+/// How long a node waits for a reply before it asks again, and a bit more.
+const PATIENCE: f64 = 2_000.0;
+
 impl Fault {
+    /// Whether scripts may run whose replies do not arrive.
+    const fn loses_replies(self) -> bool {
+        matches!(
+            self,
+            Self::RepliesDropped
+                | Self::Cut
+                | Self::BlackHole(_)
+                | Self::AllBlackHole(_)
+                | Self::RedisKilled(_)
+                | Self::RedisFrozen(_)
+                | Self::RedisRestarted
+        )
+    }
+
     /// All that fit a topology. `short`: one round of each kind, as quickly as they mean something.
     pub(crate) fn of(topology: Topology, short: bool) -> Vec<Self> {
         match (topology, short) {
@@ -198,6 +217,7 @@ impl Fault {
             _ => one,
         };
         let mut struck = Struck::default();
+        let begun = now_ms();
         match self {
             Self::RedisKilled(ms) => redis_killed(stage, ms, &mut struck).await,
             Self::RedisFrozen(ms) => {
@@ -345,6 +365,9 @@ impl Fault {
             }
             Self::MasterCutOff(ms) => cut_off(stage, true, ms, &mut struck).await,
             Self::ReplicaCutOff(ms) => cut_off(stage, false, ms, &mut struck).await,
+        }
+        if self.loses_replies() {
+            struck.sent_again = Some((begun, now_ms() + PATIENCE));
         }
         struck
     }

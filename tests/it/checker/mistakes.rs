@@ -204,6 +204,7 @@ async fn judge(mistake: &Mistake) -> Verdict {
         operations,
         lossy,
         repeated: Vec::new(),
+        sent_again: Vec::new(),
         silences,
         skew: (0, 0),
     };

@@ -472,6 +472,7 @@ impl World {
             operations: self.operations,
             lossy: self.lossy,
             repeated: Vec::new(),
+            sent_again: Vec::new(),
             silences: self.silences,
             skew: (0, 0),
         }
@@ -568,6 +569,74 @@ fn an_old_master_that_goes_on_answering_is_found() {
         found += usize::from(violations.iter().any(|text| text.starts_with("order")));
     }
     assert!(found >= 15, "found in {found} of 20 histories");
+}
+
+/// A reply gets lost, the node asks again, and by then the lease lives only by what the first run did.
+#[test]
+fn a_renewal_that_ran_in_time_and_once_more_is_no_violation() {
+    let operation = |kind, told, (sent, received), ran: (u64, i64)| Operation {
+        kind,
+        told,
+        sent,
+        received,
+        id: "a".into(),
+        key: "".into(),
+        holder: "ann".into(),
+        ran: Some(ran),
+        expires_at: ran.1 + TTL,
+        fence: 1,
+    };
+    let end = 10_000 + TTL;
+    let history = |sent_before_the_end: f64, sent_again: Vec<(f64, f64)>| {
+        let sent = end as f64 - sent_before_the_end;
+        History {
+            capacity: 1,
+            ttl: TTL,
+            linger: LINGER,
+            resume_window: WINDOW,
+            until: end + 100,
+            balance: (1, 1),
+            segments: vec![Segment {
+                generation: 5_000,
+                after_loss: false,
+                events: vec![Event {
+                    kind: "started".to_owned(),
+                    id: "a".to_owned(),
+                    at: 10_000,
+                    holder: "ann".to_owned(),
+                    reason: String::new(),
+                }],
+                graces: Vec::new(),
+            }],
+            operations: vec![
+                operation(
+                    Kind::Acquire,
+                    Told::Granted,
+                    (9_999.0, 10_001.0),
+                    (1, 10_000),
+                ),
+                operation(
+                    Kind::Renew,
+                    Told::Renewed,
+                    (sent, end as f64 + 16.0),
+                    (4, end + 14),
+                ),
+            ],
+            lossy: Vec::new(),
+            repeated: Vec::new(),
+            sent_again,
+            silences: Vec::new(),
+            skew: (0, 0),
+        }
+    };
+    let window = vec![(end as f64 - 500.0, end as f64 + 500.0)];
+    let right = history(10.0, window.clone()).judge().violations;
+    assert_eq!(right, Vec::<String>::new());
+    for wrong in [history(10.0, Vec::new()), history(-10.0, window)] {
+        let found = wrong.judge().violations;
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with("maximum term"), "{found:#?}");
+    }
 }
 
 #[test]
