@@ -8,10 +8,11 @@ FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build
 # Static, because the image has no C library. Only for the target: macros are libraries that the compiler loads.
 ENV CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_TARGET_DIR=/build/target RUSTFLAGS="-C target-feature=+crt-static"
-# A layer with the dependencies, which stays while Cargo.lock does. The benches are here because Cargo looks for them.
+# A layer with the dependencies, which stays while Cargo.lock does. Tests and benches are not built, but Cargo looks for them.
 COPY Cargo.toml Cargo.lock ./
-COPY benches benches
-RUN mkdir -p src tests/it && touch src/lib.rs && echo 'fn main() {}' | tee src/main.rs >tests/it/main.rs && \
+RUN mkdir -p src tests/it benches/limits && \
+    touch src/lib.rs src/main.rs tests/it/main.rs benches/limits/main.rs benches/renewals.rs benches/token.rs && \
+    echo 'fn main() {}' >src/main.rs && \
     cargo build --locked --release --bin leasehold --target "$(rustc --print host-tuple)"
 COPY lua lua
 COPY web web
