@@ -310,16 +310,21 @@ impl Sentinels {
         fleet
     }
 
-    /// Waits until the sentinels know each other, and the replicas follow.
+    /// Waits until the sentinels know each other and both replicas, and these follow. A sentinel asks the master for its
+    /// replicas every ten seconds: if the master dies before that, nobody ever takes its place.
     pub(crate) async fn formed(&self) {
         wait_until(
-            "the sentinels know each other",
-            Duration::from_secs(30),
+            "the sentinels know each other and the replicas",
+            Duration::from_secs(60),
             async || {
                 for sentinel in &self.sentinels {
                     let quorum: redis::RedisResult<String> =
                         sentinel.try_query(&["SENTINEL", "CKQUORUM", "main"]).await;
-                    if !quorum.is_ok_and(|text| text.contains("3 usable")) {
+                    let replicas: redis::RedisResult<Vec<redis::Value>> =
+                        sentinel.try_query(&["SENTINEL", "REPLICAS", "main"]).await;
+                    if !quorum.is_ok_and(|text| text.contains("3 usable"))
+                        || !replicas.is_ok_and(|replicas| replicas.len() >= 2)
+                    {
                         return false;
                     }
                 }
