@@ -5,7 +5,7 @@ use std::time::Duration;
 use leasehold::history::rollup;
 use leasehold::history::slot::Step;
 
-use super::{event, past, store_that_sweeps};
+use super::{event, past, set, store_that_sweeps};
 use crate::harness::{Redis, wait_until};
 
 const NOW: Duration = Duration::ZERO;
@@ -33,13 +33,8 @@ async fn nodes_take_turns_to_look_for_what_can_be_rolled_up() {
     let found = other.stirred(NOW).await.expect("an answer");
     assert_eq!(found[0].pool, pool);
     assert_eq!(found[0].last.map(|id| id.written_ms()), Some(1_000));
-    let _: u64 = redis::cmd("HSET")
-        .arg(stream.replace(":events", ":denials"))
-        .arg("16:pool_full")
-        .arg(3)
-        .query_async(&mut connection)
-        .await
-        .expect("a count");
+    let denials = stream.replace(":events", ":denials");
+    set(&mut connection, &denials, "16:pool_full", "3").await;
     let again = one.stirred(NOW).await.expect("an answer");
     assert_eq!((again[0].last, again[0].denied), (found[0].last, true));
     assert!(found[0].now <= again[0].now);
