@@ -110,6 +110,15 @@ impl Selection {
         }
     }
 
+    /// Whether the order is that in which Redis keeps leases.
+    fn is_as_kept(&self) -> bool {
+        self.sort == Sort::ExpiresAt && !self.descending
+    }
+
+    fn is_filtered(&self) -> bool {
+        self.holder.is_some() || self.tenant.is_some() || self.text.is_some()
+    }
+
     /// The fields of a record that tell whether it matches, and where it stands.
     fn needs(&self) -> Vec<&'static str> {
         let mut needs: Vec<&str> = match self.sort {
@@ -205,69 +214,32 @@ impl Store {
         pool: &PoolName,
         selection: &Selection,
     ) -> Result<Option<Listing>, Error> {
-        if selection.sort == Sort::ExpiresAt && !selection.descending {
-            self.select_by_expiry(pool, selection).await
+        // In the order of Redis the page is full when enough was found; in any other one all have to be looked at.
+        let as_kept = selection.is_as_kept();
+        let (size, at_once) = if as_kept && !selection.is_filtered() {
+            (CHUNK.min(selection.limit + 1), 1)
         } else {
-            self.select_sorted(pool, selection).await
-        }
-    }
-
-    /// Reads on until the page is full.
-    async fn select_by_expiry(
-        &self,
-        pool: &PoolName,
-        selection: &Selection,
-    ) -> Result<Option<Listing>, Error> {
-        let mut listing = Listing::default();
-        let mut last = match &selection.after {
-            Some(Place::Number(score, id)) => Some((*score, *id)),
+            (CHUNK, AT_ONCE)
+        };
+        let after = match &selection.after {
+            Some(Place::Number(score, id)) if as_kept => Some((*score, *id)),
             _ => None,
         };
-        let mut read = last;
-        loop {
-            let Some(page) = self
-                .list(pool, read, CHUNK.min(selection.limit + 1))
-                .await?
-            else {
-                return Ok(None);
-            };
-            for (place, lease) in page.rows {
-                read = Some(place);
-                if !selection.matches(&lease) {
-                    continue;
-                }
-                if listing.leases.len() == selection.limit {
-                    listing.next = last.map(|(score, id)| Place::Number(score, id));
-                    return Ok(Some(listing));
-                }
-                listing.leases.push(lease);
-                last = Some(place);
-            }
-            if !page.more {
-                return Ok(Some(listing));
-            }
-        }
-    }
-
-    /// Looks at all, and reads what belongs on the page.
-    async fn select_sorted(
-        &self,
-        pool: &PoolName,
-        selection: &Selection,
-    ) -> Result<Option<Listing>, Error> {
-        let Some(first) = self.index(pool, None, CHUNK).await? else {
+        let Some(first) = self.index(pool, after, size).await? else {
             return Ok(None);
         };
         let needs = selection.needs();
-        let chunks = stream::try_unfold(Some(first), |chunk: Option<Index>| async {
-            let Some(chunk) = chunk else {
-                return Ok(None);
+        let chunks = stream::try_unfold((Some(first), None), |(read, after)| async move {
+            let chunk = match (read, after) {
+                (Some(chunk), _) => Some(chunk),
+                (None, Some(_)) => self.index(pool, after, size).await?,
+                (None, None) => None,
             };
-            let next = match chunk.found.last() {
-                Some(last) if chunk.more => self.index(pool, Some(last.place()), CHUNK).await?,
-                _ => None,
-            };
-            Ok::<_, Error>(Some((chunk, next)))
+            Ok::<_, Error>(chunk.map(|chunk: Index| {
+                let next = chunk.found.last().filter(|_| chunk.more);
+                let next = next.map(Found::place);
+                (chunk, (None, next))
+            }))
         });
         let mut chunks = chunks
             .map_ok(|chunk| async {
@@ -275,7 +247,7 @@ impl Store {
                 let records = self.records(pool, ids, &needs).await?;
                 Ok::<_, Error>((chunk, records))
             })
-            .try_buffered(AT_ONCE)
+            .try_buffered(at_once)
             .boxed();
         let mut found: Vec<(Place, Found)> = Vec::new();
         while let Some((chunk, records)) = chunks.try_next().await? {
@@ -284,18 +256,27 @@ impl Store {
                 if !selection.matches(&lease) {
                     continue;
                 }
+                if as_kept {
+                    found.push((Place::Number(at.score, at.id), at));
+                    continue;
+                }
                 let place = selection.place(&lease);
                 let is_beyond = |after| selection.order(after, &place) == Ordering::Less;
                 if selection.after.as_ref().is_none_or(is_beyond) {
                     found.push((place, at));
                 }
             }
-            if found.len() > 2 * selection.limit + CHUNK {
+            if as_kept && found.len() > selection.limit {
+                break;
+            }
+            if !as_kept && found.len() > 2 * selection.limit + CHUNK {
                 selection.cut(&mut found);
             }
         }
         drop(chunks);
-        selection.cut(&mut found);
+        if !as_kept {
+            selection.cut(&mut found);
+        }
         let more = found.len() > selection.limit;
         found.truncate(selection.limit);
         let next = found
