@@ -22,7 +22,7 @@ use std::time::{Duration, Instant};
 pub(crate) use self::browser::Browser;
 pub(crate) use self::client::{ANY, Answer, Call, Client, Reply};
 pub(crate) use self::docker::{Docker, KEY as DOCKER_KEY, Project, field};
-pub(crate) use self::fleet::{Guards, Sentinels, Server, Shards};
+pub(crate) use self::fleet::{Certificates, Guards, Sentinels, Server, Shards};
 pub(crate) use self::node::{Launch, Node, SECRET};
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::receiver::{Message, Receiver, Reply as Behaviour};

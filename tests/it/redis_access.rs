@@ -1,11 +1,10 @@
 //! A Redis that trusts nobody: the users of `deploy/redis/leasehold.acl`, and TLS.
 
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{ANY, Guards, Launch, Sentinels, Server, free_port, wait_until};
+use crate::harness::{ANY, Certificates, Guards, Launch, Sentinels, Server, free_port, wait_until};
 use crate::hints::{a_waiter_is_told, one_seat};
 
 #[tokio::test]
@@ -196,55 +195,14 @@ async fn what_the_shipped_user_wrote_is_there_after_a_restart() {
     }
 }
 
-/// Runs openssl in a directory; `false` if there is none.
-fn openssl(directory: &std::path::Path, arguments: &str) -> bool {
-    Command::new("openssl")
-        .current_dir(directory)
-        .args(arguments.split(' '))
-        .output()
-        .is_ok_and(|output| output.status.success())
-}
-
 #[tokio::test]
 async fn tls_with_a_certificate_of_ones_own() {
     let port = free_port();
-    let text = port.to_string();
-    let mut server = Server::prepare(
-        port,
-        &[
-            "--port",
-            "0",
-            "--tls-port",
-            &text,
-            "--save",
-            "",
-            "--tls-cert-file",
-            "server.pem",
-            "--tls-key-file",
-            "server.key",
-            "--tls-ca-cert-file",
-            "ca.pem",
-            "--tls-auth-clients",
-            "no",
-        ],
-    );
-    let directory = server.directory();
-    std::fs::write(
-        directory.join("names"),
-        "subjectAltName=DNS:localhost,IP:127.0.0.1",
-    )
-    .expect("ours");
-    let made = openssl(
-        &directory,
-        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca",
-    ) && openssl(
-        &directory,
-        "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
-    ) && openssl(
-        &directory,
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
-    );
-    assert!(made, "openssl is needed to make certificates");
+    let certificates = Certificates::make();
+    let mut server = Server::prepare(port, &["--save", ""]);
+    for (name, value) in certificates.settings(port) {
+        server.set(&format!("--{name}"), &value);
+    }
     server.restart();
     tokio::time::sleep(Duration::from_millis(300)).await;
     if !server.runs() {
@@ -257,7 +215,7 @@ async fn tls_with_a_certificate_of_ones_own() {
     .await;
 
     let url = format!("rediss://localhost:{port}");
-    let ca = directory.join("ca.pem");
+    let ca = certificates.ca();
     let node = Launch::on(&url)
         .set("redis_ca_file", ca.to_str().expect("UTF-8"))
         .start()
@@ -287,11 +245,11 @@ const AT_SENTINELS: &str = "user seats on >guards &* -@all +sentinel|get-master-
 
 #[tokio::test]
 async fn sentinels_that_want_a_user_of_their_own_are_followed() {
-    let mut redis = Sentinels::start_with(Some(Guards {
+    let mut redis = Sentinels::start_guarded(&Guards {
         servers: "servers",
         sentinels: "sentinels",
         lines: AT_SENTINELS,
-    }))
+    })
     .await;
     let hosts = redis.url();
     let hosts = hosts.strip_prefix("redis+sentinel://").expect("sentinels");
@@ -331,4 +289,36 @@ async fn sentinels_that_want_a_user_of_their_own_are_followed() {
         );
     }
     assert!(!node.log().contains("guards"), "{}", node.log());
+}
+
+#[tokio::test]
+async fn sentinels_and_servers_that_speak_only_tls_are_followed() {
+    let certificates = Certificates::make();
+    let ca = certificates.ca();
+    let ca = ca.to_str().expect("UTF-8");
+    let mut redis = Sentinels::start_encrypted(&certificates).await;
+    let url = redis.url().replacen("redis+", "rediss+", 1);
+    let node = Launch::on(&url).set("redis_ca_file", ca).start().await;
+    node.put_pool("crm", json!({"capacity": 2}), 201).await;
+    let lease = node.acquire("crm", json!({}), 201).await;
+    let _: i64 = redis.servers[0].query(&["WAIT", "2", "1000"]).await;
+    node.put_pool("queue", one_seat(), 201).await;
+    a_waiter_is_told(&node, &node, "queue").await;
+
+    redis.servers[0].kill();
+    redis.promoted(0).await;
+    wait_until("the node follows", Duration::from_secs(10), async || {
+        node.renew(&lease.token(), ANY).await.status == 200
+    })
+    .await;
+
+    // Who signed the certificates is not known to this machine, and without TLS nobody answers.
+    for (wrong, cause) in [
+        (url, "TLS to Redis fails"),
+        (redis.url(), "cannot use redis+sentinel://"),
+    ] {
+        let (status, said) = Launch::on(&wrong).refuse().await;
+        assert_eq!(status.code(), Some(6), "{said}");
+        assert!(said.contains(cause), "{said}");
+    }
 }

@@ -29,6 +29,8 @@ pub(crate) struct Server {
     pub(crate) environment: Vec<(String, String)>,
     /// What the tests' own questions log in with: `:password@` or `user:password@`.
     pub(crate) userinfo: String,
+    /// Who signed its certificate, in PEM form, if it speaks TLS only.
+    ca: Option<Vec<u8>>,
 }
 
 impl Server {
@@ -44,6 +46,7 @@ impl Server {
             child: None,
             environment: Vec::new(),
             userinfo: String::new(),
+            ca: None,
         }
     }
 
@@ -116,6 +119,26 @@ impl Server {
         self.child = Some(child);
     }
 
+    /// A cluster of one.
+    pub(crate) async fn with_all_slots() -> Self {
+        let port = free_port();
+        let mut arguments = data_server(port);
+        let bus = free_port().to_string();
+        arguments.extend(["--cluster-enabled", "yes", "--cluster-port", &bus].map(str::to_owned));
+        let mut server = Self::prepare(port, &borrowed(&arguments));
+        server.restart();
+        server.answers().await;
+        let () = server
+            .query(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"])
+            .await;
+        wait_until("the cluster is up", Duration::from_secs(20), async || {
+            let info: String = server.query(&["CLUSTER", "INFO"]).await;
+            info.contains("cluster_state:ok")
+        })
+        .await;
+        server
+    }
+
     /// A single one that is nobody's replica, started. `keeps`: with a file.
     pub(crate) async fn alone(keeps: bool, environment: Vec<(String, String)>) -> Self {
         loop {
@@ -169,8 +192,17 @@ impl Server {
         &self,
         command: &[&str],
     ) -> redis::RedisResult<T> {
-        let url = format!("redis://{}{}", self.userinfo, self.address());
-        let client = redis::Client::open(url)?;
+        let there = format!("{}{}", self.userinfo, self.address());
+        let client = match &self.ca {
+            None => redis::Client::open(format!("redis://{there}"))?,
+            Some(ca) => redis::Client::build_with_tls(
+                format!("rediss://{there}"),
+                redis::TlsCertificates {
+                    client_tls: None,
+                    root_cert: Some(ca.clone()),
+                },
+            )?,
+        };
         let mut connection = client.get_multiplexed_async_connection().await?;
         redis::cmd(command[0])
             .arg(&command[1..])
@@ -243,6 +275,52 @@ fn borrowed(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
 }
 
+/// Certificates for servers of this machine, made by openssl in a directory that goes with this.
+pub(crate) struct Certificates(TempDir);
+
+impl Certificates {
+    pub(crate) fn make() -> Self {
+        let directory = TempDir::with_prefix("leasehold-tls-").expect("a temporary directory");
+        let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
+        std::fs::write(directory.path().join("names"), names).expect("ours");
+        for arguments in [
+            "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca",
+            "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
+            "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
+        ] {
+            let made = Command::new("openssl")
+                .current_dir(directory.path())
+                .args(arguments.split(' '))
+                .output()
+                .is_ok_and(|output| output.status.success());
+            assert!(made, "openssl is needed to make certificates");
+        }
+        Self(directory)
+    }
+
+    /// Who signed them: what clients are given.
+    pub(crate) fn ca(&self) -> PathBuf {
+        self.0.path().join("ca.pem")
+    }
+
+    /// The settings of a server that speaks nothing but TLS.
+    pub(crate) fn settings(&self, port: u16) -> Vec<(&'static str, String)> {
+        let file = |name: &str| {
+            let path = self.0.path().join(name);
+            path.to_str().expect("UTF-8").to_owned()
+        };
+        vec![
+            ("port", "0".to_owned()),
+            ("tls-port", port.to_string()),
+            ("tls-cert-file", file("server.pem")),
+            ("tls-key-file", file("server.key")),
+            ("tls-ca-cert-file", file("ca.pem")),
+            ("tls-auth-clients", "no".to_owned()),
+            ("tls-replication", "yes".to_owned()),
+        ]
+    }
+}
+
 /// A master, two replicas and three sentinels that notice its death after a second.
 pub(crate) struct Sentinels {
     pub(crate) servers: Vec<Server>,
@@ -261,10 +339,21 @@ pub(crate) struct Guards {
 
 impl Sentinels {
     pub(crate) async fn start() -> Self {
-        Self::start_with(None).await
+        Self::start_with(None, None).await
     }
 
-    pub(crate) async fn start_with(guards: Option<Guards>) -> Self {
+    /// Servers and sentinels that let nobody in who does not know a password.
+    pub(crate) async fn start_guarded(guards: &Guards) -> Self {
+        Self::start_with(Some(guards), None).await
+    }
+
+    /// Servers and sentinels that speak only TLS, also among themselves.
+    pub(crate) async fn start_encrypted(certificates: &Certificates) -> Self {
+        Self::start_with(None, Some(certificates)).await
+    }
+
+    async fn start_with(guards: Option<&Guards>, tls: Option<&Certificates>) -> Self {
+        let ca = tls.map(|tls| std::fs::read(tls.ca()).expect("it was made"));
         let mut servers: Vec<Server> = Vec::new();
         for number in 0..3 {
             let port = free_port();
@@ -273,15 +362,19 @@ impl Sentinels {
                 let master = format!("127.0.0.1 {}", servers[0].port);
                 arguments.extend(["--replicaof".to_owned(), master]);
             }
-            if let Some(guards) = &guards {
+            if let Some(guards) = guards {
                 for name in ["--requirepass", "--masterauth"] {
                     arguments.extend([name.to_owned(), guards.servers.to_owned()]);
                 }
             }
             let mut server = Server::prepare(port, &borrowed(&arguments));
-            if let Some(guards) = &guards {
+            if let Some(guards) = guards {
                 server.userinfo = format!(":{}@", guards.servers);
             }
+            for (name, value) in tls.iter().flat_map(|tls| tls.settings(port)) {
+                server.set(&format!("--{name}"), &value);
+            }
+            server.ca.clone_from(&ca);
             server.restart();
             servers.push(server);
         }
@@ -292,7 +385,7 @@ impl Sentinels {
         let mut sentinels = Vec::new();
         for _ in 0..3 {
             let mut sentinel = sentinel("127.0.0.1", free_port(), "127.0.0.1", master);
-            if let Some(guards) = &guards {
+            if let Some(guards) = guards {
                 sentinel.userinfo = format!(":{}@", guards.sentinels);
                 let file = sentinel.directory().join("sentinel.conf");
                 let mut settings = std::fs::read_to_string(&file).expect("it was written");
@@ -301,6 +394,15 @@ impl Sentinels {
                     guards.servers, guards.sentinels, guards.sentinels, guards.lines
                 );
                 std::fs::write(file, settings).expect("the directory is writable");
+            }
+            if let Some(tls) = tls {
+                let file = sentinel.directory().join("sentinel.conf");
+                let mut settings = std::fs::read_to_string(&file).expect("it was written");
+                for (name, value) in tls.settings(sentinel.port) {
+                    settings += &format!("{name} {value}\n");
+                }
+                std::fs::write(file, settings).expect("the directory is writable");
+                sentinel.ca.clone_from(&ca);
             }
             sentinel.restart();
             sentinels.push(sentinel);
