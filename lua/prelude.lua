@@ -1,7 +1,5 @@
 -- Joined in front of every script but open.lua. KEYS[1] is always the bucket's clock.
 
-local clock = KEYS[1]
-
 -- Numbers leave Lua through this: tostring would write 1.7e+15, and %.0f takes three times as long.
 local function int(number)
   return string.format('%d', math.floor(number + 0.5))
@@ -9,31 +7,41 @@ end
 
 -- Redis is the only clock, read once: on Redis 7.0 it moves while a script runs.
 local time = redis.call('TIME')
-local state = redis.call('HMGET', clock,
-  'generation', 'tick', 'seq', 'floor', 'back', 'gap', 'longest_ttl', 'lost', 'fence')
-local generation = tonumber(state[1])
-local tick = tonumber(state[2]) or 0
-local seq = tonumber(state[3]) or 0
-local now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tick)
 
--- A bucket without a clock was never opened, or was emptied: the node opens it and asks again.
-if not generation then
-  return { 'unopened', '0', int(now) }
+local clock, state, generation, tick, seq, now
+local floor, back, gap, returned
+
+-- Reads the clock of a bucket: all that follows is judged by it. False if the bucket has none: it was never opened, or was
+-- emptied. All scripts but renew.lua belong to one bucket.
+local function enter(key)
+  clock = key
+  state = redis.call('HMGET', clock, 'generation', 'tick', 'seq', 'floor', 'back', 'gap', 'longest_ttl', 'lost', 'fence')
+  generation, tick, seq = tonumber(state[1]), tonumber(state[2]) or 0, tonumber(state[3]) or 0
+  now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tick)
+  if not generation then
+    return false
+  end
+
+  -- Every node ticks every second. A longer silence means that Redis or all nodes were away, and that
+  -- holders could not beat: who lived at `floor`, the last sign of life, gets one more TTL from `back`.
+  -- A silence that begins while such a grace may still be running keeps the older floor.
+  floor, back, gap = tonumber(state[4]) or 0, tonumber(state[5]) or 0, tonumber(state[6]) or 0
+  local silence = now - tick
+  returned = silence > 3000
+  if returned then
+    if tick < back + (tonumber(state[7]) or 0) then
+      gap = math.max(gap, silence)
+    else
+      floor, gap = tick, silence
+    end
+    back = now
+  end
+  return true
 end
 
--- Every node ticks every second. A longer silence means that Redis or all nodes were away, and that
--- holders could not beat: who lived at `floor`, the last sign of life, gets one more TTL from `back`.
--- A silence that begins while such a grace may still be running keeps the older floor.
-local floor, back = tonumber(state[4]) or 0, tonumber(state[5]) or 0
-local gap, silence = tonumber(state[6]) or 0, now - tick
-local returned = silence > 3000
-if returned then
-  if tick < back + (tonumber(state[7]) or 0) then
-    gap = math.max(gap, silence)
-  else
-    floor, gap = tick, silence
-  end
-  back = now
+-- The node opens the bucket and asks again.
+if not enter(KEYS[1]) then
+  return { 'unopened', '0', int(now) }
 end
 
 -- Writes the sign of life and numbers this script in the order of its bucket.

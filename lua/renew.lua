@@ -1,7 +1,10 @@
--- Extends live leases of one bucket, many in one call. What is not that simple is left to resume.lua.
+-- Extends live leases, many in one call. What is not that simple is left to resume.lua.
 --
--- KEYS[1]    clock    HASH  the bucket's clock
--- KEYS[2..]  for each pool two keys, then one record for each of the details:
+-- The only script that may span buckets, because a beat alone costs Redis little more than its call does. In a cluster the
+-- node sends those of one bucket, whose keys are in one slot.
+--
+-- KEYS[1..]  for each pool three keys, those of a bucket together, then one record for each of the details:
+--   clock    HASH  the clock of its bucket
 --   config   HASH  the pool's policy
 --   leases   ZSET  lease id -> expiry, ms
 --   record   HASH  what is known of one lease
@@ -16,13 +19,14 @@
 --   activities   the new JSON array, behind '='; empty to leave it as it is
 --   read         1 to return both as they are then; 0 returns them empty, and only the record's TTL is set
 --
--- Returns { 'renewed', seq, now_ms, then for each pool ttl_ms and marks, then for each of the details label and activities,
---           rest_ms }
+-- Returns { 'renewed', seq, now_ms, then for each pool seq, now_ms, ttl_ms and marks, then for each of the details label and
+--           activities, rest_ms }
+--   seq and now_ms come first as those of the first bucket, and for each pool as those of its own
 --   marks has a character for each id: 1 renewed, 0 left to resume.lua, r renewed but the record of its details is gone
---   ttl_ms is 0 where there is no such pool
+--   ttl_ms is 0 where there is no such pool, or where a bucket that is not the first has no clock
 --   rest_ms is how long the first id would have lived without this beat, negative if it did not; empty where it is not
 --     known, or says nothing about the beat because the lease was left
---   unopened  the bucket has no clock; only three fields
+--   unopened  the first bucket has no clock; only three fields
 
 -- A write that takes no memory comes first, so that a full memory ends nobody.
 redis.call('PERSIST', clock)
@@ -66,32 +70,40 @@ local function extend(leases, ttl, before, n)
 end
 
 local pools, margin_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
-local reply = { 'renewed', int(seq), int(now) }
+local number, instant = int(seq), int(now)
+local reply = { 'renewed', number, instant }
 local ttls, marks = {}, {}
 local at = 4
 
 local rest = ''
 if ARGV[3] == '1' then
   local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[5]) or 0)
-  if score > 0 and score ~= tonumber(redis.call('HGET', KEYS[2 * pools + 2], 'left') or 0) then
+  if score > 0 and score ~= tonumber(redis.call('HGET', KEYS[3 * pools + 1], 'left') or 0) then
     rest = int(score - now)
   end
 end
 
 for pool = 1, pools do
-  local n = tonumber(ARGV[at])
-  local ttl = tonumber(redis.call('HGET', KEYS[2 * pool], 'ttl_ms') or 0)
+  local n, ttl = tonumber(ARGV[at]), 0
+  if KEYS[3 * pool - 2] ~= clock and enter(KEYS[3 * pool - 2]) then
+    mark()
+    number, instant = int(seq), int(now)
+  end
+  if generation then
+    ttl = tonumber(redis.call('HGET', KEYS[3 * pool - 1], 'ttl_ms') or 0)
+  end
   if ttl > 0 then
-    marks[pool] = extend(KEYS[2 * pool + 1], ttl, at, n)
+    marks[pool] = extend(KEYS[3 * pool], ttl, at, n)
   else
     marks[pool] = string.rep('0', n)
   end
   ttls[pool] = ttl
+  reply[4 * pool], reply[4 * pool + 1], reply[4 * pool + 2] = number, instant, int(ttl)
   at = at + n + 1
 end
 
 local details = {}
-for i = 2 * pools + 2, #KEYS do
+for i = 3 * pools + 1, #KEYS do
   local record = KEYS[i]
   local pool, position = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
   local label, activities = ARGV[at + 2], ARGV[at + 3]
@@ -101,7 +113,7 @@ for i = 2 * pools + 2, #KEYS do
       marks[pool] = string.sub(marks[pool], 1, position - 1) .. 'r' .. string.sub(marks[pool], position + 1)
     elseif ARGV[at + 4] == '1' then
       -- In a pool that keeps no names a label is one too, and an activity may hold one.
-      if (label ~= '' or activities ~= '') and redis.call('HEXISTS', KEYS[2 * pool], 'privacy') == 1 then
+      if (label ~= '' or activities ~= '') and redis.call('HEXISTS', KEYS[3 * pool - 1], 'privacy') == 1 then
         label, activities = '', ''
       end
       if label ~= '' then
@@ -118,7 +130,7 @@ for i = 2 * pools + 2, #KEYS do
 end
 
 for pool = 1, pools do
-  reply[#reply + 1], reply[#reply + 2] = int(ttls[pool]), marks[pool]
+  reply[4 * pool + 3] = marks[pool]
 end
 for i = 1, #details do
   reply[#reply + 1] = details[i]

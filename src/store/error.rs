@@ -44,6 +44,8 @@ pub enum Trouble {
     MasterDown,
     /// CLUSTERDOWN, TRYAGAIN, and redirections that did not end.
     ClusterDown,
+    /// CROSSSLOT: keys of several slots in one call.
+    CrossSlot,
     /// NOREPLICAS: `min-replicas-to-write` is not met.
     NoReplicas,
     /// MISCONF: the last save failed.
@@ -70,6 +72,7 @@ impl Trouble {
             Self::Loading => "loading",
             Self::MasterDown => "master_down",
             Self::ClusterDown => "cluster_down",
+            Self::CrossSlot => "cross_slot",
             Self::NoReplicas => "no_replicas",
             Self::Unsaved => "unsaved",
             Self::Busy => "busy",
@@ -103,6 +106,9 @@ impl Trouble {
             Self::Loading => "Redis is loading its data and answers when it is done",
             Self::MasterDown => "this Redis is a replica without its master; a failover is due",
             Self::ClusterDown => "the Redis cluster does not serve these slots; see CLUSTER INFO",
+            Self::CrossSlot => {
+                "this Redis is a cluster behind one address; write redis+cluster:// in redis_url"
+            }
             Self::NoReplicas => {
                 "Redis has too few replicas to take writes; bring one back, or lower min-replicas-to-write"
             }
@@ -138,6 +144,7 @@ impl Trouble {
                 | ServerErrorKind::Moved
                 | ServerErrorKind::Ask,
             ) => Self::ClusterDown,
+            ErrorKind::Server(ServerErrorKind::CrossSlot) => Self::CrossSlot,
             ErrorKind::Server(ServerErrorKind::NoPerm) => Self::NotAllowed,
             ErrorKind::Server(_) | ErrorKind::Extension => match () {
                 () if says("OOM") => Self::Full,
@@ -168,9 +175,12 @@ impl Trouble {
             | Self::MasterDown
             | Self::ClusterDown
             | Self::Busy => true,
-            Self::NotAllowed | Self::NoReplicas | Self::Unsaved | Self::Full | Self::Refused => {
-                false
-            }
+            Self::NotAllowed
+            | Self::CrossSlot
+            | Self::NoReplicas
+            | Self::Unsaved
+            | Self::Full
+            | Self::Refused => false,
         }
     }
 
@@ -190,6 +200,7 @@ impl Trouble {
             | Self::Loading
             | Self::MasterDown
             | Self::ClusterDown
+            | Self::CrossSlot
             | Self::NoReplicas
             | Self::Unsaved
             | Self::Busy

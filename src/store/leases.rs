@@ -318,35 +318,18 @@ impl Store {
             let pool = &renewals[*at].claims.pool;
             (Bucket::of(pool), pool.as_str())
         });
-        let bucket_of = |at: &usize| Bucket::of(&renewals[*at].claims.pool);
-        let calls = order
-            .chunk_by(|a, b| bucket_of(a) == bucket_of(b))
-            .flat_map(|group| group.chunks(super::renewals::BATCH))
-            .map(|group| async move {
-                let beats: Vec<Beat> = group.iter().map(|at| self.beat(&renewals[*at])).collect();
-                let bucket = bucket_of(&group[0]);
-                let sample = self.0.meters.takes_a_sample(bucket);
-                let beaten = self.renew_batch(bucket, &beats, sample).await;
-                (group, beaten)
-            });
+        let beats: Vec<Beat> = order.iter().map(|at| self.beat(&renewals[*at])).collect();
+        let beaten = self.renew_sorted(&beats).await;
         let mut results: Vec<Option<Result<Renewed, Error>>> = vec![None; renewals.len()];
-        for (group, beaten) in futures_util::future::join_all(calls).await {
-            match beaten {
-                Ok(beaten) => {
-                    for (at, beaten) in group.iter().zip(beaten) {
-                        results[*at] = Some(self.conclude(&renewals[*at], beaten).await);
-                    }
-                }
-                Err(error) => {
-                    for at in group {
-                        results[*at] = Some(Err(error.clone()));
-                    }
-                }
-            }
+        for (at, beaten) in order.into_iter().zip(beaten) {
+            results[at] = Some(match beaten {
+                Ok(beaten) => self.conclude(&renewals[at], beaten).await,
+                Err(error) => Err(error),
+            });
         }
         let results = results
             .into_iter()
-            .map(|result| result.expect("every renewal is in one group"));
+            .map(|result| result.expect("every renewal has its place"));
         parts_of_one(results.collect())
     }
 

@@ -1,11 +1,12 @@
 //! Heartbeats. They are the load, so those that arrive while others are under way go together.
 //!
 //! A lane leads to a server: there is one, or in a cluster one for each bucket, because buckets are on several servers and
-//! one that is away must not hold the others up. A lane takes what is waiting, and sends it as one script call for each
-//! bucket and each [`BATCH`] of beats, all in one write. There is no timer: an idle lane sends a single beat at once, and
-//! rounds grow by themselves with the load. A beat is answered only after Redis answered. A beat whose client is gone is
-//! dropped before it is sent.
+//! one that is away must not hold the others up. A lane takes what is waiting and sends it as one round: one script call for
+//! each [`BATCH`] of beats. An idle lane sends a single beat at once. While a round is under way the next one waits for it,
+//! or for [`COMPANY`], so rounds grow by themselves with the load. A beat is answered only after Redis answered. A beat whose
+//! client is gone is dropped before it is sent.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-use super::error::Error;
+use super::error::{Error, Trouble};
 use super::keys::{Bucket, Keys};
 use super::script::{RENEW, Reply};
 use super::{Shared, Store};
@@ -21,8 +22,11 @@ use crate::lease::{Activities, Instant, Label, LeaseId};
 use crate::pool::PoolName;
 use crate::token::Claims;
 
-/// Most beats of one call; about a millisecond of Redis's time.
-pub(super) const BATCH: usize = 256;
+/// Most beats of one call; about half a millisecond of Redis's time.
+const BATCH: usize = 256;
+
+/// Most pools of one call, each of which costs as much as several beats.
+const POOLS: usize = 64;
 
 /// Heartbeats that one call of a lane carried.
 pub(crate) const PER_CALL: &str = "leasehold_renewals_per_call";
@@ -32,6 +36,13 @@ const ROUND: usize = 1024;
 
 /// Rounds of a lane that are under way at once: while Redis works on one, the next is on its way.
 const ROUNDS: usize = 2;
+
+/// So many beats go together even if another round is under way. Fewer wait for its answer, because a call costs Redis ten
+/// times as much as a beat in it.
+const COMPANY: usize = 16;
+
+/// How long they wait at most: the answer to the other round may be lost.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Most beats that wait for one lane.
 const WAITING: usize = 16 * 1024;
@@ -114,17 +125,28 @@ pub(super) struct Waiting {
 
 /// The lanes to all servers.
 #[derive(Debug)]
-pub(super) struct Lanes(Vec<mpsc::Sender<Waiting>>);
+pub(super) struct Lanes {
+    senders: Vec<mpsc::Sender<Waiting>>,
+    /// Whether a call is for one bucket only.
+    apart: AtomicBool,
+}
 
 impl Lanes {
     /// Starts one lane, or one for each bucket. They end when the store is dropped.
     pub(super) fn start(lanes: usize, start: impl Fn(mpsc::Receiver<Waiting>)) -> Self {
-        let lanes = (0..lanes).map(|_| {
+        let senders = (0..lanes).map(|_| {
             let (sender, receiver) = mpsc::channel(WAITING);
             start(receiver);
             sender
         });
-        Self(lanes.collect())
+        Self {
+            senders: senders.collect(),
+            apart: AtomicBool::new(lanes > 1),
+        }
+    }
+
+    fn apart(&self) -> bool {
+        self.apart.load(Ordering::Relaxed)
     }
 
     /// Puts a beat into its lane and waits for the answer.
@@ -135,7 +157,7 @@ impl Lanes {
             beat,
             answer,
         };
-        self.0[bucket.index() % self.0.len()]
+        self.senders[bucket.index() % self.senders.len()]
             .try_send(waiting)
             .map_err(|_| Error::not_sent("more heartbeats wait than Redis can take"))?;
         answered
@@ -161,6 +183,7 @@ pub(super) async fn run(store: Weak<Shared>, mut lane: mpsc::Receiver<Waiting>) 
         {
             round.push(waiting);
         }
+        wait_for_company(&mut round, &mut lane, &rounds).await;
         let Some(store) = store.upgrade().map(Store) else {
             return;
         };
@@ -171,34 +194,71 @@ pub(super) async fn run(store: Weak<Shared>, mut lane: mpsc::Receiver<Waiting>) 
     }
 }
 
+/// Adds to a round what comes while another one is under way, until there is enough of it.
+async fn wait_for_company(
+    round: &mut Vec<Waiting>,
+    lane: &mut mpsc::Receiver<Waiting>,
+    rounds: &Semaphore,
+) {
+    let company = async {
+        while round.len() < COMPANY {
+            tokio::select! {
+                biased;
+                // The turn of the other round is free: it was answered, or there is none.
+                _ = rounds.acquire() => break,
+                more = lane.recv_many(round, COMPANY) => if more == 0 { break },
+            }
+        }
+    };
+    let _ = tokio::time::timeout(PATIENCE, company).await;
+}
+
+/// How many of the first of these beats, sorted by bucket and pool, go into one call.
+fn size_of_call<'a>(pools_of_beats: impl Iterator<Item = &'a PoolName>, apart: bool) -> usize {
+    let (mut pools, mut last) = (0, None::<&PoolName>);
+    let fits = |pool: &&'a PoolName| {
+        if last == Some(pool) {
+            return true;
+        }
+        let crosses = apart && last.is_some_and(|last| Bucket::of(last) != Bucket::of(pool));
+        pools += 1;
+        last = Some(pool);
+        pools <= POOLS && !crosses
+    };
+    pools_of_beats.take(BATCH).take_while(fits).count()
+}
+
 impl Store {
-    /// Sends beats, one call for those of each bucket.
+    /// Sends beats, in as few calls as they go into.
     async fn send_round(&self, mut round: Vec<Waiting>) {
         round.retain(|waiting| !waiting.answer.is_closed());
         // The keys of one pool stand together in the call.
         round.sort_unstable_by(|a, b| (a.bucket, &a.beat.pool).cmp(&(b.bucket, &b.beat.pool)));
         let mut calls = FuturesUnordered::new();
-        while let Some(first) = round.first() {
-            let bucket = first.bucket;
-            let size = round.partition_point(|waiting| waiting.bucket == bucket);
-            let rest = round.split_off(size.min(BATCH));
+        while !round.is_empty() {
+            let pools = round.iter().map(|waiting| &waiting.beat.pool);
+            let size = size_of_call(pools, self.0.lanes.apart());
+            let rest = round.split_off(size);
             let batch = std::mem::replace(&mut round, rest);
-            calls.push(self.send_batch(bucket, batch));
+            calls.push(self.send_batch(batch));
         }
         while calls.next().await.is_some() {}
     }
 
-    /// Sends beats of one bucket, sorted by pool, in one call, and answers them.
-    async fn send_batch(&self, bucket: Bucket, mut batch: Vec<Waiting>) {
+    /// Sends beats in one call, and answers them.
+    async fn send_batch(&self, mut batch: Vec<Waiting>) {
+        // Any of them, or the first bucket and the pool with the first name would be looked at most.
+        let any = rand::random_range(0..batch.len());
+        let bucket = batch[any].bucket;
         let sample = self.0.meters.takes_a_sample(bucket);
         if sample {
-            // Any of them, or the pool with the first name would be looked at most.
-            let any = rand::random_range(0..batch.len());
             batch.swap(0, any);
             let first = batch[0].beat.pool.clone();
-            batch.sort_by(|a, b| {
-                let place = |beat: &Beat| beat.pool != first;
-                (place(&a.beat), &a.beat.pool).cmp(&(place(&b.beat), &b.beat.pool))
+            batch[1..].sort_by(|a, b| {
+                let place = |waiting: &Waiting| {
+                    (waiting.beat.pool != first, waiting.bucket != bucket, waiting.bucket)
+                };
+                (place(a), &a.beat.pool).cmp(&(place(b), &b.beat.pool))
             });
         }
         let (beats, answers): (Vec<_>, Vec<_>) = batch
@@ -206,7 +266,7 @@ impl Store {
             .map(|waiting| (waiting.beat, waiting.answer))
             .unzip();
         metrics::histogram!(PER_CALL).record(beats.len() as f64);
-        match self.renew_batch(bucket, &beats, sample).await {
+        match self.renew_batch(&beats, sample).await {
             Ok(beaten) => {
                 for (answer, beaten) in answers.into_iter().zip(beaten) {
                     // A client that has gone away meanwhile has its seat renewed all the same.
@@ -221,14 +281,46 @@ impl Store {
         }
     }
 
-    /// Renews the beats of one bucket, those of a pool together, in one call. The answers are in the same order. With a
-    /// `sample` the first one is also looked at: how late it is.
-    pub(super) async fn renew_batch(
-        &self,
-        bucket: Bucket,
-        beats: &[Beat],
-        sample: bool,
-    ) -> Result<Vec<Beaten>, Error> {
+    /// Renews many beats, in as few calls as they go into. The answers are in the same order as `beats`, which are sorted by
+    /// bucket and pool.
+    pub(super) async fn renew_sorted(&self, beats: &[Beat]) -> Vec<Result<Beaten, Error>> {
+        let (mut calls, mut rest) = (Vec::new(), beats);
+        while !rest.is_empty() {
+            let pools = rest.iter().map(|beat| &beat.pool);
+            let size = size_of_call(pools, self.0.lanes.apart());
+            let (batch, others) = rest.split_at(size);
+            rest = others;
+            calls.push(async move {
+                let sample = self.0.meters.takes_a_sample(Bucket::of(&batch[0].pool));
+                match self.renew_batch(batch, sample).await {
+                    Ok(beaten) => beaten.into_iter().map(Ok).collect(),
+                    Err(error) => vec![Err(error); batch.len()],
+                }
+            });
+        }
+        futures_util::future::join_all(calls).await.concat()
+    }
+
+    /// Renews beats in one call, or in one for each bucket where Redis wants that. The answers are in the same order.
+    async fn renew_batch(&self, beats: &[Beat], sample: bool) -> Result<Vec<Beaten>, Error> {
+        let error = match self.renew_at_once(beats, sample).await {
+            Err(error) if error.trouble() == Some(Trouble::CrossSlot) => error,
+            result => return result,
+        };
+        // A cluster behind one address: a server that has all slots, or somebody's proxy.
+        if !self.0.lanes.apart.swap(true, Ordering::Relaxed) {
+            tracing::info!("heartbeats of several buckets go apart from now on: {error}");
+        }
+        let mut beaten = Vec::with_capacity(beats.len());
+        for beats in beats.chunk_by(|a, b| Bucket::of(&a.pool) == Bucket::of(&b.pool)) {
+            beaten.append(&mut self.renew_at_once(beats, false).await?);
+        }
+        Ok(beaten)
+    }
+
+    /// Renews beats in one call, those of a bucket and of a pool together. With a `sample` the first one is also looked at:
+    /// how late it is.
+    async fn renew_at_once(&self, beats: &[Beat], sample: bool) -> Result<Vec<Beaten>, Error> {
         let pools: Vec<&[Beat]> = beats.chunk_by(|a, b| a.pool == b.pool).collect();
         // The record of the first one tells whether its lease was left, which would look like a late beat.
         let touches = |pool: usize, position: usize, beat: &Beat| {
@@ -246,11 +338,10 @@ impl Store {
             .filter(|(pool, position, beat)| touches(*pool, *position, beat))
             .collect();
 
-        let mut call = RENEW
-            .call(1 + 2 * pools.len() + touched.len())
-            .arg(bucket.clock());
+        let mut call = RENEW.call(3 * pools.len() + touched.len());
         for beats in &pools {
             let keys = Keys::of(&beats[0].pool);
+            call.push(keys.bucket.clock());
             call.push(keys.config());
             call.push(keys.leases());
         }
@@ -282,24 +373,25 @@ impl Store {
             call.push(u8::from(beat.details));
         }
 
-        let reply = self.run(bucket, &call).await?;
+        let reply = self.run(Bucket::of(&beats[0].pool), &call).await?;
+        let details_from = 3 + 4 * pools.len();
         let mut details = touched.iter().enumerate();
         let mut beaten = Vec::with_capacity(beats.len());
         for (pool, beats) in pools.iter().enumerate() {
-            let ttl = Duration::from_millis(reply.count(3 + 2 * pool)?);
-            let marks = reply.text(4 + 2 * pool)?.as_bytes();
+            let from = 3 + 4 * pool;
+            let (seq, at) = (reply.count(from)?, reply.instant(from + 1)?);
+            let ttl = Duration::from_millis(reply.count(from + 2)?);
+            let marks = reply.text(from + 3)?.as_bytes();
             for (position, (beat, mark)) in beats.iter().zip(marks).enumerate() {
                 let touched = touches(pool, position, beat);
                 let details = match touched.then(|| details.next()).flatten() {
-                    Some((place, _)) => {
-                        Some(read_details(&reply, 3 + 2 * pools.len() + 2 * place)?)
-                    }
+                    Some((place, _)) => Some(read_details(&reply, details_from + 2 * place)?),
                     None => None,
                 };
                 beaten.push(match mark {
                     b'1' => Beaten::Renewed {
-                        at: reply.now()?,
-                        seq: reply.count(1)?,
+                        at,
+                        seq,
                         ttl,
                         details,
                     },
@@ -307,15 +399,15 @@ impl Store {
                 });
             }
         }
-        let rest = 3 + 2 * pools.len() + 2 * touched.len();
+        let rest = details_from + 2 * touched.len();
         if sample && !reply.text(rest)?.is_empty() {
-            let ttl = Duration::from_millis(reply.count(3)?);
+            let ttl = Duration::from_millis(reply.count(5)?);
             self.0.meters.beaten(reply.int(rest)?, ttl);
         }
         if beaten.len() == beats.len() {
             Ok(beaten)
         } else {
-            Err(reply.unexpected(4))
+            Err(reply.unexpected(6))
         }
     }
 }

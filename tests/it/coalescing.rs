@@ -101,7 +101,6 @@ async fn in_one_call_everybody_gets_an_answer_of_his_own() {
 #[tokio::test]
 async fn beats_of_several_pools_share_a_call_and_keep_their_own_terms() {
     let (slow, mut proxy, fast, _redis) = start().await;
-    // As many at once as a node has connections, so that none waits for one.
     let pools: Vec<_> = (0..8_u64).map(|number| format!("team-{number}")).collect();
     for (pool, ttl) in pools.iter().zip(30_000..) {
         fast.put_pool(pool, json!({"capacity": 1, "ttl_ms": ttl}), 201)
@@ -112,8 +111,7 @@ async fn beats_of_several_pools_share_a_call_and_keep_their_own_terms() {
     join_all(leases.iter().map(|lease| slow.renew(&lease.token(), 200))).await;
     let calls = metric(&slow, "leasehold_renewals_per_call_count").await;
 
-    // Less than above: there are more buckets than the node has connections, and none may wait long for one.
-    proxy.delay(DELAY / 6);
+    proxy.delay(DELAY);
     let twice = leases.iter().chain(&leases);
     let answers = join_all(twice.map(|lease| slow.renew(&lease.token(), 200))).await;
 
@@ -123,7 +121,7 @@ async fn beats_of_several_pools_share_a_call_and_keep_their_own_terms() {
         assert_eq!(answer.number("/lease/expires_in_ms"), ttl);
     }
     let calls = metric(&slow, "leasehold_renewals_per_call_count").await - calls;
-    assert!(calls <= 96.0, "128 beats in 32 buckets took {calls} calls");
+    assert!(calls <= 4.0, "16 beats in 8 pools took {calls} calls");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{ANY, Behaviour, Launch, Receiver, Shards, wait_until};
+use crate::harness::{ANY, Behaviour, Launch, Receiver, Server, Shards, wait_until};
 
 #[tokio::test]
 async fn every_operation_works_and_a_dead_master_is_replaced() {
@@ -57,6 +57,30 @@ async fn every_operation_works_and_a_dead_master_is_replaced() {
     }
     for pool in &pools {
         assert_eq!(node.availability(pool, 200).await["in_use"], 1);
+    }
+}
+
+#[tokio::test]
+async fn behind_a_plain_address_beats_of_several_buckets_go_apart() {
+    // As some hosted servers are: a cluster of one, of which the URL says nothing.
+    let redis = Server::with_all_slots().await;
+    let node = Launch::on(&format!("redis://{}", redis.address()))
+        .start()
+        .await;
+    let mut leases = Vec::new();
+    for number in 0..8 {
+        let pool = format!("pool-{number}");
+        node.put_pool(&pool, json!({"capacity": 1}), 201).await;
+        leases.push(node.acquire(&pool, json!({}), 201).await);
+    }
+    let tokens: Vec<_> = leases.iter().map(|lease| lease.token()).collect();
+    let many: Vec<_> = tokens.iter().map(String::as_str).collect();
+
+    for _ in 0..2 {
+        for result in node.renew_many(&many, 200).await.list("results") {
+            assert_eq!(result["status"], "renewed");
+        }
+        join_all(many.iter().map(|token| node.renew(token, 200))).await;
     }
 }
 

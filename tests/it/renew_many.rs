@@ -10,7 +10,7 @@ async fn the_results_are_in_the_order_of_the_tokens() {
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
-    // Pools of several buckets, so that the call is taken apart and put together again.
+    // Pools of several buckets, which share a call.
     let pools: Vec<_> = (0..5).map(|i| format!("pool-{i}")).collect();
     for pool in &pools {
         a.put_pool(pool, json!({"capacity": 20}), 201).await;
@@ -82,6 +82,37 @@ async fn a_bad_token_spoils_nothing_and_every_lease_gets_its_own_answer() {
     assert_eq!(results[4]["code"], "lease_terminated");
     assert_eq!(results[5]["code"], "lease_expired");
     assert!(results[1]["code"].is_null());
+}
+
+#[tokio::test]
+async fn a_bucket_that_lost_its_clock_holds_no_other_up() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    let mut leases = Vec::new();
+    for number in 0..12 {
+        let pool = format!("pool-{number}");
+        node.put_pool(&pool, json!({"capacity": 1}), 201).await;
+        leases.push(node.acquire(&pool, json!({}), 201).await);
+    }
+    let tokens: Vec<_> = leases.iter().map(Reply::token).collect();
+    let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
+    let configs = cluster.redis.keys("lh1:*:pool-*:config").await;
+    assert_eq!(configs.len(), 12);
+
+    // One after the other, so that it is the first bucket of the call, the last, and any between them.
+    for config in configs {
+        let (bucket, _) = config.split_once(":pool-").expect("the name of a pool");
+        let _: i64 = cluster
+            .redis
+            .query(&["DEL", &format!("{bucket}:clock")])
+            .await;
+        let answer = node.renew_many(&tokens, 200).await;
+        let results = answer.list("results");
+        for (lease, result) in leases.iter().zip(results) {
+            assert_eq!(result["id"], lease.id());
+            assert_eq!(result["status"], "renewed", "without {bucket}: {result}");
+        }
+    }
 }
 
 #[tokio::test]

@@ -111,8 +111,8 @@ const MISTAKES: [Mistake; 13] = [
         happens: Happens::Outage,
         ..mistake(
             "an outage gives nobody more time",
-            "local returned = silence > 3000",
-            "local returned = silence > 9e99",
+            "returned = silence > 3000",
+            "returned = silence > 9e99",
         )
     },
     Mistake {
