@@ -38,6 +38,7 @@ mod webhooks;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use redis::RedisResult;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
@@ -288,8 +289,10 @@ impl Store {
         let result = within_deadline(async {
             let mut reply = self.send(call).await?;
             if reply.status() == "unopened" {
-                self.open(bucket, self.0.memory.generation(bucket)).await?;
-                reply = self.send(call).await?;
+                // Boxed, as is all here that is rare: a future has room for each of its ways, and is moved with every call.
+                let opening = self.open(bucket, self.0.memory.generation(bucket));
+                opening.boxed().await?;
+                reply = self.send(call).boxed().await?;
             }
             if reply.status() == "unopened" {
                 return Err(Error::not_sent(
@@ -320,7 +323,7 @@ impl Store {
             }
         };
         tracing::debug!(error = %error, "connection to Redis lost, sending again: {error}");
-        let again = match self.try_once(call).await {
+        let again = match self.try_once(call).boxed().await {
             Ok(tried) => tried.map_err(|error| self.0.connections.understand(error)),
             Err(error) => Err(error),
         };
@@ -330,16 +333,11 @@ impl Store {
 
     /// Sends a script once; the outer error is that there was no connection for it.
     async fn try_once(&self, call: &Call) -> Result<RedisResult<Reply>, Error> {
-        let Some(waiting) = self.0.waiting.as_ref().filter(|_| call.is_worth_a_wait()) else {
-            let mut connection = self.0.connections.share().await?;
-            return Ok(call.run(&mut connection).await);
-        };
-        let mut connection = waiting.get().await?;
-        let mut tried = call.run(&mut connection).await;
-        if let Ok(reply) = &mut tried {
-            reply.durable = Some(connection.wait_for_replica(call).await);
+        if let Some(waiting) = self.0.waiting.as_ref().filter(|_| call.is_worth_a_wait()) {
+            return try_durably(waiting, call).boxed().await;
         }
-        Ok(tried)
+        let mut connection = self.0.connections.share().await?;
+        Ok(call.run(&mut connection).await)
     }
 
     /// Opens a bucket, noting a loss if the caller remembers another generation, and puts back the policies that
@@ -361,11 +359,25 @@ impl Store {
     }
 }
 
+/// Sends a script once, and waits until a replica has what it wrote.
+async fn try_durably(waiting: &Connections, call: &Call) -> Result<RedisResult<Reply>, Error> {
+    let mut connection = waiting.get().await?;
+    let mut tried = call.run(&mut connection).await;
+    if let Ok(reply) = &mut tried {
+        reply.durable = Some(connection.wait_for_replica(call).await);
+    }
+    Ok(tried)
+}
+
 /// Answers in time that it is not known, where an operation of several calls takes too long.
-async fn within_deadline<T>(operation: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
-    tokio::time::timeout(DEADLINE, operation)
-        .await
-        .unwrap_or_else(|_| Err(Error::unanswered("Redis did not answer in time")))
+///
+/// Not an `async fn`, which would have room for the operation twice: before it waits, and while it does.
+fn within_deadline<T>(
+    operation: impl Future<Output = Result<T, Error>>,
+) -> impl Future<Output = Result<T, Error>> {
+    tokio::time::timeout(DEADLINE, operation).map(|answer| {
+        answer.unwrap_or_else(|_| Err(Error::unanswered("Redis did not answer in time")))
+    })
 }
 
 /// Text of a value that always has one.

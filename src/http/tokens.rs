@@ -361,3 +361,17 @@ async fn finish(
         )),
     }
 }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_waits_for_a_heartbeat_is_small() {
+        let renew = size_of_future(renew);
+        assert!(renew <= 1_024, "{renew}");
+    }
+}

@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, Value};
 use secrecy::ExposeSecret as _;
@@ -305,15 +306,16 @@ impl Connections {
         .await
     }
 
-    async fn in_time<T>(
+    /// Not an `async fn`, which would have room for `checking_out` twice.
+    fn in_time<T>(
         &self,
         checking_out: impl Future<Output = Result<T, bb8::RunError<RedisError>>>,
-    ) -> Result<T, Error> {
-        match tokio::time::timeout(CHECK_OUT, checking_out).await {
+    ) -> impl Future<Output = Result<T, Error>> {
+        tokio::time::timeout(CHECK_OUT, checking_out).map(|checked_out| match checked_out {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(bb8::RunError::User(error))) => Err(Error::not_connected(&error)),
             Ok(Err(bb8::RunError::TimedOut)) | Err(_) => Err(self.health.why_no_connection()),
-        }
+        })
     }
 }
 

@@ -256,7 +256,11 @@ impl Store {
             let first = batch[0].beat.pool.clone();
             batch[1..].sort_by(|a, b| {
                 let place = |waiting: &Waiting| {
-                    (waiting.beat.pool != first, waiting.bucket != bucket, waiting.bucket)
+                    (
+                        waiting.beat.pool != first,
+                        waiting.bucket != bucket,
+                        waiting.bucket,
+                    )
                 };
                 (place(a), &a.beat.pool).cmp(&(place(b), &b.beat.pool))
             });

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
+
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
@@ -113,7 +115,7 @@ impl Store {
     /// What this node knows of a pool; it reads the policy if it knows nothing.
     pub async fn known(&self, pool: &PoolName) -> Result<Known, Error> {
         if self.0.memory.policy(pool).is_none() {
-            self.status(pool).await?;
+            self.status(pool).boxed().await?;
         }
         Ok(Known {
             policy: self.0.memory.policy(pool),

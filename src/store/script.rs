@@ -3,6 +3,7 @@
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use metrics::{Histogram, histogram};
 use redis::{Cmd, RedisResult, ToRedisArgs, Value};
 
@@ -201,7 +202,9 @@ impl Call {
         let result = self.command.query_async(connection).await;
         let values = match result {
             Err(error) if error.code() == Some("NOSCRIPT") => {
-                self.whole().query_async(connection).await?
+                async { self.whole().query_async(connection).await }
+                    .boxed()
+                    .await?
             }
             result => result?,
         };
