@@ -71,7 +71,7 @@ async fn behind_sentinels_hints_come_from_whoever_is_the_master() {
     a_waiter_is_told(&a, &b, "crm").await;
     assert_eq!(listeners(&redis.servers[0]).await, 1);
 
-    let _: i64 = redis.servers[0].query(&["WAIT", "2", "1000"]).await;
+    redis.servers[0].copied_to(2).await;
     redis.servers[0].kill();
     let new = redis.promoted(0).await;
     wait_until("the node listens to the new master", LONG, async || {
@@ -127,7 +127,7 @@ async fn in_a_cluster_hints_come_from_all_masters_and_outlive_the_node_that_told
         }
     }
     let told_by = told_by.expect("the node listens to one of them");
-    let _: i64 = redis.servers[told_by].query(&["WAIT", "1", "1000"]).await;
+    redis.servers[told_by].copied_to(1).await;
     redis.servers[told_by].kill();
     wait_until("the cluster is whole again", LONG, async || {
         redis.masters().await.len() == 3

@@ -197,24 +197,11 @@ async fn what_the_shipped_user_wrote_is_there_after_a_restart() {
 
 #[tokio::test]
 async fn tls_with_a_certificate_of_ones_own() {
-    let port = free_port();
     let certificates = Certificates::make();
-    let mut server = Server::prepare(port, &["--save", ""]);
-    for (name, value) in certificates.settings(port) {
-        server.set(&format!("--{name}"), &value);
-    }
-    server.restart();
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    if !server.runs() {
-        eprintln!("this Redis was built without TLS: nothing to test");
+    let Some(server) = Server::encrypted(&certificates).await else {
         return;
-    }
-    wait_until("Redis listens", Duration::from_secs(10), async || {
-        std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
-    })
-    .await;
-
-    let url = format!("rediss://localhost:{port}");
+    };
+    let url = format!("rediss://localhost:{}", server.port);
     let ca = certificates.ca();
     let node = Launch::on(&url)
         .set("redis_ca_file", ca.to_str().expect("UTF-8"))
@@ -228,7 +215,10 @@ async fn tls_with_a_certificate_of_ones_own() {
     // Not signed by anybody that this machine trusts; and no TLS at this end.
     for (url, cause) in [
         (url, "TLS to Redis fails"),
-        (format!("redis://localhost:{port}"), "cannot use redis://"),
+        (
+            format!("redis://localhost:{}", server.port),
+            "cannot use redis://",
+        ),
     ] {
         let refused = Launch::on(&url).spawn();
         let status = refused.ended(Duration::from_secs(10)).await;
@@ -259,7 +249,7 @@ async fn sentinels_that_want_a_user_of_their_own_are_followed() {
     let node = Launch::on(&url).start().await;
     node.put_pool("crm", json!({"capacity": 2}), 201).await;
     let lease = node.acquire("crm", json!({}), 201).await;
-    let _: i64 = redis.servers[0].query(&["WAIT", "2", "1000"]).await;
+    redis.servers[0].copied_to(2).await;
 
     redis.servers[0].kill();
     redis.promoted(0).await;
@@ -294,6 +284,9 @@ async fn sentinels_that_want_a_user_of_their_own_are_followed() {
 #[tokio::test]
 async fn sentinels_and_servers_that_speak_only_tls_are_followed() {
     let certificates = Certificates::make();
+    if Server::encrypted(&certificates).await.is_none() {
+        return;
+    }
     let ca = certificates.ca();
     let ca = ca.to_str().expect("UTF-8");
     let mut redis = Sentinels::start_encrypted(&certificates).await;
@@ -301,7 +294,7 @@ async fn sentinels_and_servers_that_speak_only_tls_are_followed() {
     let node = Launch::on(&url).set("redis_ca_file", ca).start().await;
     node.put_pool("crm", json!({"capacity": 2}), 201).await;
     let lease = node.acquire("crm", json!({}), 201).await;
-    let _: i64 = redis.servers[0].query(&["WAIT", "2", "1000"]).await;
+    redis.servers[0].copied_to(2).await;
     node.put_pool("queue", one_seat(), 201).await;
     a_waiter_is_told(&node, &node, "queue").await;
 

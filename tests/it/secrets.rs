@@ -36,7 +36,9 @@ async fn no_log_no_metric_and_no_error_holds_a_secret() {
         port,
         &["--port", &text, "--save", "", "--requirepass", PASSWORD],
     );
+    server.userinfo = format!(":{PASSWORD}@");
     server.restart();
+    server.answers().await;
     let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let mut proxy = Proxy::start(address);
     let url = format!("redis://:{PASSWORD}@127.0.0.1:{}", proxy.port());

@@ -119,6 +119,27 @@ impl Server {
         self.child = Some(child);
     }
 
+    /// One that speaks nothing but TLS; none where the server was built without it.
+    pub(crate) async fn encrypted(certificates: &Certificates) -> Option<Self> {
+        let port = free_port();
+        let mut server = Self::prepare(port, &["--save", ""]);
+        for (name, value) in certificates.settings(port) {
+            server.set(&format!("--{name}"), &value);
+        }
+        server.ca = Some(std::fs::read(certificates.ca()).expect("it was made"));
+        server.restart();
+        while server.runs() {
+            if server.try_query::<String>(&["PING"]).await.is_ok() {
+                return Some(server);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let log = std::fs::read_to_string(server.directory().join("log")).unwrap_or_default();
+        assert!(log.contains("tls"), "{log}");
+        eprintln!("this server was built without TLS: nothing to test");
+        None
+    }
+
     /// A cluster of one.
     pub(crate) async fn with_all_slots() -> Self {
         let port = free_port();
@@ -203,7 +224,12 @@ impl Server {
                 },
             )?,
         };
-        let mut connection = client.get_multiplexed_async_connection().await?;
+        // Valkey answers some commands only when its replicas have taken them, and these are heard of once a second.
+        let settings =
+            redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(5)));
+        let mut connection = client
+            .get_multiplexed_async_connection_with_config(&settings)
+            .await?;
         redis::cmd(command[0])
             .arg(&command[1..])
             .query_async(&mut connection)
@@ -214,6 +240,35 @@ impl Server {
         wait_until("the server answers", Duration::from_secs(60), async || {
             self.try_query::<String>(&["PING"]).await.is_ok()
         })
+        .await;
+    }
+
+    /// Waits until so many replicas say that they have what was written so far. WAIT would not do: it is about what the same
+    /// connection has written.
+    pub(crate) async fn copied_to(&self, replicas: usize) {
+        let info: String = self.query(&["INFO", "replication"]).await;
+        let number = |text: &str| text.parse::<u64>().expect("an offset");
+        let written = info
+            .lines()
+            .find_map(|line| line.strip_prefix("master_repl_offset:"))
+            .map(number)
+            .expect("it has an offset");
+        wait_until(
+            "the replicas have it",
+            Duration::from_secs(30),
+            async || {
+                let info: String = self.query(&["INFO", "replication"]).await;
+                let have = info
+                    .lines()
+                    .filter(|line| line.starts_with("slave") && line.contains("state=online"))
+                    .filter_map(|line| {
+                        line.split(',')
+                            .find_map(|part| part.strip_prefix("offset="))
+                    })
+                    .filter(|offset| number(offset) >= written);
+                have.count() >= replicas
+            },
+        )
         .await;
     }
 
@@ -347,7 +402,7 @@ impl Sentinels {
         Self::start_with(Some(guards), None).await
     }
 
-    /// Servers and sentinels that speak only TLS, also among themselves.
+    /// Servers and sentinels that speak only TLS, also among themselves. The server has to be one that can.
     pub(crate) async fn start_encrypted(certificates: &Certificates) -> Self {
         Self::start_with(None, Some(certificates)).await
     }
