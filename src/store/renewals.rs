@@ -2,9 +2,9 @@
 //!
 //! A lane leads to a server: there is one, or in a cluster one for each bucket, because buckets are on several servers and
 //! one that is away must not hold the others up. A lane takes what is waiting and sends it as one round: one script call for
-//! each [`BATCH`] of beats. An idle lane sends a single beat at once. While a round is under way the next one waits for it,
-//! or for [`COMPANY`], so rounds grow by themselves with the load. A beat is answered only after Redis answered. A beat whose
-//! client is gone is dropped before it is sent.
+//! each [`BATCH`] of beats, whatever their buckets are. There is no timer: an idle lane sends a single beat at once, and rounds
+//! grow by themselves with the load. A beat is answered only after Redis answered. A beat whose client is gone is dropped
+//! before it is sent.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
@@ -36,13 +36,6 @@ const ROUND: usize = 1024;
 
 /// Rounds of a lane that are under way at once: while Redis works on one, the next is on its way.
 const ROUNDS: usize = 2;
-
-/// So many beats go together even if another round is under way. Fewer wait for its answer, because a call costs Redis ten
-/// times as much as a beat in it.
-const COMPANY: usize = 16;
-
-/// How long they wait at most: the answer to the other round may be lost.
-const PATIENCE: Duration = Duration::from_millis(5);
 
 /// Most beats that wait for one lane.
 const WAITING: usize = 16 * 1024;
@@ -183,7 +176,6 @@ pub(super) async fn run(store: Weak<Shared>, mut lane: mpsc::Receiver<Waiting>) 
         {
             round.push(waiting);
         }
-        wait_for_company(&mut round, &mut lane, &rounds).await;
         let Some(store) = store.upgrade().map(Store) else {
             return;
         };
@@ -192,25 +184,6 @@ pub(super) async fn run(store: Weak<Shared>, mut lane: mpsc::Receiver<Waiting>) 
             drop(turn);
         });
     }
-}
-
-/// Adds to a round what comes while another one is under way, until there is enough of it.
-async fn wait_for_company(
-    round: &mut Vec<Waiting>,
-    lane: &mut mpsc::Receiver<Waiting>,
-    rounds: &Semaphore,
-) {
-    let company = async {
-        while round.len() < COMPANY {
-            tokio::select! {
-                biased;
-                // The turn of the other round is free: it was answered, or there is none.
-                _ = rounds.acquire() => break,
-                more = lane.recv_many(round, COMPANY) => if more == 0 { break },
-            }
-        }
-    };
-    let _ = tokio::time::timeout(PATIENCE, company).await;
 }
 
 /// How many of the first of these beats, sorted by bucket and pool, go into one call.
@@ -468,6 +441,29 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_call_takes_so_many_beats_and_pools_and_one_bucket_where_they_are_apart() {
+        let mut pools: Vec<PoolName> = (0..100)
+            .map(|number| format!("pool-{number}").parse().unwrap())
+            .collect();
+        pools.sort_by(|a, b| (Bucket::of(a), a).cmp(&(Bucket::of(b), b)));
+        assert_eq!(size_of_call(pools.iter(), false), POOLS);
+        assert_eq!(
+            size_of_call(std::iter::repeat(&pools[0]).take(1_000), true),
+            BATCH
+        );
+        assert_eq!(size_of_call(pools[..3].iter(), false), 3);
+
+        let mut rest = &pools[..];
+        while !rest.is_empty() {
+            let (call, others) = rest.split_at(size_of_call(rest.iter(), true));
+            let bucket = Bucket::of(&call[0]);
+            assert!(call.iter().all(|pool| Bucket::of(pool) == bucket));
+            assert!(others.first().is_none_or(|pool| Bucket::of(pool) != bucket));
+            rest = others;
         }
     }
 
