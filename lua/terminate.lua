@@ -22,7 +22,7 @@
 -- Returns { 'done', seq, now_ms, then for each id a word and held_ms }
 --   terminated  the lease was live, and was held for so long
 --   expired     it had ended by time, and this is the first that its record hears of it
---   ended       it had ended before, or there never was one
+--   ended       it had ended before, or there never was one, or its data was lost; then too no token brings it back
 --   unopened    the bucket has no clock; only three fields
 
 redis.call('PERSIST', clock)
@@ -63,10 +63,10 @@ for i = 5, #ARGV do
     reply[#reply + 1] = 'terminated'
     reply[#reply + 1] = int(math.max(now - tonumber(known[3] or now), 0))
   else
-    -- A lease that has just expired could still be resumed; not after this.
+    -- A lease that has just expired could still be resumed, and one of which nothing is known be rebuilt; not after this.
     local known = redis.call('HMGET', record, 'reason', 'started')
     local at = score > 0 and ends_at(score, ttl) or tonumber(redis.call('ZSCORE', expired, id) or 0)
-    if at > 0 or known[1] == 'expired' then
+    if at > 0 or known[1] == 'expired' or not (known[1] or known[2]) then
       if score > 0 then
         redis.call('ZREM', leases, id)
         record_event(events, 'ended', id, at, '', '', 'expired', index and seat_freed(index, at, id))

@@ -64,6 +64,29 @@ async fn hundreds_of_pools_of_several_nodes_are_put_back_with_their_holders() {
 }
 
 #[tokio::test]
+async fn what_an_operator_ends_after_the_loss_is_not_brought_back_by_its_token() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 5}), 201).await;
+    let ended = node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    let goes_on = node.acquire("crm", json!({"holder": "bob"}), 201).await;
+
+    cluster.redis.empty().await;
+    wait_until("the pool is back", SOON, async || {
+        node.pool("crm", [200, 404, 503]).await.status == 200
+    })
+    .await;
+    let over = json!({"ids": [ended.id()], "reason": "The shift is over."});
+    let result = node.terminate("crm", over, 200).await;
+    assert_eq!(result.list("results")[0]["status"], "ended");
+
+    let lost = node.renew(&ended.token(), 410).await;
+    assert_eq!(lost["code"], "lease_terminated");
+    assert_eq!(lost["reason"], "The shift is over.");
+    node.renew(&goes_on.token(), 200).await;
+}
+
+#[tokio::test]
 async fn pools_that_cannot_be_put_back_at_once_are_put_back_later() {
     let port = free_port();
     let text = port.to_string();

@@ -60,7 +60,7 @@ pub(super) struct Results {
 pub(crate) struct Outcome {
     #[schema(value_type = String)]
     pub(crate) id: LeaseId,
-    /// `terminated`, or `ended` if it was not live, or not a lease of this pool.
+    /// `terminated`, or `ended` if it was not live, or nothing is known of it. Neither ever has a seat again.
     pub(crate) status: &'static str,
 }
 
