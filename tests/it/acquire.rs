@@ -256,3 +256,23 @@ async fn a_denied_holder_gets_the_seat_as_soon_as_it_is_free() {
             > bob.instant("/lease/started_at")
     );
 }
+
+#[tokio::test]
+async fn a_denial_tells_people_how_many_seats_there_are() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    for (seats, said) in [
+        (0, "The pool crm-0 has no seats at present."),
+        (1, "The only seat of the pool crm-1 is in use."),
+        (2, "All 2 seats of the pool crm-2 are in use."),
+    ] {
+        let pool = format!("crm-{seats}");
+        node.put_pool(&pool, json!({"capacity": seats}), 201).await;
+        for _ in 0..seats {
+            node.acquire(&pool, json!({}), 201).await;
+        }
+        let denial = node.acquire(&pool, json!({}), 409).await;
+        let detail = denial["detail"].as_str().expect("a sentence");
+        assert!(detail.starts_with(said), "{detail}");
+    }
+}

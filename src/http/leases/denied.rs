@@ -12,14 +12,15 @@ use crate::store::{Acquired, Denial};
 /// The problem that says why there is no seat.
 pub(super) fn problem(pool: &PoolName, tenant: Option<&Tenant>, acquired: Acquired) -> Problem {
     match acquired {
-        Acquired::PoolFull(denial) => denied(
-            Code::PoolFull,
-            format!(
-                "All {} seats of the pool {pool} are in use. Ask again when one can come free.",
-                denial.capacity
-            ),
-            denial,
-        ),
+        Acquired::PoolFull(denial) => {
+            let full = match denial.capacity {
+                0 => format!("The pool {pool} has no seats at present."),
+                1 => format!("The only seat of the pool {pool} is in use."),
+                seats => format!("All {seats} seats of the pool {pool} are in use."),
+            };
+            let detail = format!("{full} Ask again when one can come free.");
+            denied(Code::PoolFull, detail, denial)
+        }
         Acquired::TenantFull(denial, rule) => {
             let detail = if rule == "reserved" {
                 "The seats that are free are reserved for other tenants. Ask again when one can come free."
