@@ -104,3 +104,57 @@ fn shells_take_the_completions() {
         );
     }
 }
+
+/// The documents that show commands: README.md, docs/ and deploy/.
+fn documents() -> Vec<std::path::PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = vec![root.join("README.md")];
+    let mut rest = vec![root.join("docs"), root.join("deploy")];
+    while let Some(directory) = rest.pop() {
+        for entry in std::fs::read_dir(directory).expect("it is there") {
+            let path = entry.expect("readable").path();
+            if path.is_dir() {
+                rest.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "md") {
+                found.push(path);
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_command_that_a_document_shows_is_whole() {
+    let mut commands = 0;
+    for document in documents() {
+        let text = std::fs::read_to_string(&document).expect("readable");
+        let mut shown = false;
+        let mut lines = text.lines();
+        while let Some(line) = lines.next() {
+            if line.starts_with("```") {
+                shown = !shown && line == "```console";
+            }
+            let Some(first) = line.strip_prefix("$ ").filter(|_| shown) else {
+                continue;
+            };
+            let mut command = first.to_owned();
+            while command.ends_with('\\') {
+                command += "\n";
+                command += lines.next().expect("a command goes on");
+            }
+            // Quotes that do not close, above all.
+            let read = Command::new("sh")
+                .args(["-n", "-c", &command])
+                .output()
+                .expect("a shell");
+            let said = String::from_utf8_lossy(&read.stderr);
+            assert!(
+                read.status.success(),
+                "{}: {command}\n{said}",
+                document.display()
+            );
+            commands += 1;
+        }
+    }
+    assert!(commands > 40, "only {commands} were found");
+}
