@@ -452,7 +452,7 @@ mod tests {
         pools.sort_by(|a, b| (Bucket::of(a), a).cmp(&(Bucket::of(b), b)));
         assert_eq!(size_of_call(pools.iter(), false), POOLS);
         assert_eq!(
-            size_of_call(std::iter::repeat(&pools[0]).take(1_000), true),
+            size_of_call(std::iter::repeat_n(&pools[0], 1_000), true),
             BATCH
         );
         assert_eq!(size_of_call(pools[..3].iter(), false), 3);
