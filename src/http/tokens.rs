@@ -170,7 +170,8 @@ impl App {
     fn new_token(&self, renewal: &Renewal, generation: u64, lease: &Lease) -> Option<String> {
         let claims = &renewal.claims;
         let details = claims.details || !lease.activities.is_empty();
-        let now = self.0.store.now();
+        // When this was decided; what else the node has heard from Redis may be of another master.
+        let now = lease.renewed_at;
         let as_it_was = claims.generation == generation
             && claims.label == lease.label
             && claims.seat == lease.seat
