@@ -88,9 +88,7 @@ impl RedisUrl {
     /// The URL of one sentinel. Those before the hosts are the master's credentials; a sentinel gets only its own.
     pub fn sentinel_url(&self, host: &str, port: u16) -> SecretString {
         let Sentinels {
-            username,
-            password,
-            tls,
+            username, password, ..
         } = &self.sentinels;
         let password = password.expose_secret();
         let userinfo = if password.is_empty() {
@@ -98,8 +96,13 @@ impl RedisUrl {
         } else {
             format!("{username}:{password}@")
         };
-        let scheme = scheme(tls.unwrap_or(self.tls));
+        let scheme = scheme(self.sentinels_use_tls());
         SecretString::from(format!("{scheme}://{userinfo}{}", authority(host, port)))
+    }
+
+    /// Whether what is sent to the sentinels is encrypted.
+    pub fn sentinels_use_tls(&self) -> bool {
+        self.sentinels.tls.unwrap_or(self.tls)
     }
 
     /// Whether what is sent to the servers is encrypted.

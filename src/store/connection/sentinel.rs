@@ -22,6 +22,8 @@ use crate::store::health::FAILOVERS;
 
 /// How long one sentinel may take.
 const ANSWER: Duration = Duration::from_millis(250);
+/// And how long until it speaks TLS.
+const HANDSHAKE: Duration = Duration::from_millis(750);
 /// How often they are asked, in case a message was lost.
 const POLL: Duration = Duration::from_secs(1);
 /// Between tries to subscribe to a sentinel that is away.
@@ -213,6 +215,15 @@ impl Sentinel {
         Client::open(info)
     }
 
+    /// How long it may take to be connected to a sentinel.
+    fn patience(&self) -> Duration {
+        if self.url.sentinels_use_tls() {
+            ANSWER + HANDSHAKE
+        } else {
+            ANSWER
+        }
+    }
+
     /// A connection to one sentinel.
     pub(in crate::store) async fn connect_to_sentinel(
         &self,
@@ -220,7 +231,7 @@ impl Sentinel {
     ) -> Result<MultiplexedConnection, RedisError> {
         let client = self.client(sentinel)?;
         let mut connection =
-            tokio::time::timeout(ANSWER, client.get_multiplexed_async_connection())
+            tokio::time::timeout(self.patience(), client.get_multiplexed_async_connection())
                 .await
                 .map_err(|_| {
                     RedisError::from((ErrorKind::Io, "a sentinel does not answer in time"))
@@ -298,13 +309,14 @@ async fn poll(watched: Weak<Sentinel>) {
 /// Listens to one sentinel, and again when it comes back.
 async fn follow(watched: Weak<Sentinel>, address: Address) {
     loop {
-        let Some((client, master)) = watched
-            .upgrade()
-            .and_then(|sentinel| Some((sentinel.client(&address).ok()?, sentinel.master.clone())))
-        else {
+        let Some((client, master, patience)) = watched.upgrade().and_then(|sentinel| {
+            let client = sentinel.client(&address).ok()?;
+            Some((client, sentinel.master.clone(), sentinel.patience()))
+        }) else {
             return;
         };
-        if let Ok(Ok(mut messages)) = tokio::time::timeout(ANSWER, client.get_async_pubsub()).await
+        if let Ok(Ok(mut messages)) =
+            tokio::time::timeout(patience, client.get_async_pubsub()).await
             && messages.subscribe("+switch-master").await.is_ok()
         {
             let mut messages = messages.into_on_message();
