@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Cluster, Launch, Node, signal, wait_until};
+use crate::harness::{Cluster, Launch, Node, let_pass, signal, wait_until};
 
 fn bench(node: &Node, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
@@ -93,12 +93,15 @@ async fn holders_leave_and_come_back_or_go_without_a_word() {
 async fn a_failure_is_counted_and_told() {
     let mut cluster = Cluster::start(1).await;
     let node = &cluster.nodes[0];
-    let crowd = "--pool crm --seats 4 --holders 4 --stay 1m --away 10ms --beat 20ms --crash 0 --leave 0 --for 5m --every 100ms";
+    // So long that nobody goes while the node is away: that seat would come back only by itself.
+    let crowd = "--pool crm --seats 4 --holders 4 --stay 10h --away 10ms --beat 20ms --crash 0 --leave 0 --for 5m --every 100ms";
     let running = bench(node, crowd).spawn().expect("it starts");
     wait_until("all have a seat", Duration::from_secs(20), async || {
         node.availability("crm", [200, 404]).await["in_use"] == 4
     })
     .await;
+    // The last one has to hear of it.
+    let_pass(200).await;
     node.kill();
     tokio::time::sleep(Duration::from_secs(1)).await;
     cluster.nodes[0].restart().await;

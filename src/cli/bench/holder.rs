@@ -15,6 +15,8 @@ use crate::client::{Client, Error, jittered};
 
 /// First and longest wait after no answer.
 const RETRY: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// How often a seat is given back that nobody confirms.
+const GIVE_UP_AFTER: usize = 3;
 /// How often somebody is denied until he goes away for a while.
 const DENIALS: u32 = 5;
 /// The coming back of a page that was left: a reload.
@@ -104,16 +106,17 @@ impl Holder {
         let key = URL_SAFE_NO_PAD.encode(random);
         let mut body = self.ask.clone();
         body["activities"] = json!([format!("Order {}", rand::random_range(1_000..10_000))]);
+        let headers = [("idempotency-key", key.as_str())];
         let mut retry = RETRY.0;
         let mut denials = 0;
         loop {
-            let headers = [("idempotency-key", key.as_str())];
             let asked = Instant::now();
             let answer = self
                 .client
                 .call(Method::POST, &self.acquire, &headers, Some(&body))
                 .await;
             let took = asked.elapsed();
+            let unanswered = answer.as_ref().is_err_and(Error::is_temporary);
             let wait = match answer {
                 Ok(answer) if answer["ticket"].is_string() => {
                     self.tally.count(Operation::Acquire, took, Ok("queued"));
@@ -156,8 +159,28 @@ impl Holder {
                 }
             };
             if pause(stop, jittered(wait)).await.is_err() {
+                if unanswered {
+                    self.give_back_what_may_be_ours(&headers, &body).await;
+                }
                 return Err(None);
             }
+        }
+    }
+
+    /// At the end of a run: a request that was not answered may have got a seat, which the same request is told of.
+    async fn give_back_what_may_be_ours(&self, headers: &[(&str, &str)], body: &Value) {
+        let answer = self
+            .client
+            .call(Method::POST, &self.acquire, headers, Some(body))
+            .await;
+        if let Ok(answer) = answer
+            && let Some(token) = answer["token"].as_str()
+        {
+            let lease = Lease {
+                token: token.to_owned(),
+                renew_after: Duration::ZERO,
+            };
+            self.give(Operation::Release, &lease).await;
         }
     }
 
@@ -240,20 +263,33 @@ impl Holder {
         jittered(self.bench.beat.unwrap_or(lease.renew_after))
     }
 
-    /// Releases or leaves. What gets no answer is not sent again: the seat comes back by itself.
+    /// Releases or leaves. What gets no answer is sent again, so that a run leaves no seat behind; at last the seat comes back by
+    /// itself.
     async fn give(&self, operation: Operation, lease: &Lease) {
-        let asked = Instant::now();
         let body = json!({ "token": lease.token });
         let path = format!("/v1/leases/{}", operation.word());
-        let answer = self
-            .client
-            .call(Method::POST, &path, &[], Some(&body))
-            .await;
-        let took = asked.elapsed();
-        match answer {
-            Ok(_) if operation == Operation::Leave => self.tally.count(operation, took, Ok("left")),
-            Ok(_) => self.tally.count(operation, took, Ok("released")),
-            Err(error) => self.fail(operation, took, &error),
+        for _ in 0..GIVE_UP_AFTER {
+            let asked = Instant::now();
+            let answer = self
+                .client
+                .call(Method::POST, &path, &[], Some(&body))
+                .await;
+            let took = asked.elapsed();
+            match answer {
+                Ok(_) => {
+                    let left = operation == Operation::Leave;
+                    let word = if left { "left" } else { "released" };
+                    self.tally.count(operation, took, Ok(word));
+                    return;
+                }
+                Err(error) => {
+                    self.fail(operation, took, &error);
+                    if !error.is_temporary() {
+                        return;
+                    }
+                }
+            }
+            tokio::time::sleep(jittered(RETRY.0)).await;
         }
     }
 
