@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::{ANY, Certificates, Guards, Launch, Sentinels, Server, free_port, wait_until};
+use crate::harness::{
+    ANY, Certificates, Guards, Launch, Node, Sentinels, Server, free_port, wait_until,
+};
 use crate::hints::{a_waiter_is_told, one_seat};
 
 #[tokio::test]
@@ -233,6 +235,20 @@ async fn tls_with_a_certificate_of_ones_own() {
 /// The least that a sentinel has to allow, as deploy/redis/README.md has it.
 const AT_SENTINELS: &str = "user seats on >guards &* -@all +sentinel|get-master-addr-by-name +subscribe +ping +hello +auth +info";
 
+/// Kills the master, and waits until a lease from before is renewed at its successor.
+async fn follows_a_failover(redis: &mut Sentinels, node: &Node) {
+    node.put_pool("crm", json!({"capacity": 2}), 201).await;
+    let lease = node.acquire("crm", json!({}), 201).await;
+    redis.servers[0].copied_to(2).await;
+
+    redis.servers[0].kill();
+    redis.promoted(0).await;
+    wait_until("the node follows", Duration::from_secs(10), async || {
+        node.renew(&lease.token(), ANY).await.status == 200
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn sentinels_that_want_a_user_of_their_own_are_followed() {
     let mut redis = Sentinels::start_guarded(&Guards {
@@ -247,16 +263,7 @@ async fn sentinels_that_want_a_user_of_their_own_are_followed() {
         "redis+sentinel://:servers@{hosts}?sentinel_username=seats&sentinel_password=guards"
     );
     let node = Launch::on(&url).start().await;
-    node.put_pool("crm", json!({"capacity": 2}), 201).await;
-    let lease = node.acquire("crm", json!({}), 201).await;
-    redis.servers[0].copied_to(2).await;
-
-    redis.servers[0].kill();
-    redis.promoted(0).await;
-    wait_until("the node follows", Duration::from_secs(10), async || {
-        node.renew(&lease.token(), ANY).await.status == 200
-    })
-    .await;
+    follows_a_failover(&mut redis, &node).await;
 
     // What the sentinels want is not what the servers want, and neither is ever written anywhere.
     for (wrong, cause) in [
@@ -292,18 +299,9 @@ async fn sentinels_and_servers_that_speak_only_tls_are_followed() {
     let mut redis = Sentinels::start_encrypted(&certificates).await;
     let url = redis.url().replacen("redis+", "rediss+", 1);
     let node = Launch::on(&url).set("redis_ca_file", ca).start().await;
-    node.put_pool("crm", json!({"capacity": 2}), 201).await;
-    let lease = node.acquire("crm", json!({}), 201).await;
-    redis.servers[0].copied_to(2).await;
     node.put_pool("queue", one_seat(), 201).await;
     a_waiter_is_told(&node, &node, "queue").await;
-
-    redis.servers[0].kill();
-    redis.promoted(0).await;
-    wait_until("the node follows", Duration::from_secs(10), async || {
-        node.renew(&lease.token(), ANY).await.status == 200
-    })
-    .await;
+    follows_a_failover(&mut redis, &node).await;
 
     // Who signed the certificates is not known to this machine, and without TLS nobody answers.
     for (wrong, cause) in [
