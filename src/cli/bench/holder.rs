@@ -268,7 +268,10 @@ impl Holder {
     async fn give(&self, operation: Operation, lease: &Lease) {
         let body = json!({ "token": lease.token });
         let path = format!("/v1/leases/{}", operation.word());
-        for _ in 0..GIVE_UP_AFTER {
+        for attempt in 0..GIVE_UP_AFTER {
+            if attempt > 0 {
+                tokio::time::sleep(jittered(RETRY.0)).await;
+            }
             let asked = Instant::now();
             let answer = self
                 .client
@@ -289,7 +292,6 @@ impl Holder {
                     }
                 }
             }
-            tokio::time::sleep(jittered(RETRY.0)).await;
         }
     }
 
