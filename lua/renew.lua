@@ -1,7 +1,7 @@
 -- Extends live leases, many in one call. What is not that simple is left to resume.lua.
 --
--- The only script that may span buckets, because a beat alone costs Redis little more than its call does. In a cluster the
--- node sends those of one bucket, whose keys are in one slot.
+-- The only script that may span buckets, because a call costs Redis as much as several beats in it. In a cluster the node
+-- sends those of one bucket, whose keys are in one slot.
 --
 -- KEYS[1..]  for each pool three keys, those of a bucket together, then one record for each of the details:
 --   clock    HASH  the clock of its bucket

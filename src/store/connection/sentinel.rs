@@ -22,7 +22,7 @@ use crate::store::health::FAILOVERS;
 
 /// How long one sentinel may take.
 const ANSWER: Duration = Duration::from_millis(250);
-/// And how long until it speaks TLS.
+/// What it gets besides for the handshake, where it speaks TLS.
 const HANDSHAKE: Duration = Duration::from_millis(750);
 /// How often they are asked, in case a message was lost.
 const POLL: Duration = Duration::from_secs(1);
