@@ -246,6 +246,8 @@ impl Store {
     }
 
     /// Whether Redis answers. In a cluster: whether a part of it does, because the others may be on the way back.
+    ///
+    /// If it does, calls are sent again at once: a node that says it is ready would otherwise refuse the next ones.
     pub async fn ping(&self) -> Result<(), Error> {
         let buckets = if self.0.connections.source().is_cluster() {
             4
@@ -258,7 +260,10 @@ impl Store {
                 Box::pin(async move {
                     let mut connection = self.0.connections.get().await?;
                     let command = redis::cmd("EXISTS").arg(bucket.clock()).to_owned();
-                    Ok::<_, Error>(command.exec_async(&mut *connection).await?)
+                    command.exec_async(&mut *connection).await?;
+                    let answered = Ok::<_, Error>(());
+                    self.0.connections.health().note(bucket, &answered);
+                    answered
                 })
             });
         let (answer, _) = futures_util::future::select_ok(asked).await?;

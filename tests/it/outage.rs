@@ -457,6 +457,24 @@ async fn without_redis_every_call_is_refused_within_a_second_and_all_is_well_a_s
 }
 
 #[tokio::test]
+async fn a_node_that_says_it_is_ready_takes_the_next_request() {
+    let redis = Redis::start().await;
+    let mut proxy = Proxy::start(redis.address());
+    let node = Launch::on(&redis.url_through(&proxy)).start().await;
+    node.put_pool("crm", json!({"capacity": 50}), 201).await;
+
+    for round in 0..10 {
+        proxy.drop_replies();
+        // So many that calls are not even tried any more.
+        join_all((0..8).map(|_| node.acquire_once("crm", "meanwhile", json!({}), 503))).await;
+        proxy.restore();
+        node.ready().await;
+        node.acquire_once("crm", &format!("tab-{round}"), json!({}), 201)
+            .await;
+    }
+}
+
+#[tokio::test]
 async fn a_frozen_redis_holds_up_nobody_for_a_second_and_fills_no_memory() {
     let mut cluster = Cluster::start(1).await;
     let node = &cluster.nodes[0];
