@@ -95,7 +95,7 @@ const MISTAKES: [Mistake; 13] = [
     mistake(
         "a renew gives less than it says",
         "live_from(ttl), int(now + ttl)",
-        "live_from(ttl), int(now + 700)",
+        "live_from(ttl), int(now + 950)",
     ),
     mistake(
         "changes have no order",
