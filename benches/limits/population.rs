@@ -153,7 +153,7 @@ async fn acquire(store: &Store, pools: &[PoolName], begin: usize, end: usize) ->
                     let pool = &pools[number % pools.len()];
                     match store.acquire(pool, &asked).await {
                         Ok(Acquired::Granted(grant)) => {
-                            let renewal = renewal(grant, store.now());
+                            let renewal = renewal(grant);
                             renewals.lock().expect("no panic").push(renewal);
                         }
                         other => panic!("no seat for the bench: {other:?}"),
@@ -171,7 +171,7 @@ async fn acquire(store: &Store, pools: &[PoolName], begin: usize, end: usize) ->
         .expect("no panic")
 }
 
-fn renewal(grant: Grant, now: lease::Instant) -> Renewal {
+fn renewal(grant: Grant) -> Renewal {
     let age_ms: i64 = rand::random_range(0..300_000);
     let lease = grant.lease;
     Renewal {
@@ -186,7 +186,7 @@ fn renewal(grant: Grant, now: lease::Instant) -> Renewal {
             seat: lease.seat,
             fence: lease.fence,
             started_at: lease::Instant(lease.started_at.0 - age_ms),
-            issued_at: now,
+            issued_at: grant.at,
             details: false,
         },
         label: None,

@@ -321,7 +321,8 @@ impl App {
             fence: lease.fence,
             seat: lease.seat,
             started_at: lease.started_at,
-            issued_at: self.0.store.now(),
+            // What else the node has heard from Redis may be of another master.
+            issued_at: grant.at,
             details: !lease.activities.is_empty(),
         }
     }

@@ -46,6 +46,8 @@ pub struct Asked {
 pub struct Grant {
     /// The lease.
     pub lease: Lease,
+    /// When this was decided.
+    pub at: Instant,
     /// Generation of the bucket, for the token.
     pub generation: u64,
     /// Live leases of the pool, this one included.
@@ -275,6 +277,7 @@ impl Store {
                 );
                 Ok(Some(Grant {
                     lease,
+                    at: now,
                     generation: reply.count(5)?,
                     in_use: reply.count(6)?,
                     capacity: reply.count(7)?,
@@ -653,6 +656,7 @@ pub(super) fn granted(pool: &PoolName, asked: &Asked, reply: &Reply) -> Result<G
             expires_in: Duration::from_millis(expires_at.since(now)),
             ttl,
         },
+        at: now,
         generation: reply.count(7)?,
         in_use: reply.count(8)?,
         capacity: reply.count(9)?,
