@@ -9,18 +9,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 pub use self::kept::{Latest, Slots, latest, slots};
-use self::unread::{Read, beside, last_ms, read};
+use self::unread::{Happened, Read, beside, last_ms, read};
 use super::replay::{Change, Replay};
 use super::slot::{Slot, Step};
 use crate::lease::Instant;
 use crate::pool::PoolName;
-use crate::store::{Denials, Error, Event, EventId, Stirred, Store, Stretch};
+use crate::store::{Denials, Error, EventId, Stirred, Store, Stretch};
 
 /// How late an event may be written and still be put in its place, ms. A sweep is there within two seconds.
 const LATE_MS: i64 = 60_000;
-/// Events that are read at once: about a millisecond of Redis's time.
-const CHUNK: usize = 1_000;
-/// Events of one roll-up, about 10 MiB; more only if a minute had more.
+/// Events that are read at once: about a millisecond of a thread that answers requests meanwhile, and less of Redis's time.
+const CHUNK: usize = 250;
+/// Events of one roll-up, about 5 MiB; more only if two minutes had more.
 const BATCH: usize = 50_000;
 /// Counts of denials that one roll-up takes away.
 const COUNTS: usize = 1_000;
@@ -128,7 +128,7 @@ enum Did {
     More,
 }
 
-/// Rolls up about so many events, or those of a bit more than a minute if these are more. `true` if there is more.
+/// Rolls up about so many events, or those of a minute if these are more. `true` if there is more.
 pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<bool, Error> {
     Ok(roll_up_once(store, pool, batch).await? == Did::More)
 }
@@ -149,9 +149,13 @@ async fn roll_up_once(store: &Store, pool: &PoolName, batch: usize) -> Result<Di
         return Ok(Did::Nothing);
     };
     let begun_ms = rolled.replay.at_ms();
-    // A roll-up stays a minute behind what it has read, so a minute with more events than a batch is read whole.
-    let enough =
-        |events: &[Event]| batch <= events.len() && spans_more_than(events, begun_ms, LATE_MS);
+    // A roll-up stays a minute behind what it has read. It puts away at least half of that, or the next one would
+    // read almost the same again.
+    let enough = |events: &[Happened]| {
+        batch <= events.len()
+            && is_late(events, begun_ms)
+            && is_late(events, events[events.len() / 2].id.written_ms())
+    };
     let Read {
         mut events,
         is_whole,
@@ -167,7 +171,7 @@ async fn roll_up_once(store: &Store, pool: &PoolName, batch: usize) -> Result<Di
         return Ok(Did::Nothing);
     }
     let mut others = beside(&standing, &rolled, is_whole, &events, to_ms);
-    events.retain(|event| event.id.written_ms() <= read_ms && event.at.0 <= to_ms);
+    events.retain(|event| event.id.written_ms() <= read_ms && event.at_ms <= to_ms);
     others.retain(|(at_ms, _)| *at_ms <= to_ms);
     if !more && events.is_empty() && others.is_empty() {
         return Ok(Did::Nothing);
@@ -199,7 +203,7 @@ async fn roll_up_once(store: &Store, pool: &PoolName, batch: usize) -> Result<Di
 /// Replays, and gives the slots that are over, by the keys that they are kept in.
 fn put_away(
     rolled: &mut Rolled,
-    events: Vec<Event>,
+    events: Vec<Happened>,
     others: Vec<(i64, Change)>,
     to_ms: i64,
 ) -> Vec<Stretch> {
@@ -267,12 +271,12 @@ async fn begin(
 /// Applies events, and what is beside them, in the order of their instants, and lets time pass to `to_ms`.
 fn replay(
     rolled: &mut Rolled,
-    events: Vec<Event>,
+    events: Vec<Happened>,
     others: Vec<(i64, Change)>,
     to_ms: i64,
     closed: &mut impl FnMut(Step, i64, Slot),
 ) {
-    let of = |event: Event| Some((event.at.0, Change::of(&event)?));
+    let of = |event: Happened| Some((event.at_ms, event.change?));
     let mut changes = others;
     changes.extend(events.into_iter().filter_map(of));
     changes.sort_by_key(|(at_ms, _)| *at_ms);
@@ -282,11 +286,11 @@ fn replay(
     rolled.replay.pass(to_ms, closed);
 }
 
-/// Whether the last of these events was written so long after an instant.
-fn spans_more_than(events: &[Event], since_ms: i64, ms: i64) -> bool {
+/// Whether the last of these events was written so late after an instant that all that happened until then is written.
+fn is_late(events: &[Happened], at_ms: i64) -> bool {
     events
         .last()
-        .is_some_and(|last| since_ms + ms + 1 < last.id.written_ms())
+        .is_some_and(|last| at_ms + LATE_MS + 1 < last.id.written_ms())
 }
 
 fn json(value: &impl Serialize) -> String {

@@ -469,6 +469,46 @@ pub(crate) async fn event(
 }
 
 #[tokio::test]
+async fn a_pool_with_more_events_in_a_minute_than_a_batch_is_rolled_up_in_few_parts() {
+    // 200 a second for ten minutes: what is written in a minute is 120 times a batch.
+    const WRITE: &str = r"
+        for number = 0, 5999 do
+          local at, id = ARGV[1] + number * 10, string.format('%021dA', number)
+          for _, kind in ipairs({ 'started', 'ended' }) do
+            redis.call('XADD', KEYS[1], at .. '-*', 'type', kind, 'id', id, 'at', at,
+              'holder', '', 'tenant', '', 'reason', kind == 'ended' and 'released' or '')
+          end
+        end";
+    let redis = Redis::start().await;
+    let (store, pool, mut connection, stream) = past(&redis).await;
+    let now = store.clock().await.expect("a clock").0;
+    let begin = now - 15 * 60_000;
+    for minute in 0..10 {
+        let () = redis::cmd("EVAL")
+            .arg(WRITE)
+            .arg(1)
+            .arg(&stream)
+            .arg(begin + minute * 60_000)
+            .query_async(&mut connection)
+            .await
+            .expect("they came and went");
+    }
+
+    let mut parts = 1;
+    while rollup::roll_up(&store, &pool, 100).await.unwrap() {
+        parts += 1;
+    }
+    // Each reads two minutes and puts one away.
+    assert!(parts <= 12, "{parts}");
+    let found = rollup::slots(&store, &pool, Step::Minute, begin, now)
+        .await
+        .unwrap()
+        .unwrap();
+    let grants: u64 = found.slots.iter().map(|slot| slot.grants).sum();
+    assert_eq!(grants, 60_000);
+}
+
+#[tokio::test]
 async fn rolling_up_in_parts_changes_no_slot() {
     let redis = Redis::start().await;
     let (store, pool, mut connection, stream) = past(&redis).await;

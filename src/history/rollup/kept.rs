@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::unread::{Read, beside, read};
+use super::unread::{Happened, Read, beside, read};
 use super::{BATCH, Rolled, aside, begin, replay, roll_up};
 use crate::history::replay::Change;
 use crate::history::slot::{Slot, Step};
 use crate::lease::Instant;
 use crate::pool::PoolName;
-use crate::store::{Error, Event, Store};
+use crate::store::{Error, Store};
 
 /// Slots of one step, without gaps.
 #[derive(Debug, Clone)]
@@ -120,7 +120,7 @@ pub async fn latest(
         .into_iter()
         .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
         .collect();
-    let enough = |read: &[Event]| events <= read.len();
+    let enough = |read: &[Happened]| events <= read.len();
     let since = read(store, pool, &rolled, enough).await?.events;
     // None of those that are there already: only how far that goes is told.
     let (since, now_ms) = if since.len() < events {
@@ -146,7 +146,7 @@ pub async fn latest(
 /// Adds to kept slots of a step those that a replay closes, and the one that is not over.
 fn add_since(
     rolled: &mut Rolled,
-    events: Vec<Event>,
+    events: Vec<Happened>,
     others: Vec<(i64, Change)>,
     to_ms: i64,
     step: Step,

@@ -4,12 +4,22 @@ use super::{CHUNK, RECENT_MS, Rolled};
 use crate::history::replay::Change;
 use crate::history::slot::Step;
 use crate::pool::PoolName;
-use crate::store::{Denials, Error, Event, EventId, Standing, Store};
+use crate::store::{Denials, Error, EventId, Standing, Store};
+
+/// What a roll-up has to know of an event. A crowd's minute has hundreds of thousands.
+pub(super) struct Happened {
+    /// Its place.
+    pub(super) id: EventId,
+    /// When it happened, ms.
+    pub(super) at_ms: i64,
+    /// What it changed, if anything.
+    pub(super) change: Option<Change>,
+}
 
 /// What is not rolled up yet.
 pub(super) struct Read {
     /// In the order in which they were written.
-    pub(super) events: Vec<Event>,
+    pub(super) events: Vec<Happened>,
     /// Whether the last event that was rolled up is still there; none if none was, or if it was too long ago.
     pub(super) is_whole: Option<bool>,
 }
@@ -19,7 +29,7 @@ pub(super) async fn read(
     store: &Store,
     pool: &PoolName,
     rolled: &Rolled,
-    is_enough: impl Fn(&[Event]) -> bool,
+    is_enough: impl Fn(&[Happened]) -> bool,
 ) -> Result<Read, Error> {
     let at_ms = rolled.replay.at_ms();
     let mut after = EventId::before_ms(at_ms);
@@ -38,7 +48,11 @@ pub(super) async fn read(
             after = event.id;
             is_there |= last == Some(event.id);
             if at_ms < event.at.0 || rolled.read_ms < event.id.written_ms() {
-                events.push(event);
+                events.push(Happened {
+                    id: event.id,
+                    at_ms: event.at.0,
+                    change: Change::of(&event),
+                });
             }
         }
         if !whole || is_enough(&events) {
@@ -61,7 +75,7 @@ pub(super) fn beside(
     standing: &Standing,
     rolled: &Rolled,
     is_whole: Option<bool>,
-    events: &[Event],
+    events: &[Happened],
     to_ms: i64,
 ) -> Vec<(i64, Change)> {
     let at_ms = rolled.replay.at_ms();
@@ -87,9 +101,9 @@ pub(super) fn beside(
         let since: i64 = events
             .iter()
             .filter(|event| Some(event.id) <= standing.last)
-            .map(|event| match Change::of(event) {
-                Some(Change::Started { seats }) => i64::try_from(seats).unwrap_or(0),
-                Some(Change::Ended { seats, .. }) => -i64::try_from(seats).unwrap_or(0),
+            .map(|event| match &event.change {
+                Some(Change::Started { seats }) => i64::try_from(*seats).unwrap_or(0),
+                Some(Change::Ended { seats, .. }) => -i64::try_from(*seats).unwrap_or(0),
                 _ => 0,
             })
             .sum();
@@ -100,7 +114,7 @@ pub(super) fn beside(
         let heard = Change::Heard { seats };
         if !is_first {
             changes.push((at_ms, Change::Silent));
-            let first = events.iter().map(|event| event.at.0).min();
+            let first = events.iter().map(|event| event.at_ms).min();
             changes.push((first.unwrap_or(to_ms).max(at_ms), heard));
         } else if seats.is_some_and(|seats| seats > 0) {
             changes.push((at_ms, heard));
