@@ -30,6 +30,10 @@ const RECENT_MS: i64 = 30 * 86_400_000;
 const EVERY: Duration = Duration::from_secs(30);
 /// Part of the time after which another node's look is not fresh any more.
 const FRESH: f64 = 0.8;
+/// How often a node rolls up one pool. Each time it reads a minute that the next time it reads again.
+const EACH: Duration = Duration::from_secs(4 * 60);
+/// Less than this is left for the next time, ms: another node has been here.
+const WORTH_MS: i64 = 2 * 60_000;
 /// So many events are replayed in less than a millisecond.
 const FEW: usize = 1_000;
 
@@ -71,41 +75,53 @@ impl Step {
 pub async fn run(store: Store) {
     let mut interval = tokio::time::interval(EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut settled = Settled::default();
+    let mut looks = Looks::default();
     loop {
         interval.tick().await;
-        if let Err(error) = roll_up_all(&store, &mut settled).await {
+        if let Err(error) = roll_up_all(&store, &mut looks).await {
             tracing::debug!(error = %error, "history is not rolled up: {error}");
         }
     }
 }
 
-/// Pools of which nothing was left to roll up, with their last event and the end of the last outage then. Until one of
-/// these is another one there is no need to look.
-type Settled = HashMap<PoolName, (Option<EventId>, Instant)>;
+/// What this node knows of each pool from its last look.
+type Looks = HashMap<PoolName, Look>;
 
-async fn roll_up_all(store: &Store, settled: &mut Settled) -> Result<(), Error> {
+struct Look {
+    /// When it is time for the next.
+    due: tokio::time::Instant,
+    /// If nothing was left to roll up: the last event and the end of the last outage then. Until one of these is another
+    /// one there is no need to look.
+    settled: Option<(Option<EventId>, Instant)>,
+}
+
+async fn roll_up_all(store: &Store, looks: &mut Looks) -> Result<(), Error> {
     for stirred in store.stirred(EVERY.mul_f64(FRESH)).await? {
         let standing = (stirred.last, stirred.back);
-        if !stirred.denied && settled.get(&stirred.pool) == Some(&standing) {
-            continue;
-        }
-        match roll_up_whole(store, &stirred.pool).await {
-            Ok(Did::Nothing) if !stirred.denied && is_ripe(&stirred) => {
-                settled.insert(stirred.pool, standing);
+        if let Some(look) = looks.get(&stirred.pool) {
+            let settled = !stirred.denied && look.settled == Some(standing);
+            if settled || tokio::time::Instant::now() < look.due {
+                continue;
             }
+        }
+        let mut settled = None;
+        match roll_up_whole(store, &stirred.pool).await {
+            Ok(Did::Nothing) if !stirred.denied && is_ripe(&stirred) => settled = Some(standing),
             Ok(_) => {}
             // It may be the only one of which something is wrong.
             Err(error) => {
-                let pool = stirred.pool;
+                let pool = &stirred.pool;
                 tracing::debug!(%pool, error = %error, "history is not rolled up: {error}");
             }
         }
+        // Not all pools at the same time, even if they were made together.
+        let due = tokio::time::Instant::now() + EACH.mul_f64(rand::random_range(0.75..1.25));
+        looks.insert(stirred.pool, Look { due, settled });
     }
     let known = store.known_pools();
-    if settled.len() > known.len() {
+    if looks.len() > known.len() {
         let known: HashSet<_> = known.into_iter().collect();
-        settled.retain(|pool, _| known.contains(pool));
+        looks.retain(|pool, _| known.contains(pool));
     }
     Ok(())
 }
@@ -120,6 +136,8 @@ fn is_ripe(stirred: &Stirred) -> bool {
 /// What came of a roll-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Did {
+    /// It is too soon: there may be something.
+    Waited,
     /// There was nothing old enough.
     Nothing,
     /// All that is old enough.
@@ -130,18 +148,23 @@ enum Did {
 
 /// Rolls up about so many events, or those of a minute if these are more. `true` if there is more.
 pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<bool, Error> {
-    Ok(roll_up_once(store, pool, batch).await? == Did::More)
+    Ok(roll_up_once(store, pool, batch, 0).await? == Did::More)
 }
 
 async fn roll_up_whole(store: &Store, pool: &PoolName) -> Result<Did, Error> {
-    let did = roll_up_once(store, pool, BATCH).await?;
+    let did = roll_up_once(store, pool, BATCH, WORTH_MS).await?;
     if did == Did::More {
         while roll_up(store, pool, BATCH).await? {}
     }
     Ok(did)
 }
 
-async fn roll_up_once(store: &Store, pool: &PoolName, batch: usize) -> Result<Did, Error> {
+async fn roll_up_once(
+    store: &Store,
+    pool: &PoolName,
+    batch: usize,
+    worth_ms: i64,
+) -> Result<Did, Error> {
     let standing = store.rolled(pool).await?;
     let now_ms = standing.now.0;
     let before = standing.rolled.as_deref();
@@ -149,6 +172,9 @@ async fn roll_up_once(store: &Store, pool: &PoolName, batch: usize) -> Result<Di
         return Ok(Did::Nothing);
     };
     let begun_ms = rolled.replay.at_ms();
+    if now_ms - LATE_MS - begun_ms < worth_ms {
+        return Ok(Did::Waited);
+    }
     // A roll-up stays a minute behind what it has read. It puts away at least half of that, or the next one would
     // read almost the same again.
     let enough = |events: &[Happened]| {
