@@ -11,8 +11,9 @@
 --
 -- ARGV[1]    pools      how many pools
 -- ARGV[2]    margin_ms  how long a record outlives a lease that is not renewed
--- ARGV[3]    sample     1 to say how late the first id is; its record is then the first of the details; else 0
--- ARGV[4..]  for each pool the number of its ids and the ids, at most 1000 in all; then for each of the details:
+-- ARGV[3]    sample     number of the pool whose first id is looked at: how late it is; 0 for none
+-- ARGV[4]    place      number of that id's record among the details
+-- ARGV[5..]  for each pool the number of its ids and the ids, at most 1000 in all; then for each of the details:
 --   pool         number of its pool, from 1
 --   position     number of its id in that pool, from 1
 --   label        the new one, behind '='; empty to leave it as it is
@@ -24,7 +25,7 @@
 --   seq and now_ms come first as those of the first bucket, and for each pool as those of its own
 --   marks has a character for each id: 1 renewed, 0 left to resume.lua, r renewed but the record of its details is gone
 --   ttl_ms is 0 where there is no such pool, or where a bucket that is not the first has no clock
---   rest_ms is how long the first id would have lived without this beat, negative if it did not; empty where it is not
+--   rest_ms is how long the sampled id would have lived without this beat, negative if it did not; empty where it is not
 --     known, or says nothing about the beat because the lease was left
 --   unopened  the first bucket has no clock; only three fields
 
@@ -69,19 +70,20 @@ local function extend(leases, ttl, before, n)
   return table.concat(marks)
 end
 
-local pools, margin_ms = tonumber(ARGV[1]), tonumber(ARGV[2])
+-- How long the lease with this id would live without its beat.
+local function rest_of(leases, id, record)
+  local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
+  if score > 0 and score ~= tonumber(redis.call('HGET', record, 'left') or 0) then
+    return int(score - now)
+  end
+  return ''
+end
+
+local pools, margin_ms, sample = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local number, instant = int(seq), int(now)
 local reply = { 'renewed', number, instant }
 local ttls, marks = {}, {}
-local at = 4
-
-local rest = ''
-if ARGV[3] == '1' then
-  local score = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[5]) or 0)
-  if score > 0 and score ~= tonumber(redis.call('HGET', KEYS[3 * pools + 1], 'left') or 0) then
-    rest = int(score - now)
-  end
-end
+local rest, at = '', 5
 
 for pool = 1, pools do
   local n, ttl = tonumber(ARGV[at]), 0
@@ -91,6 +93,9 @@ for pool = 1, pools do
   end
   if generation then
     ttl = tonumber(redis.call('HGET', KEYS[3 * pool - 1], 'ttl_ms') or 0)
+  end
+  if pool == sample then
+    rest = rest_of(KEYS[3 * pool], ARGV[at + 1], KEYS[3 * pools + tonumber(ARGV[4])])
   end
   if ttl > 0 then
     marks[pool] = extend(KEYS[3 * pool], ttl, at, n)

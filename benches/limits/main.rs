@@ -215,7 +215,7 @@ async fn beats(depth: Depth) -> Vec<Row> {
         figure(
             "`redis-benchmark`, the renew script with one lease",
             format!("{} calls/s", number(median(&script))),
-            "redis-benchmark -s SOCKET -c 50 -n N EVALSHA SHA 3 CLOCK CONFIG LEASES 1 MARGIN 0 1 ID",
+            "redis-benchmark -s SOCKET -c 50 -n N EVALSHA SHA 3 CLOCK CONFIG LEASES 1 MARGIN 0 0 1 ID",
         ),
         goal(
             "renew against that",
@@ -316,7 +316,7 @@ async fn single_renew(redis: &Redis, population: &Population, pool: &PoolName) -
     let leases = config.replace(":config", ":leases");
     let clock = format!("{prefix}clock");
     [
-        "EVALSHA", &sha, "3", &clock, &config, &leases, "1", "1200000", "0", "1", &id,
+        "EVALSHA", &sha, "3", &clock, &config, &leases, "1", "1200000", "0", "0", "1", &id,
     ]
     .map(str::to_owned)
     .to_vec()

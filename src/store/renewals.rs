@@ -219,25 +219,8 @@ impl Store {
     }
 
     /// Sends beats in one call, and answers them.
-    async fn send_batch(&self, mut batch: Vec<Waiting>) {
-        // Any of them, or the first bucket and the pool with the first name would be looked at most.
-        let any = rand::random_range(0..batch.len());
-        let bucket = batch[any].bucket;
-        let sample = self.0.meters.takes_a_sample(bucket);
-        if sample {
-            batch.swap(0, any);
-            let first = batch[0].beat.pool.clone();
-            batch[1..].sort_by(|a, b| {
-                let place = |waiting: &Waiting| {
-                    (
-                        waiting.beat.pool != first,
-                        waiting.bucket != bucket,
-                        waiting.bucket,
-                    )
-                };
-                (place(a), &a.beat.pool).cmp(&(place(b), &b.beat.pool))
-            });
-        }
+    async fn send_batch(&self, batch: Vec<Waiting>) {
+        let sample = self.sample(&batch.iter().map(|waiting| &waiting.beat));
         let (beats, answers): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .map(|waiting| (waiting.beat, waiting.answer))
@@ -268,7 +251,7 @@ impl Store {
             let (batch, others) = rest.split_at(size);
             rest = others;
             calls.push(async move {
-                let sample = self.0.meters.takes_a_sample(Bucket::of(&batch[0].pool));
+                let sample = self.sample(&batch.iter());
                 match self.renew_batch(batch, sample).await {
                     Ok(beaten) => beaten.into_iter().map(Ok).collect(),
                     Err(error) => vec![Err(error); batch.len()],
@@ -278,8 +261,26 @@ impl Store {
         futures_util::future::join_all(calls).await.concat()
     }
 
+    /// The place of a beat that is looked at, the first of its pool; none if those of its bucket were lately. Of any pool, or
+    /// that with the first name would be looked at most.
+    fn sample<'a>(
+        &self,
+        beats: &(impl ExactSizeIterator<Item = &'a Beat> + Clone),
+    ) -> Option<usize> {
+        let any = rand::random_range(0..beats.len());
+        let pool = &beats.clone().nth(any)?.pool;
+        if !self.0.meters.takes_a_sample(Bucket::of(pool)) {
+            return None;
+        }
+        beats.clone().position(|beat| beat.pool == *pool)
+    }
+
     /// Renews beats in one call, or in one for each bucket where Redis wants that. The answers are in the same order.
-    async fn renew_batch(&self, beats: &[Beat], sample: bool) -> Result<Vec<Beaten>, Error> {
+    async fn renew_batch(
+        &self,
+        beats: &[Beat],
+        sample: Option<usize>,
+    ) -> Result<Vec<Beaten>, Error> {
         let error = match self.renew_at_once(beats, sample).await {
             Err(error) if error.trouble() == Some(Trouble::CrossSlot) => error,
             result => return result,
@@ -290,18 +291,30 @@ impl Store {
         }
         let mut beaten = Vec::with_capacity(beats.len());
         for beats in beats.chunk_by(|a, b| Bucket::of(&a.pool) == Bucket::of(&b.pool)) {
-            beaten.append(&mut self.renew_at_once(beats, false).await?);
+            beaten.append(&mut self.renew_at_once(beats, None).await?);
         }
         Ok(beaten)
     }
 
-    /// Renews beats in one call, those of a bucket and of a pool together. With a `sample` the first one is also looked at:
-    /// how late it is.
-    async fn renew_at_once(&self, beats: &[Beat], sample: bool) -> Result<Vec<Beaten>, Error> {
+    /// Renews beats in one call, those of a bucket and of a pool together. The one at `sample`, the first of its pool, is also
+    /// looked at: how late it is.
+    async fn renew_at_once(
+        &self,
+        beats: &[Beat],
+        sample: Option<usize>,
+    ) -> Result<Vec<Beaten>, Error> {
         let pools: Vec<&[Beat]> = beats.chunk_by(|a, b| a.pool == b.pool).collect();
-        // The record of the first one tells whether its lease was left, which would look like a late beat.
+        // Number of the pool of the sample.
+        let sampled = sample.map(|place| {
+            let first = &beats[place].pool;
+            1 + pools
+                .iter()
+                .position(|beats| beats[0].pool == *first)
+                .expect("it is one of them")
+        });
+        // Its record tells whether the lease was left, which would look like a late beat.
         let touches = |pool: usize, position: usize, beat: &Beat| {
-            beat.record || (sample && pool == 0 && position == 0)
+            beat.record || (sampled == Some(pool + 1) && position == 0)
         };
         let touched: Vec<(usize, usize, &Beat)> = pools
             .iter()
@@ -327,7 +340,16 @@ impl Store {
         }
         call.push(pools.len());
         call.push(record_margin());
-        call.push(u8::from(sample));
+        call.push(sampled.unwrap_or(0));
+        let looked_at = |(pool, position, _): &(usize, usize, &Beat)| {
+            sampled == Some(pool + 1) && *position == 0
+        };
+        call.push(
+            touched
+                .iter()
+                .position(looked_at)
+                .map_or(0, |place| place + 1),
+        );
         for beats in &pools {
             call.push(beats.len());
             for beat in *beats {
@@ -377,8 +399,10 @@ impl Store {
             }
         }
         let rest = details_from + 2 * touched.len();
-        if sample && !reply.text(rest)?.is_empty() {
-            let ttl = Duration::from_millis(reply.count(5)?);
+        if let Some(pool) = sampled
+            && !reply.text(rest)?.is_empty()
+        {
+            let ttl = Duration::from_millis(reply.count(1 + 4 * pool)?);
             self.0.meters.beaten(reply.int(rest)?, ttl);
         }
         if beaten.len() == beats.len() {

@@ -1,6 +1,6 @@
 //! `/metrics` says what was done, no more and no less, and stays small.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -310,6 +310,35 @@ async fn with_300_pools_there_are_series_for_200_and_nothing_is_lost() {
         assert_eq!(scrape.get(name, &[("pool", "_other")]), None, "{name}");
     }
     assert!(scrape.len() <= 2_000, "{} series", scrape.len());
+}
+
+#[tokio::test]
+async fn a_beat_of_any_pool_may_be_looked_at_if_one_call_is_for_many() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    let mut tokens = Vec::new();
+    for number in 0..20 {
+        let pool = format!("team-{number}");
+        node.put_pool(&pool, json!({"capacity": 9}), 201).await;
+        tokens.push(node.acquire(&pool, json!({}), 201).await.token());
+    }
+    let tokens: Vec<&str> = tokens.iter().map(String::as_str).collect();
+    let looked_at = async || {
+        let scrape = Scrape::of(node).await;
+        let count = scrape.get("leasehold_heartbeat_lateness_ratio_count", &[]);
+        count.unwrap_or(0.0)
+    };
+    // Each bucket is looked at once in a tenth of a second, so one of them could not have so many.
+    let begin = Instant::now();
+    for _ in 0..60 {
+        node.renew_many(&tokens, 200).await;
+    }
+    let of_one = 1.0 + begin.elapsed().as_secs_f64() / 0.1;
+    let looked_at = looked_at().await;
+    assert!(
+        of_one < looked_at,
+        "{looked_at} beats, and {of_one} of one bucket"
+    );
 }
 
 #[tokio::test]
