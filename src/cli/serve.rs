@@ -24,7 +24,7 @@ use crate::http;
 use crate::http::server::{Drain, Limits};
 use crate::pool::{Policy, PoolName};
 use crate::store::embedded::Embedded;
-use crate::store::{self, Expect, Options, Put, Store};
+use crate::store::{self, Expect, Options, Put, Store, Trouble};
 use crate::telemetry::{self, LogFormat};
 use crate::token::Tokens;
 use crate::ui;
@@ -128,6 +128,27 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
+/// How long a start waits for a Redis that is there and does not answer yet.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Connects to Redis. One that is slow or loads its data gets some time: whoever starts nodes and Redis together starts both on a
+/// busy machine. Anything else is a wrong setting, and is told at once.
+async fn connect(options: &Options) -> Result<Store, store::Error> {
+    let until = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        match Store::connect(options).await {
+            Err(error)
+                if matches!(error.trouble(), Some(Trouble::Silent | Trouble::Loading))
+                    && tokio::time::Instant::now() < until =>
+            {
+                tracing::info!("not connected yet, trying again: {error}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            connected => return connected,
+        }
+    }
+}
+
 /// A node that is about to serve.
 struct Node {
     listener: TcpListener,
@@ -170,7 +191,7 @@ impl Node {
             durability: settings.durability,
             metrics_max_pools: settings.metrics_max_pools,
         };
-        let store = Store::connect(&options).await.map_err(unavailable)?;
+        let store = connect(&options).await.map_err(unavailable)?;
         let tokens = tokens(&store, settings).await.map_err(unavailable)?;
         for (name, policy) in &settings.pools {
             create(&store, name, policy).await.map_err(unavailable)?;

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    Cluster, Launch, Node, Redis, let_pass, processes_in, server_on_the_path, wait_until,
+    Cluster, Launch, Node, Proxy, Redis, let_pass, processes_in, server_on_the_path, wait_until,
 };
 
 #[tokio::test]
@@ -175,6 +175,26 @@ async fn a_redis_that_may_throw_keys_away_is_refused() {
     let (status, log) = refused.expect("it ends");
     assert!(!status.success());
     assert!(log.contains("noeviction"), "{log}");
+}
+
+#[tokio::test]
+async fn a_node_that_starts_waits_for_a_redis_that_is_slow_but_not_for_ever() {
+    let redis = Redis::start().await;
+    let mut proxy = Proxy::start(redis.address());
+    proxy.black_hole();
+
+    let node = Launch::on(&redis.url_through(&proxy)).spawn();
+    wait_until("it tries again", Duration::from_secs(5), async || {
+        node.log().contains("not connected yet")
+    })
+    .await;
+    proxy.restore();
+    node.ready().await;
+
+    proxy.black_hole();
+    let (status, log) = Launch::on(&redis.url_through(&proxy)).refuse().await;
+    assert_eq!(status.code(), Some(6), "{log}");
+    assert!(log.contains("does not answer in time"), "{log}");
 }
 
 /// Whether there is a server to embed; if not, the node must say how to get one.
