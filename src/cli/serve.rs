@@ -135,17 +135,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// busy machine. Anything else is a wrong setting, and is told at once.
 async fn connect(options: &Options) -> Result<Store, store::Error> {
     let until = tokio::time::Instant::now() + PATIENCE;
+    let mut told = false;
     loop {
-        match Store::connect(options).await {
-            Err(error)
-                if matches!(error.trouble(), Some(Trouble::Silent | Trouble::Loading))
-                    && tokio::time::Instant::now() < until =>
-            {
-                tracing::info!("not connected yet, trying again: {error}");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-            connected => return connected,
+        let error = match Store::connect(options).await {
+            Ok(store) => return Ok(store),
+            Err(error) => error,
+        };
+        let may_come = matches!(error.trouble(), Some(Trouble::Silent | Trouble::Loading));
+        if !may_come || until <= tokio::time::Instant::now() {
+            return Err(error);
         }
+        if !told {
+            tracing::info!("not connected yet, trying again: {error}");
+            told = true;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 

@@ -220,13 +220,12 @@ impl Store {
 
     /// Sends beats in one call, and answers them.
     async fn send_batch(&self, batch: Vec<Waiting>) {
-        let sample = self.sample(&batch.iter().map(|waiting| &waiting.beat));
         let (beats, answers): (Vec<_>, Vec<_>) = batch
             .into_iter()
             .map(|waiting| (waiting.beat, waiting.answer))
             .unzip();
         metrics::histogram!(PER_CALL).record(beats.len() as f64);
-        match self.renew_batch(&beats, sample).await {
+        match self.renew_batch(&beats).await {
             Ok(beaten) => {
                 for (answer, beaten) in answers.into_iter().zip(beaten) {
                     // A client that has gone away meanwhile has its seat renewed all the same.
@@ -251,8 +250,7 @@ impl Store {
             let (batch, others) = rest.split_at(size);
             rest = others;
             calls.push(async move {
-                let sample = self.sample(&batch.iter());
-                match self.renew_batch(batch, sample).await {
+                match self.renew_batch(batch).await {
                     Ok(beaten) => beaten.into_iter().map(Ok).collect(),
                     Err(error) => vec![Err(error); batch.len()],
                 }
@@ -261,26 +259,17 @@ impl Store {
         futures_util::future::join_all(calls).await.concat()
     }
 
-    /// The place of a beat that is looked at, the first of its pool; none if those of its bucket were lately. Of any pool, or
-    /// that with the first name would be looked at most.
-    fn sample<'a>(
-        &self,
-        beats: &(impl ExactSizeIterator<Item = &'a Beat> + Clone),
-    ) -> Option<usize> {
-        let any = rand::random_range(0..beats.len());
-        let pool = &beats.clone().nth(any)?.pool;
-        if !self.0.meters.takes_a_sample(Bucket::of(pool)) {
-            return None;
-        }
-        beats.clone().position(|beat| beat.pool == *pool)
+    /// The pool whose first beat is looked at; none if those of its bucket were lately. Any pool, or that with the first name
+    /// would be looked at most.
+    fn sample<'a>(&self, beats: &'a [Beat]) -> Option<&'a PoolName> {
+        let pool = &beats[rand::random_range(0..beats.len())].pool;
+        let due = self.0.meters.takes_a_sample(Bucket::of(pool));
+        due.then_some(pool)
     }
 
     /// Renews beats in one call, or in one for each bucket where Redis wants that. The answers are in the same order.
-    async fn renew_batch(
-        &self,
-        beats: &[Beat],
-        sample: Option<usize>,
-    ) -> Result<Vec<Beaten>, Error> {
+    async fn renew_batch(&self, beats: &[Beat]) -> Result<Vec<Beaten>, Error> {
+        let sample = self.sample(beats);
         let error = match self.renew_at_once(beats, sample).await {
             Err(error) if error.trouble() == Some(Trouble::CrossSlot) => error,
             result => return result,
@@ -296,26 +285,21 @@ impl Store {
         Ok(beaten)
     }
 
-    /// Renews beats in one call, those of a bucket and of a pool together. The one at `sample`, the first of its pool, is also
-    /// looked at: how late it is.
+    /// Renews beats in one call, those of a bucket and of a pool together. The first one of the pool `sample` is also looked at:
+    /// how late it is.
     async fn renew_at_once(
         &self,
         beats: &[Beat],
-        sample: Option<usize>,
+        sample: Option<&PoolName>,
     ) -> Result<Vec<Beaten>, Error> {
         let pools: Vec<&[Beat]> = beats.chunk_by(|a, b| a.pool == b.pool).collect();
-        // Number of the pool of the sample.
-        let sampled = sample.map(|place| {
-            let first = &beats[place].pool;
-            1 + pools
-                .iter()
-                .position(|beats| beats[0].pool == *first)
-                .expect("it is one of them")
-        });
+        let sampled = pools
+            .iter()
+            .position(|beats| sample == Some(&beats[0].pool));
+        let looked_at = |pool: usize, position: usize| sampled == Some(pool) && position == 0;
         // Its record tells whether the lease was left, which would look like a late beat.
-        let touches = |pool: usize, position: usize, beat: &Beat| {
-            beat.record || (sampled == Some(pool + 1) && position == 0)
-        };
+        let touches =
+            |pool: usize, position: usize, beat: &Beat| beat.record || looked_at(pool, position);
         let touched: Vec<(usize, usize, &Beat)> = pools
             .iter()
             .enumerate()
@@ -340,16 +324,11 @@ impl Store {
         }
         call.push(pools.len());
         call.push(record_margin());
-        call.push(sampled.unwrap_or(0));
-        let looked_at = |(pool, position, _): &(usize, usize, &Beat)| {
-            sampled == Some(pool + 1) && *position == 0
-        };
-        call.push(
-            touched
-                .iter()
-                .position(looked_at)
-                .map_or(0, |place| place + 1),
-        );
+        let record = touched
+            .iter()
+            .position(|(pool, position, _)| looked_at(*pool, *position));
+        call.push(sampled.map_or(0, |pool| pool + 1));
+        call.push(record.map_or(0, |place| place + 1));
         for beats in &pools {
             call.push(beats.len());
             for beat in *beats {
@@ -402,7 +381,7 @@ impl Store {
         if let Some(pool) = sampled
             && !reply.text(rest)?.is_empty()
         {
-            let ttl = Duration::from_millis(reply.count(1 + 4 * pool)?);
+            let ttl = Duration::from_millis(reply.count(5 + 4 * pool)?);
             self.0.meters.beaten(reply.int(rest)?, ttl);
         }
         if beaten.len() == beats.len() {
