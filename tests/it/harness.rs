@@ -14,10 +14,11 @@ mod redis;
 mod scrape;
 mod terminal;
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::net::TcpSocket;
 
 pub(crate) use self::browser::Browser;
 pub(crate) use self::client::{ANY, Answer, Call, Client, Reply};
@@ -93,7 +94,11 @@ pub(crate) fn free_port() -> u16 {
     for _ in 0..COUNT {
         let step = u32::from(NEXT.fetch_add(1, Ordering::Relaxed));
         let port = FIRST + u16::try_from((offset + step) % u32::from(COUNT)).expect("below COUNT");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Bound and not listened to: a program that another test starts at this moment has a copy of the socket until it
+        // runs, and with a listener in it the port would still be taken.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.set_reuseaddr(true).expect("a socket option");
+        if socket.bind(([127, 0, 0, 1], port).into()).is_ok() {
             return port;
         }
     }
