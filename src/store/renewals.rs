@@ -43,10 +43,11 @@ const WAITING: usize = 16 * 1024;
 /// How long a record outlives the window in which it should have been refreshed.
 pub(super) const MARGIN: Duration = Duration::from_secs(15 * 60);
 
-/// A record is refreshed in one window of one TTL in each of these, counted from the begin of the lease.
+/// A record is refreshed in one window of one TTL at the end of each of these, counted from the begin of the lease.
 ///
 /// A live lease beats at least once in every stretch as long as its TTL, so also in the window. Refreshing with each
-/// beat would make a renewal a quarter dearer.
+/// beat would make a renewal a quarter dearer. The window is not at the beginning: the acquire has just set the TTL, and most
+/// leases of a short session would be refreshed for nothing, as would all those of a crowd that comes at once.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
 
 /// The node's idea of Redis's clock may be wrong by this much.
@@ -80,8 +81,8 @@ impl Beat {
         now: Instant,
     ) -> Self {
         let age = Duration::from_millis(now.since(claims.started_at));
-        let into = (age + SLACK).as_millis() % REFRESH.as_millis();
-        let refresh = into < (ttl + 2 * SLACK).as_millis();
+        let into = age.as_millis() % REFRESH.as_millis();
+        let refresh = into >= REFRESH.saturating_sub(ttl + 2 * SLACK).as_millis();
         let details = claims.details || label.is_some() || activities.is_some();
         Self {
             pool: claims.pool.clone(),
@@ -468,6 +469,19 @@ mod tests {
             assert!(others.first().is_none_or(|pool| Bucket::of(pool) != bucket));
             rest = others;
         }
+    }
+
+    #[test]
+    fn a_young_lease_has_its_record_from_its_acquire() {
+        let touches = |ttl_s: u64, age_s: i64| {
+            let at = Instant(age_s * 1_000);
+            Beat::of(&claims(0), None, None, Duration::from_secs(ttl_s), at).record
+        };
+        assert!(!(0..230).any(|age| touches(60, age)));
+        assert!((230..300).all(|age| touches(60, age)));
+        assert!(!(300..530).any(|age| touches(60, age)));
+        // With a TTL of about as long as the window there is no other time.
+        assert!((0..600).all(|age| touches(290, age)));
     }
 
     #[test]
