@@ -87,13 +87,14 @@ pub(super) static STATUS: LazyLock<Script> = script!("status", "schedule", "seat
 pub(super) static PUT_POOL: LazyLock<Script> = script!("put_pool", "schedule", "seats");
 pub(super) static DELETE_POOL: LazyLock<Script> = script!("delete_pool", "alerts");
 pub(super) static TICK: LazyLock<Script> = script!("tick");
+pub(super) static POSTPONE: LazyLock<Script> = script!("postpone");
 pub(super) static SWEEP: LazyLock<Script> = script!("sweep", "schedule", "seats", "rules");
 pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
 pub(super) static ROLLED: LazyLock<Script> = script!("rolled");
 pub(super) static STIRRED: LazyLock<Script> = script!("stirred");
 pub(super) static STAMP: LazyLock<Script> = script!("stamp");
 
-fn all() -> [&'static Script; 30] {
+fn all() -> [&'static Script; 31] {
     [
         &OPEN,
         &PUT_KEY,
@@ -112,6 +113,7 @@ fn all() -> [&'static Script; 30] {
         &PUT_POOL,
         &DELETE_POOL,
         &TICK,
+        &POSTPONE,
         &SWEEP,
         &STAMP,
         &ROLL_UP,

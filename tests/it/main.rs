@@ -46,6 +46,7 @@ mod out_of_memory;
 mod outage;
 mod pages_of_others;
 mod pools;
+mod postpone;
 mod race;
 mod redis_access;
 mod redis_cluster;
