@@ -13,11 +13,13 @@
 //! * `ui`: the admin pages.
 //! * [`config`]: every setting, its unit and its default.
 //! * [`telemetry`]: logs and metrics.
+//! * `aside`: where long work goes, so that no heartbeat waits for it.
 //! * [`client`]: for programs that hold a seat while they run.
 //! * [`cli`]: the operator's commands.
 
 pub mod access_key;
 pub mod alerts;
+mod aside;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
 use super::reading;
+use crate::aside::aside;
 use crate::lease::Instant;
 use crate::pool::PoolName;
 use crate::store::{Error, Event, EventId, Store};
@@ -40,7 +41,7 @@ pub async fn holders(
         ControlFlow::Continue(())
     })
     .await?;
-    Ok(report.finish())
+    Ok(aside(|| report.finish()).await)
 }
 
 struct Report {

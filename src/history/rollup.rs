@@ -12,6 +12,7 @@ pub use self::kept::{Latest, Slots, latest, slots};
 use self::unread::{Happened, Read, beside, last_ms, read};
 use super::replay::{Change, Replay};
 use super::slot::{Slot, Step};
+use crate::aside::aside;
 use crate::lease::Instant;
 use crate::pool::PoolName;
 use crate::store::{Denials, Error, EventId, Stirred, Store, Stretch};
@@ -206,7 +207,7 @@ async fn roll_up_once(
     let last = events.iter().map(|event| event.id).max();
     rolled.last = last.map(|id| id.to_string()).or(rolled.last);
     rolled.read_ms = read_ms;
-    let (rolled, stretches) = aside(events.len(), move || {
+    let (rolled, stretches) = replayed(events.len(), move || {
         let stretches = put_away(&mut rolled, events, others, to_ms);
         (rolled, stretches)
     })
@@ -256,19 +257,15 @@ fn put_away(
         .collect()
 }
 
-/// Does the work for so many events beside the threads that answer requests, unless it is done at once: a million events take a
-/// second.
-async fn aside<T: Send + 'static>(events: usize, work: impl FnOnce() -> T + Send + 'static) -> T {
+/// Replays so many events: a million take a second, a few no time at all.
+async fn replayed<T: Send + 'static>(
+    events: usize,
+    replay: impl FnOnce() -> T + Send + 'static,
+) -> T {
     if events <= FEW {
-        return work();
-    }
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The program is ending, and nobody waits for this any more.
-            Err(_) => std::future::pending().await,
-        },
+        replay()
+    } else {
+        aside(replay).await
     }
 }
 

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 
 use super::denials;
 use super::reading;
+use crate::aside::aside;
 use crate::lease::Instant;
 use crate::pool::PoolName;
 use crate::store::{Error, Event, EventId, Store};
@@ -45,7 +46,7 @@ pub async fn tenants(
         ControlFlow::Continue(())
     })
     .await?;
-    let mut tenants = report.finish();
+    let mut tenants = aside(|| report.finish()).await;
 
     let mut after = EventId::before_ms(from.0);
     loop {

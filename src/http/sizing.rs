@@ -14,6 +14,7 @@ use super::csv::{self, Cell};
 use super::extract::{Path, Query};
 use super::problem::{Code, Problem, ProblemDocument};
 use super::{App, pool_not_found};
+use crate::aside::aside;
 use crate::history::growth::Growth;
 use crate::history::prices::{Comparison, Prices};
 use crate::history::sizing::{Demand, Point, knee};
@@ -324,20 +325,12 @@ pub(crate) async fn size(
     let demand = demand::demand(&app.0.store, pool, from, to, status.at).await?;
     let (weeks, was_full) =
         demand::weekly_peaks(&app.0.store, pool, to, terms.sustained_minutes * 60_000).await?;
-    // A long replay is work for a processor, not for a task that others wait behind.
-    tokio::task::spawn_blocking(move || {
+    Ok(aside(move || {
         let prices = named.zip(concurrent);
         let demand = demand.in_zone(zone);
         SizingBody::of(&demand, &weeks, was_full, &terms, prices.as_ref())
     })
-    .await
-    .map_err(|error| {
-        Problem::new(
-            Code::Internal,
-            "Something went wrong inside. It was logged.",
-        )
-        .cause(error)
-    })
+    .await)
 }
 
 /// The curve as a file.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::unread::{Happened, Read, beside, read};
-use super::{BATCH, Rolled, aside, begin, replay, roll_up};
+use super::{BATCH, Rolled, begin, replay, replayed, roll_up};
 use crate::history::replay::Change;
 use crate::history::slot::{Slot, Step};
 use crate::lease::Instant;
@@ -67,7 +67,7 @@ pub async fn slots(
         .collect();
 
     let others = beside(&standing, &rolled, is_whole, &events, now_ms);
-    let (rolled, found) = aside(events.len(), move || {
+    let (rolled, found) = replayed(events.len(), move || {
         add_since(&mut rolled, events, others, now_ms, step, &mut found);
         (rolled, found)
     })

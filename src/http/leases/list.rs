@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::LeaseBody;
+use crate::aside::aside;
 use crate::http::access::Operator;
 use crate::http::csv::{self, Cell};
 use crate::http::extract::{Path, Query};
@@ -102,7 +103,9 @@ pub(crate) async fn export(
     if all {
         selection.limit = EXPORTED;
     }
-    Ok(to_csv(pool, listed(app, pool, selection).await?))
+    let (leases, pool) = (listed(app, pool, selection).await?, pool.clone());
+    // 100 000 rows are 15 MB of text.
+    Ok(aside(move || to_csv(&pool, leases)).await)
 }
 
 async fn listed(app: &App, pool: &PoolName, mut selection: Selection) -> Result<Leases, Problem> {
