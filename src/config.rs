@@ -132,6 +132,12 @@ pub struct Settings {
     #[arg(long, value_name = "MS", default_value = "5000")]
     pub drain_wait_ms: u64,
 
+    /// Threads that answer requests [default: half of the cores, at least one]
+    ///
+    /// One answers as many heartbeats as a third of a Redis can take. More than that cost each of them more.
+    #[arg(long, value_name = "N")]
+    pub threads: Option<usize>,
+
     /// Most HTTP connections at once; more wait to be accepted
     #[arg(long, value_name = "N", default_value = "10000")]
     pub max_connections: usize,
@@ -303,6 +309,17 @@ impl Settings {
         Duration::from_millis(self.drain_wait_ms)
     }
 
+    /// Threads that answer requests.
+    ///
+    /// Half of the cores: Redis is often on the same machine and needs one for itself, and a heartbeat that wanders between
+    /// threads costs a third more (see docs/performance.md).
+    pub fn threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            (cores / 2).max(1)
+        })
+    }
+
     /// How often to record ended leases; zero leaves it to other nodes.
     pub const fn sweep_every(&self) -> Duration {
         Duration::from_millis(self.sweep_every_ms)
@@ -401,6 +418,7 @@ impl Loaded {
         }
         for (name, value, least, most) in [
             ("drain_wait_ms", settings.drain_wait_ms, 0, 600_000),
+            ("threads", settings.threads() as u64, 1, 1_024),
             (
                 "max_connections",
                 settings.max_connections as u64,

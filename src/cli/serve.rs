@@ -43,6 +43,7 @@ pub(super) fn run(serve: &Serve) -> Result<Exit, Failure> {
     telemetry::logs(settings.log_format, &settings.log)
         .map_err(|error| Failure::new(Exit::Error, error))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(settings.threads())
         .enable_all()
         .build()?;
     runtime.block_on(node(&settings, serve.quiet))

@@ -100,8 +100,8 @@ fn right(setting: &str) -> Option<&'static str> {
         "log_format" => "give text or json",
         "durability" => "give async or replicated",
         "trail" | "webhook_http" | "webhook_private_networks" => "give off or on",
-        "drain_wait_ms" | "max_connections" | "redis_connections" | "redis_timeout_ms"
-        | "metrics_max_pools" | "sweep_every_ms" => "give a whole number",
+        "drain_wait_ms" | "threads" | "max_connections" | "redis_connections"
+        | "redis_timeout_ms" | "metrics_max_pools" | "sweep_every_ms" => "give a whole number",
         _ => return None,
     })
 }

@@ -188,6 +188,9 @@ fn a_wrong_value_is_told_with_its_name_and_place_and_what_is_right() {
         .file("max_connections = -1")
         .refused(["max_connections", "leasehold.toml"]);
     World::new()
+        .file("threads = 0")
+        .refused(["threads", "1 to 1024"]);
+    World::new()
         .env("LEASEHOLD_LOG", "leasehold=loud")
         .refused(["LEASEHOLD_LOG", "debug"]);
     World::new()
@@ -448,9 +451,8 @@ fn the_example_file_shows_the_defaults() {
 
     // What has no default is shown with an invented value; the rest is the default.
     let invented = |line: &&str| {
-        line.starts_with(['s', 'p', 'a', 'r'])
-            && line.contains(['"', ']'])
-            && !line.starts_with('[')
+        let text = line.starts_with(['s', 'p', 'a', 'r']) && line.contains(['"', ']']);
+        (text && !line.starts_with('[')) || line.starts_with("threads")
     };
     let text = lines()
         .filter(|line| !invented(line))

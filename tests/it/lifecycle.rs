@@ -139,6 +139,17 @@ async fn pools_of_the_settings_are_there_from_the_start_and_not_put_over_those_o
 }
 
 #[tokio::test]
+async fn a_node_has_as_many_threads_as_it_is_told() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).set("threads", "40").start().await;
+    node.ready().await;
+    let tasks = format!("/proc/{}/task", node.pid());
+    let threads = std::fs::read_dir(tasks).expect("it runs").count();
+    // Others of it write to files, look up names and replay history.
+    assert!((41..60).contains(&threads), "{threads}");
+}
+
+#[tokio::test]
 async fn a_wrong_setting_refuses_to_start_and_is_named() {
     let redis = Redis::start().await;
     let secret = "hunter2-hunter2";
