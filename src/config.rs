@@ -134,7 +134,7 @@ pub struct Settings {
 
     /// Threads that answer requests [default: half of the cores, at least one]
     ///
-    /// One answers as many heartbeats as a third of a Redis can take. More than that cost each of them more.
+    /// One answers as many heartbeats as a third of a Redis can take; with more of them each heartbeat costs more.
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 

@@ -129,8 +129,8 @@ impl Store {
 
     /// Puts off the sweep of those pools of a bucket in which nothing is due, and returns the others.
     ///
-    /// A pool in use is named by a tick once in a TTL, when the lease that expired first has long been renewed. With
-    /// thousands of small pools sweeps of their own would be a third of all that Redis does.
+    /// A pool in use is named by a tick once in a TTL, when the lease that expired first has long been renewed. Where
+    /// thousands of small pools came at the same time, sweeps of their own would keep Redis busy for a second, again and again.
     async fn postpone(&self, bucket: Bucket, pools: &[PoolName]) -> Result<Vec<PoolName>, Error> {
         if pools.is_empty() {
             return Ok(Vec::new());
