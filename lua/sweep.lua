@@ -42,7 +42,7 @@ mark()
 
 end_due(leases, expired, events, ttl, limit, on_end(index))
 -- Who was denied for two minutes begins a new run with its next denial.
-local true_denials = redis.call('ZREMRANGEBYSCORE', denied, '-inf', int(now - 120000))
+local true_denials = redis.call('ZREMRANGEBYSCORE', denied, '-inf', int(now - RUN))
 if true_denials > 0 and ttl > 0 then
   redis.call('HINCRBY', KEYS[18], 'denied', true_denials)
   redis.call('HSET', KEYS[18], 'look_at', int(now))
@@ -59,16 +59,10 @@ for i = 1, #ids do
   reply[#reply + 1] = ids[i]
 end
 
-redis.call('ZREMRANGEBYSCORE', blocks, '-inf', int(now))
-redis.call('XTRIM', events, 'MINID', '~', int(now - keep_ms))
-
--- Under an amnesty the earliest lease may be overdue by its score and yet live.
-local lease = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
-local run = redis.call('ZRANGE', denied, 0, 0, 'WITHSCORES')
-if lease[1] or run[1] then
-  local lease_at = lease[1] and ends_at(tonumber(lease[2]), ttl) or math.huge
-  local run_at = run[1] and tonumber(run[2]) + 120000 or math.huge
-  redis.call('ZADD', due, int(math.min(lease_at, run_at)), pool)
+drop_old(blocks, events, keep_ms)
+local next_at = next_due(leases, denied, ttl)
+if next_at < math.huge then
+  redis.call('ZADD', due, int(next_at), pool)
 elseif #ids < limit then
   redis.call('ZREM', due, pool)
 end

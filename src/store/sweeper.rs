@@ -24,8 +24,8 @@ const POOLS: usize = 64;
 const LEASES: usize = 128;
 /// Buckets that are ticked at the same time.
 const AT_ONCE: usize = 4;
-/// Age at which events are dropped.
-const EVENTS: Duration = Duration::from_secs(35 * 24 * 60 * 60);
+/// Age at which events are dropped, ms.
+const EVENTS_MS: u64 = 35 * 24 * 60 * 60 * 1000;
 
 /// Ticks all buckets until the store is dropped, and has done what the ticks find to do.
 ///
@@ -148,7 +148,7 @@ impl Store {
             call.push(keys.blocks());
             call.push(keys.events());
         }
-        call.push(u64::try_from(EVENTS.as_millis()).expect("days"));
+        call.push(EVENTS_MS);
         for pool in pools {
             call.push(pool.as_str());
         }
@@ -182,7 +182,7 @@ impl Store {
                 .arg(keys.alerts())
                 .arg(pool.as_str())
                 .arg(LEASES)
-                .arg(u64::try_from(EVENTS.as_millis()).expect("days"));
+                .arg(EVENTS_MS);
             let reply = self.run(keys.bucket, &call).await?;
             let ids: Vec<LeaseId> = (4..reply.len())
                 .map(|at| reply.parse(at))

@@ -1,0 +1,19 @@
+-- Joined in front of postpone.lua and sweep.lua: when a pool without rules has work for a sweep, and what of it needs none.
+
+-- A holder that is denied for so long, and gets no seat, is a true denial.
+local RUN = 120000
+
+-- The instant at which the next lease ends or the next run of denials is over; math.huge if there is neither.
+-- Under an amnesty the earliest lease may be overdue by its score and yet live.
+local function next_due(leases, denied, ttl)
+  local lease = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
+  local run = redis.call('ZRANGE', denied, 0, 0, 'WITHSCORES')
+  return math.min(lease[1] and ends_at(tonumber(lease[2]), ttl) or math.huge, run[1] and tonumber(run[2]) + RUN or math.huge)
+end
+
+-- Drops blocks that are over, and events that are older than keep_ms.
+local function drop_old(blocks, events, keep_ms)
+  redis.call('ZREMRANGEBYSCORE', blocks, '-inf', int(now))
+  redis.call('XTRIM', events, 'MINID', '~', int(now - keep_ms))
+end
+
