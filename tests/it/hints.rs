@@ -3,7 +3,7 @@
 //! That the seat comes at all is `rules/queue.rs`: a waiter asks by itself now and then. Here it is held against the
 //! count of hints that it was told.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -42,19 +42,35 @@ async fn waiting(node: &Node, pool: &str) {
 }
 
 /// A seat that is released on one node is given to who waits on another one, who was told of it.
+///
+/// A hint may be lost while a node changes from one server to another, or while the servers of a cluster still connect
+/// to each other. So seats are handed over until somebody is told.
 pub(crate) async fn a_waiter_is_told(holder_at: &Node, waiter_at: &Node, pool: &str) {
+    wait_until("somebody was told", LONG, async || {
+        let before = metric(waiter_at, "leasehold_store_hints_total").await;
+        hand_over(holder_at, waiter_at, pool).await;
+        let told = async || metric(waiter_at, "leasehold_store_hints_total").await > before;
+        let deadline = Instant::now() + Duration::from_secs(1);
+        while !told().await {
+            if Instant::now() > deadline {
+                return false;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        true
+    })
+    .await;
+}
+
+/// Of one seat, with nobody else who wants it.
+async fn hand_over(holder_at: &Node, waiter_at: &Node, pool: &str) {
     // From the first waiter on a node listens.
     let held = holder_at.acquire(pool, json!({}), 201).await;
     let waits = tokio::spawn(waiter(waiter_at, pool));
     waiting(holder_at, pool).await;
     listens(waiter_at).await;
-    let before = metric(waiter_at, "leasehold_store_hints_total").await;
     holder_at.release(&held.token(), 204).await;
     let granted = waits.await.expect("no panic");
-    wait_until("it was told", LONG, async || {
-        metric(waiter_at, "leasehold_store_hints_total").await > before
-    })
-    .await;
     holder_at.release(&granted.token(), 204).await;
 }
 
