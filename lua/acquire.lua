@@ -4,13 +4,14 @@
 -- KEYS[2]   due      ZSET    pool -> lower bound of its earliest expiry, ms
 -- KEYS[3]   config   HASH    the pool's policy
 -- KEYS[4]   leases   ZSET    lease id -> expiry, ms
--- KEYS[5]   expired  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[5]   expired  ZSET    lease id -> end, ms; not yet in a tombstone
 -- KEYS[6]   events   STREAM  the pool's history
 -- KEYS[7]   denied   ZSET    holder -> begin of its present run of denials, ms
 -- KEYS[8]   blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[9]   record   HASH    what is known of the new lease
+-- KEYS[9]   records  HASH    lease id -> what is known of the lease
 -- KEYS[10]  denials  HASH    minute and code -> how many acquires were denied
--- KEYS[11]  repeat   STRING  id of the lease that this idempotency key got; only with a key
+-- KEYS[11]  tombstone  HASH  how the lease with this id ended, if there was one
+-- KEYS[12]  repeat   STRING  id of the lease that this idempotency key got; only with a key
 --
 -- ARGV[1]  pool        name of the pool, for the due index
 -- ARGV[2]  id          id for the new lease
@@ -19,7 +20,7 @@
 -- ARGV[5]  label       empty for none
 -- ARGV[6]  activities  JSON array; empty for none
 -- ARGV[7]  platform    empty for none
--- ARGV[8]  margin_ms   how long the record outlives a lease that is not renewed
+-- ARGV[8]  margin_ms   how long the records outlive leases that are not renewed
 --
 -- Returns { status, seq, now_ms, id, expires_at_ms, ttl_ms, fence, generation, in_use, capacity, retry_after_ms }
 --   granted         a new lease
@@ -32,7 +33,7 @@
 --   unopened        the bucket has no clock; only three fields
 
 local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local events, denied, blocks, record, repeated = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[11]
+local events, denied, blocks, records, repeated = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[12]
 local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 
@@ -56,12 +57,13 @@ end
 local own = tonumber(redis.call('ZSCORE', leases, id) or 0)
 if own > live_from(ttl) then
   local in_use = count_live(leases, ttl)
-  return { 'granted', int(seq), int(now), id, int(ends_at(own, ttl)), int(ttl),
-    redis.call('HGET', record, 'fence') or '0', int(generation), int(in_use), int(capacity), '0' }
+  local record = read_record(records, id)
+  return { 'granted', int(seq), int(now), id, int(ends_at(own, ttl)), int(ttl), record and record[FENCE] or '0',
+    int(generation), int(in_use), int(capacity), '0' }
 end
 
 -- A copy of a request that comes late, after its lease was given back: it must not take the seat once more.
-if redis.call('HEXISTS', record, 'reason') == 1 then
+if redis.call('EXISTS', KEYS[11]) == 1 then
   return refuse('pool_full', count_live(leases, ttl), 1000)
 end
 
@@ -110,14 +112,8 @@ local fence = math.max((tonumber(state[9]) or 0) + 1, time[1] * 1000000 + time[2
 redis.call('ZADD', leases, int(expires_at), id)
 redis.call('HSET', clock, 'fence', int(fence))
 
-local fields = { 'started', int(now), 'fence', int(fence) }
-for name, value in pairs({ holder = holder, tenant = tenant, label = label, activities = activities, platform = platform }) do
-  if value ~= '' then
-    fields[#fields + 1], fields[#fields + 2] = name, value
-  end
-end
-redis.call('HSET', record, unpack(fields))
-redis.call('PEXPIRE', record, int(ttl + margin_ms))
+write_record(records, id, { int(fence), holder, tenant, int(now), '', platform, label, activities })
+keep_records(records, ttl, margin_ms)
 redis.call('ZADD', due, 'LT', int(expires_at), pool)
 if repeated then
   redis.call('SET', repeated, id, 'PX', int(ttl + margin_ms))

@@ -5,22 +5,23 @@
 -- KEYS[2]   due      ZSET    pool -> lower bound of its earliest expiry, ms
 -- KEYS[3]   config   HASH    the pool's policy
 -- KEYS[4]   leases   ZSET    lease id -> expiry, ms
--- KEYS[5]   expired  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[5]   expired  ZSET    lease id -> end, ms; not yet in a tombstone
 -- KEYS[6]   events   STREAM  the pool's history
 -- KEYS[7]   denied   ZSET    holder -> begin of its present run of denials, ms
 -- KEYS[8]   blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[9]   record   HASH    what is known of the new lease
+-- KEYS[9]   records  HASH    lease id -> what is known of the lease
 -- KEYS[10]  who      HASH    lease id -> kind of seat, fence, tenant and holder
 -- KEYS[11]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
 -- KEYS[12]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
 -- KEYS[13]  lent     HASH    seat-milliseconds of overdraft, by day
--- KEYS[14]  evicted  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[14]  evicted  ZSET    lease id -> end, ms; not yet in a tombstone
 -- KEYS[15]  named    ZSET    period, holder, since when and how
 -- KEYS[16]  queue    ZSET    ticket -> order of arrival
 -- KEYS[17]  waiting  ZSET    ticket -> until when it has to ask again, ms
 -- KEYS[18]  tickets  HASH    ticket -> what was asked for
 -- KEYS[19]  denials  HASH    minute and code -> how many acquires were denied
--- KEYS[20]  repeat   STRING  id of the lease or ticket that this idempotency key got; only with a key
+-- KEYS[20]  tombstone  HASH  how the lease with this id ended, if there was one
+-- KEYS[21]  repeat   STRING  id of the lease or ticket that this idempotency key got; only with a key
 --
 -- ARGV[1]   pool        name of the pool, for the due index
 -- ARGV[2]   id          id for the new lease, and for its ticket
@@ -29,7 +30,7 @@
 -- ARGV[5]   label       empty for none
 -- ARGV[6]   activities  JSON array; empty for none
 -- ARGV[7]   platform    empty for none
--- ARGV[8]   margin_ms   how long the record outlives a lease that is not renewed
+-- ARGV[8]   margin_ms   how long the records outlive leases that are not renewed
 -- ARGV[9]   version     of the policy that the caller knows
 -- ARGV[10]  wait        wait to queue if there is no seat; ticket if id is a ticket; empty for neither
 -- ARGV[11]  from_ms     the caller made the holder's pseudonym for this time; 0 for always
@@ -57,8 +58,8 @@
 --   unopened               the bucket has no clock; only three fields
 
 local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local events, denied, blocks, record = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local evicted, repeated = KEYS[14], KEYS[20]
+local events, denied, blocks, records = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
+local evicted, repeated = KEYS[14], KEYS[21]
 local keys = { named = KEYS[15], queue = KEYS[16], waiting = KEYS[17], tickets = KEYS[18] }
 local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
@@ -114,12 +115,13 @@ end
 local own = tonumber(redis.call('ZSCORE', leases, id) or 0)
 if own > live_from(ttl) then
   in_use = count_seats()
-  return answer('granted', { id = id, expires_at = ends_at(own, ttl), fence = redis.call('HGET', record, 'fence') or nil,
+  local record = read_record(records, id)
+  return answer('granted', { id = id, expires_at = ends_at(own, ttl), fence = record and record[FENCE],
     seat = index and seat_of(index, id) or 'c', named_left = named_left() })
 end
 
 -- A copy of a request that comes late, after its lease was given back: it must not take the seat once more.
-if wait ~= 'ticket' and redis.call('HEXISTS', record, 'reason') == 1 then
+if wait ~= 'ticket' and redis.call('EXISTS', KEYS[20]) == 1 then
   in_use = count_seats()
   return answer('pool_full', { retry = 1000 })
 end
@@ -295,15 +297,8 @@ end
 if rules.privacy == 'anonymous' then
   platform = ''
 end
-local fields = { 'started', int(now), 'fence', int(fence) }
-local seat = kind ~= 'c' and kind or ''
-for name, value in pairs({ holder = holder, tenant = tenant, label = label, activities = activities, platform = platform, seat = seat }) do
-  if value ~= '' then
-    fields[#fields + 1], fields[#fields + 2] = name, value
-  end
-end
-redis.call('HSET', record, unpack(fields))
-redis.call('PEXPIRE', record, int(ttl + margin_ms))
+write_record(records, id, { int(fence), holder, tenant, int(now), kind ~= 'c' and kind or '', platform, label, activities })
+keep_records(records, ttl, margin_ms)
 redis.call('ZADD', due, 'LT', int(expires_at), pool)
 if repeated then
   redis.call('SET', repeated, id, 'PX', int(ttl + margin_ms))

@@ -5,13 +5,13 @@
 -- KEYS[3]  pools    ZSET    the bucket's pools -> version
 -- KEYS[4]  config   HASH    the pool's policy
 -- KEYS[5]  leases   ZSET    lease id -> expiry, ms
--- KEYS[6]  expired  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[6]  expired  ZSET    lease id -> end, ms; not yet in a tombstone
 -- KEYS[7]  events   STREAM  the pool's history
 -- KEYS[8]  denied   ZSET    holder -> begin of its present run of denials, ms
 -- KEYS[9]  blocks   ZSET    holder -> until when it may not acquire, ms
 -- KEYS[10] alerts   HASH    what is known of the pool's alerts
 -- KEYS[11] outbox   STREAM  the bucket's alerts
--- KEYS[12..] rest  how far the events are rolled up, and the keys that only pools with rules have
+-- KEYS[12..] rest  how far the events are rolled up, what is known of leases, and the keys that only pools with rules have
 --
 -- ARGV[1]  pool    name of the pool
 -- ARGV[2]  expect  any, or the version it must have

@@ -4,7 +4,7 @@
 -- KEYS[2]  due     ZSET  pool -> lower bound of its earliest expiry, ms
 -- KEYS[3]  config  HASH  the pool's policy
 -- KEYS[4]  leases  ZSET  lease id -> expiry, ms
--- KEYS[5]  record  HASH  what is known of the lease
+-- KEYS[5]  records  HASH  lease id -> what is known of the lease
 --
 -- ARGV[1]  pool  name of the pool, for the due index
 -- ARGV[2]  id    id of the lease
@@ -16,7 +16,7 @@
 
 redis.call('PERSIST', clock)
 
-local due, config, leases, record = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local due, config, leases, records = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local pool, id = ARGV[1], ARGV[2]
 
 local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms')
@@ -33,8 +33,10 @@ if expires_at < score then
   redis.call('ZADD', leases, 'XX', int(expires_at), id)
   redis.call('ZADD', due, 'LT', int(expires_at), pool)
   -- The last beat cannot be told from the expiry any more, so it is written down beside what it was replaced by.
-  if redis.call('EXISTS', record) == 1 then
-    redis.call('HSET', record, 'beat', int(score - ttl), 'left', int(expires_at))
+  local record = read_record(records, id)
+  if record then
+    record[BEAT], record[LEFT] = int(score - ttl), int(expires_at)
+    write_record(records, id, record)
   end
 end
 return { 'left', int(seq), int(now) }

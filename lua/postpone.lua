@@ -6,7 +6,7 @@
 -- KEYS[3..]  pools  for each pool six keys:
 --   config   HASH    the pool's policy
 --   leases   ZSET    lease id -> expiry, ms
---   expired  ZSET    lease id -> end, ms; not yet in the record
+--   expired  ZSET    lease id -> end, ms; not yet in a tombstone
 --   denied   ZSET    holder -> begin of its present run of denials, ms
 --   blocks   ZSET    holder -> until when it may not acquire, ms
 --   events   STREAM  the pool's history

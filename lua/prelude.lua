@@ -101,7 +101,7 @@ local function record_event(events, kind, id, at, holder, tenant, reason, seats)
 end
 
 -- Ends what is due, at most `limit`, in order of expiry: from `leases` to `expired`, where the instant
--- waits until a sweep has written it into the lease's record. `freed`, if given, is called with the id and the
+-- waits until a sweep has written it into the lease's tombstone. `freed`, if given, is called with the id and the
 -- end of each, and says how many seats that frees. Returns how many were ended.
 local function end_due(leases, expired, events, ttl, limit, freed)
   local due = redis.call('ZRANGE', leases, '-inf', int(live_from(ttl)), 'BYSCORE',

@@ -6,7 +6,7 @@
 -- KEYS[4]  events  STREAM  the pool's history
 -- KEYS[5]  due      ZSET    pool -> lower bound of its earliest expiry, ms
 -- KEYS[6]  leases   ZSET    lease id -> expiry, ms
--- KEYS[7]  expired  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[7]  expired  ZSET    lease id -> end, ms; not yet in a tombstone
 -- KEYS[8]  who      HASH    lease id -> kind of seat, fence, tenant and holder
 -- KEYS[9]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
 -- KEYS[10] holders  ZSET    holder, kind, tenant, fence and lease id; in this order

@@ -9,7 +9,7 @@
 -- KEYS[6]   holders  ZSET  holder, kind, tenant, fence and lease id; in this order
 -- KEYS[7]   lent     HASH  seat-milliseconds of overdraft, by day
 -- KEYS[8]   queue    ZSET  ticket -> order of arrival
--- KEYS[9..] record   HASH  one for each lease
+-- KEYS[9]   records  HASH  lease id -> what is known of the lease
 --
 -- ARGV[1..] ids      at most 200
 --
@@ -17,7 +17,7 @@
 --   indexed   those that are live are in the index
 --   unopened  the bucket has no clock
 
-local config, leases = KEYS[2], KEYS[3]
+local config, leases, records = KEYS[2], KEYS[3], KEYS[9]
 local index = open_index(config, KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
 mark()
 
@@ -27,10 +27,10 @@ if index then
     redis.call('UNLINK', index.who, index.seats, index.holders)
   end
   for i = 1, #ARGV do
-    local id, record = ARGV[i], KEYS[i + 8]
+    local id = ARGV[i]
     if redis.call('ZSCORE', leases, id) and redis.call('HEXISTS', index.who, id) == 0 then
-      local known = redis.call('HMGET', record, 'seat', 'fence', 'tenant', 'holder')
-      seat_taken(index, now, id, known[1] or 'c', known[2] or '0', known[3] or '', known[4] or '')
+      local record = read_record(records, id) or { '0', '', '', '', '' }
+      seat_taken(index, now, id, record[SEAT] ~= '' and record[SEAT] or 'c', record[FENCE], record[TENANT], record[HOLDER])
     end
   end
 end

@@ -3,15 +3,16 @@
 -- KEYS[1]  clock    HASH    the bucket's clock
 -- KEYS[2]  config   HASH    the pool's policy
 -- KEYS[3]  leases   ZSET    lease id -> expiry, ms
--- KEYS[4]  expired  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[4]  expired  ZSET    lease id -> end, ms; not yet in a tombstone
 -- KEYS[5]  events   STREAM  the pool's history
--- KEYS[6]  record   HASH    what is known of the lease; its tombstone afterwards
+-- KEYS[6]  records  HASH    lease id -> what is known of the lease
 -- KEYS[7]  who      HASH    lease id -> kind of seat, fence, tenant and holder
 -- KEYS[8]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
 -- KEYS[9]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
 -- KEYS[10] lent     HASH    seat-milliseconds of overdraft, by day
 -- KEYS[11] queue    ZSET    ticket -> order of arrival
--- KEYS[12] evicted  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[12] evicted  ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[13] tombstone  HASH  how the lease ended
 --
 -- ARGV[1]  id       id of the lease
 -- ARGV[2]  holder   for the event; empty for anonymous
@@ -20,7 +21,7 @@
 --
 -- Returns { status, seq, now_ms }
 --   released  the lease was live
---   expired   it had ended by time, and this is the first that its record hears of it; it is released all the same, so
+--   expired   it had ended by time, and no tombstone said so yet; it is released all the same, so
 --             that it cannot be resumed
 --   evicted   the same, where a policy had ended it
 --   ended     it had ended before, or there never was one; it is released all the same
@@ -28,7 +29,7 @@
 
 redis.call('PERSIST', clock)
 
-local config, leases, expired, events, record = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local config, leases, expired, events, records, tombstone = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[13]
 local id, holder, tenant, keep_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
@@ -55,10 +56,11 @@ if redis.call('ZREM', KEYS[12], id) == 1 then
   status = 'evicted'
 end
 
-local reason = redis.call('HGET', record, 'reason')
+redis.call('HDEL', records, id)
+local reason = redis.call('HGET', tombstone, 'reason')
 if not reason or reason == 'expired' then
-  redis.call('DEL', record)
-  redis.call('HSET', record, 'reason', 'released', 'ended', int(now))
-  redis.call('PEXPIRE', record, keep_ms)
+  redis.call('DEL', tombstone)
+  redis.call('HSET', tombstone, 'reason', 'released', 'ended', int(now))
+  redis.call('PEXPIRE', tombstone, keep_ms)
 end
 return { status, int(seq), int(now) }

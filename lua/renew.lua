@@ -3,22 +3,22 @@
 -- The only script that may span buckets, because a call costs Redis as much as several beats in it. In a cluster the node
 -- sends those of one bucket, whose keys are in one slot.
 --
--- KEYS[1..]  for each pool three keys, those of a bucket together, then one record for each of the details:
+-- KEYS[1..]  for each pool three keys, those of a bucket together, then one for each pool that has details:
 --   clock    HASH  the clock of its bucket
 --   config   HASH  the pool's policy
 --   leases   ZSET  lease id -> expiry, ms
---   record   HASH  what is known of one lease
+--   records  HASH  lease id -> what is known of the lease
 --
 -- ARGV[1]    pools      how many pools
--- ARGV[2]    margin_ms  how long a record outlives a lease that is not renewed
+-- ARGV[2]    margin_ms  how long the records outlive leases that are not renewed
 -- ARGV[3]    sample     number of the pool whose first id is looked at: how late it is; 0 for none
--- ARGV[4]    place      number of that id's record among the details
--- ARGV[5..]  for each pool the number of its ids and the ids, at most 1000 in all; then for each of the details:
+-- ARGV[4]    place      number of that pool among those that have details
+-- ARGV[5..]  for each pool the number of its ids and the ids, at most 1000 in all; then for each of the details, in the order of the pools:
 --   pool         number of its pool, from 1
 --   position     number of its id in that pool, from 1
 --   label        the new one, behind '='; empty to leave it as it is
 --   activities   the new JSON array, behind '='; empty to leave it as it is
---   read         1 to return both as they are then; 0 returns them empty, and only the record's TTL is set
+--   read         1 to return both as they are then; 0 returns them empty, and only the TTL of the records is set
 --
 -- Returns { 'renewed', seq, now_ms, then for each pool seq, now_ms, ttl_ms and marks, then for each of the details label and
 --           activities, rest_ms }
@@ -71,9 +71,10 @@ local function extend(leases, ttl, before, n)
 end
 
 -- How long the lease with this id would live without its beat.
-local function rest_of(leases, id, record)
+local function rest_of(leases, id, records)
   local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
-  if score > 0 and score ~= tonumber(redis.call('HGET', record, 'left') or 0) then
+  local record = score > 0 and read_record(records, id)
+  if score > 0 and not (record and tonumber(record[LEFT]) == score) then
     return int(score - now)
   end
   return ''
@@ -82,7 +83,7 @@ end
 local pools, margin_ms, sample = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local number, instant = int(seq), int(now)
 local reply = { 'renewed', number, instant }
-local ttls, marks = {}, {}
+local ttls, longest, marks, ids = {}, {}, {}, {}
 local rest, at = '', 5
 
 for pool = 1, pools do
@@ -102,35 +103,35 @@ for pool = 1, pools do
   else
     marks[pool] = string.rep('0', n)
   end
-  ttls[pool] = ttl
+  ttls[pool], longest[pool], ids[pool] = ttl, tonumber(state[7]) or 0, at
   reply[4 * pool], reply[4 * pool + 1], reply[4 * pool + 2] = number, instant, int(ttl)
   at = at + n + 1
 end
 
 local details = {}
-for i = 3 * pools + 1, #KEYS do
-  local record = KEYS[i]
+local last, records, place = 0, nil, 3 * pools
+while at < #ARGV do
   local pool, position = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-  local label, activities = ARGV[at + 2], ARGV[at + 3]
-  local known = { '', '' }
+  local label, activities, read = ARGV[at + 2], ARGV[at + 3], ARGV[at + 4] == '1'
+  if pool ~= last then
+    last, place = pool, place + 1
+    records = KEYS[place]
+    keep_records(records, math.max(ttls[pool], longest[pool]), margin_ms)
+  end
+  local id, known = ARGV[ids[pool] + position], nil
   if string.sub(marks[pool], position, position) ~= '0' then
-    if redis.call('PEXPIRE', record, int(ttls[pool] + margin_ms)) == 0 then
+    known = read and read_record(records, id)
+    if not known and (read or redis.call('HEXISTS', records, id) == 0) then
       marks[pool] = string.sub(marks[pool], 1, position - 1) .. 'r' .. string.sub(marks[pool], position + 1)
-    elseif ARGV[at + 4] == '1' then
-      -- In a pool that keeps no names a label is one too, and an activity may hold one.
-      if (label ~= '' or activities ~= '') and redis.call('HEXISTS', KEYS[3 * pool - 1], 'privacy') == 1 then
-        label, activities = '', ''
-      end
-      if label ~= '' then
-        redis.call('HSET', record, 'label', string.sub(label, 2))
-      end
-      if activities ~= '' then
-        redis.call('HSET', record, 'activities', string.sub(activities, 2))
-      end
-      known = redis.call('HMGET', record, 'label', 'activities')
     end
   end
-  details[#details + 1], details[#details + 2] = known[1] or '', known[2] or ''
+  -- In a pool that keeps no names a label is one too, and an activity may hold one.
+  if known and label .. activities ~= '' and redis.call('HEXISTS', KEYS[3 * pool - 1], 'privacy') == 0 then
+    known[LABEL] = label ~= '' and string.sub(label, 2) or known[LABEL]
+    known[ACTIVITIES] = activities ~= '' and string.sub(activities, 2) or known[ACTIVITIES]
+    write_record(records, id, known)
+  end
+  details[#details + 1], details[#details + 2] = known and known[LABEL] or '', known and known[ACTIVITIES] or ''
   at = at + 5
 end
 

@@ -5,19 +5,20 @@
 -- KEYS[2]  due      ZSET    pool -> lower bound of its earliest expiry, ms
 -- KEYS[3]  config   HASH    the pool's policy
 -- KEYS[4]  leases   ZSET    lease id -> expiry, ms
--- KEYS[5]  expired  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[5]  expired  ZSET    lease id -> end, ms; not yet in a tombstone
 -- KEYS[6]  events   STREAM  the pool's history
 -- KEYS[7]  blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[8]  record   HASH    what is known of the lease, or how it ended
+-- KEYS[8]  records  HASH    lease id -> what is known of the lease
 -- KEYS[9]  who      HASH    lease id -> kind of seat, fence, tenant and holder
 -- KEYS[10] seats    HASH    seats in use: all, overdraft, named, t:<tenant>
 -- KEYS[11] holders  ZSET    holder, kind, tenant, fence and lease id; in this order
 -- KEYS[12] lent     HASH    seat-milliseconds of overdraft, by day
 -- KEYS[13] queue    ZSET    ticket -> order of arrival
--- KEYS[14] evicted  ZSET    lease id -> end, ms; not yet in the record
+-- KEYS[14] evicted  ZSET    lease id -> end, ms; not yet in a tombstone
 -- KEYS[15] named    ZSET    period, holder, since when and how
 -- KEYS[16] waiting  ZSET    ticket -> until when it has to ask again, ms
 -- KEYS[17] tickets  HASH    ticket -> what was asked for
+-- KEYS[18] tombstone  HASH  how the lease ended, if it did
 --
 -- ARGV[1]   pool        name of the pool, for the due index
 -- ARGV[2]   id          id of the lease
@@ -29,11 +30,11 @@
 -- ARGV[8]   label       from the request or the token; empty for none
 -- ARGV[9]   activities  JSON array from the request, behind '='; empty to keep what is known
 -- ARGV[10]  platform    empty for none
--- ARGV[11]  margin_ms   how long the record outlives a lease that is not renewed
+-- ARGV[11]  margin_ms   how long the records outlive leases that are not renewed
 --
 -- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, activities, reason, blocked_until_ms, seat, ended_ms }
 --   renewed          it was live after all; it keeps a longer term that it was promised
---   resumed          it had expired, and has its seat again; ended_ms is when, if its record had not heard of it, else 0
+--   resumed          it had expired, and has its seat again; ended_ms is when, if no tombstone said so yet, else 0
 --   rebuilt          its data was lost, and it has its seat again
 --   lost_expired     lost; time ended it
 --   lost_displaced   lost; its data was lost, and meanwhile somebody else was given the seat
@@ -49,7 +50,7 @@
 redis.call('PERSIST', clock)
 
 local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local events, blocks, record = KEYS[6], KEYS[7], KEYS[8]
+local events, blocks, records, tombstone = KEYS[6], KEYS[7], KEYS[8], KEYS[18]
 local pool, id, signed_in = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local started, fence, holder, tenant = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
 local label, activities, platform, margin_ms = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
@@ -63,7 +64,7 @@ local function answer(status, expires_at, ttl, known_activities, reason, blocked
     int(blocked_until), kind or 'c', int(unheard) }
 end
 
-local known = redis.call('HMGET', record, 'reason', 'message', 'blocked_until', 'ended', 'activities')
+local known = redis.call('HMGET', tombstone, 'reason', 'message', 'blocked_until', 'ended', 'label', 'activities')
 if known[1] and known[1] ~= 'expired' then
   return answer('lost_' .. known[1], 0, 0, '', known[2] or '', tonumber(known[3] or 0))
 end
@@ -86,10 +87,14 @@ end
 local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13])
 local keys = { named = KEYS[15], queue = KEYS[13], tickets = KEYS[17] }
 
+local record = read_record(records, id)
+if label == '' then
+  label = record and record[LABEL] or known[5] or ''
+end
 if activities ~= '' then
   activities = string.sub(activities, 2)
 else
-  activities = known[5] or ''
+  activities = record and record[ACTIVITIES] or known[6] or ''
 end
 if policy[4] then
   label, activities = '', ''
@@ -107,16 +112,10 @@ local function seat(status, kind)
   end
   redis.call('ZADD', leases, int(expires_at), id)
   redis.call('ZADD', due, 'LT', int(expires_at), pool)
-  redis.call('HDEL', record, 'reason', 'ended')
-  local fields = { 'started', started, 'fence', int(fence) }
-  for name, value in pairs({ holder = holder, tenant = tenant, label = label, activities = activities, platform = platform,
-    seat = kind ~= 'c' and kind or '' }) do
-    if value ~= '' then
-      fields[#fields + 1], fields[#fields + 2] = name, value
-    end
-  end
-  redis.call('HSET', record, unpack(fields))
-  redis.call('PEXPIRE', record, int(ttl + margin_ms))
+  redis.call('DEL', tombstone)
+  write_record(records, id,
+    { int(fence), holder, tenant, started, kind ~= 'c' and kind or '', platform, label, activities })
+  keep_records(records, ttl, margin_ms)
   return answer(status, expires_at, ttl, activities, '', 0, kind)
 end
 

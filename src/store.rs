@@ -27,6 +27,7 @@ mod memory;
 mod meters;
 mod nodes;
 mod pools;
+mod record;
 mod records;
 mod renewals;
 mod rules;

@@ -306,7 +306,7 @@ async fn single_renew(redis: &Redis, population: &Population, pool: &PoolName) -
     let mut connection = redis.connection().await;
     let sha: String = redis::cmd("SCRIPT")
         .arg("LOAD")
-        .arg(read("prelude.lua") + &read("renew.lua"))
+        .arg(read("prelude.lua") + &read("parts/record.lua") + &read("renew.lua"))
         .query_async(&mut connection)
         .await
         .expect("Redis takes the script");

@@ -226,7 +226,7 @@ async fn recording(depth: Depth) -> Vec<Row> {
     }
     let lua = Path::new(env!("CARGO_MANIFEST_DIR")).join("lua");
     let read = |name: &str| std::fs::read_to_string(lua.join(name)).expect("a script");
-    let with = read("prelude.lua") + &read("acquire.lua");
+    let with = read("prelude.lua") + &read("parts/record.lua") + &read("acquire.lua");
     let cut = |source: &str, from: &str, to: &str| {
         let (before, rest) = source
             .split_once(from)
@@ -314,15 +314,16 @@ async fn arguments(redis: &Redis, sha: &str, pool: &PoolName, holder: &str) -> V
         key("events"),
         key("denied"),
         key("blocks"),
-        key("lease:__rand_int__"),
+        key("records"),
         key("denials"),
+        key("tombstone:__rand_int__"),
     ];
     let random = if holder.contains("__rand_int__") {
         "5000"
     } else {
         "1000000000"
     };
-    let mut arguments: Vec<String> = ["-r", random, "EVALSHA", sha, "10"]
+    let mut arguments: Vec<String> = ["-r", random, "EVALSHA", sha, "11"]
         .map(str::to_owned)
         .to_vec();
     arguments.extend(keys);
@@ -342,23 +343,11 @@ async fn arguments(redis: &Redis, sha: &str, pool: &PoolName, holder: &str) -> V
 
 /// Takes the leases of a pool away, so that each round begins alike.
 async fn forget(redis: &Redis, pool: &PoolName) {
-    let mut connection = redis.connection().await;
     let config = crate::config_key(redis, pool).await;
-    let keys: Vec<String> = redis::cmd("KEYS")
-        .arg(config.replace(":config", ":lease*"))
-        .query_async(&mut connection)
-        .await
-        .expect("Redis answers");
-    for keys in keys.chunks(10_000) {
-        let () = redis::cmd("UNLINK")
-            .arg(keys)
-            .query_async(&mut connection)
-            .await
-            .expect("Redis answers");
-    }
-    let () = redis::cmd("DEL")
-        .arg(config.replace(":config", ":events"))
-        .query_async(&mut connection)
+    let keys = [":leases", ":records", ":events"].map(|key| config.replace(":config", key));
+    let () = redis::cmd("UNLINK")
+        .arg(&keys)
+        .query_async(&mut redis.connection().await)
         .await
         .expect("Redis answers");
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -248,9 +248,14 @@ impl Keys {
         self.key("alerts")
     }
 
-    /// HASH with a TTL: one lease, or its tombstone.
-    pub(super) fn record(&self, id: LeaseId) -> String {
-        self.named("lease:", id)
+    /// HASH with a TTL: lease id -> what is known of it until its end is written down.
+    pub(super) fn records(&self) -> String {
+        self.key("records")
+    }
+
+    /// HASH with a TTL: how one lease ended.
+    pub(super) fn tombstone(&self, id: LeaseId) -> String {
+        self.named("tombstone:", id)
     }
 
     /// STRING with a TTL: the lease that an idempotency key got.
@@ -345,14 +350,15 @@ mod tests {
             keys.alerts(),
             keys.bucket.watch(),
             keys.bucket.alerts(),
-            keys.record(id),
+            keys.records(),
+            keys.tombstone(id),
             keys.repeated(id),
         ] {
             assert!(key.starts_with(&tag), "{key}");
         }
         assert_eq!(
-            keys.record(id),
-            format!("{tag}crm:lease:AAAAAAAAAAAAAAAAAAAAAA")
+            keys.tombstone(id),
+            format!("{tag}crm:tombstone:AAAAAAAAAAAAAAAAAAAAAA")
         );
     }
 }

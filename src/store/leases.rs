@@ -1,8 +1,5 @@
 //! Leases: acquire, renew, release, leave, terminate and list.
 
-use std::borrow::Borrow;
-use std::collections::HashMap;
-use std::hash::Hash;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -10,6 +7,7 @@ use futures_util::FutureExt as _;
 use super::error::{Error, Outcome};
 use super::keys::{Bucket, Keys};
 use super::meters::Ended;
+use super::record::Record;
 use super::renewals::{Beat, Beaten, record_margin};
 use super::rules::{Known, Wait};
 use super::script::{ACQUIRE, LEASE, LEAVE, RELEASE, RESUME, Reply, TERMINATE};
@@ -256,7 +254,7 @@ impl Store {
             .arg(keys.bucket.clock())
             .arg(keys.config())
             .arg(keys.leases())
-            .arg(keys.record(id))
+            .arg(keys.records())
             .arg(keys.seats())
             .arg(id.to_string());
         let reply = self.run(keys.bucket, &call).await?;
@@ -266,15 +264,8 @@ impl Store {
                 let (now, expires_at) = (reply.now()?, reply.instant(3)?);
                 let ttl = Duration::from_millis(reply.count(4)?);
                 let renewed_at = Instant(expires_at.0 - ttl.as_millis() as i64);
-                let lease = from_record(
-                    pool,
-                    id,
-                    &reply.fields(8)?,
-                    renewed_at,
-                    expires_at,
-                    now,
-                    ttl,
-                );
+                let record = Record::of(reply.text(8)?);
+                let lease = from_record(pool, id, &record, renewed_at, expires_at, now, ttl);
                 Ok(Some(Grant {
                     lease,
                     at: now,
@@ -384,7 +375,7 @@ impl Store {
         let label = renewal.label.as_ref().or(claims.label.as_ref());
         let keys = Keys::of(&claims.pool);
         let call = RESUME
-            .call(17)
+            .call(18)
             .arg(keys.bucket.clock())
             .arg(keys.bucket.due())
             .arg(keys.config())
@@ -392,7 +383,7 @@ impl Store {
             .arg(keys.expired())
             .arg(keys.events())
             .arg(keys.blocks())
-            .arg(keys.record(claims.id))
+            .arg(keys.records())
             .arg(keys.who())
             .arg(keys.seats())
             .arg(keys.holders())
@@ -402,6 +393,7 @@ impl Store {
             .arg(keys.named_seats())
             .arg(keys.waiting())
             .arg(keys.tickets())
+            .arg(keys.tombstone(claims.id))
             .arg(claims.pool.as_str())
             .arg(claims.id.to_string())
             .arg(claims.generation)
@@ -488,19 +480,20 @@ impl Store {
     pub async fn release(&self, claims: &Claims) -> Result<(), Error> {
         let keys = Keys::of(&claims.pool);
         let call = RELEASE
-            .call(12)
+            .call(13)
             .arg(keys.bucket.clock())
             .arg(keys.config())
             .arg(keys.leases())
             .arg(keys.expired())
             .arg(keys.events())
-            .arg(keys.record(claims.id))
+            .arg(keys.records())
             .arg(keys.who())
             .arg(keys.seats())
             .arg(keys.holders())
             .arg(keys.lent())
             .arg(keys.queue())
             .arg(keys.evicted())
+            .arg(keys.tombstone(claims.id))
             .arg(claims.id.to_string())
             .arg(or_empty(claims.holder.as_ref(), Holder::as_str))
             .arg(or_empty(claims.tenant.as_ref(), Tenant::as_str))
@@ -530,7 +523,7 @@ impl Store {
             .arg(keys.bucket.due())
             .arg(keys.config())
             .arg(keys.leases())
-            .arg(keys.record(claims.id))
+            .arg(keys.records())
             .arg(claims.pool.as_str())
             .arg(claims.id.to_string());
         let reply = self.run(keys.bucket, &call).await?;
@@ -555,7 +548,7 @@ impl Store {
             .chain(ids.is_empty().then_some(&[][..]));
         for ids in chunks {
             let mut call = TERMINATE
-                .call(11 + ids.len())
+                .call(12 + ids.len())
                 .arg(keys.bucket.clock())
                 .arg(keys.config())
                 .arg(keys.leases())
@@ -566,9 +559,10 @@ impl Store {
                 .arg(keys.seats())
                 .arg(keys.holders())
                 .arg(keys.lent())
-                .arg(keys.queue());
+                .arg(keys.queue())
+                .arg(keys.records());
             for id in ids {
-                call.push(keys.record(*id));
+                call.push(keys.tombstone(*id));
             }
             call.push(why.reason.as_deref().unwrap_or(""));
             call.push(millis(why.block));
@@ -601,7 +595,7 @@ impl Store {
 fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId) -> super::script::Call {
     let keys = Keys::of(pool);
     let mut call = ACQUIRE
-        .call(10 + usize::from(asked.key.is_some()))
+        .call(11 + usize::from(asked.key.is_some()))
         .arg(keys.bucket.clock())
         .arg(keys.bucket.due())
         .arg(keys.config())
@@ -610,8 +604,9 @@ fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId) -> super::script::C
         .arg(keys.events())
         .arg(keys.denied())
         .arg(keys.blocks())
-        .arg(keys.record(id))
-        .arg(keys.denials());
+        .arg(keys.records())
+        .arg(keys.denials())
+        .arg(keys.tombstone(id));
     if let Some(key) = asked.key {
         call.push(keys.repeated(key));
     }
@@ -691,38 +686,30 @@ fn from_claims(
 }
 
 /// A lease as its record tells it. What the record does not know any more is left out: the lease lives all the same.
-pub(super) fn from_record<K: Borrow<str> + Eq + Hash>(
+pub(super) fn from_record(
     pool: &PoolName,
     id: LeaseId,
-    record: &HashMap<K, String>,
+    record: &Record<'_>,
     renewed_at: Instant,
     expires_at: Instant,
     now: Instant,
     ttl: Duration,
 ) -> Lease {
-    fn text<K: Borrow<str> + Eq + Hash, T: TryFrom<String>>(
-        record: &HashMap<K, String>,
-        name: &str,
-    ) -> Option<T> {
-        record
-            .get(name)
-            .and_then(|text| text.clone().try_into().ok())
+    fn text<T: TryFrom<String>>(part: &str) -> Option<T> {
+        // An empty part is none, and no value is empty.
+        part.to_owned().try_into().ok()
     }
-    let number = |name: &str| record.get(name).and_then(|text| text.parse::<i64>().ok());
     Lease {
         id,
         pool: pool.clone(),
-        holder: text(record, "holder"),
-        tenant: text(record, "tenant"),
-        label: text(record, "label"),
-        activities: record
-            .get("activities")
-            .map(|text| parse_activities(text))
-            .unwrap_or_default(),
-        platform: text(record, "platform"),
-        seat: Seat::from_letter(record.get("seat").map_or("c", String::as_str)),
-        fence: number("fence").unwrap_or_default().cast_unsigned(),
-        started_at: number("started").map_or(renewed_at, Instant),
+        holder: text(record.holder),
+        tenant: text(record.tenant),
+        label: text(record.label),
+        activities: parse_activities(record.activities),
+        platform: text(record.platform),
+        seat: Seat::from_letter(record.seat),
+        fence: record.fence,
+        started_at: record.started_at.unwrap_or(renewed_at),
         renewed_at,
         expires_at,
         expires_in: Duration::from_millis(expires_at.since(now)),
@@ -732,6 +719,9 @@ pub(super) fn from_record<K: Borrow<str> + Eq + Hash>(
 
 /// Activities as a record keeps them; none if the record is not ours.
 fn parse_activities(text: &str) -> Activities {
+    if text.is_empty() {
+        return Activities::default();
+    }
     serde_json::from_str(text).unwrap_or_default()
 }
 

@@ -1,11 +1,9 @@
 //! Live leases, filtered and sorted, a page at a time.
 //!
 //! Redis keeps leases in order of expiry, so that order costs a page. Any other order, and any filter, looks at all leases
-//! of the pool, a thousand at a time: at those fields of their records that the order and the filter need. Only what is
-//! on the page is read whole.
+//! of the pool and their records, a thousand at a time, and keeps no more than a page of them.
 
 use std::cmp::Ordering;
-use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
@@ -14,6 +12,7 @@ use super::Store;
 use super::error::Error;
 use super::keys::Keys;
 use super::leases::from_record;
+use super::record::Record;
 use super::script::LIST;
 use crate::lease::{Holder, Instant, Lease, LeaseId, Tenant};
 use crate::pool::PoolName;
@@ -22,23 +21,6 @@ use crate::pool::PoolName;
 const CHUNK: usize = 1_000;
 /// Chunks whose records are under way at a time: while Redis reads one, the node takes in another.
 const AT_ONCE: usize = 3;
-
-/// What the record of a live lease can have.
-const RECORD: [&str; 10] = [
-    "holder",
-    "tenant",
-    "label",
-    "activities",
-    "platform",
-    "seat",
-    "fence",
-    "started",
-    "beat",
-    "left",
-];
-
-/// A record, or some fields of one.
-type Record = HashMap<&'static str, String>;
 
 /// What a listing is sorted by.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -119,30 +101,9 @@ impl Selection {
         self.holder.is_some() || self.tenant.is_some() || self.text.is_some()
     }
 
-    /// The fields of a record that tell whether it matches, and where it stands.
-    fn needs(&self) -> Vec<&'static str> {
-        let mut needs: Vec<&str> = match self.sort {
-            Sort::ExpiresAt => vec![],
-            Sort::StartedAt => vec!["started"],
-            Sort::RenewedAt => vec!["beat", "left"],
-            Sort::Holder => vec!["holder"],
-            Sort::Tenant => vec!["tenant"],
-            Sort::Label => vec!["label"],
-            Sort::Platform => vec!["platform"],
-            Sort::Activities => vec!["activities"],
-        };
-        if self.holder.is_some() {
-            needs.push("holder");
-        }
-        if self.tenant.is_some() {
-            needs.push("tenant");
-        }
-        if self.text.is_some() {
-            needs.extend(["holder", "tenant", "label", "activities", "platform"]);
-        }
-        needs.sort_unstable();
-        needs.dedup();
-        needs
+    /// Whether it takes the record of a lease to tell whether it matches, and where it stands.
+    fn asks_for_records(&self) -> bool {
+        self.sort != Sort::ExpiresAt || self.is_filtered()
     }
 
     fn matches(&self, lease: &Lease) -> bool {
@@ -228,7 +189,6 @@ impl Store {
         let Some(first) = self.index(pool, after, size).await? else {
             return Ok(None);
         };
-        let needs = selection.needs();
         let chunks = stream::try_unfold((Some(first), None), |(read, after)| async move {
             let chunk = match (read, after) {
                 (Some(chunk), _) => Some(chunk),
@@ -243,15 +203,20 @@ impl Store {
         });
         let mut chunks = chunks
             .map_ok(|chunk| async {
-                let ids = chunk.found.iter().map(|found| found.id);
-                let records = self.records(pool, ids, &needs).await?;
+                let records = if selection.asks_for_records() {
+                    let ids = chunk.found.iter().map(|found| found.id);
+                    self.records(pool, ids).await?
+                } else {
+                    Vec::new()
+                };
                 Ok::<_, Error>((chunk, records))
             })
             .try_buffered(at_once)
             .boxed();
         let mut found: Vec<(Place, Found)> = Vec::new();
         while let Some((chunk, records)) = chunks.try_next().await? {
-            for (at, record) in chunk.found.into_iter().zip(&records) {
+            for (place, at) in chunk.found.into_iter().enumerate() {
+                let record = records.get(place).map_or("", String::as_str);
                 let lease = at.lease(pool, record);
                 if !selection.matches(&lease) {
                     continue;
@@ -286,7 +251,7 @@ impl Store {
         let mut leases = Vec::with_capacity(found.len());
         for some in found.chunks(CHUNK) {
             let ids = some.iter().map(|(_, found)| found.id);
-            let records = self.records(pool, ids, &RECORD).await?;
+            let records = self.records(pool, ids).await?;
             let whole = some.iter().zip(&records);
             leases.extend(whole.map(|((_, found), record)| found.lease(pool, record)));
         }
@@ -305,7 +270,7 @@ impl Store {
             return Ok(None);
         };
         let ids = found.iter().map(|found| found.id);
-        let records = self.records(pool, ids, &RECORD).await?;
+        let records = self.records(pool, ids).await?;
         let rows = found.iter().zip(&records);
         let rows = rows.map(|(found, record)| (found.place(), found.lease(pool, record)));
         Ok(Some(Page {
@@ -358,33 +323,21 @@ impl Store {
         Ok(Some(Index { found, more }))
     }
 
-    /// These fields of the records of leases, in the order of the ids.
+    /// The packed records of leases, in the order of the ids; empty where there is none.
     async fn records(
         &self,
         pool: &PoolName,
         ids: impl Iterator<Item = LeaseId>,
-        fields: &[&'static str],
-    ) -> Result<Vec<Record>, Error> {
-        if fields.is_empty() {
-            return Ok(ids.map(|_| Record::new()).collect());
-        }
-        let keys = Keys::of(pool);
-        let mut pipe = redis::pipe();
-        for id in ids {
-            pipe.cmd("HMGET").arg(keys.record(id)).arg(fields);
-        }
-        if pipe.is_empty() {
+    ) -> Result<Vec<String>, Error> {
+        let ids: Vec<String> = ids.map(|id| id.to_string()).collect();
+        if ids.is_empty() {
             return Ok(Vec::new());
         }
+        let mut read = redis::cmd("HMGET");
+        read.arg(Keys::of(pool).records()).arg(ids);
         let mut connection = self.0.connections.get().await?;
-        let records: Vec<Vec<Option<String>>> = pipe.query_async(&mut *connection).await?;
-        let named = |values: Vec<Option<String>>| {
-            let pairs = fields.iter().zip(values);
-            pairs
-                .filter_map(|(name, value)| Some((*name, value?)))
-                .collect()
-        };
-        Ok(records.into_iter().map(named).collect())
+        let records: Vec<Option<String>> = read.query_async(&mut *connection).await?;
+        Ok(records.into_iter().map(Option::unwrap_or_default).collect())
     }
 }
 
@@ -411,14 +364,15 @@ impl Found {
         (self.score, self.id)
     }
 
-    /// As its record tells it, or as much of that as was read.
-    fn lease(&self, pool: &PoolName, record: &Record) -> Lease {
+    /// As its record tells it, if that was read.
+    fn lease(&self, pool: &PoolName, packed: &str) -> Lease {
         let ttl = Duration::from_millis(self.ttls.now.cast_unsigned());
-        let renewed_at = self.ttls.beat(self.score, record);
+        let record = Record::of(packed);
+        let renewed_at = self.ttls.beat(self.score, &record);
         from_record(
             pool,
             self.id,
-            record,
+            &record,
             renewed_at,
             self.expires_at,
             self.read_at,
@@ -437,12 +391,11 @@ struct Ttls {
 
 impl Ttls {
     /// When a lease with this score was last renewed, ms.
-    fn beat(&self, score: i64, record: &Record) -> Instant {
-        let number = |name: &str| record.get(name).and_then(|text| text.parse::<i64>().ok());
-        if number("left") == Some(score)
-            && let Some(beat) = number("beat")
+    fn beat(&self, score: i64, record: &Record<'_>) -> Instant {
+        if let Some((beat, left)) = record.left
+            && left == score
         {
-            return Instant(beat);
+            return beat;
         }
         // A beat before the change of the TTL was for the old one.
         if self.before > 0 && score - self.now < self.changed {

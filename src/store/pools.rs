@@ -273,7 +273,7 @@ impl Store {
         let mut expect = expect.word();
         loop {
             let call = DELETE_POOL
-                .call(22)
+                .call(23)
                 .arg(keys.bucket.clock())
                 .arg(keys.bucket.due())
                 .arg(keys.bucket.pools())
@@ -286,6 +286,7 @@ impl Store {
                 .arg(keys.alerts())
                 .arg(keys.bucket.alerts())
                 .arg(keys.rolled())
+                .arg(keys.records())
                 .arg(keys.evicted())
                 .arg(keys.who())
                 .arg(keys.seats())

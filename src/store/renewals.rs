@@ -40,10 +40,11 @@ const ROUNDS: usize = 2;
 /// Most beats that wait for one lane.
 const WAITING: usize = 16 * 1024;
 
-/// How long a record outlives the window in which it should have been refreshed.
+/// How long records outlive the window in which they should have been refreshed.
 pub(super) const MARGIN: Duration = Duration::from_secs(15 * 60);
 
-/// A record is refreshed in one window of one TTL at the end of each of these, counted from the begin of the lease.
+/// A lease refreshes the TTL of its pool's records in one window of one TTL at the end of each of these, counted from its
+/// begin.
 ///
 /// A live lease beats at least once in every stretch as long as its TTL, so also in the window. Refreshing with each
 /// beat would make a renewal a quarter dearer. The window is not at the beginning: the acquire has just set the TTL, and most
@@ -53,7 +54,7 @@ const REFRESH: Duration = Duration::from_secs(5 * 60);
 /// The node's idea of Redis's clock may be wrong by this much.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// How long the record of a lease that is not renewed stays, beyond the TTL.
+/// How long the records of a pool stay when nobody beats any more, beyond the longest TTL.
 pub(super) fn record_margin() -> u64 {
     u64::try_from((MARGIN + REFRESH).as_millis()).expect("minutes")
 }
@@ -63,7 +64,7 @@ pub(super) fn record_margin() -> u64 {
 pub(super) struct Beat {
     pub(super) pool: PoolName,
     pub(super) id: LeaseId,
-    /// Whether the record is touched: to refresh it, to read it, or to write into it.
+    /// Whether records are touched: to refresh their TTL, to read that of this lease, or to write into it.
     pub(super) record: bool,
     /// Whether it is read or written, and not only refreshed.
     pub(super) details: bool,
@@ -313,23 +314,24 @@ impl Store {
             .filter(|(pool, position, beat)| touches(*pool, *position, beat))
             .collect();
 
-        let mut call = RENEW.call(3 * pools.len() + touched.len());
+        let mut with_records: Vec<usize> = touched.iter().map(|(pool, ..)| *pool).collect();
+        with_records.dedup();
+
+        let mut call = RENEW.call(3 * pools.len() + with_records.len());
         for beats in &pools {
             let keys = Keys::of(&beats[0].pool);
             call.push(keys.bucket.clock());
             call.push(keys.config());
             call.push(keys.leases());
         }
-        for (_, _, beat) in &touched {
-            call.push(Keys::of(&beat.pool).record(beat.id));
+        for pool in &with_records {
+            call.push(Keys::of(&pools[*pool][0].pool).records());
         }
         call.push(pools.len());
         call.push(record_margin());
-        let record = touched
-            .iter()
-            .position(|(pool, position, _)| looked_at(*pool, *position));
+        let place = with_records.iter().position(|pool| sampled == Some(*pool));
         call.push(sampled.map_or(0, |pool| pool + 1));
-        call.push(record.map_or(0, |place| place + 1));
+        call.push(place.map_or(0, |place| place + 1));
         for beats in &pools {
             call.push(beats.len());
             for beat in *beats {

@@ -154,7 +154,7 @@ impl Store {
             };
             let ids: Vec<LeaseId> = page.rows.iter().map(|(_, lease)| lease.id).collect();
             let mut call = REINDEX
-                .call(8 + ids.len())
+                .call(9)
                 .arg(keys.bucket.clock())
                 .arg(keys.config())
                 .arg(keys.leases())
@@ -162,10 +162,8 @@ impl Store {
                 .arg(keys.seats())
                 .arg(keys.holders())
                 .arg(keys.lent())
-                .arg(keys.queue());
-            for id in &ids {
-                call.push(keys.record(*id));
-            }
+                .arg(keys.queue())
+                .arg(keys.records());
             for id in &ids {
                 call.push(id.to_string());
             }
@@ -332,7 +330,7 @@ fn named_seats(reply: &Reply) -> Result<NamedSeats, Error> {
 fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId, wait: &str, version: u64) -> Call {
     let keys = Keys::of(pool);
     let mut call = ACQUIRE_BY_RULES
-        .call(19 + usize::from(asked.key.is_some()))
+        .call(20 + usize::from(asked.key.is_some()))
         .arg(keys.bucket.clock())
         .arg(keys.bucket.due())
         .arg(keys.config())
@@ -341,7 +339,7 @@ fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId, wait: &str, version
         .arg(keys.events())
         .arg(keys.denied())
         .arg(keys.blocks())
-        .arg(keys.record(id))
+        .arg(keys.records())
         .arg(keys.who())
         .arg(keys.seats())
         .arg(keys.holders())
@@ -351,7 +349,8 @@ fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId, wait: &str, version
         .arg(keys.queue())
         .arg(keys.waiting())
         .arg(keys.tickets())
-        .arg(keys.denials());
+        .arg(keys.denials())
+        .arg(keys.tombstone(id));
     if let Some(key) = asked.key {
         call.push(keys.repeated(key));
     }

@@ -71,16 +71,17 @@ pub(super) static FINISH_DELIVERY: LazyLock<Script> = timed_script!("finish_deli
 pub(super) static ENQUEUE_DELIVERY: LazyLock<Script> = timed_script!("enqueue_delivery");
 pub(super) static LOOK: LazyLock<Script> = script!("look", "alerts");
 pub(super) static JUDGE: LazyLock<Script> = script!("judge", "schedule", "seats", "alerts");
-pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire");
+pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire", "record");
 pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> =
-    script!("acquire_by_rules", "schedule", "seats", "rules");
-pub(super) static REINDEX: LazyLock<Script> = script!("reindex", "schedule", "seats");
+    script!("acquire_by_rules", "record", "schedule", "seats", "rules");
+pub(super) static REINDEX: LazyLock<Script> = script!("reindex", "record", "schedule", "seats");
 pub(super) static NAMED: LazyLock<Script> = script!("named", "schedule", "seats", "rules");
-pub(super) static RENEW: LazyLock<Script> = script!("renew");
-pub(super) static RESUME: LazyLock<Script> = script!("resume", "schedule", "seats", "rules");
+pub(super) static RENEW: LazyLock<Script> = script!("renew", "record");
+pub(super) static RESUME: LazyLock<Script> =
+    script!("resume", "record", "schedule", "seats", "rules");
 pub(super) static RELEASE: LazyLock<Script> = script!("release", "schedule", "seats");
-pub(super) static LEAVE: LazyLock<Script> = script!("leave");
-pub(super) static TERMINATE: LazyLock<Script> = script!("terminate", "schedule", "seats");
+pub(super) static LEAVE: LazyLock<Script> = script!("leave", "record");
+pub(super) static TERMINATE: LazyLock<Script> = script!("terminate", "record", "schedule", "seats");
 pub(super) static LIST: LazyLock<Script> = script!("list");
 pub(super) static LEASE: LazyLock<Script> = script!("lease", "schedule");
 pub(super) static STATUS: LazyLock<Script> = script!("status", "schedule", "seats", "rules");
@@ -92,7 +93,7 @@ pub(super) static SWEEP: LazyLock<Script> = script!("sweep", "due", "schedule", 
 pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
 pub(super) static ROLLED: LazyLock<Script> = script!("rolled");
 pub(super) static STIRRED: LazyLock<Script> = script!("stirred");
-pub(super) static STAMP: LazyLock<Script> = script!("stamp");
+pub(super) static STAMP: LazyLock<Script> = script!("stamp", "record");
 
 fn all() -> [&'static Script; 31] {
     [

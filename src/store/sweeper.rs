@@ -198,15 +198,16 @@ impl Store {
         }
     }
 
-    /// Writes into the records of expired leases that and when they ended.
+    /// Makes tombstones of the records of expired leases.
     async fn stamp(&self, pool: &PoolName, keys: &Keys, ids: &[LeaseId]) -> Result<(), Error> {
         let mut call = STAMP
-            .call(3 + ids.len())
+            .call(4 + ids.len())
             .arg(keys.bucket.clock())
             .arg(keys.expired())
-            .arg(keys.evicted());
+            .arg(keys.evicted())
+            .arg(keys.records());
         for id in ids {
-            call.push(keys.record(*id));
+            call.push(keys.tombstone(*id));
         }
         call.push(u64::try_from(token::LIFE.as_millis()).expect("a day"));
         for id in ids {

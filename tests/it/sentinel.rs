@@ -52,12 +52,7 @@ async fn a_healthy_master_that_is_replaced_is_left_at_once() {
     let new = redis.promoted(0).await;
     let granted_by_new = async || {
         let lease = node.acquire("crm", json!({}), ANY).await;
-        if lease.status != 201 {
-            return false;
-        }
-        let key = format!("lh1:*:crm:lease:{}", lease.id());
-        let found: Vec<String> = redis.servers[new].query(&["KEYS", &key]).await;
-        !found.is_empty()
+        lease.status == 201 && redis.servers[new].has_lease("crm", &lease.id()).await
     };
     wait_until("grants come from the new master", SWITCH, granted_by_new).await;
     for _ in 0..20 {

@@ -209,6 +209,19 @@ impl Server {
         }
     }
 
+    /// Whether a lease is among the data of this server.
+    pub(crate) async fn has_lease(&self, pool: &str, id: &str) -> bool {
+        let keys: Vec<String> = self.query(&["KEYS", &format!("lh1:*:{pool}:leases")]).await;
+        match keys.as_slice() {
+            [] => false,
+            [key] => {
+                let score: Option<f64> = self.query(&["ZSCORE", key, id]).await;
+                score.is_some()
+            }
+            _ => panic!("{keys:?}"),
+        }
+    }
+
     pub(crate) async fn try_query<T: FromRedisValue>(
         &self,
         command: &[&str],

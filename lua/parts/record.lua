@@ -1,0 +1,40 @@
+-- Joined behind the prelude in scripts that make, read or end records: what is known of a lease until its end is
+-- written down. The records of a pool are one hash, because a key for each would cost three times what is in it.
+--
+-- A record is parted by \1, which none of its parts contains; empty ones at the end are left out. STARTED is empty
+-- where the fence tells it, as it does unless two leases began within a microsecond: a fence is the instant of the
+-- grant in microseconds. src/store/record.rs reads the same.
+local FENCE, HOLDER, TENANT, STARTED, SEAT, PLATFORM, LABEL, ACTIVITIES, BEAT, LEFT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+
+-- All parts of a record; nil if there is none.
+local function read_record(records, id)
+  local packed = redis.call('HGET', records, id)
+  if not packed then
+    return nil
+  end
+  local record = {}
+  for part in string.gmatch(packed .. '\1', '([^\1]*)\1') do
+    record[#record + 1] = part
+  end
+  for part = #record + 1, LEFT do
+    record[part] = ''
+  end
+  if record[STARTED] == '' then
+    record[STARTED] = int(math.floor(tonumber(record[FENCE]) / 1000))
+  end
+  return record
+end
+
+-- Of the last parts those may be missing that are empty.
+local function write_record(records, id, record)
+  if record[STARTED] == int(math.floor(tonumber(record[FENCE]) / 1000)) then
+    record[STARTED] = ''
+  end
+  redis.call('HSET', records, id, (string.gsub(table.concat(record, '\1'), '\1+$', '')))
+end
+
+-- Redis forgets the holders by itself when nobody beats any more. One TTL for all of a pool, so it is that of the
+-- longest lease that there may be: one from before a change of the pool's TTL, too.
+local function keep_records(records, ttl, margin_ms)
+  redis.call('PEXPIRE', records, int(math.max(ttl, tonumber(state[7]) or 0) + margin_ms))
+end
