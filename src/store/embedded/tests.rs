@@ -110,6 +110,8 @@ async fn it_is_private_and_gives_up_no_lease() {
         ("maxmemory-policy", "noeviction"),
         ("save", ""),
         ("auto-aof-rewrite-min-size", "268435456"),
+        ("stream-node-max-bytes", "1536"),
+        ("hash-max-ziplist-value", "256"),
         ("unixsocketperm", "700"),
     ] {
         assert_eq!(setting(&embedded, name).await, value, "{name}");
