@@ -263,7 +263,8 @@ impl Store {
             "read" => {
                 let (now, expires_at) = (reply.now()?, reply.instant(3)?);
                 let ttl = Duration::from_millis(reply.count(4)?);
-                let renewed_at = Instant(expires_at.0 - ttl.as_millis() as i64);
+                // A longer TTL of before would put it into the future.
+                let renewed_at = now.min(Instant(expires_at.0 - ttl.as_millis() as i64));
                 let record = Record::of(reply.text(8)?);
                 let lease = from_record(pool, id, &record, renewed_at, expires_at, now, ttl);
                 Ok(Some(Grant {

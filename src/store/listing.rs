@@ -368,7 +368,7 @@ impl Found {
     fn lease(&self, pool: &PoolName, packed: &str) -> Lease {
         let ttl = Duration::from_millis(self.ttls.now.cast_unsigned());
         let record = Record::of(packed);
-        let renewed_at = self.ttls.beat(self.score, &record);
+        let renewed_at = self.ttls.beat(self.score, &record, self.read_at);
         from_record(
             pool,
             self.id,
@@ -391,16 +391,17 @@ struct Ttls {
 
 impl Ttls {
     /// When a lease with this score was last renewed, ms.
-    fn beat(&self, score: i64, record: &Record<'_>) -> Instant {
+    fn beat(&self, score: i64, record: &Record<'_>, read_at: Instant) -> Instant {
         if let Some((beat, left)) = record.left
             && left == score
         {
             return beat;
         }
-        // A beat before the change of the TTL was for the old one.
-        if self.before > 0 && score - self.now < self.changed {
+        let beat = score - self.now;
+        // A beat before the change of the TTL was for the old one. A longer one puts the beat into the future.
+        if self.before > 0 && (beat < self.changed || beat > read_at.0) {
             return Instant(score - self.before);
         }
-        Instant(score - self.now)
+        Instant(beat)
     }
 }
