@@ -48,6 +48,7 @@ mod pages_of_others;
 mod pools;
 mod postpone;
 mod race;
+mod records;
 mod redis_access;
 mod redis_cluster;
 mod refusals;
