@@ -38,6 +38,9 @@ replica-announce-ip $me
 appendonly yes
 appendfsync everysec
 maxmemory-policy noeviction
+auto-aof-rewrite-min-size 256mb
+stream-node-max-bytes 1536
+hash-max-ziplist-value 256
 min-replicas-to-write 1
 min-replicas-max-lag 2
 repl-diskless-sync-delay 0
