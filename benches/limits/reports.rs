@@ -316,7 +316,7 @@ async fn arguments(redis: &Redis, sha: &str, pool: &PoolName, holder: &str) -> V
         key("blocks"),
         key("records"),
         key("denials"),
-        key("tombstone:__rand_int__"),
+        key("lease:__rand_int__"),
     ];
     let random = if holder.contains("__rand_int__") {
         "5000"

@@ -255,7 +255,7 @@ impl Keys {
 
     /// HASH with a TTL: how one lease ended.
     pub(super) fn tombstone(&self, id: LeaseId) -> String {
-        self.named("tombstone:", id)
+        self.named("lease:", id)
     }
 
     /// STRING with a TTL: the lease that an idempotency key got.
@@ -358,7 +358,7 @@ mod tests {
         }
         assert_eq!(
             keys.tombstone(id),
-            format!("{tag}crm:tombstone:AAAAAAAAAAAAAAAAAAAAAA")
+            format!("{tag}crm:lease:AAAAAAAAAAAAAAAAAAAAAA")
         );
     }
 }

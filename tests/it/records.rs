@@ -79,6 +79,33 @@ async fn with_the_last_lease_the_records_are_gone() {
 }
 
 #[tokio::test]
+async fn leases_of_nodes_that_kept_a_key_for_each_go_on() {
+    let cluster = Cluster::start(1).await;
+    let (node, redis) = (&cluster.nodes[0], &cluster.redis);
+    node.put_pool("crm", json!({"capacity": 5}), 201).await;
+    let ann = node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    let key = records(redis).await.expect("that of ann");
+    let old = key.replace("records", &format!("lease:{}", ann.id()));
+    redis.query::<()>(&["DEL", &key]).await;
+    let label = ["label", "Desk", "holder", "ann"];
+    redis
+        .query::<()>(&[&["HSET", &old][..], &label].concat())
+        .await;
+
+    let beat = json!({"token": ann.token(), "activities": ["Order 7"]});
+    node.renew_with(beat, 200).await;
+    let listed = listed(node, "ann").await;
+    assert_eq!(listed["label"], "Desk");
+    assert_eq!(listed["activities"], json!(["Order 7"]));
+    assert!(!redis.query::<bool>(&["EXISTS", &old]).await);
+    node.release(&ann.token(), 204).await;
+    assert_eq!(
+        node.renew(&ann.token(), 410).await["code"],
+        "lease_released"
+    );
+}
+
+#[tokio::test]
 async fn every_part_of_a_record_is_listed_whichever_others_there_are() {
     let cluster = Cluster::start(1).await;
     let node = &cluster.nodes[0];
