@@ -1,17 +1,17 @@
 -- Gives a holder a seat, unless the pool is full. Pools with rules beyond that: acquire_by_rules.lua.
 --
--- KEYS[1]   clock    HASH    the bucket's clock
--- KEYS[2]   due      ZSET    pool -> lower bound of its earliest expiry, ms
--- KEYS[3]   config   HASH    the pool's policy
--- KEYS[4]   leases   ZSET    lease id -> expiry, ms
--- KEYS[5]   expired  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[6]   events   STREAM  the pool's history
--- KEYS[7]   denied   ZSET    holder -> begin of its present run of denials, ms
--- KEYS[8]   blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[9]   records  HASH    lease id -> what is known of the lease
--- KEYS[10]  denials  HASH    minute and code -> how many acquires were denied
--- KEYS[11]  tombstone  HASH  how the lease with this id ended, if there was one
--- KEYS[12]  repeat   STRING  id of the lease that this idempotency key got; only with a key
+-- KEYS[1]   clock      HASH    the bucket's clock
+-- KEYS[2]   due        ZSET    pool -> lower bound of its earliest expiry, ms
+-- KEYS[3]   config     HASH    the pool's policy
+-- KEYS[4]   leases     ZSET    lease id -> expiry, ms
+-- KEYS[5]   expired    ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[6]   events     STREAM  the pool's history
+-- KEYS[7]   denied     ZSET    holder -> begin of its present run of denials, ms
+-- KEYS[8]   blocks     ZSET    holder -> until when it may not acquire, ms
+-- KEYS[9]   records    HASH    lease id -> what is known of the lease
+-- KEYS[10]  denials    HASH    minute and code -> how many acquires were denied
+-- KEYS[11]  tombstone  HASH    how the lease with this id ended, if there was one
+-- KEYS[12]  repeat     STRING  id of the lease that this idempotency key got; only with a key
 --
 -- ARGV[1]  pool        name of the pool, for the due index
 -- ARGV[2]  id          id for the new lease

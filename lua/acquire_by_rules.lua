@@ -1,27 +1,27 @@
 -- Gives a holder a seat in a pool that has rules; acquire.lua answers `rules` for such a pool. A file of its
 -- own, because a pool without rules must not pay for making these functions with every call.
 --
--- KEYS[1]   clock    HASH    the bucket's clock
--- KEYS[2]   due      ZSET    pool -> lower bound of its earliest expiry, ms
--- KEYS[3]   config   HASH    the pool's policy
--- KEYS[4]   leases   ZSET    lease id -> expiry, ms
--- KEYS[5]   expired  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[6]   events   STREAM  the pool's history
--- KEYS[7]   denied   ZSET    holder -> begin of its present run of denials, ms
--- KEYS[8]   blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[9]   records  HASH    lease id -> what is known of the lease
--- KEYS[10]  who      HASH    lease id -> kind of seat, fence, tenant and holder
--- KEYS[11]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
--- KEYS[12]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
--- KEYS[13]  lent     HASH    seat-milliseconds of overdraft, by day
--- KEYS[14]  evicted  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[15]  named    ZSET    period, holder, since when and how
--- KEYS[16]  queue    ZSET    ticket -> order of arrival
--- KEYS[17]  waiting  ZSET    ticket -> until when it has to ask again, ms
--- KEYS[18]  tickets  HASH    ticket -> what was asked for
--- KEYS[19]  denials  HASH    minute and code -> how many acquires were denied
--- KEYS[20]  tombstone  HASH  how the lease with this id ended, if there was one
--- KEYS[21]  repeat   STRING  id of the lease or ticket that this idempotency key got; only with a key
+-- KEYS[1]   clock      HASH    the bucket's clock
+-- KEYS[2]   due        ZSET    pool -> lower bound of its earliest expiry, ms
+-- KEYS[3]   config     HASH    the pool's policy
+-- KEYS[4]   leases     ZSET    lease id -> expiry, ms
+-- KEYS[5]   expired    ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[6]   events     STREAM  the pool's history
+-- KEYS[7]   denied     ZSET    holder -> begin of its present run of denials, ms
+-- KEYS[8]   blocks     ZSET    holder -> until when it may not acquire, ms
+-- KEYS[9]   records    HASH    lease id -> what is known of the lease
+-- KEYS[10]  who        HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[11]  seats      HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[12]  holders    ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[13]  lent       HASH    seat-milliseconds of overdraft, by day
+-- KEYS[14]  evicted    ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[15]  named      ZSET    period, holder, since when and how
+-- KEYS[16]  queue      ZSET    ticket -> order of arrival
+-- KEYS[17]  waiting    ZSET    ticket -> until when it has to ask again, ms
+-- KEYS[18]  tickets    HASH    ticket -> what was asked for
+-- KEYS[19]  denials    HASH    minute and code -> how many acquires were denied
+-- KEYS[20]  tombstone  HASH    how the lease with this id ended, if there was one
+-- KEYS[21]  repeat     STRING  id of the lease or ticket that this idempotency key got; only with a key
 --
 -- ARGV[1]   pool        name of the pool, for the due index
 -- ARGV[2]   id          id for the new lease, and for its ticket

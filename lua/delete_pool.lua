@@ -1,16 +1,16 @@
 -- Removes a pool. While it has leases it only closes it: the node terminates them and asks again.
 --
--- KEYS[1]  clock    HASH    the bucket's clock
--- KEYS[2]  due      ZSET    pool -> lower bound of its earliest expiry, ms
--- KEYS[3]  pools    ZSET    the bucket's pools -> version
--- KEYS[4]  config   HASH    the pool's policy
--- KEYS[5]  leases   ZSET    lease id -> expiry, ms
--- KEYS[6]  expired  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[7]  events   STREAM  the pool's history
--- KEYS[8]  denied   ZSET    holder -> begin of its present run of denials, ms
--- KEYS[9]  blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[10] alerts   HASH    what is known of the pool's alerts
--- KEYS[11] outbox   STREAM  the bucket's alerts
+-- KEYS[1]   clock    HASH    the bucket's clock
+-- KEYS[2]   due      ZSET    pool -> lower bound of its earliest expiry, ms
+-- KEYS[3]   pools    ZSET    the bucket's pools -> version
+-- KEYS[4]   config   HASH    the pool's policy
+-- KEYS[5]   leases   ZSET    lease id -> expiry, ms
+-- KEYS[6]   expired  ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[7]   events   STREAM  the pool's history
+-- KEYS[8]   denied   ZSET    holder -> begin of its present run of denials, ms
+-- KEYS[9]   blocks   ZSET    holder -> until when it may not acquire, ms
+-- KEYS[10]  alerts   HASH    what is known of the pool's alerts
+-- KEYS[11]  outbox   STREAM  the bucket's alerts
 -- KEYS[12..] rest  how far the events are rolled up, what is known of leases, and the keys that only pools with rules have
 --
 -- ARGV[1]  pool    name of the pool

@@ -5,17 +5,17 @@
 -- seen. That order never shows a level that was not there on its way up: a script that grants ends what is due first,
 -- and if more was due than it may end, it ends more than it grants.
 --
--- KEYS[1]  clock    HASH    the bucket's clock
--- KEYS[2]  outbox   STREAM  the bucket's alerts
--- KEYS[3]  alerts   HASH    what is known of the pool's alerts, and how far its events are judged
--- KEYS[4]  config   HASH    the pool's policy
--- KEYS[5]  events   STREAM  the pool's history
--- KEYS[6]  leases   ZSET    lease id -> expiry, ms
--- KEYS[7]  who      HASH    lease id -> kind of seat, fence, tenant and holder
--- KEYS[8]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
--- KEYS[9]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
--- KEYS[10] lent     HASH    seat-milliseconds of overdraft, by day
--- KEYS[11] queue    ZSET    ticket -> order of arrival
+-- KEYS[1]   clock    HASH    the bucket's clock
+-- KEYS[2]   outbox   STREAM  the bucket's alerts
+-- KEYS[3]   alerts   HASH    what is known of the pool's alerts, and how far its events are judged
+-- KEYS[4]   config   HASH    the pool's policy
+-- KEYS[5]   events   STREAM  the pool's history
+-- KEYS[6]   leases   ZSET    lease id -> expiry, ms
+-- KEYS[7]   who      HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[8]   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[9]   holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[10]  lent     HASH    seat-milliseconds of overdraft, by day
+-- KEYS[11]  queue    ZSET    ticket -> order of arrival
 --
 -- ARGV[1]  pool   name of the pool
 -- ARGV[2]  limit  at most so many events

@@ -1,10 +1,10 @@
 -- Reads one live lease.
 --
--- KEYS[1]  clock   HASH  the bucket's clock
--- KEYS[2]  config  HASH  the pool's policy
--- KEYS[3]  leases  ZSET  lease id -> expiry, ms
+-- KEYS[1]  clock    HASH  the bucket's clock
+-- KEYS[2]  config   HASH  the pool's policy
+-- KEYS[3]  leases   ZSET  lease id -> expiry, ms
 -- KEYS[4]  records  HASH  lease id -> what is known of the lease
--- KEYS[5]  seats   HASH  seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[5]  seats    HASH  seats in use: all, overdraft, named, t:<tenant>
 --
 -- ARGV[1]  id  id of the lease
 --

@@ -1,9 +1,9 @@
 -- Shortens the rest of a lease to the pool's linger time. A renew within it undoes that.
 --
--- KEYS[1]  clock   HASH  the bucket's clock
--- KEYS[2]  due     ZSET  pool -> lower bound of its earliest expiry, ms
--- KEYS[3]  config  HASH  the pool's policy
--- KEYS[4]  leases  ZSET  lease id -> expiry, ms
+-- KEYS[1]  clock    HASH  the bucket's clock
+-- KEYS[2]  due      ZSET  pool -> lower bound of its earliest expiry, ms
+-- KEYS[3]  config   HASH  the pool's policy
+-- KEYS[4]  leases   ZSET  lease id -> expiry, ms
 -- KEYS[5]  records  HASH  lease id -> what is known of the lease
 --
 -- ARGV[1]  pool  name of the pool, for the due index

@@ -3,9 +3,9 @@
 -- Costs a pool in which nothing happened two reads. Nodes take turns: who comes soon after another one learns no more
 -- than how far the outbox is.
 --
--- KEYS[1]    clock   HASH    the bucket's clock
--- KEYS[2]    watch   HASH    `looked`, and what was told of the bucket: `back`, `lost`
--- KEYS[3]    outbox  STREAM  the bucket's alerts
+-- KEYS[1]  clock   HASH    the bucket's clock
+-- KEYS[2]  watch   HASH    `looked`, and what was told of the bucket: `back`, `lost`
+-- KEYS[3]  outbox  STREAM  the bucket's alerts
 -- KEYS[4..]  pools   for each pool its events (STREAM) and its alerts (HASH)
 --
 -- ARGV[1]  every_ms  a look is not repeated sooner

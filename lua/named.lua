@@ -1,16 +1,16 @@
 -- Assigns, frees or transfers a named seat of the present period, or says who has it. Works for operators, who
 -- need no lease for it.
 --
--- KEYS[1]  clock    HASH    the bucket's clock
--- KEYS[2]  config   HASH    the pool's policy
--- KEYS[3]  leases   ZSET    lease id -> expiry, ms
--- KEYS[4]  who      HASH    lease id -> kind of seat, fence, tenant and holder
--- KEYS[5]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
--- KEYS[6]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
--- KEYS[7]  lent     HASH    seat-milliseconds of overdraft, by day
--- KEYS[8]  queue    ZSET    ticket -> order of arrival
--- KEYS[9]  named    ZSET    period, holder, since when and how
--- KEYS[10] events   STREAM  the pool's history
+-- KEYS[1]   clock    HASH    the bucket's clock
+-- KEYS[2]   config   HASH    the pool's policy
+-- KEYS[3]   leases   ZSET    lease id -> expiry, ms
+-- KEYS[4]   who      HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[5]   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[6]   holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[7]   lent     HASH    seat-milliseconds of overdraft, by day
+-- KEYS[8]   queue    ZSET    ticket -> order of arrival
+-- KEYS[9]   named    ZSET    period, holder, since when and how
+-- KEYS[10]  events   STREAM  the pool's history
 --
 -- ARGV[1]  what     list, read, assign, free or transfer
 -- ARGV[2]  holder   empty to list

@@ -1,8 +1,8 @@
 -- Puts off the sweep of pools in which nothing is due, because the leases that a bound was written for were renewed since. Says
 -- which pools have to be swept. Costs a ninth of a sweep, and nearly every pool in use comes here once in a TTL.
 --
--- KEYS[1]    clock  HASH  the bucket's clock
--- KEYS[2]    due    ZSET  pool -> lower bound of its earliest expiry, ms
+-- KEYS[1]  clock  HASH  the bucket's clock
+-- KEYS[2]  due    ZSET  pool -> lower bound of its earliest expiry, ms
 -- KEYS[3..]  pools  for each pool six keys:
 --   config   HASH    the pool's policy
 --   leases   ZSET    lease id -> expiry, ms

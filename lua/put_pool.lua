@@ -1,17 +1,17 @@
 -- Creates a pool or replaces its policy, at one instant for all nodes.
 --
--- KEYS[1]  clock   HASH    the bucket's clock
--- KEYS[2]  pools   ZSET    the bucket's pools -> version
--- KEYS[3]  config  HASH    the pool's policy
--- KEYS[4]  events  STREAM  the pool's history
--- KEYS[5]  due      ZSET    pool -> lower bound of its earliest expiry, ms
--- KEYS[6]  leases   ZSET    lease id -> expiry, ms
--- KEYS[7]  expired  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[8]  who      HASH    lease id -> kind of seat, fence, tenant and holder
--- KEYS[9]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
--- KEYS[10] holders  ZSET    holder, kind, tenant, fence and lease id; in this order
--- KEYS[11] lent     HASH    seat-milliseconds of overdraft, by day
--- KEYS[12] queue    ZSET    ticket -> order of arrival
+-- KEYS[1]   clock    HASH    the bucket's clock
+-- KEYS[2]   pools    ZSET    the bucket's pools -> version
+-- KEYS[3]   config   HASH    the pool's policy
+-- KEYS[4]   events   STREAM  the pool's history
+-- KEYS[5]   due      ZSET    pool -> lower bound of its earliest expiry, ms
+-- KEYS[6]   leases   ZSET    lease id -> expiry, ms
+-- KEYS[7]   expired  ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[8]   who      HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[9]   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[10]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[11]  lent     HASH    seat-milliseconds of overdraft, by day
+-- KEYS[12]  queue    ZSET    ticket -> order of arrival
 --
 -- ARGV[1]  pool     name of the pool
 -- ARGV[2]  expect   any · none (must not exist) · some (must exist) · the version it must have

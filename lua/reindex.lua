@@ -1,15 +1,15 @@
 -- Takes live leases into the index of a pool whose rules need one, from their records. After a rule was put
 -- that needs an index, nothing is granted until all live leases are in it.
 --
--- KEYS[1]   clock    HASH  the bucket's clock
--- KEYS[2]   config   HASH  the pool's policy
--- KEYS[3]   leases   ZSET  lease id -> expiry, ms
--- KEYS[4]   who      HASH  lease id -> kind of seat, fence, tenant and holder
--- KEYS[5]   seats    HASH  seats in use: all, overdraft, named, t:<tenant>
--- KEYS[6]   holders  ZSET  holder, kind, tenant, fence and lease id; in this order
--- KEYS[7]   lent     HASH  seat-milliseconds of overdraft, by day
--- KEYS[8]   queue    ZSET  ticket -> order of arrival
--- KEYS[9]   records  HASH  lease id -> what is known of the lease
+-- KEYS[1]  clock    HASH  the bucket's clock
+-- KEYS[2]  config   HASH  the pool's policy
+-- KEYS[3]  leases   ZSET  lease id -> expiry, ms
+-- KEYS[4]  who      HASH  lease id -> kind of seat, fence, tenant and holder
+-- KEYS[5]  seats    HASH  seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[6]  holders  ZSET  holder, kind, tenant, fence and lease id; in this order
+-- KEYS[7]  lent     HASH  seat-milliseconds of overdraft, by day
+-- KEYS[8]  queue    ZSET  ticket -> order of arrival
+-- KEYS[9]  records  HASH  lease id -> what is known of the lease
 --
 -- ARGV[1..] ids      at most 200
 --

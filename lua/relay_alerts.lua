@@ -1,11 +1,11 @@
 -- Takes alerts of one bucket's outbox into the log of all, and makes a delivery of each for the webhooks that want it.
 -- In one step, and only from where the last one ended: nothing is taken twice.
 --
--- KEYS[1]    revision    STRING  grows with every change of a webhook
--- KEYS[2]    relayed     HASH    bucket -> last entry of its outbox that was taken; `last:<type>`, see below
--- KEYS[3]    log         STREAM  all alerts
--- KEYS[4]    raised      HASH    id of each alert that is raised now -> the alert, JSON
--- KEYS[5]    deliveries  HASH    delivery id -> its record, JSON
+-- KEYS[1]  revision    STRING  grows with every change of a webhook
+-- KEYS[2]  relayed     HASH    bucket -> last entry of its outbox that was taken; `last:<type>`, see below
+-- KEYS[3]  log         STREAM  all alerts
+-- KEYS[4]  raised      HASH    id of each alert that is raised now -> the alert, JSON
+-- KEYS[5]  deliveries  HASH    delivery id -> its record, JSON
 -- KEYS[6..]  webhooks    for each webhook that the caller knows its pending (ZSET) and its dead deliveries (ZSET)
 --
 -- ARGV[1]    known   revision that the caller knows the webhooks of

@@ -1,18 +1,18 @@
 -- Frees a seat now, for good. Releasing what has ended is a success too.
 --
--- KEYS[1]  clock    HASH    the bucket's clock
--- KEYS[2]  config   HASH    the pool's policy
--- KEYS[3]  leases   ZSET    lease id -> expiry, ms
--- KEYS[4]  expired  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[5]  events   STREAM  the pool's history
--- KEYS[6]  records  HASH    lease id -> what is known of the lease
--- KEYS[7]  who      HASH    lease id -> kind of seat, fence, tenant and holder
--- KEYS[8]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
--- KEYS[9]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
--- KEYS[10] lent     HASH    seat-milliseconds of overdraft, by day
--- KEYS[11] queue    ZSET    ticket -> order of arrival
--- KEYS[12] evicted  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[13] tombstone  HASH  how the lease ended
+-- KEYS[1]   clock      HASH    the bucket's clock
+-- KEYS[2]   config     HASH    the pool's policy
+-- KEYS[3]   leases     ZSET    lease id -> expiry, ms
+-- KEYS[4]   expired    ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[5]   events     STREAM  the pool's history
+-- KEYS[6]   records    HASH    lease id -> what is known of the lease
+-- KEYS[7]   who        HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[8]   seats      HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[9]   holders    ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[10]  lent       HASH    seat-milliseconds of overdraft, by day
+-- KEYS[11]  queue      ZSET    ticket -> order of arrival
+-- KEYS[12]  evicted    ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[13]  tombstone  HASH    how the lease ended
 --
 -- ARGV[1]  id       id of the lease
 -- ARGV[2]  holder   for the event; empty for anonymous

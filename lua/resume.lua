@@ -1,24 +1,24 @@
 -- Decides on a renew whose lease is not live, or whose record is gone: resumed, rebuilt after a loss of
 -- data, or lost with its reason. A seat is taken again only if one is free.
 --
--- KEYS[1]  clock    HASH    the bucket's clock
--- KEYS[2]  due      ZSET    pool -> lower bound of its earliest expiry, ms
--- KEYS[3]  config   HASH    the pool's policy
--- KEYS[4]  leases   ZSET    lease id -> expiry, ms
--- KEYS[5]  expired  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[6]  events   STREAM  the pool's history
--- KEYS[7]  blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[8]  records  HASH    lease id -> what is known of the lease
--- KEYS[9]  who      HASH    lease id -> kind of seat, fence, tenant and holder
--- KEYS[10] seats    HASH    seats in use: all, overdraft, named, t:<tenant>
--- KEYS[11] holders  ZSET    holder, kind, tenant, fence and lease id; in this order
--- KEYS[12] lent     HASH    seat-milliseconds of overdraft, by day
--- KEYS[13] queue    ZSET    ticket -> order of arrival
--- KEYS[14] evicted  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[15] named    ZSET    period, holder, since when and how
--- KEYS[16] waiting  ZSET    ticket -> until when it has to ask again, ms
--- KEYS[17] tickets  HASH    ticket -> what was asked for
--- KEYS[18] tombstone  HASH  how the lease ended, if it did
+-- KEYS[1]   clock      HASH    the bucket's clock
+-- KEYS[2]   due        ZSET    pool -> lower bound of its earliest expiry, ms
+-- KEYS[3]   config     HASH    the pool's policy
+-- KEYS[4]   leases     ZSET    lease id -> expiry, ms
+-- KEYS[5]   expired    ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[6]   events     STREAM  the pool's history
+-- KEYS[7]   blocks     ZSET    holder -> until when it may not acquire, ms
+-- KEYS[8]   records    HASH    lease id -> what is known of the lease
+-- KEYS[9]   who        HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[10]  seats      HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[11]  holders    ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[12]  lent       HASH    seat-milliseconds of overdraft, by day
+-- KEYS[13]  queue      ZSET    ticket -> order of arrival
+-- KEYS[14]  evicted    ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[15]  named      ZSET    period, holder, since when and how
+-- KEYS[16]  waiting    ZSET    ticket -> until when it has to ask again, ms
+-- KEYS[17]  tickets    HASH    ticket -> what was asked for
+-- KEYS[18]  tombstone  HASH    how the lease ended, if it did
 --
 -- ARGV[1]   pool        name of the pool, for the due index
 -- ARGV[2]   id          id of the lease

@@ -1,9 +1,9 @@
 -- Writes slots of a pool's history, and how far its events are rolled up, if nobody else was faster.
 --
--- KEYS[1]    clock   HASH    the bucket's clock
--- KEYS[2]    rolled  STRING  how far the events are rolled up
--- KEYS[3]    denials HASH    minute and code -> how many acquires were denied
--- KEYS[4..]  slots   HASH    slot number -> JSON; one key for a stretch of slots of one length
+-- KEYS[1]    clock    HASH    the bucket's clock
+-- KEYS[2]    rolled   STRING  how far the events are rolled up
+-- KEYS[3]    denials  HASH    minute and code -> how many acquires were denied
+-- KEYS[4..]  slots    HASH    slot number -> JSON; one key for a stretch of slots of one length
 --
 -- ARGV[1]    before  what `rolled` has to be; empty if there is none
 -- ARGV[2]    after   what it becomes

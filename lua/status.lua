@@ -1,15 +1,15 @@
 -- Reads a pool: its policy and how full it is.
 --
--- KEYS[1]  clock    HASH  the bucket's clock
--- KEYS[2]  config   HASH  the pool's policy
--- KEYS[3]  leases   ZSET  lease id -> expiry, ms
--- KEYS[4]  who      HASH  lease id -> kind of seat, fence, tenant and holder
--- KEYS[5]  seats    HASH  seats in use: all, overdraft, named, t:<tenant>
--- KEYS[6]  holders  ZSET  holder, kind, tenant, fence and lease id; in this order
--- KEYS[7]  lent     HASH  seat-milliseconds of overdraft, by day
--- KEYS[8]  queue    ZSET  ticket -> order of arrival
--- KEYS[9]  waiting  ZSET  ticket -> until when it has to ask again, ms
--- KEYS[10] named    ZSET  period, holder, since when and how
+-- KEYS[1]   clock    HASH  the bucket's clock
+-- KEYS[2]   config   HASH  the pool's policy
+-- KEYS[3]   leases   ZSET  lease id -> expiry, ms
+-- KEYS[4]   who      HASH  lease id -> kind of seat, fence, tenant and holder
+-- KEYS[5]   seats    HASH  seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[6]   holders  ZSET  holder, kind, tenant, fence and lease id; in this order
+-- KEYS[7]   lent     HASH  seat-milliseconds of overdraft, by day
+-- KEYS[8]   queue    ZSET  ticket -> order of arrival
+-- KEYS[9]   waiting  ZSET  ticket -> until when it has to ask again, ms
+-- KEYS[10]  named    ZSET  period, holder, since when and how
 --
 -- Returns { status, seq, now_ms, in_use, capacity, version, policy, leases, waiting, lent_ms, named_taken, change_at_ms, change_capacity, period_ms, period_end_ms, seats }
 --   read       policy is the JSON that was put; capacity the seats now; lent_ms what was lent today; change_at_ms 0

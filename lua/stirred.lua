@@ -1,8 +1,8 @@
 -- Says what pools of a bucket have that a roll-up may not know of. Nodes take turns: who comes soon after another one learns
 -- nothing, because that one rolls up what there is.
 --
--- KEYS[1]    clock  HASH  the bucket's clock
--- KEYS[2]    watch  HASH  `stirred`: when a node last had its turn, ms
+-- KEYS[1]  clock  HASH  the bucket's clock
+-- KEYS[2]  watch  HASH  `stirred`: when a node last had its turn, ms
 -- KEYS[3..]  pools  for each pool its events (STREAM) and its denials (HASH)
 --
 -- ARGV[1]  every_ms  a turn is not given sooner; 0 for whoever has it already

@@ -1,24 +1,24 @@
 -- Ends what is due in a pool and says whose records have to be stamped with it. Nothing waits for this:
 -- whoever counts, counts only those who live.
 --
--- KEYS[1]  clock    HASH    the bucket's clock
--- KEYS[2]  due      ZSET    pool -> lower bound of its earliest expiry, ms
--- KEYS[3]  config   HASH    the pool's policy
--- KEYS[4]  leases   ZSET    lease id -> expiry, ms
--- KEYS[5]  expired  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[6]  events   STREAM  the pool's history
--- KEYS[7]  denied   ZSET    holder -> begin of its present run of denials, ms
--- KEYS[8]  blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[9]  who      HASH    lease id -> kind of seat, fence, tenant and holder
--- KEYS[10] seats    HASH    seats in use: all, overdraft, named, t:<tenant>
--- KEYS[11] holders  ZSET    holder, kind, tenant, fence and lease id; in this order
--- KEYS[12] lent     HASH    seat-milliseconds of overdraft, by day
--- KEYS[13] queue    ZSET    ticket -> order of arrival
--- KEYS[14] evicted  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[15] named    ZSET    period, holder, since when and how
--- KEYS[16] waiting  ZSET    ticket -> until when it has to ask again, ms
--- KEYS[17] tickets  HASH    ticket -> what was asked for
--- KEYS[18] alerts   HASH    what is known of the pool's alerts
+-- KEYS[1]   clock    HASH    the bucket's clock
+-- KEYS[2]   due      ZSET    pool -> lower bound of its earliest expiry, ms
+-- KEYS[3]   config   HASH    the pool's policy
+-- KEYS[4]   leases   ZSET    lease id -> expiry, ms
+-- KEYS[5]   expired  ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[6]   events   STREAM  the pool's history
+-- KEYS[7]   denied   ZSET    holder -> begin of its present run of denials, ms
+-- KEYS[8]   blocks   ZSET    holder -> until when it may not acquire, ms
+-- KEYS[9]   who      HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[10]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[11]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[12]  lent     HASH    seat-milliseconds of overdraft, by day
+-- KEYS[13]  queue    ZSET    ticket -> order of arrival
+-- KEYS[14]  evicted  ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[15]  named    ZSET    period, holder, since when and how
+-- KEYS[16]  waiting  ZSET    ticket -> until when it has to ask again, ms
+-- KEYS[17]  tickets  HASH    ticket -> what was asked for
+-- KEYS[18]  alerts   HASH    what is known of the pool's alerts
 --
 -- ARGV[1]  pool     name of the pool
 -- ARGV[2]  limit    at most so many leases, and so many ids

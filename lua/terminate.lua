@@ -1,18 +1,18 @@
 -- Ends leases at once because an operator says so, with a reason that the holders read in their next renew.
 --
--- KEYS[1]    clock    HASH    the bucket's clock
--- KEYS[2]    config   HASH    the pool's policy
--- KEYS[3]    leases   ZSET    lease id -> expiry, ms
--- KEYS[4]    expired  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[5]    events   STREAM  the pool's history
--- KEYS[6]    blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[7]    who      HASH    lease id -> kind of seat, fence, tenant and holder
--- KEYS[8]    seats    HASH    seats in use: all, overdraft, named, t:<tenant>
--- KEYS[9]    holders  ZSET    holder, kind, tenant, fence and lease id; in this order
--- KEYS[10]   lent     HASH    seat-milliseconds of overdraft, by day
--- KEYS[11]   queue    ZSET    ticket -> order of arrival
--- KEYS[12]   records  HASH    lease id -> what is known of the lease
--- KEYS[13..] tombstone  HASH  one for each lease: how it ended
+-- KEYS[1]     clock      HASH    the bucket's clock
+-- KEYS[2]     config     HASH    the pool's policy
+-- KEYS[3]     leases     ZSET    lease id -> expiry, ms
+-- KEYS[4]     expired    ZSET    lease id -> end, ms; not yet in a tombstone
+-- KEYS[5]     events     STREAM  the pool's history
+-- KEYS[6]     blocks     ZSET    holder -> until when it may not acquire, ms
+-- KEYS[7]     who        HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[8]     seats      HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[9]     holders    ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[10]    lent       HASH    seat-milliseconds of overdraft, by day
+-- KEYS[11]    queue      ZSET    ticket -> order of arrival
+-- KEYS[12]    records    HASH    lease id -> what is known of the lease
+-- KEYS[13..]  tombstone  HASH    one for each lease: how it ended
 --
 -- ARGV[1]    reason    what the holders read; empty for none
 -- ARGV[2]    block_ms  how long the holders may not acquire; 0 for not at all
