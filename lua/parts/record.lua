@@ -6,6 +6,10 @@
 -- grant in microseconds. src/store/record.rs reads the same.
 local FENCE, HOLDER, TENANT, STARTED, SEAT, PLATFORM, LABEL, ACTIVITIES, BEAT, LEFT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
+local function begin_of(fence)
+  return int(math.floor((tonumber(fence) or 0) / 1000))
+end
+
 -- All parts of a record; nil if there is none.
 local function read_record(records, id)
   local packed = redis.call('HGET', records, id)
@@ -20,14 +24,14 @@ local function read_record(records, id)
     record[part] = ''
   end
   if record[STARTED] == '' then
-    record[STARTED] = int(math.floor(tonumber(record[FENCE]) / 1000))
+    record[STARTED] = begin_of(record[FENCE])
   end
   return record
 end
 
 -- Of the last parts those may be missing that are empty.
 local function write_record(records, id, record)
-  if record[STARTED] == int(math.floor(tonumber(record[FENCE]) / 1000)) then
+  if record[STARTED] == begin_of(record[FENCE]) then
     record[STARTED] = ''
   end
   redis.call('HSET', records, id, (string.gsub(table.concat(record, '\1'), '\1+$', '')))

@@ -250,8 +250,8 @@ impl Home {
              # Each rewriting forks, which is a pause of 5 to 20 ms, and its child takes a core for seconds. A file of this size\n\
              # is read in about a second.\n\
              auto-aof-rewrite-min-size 256mb\n\
-             # A stream takes a whole block ahead, and a hash with one long value becomes four times as large: with these a\n\
-             # lease in a small pool takes half of the memory.\n\
+             # A stream takes a whole block ahead, and a hash with one long value takes twice the room: a sixth of what a small\n\
+             # pool needs.\n\
              stream-node-max-bytes 1536\n\
              hash-max-ziplist-value 256\n\
              # A lease is never given up to make room.\n\
