@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::checker::{Grace, Segment};
-use crate::harness::Event;
+use crate::harness::{Event, LEFT_RECORDS, LEFT_RECORDS_OF};
 
 /// CRC-16 as Redis uses it for slots (XMODEM).
 fn crc16(text: &str) -> u16 {
@@ -272,6 +272,13 @@ async fn close(way: &Way, all: &mut [Seen]) -> RedisResult<Vec<Sight>> {
         command.arg(COUNT).arg(2);
         command.arg(seen.key("events")).arg(seen.key("leases"));
         let (starts, members, until): (i64, i64, i64) = link.query(&command).await?;
+        let mut command = redis::cmd("EVAL");
+        command.arg(LEFT_RECORDS).arg(LEFT_RECORDS_OF.len());
+        for key in LEFT_RECORDS_OF {
+            command.arg(seen.key(key));
+        }
+        let left: Vec<String> = link.query(&command).await?;
+        assert_eq!(left, [""; 0], "records of leases that are gone");
         seen.look(&mut link, true).await?;
         seen.forget_what_is_gone(&mut link).await?;
         sights.push(Sight {

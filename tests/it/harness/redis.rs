@@ -69,6 +69,19 @@ enum Place {
     },
 }
 
+/// The ids in the records of a pool that are in none of its sets of leases. Its keys: [`LEFT_RECORDS_OF`].
+pub(crate) const LEFT_RECORDS: &str = r"
+    local left = {}
+    for _, id in ipairs(redis.call('HKEYS', KEYS[1])) do
+      if not (redis.call('ZSCORE', KEYS[2], id) or redis.call('ZSCORE', KEYS[3], id) or redis.call('ZSCORE', KEYS[4], id)) then
+        left[#left + 1] = id
+      end
+    end
+    return left";
+
+/// The keys of a pool that [`LEFT_RECORDS`] looks at.
+pub(crate) const LEFT_RECORDS_OF: [&str; 4] = ["records", "leases", "expired", "evicted"];
+
 impl Redis {
     pub(crate) async fn start() -> Self {
         Self::start_with(1).await
@@ -297,7 +310,8 @@ impl Redis {
         events
     }
 
-    /// The starts of a pool less its ends, and how many are in its sorted set of leases: both at one instant.
+    /// The starts of a pool less its ends, and how many are in its sorted set of leases: both at one instant. Every record
+    /// has to be of a lease that is there, or whose end has not been written down yet.
     pub(crate) async fn balance(&self, pool: &str) -> (i64, i64) {
         const COUNT: &str = r"
             local change = { started = 1, resumed = 1, rebuilt = 1, ended = -1 }
@@ -313,6 +327,19 @@ impl Redis {
         let events = self.keys(&format!("lh1:{{*}}:{pool}:events")).await;
         let events = events.first().expect("the pool has a history");
         let leases = events.replace(":events", ":leases");
+        let left = LEFT_RECORDS_OF.map(|key| events.replace("events", key));
+        let left: Vec<String> = self
+            .query(&[
+                "EVAL",
+                LEFT_RECORDS,
+                "4",
+                &left[0],
+                &left[1],
+                &left[2],
+                &left[3],
+            ])
+            .await;
+        assert_eq!(left, [""; 0], "records of leases that are gone");
         self.query(&["EVAL", COUNT, "2", events, &leases]).await
     }
 
