@@ -13,7 +13,7 @@
 -- ARGV[2]    margin_ms  how long the records outlive leases that are not renewed
 -- ARGV[3]    sample     number of the pool whose first id is looked at: how late it is; 0 for none
 -- ARGV[4]    place      number of that pool among those that have details
--- ARGV[5..]  for each pool the number of its ids and the ids, at most 1000 in all; then for each of the details, in the order of the pools:
+-- ARGV[5..]  for each pool the number of its ids and the ids, at most 1000 in all; then for each detail, pool by pool:
 --   pool         number of its pool, from 1
 --   position     number of its id in that pool, from 1
 --   label        the new one, behind '='; empty to leave it as it is

@@ -7,7 +7,7 @@ use futures_util::FutureExt as _;
 use super::error::{Error, Outcome};
 use super::keys::{Bucket, Keys};
 use super::meters::Ended;
-use super::record::Record;
+use super::record::{Found, Ttls};
 use super::renewals::{Beat, Beaten, record_margin};
 use super::rules::{Known, Wait};
 use super::script::{ACQUIRE, LEASE, LEAVE, RELEASE, RESUME, Reply, TERMINATE};
@@ -261,18 +261,23 @@ impl Store {
         match reply.status() {
             "ended" | "no_pool" => Ok(None),
             "read" => {
-                let (now, expires_at) = (reply.now()?, reply.instant(3)?);
-                let ttl = Duration::from_millis(reply.count(4)?);
-                // A longer TTL of before would put it into the future.
-                let renewed_at = now.min(Instant(expires_at.0 - ttl.as_millis() as i64));
-                let record = Record::of(reply.text(8)?);
-                let lease = from_record(pool, id, &record, renewed_at, expires_at, now, ttl);
+                let found = Found {
+                    id,
+                    score: reply.int(3)?,
+                    expires_at: reply.instant(4)?,
+                    read_at: reply.now()?,
+                    ttls: Ttls {
+                        now: reply.int(5)?,
+                        before: reply.int(6)?,
+                        changed: reply.int(7)?,
+                    },
+                };
                 Ok(Some(Grant {
-                    lease,
-                    at: now,
-                    generation: reply.count(5)?,
-                    in_use: reply.count(6)?,
-                    capacity: reply.count(7)?,
+                    lease: found.lease(pool, reply.text(11)?),
+                    at: found.read_at,
+                    generation: reply.count(8)?,
+                    in_use: reply.count(9)?,
+                    capacity: reply.count(10)?,
                     named_left: None,
                 }))
             }
@@ -686,40 +691,8 @@ fn from_claims(
     }
 }
 
-/// A lease as its record tells it. What the record does not know any more is left out: the lease lives all the same.
-pub(super) fn from_record(
-    pool: &PoolName,
-    id: LeaseId,
-    record: &Record<'_>,
-    renewed_at: Instant,
-    expires_at: Instant,
-    now: Instant,
-    ttl: Duration,
-) -> Lease {
-    fn text<T: TryFrom<String>>(part: &str) -> Option<T> {
-        // An empty part is none, and no value is empty.
-        part.to_owned().try_into().ok()
-    }
-    Lease {
-        id,
-        pool: pool.clone(),
-        holder: text(record.holder),
-        tenant: text(record.tenant),
-        label: text(record.label),
-        activities: parse_activities(record.activities),
-        platform: text(record.platform),
-        seat: Seat::from_letter(record.seat),
-        fence: record.fence,
-        started_at: record.started_at.unwrap_or(renewed_at),
-        renewed_at,
-        expires_at,
-        expires_in: Duration::from_millis(expires_at.since(now)),
-        ttl,
-    }
-}
-
 /// Activities as a record keeps them; none if the record is not ours.
-fn parse_activities(text: &str) -> Activities {
+pub(super) fn parse_activities(text: &str) -> Activities {
     if text.is_empty() {
         return Activities::default();
     }

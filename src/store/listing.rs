@@ -4,15 +4,13 @@
 //! of the pool and their records, a thousand at a time, and keeps no more than a page of them.
 
 use std::cmp::Ordering;
-use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
-use super::leases::from_record;
-use super::record::Record;
+use super::record::{Found, Ttls};
 use super::script::LIST;
 use crate::lease::{Holder, Instant, Lease, LeaseId, Tenant};
 use crate::pool::PoolName;
@@ -346,62 +344,4 @@ struct Index {
     found: Vec<Found>,
     /// Whether there may be more behind the last.
     more: bool,
-}
-
-/// What is known of a live lease without its record.
-#[derive(Clone, Copy)]
-struct Found {
-    id: LeaseId,
-    score: i64,
-    expires_at: Instant,
-    read_at: Instant,
-    ttls: Ttls,
-}
-
-impl Found {
-    /// Where it stands in the order of expiry.
-    fn place(&self) -> (i64, LeaseId) {
-        (self.score, self.id)
-    }
-
-    /// As its record tells it, if that was read.
-    fn lease(&self, pool: &PoolName, packed: &str) -> Lease {
-        let ttl = Duration::from_millis(self.ttls.now.cast_unsigned());
-        let record = Record::of(packed);
-        let renewed_at = self.ttls.beat(self.score, &record, self.read_at);
-        from_record(
-            pool,
-            self.id,
-            &record,
-            renewed_at,
-            self.expires_at,
-            self.read_at,
-            ttl,
-        )
-    }
-}
-
-/// What tells the last beat of a lease from its expiry.
-#[derive(Clone, Copy)]
-struct Ttls {
-    now: i64,
-    before: i64,
-    changed: i64,
-}
-
-impl Ttls {
-    /// When a lease with this score was last renewed, ms.
-    fn beat(&self, score: i64, record: &Record<'_>, read_at: Instant) -> Instant {
-        if let Some((beat, left)) = record.left
-            && left == score
-        {
-            return beat;
-        }
-        let beat = score - self.now;
-        // A beat before the change of the TTL was for the old one. A longer one puts the beat into the future.
-        if self.before > 0 && (beat < self.changed || beat > read_at.0) {
-            return Instant(score - self.before);
-        }
-        Instant(beat)
-    }
 }

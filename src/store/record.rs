@@ -1,6 +1,10 @@
-//! What is known of a lease until its end is written down. `lua/parts/record.lua` packs it.
+//! What is known of a lease until its end is written down, and the lease as that tells it. `lua/parts/record.lua` packs records.
 
-use crate::lease::Instant;
+use std::time::Duration;
+
+use super::leases::parse_activities;
+use crate::lease::{Instant, Lease, LeaseId, Seat};
+use crate::pool::PoolName;
 
 /// A record. Texts are empty where there is nothing to tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -47,6 +51,79 @@ impl<'a> Record<'a> {
     }
 }
 
+/// What is known of a live lease without its record.
+#[derive(Clone, Copy)]
+pub(super) struct Found {
+    pub(super) id: LeaseId,
+    /// Its place in the order, ms: the expiry, if no silence put that off.
+    pub(super) score: i64,
+    pub(super) expires_at: Instant,
+    pub(super) read_at: Instant,
+    pub(super) ttls: Ttls,
+}
+
+impl Found {
+    /// Where it stands in the order of expiry.
+    pub(super) fn place(&self) -> (i64, LeaseId) {
+        (self.score, self.id)
+    }
+
+    /// As its record tells it, if that was read. What the record does not know is left out: the lease lives all the same.
+    pub(super) fn lease(&self, pool: &PoolName, packed: &str) -> Lease {
+        fn text<T: TryFrom<String>>(part: &str) -> Option<T> {
+            // An empty part is none, and no value is empty.
+            part.to_owned().try_into().ok()
+        }
+        let ttl = Duration::from_millis(self.ttls.now.cast_unsigned());
+        let record = Record::of(packed);
+        let renewed_at = self.ttls.beat(self.score, &record, self.read_at);
+        Lease {
+            id: self.id,
+            pool: pool.clone(),
+            holder: text(record.holder),
+            tenant: text(record.tenant),
+            label: text(record.label),
+            activities: parse_activities(record.activities),
+            platform: text(record.platform),
+            seat: Seat::from_letter(record.seat),
+            fence: record.fence,
+            started_at: record.started_at.unwrap_or(renewed_at),
+            renewed_at,
+            expires_at: self.expires_at,
+            expires_in: Duration::from_millis(self.expires_at.since(self.read_at)),
+            ttl,
+        }
+    }
+}
+
+/// What tells the last beat of a lease from its expiry.
+#[derive(Clone, Copy)]
+pub(super) struct Ttls {
+    /// The TTL of the pool, ms.
+    pub(super) now: i64,
+    /// The TTL before the last change of it, ms; 0 for none.
+    pub(super) before: i64,
+    /// When that was, ms.
+    pub(super) changed: i64,
+}
+
+impl Ttls {
+    /// When a lease with this score was last renewed, ms.
+    fn beat(&self, score: i64, record: &Record<'_>, read_at: Instant) -> Instant {
+        if let Some((beat, left)) = record.left
+            && left == score
+        {
+            return beat;
+        }
+        let beat = score - self.now;
+        // A beat before the change of the TTL was for the old one. A longer one puts the beat into the future.
+        if self.before > 0 && (beat < self.changed || beat > read_at.0) {
+            return Instant(score - self.before);
+        }
+        Instant(beat)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,13 +159,8 @@ mod tests {
 
     #[test]
     fn of_nothing_nothing_is_known() {
-        assert_eq!(Record::of(""), Record::default());
-        assert_eq!(
-            Record::of("what is this"),
-            Record {
-                fence: 0,
-                ..Record::default()
-            }
-        );
+        for packed in ["", "what is this"] {
+            assert_eq!(Record::of(packed), Record::default(), "{packed}");
+        }
     }
 }

@@ -145,6 +145,27 @@ async fn nobody_gets_a_seat_in_a_pool_that_is_not_there() {
 }
 
 #[tokio::test]
+async fn a_repeated_request_tells_the_last_beat_whatever_became_of_the_expiry() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 2, "ttl_ms": 3_600_000}), 201)
+        .await;
+    let asked = async |key, status: u16| {
+        let lease = node.acquire_once("crm", key, json!({}), status).await;
+        (lease.token(), lease["lease"].clone())
+    };
+    let (left, _) = asked("left", 201).await;
+    asked("shorter", 201).await;
+    node.leave(&left, 204).await;
+    node.put_pool("crm", json!({"capacity": 2, "ttl_ms": 30_000}), 200)
+        .await;
+    for key in ["left", "shorter"] {
+        let (_, lease) = asked(key, 200).await;
+        assert_eq!(lease["renewed_at"], lease["started_at"], "{key}");
+    }
+}
+
+#[tokio::test]
 async fn the_same_idempotency_key_yields_the_same_lease_on_every_node() {
     let cluster = Cluster::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
