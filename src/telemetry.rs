@@ -9,7 +9,7 @@ pub(crate) mod pools;
 
 use std::fmt;
 use std::io::IsTerminal as _;
-use std::sync::OnceLock;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
@@ -134,8 +134,10 @@ pub fn logs(format: LogFormat, filter: &str) -> Result<(), Error> {
 ///
 /// There is one recorder a process, so a second call returns the handle of the first.
 pub fn metrics() -> Result<PrometheusHandle, Error> {
-    static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
-    if let Some(handle) = HANDLE.get() {
+    // Held until the recorder is there: of two callers at once the second waits for it.
+    static HANDLE: Mutex<Option<PrometheusHandle>> = Mutex::new(None);
+    let mut started = HANDLE.lock().expect("no panic while held");
+    if let Some(handle) = &*started {
         return Ok(handle.clone());
     }
     let histograms = [
@@ -153,12 +155,9 @@ pub fn metrics() -> Result<PrometheusHandle, Error> {
             })?;
     let recorder = builder.build_recorder();
     let handle = recorder.handle();
-    if metrics::set_global_recorder(recorder).is_err() {
-        // Two callers at once: the other one's handle is there, or is about to be.
-        return HANDLE.get().cloned().ok_or(Error::Twice("the metrics"));
-    }
+    metrics::set_global_recorder(recorder).map_err(|_| Error::Twice("the metrics"))?;
     describe();
-    Ok(HANDLE.get_or_init(|| handle).clone())
+    Ok(started.insert(handle).clone())
 }
 
 /// Folds recorded samples into their histograms for as long as it is polled.
