@@ -231,7 +231,7 @@ text!(
     /// Who occupies a seat: an agent, a device, an instance. Opaque; the product chooses it.
     Holder,
     "holder",
-    128
+    512
 );
 text!(
     /// A sub-account that shares a pool with others.
@@ -403,7 +403,7 @@ mod tests {
     fn a_text_that_could_break_a_log_line_is_refused() {
         assert!(Holder::try_from("a\nb".to_owned()).is_err());
         assert!(Holder::try_from(String::new()).is_err());
-        assert!(Holder::try_from("x".repeat(129)).is_err());
+        assert!(Holder::try_from("x".repeat(513)).is_err());
         assert!(Holder::try_from("agent-7 {ok}".to_owned()).is_ok());
     }
 

@@ -4,9 +4,14 @@
 //! lost it, so nodes keep nothing. Text: base64url of payload and HMAC-SHA256 together, about 170 characters.
 //!
 //! Payload: version (1 byte), key id (4), generation, started, issued (8 each, ms), fence (8), lease id (16),
-//! flags (1), then pool, holder, tenant, label and platform, each with its length in front (1 byte). The key id
+//! flags (1), then pool, holder, tenant, label and platform, each with its length in front. The key id
 //! says which secret signed, so that secrets can be rotated; there is no algorithm field, so there is nothing
 //! to confuse. Activities are left out: they may be long, and the next beat brings them again.
+//!
+//! In version 1 a length is one byte, in version 2 it is two. Nodes that know only version 1 take no text of more than
+//! [`SHORT`] bytes, and refuse version 2 as they refuse a forgery. So version 2 signs only what has a longer text, and
+//! every other token keeps its seat on every node of a fleet that is being upgraded. What follows the last text is signed
+//! and not read: a new field goes there, where nodes that do not know it pass it over.
 
 use std::fmt;
 use std::time::Duration;
@@ -25,9 +30,14 @@ use crate::pool::{PoolName, Pseudonyms};
 /// Tombstones stay as long: a token that verifies and whose lease Redis does not know means lost data.
 pub const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Longest text that is looked at, in characters.
-const MAX_TEXT: usize = 1024;
-const VERSION: u8 = 1;
+/// Longest token that is looked at, in characters. One with the longest texts has about 1 200.
+const MAX_TEXT: usize = 1536;
+/// The version whose lengths are one byte.
+const VERSION_1: u8 = 1;
+/// The version whose lengths are two bytes.
+const VERSION_2: u8 = 2;
+/// Longest text of a token of version 1, in bytes.
+const SHORT: usize = 128;
 const FIXED: usize = 1 + 4 + 8 * 4 + 16 + 1;
 const MAC: usize = 32;
 /// Flag: the record holds a label or activities that the token does not know.
@@ -167,8 +177,16 @@ impl Tokens {
     /// The token that says `claims`.
     pub fn sign(&self, claims: &Claims) -> String {
         let key = &self.keys[0];
+        let texts = [
+            claims.pool.as_str(),
+            claims.holder.as_ref().map_or("", Holder::as_str),
+            claims.tenant.as_ref().map_or("", Tenant::as_str),
+            claims.label.as_ref().map_or("", Label::as_str),
+            claims.platform.as_ref().map_or("", Platform::as_str),
+        ];
+        let is_short = texts.iter().all(|text| text.len() <= SHORT);
         let mut bytes = Vec::with_capacity(192);
-        bytes.push(VERSION);
+        bytes.push(if is_short { VERSION_1 } else { VERSION_2 });
         bytes.extend_from_slice(&key.id);
         for number in [
             claims.generation,
@@ -185,14 +203,10 @@ impl Tokens {
             Seat::Named => details | NAMED,
             Seat::Overdraft => details | OVERDRAFT,
         });
-        for text in [
-            claims.pool.as_str(),
-            claims.holder.as_ref().map_or("", Holder::as_str),
-            claims.tenant.as_ref().map_or("", Tenant::as_str),
-            claims.label.as_ref().map_or("", Label::as_str),
-            claims.platform.as_ref().map_or("", Platform::as_str),
-        ] {
-            bytes.push(u8::try_from(text.len()).expect("checked texts have at most 128 bytes"));
+        for text in texts {
+            let length = u16::try_from(text.len()).expect("checked texts have at most 512 bytes");
+            let length = length.to_be_bytes();
+            bytes.extend_from_slice(&length[usize::from(is_short)..]);
             bytes.extend_from_slice(text.as_bytes());
         }
         let mut mac = key.mac.clone();
@@ -241,13 +255,18 @@ impl Tokens {
         let key = self
             .keys
             .iter()
-            .find(|key| payload[0] == VERSION && payload[1..5] == key.id)
+            .find(|key| payload[1..5] == key.id)
             .ok_or(Rejected::Forged)?;
         let mut check = key.mac.clone();
         check.update(payload);
         check.verify_slice(mac).map_err(|_| Rejected::Forged)?;
 
-        let claims = parse(&payload[5..]).ok_or(Rejected::Forged)?;
+        let length_bytes = match payload[0] {
+            VERSION_1 => 1,
+            VERSION_2 => 2,
+            _ => return Err(Rejected::Forged),
+        };
+        let claims = parse(&payload[5..], length_bytes).ok_or(Rejected::Forged)?;
         if claims.rest(now).is_zero() {
             return Err(Rejected::Stale);
         }
@@ -265,15 +284,18 @@ fn ticket_mac(key: &Key, pool: &PoolName, id: LeaseId) -> Hmac<Sha256> {
 }
 
 /// Reads what follows version and key id. `None` cannot happen to what [`Tokens::sign`] made.
-fn parse(mut rest: &[u8]) -> Option<Claims> {
+fn parse(mut rest: &[u8], length_bytes: usize) -> Option<Claims> {
     fn number(rest: &mut &[u8]) -> Option<u64> {
         let (head, tail) = rest.split_first_chunk::<8>()?;
         *rest = tail;
         Some(u64::from_be_bytes(*head))
     }
-    fn text<T: TryFrom<String>>(rest: &mut &[u8]) -> Option<Option<T>> {
-        let (length, tail) = rest.split_first()?;
-        let (head, tail) = tail.split_at_checked(usize::from(*length))?;
+    fn text<T: TryFrom<String>>(rest: &mut &[u8], length_bytes: usize) -> Option<Option<T>> {
+        let (length, tail) = rest.split_at_checked(length_bytes)?;
+        let length = length
+            .iter()
+            .fold(0, |length, byte| length << 8 | usize::from(*byte));
+        let (head, tail) = tail.split_at_checked(length)?;
         *rest = tail;
         if head.is_empty() {
             return Some(None);
@@ -302,11 +324,11 @@ fn parse(mut rest: &[u8]) -> Option<Claims> {
             (_, true) => Seat::Overdraft,
             _ => Seat::Concurrent,
         },
-        pool: text(rest)??,
-        holder: text(rest)?,
-        tenant: text(rest)?,
-        label: text(rest)?,
-        platform: text(rest)?,
+        pool: text(rest, length_bytes)??,
+        holder: text(rest, length_bytes)?,
+        tenant: text(rest, length_bytes)?,
+        label: text(rest, length_bytes)?,
+        platform: text(rest, length_bytes)?,
     })
 }
 
@@ -357,6 +379,51 @@ mod tests {
         let tokens = Tokens::new(&secret("one"), []);
         let claims = claims();
         assert_eq!(tokens.verify(&tokens.sign(&claims), NOW), Ok(claims));
+    }
+
+    #[test]
+    fn only_a_long_text_takes_a_token_that_nodes_of_the_last_version_refuse() {
+        let tokens = Tokens::new(&secret("one"), []);
+        let with_holder = |length| {
+            let mut claims = claims();
+            claims.holder = Some("x".repeat(length).try_into().unwrap());
+            let text = tokens.sign(&claims);
+            assert_eq!(tokens.verify(&text, NOW), Ok(claims), "{length}");
+            URL_SAFE_NO_PAD.decode(text).unwrap()[0]
+        };
+        assert_eq!(with_holder(1), 1);
+        assert_eq!(with_holder(128), 1);
+        assert_eq!(with_holder(129), 2);
+        assert_eq!(with_holder(Holder::MAX), 2);
+    }
+
+    #[test]
+    fn the_longest_texts_fit() {
+        let tokens = Tokens::new(&secret("one"), []);
+        let mut claims = claims();
+        claims.pool = "p".repeat(64).parse().unwrap();
+        claims.holder = Some("h".repeat(Holder::MAX).try_into().unwrap());
+        claims.tenant = Some("t".repeat(Tenant::MAX).try_into().unwrap());
+        claims.label = Some("l".repeat(Label::MAX).try_into().unwrap());
+        claims.platform = Some("p".repeat(Platform::MAX).try_into().unwrap());
+        assert_eq!(tokens.verify(&tokens.sign(&claims), NOW), Ok(claims));
+    }
+
+    #[test]
+    fn a_field_behind_the_texts_is_passed_over() {
+        let tokens = Tokens::new(&secret("one"), []);
+        for length in [7, 300] {
+            let mut claims = claims();
+            claims.holder = Some("x".repeat(length).try_into().unwrap());
+            let mut bytes = URL_SAFE_NO_PAD.decode(tokens.sign(&claims)).unwrap();
+            bytes.truncate(bytes.len() - MAC);
+            bytes.extend_from_slice(b"a later field");
+            let mut mac = tokens.keys[0].mac.clone();
+            mac.update(&bytes);
+            bytes.extend_from_slice(&mac.finalize().into_bytes());
+            let text = URL_SAFE_NO_PAD.encode(bytes);
+            assert_eq!(tokens.verify(&text, NOW), Ok(claims));
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::http::server::BodyTimedOut;
 pub const BODY_LIMIT: usize = 64 * 1024;
 
 /// The largest body of `renew-many`, in bytes: 1 000 tokens and room to spare.
-pub const RENEW_MANY_LIMIT: usize = 512 * 1024;
+pub const RENEW_MANY_LIMIT: usize = 1536 * 1024;
 
 /// A JSON body of at most `LIMIT` bytes, declared as JSON. An empty one stands for `{}`.
 #[derive(Debug, Clone, Copy)]

@@ -120,7 +120,7 @@ impl From<Lease> for LeaseBody {
 #[serde(default, deny_unknown_fields)]
 struct AcquireBody {
     /// An agent, a device, an instance: opaque, at most 128 bytes.
-    #[schema(value_type = Option<String>, max_length = 128, example = "agent-7")]
+    #[schema(value_type = Option<String>, max_length = 512, example = "agent-7")]
     holder: Option<Holder>,
     /// The sub-account it belongs to, at most 64 bytes.
     #[schema(value_type = Option<String>, max_length = 64, example = "acme")]

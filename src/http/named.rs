@@ -85,7 +85,7 @@ struct Wanted {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TransferBody {
-    #[schema(value_type = String, max_length = 128, example = "agent-8")]
+    #[schema(value_type = String, max_length = 512, example = "agent-8")]
     pub(crate) to: Holder,
 }
 

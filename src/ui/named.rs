@@ -134,7 +134,7 @@ fn assignment(name: &PoolName) -> Markup {
         section {
             h2 { "Assign a seat" }
             form.row method="post" action=(Tab::Named.of(name)) {
-                label { "Holder" input name="holder" required maxlength="128" autocomplete="off"; }
+                label { "Holder" input name="holder" required maxlength="512" autocomplete="off"; }
                 button type="submit" { "Assign" }
             }
         }
@@ -215,7 +215,7 @@ pub(super) async fn confirm_transfer(
         form method="post" {
             input type="hidden" name="holder" value=(holder.as_str());
             label for="to" { "To" }
-            input #to name="to" required maxlength="128" autocomplete="off" autofocus;
+            input #to name="to" required maxlength="512" autocomplete="off" autofocus;
             p.row { a.button href=(Tab::Named.of(&name)) { "Cancel" } button.danger type="submit" { "Transfer the seat" } }
         }
     };

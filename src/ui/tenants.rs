@@ -251,7 +251,7 @@ fn editor(pool: &Pool) -> Markup {
             }
             form.row method="post" action=(Tab::Tenants.of(&pool.name)) {
                 input type="hidden" name="version" value=(pool.version);
-                label { "Tenant" input name="tenant" required maxlength="128" autocomplete="off"; }
+                label { "Tenant" input name="tenant" required maxlength="64" autocomplete="off"; }
                 label { "At most" input name="max" type="number" min="0" max="10000000" placeholder="no limit"; }
                 label { "Reserved" input name="reserved" type="number" min="0" max="10000000" value="0"; }
                 button type="submit" { "Save" }

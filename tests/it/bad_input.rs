@@ -66,6 +66,7 @@ fn cases() -> Vec<Case> {
     );
     cases.push(invalid(Method::POST, LEASES, deep.as_bytes()));
     for (field, length) in [
+        ("holder", 513),
         ("holder", 4_096),
         ("tenant", 4_096),
         ("label", 4_096),
@@ -157,7 +158,7 @@ fn cases() -> Vec<Case> {
     cases.push(case(
         Method::POST,
         "/v1/leases/renew-many",
-        vec![b' '; 512 * 1024 + 1],
+        vec![b' '; 1536 * 1024 + 1],
         413,
         "payload_too_large",
     ));
