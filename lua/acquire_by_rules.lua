@@ -66,8 +66,8 @@ local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumb
 local version, wait = ARGV[9], ARGV[10]
 local from_ms, until_ms = tonumber(ARGV[11]), tonumber(ARGV[12])
 
--- Who waits asks again every so often, and loses its place after three times that.
-local ASK_MS, SILENT_MS = 2000, 6000
+-- Who waits asks again every so often: three times within SILENT_MS.
+local ASK_MS = 2000
 
 -- A ticket stands for what was asked for when it was given.
 local asked = wait == 'ticket' and redis.call('HGET', keys.tickets, id)

@@ -62,6 +62,23 @@ local function may_be_lost()
   return state[8] == '1' and now < generation + 60000
 end
 
+-- The rule for every deadline that a silence makes unfair: one that had not passed at `floor` is not over before `back`
+-- and its own whole period. Deadlines up to this instant are over.
+local function over_up_to(period)
+  if now < back + period then
+    return math.min(floor, now)
+  end
+  return now
+end
+
+-- The instant at which such a deadline is over, or was.
+local function over_at(deadline, period)
+  if floor < deadline then
+    return math.max(deadline, back + period)
+  end
+  return deadline
+end
+
 -- Until when a pool with this TTL ends nobody because of an outage; 0 when there was none for it.
 local function amnesty_until(ttl)
   if gap > math.max(3000, ttl / 4) then

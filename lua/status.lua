@@ -52,5 +52,5 @@ if index then
 end
 local change_at, change_to = next_change(schedule, now)
 return { 'read', int(seq), int(now), int(in_use), int(capacity_at(policy[1], schedule, now)), policy[3], policy[4],
-  int(live), int(redis.call('ZCOUNT', KEYS[9], '(' .. int(now), '+inf')), int(lent_ms), int(taken),
+  int(live), int(redis.call('ZCOUNT', KEYS[9], '(' .. int(over_up_to(SILENT_MS)), '+inf')), int(lent_ms), int(taken),
   int(change_at or 0), int(change_to or 0), period, stop ~= '' and stop or '0', seats }

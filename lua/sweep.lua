@@ -72,7 +72,7 @@ if rules then
   drop_the_silent(KEYS[13], KEYS[16], KEYS[17], events)
   local silent = redis.call('ZRANGE', KEYS[16], 0, 0, 'WITHSCORES')
   if silent[1] then
-    redis.call('ZADD', due, 'LT', int(tonumber(silent[2])), pool)
+    redis.call('ZADD', due, 'LT', int(over_at(tonumber(silent[2]), SILENT_MS)), pool)
   end
   if schedule then
     note_changes(config, schedule, tonumber(noted), events, due, pool)

@@ -178,9 +178,12 @@ local function admit(index, config, rules, keys, holder, tenant, ahead)
   return nil, 'pool_full'
 end
 
+-- Who waits and does not ask for so long loses its place.
+local SILENT_MS = 6000
+
 -- Drops those who did not ask again in time. Returns whether all of them are gone.
 local function drop_the_silent(queue, waiting, tickets, events)
-  local silent = redis.call('ZRANGE', waiting, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, 256)
+  local silent = redis.call('ZRANGE', waiting, '-inf', int(over_up_to(SILENT_MS)), 'BYSCORE', 'LIMIT', 0, 256)
   for i = 1, #silent do
     redis.call('ZREM', queue, silent[i])
     redis.call('ZREM', waiting, silent[i])

@@ -5,11 +5,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::harness::{ANY, Client, Cluster, Launch, Node, Proxy, Redis, let_pass, wait_until};
+use crate::harness::{
+    ANY, Client, Cluster, Launch, Node, Proxy, Redis, Reply, let_pass, wait_until,
+};
 
 /// Longer than it, an outage outlives every lease. Amnesty begins at a silence of 3 s.
 const TTL_MS: u64 = 2_000;
@@ -412,7 +414,7 @@ async fn every_call_is_refused_in_time(node: &Client, spare: &str) {
 #[track_caller]
 fn recovers(node: &Client) -> impl Future<Output = ()> {
     wait_until("the node works again", Duration::from_secs(1), async || {
-        let answer = node.acquire("crm", json!({}), [201, 409, 503]).await;
+        let answer = node.acquire("crm", json!({}), [201, 404, 409, 503]).await;
         answer.status != 503
     })
 }
@@ -547,4 +549,106 @@ async fn a_slow_redis_is_waited_for_and_a_too_slow_one_is_not() {
         .await;
     let again = node.acquire_once("crm", "tab-2", json!({}), 200).await;
     node.renew(&again.token(), 200).await;
+}
+
+/// Three who wait for the one seat of a pool, in their order, and who has it.
+async fn queue_of_three(node: &Node) -> (Reply, Vec<Value>) {
+    let policy = json!({"capacity": 1, "queue": {"max_waiting": 9}});
+    node.put_pool("queue", policy, 201).await;
+    let held = node.acquire("queue", json!({"holder": "ann"}), 201).await;
+    let mut tickets = Vec::new();
+    for holder in ["bob", "cid", "dan"] {
+        let wait = json!({"holder": holder, "wait": true});
+        let queued = node.acquire("queue", wait, 202).await;
+        tickets.push(json!({"ticket": queued["ticket"]}));
+    }
+    (held, tickets)
+}
+
+/// A newcomer asks first, the three after it, the last of them first: each is where it was, and served in that order.
+async fn nobody_was_overtaken(nodes: &[Node], held: &Reply, tickets: &[Value]) {
+    let wait = json!({"holder": "eve", "wait": true});
+    let newcomer = nodes[0].acquire("queue", wait, 202).await;
+    assert_eq!(newcomer["position"], 4, "{}", newcomer.text);
+    for (place, ticket) in tickets.iter().enumerate().rev() {
+        let node = &nodes[place % nodes.len()];
+        let asked = node.acquire("queue", ticket.clone(), 202).await;
+        assert_eq!(asked["position"], place + 1, "{}", asked.text);
+    }
+    let mut token = held.token();
+    nodes[0].renew(&token, 200).await;
+    let newcomer = json!({"ticket": newcomer["ticket"]});
+    for ticket in tickets.iter().chain([&newcomer]) {
+        nodes[0].release(&token, 204).await;
+        token = nodes[0].acquire("queue", ticket.clone(), 201).await.token();
+    }
+}
+
+/// Longer than a waiter may be silent.
+const QUEUE_OUTAGE_MS: u64 = 7_500;
+
+#[tokio::test]
+async fn places_in_the_queue_outlast_a_redis_that_was_away() {
+    let mut cluster = Cluster::start(2).await;
+    let (held, tickets) = queue_of_three(&cluster.nodes[0]).await;
+    cluster.redis.kill().await;
+    let_pass(QUEUE_OUTAGE_MS).await;
+    cluster.redis.restart().await;
+    recovers(&cluster.nodes[0]).await;
+    recovers(&cluster.nodes[1]).await;
+    nobody_was_overtaken(&cluster.nodes, &held, &tickets).await;
+}
+
+#[tokio::test]
+async fn places_in_the_queue_outlast_a_redis_that_was_frozen_but_not_a_waiter_that_was_gone_before()
+{
+    let mut cluster = Cluster::start(2).await;
+    let (held, tickets) = queue_of_three(&cluster.nodes[0]).await;
+    let gone = json!({"holder": "fay", "wait": true});
+    let gone = cluster.nodes[0].acquire("queue", gone, 202).await;
+    // The others go on asking.
+    for _ in 0..13 {
+        let_pass(500).await;
+        for ticket in &tickets {
+            cluster.nodes[1].acquire("queue", ticket.clone(), 202).await;
+        }
+    }
+    cluster.redis.freeze().await;
+    let_pass(QUEUE_OUTAGE_MS).await;
+    cluster.redis.thaw().await;
+    recovers(&cluster.nodes[0]).await;
+    recovers(&cluster.nodes[1]).await;
+    let gone = json!({"ticket": gone["ticket"]});
+    cluster.nodes[0].acquire("queue", gone, 410).await;
+    nobody_was_overtaken(&cluster.nodes, &held, &tickets).await;
+}
+
+#[tokio::test]
+async fn places_in_the_queue_outlast_a_time_without_nodes_and_are_given_up_6_s_after_it() {
+    let mut cluster = Cluster::start(2).await;
+    let (held, mut tickets) = queue_of_three(&cluster.nodes[0]).await;
+    for node in &cluster.nodes {
+        node.kill();
+    }
+    let_pass(QUEUE_OUTAGE_MS).await;
+    for node in &mut cluster.nodes {
+        node.restart().await;
+    }
+    // The second does not come back, and holds up those behind it for as long as ever.
+    let node = &cluster.nodes[0];
+    let gone = tickets.remove(1);
+    node.release(&held.token(), 204).await;
+    let mut token = node.acquire("queue", tickets[0].clone(), 201).await.token();
+    node.release(&token, 204).await;
+    let begun = Instant::now();
+    token = loop {
+        let asked = node.acquire("queue", tickets[1].clone(), [201, 202]).await;
+        if asked.status == 201 {
+            break asked.token();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(8), "{}", asked.text);
+        let_pass(200).await;
+    };
+    node.renew(&token, 200).await;
+    node.acquire("queue", gone, 410).await;
 }
