@@ -37,12 +37,12 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::access::{Access, Credentials, Found};
-use self::machines::Machines;
+use self::machines::{Check, Machines, Status};
 use self::problem::{Code, Problem};
 use self::server::Drain;
 use crate::alerts::address::Allowed;
 use crate::config::{Settings, Switch};
-use crate::store::{self, Store};
+use crate::store::{self, Readiness, Store, Trouble};
 use crate::telemetry;
 use crate::token::Tokens;
 use crate::ui;
@@ -134,15 +134,9 @@ pub fn service(
     let readiness = store.clone();
     let machines = Machines {
         drain: drain.clone(),
-        store: Arc::new(move || {
-            let store = readiness.clone();
-            Box::pin(async move {
-                store.ping().await.map_err(|error| match error.trouble() {
-                    Some(trouble) => trouble.advice().to_owned(),
-                    None => "Redis does not answer".to_owned(),
-                })
-            })
-        }),
+        checks: vec![Check::new(machines::STORE, move || {
+            can_decide(readiness.clone())
+        })],
         metrics: metrics.clone(),
         series: series_of_pools(store),
     };
@@ -177,6 +171,19 @@ pub fn service(
             (_, store::Durability::Replicated) => Some(Follow::Durability),
             _ => None,
         },
+    }
+}
+
+/// What `/readyz` says of the store.
+async fn can_decide(store: Store) -> Status {
+    match store.readiness().await {
+        Readiness::Ready => Status::Ok,
+        Readiness::Full => Status::Limited(Trouble::Full.as_str(), Trouble::Full.advice().into()),
+        Readiness::Partly(trouble) => Status::Limited(
+            "partial",
+            format!("a part of the cluster does not work: {}", trouble.advice()),
+        ),
+        Readiness::Not(trouble) => Status::Failed(trouble.as_str(), trouble.advice().into()),
     }
 }
 

@@ -27,6 +27,7 @@ mod memory;
 mod meters;
 mod nodes;
 mod pools;
+mod readiness;
 mod record;
 mod records;
 mod renewals;
@@ -70,6 +71,7 @@ pub(crate) use self::meters::{
 };
 pub use self::nodes::{Node, Server, Sign};
 pub use self::pools::{Deleted, Expect, Put};
+pub use self::readiness::Readiness;
 use self::renewals::Lanes;
 pub(crate) use self::renewals::PER_CALL;
 pub use self::rules::{Known, NamedChange, NamedChanged, NamedSeat, NamedSeats, Wait};
@@ -244,31 +246,6 @@ impl Store {
             }
         }
         Ok(())
-    }
-
-    /// Whether Redis answers. In a cluster: whether a part of it does, because the others may be on the way back.
-    ///
-    /// If it does, calls are sent again at once: a node that says it is ready would otherwise refuse the next ones.
-    pub async fn ping(&self) -> Result<(), Error> {
-        let buckets = if self.0.connections.source().is_cluster() {
-            4
-        } else {
-            1
-        };
-        let asked = Bucket::all()
-            .step_by(keys::BUCKETS as usize / buckets)
-            .map(|bucket| {
-                Box::pin(async move {
-                    let mut connection = self.0.connections.get().await?;
-                    let command = redis::cmd("EXISTS").arg(bucket.clock()).to_owned();
-                    command.exec_async(&mut *connection).await?;
-                    let answered = Ok::<_, Error>(());
-                    self.0.connections.health().note(bucket, &answered);
-                    answered
-                })
-            });
-        let (answer, _) = futures_util::future::select_ok(asked).await?;
-        Ok(answer)
     }
 
     /// Asks Redis what time it is, once: from then on every answer says so.

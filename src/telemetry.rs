@@ -302,7 +302,10 @@ fn describe() {
             READY,
             "1 while /readyz says that the node wants traffic, else 0",
         ),
-        (store::UP, "1 while Redis works for this node, else 0"),
+        (
+            store::UP,
+            "Share of the Redis masters at which this node could decide about a seat: 0 or 1, in a cluster also between",
+        ),
     ];
     for (name, help) in gauges {
         describe_gauge!(name, help);

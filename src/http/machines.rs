@@ -4,6 +4,7 @@
 //! every node. `/readyz` does depend on it. Deliberately absent: any cache of the check. A probe every
 //! second costs one round trip, and a cached "ready" would lie for as long as it is kept.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,13 +23,50 @@ use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::server::Drain;
 use crate::telemetry;
 
-/// How long the store may take to answer a readiness check.
-const STORE_DEADLINE: Duration = Duration::from_secs(1);
+/// How long a check may take.
+const CHECK_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Asks the store whether it answers and has its scripts; the error is a sentence for the operator.
-///
-/// The sentence is sent to whoever asks `/readyz`: no addresses, no credentials.
-pub type StoreCheck = Arc<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// The check whose failure has a code of its own.
+pub const STORE: &str = "store";
+
+/// What a check found. The word is stable and for programs; the sentence is for an operator and is sent to whoever asks
+/// `/readyz`: no addresses, no credentials.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Status {
+    /// All is as it should be.
+    Ok,
+    /// The node should get requests, although it cannot do all of them.
+    Limited(&'static str, String),
+    /// Other nodes should get the requests.
+    Failed(&'static str, String),
+}
+
+/// Something without which a node cannot decide about seats. [`Machines::checks`] lists all of them.
+#[derive(Clone)]
+pub struct Check {
+    name: &'static str,
+    status: Arc<dyn Fn() -> BoxFuture<'static, Status> + Send + Sync>,
+}
+
+impl Check {
+    /// A check of this name in `checks`; `status` is asked with every probe and every scrape.
+    pub fn new<F>(name: &'static str, status: impl Fn() -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Status> + Send + 'static,
+    {
+        Self {
+            name,
+            status: Arc::new(move || Box::pin(status())),
+        }
+    }
+
+    async fn look(&self) -> Status {
+        let limit = CHECK_DEADLINE.as_millis();
+        tokio::time::timeout(CHECK_DEADLINE, (self.status)())
+            .await
+            .unwrap_or_else(|_| Status::Failed("silent", format!("no answer within {limit} ms")))
+    }
+}
 
 /// Makes the series of the pools, in Prometheus's text format, and sets the gauges that say how the node is now.
 pub type SeriesOfPools = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
@@ -38,8 +76,8 @@ pub type SeriesOfPools = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Syn
 pub struct Machines {
     /// Whether the node is about to stop.
     pub drain: Drain,
-    /// Whether the store answers and its scripts are loaded.
-    pub store: StoreCheck,
+    /// What the node needs to be able to decide.
+    pub checks: Vec<Check>,
     /// What was counted.
     pub metrics: PrometheusHandle,
     /// What is looked up when somebody reads the metrics.
@@ -58,19 +96,22 @@ struct Alive {
 struct Ready {
     /// Always `ready`: one that is not is a problem.
     status: &'static str,
-    /// What was checked.
-    checks: Checks,
+    #[serde(flatten)]
+    checked: Checked,
 }
 
-/// What was checked: `ok`, or why not.
-#[derive(Debug, Serialize, ToSchema)]
-struct Checks {
-    /// Whether the node goes on taking requests.
-    #[schema(example = "ok")]
-    node: String,
-    /// Whether the store answers, with its scripts loaded.
-    #[schema(example = "ok")]
-    store: String,
+/// What was checked. A problem of `/readyz` has the same two fields.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+struct Checked {
+    /// For each check `ok`, or a stable word that says what is wrong: of `store` the words of
+    /// `leasehold_store_failures_total`, `partial` in a cluster of which a part works, and `full`, with which the node is
+    /// ready, because those who have a seat are served.
+    #[schema(value_type = BTreeMap<String, String>, example = json!({"node": "ok", "store": "ok"}))]
+    checks: BTreeMap<&'static str, &'static str>,
+    /// A sentence for each check that is not `ok`: what it means, and what to do.
+    #[schema(value_type = BTreeMap<String, String>)]
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    reasons: BTreeMap<&'static str, String>,
 }
 
 /// `/livez`, `/readyz` and `/metrics`, to be merged into the other routes.
@@ -99,29 +140,42 @@ async fn livez() -> Json<Alive> {
     Json(Alive { status: "ok" })
 }
 
-/// What is checked: whether the node is about to stop, and in words also the store.
-async fn check(machines: &Machines) -> (bool, Checks) {
-    let store = match tokio::time::timeout(STORE_DEADLINE, (machines.store)()).await {
-        Ok(answer) => answer,
-        Err(_) => Err(format!(
-            "no answer within {} ms",
-            STORE_DEADLINE.as_millis()
-        )),
+/// Looks at all that the node needs; also the name of the first check that keeps it from being ready.
+async fn check(machines: &Machines) -> (Checked, Option<&'static str>) {
+    let looks = machines.checks.iter().map(|check| async {
+        let status = check.look().await;
+        (check.name, status)
+    });
+    let mut found = futures_util::future::join_all(looks).await;
+    let node = if machines.drain.is_draining() {
+        let reason = "this node is about to stop; send requests to another one";
+        Status::Failed("draining", reason.to_owned())
+    } else {
+        Status::Ok
     };
-    let draining = machines.drain.is_draining();
-    let checks = Checks {
-        node: if draining {
-            "the node is about to stop"
-        } else {
-            "ok"
+    found.insert(0, ("node", node));
+    let mut checked = Checked {
+        checks: BTreeMap::new(),
+        reasons: BTreeMap::new(),
+    };
+    let mut failed = None;
+    for (name, status) in found {
+        if matches!(status, Status::Failed(..)) {
+            failed = failed.or(Some(name));
         }
-        .to_owned(),
-        store: store.err().unwrap_or_else(|| "ok".to_owned()),
-    };
-    (draining, checks)
+        let word = match status {
+            Status::Ok => "ok",
+            Status::Limited(word, reason) | Status::Failed(word, reason) => {
+                checked.reasons.insert(name, reason);
+                word
+            }
+        };
+        checked.checks.insert(name, word);
+    }
+    (checked, failed)
 }
 
-/// Says whether the node should get traffic: the store answers, the scripts are loaded, it is not about to stop.
+/// Says whether the node should get traffic: it could decide about a seat now, and it is not about to stop.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -130,32 +184,41 @@ async fn check(machines: &Machines) -> (bool, Checks) {
         (status = 200, body = Ready),
         (
             status = 503,
-            description = "`draining` or `store_unavailable`, with `checks`",
+            description = "`draining`, `store_unavailable` or `not_ready`, with `checks` and `reasons`",
             body = ProblemDocument,
             content_type = "application/problem+json",
         ),
     )
 )]
 async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem> {
-    let (draining, checks) = check(&machines).await;
-    if draining {
-        let detail = "This node is about to stop. Send requests to another one.";
-        return Err(Problem::new(Code::Draining, detail)
-            .with("outcome", "none")
-            .with("checks", checks));
-    }
-    if checks.store != "ok" {
-        let detail =
-            "The store does not answer this node as it should. Send requests to another one.";
-        return Err(Problem::new(Code::StoreUnavailable, detail)
-            .cause(&checks.store)
-            .with("outcome", "none")
-            .with("checks", checks));
-    }
-    Ok(Json(Ready {
-        status: "ready",
-        checks,
-    }))
+    let (checked, failed) = check(&machines).await;
+    let Some(failed) = failed else {
+        return Ok(Json(Ready {
+            status: "ready",
+            checked,
+        }));
+    };
+    let reason = &checked.reasons[failed];
+    let (code, detail) = match failed {
+        "node" => (
+            Code::Draining,
+            "This node is about to stop. Send requests to another one.".to_owned(),
+        ),
+        STORE => (
+            Code::StoreUnavailable,
+            format!("This node cannot decide about seats: {reason}. Send requests to another one."),
+        ),
+        _ => (
+            Code::NotReady,
+            format!("This node should get no requests: {reason}. Send them to another one."),
+        ),
+    };
+    let cause = reason.clone();
+    Err(Problem::new(code, detail)
+        .cause(&cause)
+        .with("outcome", "none")
+        .with("checks", checked.checks)
+        .with("reasons", checked.reasons))
 }
 
 /// Everything that the node counted, in Prometheus's text format.
@@ -167,8 +230,8 @@ async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem
 )]
 async fn metrics(State(machines): State<Machines>) -> impl IntoResponse {
     // First, because they set gauges that are rendered then.
-    let (draining, checks) = check(&machines).await;
-    telemetry::ready(!draining && checks.store == "ok");
+    let (_, failed) = check(&machines).await;
+    telemetry::ready(failed.is_none());
     let series = (machines.series)().await;
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
@@ -199,10 +262,13 @@ mod tests {
         (status, String::from_utf8(bytes.to_vec()).unwrap())
     }
 
-    fn machines(store: Result<(), String>) -> Machines {
+    fn machines(store: Status) -> Machines {
         Machines {
             drain: Drain::default(),
-            store: Arc::new(move || Box::pin(std::future::ready(store.clone()))),
+            checks: vec![
+                Check::new(STORE, move || std::future::ready(store.clone())),
+                Check::new("other", || std::future::ready(Status::Ok)),
+            ],
             metrics: telemetry::metrics().unwrap(),
             series: Arc::new(|| Box::pin(std::future::ready(String::new()))),
         }
@@ -210,7 +276,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_node_without_its_store_is_alive_and_not_ready() {
-        let lost = machines(Err("connection refused".into()));
+        let lost = machines(Status::Failed("away", "connection refused".into()));
         assert_eq!(
             get(lost.clone(), "/livez").await,
             (200, r#"{"status":"ok"}"#.into())
@@ -218,21 +284,35 @@ mod tests {
         let (status, body) = get(lost, "/readyz").await;
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((status, &body["code"]), (503, &"store_unavailable".into()));
-        assert_eq!(body["checks"]["store"], "connection refused");
+        assert_eq!(body["checks"]["store"], "away");
+        assert_eq!(body["reasons"]["store"], "connection refused");
     }
 
     #[tokio::test]
     async fn a_store_that_does_not_answer_is_not_waited_for() {
-        let mut silent = machines(Ok(()));
-        silent.store = Arc::new(|| Box::pin(std::future::pending()));
+        let mut silent = machines(Status::Ok);
+        silent.checks.push(Check::new("slow", std::future::pending));
         let (status, body) = get(silent, "/readyz").await;
         assert_eq!(status, 503);
         assert!(body.contains("no answer within 1000 ms"));
+        assert!(body.contains("\"code\":\"not_ready\""));
+    }
+
+    #[tokio::test]
+    async fn a_node_that_can_do_a_part_is_ready_and_says_which() {
+        let full = machines(Status::Limited("full", "no memory".into()));
+        let (status, body) = get(full, "/readyz").await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(status, 200);
+        assert_eq!(body["status"], "ready");
+        assert_eq!(body["checks"]["store"], "full");
+        assert_eq!(body["checks"]["other"], "ok");
+        assert_eq!(body["reasons"]["store"], "no memory");
     }
 
     #[tokio::test]
     async fn a_draining_node_is_not_ready_at_once() {
-        let machines = machines(Ok(()));
+        let machines = machines(Status::Ok);
         assert_eq!(get(machines.clone(), "/readyz").await.0, 200);
         machines.drain.begin();
         let (status, body) = get(machines, "/readyz").await;
@@ -242,7 +322,7 @@ mod tests {
 
     #[tokio::test]
     async fn metrics_are_text_with_help() {
-        let machines = machines(Ok(()));
+        let machines = machines(Status::Ok);
         metrics::counter!(telemetry::HTTP_PANICS).increment(0);
         let (status, body) = get(machines, "/metrics").await;
         assert_eq!(status, 200);

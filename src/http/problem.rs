@@ -151,6 +151,9 @@ codes! {
     /// The node is about to stop.
     Draining "draining" SERVICE_UNAVAILABLE "The node is stopping";
 
+    /// Something else than the store keeps the node from its work.
+    NotReady "not_ready" SERVICE_UNAVAILABLE "The node is not ready";
+
     /// A bug of this program.
     Internal "internal" INTERNAL_SERVER_ERROR "Internal error";
 }

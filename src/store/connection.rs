@@ -223,6 +223,20 @@ impl Connections {
         }
     }
 
+    /// Buckets that are all on different servers, and together on all of them; only one outside of a cluster.
+    pub(super) fn one_bucket_of_each_master(&self) -> Vec<Bucket> {
+        let Source::Cluster(cluster) = &*self.source else {
+            return Bucket::all().take(1).collect();
+        };
+        let mut masters = std::collections::BTreeMap::new();
+        for bucket in Bucket::all() {
+            masters
+                .entry(cluster.server_of(bucket.slot()))
+                .or_insert(bucket);
+        }
+        masters.into_values().collect()
+    }
+
     /// Where the connections lead.
     pub(super) fn source(&self) -> &Arc<Source> {
         &self.source

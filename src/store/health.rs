@@ -26,7 +26,7 @@ const CALM: Duration = Duration::from_secs(3);
 pub(crate) const FAILURES: &str = "leasehold_store_failures_total";
 /// Calls that were not sent, because those before them had failed.
 pub(crate) const SHED: &str = "leasehold_store_calls_shed_total";
-/// 1 while Redis works, 0 while it does not.
+/// The share of the masters at which an acquire could be decided, so without a cluster 0 or 1. Only [`super::Readiness`] sets it.
 pub(crate) const UP: &str = "leasehold_store_up";
 /// Waits for a replica, by whether one had it in time.
 pub(crate) const WAITS: &str = "leasehold_store_waits_total";
@@ -62,7 +62,6 @@ struct Episode {
 impl Health {
     /// `each_bucket` is for a cluster.
     pub(super) fn new(each_bucket: bool) -> Self {
-        metrics::gauge!(UP).set(1.0);
         let circuits = if each_bucket { BUCKETS } else { 1 };
         Self {
             circuits: (0..circuits).map(|_| Circuit::default()).collect(),
@@ -155,7 +154,6 @@ impl Health {
         self.troubled.store(true, Ordering::Relaxed);
         drop(episode);
         if new {
-            metrics::gauge!(UP).set(0.0);
             let cause = error.map(ToString::to_string).unwrap_or_default();
             tracing::warn!(
                 trouble = trouble.as_str(),
@@ -182,7 +180,6 @@ impl Health {
         *episode = None;
         self.troubled.store(false, Ordering::Relaxed);
         drop(episode);
-        metrics::gauge!(UP).set(1.0);
         tracing::info!(
             trouble,
             lasted_ms,

@@ -114,6 +114,11 @@ impl Bucket {
         format!("{PREFIX}:{{{}}}:clock", self.0)
     }
 
+    /// STRING with a TTL: written to see whether writes pass.
+    pub(super) fn probe(self) -> String {
+        format!("{PREFIX}:{{{}}}:probe", self.0)
+    }
+
     /// ZSET: pool -> when a sweep has work, ms.
     pub(super) fn due(self) -> String {
         format!("{PREFIX}:{{{}}}:due", self.0)

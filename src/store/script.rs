@@ -69,6 +69,7 @@ pub(super) static RELAY_ALERTS: LazyLock<Script> = timed_script!("relay_alerts")
 pub(super) static CLAIM_DELIVERIES: LazyLock<Script> = timed_script!("claim_deliveries");
 pub(super) static FINISH_DELIVERY: LazyLock<Script> = timed_script!("finish_delivery");
 pub(super) static ENQUEUE_DELIVERY: LazyLock<Script> = timed_script!("enqueue_delivery");
+pub(super) static PROBE: LazyLock<Script> = timed_script!("probe");
 pub(super) static LOOK: LazyLock<Script> = script!("look", "alerts");
 pub(super) static JUDGE: LazyLock<Script> = script!("judge", "schedule", "seats", "alerts");
 pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire", "record");
@@ -95,7 +96,7 @@ pub(super) static ROLLED: LazyLock<Script> = script!("rolled");
 pub(super) static STIRRED: LazyLock<Script> = script!("stirred");
 pub(super) static STAMP: LazyLock<Script> = script!("stamp", "record");
 
-fn all() -> [&'static Script; 31] {
+fn all() -> [&'static Script; 32] {
     [
         &OPEN,
         &PUT_KEY,
@@ -128,6 +129,7 @@ fn all() -> [&'static Script; 31] {
         &CLAIM_DELIVERIES,
         &FINISH_DELIVERY,
         &ENQUEUE_DELIVERY,
+        &PROBE,
     ]
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Cluster, Redis, Reply, let_pass};
+use crate::harness::{Cluster, Redis, Reply, Scrape, let_pass};
 
 #[tokio::test]
 async fn in_a_full_store_holders_go_on_and_give_back_and_newcomers_wait() {
@@ -20,6 +20,13 @@ async fn in_a_full_store_holders_go_on_and_give_back_and_newcomers_wait() {
         assert_eq!(refused["outcome"], "none");
         // Nothing was half done.
         assert_eq!(node.availability("crm", 200).await["in_use"], 6);
+        // Whoever has a seat is served, so requests are welcome.
+        let ready = node.get("/readyz").expect(200).await;
+        assert_eq!(ready["checks"]["store"], "full");
+        assert_eq!(
+            Scrape::of(node).await.get("leasehold_store_up", &[]),
+            Some(1.0)
+        );
     }
     // Longer than the TTL.
     for _ in 0..5 {

@@ -53,7 +53,17 @@ async fn refuses(node: &Node, trouble: &str) {
     })
     .await;
     assert_eq!(node.log().matches(&word).count(), 1, "{}", node.log());
+    // It is said to balancers and to monitoring alike.
+    let ready = node.get("/readyz").expect(503).await;
+    assert_eq!(ready["checks"]["store"], trouble, "{}", ready.text);
+    assert!(
+        ready["reasons"]["store"]
+            .as_str()
+            .is_some_and(|reason| reason.len() > 10)
+    );
     let metrics = node.get("/metrics").expect(200).await.text;
+    assert!(metrics.contains("leasehold_store_up 0\n"), "{metrics}");
+    assert!(metrics.contains("leasehold_ready 0\n"), "{metrics}");
     assert!(
         metrics.contains(&format!(
             "leasehold_store_failures_total{{trouble=\"{trouble}\"}}"
@@ -67,6 +77,10 @@ async fn works_again(node: &Node) {
         node.acquire("crm", json!({}), ANY).await.status == 201
     })
     .await;
+    let ready = node.get("/readyz").expect(200).await;
+    assert_eq!(ready["checks"]["store"], "ok");
+    let metrics = node.get("/metrics").expect(200).await.text;
+    assert!(metrics.contains("leasehold_store_up 1\n"), "{metrics}");
 }
 
 #[tokio::test]
@@ -85,6 +99,28 @@ async fn too_few_replicas() {
         .await;
     works_again(&node).await;
     node.renew(&lease.token(), 200).await;
+}
+
+#[tokio::test]
+async fn a_node_that_nobody_asks_says_by_itself_that_it_could_not_decide() {
+    let (server, node) = start().await;
+    let node = node
+        .launch()
+        .set("sweep_every_ms", "0")
+        .anew()
+        .start()
+        .await;
+    let () = server
+        .query(&["CONFIG", "SET", "min-replicas-to-write", "1"])
+        .await;
+    let ready = node.get("/readyz").expect(503).await;
+    assert_eq!(ready["code"], "store_unavailable");
+    assert_eq!(ready["checks"]["node"], "ok");
+    assert_eq!(ready["checks"]["store"], "no_replicas");
+    let () = server
+        .query(&["CONFIG", "SET", "min-replicas-to-write", "0"])
+        .await;
+    node.get("/readyz").expect(200).await;
 }
 
 #[tokio::test]

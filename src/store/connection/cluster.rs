@@ -123,6 +123,13 @@ impl Cluster {
         Ok(master.clone())
     }
 
+    /// Who serves a slot, doubted or not; none if nobody does.
+    pub(super) fn server_of(&self, slot: u16) -> Option<Address> {
+        let seen = self.seen.lock().expect("no panic while held");
+        let (_, master) = seen.masters.range(..=slot).next_back()?;
+        Some(master.clone())
+    }
+
     /// Whether the master of this key fell silent. What is not sent to it surely does not run.
     pub(in crate::store) fn is_silent_at(&self, slot: u16) -> bool {
         let seen = self.seen.lock().expect("no panic while held");
