@@ -334,7 +334,7 @@ fn print(text: &str) -> Result<Exit, Failure> {
 }
 
 fn openapi() -> Result<Exit, Failure> {
-    let json = serde_json::to_string_pretty(&crate::http::openapi())
+    let json = serde_json::to_string_pretty(crate::http::openapi())
         .expect("a description of strings and numbers");
     print(&format!("{json}\n"))
 }

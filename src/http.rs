@@ -16,6 +16,7 @@ pub(crate) mod leases;
 pub mod machines;
 pub(crate) mod named;
 pub(crate) mod nodes;
+mod openapi;
 pub(crate) mod pools;
 pub mod problem;
 pub mod server;
@@ -36,8 +37,10 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::access::{Access, Credentials, Found};
+use self::access::{Access, Found};
+use self::json::Json;
 use self::machines::{Check, Machines, Status};
+pub use self::openapi::document as openapi;
 use self::problem::{Code, Problem};
 use self::server::Drain;
 use crate::alerts::address::Allowed;
@@ -77,31 +80,9 @@ impl App {
     }
 }
 
-/// What every answer of the interface is about; the text at the top of the OpenAPI document.
-#[derive(utoipa::OpenApi)]
-#[openapi(
-    info(
-        title = "Leasehold",
-        description = "Seat leases: acquire a seat, keep it with heartbeats, give it back. Instants are RFC 3339 in UTC, \
-                       lengths are milliseconds. Errors are problem documents (RFC 9457) with a stable `code`. Clients \
-                       must ignore fields that they do not know."
-    ),
-    tags(
-        (name = "leases", description = "For holders and operators: seats that are held."),
-        (name = "pools", description = "For operators: sets of seats, and their policy."),
-        (name = "keys", description = "For admins: who may do what, and who did."),
-        (name = "history", description = "For operators: what happened, and what it means."),
-        (name = "alerts", description = "For operators: what is worth telling, and where it is told."),
-        (name = "machines", description = "For balancers, orchestrators and monitoring."),
-    ),
-    modifiers(&Credentials),
-    components(schemas(problem::ProblemDocument))
-)]
-struct Description;
-
 /// The routes of holders and operators, with their description.
 fn api() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Description::openapi())
+    OpenApiRouter::with_openapi(openapi::Description::openapi())
         .merge(pools::routes())
         .merge(named::routes())
         .merge(leases::routes())
@@ -140,25 +121,11 @@ pub fn service(
         metrics: metrics.clone(),
         series: series_of_pools(store),
     };
-    let (router, description) = api()
+    let (router, _) = api()
         .with_state(app.clone())
         .merge(machines::routes(machines))
         .split_for_parts();
-    let description = Arc::new(
-        serde_json::to_vec(&described(description)).expect("texts and numbers have a JSON form"),
-    );
-    let router = router.route(
-        "/v1/openapi.json",
-        get(move || {
-            let description = Arc::clone(&description);
-            async move {
-                (
-                    [("content-type", "application/json")],
-                    description.as_ref().clone(),
-                )
-            }
-        }),
-    );
+    let router = router.route("/v1/openapi.json", get(async || Json(openapi::document())));
     Service {
         // Makes the routes ready once instead of on every request.
         router: router
@@ -270,34 +237,6 @@ fn series_of_pools(store: &Store) -> machines::SeriesOfPools {
             text
         })
     })
-}
-
-/// The description of the whole interface (OpenAPI 3.1), as served at `/v1/openapi.json`.
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    // Its title comes first: that of the other is nobody's.
-    let mut whole = api().into_openapi();
-    whole.merge(machines::description());
-    described(whole)
-}
-
-/// Adds the route of the description itself, which no handler can describe before it exists.
-fn described(mut description: utoipa::openapi::OpenApi) -> utoipa::openapi::OpenApi {
-    use utoipa::openapi::path::{HttpMethod, OperationBuilder};
-    use utoipa::openapi::{PathItem, ResponseBuilder};
-    let operation = OperationBuilder::new()
-        .tag("machines")
-        .summary(Some("This document."))
-        .operation_id(Some("openapi"))
-        .response(
-            "200",
-            ResponseBuilder::new().description("OpenAPI 3.1").build(),
-        )
-        .build();
-    description.paths.paths.insert(
-        "/v1/openapi.json".into(),
-        PathItem::new(HttpMethod::Get, operation),
-    );
-    description
 }
 
 impl From<store::Error> for Problem {

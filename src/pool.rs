@@ -28,6 +28,9 @@ use crate::lease::{Instant, Invalid, Platform, Tenant};
 pub struct PoolName(String);
 
 impl PoolName {
+    /// Maximum length, in bytes.
+    pub const MAX_LEN: usize = 64;
+
     /// The name itself.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -38,7 +41,7 @@ impl TryFrom<String> for PoolName {
     type Error = Invalid;
 
     fn try_from(name: String) -> Result<Self, Invalid> {
-        let fits = (1..=64).contains(&name.len())
+        let fits = (1..=Self::MAX_LEN).contains(&name.len())
             && name
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));

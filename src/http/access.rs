@@ -29,7 +29,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 pub(crate) use self::caller::{ADMIN_KEY, Caller, verify};
 use self::limits::Limiters;
 pub(crate) use self::origin::is_from_here;
-pub(super) use self::table::{Found, find};
+pub(super) use self::table::{Found, Needs, find, needs};
 use self::table::{Row, Rule};
 pub(crate) use self::trail::Notes;
 use self::trail::{Ended, Entry};
@@ -436,7 +436,7 @@ impl utoipa::Modify for Credentials {
         description
             .components
             .get_or_insert_default()
-            .add_security_scheme("key", SecurityScheme::Http(scheme));
+            .add_security_scheme("bearer", SecurityScheme::Http(scheme));
     }
 }
 

@@ -19,7 +19,7 @@ use super::App;
 use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::Query;
-use super::problem::{Code, Problem, ProblemDocument};
+use super::problem::{Code, Problem};
 use crate::alerts::message::AlertBody;
 use crate::lease::Invalid;
 use crate::pool::PoolName;
@@ -147,16 +147,12 @@ pub(crate) async fn read(app: &App, wanted: &AlertsWanted) -> Result<Alerts, Pro
 #[utoipa::path(
     get,
     path = "/v1/alerts",
+    operation_id = "list_alerts",
     tag = "alerts",
     params(Wanted),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so: then `items` only", body = Alerts),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security((), ("key" = []))
 )]
 async fn list(
     State(app): State<App>,
@@ -212,13 +208,8 @@ pub(crate) fn to_csv(items: &[AlertEntry]) -> Response {
         ("Last-Event-ID" = Option<String>, Header, description = "The last alert seen; 0 for all that are kept"),
     ),
     responses(
-        (status = 200, body = AlertEntry, content_type = "text/event-stream"),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "Alerts as they are raised and resolved: `data` is an `AlertEntry`", body = AlertEntry, content_type = "text/event-stream"),
     ),
-    security((), ("key" = []))
 )]
 async fn events(
     State(app): State<App>,

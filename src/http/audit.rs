@@ -14,7 +14,7 @@ use super::App;
 use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::Query;
-use super::problem::{Code, Problem, ProblemDocument};
+use super::problem::{Code, Problem};
 use crate::pool::PoolName;
 use crate::store::{Recorded, Trail};
 
@@ -67,16 +67,12 @@ struct Entries {
 #[utoipa::path(
     get,
     path = "/v1/audit",
+    operation_id = "list_audit_entries",
     tag = "keys",
     params(Wanted),
     responses(
         (status = 200, description = "Also as `text/csv`, or as `application/jsonl` with an entry on each line, if `Accept` says so", body = Entries),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security((), ("key" = []))
 )]
 async fn list(
     State(app): State<App>,

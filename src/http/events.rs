@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 
 use super::access::Operator;
 use super::extract::Path;
-use super::problem::{Code, Problem, ProblemDocument};
+use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::lease::Instant;
 use crate::pool::PoolName;
@@ -60,19 +60,16 @@ struct EventBody {
 #[utoipa::path(
     get,
     path = "/v1/pools/{pool}/events",
+    operation_id = "follow_events",
     tag = "pools",
     params(
         ("pool" = String, Path, description = "Name of the pool"),
         ("Last-Event-ID" = Option<String>, Header, description = "The last event seen; 0 for all that are kept"),
     ),
     responses(
-        (status = 200, body = EventBody, content_type = "text/event-stream"),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, description = "Events as they happen: `data` is an `Event`", body = EventBody, content_type = "text/event-stream"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn events(
     State(app): State<App>,

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::App;
 use super::access::Operator;
 use super::extract::{Body, Path};
-use super::problem::{Code, Problem, ProblemDocument};
+use super::problem::{Code, Problem};
 use crate::access_key::{AccessKey, Fingerprint, KeyId, Limits, Origin, Role};
 use crate::lease::{Instant, Label};
 use crate::pool::PoolName;
@@ -84,7 +84,7 @@ impl KeyBody {
 
 /// A key with its secret, this once.
 #[derive(Serialize, ToSchema)]
-struct NewKey {
+struct KeyWithSecret {
     #[serde(flatten)]
     key: KeyBody,
     /// Send it as `Authorization: Bearer …`. It is not kept and cannot be shown again.
@@ -137,14 +137,11 @@ struct RollKey {
 #[utoipa::path(
     get,
     path = "/v1/keys",
+    operation_id = "list_keys",
     tag = "keys",
     responses(
         (status = 200, body = Keys),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security((), ("key" = []))
 )]
 async fn list(State(app): State<App>, _operator: Operator) -> Result<Json<Keys>, Problem> {
     Ok(Json(Keys {
@@ -171,24 +168,23 @@ pub(crate) async fn all(app: &App) -> Result<Vec<KeyBody>, Problem> {
 #[utoipa::path(
     post,
     path = "/v1/keys",
+    operation_id = "create_key",
     tag = "keys",
     request_body = CreateKey,
     responses(
-        (status = 201, body = NewKey),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 201, body = KeyWithSecret),
     ),
-    security((), ("key" = []))
 )]
 async fn create(
     State(app): State<App>,
     operator: Operator,
     Body(body): Body<CreateKey>,
-) -> Result<(StatusCode, Json<NewKey>), Problem> {
+) -> Result<(StatusCode, Json<KeyWithSecret>), Problem> {
     let (key, secret) = make(&app, &operator, body).await?;
-    Ok((StatusCode::CREATED, Json(NewKey::of(&app, &key, &secret))))
+    Ok((
+        StatusCode::CREATED,
+        Json(KeyWithSecret::of(&app, &key, &secret)),
+    ))
 }
 
 /// Makes a key, and its secret.
@@ -249,16 +245,13 @@ pub(crate) async fn make(
 #[utoipa::path(
     get,
     path = "/v1/keys/{id}",
+    operation_id = "read_key",
     tag = "keys",
     params(("id" = String, Path, description = "Id of the key")),
     responses(
         (status = 200, body = KeyBody),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`key_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`key_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn read(
     State(app): State<App>,
@@ -273,28 +266,24 @@ async fn read(
 #[utoipa::path(
     post,
     path = "/v1/keys/{id}/roll",
+    operation_id = "roll_key",
     tag = "keys",
     params(("id" = String, Path, description = "Id of the key")),
     request_body = RollKey,
     responses(
-        (status = 200, body = NewKey),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`key_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, body = KeyWithSecret),
+        (status = 404, description = "`key_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn roll(
     State(app): State<App>,
     operator: Operator,
     Path(id): Path<String>,
     Body(body): Body<RollKey>,
-) -> Result<Json<NewKey>, Problem> {
+) -> Result<Json<KeyWithSecret>, Problem> {
     let overlap_ms = body.overlap_ms.unwrap_or(OVERLAP_MS);
     let (key, secret) = replace_secret(&app, &operator, &id, overlap_ms).await?;
-    Ok(Json(NewKey::of(&app, &key, &secret)))
+    Ok(Json(KeyWithSecret::of(&app, &key, &secret)))
 }
 
 /// Gives a key a new secret.
@@ -330,16 +319,13 @@ pub(crate) async fn replace_secret(
 #[utoipa::path(
     delete,
     path = "/v1/keys/{id}",
+    operation_id = "revoke_key",
     tag = "keys",
     params(("id" = String, Path, description = "Id of the key")),
     responses(
         (status = 204, description = "Revoked"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`key_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`key_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn revoke(
     State(app): State<App>,
@@ -383,7 +369,7 @@ fn after(now: Instant, ms: u64) -> Instant {
     Instant(now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
 }
 
-impl NewKey {
+impl KeyWithSecret {
     fn of(app: &App, key: &AccessKey, secret: &SecretString) -> Self {
         Self {
             key: KeyBody::of(key, app.0.store.now()),

@@ -22,7 +22,7 @@ use super::App;
 use super::access::Client;
 use super::extract::{Body, Path};
 use super::json::Json;
-use super::problem::{Code, Problem, ProblemDocument};
+use super::problem::{Code, Problem};
 use crate::lease::{Activities, Holder, Instant, Label, Lease, LeaseId, Platform, Seat, Tenant};
 use crate::pool::PoolName;
 use crate::store::{Acquired, Grant, Wait, durable};
@@ -144,35 +144,48 @@ struct AcquireBody {
     wait_ms: u64,
 }
 
-/// A seat.
-#[derive(Debug, Serialize, ToSchema)]
-struct Granted {
-    lease: LeaseBody,
+/// A seat, or a place in the queue.
+///
+/// One shape for 200, 201 and 202: most generators make one type for all successes of an operation, and would drop
+/// the ticket of a 202 whose schema is another.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[schema(as = Acquired)]
+struct AcquiredBody {
+    /// The seat; absent with 202.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    lease: Option<LeaseBody>,
     /// Renews and releases the lease. A secret: whoever has it has the seat.
-    token: String,
-    pool: Occupancy,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    token: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pool: Option<Occupancy>,
     /// Named seats that nobody has taken in this period, in a pool that has them.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     named_seats_left: Option<u64>,
-    /// Whether a replica has it too; only with `durability = "replicated"`.
+    /// Whether a replica acknowledged the write; only with `durability = "replicated"`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
     durable: Option<bool>,
-}
-
-/// A place in the queue.
-#[derive(Debug, Serialize, ToSchema)]
-struct Queued {
-    /// Ask again with it, as `{"ticket": …}`, or the place is lost. A secret.
-    ticket: String,
-    /// 1 is the next.
-    #[schema(example = 1)]
-    position: u64,
-    /// When to ask again. Three times as long without a question, and the place is lost.
-    #[schema(example = 2_000)]
-    retry_after_ms: u64,
-    /// About when there will be a seat, judged by how leases ended lately.
-    #[schema(example = 18_000)]
-    eta_ms: u64,
+    /// The place in the queue, with 202. Ask again with it, as `{"ticket": …}`, or the place is lost. A secret.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    ticket: Option<String>,
+    /// Position in the queue; 1 is the next.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 1)]
+    position: Option<u64>,
+    /// When to ask again with the ticket. After three times as long without a request the place is lost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 2_000)]
+    retry_after_ms: Option<u64>,
+    /// Estimated time until a seat is free, judged by how leases ended lately.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 18_000)]
+    eta_ms: Option<u64>,
 }
 
 /// How full a pool is.
@@ -199,18 +212,15 @@ struct Occupancy {
     ),
     request_body = AcquireBody,
     responses(
-        (status = 201, description = "Granted", body = Granted),
-        (status = 200, description = "The lease that this key already has", body = Granted),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 202, description = "A place in the queue", body = Queued),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`platform_not_licensed`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, description = "Denied: `pool_full`, `tenant_full`, `named_seats_exhausted`, `queue_full` or `holder_blocked`, with `in_use`, `capacity` and `retry_after_ms`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 410, description = "`ticket_expired`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`maintenance`, `recovering`, `store_unavailable` or `store_full`, with `retry_after_ms`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 201, description = "Granted", body = AcquiredBody),
+        (status = 200, description = "The lease that this key already has", body = AcquiredBody),
+        (status = 202, description = "A place in the queue", body = AcquiredBody),
+        (status = 403, description = "`platform_not_licensed`, `origin_not_allowed` or `forbidden`"),
+        (status = 404, description = "`pool_not_found`"),
+        (status = 409, description = "Denied: `pool_full`, `tenant_full`, `named_seats_exhausted`, `queue_full` or `holder_blocked`, with `in_use`, `capacity` and `retry_after_ms`"),
+        (status = 410, description = "`ticket_expired`"),
+        (status = 503, description = "`maintenance`, `recovering`, `store_unavailable` or `store_full`, with `retry_after_ms`"),
     ),
-    security((), ("key" = []))
 )]
 async fn acquire(
     State(app): State<App>,
@@ -250,11 +260,12 @@ async fn acquire(
             retry_after,
             eta,
         } => {
-            let queued = Queued {
-                ticket: app.0.tokens.ticket(&pool, ticket),
-                position,
-                retry_after_ms: millis(retry_after),
-                eta_ms: millis(eta),
+            let queued = AcquiredBody {
+                ticket: Some(app.0.tokens.ticket(&pool, ticket)),
+                position: Some(position),
+                retry_after_ms: Some(millis(retry_after)),
+                eta_ms: Some(millis(eta)),
+                ..AcquiredBody::default()
             };
             Ok((StatusCode::ACCEPTED, Json(queued)).into_response())
         }
@@ -292,18 +303,19 @@ fn idempotency_key(
 }
 
 impl App {
-    fn answer(&self, grant: Grant) -> Granted {
+    fn answer(&self, grant: Grant) -> AcquiredBody {
         let token = self.0.tokens.sign(&self.claims(&grant));
         let pool = Occupancy {
             in_use: grant.in_use,
             capacity: grant.capacity,
         };
-        Granted {
-            lease: grant.lease.into(),
-            token,
-            pool,
+        AcquiredBody {
+            lease: Some(grant.lease.into()),
+            token: Some(token),
+            pool: Some(pool),
             named_seats_left: grant.named_left,
             durable: durable(),
+            ..AcquiredBody::default()
         }
     }
 

@@ -19,7 +19,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::http::problem::{Code, Problem, ProblemDocument};
+use crate::http::problem::{Code, Problem};
 use crate::http::server::Drain;
 use crate::telemetry;
 
@@ -182,12 +182,7 @@ async fn check(machines: &Machines) -> (Checked, Option<&'static str>) {
     tag = "machines",
     responses(
         (status = 200, body = Ready),
-        (
-            status = 503,
-            description = "`draining`, `store_unavailable` or `not_ready`, with `checks` and `reasons`",
-            body = ProblemDocument,
-            content_type = "application/problem+json",
-        ),
+        (status = 503, description = "`draining`, `store_unavailable` or `not_ready`, with `checks` and `reasons`"),
     )
 )]
 async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem> {
@@ -226,7 +221,7 @@ async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem
     get,
     path = "/metrics",
     tag = "machines",
-    responses((status = 200, body = String, content_type = "text/plain"))
+    responses((status = 200, description = "Metrics, in the text format of Prometheus", body = String, content_type = "text/plain"))
 )]
 async fn metrics(State(machines): State<Machines>) -> impl IntoResponse {
     // First, because they set gauges that are rendered then.

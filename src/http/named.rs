@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::access::Operator;
 use super::extract::{Body, Path, Query};
 use super::leases::terminate::terminate_matching;
-use super::problem::{Code, Problem, ProblemDocument};
+use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::lease::{Holder, Instant};
 use crate::pool::PoolName;
@@ -140,12 +140,8 @@ fn one(seats: NamedSeats) -> Result<SeatBody, Problem> {
     params(("pool" = String, Path, description = "Name of the pool"), Wanted),
     responses(
         (status = 200, body = Seats),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found` or `named_seat_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn list(
     State(app): State<App>,
@@ -188,11 +184,8 @@ pub(crate) async fn list_at(
     params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "The holder")),
     responses(
         (status = 200, body = SeatBody),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found` or `named_seat_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn read(
     State(app): State<App>,
@@ -214,12 +207,9 @@ async fn read(
     responses(
         (status = 201, description = "Assigned", body = SeatBody),
         (status = 200, description = "It had one already", body = SeatBody),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found` or `named_seat_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, description = "`named_seats_exhausted`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
+        (status = 409, description = "`named_seats_exhausted`"),
     ),
-    security((), ("key" = []))
 )]
 pub(crate) async fn assign(
     State(app): State<App>,
@@ -254,11 +244,8 @@ pub(crate) async fn assign(
     params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "The holder")),
     responses(
         (status = 204, description = "Freed"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found` or `named_seat_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 pub(crate) async fn free(
     State(app): State<App>,
@@ -283,13 +270,9 @@ pub(crate) async fn free(
     request_body = TransferBody,
     responses(
         (status = 200, description = "The seat, as the other holder has it now", body = SeatBody),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found` or `named_seat_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, description = "`named_seat_transferred`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
+        (status = 409, description = "`named_seat_transferred`"),
     ),
-    security((), ("key" = []))
 )]
 pub(crate) async fn transfer(
     State(app): State<App>,

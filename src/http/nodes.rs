@@ -13,7 +13,7 @@ use super::App;
 use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::Query;
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use crate::lease::Instant;
 use crate::store::{Node, Server};
 
@@ -49,7 +49,7 @@ pub(crate) struct NodeBody {
     #[schema(example = "up")]
     pub(crate) state: &'static str,
     /// Whether it is the node that answers.
-    pub(crate) this: bool,
+    pub(crate) is_this: bool,
     /// Version of the program.
     pub(crate) version: String,
     /// Name of its machine or container.
@@ -107,7 +107,7 @@ impl NodeBody {
     fn of(node: Node, this: &str) -> Self {
         Self {
             state: if node.is_up() { "up" } else { "silent" },
-            this: node.sign.id == this,
+            is_this: node.sign.id == this,
             id: node.sign.id,
             version: node.sign.version,
             host: node.sign.host,
@@ -167,11 +167,7 @@ pub(crate) fn to_csv(nodes: &NodesBody) -> Response {
     params(Wanted),
     responses(
         (status = 200, description = "The nodes also as `text/csv`, if `Accept` says so", body = NodesBody),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security((), ("key" = []))
 )]
 async fn list(
     State(app): State<App>,

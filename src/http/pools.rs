@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::access::Operator;
 use super::extract::{Body, Path, Query};
 use super::leases::availability::{NamedUse, OverdraftUse};
-use super::problem::{Code, Problem, ProblemDocument};
+use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::lease::Instant;
 use crate::pool::{Policy, Pool, PoolName};
@@ -187,15 +187,12 @@ struct Pools {
 #[utoipa::path(
     get,
     path = "/v1/pools",
+    operation_id = "list_pools",
     tag = "pools",
     params(Wanted),
     responses(
         (status = 200, body = Pools),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security((), ("key" = []))
 )]
 async fn list(
     State(app): State<App>,
@@ -227,15 +224,13 @@ async fn list(
 #[utoipa::path(
     get,
     path = "/v1/pools/{pool}",
+    operation_id = "read_pool",
     tag = "pools",
     params(("pool" = String, Path, description = "Name of the pool")),
     responses(
         (status = 200, body = PoolBody, headers(("ETag" = String, description = "Version of the policy"))),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn read(
     State(app): State<App>,
@@ -257,6 +252,7 @@ async fn read(
 #[utoipa::path(
     put,
     path = "/v1/pools/{pool}",
+    operation_id = "put_pool",
     tag = "pools",
     params(
         ("pool" = String, Path, description = "Name of the pool: 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"),
@@ -267,13 +263,9 @@ async fn read(
     responses(
         (status = 201, description = "Created", body = PoolBody),
         (status = 200, description = "Replaced", body = PoolBody),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 409, description = "`pool_in_use`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 412, description = "`precondition_failed`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 409, description = "`pool_in_use`"),
+        (status = 412, description = "`precondition_failed`"),
     ),
-    security((), ("key" = []))
 )]
 async fn put(
     State(app): State<App>,
@@ -312,6 +304,7 @@ async fn put(
 #[utoipa::path(
     patch,
     path = "/v1/pools/{pool}",
+    operation_id = "patch_pool",
     tag = "pools",
     params(
         ("pool" = String, Path, description = "Name of the pool"),
@@ -320,13 +313,9 @@ async fn put(
     request_body(content = Object, description = "Fields of the policy"),
     responses(
         (status = 200, body = PoolBody),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 412, description = "`precondition_failed`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
+        (status = 412, description = "`precondition_failed`"),
     ),
-    security((), ("key" = []))
 )]
 async fn patch(
     State(app): State<App>,
@@ -412,6 +401,7 @@ fn merge(target: &mut Value, patch: &Value) {
 #[utoipa::path(
     delete,
     path = "/v1/pools/{pool}",
+    operation_id = "delete_pool",
     tag = "pools",
     params(
         ("pool" = String, Path, description = "Name of the pool"),
@@ -419,12 +409,9 @@ fn merge(target: &mut Value, patch: &Value) {
     ),
     responses(
         (status = 204, description = "Removed"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 412, description = "`precondition_failed`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
+        (status = 412, description = "`precondition_failed`"),
     ),
-    security((), ("key" = []))
 )]
 async fn delete(
     State(app): State<App>,

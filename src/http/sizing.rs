@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::csv::{self, Cell};
 use super::extract::{Path, Query};
-use super::problem::{Code, Problem, ProblemDocument};
+use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::aside::aside;
 use crate::history::growth::Growth;
@@ -250,11 +250,8 @@ pub(crate) struct MixBody {
     params(("pool" = String, Path, description = "Name of the pool"), Wanted),
     responses(
         (status = 200, description = "The curve also as `text/csv`, if `Accept` says so", body = SizingBody),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn sizing(
     State(app): State<App>,

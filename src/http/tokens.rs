@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::extract::{Beacon, RENEW_MANY_LIMIT};
 use super::json::Json;
 use super::leases::LeaseBody;
-use super::problem::{Code, Problem, ProblemDocument};
+use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::lease::{Activities, End, Label, Lease, LeaseId};
 use crate::store::{Renewal, Renewed, carry};
@@ -69,11 +69,8 @@ struct RenewedBody {
     request_body = RenewBody,
     responses(
         (status = 200, body = RenewedBody),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`invalid_token`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 410, description = "Lost: `lease_expired`, `lease_released`, `lease_terminated` (with `reason` and `blocked_until`) or `lease_evicted`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
+        (status = 410, description = "Lost: `lease_expired`, `lease_released`, `lease_terminated` (with `reason` and `blocked_until`) or `lease_evicted`"),
     )
 )]
 async fn renew(
@@ -232,8 +229,7 @@ struct RenewManyResult {
     request_body = RenewManyBody,
     responses(
         (status = 200, body = RenewManyResults),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`; some may have been renewed, sending all again is safe", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`; some may have been renewed, sending all again is safe"),
     )
 )]
 async fn renew_many(
@@ -316,9 +312,6 @@ struct TokenBody {
     request_body = TokenBody,
     responses(
         (status = 204, description = "Released"),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`invalid_token`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 async fn release(
@@ -337,9 +330,6 @@ async fn release(
     request_body = TokenBody,
     responses(
         (status = 204, description = "Left"),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`invalid_token`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     )
 )]
 async fn leave(

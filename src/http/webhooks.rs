@@ -11,13 +11,13 @@ use axum::http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use self::body::{NewWebhook, RollWebhook, Webhooks, noted};
-pub(crate) use self::body::{PatchBody, PutBody, WebhookBody};
+use self::body::{RollWebhook, WebhookWithSecret, Webhooks, noted};
+pub(crate) use self::body::{WebhookBody, WebhookPatch, WebhookRequest};
 pub(crate) use self::deliveries::{DeliveryBody, by_stage, send_test, to_csv, try_again};
 use super::App;
 use super::access::Operator;
 use super::extract::{Body, Path};
-use super::problem::{Code, Problem, ProblemDocument};
+use super::problem::{Code, Problem};
 use crate::lease::Instant;
 use crate::store::PutWebhook;
 use crate::webhook::{SigningSecret, Subject, Webhook, WebhookId};
@@ -45,11 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     operation_id = "list_webhooks",
     responses(
         (status = 200, body = Webhooks),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
     ),
-    security((), ("key" = []))
 )]
 async fn list(State(app): State<App>, operator: Operator) -> Result<Json<Webhooks>, Problem> {
     Ok(Json(Webhooks {
@@ -81,25 +77,20 @@ pub(crate) async fn all(app: &App, operator: &Operator) -> Result<Vec<WebhookBod
     path = "/v1/webhooks",
     tag = "alerts",
     operation_id = "create_webhook",
-    request_body = PutBody,
+    request_body = WebhookRequest,
     responses(
-        (status = 201, body = NewWebhook),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 201, body = WebhookWithSecret),
     ),
-    security((), ("key" = []))
 )]
 async fn create(
     State(app): State<App>,
     operator: Operator,
-    Body(body): Body<PutBody>,
-) -> Result<(StatusCode, Json<NewWebhook>), Problem> {
+    Body(body): Body<WebhookRequest>,
+) -> Result<(StatusCode, Json<WebhookWithSecret>), Problem> {
     let webhook = make(&app, &operator, body).await?;
     Ok((
         StatusCode::CREATED,
-        Json(NewWebhook::of(&app, &operator, &webhook)),
+        Json(WebhookWithSecret::of(&app, &operator, &webhook)),
     ))
 }
 
@@ -107,7 +98,7 @@ async fn create(
 pub(crate) async fn make(
     app: &App,
     operator: &Operator,
-    body: PutBody,
+    body: WebhookRequest,
 ) -> Result<Webhook, Problem> {
     let webhook = Webhook {
         id: WebhookId::random(),
@@ -172,12 +163,8 @@ fn check(app: &App, webhook: &Webhook) -> Result<(), Problem> {
     params(("id" = String, Path, description = "Id of the webhook")),
     responses(
         (status = 200, body = WebhookBody),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`webhook_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`webhook_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn read(
     State(app): State<App>,
@@ -211,24 +198,19 @@ pub(crate) async fn shown(
     tag = "alerts",
     operation_id = "put_webhook",
     params(("id" = String, Path, description = "Id of the webhook")),
-    request_body = PutBody,
+    request_body = WebhookRequest,
     responses(
         (status = 200, body = WebhookBody),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`webhook_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`webhook_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn replace(
     State(app): State<App>,
     operator: Operator,
     Path(id): Path<String>,
-    Body(body): Body<PutBody>,
+    Body(body): Body<WebhookRequest>,
 ) -> Result<Json<WebhookBody>, Problem> {
-    let patch = PatchBody {
+    let patch = WebhookPatch {
         url: Some(body.url),
         events: Some(body.events),
         pools: Some(body.pools),
@@ -248,22 +230,17 @@ async fn replace(
     tag = "alerts",
     operation_id = "patch_webhook",
     params(("id" = String, Path, description = "Id of the webhook")),
-    request_body = PatchBody,
+    request_body = WebhookPatch,
     responses(
         (status = 200, body = WebhookBody),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`webhook_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`webhook_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn change(
     State(app): State<App>,
     operator: Operator,
     Path(id): Path<String>,
-    Body(patch): Body<PatchBody>,
+    Body(patch): Body<WebhookPatch>,
 ) -> Result<Json<WebhookBody>, Problem> {
     let webhook = alter(&app, &operator, &id, &patch).await?;
     Ok(Json(shown(&app, &operator, &webhook).await?))
@@ -274,7 +251,7 @@ pub(crate) async fn alter(
     app: &App,
     operator: &Operator,
     id: &str,
-    patch: &PatchBody,
+    patch: &WebhookPatch,
 ) -> Result<Webhook, Problem> {
     edit(app, operator, id, |webhook| {
         if let Some(url) = &patch.url {
@@ -329,12 +306,8 @@ async fn edit(
     params(("id" = String, Path, description = "Id of the webhook")),
     responses(
         (status = 204, description = "Deleted"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`webhook_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`webhook_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn remove(
     State(app): State<App>,
@@ -367,24 +340,19 @@ pub(crate) async fn withdraw(app: &App, operator: &Operator, id: &str) -> Result
     params(("id" = String, Path, description = "Id of the webhook")),
     request_body = RollWebhook,
     responses(
-        (status = 200, body = NewWebhook),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`webhook_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 200, body = WebhookWithSecret),
+        (status = 404, description = "`webhook_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn roll(
     State(app): State<App>,
     operator: Operator,
     Path(id): Path<String>,
     Body(body): Body<RollWebhook>,
-) -> Result<Json<NewWebhook>, Problem> {
+) -> Result<Json<WebhookWithSecret>, Problem> {
     let overlap_ms = body.overlap_ms.unwrap_or(OVERLAP_MS);
     let webhook = replace_secret(&app, &operator, &id, overlap_ms).await?;
-    Ok(Json(NewWebhook::of(&app, &operator, &webhook)))
+    Ok(Json(WebhookWithSecret::of(&app, &operator, &webhook)))
 }
 
 /// Gives a webhook a new secret.

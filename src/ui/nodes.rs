@@ -92,7 +92,7 @@ pub(super) fn health(nodes: &NodesBody) -> Markup {
 fn row(node: &NodeBody) -> Markup {
     html! {
         tr data-key=(node.id) {
-            th scope="row" { (node.host) @if node.this { span.quiet { " (this one)" } } }
+            th scope="row" { (node.host) @if node.is_this { span.quiet { " (this one)" } } }
             td { @if node.state == "up" { span.good { "up" } } @else { strong.bad { "silent for " (span(node.silent_ms)) } } }
             td { (node.address) }
             td { (node.version) }

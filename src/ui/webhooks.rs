@@ -16,8 +16,8 @@ use crate::http::csv::{self, Cell};
 use crate::http::extract::Path;
 use crate::http::problem::{Code, Problem};
 use crate::http::webhooks::{
-    DeliveryBody, OVERLAP_MS, PatchBody, PutBody, WebhookBody, all, alter, by_stage, find, make,
-    replace_secret, send_test, shown, to_csv, try_again, withdraw,
+    DeliveryBody, OVERLAP_MS, WebhookBody, WebhookPatch, WebhookRequest, all, alter, by_stage,
+    find, make, replace_secret, send_test, shown, to_csv, try_again, withdraw,
 };
 use crate::webhook::{AlertType, Subject, Webhook};
 
@@ -183,11 +183,11 @@ fn common_fields(name: Option<&str>, pools: &str) -> Markup {
 }
 
 /// What a form says of a webhook.
-fn asked(fields: &Fields) -> Result<PutBody, Problem> {
+fn asked(fields: &Fields) -> Result<WebhookRequest, Problem> {
     let wrong = |error: &dyn std::fmt::Display| {
         Problem::new(Code::InvalidRequest, format!("Nothing was saved: {error}."))
     };
-    Ok(PutBody {
+    Ok(WebhookRequest {
         url: fields.get("url").unwrap_or_default().to_owned(),
         events: fields
             .all("events")
@@ -392,7 +392,7 @@ pub(super) async fn save(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let body = asked(&fields)?;
-    let patch = PatchBody {
+    let patch = WebhookPatch {
         url: Some(body.url),
         events: Some(body.events),
         pools: Some(body.pools),
@@ -409,9 +409,9 @@ pub(super) async fn enable(
     Path(id): Path<String>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let patch = PatchBody {
+    let patch = WebhookPatch {
         enabled: Some(fields.get("enabled") == Some("true")),
-        ..PatchBody::default()
+        ..WebhookPatch::default()
     };
     let webhook = alter(&app, &operator, &id, &patch).await?;
     Ok(go_to(&format!("{HERE}/{}", webhook.id)))

@@ -29,7 +29,7 @@ async fn every_node_knows_all_that_share_its_redis() {
         let this: Vec<Value> = nodes
             .list("items")
             .iter()
-            .filter(|other| other["this"] == true)
+            .filter(|other| other["is_this"] == true)
             .cloned()
             .collect();
         assert_eq!(this.len(), 1);

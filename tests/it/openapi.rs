@@ -1,5 +1,7 @@
 //! The description of the interface is complete, and true.
 
+use std::collections::BTreeSet;
+
 use reqwest::Method;
 use serde_json::Value;
 
@@ -137,9 +139,93 @@ fn describes_itself(method: &str, path: &str, operation: &Value) {
     );
     let responses = operation["responses"].as_object();
     assert!(
-        responses.is_some_and(|responses| !responses.is_empty()),
-        "{method} {path} has no answer"
+        responses.is_some_and(|responses| responses.len() > 1),
+        "{method} {path} has no answer of its own"
     );
+    for (status, response) in responses.into_iter().flatten() {
+        assert!(
+            response["description"]
+                .as_str()
+                .is_some_and(|text| !text.is_empty()),
+            "{method} {path}: {status} has no description"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_generator_can_make_a_client_that_survives_the_next_release() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    let document = node.get("/v1/openapi.json").expect(200).await.body;
+
+    let mut operations = Vec::new();
+    for item in document["paths"].as_object().expect("paths").values() {
+        for method in METHODS {
+            if item[method].is_object() {
+                operations.push(&item[method]);
+            }
+        }
+    }
+    let ids: BTreeSet<_> = operations
+        .iter()
+        .map(|operation| operation["operationId"].as_str())
+        .collect();
+    assert_eq!(ids.len(), operations.len(), "two operations have one id");
+
+    // Every object in an answer may get more fields; no request body says that it is closed or has a default.
+    for operation in operations {
+        for response in operation["responses"]
+            .as_object()
+            .expect("answers")
+            .values()
+        {
+            each_schema(&document, response, &mut |schema| {
+                assert!(
+                    schema["properties"].is_null() || schema["additionalProperties"] == true,
+                    "closed: {schema}"
+                );
+            });
+        }
+        each_schema(&document, &operation["requestBody"], &mut |schema| {
+            assert!(schema["additionalProperties"] != true, "open: {schema}");
+            assert!(schema["additionalProperties"] != false, "closed: {schema}");
+            assert!(schema.get("default").is_none(), "{schema}");
+        });
+    }
+    for (name, schema) in document["components"]["schemas"]
+        .as_object()
+        .expect("schemas")
+    {
+        assert!(
+            schema["description"].is_string(),
+            "{name} has no description"
+        );
+    }
+}
+
+/// Visits a part of the document, and what it refers to.
+fn each_schema(document: &Value, part: &Value, visit: &mut impl FnMut(&Value)) {
+    match part {
+        Value::Object(members) => {
+            visit(part);
+            for (name, value) in members {
+                match value.as_str() {
+                    Some(reference) if name == "$ref" => {
+                        let target = document.pointer(reference.trim_start_matches('#'));
+                        each_schema(document, target.expect("a schema"), visit);
+                    }
+                    _ if name == "example" => {}
+                    _ => each_schema(document, value, visit),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                each_schema(document, item, visit);
+            }
+        }
+        _ => {}
+    }
 }
 
 #[tokio::test]

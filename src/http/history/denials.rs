@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::super::App;
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
-use super::super::problem::{Problem, ProblemDocument};
+use super::super::problem::Problem;
 use super::{Wanted, must_exist, not_a_cursor};
 use crate::history::{denials as refused, reading};
 use crate::lease::Instant;
@@ -62,11 +62,8 @@ pub(crate) struct DenialBody {
     params(("pool" = String, Path, description = "Name of the pool"), Wanted),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = DenialsBody),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn denials_of(
     State(app): State<App>,

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 use super::super::App;
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
-use super::super::problem::{Problem, ProblemDocument};
+use super::super::problem::Problem;
 use super::{Wanted, after, cursor, must_exist};
 use crate::history::{holders as held, reading};
 use crate::lease::Instant;
@@ -56,11 +56,8 @@ pub(crate) struct HolderBody {
     params(("pool" = String, Path, description = "Name of the pool"), Wanted),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = HoldersBody),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn holders_of(
     State(app): State<App>,

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 use super::super::App;
 use super::super::csv;
 use super::super::extract::{Path, Query};
-use super::super::problem::{Problem, ProblemDocument};
+use super::super::problem::Problem;
 use super::{must_exist, range, rounded, zone};
 use crate::history::patterns as busy;
 use crate::lease::Instant;
@@ -122,11 +122,8 @@ const fn word(weekday: Weekday) -> &'static str {
     params(("pool" = String, Path, description = "Name of the pool"), PatternsWanted),
     responses(
         (status = 200, description = "The cells also as `text/csv`, if `Accept` says so", body = PatternsBody),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn patterns_of(
     State(app): State<App>,

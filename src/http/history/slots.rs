@@ -15,7 +15,7 @@ use utoipa_axum::routes;
 use super::super::App;
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
-use super::super::problem::{Problem, ProblemDocument};
+use super::super::problem::Problem;
 use super::{invalid, must_exist, range, rounded, share, zone};
 use crate::history::slot::Step;
 use crate::history::usage::{self, Span};
@@ -151,11 +151,8 @@ impl From<Span> for SlotBody {
     params(("pool" = String, Path, description = "Name of the pool"), HistoryWanted),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = HistoryBody),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn history_of(
     State(app): State<App>,

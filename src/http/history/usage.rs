@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
-use super::super::problem::{Problem, ProblemDocument};
+use super::super::problem::Problem;
 use super::super::{App, pool_not_found};
 use super::{invalid, rounded, share, zone};
 use crate::history::slot::Slot;
@@ -156,11 +156,8 @@ pub(crate) struct DayBody {
     params(("pool" = String, Path, description = "Name of the pool"), UsageWanted),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = UsageBody),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = "4XX", description = "`unauthorized`, `forbidden`, `pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn usage_of(
     State(app): State<App>,

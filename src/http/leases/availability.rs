@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 
 use crate::http::access::Client;
 use crate::http::extract::Path;
-use crate::http::problem::{Problem, ProblemDocument};
+use crate::http::problem::Problem;
 use crate::http::{App, pool_not_found};
 use crate::lease::{Instant, Tenant};
 use crate::pool::{Pool, PoolName};
@@ -131,11 +131,8 @@ fn tenant_use(pool: &Pool) -> BTreeMap<String, TenantUse> {
     params(("pool" = String, Path, description = "Name of the pool")),
     responses(
         (status = 200, body = Availability),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 pub(super) async fn availability(
     State(app): State<App>,

@@ -14,7 +14,7 @@ use crate::aside::aside;
 use crate::http::access::Operator;
 use crate::http::csv::{self, Cell};
 use crate::http::extract::{Path, Query};
-use crate::http::problem::{Code, Problem, ProblemDocument};
+use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
 use crate::lease::{Holder, LeaseId, Tenant};
 use crate::pool::PoolName;
@@ -63,16 +63,13 @@ pub(crate) struct Leases {
 #[utoipa::path(
     get,
     path = "/v1/pools/{pool}/leases",
+    operation_id = "list_leases",
     tag = "leases",
     params(("pool" = String, Path, description = "Name of the pool"), Wanted),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = Leases),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 pub(super) async fn list(
     State(app): State<App>,

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 
 use crate::http::access::Operator;
 use crate::http::extract::{Body, Path};
-use crate::http::problem::{Code, Problem, ProblemDocument};
+use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
 use crate::lease::{Holder, LeaseId, Tenant};
 use crate::pool::PoolName;
@@ -68,17 +68,14 @@ pub(crate) struct Outcome {
 #[utoipa::path(
     post,
     path = "/v1/pools/{pool}/leases/terminate",
+    operation_id = "terminate_leases",
     tag = "leases",
     params(("pool" = String, Path, description = "Name of the pool")),
     request_body = TerminateBody,
     responses(
         (status = 200, body = Results),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 pub(super) async fn terminate(
     State(app): State<App>,

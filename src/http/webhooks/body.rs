@@ -103,7 +103,7 @@ pub(super) fn noted(webhook: &Webhook) -> Noted<'_> {
 
 /// A webhook with its secret, this once.
 #[derive(Serialize, ToSchema)]
-pub(super) struct NewWebhook {
+pub(super) struct WebhookWithSecret {
     #[serde(flatten)]
     webhook: WebhookBody,
     /// What signs its messages: `whsec_` and base64. It cannot be shown again.
@@ -122,7 +122,7 @@ pub(super) struct Webhooks {
 /// A webhook to create, or what one becomes.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct PutBody {
+pub(crate) struct WebhookRequest {
     /// `https://…`, at most 2048 bytes. Where it may lead: `docs/alerts.md`.
     #[schema(example = "https://hooks.example.com/leasehold")]
     pub(crate) url: String,
@@ -145,7 +145,7 @@ pub(crate) struct PutBody {
 /// What is to be changed; what is left out stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(crate) struct PatchBody {
+pub(crate) struct WebhookPatch {
     /// Another address.
     pub(crate) url: Option<String>,
     /// Other alerts.
@@ -175,7 +175,7 @@ pub(super) struct RollWebhook {
     pub(super) overlap_ms: Option<u64>,
 }
 
-impl NewWebhook {
+impl WebhookWithSecret {
     pub(super) fn of(app: &App, operator: &Operator, webhook: &Webhook) -> Self {
         Self {
             webhook: WebhookBody::of(operator, webhook, app.0.store.now(), (0, 0)),

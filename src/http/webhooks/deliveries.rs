@@ -14,7 +14,7 @@ use super::super::App;
 use super::super::access::Operator;
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
-use super::super::problem::{Code, Problem, ProblemDocument};
+use super::super::problem::{Code, Problem};
 use super::find;
 use crate::access_key::Role;
 use crate::alerts::message;
@@ -142,13 +142,8 @@ struct Wanted {
     params(("id" = String, Path, description = "Id of the webhook"), Wanted),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = Deliveries),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`webhook_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`webhook_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn list(
     State(app): State<App>,
@@ -262,13 +257,8 @@ pub(crate) struct OnItsWay {
     ),
     responses(
         (status = 202, body = OnItsWay),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`webhook_not_found` or `delivery_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`webhook_not_found` or `delivery_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn resend(
     State(app): State<App>,
@@ -311,13 +301,8 @@ pub(crate) async fn try_again(
     params(("id" = String, Path, description = "Id of the webhook")),
     responses(
         (status = 202, body = OnItsWay),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 403, description = "`forbidden`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`webhook_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`webhook_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn test(
     State(app): State<App>,
