@@ -4,7 +4,7 @@
 export PATH := $(CURDIR)/.redis/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: deb kubernetes help run test test-valkey test-browsers test-containers chaos lint sbom bench redis browser valkey balancer
+.PHONY: deb kubernetes help run test test-valkey test-browsers test-clients test-containers chaos lint sbom bench redis browser valkey balancer
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ test-valkey: valkey ## Run the integration tests on Valkey, whatever other serve
 
 test-browsers: redis browser ## Test the widget client in browsers, with pages hidden for minutes
 	@scripts/widget.sh long
+
+test-clients: redis ## Hold the clients in clients/ against their specification; CLIENT=python for one of them
+	@scripts/clients.sh $(if $(CLIENT),--client $(CLIENT))
 
 # One after the other: each starts a dozen programs.
 test-containers: redis ## Test the image and docker-compose.yml, which needs a Docker engine; TESTS=containers::… for some of them

@@ -459,4 +459,24 @@ mod tests {
         assert_eq!(words.len(), Code::ALL.len());
         assert!(Code::ALL.iter().all(|code| code.status().as_u16() >= 400));
     }
+
+    /// The clients are made and tested with this list, so it has to be ours.
+    #[test]
+    fn the_specification_of_the_clients_has_every_code_with_its_status() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/spec/errors.json");
+        let text = std::fs::read_to_string(path).unwrap();
+        let listed: Value = serde_json::from_str(&text).unwrap();
+        let listed = listed["codes"].as_object().unwrap();
+        for code in Code::ALL {
+            let entry = &listed[code.as_str()];
+            assert_eq!(entry["status"], code.status().as_u16(), "{code:?}");
+            let class = entry["class"].as_str().unwrap();
+            let known = ["ends", "retry", "denied", "misuse"];
+            assert!(known.contains(&class), "{code:?} is of no class: {class}");
+            // What says when to come back is worth a second try, and nothing that ends a lease is.
+            let temporary = code.always_says_when() && *code != Code::PoolFull;
+            assert!(!temporary || class == "retry", "{code:?} is temporary");
+        }
+        assert_eq!(listed.len(), Code::ALL.len(), "codes that are none");
+    }
 }

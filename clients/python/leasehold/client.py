@@ -1,0 +1,509 @@
+"""Seats for programs with threads, and the thread that keeps them.
+
+One thread a client turns the clock of :mod:`leasehold.machine` for all of its seats; each request has a short-lived thread of
+its own, so that one that hangs delays nobody. All of them are daemons: none keeps a program from ending.
+"""
+
+from __future__ import annotations
+
+import atexit
+import heapq
+import http.client
+import itertools
+import logging
+import os
+import queue
+import random
+import secrets
+import ssl
+import threading
+import time
+import weakref
+from collections import deque
+from types import TracebackType
+from typing import Any, Callable, Iterable, Optional, Union
+
+from . import machine
+from .errors import SeatError, SeatLost
+from .machine import Now
+from .transport import Call, Transport
+
+log = logging.getLogger("leasehold")
+Key = Union[str, Callable[[bool], str], None]
+Listener = Callable[["Seat", dict], None]
+
+TICK_S = 1.0
+MANY = 20
+BATCH = 500
+EXIT_S = 3.0
+_boot = getattr(time, "CLOCK_BOOTTIME", None)  # Goes on while the machine sleeps, unlike the monotonic clock.
+
+
+def now() -> Now:
+    mono = time.clock_gettime(_boot) if _boot is not None else time.monotonic()
+    return Now(int(mono * 1_000), int(time.time() * 1_000))
+
+
+class Seat:
+    """A seat, from the wish for it to its end. It is made by :meth:`Client.acquire`.
+
+    As a context manager it is released at the end of the block; a block that has ended without noticing that the seat was lost
+    raises :class:`SeatLost`.
+    """
+
+    def __init__(self, keeper: "Keeper", options: machine.Options, listeners: Iterable[Listener] = ()) -> None:
+        self._keeper = keeper
+        self._machine = machine.begin(options)
+        self._seed = secrets.token_urlsafe(16)
+        self._timers: dict[str, int] = {}
+        self._details: dict = {}
+        self._lost: Optional[SeatLost] = None
+        self._listeners = list(listeners)
+        self._watchers: list[Callable[[], None]] = []
+        self._keep: Optional[Callable[["Seat", str], None]] = None
+        self.pool, self.holder, self.tenant = options.pool, options.holder, options.tenant
+
+    def __repr__(self) -> str:
+        return f"<Seat {self.id or '-'} of {self.pool}: {self.state}>"
+
+    @property
+    def state(self) -> str:
+        """`idle`, `acquiring`, `waiting`, `held`, `unstable`, `grace`, `lost`, `denied` or `released`, as of now."""
+        return machine.seen(self._machine, now())[0]
+
+    @property
+    def code(self) -> Optional[str]:
+        """Why it is not simply held."""
+        return machine.seen(self._machine, now())[1]
+
+    @property
+    def sure(self) -> bool:
+        """Whether nobody else can have the seat at this moment."""
+        return machine.sure(self._machine, now())
+
+    @property
+    def lease(self) -> dict:
+        """The lease as the server told it last; empty without one."""
+        return dict(self._machine.lease or {})
+
+    @property
+    def id(self) -> Optional[str]:
+        """The id of the lease. Not a secret."""
+        return self.lease.get("id")
+
+    @property
+    def fence(self) -> Optional[int]:
+        """Grows with every grant in the pool, for resources that refuse older holders."""
+        return self.lease.get("fence")
+
+    @property
+    def proof(self) -> Optional[str]:
+        """The signed proof of the lease, in a pool that has proofs."""
+        return self._machine.proof
+
+    @property
+    def token(self) -> Optional[str]:
+        """The secret of the lease, to be kept by a backend that goes on after a restart: see :meth:`Client.adopt`."""
+        return self._machine.token
+
+    def check(self) -> None:
+        """Raises :class:`SeatLost` if work has to stop. In `grace` it may go on."""
+        state, code = machine.seen(self._machine, now())
+        if state not in ("held", "unstable", "grace"):
+            raise self._loss() or SeatLost(code or state, self._details)
+
+    def report(self, *, activities: Optional[Iterable[str]] = None, label: Optional[str] = None) -> None:
+        """Tells operators what the holder works on, with the next heartbeat."""
+        event: dict[str, Any] = {"event": "report"}
+        if activities is not None:
+            event["activities"] = [activities] if isinstance(activities, str) else list(activities)
+        if label is not None:
+            event["label"] = label
+        self._keeper.feed(self, event)
+
+    def listen(self, listener: Listener) -> None:
+        """Calls ``listener(seat, event)`` on a thread of its own for every change from now on."""
+        self._listeners.append(listener)
+
+    def release(self) -> None:
+        """Gives the seat back. It never raises, takes three seconds at most, and may be called at any time."""
+        self._end("release")
+
+    def close(self) -> None:
+        """Goes away, as a page does: the seat is kept for the pool's `linger_ms`, for whoever goes on with its token."""
+        self._end("close")
+
+    def wait_lost(self, timeout: Optional[float] = None) -> bool:
+        """Waits until work has to stop; whether that is so."""
+        return self._keeper.wait(lambda: self.state not in ("held", "unstable", "grace"), timeout)
+
+    def __enter__(self) -> "Seat":
+        return self
+
+    def __exit__(self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+        lost = self._loss()
+        self.release()
+        if lost is not None and kind is None:
+            raise lost
+
+    def _loss(self) -> Optional[SeatLost]:
+        state, code = machine.seen(self._machine, now())
+        return (self._lost or SeatLost(code or state)) if state == "lost" else None
+
+    def _end(self, how: str) -> None:
+        self._keeper.feed(self, {"event": how})
+        self._keeper.wait(lambda: self not in self._keeper.busy, EXIT_S)
+
+    def _granted(self, timeout: Optional[float]) -> "Seat":
+        """Waits for the seat. Whoever stops waiting has none."""
+        try:
+            self._keeper.wait(self._decided, timeout)
+        except BaseException:
+            self._give_up()
+            raise
+        return self._decision()
+
+    def _decided(self) -> bool:
+        return self._machine.name not in ("acquiring", "waiting")
+
+    def _decision(self) -> "Seat":
+        state = self._machine
+        if state.lease is not None and state.name != "lost":
+            return self
+        code = state.code or ("timeout" if state.name in ("acquiring", "waiting") else state.name)
+        error = (SeatLost if state.name == "lost" else SeatError)(code, self._details)
+        self._give_up()
+        raise error
+
+    def _give_up(self) -> None:
+        self._keeper.feed(self, {"event": "cancel"})
+        if self._machine.lease is not None:  # The grant came first.
+            self._keeper.feed(self, {"event": "release"})
+
+
+class Keeper:
+    """Carries out what the machines of all seats of a client ask for."""
+
+    def __init__(self, transport: Transport, key: Key) -> None:
+        self.transport, self.key = transport, key
+        self.seats: weakref.WeakSet[Seat] = weakref.WeakSet()
+        self._begin()
+        _keepers.add(self)
+
+    def _begin(self) -> None:
+        self.changed = threading.Condition(threading.RLock())
+        self.due: list[tuple[int, int, Any, str]] = []
+        self.order = itertools.count()
+        self.calls: dict[tuple[int, int], Call] = {}
+        self.batch: Optional[list[tuple[Seat, dict]]] = None
+        self.exiting: Optional[deque[Callable[[], None]]] = None
+        self.thread: Optional[threading.Thread] = None
+        self.news: Optional[queue.SimpleQueue] = None
+        self.busy: set[Seat] = set()  # Holds on to the seats that nobody else may know any more.
+        self.random = random.Random()
+
+    def forked(self) -> None:
+        """In the child: no lock, thread, connection or seat of the parent is used."""
+        self.transport.forget()
+        self._begin()
+        for seat in list(self.seats):
+            seat._machine, out = machine.step(seat._machine, {"event": "forked"}, now())
+            seat._timers, seat._watchers = {}, []
+            if "emit" in out:
+                seat._lost = SeatLost("forked")
+
+    def wait(self, until: Callable[[], bool], timeout: Optional[float]) -> bool:
+        end = None if timeout is None else time.monotonic() + timeout
+        with self.changed:
+            while not until():
+                rest = None if end is None else end - time.monotonic()
+                if rest is not None and rest <= 0:
+                    return until()
+                self.changed.wait(TICK_S if rest is None else min(rest, TICK_S))
+        return True
+
+    def feed(self, seat: Seat, event: dict) -> None:
+        """Takes one step of a seat, and carries out what follows."""
+        with self.changed:
+            self.seats.add(seat)
+            before = seat._machine.token
+            seat._machine, out = machine.step(seat._machine, event, now())
+            self._carry_out(seat, out)
+            token = seat._machine.token
+            if seat._keep is not None and token is not None and token != before:
+                self._later(seat._keep, seat, token)
+
+    def _carry_out(self, seat: Seat, out: dict) -> None:
+        if "abort" in out and (call := self.calls.pop((id(seat), out["abort"]), None)):
+            call.abort()
+        for timer, span in out.get("timers", {}).items():
+            seat._timers.pop(timer, None)
+            if span is not None:
+                seat._timers[timer] = self._at(self.random.uniform(*span), seat, timer)
+        for request in out.get("send", ()):
+            if self.batch is not None and request["path"].endswith("/renew") and len(request["body"]) == 1:
+                self.batch.append((seat, request))
+            else:
+                self._send([(seat, request)])
+        for event in out.get("emit", ()):
+            self._tell(seat, event)
+        if "tell" in out:
+            self._listeners(seat, {"state": seat._machine.name, **out["tell"]})
+        if out.get("done"):
+            self.busy.discard(seat)
+        elif out:
+            self.busy.add(seat)
+        if "emit" in out or "done" in out:
+            for watcher in list(seat._watchers):
+                watcher()
+        self.changed.notify_all()
+        if self.thread is None and self.busy:
+            self.thread = threading.Thread(target=self._run, name="leasehold", daemon=True)
+            self.thread.start()
+
+    def _tell(self, seat: Seat, event: dict) -> None:
+        log.debug("seat of %s: %s %s", seat.pool, event["state"], event.get("code", ""))
+        seat._details = {name: value for name, value in event.items() if name not in ("state", "code")}
+        if event["state"] == "lost":
+            seat._lost = SeatLost(event["code"], seat._details)
+        elif event["state"] == "held":
+            seat._lost = None
+        self._listeners(seat, event)
+
+    def _listeners(self, seat: Seat, event: dict) -> None:
+        for listener in list(seat._listeners):
+            self._later(listener, seat, dict(event))
+
+    def _later(self, function: Callable, *arguments: Any) -> None:
+        """Calls what the program gave us, on a thread of its own: it may raise, and take as long as it likes."""
+        if self.news is None:
+            self.news = queue.SimpleQueue()
+            weakref.finalize(self, self.news.put, None)
+            threading.Thread(target=_deliver, args=(self.news,), name="leasehold events", daemon=True).start()
+        self.news.put((function, arguments))
+
+    def _at(self, ms: float, what: Any, kind: str) -> int:
+        due = now().mono + int(ms)
+        heapq.heappush(self.due, (due, next(self.order), what, kind))
+        return due
+
+    def _run(self) -> None:
+        """The thread: fires what is due, and notices when time has jumped."""
+        changed, last = self.changed, now()
+        with changed:
+            while self.changed is changed:
+                if not self.busy:
+                    self.thread = None
+                    self.due.clear()
+                    return
+                rest = (self.due[0][0] - now().mono) / 1_000 if self.due else TICK_S
+                changed.wait(min(TICK_S, max(0.0, rest)))
+                try:
+                    last = self._turn(last)
+                except Exception:  # A thread that dies of a bug would let every seat run out.
+                    log.exception("the keeper of seats met a bug, and goes on")
+
+    def _turn(self, last: Now) -> Now:
+        instant = now()
+        jumped = abs((instant.wall - instant.mono) - (last.wall - last.mono)) > 1_000
+        if jumped or instant.mono - last.mono > 1_000 * TICK_S + 2_000:
+            for seat in list(self.busy):
+                self.feed(seat, {"event": "wake"})
+        held = [seat for seat in self.busy if seat._machine.lease]
+        self.batch = [] if len(held) > MANY else None
+        while self.due and self.due[0][0] <= instant.mono:
+            due, _, what, timer = heapq.heappop(self.due)
+            if not isinstance(what, Seat):
+                what()
+            elif what._timers.get(timer) == due:
+                self._fire(what, timer)
+        if self.batch:
+            for seat in held:  # Those that are nearly due go along.
+                early = int(seat._machine.lease["renew_after_ms"] * 0.15) if seat._machine.lease else 0
+                if seat._timers.get("next", instant.mono + early + 1) <= instant.mono + early:
+                    self._fire(seat, "next")
+        batch, self.batch = self.batch or [], None
+        for first in range(0, len(batch), BATCH):
+            self._send(batch[first : first + BATCH])
+        return instant
+
+    def _fire(self, seat: Seat, timer: str) -> None:
+        del seat._timers[timer]
+        self.feed(seat, {"event": "timer", "timer": timer})
+
+    def _send(self, group: list[tuple[Seat, dict]]) -> None:
+        call = Call()
+        timeout = min(request["timeout_ms"] for _, request in group)
+        for seat, request in group:
+            self.calls[id(seat), request["id"]] = call
+
+        def give_up() -> None:
+            if not call.done:
+                call.abort()
+                self._heard(group, {"event": "failed"})
+
+        def work() -> None:
+            self._post(call, group, timeout / 1_000)
+
+        self._at(timeout, give_up, "timeout")
+        if self.exiting is not None:
+            self.exiting.append(work)  # Threads cannot be started any more.
+            return
+        threading.Thread(target=work, name="leasehold request", daemon=True).start()
+
+    def _post(self, call: Call, group: list[tuple[Seat, dict]], timeout: float) -> None:
+        changed = self.changed
+        seat, request = group[0]
+        path, body, headers = request["path"], request["body"], {}
+        if len(group) > 1:
+            path, body = "/v1/leases/renew-many", {"tokens": [request["body"]["token"] for _, request in group]}
+        try:
+            if "wish" in request:
+                headers["idempotency-key"] = f"{seat._seed}-{request['wish']}"
+                key = self.key(request.get("refused", False)) if callable(self.key) else self.key
+                if key:
+                    headers["authorization"] = f"Bearer {key}"
+            fresh = any(request.get("fresh") for _, request in group)
+            status, said, body = self.transport.post(call, path, headers, body, timeout, fresh)
+            event = {"event": "answer", "status": status, "headers": said, "body": body}
+        except (OSError, http.client.HTTPException) as error:
+            log.debug("%s got no answer: %s", path, error)
+            event = {"event": "failed"}
+        except Exception:  # The program's own function for keys, for example.
+            log.exception("%s was not sent", path)
+            event = {"event": "failed"}
+        with changed:
+            if self.changed is changed:
+                call.done = True
+                self._heard(group, event)
+
+    def _heard(self, group: list[tuple[Seat, dict]], event: dict) -> None:
+        for seat, request in group:
+            self.calls.pop((id(seat), request["id"]), None)
+        events = [{**event, "id": request["id"]} for _, request in group]
+        if len(group) > 1 and event["event"] == "answer":
+            ids = [request["id"] for _, request in group]
+            events = machine.spread(ids, event["status"], event["headers"], event["body"])
+        for (seat, _), one in zip(group, events):
+            self.feed(seat, one)
+
+    def end(self, how: str) -> None:
+        """Ends all seats, with one limit of time for all of them."""
+        with self.changed:
+            seats = list(self.busy)
+            for seat in seats:
+                self.feed(seat, {"event": how})
+        until = time.monotonic() + EXIT_S
+        while time.monotonic() < until and not self.busy.isdisjoint(seats):
+            if self.exiting:
+                self.exiting.popleft()()
+            else:
+                with self.changed:
+                    self.changed.wait(0.05)
+
+
+class Client:
+    """Speaks to one server. One for a whole program is enough; it may be used by all threads.
+
+    ``key`` is a client key, or a function that returns one. It is called with True after a key was refused.
+    """
+
+    def __init__(self, url: str, key: Key = None, *, tls: Optional[ssl.SSLContext] = None) -> None:
+        if isinstance(key, str) and not (key.isascii() and key.isprintable() and key.strip() == key and key):
+            raise ValueError("a key is one line of plain letters")  # Without the key itself: this may be logged.
+        self.url = url
+        self._kind = "function" if callable(key) else "fixed" if key else "none"
+        self._keeper = Keeper(Transport(url, tls), key)
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.url}>"
+
+    def acquire(self, pool: str, *, timeout: Optional[float] = -1, **options: Any) -> Seat:
+        """Takes a seat, or raises :class:`SeatError`.
+
+        ``holder``, ``tenant``, ``label``, ``platform`` and ``activities`` say who asks. With ``wait=True`` it queues when all seats
+        are in use. ``timeout``, in seconds, limits this call and never the seat's life: 30 by default, none when it queues.
+        ``reacquire=True`` asks once more when the seat has expired, ``max_grace`` (seconds) stops sooner in an outage than the
+        server allows; ``on_event(seat, event)`` and ``on_lost(seat, error)`` are called on a thread of their own.
+        """
+        seat = self._seat(pool, **options)
+        if timeout == -1:
+            timeout = None if seat._machine.options.wait else 30.0
+        self._keeper.feed(seat, {"event": "acquire"})
+        return seat._granted(timeout)
+
+    def adopt(self, pool: str, token: str, *, timeout: Optional[float] = 30.0, **options: Any) -> Seat:
+        """Goes on with a seat whose token was kept; if its lease has ended meanwhile, asks for another one."""
+        seat = self._seat(pool, **options)
+        self._keeper.feed(seat, {"event": "adopt", "token": token})
+        return seat._granted(timeout)
+
+    def close(self) -> None:
+        """Releases all seats of this client, within three seconds."""
+        self._keeper.end("release")
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _seat(
+        self,
+        pool: str,
+        *,
+        holder: Optional[str] = None,
+        tenant: Optional[str] = None,
+        label: Optional[str] = None,
+        platform: Optional[str] = None,
+        activities: Optional[Iterable[str]] = None,
+        wait: bool = False,
+        reacquire: bool = False,
+        max_grace: Optional[float] = None,
+        on_event: Optional[Listener] = None,
+        on_lost: Optional[Callable[[Seat, SeatLost], None]] = None,
+    ) -> Seat:
+        if not pool or not isinstance(pool, str):
+            raise ValueError("a seat is of a pool, which has a name")
+        if isinstance(activities, str):
+            raise ValueError("activities are a list of texts")
+        options = machine.Options(
+            pool, holder, tenant, label, platform, tuple(activities) if activities is not None else None, wait, reacquire,
+            None if max_grace is None else int(max_grace * 1_000), self._kind,
+        )  # fmt: skip
+        listeners = [on_event] if on_event else []
+        if on_lost is not None:
+            told = on_lost
+            listeners.append(lambda seat, event: told(seat, SeatLost(event["code"], event)) if event["state"] == "lost" else None)
+        return Seat(self._keeper, options, listeners)
+
+
+def _deliver(news: queue.SimpleQueue) -> None:
+    while (one := news.get()) is not None:
+        function, arguments = one
+        try:
+            function(*arguments)
+        except Exception:
+            log.exception("a listener of a seat raised; its heartbeats go on")
+
+
+_keepers: "weakref.WeakSet[Keeper]" = weakref.WeakSet()
+_pid = os.getpid()
+
+
+def _after_fork() -> None:
+    global _pid
+    _pid = os.getpid()
+    for keeper in list(_keepers):
+        keeper.forked()
+
+
+def _at_exit() -> None:
+    for keeper in list(_keepers):
+        keeper.exiting = deque()
+        keeper.end("release")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)

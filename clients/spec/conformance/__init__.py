@@ -1,0 +1,1 @@
+"""Runs the specification of Leasehold's clients against one of them. See ../README.md."""

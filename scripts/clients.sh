@@ -1,0 +1,33 @@
+#!/bin/sh
+# Holds the clients in clients/ against clients/spec, and says by scenario which passes. What a machine has not is skipped, and said.
+#
+#   scripts/clients.sh                    all clients: vectors, scenarios with a scripted server and with a real one
+#   scripts/clients.sh --client python    one of them; further words are those of `python3 -m conformance`
+set -eu
+cd "$(dirname "$0")/.."
+
+say() {
+    printf 'clients: %s\n' "$*" >&2
+}
+
+if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+    say "skipped: the runner needs Python 3.10 or later"
+    exit 0
+fi
+
+# Proofs are verified with `cryptography`: of the machine, or else in an environment of its own.
+if ! python3 -c 'import cryptography' 2>/dev/null; then
+    home=${CARGO_TARGET_DIR:-target}/clients-python
+    if [ -x "$home/bin/python3" ] || python3 -m venv "$home" >/dev/null 2>&1; then
+        "$home/bin/python3" -c 'import cryptography' 2>/dev/null || "$home/bin/pip" install --quiet cryptography >/dev/null 2>&1 || true
+        PATH="$PWD/$home/bin:$PATH"
+    fi
+    python3 -c 'import cryptography' 2>/dev/null || say "no package cryptography: proofs are not verified"
+fi
+
+cargo build --locked --quiet --bin leasehold
+cd clients/spec
+python3 make_machine.py --check
+python3 make_proofs.py --check
+export PYTHONDONTWRITEBYTECODE=1
+exec python3 -m conformance "$@"
