@@ -18,6 +18,7 @@ use tokio::sync::Notify;
 use self::address::Allowed;
 use crate::config::{Settings, Switch};
 use crate::store::Store;
+use crate::tasks;
 
 /// Attempts to send a message, by how they ended: delivered, failed or dead.
 pub const ATTEMPTS: &str = "leasehold_webhook_attempts_total";
@@ -61,10 +62,14 @@ impl Allowed {
 }
 
 /// Watches and delivers for as long as the program runs.
-pub async fn run(store: Store, options: Options) {
+pub fn start(store: &Store, options: Options) {
     let told = Arc::new(Notify::new());
-    tokio::join!(
-        watch::run(store.clone(), Arc::clone(&told)),
-        deliver::run(store, options, told)
-    );
+    let node = Arc::new(deliver::Node::new(store.clone(), options));
+    let (store, tell) = (store.clone(), Arc::clone(&told));
+    tasks::spawn("alerts", move || {
+        watch::run(store.clone(), Arc::clone(&tell))
+    });
+    tasks::spawn("deliveries", move || {
+        deliver::run(Arc::clone(&node), Arc::clone(&told))
+    });
 }

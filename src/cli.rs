@@ -33,6 +33,7 @@ use clap_complete::Shell;
 use serde_json::json;
 
 use crate::config::{Flags, Loaded, Settings, WrongSetting};
+use crate::stderr;
 use crate::store::Options;
 
 /// Concurrent-seat leases for a fleet of stateless nodes, kept in Redis.
@@ -187,7 +188,7 @@ impl Failure {
         self
     }
 
-    /// On stderr, as a sentence or as one line of JSON. Nothing is left to do when stderr is gone too.
+    /// On stderr, as a sentence or as one line of JSON.
     fn tell(&self, json: bool) {
         let text = if json {
             let mut told =
@@ -199,7 +200,7 @@ impl Failure {
         } else {
             format!("leasehold: {self}")
         };
-        let _ = writeln!(io::stderr(), "{text}");
+        stderr::say_line(text);
     }
 }
 
@@ -223,6 +224,9 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// How long the end of the program waits for whoever reads stderr.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// What was asked for on the command line of this process; ends it when that cannot be understood.
 pub fn parse() -> Cli {
     let parsed = command().try_get_matches().and_then(|matches| {
@@ -239,6 +243,7 @@ pub fn parse() -> Cli {
             let said = text.split("\n\n").next().unwrap_or_default();
             let said = said.strip_prefix("error: ").unwrap_or(said).trim();
             Failure::new(Exit::Usage, said).tell(true);
+            stderr::flush(LAST_WORDS);
             std::process::exit(Exit::Usage as i32);
         }
         error.exit()
@@ -279,7 +284,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Watch(watch)) => watch::run(&watch),
         Some(Command::Run(run)) => match run::run(&run) {
             // The command's own code, which need not be one of ours.
-            Ok(code) => return code,
+            Ok(code) => {
+                stderr::flush(LAST_WORDS);
+                return code;
+            }
             Err(failure) => Err(failure),
         },
         Some(Command::Bench(bench)) => bench::run(&bench),
@@ -294,6 +302,7 @@ pub fn run(cli: Cli) -> ExitCode {
             failure.exit
         }
     };
+    stderr::flush(LAST_WORDS);
     ExitCode::from(exit as u8)
 }
 
@@ -323,6 +332,8 @@ fn store_options(settings: &Settings) -> Result<Options, Failure> {
 
 /// Writes data to stdout. Whoever reads it may stop early, as `head` does: that is no failure.
 fn print(text: &str) -> Result<Exit, Failure> {
+    // What was said before it is read before it.
+    stderr::flush(LAST_WORDS);
     let mut stdout = io::stdout().lock();
     match stdout
         .write_all(text.as_bytes())

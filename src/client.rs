@@ -347,7 +347,7 @@ pub fn choose_cryptography() {
 }
 
 /// What it comes down to: the outer errors only say that there was one.
-fn innermost(error: &dyn std::error::Error) -> String {
+pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
         innermost = source;

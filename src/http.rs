@@ -46,6 +46,7 @@ use self::server::Drain;
 use crate::alerts::address::Allowed;
 use crate::config::{Settings, Switch};
 use crate::store::{self, Readiness, Store, Trouble};
+use crate::tasks;
 use crate::telemetry;
 use crate::token::Tokens;
 use crate::ui;
@@ -115,9 +116,10 @@ pub fn service(
     let readiness = store.clone();
     let machines = Machines {
         drain: drain.clone(),
-        checks: vec![Check::new(machines::STORE, move || {
-            can_decide(readiness.clone())
-        })],
+        checks: vec![
+            Check::new(machines::STORE, move || can_decide(readiness.clone())),
+            Check::new("tasks", || std::future::ready(tasks_go_on())),
+        ],
         metrics: metrics.clone(),
         series: series_of_pools(store),
     };
@@ -221,6 +223,20 @@ impl Service {
             Some(found) => access::guard(&self.app, found, &self.router, request).await,
             None => trace::no_route().into_response(),
         }
+    }
+}
+
+/// Whether the work in the background goes on.
+fn tasks_go_on() -> Status {
+    match tasks::failing().as_slice() {
+        [] => Status::Ok,
+        failing => Status::Failed(
+            "failing",
+            format!(
+                "these tasks fail again and again, and the log says where: {}",
+                failing.join(", ")
+            ),
+        ),
     }
 }
 

@@ -14,8 +14,13 @@
 //! * [`config`]: every setting, its unit and its default.
 //! * [`telemetry`]: logs and metrics.
 //! * `aside`: where long work goes, so that no heartbeat waits for it.
+//! * `tasks`: work that goes on for as long as the program, and is started again when it fails.
+//! * `stderr`: the only place that writes there.
 //! * [`client`]: for programs that hold a seat while they run.
 //! * [`cli`]: the operator's commands.
+
+// Both panic when they cannot write, and wait for whoever reads.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
 
 pub mod access_key;
 pub mod alerts;
@@ -27,7 +32,9 @@ pub mod history;
 pub mod http;
 pub mod lease;
 pub mod pool;
+mod stderr;
 pub mod store;
+mod tasks;
 pub mod telemetry;
 pub mod token;
 mod ui;

@@ -79,6 +79,7 @@ use self::script::{Call, OPEN, Reply};
 pub use self::trail::{Steps, carry, durable};
 pub use self::webhooks::PutWebhook;
 use crate::lease::Instant;
+use crate::tasks;
 
 /// Buckets whose data Redis lost while this node ran.
 pub(crate) const DATA_LOSSES: &str = "leasehold_data_losses_total";
@@ -189,7 +190,12 @@ impl Store {
             servers: nodes::Asked::default(),
             secret: std::sync::RwLock::default(),
             lanes: Lanes::start(lanes, |lane| {
-                tokio::spawn(renewals::run(shared.clone(), lane));
+                let shared = shared.clone();
+                // What waits in a lane outlives a failure of the task that sends it.
+                let lane = Arc::new(tokio::sync::Mutex::new(lane));
+                tasks::spawn("renewals", move || {
+                    renewals::run(shared.clone(), Arc::clone(&lane))
+                });
             }),
         }));
         store.read_clock().await?;
@@ -197,9 +203,14 @@ impl Store {
             store.open(bucket, 0).await?;
         }
         store.refresh_keys().await?;
-        tokio::spawn(access_keys::run(Arc::downgrade(&store.0)));
+        let shared = Arc::downgrade(&store.0);
+        tasks::spawn("keyring", {
+            let shared = shared.clone();
+            move || access_keys::run(shared.clone())
+        });
         if !options.sweep_every.is_zero() {
-            tokio::spawn(sweeper::run(Arc::downgrade(&store.0), options.sweep_every));
+            let every = options.sweep_every;
+            tasks::spawn("sweeper", move || sweeper::run(shared.clone(), every));
         }
         Ok(store)
     }

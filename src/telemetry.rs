@@ -1,6 +1,6 @@
 //! Logs and metrics: how they are set up, and what each metric means.
 //!
-//! Logs go to stderr, because stdout belongs to the data of the command line. Nothing secret is ever
+//! Logs go to stderr, because stdout belongs to the data of the command line, through the queue of `stderr`. Nothing secret is ever
 //! logged or counted: no bodies, no tokens, no `Authorization`, no query strings. Labels are bounded:
 //! no ids, no names that a client chose. Deliberately absent: an HTTP listener of the exporter's own
 //! (`/metrics` is a route like others) and any sending of traces.
@@ -8,7 +8,6 @@
 pub(crate) mod pools;
 
 use std::fmt;
-use std::io::IsTerminal as _;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -20,7 +19,9 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::SubscriberBuilder;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::stderr;
 use crate::store::{self, Store};
+use crate::tasks::{self, Over};
 
 /// Requests answered, by method, matched route and status.
 pub const HTTP_REQUESTS: &str = "leasehold_http_requests_total";
@@ -35,6 +36,8 @@ pub const HTTP_CLOSED: &str = "leasehold_http_connections_closed_total";
 
 /// Requests for a seat that were denied, by the code of the problem.
 pub const DENIALS: &str = "leasehold_denials_total";
+/// Lines that found no room or could not be written, because whoever reads stderr is slow, full or gone.
+const LOG_DROPPED: &str = "leasehold_log_lines_dropped_total";
 /// 1, with the version and the revision that this program was built from.
 const BUILD: &str = "leasehold_build_info";
 /// 1 while the node wants traffic, else 0.
@@ -107,8 +110,8 @@ pub enum Error {
 /// A panic becomes an error line of the same format, so that a collector of JSON lines sees it too.
 pub fn logs(format: LogFormat, filter: &str) -> Result<(), Error> {
     let builder = SubscriberBuilder::default()
-        .with_writer(std::io::stderr)
-        .with_ansi(format == LogFormat::Text && std::io::stderr().is_terminal())
+        .with_writer(|| stderr::Log)
+        .with_ansi(format == LogFormat::Text && stderr::is_terminal())
         .with_env_filter(EnvFilter::try_new(filter)?);
     match format {
         LogFormat::Text => builder.finish().try_init(),
@@ -163,7 +166,7 @@ pub fn metrics() -> Result<PrometheusHandle, Error> {
 /// Folds recorded samples into their histograms for as long as it is polled.
 ///
 /// Without it a histogram keeps every sample until somebody reads `/metrics`, and memory grows.
-pub async fn upkeep(handle: PrometheusHandle) {
+pub(crate) async fn upkeep(handle: PrometheusHandle) -> Over {
     let mut ticks = tokio::time::interval(UPKEEP);
     loop {
         ticks.tick().await;
@@ -180,6 +183,7 @@ pub(crate) fn ready(ready: bool) {
 pub(crate) fn node(store: &Store) {
     gauge!(POOLS).set(store.known_pools().len() as f64);
     metrics_process::Collector::default().collect();
+    counter!(LOG_DROPPED).absolute(stderr::dropped());
     if let Some(lag) = store.sweeper_lag() {
         gauge!(SWEEPER_LAG).set(lag.as_secs_f64());
     }
@@ -195,6 +199,14 @@ fn describe() {
             "Requests answered, by method, matched route and status",
         ),
         (HTTP_PANICS, "Requests whose handler panicked"),
+        (
+            tasks::RESTARTS,
+            "Tasks of the node that failed and were started again, by task",
+        ),
+        (
+            LOG_DROPPED,
+            "Lines of the log that were lost, because whoever reads stderr was too slow, full or gone",
+        ),
         (
             HTTP_CLOSED,
             "Connections that the node closed for a reason of its own, by reason",
@@ -241,6 +253,7 @@ fn describe() {
     }
     for name in [
         HTTP_PANICS,
+        LOG_DROPPED,
         store::SHED,
         store::FAILOVERS,
         store::DATA_LOSSES,

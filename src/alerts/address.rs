@@ -6,11 +6,12 @@
 //! addresses already for the URL parser, which is the one that browsers use. The ranges are those of the registries of
 //! special-purpose addresses (IANA, RFC 6890), and what clouds have their metadata at.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
+use std::sync::{Arc, LazyLock};
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use tokio::sync::Semaphore;
 
 use crate::webhook::Webhook;
 
@@ -244,10 +245,21 @@ where
     }
 }
 
+/// Look-ups at once. One that is given up goes on in its thread, for a minute where name servers are silent, and there are only
+/// so many threads for that: reports need them too.
+const LOOKUPS: usize = 16;
+
 /// What the system knows of a name.
 pub(super) async fn system(name: String) -> std::io::Result<Vec<SocketAddr>> {
-    // The port of the URL takes the place of this one.
-    Ok(tokio::net::lookup_host((name, 0)).await?.collect())
+    static ROOM: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(LOOKUPS)));
+    let turn = Arc::clone(&ROOM).acquire_owned().await;
+    let lookup = tokio::task::spawn_blocking(move || {
+        // The port of the URL takes the place of this one.
+        let found = (name.as_str(), 0).to_socket_addrs()?.collect();
+        drop(turn);
+        Ok(found)
+    });
+    lookup.await.map_err(std::io::Error::other)?
 }
 
 #[cfg(test)]

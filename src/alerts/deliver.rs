@@ -4,11 +4,14 @@
 //! taken for hostile: it is read up to a bound, followed nowhere, and shown to admins only.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant as Monotonic};
 
 use chrono::DateTime;
+use futures_util::FutureExt as _;
 use rand::RngExt as _;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Response, StatusCode};
@@ -16,7 +19,7 @@ use tokio::sync::Notify;
 
 use super::address::{Allowed, Resolver, system};
 use super::{ATTEMPTS, Options};
-use crate::client::choose_cryptography;
+use crate::client::{choose_cryptography, innermost};
 use crate::lease::Instant;
 use crate::store::{Attempt, Delivery, Error, Finished, PutWebhook, Store};
 use crate::webhook::{Webhook, WebhookId};
@@ -42,13 +45,7 @@ const LONGEST_WISH: Duration = Duration::from_secs(24 * 60 * 60);
 const JITTER: f64 = 0.1;
 
 /// Sends what is due, for as long as the program runs.
-pub(super) async fn run(store: Store, options: Options, told: Arc<Notify>) {
-    let node = Arc::new(Node {
-        http: client(Resolver::new(options.allowed, system)),
-        store,
-        options,
-        flying: Mutex::default(),
-    });
+pub(super) async fn run(node: Arc<Node>, told: Arc<Notify>) -> Infallible {
     loop {
         let pause = match node.round().await {
             Ok(pause) => pause,
@@ -65,14 +62,26 @@ pub(super) async fn run(store: Store, options: Options, told: Arc<Notify>) {
     }
 }
 
+/// What a receiver's certificate is held against.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Roots {
+    /// The authorities that this machine trusts. A minimal image may have none.
+    Machine,
+    /// Nothing: for `http://` only.
+    None,
+}
+
 /// A client that goes nowhere but where it is told: no redirects, no proxy of the environment, no connection of before.
-pub(super) fn client<Lookup, Answer>(resolver: Resolver<Lookup>) -> reqwest::Client
+pub(super) fn client<Lookup, Answer>(
+    resolver: Resolver<Lookup>,
+    roots: Roots,
+) -> Result<reqwest::Client, reqwest::Error>
 where
     Lookup: Fn(String) -> Answer + Send + Sync + 'static,
     Answer: Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + 'static,
 {
     choose_cryptography();
-    reqwest::Client::builder()
+    let client = reqwest::Client::builder()
         .timeout(TOTAL)
         .connect_timeout(CONNECT)
         .redirect(reqwest::redirect::Policy::none())
@@ -80,20 +89,71 @@ where
         .referer(false)
         .pool_max_idle_per_host(0)
         .user_agent(concat!("Leasehold/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(Arc::new(resolver))
-        .build()
-        .expect("nothing that could fail is asked for")
+        .dns_resolver(Arc::new(resolver));
+    match roots {
+        Roots::Machine => client.build(),
+        Roots::None => client.tls_certs_only([]).build(),
+    }
 }
 
-struct Node {
+pub(super) struct Node {
     store: Store,
-    http: reqwest::Client,
+    /// For `http://` and for `https://`, each from when it can be made.
+    http: OnceLock<reqwest::Client>,
+    https: OnceLock<reqwest::Client>,
     options: Options,
     /// What this node sends now: a lease that ran out while it was still at it must not make it send twice.
     flying: Mutex<HashSet<String>>,
 }
 
+/// A delivery that this node sends, until it is dropped: also by a panic.
+struct Flight {
+    node: Arc<Node>,
+    id: String,
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        self.node.flying().remove(&self.id);
+    }
+}
+
 impl Node {
+    /// Says at the start what will not work.
+    pub(super) fn new(store: Store, options: Options) -> Self {
+        let node = Self {
+            store,
+            http: OnceLock::new(),
+            https: OnceLock::new(),
+            options,
+            flying: Mutex::default(),
+        };
+        if let Err(error) = node.client("https") {
+            tracing::warn!("messages to webhooks at https:// cannot be sent: {error}");
+        }
+        node
+    }
+
+    /// The client for a scheme. One that could not be made is tried again: certificates may have been installed.
+    fn client(&self, scheme: &str) -> Result<&reqwest::Client, String> {
+        let (kept, roots) = match scheme {
+            "https" => (&self.https, Roots::Machine),
+            _ => (&self.http, Roots::None),
+        };
+        if let Some(client) = kept.get() {
+            return Ok(client);
+        }
+        let made = client(Resolver::new(self.options.allowed, system), roots);
+        let made = made.map_err(|error| {
+            format!(
+                "this machine has no CA certificates to check a receiver with; install ca-certificates, or name a file \
+                 of them in SSL_CERT_FILE ({})",
+                innermost(&error)
+            )
+        })?;
+        Ok(kept.get_or_init(|| made))
+    }
+
     /// Takes what is due and begins to send it. Returns when to look again.
     async fn round(self: &Arc<Self>) -> Result<Duration, Error> {
         if self.store.webhooks().webhooks.is_empty() {
@@ -104,11 +164,12 @@ impl Node {
             if !self.flying().insert(delivery.id.clone()) {
                 continue;
             }
-            let node = Arc::clone(self);
+            let flight = Flight {
+                node: Arc::clone(self),
+                id: delivery.id.clone(),
+            };
             tokio::spawn(async move {
-                let id = delivery.id.clone();
-                node.deliver(delivery, claimed.until).await;
-                node.flying().remove(&id);
+                flight.node.deliver(delivery, claimed.until).await;
             });
         }
         let now = self.store.now();
@@ -133,7 +194,12 @@ impl Node {
             at_ms: at.0,
             ..Attempt::default()
         };
-        let wish = match self.send(webhook, &delivery, at).await {
+        // A failure of the node is an attempt that failed: it would be repeated for ever if it counted as none.
+        let sending = AssertUnwindSafe(self.send(webhook, &delivery, at)).catch_unwind();
+        let sent = sending
+            .await
+            .unwrap_or_else(|_| Err("the node failed at it; its log says where".to_owned()));
+        let wish = match sent {
             Ok(answer) => {
                 attempt.status = Some(answer.status.as_u16());
                 attempt.reply = answer.reply;
@@ -229,8 +295,8 @@ impl Node {
             .map_err(|error| error.to_string())?;
         let body = delivery.body.clone().into_bytes();
         let signatures = webhook.signatures(&delivery.id, at, &body);
-        let response = self
-            .http
+        let client = self.client(url.scheme())?;
+        let response = client
             .post(url)
             .header(CONTENT_TYPE, "application/json")
             .header("webhook-id", &delivery.id)
@@ -317,13 +383,7 @@ fn in_words(error: reqwest::Error) -> String {
         return format!("the receiver did not {what} in time");
     }
     let error = error.without_url();
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(error) = source {
-        text = error.to_string();
-        source = error.source();
-    }
-    format!("the receiver cannot be reached: {text}")
+    format!("the receiver cannot be reached: {}", innermost(&error))
 }
 
 /// The pause after the nth failed attempt: 5 s, 20 s, 80 s, … 12 h, with the settings that nobody has touched.

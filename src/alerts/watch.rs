@@ -1,5 +1,6 @@
 //! Has pools judged, every second, and alerts taken into the log.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ const FRESH: f64 = 0.8;
 /// Rounds between two counts of deliveries.
 const COUNT_EVERY: u32 = 5;
 
-pub(super) async fn run(store: Store, told: Arc<Notify>) {
+pub(super) async fn run(store: Store, told: Arc<Notify>) -> Infallible {
     let mut rounds = 0_u32;
     loop {
         let stretch = store.known_pools().len().div_ceil(POOLS).max(1);

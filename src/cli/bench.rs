@@ -8,7 +8,6 @@ mod holder;
 mod screen;
 mod tally;
 
-use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +25,7 @@ use super::remote::read_key;
 use super::{Exit, Failure};
 use crate::client::{Client, Error};
 use crate::pool::PoolName;
+use crate::stderr;
 
 /// How long the server may take to be there at all.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -179,7 +179,7 @@ impl Bench {
             _ = interrupt.recv() => {}
         }
         let report = tally.report(&self.pool, server, self.holders);
-        if io::stderr().is_terminal() {
+        if stderr::is_terminal() {
             screen::clear();
         }
         super::print(&if self.json {
@@ -231,20 +231,19 @@ impl Bench {
             if !error.is_temporary() || Instant::now() > deadline {
                 return Err(error.into());
             }
-            let _ = writeln!(io::stderr(), "leasehold: {error}; trying again");
+            stderr::say_line(format_args!("leasehold: {error}; trying again"));
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
     }
 
     fn tell(&self, server: &str, tally: &Tally) {
         let moment = tally.moment();
-        let text = if io::stderr().is_terminal() {
+        let text = if stderr::is_terminal() {
             screen::frame(&format!("{} on {server}", self.pool), self.length, &moment)
         } else {
             screen::line(&moment)
         };
-        // People read it, nothing depends on it.
-        let _ = io::stderr().write_all(text.as_bytes());
+        stderr::say(text);
     }
 }
 

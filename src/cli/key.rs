@@ -7,6 +7,7 @@ use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
 use crate::access_key::{KeyId, Origin, Role};
 use crate::pool::PoolName;
+use crate::stderr;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Key {
@@ -123,9 +124,9 @@ fn reveal(remote: &Remote, key: &Value) -> Result<Exit, Failure> {
     if remote.json {
         return remote.show_json(key);
     }
-    eprintln!(
+    stderr::say_line(format_args!(
         "key {}; its secret cannot be shown again:",
         key["id"].as_str().unwrap_or_default()
-    );
+    ));
     super::print(&format!("{}\n", key["secret"].as_str().unwrap_or_default()))
 }

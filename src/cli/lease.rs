@@ -7,6 +7,7 @@ use super::progress::Progress;
 use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
 use crate::pool::PoolName;
+use crate::stderr;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Lease {
@@ -154,7 +155,10 @@ impl Terminate {
         } else {
             Exit::Ok
         };
-        eprintln!("{ended} of {} leases were terminated", results.len());
+        stderr::say_line(format_args!(
+            "{ended} of {} leases were terminated",
+            results.len()
+        ));
         Ok(exit)
     }
 

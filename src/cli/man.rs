@@ -11,6 +11,7 @@ use clap_mangen::roff::{Roff, bold, italic, roman};
 
 use super::{Exit, Failure};
 use crate::config::Settings;
+use crate::stderr;
 
 /// When the pages of this version were last looked through; changed with the version.
 const DATE: &str = "2026-11-27";
@@ -39,7 +40,11 @@ pub(super) fn run(man: &Man) -> Result<Exit, Failure> {
         let path = directory.join(name);
         std::fs::write(&path, page).map_err(|error| failed(&path, &error))?;
     }
-    eprintln!("{} pages are in {}", pages.len(), directory.display());
+    stderr::say_line(format_args!(
+        "{} pages are in {}",
+        pages.len(),
+        directory.display()
+    ));
     Ok(Exit::Ok)
 }
 

@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::table::{lines, table};
 use super::{Exit, Failure};
 use crate::client::{Client, Error};
+use crate::stderr;
 
 /// Rows of a page of a file, as many as the server gives.
 const PAGE: usize = 1_000;
@@ -43,7 +44,10 @@ impl Remote {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        runtime.block_on(work)
+        let done = runtime.block_on(work);
+        // A look-up of a name may go on for a minute, and nobody waits for it any more.
+        runtime.shutdown_background();
+        done
     }
 
     /// The client.
@@ -112,10 +116,10 @@ impl Remote {
         })?;
         drop(progress);
         if has_more {
-            eprintln!(
+            stderr::say_line(format_args!(
                 "these are {}, and there are more: say --limit N, or leave it out",
                 most.unwrap_or_default()
-            );
+            ));
         }
         Ok(file)
     }
@@ -128,7 +132,9 @@ impl Remote {
         let (items, has_more) = self.run(async { Ok(items(&client, path, most, say).await?) })?;
         drop(progress);
         if has_more {
-            eprintln!("these are {most}, and there are more: say --limit N");
+            stderr::say_line(format_args!(
+                "these are {most}, and there are more: say --limit N"
+            ));
         }
         Ok(items)
     }
@@ -149,7 +155,7 @@ impl Remote {
             return self.show_json(&Value::Array(items.to_vec()));
         }
         if items.is_empty() {
-            eprintln!("{nothing}");
+            stderr::say_line(format_args!("{nothing}"));
             return Ok(Exit::Ok);
         }
         super::print(&table(items, columns))
@@ -168,7 +174,7 @@ impl Remote {
         if self.json {
             return self.show_json(thing);
         }
-        eprintln!("{sentence}");
+        stderr::say_line(format_args!("{sentence}"));
         Ok(Exit::Ok)
     }
 
@@ -240,7 +246,8 @@ pub(super) fn confirm(question: &str, yes: bool) -> Result<(), Failure> {
         )
         .with_code("not_confirmed"));
     }
-    eprint!("{question} [y/N] ");
+    stderr::say(format!("{question} [y/N] "));
+    stderr::flush(super::LAST_WORDS);
     let mut answer = String::new();
     std::io::stdin().lock().read_line(&mut answer)?;
     if matches!(answer.trim(), "y" | "Y" | "yes") {

@@ -7,6 +7,7 @@ use super::remote::Remote;
 use super::table::table;
 use super::{Exit, Failure};
 use crate::pool::PoolName;
+use crate::stderr;
 
 /// Rows of a table, if nobody says how many; also the most of one page.
 const MOST: usize = 1_000;
@@ -195,7 +196,7 @@ pub(super) fn report(report: &Report) -> Result<Exit, Failure> {
         rows.retain(|cell| cell["peak"].as_u64().is_some_and(|peak| peak > 0));
     }
     if *what == What::Usage {
-        eprintln!(
+        stderr::say_line(format_args!(
             "{} of {} seats are in use; daily average {}, daily maximum {}, sustained peak {} ({} minutes), {} % used",
             answer["current"],
             answer["capacity"],
@@ -204,7 +205,7 @@ pub(super) fn report(report: &Report) -> Result<Exit, Failure> {
             answer["sustained_peak"]["seats"],
             answer["sustained_peak"]["minutes"],
             percent(&answer["utilisation"]["share"]),
-        );
+        ));
     }
     remote.show(&rows, columns, "nothing happened in this time")
 }
@@ -277,7 +278,7 @@ pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
         return remote.show_json(&answer);
     }
     let inputs = &answer["inputs"];
-    eprintln!(
+    stderr::say_line(format_args!(
         "{} wishes of {} holders, {} truly denied; {} seats now, at most {} wanted at once, {} for {} minutes in total",
         inputs["wishes"],
         inputs["holders"],
@@ -286,7 +287,7 @@ pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
         inputs["peak"],
         inputs["sustained_peak"],
         inputs["sustained_minutes"],
-    );
+    ));
     let choices = ["lean", "balanced", "never_refuse"].map(|name| {
         let mut row = answer["choices"][name].clone();
         row["choice"] = name.into();
@@ -314,16 +315,19 @@ pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
         text.push('\n');
         text += &table(&offers, &["buy", "seats", "cost"]);
         let mix = &compared["cheapest_mix"];
-        eprintln!(
+        stderr::say_line(format_args!(
             "cheaper: {}; cheapest mix: {} named and {} concurrent for {}",
             compared["cheaper"].as_str().unwrap_or_default(),
             mix["named_seats"],
             mix["concurrent_seats"],
             mix["cost"]
-        );
+        ));
     }
     for warning in answer["warnings"].as_array().into_iter().flatten() {
-        eprintln!("note: {}", warning.as_str().unwrap_or_default());
+        stderr::say_line(format_args!(
+            "note: {}",
+            warning.as_str().unwrap_or_default()
+        ));
     }
     super::print(&text)
 }

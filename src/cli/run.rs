@@ -22,10 +22,14 @@ use super::remote::Remote;
 use super::{Exit, Failure};
 use crate::client::{Ask, Client, Held, Place};
 use crate::pool::PoolName;
+use crate::stderr;
 
 const RUN_HELP: &str = "The command finds LEASEHOLD_LEASE_ID and LEASEHOLD_FENCE in its environment. Exit codes: the command's \
      own (128 and the signal, if one ended it); before it runs 3 if there is no seat, 4 if there is no such pool, 5 if the key \
      may not, 6 if the server cannot be reached, 1 if the command cannot be run.";
+
+/// Longest that can be asked for, in seconds.
+const A_YEAR: u64 = 366 * 86_400;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = RUN_HELP)]
@@ -43,13 +47,13 @@ pub(super) struct Run {
     #[arg(long)]
     label: Option<String>,
     /// Wait for a seat instead of failing when all are in use, for ever or for so many seconds
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "0")]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "0", value_parser = clap::value_parser!(u64).range(..=A_YEAR))]
     wait: Option<u64>,
     /// Let the command go on when the lease is lost
     #[arg(long)]
     keep_going: bool,
     /// How long a command that lost its seat may take to stop before it is killed, in seconds
-    #[arg(long, value_name = "SECONDS", default_value = "10")]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(..=A_YEAR))]
     kill_after: u64,
     #[command(flatten)]
     remote: Remote,
@@ -96,15 +100,15 @@ impl Run {
                 }
                 () = tokio::time::sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
                     kill_at = None;
-                    eprintln!("leasehold: the command did not stop within {} s and is killed", self.kill_after);
+                    stderr::say_line(format_args!("leasehold: the command did not stop within {} s and is killed", self.kill_after));
                     pass_on(&child, Signal::KILL);
                 }
             }
         };
         if !is_lost && let Err(error) = held.release().await {
-            eprintln!(
+            stderr::say_line(format_args!(
                 "leasehold: the seat comes back by itself, it could not be released: {error}"
-            );
+            ));
         }
         Ok(code(status))
     }
@@ -123,9 +127,9 @@ impl Run {
     fn say(&self, event: &str, sentence: &str, held: &Held) {
         if self.remote.json {
             let line: Value = json!({"event": event, "lease_id": held.id(), "fence": held.fence(), "detail": sentence});
-            eprintln!("{line}");
+            stderr::say_line(format_args!("{line}"));
         } else if event != "held" {
-            eprintln!("leasehold: {sentence}");
+            stderr::say_line(format_args!("leasehold: {sentence}"));
         }
     }
 
@@ -140,12 +144,12 @@ impl Run {
             return Ok(client.acquire(&self.pool, &ask).await?);
         };
         let progress = Progress::spinner("waiting for a seat");
-        let mut is_told = std::io::stderr().is_terminal();
+        let mut is_told = stderr::is_terminal();
         let told = |place: &Place| {
             let words = place_in_words(place);
             // A log has it once.
             if !std::mem::replace(&mut is_told, true) {
-                eprintln!("leasehold: {words}");
+                stderr::say_line(format_args!("leasehold: {words}"));
             }
             progress.say(&words);
         };

@@ -3,7 +3,7 @@
 mod systemd;
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use super::{Exit, Failure};
 use crate::alerts;
@@ -23,8 +23,10 @@ use crate::history;
 use crate::http;
 use crate::http::server::{Drain, Limits};
 use crate::pool::{Policy, PoolName};
+use crate::stderr;
 use crate::store::embedded::Embedded;
 use crate::store::{self, Expect, Options, Put, Store, Trouble};
+use crate::tasks;
 use crate::telemetry::{self, LogFormat};
 use crate::token::Tokens;
 use crate::ui;
@@ -46,7 +48,10 @@ pub(super) fn run(serve: &Serve) -> Result<Exit, Failure> {
         .worker_threads(settings.threads())
         .enable_all()
         .build()?;
-    runtime.block_on(node(&settings, serve.quiet))
+    let done = runtime.block_on(node(&settings, serve.quiet));
+    // A look-up of a name may go on for a minute, and nobody waits for it any more.
+    runtime.shutdown_background();
+    done
 }
 
 /// Starts, serves until a signal, stops.
@@ -70,8 +75,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         _ = &mut first => return Ok(Exit::Ok),
     };
     if settings.log_format == LogFormat::Text && !quiet {
-        // People read it, nothing depends on it.
-        let _ = io::stderr().write_all(node.introduction(settings).await.as_bytes());
+        stderr::say(node.introduction(settings).await);
     }
     let Node {
         listener,
@@ -82,12 +86,21 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         embedded,
     } = node;
 
-    tokio::spawn(telemetry::upkeep(metrics.clone()));
-    tokio::spawn(history::rollup::run(store.clone()));
+    tasks::spawn("metrics", {
+        let metrics = metrics.clone();
+        move || telemetry::upkeep(metrics.clone())
+    });
+    tasks::spawn("history", {
+        let store = store.clone();
+        move || history::rollup::run(store.clone())
+    });
     let sign = store.new_sign(address);
-    let (stop_signing, stopped) = oneshot::channel();
-    let signing = tokio::spawn(store.clone().sign_until(sign, stopped));
-    tokio::spawn(alerts::run(store.clone(), alerts::Options::of(settings)));
+    let (stop_signing, stopped) = watch::channel(false);
+    let signing = tasks::spawn("sign", {
+        let store = store.clone();
+        move || store.clone().sign_until(sign.clone(), stopped.clone())
+    });
+    alerts::start(&store, alerts::Options::of(settings));
     let drain = Drain::default();
     let service = Arc::new(http::service(&store, &tokens, settings, &metrics, &drain));
     let answer = move |request| {
@@ -102,7 +115,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     let drain_wait = settings.drain_wait();
     // Connections wait in the kernel's queue from here on: the listener is bound.
     systemd::serving(&format!("serving http://{address} from {store_is}"));
-    tokio::spawn(systemd::watchdog());
+    tasks::spawn("watchdog", systemd::watchdog);
     let shutdown = async move {
         let told = first.await;
         systemd::stopping();
@@ -118,8 +131,9 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
             return Ok(Exit::Error);
         }
     }
-    drop(stop_signing);
-    let _ = signing.await;
+    stop_signing.send_replace(true);
+    // A sign that stays is forgotten.
+    let _ = tokio::time::timeout(FAREWELL, signing).await;
     // Its sweeper would complain about a Redis that goes away.
     drop(store);
     if let Some(embedded) = embedded {
@@ -128,6 +142,9 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     tracing::info!("stopped");
     Ok(Exit::Ok)
 }
+
+/// How long the end waits until the sign of the node is taken away.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How long a start waits for a Redis that is there and does not answer yet.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -226,7 +243,7 @@ impl Node {
     async fn introduction(&self, settings: &Settings) -> String {
         let admin = format!("http://{}/admin", self.address);
         // A login that can be used once, for a person only: nothing that could be used belongs into a log.
-        let login = if settings.is_open() || !io::stderr().is_terminal() {
+        let login = if settings.is_open() || !stderr::is_terminal() {
             None
         } else {
             ui::login_code(&self.store).await.ok()

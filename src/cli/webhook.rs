@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
 use crate::pool::PoolName;
+use crate::stderr;
 use crate::webhook::{Subject, WebhookId};
 
 #[derive(Debug, clap::Subcommand)]
@@ -179,7 +180,7 @@ pub(super) fn run(command: &Webhook) -> Result<Exit, Failure> {
                 *yes,
             )?;
             remote.call(Method::DELETE, &path, None)?;
-            eprintln!("{id} is deleted");
+            stderr::say_line(format_args!("{id} is deleted"));
             Ok(Exit::Ok)
         }
     }
@@ -191,7 +192,10 @@ fn enable(remote: &Remote, id: &WebhookId, enabled: bool) -> Result<Exit, Failur
     if remote.json {
         return remote.show_json(&webhook);
     }
-    eprintln!("{id} is {}", if enabled { "enabled" } else { "disabled" });
+    stderr::say_line(format_args!(
+        "{id} is {}",
+        if enabled { "enabled" } else { "disabled" }
+    ));
     Ok(Exit::Ok)
 }
 
@@ -200,7 +204,9 @@ fn on_its_way(remote: &Remote, path: &str) -> Result<Exit, Failure> {
     if remote.json {
         return remote.show_json(&answer);
     }
-    eprintln!("on its way; `leasehold webhook deliveries` shows how it ends:");
+    stderr::say_line(format_args!(
+        "on its way; `leasehold webhook deliveries` shows how it ends:"
+    ));
     super::print(&format!(
         "{}\n",
         answer["delivery"].as_str().unwrap_or_default()
@@ -212,10 +218,10 @@ fn reveal(remote: &Remote, webhook: &Value) -> Result<Exit, Failure> {
     if remote.json {
         return remote.show_json(webhook);
     }
-    eprintln!(
+    stderr::say_line(format_args!(
         "webhook {}; its secret cannot be shown again:",
         webhook["id"].as_str().unwrap_or_default()
-    );
+    ));
     super::print(&format!(
         "{}\n",
         webhook["secret"].as_str().unwrap_or_default()

@@ -4,6 +4,7 @@ mod kept;
 mod unread;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::Infallible;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -73,7 +74,7 @@ impl Step {
 
 /// Rolls up what has happened, now and then, for as long as the store lives. Nodes take turns; if two do the same, whoever is
 /// late loses nothing but its work.
-pub async fn run(store: Store) {
+pub async fn run(store: Store) -> Infallible {
     let mut interval = tokio::time::interval(EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut looks = Looks::default();

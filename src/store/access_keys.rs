@@ -12,6 +12,7 @@ use super::records::{Found, Records};
 use super::script::PUT_KEY;
 use super::{DEADLINE, Shared, Store, json};
 use crate::access_key::{AccessKey, KeyId, Keyring};
+use crate::tasks::Over;
 
 /// How often a node looks whether a key was changed. The promise is a second.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
@@ -46,13 +47,13 @@ impl Copy {
 }
 
 /// Keeps the copy fresh until the store is dropped.
-pub(super) async fn run(store: Weak<Shared>) {
+pub(super) async fn run(store: Weak<Shared>) -> Over {
     let mut interval = tokio::time::interval(LOOK_EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         let Some(store) = store.upgrade().map(Store) else {
-            return;
+            return Over;
         };
         if let Err(error) = store.refresh_keys().await {
             // The sweeper says once that Redis is away.

@@ -19,12 +19,14 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::oneshot;
+use tokio::sync::{Mutex, oneshot};
 use tokio::task::JoinHandle;
 
 use self::server::{Home, Running};
+use crate::tasks::{self, Over};
 
 /// The programs that are looked for, in this order.
 const SERVERS: [&str; 2] = ["redis-server", "valkey-server"];
@@ -156,7 +158,12 @@ impl Embedded {
 
         let url = home.url();
         let (stop, stopped) = oneshot::channel();
-        let supervisor = tokio::spawn(supervise(home, running, stopped));
+        let server = Arc::new(Mutex::new(Server {
+            home,
+            running: Some(running),
+            stopped,
+        }));
+        let supervisor = tasks::spawn("embedded-redis", move || supervise(Arc::clone(&server)));
         Ok(Self {
             url,
             stop,
@@ -185,42 +192,62 @@ impl Embedded {
     }
 }
 
+/// What outlives a failure of the task that looks after it.
+struct Server {
+    home: Home,
+    /// None while it has to be started again.
+    running: Option<Running>,
+    stopped: oneshot::Receiver<()>,
+}
+
 /// Keeps a server running until told to stop, or until `Embedded` is dropped.
 ///
 /// Restarts for ever: those who hold a seat are protected by the recovery rules, and a node that gave up would only be
 /// started again from outside.
-async fn supervise(home: Home, mut running: Running, mut stopped: oneshot::Receiver<()>) {
+async fn supervise(server: Arc<Mutex<Server>>) -> Over {
+    let mut server = server.lock().await;
+    let Server {
+        home,
+        running,
+        stopped,
+    } = &mut *server;
     let mut backoff = FIRST_BACKOFF;
     loop {
+        let Some(present) = running.as_mut() else {
+            tokio::select! {
+                _ = &mut *stopped => return Over,
+                () = tokio::time::sleep(backoff) => {}
+            }
+            backoff = (backoff * 2).min(LAST_BACKOFF);
+            match home.spawn().await {
+                Ok(started) => *running = Some(started),
+                Err(error) => {
+                    tracing::error!("the embedded Redis cannot be started again: {error}");
+                }
+            }
+            continue;
+        };
         let started = Instant::now();
         let status = tokio::select! {
-            _ = &mut stopped => return running.stop(&home).await,
-            status = running.shell.wait() => status,
+            _ = &mut *stopped => {
+                if let Some(present) = running.take() {
+                    present.stop(home).await;
+                }
+                return Over;
+            }
+            status = present.shell.wait() => status,
         };
         let status = status.map_or_else(|error| error.to_string(), |status| status.to_string());
         tracing::error!(
             redis.log = %home.log().display(),
             "the embedded Redis ended ({status}) and is started again; it said: {}",
-            home.said(running.log_start)
+            home.said(present.log_start)
         );
         // The shell may have been killed alone: its server ends with the pipe.
-        drop(running);
+        *running = None;
         if started.elapsed() > Duration::from_secs(60) {
             backoff = FIRST_BACKOFF;
         }
-        running = loop {
-            tokio::select! {
-                _ = &mut stopped => return,
-                () = tokio::time::sleep(backoff) => {}
-            }
-            backoff = (backoff * 2).min(LAST_BACKOFF);
-            match home.spawn().await {
-                Ok(running) => break running,
-                Err(error) => {
-                    tracing::error!("the embedded Redis cannot be started again: {error}");
-                }
-            }
-        };
     }
 }
 

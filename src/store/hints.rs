@@ -15,6 +15,7 @@ use super::Store;
 use super::connection::{Connections, Source};
 use super::keys::Keys;
 use crate::pool::PoolName;
+use crate::tasks::{self, Over};
 
 /// Pause before a lost subscription is made again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -57,12 +58,15 @@ impl Hints {
         // Weak, because a store that is dropped takes its connections along.
         let source = Arc::downgrade(connections.source());
         let age = Arc::clone(connections.age());
-        tokio::spawn(run(
-            source,
-            age,
-            self.told.clone(),
-            Arc::clone(&self.listening),
-        ));
+        let (told, listening) = (self.told.clone(), Arc::clone(&self.listening));
+        tasks::spawn("hints", move || {
+            run(
+                source.clone(),
+                Arc::clone(&age),
+                told.clone(),
+                Arc::clone(&listening),
+            )
+        });
     }
 }
 
@@ -72,7 +76,7 @@ async fn run(
     age: Arc<AtomicU64>,
     told: broadcast::Sender<Arc<str>>,
     listening: Arc<AtomicBool>,
-) {
+) -> Over {
     let is_listening = |is: bool| {
         listening.store(is, Ordering::Release);
         metrics::gauge!(LISTENING).set(if is { 1.0 } else { 0.0 });
@@ -89,6 +93,7 @@ async fn run(
             tokio::time::sleep(PAUSE).await;
         }
     }
+    Over
 }
 
 /// Listens for as long as the servers are `the_same`.

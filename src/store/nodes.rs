@@ -11,13 +11,14 @@ use std::time::{Duration, Instant as Monotonic};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use super::error::Error;
 use super::info::Info;
 use super::keys::NODES;
 use super::{Store, json, within_deadline};
 use crate::lease::Instant;
+use crate::tasks::Over;
 
 /// How often a node signs.
 const EVERY: Duration = Duration::from_secs(2);
@@ -114,16 +115,17 @@ impl Store {
     }
 
     /// Signs now and then, and takes the sign away when told to stop.
-    pub async fn sign_until(self, sign: Sign, mut stopped: oneshot::Receiver<()>) {
+    pub(crate) async fn sign_until(self, sign: Sign, mut stopped: watch::Receiver<bool>) -> Over {
         let mut interval = tokio::time::interval(EVERY);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             // One after the other, so that no sign is under way when it is taken away.
             let done = tokio::select! {
                 _ = interval.tick() => within_deadline(self.sign(&sign)).await,
-                _ = &mut stopped => {
+                // Gone is stopped as well.
+                () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {
                     let _ = within_deadline(self.sign_off(&sign)).await;
-                    return;
+                    return Over;
                 }
             };
             if let Err(error) = done {

@@ -20,6 +20,7 @@ use super::script::{RENEW, Reply};
 use super::{Shared, Store};
 use crate::lease::{Activities, Instant, Label, LeaseId};
 use crate::pool::PoolName;
+use crate::tasks::Over;
 use crate::token::Claims;
 
 /// Most beats of one call; about half a millisecond of Redis's time.
@@ -162,13 +163,19 @@ impl Lanes {
 }
 
 /// Sends what waits in a lane, round after round.
-pub(super) async fn run(store: Weak<Shared>, mut lane: mpsc::Receiver<Waiting>) {
+///
+/// Beats that a failure takes along are answered: that is not known.
+pub(super) async fn run(
+    store: Weak<Shared>,
+    lane: Arc<tokio::sync::Mutex<mpsc::Receiver<Waiting>>>,
+) -> Over {
+    let mut lane = lane.lock().await;
     let rounds = Arc::new(Semaphore::new(ROUNDS));
     loop {
         let turn = Arc::clone(&rounds).acquire_owned().await;
         let mut round = Vec::new();
         if lane.recv_many(&mut round, ROUND).await == 0 {
-            return;
+            return Over;
         }
         // A lane is woken by the first beat and would run before the other requests that are here already, so calls would
         // carry two or three. It lets them have their turn; where there are none, this takes no time.
@@ -179,7 +186,7 @@ pub(super) async fn run(store: Weak<Shared>, mut lane: mpsc::Receiver<Waiting>) 
             round.push(waiting);
         }
         let Some(store) = store.upgrade().map(Store) else {
-            return;
+            return Over;
         };
         tokio::spawn(async move {
             store.send_round(round).await;

@@ -16,6 +16,7 @@ use super::script::{POSTPONE, STAMP, SWEEP, TICK};
 use super::{Shared, Store};
 use crate::lease::LeaseId;
 use crate::pool::PoolName;
+use crate::tasks::Over;
 use crate::token;
 
 /// Pools of a bucket that one tick names.
@@ -30,16 +31,22 @@ const EVENTS_MS: u64 = 35 * 24 * 60 * 60 * 1000;
 /// Ticks all buckets until the store is dropped, and has done what the ticks find to do.
 ///
 /// The work runs beside the ticks: a silence of some seconds counts as an outage, however busy the node was.
-pub(super) async fn run(store: Weak<Shared>, every: Duration) {
+pub(super) async fn run(store: Weak<Shared>, every: Duration) -> Over {
     let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut work: Option<JoinHandle<Result<(), Error>>> = None;
     loop {
         interval.tick().await;
         let Some(store) = store.upgrade().map(Store) else {
-            return;
+            return Over;
         };
-        work.take_if(|work| work.is_finished());
+        if let Some(done) = work.take_if(|work| work.is_finished())
+            && let Err(error) = done.await
+            && let Ok(panic) = error.try_into_panic()
+        {
+            // It is a failure of this task, to be counted as one.
+            std::panic::resume_unwind(panic);
+        }
         let asked = Instant::now();
         let (todo, all) = store.tick_all().await;
         if work.is_some() {

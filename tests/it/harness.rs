@@ -24,7 +24,7 @@ pub(crate) use self::browser::Browser;
 pub(crate) use self::client::{ANY, Answer, Call, Client, Reply};
 pub(crate) use self::docker::{Docker, KEY as DOCKER_KEY, Project, field};
 pub(crate) use self::fleet::{Certificates, Guards, Sentinels, Server, Shards};
-pub(crate) use self::node::{Launch, Node, SECRET};
+pub(crate) use self::node::{Launch, Node, Reader, SECRET};
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::receiver::{Message, Receiver, Reply as Behaviour};
 pub(crate) use self::redis::{Event, LEFT_RECORDS, LEFT_RECORDS_OF, Redis, server_on_the_path};

@@ -63,6 +63,7 @@ mod script_flush;
 mod secrets;
 mod sentinel;
 mod slot_migration;
+mod stderr;
 mod systemd;
 mod terminal;
 mod terminate;

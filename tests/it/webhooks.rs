@@ -630,3 +630,49 @@ async fn an_outage_is_told_once_after_the_return() {
     let_pass(3_000).await;
     assert_eq!(receiver.messages().len(), 1, "{:?}", receiver.messages());
 }
+
+#[tokio::test]
+async fn without_ca_certificates_everything_works_but_https() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url())
+        .set_all(&HERE)
+        .set("ENV_SSL_CERT_FILE", "/nonexistent")
+        .set("ENV_SSL_CERT_DIR", "/nonexistent")
+        .start()
+        .await;
+    let lines = node.log();
+    let told = lines
+        .lines()
+        .filter(|line| line.contains("CA certificates"));
+    assert_eq!(told.count(), 1, "{lines}");
+
+    let receiver = Receiver::start().await;
+    let (plain, _) = create(&node, &receiver.url(), &["pool.full"]).await;
+    let secure = receiver.url().replace("http://", "https://");
+    let (secure, _) = create(&node, &secure, &["pool.full"]).await;
+    node.put_pool("crm", json!({"capacity": 1}), 201).await;
+    node.fill("crm", 1).await;
+
+    assert_eq!(told_kind(&receiver.got(1).await[0]), "pool.full");
+    wait_for_state(&node, &plain, "delivered", 1).await;
+    let raised = node.get("/v1/alerts").expect(200).await;
+    assert_eq!(raised["current"][0]["type"], "pool.full");
+    wait_until(
+        "the other one says why",
+        Duration::from_secs(20),
+        async || {
+            let waiting = deliveries(&node, &secure, "state=pending").await;
+            let why = waiting
+                .first()
+                .map(|delivery| delivery["attempts"].to_string());
+            why.is_some_and(|why| why.contains("install ca-certificates"))
+        },
+    )
+    .await;
+    assert!(node.is_ready().await);
+    assert!(!node.log().contains("panic"), "{}", node.log());
+}
+
+fn told_kind(message: &Message) -> String {
+    told(message).0
+}

@@ -1,3 +1,4 @@
+use super::super::deliver::{self, Roots};
 use super::*;
 
 const PUBLIC: Allowed = Allowed {
@@ -253,7 +254,7 @@ async fn a_connection_looks_up_once_and_goes_where_that_says() {
         let answer = answers.lock().unwrap().pop().expect("a second look-up");
         std::future::ready(Ok(vec![answer]))
     });
-    let http = super::super::deliver::client(resolver);
+    let http = deliver::client(resolver, Roots::None).unwrap();
     let sent = tokio::spawn(async move {
         http.post(format!("http://hooks.example.com:{port}/"))
             .send()

@@ -1,13 +1,13 @@
 //! How a load is shown: a frame that is drawn over the one before, a line for logs, and the summary.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::time::Duration;
 
 use serde_json::json;
 
 use super::super::table::table;
 use super::tally::{Moment, Report, Row};
+use crate::stderr;
 
 /// A frame: home, the text, and away with what is left of the one before.
 pub(super) fn frame(what: &str, length: Duration, moment: &Moment) -> String {
@@ -41,8 +41,7 @@ pub(super) fn frame(what: &str, length: Duration, moment: &Moment) -> String {
 
 /// Leaves an empty screen for the summary.
 pub(super) fn clear() {
-    // People read it, nothing depends on it.
-    let _ = io::stderr().write_all("\u{1b}[H\u{1b}[J".as_bytes());
+    stderr::say("\u{1b}[H\u{1b}[J");
 }
 
 /// One line, for a log.

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::tasks::Over;
+
 /// The node answers requests from now on.
 pub(super) fn serving(status: &str) {
     tell(&[NotifyState::Ready, NotifyState::Status(status)]);
@@ -22,9 +24,9 @@ pub(super) fn stopping() {
 }
 
 /// Says twice in each interval of the watchdog that the node turns; ends at once where nobody listens.
-pub(super) async fn watchdog() {
+pub(super) async fn watchdog() -> Over {
     let Some(interval) = sd_notify::watchdog_enabled() else {
-        return;
+        return Over;
     };
     let mut beat = tokio::time::interval((interval / 2).max(Duration::from_millis(1)));
     loop {

@@ -18,6 +18,7 @@ use super::routed::{Routed, unsure};
 use super::single::{Single, certificates, tcp_settings};
 use crate::config::RedisUrl;
 use crate::store::health::FAILOVERS;
+use crate::tasks::{self, Over};
 
 /// How often the nodes are asked.
 const POLL: Duration = Duration::from_secs(1);
@@ -271,15 +272,16 @@ impl Cluster {
 
     /// Watches the cluster until the store is dropped.
     pub(in crate::store) fn watch(watched: &Weak<Self>) {
-        tokio::spawn(poll(watched.clone()));
+        let watched = watched.clone();
+        tasks::spawn("cluster", move || poll(watched.clone()));
     }
 }
 
 /// Asks each second, and sooner while something is wrong.
-async fn poll(watched: Weak<Cluster>) {
+async fn poll(watched: Weak<Cluster>) -> Over {
     loop {
         let Some(cluster) = watched.upgrade() else {
-            return;
+            return Over;
         };
         cluster.look().await;
         let doubts = {

@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use super::single::{Single, certificates, tcp_settings};
 use crate::config::RedisUrl;
 use crate::store::health::FAILOVERS;
+use crate::tasks::{self, Over};
 
 /// How long one sentinel may take.
 const ANSWER: Duration = Duration::from_millis(250);
@@ -278,20 +279,24 @@ impl Sentinel {
             return;
         };
         for address in &sentinel.url.hosts {
-            tokio::spawn(follow(watched.clone(), address.clone()));
+            let (watched, address) = (watched.clone(), address.clone());
+            tasks::spawn("sentinels", move || {
+                follow(watched.clone(), address.clone())
+            });
         }
-        tokio::spawn(poll(watched.clone()));
+        let watched = watched.clone();
+        tasks::spawn("sentinels", move || poll(watched.clone()));
     }
 }
 
 /// Asks each second, in case a message was lost.
-async fn poll(watched: Weak<Sentinel>) {
+async fn poll(watched: Weak<Sentinel>) -> Over {
     let mut interval = tokio::time::interval(POLL);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         interval.tick().await;
         let Some(sentinel) = watched.upgrade() else {
-            return;
+            return Over;
         };
         let Ok(named) = sentinel.ask(true).await else {
             continue;
@@ -307,23 +312,24 @@ async fn poll(watched: Weak<Sentinel>) {
 }
 
 /// Listens to one sentinel, and again when it comes back.
-async fn follow(watched: Weak<Sentinel>, address: Address) {
+async fn follow(watched: Weak<Sentinel>, address: Address) -> Over {
     loop {
         let Some((client, master, patience)) = watched.upgrade().and_then(|sentinel| {
             let client = sentinel.client(&address).ok()?;
             Some((client, sentinel.master.clone(), sentinel.patience()))
         }) else {
-            return;
+            return Over;
         };
         if let Ok(Ok(mut messages)) =
             tokio::time::timeout(patience, client.get_async_pubsub()).await
-            && messages.subscribe("+switch-master").await.is_ok()
+            && let Ok(Ok(())) =
+                tokio::time::timeout(patience, messages.subscribe("+switch-master")).await
         {
             let mut messages = messages.into_on_message();
             loop {
                 let message = tokio::time::timeout(Duration::from_secs(5), messages.next()).await;
                 let Some(sentinel) = watched.upgrade() else {
-                    return;
+                    return Over;
                 };
                 match message {
                     // Nothing happened; the keep-alive of the socket tells whether the sentinel is there.

@@ -1,6 +1,7 @@
 //! A node: the real binary, with its own directory and port, killed when it goes out of scope.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, PipeReader, Read, Write as _};
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -24,6 +25,40 @@ pub(crate) struct Launch {
     program: PathBuf,
     directory: Arc<TempDir>,
     settings: Vec<(String, String)>,
+    reader: Reader,
+}
+
+/// Who reads what a program writes to stderr.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// The test.
+    Test,
+    /// A file on a disk without room.
+    Full,
+    /// Nobody any more.
+    Gone,
+    /// Somebody who has stopped reading, and whose pipe is full.
+    Stalled,
+}
+
+impl Reader {
+    /// The other end for a program, and what has to live as long as it.
+    pub(crate) fn stderr(self) -> (Stdio, Option<PipeReader>) {
+        if self == Self::Test {
+            return (Stdio::piped(), None);
+        }
+        if self == Self::Full {
+            let full = File::options().write(true).open("/dev/full");
+            return (full.expect("every Linux has it").into(), None);
+        }
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        if self == Self::Gone {
+            return (writer.into(), None);
+        }
+        // What a pipe holds.
+        writer.write_all(&[b'.'; 64 * 1024]).expect("it has room");
+        (writer.into(), Some(reader))
+    }
 }
 
 impl Launch {
@@ -45,6 +80,7 @@ impl Launch {
             program: env!("CARGO_BIN_EXE_leasehold").into(),
             directory: Arc::new(directory),
             settings: Vec::new(),
+            reader: Reader::Test,
         }
         .set("listen", &format!("127.0.0.1:{port}"))
         .set("log", "info")
@@ -64,6 +100,11 @@ impl Launch {
         settings
             .iter()
             .fold(self, |launch, (name, value)| launch.set(name, value))
+    }
+
+    /// The same node with somebody else at the other end of its stderr.
+    pub(crate) fn read_by(self, reader: Reader) -> Self {
+        Self { reader, ..self }
     }
 
     /// The same node on another port: a second process over the same directory.
@@ -273,24 +314,29 @@ struct Process {
     id: u32,
     child: Mutex<Child>,
     log: Arc<Mutex<String>>,
+    _stalled: Option<PipeReader>,
 }
 
 impl Process {
     fn spawn(launch: &Launch) -> Self {
+        let (stderr, stalled) = launch.reader.stderr();
         let mut child = launch
             .command()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .expect("the binary starts");
         let log = Arc::default();
         keep(child.stdout.take().expect("piped"), &log);
-        keep(child.stderr.take().expect("piped"), &log);
+        if let Some(stderr) = child.stderr.take() {
+            keep(stderr, &log);
+        }
         Self {
             id: child.id(),
             child: Mutex::new(child),
             log,
+            _stalled: stalled,
         }
     }
 
