@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
 
-use crate::lease::{Instant, Invalid, Label};
+use crate::lease::{Instant, Invalid, Label, recorded};
 use crate::pool::PoolName;
 
 /// What the texts of keys begin with, for secret scanners: `lh_(client|operator)_[0-9A-Za-z]{50}`.
@@ -292,6 +292,7 @@ pub struct AccessKey {
     /// Its name for machines; the audit trail names who did something by it.
     pub id: KeyId,
     /// Its name for people.
+    #[serde(deserialize_with = "recorded")]
     pub name: Label,
     /// What it allows.
     pub role: Role,

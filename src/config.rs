@@ -455,7 +455,7 @@ impl Loaded {
 
     fn check_pools(&self) -> Result<(), WrongSetting> {
         for (name, policy) in &self.settings.pools {
-            if let Err(invalid) = policy.check() {
+            if let Err(invalid) = name.check().and_then(|()| policy.check()) {
                 return Err(self.wrong(
                     &format!("pools.{name}"),
                     "cannot be used",

@@ -35,6 +35,17 @@ impl PoolName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Refuses what a new pool cannot be called: in an address `.` and `..` are steps, and most clients take them before
+    /// they ask. A pool that an earlier version took by such a name can still be read and deleted.
+    pub fn check(&self) -> Result<(), Invalid> {
+        if matches!(self.as_str(), "." | "..") {
+            return Err(Invalid(
+                "a pool is not called . or .., because addresses take these for steps".into(),
+            ));
+        }
+        Ok(())
+    }
 }
 
 impl TryFrom<String> for PoolName {
@@ -106,7 +117,11 @@ pub struct Policy {
     #[serde(default)]
     pub privacy: Privacy,
     /// Limits and reserves of tenants, at most 1 000.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        skip_serializing_if = "BTreeMap::is_empty",
+        deserialize_with = "rules::recorded_tenants"
+    )]
     #[schema(value_type = std::collections::HashMap<String, TenantRule>)]
     pub tenants: BTreeMap<Tenant, TenantRule>,
     /// Most seats of each tenant that has no `max` of its own.
@@ -125,7 +140,11 @@ pub struct Policy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<Queue>,
     /// The only platforms that get a seat; all if it is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "rules::recorded_platforms"
+    )]
     #[schema(value_type = Option<Vec<String>>)]
     pub platforms: Option<Vec<Platform>>,
     /// While it is set nobody new gets a seat.

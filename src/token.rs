@@ -22,7 +22,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use crate::lease::{Holder, Instant, Label, LeaseId, Platform, Seat, Tenant};
+use crate::lease::{Holder, Instant, Invalid, Label, LeaseId, Platform, Seat, Tenant};
 use crate::pool::{PoolName, Pseudonyms};
 
 /// How long a token is good for. Past the half of it a renew brings a new one.
@@ -290,7 +290,11 @@ fn parse(mut rest: &[u8], length_bytes: usize) -> Option<Claims> {
         *rest = tail;
         Some(u64::from_be_bytes(*head))
     }
-    fn text<T: TryFrom<String>>(rest: &mut &[u8], length_bytes: usize) -> Option<Option<T>> {
+    fn text<T>(
+        rest: &mut &[u8],
+        length_bytes: usize,
+        read: impl FnOnce(String) -> Result<T, Invalid>,
+    ) -> Option<Option<T>> {
         let (length, tail) = rest.split_at_checked(length_bytes)?;
         let length = length
             .iter()
@@ -301,7 +305,7 @@ fn parse(mut rest: &[u8], length_bytes: usize) -> Option<Claims> {
             return Some(None);
         }
         let text = std::str::from_utf8(head).ok()?.to_owned();
-        Some(Some(T::try_from(text).ok()?))
+        Some(Some(read(text).ok()?))
     }
 
     let rest = &mut rest;
@@ -324,11 +328,11 @@ fn parse(mut rest: &[u8], length_bytes: usize) -> Option<Claims> {
             (_, true) => Seat::Overdraft,
             _ => Seat::Concurrent,
         },
-        pool: text(rest, length_bytes)??,
-        holder: text(rest, length_bytes)?,
-        tenant: text(rest, length_bytes)?,
-        label: text(rest, length_bytes)?,
-        platform: text(rest, length_bytes)?,
+        pool: text(rest, length_bytes, PoolName::try_from)??,
+        holder: text(rest, length_bytes, Holder::recorded)?,
+        tenant: text(rest, length_bytes, Tenant::recorded)?,
+        label: text(rest, length_bytes, Label::recorded)?,
+        platform: text(rest, length_bytes, Platform::recorded)?,
     })
 }
 

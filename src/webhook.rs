@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 use utoipa::ToSchema;
 
-use crate::lease::{Instant, Invalid, Label};
+use crate::lease::{Instant, Invalid, Label, recorded_if_any};
 use crate::pool::PoolName;
 
 const ID: usize = 12;
@@ -273,6 +273,7 @@ pub struct Webhook {
     /// Where it leads.
     pub url: String,
     /// For people.
+    #[serde(default, deserialize_with = "recorded_if_any")]
     pub name: Option<Label>,
     /// Which alerts.
     pub events: Vec<Subject>,

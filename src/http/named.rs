@@ -15,7 +15,7 @@ use super::extract::{Body, Path, Query};
 use super::leases::terminate::terminate_matching;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::{Holder, Instant};
+use crate::lease::{Holder, Instant, Recorded};
 use crate::pool::PoolName;
 use crate::store::{NamedChange, NamedChanged, NamedSeat, NamedSeats, Selection, Termination};
 
@@ -190,9 +190,9 @@ pub(crate) async fn list_at(
 async fn read(
     State(app): State<App>,
     _operator: Operator,
-    Path((pool, holder)): Path<(PoolName, Holder)>,
+    Path((pool, holder)): Path<(PoolName, Recorded<Holder>)>,
 ) -> Result<Json<SeatBody>, Problem> {
-    let holder = app.holder_as_kept(&pool, holder).await?;
+    let holder = app.holder_as_kept(&pool, holder.0).await?;
     let changed = app.0.store.named(&pool, NamedChange::Read(&holder)).await?;
     Ok(Json(one(settled(&pool, changed)?)?))
 }
@@ -250,9 +250,9 @@ pub(crate) async fn assign(
 pub(crate) async fn free(
     State(app): State<App>,
     operator: Operator,
-    Path((pool, holder)): Path<(PoolName, Holder)>,
+    Path((pool, holder)): Path<(PoolName, Recorded<Holder>)>,
 ) -> Result<StatusCode, Problem> {
-    let holder = app.holder_as_kept(&pool, holder).await?;
+    let holder = app.holder_as_kept(&pool, holder.0).await?;
     operator.notes.target(&holder);
     operator.notes.before(&json!({ "holder": holder }));
     take_away(&app, &pool, &holder, NamedChange::Free(&holder)).await?;
@@ -277,10 +277,10 @@ pub(crate) async fn free(
 pub(crate) async fn transfer(
     State(app): State<App>,
     operator: Operator,
-    Path((pool, holder)): Path<(PoolName, Holder)>,
+    Path((pool, holder)): Path<(PoolName, Recorded<Holder>)>,
     Body(body): Body<TransferBody>,
 ) -> Result<Json<SeatBody>, Problem> {
-    let holder = app.holder_as_kept(&pool, holder).await?;
+    let holder = app.holder_as_kept(&pool, holder.0).await?;
     operator.notes.target(&holder);
     operator.notes.before(&json!({ "holder": holder }));
     let to = app.holder_as_kept(&pool, body.to).await?;

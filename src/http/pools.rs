@@ -151,6 +151,16 @@ pub(crate) fn in_use() -> Problem {
     )
 }
 
+/// Refuses a name that no new pool can have.
+fn may_be_called(name: &PoolName) -> Result<(), Problem> {
+    name.check().map_err(|invalid| {
+        Problem::new(
+            Code::InvalidRequest,
+            format!("It is not created: {invalid}."),
+        )
+    })
+}
+
 /// The policy, if it can be.
 pub(crate) fn checked(policy: Policy) -> Result<Policy, Problem> {
     match policy.check() {
@@ -275,8 +285,9 @@ async fn put(
     Body(policy): Body<Policy>,
 ) -> Result<(StatusCode, Tagged<Json<PoolBody>>), Problem> {
     let policy = checked(policy)?;
-    if let Some(before) = app.0.store.status(&pool).await? {
-        operator.notes.before(&before.policy);
+    match app.0.store.status(&pool).await? {
+        Some(before) => operator.notes.before(&before.policy),
+        None => may_be_called(&pool)?,
     }
     operator.notes.after(&policy);
     let status = match app

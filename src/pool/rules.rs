@@ -1,12 +1,12 @@
 //! The rules of a policy that need no calendar: what they are, what is refused, and what scripts get of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::{Policy, Privacy};
-use crate::lease::{Instant, Invalid};
+use crate::lease::{Instant, Invalid, Platform, Recorded, Tenant, check_characters};
 
 /// Most tenants that a policy names.
 const MAX_TENANTS: usize = 1_000;
@@ -81,6 +81,28 @@ const fn default_retry() -> u64 {
     30_000
 }
 
+/// The tenants of a policy that was taken before; [`Policy::check`] looks at those of a new one.
+pub(super) fn recorded_tenants<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<Tenant, TenantRule>, D::Error> {
+    let tenants = BTreeMap::<Recorded<Tenant>, TenantRule>::deserialize(deserializer)?;
+    let tenants = tenants.into_iter();
+    Ok(tenants
+        .map(|(Recorded(tenant), rule)| (tenant, rule))
+        .collect())
+}
+
+/// The platforms of a policy that was taken before.
+pub(super) fn recorded_platforms<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<Platform>>, D::Error> {
+    let platforms = Option::<Vec<Recorded<Platform>>>::deserialize(deserializer)?;
+    Ok(platforms.map(|list| {
+        let list = list.into_iter();
+        list.map(|Recorded(platform)| platform).collect()
+    }))
+}
+
 fn refuse<T>(sentence: impl Into<String>) -> Result<T, Invalid> {
     Err(Invalid(sentence.into()))
 }
@@ -110,6 +132,7 @@ impl Policy {
             if platforms.is_empty() {
                 return refuse("platforms names at least one; leave it out if all may have a seat");
             }
+            platforms.iter().try_for_each(Platform::check)?;
             let different: BTreeSet<_> = platforms.iter().collect();
             if platforms.len() > MAX_PLATFORMS || different.len() < platforms.len() {
                 return refuse(format!(
@@ -119,14 +142,10 @@ impl Policy {
         }
         if let Some(maintenance) = &self.maintenance {
             let message = &maintenance.message;
-            if message.is_empty()
-                || message.len() > MAX_MESSAGE
-                || message.chars().any(char::is_control)
-            {
-                return refuse(format!(
-                    "maintenance.message has 1 to {MAX_MESSAGE} bytes and no control characters"
-                ));
+            if message.is_empty() || message.len() > MAX_MESSAGE {
+                return refuse(format!("maintenance.message has 1 to {MAX_MESSAGE} bytes"));
             }
+            check_characters("maintenance.message", message)?;
             if !(1_000..=Self::MAX_MS).contains(&maintenance.retry_after_ms) {
                 return refuse(format!(
                     "maintenance.retry_after_ms is 1000 to {} milliseconds",
@@ -143,6 +162,7 @@ impl Policy {
         }
         let mut reserved = 0;
         for (tenant, rule) in &self.tenants {
+            tenant.check()?;
             if rule.max.is_some_and(|max| max < rule.reserved) {
                 return refuse(format!("tenants.{tenant}.reserved is more than its max"));
             }

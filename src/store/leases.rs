@@ -363,7 +363,7 @@ impl Store {
         let claims = &renewal.claims;
         let (label, activities) = details.unwrap_or_default();
         let label = label
-            .and_then(|label| label.try_into().ok())
+            .and_then(|label| Label::recorded(label).ok())
             .or_else(|| claims.label.clone());
         let activities = activities
             .as_deref()
@@ -696,7 +696,9 @@ pub(super) fn parse_activities(text: &str) -> Activities {
     if text.is_empty() {
         return Activities::default();
     }
-    serde_json::from_str(text).unwrap_or_default()
+    serde_json::from_str(text)
+        .map(Activities::recorded)
+        .unwrap_or_default()
 }
 
 impl super::memory::Memory {

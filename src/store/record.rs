@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::leases::parse_activities;
-use crate::lease::{Instant, Lease, LeaseId, Seat};
+use crate::lease::{Holder, Instant, Invalid, Label, Lease, LeaseId, Platform, Seat, Tenant};
 use crate::pool::PoolName;
 
 /// A record. Texts are empty where there is nothing to tell.
@@ -70,9 +70,9 @@ impl Found {
 
     /// As its record tells it, if that was read. What the record does not know is left out: the lease lives all the same.
     pub(super) fn lease(&self, pool: &PoolName, packed: &str) -> Lease {
-        fn text<T: TryFrom<String>>(part: &str) -> Option<T> {
-            // An empty part is none, and no value is empty.
-            part.to_owned().try_into().ok()
+        // An empty part is none, and no value is empty.
+        fn text<T>(part: &str, read: impl FnOnce(String) -> Result<T, Invalid>) -> Option<T> {
+            read(part.to_owned()).ok()
         }
         let ttl = Duration::from_millis(self.ttls.now.cast_unsigned());
         let record = Record::of(packed);
@@ -80,11 +80,11 @@ impl Found {
         Lease {
             id: self.id,
             pool: pool.clone(),
-            holder: text(record.holder),
-            tenant: text(record.tenant),
-            label: text(record.label),
+            holder: text(record.holder, Holder::recorded),
+            tenant: text(record.tenant, Tenant::recorded),
+            label: text(record.label, Label::recorded),
             activities: parse_activities(record.activities),
-            platform: text(record.platform),
+            platform: text(record.platform, Platform::recorded),
             seat: Seat::from_letter(record.seat),
             fence: record.fence,
             started_at: record.started_at.unwrap_or(renewed_at),

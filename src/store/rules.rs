@@ -311,10 +311,7 @@ fn named_seats(reply: &Reply) -> Result<NamedSeats, Error> {
         let mut parts = entry.split('\u{1}').skip(1);
         let mut part = || parts.next().unwrap_or_default();
         taken.push(NamedSeat {
-            holder: part()
-                .to_owned()
-                .try_into()
-                .map_err(|_| reply.unexpected(6))?,
+            holder: Holder::recorded(part().to_owned()).map_err(|_| reply.unexpected(6))?,
             since: Instant(part().parse().map_err(|_| reply.unexpected(6))?),
             how: part().to_owned(),
         });

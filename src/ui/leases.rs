@@ -21,7 +21,7 @@ use crate::http::leases::terminate::{Outcome, terminate_ids, terminate_matching}
 use crate::http::leases::{LeaseBody, MAX_IDS};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
-use crate::lease::{Instant, LeaseId};
+use crate::lease::{Holder, Instant, LeaseId, Tenant};
 use crate::pool::{Pool, PoolName};
 use crate::store::{Selection, Termination};
 
@@ -48,10 +48,10 @@ fn wanted(fields: &Fields) -> Wanted {
     Wanted {
         holder: fields
             .get("holder")
-            .and_then(|holder| holder.to_owned().try_into().ok()),
+            .and_then(|holder| Holder::recorded(holder.to_owned()).ok()),
         tenant: fields
             .get("tenant")
-            .and_then(|tenant| tenant.to_owned().try_into().ok()),
+            .and_then(|tenant| Tenant::recorded(tenant.to_owned()).ok()),
         q: word("q"),
         sort: word("sort"),
         limit: Some(LIMIT),

@@ -16,7 +16,7 @@ use crate::http::extract::{Body, Path};
 use crate::http::named::{SeatBody, TransferBody, assign, free, list_at, transfer};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
-use crate::lease::Holder;
+use crate::lease::{Holder, Invalid, Recorded};
 use crate::pool::{Pool, PoolName};
 
 /// Rows of the page; whoever has more finds them by name, and the file has all.
@@ -141,14 +141,23 @@ fn assignment(name: &PoolName) -> Markup {
     }
 }
 
+/// The holder that is to have a seat.
+fn new_holder(fields: &Fields, name: &str) -> Result<Holder, Problem> {
+    let text = fields.get(name).unwrap_or_default().to_owned();
+    Holder::try_from(text).map_err(wrong)
+}
+
+/// The holder that has a seat.
 fn holder(fields: &Fields, name: &str) -> Result<Holder, Problem> {
     let text = fields.get(name).unwrap_or_default().to_owned();
-    text.try_into().map_err(|invalid: crate::lease::Invalid| {
-        Problem::new(
-            Code::InvalidRequest,
-            format!("Nothing was changed: {invalid}."),
-        )
-    })
+    Holder::recorded(text).map_err(wrong)
+}
+
+fn wrong(invalid: Invalid) -> Problem {
+    Problem::new(
+        Code::InvalidRequest,
+        format!("Nothing was changed: {invalid}."),
+    )
 }
 
 fn back(name: &PoolName, done: &str) -> Response {
@@ -163,7 +172,7 @@ pub(super) async fn give(
     Path(name): Path<PoolName>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let holder = holder(&fields, "holder")?;
+    let holder = new_holder(&fields, "holder")?;
     let _ = assign(State(app), operator, Path((name.clone(), holder))).await?;
     Ok(back(&name, "assigned"))
 }
@@ -198,7 +207,7 @@ pub(super) async fn take(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let holder = holder(&fields, "holder")?;
-    free(State(app), operator, Path((name.clone(), holder))).await?;
+    free(State(app), operator, Path((name.clone(), Recorded(holder)))).await?;
     Ok(back(&name, "freed"))
 }
 
@@ -228,9 +237,15 @@ pub(super) async fn hand_over(
     Path(name): Path<PoolName>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let (from, to) = (holder(&fields, "holder")?, holder(&fields, "to")?);
+    let (from, to) = (holder(&fields, "holder")?, new_holder(&fields, "to")?);
     let body = Body(TransferBody { to });
-    let _ = transfer(State(app), operator, Path((name.clone(), from)), body).await?;
+    let _ = transfer(
+        State(app),
+        operator,
+        Path((name.clone(), Recorded(from))),
+        body,
+    )
+    .await?;
     Ok(back(&name, "transferred"))
 }
 

@@ -325,14 +325,18 @@ pub(super) async fn create(
     operator: Operator,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let name: PoolName = fields.get("name").unwrap_or_default().parse().map_err(
-        |invalid: crate::lease::Invalid| {
-            Problem::new(
-                Code::InvalidRequest,
-                format!("It is not created: {invalid}."),
-            )
-        },
-    )?;
+    let invalid = |invalid: crate::lease::Invalid| {
+        Problem::new(
+            Code::InvalidRequest,
+            format!("It is not created: {invalid}."),
+        )
+    };
+    let name: PoolName = fields
+        .get("name")
+        .unwrap_or_default()
+        .parse()
+        .map_err(invalid)?;
+    name.check().map_err(invalid)?;
     let capacity = fields
         .get("capacity")
         .and_then(|capacity| capacity.parse().ok())

@@ -400,7 +400,7 @@ async fn a_question_that_makes_no_sense_is_refused() {
 }
 
 /// A store that does nothing by itself.
-async fn store(redis: &Redis) -> Store {
+pub(crate) async fn store(redis: &Redis) -> Store {
     store_that_sweeps(redis, Duration::ZERO).await
 }
 

@@ -27,6 +27,7 @@ mod harness;
 mod healthcheck;
 mod hints;
 mod history;
+mod holders;
 mod keys;
 mod kubernetes;
 mod leave;

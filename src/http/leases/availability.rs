@@ -109,7 +109,7 @@ fn tenant_use(pool: &Pool) -> BTreeMap<String, TenantUse> {
     let names = named.chain(pool.tenants.keys().cloned());
     names
         .map(|name| {
-            let rule = Tenant::try_from(name.clone())
+            let rule = Tenant::recorded(name.clone())
                 .ok()
                 .and_then(|tenant| policy.tenants.get(&tenant).copied())
                 .unwrap_or_default();

@@ -16,7 +16,7 @@ use crate::http::csv::{self, Cell};
 use crate::http::extract::{Path, Query};
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
-use crate::lease::{Holder, LeaseId, Tenant};
+use crate::lease::{Holder, LeaseId, Tenant, recorded_if_any};
 use crate::pool::PoolName;
 use crate::store::{Place, Selection, Sort};
 
@@ -33,9 +33,11 @@ const EXPORTED: usize = 100_000;
 pub(crate) struct Wanted {
     /// Only leases of this holder.
     #[param(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "recorded_if_any")]
     pub(crate) holder: Option<Holder>,
     /// Only leases of this tenant.
     #[param(value_type = Option<String>)]
+    #[serde(default, deserialize_with = "recorded_if_any")]
     pub(crate) tenant: Option<Tenant>,
     /// Only leases with this text in holder, tenant, label, activities or platform.
     pub(crate) q: Option<String>,

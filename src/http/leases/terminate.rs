@@ -12,7 +12,7 @@ use crate::http::access::Operator;
 use crate::http::extract::{Body, Path};
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
-use crate::lease::{Holder, LeaseId, Tenant};
+use crate::lease::{Holder, LeaseId, Tenant, check_characters, recorded_if_any};
 use crate::pool::PoolName;
 use crate::store::{Selection, Terminated, Termination, durable};
 
@@ -32,9 +32,11 @@ pub(super) struct TerminateBody {
     ids: Option<Vec<LeaseId>>,
     /// All of this holder.
     #[schema(value_type = Option<String>)]
+    #[serde(deserialize_with = "recorded_if_any")]
     holder: Option<Holder>,
     /// All of this tenant.
     #[schema(value_type = Option<String>)]
+    #[serde(deserialize_with = "recorded_if_any")]
     tenant: Option<Tenant>,
     /// All of the pool.
     all: bool,
@@ -141,6 +143,12 @@ impl TerminateBody {
             .is_some_and(|reason| reason.len() > MAX_REASON)
         {
             format!("`reason` has at most {MAX_REASON} bytes.")
+        } else if let Some(Err(invalid)) = self
+            .reason
+            .as_ref()
+            .map(|reason| check_characters("reason", reason))
+        {
+            format!("`reason` is not valid: {invalid}.")
         } else if self.block_ms > MAX_BLOCK_MS {
             format!("`block_ms` is 0 to {MAX_BLOCK_MS}.")
         } else {
