@@ -495,8 +495,13 @@ v("retry_after_ms of our own, too", [32]).beating().then(
     50_000, problem(2, "store_unavailable", retry_after_ms=30_000), "unstable", timers={"next": [4_500, 4_950]},
     emit=[said("unstable", "store_unavailable", retry_after_ms=30_000)],
 )
-v("in grace a minute at most", [32]).beating().do(60_000, DEADLINE).then(
-    61_000, answer(2, 429, None, {**HTML, "retry-after": "3600"}), "grace", timers={"next": [54_000, 59_400]}
+v("in grace half a minute at most", [32]).beating().do(60_000, DEADLINE).then(
+    61_000, answer(2, 429, None, {**HTML, "retry-after": "3600"}), "grace", timers={"next": [27_000, 29_700]}
+)
+v("and half of what the lease lasts, because that long its seat is kept after an outage", [31, 32]).held(ttl=3_000).do(1_000, NEXT).do(
+    3_000, DEADLINE).then(3_100, answer(2, 429, None, {**HTML, "retry-after": "20"}), "grace", timers={"next": [1_350, 1_485]}
+).do(4_500, NEXT).then(4_600, failed(3), "grace", timers={"next": [100, 1_500]}).do(6_000, NEXT).then(
+    6_000, failed(4), "grace", timers={"next": [100, 1_500]}
 )
 v("no answer keeps the seat, and the next try takes a new connection", [33, 34]).beating().then(
     28_000, failed(2), "unstable", emit=[{"state": "unstable", "code": "unreachable"}], timers={"next": FIRST}

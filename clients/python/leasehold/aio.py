@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
-from typing import Any, Callable, Generator, Iterable, Optional
+from typing import Any
 
 from .client import EXIT_S, Client, Key, Seat
 from .errors import SeatLost
@@ -17,7 +18,7 @@ class AsyncSeat:
         self._seat = seat
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        self._task: Optional[asyncio.Task] = None
+        self._task: asyncio.Task[Any] | None = None
         self._cancelled = False
         seat._watchers.append(self._told)
 
@@ -37,7 +38,7 @@ class AsyncSeat:
         """Raises :class:`SeatLost` if work has to stop."""
         self._seat.check()
 
-    def report(self, *, activities: Optional[Iterable[str]] = None, label: Optional[str] = None) -> None:
+    def report(self, *, activities: Iterable[str] | None = None, label: str | None = None) -> None:
         """Tells operators what the holder works on."""
         self._seat.report(activities=activities, label=label)
 
@@ -54,12 +55,12 @@ class AsyncSeat:
         """Goes away, as a page does."""
         await self._end("close")
 
-    async def __aenter__(self) -> "AsyncSeat":
+    async def __aenter__(self) -> AsyncSeat:
         self._task = asyncio.current_task()
         self._told_here()
         return self
 
-    async def __aexit__(self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+    async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         lost = self._seat._loss()
         task, self._task = self._task, None
         ours = self._cancelled
@@ -81,7 +82,7 @@ class AsyncSeat:
             self._cancelled = True
             self._task.cancel()
 
-    async def _until(self, reached: Callable[[], bool], timeout: Optional[float] = None) -> None:
+    async def _until(self, reached: Callable[[], bool], timeout: float | None = None) -> None:
         late = False
 
         def expire() -> None:
@@ -107,10 +108,10 @@ class AsyncSeat:
 class _Acquiring:
     """Either ``await`` it or use it as ``async with``."""
 
-    def __init__(self, client: Client, event: dict, pool: str, timeout: Optional[float], options: dict) -> None:
+    def __init__(self, client: Client, event: dict[str, Any], pool: str, timeout: float | None, options: dict[str, Any]) -> None:
         self._client, self._event, self._timeout = client, event, timeout
         self._inner = client._seat(pool, **options)
-        self._seat: Optional[AsyncSeat] = None
+        self._seat: AsyncSeat | None = None
 
     def __await__(self) -> Generator[Any, None, AsyncSeat]:
         return self._acquire().__await__()
@@ -147,11 +148,11 @@ class AsyncClient:
     def __repr__(self) -> str:
         return f"<AsyncClient of {self._client.url}>"
 
-    def acquire(self, pool: str, *, timeout: Optional[float] = -1, **options: Any) -> _Acquiring:
+    def acquire(self, pool: str, *, timeout: float | None = -1, **options: Any) -> _Acquiring:
         """``seat = await client.acquire(…)``, or ``async with client.acquire(…) as seat:``."""
         return _Acquiring(self._client, {"event": "acquire"}, pool, timeout, options)
 
-    def adopt(self, pool: str, token: str, *, timeout: Optional[float] = 30.0, **options: Any) -> _Acquiring:
+    def adopt(self, pool: str, token: str, *, timeout: float | None = 30.0, **options: Any) -> _Acquiring:
         """Goes on with a seat whose token was kept."""
         return _Acquiring(self._client, {"event": "adopt", "token": token}, pool, timeout, options)
 
@@ -159,7 +160,7 @@ class AsyncClient:
         """Releases all seats of this client."""
         await asyncio.to_thread(self._client.close)
 
-    async def __aenter__(self) -> "AsyncClient":
+    async def __aenter__(self) -> AsyncClient:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -20,8 +20,9 @@ import threading
 import time
 import weakref
 from collections import deque
+from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Callable, Iterable, Optional, Union
+from typing import Any, Union
 
 from . import machine
 from .errors import SeatError, SeatLost
@@ -30,7 +31,7 @@ from .transport import Call, Transport
 
 log = logging.getLogger("leasehold")
 Key = Union[str, Callable[[bool], str], None]
-Listener = Callable[["Seat", dict], None]
+Listener = Callable[["Seat", dict[str, Any]], None]
 
 TICK_S = 1.0
 MANY = 20
@@ -51,16 +52,16 @@ class Seat:
     raises :class:`SeatLost`.
     """
 
-    def __init__(self, keeper: "Keeper", options: machine.Options, listeners: Iterable[Listener] = ()) -> None:
+    def __init__(self, keeper: Keeper, options: machine.Options, listeners: Iterable[Listener] = ()) -> None:
         self._keeper = keeper
         self._machine = machine.begin(options)
         self._seed = secrets.token_urlsafe(16)
         self._timers: dict[str, int] = {}
-        self._details: dict = {}
-        self._lost: Optional[SeatLost] = None
+        self._details: dict[str, Any] = {}
+        self._lost: SeatLost | None = None
         self._listeners = list(listeners)
         self._watchers: list[Callable[[], None]] = []
-        self._keep: Optional[Callable[["Seat", str], None]] = None
+        self._keep: Callable[[Seat, str], None] | None = None
         self.pool, self.holder, self.tenant = options.pool, options.holder, options.tenant
 
     def __repr__(self) -> str:
@@ -72,7 +73,7 @@ class Seat:
         return machine.seen(self._machine, now())[0]
 
     @property
-    def code(self) -> Optional[str]:
+    def code(self) -> str | None:
         """Why it is not simply held."""
         return machine.seen(self._machine, now())[1]
 
@@ -82,27 +83,27 @@ class Seat:
         return machine.sure(self._machine, now())
 
     @property
-    def lease(self) -> dict:
+    def lease(self) -> dict[str, Any]:
         """The lease as the server told it last; empty without one."""
         return dict(self._machine.lease or {})
 
     @property
-    def id(self) -> Optional[str]:
+    def id(self) -> str | None:
         """The id of the lease. Not a secret."""
         return self.lease.get("id")
 
     @property
-    def fence(self) -> Optional[int]:
+    def fence(self) -> int | None:
         """Grows with every grant in the pool, for resources that refuse older holders."""
         return self.lease.get("fence")
 
     @property
-    def proof(self) -> Optional[str]:
+    def proof(self) -> str | None:
         """The signed proof of the lease, in a pool that has proofs."""
         return self._machine.proof
 
     @property
-    def token(self) -> Optional[str]:
+    def token(self) -> str | None:
         """The secret of the lease, to be kept by a backend that goes on after a restart: see :meth:`Client.adopt`."""
         return self._machine.token
 
@@ -112,7 +113,7 @@ class Seat:
         if state not in ("held", "unstable", "grace"):
             raise self._loss() or SeatLost(code or state, self._details)
 
-    def report(self, *, activities: Optional[Iterable[str]] = None, label: Optional[str] = None) -> None:
+    def report(self, *, activities: Iterable[str] | None = None, label: str | None = None) -> None:
         """Tells operators what the holder works on, with the next heartbeat."""
         event: dict[str, Any] = {"event": "report"}
         if activities is not None:
@@ -133,20 +134,20 @@ class Seat:
         """Goes away, as a page does: the seat is kept for the pool's `linger_ms`, for whoever goes on with its token."""
         self._end("close")
 
-    def wait_lost(self, timeout: Optional[float] = None) -> bool:
+    def wait_lost(self, timeout: float | None = None) -> bool:
         """Waits until work has to stop; whether that is so."""
         return self._keeper.wait(lambda: self.state not in ("held", "unstable", "grace"), timeout)
 
-    def __enter__(self) -> "Seat":
+    def __enter__(self) -> Seat:
         return self
 
-    def __exit__(self, kind: Optional[type[BaseException]], error: Optional[BaseException], trace: Optional[TracebackType]) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         lost = self._loss()
         self.release()
         if lost is not None and kind is None:
             raise lost
 
-    def _loss(self) -> Optional[SeatLost]:
+    def _loss(self) -> SeatLost | None:
         state, code = machine.seen(self._machine, now())
         return (self._lost or SeatLost(code or state)) if state == "lost" else None
 
@@ -154,7 +155,7 @@ class Seat:
         self._keeper.feed(self, {"event": how})
         self._keeper.wait(lambda: self not in self._keeper.busy, EXIT_S)
 
-    def _granted(self, timeout: Optional[float]) -> "Seat":
+    def _granted(self, timeout: float | None) -> Seat:
         """Waits for the seat. Whoever stops waiting has none."""
         try:
             self._keeper.wait(self._decided, timeout)
@@ -166,7 +167,7 @@ class Seat:
     def _decided(self) -> bool:
         return self._machine.name not in ("acquiring", "waiting")
 
-    def _decision(self) -> "Seat":
+    def _decision(self) -> Seat:
         state = self._machine
         if state.lease is not None and state.name != "lost":
             return self
@@ -195,10 +196,10 @@ class Keeper:
         self.due: list[tuple[int, int, Any, str]] = []
         self.order = itertools.count()
         self.calls: dict[tuple[int, int], Call] = {}
-        self.batch: Optional[list[tuple[Seat, dict]]] = None
-        self.exiting: Optional[deque[Callable[[], None]]] = None
-        self.thread: Optional[threading.Thread] = None
-        self.news: Optional[queue.SimpleQueue] = None
+        self.batch: list[tuple[Seat, dict[str, Any]]] | None = None
+        self.exiting: deque[Callable[[], None]] | None = None
+        self.thread: threading.Thread | None = None
+        self.news: queue.SimpleQueue[Any] | None = None
         self.busy: set[Seat] = set()  # Holds on to the seats that nobody else may know any more.
         self.random = random.Random()
 
@@ -212,7 +213,7 @@ class Keeper:
             if "emit" in out:
                 seat._lost = SeatLost("forked")
 
-    def wait(self, until: Callable[[], bool], timeout: Optional[float]) -> bool:
+    def wait(self, until: Callable[[], bool], timeout: float | None) -> bool:
         end = None if timeout is None else time.monotonic() + timeout
         with self.changed:
             while not until():
@@ -222,7 +223,7 @@ class Keeper:
                 self.changed.wait(TICK_S if rest is None else min(rest, TICK_S))
         return True
 
-    def feed(self, seat: Seat, event: dict) -> None:
+    def feed(self, seat: Seat, event: dict[str, Any]) -> None:
         """Takes one step of a seat, and carries out what follows."""
         with self.changed:
             self.seats.add(seat)
@@ -233,7 +234,7 @@ class Keeper:
             if seat._keep is not None and token is not None and token != before:
                 self._later(seat._keep, seat, token)
 
-    def _carry_out(self, seat: Seat, out: dict) -> None:
+    def _carry_out(self, seat: Seat, out: dict[str, Any]) -> None:
         if "abort" in out and (call := self.calls.pop((id(seat), out["abort"]), None)):
             call.abort()
         for timer, span in out.get("timers", {}).items():
@@ -261,7 +262,7 @@ class Keeper:
             self.thread = threading.Thread(target=self._run, name="leasehold", daemon=True)
             self.thread.start()
 
-    def _tell(self, seat: Seat, event: dict) -> None:
+    def _tell(self, seat: Seat, event: dict[str, Any]) -> None:
         log.debug("seat of %s: %s %s", seat.pool, event["state"], event.get("code", ""))
         seat._details = {name: value for name, value in event.items() if name not in ("state", "code")}
         if event["state"] == "lost":
@@ -270,11 +271,11 @@ class Keeper:
             seat._lost = None
         self._listeners(seat, event)
 
-    def _listeners(self, seat: Seat, event: dict) -> None:
+    def _listeners(self, seat: Seat, event: dict[str, Any]) -> None:
         for listener in list(seat._listeners):
             self._later(listener, seat, dict(event))
 
-    def _later(self, function: Callable, *arguments: Any) -> None:
+    def _later(self, function: Callable[..., Any], *arguments: Any) -> None:
         """Calls what the program gave us, on a thread of its own: it may raise, and take as long as it likes."""
         if self.news is None:
             self.news = queue.SimpleQueue()
@@ -331,7 +332,7 @@ class Keeper:
         del seat._timers[timer]
         self.feed(seat, {"event": "timer", "timer": timer})
 
-    def _send(self, group: list[tuple[Seat, dict]]) -> None:
+    def _send(self, group: list[tuple[Seat, dict[str, Any]]]) -> None:
         call = Call()
         timeout = min(request["timeout_ms"] for _, request in group)
         for seat, request in group:
@@ -351,7 +352,7 @@ class Keeper:
             return
         threading.Thread(target=work, name="leasehold request", daemon=True).start()
 
-    def _post(self, call: Call, group: list[tuple[Seat, dict]], timeout: float) -> None:
+    def _post(self, call: Call, group: list[tuple[Seat, dict[str, Any]]], timeout: float) -> None:
         changed = self.changed
         seat, request = group[0]
         path, body, headers = request["path"], request["body"], {}
@@ -377,7 +378,7 @@ class Keeper:
                 call.done = True
                 self._heard(group, event)
 
-    def _heard(self, group: list[tuple[Seat, dict]], event: dict) -> None:
+    def _heard(self, group: list[tuple[Seat, dict[str, Any]]], event: dict[str, Any]) -> None:
         for seat, request in group:
             self.calls.pop((id(seat), request["id"]), None)
         events = [{**event, "id": request["id"]} for _, request in group]
@@ -408,7 +409,7 @@ class Client:
     ``key`` is a client key, or a function that returns one. It is called with True after a key was refused.
     """
 
-    def __init__(self, url: str, key: Key = None, *, tls: Optional[ssl.SSLContext] = None) -> None:
+    def __init__(self, url: str, key: Key = None, *, tls: ssl.SSLContext | None = None) -> None:
         if isinstance(key, str) and not (key.isascii() and key.isprintable() and key.strip() == key and key):
             raise ValueError("a key is one line of plain letters")  # Without the key itself: this may be logged.
         self.url = url
@@ -418,7 +419,7 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client of {self.url}>"
 
-    def acquire(self, pool: str, *, timeout: Optional[float] = -1, **options: Any) -> Seat:
+    def acquire(self, pool: str, *, timeout: float | None = -1, **options: Any) -> Seat:
         """Takes a seat, or raises :class:`SeatError`.
 
         ``holder``, ``tenant``, ``label``, ``platform`` and ``activities`` say who asks. With ``wait=True`` it queues when all seats
@@ -432,7 +433,7 @@ class Client:
         self._keeper.feed(seat, {"event": "acquire"})
         return seat._granted(timeout)
 
-    def adopt(self, pool: str, token: str, *, timeout: Optional[float] = 30.0, **options: Any) -> Seat:
+    def adopt(self, pool: str, token: str, *, timeout: float | None = 30.0, **options: Any) -> Seat:
         """Goes on with a seat whose token was kept; if its lease has ended meanwhile, asks for another one."""
         seat = self._seat(pool, **options)
         self._keeper.feed(seat, {"event": "adopt", "token": token})
@@ -442,7 +443,7 @@ class Client:
         """Releases all seats of this client, within three seconds."""
         self._keeper.end("release")
 
-    def __enter__(self) -> "Client":
+    def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -452,16 +453,16 @@ class Client:
         self,
         pool: str,
         *,
-        holder: Optional[str] = None,
-        tenant: Optional[str] = None,
-        label: Optional[str] = None,
-        platform: Optional[str] = None,
-        activities: Optional[Iterable[str]] = None,
+        holder: str | None = None,
+        tenant: str | None = None,
+        label: str | None = None,
+        platform: str | None = None,
+        activities: Iterable[str] | None = None,
         wait: bool = False,
         reacquire: bool = False,
-        max_grace: Optional[float] = None,
-        on_event: Optional[Listener] = None,
-        on_lost: Optional[Callable[[Seat, SeatLost], None]] = None,
+        max_grace: float | None = None,
+        on_event: Listener | None = None,
+        on_lost: Callable[[Seat, SeatLost], None] | None = None,
     ) -> Seat:
         if not pool or not isinstance(pool, str):
             raise ValueError("a seat is of a pool, which has a name")
@@ -478,7 +479,7 @@ class Client:
         return Seat(self._keeper, options, listeners)
 
 
-def _deliver(news: queue.SimpleQueue) -> None:
+def _deliver(news: queue.SimpleQueue[Any]) -> None:
     while (one := news.get()) is not None:
         function, arguments = one
         try:
@@ -487,7 +488,7 @@ def _deliver(news: queue.SimpleQueue) -> None:
             log.exception("a listener of a seat raised; its heartbeats go on")
 
 
-_keepers: "weakref.WeakSet[Keeper]" = weakref.WeakSet()
+_keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
 _pid = os.getpid()
 
 

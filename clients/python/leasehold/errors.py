@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any
 
 SENTENCES = {
     "unreachable": "The server did not answer.",
@@ -19,15 +20,15 @@ SENTENCES = {
 class SeatError(Exception):
     """Why there is no seat. ``code`` is the stable word for programs, ``detail`` a sentence for people."""
 
-    def __init__(self, code: str, details: Optional[Mapping[str, Any]] = None) -> None:
+    def __init__(self, code: str, details: Mapping[str, Any] | None = None) -> None:
         details = dict(details or {})
         self.code = code
-        self.status: Optional[int] = details.get("status")
+        self.status: int | None = details.get("status")
         self.detail: str = details.get("detail") or SENTENCES.get(code) or details.get("title") or code
-        self.reason: Optional[str] = details.get("reason")
+        self.reason: str | None = details.get("reason")
         wait = details.get("retry_after_ms")
-        self.retry_after: Optional[float] = None if wait is None else wait / 1_000
-        self.request_id: Optional[str] = details.get("request_id")
+        self.retry_after: float | None = None if wait is None else wait / 1_000
+        self.request_id: str | None = details.get("request_id")
         self.details = details
         super().__init__(f"{self.detail} ({code})")
 

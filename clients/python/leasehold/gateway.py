@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Callable, MutableMapping, Optional
+from typing import Any
 
 from .client import Client, Seat
 from .errors import SeatError, SeatLost
@@ -22,8 +23,8 @@ class Gateway:
         client: Client,
         pool: str,
         *,
-        tokens: Optional[MutableMapping[str, str]] = None,
-        on_lost: Optional[Callable[[str, SeatLost], None]] = None,
+        tokens: MutableMapping[str, str] | None = None,
+        on_lost: Callable[[str, SeatLost], None] | None = None,
     ) -> None:
         self.client, self.pool, self.on_lost = client, pool, on_lost
         self._tokens: MutableMapping[str, str] = {} if tokens is None else tokens
@@ -88,13 +89,13 @@ class Gateway:
     def _keeper(self, session: str) -> Callable[[Seat, str], None]:
         return lambda seat, token: self._keep(session, seat, token)
 
-    def _keep(self, session: str, seat: Seat, token: Optional[str]) -> None:
+    def _keep(self, session: str, seat: Seat, token: str | None) -> None:
         with self._lock:
             if token and self._seats.get(session) is seat and self._tokens.get(session) != token:
                 self._tokens[session] = token
 
-    def _listener(self, session: str) -> Callable[[Seat, dict], None]:
-        def told(seat: Seat, event: dict) -> None:
+    def _listener(self, session: str) -> Callable[[Seat, dict[str, Any]], None]:
+        def told(seat: Seat, event: dict[str, Any]) -> None:
             if event["state"] != "lost":
                 return
             if event["code"] != "outage_grace_over":  # From that one it may come back.

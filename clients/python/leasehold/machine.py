@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
-ENDS = frozenset(
-    ("lease_expired", "lease_released", "lease_terminated", "lease_evicted", "invalid_token", "pool_not_found")
-)
+ENDS = frozenset(("lease_expired", "lease_released", "lease_terminated", "lease_evicted", "invalid_token", "pool_not_found"))
 RETRIED = frozenset(
     ("too_many_requests", "request_timeout", "store_unavailable", "store_full", "overloaded", "draining", "internal")
 )
@@ -41,14 +39,14 @@ class Options:
     """What a seat is asked with."""
 
     pool: str
-    holder: Optional[str] = None
-    tenant: Optional[str] = None
-    label: Optional[str] = None
-    platform: Optional[str] = None
-    activities: Optional[tuple[str, ...]] = None
+    holder: str | None = None
+    tenant: str | None = None
+    label: str | None = None
+    platform: str | None = None
+    activities: tuple[str, ...] | None = None
     wait: bool = False
     reacquire: bool = False
-    max_grace_ms: Optional[int] = None
+    max_grace_ms: int | None = None
     key: str = "none"  # or `fixed`, or `function`: one that can be asked for another key.
 
 
@@ -67,7 +65,7 @@ class Ending:
     """A lease or a place that is being given back."""
 
     path: str
-    body: dict
+    body: dict[str, Any]
     tries: int
     at: Now
     left: int = 0
@@ -79,26 +77,26 @@ class State:
 
     options: Options = field(repr=False)
     name: str = "idle"
-    code: Optional[str] = None
-    position: Optional[int] = None
-    lease: Optional[dict] = field(default=None, repr=False)
-    token: Optional[str] = field(default=None, repr=False)
-    proof: Optional[str] = field(default=None, repr=False)
-    ticket: Optional[str] = field(default=None, repr=False)
+    code: str | None = None
+    position: int | None = None
+    lease: dict[str, Any] | None = field(default=None, repr=False)
+    token: str | None = field(default=None, repr=False)
+    proof: str | None = field(default=None, repr=False)
+    ticket: str | None = field(default=None, repr=False)
     sent: Now = Now(0, 0)
     wish: int = 0
     requests: int = 0
-    flight: Optional[Flight] = None
+    flight: Flight | None = None
     strays: dict[int, str] = field(default_factory=dict)
-    ending: Optional[Ending] = field(default=None, repr=False)
+    ending: Ending | None = field(default=None, repr=False)
     misses: int = 0
     fresh: bool = False
     refused: bool = False
     heard: bool = False
     again: bool = False
     news: bool = False
-    label: Optional[str] = None
-    activities: Optional[tuple[str, ...]] = None
+    label: str | None = None
+    activities: tuple[str, ...] | None = None
     running: frozenset[str] = frozenset()
 
 
@@ -117,14 +115,14 @@ def left(state: State, now: Now) -> int:
     return int(state.lease["expires_in_ms"]) - since(state.sent, now) if state.lease else 0
 
 
-def grace(state: State) -> Optional[int]:
+def grace(state: State) -> int | None:
     """How long work may go on after that; None is without limit."""
     told = state.lease.get("outage_grace_ms") if state.lease else None
-    limits = [limit for limit in (told, state.options.max_grace_ms) if _is_length(limit)]
+    limits = [int(limit) for limit in (told, state.options.max_grace_ms) if limit is not None and _is_length(limit)]
     return min(limits) if limits else None
 
 
-def seen(state: State, now: Now) -> tuple[str, Optional[str]]:
+def seen(state: State, now: Now) -> tuple[str, str | None]:
     """Name and code of the state as the clock has it, also where no timer has fired yet."""
     rest, limit = left(state, now), grace(state)
     if state.name not in ("held", "unstable", "grace") or rest > 0:
@@ -139,7 +137,7 @@ def sure(state: State, now: Now) -> bool:
     return seen(state, now)[0] in ("held", "unstable")
 
 
-def step(state: State, event: dict, now: Now) -> tuple[State, dict]:
+def step(state: State, event: dict[str, Any], now: Now) -> tuple[State, dict[str, Any]]:
     """What follows from an event. The output has only what is to be done; see the specification."""
     draft = copy.copy(state)
     draft.strays = dict(state.strays)
@@ -155,7 +153,7 @@ def _is_busy(state: State) -> bool:
     return bool(state.flight or state.strays or state.running or state.ending)
 
 
-def spread(ids: list[int], status: int, headers: dict, body: Any) -> list[dict]:
+def spread(ids: list[int], status: int, headers: dict[str, Any], body: Any) -> list[dict[str, Any]]:
     """Makes of the answer to a `renew-many` one event for each beat in it. A malformed one ends nobody."""
     results = body.get("results") if status == 200 and isinstance(body, dict) else None
     if not isinstance(results, list) or len(results) != len(ids):
@@ -183,7 +181,7 @@ def _is_lease(lease: Any) -> bool:
     )
 
 
-def _problem_code(status: int, headers: dict, body: Any) -> Optional[str]:
+def _problem_code(status: int, headers: dict[str, Any], body: Any) -> str | None:
     """The code of a problem document of Leasehold. The error page of a proxy has none."""
     media = headers.get("content-type", "").split(";")[0].strip().lower()
     if status < 400 or media != "application/problem+json" or not isinstance(body, dict):
@@ -191,14 +189,14 @@ def _problem_code(status: int, headers: dict, body: Any) -> Optional[str]:
     return body["code"] if _is_text(body.get("code")) else None
 
 
-def _retry_after(headers: dict, body: Any, ours: bool) -> int:
+def _retry_after(headers: dict[str, Any], body: Any, ours: bool) -> int:
     if ours and isinstance(body, dict) and _is_length(body.get("retry_after_ms")):
         return int(body["retry_after_ms"])
     seconds = headers.get("retry-after", "").strip()
     return int(seconds) * 1_000 if seconds.isdecimal() and len(seconds) < 10 else 0
 
 
-def _details(status: int, body: Any, ours: bool) -> dict:
+def _details(status: int, body: Any, ours: bool) -> dict[str, Any]:
     """What an event tells of an answer. Never a token or a ticket."""
     if not ours or not isinstance(body, dict):
         return {"status": status} if status else {}
@@ -210,10 +208,10 @@ def _details(status: int, body: Any, ours: bool) -> dict:
 class _Step:
     """One step, with the state that it works on and the output that it collects."""
 
-    def __init__(self, state: State, now: Now, out: dict) -> None:
+    def __init__(self, state: State, now: Now, out: dict[str, Any]) -> None:
         self.state, self.now, self.out = state, now, out
 
-    def take(self, event: dict) -> None:
+    def take(self, event: dict[str, Any]) -> None:
         s = self.state
         kind = event["event"]
         if kind == "timer":
@@ -227,7 +225,7 @@ class _Step:
 
     # Events of the program and of the shell.
 
-    def on_acquire(self, _: dict) -> None:
+    def on_acquire(self, _: dict[str, Any]) -> None:
         s = self.state
         if s.name in ("acquiring", "waiting") or s.lease:
             return
@@ -238,18 +236,18 @@ class _Step:
         if s.ending:
             s.again = True  # The seat that is being given back may be the one that it gets.
             if not s.flight:
-                self.give_back()
+                self.give_back(s.ending)
         else:
             self.ask()
 
-    def on_adopt(self, event: dict) -> None:
+    def on_adopt(self, event: dict[str, Any]) -> None:
         s = self.state
         if s.name == "idle":
             s.token = event["token"]
             self.to("acquiring")
             self.beat()
 
-    def on_timer(self, event: dict) -> None:
+    def on_timer(self, event: dict[str, Any]) -> None:
         s = self.state
         if event["timer"] == "deadline":
             if s.name in ("held", "unstable", "grace") and "deadline" not in s.running:
@@ -257,7 +255,7 @@ class _Step:
         elif s.flight:
             pass
         elif s.ending:
-            self.give_back()
+            self.give_back(s.ending)
         elif s.lease or (s.token and s.name == "acquiring"):
             self.beat()
         elif s.name in ("acquiring", "waiting"):
@@ -265,20 +263,20 @@ class _Step:
         elif s.name == "lost" and s.again:
             self.on_acquire({})
 
-    def on_wake(self, _: dict) -> None:
+    def on_wake(self, _: dict[str, Any]) -> None:
         s = self.state
         if s.ending or not (s.lease or s.name in ("acquiring", "waiting")):
             return
         if s.flight:
             if since(s.flight.at, self.now) <= 3_000:
                 return
-            self.abort()  # The network that it hangs on may be gone.
+            self.abort(s.flight)  # The network that it hangs on may be gone.
         elif s.lease and since(s.sent, self.now) <= 1_000:
             return
         self.stop("next")
         self.beat() if s.token else self.ask()
 
-    def on_report(self, event: dict) -> None:
+    def on_report(self, event: dict[str, Any]) -> None:
         s = self.state
         s.activities = tuple(event["activities"]) if "activities" in event else s.activities
         s.label = event.get("label", s.label)
@@ -286,17 +284,17 @@ class _Step:
         if s.lease and not s.flight:
             self.wait(500, 500)
 
-    def on_release(self, _: dict) -> None:
+    def on_release(self, _: dict[str, Any]) -> None:
         self.end("/v1/leases/release", "lease_released", 3)
 
-    def on_close(self, _: dict) -> None:
+    def on_close(self, _: dict[str, Any]) -> None:
         self.end("/v1/leases/leave", "closed", 1)
 
-    def on_cancel(self, _: dict) -> None:
+    def on_cancel(self, _: dict[str, Any]) -> None:
         if self.state.name in ("acquiring", "waiting"):
             self.end("/v1/leases/release", "cancelled", 3)
 
-    def on_forked(self, _: dict) -> None:
+    def on_forked(self, _: dict[str, Any]) -> None:
         s = self.state
         # The sockets, the timers and the seat are the parent's.
         s.flight = s.ending = None
@@ -306,7 +304,7 @@ class _Step:
 
     # Answers.
 
-    def hear(self, event: dict) -> None:
+    def hear(self, event: dict[str, Any]) -> None:
         s = self.state
         flight = s.flight
         if event["id"] in s.strays:
@@ -326,7 +324,7 @@ class _Step:
         heard = {"end": self.end_heard, "renew": self.beat_heard, "ask": self.ask_heard}[flight.kind]
         heard(flight, status, headers, body, code)
 
-    def ask_heard(self, flight: Flight, status: int, headers: dict, body: Any, code: Optional[str]) -> None:
+    def ask_heard(self, flight: Flight, status: int, headers: dict[str, Any], body: Any, code: str | None) -> None:
         s = self.state
         is_object = isinstance(body, dict)
         granted = is_object and status in (200, 201) and _is_lease(body.get("lease")) and _is_text(body.get("token"))
@@ -366,9 +364,9 @@ class _Step:
             self.to("acquiring", code or ("not_leasehold" if status else "unreachable"), details)
         self.retry(wait, not status)
 
-    def beat_heard(self, flight: Flight, status: int, headers: dict, body: Any, code: Optional[str]) -> None:
+    def beat_heard(self, flight: Flight, status: int, headers: dict[str, Any], body: Any, code: str | None) -> None:
         s = self.state
-        lease = body.get("lease") if status == 200 and isinstance(body, dict) else None
+        lease: Any = body.get("lease") if status == 200 and isinstance(body, dict) else None
         if _is_lease(lease) and (s.lease is None or lease["id"] == s.lease["id"]):
             return self.hold(flight, body, lease)
         if code in ENDS:
@@ -398,8 +396,9 @@ class _Step:
 
     def end_heard(self, flight: Flight, status: int, *_: Any) -> None:
         s = self.state
+        ending = s.ending
         settled = status and status < 500 and status not in (408, 429)
-        if not settled and s.ending.tries < s.ending.left and since(s.ending.at, self.now) < END_MS - 500:
+        if ending and not settled and ending.tries < ending.left and since(ending.at, self.now) < END_MS - 500:
             return self.wait(100, 400)
         s.ending = None
         if s.again:
@@ -408,7 +407,7 @@ class _Step:
 
     # What is done.
 
-    def hold(self, flight: Flight, body: dict, lease: dict) -> None:
+    def hold(self, flight: Flight, body: dict[str, Any], lease: dict[str, Any]) -> None:
         s = self.state
         resumed = body.get("resumed") is True
         s.lease, s.sent = lease, flight.at
@@ -431,7 +430,7 @@ class _Step:
         every = max(100, min(int(lease["renew_after_ms"]), int(lease["expires_in_ms"]) // 2))
         self.wait(500, 500) if s.news else self.wait(every - every * 15 // 100, every)
 
-    def miss(self, code: str, details: dict, retry_after: int, unheard: bool) -> None:
+    def miss(self, code: str, details: dict[str, Any], retry_after: int, unheard: bool) -> None:
         s = self.state
         if s.name in ("held", "unstable"):
             self.to("unstable", code, details)
@@ -441,7 +440,7 @@ class _Step:
             s.code = code
         self.retry(retry_after, unheard)
 
-    def lose(self, code: str, details: dict) -> None:
+    def lose(self, code: str, details: dict[str, Any]) -> None:
         s = self.state
         if s.name == "acquiring" and s.options.reacquire and code != "lease_terminated":
             # It was remembered from an earlier life of the program.
@@ -455,26 +454,25 @@ class _Step:
 
     def end(self, path: str, code: str, tries: int) -> None:
         s = self.state
-        token, ticket, asks = s.token, s.ticket, s.flight and s.flight.kind == "ask"
+        token, ticket = s.token, s.ticket
         if not (s.lease or s.again or s.name in ("acquiring", "waiting")):
             return
         if s.ending:  # It was asked for again, and is no longer.
             s.again = False
             return self.to("released", code)
-        if asks:
+        if s.flight and s.flight.kind == "ask":
             s.strays[s.flight.id] = "ask"  # If it brings a seat, that goes back.
             s.flight = None
         elif s.flight:
-            self.abort()
+            self.abort(s.flight)
         self.finish("released", code)
         if token:
             s.ending = Ending(path, {"token": token}, 0, self.now, tries)
-            self.give_back()
+            self.give_back(s.ending)
         elif ticket:
             self.send(f"/v1/pools/{quote(s.options.pool, safe='')}/queue/leave", {"ticket": ticket}, 1_000, stray="end")
 
-    def give_back(self) -> None:
-        ending = self.state.ending
+    def give_back(self, ending: Ending) -> None:
         ending.tries += 1
         rest = END_MS - since(ending.at, self.now)
         self.send(ending.path, ending.body, max(100, min(2_000, rest)), kind="end", fresh=ending.tries > 1)
@@ -489,8 +487,8 @@ class _Step:
         s.news = False
         timeout = REQUEST_MS + (LONG_POLL_MS if s.ticket else 0)
         path = f"/v1/pools/{quote(o.pool, safe='')}/leases"
-        more = {"wish": s.wish, **({"refused": True} if s.refused else {})}
-        self.send(path, body, timeout, kind="ask", fresh=s.fresh, **more)
+        more: dict[str, Any] = {"wish": s.wish, **({"refused": True} if s.refused else {})}
+        self.send(path, body, timeout, kind="ask", fresh=s.fresh, more=more)
 
     def beat(self) -> None:
         s = self.state
@@ -503,8 +501,8 @@ class _Step:
             limit = grace(s)
             body["grace_used_ms"] = -rest if limit is None else min(-rest, limit)
         timeout = max(250, min(REQUEST_MS, rest // 2)) if rest > 0 else REQUEST_MS
-        self.send("/v1/leases/renew", body, timeout, kind="renew", fresh=s.fresh)
-        s.flight.news, s.news = s.news, False
+        self.send("/v1/leases/renew", body, timeout, kind="renew", fresh=s.fresh, news=s.news)
+        s.news = False
 
     def retry(self, retry_after: int, unheard: bool) -> None:
         """Plans the next try: full jitter, and what the server asked for as far as the lease allows."""
@@ -514,8 +512,8 @@ class _Step:
         if s.lease and rest > 0:
             limit = max(100, rest // 2)
             most = min(8_000, int(s.lease["renew_after_ms"]) // 2)
-        elif s.lease:
-            most = 30_000
+        elif s.lease:  # Whoever beats within a lease's length of the server's return keeps the seat.
+            most = limit = max(100, min(30_000, int(s.lease["expires_in_ms"]) // 2))
         low = max(100, min(retry_after, limit - limit // 10))
         high = max(low + low // 10, min(most, 1_000 << min(s.misses, 10)))
         s.misses += 1
@@ -528,7 +526,7 @@ class _Step:
         self.state.fresh = True
         self.wait(0, 0)
 
-    def finish(self, name: str, code: str, details: Optional[dict] = None) -> None:
+    def finish(self, name: str, code: str, details: dict[str, Any] | None = None) -> None:
         s = self.state
         self.stop("next")
         self.stop("deadline")
@@ -555,7 +553,7 @@ class _Step:
         elif limit is not None:
             self.wait(rest + limit, rest + limit, "deadline")
 
-    def to(self, name: str, code: Optional[str] = None, details: Optional[dict] = None) -> None:
+    def to(self, name: str, code: str | None = None, details: dict[str, Any] | None = None) -> None:
         s = self.state
         details = details or {}
         position = details.get("position")
@@ -568,12 +566,13 @@ class _Step:
             self.out.setdefault("emit", []).append({"state": name, **({"code": code} if code else {}), **details})
 
     def send(
-        self, path: str, body: dict, timeout: int, *, kind: str = "", stray: str = "", fresh: bool = False, **more: Any
-    ) -> None:
+        self, path: str, body: dict[str, Any], timeout: int, *, kind: str = "", stray: str = "", fresh: bool = False,
+        more: dict[str, Any] | None = None, news: bool = False,
+    ) -> None:  # fmt: skip
         s = self.state
         s.requests += 1
         body = {name: value for name, value in body.items() if value is not None}
-        request = {"id": s.requests, "path": path, "body": body, "timeout_ms": timeout, **more}
+        request = {"id": s.requests, "path": path, "body": body, "timeout_ms": timeout, **(more or {})}
         if fresh:
             request["fresh"] = True
         self.out.setdefault("send", []).append(request)
@@ -581,12 +580,12 @@ class _Step:
             s.strays[s.requests] = stray
         else:
             self.stop("next")
-            s.flight = Flight(s.requests, kind, self.now)
+            s.flight = Flight(s.requests, kind, self.now, news)
 
-    def abort(self) -> None:
+    def abort(self, flight: Flight) -> None:
         s = self.state
-        self.out["abort"] = s.flight.id
-        s.news = s.news or s.flight.news
+        self.out["abort"] = flight.id
+        s.news = s.news or flight.news
         s.flight, s.fresh = None, True
 
     def wait(self, low: int, high: int, timer: str = "next") -> None:

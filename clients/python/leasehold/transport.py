@@ -9,7 +9,7 @@ import socket
 import ssl
 import threading
 import time
-from typing import Any, Optional
+from typing import Any
 from urllib.parse import urlsplit
 
 USER_AGENT = "leasehold-python/0.1.0 (spec 1)"
@@ -21,7 +21,7 @@ class Call:
     """A request that is under way. Any thread may abort it."""
 
     def __init__(self) -> None:
-        self.socket: Optional[socket.socket] = None
+        self.socket: socket.socket | None = None
         self.aborted = self.done = False
 
     def abort(self) -> None:
@@ -36,7 +36,7 @@ class Call:
 class Transport:
     """The way to one server."""
 
-    def __init__(self, url: str, tls: Optional[ssl.SSLContext] = None) -> None:
+    def __init__(self, url: str, tls: ssl.SSLContext | None = None) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f"the address of a server begins with http:// or https://, not {url!r}")
@@ -53,7 +53,9 @@ class Transport:
         """In a child of a fork: the connections are the parent's."""
         self.lock, self.idle = threading.Lock(), []
 
-    def post(self, call: Call, path: str, headers: dict[str, str], body: dict, timeout: float, fresh: bool) -> tuple[int, dict, Any]:
+    def post(
+        self, call: Call, path: str, headers: dict[str, str], body: dict[str, Any], timeout: float, fresh: bool
+    ) -> tuple[int, dict[str, str], Any]:
         """Status, headers in small letters and the body, which is None if it is not JSON. Raises OSError or HTTPException."""
         data = json.dumps(body, separators=(",", ":")).encode()
         headers = {
@@ -88,7 +90,7 @@ class Transport:
             else:
                 sock.close()
 
-    def _take(self, fresh: bool) -> Optional[socket.socket]:
+    def _take(self, fresh: bool) -> socket.socket | None:
         with self.lock:
             while self.idle:
                 sock, since = self.idle.pop()

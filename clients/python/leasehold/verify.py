@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.request
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
@@ -44,18 +44,18 @@ class Proof:
 
     id: str
     pool: str
-    holder: Optional[str]
-    tenant: Optional[str]
+    holder: str | None
+    tenant: str | None
     fence: int
     issued_at: float
     expires_at: float
-    grace_ms: Optional[int]
+    grace_ms: int | None
 
 
 class Verifier:
     """Verifies the proofs of one instance for one audience.
 
-    The keys are those given, or are fetched from ``url`` + ``/v1/jwks``: when they are five minutes old, and for an unknown key at
+    The keys are those given, or are fetched from ``url`` + ``/v1/jwks`` when they are five minutes old, and for an unknown key at
     most once a minute. Never from an address in a proof.
     """
 
@@ -64,10 +64,10 @@ class Verifier:
         issuer: str,
         audience: str,
         *,
-        url: Optional[str] = None,
-        keys: Optional[dict] = None,
+        url: str | None = None,
+        keys: dict[str, Any] | None = None,
         leeway: float = 5.0,
-        tls: Optional[ssl.SSLContext] = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         if not 0 <= leeway <= 60:
             raise ValueError("the leeway is 0 to 60 seconds")
@@ -79,7 +79,7 @@ class Verifier:
         self._fetched = -math.inf
         self._fixed = keys is not None
 
-    def verify(self, proof: str, *, at: Optional[float] = None) -> Proof:
+    def verify(self, proof: str, *, at: float | None = None) -> Proof:
         """What it says, or :class:`InvalidProof`. ``at`` is the time in seconds since 1970, now without."""
         now = time.time() if at is None else at
         parts = proof.split(".")
@@ -100,11 +100,13 @@ class Verifier:
         issued_at, expires_at = _instant(claims, "iat"), _instant(claims, "exp")
         _must(issued_at <= now + self.leeway, "it is of the future")
         _must(now < expires_at + self.leeway, "it has expired")
+        lease: Any
         lease, id, holder = claims.get("lh"), claims.get("jti"), claims.get("sub")
         _must(isinstance(lease, dict) and isinstance(id, str), "it says nothing of a lease")
         _must(holder is None or isinstance(holder, str), "its holder is no text")
         pool, fence = lease.get("pool"), lease.get("fence")
-        _must(isinstance(pool, str) and isinstance(fence, int), "it says nothing of a pool")
+        if not isinstance(pool, str) or not isinstance(fence, int) or not isinstance(id, str):
+            raise InvalidProof("it says nothing of a pool")
         return Proof(id, pool, holder, lease.get("tenant"), fence, issued_at, expires_at, lease.get("grace_ms"))
 
     def _key(self, kid: str) -> Ed25519PublicKey:
@@ -122,7 +124,7 @@ class Verifier:
         return key
 
 
-def _fetch(url: str, tls: Optional[ssl.SSLContext]) -> dict:
+def _fetch(url: str, tls: ssl.SSLContext | None) -> dict[str, Any]:
     request = urllib.request.Request(url, headers={"user-agent": USER_AGENT, "accept": "application/json"})
     with urllib.request.urlopen(request, timeout=8, context=tls) as response:
         keys = json.loads(response.read(1 << 20))
@@ -131,8 +133,8 @@ def _fetch(url: str, tls: Optional[ssl.SSLContext]) -> dict:
     return keys
 
 
-def _keys(document: dict) -> dict[str, Ed25519PublicKey]:
-    found: dict[str, Optional[Ed25519PublicKey]] = {}
+def _keys(document: dict[str, Any]) -> dict[str, Ed25519PublicKey]:
+    found: dict[str, Ed25519PublicKey | None] = {}
     for jwk in document["keys"]:
         if jwk.get("kty") != "OKP" or jwk.get("crv") != "Ed25519" or jwk.get("use", "sig") != "sig":
             continue
@@ -155,8 +157,8 @@ def _decode(text: str) -> bytes:
     return data
 
 
-def _object(text: str) -> dict:
-    def once(pairs: list) -> dict:
+def _object(text: str) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         _must(len({name for name, _ in pairs}) == len(pairs), "a member stands there twice")
         return dict(pairs)
 
@@ -164,14 +166,15 @@ def _object(text: str) -> dict:
         raise ValueError(name)
 
     try:
-        value = json.loads(_decode(text), object_pairs_hook=once, parse_constant=no)
+        value: Any = json.loads(_decode(text), object_pairs_hook=once, parse_constant=no)
     except (ValueError, RecursionError):
         raise InvalidProof("it is no JSON") from None
-    _must(isinstance(value, dict), "it is no object")
+    if not isinstance(value, dict):
+        raise InvalidProof("it is no object")
     return value
 
 
-def _instant(claims: dict, name: str) -> float:
+def _instant(claims: dict[str, Any], name: str) -> float:
     value: Any = claims.get(name)
     number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value) and value >= 0
     _must(number, f"{name} is no time")

@@ -60,7 +60,11 @@ def main():
         for vector in document["vectors"]:
             why = check(vector)
             failed += why is not None
-            print(json.dumps({"vector": f"{layer}/{path.stem}: {vector['name']}", "ok": why is None, **({"why": why} if why else {})}))
+            print(
+                json.dumps(
+                    {"vector": f"{layer}/{path.stem}: {vector['name']}", "ok": why is None, **({"why": why} if why else {})}
+                )
+            )
     sys.exit(failed > 0)
 
 

@@ -38,7 +38,9 @@ def main(scenarios: list[dict]) -> int:
 def _by_vectors(entry: dict, home: Path) -> str:
     done = subprocess.run(entry["machine"], cwd=home, capture_output=True, text=True, timeout=120)
     failed = [json.loads(line)["vector"] for line in done.stdout.splitlines() if '"ok": false' in line]
-    return f"{len(failed)} vectors, {failed[0]}" if failed else ""
+    if failed:
+        return f"{len(failed)} vectors, {failed[0]}"
+    return f"it ends with {done.returncode}: {done.stderr[-80:].strip()}" if done.returncode else ""
 
 
 def _by_wire(entry: dict, home: Path, mutant: dict, scenarios: list[dict]) -> str:
