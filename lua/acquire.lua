@@ -10,8 +10,9 @@
 -- KEYS[8]   blocks     ZSET    holder -> until when it may not acquire, ms
 -- KEYS[9]   records    HASH    lease id -> what is known of the lease
 -- KEYS[10]  denials    HASH    minute and code -> how many acquires were denied
--- KEYS[11]  tombstone  HASH    how the lease with this id ended, if there was one
--- KEYS[12]  repeat     STRING  id of the lease that this idempotency key got; only with a key
+-- KEYS[11]  notes      HASH    holder -> until when it is blocked, since when, by whom and why
+-- KEYS[12]  tombstone  HASH    how the lease with this id ended, if there was one
+-- KEYS[13]  repeat     STRING  id of the lease that this idempotency key got; only with a key
 --
 -- ARGV[1]  pool        name of the pool, for the due index
 -- ARGV[2]  id          id for the new lease
@@ -22,35 +23,35 @@
 -- ARGV[7]  platform    empty for none
 -- ARGV[8]  margin_ms   how long the records outlive leases that are not renewed
 --
--- Returns { status, seq, now_ms, id, expires_at_ms, ttl_ms, fence, generation, in_use, capacity, retry_after_ms }
+-- Returns { status, seq, now_ms, id, expires_at_ms, ttl_ms, fence, generation, in_use, capacity, retry_after_ms, seat, detail }
 --   granted         a new lease
 --   existing        the lease that this idempotency key already has; only id and expiry are set
 --   pool_full       denied; retry_after_ms is when the first seat can come free. Also where this id had a lease that has ended
---   holder_blocked  denied by an operator; retry_after_ms is the rest of the block
+--   holder_blocked  denied by an operator; retry_after_ms is the rest of the block, detail the reason
 --   recovering      data was lost, and those who had a seat come first, or the pool was not put back yet
---   rules           the pool has rules, and acquire_by_rules.lua decides
+--   rules           the pool has rules, or an index for rules to come is being made, and acquire_by_rules.lua decides
 --   no_pool         there is no such pool
 --   unopened        the bucket has no clock; only three fields
 
 local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local events, denied, blocks, records, repeated = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[12]
+local events, denied, blocks, records, repeated = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[13]
 local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'rules')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'rules', 'indexing')
 local capacity, ttl = tonumber(policy[1]), tonumber(policy[2])
 if not capacity then
   return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '', '0', '0', '0',
-    int(generation), '0', '0', '1000' }
+    int(generation), '0', '0', '1000', 'c', '' }
 end
 
-if policy[3] then
-  return { 'rules', int(seq), int(now), '', '0', '0', '0', int(generation), '0', '0', '0' }
+if policy[3] or (policy[4] and now <= tonumber(policy[4])) then
+  return { 'rules', int(seq), int(now), '', '0', '0', '0', int(generation), '0', '0', '0', 'c', '' }
 end
 
-local function refuse(status, in_use, retry_after_ms)
+local function refuse(status, in_use, retry_after_ms, detail)
   return { status, int(seq), int(now), '', '0', int(ttl), '0', int(generation),
-    int(in_use), int(capacity), int(retry_after_ms) }
+    int(in_use), int(capacity), int(retry_after_ms), 'c', detail or '' }
 end
 
 -- The same request again, because the reply was lost on the way to the node.
@@ -59,11 +60,11 @@ if own > live_from(ttl) then
   local in_use = count_live(leases, ttl)
   local record = read_record(records, id)
   return { 'granted', int(seq), int(now), id, int(ends_at(own, ttl)), int(ttl), record and record[FENCE] or '0',
-    int(generation), int(in_use), int(capacity), '0' }
+    int(generation), int(in_use), int(capacity), '0', 'c', '' }
 end
 
 -- A copy of a request that comes late, after its lease was given back: it must not take the seat once more.
-if redis.call('EXISTS', KEYS[11]) == 1 then
+if redis.call('EXISTS', KEYS[12]) == 1 then
   return refuse('pool_full', count_live(leases, ttl), 1000)
 end
 
@@ -72,7 +73,7 @@ if repeated then
   local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)
   if score and score > live_from(ttl) then
     return { 'existing', int(seq), int(now), earlier, int(ends_at(score, ttl)), int(ttl), '0',
-      int(generation), int(count_live(leases, ttl)), int(capacity), '0' }
+      int(generation), int(count_live(leases, ttl)), int(capacity), '0', 'c', '' }
   end
 end
 
@@ -104,7 +105,10 @@ if code then
       redis.call('ZADD', due, 'LT', int(now + 120000), pool)
     end
   end
-  return refuse(code, in_use, code == 'pool_full' and first_free_in(leases, ttl, in_use, capacity) or blocked_until - now)
+  if code == 'holder_blocked' then
+    return refuse(code, in_use, blocked_until - now, reason_of_block(KEYS[11], holder, blocked_until))
+  end
+  return refuse(code, in_use, first_free_in(leases, ttl, in_use, capacity))
 end
 
 local expires_at = now + ttl
@@ -122,4 +126,4 @@ redis.call('ZREM', denied, holder)
 record_event(events, 'started', id, now, holder, tenant, '')
 
 return { 'granted', int(seq), int(now), id, int(expires_at), int(ttl), int(fence), int(generation),
-  int(in_use + 1), int(capacity), '0' }
+  int(in_use + 1), int(capacity), '0', 'c', '' }

@@ -20,8 +20,9 @@
 -- KEYS[17]  waiting    ZSET    ticket -> until when it has to ask again, ms
 -- KEYS[18]  tickets    HASH    ticket -> what was asked for
 -- KEYS[19]  denials    HASH    minute and code -> how many acquires were denied
--- KEYS[20]  tombstone  HASH    how the lease with this id ended, if there was one
--- KEYS[21]  repeat     STRING  id of the lease or ticket that this idempotency key got; only with a key
+-- KEYS[20]  notes      HASH    holder -> until when it is blocked, since when, by whom and why
+-- KEYS[21]  tombstone  HASH    how the lease with this id ended, if there was one
+-- KEYS[22]  repeat     STRING  id of the lease or ticket that this idempotency key got; only with a key
 --
 -- ARGV[1]   pool        name of the pool, for the due index
 -- ARGV[2]   id          id for the new lease, and for its ticket
@@ -47,7 +48,7 @@
 --   tenant_full            denied; detail is the rule: max, tenant_max or reserved
 --   named_seats_exhausted  denied; all named seats of the period are taken
 --   queue_full             denied; as many wait as may
---   holder_blocked         denied by an operator; retry_after_ms is the rest of the block
+--   holder_blocked         denied by an operator; retry_after_ms is the rest of the block, detail the reason
 --   platform_not_licensed  denied; detail lists the platforms
 --   maintenance            denied; detail is the operator's message
 --   recovering             data was lost, and those who had a seat come first, or the pool was not put back yet
@@ -59,7 +60,7 @@
 
 local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local events, denied, blocks, records = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local evicted, repeated = KEYS[14], KEYS[21]
+local evicted, repeated = KEYS[14], KEYS[22]
 local keys = { named = KEYS[15], queue = KEYS[16], waiting = KEYS[17], tickets = KEYS[18] }
 local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
@@ -95,9 +96,11 @@ end
 
 local ttl = rules.ttl
 local index = open_index(config, KEYS[10], KEYS[11], KEYS[12], KEYS[13], keys.queue)
+-- An index that is being made for rules to come is kept in step; the rules of now do not need it.
+local counts_by_index = index and not index.incomplete
 
 local function count_seats()
-  if index then
+  if counts_by_index then
     return tonumber(redis.call('HGET', index.seats, 'all') or 0)
   end
   return count_live(leases, ttl)
@@ -121,7 +124,7 @@ if own > live_from(ttl) then
 end
 
 -- A copy of a request that comes late, after its lease was given back: it must not take the seat once more.
-if wait ~= 'ticket' and redis.call('EXISTS', KEYS[20]) == 1 then
+if wait ~= 'ticket' and redis.call('EXISTS', KEYS[21]) == 1 then
   in_use = count_seats()
   return answer('pool_full', { retry = 1000 })
 end
@@ -158,7 +161,7 @@ mark()
 if end_due(leases, expired, events, ttl, 256, on_end(index)) == 256 or not drop_the_silent(keys.queue, keys.waiting, keys.tickets, events) then
   return answer('behind')
 end
-if index and not is_whole(index, leases) then
+if counts_by_index and not is_whole(index, leases) then
   return answer('unindexed')
 end
 if rules.schedule then
@@ -182,7 +185,7 @@ end
 -- When the first seat can come free if nobody renews or releases; with kinds and shares a lower bound.
 local function first_free()
   local rest
-  if index then
+  if counts_by_index then
     local lease = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
     rest = lease[2] and math.max(ends_at(tonumber(lease[2]), ttl) - now, 1) or ttl
   else
@@ -210,11 +213,11 @@ end
 
 local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
 if blocked_until > now then
-  return deny('holder_blocked', nil, blocked_until - now)
+  return deny('holder_blocked', reason_of_block(KEYS[20], holder, blocked_until), blocked_until - now)
 end
 
 local kind, code, detail
-if index then
+if counts_by_index then
   kind, code, detail = admit(index, config, rules, keys, holder, tenant, place or redis.call('ZCARD', keys.queue))
 elseif in_use < rules.capacity then
   kind = 'c'
@@ -289,10 +292,8 @@ redis.call('HSET', clock, 'fence', int(fence))
 local taken
 if index then
   taken = seat_taken(index, now, id, kind, int(fence), tenant, holder)
-  in_use = count_seats()
-else
-  in_use = in_use + 1
 end
+in_use = counts_by_index and count_seats() or in_use + 1
 
 if rules.privacy == 'anonymous' then
   platform = ''

@@ -1,4 +1,5 @@
--- Creates a pool or replaces its policy, at one instant for all nodes.
+-- Creates a pool or replaces its policy, at one instant for all nodes. Rules that count by an index are put only when all
+-- leases are in it: until then the rules of before decide, and the caller makes the index in bites and asks again.
 --
 -- KEYS[1]   clock    HASH    the bucket's clock
 -- KEYS[2]   pools    ZSET    the bucket's pools -> version
@@ -12,6 +13,7 @@
 -- KEYS[10]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
 -- KEYS[11]  lent     HASH    seat-milliseconds of overdraft, by day
 -- KEYS[12]  queue    ZSET    ticket -> order of arrival
+-- KEYS[13..] rest  everything else of the pool; a new pool begins without it
 --
 -- ARGV[1]  pool     name of the pool
 -- ARGV[2]  expect   any · none (must not exist) · some (must exist) · the version it must have
@@ -21,47 +23,65 @@
 -- ARGV[6]  ttl_ms
 -- ARGV[7]  linger_ms
 -- ARGV[8]  resume_window_ms
--- ARGV[9..] rules   name and value of each rule that the pool has
+-- ARGV[9]  incarnation  that of the lost pool, where one is put back, or 0
+-- ARGV[10] whole    1 to wait until all leases are in the index; 0 to put rules that then deny until somebody has seen to that
+-- ARGV[11..] rules  name and value of each rule that the pool has
 --
--- Returns { status, seq, now_ms, version }
+-- Returns { status, seq, now_ms, version, incarnation }
 --   created   it is new
 --   replaced  it has a new policy, which may be the same
 --   kept      the one that is there is not older than the one put back
 --   in_use    seat_per can change only while nobody has a seat
 --   conflict  it is not what was expected; version is the present one, 0 for none
+--   indexing  nothing has changed but that starts and ends keep the index in step from now on: take the leases into it, and
+--             ask again
+--   behind    more was due than one call ends: sweep, and ask again
 --   unopened  the bucket has no clock; only three fields
 
 local pools, config, events, due, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[7]
 local pool, expect, put_back, policy = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local capacity, ttl = ARGV[5], ARGV[6]
 
-local before = redis.call('HMGET', config, 'version', 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms', 'schedule', 'noted')
+local before = redis.call('HMGET', config, 'version', 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms', 'schedule', 'noted',
+  'incarnation')
 local version = tonumber(before[1] or 0)
 
 if put_back > 0 then
   if version >= put_back then
-    return { 'kept', int(seq), int(now), int(version) }
+    return { 'kept', int(seq), int(now), int(version), before[7] or '0' }
   end
 elseif (expect == 'none' and version > 0) or (expect == 'some' and version == 0)
   or (tonumber(expect) and tonumber(expect) ~= version) then
-  return { 'conflict', int(seq), int(now), int(version) }
+  return { 'conflict', int(seq), int(now), int(version), '0' }
 end
 
 local rules = {}
-for i = 9, #ARGV, 2 do
+for i = 11, #ARGV, 2 do
   rules[ARGV[i]] = ARGV[i + 1]
 end
-local seat_per, indexed = redis.call('HGET', config, 'seat_per') or nil, redis.call('HEXISTS', config, 'indexed') == 1
+local seat_per = redis.call('HGET', config, 'seat_per') or nil
 if version > 0 and put_back == 0 and seat_per ~= rules.seat_per and count_live(leases, tonumber(before[2])) > 0 then
-  return { 'in_use', int(seq), int(now), int(version) }
+  return { 'in_use', int(seq), int(now), int(version), '0' }
 end
 
 mark()
 local index = open_index(config, KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12])
 if index then
   -- What happened before this is counted and charged by the rules of before.
-  repeat until end_due(leases, expired, events, tonumber(before[2]), 64, on_end(index)) < 64
+  if end_due(leases, expired, events, tonumber(before[2]), 256, on_end(index)) == 256 then
+    return { 'behind', int(seq), int(now), int(version), '0' }
+  end
   settle(index, now)
+end
+if version > 0 and rules.indexed and ARGV[10] == '1' then
+  local begin = not index and redis.call('EXISTS', leases) == 1
+  if begin then
+    redis.call('UNLINK', KEYS[8], KEYS[9], KEYS[10])
+  end
+  if begin or (index and index.incomplete and not is_whole(index, leases)) then
+    redis.call('HSET', config, 'indexed', '1', 'indexing', int(now + INDEXING_MS))
+    return { 'indexing', int(seq), int(now), int(version), '0' }
+  end
 end
 if version > 0 and before[5] then
   note_changes(config, before[5], tonumber(before[6]), events, due, pool)
@@ -69,9 +89,19 @@ end
 
 -- From the clock, so that a pool that was deleted and made again does not repeat an old version.
 local new_version = put_back > 0 and put_back or math.max(version + 1, now)
+-- Tells the leases of this pool from those of earlier ones of the same name: theirs have no greater fence.
+local incarnation = before[7] or ARGV[9]
+if version == 0 and put_back == 0 then
+  incarnation = int(last_fence())
+  -- What another version of this program may have left.
+  redis.call('UNLINK', leases, expired, events, KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12])
+  for i = 13, #KEYS do
+    redis.call('UNLINK', KEYS[i])
+  end
+end
 redis.call('DEL', config)
 redis.call('HSET', config, 'version', int(new_version), 'policy', policy, 'capacity', capacity, 'ttl_ms', ttl,
-  'linger_ms', ARGV[7], 'resume_window_ms', ARGV[8])
+  'linger_ms', ARGV[7], 'resume_window_ms', ARGV[8], 'incarnation', incarnation)
 if before[2] and before[2] ~= ttl then
   -- From the expiry and the TTL follows the last beat; leases renewed before this need the old TTL.
   redis.call('HSET', config, 'ttl_before_ms', before[2], 'ttl_changed_ms', int(now))
@@ -85,8 +115,8 @@ if rules.rules then
   redis.call('HSET', config, 'noted', int(now))
   redis.call('ZADD', due, 'LT', int(now), pool)
 end
--- An index is made again from the records when a rule needs one that did not before, or counts otherwise.
-if not rules.indexed or not indexed or seat_per ~= rules.seat_per then
+-- An index is made again from the records when a rule needs one that was not there before, or counts otherwise.
+if not rules.indexed or not index or seat_per ~= rules.seat_per then
   redis.call('UNLINK', KEYS[8], KEYS[9], KEYS[10])
 end
 -- More seats, or less strict rules: those who wait may ask at once.
@@ -97,4 +127,4 @@ redis.call('ZADD', pools, int(new_version), pool)
 redis.call('HSET', clock, 'longest_ttl', int(math.max(tonumber(state[7]) or 0, tonumber(ttl))))
 redis.call('HINCRBY', clock, 'revision', 1)
 record_event(events, 'configured', '', now, '', '', int(capacity_at(capacity, rules.schedule, now)))
-return { version > 0 and 'replaced' or 'created', int(seq), int(now), int(new_version) }
+return { version > 0 and 'replaced' or 'created', int(seq), int(now), int(new_version), incarnation }

@@ -1,5 +1,5 @@
--- Takes live leases into the index of a pool whose rules need one, from their records. After a rule was put
--- that needs an index, nothing is granted until all live leases are in it.
+-- Takes some of a pool's live leases into its index, from their records: of a pool whose index is being made for rules to come,
+-- or where it is not whole, so that nothing is granted until it is.
 --
 -- KEYS[1]  clock    HASH  the bucket's clock
 -- KEYS[2]  config   HASH  the pool's policy
@@ -11,27 +11,37 @@
 -- KEYS[8]  queue    ZSET  ticket -> order of arrival
 -- KEYS[9]  records  HASH  lease id -> what is known of the lease
 --
--- ARGV[1..] ids      at most 200
+-- ARGV[1]  cursor  0 to begin, then that of the call before
+-- ARGV[2]  limit   about so many leases
 --
--- Returns { status, seq, now_ms }
---   indexed   those that are live are in the index
---   unopened  the bucket has no clock
+-- Returns { status, seq, now_ms, cursor }
+--   indexed   those that it came across are in the index; cursor is 0 after the last ones
+--   no_index  the pool needs none
+--   unopened  the bucket has no clock; only three fields
 
 local config, leases, records = KEYS[2], KEYS[3], KEYS[9]
 local index = open_index(config, KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
-mark()
+if not index then
+  return { 'no_index', int(seq), int(now), '0' }
+end
 
-if index then
-  -- An index that knows more leases than there are is not ours any more.
-  if redis.call('HLEN', index.who) > redis.call('ZCARD', leases) then
-    redis.call('UNLINK', index.who, index.seats, index.holders)
-  end
-  for i = 1, #ARGV do
-    local id = ARGV[i]
-    if redis.call('ZSCORE', leases, id) and redis.call('HEXISTS', index.who, id) == 0 then
-      local record = read_record(records, id) or { '0', '', '', '', '' }
-      seat_taken(index, now, id, record[SEAT] ~= '' and record[SEAT] or 'c', record[FENCE], record[TENANT], record[HOLDER])
-    end
+mark()
+if index.incomplete then
+  redis.call('HSET', config, 'indexing', int(now + INDEXING_MS))
+end
+-- An index that knows more leases than there are is not ours any more.
+if redis.call('HLEN', index.who) > redis.call('ZCARD', leases) then
+  redis.call('UNLINK', index.who, index.seats, index.holders)
+end
+-- A scan comes across all that are there all the time, however they are renewed meanwhile; by rank or score some would move
+-- past it. Those that come are taken into the index as they start.
+local scanned = redis.call('ZSCAN', leases, ARGV[1], 'COUNT', ARGV[2])
+local found = scanned[2]
+for i = 1, #found, 2 do
+  local id = found[i]
+  if redis.call('HEXISTS', index.who, id) == 0 then
+    local record = read_record(records, id) or { '0', '', '', '', '' }
+    seat_taken(index, now, id, record[SEAT] ~= '' and record[SEAT] or 'c', record[FENCE], record[TENANT], record[HOLDER])
   end
 end
-return { 'indexed', int(seq), int(now) }
+return { 'indexed', int(seq), int(now), scanned[1] }

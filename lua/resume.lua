@@ -19,6 +19,10 @@
 -- KEYS[16]  waiting    ZSET    ticket -> until when it has to ask again, ms
 -- KEYS[17]  tickets    HASH    ticket -> what was asked for
 -- KEYS[18]  tombstone  HASH    how the lease ended, if it did
+-- KEYS[19]  mark       HASH    what was ended at once in this pool: up to which fence, and why
+-- KEYS[20]  mark       HASH    the same of this holder
+-- KEYS[21]  mark       HASH    the same of this tenant
+-- KEYS[22]  notes      HASH    holder -> until when it is blocked, since when, by whom and why
 --
 -- ARGV[1]   pool        name of the pool, for the due index
 -- ARGV[2]   id          id of the lease
@@ -41,6 +45,7 @@
 --   lost_released    lost; the holder gave it back
 --   lost_terminated  lost; an operator ended it, for `reason`, and blocked the holder until then (0 for not at all)
 --   lost_evicted     lost; a policy ended it
+--   lost_deleted     lost; its pool was deleted, and if there is one of this name it is another
 --   recovering       data was lost, and the pool was not put back yet
 --   behind           more was due than one call ends; ask again at once
 --   unindexed        the index does not know all leases; the caller makes it and asks again
@@ -73,18 +78,39 @@ if redis.call('ZSCORE', KEYS[14], id) then
   return answer('lost_evicted', 0, 0, '', '', 0)
 end
 
+-- What was ended at once: the lease is one of those if its fence is not above the mark's. Nil if it is none.
+local function ended_by(mark_key)
+  local found = redis.call('HMGET', mark_key, 'fence', 'reason', 'blocked_until', 'deleted')
+  return found[1] and fence <= tonumber(found[1]) and found or nil
+end
+
+local in_pool = ended_by(KEYS[19])
+if in_pool and in_pool[4] then
+  return answer('lost_deleted', 0, 0, '', '', 0)
+end
+
 -- A token of an older generation shows that data was lost: newcomers wait, also if no node remembers.
 if signed_in < generation and state[8] ~= '1' then
   redis.call('HSET', clock, 'lost', '1')
   state[8] = '1'
 end
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms', 'privacy', 'rules')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms', 'privacy', 'rules', 'incarnation')
 local capacity, ttl, window = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
 if not capacity then
   return answer(may_be_lost() and 'recovering' or 'no_pool', 0, 0, '', '', 0)
 end
+local incarnation = tonumber(policy[6]) or 0
+if fence <= incarnation then
+  -- After a loss of data the pool may have been made by hand or by a setting before a node that remembered it could put it
+  -- back. A token from before the loss is then of the same pool, as far as anybody knows.
+  if signed_in == generation or incarnation < generation * 1000 then
+    return answer('lost_deleted', 0, 0, '', '', 0)
+  end
+  redis.call('HSET', config, 'incarnation', '0')
+end
 local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13])
+local counts_by_index = index and not index.incomplete
 local keys = { named = KEYS[15], queue = KEYS[13], tickets = KEYS[17] }
 
 local record = read_record(records, id)
@@ -132,6 +158,11 @@ if score > 0 and redis.call('ZREM', leases, id) == 1 then
   record_event(events, 'ended', id, ends_at(score, ttl), holder, tenant, 'expired')
 end
 
+local at_once = in_pool or (holder ~= '' and ended_by(KEYS[20])) or (tenant ~= '' and ended_by(KEYS[21]))
+if at_once then
+  return answer('lost_terminated', 0, ttl, '', at_once[2], tonumber(at_once[3]))
+end
+
 local ended = tonumber(redis.call('ZSCORE', expired, id) or known[4])
 local status
 if ended then
@@ -146,7 +177,7 @@ end
 
 local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
 if blocked_until > now then
-  return answer('lost_terminated', 0, ttl, '', '', blocked_until)
+  return answer('lost_terminated', 0, ttl, '', reason_of_block(KEYS[22], holder, blocked_until), blocked_until)
 end
 
 if status == 'lost_expired' then
@@ -157,7 +188,7 @@ end
 local kind
 if policy[5] then
   local rules = read_rules(config, tenant)
-  if not index then
+  if not counts_by_index then
     kind = count_live(leases, ttl) < rules.capacity and 'c' or nil
   elseif not is_whole(index, leases) then
     return answer('unindexed', 0, ttl, '', '', 0)

@@ -20,7 +20,8 @@ if returned then
   silences = silences .. int(tick) .. ' ' .. int(now) .. ' '
 end
 local seats
-if redis.call('HEXISTS', KEYS[4], 'indexed') == 1 then
+local indexed = redis.call('HMGET', KEYS[4], 'indexed', 'indexing')
+if indexed[1] and not indexed[2] then
   seats = redis.call('HGET', KEYS[6], 'all') or '0'
 else
   -- Those whose end was not written yet included.

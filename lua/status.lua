@@ -11,7 +11,7 @@
 -- KEYS[9]   waiting  ZSET  ticket -> until when it has to ask again, ms
 -- KEYS[10]  named    ZSET  period, holder, since when and how
 --
--- Returns { status, seq, now_ms, in_use, capacity, version, policy, leases, waiting, lent_ms, named_taken, change_at_ms, change_capacity, period_ms, period_end_ms, seats }
+-- Returns { status, seq, now_ms, in_use, capacity, version, policy, leases, waiting, lent_ms, named_taken, change_at_ms, change_capacity, period_ms, period_end_ms, incarnation, seats }
 --   read       policy is the JSON that was put; capacity the seats now; lent_ms what was lent today; change_at_ms 0
 --              for no change to come; seats are field after value of the index
 --   behind     the rules count more than leases, and something is due: sweep, and ask again
@@ -21,20 +21,20 @@
 
 local config, leases = KEYS[2], KEYS[3]
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'version', 'policy', 'schedule', 'periods', 'indexed')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'version', 'policy', 'schedule', 'periods', 'indexed', 'incarnation')
 if not policy[1] then
-  return { 'no_pool', int(seq), int(now), '0', '0', '0', '', '0', '0', '0', '0', '0', '0', '0', '0', {} }
+  return { 'no_pool', int(seq), int(now), '0', '0', '0', '', '0', '0', '0', '0', '0', '0', '0', '0', '0', {} }
 end
 local ttl, schedule = tonumber(policy[2]), policy[5] or nil
 local live = count_live(leases, ttl)
 local in_use, seats, lent_ms, taken = live, {}, 0, 0
 local period, stop = '0', '0'
-local index = policy[7] and open_index(config, KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+local index = policy[7] and open_complete_index(config, KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
 if index then
   if live < redis.call('ZCARD', leases) then
-    return { 'behind', int(seq), int(now), '0', '0', '0', '', '0', '0', '0', '0', '0', '0', '0', '0', {} }
+    return { 'behind', int(seq), int(now), '0', '0', '0', '', '0', '0', '0', '0', '0', '0', '0', '0', '0', {} }
   elseif not is_whole(index, leases) then
-    return { 'unindexed', int(seq), int(now), '0', '0', '0', '', '0', '0', '0', '0', '0', '0', '0', '0', {} }
+    return { 'unindexed', int(seq), int(now), '0', '0', '0', '', '0', '0', '0', '0', '0', '0', '0', '0', '0', {} }
   end
   seats = redis.call('HGETALL', index.seats)
   in_use = tonumber(redis.call('HGET', index.seats, 'all') or 0)
@@ -53,4 +53,4 @@ end
 local change_at, change_to = next_change(schedule, now)
 return { 'read', int(seq), int(now), int(in_use), int(capacity_at(policy[1], schedule, now)), policy[3], policy[4],
   int(live), int(redis.call('ZCOUNT', KEYS[9], '(' .. int(over_up_to(SILENT_MS)), '+inf')), int(lent_ms), int(taken),
-  int(change_at or 0), int(change_to or 0), period, stop ~= '' and stop or '0', seats }
+  int(change_at or 0), int(change_to or 0), period, stop ~= '' and stop or '0', policy[8] or '0', seats }

@@ -19,14 +19,16 @@
 -- KEYS[16]  waiting  ZSET    ticket -> until when it has to ask again, ms
 -- KEYS[17]  tickets  HASH    ticket -> what was asked for
 -- KEYS[18]  alerts   HASH    what is known of the pool's alerts
+-- KEYS[19]  notes    HASH    holder -> until when it is blocked, since when, by whom and why
 --
 -- ARGV[1]  pool     name of the pool
 -- ARGV[2]  limit    at most so many leases, and so many ids
 -- ARGV[3]  keep_ms  age at which events are dropped
 --
--- Returns { 'swept', seq, now_ms, true_denials, then ids }
---   true_denials  how many holders have been denied for two minutes and got no seat
---   unopened      the bucket has no clock; only three fields
+-- Returns { status, seq, now_ms, true_denials, then ids }
+--   swept     true_denials is how many holders have been denied for two minutes and got no seat
+--   closed    the pool has no policy, and none that could still be put back: its deletion has to be finished
+--   unopened  the bucket has no clock; only three fields
 
 redis.call('PERSIST', clock)
 
@@ -34,11 +36,19 @@ local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local events, denied, blocks = KEYS[6], KEYS[7], KEYS[8]
 local pool, limit, keep_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
--- Leases of a pool that was lost or is being deleted end by their own score.
-local policy = redis.call('HMGET', config, 'ttl_ms', 'rules', 'schedule', 'noted', 'periods')
+-- Leases of a pool that was lost end by their own score.
+local policy = redis.call('HMGET', config, 'ttl_ms', 'rules', 'schedule', 'noted', 'periods', 'indexing')
+if not policy[1] and not may_be_lost() then
+  return { 'closed', int(seq), int(now), '0' }
+end
 local ttl, rules, schedule, noted, periods = tonumber(policy[1] or 0), policy[2], policy[3], policy[4], policy[5]
 local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13])
 mark()
+if policy[6] and not index then
+  -- Whoever made the index has given up.
+  redis.call('HDEL', config, 'indexed', 'indexing')
+  redis.call('UNLINK', KEYS[9], KEYS[10], KEYS[11])
+end
 
 end_due(leases, expired, events, ttl, limit, on_end(index))
 -- Who was denied for two minutes begins a new run with its next denial.
@@ -59,7 +69,7 @@ for i = 1, #ids do
   reply[#reply + 1] = ids[i]
 end
 
-drop_old(blocks, events, keep_ms)
+drop_old(blocks, KEYS[19], events, keep_ms)
 local next_at = next_due(leases, denied, ttl)
 if next_at < math.huge then
   redis.call('ZADD', due, int(next_at), pool)

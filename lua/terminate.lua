@@ -1,4 +1,5 @@
--- Ends leases at once because an operator says so, with a reason that the holders read in their next renew.
+-- Ends leases at once because an operator says so, with a reason that the holders read in their next renew. Those of a whole
+-- holder, tenant or pool are marked first: also what has expired and could be resumed ends with that, found or not.
 --
 -- KEYS[1]     clock      HASH    the bucket's clock
 -- KEYS[2]     config     HASH    the pool's policy
@@ -12,13 +13,17 @@
 -- KEYS[10]    lent       HASH    seat-milliseconds of overdraft, by day
 -- KEYS[11]    queue      ZSET    ticket -> order of arrival
 -- KEYS[12]    records    HASH    lease id -> what is known of the lease
--- KEYS[13..]  tombstone  HASH    one for each lease: how it ended
+-- KEYS[13]    notes      HASH    holder -> until when it is blocked, since when, by whom and why
+-- KEYS[14]    mark       HASH    what was ended at once of this holder, tenant or pool: up to which fence, and why
+-- KEYS[15..]  tombstone  HASH    one for each lease: how it ended
 --
 -- ARGV[1]    reason    what the holders read; empty for none
 -- ARGV[2]    block_ms  how long the holders may not acquire; 0 for not at all
 -- ARGV[3]    holder    blocked also if it has no lease; empty for none
 -- ARGV[4]    keep_ms   how long the tombstones stay: as long as a token could be shown
--- ARGV[5..]  ids       at most 200
+-- ARGV[5]    marks     1 to set the mark, else 0
+-- ARGV[6]    by        who does it, for the notes of a block
+-- ARGV[7..]  ids       at most 200
 --
 -- Returns { 'done', seq, now_ms, then for each id a word and held_ms }
 --   terminated  the lease was live, and was held for so long
@@ -31,6 +36,7 @@ redis.call('PERSIST', clock)
 local config, leases, expired = KEYS[2], KEYS[3], KEYS[4]
 local events, blocks, records = KEYS[5], KEYS[6], KEYS[12]
 local reason, block_ms, blocked, keep_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
+local marks, by = ARGV[5] == '1', ARGV[6]
 
 local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
 local index = open_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11])
@@ -40,15 +46,19 @@ if index and (index.lent_seats or index.per_holder) then
   repeat until end_due(leases, expired, events, ttl, 64, on_end(index)) < 64
 end
 
-local function block(holder)
+local function block_if_asked(holder)
   if block_ms > 0 and holder ~= '' then
-    redis.call('ZADD', blocks, 'GT', int(now + block_ms), holder)
+    block(blocks, KEYS[13], holder, now + block_ms, by, reason)
   end
 end
-block(blocked)
+block_if_asked(blocked)
+-- A pool that is gone has a mark already, which says so.
+if marks and redis.call('EXISTS', config) == 1 then
+  end_until(KEYS[14], last_fence(), reason, block_ms > 0 and blocked ~= '' and now + block_ms or 0, keep_ms)
+end
 
 local reply = { 'done', int(seq), int(now) }
-for i = 5, #ARGV do
+for i = 7, #ARGV do
   local id, tombstone = ARGV[i], KEYS[i + 8]
   local record = read_record(records, id)
   local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
@@ -61,7 +71,7 @@ for i = 5, #ARGV do
       'blocked_until', int(block_ms > 0 and holder ~= '' and now + block_ms or 0))
     redis.call('PEXPIRE', tombstone, keep_ms)
     record_event(events, 'ended', id, now, holder, tenant, 'terminated', index and seat_freed(index, now, id))
-    block(holder)
+    block_if_asked(holder)
     reply[#reply + 1] = 'terminated'
     reply[#reply + 1] = int(math.max(now - tonumber(record and record[STARTED] or now), 0))
   else

@@ -265,6 +265,14 @@ pub struct Pool {
     pub at: Instant,
 }
 
+/// So many seats, for people.
+pub fn seats(count: u64) -> String {
+    match count {
+        1 => "1 seat".to_owned(),
+        _ => format!("{count} seats"),
+    }
+}
+
 impl Pool {
     /// Seats that the next acquire could get, tenants and queue left aside.
     pub fn free(&self) -> u64 {

@@ -12,8 +12,12 @@ local function next_due(leases, denied, ttl)
 end
 
 -- Drops blocks that are over, and events that are older than keep_ms.
-local function drop_old(blocks, events, keep_ms)
-  redis.call('ZREMRANGEBYSCORE', blocks, '-inf', int(now))
+local function drop_old(blocks, notes, events, keep_ms)
+  local over = redis.call('ZRANGE', blocks, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, 256)
+  if #over > 0 then
+    redis.call('ZREM', blocks, unpack(over))
+    redis.call('HDEL', notes, unpack(over))
+  end
   redis.call('XTRIM', events, 'MINID', '~', int(now - keep_ms))
 end
 

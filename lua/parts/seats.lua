@@ -6,15 +6,25 @@
 -- Texts are parted by \1, which no holder and no tenant contains.
 
 local DAY = 86400000
+-- How long an index is kept in step that is being made and that nobody works at.
+local INDEXING_MS = 30000
 
--- The index of a pool; nil in one whose rules need none.
+-- The index of a pool; nil in one whose rules need none. While it is made for rules to come (`indexing`, until when), it is
+-- kept in step and nothing may be counted by it. One whose making was given up is none.
 local function open_index(config, who, seats, holders, lent, queue)
-  local rules = redis.call('HMGET', config, 'indexed', 'seat_per', 'lent_seats', 'capacity', 'schedule')
-  if not rules[1] then
+  local rules = redis.call('HMGET', config, 'indexed', 'seat_per', 'lent_seats', 'capacity', 'schedule', 'indexing')
+  if not rules[1] or (rules[6] and tonumber(rules[6]) < now) then
     return nil
   end
   return { per_holder = rules[2] == 'holder', lent_seats = tonumber(rules[3]), capacity = rules[4],
-    schedule = rules[5] or nil, who = who, seats = seats, holders = holders, lent = lent, queue = queue }
+    schedule = rules[5] or nil, who = who, seats = seats, holders = holders, lent = lent, queue = queue,
+    incomplete = rules[6] and true }
+end
+
+-- The same for those who count by it: nil also while it is being made.
+local function open_complete_index(...)
+  local index = open_index(...)
+  return index and not index.incomplete and index or nil
 end
 
 -- How many leases on seats of the capacity begin with these parts: a holder, or a holder and its tenant.

@@ -119,8 +119,6 @@ pub(super) fn run(command: &Lease) -> Result<Exit, Failure> {
 
 /// Most ids of one request.
 const AT_ONCE: usize = 1_000;
-/// How often those are ended who came meanwhile.
-const ROUNDS: usize = 5;
 /// Most results that are shown to a person one by one.
 const WORTH_A_LINE: usize = 20;
 
@@ -186,26 +184,20 @@ impl Terminate {
         Ok(ids.map(str::to_owned).collect())
     }
 
-    /// Some at a time, so that no request is long; and again while more come, but not for ever.
-    fn end(&self, mut ids: Vec<String>) -> Result<Vec<Value>, Failure> {
+    /// Some at a time, so that no request is long; then those that came meanwhile, and what has expired and could come back.
+    fn end(&self, ids: Vec<String>) -> Result<Vec<Value>, Failure> {
         if let Some(holder) = &self.holder {
             // In one request, which blocks the holder first, so that nothing slips in.
             return self.ask("holder", json!(holder));
         }
         let progress = Progress::of(ids.len(), "terminating");
         let mut results = Vec::new();
-        for _ in 0..ROUNDS {
-            for some in ids.chunks(AT_ONCE) {
-                results.extend(self.ask("ids", json!(some))?);
-                progress.at(results.len());
-            }
-            match self.selection() {
-                Some(selection) => ids = self.matching(&selection)?,
-                None => break,
-            }
-            if ids.is_empty() {
-                break;
-            }
+        for some in ids.chunks(AT_ONCE) {
+            results.extend(self.ask("ids", json!(some))?);
+            progress.at(results.len());
+        }
+        if let Some((name, value)) = self.selection() {
+            results.extend(self.ask(name, value)?);
         }
         Ok(results)
     }

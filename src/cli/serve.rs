@@ -22,7 +22,7 @@ use crate::config::{Flags, Settings};
 use crate::history;
 use crate::http;
 use crate::http::server::{Drain, Limits};
-use crate::pool::{Policy, PoolName};
+use crate::pool::{Policy, PoolName, seats};
 use crate::stderr;
 use crate::store::embedded::Embedded;
 use crate::store::{self, Expect, Options, Put, Store, Trouble};
@@ -257,11 +257,10 @@ impl Node {
         } else {
             "keys: operators need the admin key"
         };
-        let pools: Vec<String> = settings
-            .pools
-            .iter()
-            .map(|(name, policy)| format!("{name} ({} seats)", policy.capacity))
-            .collect();
+        let mut pools = Vec::new();
+        for (name, policy) in &settings.pools {
+            pools.push(self.pool(name, policy).await);
+        }
         let pools = if pools.is_empty() {
             "none in the settings".to_owned()
         } else {
@@ -278,6 +277,21 @@ impl Node {
             text.push_str(&try_it(self.address, settings.pools.keys().next()));
         }
         text
+    }
+}
+
+impl Node {
+    /// A pool of the settings, with the seats that it really has.
+    async fn pool(&self, name: &PoolName, policy: &Policy) -> String {
+        let wanted = seats(policy.capacity.into());
+        match self.store.status(name).await {
+            Ok(Some(pool)) if pool.policy.capacity != policy.capacity => format!(
+                "{name} ({} as it was there already; the settings say {wanted})",
+                seats(pool.capacity)
+            ),
+            Ok(Some(pool)) => format!("{name} ({})", seats(pool.capacity)),
+            _ => format!("{name} ({wanted})"),
+        }
     }
 }
 
@@ -304,8 +318,11 @@ async fn create(store: &Store, name: &PoolName, policy: &Policy) -> Result<(), s
     {
         tracing::info!(
             pool.name = %name,
-            "pool {name} is there already with another policy than in the settings, and keeps it; \
-             change it with PUT /v1/pools/{name}"
+            capacity = pool.policy.capacity,
+            "pool {name} is there already with another policy than in the settings, and keeps it: it has {}, and the settings \
+             say {}; change it with PUT /v1/pools/{name}",
+            seats(pool.policy.capacity.into()),
+            seats(policy.capacity.into()),
         );
     }
     Ok(())

@@ -72,6 +72,16 @@ impl Step {
     }
 }
 
+/// The stretches of slots that a pool may have at this instant, each the name of its length and its number.
+pub fn stretches(now: Instant) -> Vec<(&'static str, i64)> {
+    let all = Step::ALL.into_iter().flat_map(|step| {
+        let oldest_ms = now.0 - step.kept_ms() - step.stretch() * step.ms();
+        let stretch = |at_ms| step.slot(at_ms).div_euclid(step.stretch());
+        (stretch(oldest_ms)..=stretch(now.0)).map(move |number| (step.name(), number))
+    });
+    all.collect()
+}
+
 /// Rolls up what has happened, now and then, for as long as the store lives. Nodes take turns; if two do the same, whoever is
 /// late loses nothing but its work.
 pub async fn run(store: Store) -> Infallible {

@@ -17,9 +17,10 @@ use super::extract::{Body, Path, Query};
 use super::leases::availability::{NamedUse, OverdraftUse};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
+use crate::history::rollup;
 use crate::lease::Instant;
-use crate::pool::{Policy, Pool, PoolName};
-use crate::store::{Deleted, Expect, Put};
+use crate::pool::{Policy, Pool, PoolName, seats};
+use crate::store::{self, Deleted, Expect, Put};
 
 /// Pools of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
@@ -301,14 +302,8 @@ async fn put(
         Put::Conflict(version) => return Err(changed_meanwhile(version)),
         Put::InUse => return Err(in_use()),
     };
-    tracing::info!(pool.name = %pool, capacity = policy.capacity, "pool {pool} has {} seats", policy.capacity);
-    let pool = app
-        .0
-        .store
-        .status(&pool)
-        .await?
-        .ok_or_else(|| pool_not_found(&pool))?;
-    Ok((status, tagged(pool)))
+    tracing::info!(pool.name = %pool, capacity = policy.capacity, "pool {pool} has {}", seats(policy.capacity.into()));
+    Ok((status, tagged(changed(&app, &pool).await?)))
 }
 
 /// Changes some fields of a policy: a JSON merge patch (RFC 7396). A null puts a field back to its default.
@@ -364,15 +359,16 @@ async fn patch(
             Put::InUse => return Err(in_use()),
             Put::Created(_) | Put::Replaced(_) => {}
         }
-        tracing::info!(pool.name = %pool, capacity = policy.capacity, "pool {pool} has {} seats", policy.capacity);
-        let after = app
-            .0
-            .store
-            .status(&pool)
-            .await?
-            .ok_or_else(|| pool_not_found(&pool))?;
-        return Ok(tagged(after));
+        tracing::info!(pool.name = %pool, capacity = policy.capacity, "pool {pool} has {}", seats(policy.capacity.into()));
+        return Ok(tagged(changed(&app, &pool).await?));
     }
+}
+
+/// A pool that was just changed. It is, also if it cannot be read now.
+async fn changed(app: &App, pool: &PoolName) -> Result<Pool, Problem> {
+    let read = app.0.store.status(pool).await;
+    read.map_err(store::Error::may_have_run)?
+        .ok_or_else(|| pool_not_found(pool))
 }
 
 /// The policy with these changes.
@@ -438,7 +434,8 @@ async fn delete(
     if let Some(before) = app.0.store.status(&pool).await? {
         operator.notes.before(&before.policy);
     }
-    match app.0.store.delete_pool(&pool, expect).await? {
+    let slots = rollup::stretches(app.0.store.now());
+    match app.0.store.delete_pool(&pool, expect, &slots).await? {
         Deleted::Deleted => {
             tracing::info!(pool.name = %pool, "pool {pool} was deleted");
             Ok(StatusCode::NO_CONTENT)

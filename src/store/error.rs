@@ -272,8 +272,8 @@ impl Error {
         )
     }
 
-    /// The same, where an earlier try may have run.
-    pub(super) fn may_have_run(self) -> Self {
+    /// The same, where an earlier try, or an earlier part of what was asked, may have run.
+    pub fn may_have_run(self) -> Self {
         match self {
             Self::Unavailable { trouble, cause, .. } => Self::of(trouble, Outcome::Unknown, cause),
             error => error,

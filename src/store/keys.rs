@@ -2,8 +2,9 @@
 
 use std::fmt::Write as _;
 
-use crate::lease::LeaseId;
+use crate::lease::{Holder, LeaseId, Tenant};
 use crate::pool::PoolName;
+use crate::token::fingerprint;
 use crate::webhook::WebhookId;
 
 /// Version of the format; in front of every key.
@@ -140,6 +141,17 @@ impl Bucket {
     }
 }
 
+/// Whose leases of a pool are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Whose<'a> {
+    /// Everybody's.
+    All,
+    /// Those of one holder.
+    Holder(&'a Holder),
+    /// Those of one tenant.
+    Tenant(&'a Tenant),
+}
+
 /// The keys of one pool.
 #[derive(Debug, Clone)]
 pub(super) struct Keys {
@@ -198,6 +210,26 @@ impl Keys {
     /// ZSET: holder -> until when it may not acquire, ms.
     pub(super) fn blocks(&self) -> String {
         self.key("blocks")
+    }
+
+    /// HASH with a TTL: holder -> until when it is blocked, since when, by whom and why.
+    pub(super) fn block_notes(&self) -> String {
+        self.key("block_notes")
+    }
+
+    /// HASH with a TTL: up to which fence the leases of the pool, or those of it that this names, were ended at once, and why.
+    pub(super) fn mark(&self, whose: Whose<'_>) -> String {
+        match whose {
+            Whose::All => self.key("ended"),
+            Whose::Holder(holder) => self.named(
+                "ended:",
+                fingerprint(&[b"holder", holder.as_str().as_bytes()]),
+            ),
+            Whose::Tenant(tenant) => self.named(
+                "ended:",
+                fingerprint(&[b"tenant", tenant.as_str().as_bytes()]),
+            ),
+        }
     }
 
     /// ZSET: lease id -> end, ms, of evicted leases until their record is stamped.

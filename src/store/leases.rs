@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::error::{Error, Outcome};
-use super::keys::{Bucket, Keys};
+use super::keys::{Bucket, Keys, Whose};
 use super::meters::Ended;
 use super::record::{Found, Ttls};
 use super::renewals::{Beat, Beaten, record_margin};
@@ -152,6 +152,8 @@ pub struct Termination {
     pub block: Duration,
     /// This holder is blocked even if it has no lease.
     pub holder: Option<Holder>,
+    /// Who does it, for people who look at blocks.
+    pub by: String,
 }
 
 impl Termination {
@@ -189,7 +191,7 @@ pub(super) fn activities_json(activities: &Activities) -> String {
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -197,7 +199,8 @@ impl Store {
     /// Asks for a seat.
     pub async fn acquire(&self, pool: &PoolName, asked: &Asked) -> Result<Acquired, Error> {
         super::within_deadline(async {
-            if asked.known.has_rules() {
+            // A ticket is nobody's request of its own: where there is no queue any more, it has no place.
+            if asked.known.has_rules() || matches!(asked.wait, Wait::Ticket(_)) {
                 return self.acquire_by_rules(pool, asked).await;
             }
             self.ask(pool, asked).await
@@ -223,8 +226,14 @@ impl Store {
                 "pool_full" => Acquired::PoolFull(denial(&reply)?),
                 "holder_blocked" => Acquired::HolderBlocked(denial(&reply)?),
                 "rules" => {
-                    self.status(pool).await?;
-                    Acquired::Changed
+                    self.status(pool).boxed().await?;
+                    // While the index for rules to come is made, leases are started by the script that keeps it in step.
+                    let known = self.0.memory.policy(pool);
+                    if known.is_none_or(|(_, policy)| policy.has_rules()) {
+                        Acquired::Changed
+                    } else {
+                        return Box::pin(self.acquire_by_rules(pool, asked)).await;
+                    }
                 }
                 // Only a pool that is not there has no TTL.
                 "no_pool" | "recovering"
@@ -288,14 +297,14 @@ impl Store {
     /// Puts back a pool that this node remembers and Redis does not know. `false` if there is nothing to put back.
     pub(super) async fn restore(&self, pool: &PoolName) -> Result<bool, Error> {
         let policies = self.0.memory.policies(Bucket::of(pool));
-        let Some((version, policy)) = policies.get(pool) else {
+        let Some(remembered) = policies.get(pool) else {
             return Ok(false);
         };
         // Only after a loss: a pool that was deleted on another node must not come back.
-        if !self.lost_since(Bucket::of(pool), *version) {
+        if !self.lost_since(Bucket::of(pool), remembered.version) {
             return Ok(false);
         }
-        self.put_back(pool, *version, policy).await
+        self.put_back(pool, remembered).await
     }
 
     /// Whether the bucket was opened again after a policy was made: versions are instants too.
@@ -381,7 +390,7 @@ impl Store {
         let label = renewal.label.as_ref().or(claims.label.as_ref());
         let keys = Keys::of(&claims.pool);
         let call = RESUME
-            .call(18)
+            .call(22)
             .arg(keys.bucket.clock())
             .arg(keys.bucket.due())
             .arg(keys.config())
@@ -400,6 +409,10 @@ impl Store {
             .arg(keys.waiting())
             .arg(keys.tickets())
             .arg(keys.tombstone(claims.id))
+            .arg(keys.mark(Whose::All))
+            .arg(keys.mark(claims.holder.as_ref().map_or(Whose::All, Whose::Holder)))
+            .arg(keys.mark(claims.tenant.as_ref().map_or(Whose::All, Whose::Tenant)))
+            .arg(keys.block_notes())
             .arg(claims.pool.as_str())
             .arg(claims.id.to_string())
             .arg(claims.generation)
@@ -469,6 +482,10 @@ impl Store {
             }
             "lost_released" => Ok(Renewed::Lost(End::Released)),
             "lost_evicted" => Ok(Renewed::Lost(End::Evicted)),
+            "lost_deleted" => Ok(Renewed::Lost(End::Terminated {
+                reason: Some("The pool was deleted.".to_owned()),
+                blocked_until: None,
+            })),
             "lost_terminated" => {
                 let (reason, until) = (reply.text(7)?, reply.instant(8)?);
                 Ok(Renewed::Lost(End::Terminated {
@@ -546,15 +563,48 @@ impl Store {
         ids: &[LeaseId],
         why: &Termination,
     ) -> Result<Vec<Terminated>, Error> {
+        let mut words = Vec::with_capacity(ids.len());
+        for (chunk, ids) in ids.chunks(TERMINATE_AT_ONCE).enumerate() {
+            let ended = self.terminate_some(pool, ids, None, why).await;
+            // Of a failure after the first call nobody may say that nothing was done.
+            words.extend(ended.map_err(|error| match chunk {
+                0 => error,
+                _ => error.may_have_run(),
+            })?);
+        }
+        Ok(words)
+    }
+
+    /// Sees to it that of all leases so far of a holder, of a tenant or of the pool none comes back, and blocks the holder if
+    /// that is asked for. Those that are live have to be ended one by one after this.
+    pub async fn mark_ended(
+        &self,
+        pool: &PoolName,
+        holder: Option<&Holder>,
+        tenant: Option<&Tenant>,
+        why: &Termination,
+    ) -> Result<(), Error> {
+        let whose = match (holder, tenant) {
+            (Some(holder), _) => Whose::Holder(holder),
+            (None, Some(tenant)) => Whose::Tenant(tenant),
+            (None, None) => Whose::All,
+        };
+        self.terminate_some(pool, &[], Some(whose), why).await?;
+        Ok(())
+    }
+
+    async fn terminate_some(
+        &self,
+        pool: &PoolName,
+        ids: &[LeaseId],
+        marked: Option<Whose<'_>>,
+        why: &Termination,
+    ) -> Result<Vec<Terminated>, Error> {
         let keys = Keys::of(pool);
         let mut words = Vec::with_capacity(ids.len());
-        // Without ids there is still one call, for the block of the holder.
-        let chunks = ids
-            .chunks(TERMINATE_AT_ONCE)
-            .chain(ids.is_empty().then_some(&[][..]));
-        for ids in chunks {
+        {
             let mut call = TERMINATE
-                .call(12 + ids.len())
+                .call(14 + ids.len())
                 .arg(keys.bucket.clock())
                 .arg(keys.config())
                 .arg(keys.leases())
@@ -566,7 +616,9 @@ impl Store {
                 .arg(keys.holders())
                 .arg(keys.lent())
                 .arg(keys.queue())
-                .arg(keys.records());
+                .arg(keys.records())
+                .arg(keys.block_notes())
+                .arg(keys.mark(marked.unwrap_or(Whose::All)));
             for id in ids {
                 call.push(keys.tombstone(*id));
             }
@@ -574,6 +626,8 @@ impl Store {
             call.push(millis(why.block));
             call.push(or_empty(why.holder.as_ref(), Holder::as_str));
             call.push(millis(token::LIFE));
+            call.push(u8::from(marked.is_some()));
+            call.push(&why.by);
             for id in ids {
                 call.push(id.to_string());
             }
@@ -601,7 +655,7 @@ impl Store {
 fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId) -> super::script::Call {
     let keys = Keys::of(pool);
     let mut call = ACQUIRE
-        .call(11 + usize::from(asked.key.is_some()))
+        .call(12 + usize::from(asked.key.is_some()))
         .arg(keys.bucket.clock())
         .arg(keys.bucket.due())
         .arg(keys.config())
@@ -612,6 +666,7 @@ fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId) -> super::script::C
         .arg(keys.blocks())
         .arg(keys.records())
         .arg(keys.denials())
+        .arg(keys.block_notes())
         .arg(keys.tombstone(id));
     if let Some(key) = asked.key {
         call.push(keys.repeated(key));

@@ -157,13 +157,6 @@ impl Selection {
     }
 }
 
-/// Leases as Redis keeps them, by expiry, each with its place in that order.
-pub(super) struct Page {
-    pub(super) rows: Vec<((i64, LeaseId), Lease)>,
-    /// Whether there may be more behind the last.
-    pub(super) more: bool,
-}
-
 impl Store {
     /// A page of the live leases of a pool. `None` if there is no such pool.
     ///
@@ -256,28 +249,8 @@ impl Store {
         Ok(Some(Listing { leases, next }))
     }
 
-    /// Live leases in order of expiry, at most `limit` (1 to 1000), after a place in that order. `None` if there
-    /// is no such pool. A lease that is renewed meanwhile moves to the end, so it may come twice but is never missed.
-    pub(super) async fn list(
-        &self,
-        pool: &PoolName,
-        after: Option<(i64, LeaseId)>,
-        limit: usize,
-    ) -> Result<Option<Page>, Error> {
-        let Some(Index { found, more }) = self.index(pool, after, limit).await? else {
-            return Ok(None);
-        };
-        let ids = found.iter().map(|found| found.id);
-        let records = self.records(pool, ids).await?;
-        let rows = found.iter().zip(&records);
-        let rows = rows.map(|(found, record)| (found.place(), found.lease(pool, record)));
-        Ok(Some(Page {
-            rows: rows.collect(),
-            more,
-        }))
-    }
-
-    /// The same without records.
+    /// Live leases in order of expiry, at most `limit` (1 to 1000), after a place in that order, without their records. `None` if
+    /// there is no such pool. A lease that is renewed meanwhile moves to the end, so it may come twice but is never missed.
     async fn index(
         &self,
         pool: &PoolName,

@@ -12,8 +12,17 @@ use super::keys::{BUCKETS, Bucket};
 use crate::lease::Instant;
 use crate::pool::{Policy, PoolName};
 
-/// Policies of a bucket's pools, with their versions.
-pub(super) type Policies = BTreeMap<PoolName, (u64, Arc<Policy>)>;
+/// A bucket's pools.
+pub(super) type Pools = BTreeMap<PoolName, Remembered>;
+
+/// A pool, as this node last saw it.
+#[derive(Debug, Clone)]
+pub(super) struct Remembered {
+    pub(super) version: u64,
+    /// Tells it from others that had its name before.
+    pub(super) incarnation: u64,
+    pub(super) policy: Arc<Policy>,
+}
 
 /// One for each node.
 #[derive(Debug)]
@@ -30,9 +39,9 @@ struct BucketMemory {
     revision: AtomicU64,
     /// All changes of pools up to this version were read.
     seen: AtomicU64,
-    policies: Mutex<Policies>,
+    policies: Mutex<Pools>,
     /// Those that Redis lost and that were not put back yet. Apart from `policies`, which follow what Redis has.
-    lost: Mutex<Policies>,
+    lost: Mutex<Pools>,
 }
 
 /// When the bucket that was opened last was: another one means that data was lost. One number, because 32 series of a node that
@@ -74,16 +83,19 @@ impl Memory {
     pub(super) fn lose(&self, bucket: Bucket) -> usize {
         let known = self.policies(bucket);
         let mut lost = self.lost(bucket);
-        for (name, (version, policy)) in known {
-            if lost.get(&name).is_none_or(|(older, _)| *older < version) {
-                lost.insert(name, (version, policy));
+        for (name, pool) in known {
+            if lost
+                .get(&name)
+                .is_none_or(|older| older.version < pool.version)
+            {
+                lost.insert(name, pool);
             }
         }
         lost.len()
     }
 
     /// What has to be put back into a bucket.
-    pub(super) fn lost(&self, bucket: Bucket) -> MutexGuard<'_, Policies> {
+    pub(super) fn lost(&self, bucket: Bucket) -> MutexGuard<'_, Pools> {
         let memory = &self.buckets[bucket.index()];
         memory.lost.lock().expect("no panic while held")
     }
@@ -114,14 +126,22 @@ impl Memory {
     }
 
     /// Notes one pool that this node has just changed or read.
-    pub(super) fn note(&self, pool: &PoolName, version: u64, policy: &Policy) {
+    pub(super) fn note(&self, pool: &PoolName, version: u64, incarnation: u64, policy: &Policy) {
         let mut policies = self.buckets[Bucket::of(pool).index()]
             .policies
             .lock()
             .expect("no panic while held");
         // Two answers may come in the wrong order.
-        if policies.get(pool).is_none_or(|(known, _)| *known < version) {
-            policies.insert(pool.clone(), (version, Arc::new(policy.clone())));
+        if policies
+            .get(pool)
+            .is_none_or(|known| known.version < version)
+        {
+            let remembered = Remembered {
+                version,
+                incarnation,
+                policy: Arc::new(policy.clone()),
+            };
+            policies.insert(pool.clone(), remembered);
         }
     }
 
@@ -132,7 +152,7 @@ impl Memory {
             .lock()
             .expect("no panic while held")
             .get(pool)
-            .cloned()
+            .map(|known| (known.version, Arc::clone(&known.policy)))
     }
 
     /// Forgets a pool that was deleted.
@@ -150,7 +170,7 @@ impl Memory {
             .policies
             .lock()
             .expect("no panic while held");
-        policies.get(pool).map(|(_, policy)| policy.ttl_ms)
+        policies.get(pool).map(|known| known.policy.ttl_ms)
     }
 
     /// The names of all pools that are known.
@@ -161,7 +181,7 @@ impl Memory {
     }
 
     /// What is known of a bucket's pools.
-    pub(super) fn policies(&self, bucket: Bucket) -> Policies {
+    pub(super) fn policies(&self, bucket: Bucket) -> Pools {
         self.buckets[bucket.index()]
             .policies
             .lock()

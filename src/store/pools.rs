@@ -5,11 +5,18 @@ use std::collections::{BTreeMap, HashSet};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::Error;
-use super::keys::{Bucket, Keys};
-use super::script::{DELETE_POOL, PUT_POOL, Reply, STATUS};
+use super::keys::{Bucket, Keys, Whose};
+use super::leases::millis;
+use super::memory::Remembered;
+use super::script::{Call, DELETE_POOL, PUT_POOL, Reply, STATUS};
 use super::{Store, json};
-use crate::lease::{Instant, LeaseId};
+use crate::lease::Instant;
 use crate::pool::{Policy, Pool, PoolName};
+use crate::token;
+
+/// How often all leases of a pool are taken into its index before rules that need it are put all the same. A second time is
+/// enough, unless nodes of an earlier version start leases meanwhile.
+const PASSES: usize = 3;
 
 /// What the caller expects to find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +27,8 @@ pub enum Expect {
     None,
     /// A pool, of any version.
     Some,
+    /// A pool without a policy, whose deletion was begun and not finished.
+    Closed,
     /// A pool of this version.
     Version(u64),
 }
@@ -30,6 +39,7 @@ impl Expect {
             Self::Any => "any".into(),
             Self::None => "none".into(),
             Self::Some => "some".into(),
+            Self::Closed => "closed".into(),
             Self::Version(version) => version.to_string(),
         }
     }
@@ -61,100 +71,70 @@ pub enum Deleted {
 
 impl Store {
     /// Creates a pool or replaces its policy, for all nodes at one instant.
+    ///
+    /// Rules that count by an index come into force when it is there. It is made before, in bites, while the rules of before
+    /// go on to decide.
     pub async fn put_pool(
         &self,
         pool: &PoolName,
         policy: &Policy,
         expect: Expect,
     ) -> Result<Put, Error> {
-        let reply = self.put(pool, policy, expect, 0).await?;
-        let version = reply.count(3)?;
-        match reply.status() {
-            "conflict" => return Ok(Put::Conflict(version)),
-            "in_use" => return Ok(Put::InUse),
-            "created" | "replaced" => self.0.memory.note(pool, version, policy),
-            _ => return Err(reply.unexpected(0)),
+        let bucket = Bucket::of(pool);
+        let mut passes = 0;
+        loop {
+            let call = put_call(pool, policy, expect, None, passes < PASSES, self.now());
+            let reply = self.run(bucket, &call).await?;
+            let version = reply.count(3)?;
+            return Ok(match reply.status() {
+                "indexing" => {
+                    passes += 1;
+                    self.reindex(pool).await?;
+                    continue;
+                }
+                "behind" => {
+                    self.sweep(pool).await?;
+                    continue;
+                }
+                "conflict" => Put::Conflict(version),
+                "in_use" => Put::InUse,
+                "created" | "replaced" => {
+                    self.0.memory.note(pool, version, reply.count(4)?, policy);
+                    if reply.status() == "created" {
+                        Put::Created(version)
+                    } else {
+                        Put::Replaced(version)
+                    }
+                }
+                _ => return Err(reply.unexpected(0)),
+            });
         }
-        Ok(if reply.status() == "created" {
-            Put::Created(version)
-        } else {
-            Put::Replaced(version)
-        })
     }
 
-    /// Puts back a policy that Redis lost. A newer one stays. `false` if the bucket was lost again meanwhile.
-    pub(super) async fn put_back(
-        &self,
-        pool: &PoolName,
-        version: u64,
-        policy: &Policy,
-    ) -> Result<bool, Error> {
-        let call = Self::put_call(pool, policy, Expect::Any, version, self.now());
+    /// Puts back a pool that Redis lost. A newer policy stays. `false` if the bucket was lost again meanwhile.
+    pub(super) async fn put_back(&self, pool: &PoolName, lost: &Remembered) -> Result<bool, Error> {
+        let call = put_call(
+            pool,
+            &lost.policy,
+            Expect::Any,
+            Some(lost),
+            false,
+            self.now(),
+        );
         Ok(self.send(&call).await?.status() != "unopened")
     }
 
     /// Puts back the policies that Redis lost, and can be called again if it gets through with a part only.
     pub(super) async fn put_back_pools(&self, bucket: Bucket) -> Result<(), Error> {
         let lost = self.0.memory.lost(bucket).clone();
-        let put_back = lost.into_iter().map(async |(pool, (version, policy))| {
-            if self.put_back(&pool, version, &policy).await? {
+        let put_back = lost.into_iter().map(async |(pool, remembered)| {
+            if self.put_back(&pool, &remembered).await? {
                 self.0.memory.lost(bucket).remove(&pool);
             }
             Ok::<_, Error>(())
         });
         let put_back = stream::iter(put_back).buffer_unordered(4);
         put_back.try_for_each(|()| std::future::ready(Ok(()))).await
-    }
-
-    async fn put(
-        &self,
-        pool: &PoolName,
-        policy: &Policy,
-        expect: Expect,
-        version: u64,
-    ) -> Result<Reply, Error> {
-        self.run(
-            Bucket::of(pool),
-            &Self::put_call(pool, policy, expect, version, self.now()),
-        )
-        .await
-    }
-
-    fn put_call(
-        pool: &PoolName,
-        policy: &Policy,
-        expect: Expect,
-        version: u64,
-        now: Instant,
-    ) -> super::script::Call {
-        let keys = Keys::of(pool);
-        let mut call = PUT_POOL
-            .call(12)
-            .arg(keys.bucket.clock())
-            .arg(keys.bucket.pools())
-            .arg(keys.config())
-            .arg(keys.events())
-            .arg(keys.bucket.due())
-            .arg(keys.leases())
-            .arg(keys.expired())
-            .arg(keys.who())
-            .arg(keys.seats())
-            .arg(keys.holders())
-            .arg(keys.lent())
-            .arg(keys.queue())
-            .arg(pool.as_str())
-            .arg(expect.word())
-            .arg(version)
-            .arg(json(policy))
-            .arg(policy.capacity)
-            .arg(policy.ttl_ms)
-            .arg(policy.linger_ms)
-            .arg(policy.resume_window_ms);
-        for (name, value) in policy.for_scripts(now) {
-            call.push(name);
-            call.push(value);
-        }
-        call
     }
 
     /// A pool as it is now; `None` if there is none.
@@ -177,7 +157,9 @@ impl Store {
             "no_pool" => Ok(None),
             "read" => {
                 let status = read_status(pool, &reply)?;
-                self.0.memory.note(pool, status.version, &status.policy);
+                self.0
+                    .memory
+                    .note(pool, status.version, reply.count(15)?, &status.policy);
                 Ok(Some(status))
             }
             _ => Err(reply.unexpected(0)),
@@ -244,8 +226,9 @@ impl Store {
         let mut seen = since;
         for name in self.pools_since(bucket, since).await? {
             // Reading it notes it.
-            if let Some(pool) = self.status(&name).await? {
-                seen = seen.max(pool.version);
+            match self.status(&name).await? {
+                Some(pool) => seen = seen.max(pool.version),
+                None => self.finish_deletion(&name).await?,
             }
         }
         let names: HashSet<PoolName> = self.pool_names(bucket).await?.into_iter().collect();
@@ -267,61 +250,134 @@ impl Store {
             .await?)
     }
 
-    /// Removes a pool and terminates its leases.
-    pub async fn delete_pool(&self, pool: &PoolName, expect: Expect) -> Result<Deleted, Error> {
+    /// Removes a pool. Its leases have ended with that, whatever state they were in.
+    ///
+    /// `slots` are the stretches of its history that may be kept, each the name of its length and its number.
+    pub async fn delete_pool(
+        &self,
+        pool: &PoolName,
+        expect: Expect,
+        slots: &[(&'static str, i64)],
+    ) -> Result<Deleted, Error> {
         let keys = Keys::of(pool);
-        let mut expect = expect.word();
-        loop {
-            let call = DELETE_POOL
-                .call(23)
-                .arg(keys.bucket.clock())
-                .arg(keys.bucket.due())
-                .arg(keys.bucket.pools())
-                .arg(keys.config())
-                .arg(keys.leases())
-                .arg(keys.expired())
-                .arg(keys.events())
-                .arg(keys.denied())
-                .arg(keys.blocks())
-                .arg(keys.alerts())
-                .arg(keys.bucket.alerts())
-                .arg(keys.rolled())
-                .arg(keys.records())
-                .arg(keys.evicted())
-                .arg(keys.who())
-                .arg(keys.seats())
-                .arg(keys.holders())
-                .arg(keys.lent())
-                .arg(keys.named_seats())
-                .arg(keys.queue())
-                .arg(keys.waiting())
-                .arg(keys.tickets())
-                .arg(keys.denials())
-                .arg(pool.as_str())
-                .arg(&expect);
-            let reply = self.run(keys.bucket, &call).await?;
-            match reply.status() {
-                "deleted" => {
-                    self.0.memory.forget(pool);
-                    return Ok(Deleted::Deleted);
-                }
-                "conflict" => return Ok(Deleted::Conflict(reply.count(3)?)),
-                "no_pool" => return Ok(Deleted::NoPool),
-                "closed" => {
-                    let ids: Vec<LeaseId> = (4..reply.len())
-                        .map(|at| reply.parse(at))
-                        .collect::<Result<_, _>>()?;
-                    self.terminate(
-                        pool,
-                        &ids,
-                        &super::Termination::because("The pool was deleted."),
-                    )
-                    .await?;
-                    expect = Expect::Any.word();
-                }
-                _ => return Err(reply.unexpected(0)),
-            }
+        let slots = slots.iter().map(|(step, number)| keys.slots(step, *number));
+        let rest: Vec<String> = keys
+            .only_deleted()
+            .into_iter()
+            .chain(keys.rest())
+            .chain(slots)
+            .collect();
+        let mut call = DELETE_POOL
+            .call(8 + rest.len())
+            .arg(keys.bucket.clock())
+            .arg(keys.bucket.due())
+            .arg(keys.bucket.pools())
+            .arg(keys.config())
+            .arg(keys.leases())
+            .arg(keys.mark(Whose::All))
+            .arg(keys.alerts())
+            .arg(keys.bucket.alerts());
+        for key in rest {
+            call.push(key);
         }
+        call.push(pool.as_str());
+        call.push(expect.word());
+        call.push(millis(token::LIFE));
+        let reply = self.run(keys.bucket, &call).await?;
+        match reply.status() {
+            "deleted" => {
+                self.0.memory.forget(pool);
+                Ok(Deleted::Deleted)
+            }
+            "conflict" => Ok(Deleted::Conflict(reply.count(3)?)),
+            "no_pool" => Ok(Deleted::NoPool),
+            _ => Err(reply.unexpected(0)),
+        }
+    }
+
+    /// Finishes the deletion of a pool that has no policy any more: a node of an earlier version needs several calls for one,
+    /// and may have been stopped between them.
+    pub(super) async fn finish_deletion(&self, pool: &PoolName) -> Result<(), Error> {
+        if self.delete_pool(pool, Expect::Closed, &[]).await? == Deleted::Deleted {
+            tracing::info!(pool.name = %pool, "finished the deletion of pool {pool}, which was left half done");
+        }
+        Ok(())
+    }
+}
+
+fn put_call(
+    pool: &PoolName,
+    policy: &Policy,
+    expect: Expect,
+    lost: Option<&Remembered>,
+    whole: bool,
+    now: Instant,
+) -> Call {
+    let keys = Keys::of(pool);
+    let mut rest = keys.rest();
+    rest.push(keys.alerts());
+    let mut call = PUT_POOL
+        .call(12 + rest.len())
+        .arg(keys.bucket.clock())
+        .arg(keys.bucket.pools())
+        .arg(keys.config())
+        .arg(keys.events())
+        .arg(keys.bucket.due())
+        .arg(keys.leases())
+        .arg(keys.expired())
+        .arg(keys.who())
+        .arg(keys.seats())
+        .arg(keys.holders())
+        .arg(keys.lent())
+        .arg(keys.queue());
+    for key in rest {
+        call.push(key);
+    }
+    call.push(pool.as_str());
+    call.push(expect.word());
+    call.push(lost.map_or(0, |lost| lost.version));
+    call.push(json(policy));
+    call.push(policy.capacity);
+    call.push(policy.ttl_ms);
+    call.push(policy.linger_ms);
+    call.push(policy.resume_window_ms);
+    call.push(lost.map_or(0, |lost| lost.incarnation));
+    call.push(u8::from(whole));
+    for (name, value) in policy.for_scripts(now) {
+        call.push(name);
+        call.push(value);
+    }
+    call
+}
+
+impl Keys {
+    /// What `put_pool.lua` names one by one, and `delete_pool.lua` only removes.
+    fn only_deleted(&self) -> Vec<String> {
+        vec![
+            self.expired(),
+            self.events(),
+            self.who(),
+            self.seats(),
+            self.holders(),
+            self.lent(),
+            self.queue(),
+        ]
+    }
+
+    /// What both only remove.
+    fn rest(&self) -> Vec<String> {
+        vec![
+            self.denied(),
+            self.blocks(),
+            self.block_notes(),
+            self.rolled(),
+            self.records(),
+            self.evicted(),
+            self.named_seats(),
+            self.waiting(),
+            self.tickets(),
+            self.denials(),
+        ]
     }
 }
 
@@ -329,8 +385,8 @@ impl Store {
 fn read_status(pool: &PoolName, reply: &Reply) -> Result<Pool, Error> {
     let mut tenants = BTreeMap::new();
     let mut overdrawn = 0;
-    for (field, seats) in reply.fields(15)? {
-        let seats = seats.parse().map_err(|_| reply.unexpected(15))?;
+    for (field, seats) in reply.fields(16)? {
+        let seats = seats.parse().map_err(|_| reply.unexpected(16))?;
         if let Some(tenant) = field.strip_prefix("t:") {
             tenants.insert(tenant.to_owned(), seats);
         } else if field == "overdraft" {

@@ -14,8 +14,8 @@ use super::script::{ACQUIRE_BY_RULES, Call, NAMED, REINDEX, Reply};
 use crate::lease::{Holder, Instant, Label, LeaseId, Platform, Tenant};
 use crate::pool::{Policy, PoolName};
 
-/// Ids that one call takes into the index.
-const REINDEX_AT_ONCE: usize = 200;
+/// About how many leases one call takes into the index: about a millisecond of Redis's time.
+const REINDEX_AT_ONCE: usize = 100;
 
 /// Whether who asks waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -144,16 +144,12 @@ impl Store {
         }
     }
 
-    /// Takes all live leases of a pool into its index.
-    async fn reindex(&self, pool: &PoolName) -> Result<(), Error> {
+    /// Takes all leases of a pool into its index, call after call, so that no other call waits long.
+    pub(super) async fn reindex(&self, pool: &PoolName) -> Result<(), Error> {
         let keys = Keys::of(pool);
-        let mut after = None;
+        let mut cursor = "0".to_owned();
         loop {
-            let Some(page) = self.list(pool, after, REINDEX_AT_ONCE).await? else {
-                return Ok(());
-            };
-            let ids: Vec<LeaseId> = page.rows.iter().map(|(_, lease)| lease.id).collect();
-            let mut call = REINDEX
+            let call = REINDEX
                 .call(9)
                 .arg(keys.bucket.clock())
                 .arg(keys.config())
@@ -163,14 +159,13 @@ impl Store {
                 .arg(keys.holders())
                 .arg(keys.lent())
                 .arg(keys.queue())
-                .arg(keys.records());
-            for id in &ids {
-                call.push(id.to_string());
-            }
-            self.run(keys.bucket, &call).await?;
-            match page.rows.last() {
-                Some((place, _)) if page.more => after = Some(*place),
-                _ => return Ok(()),
+                .arg(keys.records())
+                .arg(&cursor)
+                .arg(REINDEX_AT_ONCE);
+            let reply = self.run(keys.bucket, &call).await?;
+            reply.text(3)?.clone_into(&mut cursor);
+            if cursor == "0" {
+                return Ok(());
             }
         }
     }
@@ -186,8 +181,11 @@ impl Store {
             Wait::Queue => (LeaseId::random(), "wait"),
             Wait::Ticket(id) => (id, "ticket"),
         };
-        let Some((version, _)) = asked.known.policy else {
-            return Ok(Acquired::Changed);
+        let version = match asked.known.policy {
+            Some((version, _)) => version,
+            // The script says whether there is a pool, and nothing else.
+            None if wait == "ticket" => 0,
+            None => return Ok(Acquired::Changed),
         };
         let call = acquire_call(pool, asked, id, wait, version);
         loop {
@@ -327,7 +325,7 @@ fn named_seats(reply: &Reply) -> Result<NamedSeats, Error> {
 fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId, wait: &str, version: u64) -> Call {
     let keys = Keys::of(pool);
     let mut call = ACQUIRE_BY_RULES
-        .call(20 + usize::from(asked.key.is_some()))
+        .call(21 + usize::from(asked.key.is_some()))
         .arg(keys.bucket.clock())
         .arg(keys.bucket.due())
         .arg(keys.config())
@@ -347,6 +345,7 @@ fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId, wait: &str, version
         .arg(keys.waiting())
         .arg(keys.tickets())
         .arg(keys.denials())
+        .arg(keys.block_notes())
         .arg(keys.tombstone(id));
     if let Some(key) = asked.key {
         call.push(keys.repeated(key));

@@ -72,22 +72,29 @@ pub(super) static ENQUEUE_DELIVERY: LazyLock<Script> = timed_script!("enqueue_de
 pub(super) static PROBE: LazyLock<Script> = timed_script!("probe");
 pub(super) static LOOK: LazyLock<Script> = script!("look", "alerts");
 pub(super) static JUDGE: LazyLock<Script> = script!("judge", "schedule", "seats", "alerts");
-pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire", "record");
-pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> =
-    script!("acquire_by_rules", "record", "schedule", "seats", "rules");
+pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire", "record", "blocks");
+pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
+    "acquire_by_rules",
+    "record",
+    "schedule",
+    "seats",
+    "rules",
+    "blocks"
+);
 pub(super) static REINDEX: LazyLock<Script> = script!("reindex", "record", "schedule", "seats");
 pub(super) static NAMED: LazyLock<Script> = script!("named", "schedule", "seats", "rules");
 pub(super) static RENEW: LazyLock<Script> = script!("renew", "record");
 pub(super) static RESUME: LazyLock<Script> =
-    script!("resume", "record", "schedule", "seats", "rules");
+    script!("resume", "record", "schedule", "seats", "rules", "blocks");
 pub(super) static RELEASE: LazyLock<Script> = script!("release", "schedule", "seats");
 pub(super) static LEAVE: LazyLock<Script> = script!("leave", "record");
-pub(super) static TERMINATE: LazyLock<Script> = script!("terminate", "record", "schedule", "seats");
+pub(super) static TERMINATE: LazyLock<Script> =
+    script!("terminate", "record", "schedule", "seats", "blocks", "ends");
 pub(super) static LIST: LazyLock<Script> = script!("list");
 pub(super) static LEASE: LazyLock<Script> = script!("lease", "schedule");
 pub(super) static STATUS: LazyLock<Script> = script!("status", "schedule", "seats", "rules");
-pub(super) static PUT_POOL: LazyLock<Script> = script!("put_pool", "schedule", "seats");
-pub(super) static DELETE_POOL: LazyLock<Script> = script!("delete_pool", "alerts");
+pub(super) static PUT_POOL: LazyLock<Script> = script!("put_pool", "schedule", "seats", "ends");
+pub(super) static DELETE_POOL: LazyLock<Script> = script!("delete_pool", "alerts", "ends");
 pub(super) static TICK: LazyLock<Script> = script!("tick");
 pub(super) static POSTPONE: LazyLock<Script> = script!("postpone", "due");
 pub(super) static SWEEP: LazyLock<Script> = script!("sweep", "due", "schedule", "seats", "rules");
@@ -244,7 +251,7 @@ impl Call {
     /// Whether what it writes is worth a wait for a replica, where that is asked for: a seat that somebody was given, and
     /// an end that must stay one. A lost renewal is made good by the token.
     pub(super) fn is_worth_a_wait(&self) -> bool {
-        ["acquire", "release", "terminate"]
+        ["acquire", "release", "terminate", "delete_pool"]
             .iter()
             .any(|word| self.script.name.starts_with(word))
     }

@@ -143,7 +143,7 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut call = POSTPONE
-            .call(2 + 6 * pools.len())
+            .call(2 + 7 * pools.len())
             .arg(bucket.clock())
             .arg(bucket.due());
         for pool in pools {
@@ -154,6 +154,7 @@ impl Store {
             call.push(keys.denied());
             call.push(keys.blocks());
             call.push(keys.events());
+            call.push(keys.block_notes());
         }
         call.push(EVENTS_MS);
         for pool in pools {
@@ -168,7 +169,7 @@ impl Store {
         let keys = Keys::of(pool);
         loop {
             let call = SWEEP
-                .call(18)
+                .call(19)
                 .arg(keys.bucket.clock())
                 .arg(keys.bucket.due())
                 .arg(keys.config())
@@ -187,10 +188,14 @@ impl Store {
                 .arg(keys.waiting())
                 .arg(keys.tickets())
                 .arg(keys.alerts())
+                .arg(keys.block_notes())
                 .arg(pool.as_str())
                 .arg(LEASES)
                 .arg(EVENTS_MS);
             let reply = self.run(keys.bucket, &call).await?;
+            if reply.status() == "closed" {
+                return self.finish_deletion(pool).await;
+            }
             let ids: Vec<LeaseId> = (4..reply.len())
                 .map(|at| reply.parse(at))
                 .collect::<Result<_, _>>()?;

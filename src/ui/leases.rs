@@ -422,6 +422,7 @@ pub(super) async fn terminate(
         reason,
         block: Duration::from_millis(block_ms),
         holder: None,
+        by: operator.caller.name().to_owned(),
     };
     let results = match &chosen {
         Chosen::Ids(ids) => terminate_ids(&app, &name, ids, &why).await?,

@@ -294,7 +294,8 @@ impl<'a> World<'a> {
                         &format!("terminate all: {}", lease.id),
                         &reply,
                     );
-                    if named {
+                    // Also what had ended by time, and could have been resumed.
+                    if lease.fate == Fate::Timed {
                         lease.fate = Fate::Terminated;
                     }
                 }

@@ -218,3 +218,47 @@ async fn a_lease_that_was_terminated_after_it_expired_is_not_resumed() {
         "lease_terminated"
     );
 }
+
+#[tokio::test]
+async fn what_had_expired_and_could_come_back_ends_with_its_holder_its_tenant_and_its_pool() {
+    for sweep_every_ms in ["0", "100"] {
+        let cluster = Cluster::start_with(2, &[("sweep_every_ms", sweep_every_ms)]).await;
+        let [a, b] = &cluster.nodes[..] else {
+            unreachable!()
+        };
+        let policy = json!({"capacity": 5, "ttl_ms": 1_000});
+        a.put_pool("crm", policy, 201).await;
+        for (number, which) in [
+            json!({"holder": "lap"}),
+            json!({"tenant": "acme"}),
+            json!({"all": true}),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let lap = json!({"holder": "lap", "tenant": "acme"});
+            let lease = a.acquire("crm", lap.clone(), 201).await;
+            let other = json!({"holder": "other", "tenant": "beta"});
+            let other = b.acquire("crm", other, 201).await;
+            let_pass(1_200).await;
+
+            let mut why = which.clone();
+            why["reason"] = json!("The shift is over.");
+            let answer = b.terminate("crm", why, 200).await;
+            assert_eq!(terminated(&answer).len(), 0);
+
+            let lost = a.renew(&lease.token(), 410).await;
+            assert_eq!(lost["code"], "lease_terminated", "{which}");
+            assert_eq!(lost["reason"], "The shift is over.");
+            // Of those that were not meant nobody has ended.
+            let rest = if number == 2 { 410 } else { 200 };
+            b.renew(&other.token(), rest).await;
+            // Nothing keeps the holder from a new lease, which is not one of those that were ended.
+            let again = b.acquire("crm", lap, 201).await;
+            let_pass(1_100).await;
+            assert_eq!(a.renew(&again.token(), 200).await["resumed"], true);
+            a.release(&again.token(), 204).await;
+            b.release(&other.token(), 204).await;
+        }
+    }
+}

@@ -14,7 +14,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
 use crate::lease::{Holder, LeaseId, Tenant, check_characters, recorded_if_any};
 use crate::pool::PoolName;
-use crate::store::{Selection, Terminated, Termination, durable};
+use crate::store::{self, Selection, Terminated, Termination, durable};
 
 /// Most ids of one request, so that a request stays short. Whoever has more sends several, or says which by holder.
 pub(crate) const MAX_IDS: usize = 1_000;
@@ -30,15 +30,15 @@ pub(super) struct TerminateBody {
     /// These, at most 1000.
     #[schema(value_type = Option<Vec<String>>, max_items = 1_000)]
     ids: Option<Vec<LeaseId>>,
-    /// All of this holder.
+    /// All of this holder, also those that have expired and could be resumed; these are not among the results.
     #[schema(value_type = Option<String>)]
     #[serde(deserialize_with = "recorded_if_any")]
     holder: Option<Holder>,
-    /// All of this tenant.
+    /// All of this tenant, in the same way.
     #[schema(value_type = Option<String>)]
     #[serde(deserialize_with = "recorded_if_any")]
     tenant: Option<Tenant>,
-    /// All of the pool.
+    /// All of the pool, in the same way.
     all: bool,
     /// What the holders read in their next renew, at most 512 bytes.
     #[schema(max_length = 512, example = "The shift is over.")]
@@ -100,6 +100,7 @@ pub(super) async fn terminate(
         reason: body.reason.filter(|reason| !reason.is_empty()),
         block: Duration::from_millis(body.block_ms),
         holder: body.holder.clone(),
+        by: operator.caller.name().to_owned(),
     };
     let results = match body.ids {
         Some(ids) => terminate_ids(&app, &pool, &ids, &why).await?,
@@ -165,9 +166,11 @@ pub(crate) async fn terminate_ids(
     ids: &[LeaseId],
     why: &Termination,
 ) -> Result<Vec<Outcome>, Problem> {
-    let words = app.0.store.terminate(pool, ids, why).await?;
-    Ok(ids
-        .iter()
+    Ok(outcomes(ids, app.0.store.terminate(pool, ids, why).await?))
+}
+
+fn outcomes(ids: &[LeaseId], words: Vec<Terminated>) -> Vec<Outcome> {
+    ids.iter()
         .zip(words)
         .map(|(id, word)| Outcome {
             id: *id,
@@ -176,25 +179,46 @@ pub(crate) async fn terminate_ids(
                 Terminated::Ended => "ended",
             },
         })
-        .collect())
+        .collect()
 }
 
-/// Terminates until nothing matches any more. With a block of the holder it comes first, so that nobody slips in.
+/// Terminates until nothing matches any more. What comes first: a mark, so that nothing of it comes back that has expired, and
+/// the block of the holder, so that nobody slips in.
 pub(crate) async fn terminate_matching(
     app: &App,
     pool: &PoolName,
     selection: &Selection,
     why: &Termination,
 ) -> Result<Vec<Outcome>, Problem> {
-    app.0.store.terminate(pool, &[], why).await?;
+    let store = &app.0.store;
+    let (holder, tenant) = (selection.holder.as_ref(), selection.tenant.as_ref());
+    let by_text = selection.text.is_some() || (holder.is_some() && tenant.is_some());
+    if !by_text {
+        store.mark_ended(pool, holder, tenant, why).await?;
+    }
+    let mut begun = !by_text;
     let mut results = Vec::new();
     let mut rest = selection.clone();
     loop {
-        let Some(listing) = app.0.store.select(pool, &rest).await? else {
+        let part = async {
+            let Some(listing) = store.select(pool, &rest).await? else {
+                return Ok(None);
+            };
+            let ids: Vec<LeaseId> = listing.leases.iter().map(|lease| lease.id).collect();
+            let words = store.terminate(pool, &ids, why).await?;
+            Ok(Some((outcomes(&ids, words), listing)))
+        };
+        // Of a failure after the first call nobody may say that nothing was done.
+        let part = part.await.map_err(
+            |error: store::Error| {
+                if begun { error.may_have_run() } else { error }
+            },
+        )?;
+        begun = true;
+        let Some((ended, listing)) = part else {
             return Ok(results);
         };
-        let ids: Vec<LeaseId> = listing.leases.iter().map(|lease| lease.id).collect();
-        results.extend(terminate_ids(app, pool, &ids, why).await?);
+        results.extend(ended);
         match listing.next {
             Some(next) => rest.after = Some(next),
             None => return Ok(results),
