@@ -442,6 +442,7 @@ class Client:
     def close(self) -> None:
         """Releases all seats of this client, within three seconds."""
         self._keeper.end("release")
+        self._keeper.transport.forget()
 
     def __enter__(self) -> Client:
         return self

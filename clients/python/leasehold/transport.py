@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 USER_AGENT = "leasehold-python/0.1.0 (spec 1)"
 IDLE_S = 30.0
+MOST_IDLE = 8
 MOST_BYTES = 4 << 20
 
 
@@ -50,8 +51,10 @@ class Transport:
         self.idle: list[tuple[socket.socket, float]] = []
 
     def forget(self) -> None:
-        """In a child of a fork: the connections are the parent's."""
-        self.lock, self.idle = threading.Lock(), []
+        """Lets go of all kept connections; in a child of a fork they are the parent's."""
+        idle, self.lock, self.idle = self.idle, threading.Lock(), []
+        for sock, _ in idle:
+            sock.close()  # Of the child's copies; the connections themselves go on.
 
     def post(
         self, call: Call, path: str, headers: dict[str, str], body: dict[str, Any], timeout: float, fresh: bool
@@ -84,10 +87,11 @@ class Transport:
                 return response.status, said, _json(text)
         finally:
             call.socket = None
-            if keep and not call.aborted:
-                with self.lock:
+            with self.lock:
+                keep = keep and not call.aborted and len(self.idle) < MOST_IDLE
+                if keep:
                     self.idle.append((sock, time.monotonic()))
-            else:
+            if not keep:
                 sock.close()
 
     def _take(self, fresh: bool) -> socket.socket | None:

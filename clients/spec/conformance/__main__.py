@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 from . import drive, load, mutants
-from .real import Real
+from .real import ADMIN, Real
 
 AT_ONCE = 8
 
@@ -165,6 +165,13 @@ def check(name: str, scenarios: list, real: Optional[Real], report: Report, all_
         vectors(name, "machine", entry["machine"], known, report)
         if entry.get("proof"):
             vectors(name, "proof", entry["proof"], known, report)
+    if all_layers and real:
+        for label, command in entry.get("programs", {}).items():
+            where = {"LEASEHOLD_URL": real.url, "LEASEHOLD_KEY": ADMIN}
+            done = subprocess.run(
+                command, cwd=load.CLIENTS / name, env={**os.environ, **where}, capture_output=True, text=True, timeout=300
+            )  # fmt: skip
+            report.add(name, [], label, done.stderr[-3_000:] if done.returncode else None)
     asyncio.run(wire(name, entry["drivers"], scenarios, known, real.document if real else None, real, report))
 
 

@@ -1,0 +1,267 @@
+package leasehold
+
+import (
+	"context"
+	"maps"
+	"time"
+
+	"leasehold/internal/machine"
+)
+
+// Seat is a seat, from its grant to its end. A lost one is not used again: acquire another.
+type Seat struct {
+	// Pool and Holder are as it was asked for.
+	Pool, Holder string
+
+	client  *Client
+	options Options
+	seed    string
+
+	// Guarded by the client's lock.
+	state   *machine.State
+	more    map[string]any
+	timers  map[string]*planned
+	calls   map[int]context.CancelFunc
+	changed chan struct{} // Closed and made anew at each step.
+	idle    chan struct{} // Closed while nothing is under way.
+	events  chan Event
+
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+}
+
+type planned struct {
+	at    int64
+	timer *time.Timer
+}
+
+func newSeat(c *Client, pool string, o Options) *Seat {
+	seat := &Seat{Pool: pool, Holder: o.Holder, client: c, options: o, seed: seed(), timers: map[string]*planned{}}
+	seat.calls, seat.changed, seat.idle = map[int]context.CancelFunc{}, make(chan struct{}), make(chan struct{})
+	close(seat.idle)
+	seat.ctx, seat.cancel = context.WithCancelCause(context.Background())
+	options := machine.Options{Pool: pool, Holder: o.Holder, Tenant: o.Tenant, Label: o.Label, Platform: o.Platform}
+	options.Activities, options.Wait, options.Reacquire, options.Key = o.Activities, o.Wait, o.Reacquire, c.kind
+	if o.MaxGrace != nil {
+		ms := o.MaxGrace.Milliseconds()
+		options.MaxGraceMS = &ms
+	}
+	seat.state = machine.Begin(options)
+	return seat
+}
+
+// String keeps the token out of logs.
+func (s *Seat) String() string { return "seat of " + s.Pool + ": " + s.State() }
+
+// GoString does so, too.
+func (s *Seat) GoString() string { return s.String() }
+
+// Context is cancelled when work has to stop; its cause is an Error with the reason.
+func (s *Seat) Context() context.Context { return s.ctx }
+
+// State is idle, acquiring, waiting, held, unstable, grace, lost, denied or released, as of now.
+func (s *Seat) State() string {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	name, _ := s.state.Seen(now())
+	return name
+}
+
+// Sure says whether nobody else can have the seat at this moment.
+func (s *Seat) Sure() bool {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return s.state.Sure(now())
+}
+
+// Check returns an error if work has to stop. In grace it may go on.
+func (s *Seat) Check() error {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	name, code := s.state.Seen(now())
+	switch name {
+	case "held", "unstable", "grace":
+		return nil
+	}
+	if code == "" {
+		code = name
+	}
+	return newError(code, s.more, true)
+}
+
+// Lease is the lease as the server told it last; empty without one.
+func (s *Seat) Lease() map[string]any {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return maps.Clone(s.state.Lease)
+}
+
+// ID is the id of the lease. Not a secret.
+func (s *Seat) ID() string {
+	id, _ := s.Lease()["id"].(string)
+	return id
+}
+
+// Fence grows with every grant in the pool, for resources that refuse older holders.
+func (s *Seat) Fence() int64 {
+	fence, _ := s.Lease()["fence"].(float64)
+	return int64(fence)
+}
+
+// Proof is the signed proof of the lease, in a pool that has proofs.
+func (s *Seat) Proof() string {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return s.state.Proof
+}
+
+// Token is the secret of the lease, to be kept by a backend that goes on after a restart.
+func (s *Seat) Token() string {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return s.state.Token
+}
+
+// Report tells operators what the holder works on, with the next heartbeat.
+func (s *Seat) Report(activities ...string) {
+	s.feed(machine.Event{Kind: "report", Activities: &activities})
+}
+
+// Release gives the seat back. It takes three seconds at most, and may be called at any time.
+func (s *Seat) Release() { s.end("release") }
+
+// Leave goes away, as a page does: the seat is kept for the pool's linger_ms.
+func (s *Seat) Leave() { s.end("close") }
+
+func (s *Seat) end(how string) {
+	s.feed(machine.Event{Kind: how})
+	select {
+	case <-s.quiet():
+	case <-time.After(endTime):
+	}
+}
+
+func (s *Seat) quiet() <-chan struct{} {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	return s.idle
+}
+
+func (s *Seat) feed(event machine.Event) {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	s.step(event)
+}
+
+// step takes one step and carries out what follows. The client's lock is held.
+func (s *Seat) step(event machine.Event) {
+	c := s.client
+	var out machine.Output
+	s.state, out = machine.Step(s.state, event, now())
+	if cancel := s.calls[out.Abort]; cancel != nil {
+		cancel()
+	}
+	for name, span := range out.Timers {
+		s.plan(name, span)
+	}
+	for _, request := range out.Send {
+		s.begin()
+		if c.batched && request.Path == "/v1/leases/renew" && len(request.Body) == 1 {
+			c.batch = append(c.batch, outgoing{s, request})
+		} else {
+			c.send([]outgoing{{s, request}})
+		}
+	}
+	if len(out.Timers) > 0 {
+		s.begin()
+	}
+	for _, told := range out.Emit {
+		s.tell(told)
+	}
+	if out.Tell != nil {
+		s.deliver(Event{Seat: s, State: s.state.Name(), More: out.Tell})
+	}
+	if out.Done {
+		delete(c.busy, s)
+		close(s.idle)
+		if s.events != nil {
+			close(s.events)
+			s.events = nil
+		}
+	}
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+func (s *Seat) begin() {
+	if _, is := s.client.busy[s]; is {
+		return
+	}
+	s.client.busy[s] = struct{}{}
+	s.idle = make(chan struct{})
+	if !s.client.ticking {
+		s.client.ticking = true
+		go s.client.turn()
+	}
+}
+
+func (s *Seat) plan(name string, span *[2]int64) {
+	if old := s.timers[name]; old != nil {
+		old.timer.Stop()
+		delete(s.timers, name)
+	}
+	if span == nil {
+		return
+	}
+	after := spread(*span)
+	one := &planned{at: monotonic() + after.Milliseconds()}
+	s.timers[name] = one
+	one.timer = time.AfterFunc(after, func() {
+		s.client.mu.Lock()
+		defer s.client.mu.Unlock()
+		if s.timers[name] == one {
+			delete(s.timers, name)
+			s.client.fire(s, name)
+		}
+	})
+}
+
+func (s *Seat) tell(told map[string]any) {
+	event := Event{Seat: s, State: told["state"].(string), More: told}
+	event.Code, _ = told["code"].(string)
+	event.Resumed, _ = told["resumed"].(bool)
+	s.more = told
+	switch event.State {
+	case "lost", "released":
+		s.cancel(newError(event.Code, told, true))
+	}
+	s.deliver(event)
+}
+
+// deliver hands an event to the program, on a goroutine of its own: it may panic, and take as long as it likes.
+func (s *Seat) deliver(event Event) {
+	if s.options.OnEvent == nil {
+		return
+	}
+	if s.events == nil {
+		s.events = make(chan Event, 64)
+		go s.listen(s.events)
+	}
+	select {
+	case s.events <- event:
+	default: // Sixty-four events behind: the program looks at the state instead.
+	}
+}
+
+func (s *Seat) listen(events <-chan Event) {
+	for event := range events {
+		func() {
+			defer func() {
+				if fault := recover(); fault != nil {
+					s.client.log.Error("a listener of a seat panicked; its heartbeats go on", "fault", fault)
+				}
+			}()
+			s.options.OnEvent(event)
+		}()
+	}
+}
