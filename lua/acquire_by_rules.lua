@@ -39,9 +39,10 @@
 --
 -- Returns { status, seq, now_ms, id, expires_at_ms, ttl_ms, fence, generation, in_use, capacity, retry_after_ms,
 --           seat, detail, named_left, position, eta_ms }
---   granted                a new lease; seat is c, o or n
+--   granted                a new lease; seat is c, o or n. To somebody who waited position is the order of its arrival, and
+--                          detail what stood in the ticket, behind since when; both for leave_queue.lua
 --   existing               the lease that this idempotency key already has; only id and expiry are set
---   queued                 no seat yet; position and eta_ms, and retry_after_ms to ask again
+--   queued                 no seat yet; position and eta_ms, retry_after_ms to ask again, and in expires_at_ms until when
 --   waiting                this idempotency key has the ticket `id`: ask with that
 --   ticket_expired         the ticket is not in the queue
 --   pool_full              denied; every seat is in use or promised to somebody who waits
@@ -66,9 +67,6 @@ local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 local version, wait = ARGV[9], ARGV[10]
 local from_ms, until_ms = tonumber(ARGV[11]), tonumber(ARGV[12])
-
--- Who waits asks again every so often: three times within SILENT_MS.
-local ASK_MS = 2000
 
 -- A ticket stands for what was asked for when it was given.
 local asked = wait == 'ticket' and redis.call('HGET', keys.tickets, id)
@@ -114,10 +112,19 @@ local function named_left()
   return -1
 end
 
+-- Moves the end of a lease by a millisecond when it is told to somebody who asks again. leave_queue.lua takes a seat back
+-- that nobody heard of, and knows it by its end; without memory to write it this is better left out than refused.
+local function is_told(lease, expires_at)
+  if rules.max_waiting then
+    redis.pcall('ZADD', leases, 'XX', int(expires_at + 1), lease)
+  end
+end
+
 -- The same request again, because the reply was lost on the way to the node, or a ticket that has its seat.
 local own = tonumber(redis.call('ZSCORE', leases, id) or 0)
 if own > live_from(ttl) then
   in_use = count_seats()
+  is_told(id, own)
   local record = read_record(records, id)
   return answer('granted', { id = id, expires_at = ends_at(own, ttl), fence = record and record[FENCE],
     seat = index and seat_of(index, id) or 'c', named_left = named_left() })
@@ -133,6 +140,7 @@ if repeated then
   local earlier = redis.call('GET', repeated)
   local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)
   if score and score > live_from(ttl) then
+    is_told(earlier, score)
     in_use = count_seats()
     return answer('existing', { id = earlier, expires_at = ends_at(score, ttl), named_left = named_left() })
   elseif earlier and wait ~= 'ticket' and redis.call('ZSCORE', keys.queue, earlier) then
@@ -144,6 +152,7 @@ if rules.maintenance then
   in_use = count_seats()
   -- Who waits keeps its place.
   redis.call('ZADD', keys.waiting, 'XX', int(now + SILENT_MS), id)
+  redis.call('HDEL', keys.tickets, 'broken:' .. id)
   return answer('maintenance', { detail = rules.maintenance, retry = tonumber(rules.maintenance_ms) })
 end
 if state[8] == '1' and now < generation + ttl then
@@ -173,13 +182,9 @@ local place = redis.call('ZRANK', keys.queue, id)
 if wait == 'ticket' and not place then
   return answer('ticket_expired')
 end
-
-local function leave_the_queue()
-  if place then
-    redis.call('ZREM', keys.queue, id)
-    redis.call('ZREM', keys.waiting, id)
-    redis.call('HDEL', keys.tickets, id)
-  end
+if place then
+  -- It is there again.
+  redis.call('HDEL', keys.tickets, 'broken:' .. id)
 end
 
 -- When the first seat can come free if nobody renews or releases; with kinds and shares a lower bound.
@@ -195,8 +200,21 @@ local function first_free()
   return change and math.min(rest, math.max(change - now, 1)) or rest
 end
 
+-- When to ask again: also for a seat that is free, and promised to somebody who may not come for it.
+local passed_at
+local function ask_again()
+  local rest = first_free()
+  local silent = in_use < rules.capacity and redis.call('ZRANGE', keys.waiting, 0, 0, 'WITHSCORES')
+  if silent and silent[2] then
+    rest = math.min(rest, SILENT_MS, math.max(over_at(tonumber(silent[2]), SILENT_MS) - now, 1))
+  end
+  return passed_at and math.min(rest, math.max(passed_at - now, 1)) or rest
+end
+
 local function deny(code, detail, retry)
-  leave_the_queue()
+  if place then
+    give_up_place(keys, id)
+  end
   -- Each denial is counted, but only the first of a run is an event, and there is a bound on runs: a crowd cannot
   -- fill the memory.
   redis.call('HINCRBY', KEYS[19], int((now - now % 60000) / 60000) .. ':' .. code, 1)
@@ -208,7 +226,7 @@ local function deny(code, detail, retry)
       redis.call('ZADD', due, 'LT', int(now + 120000), pool)
     end
   end
-  return answer(code, { detail = detail, retry = retry or first_free(), named_left = named_left() })
+  return answer(code, { detail = detail, retry = retry or ask_again(), named_left = named_left() })
 end
 
 local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
@@ -218,7 +236,7 @@ end
 
 local kind, code, detail
 if counts_by_index then
-  kind, code, detail = admit(index, config, rules, keys, holder, tenant, place or redis.call('ZCARD', keys.queue))
+  kind, code, detail, passed_at = admit(index, config, rules, keys, holder, tenant, place or redis.call('ZCARD', keys.queue))
 elseif in_use < rules.capacity then
   kind = 'c'
 else
@@ -249,8 +267,7 @@ if not kind and may_queue and wait ~= '' and rules.max_waiting then
     if redis.call('ZCARD', keys.queue) >= tonumber(rules.max_waiting) then
       return deny('queue_full')
     end
-    redis.call('ZADD', keys.queue, int(seq), id)
-    redis.call('HSET', keys.tickets, id, table.concat({ tenant, holder, platform, label, activities }, '\1'))
+    take_place(keys, id, seq, now, table.concat({ tenant, holder, platform, label, activities }, '\1'))
     place = redis.call('ZRANK', keys.queue, id)
     record_event(events, 'queued', id, now, holder, tenant, '')
     if repeated then
@@ -258,28 +275,9 @@ if not kind and may_queue and wait ~= '' and rules.max_waiting then
     end
   end
   redis.call('ZADD', keys.waiting, int(now + SILENT_MS), id)
-  -- From the recent past: so many leases ended in such a time. Without any it is the expiry of as many leases.
-  local ended, oldest = 0, now
-  local recent = redis.call('XREVRANGE', events, '+', '-', 'COUNT', 128)
-  for i = 1, #recent do
-    local event = recent[i][2]
-    for field = 1, #event, 2 do
-      if event[field] == 'type' and event[field + 1] == 'ended' then
-        ended = ended + 1
-      elseif event[field] == 'at' then
-        oldest = math.min(oldest, tonumber(event[field + 1]))
-      end
-    end
-  end
-  local eta
-  if ended > 0 then
-    eta = math.ceil((place + 1) * (now - oldest) / ended)
-  else
-    local lease = redis.call('ZRANGE', leases, place, place, 'WITHSCORES')
-    eta = lease[2] and ends_at(tonumber(lease[2]), ttl) - now or ttl
-  end
   -- `retry_after_ms` is never later than the end of the first lease, so that its seat is not left empty.
-  return answer('queued', { id = id, position = place + 1, eta = math.max(eta, 1), retry = math.min(ASK_MS, first_free()) })
+  return answer('queued', { id = id, position = place + 1, expires_at = now + SILENT_MS, retry = math.min(ASK_MS, ask_again()),
+    eta = waits_for(index, ttl, rules.capacity, place + 1) })
 end
 if not kind then
   return deny(code, detail)
@@ -304,8 +302,14 @@ redis.call('ZADD', due, 'LT', int(expires_at), pool)
 if repeated then
   redis.call('SET', repeated, id, 'PX', int(ttl + margin_ms))
 end
-leave_the_queue()
+local arrival, turn = 0, ''
+if place then
+  arrival = tonumber(redis.call('ZSCORE', keys.queue, id))
+  turn = (redis.call('HGET', keys.tickets, 'since:' .. id) or int(now)) .. '\1' .. asked
+  give_up_place(keys, id)
+end
 redis.call('ZREM', denied, holder)
 record_event(events, 'started', id, now, holder, tenant, '', taken)
 
-return answer('granted', { id = id, expires_at = expires_at, fence = int(fence), seat = kind, named_left = named_left() })
+return answer('granted', { id = id, expires_at = expires_at, fence = int(fence), seat = kind, named_left = named_left(),
+  position = arrival, detail = turn })

@@ -14,6 +14,7 @@ mod lease;
 mod man;
 mod pool;
 mod progress;
+mod queue;
 mod remote;
 mod report;
 mod run;
@@ -93,6 +94,9 @@ enum Command {
     /// List and terminate leases
     #[command(subcommand)]
     Lease(lease::Lease),
+    /// List those who wait for a seat
+    #[command(subcommand)]
+    Queue(queue::Queue),
     /// Create, list, roll and revoke keys
     #[command(subcommand)]
     Key(key::Key),
@@ -275,6 +279,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Healthcheck(healthcheck)) => healthcheck::run(&healthcheck),
         Some(Command::Pool(pool)) => pool::run(&pool),
         Some(Command::Lease(lease)) => lease::run(&lease),
+        Some(Command::Queue(queue)) => queue::run(&queue),
         Some(Command::Key(key)) => key::run(&key),
         Some(Command::Alert(alert)) => alert::run(&alert),
         Some(Command::Webhook(webhook)) => webhook::run(&webhook),

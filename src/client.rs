@@ -27,6 +27,8 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 const IDLE: Duration = Duration::from_secs(30);
 /// First and longest wait after a heartbeat that got no answer.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
+/// Longest wait of somebody who has a place in the queue: it is lost after 6 s without a question.
+const KEEPS_PLACE: Duration = Duration::from_secs(2);
 /// How often an acquire is sent before its error is told; always with the same idempotency key.
 const TRIES: u32 = 4;
 /// How long the server may hold back the answer to who waits; well within [`TIMEOUT`].
@@ -224,66 +226,26 @@ impl Client {
 
     /// Like [`Client::acquire`], but waits for a seat when all are in use; `told` hears of the place while it does.
     ///
-    /// In a pool with a queue nobody overtakes. In one without it asks again when a seat can come free. Whoever drops the
-    /// future leaves the queue: a place that nobody asks about is given up by the server.
+    /// Whoever drops the future leaves the queue in the background; [`Client::in_turn`] is for those who want to wait for
+    /// that, too.
     pub async fn acquire_in_turn(
         &self,
         pool: &PoolName,
         ask: &Ask,
-        mut told: impl FnMut(&Place),
+        told: impl FnMut(&Place),
     ) -> Result<Held, Error> {
-        let mut first = serde_json::to_value(ask).unwrap_or_default();
-        first["wait"] = json!(true);
-        let mut body = first.clone();
-        let mut waits = false;
-        loop {
-            let answer = self.ask(pool, &body).await;
-            // Who waits already waits through an outage too. A first question without an answer may just be sent astray.
-            if let Err(error) = &answer
-                && error.is_temporary()
-                && waits
-            {
-                told(&Place {
-                    position: None,
-                    eta: None,
-                    detail: Some(error.to_string()),
-                });
-                tokio::time::sleep(jittered(RETRY.1)).await;
-                continue;
-            }
-            waits = true;
-            match answer {
-                Ok(answer) => {
-                    let Some(ticket) = answer["ticket"].as_str() else {
-                        return Ok(self.hold(&answer));
-                    };
-                    told(&Place {
-                        position: answer["position"].as_u64(),
-                        eta: answer["eta_ms"].as_u64().map(Duration::from_millis),
-                        detail: None,
-                    });
-                    // The server holds the answer back until there is a seat, so there is nothing to wait for here.
-                    body = json!({ "ticket": ticket, "wait_ms": HELD_BACK.as_millis() as u64 });
-                }
-                Err(Error::Problem { code, .. }) if code == "ticket_expired" => {
-                    body = first.clone();
-                }
-                Err(Error::Problem {
-                    status: 409,
-                    retry_after_ms,
-                    detail,
-                    ..
-                }) => {
-                    told(&Place {
-                        position: None,
-                        eta: Some(Duration::from_millis(retry_after_ms)),
-                        detail: Some(detail),
-                    });
-                    let wait = Duration::from_millis(retry_after_ms).clamp(RETRY.0, RETRY.1);
-                    tokio::time::sleep(jittered(wait)).await;
-                }
-                Err(error) => return Err(error),
-            }
+        self.in_turn(pool, ask).seat(told).await
+    }
+
+    /// Prepares to wait for a seat. Nothing is asked yet.
+    pub fn in_turn(&self, pool: &PoolName, ask: &Ask) -> InTurn {
+        let mut ask = serde_json::to_value(ask).unwrap_or_default();
+        ask["wait"] = json!(true);
+        InTurn {
+            client: self.clone(),
+            pool: pool.clone(),
+            ask,
+            ticket: None,
         }
     }
 
@@ -332,11 +294,117 @@ impl Client {
         }
     }
 
+    async fn leave_queue(&self, pool: &PoolName, ticket: &SecretString) -> Result<(), Error> {
+        let body = json!({ "ticket": ticket.expose_secret() });
+        let path = format!("/v1/pools/{pool}/queue/leave");
+        self.call(Method::POST, &path, &[], Some(&body))
+            .await
+            .map(|_| ())
+    }
+
     async fn release(&self, token: &SecretString) -> Result<(), Error> {
         let body = json!({ "token": token.expose_secret() });
         self.call(Method::POST, "/v1/leases/release", &[], Some(&body))
             .await
             .map(|_| ())
+    }
+}
+
+/// A wait for a seat. Dropping it leaves the queue in the background; [`InTurn::leave`] waits for that.
+#[derive(Debug)]
+pub struct InTurn {
+    client: Client,
+    pool: PoolName,
+    ask: Value,
+    ticket: Option<SecretString>,
+}
+
+impl InTurn {
+    /// Waits for a seat; `told` hears of the place while it does. It can be dropped and called again: the place is kept for
+    /// some seconds.
+    ///
+    /// In a pool with a queue nobody overtakes. In one without it asks again when a seat can come free.
+    pub async fn seat(&mut self, mut told: impl FnMut(&Place)) -> Result<Held, Error> {
+        let mut body = match &self.ticket {
+            Some(ticket) => json!({ "ticket": ticket.expose_secret() }),
+            None => self.ask.clone(),
+        };
+        let mut waits = false;
+        loop {
+            let answer = self.client.ask(&self.pool, &body).await;
+            // Who waits already waits through an outage too. A first question without an answer may just be sent astray.
+            if let Err(error) = &answer
+                && error.is_temporary()
+                && waits
+            {
+                told(&Place {
+                    position: None,
+                    eta: None,
+                    detail: Some(error.to_string()),
+                });
+                tokio::time::sleep(jittered(KEEPS_PLACE)).await;
+                continue;
+            }
+            waits = true;
+            match answer {
+                Ok(answer) => {
+                    let Some(ticket) = answer["ticket"].as_str() else {
+                        self.ticket = None;
+                        return Ok(self.client.hold(&answer));
+                    };
+                    told(&Place {
+                        position: answer["position"].as_u64(),
+                        eta: answer["eta_ms"].as_u64().map(Duration::from_millis),
+                        detail: None,
+                    });
+                    // The server holds the answer back until there is a seat, so there is nothing to wait for here.
+                    body = json!({ "ticket": ticket, "wait_ms": HELD_BACK.as_millis() as u64 });
+                    self.ticket = Some(SecretString::from(ticket));
+                }
+                Err(Error::Problem { code, .. }) if code == "ticket_expired" => {
+                    self.ticket = None;
+                    body = self.ask.clone();
+                }
+                Err(Error::Problem {
+                    status: 409,
+                    retry_after_ms,
+                    detail,
+                    ..
+                }) => {
+                    self.ticket = None;
+                    body = self.ask.clone();
+                    told(&Place {
+                        position: None,
+                        eta: Some(Duration::from_millis(retry_after_ms)),
+                        detail: Some(detail),
+                    });
+                    let wait = Duration::from_millis(retry_after_ms).clamp(RETRY.0, RETRY.1);
+                    tokio::time::sleep(jittered(wait)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Leaves the queue, and waits until the server knows. A seat that came in the same moment is given back.
+    pub async fn leave(mut self) -> Result<(), Error> {
+        match self.ticket.take() {
+            Some(ticket) => self.client.leave_queue(&self.pool, &ticket).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Drop for InTurn {
+    fn drop(&mut self) {
+        let (Some(ticket), Ok(runtime)) =
+            (self.ticket.take(), tokio::runtime::Handle::try_current())
+        else {
+            // The server gives up a place that nobody asks about.
+            return;
+        };
+        let (client, pool) = (self.client.clone(), self.pool.clone());
+        runtime.spawn(async move { client.leave_queue(&pool, &ticket).await });
     }
 }
 

@@ -19,6 +19,7 @@ pub(crate) mod nodes;
 mod openapi;
 pub(crate) mod pools;
 pub mod problem;
+pub(crate) mod queue;
 pub mod server;
 pub(crate) mod sizing;
 mod tokens;
@@ -86,6 +87,7 @@ fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::Description::openapi())
         .merge(pools::routes())
         .merge(named::routes())
+        .merge(queue::routes())
         .merge(leases::routes())
         .merge(events::routes())
         .merge(history::routes())

@@ -27,6 +27,7 @@ mod memory;
 mod meters;
 mod nodes;
 mod pools;
+mod queue;
 mod readiness;
 mod record;
 mod records;
@@ -71,6 +72,7 @@ pub(crate) use self::meters::{
 };
 pub use self::nodes::{Node, Server, Sign};
 pub use self::pools::{Deleted, Expect, Put};
+pub use self::queue::{Leaving, QueueLeft, Turn, Waiter, Waiters};
 pub use self::readiness::Readiness;
 use self::renewals::Lanes;
 pub(crate) use self::renewals::PER_CALL;

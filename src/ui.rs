@@ -20,6 +20,7 @@ mod nodes;
 mod overview;
 mod past;
 mod patterns;
+mod queue;
 mod range;
 mod settings;
 mod sizing;
@@ -77,6 +78,7 @@ pub(crate) fn routes() -> Router<App> {
             "/admin/pools/{pool}/tenants",
             get(tenants::show).post(tenants::edit),
         )
+        .route("/admin/pools/{pool}/queue", get(queue::show))
         .route(
             "/admin/pools/{pool}/named",
             get(named::show).post(named::give),

@@ -1,5 +1,9 @@
 -- Joined behind seats.lua in scripts that grant seats: what the pool's rules say to somebody who asks.
 
+-- A waiter asks again every ASK_MS, and loses its place after SILENT_MS without a question. One whose connection broke
+-- is passed over after RELOAD_MS, so that a page has time to load again.
+local ASK_MS, SILENT_MS, RELOAD_MS = 2000, 6000, 1000
+
 -- The rules that a pool has; those it does not have are nil.
 local function read_rules(config, tenant)
   local names = { 'capacity', 'ttl_ms', 'schedule', 'noted', 'tenant_max', 'reserves', 'named_seats', 'named_spill',
@@ -121,25 +125,34 @@ local function is_at_max(world, index, config, rules, tenant)
   return world.used[tenant] >= world.max[tenant]
 end
 
--- Takes the seats of those who came before out of the picture, in the order in which they came.
+-- Takes the seats of those who came before out of the picture, in the order in which they came. Those whose connection
+-- broke a moment ago are passed over. Returns the instant at which the first of the others is, if one is.
 local function serve_those_ahead(world, index, config, rules, queue, tickets, ahead)
-  local at = 0
+  local at, passed_at = 0, nil
   while at < ahead and (world.free > 0 or world.lend > 0) do
     local ids = redis.call('ZRANGE', queue, at, math.min(at + 63, ahead - 1))
-    local asks = redis.call('HMGET', tickets, unpack(ids))
+    local broken = {}
+    for i = 1, #ids do
+      broken[i] = 'broken:' .. ids[i]
+    end
+    local asks, passed = redis.call('HMGET', tickets, unpack(ids)), redis.call('HMGET', tickets, unpack(broken))
     for i = 1, #ids do
       local tenant, holder = string.match(asks[i] or '\1\1', '^([^\1]*)\1([^\1]*)')
+      local from = tonumber(passed[i] or nil)
       local shares = index.per_holder and holder ~= '' and leases_of(index, holder .. '\1c') > 0
-      if not shares and not is_at_max(world, index, config, rules, tenant) and take(world, tenant) then
+      if (not from or from > now) and not shares and not is_at_max(world, index, config, rules, tenant) and take(world, tenant) then
         world.used[tenant] = (world.used[tenant] or 0) + 1
+        passed_at = from and math.min(from, passed_at or from) or passed_at
       end
     end
     at = at + 64
   end
+  return passed_at
 end
 
--- The kind of seat that somebody gets who asks now behind `ahead` others; or nil, the code of the denial, and
--- for tenant_full the rule: max, tenant_max or reserved. Writes nothing but a named seat.
+-- The kind of seat that somebody gets who asks now behind `ahead` others; or nil, the code of the denial,
+-- for tenant_full the rule: max, tenant_max or reserved, and the instant at which somebody before it is passed over, if
+-- that can change the answer. Writes nothing but a named seat.
 local function admit(index, config, rules, keys, holder, tenant, ahead)
   if rules.named_seats then
     if holder ~= '' then
@@ -168,27 +181,49 @@ local function admit(index, config, rules, keys, holder, tenant, ahead)
     local lease = redis.call('ZRANGEBYLEX', index.holders, '[' .. holder .. '\1c\1', '(' .. holder .. '\1c\2', 'LIMIT', 0, 1)
     return (seat_of(index, string.sub(lease[1], -22)))
   end
-  serve_those_ahead(world, index, config, rules, keys.queue, keys.tickets, ahead)
+  local passed_at = serve_those_ahead(world, index, config, rules, keys.queue, keys.tickets, ahead)
   local kind, why = take(world, tenant)
   if kind then
     return kind
   elseif why == 'reserved' and rules.reserves then
-    return nil, 'tenant_full', 'reserved'
+    return nil, 'tenant_full', 'reserved', passed_at
   end
-  return nil, 'pool_full'
+  return nil, 'pool_full', nil, passed_at
 end
 
--- Who waits and does not ask for so long loses its place.
-local SILENT_MS = 6000
+-- Gives somebody a place, or its old one back: `arrival` is its order, `asked` what it asked for. A node of the version
+-- before reads `asked` to its end, so what is newer has fields of its own.
+local function take_place(keys, id, arrival, since, asked)
+  redis.call('ZADD', keys.queue, int(arrival), id)
+  redis.call('ZADD', keys.waiting, int(now + SILENT_MS), id)
+  redis.call('HSET', keys.tickets, id, asked, 'since:' .. id, int(since))
+end
+
+local function give_up_place(keys, id)
+  redis.call('ZREM', keys.queue, id)
+  redis.call('ZREM', keys.waiting, id)
+  redis.call('HDEL', keys.tickets, id, 'since:' .. id, 'broken:' .. id)
+end
 
 -- Drops those who did not ask again in time. Returns whether all of them are gone.
 local function drop_the_silent(queue, waiting, tickets, events)
   local silent = redis.call('ZRANGE', waiting, '-inf', int(over_up_to(SILENT_MS)), 'BYSCORE', 'LIMIT', 0, 256)
   for i = 1, #silent do
-    redis.call('ZREM', queue, silent[i])
-    redis.call('ZREM', waiting, silent[i])
-    redis.call('HDEL', tickets, silent[i])
-    record_event(events, 'gave_up', silent[i], now, '', '', '')
+    local tenant, holder = string.match(redis.call('HGET', tickets, silent[i]) or '\1\1', '^([^\1]*)\1([^\1]*)')
+    give_up_place({ queue = queue, waiting = waiting, tickets = tickets }, silent[i])
+    record_event(events, 'gave_up', silent[i], now, holder, tenant, 'silent')
   end
   return #silent < 256
+end
+
+-- About how long somebody waits who is `position` in the queue, by how seats came free lately: `ends` of them in
+-- `held_ms` seat-milliseconds (seats.lua). Until four have, part of it is a guess: one in each TTL. It changes slowly
+-- while nothing happens, so what people read does not jump.
+local function waits_for(index, ttl, capacity, position)
+  local all, ends, held_ms = pace_of(index, now)
+  local guess = math.max(10000, math.min(ttl, 600000) * (1 - math.min(ends / 4, 1)))
+  local each = (held_ms / math.max(all, 1) + guess) / (ends + 1)
+  -- A seat that is free falls to somebody before the places of the silent have lapsed.
+  local to_end = position - (capacity - all)
+  return math.max(to_end > 0 and to_end * each or math.min(each, SILENT_MS), 1)
 end

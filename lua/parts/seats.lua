@@ -12,12 +12,12 @@ local INDEXING_MS = 30000
 -- The index of a pool; nil in one whose rules need none. While it is made for rules to come (`indexing`, until when), it is
 -- kept in step and nothing may be counted by it. One whose making was given up is none.
 local function open_index(config, who, seats, holders, lent, queue)
-  local rules = redis.call('HMGET', config, 'indexed', 'seat_per', 'lent_seats', 'capacity', 'schedule', 'indexing')
+  local rules = redis.call('HMGET', config, 'indexed', 'seat_per', 'lent_seats', 'capacity', 'schedule', 'indexing', 'max_waiting')
   if not rules[1] or (rules[6] and tonumber(rules[6]) < now) then
     return nil
   end
   return { per_holder = rules[2] == 'holder', lent_seats = tonumber(rules[3]), capacity = rules[4],
-    schedule = rules[5] or nil, who = who, seats = seats, holders = holders, lent = lent, queue = queue,
+    schedule = rules[5] or nil, who = who, seats = seats, holders = holders, lent = lent, queue = queue, queues = rules[7],
     incomplete = rules[6] and true }
 end
 
@@ -59,6 +59,32 @@ local function settle(index, at)
   end
 end
 
+-- How seats came free lately, for those who wait: seats in use, how many came free, and the seat-milliseconds in which
+-- they did. Nothing is counted for an outage, in which nobody could leave.
+local function pace_of(index, at)
+  local known = redis.call('HMGET', index.seats, 'all', 'ends', 'held_ms', 'counted_to')
+  local all, counted_to = tonumber(known[1] or 0), tonumber(known[4] or at)
+  local passed = at - counted_to
+  if back > counted_to and at >= back then
+    passed = passed - (back - math.max(floor, counted_to))
+  end
+  passed = math.max(passed, 0)
+  -- A thousandth of an end is counted, because the hash has whole numbers only.
+  return all, tonumber(known[2] or 0) / 1000, tonumber(known[3] or 0) + all * passed, passed, counted_to
+end
+
+-- Counts up to now. Comes before every change of the seats in use. What is older than two minutes and about 32 changes
+-- fades, whichever is longer, so this is bounded and follows the day.
+local function keep_pace(index, at, ended)
+  if not index.queues then
+    return
+  end
+  local _, ends, held_ms, passed, counted_to = pace_of(index, at)
+  local kept = 1 - math.min(passed / 120000, 1 / 32)
+  redis.call('HSET', index.seats, 'ends', int((ends * kept + ended) * 1000), 'held_ms', int(held_ms * kept),
+    'counted_to', int(math.max(at, counted_to)))
+end
+
 local function count(key, field, by)
   if redis.call('HINCRBY', key, field, by) <= 0 then
     redis.call('HDEL', key, field)
@@ -79,6 +105,7 @@ local function seat_taken(index, at, id, kind, fence, tenant, holder)
     redis.call('ZADD', index.holders, 0, table.concat({ holder, group, tenant, fence, id }, '\1'))
   end
   if new then
+    keep_pace(index, at, 0)
     count(index.seats, 'all', 1)
     if kind == 'o' then
       count(index.seats, 'overdraft', 1)
@@ -100,6 +127,13 @@ local function seat_of(index, id)
     return string.match(packed, '^(.)\1(%d*)\1([^\1]*)\1(.*)$')
   end
   return nil
+end
+
+-- Tells those who wait that there may be a seat. A hint, no more: who misses it asks again by itself.
+local function wake_next(index)
+  if redis.call('ZCARD', index.queue) > 0 then
+    redis.call('PUBLISH', index.queue, '')
+  end
 end
 
 -- Notes that a lease has its seat no more, and wakes those who wait for one. Returns how many seats of the
@@ -125,14 +159,12 @@ local function seat_freed(index, at, id)
     last_in_tenant = leases_of(index, holder .. '\1c\1' .. tenant) == 0
   end
   if last then
+    keep_pace(index, at, 1)
     count(index.seats, 'all', -1)
     if kind == 'o' then
       count(index.seats, 'overdraft', -1)
     end
-    -- A hint, no more: who misses it asks again by itself.
-    if redis.call('ZCARD', index.queue) > 0 then
-      redis.call('PUBLISH', index.queue, '')
-    end
+    wake_next(index)
   end
   if last_in_tenant and tenant ~= '' then
     count(index.seats, 't:' .. tenant, -1)

@@ -30,6 +30,8 @@ const RUN_HELP: &str = "The command finds LEASEHOLD_LEASE_ID and LEASEHOLD_FENCE
 
 /// Longest that can be asked for, in seconds.
 const A_YEAR: u64 = 366 * 86_400;
+/// Longest time to leave the queue in.
+const LEAVE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = RUN_HELP)]
@@ -157,14 +159,20 @@ impl Run {
             0 => Duration::from_secs(u64::from(u32::MAX)),
             seconds => Duration::from_secs(seconds),
         };
-        tokio::select! {
-            held = client.acquire_in_turn(&self.pool, &ask, told) => Ok(held?),
-            () = tokio::time::sleep(limit) => Err(Failure::new(
-                Exit::Denied,
-                format!("no seat came free within {seconds} s; wait longer with --wait, or add seats: leasehold pool set {} capacity=N", self.pool),
-            )),
-            _ = tokio::signal::ctrl_c() => Err(Failure::new(Exit::Denied, "stopped waiting")),
-        }
+        let mut turn = client.in_turn(&self.pool, &ask);
+        let mut terminate = signal(SignalKind::terminate())?;
+        let why = tokio::select! {
+            held = turn.seat(told) => return Ok(held?),
+            () = tokio::time::sleep(limit) => format!(
+                "no seat came free within {seconds} s; wait longer with --wait, or add seats: leasehold pool set {} capacity=N",
+                self.pool
+            ),
+            _ = tokio::signal::ctrl_c() => "stopped waiting".to_owned(),
+            _ = terminate.recv() => "stopped waiting".to_owned(),
+        };
+        // Nobody behind it is to wait for the place to lapse. That it does is what is left when this fails.
+        let _ = tokio::time::timeout(LEAVE, turn.leave()).await;
+        Err(Failure::new(Exit::Denied, why))
     }
 
     fn command_as_label(&self) -> Option<String> {

@@ -259,6 +259,7 @@ async fn acquire(
             position,
             retry_after,
             eta,
+            ..
         } => {
             let queued = AcquiredBody {
                 ticket: Some(app.0.tokens.ticket(&pool, ticket)),
@@ -320,7 +321,7 @@ impl App {
     }
 
     /// What the token of a grant says.
-    fn claims(&self, grant: &Grant) -> Claims {
+    pub(super) fn claims(&self, grant: &Grant) -> Claims {
         let lease = &grant.lease;
         Claims {
             id: lease.id,

@@ -341,7 +341,7 @@ async fn leave(
 }
 
 /// Runs to its end even if the page that asked is gone, as it is meant to be.
-async fn finish(
+pub(super) async fn finish(
     operation: impl Future<Output = Result<(), crate::store::Error>> + Send + 'static,
 ) -> Result<StatusCode, Problem> {
     match tokio::time::timeout(Duration::from_secs(2), tokio::spawn(carry(operation))).await {

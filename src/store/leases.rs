@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use super::error::{Error, Outcome};
 use super::keys::{Bucket, Keys, Whose};
 use super::meters::Ended;
+use super::queue::Turn;
 use super::record::{Found, Ttls};
 use super::renewals::{Beat, Beaten, record_margin};
 use super::rules::{Known, Wait};
@@ -54,6 +55,8 @@ pub struct Grant {
     pub capacity: u64,
     /// Named seats that are left in this period, in a pool that has them.
     pub named_left: Option<u64>,
+    /// Of a grant to somebody who waited, its turn; none where that was granted before.
+    pub turn: Option<Box<Turn>>,
 }
 
 /// How full a pool is that denied, and when it is worth asking again.
@@ -98,6 +101,8 @@ pub enum Acquired {
         retry_after: Duration,
         /// About when there will be a seat.
         eta: Duration,
+        /// Until when it has to ask again to keep its place.
+        asks_again_by: Instant,
     },
     /// The ticket was not shown in time, or has been used.
     TicketExpired,
@@ -218,7 +223,7 @@ impl Store {
                 .await?;
             return Ok(match reply.status() {
                 "granted" => Acquired::Granted(granted(pool, asked, &reply)?),
-                "existing" => match self.existing(pool, reply.parse(3)?).await? {
+                "existing" => match self.granted_lease(pool, reply.parse(3)?).await? {
                     Some(grant) => Acquired::Existing(grant),
                     // It ended in between; the next call finds that.
                     None => continue,
@@ -252,7 +257,7 @@ impl Store {
     }
 
     /// A live lease and its pool; `None` if it is not live.
-    pub(super) async fn existing(
+    pub async fn granted_lease(
         &self,
         pool: &PoolName,
         id: LeaseId,
@@ -288,6 +293,7 @@ impl Store {
                     in_use: reply.count(9)?,
                     capacity: reply.count(10)?,
                     named_left: None,
+                    turn: None,
                 }))
             }
             _ => Err(reply.unexpected(0)),
@@ -717,6 +723,7 @@ pub(super) fn granted(pool: &PoolName, asked: &Asked, reply: &Reply) -> Result<G
         in_use: reply.count(8)?,
         capacity: reply.count(9)?,
         named_left: None,
+        turn: None,
     })
 }
 

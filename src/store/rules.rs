@@ -9,6 +9,7 @@ use super::Store;
 use super::error::Error;
 use super::keys::Keys;
 use super::leases::{Acquired, Asked, activities_json, denial, granted, or_empty};
+use super::queue::turn;
 use super::renewals::record_margin;
 use super::script::{ACQUIRE_BY_RULES, Call, NAMED, REINDEX, Reply};
 use crate::lease::{Holder, Instant, Label, LeaseId, Platform, Tenant};
@@ -195,6 +196,7 @@ impl Store {
                 "granted" if wait == "ticket" => match self.existing(pool, id).await? {
                     Some(mut grant) => {
                         grant.named_left = named_left(&reply)?;
+                        grant.turn = turn(id, &reply)?.map(Box::new);
                         Acquired::Granted(grant)
                     }
                     None => continue,
@@ -224,6 +226,7 @@ impl Store {
                     position: reply.count(14)?,
                     retry_after: denial(&reply)?.retry_after,
                     eta: Duration::from_millis(reply.count(15)?),
+                    asks_again_by: reply.instant(4)?,
                 },
                 "ticket_expired" => Acquired::TicketExpired,
                 "pool_full" => Acquired::PoolFull(denial(&reply)?),

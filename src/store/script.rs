@@ -90,6 +90,10 @@ pub(super) static RELEASE: LazyLock<Script> = script!("release", "schedule", "se
 pub(super) static LEAVE: LazyLock<Script> = script!("leave", "record");
 pub(super) static TERMINATE: LazyLock<Script> =
     script!("terminate", "record", "schedule", "seats", "blocks", "ends");
+pub(super) static LEAVE_QUEUE: LazyLock<Script> =
+    script!("leave_queue", "schedule", "seats", "rules");
+pub(super) static LIST_QUEUE: LazyLock<Script> =
+    script!("list_queue", "schedule", "seats", "rules");
 pub(super) static LIST: LazyLock<Script> = script!("list");
 pub(super) static LEASE: LazyLock<Script> = script!("lease", "schedule");
 pub(super) static STATUS: LazyLock<Script> = script!("status", "schedule", "seats", "rules");
@@ -103,7 +107,7 @@ pub(super) static ROLLED: LazyLock<Script> = script!("rolled");
 pub(super) static STIRRED: LazyLock<Script> = script!("stirred");
 pub(super) static STAMP: LazyLock<Script> = script!("stamp", "record");
 
-fn all() -> [&'static Script; 32] {
+fn all() -> [&'static Script; 34] {
     [
         &OPEN,
         &PUT_KEY,
@@ -115,6 +119,8 @@ fn all() -> [&'static Script; 32] {
         &RESUME,
         &RELEASE,
         &LEAVE,
+        &LEAVE_QUEUE,
+        &LIST_QUEUE,
         &TERMINATE,
         &LIST,
         &LEASE,

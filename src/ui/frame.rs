@@ -72,6 +72,7 @@ fn framed(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tab {
     Agents,
+    Queue,
     History,
     Patterns,
     Sizing,
@@ -83,8 +84,9 @@ pub(super) enum Tab {
 }
 
 impl Tab {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Agents,
+        Self::Queue,
         Self::History,
         Self::Patterns,
         Self::Sizing,
@@ -98,6 +100,7 @@ impl Tab {
     const fn title(self) -> &'static str {
         match self {
             Self::Agents => "Active agents",
+            Self::Queue => "Queue",
             Self::History => "History",
             Self::Patterns => "Patterns",
             Self::Sizing => "Sizing",
@@ -113,6 +116,7 @@ impl Tab {
     const fn path(self) -> &'static str {
         match self {
             Self::Agents => "",
+            Self::Queue => "/queue",
             Self::History => "/history",
             Self::Patterns => "/patterns",
             Self::Sizing => "/sizing",
@@ -130,6 +134,15 @@ impl Tab {
     }
 }
 
+/// Whether a pool has what the view is about.
+fn has(pool: &Pool, tab: Tab) -> bool {
+    match tab {
+        Tab::Queue => pool.policy.queue.is_some() || pool.waiting > 0,
+        Tab::Named => pool.policy.named.is_some(),
+        _ => true,
+    }
+}
+
 /// A view of a pool.
 pub(super) fn pool_page(caller: &Caller, pool: &Pool, here: Tab, body: &Markup) -> Response {
     let name = &pool.name;
@@ -140,7 +153,7 @@ pub(super) fn pool_page(caller: &Caller, pool: &Pool, here: Tab, body: &Markup) 
         h1 { (name) @if here != Tab::Agents { span.quiet { " · " (here.title()) } } }
         nav.tabs aria-label="Views of the pool" {
             @for tab in Tab::ALL {
-                @if tab != Tab::Named || pool.policy.named.is_some() || here == Tab::Named {
+                @if has(pool, tab) || here == tab {
                     a href=(tab.of(name)) aria-current=[(tab == here).then_some("page")] { (tab.title()) }
                 }
             }

@@ -139,7 +139,7 @@ fn table(pool: &Pool, leases: &Leases, fields: &Fields, may_terminate: bool) -> 
         form #live data-every="5" method="get" action=(action) {
             p.summary {
                 strong { (number(pool.in_use)) " of " (number(capacity)) } " seats in use"
-                @if pool.waiting > 0 { " · " (number(pool.waiting)) " waiting" }
+                @if pool.waiting > 0 { " · " a href=(Tab::Queue.of(&pool.name)) { (number(pool.waiting)) " waiting" } }
                 (gauge(pool.in_use, capacity))
             }
             @if leases.items.is_empty() {

@@ -459,6 +459,44 @@ async fn a_command_waits_in_the_queue_and_learns_what_it_holds() {
 }
 
 #[tokio::test]
+async fn a_command_that_is_stopped_while_it_waits_leaves_the_queue() {
+    let (_redis, node) = closed().await;
+    let admin = node.with_key(KEY);
+    let policy = json!({"capacity": 1, "queue": {"max_waiting": 5}});
+    admin.put_pool("crm", policy, 201).await;
+    let held = admin.acquire("crm", json!({"holder": "ann"}), 201).await;
+    for name in ["INT", "TERM"] {
+        let server = format!("http://{}", node.address());
+        let arguments = [
+            "run", "--pool", "crm", "--holder", "bob", "--wait", "--", "true",
+        ];
+        let mut waiting = command(&server, Some(KEY), &arguments)
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("it starts");
+        wait_until("it waits", Duration::from_secs(10), async || {
+            admin.availability("crm", 200).await["waiting"] == 1
+        })
+        .await;
+        let listed = leasehold(&node, Some(KEY), &["queue", "list", "crm", "--json"], 0).await;
+        let listed: Value = serde_json::from_str(&listed).expect("JSON");
+        assert_eq!(
+            (&listed[0]["position"], &listed[0]["holder"]),
+            (&json!(1), &json!("bob"))
+        );
+        signal(waiting.id().expect("it runs"), name);
+        let status = waiting.wait().await.expect("it ends");
+        assert_eq!(status.code(), Some(3), "{name}");
+        assert_eq!(admin.availability("crm", 200).await["waiting"], 0);
+    }
+    // Nobody is promised the seat.
+    admin.release(&held.token(), 204).await;
+    admin.acquire("crm", json!({"holder": "cid"}), 201).await;
+    let nobody = leasehold(&node, Some(KEY), &["queue", "list", "crm"], 0).await;
+    assert_eq!(nobody, "");
+}
+
+#[tokio::test]
 async fn a_command_that_will_not_stop_without_its_seat_is_killed() {
     let (_redis, node) = closed().await;
     let admin = node.with_key(KEY);

@@ -87,6 +87,7 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
             return Cell::In;
         }
         ("post", path) if path.starts_with("/v1/leases/") => return Cell::In,
+        ("post", "/v1/pools/{pool}/queue/leave") => return Cell::In,
         _ if matches!(who, Who::Nobody | Who::Revoked | Who::Expired) => return Cell::Unknown,
         ("post", "/v1/pools/{pool}/leases") => {
             return match who {

@@ -19,7 +19,7 @@ use crate::harness::Redis;
 
 /// Moves the clock of the pool's bucket to an instant in the future, where it stands until the real one has caught up:
 /// now is never before the last sign of life.
-async fn jump(redis: &Redis, pool: &str, at_ms: u64) {
+pub(crate) async fn jump(redis: &Redis, pool: &str, at_ms: u64) {
     let config = redis.keys(&format!("lh1:*:{pool}:config")).await;
     let [config] = &config[..] else {
         panic!("{config:?}");
@@ -32,7 +32,7 @@ async fn jump(redis: &Redis, pool: &str, at_ms: u64) {
 }
 
 /// What the index of a pool must be, worked out from the truth, beside what it is: leases, and seats by field.
-async fn index_is_true(redis: &Redis, pool: &str, per_holder: bool) {
+pub(crate) async fn index_is_true(redis: &Redis, pool: &str, per_holder: bool) {
     use std::collections::{BTreeMap, BTreeSet};
     let config = redis.keys(&format!("lh1:*:{pool}:config")).await;
     let prefix = config[0].trim_end_matches("config").to_owned();

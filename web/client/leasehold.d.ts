@@ -118,7 +118,7 @@ export declare class SeatClient extends EventTarget {
 	readonly leader: boolean;
 	/** Asks for a seat until there is one, or until it is clear that there is none: then a {@link SeatError}. */
 	acquire(): Promise<Lease>;
-	/** Gives the seat back, for all tabs; also gives up an acquire. Call it at logout, before the page is left. Does not fail. */
+	/** Gives the seat back, for all tabs; also gives up an acquire, and the place in the queue. Call it at logout, before the page is left. Does not fail. */
 	release(): Promise<void>;
 	/** Says what the holder works on now; with several tabs, the last word counts. */
 	setActivities(activities: readonly string[]): void;

@@ -29,6 +29,7 @@ function keep(seat, options) {
 	const url = (options.url ?? SERVED_BY)?.toString().replace(/\/+$/, '');
 	if (!url || !pool) throw new TypeError('a SeatClient needs `pool`, and the `url` of the server');
 	const leaving = `${url}/v1/leases/leave`;
+	const ofPool = `pools/${encodeURIComponent(pool)}`;
 	const { start, after, stop, stamp, since } = clock(scope, options.worker, wake);
 	const name = JSON.stringify(['leasehold', url, pool, tenant, holder]);
 	const shares = holder != null && options.sharing !== 'tab' && navigator?.locks && BroadcastChannel;
@@ -53,9 +54,9 @@ function keep(seat, options) {
 
 	async function release() {
 		scope.clearTimeout(again);
-		const last = token;
+		const [last, place] = [token, ticket];
 		if (asked || seat.lease) to('released', { code: 'lease_released' });
-		if (last) await giveBack(last);
+		await giveBack(last, place);
 	}
 
 	function setActivities(list, heard) {
@@ -97,7 +98,7 @@ function keep(seat, options) {
 	async function post(path, body, more) {
 		const abort = new AbortController();
 		const mine = { at: stamp(), abort: () => abort.abort() };
-		if (path !== 'leases/release') flight = mine;
+		if (!more?.keepalive) flight = mine;
 		const cancel = after(8_000, mine.abort);
 		try {
 			const sent = { ...POST, ...(await more), body: JSON.stringify(body), signal: abort.signal };
@@ -152,9 +153,9 @@ function keep(seat, options) {
 		const at = stamp();
 		news = false;
 		const body = { holder, tenant, label, activities, platform, wait, ticket: ticket ?? undefined };
-		const { status, said, least } = await post(`pools/${encodeURIComponent(pool)}/leases`, body, headers(refused));
+		const { status, said, least } = await post(`${ofPool}/leases`, body, headers(refused));
 		if (mine !== epoch) {
-			if (said.token && !asked) giveBack(said.token); // Nobody waits for it any more.
+			if (!asked) giveBack(said.token, said.ticket); // Nobody waits for it any more.
 		} else if (said.token) {
 			hold(said, at);
 		} else if (status === 202 || /^(maintenance|recovering)$/.test(said.code)) {
@@ -216,9 +217,10 @@ function keep(seat, options) {
 		else if (seat.lease) deadline = after(left(), overdue);
 	}
 
-	async function giveBack(last) {
-		for (let tries = 0; tries < 3; tries++) {
-			const { status } = await post('leases/release', { token: last }, { keepalive: true });
+	async function giveBack(token, ticket) {
+		const path = token ? 'leases/release' : `${ofPool}/queue/leave`;
+		for (let tries = 0; tries < 3 && (token || ticket); tries++) {
+			const { status } = await post(path, token ? { token } : { ticket }, { keepalive: true });
 			if (status && status < 500) return;
 			await new Promise((done) => after(500, done));
 		}

@@ -76,6 +76,7 @@ const TABLE: &[Row] = &[
     open("POST", "/v1/leases/renew-many", Rule::Token),
     open("POST", "/v1/leases/release", Rule::Token),
     open("POST", "/v1/leases/leave", Rule::Token),
+    open("POST", "/v1/pools/{pool}/queue/leave", Rule::Token),
     open("POST", "/v1/pools/{pool}/leases", Rule::Acquire),
     open("GET", "/v1/pools/{pool}/availability", Rule::Availability),
 
@@ -88,6 +89,7 @@ const TABLE: &[Row] = &[
     change("DELETE", "/v1/pools/{pool}", Role::Admin, "pool.delete"),
     read("/v1/pools/{pool}/leases"),
     change("POST", "/v1/pools/{pool}/leases/terminate", Role::Operator, "leases.terminate"),
+    read("/v1/pools/{pool}/queue"),
     read("/v1/pools/{pool}/named"),
     read("/v1/pools/{pool}/named/{holder}"),
     change("PUT", "/v1/pools/{pool}/named/{holder}", Role::Operator, "named.put"),
@@ -142,6 +144,7 @@ const TABLE: &[Row] = &[
     read("/admin/pools/{pool}/holders"),
     read("/admin/pools/{pool}/tenants"),
     change("POST", "/admin/pools/{pool}/tenants", Role::Admin, "pool.patch"),
+    read("/admin/pools/{pool}/queue"),
     read("/admin/pools/{pool}/named"),
     change("POST", "/admin/pools/{pool}/named", Role::Operator, "named.put"),
     open("GET", "/admin/pools/{pool}/named/free", Rule::Role(Role::Operator)),

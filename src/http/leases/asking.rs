@@ -8,13 +8,13 @@ use tokio::sync::oneshot;
 use super::AcquireBody;
 use crate::http::App;
 use crate::http::problem::{Code, Problem};
-use crate::lease::{Activities, Holder, LeaseId};
+use crate::lease::{Activities, Holder, Instant, LeaseId};
 use crate::pool::{PoolName, Privacy};
-use crate::store::{self, Acquired, Asked, Known, Wait, carry};
+use crate::store::{self, Acquired, Asked, Known, Leaving, Turn, Wait, carry};
 use crate::token::Claims;
 
-/// Asks in a task of its own, because the request is dropped when its client goes away. A seat that nobody will
-/// hear of goes back at once, unless the client can ask for it again by its key or its ticket.
+/// Asks in a task of its own, because the request is dropped when its client goes away, and what nobody will hear of
+/// goes back at once.
 pub(super) async fn ask(
     app: &App,
     pool: &PoolName,
@@ -22,25 +22,87 @@ pub(super) async fn ask(
     key: Option<LeaseId>,
     wait: Wait,
 ) -> Result<Acquired, Problem> {
-    let (answer, answered) = oneshot::channel();
+    let (mut answer, answered) = oneshot::channel();
     let (app, pool) = (app.clone(), pool.clone());
     tokio::spawn(carry(async move {
-        let acquired = seek(&app, &pool, &body, key, wait, || answer.is_closed()).await;
+        let acquired = seek(&app, &pool, &body, key, wait, &mut answer).await;
         app.0.store.count_acquire(&pool, &acquired);
-        let can_ask_again = key.is_some() || matches!(wait, Wait::Ticket(_));
-        if let Err(Ok(Acquired::Granted(grant))) = answer.send(acquired)
-            && !can_ask_again
+        let unheard = acquired.as_ref().ok().and_then(|acquired| {
+            let can_ask_again = key.is_some() || matches!(wait, Wait::Ticket(_));
+            Unheard::of(&app, acquired, can_ask_again)
+        });
+        // An answer may be on its way when the client goes: it was heard when the handler has it.
+        let (hear, heard) = oneshot::channel();
+        let sent = answer.send((acquired, hear));
+        if (sent.is_err() || heard.await.is_err())
+            && let Some(unheard) = unheard
         {
-            let released = app.0.store.release(&app.claims(&grant)).await;
-            tracing::debug!(lease.id = %grant.lease.id, ok = released.is_ok(), "released the lease of a client that is gone");
+            unheard.give_back(&app, &pool).await;
         }
     }));
     match answered.await {
-        Ok(acquired) => Ok(acquired?),
+        Ok((acquired, hear)) => {
+            // The task that asked may have ended with the runtime.
+            let _ = hear.send(());
+            Ok(acquired?)
+        }
         Err(_) => Err(Problem::new(
             Code::Internal,
             "Something went wrong inside. It was logged.",
         )),
+    }
+}
+
+/// The answer and the sender that confirms it.
+type Answer = oneshot::Sender<(Result<Acquired, store::Error>, oneshot::Sender<()>)>;
+
+/// What becomes of an answer that its client is not there to hear.
+enum Unheard {
+    /// A seat that the client cannot ask for again.
+    Seat(Claims),
+    /// A seat that came to a client with a ticket: it goes to the next, and the client keeps its place for a while.
+    Turn(Box<Turn>),
+    /// A place that the client can ask for again, if it does so in time.
+    Place(LeaseId, Instant),
+    /// A place that it cannot ask for again.
+    Lost(LeaseId),
+}
+
+impl Unheard {
+    /// `can_ask_again`: the client has a key or a ticket with which it can. A seat that came to somebody with a key and
+    /// without a wait is kept: the same request yields it.
+    fn of(app: &App, acquired: &Acquired, can_ask_again: bool) -> Option<Self> {
+        match acquired {
+            Acquired::Granted(grant) if !can_ask_again => Some(Self::Seat(app.claims(grant))),
+            Acquired::Granted(grant) => grant.turn.clone().map(Self::Turn),
+            Acquired::Queued {
+                ticket,
+                asks_again_by,
+                ..
+            } if can_ask_again => Some(Self::Place(*ticket, *asks_again_by)),
+            Acquired::Queued { ticket, .. } => Some(Self::Lost(*ticket)),
+            _ => None,
+        }
+    }
+
+    async fn give_back(self, app: &App, pool: &PoolName) {
+        let store = &app.0.store;
+        let done = match &self {
+            Self::Seat(claims) => store.release(claims).await,
+            Self::Turn(turn) => store
+                .leave_queue(pool, Leaving::Unheard(turn))
+                .await
+                .map(drop),
+            Self::Place(ticket, by) => {
+                let leaving = Leaving::Broken(*ticket, *by);
+                store.leave_queue(pool, leaving).await.map(drop)
+            }
+            Self::Lost(ticket) => store
+                .leave_queue(pool, Leaving::Left(*ticket))
+                .await
+                .map(drop),
+        };
+        tracing::debug!(pool.name = %pool, ok = done.is_ok(), "gave back what a client got that is gone");
     }
 }
 
@@ -52,7 +114,7 @@ async fn seek(
     body: &AcquireBody,
     key: Option<LeaseId>,
     mut wait: Wait,
-    is_gone: impl Fn() -> bool,
+    answer: &mut Answer,
 ) -> Result<Acquired, store::Error> {
     let until = tokio::time::Instant::now() + Duration::from_millis(body.wait_ms);
     let mut freed = (body.wait_ms > 0 && wait != Wait::No).then(|| app.0.store.freed(pool));
@@ -71,12 +133,15 @@ async fn seek(
                     ..
                 },
                 Some(freed),
-            ) if !rest.is_zero() && !is_gone() => {
+            ) if !rest.is_zero() => {
                 wait = Wait::Ticket(*ticket);
                 tokio::select! {
-                    () = freed.wait(rest.min(*retry_after)) => {}
+                    // First, because a seat may come free in the same moment.
+                    biased;
+                    () = answer.closed() => return Ok(acquired),
                     // The place is kept; another node answers the next question.
                     () = app.0.drain.begun() => return Ok(acquired),
+                    () = freed.wait(rest.min(*retry_after)) => {}
                 }
             }
             _ => return Ok(acquired),

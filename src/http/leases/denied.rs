@@ -14,6 +14,8 @@ pub(super) fn problem(pool: &PoolName, tenant: Option<&Tenant>, acquired: Acquir
     match acquired {
         Acquired::PoolFull(denial) => {
             let full = match denial.capacity {
+                // Not granted, because others came first.
+                seats if denial.in_use < seats => format!("The seats of the pool {pool} that are free are promised to those who wait."),
                 0 => format!("The pool {pool} has no seats at present."),
                 1 => format!("The only seat of the pool {pool} is in use."),
                 seats => format!("All {seats} seats of the pool {pool} are in use."),
@@ -37,7 +39,7 @@ pub(super) fn problem(pool: &PoolName, tenant: Option<&Tenant>, acquired: Acquir
         ),
         Acquired::QueueFull(denial) => denied(
             Code::QueueFull,
-            format!("All seats of the pool {pool} are in use, and as many wait as may. Ask again later."),
+            format!("As many wait for a seat of the pool {pool} as may. Ask again later."),
             denial,
         ),
         Acquired::HolderBlocked(denial) => denied(

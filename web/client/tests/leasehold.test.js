@@ -119,6 +119,35 @@ test('a ticket keeps the place in the queue', async () => {
   assert.deepEqual(asks().map(({ body }) => body.ticket), [undefined, 'place', 'place']);
 });
 
+test('who gives up waiting leaves the queue at once', async () => {
+  browser.answer = (path) => (path.endsWith('/leave') ? [204, {}] : [202, { ticket: 'place', position: 2, retry_after_ms: 2_000 }]);
+  const leaves = () => browser.requests.filter(({ path }) => path === '/v1/pools/crm/queue/leave');
+  const { seat } = open({ wait: true });
+  seat.acquire();
+  await browser.pass(1_000);
+  const released = seat.release();
+  await browser.pass(100);
+  await released;
+  assert.equal(seat.state, 'released');
+  assert.deepEqual(leaves().map(({ body, headers }) => [body, headers]), [[{ ticket: 'place' }, {}]]);
+  await browser.pass(20_000);
+  assert.equal(asks().length, 1);
+
+  // One that gives up before it knows its place.
+  const { seat: other, page } = open({ wait: true, holder: 'other' });
+  const { answer } = browser;
+  browser.answer = async (...asked) => {
+    await new Promise((done) => page.setTimeout(done, 500));
+    return answer(...asked);
+  };
+  other.acquire();
+  await browser.pass(100);
+  other.release();
+  await browser.pass(2_000);
+  assert.equal(leaves().length, 2);
+  assert.equal(other.state, 'released');
+});
+
 test('a reload keeps the place in the queue, too', async () => {
   browser.answer = () => [202, { ticket: 'place', position: 2, retry_after_ms: 2_000 }];
   const { page, seat } = open({ wait: true });

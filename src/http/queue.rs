@@ -1,0 +1,243 @@
+//! `/v1/pools/{pool}/queue`: who waits for a seat, and how somebody leaves.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access::Operator;
+use super::csv::{self, Cell};
+use super::extract::{Beacon, Path, Query};
+use super::problem::{Code, Problem};
+use super::{App, pool_not_found};
+use crate::lease::{Holder, Instant, LeaseId, Tenant};
+use crate::pool::PoolName;
+use crate::store::{Error, Leaving, QueueLeft, Waiter};
+
+/// Waiters of a page unless the caller says otherwise, and at most.
+const LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
+/// Waiters of a file that is not asked for by the page: as many as may wait in one pool.
+const EXPORTED: usize = 10_000;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(leave))
+}
+
+/// Somebody who waits for a seat.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Waiter)]
+pub(crate) struct WaiterBody {
+    /// 1 is the next.
+    #[schema(example = 1)]
+    pub(crate) position: u64,
+    /// The holder that waits; null is anonymous.
+    #[schema(value_type = Option<String>, example = "agent-7")]
+    pub(crate) holder: Option<Holder>,
+    /// The sub-account it belongs to.
+    #[schema(value_type = Option<String>, example = "acme")]
+    pub(crate) tenant: Option<Tenant>,
+    /// Since when; null for a place that a node of an earlier version gave.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) since: Option<Instant>,
+    /// Until when it has to ask again, or its place is lost.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) asks_again_by: Instant,
+    /// About when there will be a seat, judged by how seats came free lately.
+    #[schema(example = 18_000)]
+    pub(crate) eta_ms: u64,
+}
+
+impl From<Waiter> for WaiterBody {
+    fn from(waiter: Waiter) -> Self {
+        Self {
+            position: waiter.position,
+            holder: waiter.holder,
+            tenant: waiter.tenant,
+            since: waiter.since,
+            asks_again_by: waiter.asks_again_by,
+            eta_ms: waiter.eta_ms,
+        }
+    }
+}
+
+/// Part of a queue.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct Queue {
+    /// In the order in which they are served.
+    pub(crate) items: Vec<WaiterBody>,
+    /// Send it back as `cursor` for the next page; null at the end.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// What is wanted of the queue.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Wanted {
+    /// Maximum number of waiters in the page, 1 to 1000; 100 without it.
+    pub(crate) limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    pub(crate) cursor: Option<String>,
+    /// `json` or `csv`, in place of the header `Accept`. As CSV all come at once, unless there is a `limit`.
+    pub(crate) format: Option<String>,
+}
+
+/// Lists those who wait for a seat, in the order in which they are served.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}/queue",
+    operation_id = "list_queue",
+    tag = "pools",
+    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    responses(
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so. Empty for a pool without a queue", body = Queue),
+        (status = 404, description = "`pool_not_found`"),
+    ),
+)]
+async fn list(
+    State(app): State<App>,
+    _operator: Operator,
+    Path(pool): Path<PoolName>,
+    headers: HeaderMap,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        return export(&app, &pool, wanted).await;
+    }
+    Ok(Json(page(&app, &pool, wanted).await?).into_response())
+}
+
+/// One page of the queue.
+pub(crate) async fn page(app: &App, pool: &PoolName, wanted: Wanted) -> Result<Queue, Problem> {
+    let limit = wanted.limit.unwrap_or(LIMIT);
+    if !(1..=MAX_LIMIT).contains(&limit) {
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            format!("`limit` is 1 to {MAX_LIMIT}."),
+        ));
+    }
+    let after = match wanted.cursor.as_deref().map(str::parse) {
+        None => 0,
+        Some(Ok(arrival)) => arrival,
+        Some(Err(_)) => {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                "`cursor` is not one of this list. Begin again without it.",
+            ));
+        }
+    };
+    let waiters = app.0.store.list_queue(pool, after, limit).await?;
+    let waiters = waiters.ok_or_else(|| pool_not_found(pool))?;
+    let last = waiters.items.last();
+    let more = last.filter(|last| last.position < waiters.waiting);
+    Ok(Queue {
+        next_cursor: more.map(|last| last.arrival.to_string()),
+        items: waiters.items.into_iter().map(WaiterBody::from).collect(),
+    })
+}
+
+/// The queue as a file: a page if its size is named, else all.
+pub(crate) async fn export(
+    app: &App,
+    pool: &PoolName,
+    mut wanted: Wanted,
+) -> Result<Response, Problem> {
+    let all = wanted.limit.is_none();
+    wanted.limit = wanted.limit.or(Some(MAX_LIMIT));
+    let mut items = Vec::new();
+    loop {
+        let mut page = page(
+            app,
+            pool,
+            Wanted {
+                limit: wanted.limit,
+                cursor: wanted.cursor.take(),
+                format: None,
+            },
+        )
+        .await?;
+        items.append(&mut page.items);
+        wanted.cursor = page.next_cursor;
+        if !all || wanted.cursor.is_none() || items.len() >= EXPORTED {
+            break;
+        }
+    }
+    let columns = [
+        "position",
+        "holder",
+        "tenant",
+        "since",
+        "asks_again_by",
+        "eta_ms",
+    ];
+    let rows = items.into_iter().map(|waiter| {
+        vec![
+            Cell::plain(&waiter.position),
+            Cell::text(waiter.holder.as_ref().map(Holder::as_str)),
+            Cell::text(waiter.tenant.as_ref().map(Tenant::as_str)),
+            Cell::known(waiter.since),
+            Cell::plain(&waiter.asks_again_by),
+            Cell::plain(&waiter.eta_ms),
+        ]
+    });
+    Ok(csv::file(
+        &format!("leasehold-{pool}-queue"),
+        &columns,
+        rows,
+    ))
+}
+
+/// A ticket.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TicketBody {
+    /// From the answer that gave the place.
+    #[schema(max_length = 64)]
+    ticket: String,
+}
+
+/// Leaves the queue: the place is free at once. Leaving it again is a success, and who has got its seat gives it back.
+#[utoipa::path(
+    post,
+    path = "/v1/pools/{pool}/queue/leave",
+    operation_id = "leave_queue",
+    tag = "leases",
+    params(("pool" = String, Path, description = "Name of the pool")),
+    request_body = TicketBody,
+    responses(
+        (status = 204, description = "Left"),
+        (status = 400, description = "`invalid_request`, also for a ticket of another pool or none at all"),
+    )
+)]
+async fn leave(
+    State(app): State<App>,
+    Path(pool): Path<PoolName>,
+    Beacon(body): Beacon<TicketBody>,
+) -> Result<StatusCode, Problem> {
+    let ticket = app.0.tokens.verify_ticket(&pool, &body.ticket);
+    let ticket = ticket.ok_or_else(|| {
+        Problem::new(
+            Code::InvalidRequest,
+            format!("`ticket` is not one of the pool {pool}, so there is no place to leave."),
+        )
+    })?;
+    super::tokens::finish(async move { leave_place(&app, &pool, ticket).await }).await
+}
+
+async fn leave_place(app: &App, pool: &PoolName, ticket: LeaseId) -> Result<(), Error> {
+    let store = &app.0.store;
+    match store.leave_queue(pool, Leaving::Left(ticket)).await? {
+        QueueLeft::Granted => match store.granted_lease(pool, ticket).await? {
+            Some(grant) => store.release(&app.claims(&grant)).await,
+            None => Ok(()),
+        },
+        QueueLeft::Left | QueueLeft::Kept | QueueLeft::Asked => Ok(()),
+    }
+}
