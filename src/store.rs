@@ -76,7 +76,7 @@ pub use self::queue::{Leaving, QueueLeft, Turn, Waiter, Waiters};
 pub use self::readiness::Readiness;
 use self::renewals::Lanes;
 pub(crate) use self::renewals::PER_CALL;
-pub use self::rules::{Known, NamedChange, NamedChanged, NamedSeat, NamedSeats, Wait};
+pub use self::rules::{Force, Known, NamedChange, NamedChanged, NamedSeat, NamedSeats, Wait};
 use self::script::{Call, OPEN, Reply};
 pub use self::trail::{Steps, carry, durable};
 pub use self::webhooks::PutWebhook;

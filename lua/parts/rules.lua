@@ -50,6 +50,22 @@ local function occupy(named, period, holder, at, how)
   redis.call('ZADD', named, 0, table.concat({ period, holder, int(at), how }, '\1'))
 end
 
+-- A seat that was freed by hand is lent on only once in its period, as one that is transferred: its next holder keeps it.
+-- It is an entry of its own until then, behind those of the period.
+local function free_named(named, period, holder)
+  redis.call('ZADD', named, 0, period .. '\2' .. holder)
+end
+
+-- Gives a holder a seat: first one that was freed. A holder that comes back to its own has it as before.
+local function take_named(named, period, holder, how)
+  local freed = redis.call('ZRANGEBYLEX', named, '[' .. period .. '\2', '(' .. period .. '\3', 'LIMIT', 0, 1)[1]
+  if freed and redis.call('ZREM', named, period .. '\2' .. holder) == 0 then
+    redis.call('ZREM', named, freed)
+    how = 'transferred'
+  end
+  occupy(named, period, holder, now, how)
+end
+
 -- At the first look into a new period its seats are clear, but for those of holders who are in the middle of
 -- a lease: that is their first use in it. Returns the period.
 local function roll_over(index, named, periods)
@@ -162,7 +178,7 @@ local function admit(index, config, rules, keys, holder, tenant, ahead)
       end
       -- The entry of the period itself is not counted: it has no holder behind it.
       if named_taken(keys.named, period) < tonumber(rules.named_seats) then
-        occupy(keys.named, period, holder, now, 'used')
+        take_named(keys.named, period, holder, 'used')
         return 'n'
       end
     end

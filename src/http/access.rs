@@ -386,6 +386,18 @@ impl Operator {
     }
 }
 
+impl Operator {
+    /// Refuses what only an admin may do on a route that operators use as well.
+    pub(crate) fn only_as_admin(&self, what: &str) -> Result<(), Problem> {
+        if self.caller.role() >= Role::Admin {
+            return Ok(());
+        }
+        Err(forbidden(&format!(
+            "Only a key with the role admin may {what}."
+        )))
+    }
+}
+
 impl FromRequestParts<App> for Operator {
     type Rejection = Problem;
 

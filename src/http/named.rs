@@ -2,7 +2,10 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -11,13 +14,23 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::Operator;
+use super::csv::{self, Cell};
 use super::extract::{Body, Path, Query};
 use super::leases::terminate::terminate_matching;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::lease::{Holder, Instant, Recorded};
 use crate::pool::PoolName;
-use crate::store::{NamedChange, NamedChanged, NamedSeat, NamedSeats, Selection, Termination};
+use crate::store::{
+    Force, NamedChange, NamedChanged, NamedSeat, NamedSeats, Selection, Termination,
+};
+
+/// Seats of a page unless the caller says otherwise, and at most.
+const LIMIT: usize = 5_000;
+/// Seats of a file that is not asked for by the page, at most.
+const EXPORTED: usize = 100_000;
+/// Seats that one request searches for a name. It may find fewer than it may show, and goes on with the cursor.
+const SEARCHED: u64 = 100_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -36,7 +49,7 @@ pub(crate) struct SeatBody {
     /// Since when.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) occupied_at: Instant,
-    /// `used` by a lease, `assigned` by an operator, or `transferred` from another holder.
+    /// `used` by a lease, `assigned` by an operator, or `transferred` from another holder, also by one that was freed.
     #[schema(example = "used")]
     pub(crate) how: String,
     /// When the period ends, and the seat is clear.
@@ -68,17 +81,37 @@ pub(crate) struct Seats {
     /// End of the period.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) until: Instant,
-    /// Those that are taken, by holder.
+    /// Those that are taken, by holder; a page of them.
     pub(crate) items: Vec<SeatBody>,
+    /// Send it back as `cursor` for the next page; null at the end.
+    pub(crate) next_cursor: Option<String>,
 }
 
-/// Which period.
-#[derive(Debug, Deserialize, IntoParams)]
+/// Which seats.
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Wanted {
+pub(crate) struct Wanted {
     /// An instant of an earlier period, of the last 800 days; without it the present one.
-    at: Option<DateTime<Utc>>,
+    pub(crate) at: Option<DateTime<Utc>>,
+    /// Only holders with this text in their name.
+    pub(crate) q: Option<String>,
+    /// Maximum number of seats in the page, 1 to 5000; 5000 without it.
+    pub(crate) limit: Option<usize>,
+    /// `next_cursor` of the page before, with everything else as it was.
+    pub(crate) cursor: Option<String>,
+    /// `json` or `csv`, in place of the header `Accept`. As CSV all come at once, at most 100 000, unless there is a `limit`.
+    pub(crate) format: Option<String>,
+}
+
+/// Whether the rule is set aside that a named seat changes hands once in a period.
+#[derive(Debug, Default, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Freeing {
+    /// Frees a seat that changed hands before in this period, and lets the next holder have it as new. For admins.
+    #[serde(default)]
+    pub(crate) force: bool,
 }
 
 /// Who gets the seat.
@@ -87,6 +120,9 @@ struct Wanted {
 pub(crate) struct TransferBody {
     #[schema(value_type = String, max_length = 512, example = "agent-8")]
     pub(crate) to: Holder,
+    /// Also a seat that changed hands before in this period. For admins.
+    #[serde(default)]
+    pub(crate) force: bool,
 }
 
 /// What became of it, for those outcomes that are the same for all routes.
@@ -109,7 +145,8 @@ fn settled(pool: &PoolName, changed: NamedChanged) -> Result<NamedSeats, Problem
         )),
         NamedChanged::Moved => Err(Problem::new(
             Code::NamedSeatTransferred,
-            "A named seat can be transferred once in a period, and this one was.",
+            "A named seat changes hands once in a period, by a transfer or because it was freed, and this one did. It is clear \
+             when the next period begins; an admin can set that aside with `force`.",
         )),
         NamedChanged::InUse => Err(Problem::new(
             Code::PoolInUse,
@@ -121,7 +158,7 @@ fn settled(pool: &PoolName, changed: NamedChanged) -> Result<NamedSeats, Problem
 
 fn one(seats: NamedSeats) -> Result<SeatBody, Problem> {
     let until = seats.until;
-    let seat = seats.taken.into_iter().next();
+    let seat = seats.items.into_iter().next();
     seat.map(|seat| SeatBody::of(seat, until)).ok_or_else(|| {
         Problem::new(
             Code::Internal,
@@ -139,7 +176,7 @@ fn one(seats: NamedSeats) -> Result<SeatBody, Problem> {
     tag = "pools",
     params(("pool" = String, Path, description = "Name of the pool"), Wanted),
     responses(
-        (status = 200, body = Seats),
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = Seats),
         (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
     ),
 )]
@@ -147,32 +184,106 @@ async fn list(
     State(app): State<App>,
     _operator: Operator,
     Path(pool): Path<PoolName>,
+    headers: HeaderMap,
     Query(wanted): Query<Wanted>,
-) -> Result<Json<Seats>, Problem> {
-    let at = wanted.at.map(|at| Instant(at.timestamp_millis()));
-    Ok(Json(list_at(&app, &pool, at).await?))
+) -> Result<Response, Problem> {
+    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+        return export(&app, &pool, wanted).await;
+    }
+    Ok(Json(page(&app, &pool, wanted).await?).into_response())
 }
 
-/// The named seats of the period of an instant; without one of the present period.
-pub(crate) async fn list_at(
+/// A page of the named seats of a period.
+pub(crate) async fn page(app: &App, pool: &PoolName, wanted: Wanted) -> Result<Seats, Problem> {
+    let limit = wanted.limit.unwrap_or(LIMIT);
+    if !(1..=LIMIT).contains(&limit) {
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            format!("`limit` is 1 to {LIMIT}."),
+        ));
+    }
+    let mut after = match &wanted.cursor {
+        Some(cursor) => Some(from_cursor(cursor).ok_or_else(|| {
+            Problem::new(
+                Code::InvalidRequest,
+                "`cursor` is not one of this list. Begin again without it.",
+            )
+        })?),
+        None => None,
+    };
+    let at = wanted.at.map(|at| Instant(at.timestamp_millis()));
+    let text = wanted.q.unwrap_or_default().to_lowercase();
+    let (mut found, mut searched) = (Vec::new(), 0);
+    loop {
+        let rest = limit - found.len();
+        let rows = if text.is_empty() { rest } else { LIMIT };
+        let change = NamedChange::List(at, after.as_ref(), rows);
+        let seats = settled(pool, app.0.store.named(pool, change).await?)?;
+        let (read, is_last) = (seats.items.len() as u64, seats.items.len() < rows);
+        searched += read;
+        for seat in seats.items {
+            if found.len() == limit {
+                break;
+            }
+            after = Some(seat.holder.clone());
+            if seat.holder.as_str().to_lowercase().contains(&text) {
+                found.push(SeatBody::of(seat, seats.until));
+            }
+        }
+        let is_full = found.len() == limit;
+        if is_full || is_last || searched >= SEARCHED {
+            return Ok(Seats {
+                seats: seats.seats,
+                left: seats.seats.saturating_sub(seats.taken),
+                from: seats.from,
+                until: seats.until,
+                next_cursor: after
+                    .filter(|_| is_full || !is_last)
+                    .map(|holder| URL_SAFE_NO_PAD.encode(holder.as_str())),
+                items: found,
+            });
+        }
+    }
+}
+
+fn from_cursor(cursor: &str) -> Option<Holder> {
+    let holder = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+    Holder::recorded(holder).ok()
+}
+
+/// The list as a file: a page if its size is named, else all.
+pub(crate) async fn export(
     app: &App,
     pool: &PoolName,
-    at: Option<Instant>,
-) -> Result<Seats, Problem> {
-    let seats = settled(pool, app.0.store.named(pool, NamedChange::List(at)).await?)?;
-    Ok(Seats {
-        left: seats
-            .seats
-            .saturating_sub(u64::try_from(seats.taken.len()).unwrap_or(u64::MAX)),
-        seats: seats.seats,
-        from: seats.from,
-        until: seats.until,
-        items: seats
-            .taken
-            .into_iter()
-            .map(|seat| SeatBody::of(seat, seats.until))
-            .collect(),
-    })
+    wanted: Wanted,
+) -> Result<Response, Problem> {
+    let (mut items, mut cursor) = (Vec::new(), wanted.cursor.clone());
+    loop {
+        let asked = Wanted {
+            at: wanted.at,
+            q: wanted.q.clone(),
+            limit: wanted.limit,
+            cursor,
+            format: None,
+        };
+        let mut page = page(app, pool, asked).await?;
+        items.append(&mut page.items);
+        cursor = page.next_cursor;
+        if wanted.limit.is_some() || cursor.is_none() || items.len() >= EXPORTED {
+            break;
+        }
+    }
+    let rows = items.into_iter().map(|seat| {
+        vec![
+            Cell::text(Some(seat.holder.as_str())),
+            Cell::plain(&seat.occupied_at),
+            Cell::plain(&seat.how),
+            Cell::plain(&seat.until),
+        ]
+    });
+    let columns = ["holder", "occupied_at", "how", "until"];
+    let name = format!("{pool}-named-seats");
+    Ok(csv::file(&name, &columns, rows))
 }
 
 /// Reads the named seat of a holder.
@@ -235,29 +346,58 @@ pub(crate) async fn assign(
     Ok((status, Json(seat)))
 }
 
-/// Frees the named seat of a holder. Its live leases are terminated: there must not be more of them than seats.
+/// Frees the named seat of a holder.
+///
+/// Its live leases are terminated: there must not be more of them than seats. The next holder keeps the seat for the rest of
+/// the period, as after a transfer.
 #[utoipa::path(
     delete,
     path = "/v1/pools/{pool}/named/{holder}",
     operation_id = "free_named",
     tag = "pools",
-    params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "The holder")),
+    params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "The holder"), Freeing),
     responses(
         (status = 204, description = "Freed"),
+        (status = 403, description = "`forbidden`, also for `force` without being an admin"),
         (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
+        (status = 409, description = "`named_seat_transferred`: it changed hands before in this period"),
     ),
 )]
 pub(crate) async fn free(
     State(app): State<App>,
     operator: Operator,
     Path((pool, holder)): Path<(PoolName, Recorded<Holder>)>,
+    Query(freeing): Query<Freeing>,
 ) -> Result<StatusCode, Problem> {
+    let force = forced(&operator, freeing.force)?;
     let holder = app.holder_as_kept(&pool, holder.0).await?;
     operator.notes.target(&holder);
     operator.notes.before(&json!({ "holder": holder }));
-    take_away(&app, &pool, &holder, NamedChange::Free(&holder)).await?;
+    if force == Force::Yes {
+        operator
+            .notes
+            .after(&json!({ "holder": null, "force": true }));
+    }
+    take_away(&app, &pool, &holder, NamedChange::Free(&holder, force)).await?;
     tracing::info!(pool.name = %pool, "an operator freed a named seat of pool {pool}");
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Whether the rule of one change in a period is set aside, which only an admin may do.
+fn forced(operator: &Operator, force: bool) -> Result<Force, Problem> {
+    if !force {
+        return Ok(Force::No);
+    }
+    operator.only_as_admin("let a named seat change hands twice in a period (`force`)")?;
+    Ok(Force::Yes)
+}
+
+/// Who has the seat, for the trail.
+fn noted(holder: &Holder, force: Force) -> serde_json::Value {
+    match force {
+        Force::No => json!({ "holder": holder }),
+        Force::Yes => json!({ "holder": holder, "force": true }),
+    }
 }
 
 /// Transfers the named seat of a holder to another one, once in a period. Live leases of the first are terminated.
@@ -270,6 +410,7 @@ pub(crate) async fn free(
     request_body = TransferBody,
     responses(
         (status = 200, description = "The seat, as the other holder has it now", body = SeatBody),
+        (status = 403, description = "`forbidden`, also for `force` without being an admin"),
         (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
         (status = 409, description = "`named_seat_transferred`"),
     ),
@@ -280,12 +421,13 @@ pub(crate) async fn transfer(
     Path((pool, holder)): Path<(PoolName, Recorded<Holder>)>,
     Body(body): Body<TransferBody>,
 ) -> Result<Json<SeatBody>, Problem> {
+    let force = forced(&operator, body.force)?;
     let holder = app.holder_as_kept(&pool, holder.0).await?;
     operator.notes.target(&holder);
     operator.notes.before(&json!({ "holder": holder }));
     let to = app.holder_as_kept(&pool, body.to).await?;
-    operator.notes.after(&json!({ "holder": to }));
-    let change = NamedChange::Transfer(&holder, &to);
+    operator.notes.after(&noted(&to, force));
+    let change = NamedChange::Transfer(&holder, &to, force);
     let seat = one(take_away(&app, &pool, &holder, change).await?)?;
     tracing::info!(pool.name = %pool, "an operator transferred a named seat of pool {pool}");
     Ok(Json(seat))

@@ -72,23 +72,34 @@ pub struct NamedSeats {
     pub from: Instant,
     /// End of the period.
     pub until: Instant,
-    /// Those that are taken, by holder.
-    pub taken: Vec<NamedSeat>,
+    /// How many are taken.
+    pub taken: u64,
+    /// Some of those, by holder.
+    pub items: Vec<NamedSeat>,
+}
+
+/// Whether an administrator sets aside that a named seat changes hands once in a period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Force {
+    /// The rule holds.
+    No,
+    /// It does not, and what is freed is as new.
+    Yes,
 }
 
 /// What an operator does with named seats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamedChange<'a> {
-    /// All of the period of this instant, or of the present one.
-    List(Option<Instant>),
+    /// Those of the period of this instant, or of the present one, behind a holder; at most so many.
+    List(Option<Instant>, Option<&'a Holder>, usize),
     /// That of a holder.
     Read(&'a Holder),
     /// Gives one to a holder that has used none yet.
     Assign(&'a Holder),
-    /// Takes it from a holder.
-    Free(&'a Holder),
+    /// Takes it from a holder; by force also one that changed hands before in this period.
+    Free(&'a Holder, Force),
     /// Takes it from one holder and gives it to another.
-    Transfer(&'a Holder, &'a Holder),
+    Transfer(&'a Holder, &'a Holder, Force),
 }
 
 /// What became of that.
@@ -102,7 +113,7 @@ pub enum NamedChanged {
     None,
     /// The holder has live leases on it.
     InUse,
-    /// It was transferred before in this period.
+    /// It changed hands before in this period.
     Moved,
     /// All are taken.
     Exhausted,
@@ -193,7 +204,7 @@ impl Store {
             let reply = self.run_whole(pool, &call).await?;
             return Ok(match reply.status() {
                 // What was asked for stands in the ticket, and then in the record.
-                "granted" if wait == "ticket" => match self.existing(pool, id).await? {
+                "granted" if wait == "ticket" => match self.granted_lease(pool, id).await? {
                     Some(mut grant) => {
                         grant.named_left = named_left(&reply)?;
                         grant.turn = turn(id, &reply)?.map(Box::new);
@@ -206,7 +217,7 @@ impl Store {
                     grant.named_left = named_left(&reply)?;
                     Acquired::Granted(grant)
                 }
-                "existing" => match self.existing(pool, reply.parse(3)?).await? {
+                "existing" => match self.granted_lease(pool, reply.parse(3)?).await? {
                     Some(mut grant) => {
                         grant.named_left = named_left(&reply)?;
                         Acquired::Existing(grant)
@@ -264,12 +275,20 @@ impl Store {
         change: NamedChange<'_>,
     ) -> Result<NamedChanged, Error> {
         let keys = Keys::of(pool);
-        let (what, holder, to, at) = match change {
-            NamedChange::List(at) => ("list", "", "", at),
-            NamedChange::Read(holder) => ("read", holder.as_str(), "", None),
-            NamedChange::Assign(holder) => ("assign", holder.as_str(), "", None),
-            NamedChange::Free(holder) => ("free", holder.as_str(), "", None),
-            NamedChange::Transfer(holder, to) => ("transfer", holder.as_str(), to.as_str(), None),
+        let (what, holder, to, force) = match change {
+            NamedChange::List(_, after, _) => {
+                ("list", after.map_or("", Holder::as_str), "", Force::No)
+            }
+            NamedChange::Read(holder) => ("read", holder.as_str(), "", Force::No),
+            NamedChange::Assign(holder) => ("assign", holder.as_str(), "", Force::No),
+            NamedChange::Free(holder, force) => ("free", holder.as_str(), "", force),
+            NamedChange::Transfer(holder, to, force) => {
+                ("transfer", holder.as_str(), to.as_str(), force)
+            }
+        };
+        let (at, limit) = match change {
+            NamedChange::List(at, _, limit) => (at, limit),
+            _ => (None, 0),
         };
         let call = NAMED
             .call(10)
@@ -286,7 +305,9 @@ impl Store {
             .arg(what)
             .arg(holder)
             .arg(to)
-            .arg(at.map_or(0, |at| at.0));
+            .arg(at.map_or(0, |at| at.0))
+            .arg(limit)
+            .arg(if force == Force::Yes { "1" } else { "" });
         let reply = self.run_whole(pool, &call).await?;
         Ok(match reply.status() {
             "done" => NamedChanged::Done(named_seats(&reply)?),
@@ -307,13 +328,13 @@ fn named_left(reply: &Reply) -> Result<Option<u64>, Error> {
 }
 
 fn named_seats(reply: &Reply) -> Result<NamedSeats, Error> {
-    let mut taken = Vec::new();
-    for entry in reply.texts(6)? {
+    let mut items = Vec::new();
+    for entry in reply.texts(7)? {
         let mut parts = entry.split('\u{1}').skip(1);
         let mut part = || parts.next().unwrap_or_default();
-        taken.push(NamedSeat {
-            holder: Holder::recorded(part().to_owned()).map_err(|_| reply.unexpected(6))?,
-            since: Instant(part().parse().map_err(|_| reply.unexpected(6))?),
+        items.push(NamedSeat {
+            holder: Holder::recorded(part().to_owned()).map_err(|_| reply.unexpected(7))?,
+            since: Instant(part().parse().map_err(|_| reply.unexpected(7))?),
             how: part().to_owned(),
         });
     }
@@ -321,7 +342,8 @@ fn named_seats(reply: &Reply) -> Result<NamedSeats, Error> {
         seats: reply.count(3)?,
         from: reply.instant(4)?,
         until: reply.instant(5)?,
-        taken,
+        taken: reply.count(6)?,
+        items,
     })
 }
 

@@ -11,15 +11,16 @@ use super::{Fields, Format, go_to, link, query};
 use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::Operator;
-use crate::http::csv::{self, Cell};
-use crate::http::extract::{Body, Path};
-use crate::http::named::{SeatBody, TransferBody, assign, free, list_at, transfer};
+use crate::http::extract::{Body, Path, Query};
+use crate::http::named::{
+    Freeing, SeatBody, TransferBody, Wanted, assign, export, free, page, transfer,
+};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
 use crate::lease::{Holder, Invalid, Recorded};
 use crate::pool::{Pool, PoolName};
 
-/// Rows of the page; whoever has more finds them by name, and the file has all.
+/// Rows of the page.
 const SHOWN: usize = 500;
 
 pub(super) async fn show(
@@ -34,37 +35,39 @@ pub(super) async fn show(
         .status(&name)
         .await?
         .ok_or_else(|| pool_not_found(&name))?;
-    let seats = list_at(&app, &name, None).await?;
-    match Format::wanted(&headers, fields.get("format")) {
-        Format::Json => return Ok(Json(seats).into_response()),
+    let word = |name: &str| fields.get(name).map(str::to_owned);
+    let wanted = Wanted {
+        q: word("q"),
+        cursor: word("cursor"),
+        ..Wanted::default()
+    };
+    let seats = match Format::wanted(&headers, fields.get("format")) {
+        Format::Json => return Ok(Json(page(&app, &name, wanted).await?).into_response()),
         Format::Csv => {
-            let rows = seats.items.iter().map(|seat| {
-                vec![
-                    Cell::text(Some(seat.holder.as_str())),
-                    Cell::plain(&seat.occupied_at),
-                    Cell::plain(&seat.how),
-                    Cell::plain(&seat.until),
-                ]
-            });
-            let columns = ["holder", "occupied_at", "how", "until"];
-            return Ok(csv::file(&format!("{name}-named-seats"), &columns, rows));
+            let all = Wanted {
+                cursor: None,
+                ..wanted
+            };
+            return export(&app, &name, all).await;
         }
-        Format::Html => {}
-    }
+        Format::Html => {
+            let shown = Wanted {
+                limit: Some(SHOWN),
+                ..wanted
+            };
+            page(&app, &name, shown).await?
+        }
+    };
     let changes = may(&operator.caller, Role::Operator);
-    let wanted = fields.get("q").unwrap_or_default().to_lowercase();
-    let found: Vec<&SeatBody> = seats
-        .items
-        .iter()
-        .filter(|seat| seat.holder.as_str().to_lowercase().contains(&wanted))
-        .collect();
+    let taken = seats.seats.saturating_sub(seats.left);
+    let of = |replaced: &[(&str, &str)]| link("", &fields, &["q"], replaced);
     let body = html! {
         @if let Some(done) = fields.get("done") { p.good role="status" { (said(done)) } }
         p.summary {
-            strong { (number(seats.items.len() as u64)) " of " (number(seats.seats)) } " named seats are taken, "
+            strong { (number(taken)) " of " (number(seats.seats)) } " named seats are taken, "
             (number(seats.left)) " left. The period began " (time(seats.from)) " and ends " (time(seats.until)) "; then all are clear."
         }
-        @if seats.items.is_empty() {
+        @if taken == 0 {
             p.empty { "Nobody has a named seat in this period yet. A holder gets one with its first lease." }
         } @else {
             form.row.filter role="search" method="get" {
@@ -72,9 +75,16 @@ pub(super) async fn show(
                 button type="submit" { "Filter" }
                 @if fields.get("q").is_some() { a href=(Tab::Named.of(&name)) { "Clear filters" } }
                 span.grow {}
-                (downloads("?format=csv", "?format=json"))
+                (downloads(&of(&[("format", "csv")]), &of(&[("format", "json")])))
             }
-            @if found.is_empty() { p.empty { "No holder of a named seat matches." } } @else { (table(&name, &found, changes)) }
+            @if seats.items.is_empty() { p.empty { "No holder of a named seat matches." } }
+            @else { (table(&name, &seats.items, changes)) }
+            p.row {
+                @if fields.get("cursor").is_some() { a href=(Tab::Named.of(&name)) { "First page" } }
+                @if let Some(next) = &seats.next_cursor {
+                    a href=(of(&[("cursor", next.as_str())])) rel="next" { "Next page" }
+                }
+            }
         }
         @if changes { (assignment(&name)) }
     };
@@ -90,7 +100,7 @@ fn said(done: &str) -> &'static str {
     }
 }
 
-fn table(name: &PoolName, found: &[&SeatBody], changes: bool) -> Markup {
+fn table(name: &PoolName, found: &[SeatBody], changes: bool) -> Markup {
     let of = |what: &str, holder: &str| {
         let path = format!("{}/{what}", Tab::Named.of(name));
         link(&path, &Fields(Vec::new()), &[], &[("holder", holder)])
@@ -98,10 +108,7 @@ fn table(name: &PoolName, found: &[&SeatBody], changes: bool) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-labelledby="caption" {
             table {
-                caption #caption {
-                    "Holders of named seats"
-                    @if found.len() > SHOWN { ": the first " (SHOWN) " of " (number(found.len() as u64)) }
-                }
+                caption #caption { "Holders of named seats" }
                 thead {
                     tr {
                         @for title in ["Holder", "Since", "How"] { th scope="col" { (title) } }
@@ -109,7 +116,7 @@ fn table(name: &PoolName, found: &[&SeatBody], changes: bool) -> Markup {
                     }
                 }
                 tbody {
-                    @for seat in found.iter().take(SHOWN) {
+                    @for seat in found {
                         @let holder = seat.holder.as_str();
                         tr {
                             th scope="row" { (holder) }
@@ -177,6 +184,19 @@ pub(super) async fn give(
     Ok(back(&name, "assigned"))
 }
 
+/// For admins, the way around the rule of one change in a period.
+fn set_aside(operator: &Operator, words: &str) -> Markup {
+    html! {
+        @if may(&operator.caller, Role::Admin) {
+            p { label { input type="checkbox" name="force" value="1"; " " (words) } }
+        }
+    }
+}
+
+fn is_set_aside(fields: &Fields) -> bool {
+    fields.get("force").is_some()
+}
+
 async fn asked(app: &App, name: &PoolName) -> Result<Pool, Problem> {
     let pool = app.store().status(name).await?;
     pool.ok_or_else(|| pool_not_found(name))
@@ -191,9 +211,10 @@ pub(super) async fn confirm_free(
     let (pool, holder) = (asked(&app, &name).await?, holder(&fields, "holder")?);
     let body = html! {
         h2 { "Free the named seat of " (holder.as_str()) "?" }
-        p { "Somebody else can have it at once. Live leases of this holder are terminated." }
+        p { "Somebody else can have it at once, and keeps it for the rest of the period. Live leases of this holder are terminated." }
         form method="post" {
             input type="hidden" name="holder" value=(holder.as_str());
+            (set_aside(&operator, "The seat may change hands again in this period."))
             p.row { a.button href=(Tab::Named.of(&name)) autofocus { "Cancel" } button.danger type="submit" { "Free the seat" } }
         }
     };
@@ -207,7 +228,11 @@ pub(super) async fn take(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let holder = holder(&fields, "holder")?;
-    free(State(app), operator, Path((name.clone(), Recorded(holder)))).await?;
+    let freeing = Query(Freeing {
+        force: is_set_aside(&fields),
+    });
+    let holder = Path((name.clone(), Recorded(holder)));
+    free(State(app), operator, holder, freeing).await?;
     Ok(back(&name, "freed"))
 }
 
@@ -225,6 +250,7 @@ pub(super) async fn confirm_transfer(
             input type="hidden" name="holder" value=(holder.as_str());
             label for="to" { "To" }
             input #to name="to" required maxlength="512" autocomplete="off" autofocus;
+            (set_aside(&operator, "Also if it changed hands before in this period."))
             p.row { a.button href=(Tab::Named.of(&name)) { "Cancel" } button.danger type="submit" { "Transfer the seat" } }
         }
     };
@@ -238,7 +264,10 @@ pub(super) async fn hand_over(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let (from, to) = (holder(&fields, "holder")?, new_holder(&fields, "to")?);
-    let body = Body(TransferBody { to });
+    let body = Body(TransferBody {
+        to,
+        force: is_set_aside(&fields),
+    });
     let _ = transfer(
         State(app),
         operator,

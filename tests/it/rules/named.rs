@@ -4,7 +4,7 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 
 use super::jump;
-use crate::harness::{Cluster, Node, Reply};
+use crate::harness::{Client, Cluster, Launch, Node, Redis, Reply};
 
 async fn seat(node: &Node, method: reqwest::Method, holder: &str, status: u16) -> Reply {
     node.call(method, &format!("/v1/pools/crm/named/{holder}"))
@@ -191,4 +191,148 @@ async fn a_late_beat_of_a_named_seat_needs_no_free_one() {
     let resumed = node.renew(&held.token(), 200).await;
     assert_eq!(resumed["resumed"], true);
     assert_eq!(resumed["lease"]["seat"], "named");
+}
+
+/// A pool of named seats, and so many of them taken. Put there by hand: only how many there are matters.
+async fn crowd(redis: &Redis, node: &Node, seats: u64, taken: u64) {
+    node.put_pool(
+        "crm",
+        json!({"capacity": 1, "named": {"seats": seats}}),
+        201,
+    )
+    .await;
+    let period = ms(&node.get("/v1/pools/crm/named").expect(200).await["from"]);
+    let key = redis.keys("lh1:*:crm:config").await[0].replace(":config", ":named");
+    let entries: Vec<String> = (0..taken)
+        .map(|number| format!("{period}\u{1}agent {number:05}\u{1}{period}\u{1}used"))
+        .collect();
+    for some in entries.chunks(500) {
+        let mut command = vec!["ZADD", &key];
+        for entry in some {
+            command.extend(["0", entry.as_str()]);
+        }
+        let _: u64 = redis.query(&command).await;
+    }
+}
+
+#[tokio::test]
+async fn the_list_is_whole_and_what_is_left_is_right_beyond_five_thousand() {
+    let cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    crowd(&cluster.redis, node, 12_000, 6_000).await;
+    let (mut all, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+    loop {
+        let page = node.get(&format!("/v1/pools/crm/named?{cursor}"));
+        let page = page.expect(200).await;
+        assert_eq!(
+            (&page["seats"], &page["left"]),
+            (&json!(12_000), &json!(6_000))
+        );
+        let name = |item: &Value| item["holder"].as_str().unwrap().to_owned();
+        all.extend(page.list("items").iter().map(name));
+        pages += 1;
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!((pages, all.len()), (2, 6_000));
+    assert!(all.is_sorted() && all[5_999] == "agent 05999");
+    let few = node
+        .get("/v1/pools/crm/named?limit=2&q=AGENT%2005")
+        .expect(200)
+        .await;
+    assert_eq!(few.list("items")[1]["holder"], "agent 05001");
+    assert!(few["next_cursor"].is_string());
+    for query in ["limit=0", "limit=5001", "cursor=!"] {
+        node.get(&format!("/v1/pools/crm/named?{query}"))
+            .expect(400)
+            .await;
+    }
+
+    for path in [
+        "/v1/pools/crm/named?format=csv",
+        "/admin/pools/crm/named?format=csv",
+    ] {
+        let file = node.get(path).expect(200).await.text;
+        assert_eq!(file.lines().count(), 6_001, "{path}");
+    }
+    let page = node
+        .get("/admin/pools/crm/named")
+        .header("accept", "text/html");
+    let page = page.expect(200).await.text;
+    assert!(page.contains("6\u{202f}000 of 12\u{202f}000") && page.contains("Next page"));
+    let page = node
+        .get("/admin/pools/crm/named?q=05999")
+        .header("accept", "text/html");
+    assert!(page.expect(200).await.text.contains("agent 05999"));
+    assert_eq!(node.availability("crm", 200).await["named"]["left"], 6_000);
+}
+
+#[tokio::test]
+async fn a_seat_that_was_freed_changes_hands_once_in_a_period_unless_an_admin_says_otherwise() {
+    let redis = Redis::start().await;
+    let admin_key = "the-admin-key-of-this-test";
+    let launch = Launch::on(&redis.url()).set("admin_key", admin_key);
+    let node = launch.start().await;
+    let admin = node.with_key(admin_key);
+    let made = admin
+        .post("/v1/keys")
+        .json(&json!({"name": "floor", "role": "operator"}));
+    let operator = node.with_key(made.expect(201).await["secret"].as_str().unwrap());
+    admin
+        .put_pool("crm", json!({"capacity": 1, "named": {"seats": 2}}), 201)
+        .await;
+    let free = |client: &Client, holder: &str, query: &str, status: u16| {
+        let path = format!("/v1/pools/crm/named/{holder}{query}");
+        client.call(reqwest::Method::DELETE, &path).expect(status)
+    };
+    admin.acquire("crm", json!({"holder": "ann"}), 201).await;
+    free(&operator, "ann", "", 204).await;
+    // Its own seat comes back to it as it was.
+    admin.acquire("crm", json!({"holder": "ann"}), 201).await;
+    free(&operator, "ann", "", 204).await;
+    let held = admin.acquire("crm", json!({"holder": "bob"}), 201).await;
+    let seat = operator.get("/v1/pools/crm/named/bob").expect(200).await;
+    assert_eq!(seat["how"], "transferred");
+
+    // The lease goes on, because nothing was done.
+    let refused = free(&operator, "bob", "", 409).await;
+    assert_eq!(refused["code"], "named_seat_transferred");
+    let transfer = |force: bool| {
+        let body = json!({"to": "cid", "force": force});
+        operator
+            .post("/v1/pools/crm/named/bob/transfer")
+            .json(&body)
+    };
+    transfer(false).expect(409).await;
+    admin.renew(&held.token(), 200).await;
+    assert_eq!(transfer(true).expect(403).await["code"], "forbidden");
+    free(&operator, "bob", "?force=true", 403).await;
+    admin.renew(&held.token(), 200).await;
+
+    // The other seat was never freed.
+    admin.acquire("crm", json!({"holder": "dan"}), 201).await;
+    free(&operator, "dan", "", 204).await;
+
+    free(&admin, "bob", "?force=true", 204).await;
+    assert_eq!(
+        admin.renew(&held.token(), 410).await["code"],
+        "lease_terminated"
+    );
+    let trail = admin.get("/v1/audit?action=named.delete").expect(200).await;
+    let newest = &trail.list("items")[0];
+    assert_eq!(
+        (&newest["target"], &newest["after"]["force"]),
+        (&json!("bob"), &json!(true))
+    );
+    // As new for the second who comes; the first takes the one that was only freed.
+    admin.acquire("crm", json!({"holder": "eve"}), 201).await;
+    admin.acquire("crm", json!({"holder": "fay"}), 201).await;
+    free(&operator, "eve", "", 409).await;
+    free(&operator, "fay", "", 204).await;
+    assert_eq!(
+        operator.get("/v1/pools/crm/named").expect(200).await["left"],
+        1
+    );
 }
