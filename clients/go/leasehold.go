@@ -50,6 +50,8 @@ type Options struct {
 	Reacquire                       bool           // Ask once more when the seat has expired.
 	MaxGrace                        *time.Duration // Stop sooner in an outage than the server allows.
 	OnEvent                         func(Event)    // Called for each change, in order, on a goroutine of its own.
+
+	onToken func(token string)
 }
 
 // Event is a change of a seat. More has what the server said: detail, reason, position, retry_after_ms and so on.
@@ -59,6 +61,8 @@ type Event struct {
 	Code    string
 	Resumed bool
 	More    map[string]any
+
+	token string
 }
 
 // Client speaks to one server. One for a whole program is enough; it may be used by all goroutines.

@@ -157,6 +157,7 @@ func (s *Seat) feed(event machine.Event) {
 func (s *Seat) step(event machine.Event) {
 	c := s.client
 	var out machine.Output
+	before := s.state.Token
 	s.state, out = machine.Step(s.state, event, now())
 	if cancel := s.calls[out.Abort]; cancel != nil {
 		cancel()
@@ -177,6 +178,9 @@ func (s *Seat) step(event machine.Event) {
 	}
 	for _, told := range out.Emit {
 		s.tell(told)
+	}
+	if token := s.state.Token; token != "" && before != "" && token != before && s.options.onToken != nil {
+		s.deliver(Event{Seat: s, token: token})
 	}
 	if out.Tell != nil {
 		s.deliver(Event{Seat: s, State: s.state.Name(), More: out.Tell})
@@ -261,7 +265,11 @@ func (s *Seat) listen(events <-chan Event) {
 					s.client.log.Error("a listener of a seat panicked; its heartbeats go on", "fault", fault)
 				}
 			}()
-			s.options.OnEvent(event)
+			if event.token != "" {
+				s.options.onToken(event.token)
+			} else {
+				s.options.OnEvent(event)
+			}
 		}()
 	}
 }

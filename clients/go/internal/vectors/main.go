@@ -1,15 +1,18 @@
-// Command vectors runs the vectors of clients/spec/machine: one line of JSON for each on stdout.
+// Command vectors runs the vectors of clients/spec/machine, or with the argument proof those of clients/spec/proof: one line of JSON for each on stdout.
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
 	"strings"
+	"time"
 
 	"leasehold/internal/machine"
+	"leasehold/verify"
 )
 
 type vector struct {
@@ -34,6 +37,10 @@ type vector struct {
 }
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == "proof" {
+		proofs()
+		return
+	}
 	files, _ := filepath.Glob(filepath.Join("..", "spec", "machine", "*.json"))
 	failed := len(files) == 0
 	out := json.NewEncoder(os.Stdout)
@@ -58,6 +65,42 @@ func main() {
 			}
 			out.Encode(line)
 		}
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+func proofs() {
+	var document struct {
+		Keys    []verify.JWK
+		Vectors []struct {
+			Name, Proof, Issuer, Audience string
+			At, LeewayS                   int64
+			Keys                          *struct{ Keys []verify.JWK }
+			OK                            bool
+		}
+	}
+	text, err := os.ReadFile(filepath.Join("..", "spec", "proof", "proofs.json"))
+	if err == nil {
+		err = json.Unmarshal([]byte(strings.ReplaceAll(string(text), `"leeway_s"`, `"leewayS"`)), &document)
+	}
+	if err != nil {
+		panic(err)
+	}
+	out, failed := json.NewEncoder(os.Stdout), false
+	for _, one := range document.Vectors {
+		verifier := verify.Verifier{Issuer: one.Issuer, Audience: one.Audience, Keys: document.Keys}
+		verifier.Leeway = time.Duration(one.LeewayS) * time.Second
+		if one.Keys != nil {
+			verifier.Keys = one.Keys.Keys
+		}
+		_, err := verifier.VerifyAt(context.Background(), one.Proof, time.Unix(one.At, 0))
+		line := map[string]any{"vector": "proof/proofs: " + one.Name, "ok": (err == nil) == one.OK}
+		if (err == nil) != one.OK {
+			line["why"], failed = fmt.Sprint(err), true
+		}
+		out.Encode(line)
 	}
 	if failed {
 		os.Exit(1)

@@ -1,0 +1,140 @@
+package leasehold
+
+import (
+	"context"
+	"errors"
+	"sync"
+)
+
+// Gateway holds one seat for each session of a product, for a web backend.
+type Gateway struct {
+	Client *Client
+	Pool   string
+	// Keep is called with the token of a session whenever there is a new one, and with "" when there is none any more. Tokens are
+	// secrets; what is kept goes to Restore after a restart. May be nil.
+	Keep func(session, token string)
+	// OnLost is called when a session has lost its seat. May be nil.
+	OnLost func(session string, err *Error)
+
+	mu    sync.Mutex
+	seats map[string]*Seat
+}
+
+// Login is a seat for this session, the one that it has or a new one.
+func (g *Gateway) Login(ctx context.Context, session string, options Options) (*Seat, error) {
+	if seat := g.seat(session); seat != nil && seat.Check() == nil {
+		return seat, nil
+	}
+	seat, err := g.Client.Acquire(ctx, g.Pool, g.options(session, options))
+	if err != nil {
+		return nil, err
+	}
+	if first := g.put(session, seat); first != seat {
+		seat.Release() // Another request was faster.
+		return first, nil
+	}
+	return seat, nil
+}
+
+// Restore goes on with the seats whose tokens were kept, by session, and says how many there are.
+func (g *Gateway) Restore(ctx context.Context, tokens map[string]string) int {
+	var all sync.WaitGroup
+	slots := make(chan struct{}, 16)
+	for session, token := range tokens {
+		slots <- struct{}{}
+		all.Add(1)
+		go func() {
+			defer func() { <-slots; all.Done() }()
+			seat, err := g.Client.Adopt(ctx, g.Pool, token, g.options(session, Options{}))
+			if err == nil {
+				g.put(session, seat)
+			} else if g.Keep != nil && errors.Is(err, ErrLost) {
+				g.Keep(session, "")
+			}
+		}()
+	}
+	all.Wait()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.seats)
+}
+
+// Check is for each request of a user: an error if the session has no seat.
+func (g *Gateway) Check(session string) error {
+	seat := g.seat(session)
+	if seat == nil {
+		return newError("lease_released", nil, true)
+	}
+	return seat.Check()
+}
+
+// Logout gives the seat of this session back.
+func (g *Gateway) Logout(session string) {
+	g.mu.Lock()
+	seat := g.seats[session]
+	delete(g.seats, session)
+	g.mu.Unlock()
+	if seat != nil {
+		seat.Release()
+	}
+	if g.Keep != nil {
+		g.Keep(session, "")
+	}
+}
+
+func (g *Gateway) seat(session string) *Seat {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.seats[session]
+}
+
+// put is the seat of the session: this one, or one that works already.
+func (g *Gateway) put(session string, seat *Seat) *Seat {
+	g.mu.Lock()
+	if first := g.seats[session]; first != nil && first.Check() == nil {
+		g.mu.Unlock()
+		return first
+	}
+	if g.seats == nil {
+		g.seats = map[string]*Seat{}
+	}
+	g.seats[session] = seat
+	g.mu.Unlock()
+	if g.Keep != nil {
+		g.Keep(session, seat.Token())
+	}
+	return seat
+}
+
+func (g *Gateway) options(session string, options Options) Options {
+	own := options.OnEvent
+	if g.Keep != nil {
+		options.onToken = func(token string) { g.Keep(session, token) }
+	}
+	options.OnEvent = func(event Event) {
+		if event.State == "lost" {
+			g.lost(session, event)
+		}
+		if own != nil {
+			own(event)
+		}
+	}
+	return options
+}
+
+func (g *Gateway) lost(session string, event Event) {
+	if event.Code != "outage_grace_over" { // From that one it may come back.
+		g.mu.Lock()
+		ours := g.seats[session] == event.Seat
+		if ours {
+			delete(g.seats, session)
+		}
+		g.mu.Unlock()
+		if ours && g.Keep != nil {
+			g.Keep(session, "")
+		}
+	}
+	if g.OnLost != nil {
+		g.OnLost(session, newError(event.Code, event.More, true))
+	}
+}
