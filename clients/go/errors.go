@@ -25,7 +25,7 @@ var sentences = map[string]string{
 	"timeout":           "No seat was granted in time.",
 	"not_leasehold":     "What answered is not a Leasehold server. Check the address, and what stands in front of it.",
 	"outage_grace_over": "The server has not been heard for longer than work may go on without it.",
-	"cancelled":         "The wish for a seat was withdrawn.",
+	"cancelled":         "The request for a seat was withdrawn.",
 	"closed":            "The client was closed.",
 	"lease_released":    "The seat was given back.",
 }
@@ -50,10 +50,10 @@ func newError(code string, event map[string]any, lost bool) *Error {
 
 func (e *Error) Error() string { return e.Detail + " (" + e.Code + ")" }
 
-// Is says whether the seat was lost, for errors.Is(err, ErrLost).
+// Is reports whether the seat was lost, for errors.Is(err, ErrLost).
 func (e *Error) Is(target error) bool { return target == ErrLost && e.lost }
 
-// IsTemporary says whether the same request may do better later.
+// IsTemporary reports whether the same request may do better later.
 func (e *Error) IsTemporary() bool {
 	return e.Code == "unreachable" || e.Code == "timeout" || e.Status == 429 || e.Status >= 500
 }

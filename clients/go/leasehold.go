@@ -333,8 +333,8 @@ func (c *Client) post(ctx context.Context, group []outgoing) machine.Event {
 	request.Header.Set("content-type", "application/json")
 	request.Header.Set("accept", "application/json")
 	request.Header.Set("user-agent", userAgent)
-	if first.Wish > 0 {
-		request.Header.Set("idempotency-key", fmt.Sprintf("%s-%d", group[0].seat.seed, first.Wish))
+	if first.Acquisition > 0 {
+		request.Header.Set("idempotency-key", fmt.Sprintf("%s-%d", group[0].seat.seed, first.Acquisition))
 		if c.key != nil {
 			key, err := c.key(ctx, first.Refused)
 			if err != nil {

@@ -67,7 +67,7 @@ func (s *Seat) State() string {
 	return name
 }
 
-// Sure says whether nobody else can have the seat at this moment.
+// Sure reports whether nobody else can have the seat at this moment.
 func (s *Seat) Sure() bool {
 	s.client.mu.Lock()
 	defer s.client.mu.Unlock()

@@ -56,12 +56,12 @@ def said(state, code, status=None, **more):
     return {"state": state, "code": code, "title": "T", "detail": "D", "status": status or ERRORS[code]["status"], **more}
 
 
-def ask(id, wish=1, body=None, timeout=8_000, **more):
-    return {"id": id, "path": ACQUIRE, "body": body or {"holder": "ann"}, "wish": wish, "timeout_ms": timeout, **more}
+def ask(id, acquisition=1, body=None, timeout=8_000, **more):
+    return {"id": id, "path": ACQUIRE, "body": body or {"holder": "ann"}, "acquisition": acquisition, "timeout_ms": timeout, **more}
 
 
-def poll(id, wish=1, ticket="k1", **more):
-    return ask(id, wish, {"ticket": ticket, "wait_ms": 20_000}, 28_000, **more)
+def poll(id, acquisition=1, ticket="k1", **more):
+    return ask(id, acquisition, {"ticket": ticket, "wait_ms": 20_000}, 28_000, **more)
 
 
 def beat(id, token="t1", timeout=8_000, fresh=False, **body):
@@ -220,7 +220,7 @@ v("and only once", [10], key="function").asking().do(100, problem(1, "unauthoriz
 v("a fixed key that is refused is a denial", [10], key="fixed").asking().then(
     100, problem(1, "unauthorized"), "denied", emit=[said("denied", "unauthorized")], done=True
 )
-v("without an answer the same is sent again: same body, same wish", [11]).asking().then(
+v("without an answer the same is sent again: same body, same acquisition", [11]).asking().then(
     50, failed(1), "acquiring", emit=[{"state": "acquiring", "code": "unreachable"}], timers={"next": FIRST}
 ).then(1_000, NEXT, "acquiring", send=[ask(2, fresh=True)]).then(
     1_050, failed(2), "acquiring", timers={"next": [100, 2_000]}
@@ -233,7 +233,7 @@ for code, entry in ERRORS.items():
     if entry["class"] == "retry" and code not in ("maintenance", "recovering", "ticket_expired", "draining"):
         for outcome in ("none", "unknown") if entry["status"] == 503 else (None,):
             more = {"outcome": outcome} if outcome else {}
-            v(f"{code} is asked again with the same wish" + (f", outcome {outcome}" if outcome else ""), [12]).asking().then(
+            v(f"{code} is asked again with the same key" + (f", outcome {outcome}" if outcome else ""), [12]).asking().then(
                 100, problem(1, code, **more), "acquiring", emit=[said("acquiring", code)], timers={"next": FIRST}
             ).then(600, NEXT, "acquiring", send=[ask(2)])
 v("a 5xx of a balancer is asked again", [12]).asking().then(
@@ -278,15 +278,15 @@ v("a release while acquiring is the same as to give up", [15]).asking().then(
 v("to acquire twice is one request", [17]).asking().then(10, ACQUIRED, "acquiring").then(
     100, granted(1), "held", emit=[{"state": "held"}], timers={"next": [17_000, 20_000], "deadline": [59_900, 59_900]}
 ).then(200, ACQUIRED, "held")
-v("to acquire after a release is a new wish", [17]).held().do(200, RELEASED).do(250, answer(2, 204, None, {})).then(
-    300, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}], send=[ask(3, wish=2)]
+v("to acquire after a release is a new acquisition", [17]).held().do(200, RELEASED).do(250, answer(2, 204, None, {})).then(
+    300, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}], send=[ask(3, acquisition=2)]
 )
-v("to acquire after a denial is a new wish", [17]).asking().do(100, problem(1, "pool_full")).then(
-    300, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}], send=[ask(2, wish=2)]
+v("to acquire after a denial is a new acquisition", [17]).asking().do(100, problem(1, "pool_full")).then(
+    300, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}], send=[ask(2, acquisition=2)]
 )
 v("to acquire while the seat is being given back waits for that", [17, 50]).held().do(200, RELEASED).then(
     210, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}]
-).then(250, answer(2, 204, None, {}), "acquiring", send=[ask(3, wish=2)])
+).then(250, answer(2, 204, None, {}), "acquiring", send=[ask(3, acquisition=2)])
 v("a network that comes back is tried at once", [11]).asking().do(50, failed(1)).then(
     60, WAKE, "acquiring", timers={"next": None}, send=[ask(2, fresh=True)]
 )
@@ -338,7 +338,7 @@ v("a new ticket takes the place of the old one", [18]).waiting().do(1_500, NEXT)
 )
 v("a ticket that has expired is said, and a place asked for anew", [20]).waiting().do(1_500, NEXT).then(
     1_600, problem(2, "ticket_expired"), "acquiring", emit=[said("acquiring", "ticket_expired")], timers={"next": [0, 100]}
-).then(1_650, NEXT, "acquiring", send=[ask(3, wish=2)])
+).then(1_650, NEXT, "acquiring", send=[ask(3, acquisition=2)])
 for code in ("pool_full", "tenant_full", "queue_full"):
     v(f"{code} is waited for where that is wanted", [21], wait=True).asking().then(
         100, problem(1, code, retry_after_ms=3_000, in_use=5, capacity=5), "waiting",
@@ -542,7 +542,7 @@ for code in ("lease_expired", "lease_terminated", "lease_evicted", "invalid_toke
     if again:
         vector.then(
             20_100, problem(2, code), "lost", emit=[said("lost", code)], timers={"deadline": None, "next": [0, 2_000]}
-        ).then(21_000, NEXT, "acquiring", emit=[{"state": "acquiring"}], send=[ask(3, wish=2)]).then(
+        ).then(21_000, NEXT, "acquiring", emit=[{"state": "acquiring"}], send=[ask(3, acquisition=2)]).then(
             21_000, granted(3, "t2", id="L2"), "held", emit=[{"state": "held"}], timers=HELD_TIMERS, peek={"token": "t2", "lease_id": "L2"}
         )
     else:
@@ -682,7 +682,7 @@ v("and an end is an end", [48]).beating(outage_grace_ms=0).do(60_000, DEADLINE).
 v("who gives up then gives the seat back", [48, 51]).beating(outage_grace_ms=0).do(60_000, DEADLINE).then(
     61_000, RELEASED, "released", emit=[{"state": "released", "code": "lease_released"}], abort=2, send=[end(3)]
 )
-v("to acquire then is no second wish", [48]).beating(outage_grace_ms=0).do(60_000, DEADLINE).then(61_000, ACQUIRED, "lost")
+v("to acquire then is no second acquisition", [48]).beating(outage_grace_ms=0).do(60_000, DEADLINE).then(61_000, ACQUIRED, "lost")
 v("back within grace: held, and the time is reported once", [49]).held(outage_grace_ms=600_000).do(60_000, DEADLINE).then(
     65_000, NEXT, "grace", send=[beat(2, grace_used_ms=5_000)]
 ).then(

@@ -219,7 +219,7 @@ var orders = []string{
 	"c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a",
 }
 
-// small says whether a point is of small order: a signature for it may fit every message.
+// small reports whether a point is of small order: a signature for it may fit every message.
 func small(x []byte) bool {
 	y := bytes.Clone(x)
 	y[31] &= 0x7f
@@ -282,7 +282,7 @@ func object(text string) (map[string]any, error) {
 	return found, nil
 }
 
-// once reads one value, and says whether no object in it has a member twice.
+// once reads one value, and reports whether no object in it has a member twice.
 func once(decoder *json.Decoder) bool {
 	token, err := decoder.Token()
 	if err != nil {

@@ -100,9 +100,9 @@ class AsyncSeat:
                 timer.cancel()
 
     async def _end(self, how: str) -> None:
-        # The keeper does it, whatever becomes of this task.
-        self._seat._keeper.feed(self._seat, {"event": how})
-        await self._until(lambda: self._seat not in self._seat._keeper.busy, EXIT_S)
+        # The engine does it, whatever becomes of this task.
+        self._seat._engine.feed(self._seat, {"event": how})
+        await self._until(lambda: self._seat not in self._seat._engine.busy, EXIT_S)
 
 
 class _Acquiring:
@@ -129,7 +129,7 @@ class _Acquiring:
         timeout = self._timeout
         if timeout == -1:
             timeout = None if self._inner._machine.options.wait else 30.0
-        self._client._keeper.feed(self._inner, self._event)
+        self._client._engine.feed(self._inner, self._event)
         try:
             await seat._until(self._inner._decided, timeout)
         except BaseException:

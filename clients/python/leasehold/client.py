@@ -46,14 +46,14 @@ def now() -> Now:
 
 
 class Seat:
-    """A seat, from the wish for it to its end. It is made by :meth:`Client.acquire`.
+    """A seat, from the first request for it to its end. It is made by :meth:`Client.acquire`.
 
     As a context manager it is released at the end of the block; a block that has ended without noticing that the seat was lost
     raises :class:`SeatLost`.
     """
 
-    def __init__(self, keeper: Keeper, options: machine.Options, listeners: Iterable[Listener] = ()) -> None:
-        self._keeper = keeper
+    def __init__(self, engine: Engine, options: machine.Options, listeners: Iterable[Listener] = ()) -> None:
+        self._engine = engine
         self._machine = machine.begin(options)
         self._seed = secrets.token_urlsafe(16)
         self._timers: dict[str, int] = {}
@@ -120,7 +120,7 @@ class Seat:
             event["activities"] = [activities] if isinstance(activities, str) else list(activities)
         if label is not None:
             event["label"] = label
-        self._keeper.feed(self, event)
+        self._engine.feed(self, event)
 
     def listen(self, listener: Listener) -> None:
         """Calls ``listener(seat, event)`` on a thread of its own for every change from now on."""
@@ -136,7 +136,7 @@ class Seat:
 
     def wait_lost(self, timeout: float | None = None) -> bool:
         """Waits until work has to stop; whether that is so."""
-        return self._keeper.wait(lambda: self.state not in ("held", "unstable", "grace"), timeout)
+        return self._engine.wait(lambda: self.state not in ("held", "unstable", "grace"), timeout)
 
     def __enter__(self) -> Seat:
         return self
@@ -152,13 +152,13 @@ class Seat:
         return (self._lost or SeatLost(code or state)) if state == "lost" else None
 
     def _end(self, how: str) -> None:
-        self._keeper.feed(self, {"event": how})
-        self._keeper.wait(lambda: self not in self._keeper.busy, EXIT_S)
+        self._engine.feed(self, {"event": how})
+        self._engine.wait(lambda: self not in self._engine.busy, EXIT_S)
 
     def _granted(self, timeout: float | None) -> Seat:
         """Waits for the seat. Whoever stops waiting has none."""
         try:
-            self._keeper.wait(self._decided, timeout)
+            self._engine.wait(self._decided, timeout)
         except BaseException:
             self._give_up()
             raise
@@ -177,19 +177,19 @@ class Seat:
         raise error
 
     def _give_up(self) -> None:
-        self._keeper.feed(self, {"event": "cancel"})
+        self._engine.feed(self, {"event": "cancel"})
         if self._machine.lease is not None:  # The grant came first.
-            self._keeper.feed(self, {"event": "release"})
+            self._engine.feed(self, {"event": "release"})
 
 
-class Keeper:
+class Engine:
     """Carries out what the machines of all seats of a client ask for."""
 
     def __init__(self, transport: Transport, key: Key) -> None:
         self.transport, self.key = transport, key
         self.seats: weakref.WeakSet[Seat] = weakref.WeakSet()
         self._begin()
-        _keepers.add(self)
+        _engines.add(self)
 
     def _begin(self) -> None:
         self.changed = threading.Condition(threading.RLock())
@@ -302,7 +302,7 @@ class Keeper:
                 try:
                     last = self._turn(last)
                 except Exception:  # A thread that dies of a bug would let every seat run out.
-                    log.exception("the keeper of seats met a bug, and goes on")
+                    log.exception("the engine of a Leasehold client met a bug, and goes on")
 
     def _turn(self, last: Now) -> Now:
         instant = now()
@@ -359,8 +359,8 @@ class Keeper:
         if len(group) > 1:
             path, body = "/v1/leases/renew-many", {"tokens": [request["body"]["token"] for _, request in group]}
         try:
-            if "wish" in request:
-                headers["idempotency-key"] = f"{seat._seed}-{request['wish']}"
+            if "acquisition" in request:
+                headers["idempotency-key"] = f"{seat._seed}-{request['acquisition']}"
                 key = self.key(request.get("refused", False)) if callable(self.key) else self.key
                 if key:
                     headers["authorization"] = f"Bearer {key}"
@@ -414,7 +414,7 @@ class Client:
             raise ValueError("a key is one line of plain letters")  # Without the key itself: this may be logged.
         self.url = url
         self._kind = "function" if callable(key) else "fixed" if key else "none"
-        self._keeper = Keeper(Transport(url, tls), key)
+        self._engine = Engine(Transport(url, tls), key)
 
     def __repr__(self) -> str:
         return f"<Client of {self.url}>"
@@ -430,19 +430,19 @@ class Client:
         seat = self._seat(pool, **options)
         if timeout == -1:
             timeout = None if seat._machine.options.wait else 30.0
-        self._keeper.feed(seat, {"event": "acquire"})
+        self._engine.feed(seat, {"event": "acquire"})
         return seat._granted(timeout)
 
     def adopt(self, pool: str, token: str, *, timeout: float | None = 30.0, **options: Any) -> Seat:
         """Goes on with a seat whose token was kept; if its lease has ended meanwhile, asks for another one."""
         seat = self._seat(pool, **options)
-        self._keeper.feed(seat, {"event": "adopt", "token": token})
+        self._engine.feed(seat, {"event": "adopt", "token": token})
         return seat._granted(timeout)
 
     def close(self) -> None:
         """Releases all seats of this client, within three seconds."""
-        self._keeper.end("release")
-        self._keeper.transport.forget()
+        self._engine.end("release")
+        self._engine.transport.forget()
 
     def __enter__(self) -> Client:
         return self
@@ -477,7 +477,7 @@ class Client:
         if on_lost is not None:
             told = on_lost
             listeners.append(lambda seat, event: told(seat, SeatLost(event["code"], event)) if event["state"] == "lost" else None)
-        return Seat(self._keeper, options, listeners)
+        return Seat(self._engine, options, listeners)
 
 
 def _deliver(news: queue.SimpleQueue[Any]) -> None:
@@ -489,21 +489,21 @@ def _deliver(news: queue.SimpleQueue[Any]) -> None:
             log.exception("a listener of a seat raised; its heartbeats go on")
 
 
-_keepers: weakref.WeakSet[Keeper] = weakref.WeakSet()
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
 _pid = os.getpid()
 
 
 def _after_fork() -> None:
     global _pid
     _pid = os.getpid()
-    for keeper in list(_keepers):
-        keeper.forked()
+    for engine in list(_engines):
+        engine.forked()
 
 
 def _at_exit() -> None:
-    for keeper in list(_keepers):
-        keeper.exiting = deque()
-        keeper.end("release")
+    for engine in list(_engines):
+        engine.exiting = deque()
+        engine.end("release")
 
 
 if hasattr(os, "register_at_fork"):

@@ -11,7 +11,7 @@ SENTENCES = {
     "not_leasehold": "What answered is not a Leasehold server. Check the address, and what stands in front of it.",
     "outage_grace_over": "The server has not been heard for longer than work may go on without it.",
     "forked": "This process was forked from the one that holds the seat. Acquire one of its own.",
-    "cancelled": "The wish for a seat was withdrawn.",
+    "cancelled": "The request for a seat was withdrawn.",
     "closed": "The client was closed.",
     "lease_released": "The seat was given back.",
 }

@@ -14,8 +14,8 @@ from .errors import SeatError, SeatLost
 class Gateway:
     """One seat for each session of a product.
 
-    ``tokens`` is where the secrets of the leases are kept over a restart: any mapping from session to text, such as a table. Without
-    one a restart leaves the seats to run out. Beyond 20 seats the heartbeats go out together, up to 500 in one request.
+    ``tokens`` is where the secrets of the leases are kept over a restart: any mapping from session to token, such as a table.
+    Without one a restart leaves the seats to run out. Beyond 20 seats the heartbeats go out together, up to 500 in one request.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Gateway:
         if seat is not None and seat.state in ("held", "unstable", "grace"):
             return seat
         seat = self.client.acquire(self.pool, on_event=self._listener(session), **options)
-        seat._keep = self._keeper(session)
+        seat._keep = self._saver(session)
         with self._lock:
             first = self._seats.setdefault(session, seat)
             if first is not seat and first.state not in ("held", "unstable", "grace"):
@@ -80,13 +80,13 @@ class Gateway:
             with self._lock:
                 self._tokens.pop(session, None)
             return False
-        seat._keep = self._keeper(session)
+        seat._keep = self._saver(session)
         with self._lock:
             self._seats[session] = seat
         self._keep(session, seat, seat.token)
         return True
 
-    def _keeper(self, session: str) -> Callable[[Seat, str], None]:
+    def _saver(self, session: str) -> Callable[[Seat, str], None]:
         return lambda seat, token: self._keep(session, seat, token)
 
     def _keep(self, session: str, seat: Seat, token: str | None) -> None:

@@ -84,7 +84,7 @@ class State:
     proof: str | None = field(default=None, repr=False)
     ticket: str | None = field(default=None, repr=False)
     sent: Now = Now(0, 0)
-    wish: int = 0
+    acquisition: int = 0
     requests: int = 0
     flight: Flight | None = None
     strays: dict[int, str] = field(default_factory=dict)
@@ -231,7 +231,7 @@ class _Step:
             return
         self.stop("next")
         s.misses, s.fresh, s.again = 0, False, False
-        s.wish += 1
+        s.acquisition += 1
         self.to("acquiring")
         if s.ending:
             s.again = True  # The seat that is being given back may be the one that it gets.
@@ -343,7 +343,7 @@ class _Step:
             return self.wait(rest // 2, rest - rest // 10) if rest else self.wait(0, 100)
         if code == "ticket_expired" and s.ticket:
             s.ticket = None
-            s.wish += 1
+            s.acquisition += 1
             self.to("acquiring", code, details)
             return self.wait(0, 100)
         if code in CLOSED or (s.options.wait and code in FULL):
@@ -445,7 +445,7 @@ class _Step:
         if s.name == "acquiring" and s.options.reacquire and code != "lease_terminated":
             # It was remembered from an earlier life of the program.
             s.token = None
-            s.wish += 1
+            s.acquisition += 1
             return self.ask()
         self.finish("released" if code == "lease_released" else "lost", code, details)
         if s.options.reacquire and code in ("lease_expired", "invalid_token"):
@@ -487,7 +487,7 @@ class _Step:
         s.news = False
         timeout = REQUEST_MS + (LONG_POLL_MS if s.ticket else 0)
         path = f"/v1/pools/{quote(o.pool, safe='')}/leases"
-        more: dict[str, Any] = {"wish": s.wish, **({"refused": True} if s.refused else {})}
+        more: dict[str, Any] = {"acquisition": s.acquisition, **({"refused": True} if s.refused else {})}
         self.send(path, body, timeout, kind="ask", fresh=s.fresh, more=more)
 
     def beat(self) -> None:

@@ -72,13 +72,13 @@ type Event struct {
 
 // Request is to be sent.
 type Request struct {
-	ID        int    `json:"id"`
-	Path      string `json:"path"`
-	Body      JSON   `json:"body"`
-	TimeoutMS int64  `json:"timeout_ms"`
-	Wish      int    `json:"wish,omitempty"`
-	Refused   bool   `json:"refused,omitempty"`
-	Fresh     bool   `json:"fresh,omitempty"`
+	ID          int    `json:"id"`
+	Path        string `json:"path"`
+	Body        JSON   `json:"body"`
+	TimeoutMS   int64  `json:"timeout_ms"`
+	Acquisition int    `json:"acquisition,omitempty"`
+	Refused     bool   `json:"refused,omitempty"`
+	Fresh       bool   `json:"fresh,omitempty"`
 }
 
 // Output is what there is to do.
@@ -108,26 +108,26 @@ type ending struct {
 
 // State is everything that is known of one seat. It holds the token, so it is not to be shown.
 type State struct {
-	options         Options
-	name, code      string
-	position        float64
-	Lease           JSON
-	Token, Proof    string
-	ticket          string
-	sent            Now
-	wish, requests  int
-	flight          *flight
-	strays          map[int]string
-	ending          *ending
-	misses          int
-	fresh, refused  bool
-	heard, again    bool
-	news            bool
-	label           string
-	activities      []string
-	next, deadline  bool
-	positionIsKnown bool
-	reported        bool
+	options               Options
+	name, code            string
+	position              float64
+	Lease                 JSON
+	Token, Proof          string
+	ticket                string
+	sent                  Now
+	acquisition, requests int
+	flight                *flight
+	strays                map[int]string
+	ending                *ending
+	misses                int
+	fresh, refused        bool
+	heard, again          bool
+	news                  bool
+	label                 string
+	activities            []string
+	next, deadline        bool
+	positionIsKnown       bool
+	reported              bool
 }
 
 // Begin is a seat that nobody has asked for.
@@ -172,7 +172,7 @@ func (s *State) Seen(now Now) (name, code string) {
 	return "grace", s.code
 }
 
-// Sure says whether nobody else can have the seat.
+// Sure reports whether nobody else can have the seat.
 func (s *State) Sure(now Now) bool {
 	name, _ := s.Seen(now)
 	return name == "held" || name == "unstable"
@@ -325,7 +325,7 @@ func (d *step) take(event Event) {
 	case "close":
 		d.end("/v1/leases/leave", "closed", 1)
 	case "cancel":
-		if d.wishes() {
+		if d.isAcquiring() {
 			d.end("/v1/leases/release", "cancelled", 3)
 		}
 	case "forked":
@@ -335,15 +335,15 @@ func (d *step) take(event Event) {
 	}
 }
 
-func (d *step) wishes() bool { return d.name == "acquiring" || d.name == "waiting" }
+func (d *step) isAcquiring() bool { return d.name == "acquiring" || d.name == "waiting" }
 
 func (d *step) acquire() {
-	if d.wishes() || d.Lease != nil {
+	if d.isAcquiring() || d.Lease != nil {
 		return
 	}
 	d.stop("next")
 	d.misses, d.fresh, d.again = 0, false, false
-	d.wish++
+	d.acquisition++
 	d.to("acquiring", "", nil)
 	if d.ending == nil {
 		d.ask()
@@ -366,7 +366,7 @@ func (d *step) fired(timer string) {
 		d.giveBack()
 	case d.Lease != nil || (d.Token != "" && d.name == "acquiring"):
 		d.beat()
-	case d.wishes():
+	case d.isAcquiring():
 		d.ask()
 	case d.name == "lost" && d.again:
 		d.acquire()
@@ -374,7 +374,7 @@ func (d *step) fired(timer string) {
 }
 
 func (d *step) wake() {
-	if d.ending != nil || (d.Lease == nil && !d.wishes()) {
+	if d.ending != nil || (d.Lease == nil && !d.isAcquiring()) {
 		return
 	}
 	if d.flight != nil {
@@ -407,7 +407,7 @@ func (d *step) report(event Event) {
 }
 
 func (d *step) forked() {
-	had := d.wishes() || d.Lease != nil
+	had := d.isAcquiring() || d.Lease != nil
 	d.flight, d.ending, d.strays = nil, nil, map[int]string{}
 	d.next, d.deadline, d.again = false, false, false
 	if had {
@@ -467,7 +467,7 @@ func (d *step) askHeard(flight *flight, event Event) {
 		}
 	case code == "ticket_expired" && d.ticket != "":
 		d.ticket = ""
-		d.wish++
+		d.acquisition++
 		d.to("acquiring", code, more)
 		d.wait(0, 100, "next")
 	case closed[code] || (d.options.Wait && full[code]):
@@ -590,7 +590,7 @@ func (d *step) hold(flight *flight, body, lease JSON) {
 		}
 	}
 	if d.left(d.now) <= 0 { // It took longer than the lease lasts.
-		if d.wishes() {
+		if d.isAcquiring() {
 			d.name = "held"
 		}
 		d.look()
@@ -627,7 +627,7 @@ func (d *step) miss(code string, more JSON, after int64, unheard bool) {
 func (d *step) lose(code string, more JSON) {
 	if d.name == "acquiring" && d.options.Reacquire && code != "lease_terminated" {
 		d.Token = "" // It was remembered from an earlier life of the program.
-		d.wish++
+		d.acquisition++
 		d.ask()
 		return
 	}
@@ -644,7 +644,7 @@ func (d *step) lose(code string, more JSON) {
 
 func (d *step) end(path, code string, tries int) {
 	token, ticket := d.Token, d.ticket
-	if d.Lease == nil && !d.again && !d.wishes() {
+	if d.Lease == nil && !d.again && !d.isAcquiring() {
 		return
 	}
 	if d.ending != nil { // It was asked for again, and is no longer.
@@ -695,7 +695,7 @@ func (d *step) ask() {
 	d.news = false
 	d.send("/v1/pools/"+segment(o.Pool)+"/leases", body, timeout, "ask", "", d.fresh)
 	request := &d.out.Send[len(d.out.Send)-1]
-	request.Wish, request.Refused = d.wish, d.refused
+	request.Acquisition, request.Refused = d.acquisition, d.refused
 }
 
 func (d *step) beat() {
@@ -839,8 +839,8 @@ func (d *step) set(timer string, span *[2]int64) {
 	d.out.Timers[timer] = span
 }
 
-// Active says whether the seat is held, for the count of those that beat together.
+// Active reports whether the seat is held, for the count of those that beat together.
 func (s *State) Active() bool { return s.Lease != nil }
 
-// Decided says whether an acquire has come to an end.
+// Decided reports whether an acquire has come to an end.
 func (s *State) Decided() bool { return !slices.Contains([]string{"acquiring", "waiting"}, s.name) }
