@@ -170,7 +170,7 @@ impl Store {
         connections.check(options).await?;
         let waiting = match options.durability {
             Durability::Async => None,
-            Durability::Replicated => Some(Connections::open(options).await?),
+            Durability::Replicated => Some(connections.another(options).await?),
         };
 
         let lanes = if connections.source().is_cluster() {
@@ -279,7 +279,6 @@ impl Store {
 
     /// Runs a script, opening its bucket first if Redis has none. Fails at once while Redis does not work.
     async fn run(&self, bucket: Bucket, call: &Call) -> Result<Reply, Error> {
-        let health = self.0.connections.health();
         self.0.connections.admit(bucket)?;
         let sent = std::time::Instant::now();
         let result = within_deadline(async {
@@ -301,8 +300,18 @@ impl Store {
         })
         .await;
         call.took(sent.elapsed(), result.as_ref().err());
-        health.note(bucket, &result);
+        self.note(bucket, &result);
         result
+    }
+
+    /// Notes how a call ended. What a new connection may cure is tried over one.
+    fn note<T>(&self, bucket: Bucket, result: &Result<T, Error>) {
+        let connections = &self.0.connections;
+        connections.health().note(bucket, result);
+        let trouble = result.as_ref().err().and_then(Error::trouble);
+        if trouble.is_some_and(Trouble::may_be_of_this_server) {
+            connections.look_for_another_server(bucket);
+        }
     }
 
     /// Sends a script. If the connection is found cut, or leads to a server that is no master any more, it is sent

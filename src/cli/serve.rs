@@ -149,8 +149,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 /// How long a start waits for a Redis that is there and does not answer yet.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Connects to Redis. One that is slow or loads its data gets some time: whoever starts nodes and Redis together starts both on a
-/// busy machine. Anything else is a wrong setting, and is told at once.
+/// Connects to Redis. One that is slow, loads its data or is about to become the master gets some time: whoever starts nodes and Redis
+/// together starts both on a busy machine. Anything else is a wrong setting, and is told at once.
 async fn connect(options: &Options) -> Result<Store, store::Error> {
     let until = tokio::time::Instant::now() + PATIENCE;
     let mut told = false;
@@ -159,7 +159,10 @@ async fn connect(options: &Options) -> Result<Store, store::Error> {
             Ok(store) => return Ok(store),
             Err(error) => error,
         };
-        let may_come = matches!(error.trouble(), Some(Trouble::Silent | Trouble::Loading));
+        let may_come = matches!(
+            error.trouble(),
+            Some(Trouble::Silent | Trouble::Loading | Trouble::Replica | Trouble::MasterDown)
+        );
         if !may_come || until <= tokio::time::Instant::now() {
             return Err(error);
         }

@@ -3,9 +3,10 @@
 //! A short call shares its connection with others ([`Connections::share`]): what is sent at about the same time goes out
 //! in one write and comes back in one read. Whatever is long, or waits, has a connection to itself ([`Connections::get`]).
 //!
-//! bb8-redis never calls a connection broken and sends a PING with each check-out. Here a failed call marks its
-//! connection, and all others of the same age, so that one error after a restart of Redis is the last one, and
-//! a check-out costs nothing. Where it leads is one of three: [`single`], [`sentinel`] or [`cluster`].
+//! A failed call marks its connection, and all others of the same age, so that one error after a restart of Redis is the last
+//! one, and a check-out costs nothing. So does an answer that only a new connection can cure, such as that of a server that
+//! became a replica: it goes on answering, and nobody cuts it off. Where a connection leads is one of three: [`single`],
+//! [`sentinel`] or [`cluster`].
 
 pub(super) mod cluster;
 mod routed;
@@ -13,8 +14,8 @@ pub(super) mod sentinel;
 pub(super) mod single;
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
@@ -45,6 +46,9 @@ const REPLICA_MS: u64 = 100;
 /// After a connection could not be made, the next try comes no sooner: a server that refuses is not stormed.
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
+/// While calls fail over connections that work, a new one is tried no sooner.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
+
 /// Most calls under way on one shared connection.
 const SHARED_BY: usize = 32;
 
@@ -60,6 +64,8 @@ pub(super) struct Connections {
     health: Arc<Health>,
     source: Arc<Source>,
     age: Arc<AtomicU64>,
+    /// When another server was looked for last.
+    looked_at: Arc<Mutex<Option<Instant>>>,
 }
 
 impl fmt::Debug for Connections {
@@ -118,7 +124,7 @@ impl Source {
 
     async fn connect(&self) -> Result<Link, RedisError> {
         Ok(match self {
-            Self::Single(single) => Link::One(single.connect().await?),
+            Self::Single(single) => Link::One(single.connect_to_master().await?),
             Self::Sentinel(sentinel) => Link::One(sentinel.connect().await?),
             Self::Cluster(cluster) => Link::Many(Box::new(cluster.connect().await?)),
         })
@@ -137,7 +143,14 @@ impl Source {
     /// are.
     pub(super) async fn masters(&self) -> Result<Vec<Master>, RedisError> {
         Ok(match self {
-            Self::Single(single) => vec![("Redis".to_owned(), single.connect().await)],
+            Self::Single(single) => {
+                let master = match single.connect_to_master().await {
+                    // Whoever asks wants to say what it is.
+                    Err(error) if Trouble::of(&error) == Trouble::Replica => single.connect().await,
+                    master => master,
+                };
+                vec![("Redis".to_owned(), master)]
+            }
             Self::Sentinel(sentinel) => {
                 vec![("the master".to_owned(), sentinel.connect().await)]
             }
@@ -157,22 +170,39 @@ impl Source {
 pub(super) type Master = (String, Result<MultiplexedConnection, RedisError>);
 
 impl Connections {
-    /// A pool of at most `size` connections. Fails if none can be made now.
+    /// A pool of connections. Fails if none can be made now.
     pub(super) async fn open(options: &Options) -> Result<Self, Error> {
-        let changes = Arc::new(AtomicU64::new(0));
-        let source = Source::new(options, Arc::clone(&changes))
+        let age = Arc::new(AtomicU64::new(0));
+        let source = Source::new(options, Arc::clone(&age))
             .map(Arc::new)
             .map_err(|error| Error::not_connected(&error))?;
+        let health = Arc::new(Health::new(source.is_cluster()));
+        let opened = Self::pool(options, Arc::clone(&source), age, health).await?;
+        source.watch();
+        Ok(opened)
+    }
+
+    /// Another pool, to the same servers: what one of the two notices holds for both.
+    pub(super) async fn another(&self, options: &Options) -> Result<Self, Error> {
+        let (source, age) = (Arc::clone(&self.source), Arc::clone(&self.age));
+        Self::pool(options, source, age, Arc::clone(&self.health)).await
+    }
+
+    async fn pool(
+        options: &Options,
+        source: Arc<Source>,
+        changes: Arc<AtomicU64>,
+        health: Arc<Health>,
+    ) -> Result<Self, Error> {
         // Connections to a cluster lead to all of its servers, and find a new master by themselves.
         let age = if source.is_cluster() {
             Arc::default()
         } else {
             Arc::clone(&changes)
         };
-        let health = Arc::new(Health::new(source.is_cluster()));
         let manager = Manager {
             source: Arc::clone(&source),
-            age: Arc::clone(&age),
+            age,
             response_timeout: options.timeout,
             failing: AtomicBool::new(false),
             turn: tokio::sync::Mutex::new(None),
@@ -180,7 +210,6 @@ impl Connections {
         // With a wrong address the pool would come up empty and the node would serve nothing but 503.
         let first = bb8::ManageConnection::connect(&manager).await;
         drop(first.map_err(|error| Error::not_connected(&error))?);
-        source.watch();
         let pool = bb8::Pool::builder()
             .max_size(options.connections)
             // All at once, so that the first crowd does not wait for them.
@@ -202,7 +231,50 @@ impl Connections {
             health,
             source,
             age: changes,
+            looked_at: Arc::default(),
         })
+    }
+
+    /// Looks whether a new connection can do what the present ones cannot, if it is some time since the last look. The
+    /// address may lead to another server now, while the one that is connected still answers.
+    pub(super) fn look_for_another_server(&self, bucket: Bucket) {
+        {
+            let mut looked_at = self.looked_at.lock().expect("no panic while held");
+            if looked_at.is_some_and(|at| at.elapsed() < BETWEEN_LOOKS) {
+                return;
+            }
+            *looked_at = Some(Instant::now());
+        }
+        if let Source::Cluster(cluster) = &*self.source {
+            cluster.look_soon();
+            return;
+        }
+        let connections = self.clone();
+        tokio::spawn(async move {
+            let made_at = connections.age.load(Ordering::Relaxed);
+            // The failure may have been one of a single pool, or over by now.
+            let Ok(mut present) = connections.share().await else {
+                return;
+            };
+            if script::try_to_write(bucket, &mut present).await.is_ok() {
+                return;
+            }
+            let Ok(link) = connections.source.connect().await else {
+                return;
+            };
+            let mut another = Connection {
+                link,
+                made_at,
+                age: Arc::clone(&connections.age),
+                broken: Arc::default(),
+            };
+            if script::try_to_write(bucket, &mut another).await.is_ok() {
+                tracing::warn!(
+                    "a new connection to Redis works where the old ones do not: dropping them"
+                );
+                connections.age.fetch_max(made_at + 1, Ordering::Relaxed);
+            }
+        });
     }
 
     /// Whether Redis works, as this node sees it.
@@ -501,7 +573,8 @@ impl Connection {
         }
     }
 
-    /// After these a connection is of no use: it is cut, it is stuck, or it leads to a replica.
+    /// After these a connection is of no use: it is cut, it is stuck, or what it leads to is no master of ours now. The next
+    /// one looks up where the address leads.
     fn note(&self, error: &RedisError, of_script: bool) {
         // One of a cluster leads to all servers. Scripts find their way whatever one of these does; the library, which has
         // all the rest, may wait for a silent one as long as it is asked.
@@ -555,6 +628,8 @@ impl ConnectionLike for Connection {
                 Link::One(one) => one.req_packed_command(command).await,
                 Link::Many(many) => many.query(command).await,
             };
+            // What a server refuses comes as a value.
+            let result = result.and_then(Value::extract_error);
             if let Err(error) = &result {
                 self.note(error, script::first_key(command).is_some());
             }
@@ -573,8 +648,15 @@ impl ConnectionLike for Connection {
                 Link::One(one) => one.req_packed_commands(pipeline, offset, count).await,
                 Link::Many(many) => many.queries(pipeline, offset, count).await,
             };
-            if let Err(error) = &result {
-                self.note(error, false);
+            match &result {
+                Err(error) => self.note(error, false),
+                Ok(values) => {
+                    for value in values {
+                        if let Value::ServerError(error) = value {
+                            self.note(&error.clone().into(), false);
+                        }
+                    }
+                }
             }
             result
         })

@@ -184,6 +184,15 @@ impl Trouble {
         }
     }
 
+    /// Whether another server, to which the same address leads by now, might not have it. Those after which a connection is dropped
+    /// in any case are not among them.
+    pub(super) const fn may_be_of_this_server(self) -> bool {
+        matches!(
+            self,
+            Self::NoReplicas | Self::Unsaved | Self::NotAllowed | Self::Busy | Self::Refused
+        )
+    }
+
     /// What such an answer says about the script that was to run.
     ///
     /// Redis refuses a script as a whole, or at its first write: after that it lets it go on

@@ -47,7 +47,7 @@ impl Store {
     async fn probe(&self, bucket: Bucket) -> Result<(), Error> {
         let call = PROBE.call(1).arg(bucket.probe());
         let tried = within_deadline(async { self.send(&call).await.map(drop) }).await;
-        self.0.connections.health().note(bucket, &tried);
+        self.note(bucket, &tried);
         tried
     }
 }

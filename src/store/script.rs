@@ -9,6 +9,7 @@ use redis::{Cmd, RedisResult, ToRedisArgs, Value};
 
 use super::connection::Connection;
 use super::error::{Error, Outcome};
+use super::keys::Bucket;
 use super::meters::REQUEST_DURATION;
 use super::trail::Step;
 use crate::lease::Instant;
@@ -163,6 +164,16 @@ pub(super) async fn load_all(connection: &mut Connection, is_cluster: bool) -> R
         return Ok(());
     }
     pipe.exec_async(connection).await
+}
+
+/// Tries whether an acquire could be decided over this connection.
+pub(super) async fn try_to_write(bucket: Bucket, connection: &mut Connection) -> RedisResult<()> {
+    PROBE
+        .call(1)
+        .arg(bucket.probe())
+        .run(connection)
+        .await
+        .map(drop)
 }
 
 impl Script {

@@ -45,6 +45,7 @@ mod manual;
 mod metrics;
 mod model;
 mod monitoring;
+mod moved_address;
 mod nodes;
 mod openapi;
 mod out_of_memory;

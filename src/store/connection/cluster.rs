@@ -49,7 +49,7 @@ pub(in crate::store) struct Cluster {
 #[derive(Debug, Default)]
 struct Seen {
     masters: Masters,
-    /// All that were ever named, for when those of the settings are gone.
+    /// Those of the settings, and all that most of the nodes named last, for when those of the settings are gone.
     nodes: BTreeSet<Address>,
     /// Masters that fell silent: nothing is sent to them, and no answer of theirs believed, until they speak again and the
     /// others still name them.
@@ -219,23 +219,25 @@ impl Cluster {
                 .unwrap_or_else(|_| Err((ErrorKind::Io, "no answer in time").into()))
         }))
         .await;
-        let mut votes: BTreeMap<Masters, usize> = BTreeMap::new();
+        let mut votes: BTreeMap<Masters, (usize, BTreeSet<Address>)> = BTreeMap::new();
         let mut failure = None;
-        let mut named = BTreeSet::new();
         for answer in answers {
             match answer {
                 Ok((masters, nodes)) => {
-                    *votes.entry(masters).or_default() += 1;
+                    let (count, named) = votes.entry(masters).or_default();
+                    *count += 1;
                     named.extend(nodes);
                 }
                 Err(error) => failure = Some(error),
             }
         }
-        let Some((masters, _)) = votes.into_iter().max_by_key(|(_, votes)| *votes) else {
+        let Some((masters, (_, named))) = votes.into_iter().max_by_key(|(_, (count, _))| *count)
+        else {
             return Err(failure.unwrap_or_else(|| (ErrorKind::Io, "no node answers").into()));
         };
+        // Whoever is named no more is asked no more: each that is gone would hold up every look for as long as it may take.
         let mut seen = self.seen.lock().expect("no panic while held");
-        seen.nodes.extend(named);
+        seen.nodes = self.url.hosts.iter().cloned().chain(named).collect();
         Ok(masters)
     }
 

@@ -16,6 +16,7 @@ use redis::cluster_async::ClusterConnection;
 use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::cluster::{Address, Cluster};
+use crate::store::error::Trouble;
 use crate::store::{keys, script};
 
 /// How often a call follows a redirection, or waits for a slot that is on its way.
@@ -135,7 +136,12 @@ impl Routed {
             Ok(_) if self.cluster.doubts(master) => Err(unsure()),
             Ok(value) => Ok(value),
             Err(error) => {
-                if error.is_unrecoverable_error() || error.is_timeout() {
+                // Also where its name leads to another server by now.
+                let elsewhere = matches!(
+                    Trouble::of(&error),
+                    Trouble::Replica | Trouble::MasterDown | Trouble::Loading | Trouble::Auth
+                );
+                if error.is_unrecoverable_error() || error.is_timeout() || elsewhere {
                     let mut masters = self.masters.lock().expect("no panic while held");
                     masters.remove(master);
                     drop(masters);

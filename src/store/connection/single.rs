@@ -1,24 +1,42 @@
 //! One Redis, over TCP, TLS or a Unix socket.
+//!
+//! A name may lead to several servers, or to another one than a moment ago. So it is looked up anew for every connection, and all of its
+//! addresses are tried.
 
+use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use bb8_redis::RedisConnectionManager;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt as _, StreamExt as _};
 use redis::aio::{MultiplexedConnection, PubSub};
+use redis::io::AsyncDNSResolver;
 use redis::io::tcp::{TcpSettings, socket2};
 use redis::{
-    Client, ConnectionInfo, ErrorKind, IntoConnectionInfo as _, RedisError, TlsCertificates,
+    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, RedisError,
+    RedisFuture, RedisResult, ServerErrorKind, TlsCertificates, Value,
 };
+
+use crate::store::error::Trouble;
 
 /// How long a new connection may take, TLS included, and then its first calls. Nobody waits for it: a check-out gives up
 /// sooner.
 const HANDSHAKE: Duration = Duration::from_secs(2);
+/// How much later the next address of a name is tried, so that a healthy first one is mostly the only one.
+const STAGGER: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Any,
+    Master,
+}
 
 /// Makes connections to one server.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Single {
-    inner: RedisConnectionManager,
-    info: ConnectionInfo,
+    client: Client,
     response_timeout: Duration,
+    lookup: fn(String, u16) -> RedisFuture<'static, Vec<SocketAddr>>,
 }
 
 impl Single {
@@ -27,42 +45,141 @@ impl Single {
         url: &str,
         ca: Option<&[u8]>,
         response_timeout: Duration,
-    ) -> Result<Self, RedisError> {
+    ) -> RedisResult<Self> {
         let info = url.into_connection_info()?.set_tcp_settings(tcp_settings());
-        let info = match ca {
-            Some(_) if url.starts_with("rediss") => Client::build_with_tls(info, certificates(ca))?
-                .get_connection_info()
-                .clone(),
-            _ => info,
+        let client = match ca {
+            Some(_) if url.starts_with("rediss") => Client::build_with_tls(info, certificates(ca))?,
+            _ => Client::open(info)?,
         };
         Ok(Self {
-            inner: RedisConnectionManager::new(info.clone())?,
-            info,
+            client,
             response_timeout,
+            lookup: |host, port| look_up(host, port).boxed(),
         })
     }
 
-    /// A connection that listens to what is published.
-    pub(in crate::store) async fn subscribe(&self) -> Result<PubSub, RedisError> {
-        let client = Client::open(self.info.clone())?;
-        tokio::time::timeout(HANDSHAKE, client.get_async_pubsub())
-            .await
-            .map_err(|_| {
-                RedisError::from((ErrorKind::Io, "no answer to a new connection in time"))
-            })?
+    /// A connection that listens to what is published at the master.
+    pub(in crate::store) async fn subscribe(&self) -> RedisResult<PubSub> {
+        let (_, address) = self.first(Wanted::Master).await?;
+        let mut info = self.client.get_connection_info().clone();
+        // With TLS the name has to stay. A replica would do as well: it repeats what its master publishes.
+        if let (ConnectionAddr::Tcp(..), Some(address)) = (info.addr(), address) {
+            info = info.set_addr(ConnectionAddr::Tcp(
+                address.ip().to_string(),
+                address.port(),
+            ));
+        }
+        let client = Client::open(info)?;
+        in_time(client.get_async_pubsub()).await
     }
 
-    /// A connection whose calls time out.
-    pub(in crate::store) async fn connect(&self) -> Result<MultiplexedConnection, RedisError> {
-        use bb8::ManageConnection as _;
-        let mut connection = tokio::time::timeout(HANDSHAKE, self.inner.connect())
-            .await
-            .map_err(|_| {
-                RedisError::from((ErrorKind::Io, "no answer to a new connection in time"))
-            })??;
+    /// A connection whose calls time out, to whichever server answers first.
+    pub(in crate::store) async fn connect(&self) -> RedisResult<MultiplexedConnection> {
+        Ok(self.first(Wanted::Any).await?.0)
+    }
+
+    /// The same to a server that takes writes. Who was the master may go on answering as a replica, at the same address or at another one
+    /// of its name.
+    pub(in crate::store) async fn connect_to_master(&self) -> RedisResult<MultiplexedConnection> {
+        Ok(self.first(Wanted::Master).await?.0)
+    }
+
+    /// Tries all addresses; the first connection to a server that is `wanted`, and its address unless it is a Unix socket.
+    async fn first(
+        &self,
+        wanted: Wanted,
+    ) -> RedisResult<(MultiplexedConnection, Option<SocketAddr>)> {
+        in_time(async {
+            let addresses = match self.client.get_connection_info().addr() {
+                ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
+                    let found = (self.lookup)(host.clone(), *port).await?;
+                    found.into_iter().map(Some).collect()
+                }
+                _ => vec![None],
+            };
+            let mut tries: FuturesUnordered<_> = (0..)
+                .zip(addresses)
+                .map(|(place, address)| async move {
+                    tokio::time::sleep(STAGGER * place).await;
+                    let mut connection = self.connect_at(address).await?;
+                    if wanted == Wanted::Master {
+                        is_master(&mut connection).await?;
+                    }
+                    Ok((connection, address))
+                })
+                .collect();
+            let mut failure: Option<RedisError> = None;
+            while let Some(tried) = tries.next().await {
+                let error = match tried {
+                    Ok(found) => return Ok(found),
+                    Err(error) => error,
+                };
+                // What a server says tells more than that another one is not there.
+                let said = |error| !matches!(Trouble::of(error), Trouble::Away | Trouble::Silent);
+                if failure
+                    .as_ref()
+                    .is_none_or(|known| !said(known) || said(&error))
+                {
+                    failure = Some(error);
+                }
+            }
+            Err(failure.unwrap_or_else(|| {
+                io::Error::new(io::ErrorKind::NotFound, "the name has no address").into()
+            }))
+        })
+        .await
+    }
+
+    async fn connect_at(&self, address: Option<SocketAddr>) -> RedisResult<MultiplexedConnection> {
+        let mut config = AsyncConnectionConfig::new();
+        if let Some(address) = address {
+            config = config.set_dns_resolver(Known(address));
+        }
+        let mut connection = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await?;
         connection.set_response_timeout(self.response_timeout.max(HANDSHAKE));
         Ok(connection)
     }
+}
+
+/// Refuses a replica, and a server that does not answer calls. Whoever may not ask for the role finds out with the first write.
+async fn is_master(connection: &mut MultiplexedConnection) -> RedisResult<()> {
+    let role: RedisResult<Vec<Value>> = redis::cmd("ROLE").query_async(connection).await;
+    if let Ok(role) = role
+        && let Some(Value::BulkString(role)) = role.first()
+        && role == b"slave"
+    {
+        let kind = ErrorKind::Server(ServerErrorKind::ReadOnly);
+        return Err((kind, "the address leads to a replica").into());
+    }
+    redis::cmd("PING").exec_async(connection).await
+}
+
+/// An address that was looked up before. The library would take the first of a name to accept a connection.
+struct Known(SocketAddr);
+
+impl AsyncDNSResolver for Known {
+    fn resolve<'a, 'b: 'a>(
+        &'a self,
+        _host: &'b str,
+        _port: u16,
+    ) -> RedisFuture<'a, Box<dyn Iterator<Item = SocketAddr> + Send + 'a>> {
+        let one: Box<dyn Iterator<Item = SocketAddr> + Send> = Box::new(std::iter::once(self.0));
+        std::future::ready(Ok(one)).boxed()
+    }
+}
+
+/// All addresses of a name, as the system knows them now.
+async fn look_up(host: String, port: u16) -> RedisResult<Vec<SocketAddr>> {
+    Ok(tokio::net::lookup_host((host, port)).await?.collect())
+}
+
+async fn in_time<T>(connecting: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    tokio::time::timeout(HANDSHAKE, connecting)
+        .await
+        .unwrap_or_else(|_| Err((ErrorKind::Io, "no answer to a new connection in time").into()))
 }
 
 /// With keep-alive, because a server that lost its power closes nothing.
@@ -85,3 +202,6 @@ pub(super) fn certificates(ca: Option<&[u8]>) -> TlsCertificates {
         root_cert: ca.map(<[u8]>::to_vec),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,8 @@ enum Mode {
 
 #[derive(Debug, Clone)]
 struct State {
+    /// Where new connections lead.
+    upstream: SocketAddr,
     mode: Mode,
     /// Added to every chunk on its way to the server.
     delay: Duration,
@@ -46,7 +48,6 @@ struct State {
 /// The proxy. All of its connections end with it.
 pub(crate) struct Proxy {
     port: u16,
-    upstream: SocketAddr,
     state: watch::Sender<State>,
     listener: Option<JoinHandle<()>>,
 }
@@ -55,6 +56,7 @@ impl Proxy {
     /// A proxy in front of `upstream`, open.
     pub(crate) fn start(upstream: SocketAddr) -> Self {
         let state = State {
+            upstream,
             mode: Mode::Open,
             delay: Duration::ZERO,
             needle: None,
@@ -63,7 +65,6 @@ impl Proxy {
         };
         let mut proxy = Self {
             port: free_port(),
-            upstream,
             state: watch::Sender::new(state),
             listener: None,
         };
@@ -73,6 +74,11 @@ impl Proxy {
 
     pub(crate) fn port(&self) -> u16 {
         self.port
+    }
+
+    /// New connections lead to another server; those that there are stay, as with a name or a virtual address that moves.
+    pub(crate) fn lead_to(&self, upstream: SocketAddr) {
+        self.change(|state| state.upstream = upstream);
     }
 
     /// Everything passes again.
@@ -162,8 +168,7 @@ impl Proxy {
             .bind(([127, 0, 0, 1], self.port).into())
             .expect("the port is still ours");
         let listener = socket.listen(1024).expect("a bound socket");
-        let (state, upstream) = (self.state.clone(), self.upstream);
-        self.listener = Some(tokio::spawn(accept(listener, upstream, state)));
+        self.listener = Some(tokio::spawn(accept(listener, self.state.clone())));
     }
 }
 
@@ -176,15 +181,16 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, upstream: SocketAddr, state: watch::Sender<State>) {
+async fn accept(listener: TcpListener, state: watch::Sender<State>) {
     while let Ok((near, _)) = listener.accept().await {
-        tokio::spawn(carry(near, upstream, state.clone()));
+        tokio::spawn(carry(near, state.clone()));
     }
 }
 
 /// Carries one connection until either end closes it or it is cut.
-async fn carry(near: TcpStream, upstream: SocketAddr, state: watch::Sender<State>) {
+async fn carry(near: TcpStream, state: watch::Sender<State>) {
     let mut changes = state.subscribe();
+    let upstream = changes.borrow().upstream;
     let born = changes.borrow().cuts;
     let work = async {
         // A black hole accepts and leads nowhere.
