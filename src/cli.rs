@@ -326,7 +326,8 @@ fn store_options(settings: &Settings) -> Result<Options, Failure> {
     };
     Ok(Options {
         url: url.clone(),
-        ca: settings.redis_ca()?,
+        tls: settings.redis_tls()?,
+        key_prefix: settings.key_prefix(),
         connections: 1,
         timeout: settings.redis_timeout(),
         sweep_every: std::time::Duration::ZERO,

@@ -28,7 +28,7 @@ pub use self::layers::{Flags, Origin};
 pub use self::redis_url::{RedisUrl, Topology};
 pub use self::report::Row;
 use crate::pool::{Policy, PoolName};
-use crate::store::Durability;
+use crate::store::{ClientCertificate, Durability, KeyPrefix, Tls};
 use crate::telemetry::LogFormat;
 
 /// Every setting of the program.
@@ -46,6 +46,8 @@ pub struct Settings {
     ///
     /// redis://, rediss:// (TLS), unix:///path, redis+sentinel://a,b,c/master or redis+cluster://a,b,c
     ///
+    /// The database is the last part of the path or ?db=. Also ?protocol=resp3. Anything else is refused.
+    ///
     /// What sentinels want stands behind the master: ?sentinel_username=…&sentinel_password=…&sentinel_tls=on
     #[arg(long, value_name = "URL")]
     pub redis_url: Option<SecretString>,
@@ -57,6 +59,20 @@ pub struct Settings {
     /// File with the certificate, in PEM form, that a Redis with TLS must be signed with [default: those of the machine]
     #[arg(long, value_name = "FILE")]
     pub redis_ca_file: Option<PathBuf>,
+
+    /// File with the certificate, in PEM form, that this node shows to a Redis with TLS that wants one
+    #[arg(long, value_name = "FILE")]
+    pub redis_cert_file: Option<PathBuf>,
+
+    /// File with the key of that certificate, in PEM form
+    #[arg(long, value_name = "FILE")]
+    pub redis_key_file: Option<PathBuf>,
+
+    /// Stands in front of every key and channel, so that several installations can share a Redis or a cluster
+    ///
+    /// Letters, digits, - _ and ., at most 32. All nodes of an installation have the same one. Keys are then PREFIX:lh1:…
+    #[arg(long, value_name = "PREFIX")]
+    pub key_prefix: Option<String>,
 
     /// Where the embedded Redis keeps its data
     #[arg(long, value_name = "DIR", default_value = "./leasehold-data")]
@@ -285,18 +301,35 @@ impl Settings {
         )
     }
 
-    /// The certificate that a Redis with TLS must be signed with, in PEM form.
-    pub fn redis_ca(&self) -> Result<Option<Vec<u8>>, WrongSetting> {
-        let Some(file) = &self.redis_ca_file else {
-            return Ok(None);
-        };
-        let read = std::fs::read(file).map(Some);
-        read.map_err(|error| WrongSetting {
-            setting: "redis_ca_file".to_owned(),
-            origin: file.display().to_string(),
-            wrong: format!("cannot be read: {error}"),
-            right: "give a file with a certificate in PEM form".to_owned(),
+    /// The certificates for a Redis with TLS.
+    pub fn redis_tls(&self) -> Result<Tls, WrongSetting> {
+        let certificate = pem(
+            "redis_cert_file",
+            self.redis_cert_file.as_deref(),
+            "certificate",
+        )?;
+        let key = pem("redis_key_file", self.redis_key_file.as_deref(), "key")?;
+        Ok(Tls {
+            ca: pem(
+                "redis_ca_file",
+                self.redis_ca_file.as_deref(),
+                "certificate",
+            )?,
+            client: certificate
+                .zip(key)
+                .map(|(certificate, key)| ClientCertificate {
+                    certificate,
+                    key: key.into(),
+                }),
         })
+    }
+
+    /// What stands in front of every key.
+    pub fn key_prefix(&self) -> KeyPrefix {
+        let prefix = self.key_prefix.as_deref().unwrap_or_default();
+        prefix
+            .parse()
+            .expect("checked before the settings were handed out")
     }
 
     /// Longest wait for Redis.
@@ -324,6 +357,24 @@ impl Settings {
     pub const fn sweep_every(&self) -> Duration {
         Duration::from_millis(self.sweep_every_ms)
     }
+}
+
+/// Reads a file that is to be in PEM form.
+fn pem(setting: &str, file: Option<&Path>, what: &str) -> Result<Option<Vec<u8>>, WrongSetting> {
+    let Some(file) = file else {
+        return Ok(None);
+    };
+    let wrong = |wrong: String| WrongSetting {
+        setting: setting.to_owned(),
+        origin: file.display().to_string(),
+        wrong,
+        right: format!("give a file with a {what} in PEM form"),
+    };
+    let text = std::fs::read(file).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    if !text.windows(11).any(|begin| begin == b"-----BEGIN ") {
+        return Err(wrong("is not in PEM form".to_owned()));
+    }
+    Ok(Some(text))
 }
 
 impl Loaded {
@@ -409,6 +460,15 @@ impl Loaded {
         {
             return Err(self.wrong("redis_url", wrong.to_string(), redis_url::RIGHT));
         }
+        if let Some(prefix) = &settings.key_prefix
+            && let Err(wrong) = prefix.parse::<KeyPrefix>()
+        {
+            return Err(self.wrong(
+                "key_prefix",
+                wrong.to_string(),
+                "give letters, digits, - _ and ., at most 32, such as staging",
+            ));
+        }
         if let Err(error) = EnvFilter::try_new(&settings.log) {
             return Err(self.wrong(
                 "log",
@@ -477,6 +537,23 @@ impl Loaded {
                 ),
                 "open mode serves loopback only: set admin_key, or listen on 127.0.0.1",
             ));
+        }
+        match (&settings.redis_cert_file, &settings.redis_key_file) {
+            (Some(_), None) | (None, Some(_)) => {
+                return Err(self.together(
+                    ["redis_cert_file", "redis_key_file"],
+                    "do not go one without the other".to_owned(),
+                    "give both, or none",
+                ));
+            }
+            (Some(_), Some(_)) if settings.redis().is_none_or(|redis| !redis.is_tls()) => {
+                return Err(self.together(
+                    ["redis_url", "redis_cert_file"],
+                    "do not go together: without TLS nobody is shown a certificate".to_owned(),
+                    "write rediss://, rediss+sentinel:// or rediss+cluster://, or give no certificate",
+                ));
+            }
+            _ => {}
         }
         if let Some(redis) = settings.redis()
             && settings.secret.is_none()

@@ -115,12 +115,13 @@ pub fn service(
         drain: drain.clone(),
         webhooks_allowed: Allowed::of(settings),
     }));
-    let readiness = store.clone();
+    let (readiness, installation) = (store.clone(), store.clone());
     let machines = Machines {
         drain: drain.clone(),
         checks: vec![
             Check::new(machines::STORE, move || can_decide(readiness.clone())),
             Check::new("tasks", || std::future::ready(tasks_go_on())),
+            Check::new("installation", move || is_ours(installation.clone())),
         ],
         metrics: metrics.clone(),
         series: series_of_pools(store),
@@ -143,6 +144,15 @@ pub fn service(
             _ => None,
         },
     }
+}
+
+/// What `/readyz` says of whose data Redis holds.
+async fn is_ours(store: Store) -> Status {
+    if !store.is_at_another_installation() {
+        return Status::Ok;
+    }
+    let reason = "Redis holds another installation than at the start of this node: see where redis_url leads";
+    Status::Failed("another", reason.to_owned())
 }
 
 /// What `/readyz` says of the store.

@@ -18,6 +18,7 @@ mod health;
 mod hints;
 mod history;
 mod info;
+mod installation;
 mod keys;
 mod leases;
 mod listing;
@@ -43,7 +44,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use redis::RedisResult;
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 
 pub use self::access_keys::PutKey;
@@ -60,6 +61,7 @@ use self::hints::Hints;
 pub(crate) use self::hints::{HINTS, LISTENING};
 pub use self::history::{Denials, Standing, Stirred, Stretch, Wanted as WantedSlots};
 use self::keys::Bucket;
+pub use self::keys::KeyPrefix;
 pub use self::leases::{Acquired, Asked, Denial, Grant, Renewal, Renewed, Terminated, Termination};
 pub use self::listing::{Listing, Place, Selection, Sort};
 pub use self::logins::{CODE, LOGIN};
@@ -114,6 +116,7 @@ pub(crate) struct Shared {
     /// What this node is called among the others.
     node: String,
     servers: nodes::Asked,
+    installation: installation::Installation,
     /// What signs tokens, if it is kept in the store.
     secret: std::sync::RwLock<Option<SecretString>>,
 }
@@ -129,8 +132,10 @@ impl std::fmt::Debug for Store {
 pub struct Options {
     /// Any of the forms that [`crate::config::RedisUrl`] reads.
     pub url: SecretString,
-    /// Certificate in PEM form that TLS servers must be signed with; none for those of the machine.
-    pub ca: Option<Vec<u8>>,
+    /// How the two ends of a connection with TLS know each other.
+    pub tls: Tls,
+    /// What stands in front of every key; one for the process.
+    pub key_prefix: KeyPrefix,
     /// Most connections of this node.
     pub connections: u32,
     /// How long Redis may take for one answer.
@@ -141,6 +146,30 @@ pub struct Options {
     pub durability: Durability,
     /// Most pools that have series of their own in the metrics.
     pub metrics_max_pools: usize,
+}
+
+/// How the two ends of a connection with TLS know each other.
+#[derive(Debug, Clone, Default)]
+pub struct Tls {
+    /// Certificate in PEM form that servers must be signed with; none for those of the machine.
+    pub ca: Option<Vec<u8>>,
+    /// What a server that asks for it is shown.
+    pub client: Option<ClientCertificate>,
+}
+
+/// A certificate of this node, and its key, in PEM form.
+#[derive(Clone)]
+pub struct ClientCertificate {
+    /// May be shown to anybody.
+    pub certificate: Vec<u8>,
+    /// May not.
+    pub key: SecretSlice<u8>,
+}
+
+impl std::fmt::Debug for ClientCertificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClientCertificate")
+    }
 }
 
 /// What acquire, release and terminate wait for.
@@ -166,6 +195,7 @@ impl std::fmt::Display for Durability {
 impl Store {
     /// Connects, loads all scripts, checks the server and opens the buckets. Fails rather than serve half.
     pub async fn connect(options: &Options) -> Result<Self, Error> {
+        keys::begin_with(&options.key_prefix)?;
         let connections = Connections::open(options).await?;
         connections.check(options).await?;
         let waiting = match options.durability {
@@ -190,6 +220,7 @@ impl Store {
             sweeps: !options.sweep_every.is_zero(),
             node: nodes::new_id(),
             servers: nodes::Asked::default(),
+            installation: installation::Installation::default(),
             secret: std::sync::RwLock::default(),
             lanes: Lanes::start(lanes, |lane| {
                 let shared = shared.clone();
@@ -201,6 +232,7 @@ impl Store {
             }),
         }));
         store.read_clock().await?;
+        store.look_at_installation().await?;
         for bucket in Bucket::all() {
             store.open(bucket, 0).await?;
         }

@@ -65,7 +65,8 @@ impl Redis {
     pub(crate) async fn store(&self) -> Store {
         let options = Options {
             url: SecretString::from(self.url().to_owned()),
-            ca: None,
+            tls: Default::default(),
+            key_prefix: Default::default(),
             connections: 8,
             timeout: Duration::from_secs(5),
             sweep_every: Duration::ZERO,

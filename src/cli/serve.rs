@@ -18,7 +18,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::{Exit, Failure};
 use crate::alerts;
-use crate::config::{Flags, Settings};
+use crate::config::{Flags, RedisUrl, Settings};
 use crate::history;
 use crate::http;
 use crate::http::server::{Drain, Limits};
@@ -63,9 +63,10 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     let mut second = pin!(second);
     // Before it waits for Redis, so that whoever reads the log knows what for.
     let version = env!("CARGO_PKG_VERSION");
-    let store = settings
-        .redis()
-        .map_or_else(|| "an embedded Redis".to_owned(), |redis| redis.to_string());
+    let store = settings.redis().map_or_else(
+        || "an embedded Redis".to_owned(),
+        |redis| named(&redis, settings),
+    );
     tracing::info!(version, store, "leasehold {version} starts, with {store}");
     // Before anything that counts.
     let metrics = telemetry::metrics().map_err(|error| Failure::new(Exit::Error, error))?;
@@ -146,6 +147,14 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
 /// How long the end waits until the sign of the node is taken away.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// A Redis and what is ours there, without credentials.
+fn named(redis: &RedisUrl, settings: &Settings) -> String {
+    match &settings.key_prefix {
+        Some(prefix) => format!("{redis}, key_prefix {prefix}"),
+        None => redis.to_string(),
+    }
+}
+
 /// How long a start waits for a Redis that is there and does not answer yet.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -187,7 +196,7 @@ struct Node {
 impl Node {
     async fn start(settings: &Settings) -> Result<Self, Failure> {
         let (url, store_is, embedded) = match (&settings.redis_url, settings.redis()) {
-            (Some(url), Some(redis)) => (url.clone(), redis.to_string(), None),
+            (Some(url), Some(redis)) => (url.clone(), named(&redis, settings), None),
             _ => {
                 let server = settings.redis_server.as_deref();
                 let embedded = Embedded::start(&settings.data_dir, server).await;
@@ -209,7 +218,8 @@ impl Node {
         };
         let options = Options {
             url,
-            ca: settings.redis_ca()?,
+            tls: settings.redis_tls()?,
+            key_prefix: settings.key_prefix(),
             connections: settings.redis_connections,
             timeout: settings.redis_timeout(),
             sweep_every: settings.sweep_every(),

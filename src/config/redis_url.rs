@@ -1,7 +1,7 @@
 //! What `redis_url` may say: one Redis, the sentinels that know its master, or some nodes of a cluster.
 //!
-//! Deliberately absent: percent-decoding and database numbers. The Redis client reads them from the URLs
-//! that [`RedisUrl::node_url`] builds, so that there is one reading of them.
+//! Every part is honoured or refused: whoever misspells `?db=` would otherwise share the database of somebody else. Deliberately absent:
+//! percent-decoding. The Redis client does it with the URLs that are built here, so that there is one reading of it.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -24,14 +24,17 @@ pub struct RedisUrl {
     pub topology: Topology,
     /// Host and port of each server that is named; empty for a Unix socket.
     pub hosts: Vec<(String, u16)>,
-    /// The URL as the operator wrote it, with its credentials.
-    url: SecretString,
+    /// The number of the database; a cluster has only 0.
+    pub database: u32,
+    /// Of a Unix socket, as the operator wrote it.
+    path: String,
     tls: bool,
+    /// `user:password@`, as the operator wrote it.
     userinfo: SecretString,
     /// The same of the sentinels, which have users of their own.
     sentinels: Sentinels,
-    /// What follows the hosts, and the master's name: `/0?protocol=resp3`.
-    rest: String,
+    /// The word of `?protocol=`.
+    protocol: Option<&'static str>,
 }
 
 /// How to speak to sentinels, from `sentinel_username`, `sentinel_password` and `sentinel_tls` behind the master's name.
@@ -69,20 +72,39 @@ impl RedisUrl {
     }
 
     /// The URL of a single Redis as the client library reads it.
-    pub fn as_single(&self) -> &SecretString {
-        &self.url
+    pub fn as_single(&self) -> SecretString {
+        if let Some((host, port)) = self.hosts.first() {
+            return self.node_url(host, *port);
+        }
+        // The library wants the credentials of a socket among the parameters.
+        let userinfo = self.userinfo.expose_secret();
+        let userinfo = userinfo.strip_suffix('@').unwrap_or_default();
+        let (user, password) = userinfo.split_once(':').unwrap_or_default();
+        let mut url = format!("unix://{}?db={}", self.path, self.database);
+        for (name, value) in [
+            ("user", user),
+            ("pass", password),
+            ("protocol", self.protocol.unwrap_or_default()),
+        ] {
+            if !value.is_empty() {
+                url.push_str(&format!("&{name}={value}"));
+            }
+        }
+        SecretString::from(url)
     }
 
     /// The URL of one data server, with the credentials of this one: the master that a sentinel named, or a
     /// node of the cluster.
     pub fn node_url(&self, host: &str, port: u16) -> SecretString {
         let userinfo = self.userinfo.expose_secret();
-        SecretString::from(format!(
-            "{}://{userinfo}{}{}",
-            self.scheme(),
-            authority(host, port),
-            self.rest
-        ))
+        let mut url = format!("{}://{userinfo}{}", self.scheme(), authority(host, port));
+        if self.database > 0 {
+            url.push_str(&format!("/{}", self.database));
+        }
+        if let Some(protocol) = self.protocol {
+            url.push_str(&format!("?protocol={protocol}"));
+        }
+        SecretString::from(url)
     }
 
     /// The URL of one sentinel. Those before the hosts are the master's credentials; a sentinel gets only its own.
@@ -124,62 +146,201 @@ impl FromStr for RedisUrl {
             .split_once("://")
             .ok_or_else(|| invalid("is not a URL"))?;
         let (tls, kind) = match scheme {
-            "unix" | "redis+unix" => return unix(url, after),
-            "redis" => (false, "single"),
-            "rediss" => (true, "single"),
-            "redis+sentinel" => (false, "sentinel"),
-            "rediss+sentinel" => (true, "sentinel"),
-            "redis+cluster" => (false, "cluster"),
-            "rediss+cluster" => (true, "cluster"),
+            "unix" | "redis+unix" => (false, Kind::Socket),
+            "redis" => (false, Kind::Single),
+            "rediss" => (true, Kind::Single),
+            "redis+sentinel" => (false, Kind::Sentinel),
+            "rediss+sentinel" => (true, Kind::Sentinel),
+            "redis+cluster" => (false, Kind::Cluster),
+            "rediss+cluster" => (true, Kind::Cluster),
             // The word before :// may be half of a secret that was pasted here: not repeated.
             _ => return Err(invalid("has a scheme that is not known")),
         };
-        let end = after.find(['/', '?']).unwrap_or(after.len());
-        let (authority, rest) = after.split_at(end);
+        if after.contains('#') {
+            return Err(invalid(
+                "has a fragment, which means nothing here; a # in a password is written %23",
+            ));
+        }
+        let (before_query, query) = after.split_once('?').unwrap_or((after, ""));
+        let end = before_query.find('/').unwrap_or(before_query.len());
+        let (authority, path) = before_query.split_at(end);
+        if kind != Kind::Socket && (path.contains('@') || query.contains('@')) {
+            return Err(invalid(
+                "has a / or ? before an @; in a password they are written %2F and %3F, and an @ is written %40",
+            ));
+        }
+        let mut given = Parameters::read(query, kind)?;
         let (userinfo, hosts) = match authority.rfind('@') {
             Some(at) => authority.split_at(at + 1),
             None => ("", authority),
         };
-        let port = if kind == "sentinel" { 26379 } else { 6379 };
-        let hosts = hosts
-            .split(',')
-            .map(|host| host_and_port(host, port))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut sentinels = Sentinels::default();
-        let (topology, rest) = match kind {
-            "single" if hosts.len() > 1 => {
+        check_userinfo(userinfo)?;
+        let mut userinfo = SecretString::from(userinfo);
+        if kind == Kind::Socket {
+            if path.is_empty() || !authority.is_empty() {
+                return Err(invalid("names a socket without an absolute path"));
+            }
+            userinfo = given.take_userinfo()?;
+        }
+        let hosts = if kind == Kind::Socket {
+            Vec::new()
+        } else {
+            let port = if kind == Kind::Sentinel { 26379 } else { 6379 };
+            let hosts = hosts.split(',').map(|host| host_and_port(host, port));
+            hosts.collect::<Result<Vec<_>, _>>()?
+        };
+        if kind == Kind::Single && hosts.len() > 1 {
+            return Err(invalid(
+                "names several servers, which need redis+sentinel:// or redis+cluster://",
+            ));
+        }
+        let mut segments = match kind {
+            Kind::Socket => Vec::new(),
+            _ => path.split('/').skip(1).collect(),
+        };
+        let topology = match kind {
+            Kind::Socket | Kind::Single => Topology::Single,
+            Kind::Cluster => Topology::Cluster,
+            Kind::Sentinel if segments.first().is_none_or(|master| master.is_empty()) => {
+                return Err(invalid("does not name the master after the sentinels"));
+            }
+            Kind::Sentinel => Topology::Sentinel {
+                master: segments.remove(0).to_owned(),
+            },
+        };
+        // A slash at the end says nothing.
+        segments.pop_if(|last| last.is_empty());
+        let database = match (segments.as_slice(), given.database.take()) {
+            ([], None) => 0,
+            ([number], None) => database(number)?,
+            ([], Some(number)) => database(&number)?,
+            ([path], Some(parameter)) if database(path)? == database(&parameter)? => {
+                database(path)?
+            }
+            ([_], Some(_)) => {
                 return Err(invalid(
-                    "names several servers, which need redis+sentinel:// or redis+cluster://",
+                    "names one database in its path and another one as db",
                 ));
             }
-            "single" => (Topology::Single, rest.to_owned()),
-            "cluster" => (Topology::Cluster, rest.to_owned()),
-            _ => {
-                let path = rest.strip_prefix('/').unwrap_or_default();
-                let end = path.find(['/', '?']).unwrap_or(path.len());
-                let (master, rest) = path.split_at(end);
-                if master.is_empty() {
-                    return Err(invalid("does not name the master after the sentinels"));
-                }
-                let rest = sentinels.take_from(rest)?;
-                (
-                    Topology::Sentinel {
-                        master: master.to_owned(),
-                    },
-                    rest,
-                )
-            }
+            _ => return Err(invalid("has a path that goes on after the database")),
         };
+        if kind == Kind::Cluster && database != 0 {
+            return Err(Invalid(format!(
+                "names database {database}, and a cluster has only 0; key_prefix lets several installations share one"
+            )));
+        }
         Ok(Self {
             topology,
             hosts,
-            url: url.into(),
+            database,
+            path: path.to_owned(),
             tls,
-            userinfo: userinfo.into(),
-            sentinels,
-            rest,
+            userinfo,
+            sentinels: given.sentinels.checked()?,
+            protocol: given.protocol,
         })
     }
+}
+
+/// What a scheme means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Socket,
+    Single,
+    Sentinel,
+    Cluster,
+}
+
+/// What stands behind the question mark.
+#[derive(Debug, Default)]
+struct Parameters {
+    database: Option<String>,
+    protocol: Option<&'static str>,
+    user: String,
+    password: SecretString,
+    sentinels: Sentinels,
+}
+
+impl Parameters {
+    /// Takes every parameter once, and refuses those that mean nothing with this scheme.
+    fn read(query: &str, kind: Kind) -> Result<Self, Invalid> {
+        let mut given = Self::default();
+        let mut names = Vec::new();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if names.contains(&name) {
+                return Err(Invalid(format!("has the parameter {name} twice")));
+            }
+            names.push(name);
+            match (name, value, kind) {
+                ("db", number, _) => given.database = Some(number.to_owned()),
+                ("protocol", "2" | "resp2", _) => given.protocol = Some("resp2"),
+                ("protocol", "3" | "resp3", _) => given.protocol = Some("resp3"),
+                ("protocol", _, _) => {
+                    return Err(Invalid("has a protocol that is not resp2 or resp3".into()));
+                }
+                ("user", user, Kind::Socket) => user.clone_into(&mut given.user),
+                ("pass", password, Kind::Socket) => given.password = password.into(),
+                ("sentinel_username", name, Kind::Sentinel) => {
+                    name.clone_into(&mut given.sentinels.username);
+                }
+                ("sentinel_password", password, Kind::Sentinel) => {
+                    given.sentinels.password = password.into();
+                }
+                ("sentinel_tls", "on", Kind::Sentinel) => given.sentinels.tls = Some(true),
+                ("sentinel_tls", "off", Kind::Sentinel) => given.sentinels.tls = Some(false),
+                ("sentinel_tls", _, Kind::Sentinel) => {
+                    return Err(Invalid("has a sentinel_tls that is not on or off".into()));
+                }
+                _ => {
+                    let known = match kind {
+                        Kind::Socket => "db, user, pass and protocol",
+                        Kind::Single | Kind::Cluster => "db and protocol",
+                        Kind::Sentinel => {
+                            "db, protocol, sentinel_username, sentinel_password and sentinel_tls"
+                        }
+                    };
+                    return Err(Invalid(format!(
+                        "has the parameter {name}, which means nothing here; there are {known}"
+                    )));
+                }
+            }
+        }
+        Ok(given)
+    }
+
+    /// The credentials of a socket, in the form that other URLs have in front of the host.
+    fn take_userinfo(&mut self) -> Result<SecretString, Invalid> {
+        let password = self.password.expose_secret();
+        match (self.user.as_str(), password) {
+            ("", "") => Ok(SecretString::default()),
+            (_, "") => Err(Invalid("has a user without pass".into())),
+            (user, password) => Ok(SecretString::from(format!("{user}:{password}@"))),
+        }
+    }
+}
+
+/// A user without a password is not logged in by anybody: it is a password in the wrong place, or one was forgotten.
+fn check_userinfo(userinfo: &str) -> Result<(), Invalid> {
+    let Some(userinfo) = userinfo.strip_suffix('@') else {
+        return Ok(());
+    };
+    match userinfo.split_once(':') {
+        Some((_, password)) if !password.is_empty() => Ok(()),
+        _ => Err(Invalid(
+            "has a user without a password before the @; a password alone is written :PASSWORD@"
+                .into(),
+        )),
+    }
+}
+
+fn database(text: &str) -> Result<u32, Invalid> {
+    // Redis counts them with an int.
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| *number <= i32::MAX as u32);
+    number.ok_or_else(|| Invalid("has a database that is not a number from 0 on".into()))
 }
 
 const fn scheme(tls: bool) -> &'static str {
@@ -187,46 +348,22 @@ const fn scheme(tls: bool) -> &'static str {
 }
 
 impl Sentinels {
-    /// Takes what is for the sentinels out of the query, and returns the rest, which is for the servers.
-    fn take_from(&mut self, rest: &str) -> Result<String, Invalid> {
-        let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let mut others = Vec::new();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            match (name, value) {
-                ("sentinel_username", name) => name.clone_into(&mut self.username),
-                ("sentinel_password", password) => self.password = password.into(),
-                ("sentinel_tls", "on") => self.tls = Some(true),
-                ("sentinel_tls", "off") => self.tls = Some(false),
-                ("sentinel_tls", _) => {
-                    return Err(Invalid("has a sentinel_tls that is not on or off".into()));
-                }
-                _ if name.starts_with("sentinel_") => {
-                    return Err(Invalid(
-                        "has a parameter for sentinels that is not sentinel_username, sentinel_password or sentinel_tls"
-                            .into(),
-                    ));
-                }
-                _ => others.push(pair),
-            }
-        }
+    fn checked(self) -> Result<Self, Invalid> {
         if !self.username.is_empty() && self.password.expose_secret().is_empty() {
             return Err(Invalid(
                 "has a sentinel_username without sentinel_password".into(),
             ));
         }
-        Ok(if others.is_empty() {
-            path.to_owned()
-        } else {
-            format!("{path}?{}", others.join("&"))
-        })
+        Ok(self)
     }
 }
 
 impl fmt::Display for RedisUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plus = match &self.topology {
-            Topology::Single if self.hosts.is_empty() => return f.write_str("a Unix socket"),
+            Topology::Single if self.hosts.is_empty() => {
+                return write!(f, "a Unix socket, database {}", self.database);
+            }
             Topology::Single => "",
             Topology::Sentinel { .. } => "+sentinel",
             Topology::Cluster => "+cluster",
@@ -237,25 +374,11 @@ impl fmt::Display for RedisUrl {
             write!(f, "{comma}{}", authority(host, *port))?;
         }
         match &self.topology {
-            Topology::Sentinel { master } => write!(f, "/{master}"),
-            Topology::Single | Topology::Cluster => Ok(()),
+            Topology::Sentinel { master } => write!(f, "/{master}/{}", self.database),
+            Topology::Single => write!(f, "/{}", self.database),
+            Topology::Cluster => Ok(()),
         }
     }
-}
-
-fn unix(url: &str, path: &str) -> Result<RedisUrl, Invalid> {
-    if !path.starts_with('/') {
-        return Err(Invalid("names a socket without an absolute path".into()));
-    }
-    Ok(RedisUrl {
-        topology: Topology::Single,
-        hosts: Vec::new(),
-        url: url.into(),
-        tls: false,
-        userinfo: SecretString::default(),
-        sentinels: Sentinels::default(),
-        rest: String::new(),
-    })
 }
 
 fn host_and_port(text: &str, default_port: u16) -> Result<(String, u16), Invalid> {
@@ -337,7 +460,7 @@ mod tests {
     #[test]
     fn sentinels_have_credentials_of_their_own() {
         let url = parse(
-            "rediss+sentinel://u:p@a/main/4?sentinel_username=s&protocol=resp3&sentinel_password=q%40&sentinel_tls=off",
+            "rediss+sentinel://u:p@a/main/4?sentinel_username=s&protocol=3&sentinel_password=q%40&sentinel_tls=off",
         );
         assert_eq!(
             url.sentinel_url("a", 1).expose_secret(),
@@ -370,6 +493,76 @@ mod tests {
             "redis://h:70000",
         ] {
             assert!(url.parse::<RedisUrl>().is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_database_is_the_same_wherever_it_stands() {
+        for url in [
+            "redis://h/2",
+            "redis://h/2/",
+            "redis://h?db=2",
+            "redis://h/?db=2",
+            "redis://h/2?db=2",
+            "redis+sentinel://h/main/2",
+            "redis+sentinel://h/main?db=2",
+            "redis+sentinel://h/main/?db=2",
+        ] {
+            let url = parse(url);
+            assert_eq!(url.database, 2, "{url}");
+            assert_eq!(url.node_url("x", 1).expose_secret(), "redis://x:1/2");
+            assert!(url.to_string().ends_with("/2"), "{url}");
+        }
+        assert_eq!(parse("redis://h/").database, 0);
+        assert_eq!(parse("redis+cluster://h/0").database, 0);
+        assert_eq!(
+            parse("unix:///run/r.sock?db=3&pass=p%26q&user=u&protocol=resp3")
+                .as_single()
+                .expose_secret(),
+            "unix:///run/r.sock?db=3&user=u&pass=p%26q&protocol=resp3"
+        );
+        assert_eq!(
+            parse("redis://:p@[::1]?protocol=2")
+                .as_single()
+                .expose_secret(),
+            "redis://:p@[::1]:6379?protocol=resp2"
+        );
+    }
+
+    #[test]
+    fn what_means_nothing_is_refused_by_its_name() {
+        for (url, part) in [
+            ("redis://h?nonsense=1", "nonsense"),
+            ("redis://h?timeout=5s", "timeout"),
+            ("redis://h?sentinel_password=x", "sentinel_password"),
+            ("redis://h?user=x", "user"),
+            ("redis+cluster://h?database=0", "database"),
+            ("redis+sentinel://h/m?ssl=1", "ssl"),
+            ("unix:///s?database=1", "database"),
+            ("redis://h?db=x", "database"),
+            ("redis://h?db=-1", "database"),
+            ("redis://h?db=", "database"),
+            ("redis://h/x", "database"),
+            ("redis://h/1?db=2", "database"),
+            ("redis://h?db=1&db=1", "db"),
+            ("redis://h/1/2", "path"),
+            ("redis+sentinel://h/m/1/2", "path"),
+            ("redis+cluster://h/1", "database 1"),
+            ("redis+cluster://h?db=1", "database 1"),
+            ("redis://h?protocol=4", "protocol"),
+            ("rediss://h#insecure", "fragment"),
+            ("redis://:pa#ss@h", "%23"),
+            ("redis://:pa/ss@h", "%2F"),
+            ("redis://secret@h", "password"),
+            ("redis://user:@h", "password"),
+            ("unix:///s?user=x", "pass"),
+            ("valkey+s://h", "scheme"),
+        ] {
+            let Err(Invalid(wrong)) = url.parse::<RedisUrl>() else {
+                panic!("{url} is taken");
+            };
+            assert!(wrong.contains(part), "{url}: {wrong}");
+            assert!(!wrong.contains("secret"), "{url}: {wrong}");
         }
     }
 

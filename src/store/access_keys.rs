@@ -55,11 +55,16 @@ pub(super) async fn run(store: Weak<Shared>) -> Over {
         let Some(store) = store.upgrade().map(Store) else {
             return Over;
         };
+        if let Err(error) = store.look_at_installation().await {
+            tracing::debug!(error = %error, "could not look for the installation: {error}");
+        }
         if let Err(error) = store.refresh_keys().await {
             // The sweeper says once that Redis is away.
             tracing::debug!(error = %error, "could not look for changed keys: {error}");
         }
-        if let Err(error) = store.put_back_secret().await {
+        if !store.is_at_another_installation()
+            && let Err(error) = store.put_back_secret().await
+        {
             tracing::debug!(error = %error, "could not look for the secret: {error}");
         }
     }

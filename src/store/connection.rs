@@ -95,17 +95,17 @@ impl Source {
         let url: RedisUrl = options.url.expose_secret().parse().map_err(|_| {
             RedisError::from((ErrorKind::InvalidClientConfig, "redis_url cannot be read"))
         })?;
-        let (ca, timeout) = (options.ca.as_deref(), options.timeout);
+        let (tls, timeout) = (&options.tls, options.timeout);
         Ok(match &url.topology {
             Topology::Single => Self::Single(Box::new(Single::new(
                 url.as_single().expose_secret(),
-                ca,
+                tls,
                 timeout,
             )?)),
             Topology::Sentinel { master } => {
-                Self::Sentinel(Arc::new(Sentinel::new(&url, master, ca, timeout, age)))
+                Self::Sentinel(Arc::new(Sentinel::new(&url, master, tls, timeout, age)))
             }
-            Topology::Cluster => Self::Cluster(Arc::new(Cluster::new(&url, ca, timeout, age))),
+            Topology::Cluster => Self::Cluster(Arc::new(Cluster::new(&url, tls, timeout, age))),
         })
     }
 
@@ -493,10 +493,6 @@ impl Manager {
             age: Arc::clone(&self.age),
             broken: Arc::default(),
         };
-        if !self.source.is_cluster() {
-            // A server that wants a password cuts a connection that sends as much as the scripts, and does not say why.
-            redis::cmd("PING").exec_async(&mut connection).await?;
-        }
         match script::load_all(&mut connection, self.source.is_cluster()).await {
             // In a cluster this goes to all masters, and one that is away must not keep us from the others: a script
             // that a server lacks is sent whole.

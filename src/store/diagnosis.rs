@@ -13,6 +13,7 @@ use super::Options;
 use super::connection::Source;
 use super::error::Error;
 use super::info::Info;
+use super::keys;
 use crate::config::{RedisUrl, Topology};
 
 /// How bad a finding is.
@@ -71,6 +72,7 @@ impl Notes<'_> {
 
 /// Looks at every server, and at the sentinels or the cluster.
 pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
+    keys::begin_with(&options.key_prefix)?;
     let source = Source::new(options, std::sync::Arc::default())
         .map_err(|error| Error::not_connected(&error))?;
     let mut findings = Vec::new();
@@ -168,6 +170,12 @@ fn look_at_url(options: &Options, notes: &mut Notes<'_>) {
     let Ok(url) = options.url.expose_secret().parse::<RedisUrl>() else {
         return;
     };
+    let prefix = &options.key_prefix;
+    notes.ok(if prefix.is_empty() {
+        format!("it leads to {url}, without a key_prefix")
+    } else {
+        format!("it leads to {url}, with key_prefix {prefix}")
+    });
     if url.is_local() {
         notes.ok("it stays on this machine");
     } else if url.is_tls() {

@@ -91,7 +91,8 @@ impl Trouble {
                 "Redis is connected and does not answer in time; see its load, and SLOWLOG and LATENCY there"
             }
             Self::Tls => {
-                "TLS to Redis fails; see rediss:// in redis_url, the certificate there, and redis_ca_file"
+                "TLS to Redis fails; see rediss:// in redis_url, the certificate there and redis_ca_file; if it wants a certificate of its \
+                 clients (CertificateRequired), set redis_cert_file and redis_key_file"
             }
             Self::Auth => "Redis refuses the user or the password; set the right ones in redis_url",
             Self::NotAllowed => {
@@ -221,6 +222,7 @@ impl Trouble {
 fn is_tls(text: &str) -> bool {
     [
         "certificate",
+        "Certificate",
         "corrupt message",
         "HandshakeFailure",
         "tls",

@@ -1,88 +1,188 @@
 //! The only place that spells keys. `lua/README.md` says what each of them holds.
+//!
+//! What stands in front of all of them is fixed once for the process, because a process is a node of one installation: as a part of
+//! every key it would otherwise go through every function that names one.
 
 use std::fmt::Write as _;
+use std::str::FromStr;
+use std::sync::OnceLock;
 
-use crate::lease::{Holder, LeaseId, Tenant};
+use redis::{RedisWrite, ToRedisArgs};
+
+use super::error::Error;
+use crate::lease::{Holder, Invalid, LeaseId, Tenant};
 use crate::pool::PoolName;
 use crate::token::fingerprint;
 use crate::webhook::WebhookId;
 
-/// Version of the format; in front of every key.
-const PREFIX: &str = "lh1";
+/// Version of the format; in front of every key, behind the prefix of the installation.
+const FORMAT: &str = "lh1";
+
+/// What stands in front of every key, the version with it.
+static PREFIX: OnceLock<String> = OnceLock::new();
+
+/// Tells the keys of one installation from those of others in the same Redis. Empty is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyPrefix(String);
+
+impl KeyPrefix {
+    /// Most characters: it is in every key, and a lease has several.
+    const MAX: usize = 32;
+
+    /// What stands in front of every key, as patterns and rights of users name it: `staging:lh1`.
+    pub fn in_front(&self) -> String {
+        if self.0.is_empty() {
+            FORMAT.to_owned()
+        } else {
+            format!("{}:{FORMAT}", self.0)
+        }
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl std::fmt::Display for KeyPrefix {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for KeyPrefix {
+    type Err = Invalid;
+
+    /// Neither braces, which choose the slot, nor a colon or the name of a version, with which the keys and patterns of one prefix could be
+    /// among those of another one.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let is_known = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        if !text.chars().all(is_known) {
+            return Err(Invalid(
+                "has other characters than letters, digits, - _ and .".into(),
+            ));
+        }
+        if text.len() > Self::MAX {
+            return Err(Invalid(format!("is longer than {} characters", Self::MAX)));
+        }
+        let version = text.strip_prefix("lh");
+        if version.is_some_and(|version| version.chars().all(|letter| letter.is_ascii_digit())) {
+            return Err(Invalid("is the name of a version of the format".into()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+/// Fixes what stands in front of every key, before any is named.
+pub(super) fn begin_with(prefix: &KeyPrefix) -> Result<(), Error> {
+    let wanted = prefix.in_front();
+    if PREFIX.get_or_init(|| wanted.clone()) == &wanted {
+        return Ok(());
+    }
+    Err(Error::not_sent(
+        "one process is of one installation: it has used another key_prefix before",
+    ))
+}
+
+/// What stands in front of every key.
+fn prefix() -> &'static str {
+    PREFIX.get_or_init(|| FORMAT.to_owned())
+}
+
+/// A key that there is once in an installation; without what stands in front of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Key(&'static str);
+
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", prefix(), self.0)
+    }
+}
+
+impl ToRedisArgs for Key {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        out.write_arg_fmt(self);
+    }
+}
+
+impl redis::ToSingleRedisArg for Key {}
 
 /// How many buckets an installation has. Fixed at the first start, because it is part of every key.
 pub(super) const BUCKETS: u16 = 32;
 
 /// STRING: number of buckets of this installation.
-pub(super) const BUCKET_COUNT: &str = "lh1:buckets";
+pub(super) const BUCKET_COUNT: Key = Key("buckets");
+
+/// STRING: tells this installation from others; made at the first start.
+pub(super) const INSTALLATION: Key = Key("installation");
 
 /// STRING: the secret that signs tokens, where no setting gives one.
-pub(super) const SECRET: &str = "lh1:secret";
+pub(super) const SECRET: Key = Key("secret");
 
 /// STRING: grows with every change of an access key. In one slot with [`ACCESS_KEYS`].
-pub(super) const ACCESS_KEYS_REVISION: &str = "lh1:{keys}:revision";
+pub(super) const ACCESS_KEYS_REVISION: Key = Key("{keys}:revision");
 
 /// HASH, ZSET, STREAM and STRING that `leasehold doctor` tries the rights of a user with. The second is also a channel.
-pub(super) const PROBES: [&str; 4] = [
-    "lh1:{doctor}:hash",
-    "lh1:{doctor}:queue",
-    "lh1:{doctor}:stream",
-    "lh1:{doctor}:text",
+pub(super) const PROBES: [Key; 4] = [
+    Key("{doctor}:hash"),
+    Key("{doctor}:queue"),
+    Key("{doctor}:stream"),
+    Key("{doctor}:text"),
 ];
 
 /// HASH: key id -> its record, JSON.
-pub(super) const ACCESS_KEYS: &str = "lh1:{keys}:records";
+pub(super) const ACCESS_KEYS: Key = Key("{keys}:records");
 
 /// ZSET with a TTL: what a node says about itself, JSON -> when it did last, ms.
-pub(super) const NODES: &str = "lh1:{nodes}:signs";
+pub(super) const NODES: Key = Key("{nodes}:signs");
 
 /// STRING: grows with every change of a webhook. In one slot with everything else about alerts that is not of one bucket.
-pub(super) const WEBHOOKS_REVISION: &str = "lh1:{alerts}:revision";
+pub(super) const WEBHOOKS_REVISION: Key = Key("{alerts}:revision");
 
 /// HASH: webhook id -> its record, JSON, with its secrets.
-pub(super) const WEBHOOKS: &str = "lh1:{alerts}:webhooks";
+pub(super) const WEBHOOKS: Key = Key("{alerts}:webhooks");
 
 /// STREAM: the alerts of all buckets.
-pub(super) const ALERT_LOG: &str = "lh1:{alerts}:log";
+pub(super) const ALERT_LOG: Key = Key("{alerts}:log");
 
 /// HASH: alert id -> the alert, JSON, while it is raised.
-pub(super) const RAISED: &str = "lh1:{alerts}:raised";
+pub(super) const RAISED: Key = Key("{alerts}:raised");
 
 /// HASH: bucket -> last entry of its outbox that is in the log.
-pub(super) const RELAYED: &str = "lh1:{alerts}:relayed";
+pub(super) const RELAYED: Key = Key("{alerts}:relayed");
 
 /// HASH: delivery id -> its record, JSON.
-pub(super) const DELIVERIES: &str = "lh1:{alerts}:deliveries";
+pub(super) const DELIVERIES: Key = Key("{alerts}:deliveries");
 
 /// ZSET: delivery id -> until when a node sends it, ms.
-pub(super) const CLAIMS: &str = "lh1:{alerts}:claims";
+pub(super) const CLAIMS: Key = Key("{alerts}:claims");
 
 /// ZSET: deliveries of a webhook that wait for an attempt -> when it is due, ms.
 pub(super) fn pending(webhook: &WebhookId) -> String {
-    format!("{PREFIX}:{{alerts}}:{webhook}:pending")
+    format!("{}:{{alerts}}:{webhook}:pending", prefix())
 }
 
 /// ZSET: deliveries of a webhook that arrived -> when, ms.
 pub(super) fn delivered(webhook: &WebhookId) -> String {
-    format!("{PREFIX}:{{alerts}}:{webhook}:delivered")
+    format!("{}:{{alerts}}:{webhook}:delivered", prefix())
 }
 
 /// ZSET: deliveries of a webhook that were given up -> when, ms.
 pub(super) fn dead(webhook: &WebhookId) -> String {
-    format!("{PREFIX}:{{alerts}}:{webhook}:dead")
+    format!("{}:{{alerts}}:{webhook}:dead", prefix())
 }
 
 /// STREAM: who did what.
-pub(super) const AUDIT: &str = "lh1:{audit}:trail";
+pub(super) const AUDIT: Key = Key("{audit}:trail");
 
 /// STRING with a TTL: who is logged in to the admin pages, by the hash of what the browser keeps.
 pub(super) fn login(fingerprint: &str) -> String {
-    format!("{PREFIX}:{{login}}:{fingerprint}")
+    format!("{}:{{login}}:{fingerprint}", prefix())
 }
 
 /// STRING with a TTL: a login that can be used once, by the hash of its code.
 pub(super) fn login_code(fingerprint: &str) -> String {
-    format!("{PREFIX}:{{login}}:once:{fingerprint}")
+    format!("{}:{{login}}:once:{fingerprint}", prefix())
 }
 
 /// A group of pools that share a hash tag, and so a cluster slot.
@@ -112,32 +212,32 @@ impl Bucket {
 
     /// HASH: the bucket's clock.
     pub(super) fn clock(self) -> String {
-        format!("{PREFIX}:{{{}}}:clock", self.0)
+        format!("{}:{{{}}}:clock", prefix(), self.0)
     }
 
     /// STRING with a TTL: written to see whether writes pass.
     pub(super) fn probe(self) -> String {
-        format!("{PREFIX}:{{{}}}:probe", self.0)
+        format!("{}:{{{}}}:probe", prefix(), self.0)
     }
 
     /// ZSET: pool -> when a sweep has work, ms.
     pub(super) fn due(self) -> String {
-        format!("{PREFIX}:{{{}}}:due", self.0)
+        format!("{}:{{{}}}:due", prefix(), self.0)
     }
 
     /// HASH: when the bucket was looked at for alerts, and what was told of it.
     pub(super) fn watch(self) -> String {
-        format!("{PREFIX}:{{{}}}:watch", self.0)
+        format!("{}:{{{}}}:watch", prefix(), self.0)
     }
 
     /// STREAM: alerts of the bucket that are on the way into the log of all.
     pub(super) fn alerts(self) -> String {
-        format!("{PREFIX}:{{{}}}:alerts", self.0)
+        format!("{}:{{{}}}:alerts", prefix(), self.0)
     }
 
     /// ZSET: the bucket's pools -> version.
     pub(super) fn pools(self) -> String {
-        format!("{PREFIX}:{{{}}}:pools", self.0)
+        format!("{}:{{{}}}:pools", prefix(), self.0)
     }
 }
 
@@ -166,7 +266,7 @@ impl Keys {
         let bucket = Bucket::of(pool);
         Self {
             bucket,
-            prefix: format!("{PREFIX}:{{{}}}:{pool}:", bucket.0),
+            prefix: format!("{}:{{{}}}:{pool}:", prefix(), bucket.0),
         }
     }
 
@@ -268,7 +368,7 @@ impl Keys {
     }
 
     /// All channels of that kind.
-    pub(super) const QUEUES: &str = "lh1:*:queue";
+    pub(super) const QUEUES: Key = Key("*:queue");
 
     /// ZSET: ticket -> until when it has to ask again, ms.
     pub(super) fn waiting(&self) -> String {

@@ -9,14 +9,15 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::Error;
+use super::keys::Key;
 use super::script::PUT_BACK_RECORDS;
 use super::{Store, json};
 
 /// Where the records of one kind lie, and what one is called.
 #[derive(Debug)]
 pub(super) struct Records {
-    pub(super) revision: &'static str,
-    pub(super) records: &'static str,
+    pub(super) revision: Key,
+    pub(super) records: Key,
     pub(super) name: &'static str,
 }
 
@@ -37,6 +38,10 @@ impl Store {
         kept: &Records,
         known: u64,
     ) -> Result<Found<T>, Error> {
+        // What another installation has is not ours to read, and what ours has is not its to get.
+        if self.is_at_another_installation() {
+            return Ok(Found::Same);
+        }
         let mut connection = self.0.connections.get().await?;
         let revision: Option<u64> = redis::cmd("GET")
             .arg(kept.revision)

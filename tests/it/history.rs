@@ -410,7 +410,8 @@ async fn store_that_sweeps(redis: &Redis, sweep_every: Duration) -> Store {
         connections: 2,
         timeout: Duration::from_secs(2),
         sweep_every,
-        ca: None,
+        tls: Default::default(),
+        key_prefix: Default::default(),
         durability: Durability::Async,
         metrics_max_pools: 0,
     };

@@ -232,6 +232,57 @@ async fn tls_with_a_certificate_of_ones_own() {
     }
 }
 
+#[tokio::test]
+async fn a_redis_that_wants_a_certificate_of_its_clients_is_shown_one() {
+    let certificates = Certificates::of_both_ends();
+    let Some(server) = Server::encrypted(&certificates).await else {
+        return;
+    };
+    let text = |path: &std::path::Path| path.to_str().expect("UTF-8").to_owned();
+    let [certificate, key] = certificates.client().map(|path| text(&path));
+    let url = format!("rediss://localhost:{}", server.port);
+    let without = Launch::on(&url).set("redis_ca_file", &text(&certificates.ca()));
+    let with = |launch: &Launch| {
+        let launch = launch.anew().set("redis_cert_file", &certificate);
+        launch.set("redis_key_file", &key)
+    };
+    let node = with(&without).start().await;
+    node.put_pool("queue", one_seat(), 201).await;
+    a_waiter_is_told(&node, &node, "queue").await;
+    let doctor = without.anew().set("redis_cert_file", &certificate);
+    for (wrong, exit, named) in [
+        (without.anew(), 6, ["redis_cert_file", "redis_key_file"]),
+        (doctor, 2, ["redis_cert_file", "redis_key_file"]),
+        (
+            without.anew().set("redis_key_file", &key),
+            2,
+            ["redis_cert_file", "redis_key_file"],
+        ),
+        (
+            with(&without).set("redis_cert_file", &key.replace("client.key", "names")),
+            2,
+            ["redis_cert_file", "PEM"],
+        ),
+        (
+            with(&without).set("redis_url", &url.replace("rediss", "redis")),
+            2,
+            ["redis_url", "redis_cert_file"],
+        ),
+    ] {
+        let (status, said) = wrong.refuse().await;
+        assert_eq!(status.code(), Some(exit), "{said}");
+        assert!(named.iter().all(|name| said.contains(name)), "{said}");
+        assert!(!said.contains("cannot be reached"), "{said}");
+    }
+
+    // Sentinels and the servers that they name want one as well.
+    let redis = Sentinels::start_encrypted(&certificates).await;
+    let url = redis.url().replacen("redis+", "rediss+", 1);
+    let node = with(&without).set("redis_url", &url).start().await;
+    node.put_pool("crm", json!({"capacity": 1}), 201).await;
+    node.acquire("crm", json!({}), 201).await;
+}
+
 /// The least that a sentinel has to allow, as deploy/redis/README.md has it.
 const AT_SENTINELS: &str = "user seats on >guards &* -@all +sentinel|get-master-addr-by-name +subscribe +ping +hello +auth +info";
 

@@ -17,6 +17,7 @@ use tokio::sync::Notify;
 use super::routed::{Routed, unsure};
 use super::single::{Single, certificates, tcp_settings};
 use crate::config::RedisUrl;
+use crate::store::Tls;
 use crate::store::health::FAILOVERS;
 use crate::tasks::{self, Over};
 
@@ -38,7 +39,7 @@ type Masters = BTreeMap<u16, Address>;
 /// Some nodes of one cluster.
 pub(in crate::store) struct Cluster {
     url: RedisUrl,
-    ca: Option<Vec<u8>>,
+    tls: Tls,
     response_timeout: Duration,
     seen: Mutex<Seen>,
     age: Arc<AtomicU64>,
@@ -60,7 +61,7 @@ impl Cluster {
     /// `age` grows when there are other masters.
     pub(in crate::store) fn new(
         url: &RedisUrl,
-        ca: Option<&[u8]>,
+        tls: &Tls,
         response_timeout: Duration,
         age: Arc<AtomicU64>,
     ) -> Self {
@@ -71,7 +72,7 @@ impl Cluster {
         };
         Self {
             url: url.clone(),
-            ca: ca.map(<[u8]>::to_vec),
+            tls: tls.clone(),
             response_timeout,
             seen: Mutex::new(seen),
             age,
@@ -92,8 +93,8 @@ impl Cluster {
             .response_timeout(self.response_timeout)
             .overall_response_timeout(Some(self.response_timeout + ANSWER / 2))
             .tcp_settings(tcp_settings());
-        if self.ca.is_some() {
-            client = client.certs(certificates(self.ca.as_deref()));
+        if self.tls.ca.is_some() || self.tls.client.is_some() {
+            client = client.certs(certificates(&self.tls));
         }
         client.build()
     }
@@ -198,7 +199,7 @@ impl Cluster {
 
     fn server(&self, (host, port): &Address) -> Result<Single, RedisError> {
         let url = self.url.node_url(host, *port);
-        Single::new(url.expose_secret(), self.ca.as_deref(), ANSWER)
+        Single::new(url.expose_secret(), &self.tls, ANSWER)
     }
 
     /// The masters, as most of the nodes that answer see them.

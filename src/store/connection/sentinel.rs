@@ -12,12 +12,13 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{Client, ErrorKind, IntoConnectionInfo as _, RedisError};
+use redis::{Client, ErrorKind, RedisError};
 use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 
-use super::single::{Single, certificates, tcp_settings};
+use super::single::{Single, client};
 use crate::config::RedisUrl;
+use crate::store::Tls;
 use crate::store::health::FAILOVERS;
 use crate::tasks::{self, Over};
 
@@ -37,7 +38,7 @@ type Address = (String, u16);
 pub(in crate::store) struct Sentinel {
     url: RedisUrl,
     master: String,
-    ca: Option<Vec<u8>>,
+    tls: Tls,
     response_timeout: Duration,
     /// Who was the master when last asked.
     known: Mutex<Option<Address>>,
@@ -52,14 +53,14 @@ impl Sentinel {
     pub(in crate::store) fn new(
         url: &RedisUrl,
         master: &str,
-        ca: Option<&[u8]>,
+        tls: &Tls,
         response_timeout: Duration,
         age: std::sync::Arc<AtomicU64>,
     ) -> Self {
         Self {
             url: url.clone(),
             master: master.to_owned(),
-            ca: ca.map(<[u8]>::to_vec),
+            tls: tls.clone(),
             response_timeout,
             known: Mutex::new(None),
             changed: watch::Sender::new(()),
@@ -146,11 +147,7 @@ impl Sentinel {
 
     fn server(&self, (host, port): &Address) -> Result<Single, RedisError> {
         let url = self.url.node_url(host, *port);
-        Single::new(
-            url.expose_secret(),
-            self.ca.as_deref(),
-            self.response_timeout,
-        )
+        Single::new(url.expose_secret(), &self.tls, self.response_timeout)
     }
 
     async fn connect_to_master(
@@ -208,12 +205,7 @@ impl Sentinel {
 
     fn client(&self, (host, port): &Address) -> Result<Client, RedisError> {
         let url = self.url.sentinel_url(host, *port);
-        let url = url.expose_secret();
-        let info = url.into_connection_info()?.set_tcp_settings(tcp_settings());
-        if self.ca.is_some() && url.starts_with("rediss") {
-            return Client::build_with_tls(info, certificates(self.ca.as_deref()));
-        }
-        Client::open(info)
+        client(url.expose_secret(), &self.tls)
     }
 
     /// How long it may take to be connected to a sentinel.

@@ -13,10 +13,13 @@ use redis::aio::{MultiplexedConnection, PubSub};
 use redis::io::AsyncDNSResolver;
 use redis::io::tcp::{TcpSettings, socket2};
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ErrorKind, IntoConnectionInfo as _, RedisError,
-    RedisFuture, RedisResult, ServerErrorKind, TlsCertificates, Value,
+    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ErrorKind,
+    IntoConnectionInfo as _, RedisError, RedisFuture, RedisResult, ServerErrorKind,
+    TlsCertificates, Value,
 };
+use secrecy::ExposeSecret as _;
 
+use crate::store::Tls;
 use crate::store::error::Trouble;
 
 /// How long a new connection may take, TLS included, and then its first calls. Nobody waits for it: a check-out gives up
@@ -40,17 +43,12 @@ pub(in crate::store) struct Single {
 }
 
 impl Single {
-    /// `ca` is a certificate in PEM form, in place of those of the machine.
     pub(in crate::store) fn new(
         url: &str,
-        ca: Option<&[u8]>,
+        tls: &Tls,
         response_timeout: Duration,
     ) -> RedisResult<Self> {
-        let info = url.into_connection_info()?.set_tcp_settings(tcp_settings());
-        let client = match ca {
-            Some(_) if url.starts_with("rediss") => Client::build_with_tls(info, certificates(ca))?,
-            _ => Client::open(info)?,
-        };
+        let client = client(url, tls)?;
         Ok(Self {
             client,
             response_timeout,
@@ -154,6 +152,7 @@ async fn is_master(connection: &mut MultiplexedConnection) -> RedisResult<()> {
         let kind = ErrorKind::Server(ServerErrorKind::ReadOnly);
         return Err((kind, "the address leads to a replica").into());
     }
+    // A server that wants a password cuts a connection that sends as much as all scripts, and does not say why: this it answers.
     redis::cmd("PING").exec_async(connection).await
 }
 
@@ -195,11 +194,23 @@ pub(super) fn tcp_settings() -> TcpSettings {
     tcp
 }
 
-/// The certificates that a server may have.
-pub(super) fn certificates(ca: Option<&[u8]>) -> TlsCertificates {
+/// A client of one server, which is not connected yet.
+pub(super) fn client(url: &str, tls: &Tls) -> RedisResult<Client> {
+    let info = url.into_connection_info()?.set_tcp_settings(tcp_settings());
+    if url.starts_with("rediss") && (tls.ca.is_some() || tls.client.is_some()) {
+        return Client::build_with_tls(info, certificates(tls));
+    }
+    Client::open(info)
+}
+
+/// The certificates of both ends.
+pub(super) fn certificates(tls: &Tls) -> TlsCertificates {
     TlsCertificates {
-        client_tls: None,
-        root_cert: ca.map(<[u8]>::to_vec),
+        client_tls: tls.client.as_ref().map(|client| ClientTlsConfig {
+            client_cert: client.certificate.clone(),
+            client_key: client.key.expose_secret().to_vec(),
+        }),
+        root_cert: tls.ca.clone(),
     }
 }
 

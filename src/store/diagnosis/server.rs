@@ -82,6 +82,7 @@ pub(super) async fn look_at(
         notes.ok("no replicas");
     }
     look_at_buckets(server, notes).await;
+    look_at_installation(server, notes).await;
     if seen.is_cluster {
         let cluster = Info::ask(server, &["CLUSTER", "INFO"]).await?;
         if cluster.text("cluster_state") == "ok" {
@@ -272,6 +273,18 @@ const RIGHTS: &str = r"
     try('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
     try('UNLINK', KEYS[1])
     return refused";
+
+/// Two installations that were to be one, or one that was to be two, show by it.
+async fn look_at_installation(server: &mut MultiplexedConnection, notes: &mut Notes<'_>) {
+    let id: RedisResult<Option<String>> = redis::cmd("GET")
+        .arg(keys::INSTALLATION)
+        .query_async(server)
+        .await;
+    // Of a cluster only one master has it, and that the keys cannot be read is said of the buckets.
+    if let Ok(Some(id)) = id {
+        notes.ok(format!("installation {id}"));
+    }
+}
 
 async fn look_at_rights(server: &mut MultiplexedConnection, notes: &mut Notes<'_>) {
     let tried: RedisResult<Vec<String>> = redis::cmd("EVAL")

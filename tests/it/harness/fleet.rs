@@ -29,8 +29,8 @@ pub(crate) struct Server {
     pub(crate) environment: Vec<(String, String)>,
     /// What the tests' own questions log in with: `:password@` or `user:password@`.
     pub(crate) userinfo: String,
-    /// Who signed its certificate, in PEM form, if it speaks TLS only.
-    ca: Option<Vec<u8>>,
+    /// How the tests' own questions are encrypted, if it speaks TLS only.
+    tls: Option<redis::TlsCertificates>,
 }
 
 impl Server {
@@ -46,7 +46,7 @@ impl Server {
             child: None,
             environment: Vec::new(),
             userinfo: String::new(),
-            ca: None,
+            tls: None,
         }
     }
 
@@ -126,7 +126,7 @@ impl Server {
         for (name, value) in certificates.settings(port) {
             server.set(&format!("--{name}"), &value);
         }
-        server.ca = Some(std::fs::read(certificates.ca()).expect("it was made"));
+        server.tls = Some(certificates.of_clients());
         server.restart();
         while server.runs() {
             if server.try_query::<String>(&["PING"]).await.is_ok() {
@@ -227,15 +227,9 @@ impl Server {
         command: &[&str],
     ) -> redis::RedisResult<T> {
         let there = format!("{}{}", self.userinfo, self.address());
-        let client = match &self.ca {
+        let client = match &self.tls {
             None => redis::Client::open(format!("redis://{there}"))?,
-            Some(ca) => redis::Client::build_with_tls(
-                format!("rediss://{there}"),
-                redis::TlsCertificates {
-                    client_tls: None,
-                    root_cert: Some(ca.clone()),
-                },
-            )?,
+            Some(tls) => redis::Client::build_with_tls(format!("rediss://{there}"), tls.clone())?,
         };
         // Valkey answers some commands only when its replicas have taken them, and these are heard of once a second.
         let settings =
@@ -344,17 +338,32 @@ fn borrowed(texts: &[String]) -> Vec<&str> {
 }
 
 /// Certificates for servers of this machine, made by openssl in a directory that goes with this.
-pub(crate) struct Certificates(TempDir);
+pub(crate) struct Certificates {
+    directory: TempDir,
+    /// Whether servers let nobody in who shows none.
+    of_both_ends: bool,
+}
 
 impl Certificates {
     pub(crate) fn make() -> Self {
+        Self::made(false)
+    }
+
+    /// The same for servers that want one of their clients too, as Redis does unless it is told otherwise.
+    pub(crate) fn of_both_ends() -> Self {
+        Self::made(true)
+    }
+
+    fn made(of_both_ends: bool) -> Self {
         let directory = TempDir::with_prefix("leasehold-tls-").expect("a temporary directory");
         let names = "subjectAltName=DNS:localhost,IP:127.0.0.1";
         std::fs::write(directory.path().join("names"), names).expect("ours");
         for arguments in [
+            "req -newkey rsa:2048 -nodes -keyout client.key -out client.csr -subj /CN=node",
             "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj /CN=ca",
             "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=localhost",
             "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out server.pem",
+            "x509 -req -in client.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile names -out client.pem",
         ] {
             let made = Command::new("openssl")
                 .current_dir(directory.path())
@@ -363,18 +372,38 @@ impl Certificates {
                 .is_ok_and(|output| output.status.success());
             assert!(made, "openssl is needed to make certificates");
         }
-        Self(directory)
+        Self {
+            directory,
+            of_both_ends,
+        }
+    }
+
+    /// Certificate and key of a client.
+    pub(crate) fn client(&self) -> [PathBuf; 2] {
+        ["client.pem", "client.key"].map(|name| self.directory.path().join(name))
+    }
+
+    fn of_clients(&self) -> redis::TlsCertificates {
+        let read = |path: PathBuf| std::fs::read(path).expect("it was made");
+        let [certificate, key] = self.client();
+        redis::TlsCertificates {
+            client_tls: Some(redis::ClientTlsConfig {
+                client_cert: read(certificate),
+                client_key: read(key),
+            }),
+            root_cert: Some(read(self.ca())),
+        }
     }
 
     /// Who signed them: what clients are given.
     pub(crate) fn ca(&self) -> PathBuf {
-        self.0.path().join("ca.pem")
+        self.directory.path().join("ca.pem")
     }
 
     /// The settings of a server that speaks nothing but TLS.
     pub(crate) fn settings(&self, port: u16) -> Vec<(&'static str, String)> {
         let file = |name: &str| {
-            let path = self.0.path().join(name);
+            let path = self.directory.path().join(name);
             path.to_str().expect("UTF-8").to_owned()
         };
         vec![
@@ -383,7 +412,10 @@ impl Certificates {
             ("tls-cert-file", file("server.pem")),
             ("tls-key-file", file("server.key")),
             ("tls-ca-cert-file", file("ca.pem")),
-            ("tls-auth-clients", "no".to_owned()),
+            (
+                "tls-auth-clients",
+                if self.of_both_ends { "yes" } else { "no" }.to_owned(),
+            ),
             ("tls-replication", "yes".to_owned()),
         ]
     }
@@ -421,7 +453,7 @@ impl Sentinels {
     }
 
     async fn start_with(guards: Option<&Guards>, tls: Option<&Certificates>) -> Self {
-        let ca = tls.map(|tls| std::fs::read(tls.ca()).expect("it was made"));
+        let of_clients = tls.map(Certificates::of_clients);
         let mut servers: Vec<Server> = Vec::new();
         for number in 0..3 {
             let port = free_port();
@@ -442,7 +474,7 @@ impl Sentinels {
             for (name, value) in tls.iter().flat_map(|tls| tls.settings(port)) {
                 server.set(&format!("--{name}"), &value);
             }
-            server.ca.clone_from(&ca);
+            server.tls.clone_from(&of_clients);
             server.restart();
             servers.push(server);
         }
@@ -470,7 +502,7 @@ impl Sentinels {
                     settings += &format!("{name} {value}\n");
                 }
                 std::fs::write(file, settings).expect("the directory is writable");
-                sentinel.ca.clone_from(&ca);
+                sentinel.tls.clone_from(&of_clients);
             }
             sentinel.restart();
             sentinels.push(sentinel);

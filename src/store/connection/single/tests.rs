@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
@@ -53,7 +55,7 @@ async fn answer(stream: TcpStream, says: Says) -> io::Result<()> {
 }
 
 /// The name of the next command; none at the end.
-async fn command(read: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<String>> {
+async fn command(read: &mut (impl AsyncBufRead + Unpin)) -> io::Result<Option<String>> {
     let mut line = String::new();
     if read.read_line(&mut line).await? == 0 {
         return Ok(None);
@@ -79,7 +81,7 @@ static NAMES: Mutex<Vec<(u16, Vec<SocketAddr>)>> = Mutex::new(Vec::new());
 fn name_of(port: u16, addresses: &[SocketAddr]) -> Single {
     leads_to(port, addresses);
     let url = format!("redis://redis.example:{port}");
-    let mut single = Single::new(&url, None, Duration::from_millis(500)).expect("a URL");
+    let mut single = Single::new(&url, &Tls::default(), Duration::from_millis(500)).expect("a URL");
     single.lookup = |_, port| {
         let names = NAMES.lock().expect("no panic while held");
         let found = names.iter().rfind(|(name, _)| *name == port);
