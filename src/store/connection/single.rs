@@ -22,9 +22,14 @@ use secrecy::ExposeSecret as _;
 use crate::store::Tls;
 use crate::store::error::Trouble;
 
-/// How long a new connection may take, TLS included, and then its first calls. Nobody waits for it: a check-out gives up
+/// How long a new connection may take, and then its first calls. Nobody waits for it: a check-out gives up
 /// sooner.
 const HANDSHAKE: Duration = Duration::from_secs(2);
+/// The same with TLS, whose arithmetic takes a busy machine longer when a whole pool is connected at once.
+const TLS_HANDSHAKE: Duration = Duration::from_secs(4);
+/// How long one address may take to be connected, without TLS. Shorter than all of it, so that a server which was frozen does not
+/// hold up its successor.
+const CONNECT: Duration = Duration::from_secs(1);
 /// How much later the next address of a name is tried, so that a healthy first one is mostly the only one.
 const STAGGER: Duration = Duration::from_millis(100);
 
@@ -68,7 +73,7 @@ impl Single {
             ));
         }
         let client = Client::open(info)?;
-        in_time(client.get_async_pubsub()).await
+        self.in_time(client.get_async_pubsub()).await
     }
 
     /// A connection whose calls time out, to whichever server answers first.
@@ -87,7 +92,7 @@ impl Single {
         &self,
         wanted: Wanted,
     ) -> RedisResult<(MultiplexedConnection, Option<SocketAddr>)> {
-        in_time(async {
+        self.in_time(async {
             let addresses = match self.client.get_connection_info().addr() {
                 ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => {
                     let found = (self.lookup)(host.clone(), *port).await?;
@@ -128,8 +133,31 @@ impl Single {
         .await
     }
 
+    fn is_tls(&self) -> bool {
+        let info = self.client.get_connection_info();
+        matches!(info.addr(), ConnectionAddr::TcpTls { .. })
+    }
+
+    async fn in_time<T>(&self, connecting: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+        let limit = if self.is_tls() {
+            TLS_HANDSHAKE
+        } else {
+            HANDSHAKE
+        };
+        tokio::time::timeout(limit, connecting)
+            .await
+            .unwrap_or_else(
+                |_| Err((ErrorKind::Io, "no answer to a new connection in time").into()),
+            )
+    }
+
     async fn connect_at(&self, address: Option<SocketAddr>) -> RedisResult<MultiplexedConnection> {
-        let mut config = AsyncConnectionConfig::new();
+        let connect = if self.is_tls() {
+            TLS_HANDSHAKE
+        } else {
+            CONNECT
+        };
+        let mut config = AsyncConnectionConfig::new().set_connection_timeout(Some(connect));
         if let Some(address) = address {
             config = config.set_dns_resolver(Known(address));
         }
@@ -173,12 +201,6 @@ impl AsyncDNSResolver for Known {
 /// All addresses of a name, as the system knows them now.
 async fn look_up(host: String, port: u16) -> RedisResult<Vec<SocketAddr>> {
     Ok(tokio::net::lookup_host((host, port)).await?.collect())
-}
-
-async fn in_time<T>(connecting: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
-    tokio::time::timeout(HANDSHAKE, connecting)
-        .await
-        .unwrap_or_else(|_| Err((ErrorKind::Io, "no answer to a new connection in time").into()))
 }
 
 /// With keep-alive, because a server that lost its power closes nothing.
