@@ -27,7 +27,8 @@ fi
 
 cargo build --locked --quiet --bin leasehold
 cd clients/spec
+export PYTHONDONTWRITEBYTECODE=1
 python3 make_machine.py --check
 python3 make_proofs.py --check
-export PYTHONDONTWRITEBYTECODE=1
+python3 -m unittest -q test_conformance
 exec python3 -m conformance "$@"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Optional
 
 from . import drive, load, mutants
+from .known import judged
 from .real import ADMIN, Real
 
 AT_ONCE = 8
@@ -74,13 +75,6 @@ def vectors(client: str, layer: str, command: list[str], known: dict, report: Re
         report.add(client, numbers, name, judged(name, why, known))
     for name in said:
         report.add(client, [], name, "is no vector of the specification")
-
-
-def judged(name: str, why: Optional[str], known: dict) -> Optional[str]:
-    """A failure that is known has to happen."""
-    if name not in known or (why or "").startswith("needs "):
-        return why
-    return None if why is not None else f"it passes, but is listed as a known failure: {known[name]['why']}"
 
 
 async def wire(client: str, drivers: dict, scenarios: list, known: dict, document: Optional[dict], real: Optional[Real], report: Report) -> None:
