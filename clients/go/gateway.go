@@ -22,8 +22,11 @@ type Gateway struct {
 
 // Login is a seat for this session, the one that it has or a new one.
 func (g *Gateway) Login(ctx context.Context, session string, options Options) (*Seat, error) {
-	if seat := g.seat(session); seat != nil && seat.Check() == nil {
-		return seat, nil
+	if seat := g.seat(session); seat != nil {
+		if seat.Check() == nil {
+			return seat, nil
+		}
+		seat.Release() // It may still hope to come back.
 	}
 	seat, err := g.Client.Acquire(ctx, g.Pool, g.options(session, options))
 	if err != nil {

@@ -208,7 +208,11 @@ func (c *Client) start(ctx context.Context, pool string, options Options, event 
 			code = "timeout"
 		}
 	}
-	err := error(newError(code, seat.more, name == "lost"))
+	more := seat.more
+	if code == "unreachable" {
+		more = map[string]any{"detail": seat.fault}
+	}
+	err := error(newError(code, more, name == "lost"))
 	if !seat.state.Decided() {
 		seat.step(machine.Event{Kind: "cancel"})
 		err = errors.Join(context.Cause(ctx), err)
@@ -346,6 +350,11 @@ func (c *Client) post(ctx context.Context, group []outgoing) machine.Event {
 	}
 	response, err := c.http.Do(request)
 	if err != nil {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, one := range group {
+			one.seat.fault = err.Error()
+		}
 		return failed
 	}
 	defer response.Body.Close()

@@ -20,6 +20,7 @@ type Seat struct {
 	// Guarded by the client's lock.
 	state   *machine.State
 	more    map[string]any
+	fault   string
 	timers  map[string]*planned
 	calls   map[int]context.CancelFunc
 	changed chan struct{} // Closed and made anew at each step.

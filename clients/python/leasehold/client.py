@@ -59,6 +59,7 @@ class Seat:
         self._timers: dict[str, int] = {}
         self._details: dict[str, Any] = {}
         self._lost: SeatLost | None = None
+        self._fault = ""
         self._listeners = list(listeners)
         self._watchers: list[Callable[[], None]] = []
         self._keep: Callable[[Seat, str], None] | None = None
@@ -172,7 +173,8 @@ class Seat:
         if state.lease is not None and state.name != "lost":
             return self
         code = state.code or ("timeout" if state.name in ("acquiring", "waiting") else state.name)
-        error = (SeatLost if state.name == "lost" else SeatError)(code, self._details)
+        details = {"detail": self._fault} if code == "unreachable" else self._details
+        error = (SeatLost if state.name == "lost" else SeatError)(code, details)
         self._give_up()
         raise error
 
@@ -369,6 +371,8 @@ class Engine:
             event = {"event": "answer", "status": status, "headers": said, "body": body}
         except (OSError, http.client.HTTPException) as error:
             log.debug("%s got no answer: %s", path, error)
+            for one, _ in group:
+                one._fault = f"{self.transport.authority} did not answer: {error or type(error).__name__}"
             event = {"event": "failed"}
         except Exception:  # The program's own function for keys, for example.
             log.exception("%s was not sent", path)

@@ -45,6 +45,8 @@ class Gateway:
             seat = self._seats.get(session)
         if seat is not None and seat.state in ("held", "unstable", "grace"):
             return seat
+        if seat is not None:
+            seat.release()  # It may still hope to come back.
         seat = self.client.acquire(self.pool, on_event=self._listener(session), **options)
         seat._keep = self._saver(session)
         with self._lock:

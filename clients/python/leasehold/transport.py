@@ -9,8 +9,10 @@ import socket
 import ssl
 import threading
 import time
+import urllib.request
+from base64 import b64encode
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 USER_AGENT = "leasehold-python/0.1.0 (spec 1)"
 IDLE_S = 30.0
@@ -47,6 +49,10 @@ class Transport:
         self.authority = parts.netloc
         self.port = parts.port or (443 if parts.scheme == "https" else 80)
         self.tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
+        self.proxy = _proxy(parts.scheme, parts.hostname)
+        self.target = (
+            f"http://{self.authority}" if self.proxy and not self.tls else ""
+        )  # Before the path, for a proxy that reads it.
         self.lock = threading.Lock()
         self.idle: list[tuple[socket.socket, float]] = []
 
@@ -69,7 +75,10 @@ class Transport:
             "content-length": str(len(data)),
             **headers,
         }
-        head = f"POST {self.prefix}{path} HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        head = f"POST {self.target}{self.prefix}{path} HTTP/1.1\r\n" + "".join(
+            f"{name}: {value}\r\n" for name, value in headers.items()
+        )
+        head += self.proxy[2] if self.proxy and self.target else ""
         until = time.monotonic() + timeout
         sock = self._take(fresh) or self._connect(timeout)
         keep = False
@@ -105,13 +114,33 @@ class Transport:
         return None
 
     def _connect(self, timeout: float) -> socket.socket:
-        sock = socket.create_connection((self.host, self.port), timeout)
+        sock = socket.create_connection(self.proxy[:2] if self.proxy else (self.host, self.port), timeout)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self.proxy and self.tls:
+                there = f"{self.host}:{self.port}"
+                sock.sendall(f"CONNECT {there} HTTP/1.1\r\nhost: {there}\r\n{self.proxy[2]}\r\n".encode("latin-1"))
+                response = http.client.HTTPResponse(sock, method="CONNECT")
+                response.begin()
+                if response.status != 200:
+                    raise OSError(f"the proxy answered {response.status}")
             return self.tls.wrap_socket(sock, server_hostname=self.host) if self.tls else sock
         except BaseException:
             sock.close()
             raise
+
+
+def _proxy(scheme: str, host: str) -> tuple[str, int, str] | None:
+    """Host, port and credentials of the proxy that the environment names; none to this machine."""
+    address = urllib.request.getproxies().get(scheme)
+    if not address or host in ("localhost", "::1") or host.startswith("127.") or urllib.request.proxy_bypass(host):
+        return None
+    parts = urlsplit(address if "//" in address else f"http://{address}")
+    if not parts.hostname:
+        return None
+    user = f"{unquote(parts.username)}:{unquote(parts.password or '')}" if parts.username else ""
+    line = f"proxy-authorization: Basic {b64encode(user.encode()).decode()}\r\n" if user else ""
+    return parts.hostname, parts.port or 80, line
 
 
 def _json(text: bytes) -> Any:

@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--no-real", action="store_true", help="without the real server")
     options = parser.parse_args()
     scenarios = load.wire()
+    load.vectors()
     load.coverage(scenarios)
     if options.mutants:
         sys.exit(mutants.main(scenarios))

@@ -27,6 +27,16 @@ BROKEN = {"reset_before", "reset_after", "hang", "trickle", "garbage", "close"}
 KINDS = {"acquire", "renew", "renew-many", "release", "leave", "queue-leave"}
 
 
+OPTIONS = {"pool", "holder", "tenant", "label", "platform", "activities", "wait", "reacquire", "max_grace_ms", "key"}
+EVENTS = {
+    "acquire": set(), "adopt": {"token"}, "answer": {"id", "status", "headers", "body"}, "result": {"id", "result"}, "failed": {"id"},
+    "timer": {"timer"}, "wake": set(), "report": {"activities", "label"}, "cancel": set(), "release": set(), "close": set(), "forked": set(),
+}  # fmt: skip
+THEN = {"state", "sure", "send", "abort", "timers", "emit", "tell", "done", "peek"}
+STATES = {"idle", "acquiring", "waiting", "held", "unstable", "grace", "lost", "denied", "released"}
+PROOF = {"name", "proof", "at", "leeway_s", "issuer", "audience", "keys", "ok"}
+
+
 class SpecError(Exception):
     """The specification itself is wrong."""
 
@@ -78,6 +88,31 @@ def wire() -> list[dict]:
                 check_answer(answer, f"{where}, otherwise {kind}")
             found.append(scenario)
     return found
+
+
+def vectors() -> None:
+    """Checks the files of machine/ and proof/, which each client reads for itself."""
+    for path in sorted((SPEC / "machine").glob("*.json")):
+        for vector in json.loads(path.read_text())["vectors"]:
+            where = f"{path.name}: {vector['name']}"
+            if path.stem == "batch":
+                only(vector, {"name", "scenarios", "ids", "status", "headers", "body", "events"}, where)
+                continue
+            only(vector, {"name", "scenarios", "options", "steps"}, where)
+            only(vector["options"], OPTIONS, where)
+            need(any("then" in step for step in vector["steps"]), where, "expects nothing")
+            for step in vector["steps"]:
+                only(step, {"at", "event", "then"}, where)
+                if "event" in step:
+                    event = step["event"]
+                    need(event.get("event") in EVENTS, where, f"no event is called {event.get('event')}")
+                    only(event, EVENTS[event["event"]] | {"event"}, where)
+                if "then" in step:
+                    only(step["then"], THEN, where)
+                    need(step["then"]["state"] in STATES, where, f"no state is called {step['then']['state']}")
+    for path in sorted((SPEC / "proof").glob("*.json")):
+        for vector in json.loads(path.read_text())["vectors"]:
+            only(vector, PROOF, f"{path.name}: {vector['name']}")
 
 
 def coverage(scenarios: list[dict]) -> None:
