@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .client import EXIT_S, Client, Key, Seat
+from .client import EXIT_S, AcquireOptions, Client, Key, Seat
 from .errors import SeatLost
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class AsyncSeat:
@@ -108,9 +111,9 @@ class AsyncSeat:
 class _Acquiring:
     """Either ``await`` it or use it as ``async with``."""
 
-    def __init__(self, client: Client, event: dict[str, Any], pool: str, timeout: float | None, options: dict[str, Any]) -> None:
+    def __init__(self, client: Client, event: dict[str, Any], pool: str, timeout: float | None, options: AcquireOptions) -> None:
         self._client, self._event, self._timeout = client, event, timeout
-        self._inner = client._seat(pool, **options)
+        self._inner = client._seat(pool, options)
         self._seat: AsyncSeat | None = None
 
     def __await__(self) -> Generator[Any, None, AsyncSeat]:
@@ -148,11 +151,11 @@ class AsyncClient:
     def __repr__(self) -> str:
         return f"<AsyncClient of {self._client.url}>"
 
-    def acquire(self, pool: str, *, timeout: float | None = -1, **options: Any) -> _Acquiring:
+    def acquire(self, pool: str, *, timeout: float | None = -1, **options: Unpack[AcquireOptions]) -> _Acquiring:
         """``seat = await client.acquire(…)``, or ``async with client.acquire(…) as seat:``."""
         return _Acquiring(self._client, {"event": "acquire"}, pool, timeout, options)
 
-    def adopt(self, pool: str, token: str, *, timeout: float | None = 30.0, **options: Any) -> _Acquiring:
+    def adopt(self, pool: str, token: str, *, timeout: float | None = 30.0, **options: Unpack[AcquireOptions]) -> _Acquiring:
         """Goes on with a seat whose token was kept."""
         return _Acquiring(self._client, {"event": "adopt", "token": token}, pool, timeout, options)
 

@@ -22,12 +22,15 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, TypedDict, Union
 
 from . import machine
 from .errors import SeatError, SeatLost
 from .machine import Now
 from .transport import Call, Transport
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 log = logging.getLogger("leasehold")
 Key = Union[str, Callable[[bool], str], None]
@@ -43,6 +46,21 @@ _boot = getattr(time, "CLOCK_BOOTTIME", None)  # Goes on while the machine sleep
 def now() -> Now:
     mono = time.clock_gettime(_boot) if _boot is not None else time.monotonic()
     return Now(int(mono * 1_000), int(time.time() * 1_000))
+
+
+class AcquireOptions(TypedDict, total=False):
+    """Who asks for a seat, and how. See :meth:`Client.acquire`."""
+
+    holder: str | None
+    tenant: str | None
+    label: str | None
+    platform: str | None
+    activities: Iterable[str] | None
+    wait: bool
+    reacquire: bool
+    max_grace: float | None
+    on_event: Listener | None
+    on_lost: Callable[[Seat, SeatLost], None] | None
 
 
 class Seat:
@@ -423,7 +441,7 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client of {self.url}>"
 
-    def acquire(self, pool: str, *, timeout: float | None = -1, **options: Any) -> Seat:
+    def acquire(self, pool: str, *, timeout: float | None = -1, **options: Unpack[AcquireOptions]) -> Seat:
         """Takes a seat, or raises :class:`SeatError`.
 
         ``holder``, ``tenant``, ``label``, ``platform`` and ``activities`` say who asks. With ``wait=True`` it queues when all seats
@@ -431,15 +449,15 @@ class Client:
         ``reacquire=True`` asks once more when the seat has expired, ``max_grace`` (seconds) stops sooner in an outage than the
         server allows; ``on_event(seat, event)`` and ``on_lost(seat, error)`` are called on a thread of their own.
         """
-        seat = self._seat(pool, **options)
+        seat = self._seat(pool, options)
         if timeout == -1:
             timeout = None if seat._machine.options.wait else 30.0
         self._engine.feed(seat, {"event": "acquire"})
         return seat._granted(timeout)
 
-    def adopt(self, pool: str, token: str, *, timeout: float | None = 30.0, **options: Any) -> Seat:
+    def adopt(self, pool: str, token: str, *, timeout: float | None = 30.0, **options: Unpack[AcquireOptions]) -> Seat:
         """Goes on with a seat whose token was kept; if its lease has ended meanwhile, asks for another one."""
-        seat = self._seat(pool, **options)
+        seat = self._seat(pool, options)
         self._engine.feed(seat, {"event": "adopt", "token": token})
         return seat._granted(timeout)
 
@@ -454,34 +472,33 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _seat(
-        self,
-        pool: str,
-        *,
-        holder: str | None = None,
-        tenant: str | None = None,
-        label: str | None = None,
-        platform: str | None = None,
-        activities: Iterable[str] | None = None,
-        wait: bool = False,
-        reacquire: bool = False,
-        max_grace: float | None = None,
-        on_event: Listener | None = None,
-        on_lost: Callable[[Seat, SeatLost], None] | None = None,
-    ) -> Seat:
+    def _seat(self, pool: str, options: AcquireOptions) -> Seat:
+        unknown = set(options) - set(AcquireOptions.__annotations__)
+        if unknown:
+            raise TypeError(f"acquire() got an unexpected option {sorted(unknown)[0]!r}")
         if not pool or not isinstance(pool, str):
             raise ValueError("a seat is of a pool, which has a name")
+        activities, max_grace = options.get("activities"), options.get("max_grace")
         if isinstance(activities, str):
             raise ValueError("activities are a list of texts")
-        options = machine.Options(
-            pool, holder, tenant, label, platform, tuple(activities) if activities is not None else None, wait, reacquire,
-            None if max_grace is None else int(max_grace * 1_000), self._kind,
-        )  # fmt: skip
+        wanted = machine.Options(
+            pool,
+            holder=options.get("holder"),
+            tenant=options.get("tenant"),
+            label=options.get("label"),
+            platform=options.get("platform"),
+            activities=None if activities is None else tuple(activities),
+            wait=options.get("wait", False),
+            reacquire=options.get("reacquire", False),
+            max_grace_ms=None if max_grace is None else int(max_grace * 1_000),
+            key=self._kind,
+        )
+        on_event, on_lost = options.get("on_event"), options.get("on_lost")
         listeners = [on_event] if on_event else []
         if on_lost is not None:
             told = on_lost
             listeners.append(lambda seat, event: told(seat, SeatLost(event["code"], event)) if event["state"] == "lost" else None)
-        return Seat(self._engine, options, listeners)
+        return Seat(self._engine, wanted, listeners)
 
 
 def _deliver(news: queue.SimpleQueue[Any]) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .client import Client, Seat
+from .client import AcquireOptions, Client, Seat
 from .errors import SeatError, SeatLost
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Gateway:
@@ -39,7 +42,7 @@ class Gateway:
         with ThreadPoolExecutor(16, thread_name_prefix="leasehold restore") as pool:
             return sum(pool.map(self._restore, list(self._tokens.items())))
 
-    def login(self, session: str, **options: Any) -> Seat:
+    def login(self, session: str, **options: Unpack[AcquireOptions]) -> Seat:
         """A seat for this session, the one that it has or a new one. Raises :class:`SeatError`; options as in acquire."""
         with self._lock:
             seat = self._seats.get(session)
@@ -47,7 +50,8 @@ class Gateway:
             return seat
         if seat is not None:
             seat.release()  # It may still hope to come back.
-        seat = self.client.acquire(self.pool, on_event=self._listener(session), **options)
+        seat = self.client.acquire(self.pool, **options)
+        seat.listen(self._listener(session))
         seat._keep = self._saver(session)
         with self._lock:
             first = self._seats.setdefault(session, seat)
