@@ -287,8 +287,8 @@ func (c *Client) send(group []outgoing) {
 		fresh = fresh || one.request.Fresh
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(timeout)*time.Millisecond)
-	for _, one := range group {
-		one.seat.calls[one.request.ID] = cancel
+	if len(group) == 1 { // One seat of many that is released must not abort the heartbeats of all.
+		group[0].seat.calls[group[0].request.ID] = cancel
 	}
 	go func() {
 		defer cancel()

@@ -300,7 +300,10 @@ class Engine:
         if self.news is None:
             self.news = queue.SimpleQueue()
             weakref.finalize(self, self.news.put, None)
-            threading.Thread(target=_deliver, args=(self.news,), name="leasehold events", daemon=True).start()
+            try:
+                threading.Thread(target=_deliver, args=(self.news,), name="leasehold events", daemon=True).start()
+            except RuntimeError:  # The interpreter is shutting down.
+                pass
         self.news.put((function, arguments))
 
     def _at(self, ms: float, what: Any, kind: str) -> int:
@@ -354,8 +357,9 @@ class Engine:
 
     def _send(self, group: list[tuple[Seat, dict[str, Any]]]) -> None:
         call = Call()
+        seat, request = group[0]
         timeout = min(request["timeout_ms"] for _, request in group)
-        for seat, request in group:
+        if len(group) == 1:  # One seat of many that is released must not abort the heartbeats of all.
             self.calls[id(seat), request["id"]] = call
 
         def give_up() -> None:

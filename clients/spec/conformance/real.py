@@ -97,11 +97,11 @@ class Pool:
             _, said = await asyncio.to_thread(self.real.ask, "GET", f"{path}/leases?holder={step['holder']}")
             if not said or not said["items"]:
                 self.wrong.append(f"{step['holder']} holds nothing")
-        elif kind == "empty":
-            until = time.monotonic() + 5
-            while (await asyncio.to_thread(self.real.ask, "GET", path))[1]["in_use"]:
+        elif kind in ("empty", "nobody_waits"):
+            number, until = ("in_use" if kind == "empty" else "waiting"), time.monotonic() + 3
+            while (await asyncio.to_thread(self.real.ask, "GET", path))[1][number]:
                 if time.monotonic() > until:
-                    self.wrong.append("a seat is still held")
+                    self.wrong.append(f"{number} is not 0")
                     return
                 await asyncio.sleep(0.05)
 

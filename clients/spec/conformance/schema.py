@@ -16,7 +16,7 @@ def faults(value: Any, schema: Any, document: dict, where: str = "body") -> list
     """What is wrong with a value; empty if nothing is."""
     if schema is True or schema == {}:
         return []
-    unknown = set(schema) - KNOWN - IGNORED
+    unknown = {word for word in schema if not word.startswith("x-")} - KNOWN - IGNORED
     if unknown:
         return [f"{where}: the checker does not know {sorted(unknown)}"]
     if "$ref" in schema:
