@@ -207,6 +207,9 @@ v("a blocked holder reads until when, and why", [7]).asking().then(
 v("an unknown 4xx code is a denial with that code", [8]).asking().then(
     100, problem(1, "shop_closed", 418), "denied", emit=[said("denied", "shop_closed", 418)], done=True
 )
+v("an unknown 5xx code is asked again", [8, 12]).asking().then(
+    100, problem(1, "on_fire", 503), "acquiring", emit=[said("acquiring", "on_fire", 503)], timers={"next": FIRST}
+).then(600, NEXT, "acquiring", send=[ask(2)])
 v("the media type of a problem may have parameters and capitals", [8]).asking().then(
     100, problem(1, "pool_full", headers={"content-type": "Application/Problem+JSON; charset=utf-8"}), "denied",
     emit=[said("denied", "pool_full")], done=True,

@@ -12,9 +12,6 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 ENDS = frozenset(("lease_expired", "lease_released", "lease_terminated", "lease_evicted", "invalid_token", "pool_not_found"))
-RETRIED = frozenset(
-    ("too_many_requests", "request_timeout", "store_unavailable", "store_full", "overloaded", "draining", "internal")
-)
 CLOSED = frozenset(("maintenance", "recovering"))
 FULL = frozenset(("pool_full", "tenant_full", "queue_full"))
 GRACE_OVER = "outage_grace_over"
@@ -354,9 +351,10 @@ class _Step:
         if code == "unauthorized" and s.options.key == "function" and not refused:
             s.refused = True
             return self.ask()
-        if code and code not in RETRIED and code != "ticket_expired":
+        temporary = status in (0, 408, 429) or status >= 500
+        if code and not temporary and code != "ticket_expired":
             return self.finish("denied", code, details)
-        if not ours and not s.heard and status and status not in (408, 429) and status < 500:
+        if not ours and not s.heard and not temporary:
             return self.finish("denied", "not_leasehold", details)
         if code == "draining" and not s.misses:
             return self.at_once()

@@ -102,7 +102,10 @@ def _fits(line: Any, wanted: Any) -> bool:
 async def run(scenario: dict, command: list[str], client: str, document: Optional[dict], real: Optional[Any]) -> Optional[str]:
     """None, or why it failed, or `needs …` for what this client cannot have."""
     server: Any = real.pool(scenario) if real else Scripted(scenario, document)
-    await server.up()
+    try:
+        await server.up()
+    except RuntimeError as error:
+        return f"the pool for it cannot be made: {error}"
     driver = await Driver.start(command, client)
     try:
         ready = await asyncio.wait_for(_ready(driver), 30)
@@ -120,7 +123,7 @@ async def run(scenario: dict, command: list[str], client: str, document: Optiona
         await driver.end()
         _rest(scenario, driver, server, keys, bool(real))
         return None
-    except (Failed, asyncio.TimeoutError) as error:
+    except (Failed, RuntimeError, asyncio.TimeoutError) as error:
         more = f"; the server: {'; '.join(server.wrong)}" if server.wrong else ""
         return (str(error) or "it is never ready") + more
     finally:

@@ -106,6 +106,11 @@ class Pool:
                 await asyncio.sleep(0.05)
 
     async def _must(self, method: str, path: str, body: Optional[dict] = None) -> None:
-        status, _ = await asyncio.to_thread(self.real.ask, method, path, body)
+        until = time.monotonic() + 20
+        while True:
+            status, _ = await asyncio.to_thread(self.real.ask, method, path, body)
+            if status not in (0, 503) or time.monotonic() > until:
+                break
+            await asyncio.sleep(0.5)  # A busy machine; each of these may be sent twice.
         if status // 100 != 2:
             raise RuntimeError(f"{method} {path} was answered {status}")

@@ -25,7 +25,6 @@ type JSON = map[string]any
 
 var (
 	ends    = words("lease_expired lease_released lease_terminated lease_evicted invalid_token pool_not_found")
-	retried = words("too_many_requests request_timeout store_unavailable store_full overloaded draining internal")
 	closed  = words("maintenance recovering")
 	full    = words("pool_full tenant_full queue_full")
 	texts   = []string{"title", "detail", "reason", "blocked_until", "request_id"}
@@ -448,6 +447,7 @@ func (d *step) askHeard(flight *flight, event Event) {
 	queued := status == 202 && isText(body["ticket"])
 	ours := granted || queued || code != ""
 	after, more := retryAfter(event, ours), details(status, event.Body, ours)
+	temporary := status == 0 || status == 408 || status == 429 || status >= 500
 	refused := d.refused
 	d.refused = false
 	d.heard = d.heard || ours
@@ -482,9 +482,9 @@ func (d *step) askHeard(flight *flight, event Event) {
 	case code == "unauthorized" && d.options.Key == "function" && !refused:
 		d.refused = true
 		d.ask()
-	case code != "" && !retried[code] && code != "ticket_expired":
+	case code != "" && !temporary && code != "ticket_expired":
 		d.finish("denied", code, more)
-	case !ours && !d.heard && status != 0 && status != 408 && status != 429 && status < 500:
+	case !ours && !d.heard && !temporary:
 		d.finish("denied", "not_leasehold", more)
 	case code == "draining" && d.misses == 0:
 		d.atOnce()
