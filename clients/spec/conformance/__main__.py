@@ -18,6 +18,7 @@ from .known import judged
 from .real import ADMIN, Real
 
 AT_ONCE = 8
+MISSING = 77  # What a program ends with that lacks something on this machine.
 
 
 class Report:
@@ -60,6 +61,9 @@ def vectors(client: str, layer: str, command: list[str], known: dict, report: Re
         for vector in json.loads(path.read_text())["vectors"]:
             expected[f"{layer}/{path.stem}: {vector['name']}"] = vector.get("scenarios", [])
     done = subprocess.run(command, cwd=load.CLIENTS / client, capture_output=True, text=True, timeout=120)
+    if done.returncode == MISSING:
+        report.notes.append(f"{client}: {layer} skipped: {done.stderr.strip()}")
+        return
     said = {}
     for line in done.stdout.splitlines():
         try:
