@@ -219,6 +219,10 @@ local function give_up_place(keys, id)
   redis.call('ZREM', keys.queue, id)
   redis.call('ZREM', keys.waiting, id)
   redis.call('HDEL', keys.tickets, id, 'since:' .. id, 'broken:' .. id)
+  -- A node of the version before leaves those two behind.
+  if redis.call('ZCARD', keys.queue) == 0 then
+    redis.call('UNLINK', keys.tickets)
+  end
 end
 
 -- Drops those who did not ask again in time. Returns whether all of them are gone.
