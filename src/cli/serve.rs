@@ -156,7 +156,7 @@ fn named(redis: &RedisUrl, settings: &Settings) -> String {
 }
 
 /// How long a start waits for a Redis that is there and does not answer yet.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Connects to Redis. One that is slow, loads its data or is about to become the master gets some time: whoever starts nodes and Redis
 /// together starts both on a busy machine. Anything else is a wrong setting, and is told at once.

@@ -155,8 +155,6 @@ impl Trouble {
                 () if says("READONLY") => Self::Replica,
                 () if says("NOAUTH") || says("WRONGPASS") => Self::Auth,
                 () if says("NOPERM") || text.contains("ACL failure") => Self::NotAllowed,
-                // Redis 7.0, from within a script.
-                () if text.contains("user executing the script can't") => Self::NotAllowed,
                 () if text.contains("max number of clients") => Self::TooManyClients,
                 () => Self::Refused,
             },
@@ -390,11 +388,6 @@ mod tests {
             ),
             (
                 "ERR ACL failure in script: this user has no permissions to run the 'xadd' command",
-                Trouble::NotAllowed,
-                Unknown,
-            ),
-            (
-                "ERR The user executing the script can't run this command or subcommand script: ab, on @user_script:1.",
                 Trouble::NotAllowed,
                 Unknown,
             ),

@@ -215,10 +215,9 @@ impl Bucket {
         format!("{}:{{{}}}:clock", prefix(), self.0)
     }
 
-    /// HASH, ZSET, STREAM and STRING with a TTL: written to see whether writes pass.
-    pub(super) fn probes(self) -> [String; 4] {
-        ["hash", "zset", "stream", "text"]
-            .map(|kind| format!("{}:{{{}}}:probe:{kind}", prefix(), self.0))
+    /// STRING with a TTL: written to see whether writes pass.
+    pub(super) fn probe(self) -> String {
+        format!("{}:{{{}}}:probe", prefix(), self.0)
     }
 
     /// ZSET: pool -> when a sweep has work, ms.

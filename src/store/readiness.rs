@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::error::{Error, Trouble};
 use super::health::UP;
 use super::keys::Bucket;
-use super::script::probe;
+use super::script::PROBE;
 use super::{Store, within_deadline};
 
 /// What an acquire would meet now.
@@ -45,7 +45,7 @@ impl Store {
     }
 
     async fn probe(&self, bucket: Bucket) -> Result<(), Error> {
-        let call = probe(bucket);
+        let call = PROBE.call(1).arg(bucket.probe());
         let tried = within_deadline(async { self.send(&call).await.map(drop) }).await;
         self.note(bucket, &tried);
         tried

@@ -168,12 +168,12 @@ pub(super) async fn load_all(connection: &mut Connection, is_cluster: bool) -> R
 
 /// Tries whether an acquire could be decided over this connection.
 pub(super) async fn try_to_write(bucket: Bucket, connection: &mut Connection) -> RedisResult<()> {
-    probe(bucket).run(connection).await.map(drop)
-}
-
-/// The call that tries it.
-pub(super) fn probe(bucket: Bucket) -> Call {
-    PROBE.call(4).arg(&bucket.probes())
+    PROBE
+        .call(1)
+        .arg(bucket.probe())
+        .run(connection)
+        .await
+        .map(drop)
 }
 
 impl Script {

@@ -16,6 +16,7 @@ mod answers;
 mod books;
 mod mistakes;
 mod order;
+mod queue;
 mod seeded;
 mod terms;
 

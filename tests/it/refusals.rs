@@ -124,20 +124,6 @@ async fn a_node_that_nobody_asks_says_by_itself_that_it_could_not_decide() {
 }
 
 #[tokio::test]
-async fn a_right_that_was_taken_away() {
-    let (server, node) = start().await;
-    for right in ["zadd", "hset", "xadd"] {
-        let without = format!("-{right}");
-        let () = server.query(&["ACL", "SETUSER", "default", &without]).await;
-        node.acquire("crm", json!({}), 503).await;
-        let ready = node.get("/readyz").expect(503).await;
-        assert_eq!(ready["checks"]["store"], "not_allowed", "{}", ready.text);
-        let () = server.query(&["ACL", "SETUSER", "default", "+@all"]).await;
-        works_again(&node).await;
-    }
-}
-
-#[tokio::test]
 async fn a_server_that_became_a_replica() {
     let (server, node) = start().await;
     let () = server.query(&["REPLICAOF", "127.0.0.1", "1"]).await;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use redis::aio::{MultiplexedConnection, PubSub};
-use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError};
+use redis::{Client, ErrorKind, RedisError};
 use secrecy::ExposeSecret as _;
 use tokio::sync::watch;
 
@@ -25,7 +25,7 @@ use crate::tasks::{self, Over};
 /// How long one sentinel may take.
 const ANSWER: Duration = Duration::from_millis(250);
 /// What it gets besides for the handshake, where it speaks TLS.
-const HANDSHAKE: Duration = Duration::from_millis(1_500);
+const HANDSHAKE: Duration = Duration::from_millis(750);
 /// How often they are asked, in case a message was lost.
 const POLL: Duration = Duration::from_secs(1);
 /// Between tries to subscribe to a sentinel that is away.
@@ -223,14 +223,12 @@ impl Sentinel {
         sentinel: &Address,
     ) -> Result<MultiplexedConnection, RedisError> {
         let client = self.client(sentinel)?;
-        // The library's own limit is shorter than what TLS may take.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None);
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let mut connection = tokio::time::timeout(self.patience(), connecting)
-            .await
-            .map_err(|_| {
-                RedisError::from((ErrorKind::Io, "a sentinel does not answer in time"))
-            })??;
+        let mut connection =
+            tokio::time::timeout(self.patience(), client.get_multiplexed_async_connection())
+                .await
+                .map_err(|_| {
+                    RedisError::from((ErrorKind::Io, "a sentinel does not answer in time"))
+                })??;
         connection.set_response_timeout(ANSWER);
         Ok(connection)
     }
