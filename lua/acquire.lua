@@ -38,7 +38,7 @@ local events, denied, blocks, records, repeated = KEYS[6], KEYS[7], KEYS[8], KEY
 local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'rules', 'indexing')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'rules', 'indexing', 'linger_ms')
 local capacity, ttl = tonumber(policy[1]), tonumber(policy[2])
 if not capacity then
   return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '', '0', '0', '0',
@@ -49,6 +49,8 @@ if policy[3] or (policy[4] and now <= tonumber(policy[4])) then
   return { 'rules', int(seq), int(now), '', '0', '0', '0', int(generation), '0', '0', '0', 'c', '' }
 end
 
+local period = lease_period(ttl, tonumber(policy[5]))
+
 local function refuse(status, in_use, retry_after_ms, detail)
   return { status, int(seq), int(now), '', '0', int(ttl), '0', int(generation),
     int(in_use), int(capacity), int(retry_after_ms), 'c', detail or '' }
@@ -56,39 +58,39 @@ end
 
 -- The same request again, because the reply was lost on the way to the node.
 local own = tonumber(redis.call('ZSCORE', leases, id) or 0)
-if own > live_from(ttl) then
-  local in_use = count_live(leases, ttl)
+if own > live_from(period) then
+  local in_use = count_live(leases, period)
   local record = read_record(records, id)
-  return { 'granted', int(seq), int(now), id, int(ends_at(own, ttl)), int(ttl), record and record[FENCE] or '0',
+  return { 'granted', int(seq), int(now), id, int(ends_at(own, period)), int(ttl), record and record[FENCE] or '0',
     int(generation), int(in_use), int(capacity), '0', 'c', '' }
 end
 
 -- A copy of a request that comes late, after its lease was given back: it must not take the seat once more.
 if redis.call('EXISTS', KEYS[12]) == 1 then
-  return refuse('pool_full', count_live(leases, ttl), 1000)
+  return refuse('pool_full', count_live(leases, period), 1000)
 end
 
 if repeated then
   local earlier = redis.call('GET', repeated)
   local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)
-  if score and score > live_from(ttl) then
-    return { 'existing', int(seq), int(now), earlier, int(ends_at(score, ttl)), int(ttl), '0',
-      int(generation), int(count_live(leases, ttl)), int(capacity), '0', 'c', '' }
+  if score and score > live_from(period) then
+    return { 'existing', int(seq), int(now), earlier, int(ends_at(score, period)), int(ttl), '0',
+      int(generation), int(count_live(leases, period)), int(capacity), '0', 'c', '' }
   end
 end
 
 if state[8] == '1' and now < generation + ttl then
-  return refuse('recovering', count_live(leases, ttl), generation + ttl - now)
+  return refuse('recovering', count_live(leases, period), generation + ttl - now)
 end
 
 -- The first write. It is one that Redis refuses when memory is full, so nothing is half done.
 mark()
 
 local in_use
-if end_due(leases, expired, events, ttl, 64) < 64 then
+if end_due(leases, expired, events, period, 64) < 64 then
   in_use = redis.call('ZCARD', leases)
 else
-  in_use = count_live(leases, ttl)
+  in_use = count_live(leases, period)
 end
 
 local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
@@ -108,11 +110,11 @@ if code then
   if code == 'holder_blocked' then
     return refuse(code, in_use, blocked_until - now, reason_of_block(KEYS[11], holder, blocked_until))
   end
-  return refuse(code, in_use, first_free_in(leases, ttl, in_use, capacity))
+  return refuse(code, in_use, first_free_in(leases, ttl, period, in_use, capacity))
 end
 
 local expires_at = now + ttl
-local fence = math.max((tonumber(state[9]) or 0) + 1, time[1] * 1000000 + time[2])
+local fence = math.max((tonumber(state[9]) or 0) + 1, now * 1000 + time[2] % 1000)
 redis.call('ZADD', leases, int(expires_at), id)
 redis.call('HSET', clock, 'fence', int(fence))
 
@@ -120,7 +122,7 @@ write_record(records, id, { int(fence), holder, tenant, int(now), '', platform, 
 keep_records(records, ttl, margin_ms)
 redis.call('ZADD', due, 'LT', int(expires_at), pool)
 if repeated then
-  redis.call('SET', repeated, id, 'PX', int(ttl + margin_ms))
+  redis.call('SET', repeated, id, 'PX', int(ttl + REPEATED_MS))
 end
 redis.call('ZREM', denied, holder)
 record_event(events, 'started', id, now, holder, tenant, '')

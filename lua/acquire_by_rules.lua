@@ -93,6 +93,7 @@ if rules.version ~= version or now < from_ms or (until_ms > 0 and now >= until_m
 end
 
 local ttl = rules.ttl
+local period = lease_period(ttl, tonumber(rules.linger_ms))
 local index = open_index(config, KEYS[10], KEYS[11], KEYS[12], KEYS[13], keys.queue)
 -- An index that is being made for rules to come is kept in step; the rules of now do not need it.
 local counts_by_index = index and not index.incomplete
@@ -101,7 +102,7 @@ local function count_seats()
   if counts_by_index then
     return tonumber(redis.call('HGET', index.seats, 'all') or 0)
   end
-  return count_live(leases, ttl)
+  return count_live(leases, period)
 end
 
 local function named_left()
@@ -122,11 +123,11 @@ end
 
 -- The same request again, because the reply was lost on the way to the node, or a ticket that has its seat.
 local own = tonumber(redis.call('ZSCORE', leases, id) or 0)
-if own > live_from(ttl) then
+if own > live_from(period) then
   in_use = count_seats()
   is_told(id, own)
   local record = read_record(records, id)
-  return answer('granted', { id = id, expires_at = ends_at(own, ttl), fence = record and record[FENCE],
+  return answer('granted', { id = id, expires_at = ends_at(own, period), fence = record and record[FENCE],
     seat = index and seat_of(index, id) or 'c', named_left = named_left() })
 end
 
@@ -139,10 +140,10 @@ end
 if repeated then
   local earlier = redis.call('GET', repeated)
   local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)
-  if score and score > live_from(ttl) then
+  if score and score > live_from(period) then
     is_told(earlier, score)
     in_use = count_seats()
-    return answer('existing', { id = earlier, expires_at = ends_at(score, ttl), named_left = named_left() })
+    return answer('existing', { id = earlier, expires_at = ends_at(score, period), named_left = named_left() })
   elseif earlier and wait ~= 'ticket' and redis.call('ZSCORE', keys.queue, earlier) then
     return answer('waiting', { id = earlier })
   end
@@ -167,7 +168,7 @@ end
 mark()
 
 -- The rules count more than leases, so all that is due ends before they are asked.
-if end_due(leases, expired, events, ttl, 256, on_end(index)) == 256 or not drop_the_silent(keys.queue, keys.waiting, keys.tickets, events) then
+if end_due(leases, expired, events, period, 256, on_end(index)) == 256 or not drop_the_silent(keys.queue, keys.waiting, keys.tickets, events) then
   return answer('behind')
 end
 if counts_by_index and not is_whole(index, leases) then
@@ -192,9 +193,9 @@ local function first_free()
   local rest
   if counts_by_index then
     local lease = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
-    rest = lease[2] and math.max(ends_at(tonumber(lease[2]), ttl) - now, 1) or ttl
+    rest = lease[2] and math.max(ends_at(tonumber(lease[2]), period) - now, 1) or ttl
   else
-    rest = first_free_in(leases, ttl, in_use, rules.capacity)
+    rest = first_free_in(leases, ttl, period, in_use, rules.capacity)
   end
   local change = next_change(rules.schedule, now)
   return change and math.min(rest, math.max(change - now, 1)) or rest
@@ -206,7 +207,7 @@ local function ask_again()
   local rest = first_free()
   local silent = in_use < rules.capacity and redis.call('ZRANGE', keys.waiting, 0, 0, 'WITHSCORES')
   if silent and silent[2] then
-    rest = math.min(rest, SILENT_MS, math.max(over_at(tonumber(silent[2]), SILENT_MS) - now, 1))
+    rest = math.min(rest, SILENT_MS, math.max(ends_at(tonumber(silent[2]), SILENT_MS) - now, 1))
   end
   return passed_at and math.min(rest, math.max(passed_at - now, 1)) or rest
 end
@@ -271,7 +272,7 @@ if not kind and may_queue and wait ~= '' and rules.max_waiting then
     place = redis.call('ZRANK', keys.queue, id)
     record_event(events, 'queued', id, now, holder, tenant, '')
     if repeated then
-      redis.call('SET', repeated, id, 'PX', int(ttl + margin_ms))
+      redis.call('SET', repeated, id, 'PX', int(ttl + REPEATED_MS))
     end
   end
   redis.call('ZADD', keys.waiting, int(now + SILENT_MS), id)
@@ -284,7 +285,7 @@ if not kind then
 end
 
 local expires_at = now + ttl
-local fence = math.max((tonumber(state[9]) or 0) + 1, time[1] * 1000000 + time[2])
+local fence = math.max((tonumber(state[9]) or 0) + 1, now * 1000 + time[2] % 1000)
 redis.call('ZADD', leases, int(expires_at), id)
 redis.call('HSET', clock, 'fence', int(fence))
 local taken
@@ -300,7 +301,7 @@ write_record(records, id, { int(fence), holder, tenant, int(now), kind ~= 'c' an
 keep_records(records, ttl, margin_ms)
 redis.call('ZADD', due, 'LT', int(expires_at), pool)
 if repeated then
-  redis.call('SET', repeated, id, 'PX', int(ttl + margin_ms))
+  redis.call('SET', repeated, id, 'PX', int(ttl + REPEATED_MS))
 end
 local arrival, turn = 0, ''
 if place then

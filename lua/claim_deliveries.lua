@@ -1,20 +1,25 @@
 -- Gives a node deliveries to send, each for a time: if it is not finished by then, another node takes it.
 --
--- KEYS[1]    claims      ZSET  delivery id -> until when a node sends it, ms
--- KEYS[2]    deliveries  HASH  delivery id -> its record, JSON
--- KEYS[3..]  pending     ZSET  of each webhook: delivery id -> when it is due, ms
+-- KEYS[1]    clock       HASH  the clock of what is done about alerts
+-- KEYS[2]    claims      ZSET  delivery id -> until when a node sends it, ms
+-- KEYS[3]    deliveries  HASH  delivery id -> its record, JSON
+-- KEYS[4..]  pending     ZSET  of each webhook: delivery id -> when it is due, ms
 --
 -- ARGV[1]    lease_ms  how long it is given
 -- ARGV[2]    at_once   most that are on their way to one webhook, for all nodes together
 -- ARGV[3..]  webhooks  the id of each webhook, which is also the end of the ids of its deliveries
 --
--- Returns { 'claimed', now_ms, until_ms, next_ms, then id and record of each }
---   next_ms  when the next one is due that is not due yet; 0 for none
+-- Returns { status, now_ms, until_ms, next_ms, then id and record of each }
+--   claimed   next_ms is when the next one is due that is not due yet; 0 for none
+--   unopened  there is no clock; only three fields
 
-local claims, deliveries = KEYS[1], KEYS[2]
+local claims, deliveries = KEYS[2], KEYS[3]
 local lease_ms, at_once = tonumber(ARGV[1]), tonumber(ARGV[2])
 
-redis.call('ZREMRANGEBYSCORE', claims, '-inf', int(now))
+redis.call('PERSIST', clock)
+mark()
+-- Who sent one while Redis was away has a whole time to say how that ended.
+redis.call('ZREMRANGEBYSCORE', claims, '-inf', int(live_from(lease_ms)))
 local flying = {}
 for _, id in ipairs(redis.call('ZRANGE', claims, 0, -1)) do
   local webhook = string.match(id, '_([^_]*)$')
@@ -23,12 +28,14 @@ end
 
 local stop, soonest = now + lease_ms, math.huge
 local reply = { 'claimed', int(now), int(stop), '0' }
-for i = 3, #KEYS do
-  local room = at_once - (flying[ARGV[i]] or 0)
+for i = 4, #KEYS do
+  local room = at_once - (flying[ARGV[i - 1]] or 0)
   if room > 0 then
     for _, id in ipairs(redis.call('ZRANGE', KEYS[i], '-inf', int(now), 'BYSCORE', 'LIMIT', 0, room)) do
-      local record = redis.call('HGET', deliveries, id)
-      if record then
+      local record, claimed = redis.call('HGET', deliveries, id), redis.call('ZSCORE', claims, id)
+      if claimed then
+        redis.call('ZADD', KEYS[i], int(ends_at(tonumber(claimed), lease_ms)), id)
+      elseif record then
         redis.call('ZADD', KEYS[i], int(stop), id)
         redis.call('ZADD', claims, int(stop), id)
         reply[#reply + 1], reply[#reply + 2] = id, record

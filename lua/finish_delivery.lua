@@ -1,10 +1,11 @@
 -- Says how an attempt to deliver ended. Only whoever still has the delivery may say so.
 --
--- KEYS[1]  claims      ZSET  delivery id -> until when a node sends it, ms
--- KEYS[2]  deliveries  HASH  delivery id -> its record, JSON
--- KEYS[3]  pending     ZSET  of the webhook: delivery id -> when it is due, ms
--- KEYS[4]  delivered   ZSET  of the webhook: delivery id -> when it arrived, ms
--- KEYS[5]  dead        ZSET  of the webhook: delivery id -> when it was given up, ms
+-- KEYS[1]  clock       HASH  the clock of what is done about alerts
+-- KEYS[2]  claims      ZSET  delivery id -> until when a node sends it, ms
+-- KEYS[3]  deliveries  HASH  delivery id -> its record, JSON
+-- KEYS[4]  pending     ZSET  of the webhook: delivery id -> when it is due, ms
+-- KEYS[5]  delivered   ZSET  of the webhook: delivery id -> when it arrived, ms
+-- KEYS[6]  dead        ZSET  of the webhook: delivery id -> when it was given up, ms
 --
 -- ARGV[1]  id         of the delivery
 -- ARGV[2]  until_ms   until when the caller has it
@@ -17,8 +18,9 @@
 -- Returns { status }
 --   finished  it is noted
 --   lost      another node has it, or it is gone
+--   unopened  there is no clock; three fields
 
-local claims, deliveries, pending = KEYS[1], KEYS[2], KEYS[3]
+local claims, deliveries, pending = KEYS[2], KEYS[3], KEYS[4]
 local id, outcome = ARGV[1], ARGV[3]
 
 if tonumber(redis.call('ZSCORE', claims, id) or 0) ~= tonumber(ARGV[2]) then
@@ -41,9 +43,9 @@ local function put_away(list, keep)
 end
 
 if outcome == 'delivered' then
-  put_away(KEYS[4], tonumber(ARGV[6]))
+  put_away(KEYS[5], tonumber(ARGV[6]))
 elseif outcome == 'dead' then
-  put_away(KEYS[5], tonumber(ARGV[7]))
+  put_away(KEYS[6], tonumber(ARGV[7]))
 else
   redis.call('ZADD', pending, int(now + tonumber(ARGV[5])), id)
 end

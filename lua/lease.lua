@@ -19,13 +19,14 @@
 local config, leases, records, id = KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 
 local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'schedule', 'indexed', 'ttl_before_ms', 'ttl_changed_ms',
-  'indexing')
+  'indexing', 'linger_ms')
 if not policy[1] then
   return { 'no_pool', int(seq), int(now), '0', '0', '0', '0', '0', int(generation), '0', '0', '' }
 end
 local ttl = tonumber(policy[2])
+local period = lease_period(ttl, tonumber(policy[8]))
 local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
-local status = score > live_from(ttl) and 'read' or 'ended'
-local in_use = policy[4] and not policy[7] and tonumber(redis.call('HGET', KEYS[5], 'all') or 0) or count_live(leases, ttl)
-return { status, int(seq), int(now), int(score), int(ends_at(score, ttl)), int(ttl), policy[5] or '0', policy[6] or '0',
+local status = score > live_from(period) and 'read' or 'ended'
+local in_use = policy[4] and not policy[7] and tonumber(redis.call('HGET', KEYS[5], 'all') or 0) or count_live(leases, period)
+return { status, int(seq), int(now), int(score), int(ends_at(score, period)), int(ttl), policy[5] or '0', policy[6] or '0',
   int(generation), int(in_use), int(capacity_at(policy[1], policy[3] or nil, now)), redis.call('HGET', records, id) or '' }

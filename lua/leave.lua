@@ -24,7 +24,7 @@ local ttl, linger = tonumber(policy[1] or 0), tonumber(policy[2] or 0)
 local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
 mark()
 
-if score <= live_from(ttl) then
+if score <= live_from(lease_period(ttl, linger)) then
   return { 'ended', int(seq), int(now) }
 end
 

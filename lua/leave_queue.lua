@@ -38,7 +38,8 @@ local keys = { queue = KEYS[11], waiting = KEYS[12], tickets = KEYS[13] }
 local id, how, until_ms, fence = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
 local arrival, turn = ARGV[5], ARGV[6]
 
-local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
+local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms')
+local period = lease_period(tonumber(policy[1] or 0), tonumber(policy[2] or 0))
 local index = open_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10], keys.queue)
 
 local function answer(status)
@@ -55,7 +56,7 @@ if how == 'unheard' then
   end
   mark()
   -- What ended before this is charged before this.
-  if end_due(leases, expired, events, ttl, 64, on_end(index)) == 64 then
+  if end_due(leases, expired, events, period, 64, on_end(index)) == 64 then
     return answer('behind')
   end
   if redis.call('ZREM', leases, id) == 0 then

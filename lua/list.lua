@@ -17,15 +17,17 @@
 local config, leases = KEYS[2], KEYS[3]
 local after_ms, after_id, limit = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 
-local policy = redis.call('HMGET', config, 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms')
+local policy = redis.call('HMGET', config, 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms', 'linger_ms')
 local ttl = tonumber(policy[1])
 if not ttl then
   return { 'no_pool', int(seq), int(now), '0', '0', '0', '0', '0' }
 end
 
+local period = lease_period(ttl, tonumber(policy[4]))
+
 -- By rank: leases that share an expiry are in Redis's order, which Lua's comparison of texts may not be.
 -- A lease that was renewed since the page before is not where it was; then those beside it come again.
-local first = redis.call('ZCOUNT', leases, '-inf', int(live_from(ttl)))
+local first = redis.call('ZCOUNT', leases, '-inf', int(live_from(period)))
 if after_id ~= '' then
   local seen
   if tonumber(redis.call('ZSCORE', leases, after_id) or 0) == after_ms then
@@ -38,7 +40,7 @@ end
 
 -- The two instants are ends_at for all of them: a number made into a text for each would be most of the work.
 local reply = { 'listed', int(seq), int(now), int(ttl), policy[2] or '0', policy[3] or '0', int(floor),
-  int(amnesty_until(ttl)) }
+  int(back + period) }
 local page = redis.call('ZRANGE', leases, first, first + limit - 1, 'WITHSCORES')
 for i = 1, #page do
   reply[8 + i] = page[i]

@@ -30,7 +30,7 @@ if not policy[1] then
 end
 local ttl, capacity = tonumber(policy[2]), capacity_at(policy[1], policy[3] or nil, now)
 local index = open_index(config, KEYS[3], KEYS[4], KEYS[5], KEYS[6], keys.queue)
-if redis.call('ZCOUNT', keys.waiting, '-inf', int(over_up_to(SILENT_MS))) > 0 then
+if redis.call('ZCOUNT', keys.waiting, '-inf', int(live_from(SILENT_MS))) > 0 then
   return { 'behind', int(seq), int(now), '0' }
 end
 
@@ -42,7 +42,7 @@ for i = 1, #page, 2 do
   local known = redis.call('HMGET', keys.tickets, id, 'since:' .. id)
   local tenant, holder = string.match(known[1] or '\1\1', '^([^\1]*)\1([^\1]*)')
   reply[#reply + 1] = table.concat({ int(position), int(tonumber(page[i + 1])), known[2] or '0',
-    int(over_at(tonumber(redis.call('ZSCORE', keys.waiting, id) or now), SILENT_MS)), int(waits_for(index, ttl, capacity, position)),
+    int(ends_at(tonumber(redis.call('ZSCORE', keys.waiting, id) or now), SILENT_MS)), int(waits_for(index, ttl, capacity, position)),
     tenant, holder }, '\1')
 end
 return reply

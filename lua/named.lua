@@ -37,7 +37,7 @@ local config, leases, named, events = KEYS[2], KEYS[3], KEYS[9], KEYS[10]
 local what, holder, to, earlier = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local limit, force = tonumber(ARGV[5]), ARGV[6]
 
-local policy = redis.call('HMGET', config, 'capacity', 'named_seats', 'periods', 'ttl_ms')
+local policy = redis.call('HMGET', config, 'capacity', 'named_seats', 'periods', 'ttl_ms', 'linger_ms')
 if not policy[1] then
   return { 'no_pool', int(seq), int(now), '0', '0', '0', '0' }
 elseif not policy[2] then
@@ -60,11 +60,11 @@ end
 
 local function has_live_leases()
   local prefix = holder .. '\1n'
-  local from = '[' .. prefix .. '\1'
+  local alive_from, from = live_from(lease_period(tonumber(policy[4]), tonumber(policy[5]))), '[' .. prefix .. '\1'
   repeat
     local ids = redis.call('ZRANGEBYLEX', index.holders, from, '(' .. prefix .. '\2', 'LIMIT', 0, 64)
     for i = 1, #ids do
-      if tonumber(redis.call('ZSCORE', leases, string.sub(ids[i], -22)) or 0) > live_from(tonumber(policy[4])) then
+      if tonumber(redis.call('ZSCORE', leases, string.sub(ids[i], -22)) or 0) > alive_from then
         return true
       end
     end

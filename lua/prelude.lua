@@ -8,34 +8,51 @@ end
 -- Redis is the only clock, read once: on Redis 7.0 it moves while a script runs.
 local time = redis.call('TIME')
 
-local clock, state, generation, tick, seq, now
+local clock, state, generation, tick, seq, now, shift
 local floor, back, gap, returned
+
+-- Notes that nobody could keep a deadline for so long; see live_from. A silence that begins while such a grace may still
+-- be running keeps the older floor.
+local function note_silence(silence)
+  if tick < back + (tonumber(state[7]) or 0) then
+    gap = math.max(gap, silence)
+  else
+    floor, gap = tick, silence
+  end
+  back, returned = now, true
+end
 
 -- Reads the clock of a bucket: all that follows is judged by it. False if the bucket has none: it was never opened, or was
 -- emptied. All scripts but renew.lua belong to one bucket.
 local function enter(key)
   clock = key
-  state = redis.call('HMGET', clock, 'generation', 'tick', 'seq', 'floor', 'back', 'gap', 'longest_ttl', 'lost', 'fence')
-  generation, tick, seq = tonumber(state[1]), tonumber(state[2]) or 0, tonumber(state[3]) or 0
-  now = math.max(time[1] * 1000 + math.floor(time[2] / 1000), tick)
+  state = redis.call('HMGET', clock, 'generation', 'tick', 'seq', 'floor', 'back', 'gap', 'longest_ttl', 'lost', 'fence', 'shift')
+  generation, tick, seq, shift = tonumber(state[1]), tonumber(state[2]) or 0, tonumber(state[3]) or 0, tonumber(state[10]) or 0
+  local longest_ttl, instant = tonumber(state[7]) or 0, time[1] * 1000 + math.floor(time[2] / 1000)
+  now = instant + shift
+  if now < tick then
+    -- Redis's clock went back, or a server took over whose clock is behind: time goes on from where it was.
+    now = tick
+  elseif shift > 0 then
+    -- Back to Redis's clock by a millisecond in every so many, so that no lease ends more than 2 s late for it.
+    local every = math.max(33, longest_ttl / 2000)
+    now = now - math.min(shift, math.floor(instant / every) - math.floor((tick - shift) / every))
+  end
   if not generation then
     return false
   end
 
-  -- Every node ticks every second. A longer silence means that Redis or all nodes were away, and that
-  -- holders could not beat: who lived at `floor`, the last sign of life, gets one more TTL from `back`.
-  -- A silence that begins while such a grace may still be running keeps the older floor.
-  floor, back, gap = tonumber(state[4]) or 0, tonumber(state[5]) or 0, tonumber(state[6]) or 0
+  -- Every node ticks every second. A longer silence means that Redis or all nodes were away.
+  floor, back, gap, returned = tonumber(state[4]) or 0, tonumber(state[5]) or 0, tonumber(state[6]) or 0, false
   local silence = now - tick
-  returned = silence > 3000
-  if returned then
-    if tick < back + (tonumber(state[7]) or 0) then
-      gap = math.max(gap, silence)
-    else
-      floor, gap = tick, silence
+  if silence > 3000 then
+    -- It may be that a clock which went back was put right. Where all leases have a grace, time need not pass as well.
+    if silence > longest_ttl / 4 then
+      now = now - math.min(now - instant, silence)
     end
-    back = now
+    note_silence(silence)
   end
+  shift = now - instant
   return true
 end
 
@@ -55,6 +72,9 @@ local function mark()
   else
     redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq))
   end
+  if shift ~= (tonumber(state[10]) or 0) then
+    redis.call('HSET', clock, 'shift', int(shift))
+  end
 end
 
 -- Whether data was lost so lately that a pool which is not there may only not have been put back yet.
@@ -62,9 +82,9 @@ local function may_be_lost()
   return state[8] == '1' and now < generation + 60000
 end
 
--- The rule for every deadline that a silence makes unfair: one that had not passed at `floor` is not over before `back`
--- and its own whole period. Deadlines up to this instant are over.
-local function over_up_to(period)
+-- The rule for every deadline that a silence makes unfair, with the whole period that somebody had to meet it: one that had
+-- not passed at `floor`, the last sign of life, is not over before `back` and that period. What lives has a deadline after this.
+local function live_from(period)
   if now < back + period then
     return math.min(floor, now)
   end
@@ -72,59 +92,49 @@ local function over_up_to(period)
 end
 
 -- The instant at which such a deadline is over, or was.
-local function over_at(deadline, period)
+local function ends_at(deadline, period)
   if floor < deadline then
     return math.max(deadline, back + period)
   end
   return deadline
 end
 
--- Until when a pool with this TTL ends nobody because of an outage; 0 when there was none for it.
-local function amnesty_until(ttl)
-  if gap > math.max(3000, ttl / 4) then
-    return back + ttl
+-- The period of the leases of a pool. A silence that is short against the TTL took nobody's time to beat, but perhaps that of
+-- a page which has left and comes back.
+local function lease_period(ttl, linger)
+  if gap > ttl / 4 then
+    return ttl
   end
-  return 0
+  return math.min(ttl, linger)
 end
 
--- A lease lives while its score is greater than this.
-local function live_from(ttl)
-  if now < amnesty_until(ttl) then
-    return math.min(floor, now)
-  end
-  return now
-end
-
--- The instant at which a lease with this score ends or ended.
-local function ends_at(score, ttl)
-  local amnesty = amnesty_until(ttl)
-  if floor < score and score < amnesty then
-    return amnesty
-  end
-  return score
-end
+local written = 0
 
 -- Appends to the pool's history. All events have the same fields, which Redis stores once per block; only in a
 -- pool where a lease is not always a seat of the capacity there is one more, the number of seats taken or freed.
 -- Sweeps drop them by age; the number is a bound on the memory of a pool, whatever happens in it.
 local function record_event(events, kind, id, at, holder, tenant, reason, seats)
-  if seats then
-    redis.call('XADD', events, 'MAXLEN', '~', '4000000', '*', 'type', kind, 'id', id, 'at', int(at),
-      'holder', holder, 'tenant', tenant, 'reason', reason, 'seats', seats)
-  else
-    redis.call('XADD', events, 'MAXLEN', '~', '4000000', '*', 'type', kind, 'id', id, 'at', int(at),
-      'holder', holder, 'tenant', tenant, 'reason', reason)
+  local event = { 'type', kind, 'id', id, 'at', int(at), 'holder', holder, 'tenant', tenant, 'reason', reason,
+    seats and 'seats', seats }
+  if shift > 0 then
+    -- Readers take the place of an event for when it was written. It is refused where one was written at a later instant.
+    written = written + 1
+    local place = int(now) .. '-' .. int(seq * 1000 + written)
+    if type(redis.pcall('XADD', events, 'MAXLEN', '~', '4000000', place, unpack(event))) == 'string' then
+      return
+    end
   end
+  redis.call('XADD', events, 'MAXLEN', '~', '4000000', '*', unpack(event))
 end
 
 -- Ends what is due, at most `limit`, in order of expiry: from `leases` to `expired`, where the instant
 -- waits until a sweep has written it into the lease's tombstone. `freed`, if given, is called with the id and the
 -- end of each, and says how many seats that frees. Returns how many were ended.
-local function end_due(leases, expired, events, ttl, limit, freed)
-  local due = redis.call('ZRANGE', leases, '-inf', int(live_from(ttl)), 'BYSCORE',
+local function end_due(leases, expired, events, period, limit, freed)
+  local due = redis.call('ZRANGE', leases, '-inf', int(live_from(period)), 'BYSCORE',
     'LIMIT', 0, limit, 'WITHSCORES')
   for i = 1, #due, 2 do
-    local at = ends_at(tonumber(due[i + 1]), ttl)
+    local at = ends_at(tonumber(due[i + 1]), period)
     redis.call('ZREM', leases, due[i])
     redis.call('ZADD', expired, int(at), due[i])
     record_event(events, 'ended', due[i], at, '', '', 'expired', freed and freed(due[i], at))
@@ -133,13 +143,13 @@ local function end_due(leases, expired, events, ttl, limit, freed)
 end
 
 -- How many live. ZCARD is exact unless more was due than end_due was allowed to end.
-local function count_live(leases, ttl)
-  return redis.call('ZCOUNT', leases, '(' .. int(live_from(ttl)), '+inf')
+local function count_live(leases, period)
+  return redis.call('ZCOUNT', leases, '(' .. int(live_from(period)), '+inf')
 end
 
 -- Time until a seat comes free if nobody renews or releases: the expiry of as many leases as are too
 -- many, plus one. With no seat at all that is never; then it is worth asking again after a TTL.
-local function first_free_in(leases, ttl, in_use, capacity)
+local function first_free_in(leases, ttl, period, in_use, capacity)
   if capacity == 0 then
     return ttl
   end
@@ -149,5 +159,5 @@ local function first_free_in(leases, ttl, in_use, capacity)
   if not lease[2] then
     return ttl
   end
-  return math.max(ends_at(tonumber(lease[2]), ttl) - now, 1)
+  return math.max(ends_at(tonumber(lease[2]), period) - now, 1)
 end

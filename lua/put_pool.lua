@@ -43,7 +43,7 @@ local pool, expect, put_back, policy = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV
 local capacity, ttl = ARGV[5], ARGV[6]
 
 local before = redis.call('HMGET', config, 'version', 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms', 'schedule', 'noted',
-  'incarnation')
+  'incarnation', 'linger_ms')
 local version = tonumber(before[1] or 0)
 
 if put_back > 0 then
@@ -55,12 +55,13 @@ elseif (expect == 'none' and version > 0) or (expect == 'some' and version == 0)
   return { 'conflict', int(seq), int(now), int(version), '0' }
 end
 
+local period = version > 0 and lease_period(tonumber(before[2]), tonumber(before[8]))
 local rules = {}
 for i = 11, #ARGV, 2 do
   rules[ARGV[i]] = ARGV[i + 1]
 end
 local seat_per = redis.call('HGET', config, 'seat_per') or nil
-if version > 0 and put_back == 0 and seat_per ~= rules.seat_per and count_live(leases, tonumber(before[2])) > 0 then
+if version > 0 and put_back == 0 and seat_per ~= rules.seat_per and count_live(leases, period) > 0 then
   return { 'in_use', int(seq), int(now), int(version), '0' }
 end
 
@@ -68,7 +69,7 @@ mark()
 local index = open_index(config, KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12])
 if index then
   -- What happened before this is counted and charged by the rules of before.
-  if end_due(leases, expired, events, tonumber(before[2]), 256, on_end(index)) == 256 then
+  if end_due(leases, expired, events, period, 256, on_end(index)) == 256 then
     return { 'behind', int(seq), int(now), int(version), '0' }
   end
   settle(index, now)

@@ -1,12 +1,13 @@
 -- Takes alerts of one bucket's outbox into the log of all, and makes a delivery of each for the webhooks that want it.
 -- In one step, and only from where the last one ended: nothing is taken twice.
 --
--- KEYS[1]  revision    STRING  grows with every change of a webhook
--- KEYS[2]  relayed     HASH    bucket -> last entry of its outbox that was taken; `last:<type>`, see below
--- KEYS[3]  log         STREAM  all alerts
--- KEYS[4]  raised      HASH    id of each alert that is raised now -> the alert, JSON
--- KEYS[5]  deliveries  HASH    delivery id -> its record, JSON
--- KEYS[6..]  webhooks    for each webhook that the caller knows its pending (ZSET) and its dead deliveries (ZSET)
+-- KEYS[1]  clock       HASH    the clock of what is done about alerts
+-- KEYS[2]  revision    STRING  grows with every change of a webhook
+-- KEYS[3]  relayed     HASH    bucket -> last entry of its outbox that was taken; `last:<type>`, see below
+-- KEYS[4]  log         STREAM  all alerts
+-- KEYS[5]  raised      HASH    id of each alert that is raised now -> the alert, JSON
+-- KEYS[6]  deliveries  HASH    delivery id -> its record, JSON
+-- KEYS[7..]  webhooks    for each webhook that the caller knows its pending (ZSET) and its dead deliveries (ZSET)
 --
 -- ARGV[1]    known   revision that the caller knows the webhooks of
 -- ARGV[2]    bucket  whose outbox it is
@@ -17,14 +18,15 @@
 --                    the place of its webhook from 0, its id and its record
 --
 -- Returns { status, number of alerts }
---   relayed  they are in the log
---   stale    another node took some meanwhile
---   changed  the webhooks are others, or are lost: look at them, and try again
+--   relayed   they are in the log
+--   stale     another node took some meanwhile
+--   changed   the webhooks are others, or are lost: look at them, and try again
+--   unopened  there is no clock; three fields
 
-if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then
+if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[1] then
   return { 'changed', '0' }
 end
-local relayed, log, raised, deliveries = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+local relayed, log, raised, deliveries = KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local bucket, most = ARGV[2], tonumber(ARGV[5])
 if (redis.call('HGET', relayed, bucket) or '') ~= ARGV[3] then
   return { 'stale', '0' }
@@ -52,7 +54,7 @@ while at <= #ARGV do
     told = told + 1
     redis.call('XADD', log, 'MAXLEN', '~', 10000, '*', 'alert', json)
     for i = at, at + 3 * count - 1, 3 do
-      local key, delivery = 6 + 2 * tonumber(ARGV[i]), ARGV[i + 1]
+      local key, delivery = 7 + 2 * tonumber(ARGV[i]), ARGV[i + 1]
       if redis.call('HSETNX', deliveries, delivery, ARGV[i + 2]) == 1 then
         local full = redis.call('ZCARD', KEYS[key]) >= most
         redis.call('ZADD', full and KEYS[key + 1] or KEYS[key], int(now), delivery)

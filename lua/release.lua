@@ -32,20 +32,21 @@ redis.call('PERSIST', clock)
 local config, leases, expired, events, records, tombstone = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6], KEYS[13]
 local id, holder, tenant, keep_ms = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
-local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
+local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms')
+local period = lease_period(tonumber(policy[1] or 0), tonumber(policy[2] or 0))
 local index = open_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11])
 if index and (index.lent_seats or index.per_holder) then
   -- What ended before this is charged before this, and frees no seat that is freed by this.
-  repeat until end_due(leases, expired, events, ttl, 64, on_end(index)) < 64
+  repeat until end_due(leases, expired, events, period, 64, on_end(index)) < 64
 end
 local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
-local live = score > live_from(ttl)
+local live = score > live_from(period)
 local status = live and 'released' or score > 0 and 'expired' or 'ended'
 mark()
 
 if score > 0 then
   redis.call('ZREM', leases, id)
-  local at = live and now or ends_at(score, ttl)
+  local at = live and now or ends_at(score, period)
   record_event(events, 'ended', id, at, holder, tenant, live and 'released' or 'expired',
     index and seat_freed(index, at, id))
 end

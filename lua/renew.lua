@@ -37,8 +37,8 @@ mark()
 --
 -- Whoever is in `leases` lives, but for those that ended in the last second and that no sweep has taken away. These
 -- are few and come first, so they are looked for, and not the score of each lease: that would double the cost.
-local function extend(leases, ttl, before, n)
-  local from, expires_at = live_from(ttl), int(now + ttl)
+local function extend(leases, ttl, linger, before, n)
+  local from, expires_at = live_from(lease_period(ttl, linger)), int(now + ttl)
   local dead = redis.call('ZRANGE', leases, '-inf', int(from), 'BYSCORE', 'LIMIT', 0, 64)
   local ended, scores = {}, nil
   for i = 1, #dead do
@@ -87,19 +87,20 @@ local ttls, longest, marks, ids = {}, {}, {}, {}
 local rest, at = '', 5
 
 for pool = 1, pools do
-  local n, ttl = tonumber(ARGV[at]), 0
+  local n, ttl, linger = tonumber(ARGV[at]), 0, 0
   if KEYS[3 * pool - 2] ~= clock and enter(KEYS[3 * pool - 2]) then
     mark()
     number, instant = int(seq), int(now)
   end
   if generation then
-    ttl = tonumber(redis.call('HGET', KEYS[3 * pool - 1], 'ttl_ms') or 0)
+    local policy = redis.call('HMGET', KEYS[3 * pool - 1], 'ttl_ms', 'linger_ms')
+    ttl, linger = tonumber(policy[1] or 0), tonumber(policy[2] or 0)
   end
   if pool == sample then
     rest = rest_of(KEYS[3 * pool], ARGV[at + 1], KEYS[3 * pools + tonumber(ARGV[4])])
   end
   if ttl > 0 then
-    marks[pool] = extend(KEYS[3 * pool], ttl, at, n)
+    marks[pool] = extend(KEYS[3 * pool], ttl, linger, at, n)
   else
     marks[pool] = string.rep('0', n)
   end

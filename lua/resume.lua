@@ -95,7 +95,7 @@ if signed_in < generation and state[8] ~= '1' then
   state[8] = '1'
 end
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms', 'privacy', 'rules', 'incarnation')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms', 'privacy', 'rules', 'incarnation', 'linger_ms')
 local capacity, ttl, window = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
 if not capacity then
   return answer(may_be_lost() and 'recovering' or 'no_pool', 0, 0, '', '', 0)
@@ -109,6 +109,7 @@ if fence <= incarnation then
   end
   redis.call('HSET', config, 'incarnation', '0')
 end
+local period = lease_period(ttl, tonumber(policy[7]))
 local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13])
 local counts_by_index = index and not index.incomplete
 local keys = { named = KEYS[15], queue = KEYS[13], tickets = KEYS[17] }
@@ -145,17 +146,17 @@ local function seat(status, kind)
   return answer(status, expires_at, ttl, activities, '', 0, kind)
 end
 
-if score > live_from(ttl) then
+if score > live_from(period) then
   return seat('renewed', index and seat_of(index, id) or 'c')
 end
 
 -- More may be due than one call ends; this lease must be among those that are.
-if end_due(leases, expired, events, ttl, 64, on_end(index)) == 64 and index then
+if end_due(leases, expired, events, period, 64, on_end(index)) == 64 and index then
   return answer('behind', 0, ttl, '', '', 0)
 end
 if score > 0 and redis.call('ZREM', leases, id) == 1 then
-  redis.call('ZADD', expired, int(ends_at(score, ttl)), id)
-  record_event(events, 'ended', id, ends_at(score, ttl), holder, tenant, 'expired')
+  redis.call('ZADD', expired, int(ends_at(score, period)), id)
+  record_event(events, 'ended', id, ends_at(score, period), holder, tenant, 'expired')
 end
 
 local at_once = in_pool or (holder ~= '' and ended_by(KEYS[20])) or (tenant ~= '' and ended_by(KEYS[21]))
@@ -165,8 +166,9 @@ end
 
 local ended = tonumber(redis.call('ZSCORE', expired, id) or known[4])
 local status
-if ended then
-  status = now - ended <= window and 'resumed' or 'lost_expired'
+-- What a restored backup says of an end is older than the token of who still beats.
+if ended and not (signed_in < generation and ended < generation) then
+  status = now <= ends_at(ended + window, window) and 'resumed' or 'lost_expired'
 elseif signed_in < generation then
   -- Everything was lost. Tombstones too, so a seat comes back only as long as one could be resumed.
   status = now <= generation + math.max(ttl, window) and 'rebuilt' or 'lost_expired'
@@ -189,14 +191,14 @@ local kind
 if policy[5] then
   local rules = read_rules(config, tenant)
   if not counts_by_index then
-    kind = count_live(leases, ttl) < rules.capacity and 'c' or nil
+    kind = count_live(leases, period) < rules.capacity and 'c' or nil
   elseif not is_whole(index, leases) then
     return answer('unindexed', 0, ttl, '', '', 0)
   elseif drop_the_silent(keys.queue, KEYS[16], keys.tickets, events) then
     kind = admit(index, config, rules, keys, holder, tenant, redis.call('ZCARD', keys.queue))
   end
 else
-  kind = count_live(leases, ttl) < capacity and 'c' or nil
+  kind = count_live(leases, period) < capacity and 'c' or nil
 end
 if not kind then
   return answer(status == 'rebuilt' and 'lost_displaced' or 'lost_expired', 0, ttl, '', '', 0)

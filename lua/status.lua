@@ -21,12 +21,13 @@
 
 local config, leases = KEYS[2], KEYS[3]
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'version', 'policy', 'schedule', 'periods', 'indexed', 'incarnation')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'version', 'policy', 'schedule', 'periods', 'indexed', 'incarnation',
+  'linger_ms')
 if not policy[1] then
   return { 'no_pool', int(seq), int(now), '0', '0', '0', '', '0', '0', '0', '0', '0', '0', '0', '0', '0', {} }
 end
 local ttl, schedule = tonumber(policy[2]), policy[5] or nil
-local live = count_live(leases, ttl)
+local live = count_live(leases, lease_period(ttl, tonumber(policy[9])))
 local in_use, seats, lent_ms, taken = live, {}, 0, 0
 local period, stop = '0', '0'
 local index = policy[7] and open_complete_index(config, KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
@@ -52,5 +53,5 @@ if index then
 end
 local change_at, change_to = next_change(schedule, now)
 return { 'read', int(seq), int(now), int(in_use), int(capacity_at(policy[1], schedule, now)), policy[3], policy[4],
-  int(live), int(redis.call('ZCOUNT', KEYS[9], '(' .. int(over_up_to(SILENT_MS)), '+inf')), int(lent_ms), int(taken),
+  int(live), int(redis.call('ZCOUNT', KEYS[9], '(' .. int(live_from(SILENT_MS)), '+inf')), int(lent_ms), int(taken),
   int(change_at or 0), int(change_to or 0), period, stop ~= '' and stop or '0', policy[8] or '0', seats }

@@ -37,11 +37,12 @@ local events, denied, blocks = KEYS[6], KEYS[7], KEYS[8]
 local pool, limit, keep_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 
 -- Leases of a pool that was lost end by their own score.
-local policy = redis.call('HMGET', config, 'ttl_ms', 'rules', 'schedule', 'noted', 'periods', 'indexing')
+local policy = redis.call('HMGET', config, 'ttl_ms', 'rules', 'schedule', 'noted', 'periods', 'indexing', 'linger_ms')
 if not policy[1] and not may_be_lost() then
   return { 'closed', int(seq), int(now), '0' }
 end
 local ttl, rules, schedule, noted, periods = tonumber(policy[1] or 0), policy[2], policy[3], policy[4], policy[5]
+local period = lease_period(ttl, tonumber(policy[7] or 0))
 local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13])
 mark()
 if policy[6] and not index then
@@ -50,7 +51,7 @@ if policy[6] and not index then
   redis.call('UNLINK', KEYS[9], KEYS[10], KEYS[11])
 end
 
-end_due(leases, expired, events, ttl, limit, on_end(index))
+end_due(leases, expired, events, period, limit, on_end(index))
 -- Who was denied for two minutes begins a new run with its next denial.
 local true_denials = redis.call('ZREMRANGEBYSCORE', denied, '-inf', int(now - RUN))
 if true_denials > 0 and ttl > 0 then
@@ -70,7 +71,7 @@ for i = 1, #ids do
 end
 
 drop_old(blocks, KEYS[19], events, keep_ms)
-local next_at = next_due(leases, denied, ttl)
+local next_at = next_due(leases, denied, period)
 if next_at < math.huge then
   redis.call('ZADD', due, int(next_at), pool)
 elseif #ids < limit then
@@ -82,7 +83,7 @@ if rules then
   drop_the_silent(KEYS[13], KEYS[16], KEYS[17], events)
   local silent = redis.call('ZRANGE', KEYS[16], 0, 0, 'WITHSCORES')
   if silent[1] then
-    redis.call('ZADD', due, 'LT', int(over_at(tonumber(silent[2]), SILENT_MS)), pool)
+    redis.call('ZADD', due, 'LT', int(ends_at(tonumber(silent[2]), SILENT_MS)), pool)
   end
   if schedule then
     note_changes(config, schedule, tonumber(noted), events, due, pool)

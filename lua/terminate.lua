@@ -38,12 +38,13 @@ local events, blocks, records = KEYS[5], KEYS[6], KEYS[12]
 local reason, block_ms, blocked, keep_ms = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
 local marks, by = ARGV[5] == '1', ARGV[6]
 
-local ttl = tonumber(redis.call('HGET', config, 'ttl_ms') or 0)
+local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms')
+local period = lease_period(tonumber(policy[1] or 0), tonumber(policy[2] or 0))
 local index = open_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11])
 mark()
 if index and (index.lent_seats or index.per_holder) then
   -- What ended before this is charged before this, and frees no seat that is freed by this.
-  repeat until end_due(leases, expired, events, ttl, 64, on_end(index)) < 64
+  repeat until end_due(leases, expired, events, period, 64, on_end(index)) < 64
 end
 
 local function block_if_asked(holder)
@@ -62,7 +63,7 @@ for i = 7, #ARGV do
   local id, tombstone = ARGV[i], KEYS[i + 8]
   local record = read_record(records, id)
   local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
-  if score > live_from(ttl) then
+  if score > live_from(period) then
     local holder, tenant = record and record[HOLDER] or '', record and record[TENANT] or ''
     redis.call('ZREM', leases, id)
     redis.call('HDEL', records, id)
@@ -77,7 +78,7 @@ for i = 7, #ARGV do
   else
     -- A lease that has just expired could still be resumed, and one of which nothing is known be rebuilt; not after this.
     local known = redis.call('HGET', tombstone, 'reason')
-    local at = score > 0 and ends_at(score, ttl) or tonumber(redis.call('ZSCORE', expired, id) or 0)
+    local at = score > 0 and ends_at(score, period) or tonumber(redis.call('ZSCORE', expired, id) or 0)
     if at > 0 or known == 'expired' or not (known or record) then
       if score > 0 then
         redis.call('ZREM', leases, id)

@@ -7,6 +7,7 @@
 mod access_keys;
 mod alerts;
 mod audit;
+mod clock_shift;
 mod connection;
 mod deliveries;
 mod diagnosis;
@@ -50,6 +51,7 @@ use serde::{Deserialize, Serialize};
 pub use self::access_keys::PutKey;
 pub use self::alerts::{Alert, AlertState, AlertsWanted, LoggedAlert};
 pub use self::audit::{Action, Recorded, Trail};
+pub(crate) use self::clock_shift::CLOCK_SHIFT;
 use self::connection::Connections;
 pub use self::deliveries::{Attempt, Claimed, Delivery, Enqueued, Finished, Stage};
 pub use self::diagnosis::{Finding, Level, diagnose};
@@ -366,6 +368,17 @@ impl Store {
         };
         // If the first try was cut it may have run, whatever became of the second.
         again.map_err(|again| if cut { again.may_have_run() } else { again })
+    }
+
+    /// Sends a script that is about alerts, opening their clock first if there is none.
+    async fn send_about_alerts(&self, call: &Call) -> Result<Reply, Error> {
+        let reply = self.send(call).await?;
+        if reply.status() != "unopened" {
+            return Ok(reply);
+        }
+        let open = OPEN.call(1).arg(keys::ALERTS_CLOCK).arg(0);
+        self.send(&open).boxed().await?;
+        self.send(call).boxed().await
     }
 
     /// Sends a script once; the outer error is that there was no connection for it.

@@ -308,6 +308,10 @@ fn describe() {
             "When the newest data of the 32 buckets began, in seconds since 1970: a change means that Redis lost some",
         ),
         (
+            store::CLOCK_SHIFT,
+            "How far the time of leases is ahead of Redis's clock, because that went back; 0 as a rule",
+        ),
+        (
             store::LISTENING,
             "1 while Redis tells this node of seats that come free; there from the first who waits",
         ),

@@ -4,11 +4,11 @@
 local RUN = 120000
 
 -- The instant at which the next lease ends or the next run of denials is over; math.huge if there is neither.
--- Under an amnesty the earliest lease may be overdue by its score and yet live.
-local function next_due(leases, denied, ttl)
+-- After an outage the earliest lease may be overdue by its score and yet live.
+local function next_due(leases, denied, period)
   local lease = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
   local run = redis.call('ZRANGE', denied, 0, 0, 'WITHSCORES')
-  return math.min(lease[1] and ends_at(tonumber(lease[2]), ttl) or math.huge, run[1] and tonumber(run[2]) + RUN or math.huge)
+  return math.min(lease[1] and ends_at(tonumber(lease[2]), period) or math.huge, run[1] and tonumber(run[2]) + RUN or math.huge)
 end
 
 -- Drops blocks that are over, and events that are older than keep_ms.

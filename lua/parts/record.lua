@@ -6,6 +6,10 @@
 -- grant in microseconds. src/store/record.rs reads the same.
 local FENCE, HOLDER, TENANT, STARTED, SEAT, PLATFORM, LABEL, ACTIVITIES, BEAT, LEFT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
 
+-- How long it is known which lease an idempotency key got, beside a TTL: as long as a token is good, because an outage does not
+-- stop what Redis itself forgets.
+local REPEATED_MS = 86400000
+
 local function begin_of(fence)
   return int(math.floor((tonumber(fence) or 0) / 1000))
 end

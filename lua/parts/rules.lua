@@ -6,7 +6,7 @@ local ASK_MS, SILENT_MS, RELOAD_MS = 2000, 6000, 1000
 
 -- The rules that a pool has; those it does not have are nil.
 local function read_rules(config, tenant)
-  local names = { 'capacity', 'ttl_ms', 'schedule', 'noted', 'tenant_max', 'reserves', 'named_seats', 'named_spill',
+  local names = { 'capacity', 'ttl_ms', 'linger_ms', 'schedule', 'noted', 'tenant_max', 'reserves', 'named_seats', 'named_spill',
     'periods', 'lent_seats', 'lent_ms', 'max_waiting', 'when_full', 'privacy', 'platforms', 'maintenance',
     'maintenance_ms', 'version', 'max:' .. tenant }
   local values = redis.call('HMGET', config, unpack(names))
@@ -227,7 +227,7 @@ end
 
 -- Drops those who did not ask again in time. Returns whether all of them are gone.
 local function drop_the_silent(queue, waiting, tickets, events)
-  local silent = redis.call('ZRANGE', waiting, '-inf', int(over_up_to(SILENT_MS)), 'BYSCORE', 'LIMIT', 0, 256)
+  local silent = redis.call('ZRANGE', waiting, '-inf', int(live_from(SILENT_MS)), 'BYSCORE', 'LIMIT', 0, 256)
   for i = 1, #silent do
     local tenant, holder = string.match(redis.call('HGET', tickets, silent[i]) or '\1\1', '^([^\1]*)\1([^\1]*)')
     give_up_place({ queue = queue, waiting = waiting, tickets = tickets }, silent[i])

@@ -245,16 +245,20 @@ impl Node {
         }
     }
 
-    /// Says how it ended. Should Redis be away, as long as nobody else takes it.
+    /// Says how it ended. Should Redis be away, as soon as it is back: nobody else takes it before that.
     async fn finish(&self, delivery: &Delivery, until: Instant, finished: Finished) {
         loop {
             match self.store.finish_delivery(delivery, until, finished).await {
-                Ok(_) => return,
-                Err(_) if self.store.now() < until => tokio::time::sleep(EVERY).await,
-                Err(error) => {
+                Ok(true) => return,
+                Ok(false) => {
+                    tracing::warn!(delivery = %delivery.id, "how a message ended is lost, because another node has it by now");
+                    return;
+                }
+                Err(error @ Error::Broken(_)) => {
                     tracing::warn!(error = %error, delivery = %delivery.id, "how a message ended is lost, it is sent again: {error}");
                     return;
                 }
+                Err(_) => tokio::time::sleep(EVERY).await,
             }
         }
     }

@@ -14,7 +14,8 @@ use super::deliveries::{Delivery, PENDING};
 use super::error::Error;
 use super::events::EventId;
 use super::keys::{
-    ALERT_LOG, Bucket, DELIVERIES, Keys, RAISED, RELAYED, WEBHOOKS_REVISION, dead, pending,
+    ALERT_LOG, ALERTS_CLOCK, Bucket, DELIVERIES, Keys, RAISED, RELAYED, WEBHOOKS_REVISION, dead,
+    pending,
 };
 use super::script::{JUDGE, LOOK, RELAY_ALERTS};
 use super::{Store, json};
@@ -292,7 +293,8 @@ impl Store {
             let mut ids: Vec<_> = webhooks.webhooks.keys().collect();
             ids.sort_unstable();
             let mut call = RELAY_ALERTS
-                .call(5 + 2 * ids.len())
+                .call(6 + 2 * ids.len())
+                .arg(ALERTS_CLOCK)
                 .arg(WEBHOOKS_REVISION)
                 .arg(RELAYED)
                 .arg(ALERT_LOG)
@@ -335,7 +337,7 @@ impl Store {
                     call.push(json(&record));
                 }
             }
-            let reply = self.send(&call).await?;
+            let reply = self.send_about_alerts(&call).await?;
             match reply.status() {
                 "relayed" => {
                     told += reply.count(1)?;

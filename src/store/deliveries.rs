@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::keys::{CLAIMS, DELIVERIES, dead, delivered, pending};
+use super::keys::{ALERTS_CLOCK, CLAIMS, DELIVERIES, dead, delivered, pending};
 use super::script::{CLAIM_DELIVERIES, ENQUEUE_DELIVERY, FINISH_DELIVERY};
 use super::{Alert, Store, json};
 use crate::lease::Instant;
@@ -160,7 +160,8 @@ impl Store {
             .map(|webhook| &webhook.id)
             .collect();
         let mut call = CLAIM_DELIVERIES
-            .call(2 + enabled.len())
+            .call(3 + enabled.len())
+            .arg(ALERTS_CLOCK)
             .arg(CLAIMS)
             .arg(DELIVERIES);
         for id in &enabled {
@@ -171,7 +172,7 @@ impl Store {
         for id in &enabled {
             call.push(id.as_str());
         }
-        let reply = self.send(&call).await?;
+        let reply = self.send_about_alerts(&call).await?;
         let next = reply.instant(3)?;
         let texts = reply.texts(4)?;
         let deliveries = texts
@@ -199,7 +200,8 @@ impl Store {
         };
         let webhook = &delivery.webhook;
         let call = FINISH_DELIVERY
-            .call(5)
+            .call(6)
+            .arg(ALERTS_CLOCK)
             .arg(CLAIMS)
             .arg(DELIVERIES)
             .arg(pending(webhook))
@@ -212,7 +214,7 @@ impl Store {
             .arg(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
             .arg(DELIVERED)
             .arg(DEAD);
-        Ok(self.send(&call).await?.status() == "finished")
+        Ok(self.send_about_alerts(&call).await?.status() == "finished")
     }
 
     /// Makes a delivery due now that was delivered, given up, or waits for its next attempt.
@@ -246,7 +248,8 @@ impl Store {
     pub async fn enqueue_delivery(&self, delivery: &Delivery) -> Result<Enqueued, Error> {
         let webhook = &delivery.webhook;
         let call = ENQUEUE_DELIVERY
-            .call(5)
+            .call(6)
+            .arg(ALERTS_CLOCK)
             .arg(DELIVERIES)
             .arg(pending(webhook))
             .arg(delivered(webhook))
@@ -255,7 +258,7 @@ impl Store {
             .arg(&delivery.id)
             .arg(json(delivery))
             .arg(PENDING);
-        let reply = self.send(&call).await?;
+        let reply = self.send_about_alerts(&call).await?;
         match reply.status() {
             "queued" => Ok(Enqueued::Queued),
             "full" => Ok(Enqueued::Full),

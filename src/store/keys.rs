@@ -151,6 +151,9 @@ pub(super) const RAISED: Key = Key("{alerts}:raised");
 /// HASH: bucket -> last entry of its outbox that is in the log.
 pub(super) const RELAYED: Key = Key("{alerts}:relayed");
 
+/// HASH: the clock of what is done about alerts; as that of a bucket.
+pub(super) const ALERTS_CLOCK: Key = Key("{alerts}:clock");
+
 /// HASH: delivery id -> its record, JSON.
 pub(super) const DELIVERIES: Key = Key("{alerts}:deliveries");
 
@@ -193,6 +196,11 @@ impl Bucket {
     /// The bucket of a pool.
     pub(super) fn of(pool: &PoolName) -> Self {
         Self(crc16(pool.as_str().as_bytes()) % BUCKETS)
+    }
+
+    /// The bucket whose silences count for what belongs to none.
+    pub(super) const fn of_no_pool() -> Self {
+        Self(0)
     }
 
     /// All buckets.

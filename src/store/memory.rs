@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant as Monotonic;
+use std::time::{Duration, Instant as Monotonic};
 
 use super::keys::{BUCKETS, Bucket};
 use crate::lease::Instant;
@@ -31,6 +31,41 @@ pub(super) struct Memory {
     /// Redis's clock minus the time since `began`, in ms.
     offset: AtomicI64,
     began: Monotonic,
+    silence: Mutex<Silence>,
+}
+
+/// The last time in which nobody could keep a deadline; zeros if there was none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Silence {
+    /// The last sign of life before it.
+    pub(super) floor: Instant,
+    /// The first one after it.
+    pub(super) back: Instant,
+}
+
+impl Silence {
+    /// When a deadline is over that gives `period` in all: the rule of `lua/prelude.lua`.
+    pub(super) fn end_of(self, deadline: Instant, period: Duration) -> Instant {
+        let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX);
+        if self.floor < deadline {
+            deadline.max(Instant(self.back.0.saturating_add(period_ms)))
+        } else {
+            deadline
+        }
+    }
+}
+
+/// What the last tick of a bucket said, and when that was heard.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LastTick {
+    /// By Redis's clock.
+    pub(super) at: Instant,
+    /// Its number.
+    pub(super) seq: u64,
+    /// By a stopwatch.
+    pub(super) heard: Monotonic,
+    /// How far the time of the bucket is ahead of Redis's clock.
+    pub(super) shift_ms: u64,
 }
 
 #[derive(Debug, Default)]
@@ -40,6 +75,7 @@ struct BucketMemory {
     /// All changes of pools up to this version were read.
     seen: AtomicU64,
     policies: Mutex<Pools>,
+    ticked: Mutex<Option<LastTick>>,
     /// Those that Redis lost and that were not put back yet. Apart from `policies`, which follow what Redis has.
     lost: Mutex<Pools>,
 }
@@ -55,6 +91,7 @@ impl Memory {
             buckets: (0..BUCKETS).map(|_| BucketMemory::default()).collect(),
             offset: AtomicI64::new(0),
             began: Monotonic::now(),
+            silence: Mutex::default(),
         }
     }
 
@@ -187,6 +224,33 @@ impl Memory {
             .lock()
             .expect("no panic while held")
             .clone()
+    }
+
+    /// What the last tick of a bucket said.
+    pub(super) fn last_tick(&self, bucket: Bucket) -> Option<LastTick> {
+        let ticked = &self.buckets[bucket.index()].ticked;
+        *ticked.lock().expect("no panic while held")
+    }
+
+    /// Notes what a tick says, and the last silence that it knows of.
+    pub(super) fn note_tick(&self, bucket: Bucket, tick: LastTick, silence: Silence) {
+        let ticked = &self.buckets[bucket.index()].ticked;
+        *ticked.lock().expect("no panic while held") = Some(tick);
+        let mut last = self.silence.lock().expect("no panic while held");
+        if last.back < silence.back {
+            *last = silence;
+        }
+    }
+
+    /// The last silence that any bucket knows of.
+    pub(super) fn silence(&self) -> Silence {
+        *self.silence.lock().expect("no panic while held")
+    }
+
+    /// How far the time of the bucket that is furthest ahead is ahead of Redis's clock.
+    pub(super) fn shift_ms(&self) -> u64 {
+        let ticks = Bucket::all().filter_map(|bucket| self.last_tick(bucket));
+        ticks.map(|tick| tick.shift_ms).max().unwrap_or(0)
     }
 
     /// Notes an instant that Redis has just named.

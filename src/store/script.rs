@@ -66,10 +66,10 @@ pub(super) static PUT_BACK_RECORDS: LazyLock<Script> = LazyLock::new(|| {
         include_str!("../../lua/put_back_records.lua"),
     )
 });
-pub(super) static RELAY_ALERTS: LazyLock<Script> = timed_script!("relay_alerts");
-pub(super) static CLAIM_DELIVERIES: LazyLock<Script> = timed_script!("claim_deliveries");
-pub(super) static FINISH_DELIVERY: LazyLock<Script> = timed_script!("finish_delivery");
-pub(super) static ENQUEUE_DELIVERY: LazyLock<Script> = timed_script!("enqueue_delivery");
+pub(super) static RELAY_ALERTS: LazyLock<Script> = script!("relay_alerts");
+pub(super) static CLAIM_DELIVERIES: LazyLock<Script> = script!("claim_deliveries");
+pub(super) static FINISH_DELIVERY: LazyLock<Script> = script!("finish_delivery");
+pub(super) static ENQUEUE_DELIVERY: LazyLock<Script> = script!("enqueue_delivery");
 pub(super) static PROBE: LazyLock<Script> = timed_script!("probe");
 pub(super) static LOOK: LazyLock<Script> = script!("look", "alerts");
 pub(super) static JUDGE: LazyLock<Script> = script!("judge", "schedule", "seats", "alerts");

@@ -9,8 +9,10 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, stream};
 use tokio::task::JoinHandle;
 
+use super::clock_shift::ClockShift;
 use super::error::Error;
 use super::keys::{Bucket, Keys};
+use super::memory::{LastTick, Silence};
 use super::meters::Ended;
 use super::script::{POSTPONE, STAMP, SWEEP, TICK};
 use super::{Shared, Store};
@@ -35,6 +37,7 @@ pub(super) async fn run(store: Weak<Shared>, every: Duration) -> Over {
     let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut work: Option<JoinHandle<Result<(), Error>>> = None;
+    let mut shift = ClockShift::default();
     loop {
         interval.tick().await;
         let Some(store) = store.upgrade().map(Store) else {
@@ -49,6 +52,7 @@ pub(super) async fn run(store: Weak<Shared>, every: Duration) -> Over {
         }
         let asked = Instant::now();
         let (todo, all) = store.tick_all().await;
+        shift.note(store.0.memory.shift_ms());
         if work.is_some() {
             continue;
         }
@@ -69,7 +73,7 @@ pub(super) async fn run(store: Weak<Shared>, every: Duration) -> Over {
 }
 
 /// What a tick says of its bucket.
-struct Ticked {
+pub(super) struct Ticked {
     bucket: Bucket,
     /// Counts the changes of pools.
     revision: u64,
@@ -92,13 +96,31 @@ impl Store {
     }
 
     /// Gives a sign of life for a bucket.
-    async fn tick(&self, bucket: Bucket) -> Result<Ticked, Error> {
+    pub(super) async fn tick(&self, bucket: Bucket) -> Result<Ticked, Error> {
+        let last = self.0.memory.last_tick(bucket);
         let call = TICK
             .call(2)
             .arg(bucket.clock())
             .arg(bucket.due())
-            .arg(POOLS);
+            .arg(POOLS)
+            .arg(last.map_or(0, |last| last.at.0))
+            // Less than really passed in Redis, never more: from the answer to the question.
+            .arg(last.map_or(0, |last| {
+                u64::try_from(last.heard.elapsed().as_millis()).unwrap_or(0)
+            }))
+            .arg(last.map_or(0, |last| last.seq));
         let reply = self.run(bucket, &call).await?;
+        let ticked = LastTick {
+            at: reply.now()?,
+            seq: reply.count(1)?,
+            heard: Instant::now(),
+            shift_ms: reply.count(6)?,
+        };
+        let silence = Silence {
+            floor: reply.instant(7)?,
+            back: reply.instant(8)?,
+        };
+        self.0.memory.note_tick(bucket, ticked, silence);
         if reply.count(3)? != self.0.memory.generation(bucket) {
             // Another node opened it: say that data was lost, and put back what this node knows. It is lost also if that
             // does not get through now.
@@ -108,7 +130,7 @@ impl Store {
         Ok(Ticked {
             bucket,
             revision: reply.count(5)?,
-            due: (6..reply.len())
+            due: (9..reply.len())
                 .map(|at| reply.parse(at))
                 .collect::<Result<_, _>>()?,
         })

@@ -1,11 +1,13 @@
 //! Redis loses its data under many pools and several nodes: all that nodes remember is put back, however hard that is.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Launch, Node, Redis, Scrape, Server, Shards, free_port, wait_until};
+use crate::harness::{
+    Cluster, Launch, Node, Redis, Scrape, Server, Shards, free_port, let_pass, wait_until,
+};
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -177,4 +179,64 @@ async fn a_part_of_a_cluster_that_lost_its_data_holds_up_its_own_pools_only() {
         node.renew(&lease.token(), 200).await;
     }
     assert!((1..20).contains(&recovering), "{recovering} of 24");
+}
+
+#[tokio::test]
+async fn after_a_restored_backup_those_who_hold_seats_come_before_those_of_the_backup() {
+    let mut server = Server::alone(false, Vec::new()).await;
+    let url = format!("redis://127.0.0.1:{}/0", server.port);
+    let node = Launch::on(&url).start().await;
+    node.put_pool("crm", json!({"capacity": 2, "ttl_ms": 3_000}), 201)
+        .await;
+    let ann = node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    let bob = node.acquire("crm", json!({"holder": "bob"}), 201).await;
+    let () = server.query(&["SAVE"]).await;
+    let dump = server.directory().join("dump.rdb");
+    let backup = server.directory().join("backup.rdb");
+    std::fs::copy(&dump, &backup).expect("it was saved");
+
+    node.release(&bob.token(), 204).await;
+    let cid = node.acquire("crm", json!({"holder": "cid"}), 201).await;
+    let beat = async |statuses: [u16; 2]| {
+        for lease in [&ann, &cid] {
+            node.renew(&lease.token(), statuses).await;
+        }
+    };
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(13) {
+        beat([200, 200]).await;
+        let_pass(700).await;
+    }
+    server.kill();
+    std::fs::copy(&backup, &dump).expect("it is there");
+    server.restart();
+    server.answers().await;
+
+    // The next tick sees it; until then the pool is full as it was.
+    wait_until("the loss is noticed", Duration::from_secs(10), async || {
+        let newcomer = json!({"holder": "eve"});
+        let newcomer = node.acquire("crm", newcomer, [409, 503]).await;
+        newcomer["code"] == "recovering"
+    })
+    .await;
+    // A newcomer asks all the time. Ann, who is in the backup, and cid, who is not, go on beating.
+    let back = Instant::now();
+    while back.elapsed() < Duration::from_secs(5) {
+        let newcomer = node
+            .acquire("crm", json!({"holder": "eve"}), [409, 503])
+            .await;
+        assert_ne!(newcomer.status, 201);
+        let_pass(300).await;
+        beat([200, 503]).await;
+    }
+    beat([200, 200]).await;
+    let listed = node.list("crm", "", 200).await;
+    let mut holders: Vec<_> = listed
+        .list("items")
+        .iter()
+        .map(|lease| lease["holder"].as_str().unwrap_or_default())
+        .collect();
+    holders.sort_unstable();
+    assert_eq!(holders, ["ann", "cid"], "{}", listed.text);
+    assert!(node.log().contains("Redis lost the data"), "{}", node.log());
 }

@@ -405,8 +405,12 @@ pub(crate) async fn store(redis: &Redis) -> Store {
 }
 
 async fn store_that_sweeps(redis: &Redis, sweep_every: Duration) -> Store {
+    store_at(&redis.url(), sweep_every).await
+}
+
+async fn store_at(url: &str, sweep_every: Duration) -> Store {
     let options = Options {
-        url: redis.url().into(),
+        url: url.to_owned().into(),
         connections: 2,
         timeout: Duration::from_secs(2),
         sweep_every,

@@ -13,6 +13,7 @@ mod bad_input;
 mod bench;
 mod chaos;
 mod checker;
+mod clock;
 mod coalescing;
 mod command_line;
 mod containers;

@@ -652,3 +652,59 @@ async fn places_in_the_queue_outlast_a_time_without_nodes_and_are_given_up_6_s_a
     node.renew(&token, 200).await;
     node.acquire("queue", gone, 410).await;
 }
+
+#[tokio::test]
+async fn a_page_that_left_and_comes_back_after_an_outage_that_is_short_against_the_ttl_has_its_seat()
+ {
+    let mut cluster = Cluster::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    let policy = json!({"capacity": 1, "ttl_ms": 60_000, "linger_ms": 5_000});
+    a.put_pool("crm", policy, 201).await;
+    let lease = a.acquire("crm", json!({"holder": "ann"}), 201).await;
+    a.leave(&lease.token(), 204).await;
+    cluster.redis.freeze().await;
+    let_pass(7_000).await;
+    cluster.redis.thaw().await;
+    recovers(b).await;
+    b.acquire("crm", json!({"holder": "eve"}), 409).await;
+    a.renew(&lease.token(), 200).await;
+
+    // Who does not come back has it for the linger time, and no longer.
+    a.leave(&lease.token(), 204).await;
+    cluster.redis.freeze().await;
+    let_pass(7_000).await;
+    cluster.redis.thaw().await;
+    recovers(b).await;
+    let back = Instant::now();
+    wait_until("the seat is free", Duration::from_secs(8), async || {
+        b.acquire("crm", json!({"holder": "eve"}), [201, 409])
+            .await
+            .status
+            == 201
+    })
+    .await;
+    assert!(back.elapsed() > Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn the_window_of_a_resume_does_not_pass_while_nobody_could_beat() {
+    let mut cluster = Cluster::start(1).await;
+    let node = &cluster.nodes[0];
+    let policy = json!({"capacity": 2, "ttl_ms": 1_000, "resume_window_ms": 4_000});
+    node.put_pool("crm", policy, 201).await;
+    let late = node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    let later = node.acquire("crm", json!({"holder": "bob"}), 201).await;
+    let_pass(2_000).await;
+    cluster.redis.freeze().await;
+    let_pass(5_000).await;
+    cluster.redis.thaw().await;
+    recovers(node).await;
+    assert_eq!(node.renew(&late.token(), 200).await["resumed"], true);
+    let_pass(4_100).await;
+    assert_eq!(
+        node.renew(&later.token(), 410).await["code"],
+        "lease_expired"
+    );
+}

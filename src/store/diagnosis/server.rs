@@ -6,6 +6,7 @@ use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 
 use super::Notes;
+use crate::store::clock_shift::WORTH_A_WORD;
 use crate::store::error::{Error, Trouble};
 use crate::store::info::Info;
 use crate::store::keys;
@@ -83,6 +84,7 @@ pub(super) async fn look_at(
     }
     look_at_buckets(server, notes).await;
     look_at_installation(server, notes).await;
+    look_at_shift(server, notes).await;
     if seen.is_cluster {
         let cluster = Info::ask(server, &["CLUSTER", "INFO"]).await?;
         if cluster.text("cluster_state") == "ok" {
@@ -247,6 +249,30 @@ async fn look_at_buckets(server: &mut MultiplexedConnection, notes: &mut Notes<'
             format!("the keys of an installation cannot be read ({error})"),
             Trouble::of(&error).advice(),
         ),
+    }
+}
+
+/// How far the time of leases is ahead of the clock of this server.
+async fn look_at_shift(server: &mut MultiplexedConnection, notes: &mut Notes<'_>) {
+    let mut largest = 0_u64;
+    for bucket in keys::Bucket::all() {
+        // In a cluster most buckets are elsewhere.
+        let shift: RedisResult<Option<u64>> = redis::cmd("HGET")
+            .arg(bucket.clock())
+            .arg("shift")
+            .query_async(server)
+            .await;
+        largest = largest.max(shift.ok().flatten().unwrap_or(0));
+    }
+    let seconds = largest as f64 / 1e3;
+    if Duration::from_millis(largest) > WORTH_A_WORD {
+        notes.warn(
+            format!("its clock went back: leases go on {seconds:.1} s ahead of it, and return to it slowly"),
+            "see that NTP keeps the clocks of this host and of those that could take over; until leases are back, schedules begin \
+             early and reports are ahead by as much (docs/runbooks/clock-shifted.md)",
+        );
+    } else {
+        notes.ok("leases go by its clock");
     }
 }
 

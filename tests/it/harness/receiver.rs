@@ -30,6 +30,8 @@ pub(crate) enum Reply {
     Endless,
     /// 200 and this body.
     Text(String),
+    /// 204, after so long.
+    Slow(Duration),
 }
 
 /// A message that came.
@@ -202,6 +204,10 @@ async fn take(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes
         Reply::Hang => std::future::pending().await,
         Reply::Redirect(to) => (status(302), [("location", to)]).into_response(),
         Reply::Text(text) => text.into_response(),
+        Reply::Slow(pause) => {
+            tokio::time::sleep(pause).await;
+            status(204).into_response()
+        }
         Reply::Endless => {
             let chunk = Bytes::from(vec![b'x'; 16 * 1024]);
             let chunks = futures_util::stream::repeat_with(move || {

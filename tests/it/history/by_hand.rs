@@ -1,7 +1,7 @@
 //! The clock of a pool in the hands of a test, and the slots of its history, counted by hand.
 //!
 //! A script's *now* is never before the `tick` of its bucket's clock, so whoever sets that tick says what time it is: a day
-//! passes in seconds. Everything else is as ever: nodes, HTTP, scripts, sweeps and roll-ups. What these record is held against
+//! passes in seconds. From there time goes on, but where it is [`held`]. Everything else is as ever: nodes, HTTP, scripts, sweeps and roll-ups. What these record is held against
 //! a count from the raw events that shares no line with `src/history`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
@@ -12,11 +12,20 @@ use leasehold::pool::PoolName;
 use leasehold::store::Store;
 use serde_json::json;
 
-use crate::harness::{Client, Redis};
+use crate::harness::{Client, Proxy, Redis};
 
 pub(super) const MINUTE: i64 = 60_000;
 pub(super) const HOUR: i64 = 60 * MINUTE;
 pub(super) const DAY: i64 = 24 * HOUR;
+/// The way to a Redis on which the time of a pool stands still between the hands' moves, and its address: scripts forget by how
+/// much they are ahead of the server's clock.
+pub(super) fn held(redis: &Redis) -> (Proxy, String) {
+    let mut proxy = Proxy::start(redis.address());
+    proxy.replace("now = instant + shift", "now = instant + 0    ");
+    let url = redis.url_through(&proxy);
+    (proxy, url)
+}
+
 /// What time it is for the scripts of a pool, and for the ids of its events.
 pub(crate) struct Hands {
     pub(super) connection: redis::aio::MultiplexedConnection,

@@ -2,6 +2,7 @@
 //! events, and by what the clients were told and nothing else.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use leasehold::history::rollup;
@@ -10,8 +11,8 @@ use leasehold::pool::PoolName;
 use leasehold::store::Store;
 use serde_json::{Value, json};
 
-use super::by_hand::{DAY, HOUR, Hands, MINUTE, every_slot_is_right, ms};
-use crate::harness::{Cluster, Reply};
+use super::by_hand::{self, DAY, HOUR, Hands, MINUTE, every_slot_is_right, ms};
+use crate::harness::{Cluster, Launch, Redis, Reply};
 
 /// No jump is longer: nodes notice ends within two seconds, and here by the next thing that somebody does.
 const LONGEST_JUMP: i64 = 50_000;
@@ -367,8 +368,12 @@ impl Day<'_> {
 }
 
 async fn a_day(policy: Value, seed: u64, batches: usize) {
-    let cluster = Cluster::start(2).await;
-    let store = super::store(&cluster.redis).await;
+    let redis = Redis::start().await;
+    let (_proxy, url) = by_hand::held(&redis);
+    let launches = (0..2).map(|_| Launch::on(&url).start());
+    let nodes = join_all(launches).await;
+    let cluster = Cluster { nodes, redis };
+    let store = super::store_at(&url, Duration::ZERO).await;
     let pool: PoolName = "crm".parse().expect("a name");
     // Tomorrow at half past five, so that a midnight lies in it.
     let today = store.clock().await.expect("a clock").0.div_euclid(DAY);
