@@ -144,7 +144,8 @@ def main() -> None:
         if options.table:
             write(options.table, report.table())
     print("\n".join(report.notes))
-    print(f"\n{report.passed} passed, {report.failed} failed, {time.monotonic() - began:.0f} s")
+    print(f"\n{time.monotonic() - began:.0f} s")
+    print(f"{report.passed} passed, {report.failed} failed")
     sys.exit(report.failed > 0)
 
 
