@@ -469,7 +469,11 @@ mod tests {
         let listed = listed["codes"].as_object().unwrap();
         for code in Code::ALL {
             let entry = &listed[code.as_str()];
-            assert_eq!(entry["status"], code.status().as_u16(), "{code:?}");
+            assert_eq!(
+                entry["status"],
+                code.status().as_u16(),
+                "{code:?}: say its status and class in {path}, then run clients/spec/make_machine.py"
+            );
             let class = entry["class"].as_str().unwrap();
             let known = ["ends", "retry", "denied", "misuse"];
             assert!(known.contains(&class), "{code:?} is of no class: {class}");
