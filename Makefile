@@ -4,7 +4,7 @@
 export PATH := $(CURDIR)/.redis/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: deb kubernetes help run test test-valkey test-browsers test-clients test-containers chaos lint sbom bench redis browser valkey balancer
+.PHONY: deb kubernetes help run test test-valkey test-browsers test-clients test-containers test-hours chaos lint sbom bench redis browser valkey balancer
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ test-browsers: redis browser ## Test the widget client in browsers, with pages h
 
 test-clients: redis ## Hold the clients in clients/ against their specification; CLIENT=python for one of them
 	@scripts/clients.sh $(if $(CLIENT),--client $(CLIENT))
+
+test-hours: redis ## Run the tests that deal with dates at other hours of the week and the year; TESTS=module:: for others
+	@scripts/hours.sh $(TESTS)
 
 # One after the other: each starts a dozen programs.
 test-containers: redis ## Test the image and docker-compose.yml, which needs a Docker engine; TESTS=containers::… for some of them

@@ -1,5 +1,5 @@
 //! What runs in containers: the image of a node, the Redis image that it is tested with, and the project of
-//! `docker-compose.yml`. Without a container engine there is nothing to test, and each test says so.
+//! `docker-compose.yml`. They want a container engine and the machine for themselves: `make test-containers`.
 
 mod compose;
 mod kubernetes;

@@ -186,7 +186,7 @@ async fn a_way_that_is_long_or_open_to_others() {
     findings.says("warning", "the default user");
     // A node says it too when it starts, and starts.
     let node = Launch::on(&elsewhere).start().await;
-    assert!(node.log().contains("without TLS"), "{}", node.log());
+    node.says("without TLS").await;
 }
 
 #[tokio::test]
@@ -198,11 +198,7 @@ async fn sentinels_that_could_not_bring_about_a_failover() {
     findings.says("ok", "enough of them can be reached");
     findings.says("ok", "it follows the master");
     let node = Launch::on(&redis.url()).start().await;
-    assert!(
-        node.log().contains("min-replicas-to-write 0"),
-        "{}",
-        node.log()
-    );
+    node.says("min-replicas-to-write 0").await;
 
     // The one that would take over is looked at as well.
     let () = redis.servers[1]

@@ -27,7 +27,9 @@ pub(crate) use self::fleet::{Certificates, Guards, Sentinels, Server, Shards};
 pub(crate) use self::node::{Launch, Node, Reader, SECRET};
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::receiver::{Message, Receiver, Reply as Behaviour};
-pub(crate) use self::redis::{Event, LEFT_RECORDS, LEFT_RECORDS_OF, Redis, server_on_the_path};
+pub(crate) use self::redis::{
+    Event, LEFT_RECORDS, LEFT_RECORDS_OF, PATIENCE, Redis, server_on_the_path,
+};
 pub(crate) use self::scrape::Scrape;
 pub(crate) use self::terminal::Terminal;
 

@@ -15,7 +15,7 @@ use leasehold::pool::{Policy, PoolName};
 use leasehold::store::{Durability, Expect, Options, Store};
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Launch, Redis, wait_until};
+use crate::harness::{Cluster, Launch, PATIENCE, Redis, wait_until};
 
 /// Sums a field over the items.
 fn total(items: &[Value], field: &str) -> u64 {
@@ -109,11 +109,12 @@ async fn patterns_tell_the_busy_hours_of_the_week_by_the_clock_of_a_zone() {
     // For four weeks two had a seat of four from 09:15 to 10:00 in Kathmandu (+05:45) on each Monday, and one at night.
     let now = store.clock().await.expect("a clock").0;
     let week = 7 * 86_400_000;
-    // The epoch was a Thursday.
-    let this_monday = now - (now - 4 * 86_400_000).rem_euclid(week);
+    // By the clock of the zone, where it is Monday when it is still Sunday in UTC. The epoch was a Thursday.
+    let ahead = 345 * 60_000;
+    let this_monday = now - (now + ahead - 4 * 86_400_000).rem_euclid(week);
     let mut events = vec![(this_monday - 5 * week, "configured", String::new(), "4")];
     for back in 1..=4 {
-        let nine = this_monday - back * week + (9 * 60 - 345) * 60_000;
+        let nine = this_monday - back * week + 9 * 3_600_000;
         for lease in ["a", "b"] {
             let id = format!("{lease}{back}");
             events.push((nine + 15 * 60_000, "started", id.clone(), ""));
@@ -433,6 +434,7 @@ pub(crate) async fn past(
         .get_multiplexed_async_connection()
         .await
         .expect("a connection");
+    connection.set_response_timeout(PATIENCE);
     store
         .put_pool(&pool, &Policy::with_capacity(7), Expect::Any)
         .await

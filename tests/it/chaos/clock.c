@@ -1,5 +1,5 @@
 /* Moves the wall clock of a process that it is loaded into (LD_PRELOAD): by the milliseconds that stand in the file
- * LEASEHOLD_CLOCK_FILE names, read at most every 10 ms. The monotonic clock stays right, as on a host whose clock is set.
+ * TEST_CLOCK_FILE names, read at most every 10 ms. The monotonic clock stays right, as on a host whose clock is set.
  * Raw system calls only, because the memory allocator of the process may ask for the time before it is ready. */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -16,7 +16,7 @@ static long long offset_ms(void) {
     long long ms = now.tv_sec * 1000LL + now.tv_nsec / 1000000;
     if (looked_at && ms - looked_at < 10) return known;
     looked_at = ms;
-    const char *path = getenv("LEASEHOLD_CLOCK_FILE");
+    const char *path = getenv("TEST_CLOCK_FILE");
     if (!path) return known;
     int file = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDONLY | O_CLOEXEC, 0);
     if (file < 0) return known;

@@ -84,7 +84,7 @@ impl Clock {
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         vec![
             ("LD_PRELOAD".to_owned(), self.file("clock.so")),
-            ("LEASEHOLD_CLOCK_FILE".to_owned(), self.file("offset")),
+            ("TEST_CLOCK_FILE".to_owned(), self.file("offset")),
         ]
     }
 

@@ -1,8 +1,8 @@
 //! The container engine: the image of a node as users get it, and the project that `docker-compose.yml` describes.
 //!
-//! Whoever has no engine has nothing to test here, and is told so. `TEST_DOCKER=required` makes that a failure, for CI, and
-//! `TEST_DOCKER=no` skips it where there is one. What a test makes has a name of its own, and is gone when it goes out of
-//! scope: containers, networks, volumes, images.
+//! These tests start a dozen programs each and want the machine for themselves, so they run only with
+//! `TEST_DOCKER=required`, as `make test-containers` has it, one after the other; everybody else is told so. What a test makes
+//! has a name of its own, and is gone when it goes out of scope: containers, networks, volumes, images.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -26,26 +26,20 @@ pub(crate) struct Docker {
 impl Docker {
     /// The engine, and Compose in one of its two forms.
     pub(crate) fn find() -> Option<Self> {
-        let wish = std::env::var("TEST_DOCKER").unwrap_or_default();
-        let skip = |why: &str| {
-            assert!(wish != "required", "TEST_DOCKER is required, and {why}");
-            eprintln!("skipped: {why}");
-            None
-        };
-        if wish == "no" {
-            return skip("TEST_DOCKER says no");
+        if std::env::var("TEST_DOCKER").as_deref() != Ok("required") {
+            eprintln!("skipped: `make test-containers` runs this, with the machine for itself");
+            return None;
         }
-        if !succeeds(&["docker", "version", "--format", "{{.Server.Version}}"]) {
-            return skip("no container engine answers `docker version`");
-        }
+        assert!(
+            succeeds(&["docker", "version", "--format", "{{.Server.Version}}"]),
+            "no container engine answers `docker version`"
+        );
         let forms: [&[&str]; 2] = [&["docker", "compose"], &["docker-compose"]];
-        match forms
+        let compose = forms
             .into_iter()
-            .find(|form| succeeds(&[form, &["version"][..]].concat()))
-        {
-            Some(compose) => Some(Self { compose }),
-            None => skip("there is neither `docker compose` nor `docker-compose`"),
-        }
+            .find(|form| succeeds(&[form, &["version"][..]].concat()));
+        let compose = compose.expect("neither `docker compose` nor `docker-compose` answers");
+        Some(Self { compose })
     }
 
     /// Runs `docker` with these arguments, and must succeed; what it printed.
@@ -86,6 +80,16 @@ impl Docker {
         let root = context.path().join("image");
         let binary = Path::new(env!("CARGO_BIN_EXE_leasehold"));
         copy(binary, &root.join("usr/local/bin/leasehold"));
+        // As the stage before has them.
+        let certificates = Path::new("/etc/ssl/certs/ca-certificates.crt");
+        assert!(
+            certificates.exists(),
+            "the image has the certificates of public servers; this machine has none to put into it"
+        );
+        copy(
+            certificates,
+            &root.join("etc/ssl/certs/ca-certificates.crt"),
+        );
         for library in libraries(binary) {
             copy(
                 &library,

@@ -6,6 +6,7 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -184,7 +185,15 @@ impl Launch {
             .env_clear()
             .current_dir(self.directory())
             .arg("serve");
-        for name in ["PATH", "HOME", "TMPDIR", "LLVM_PROFILE_FILE"] {
+        // But for those that come from scripts/hours.sh, which moves the clock of all processes of a test.
+        for name in [
+            "PATH",
+            "HOME",
+            "TMPDIR",
+            "LLVM_PROFILE_FILE",
+            "LD_PRELOAD",
+            "TEST_CLOCK_FILE",
+        ] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
@@ -228,6 +237,14 @@ impl Node {
     /// All that the node has written so far.
     pub(crate) fn log(&self) -> String {
         self.process.log.lock().expect("no reader panics").clone()
+    }
+
+    /// Waits until the node has written this: what it wrote before it answered may still be in the pipe.
+    pub(crate) async fn says(&self, text: &str) {
+        wait_until("the node says it", Duration::from_secs(10), async || {
+            self.log().contains(text)
+        })
+        .await;
     }
 
     /// Where the node runs and keeps its data.
@@ -296,7 +313,10 @@ impl Node {
         })
         .await;
         // What it said last may still be in the pipe.
-        tokio::time::sleep(Duration::from_millis(20)).await;
+        wait_until("all that the node said is read", within, async || {
+            self.process.is_read()
+        })
+        .await;
         self.process.has_ended().expect("it ended a moment ago")
     }
 }
@@ -314,6 +334,8 @@ struct Process {
     id: u32,
     child: Mutex<Child>,
     log: Arc<Mutex<String>>,
+    /// Each ends with its pipe.
+    readers: Vec<JoinHandle<()>>,
     _stalled: Option<PipeReader>,
 }
 
@@ -328,14 +350,15 @@ impl Process {
             .spawn()
             .expect("the binary starts");
         let log = Arc::default();
-        keep(child.stdout.take().expect("piped"), &log);
+        let mut readers = vec![keep(child.stdout.take().expect("piped"), &log)];
         if let Some(stderr) = child.stderr.take() {
-            keep(stderr, &log);
+            readers.push(keep(stderr, &log));
         }
         Self {
             id: child.id(),
             child: Mutex::new(child),
             log,
+            readers,
             _stalled: stalled,
         }
     }
@@ -345,6 +368,11 @@ impl Process {
         // Both fail only when the process has ended and was waited for.
         let _ = child.kill();
         let _ = child.wait();
+    }
+
+    /// Whether everything that it wrote is in the log. Only after its end, and that of those who have its pipes from it.
+    fn is_read(&self) -> bool {
+        self.readers.iter().all(JoinHandle::is_finished)
     }
 
     fn has_ended(&self) -> Option<ExitStatus> {
@@ -370,7 +398,7 @@ impl Drop for Process {
 }
 
 /// Collects the lines of a pipe until it closes.
-fn keep(pipe: impl Read + Send + 'static, log: &Arc<Mutex<String>>) {
+fn keep(pipe: impl Read + Send + 'static, log: &Arc<Mutex<String>>) -> JoinHandle<()> {
     let log = Arc::clone(log);
     std::thread::spawn(move || {
         for line in BufReader::new(pipe).lines().map_while(Result::ok) {
@@ -378,5 +406,5 @@ fn keep(pipe: impl Read + Send + 'static, log: &Arc<Mutex<String>>) {
             log.push_str(&line);
             log.push('\n');
         }
-    });
+    })
 }

@@ -49,6 +49,9 @@ const SETTINGS: [&str; 8] = [
     "warning",
 ];
 
+/// How long a test waits for an answer of its Redis.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
 /// A Redis that belongs to one test.
 pub(crate) struct Redis {
     /// Where a client of the server connects, without the proxy of a shared one.
@@ -281,6 +284,8 @@ impl Redis {
     async fn try_query<T: FromRedisValue>(&self, command: &[&str]) -> redis::RedisResult<T> {
         let client = redis::Client::open(self.direct.as_str())?;
         let mut connection = client.get_multiplexed_async_connection().await?;
+        // Longer than the half of a second that the library waits: the machine may be busy, and some ask for much.
+        connection.set_response_timeout(PATIENCE);
         redis::cmd(command[0])
             .arg(&command[1..])
             .query_async(&mut connection)

@@ -5,6 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
@@ -19,6 +20,7 @@ pub(crate) struct Terminal {
     /// Our end.
     typed: File,
     shown: Arc<Mutex<Vec<u8>>>,
+    reader: JoinHandle<()>,
 }
 
 impl Terminal {
@@ -52,7 +54,7 @@ impl Terminal {
         let shown = Arc::new(Mutex::new(Vec::new()));
         let mut reader = File::from(ours.try_clone().expect("a copy"));
         let into = Arc::clone(&shown);
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 4096];
             while let Ok(n @ 1..) = reader.read(&mut buffer) {
                 into.lock()
@@ -64,6 +66,7 @@ impl Terminal {
             child,
             typed: File::from(ours),
             shown,
+            reader,
         }
     }
 
@@ -108,7 +111,14 @@ impl Terminal {
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
         // What is still on its way.
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        while !self.reader.is_finished() {
+            assert!(
+                Instant::now() < deadline,
+                "somebody else writes: {:?}",
+                self.text()
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         (status, self.text())
     }
 }

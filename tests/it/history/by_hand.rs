@@ -12,7 +12,7 @@ use leasehold::pool::PoolName;
 use leasehold::store::Store;
 use serde_json::json;
 
-use crate::harness::{Client, Proxy, Redis};
+use crate::harness::{Client, PATIENCE, Proxy, Redis};
 
 pub(super) const MINUTE: i64 = 60_000;
 pub(super) const HOUR: i64 = 60 * MINUTE;
@@ -44,6 +44,7 @@ impl Hands {
             .get_multiplexed_async_connection()
             .await
             .expect("a connection");
+        connection.set_response_timeout(PATIENCE);
         let events = format!("lh1:{{{bucket}}}:{pool}:events");
         // A stream whose next entry gets this time, and in which there is nothing yet.
         let first = format!("{now}-1");
