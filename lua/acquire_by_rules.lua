@@ -36,6 +36,7 @@
 -- ARGV[10]  wait        wait to queue if there is no seat; ticket if id is a ticket; empty for neither
 -- ARGV[11]  from_ms     the caller made the holder's pseudonym for this time; 0 for always
 -- ARGV[12]  until_ms    the end of it; 0 for never
+-- ARGV[13]  given       the holder as it was given, if the pool knows it by another form; else empty
 --
 -- Returns { status, seq, now_ms, id, expires_at_ms, ttl_ms, fence, generation, in_use, capacity, retry_after_ms,
 --           seat, detail, named_left, position, eta_ms }
@@ -66,12 +67,13 @@ local keys = { named = KEYS[15], queue = KEYS[16], waiting = KEYS[17], tickets =
 local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 local version, wait = ARGV[9], ARGV[10]
-local from_ms, until_ms = tonumber(ARGV[11]), tonumber(ARGV[12])
+local from_ms, until_ms, given = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13]
 
 -- A ticket stands for what was asked for when it was given.
 local asked = wait == 'ticket' and redis.call('HGET', keys.tickets, id)
 if asked then
-  tenant, holder, platform, label, activities = string.match(asked, '^([^\1]*)\1([^\1]*)\1([^\1]*)\1([^\1]*)\1(.*)$')
+  tenant, holder, platform, label, activities, given =
+    string.match(asked, '^([^\1]*)\1([^\1]*)\1([^\1]*)\1([^\1]*)\1([^\1]*)\1?(.*)$')
 end
 
 local rules = read_rules(config, tenant)
@@ -268,7 +270,7 @@ if not kind and may_queue and wait ~= '' and rules.max_waiting then
     if redis.call('ZCARD', keys.queue) >= tonumber(rules.max_waiting) then
       return deny('queue_full')
     end
-    take_place(keys, id, seq, now, table.concat({ tenant, holder, platform, label, activities }, '\1'))
+    take_place(keys, id, seq, now, table.concat({ tenant, holder, platform, label, activities, given ~= '' and given or nil }, '\1'))
     place = redis.call('ZRANK', keys.queue, id)
     record_event(events, 'queued', id, now, holder, tenant, '')
     if repeated then
@@ -297,7 +299,7 @@ in_use = counts_by_index and count_seats() or in_use + 1
 if rules.privacy == 'anonymous' then
   platform = ''
 end
-write_record(records, id, { int(fence), holder, tenant, int(now), kind ~= 'c' and kind or '', platform, label, activities })
+write_record(records, id, { int(fence), holder, tenant, int(now), kind ~= 'c' and kind or '', platform, label, activities, '', '', given })
 keep_records(records, ttl, margin_ms)
 redis.call('ZADD', due, 'LT', int(expires_at), pool)
 if repeated then

@@ -13,7 +13,9 @@
 -- KEYS[10]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
 -- KEYS[11]  lent     HASH    seat-milliseconds of overdraft, by day
 -- KEYS[12]  queue    ZSET    ticket -> order of arrival
--- KEYS[13..] rest  everything else of the pool; a new pool begins without it
+-- KEYS[13]  blocks   ZSET    holder -> until when it may not acquire, ms
+-- KEYS[14]  named    ZSET    period, holder, since when and how
+-- KEYS[15..] rest  everything else of the pool; a new pool begins without it
 --
 -- ARGV[1]  pool     name of the pool
 -- ARGV[2]  expect   any · none (must not exist) · some (must exist) · the version it must have
@@ -31,7 +33,8 @@
 --   created   it is new
 --   replaced  it has a new policy, which may be the same
 --   kept      the one that is there is not older than the one put back
---   in_use    seat_per can change only while nobody has a seat
+--   in_use    seat_per can change only while nobody has a seat; holder_match also only while nobody waits for one, no block is
+--             set, and no named seat of the last period is taken
 --   conflict  it is not what was expected; version is the present one, 0 for none
 --   indexing  nothing has changed but that starts and ends keep the index in step from now on: take the leases into it, and
 --             ask again
@@ -60,9 +63,22 @@ local rules = {}
 for i = 11, #ARGV, 2 do
   rules[ARGV[i]] = ARGV[i + 1]
 end
-local seat_per = redis.call('HGET', config, 'seat_per') or nil
-if version > 0 and put_back == 0 and seat_per ~= rules.seat_per and count_live(leases, period) > 0 then
-  return { 'in_use', int(seq), int(now), int(version), '0' }
+local seat_per, holder_match = unpack(redis.call('HMGET', config, 'seat_per', 'holder_match'))
+seat_per, holder_match = seat_per or nil, holder_match or nil
+
+-- Whether anything is kept by the name of a holder, and decides.
+local function knows_holders()
+  local last = string.sub(redis.call('ZREVRANGE', KEYS[14], 0, 0)[1] or '', 1, 13)
+  return redis.call('ZCARD', KEYS[12]) > 0 or redis.call('ZCOUNT', KEYS[13], '(' .. int(now), '+inf') > 0
+    or redis.call('ZLEXCOUNT', KEYS[14], '[' .. last .. '\1', '(' .. last .. '\2') > 0
+end
+
+if version > 0 and put_back == 0 then
+  local has_leases = count_live(leases, period) > 0
+  if (seat_per ~= rules.seat_per and has_leases)
+    or (holder_match ~= rules.holder_match and (has_leases or knows_holders())) then
+    return { 'in_use', int(seq), int(now), int(version), '0' }
+  end
 end
 
 mark()

@@ -35,6 +35,7 @@
 -- ARGV[9]   activities  JSON array from the request, behind '='; empty to keep what is known
 -- ARGV[10]  platform    empty for none
 -- ARGV[11]  margin_ms   how long the records outlive leases that are not renewed
+-- ARGV[12]  given       the holder as it was given, if the pool knows it by another form; else empty
 --
 -- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, activities, reason, blocked_until_ms, seat, ended_ms }
 --   renewed          it was live after all; it keeps a longer term that it was promised
@@ -58,7 +59,7 @@ local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local events, blocks, records, tombstone = KEYS[6], KEYS[7], KEYS[8], KEYS[18]
 local pool, id, signed_in = ARGV[1], ARGV[2], tonumber(ARGV[3])
 local started, fence, holder, tenant = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
-local label, activities, platform, margin_ms = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11])
+local label, activities, platform, margin_ms, given = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11]), ARGV[12]
 
 mark()
 
@@ -141,7 +142,7 @@ local function seat(status, kind)
   redis.call('ZADD', due, 'LT', int(expires_at), pool)
   redis.call('DEL', tombstone)
   write_record(records, id,
-    { int(fence), holder, tenant, started, kind ~= 'c' and kind or '', platform, label, activities })
+    { int(fence), holder, tenant, started, kind ~= 'c' and kind or '', platform, label, activities, '', '', given })
   keep_records(records, ttl, margin_ms)
   return answer(status, expires_at, ttl, activities, '', 0, kind)
 end

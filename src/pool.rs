@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 
 pub use self::named::Named;
 pub use self::privacy::{Kept, Privacy, Pseudonyms};
-pub use self::rules::{Maintenance, Overdraft, Queue, SeatPer, TenantRule, WhenFull};
+pub use self::rules::{HolderMatch, Maintenance, Overdraft, Queue, SeatPer, TenantRule, WhenFull};
 pub use self::schedule::Scheduled;
 use crate::lease::{Instant, Invalid, Platform, Tenant};
 
@@ -110,6 +110,10 @@ pub struct Policy {
     /// What takes a seat: each lease, or each holder with all its leases. Can change only while the pool is empty.
     #[serde(default)]
     pub seat_per: SeatPer,
+    /// When two spellings are one holder: in seats, named seats, blocks, lists and for an `Idempotency-Key`. Can change only
+    /// while nobody has a seat or waits for one, no block is set, and no named seat of the period is taken.
+    #[serde(default)]
+    pub holder_match: HolderMatch,
     /// What happens to who asks while the pool is full.
     #[serde(default)]
     pub when_full: WhenFull,
@@ -182,6 +186,7 @@ impl Policy {
             linger_ms: defaults::linger_ms(),
             resume_window_ms: defaults::resume_window_ms(),
             seat_per: SeatPer::Lease,
+            holder_match: HolderMatch::Exact,
             when_full: WhenFull::Deny,
             privacy: Privacy::Named,
             tenants: BTreeMap::new(),

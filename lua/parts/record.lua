@@ -4,7 +4,8 @@
 -- A record is parted by \1, which none of its parts contains; empty ones at the end are left out. STARTED is empty
 -- where the fence tells it, as it does unless two leases began within a microsecond: a fence is the instant of the
 -- grant in microseconds. src/store/record.rs reads the same.
-local FENCE, HOLDER, TENANT, STARTED, SEAT, PLATFORM, LABEL, ACTIVITIES, BEAT, LEFT = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+-- GIVEN is the holder as it was given, where the pool knows it by another form.
+local FENCE, HOLDER, TENANT, STARTED, SEAT, PLATFORM, LABEL, ACTIVITIES, BEAT, LEFT, GIVEN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
 
 -- How long it is known which lease an idempotency key got, beside a TTL: as long as a token is good, because an outage does not
 -- stop what Redis itself forgets.
@@ -24,7 +25,7 @@ local function read_record(records, id)
   for part in string.gmatch(packed .. '\1', '([^\1]*)\1') do
     record[#record + 1] = part
   end
-  for part = #record + 1, LEFT do
+  for part = #record + 1, GIVEN do
     record[part] = ''
   end
   if record[STARTED] == '' then

@@ -11,7 +11,7 @@ pub(crate) use self::terminate::MAX_IDS;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -30,6 +30,8 @@ use crate::token::{self, Claims};
 
 /// Longest `Idempotency-Key`, in bytes.
 const MAX_KEY: usize = 255;
+/// Names a request, so that it can be repeated.
+const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Longest time for which a request is held open, in ms. Balancers cut what is silent for 30 s.
 const MAX_WAIT_MS: u64 = 25_000;
 
@@ -229,7 +231,13 @@ async fn acquire(
     headers: HeaderMap,
     Body(body): Body<AcquireBody>,
 ) -> Result<Response, Problem> {
-    let key = idempotency_key(&headers, &client, &pool, &body)?;
+    let key = match headers.get(IDEMPOTENCY_KEY) {
+        Some(key) => {
+            let compared = app.holder_as_compared(&pool, body.holder.as_ref()).await?;
+            Some(request_name(key, &client, &pool, compared.as_ref(), &body)?)
+        }
+        None => None,
+    };
     if body.wait_ms > MAX_WAIT_MS {
         return Err(Problem::new(
             Code::InvalidRequest,
@@ -278,29 +286,27 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// What names this request, if it has a key: the same caller asking for the same holder with the same key.
-fn idempotency_key(
-    headers: &HeaderMap,
+/// What names this request: the same caller asking for the same holder with the same key.
+fn request_name(
+    key: &HeaderValue,
     client: &Client,
     pool: &PoolName,
+    holder: Option<&Holder>,
     body: &AcquireBody,
-) -> Result<Option<LeaseId>, Problem> {
-    let Some(key) = headers.get("idempotency-key") else {
-        return Ok(None);
-    };
+) -> Result<LeaseId, Problem> {
     if key.is_empty() || key.len() > MAX_KEY {
         return Err(Problem::new(
             Code::InvalidRequest,
             format!("An Idempotency-Key has 1 to {MAX_KEY} bytes."),
         ));
     }
-    Ok(Some(token::fingerprint(&[
+    Ok(token::fingerprint(&[
         client.caller.id().as_bytes(),
         pool.as_str().as_bytes(),
-        body.holder.as_ref().map_or("", Holder::as_str).as_bytes(),
+        holder.map_or("", Holder::key).as_bytes(),
         body.tenant.as_ref().map_or("", Tenant::as_str).as_bytes(),
         key.as_bytes(),
-    ])))
+    ]))
 }
 
 impl App {

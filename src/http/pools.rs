@@ -148,7 +148,7 @@ fn changed_meanwhile(version: u64) -> Problem {
 pub(crate) fn in_use() -> Problem {
     Problem::new(
         Code::PoolInUse,
-        "`seat_per` can change only while nobody has a seat, because it changes what was counted. Terminate the leases first, or make another pool.",
+        "`seat_per` and `holder_match` can change only while nobody has a seat, because they change what was counted; `holder_match` also only while nobody waits, no block is set and no named seat of this period is taken. End these first, or make another pool.",
     )
 }
 

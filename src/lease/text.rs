@@ -190,6 +190,16 @@ impl Holder {
         self.given
     }
 
+    /// The holder that was given as `given` and that its pool knows by `key`, both taken before. Either may be empty.
+    pub(crate) fn with_key(key: &str, given: &str) -> Option<Self> {
+        if given.is_empty() {
+            return Self::recorded(key.to_owned()).ok();
+        }
+        let mut holder = Self::recorded(given.to_owned()).ok()?;
+        holder.key = (key != given).then(|| key.into());
+        Some(holder)
+    }
+
     /// The same holder in a pool that does not tell spellings apart.
     pub fn folded(mut self) -> Self {
         let key = folded(&self.given);
@@ -206,6 +216,11 @@ impl Holder {
     /// As its pool knows it: what decides whether two are the same.
     pub fn key(&self) -> &str {
         self.key.as_deref().unwrap_or(&self.given)
+    }
+
+    /// As it was given, if its pool knows it by another form; else empty.
+    pub(crate) fn given_beside_key(&self) -> &str {
+        if self.key.is_some() { &self.given } else { "" }
     }
 }
 
@@ -295,6 +310,11 @@ mod tests {
     fn a_folded_holder_is_shown_as_it_was_given() {
         let holder = Holder::try_from("Ann".to_owned()).unwrap().folded();
         assert_eq!((holder.as_str(), holder.key()), ("Ann", "ann"));
+        assert_eq!(holder.given_beside_key(), "Ann");
+        assert_eq!(Holder::with_key("ann", "Ann"), Some(holder));
+        let same = Holder::try_from("ann".to_owned()).unwrap().folded();
+        assert_eq!((same.key(), same.given_beside_key()), ("ann", ""));
+        assert_eq!(Holder::with_key("ann", ""), Some(same));
         let hidden = Holder::recorded("\u{200B}".to_owned()).unwrap().folded();
         assert_eq!(hidden.key(), "\u{200B}");
     }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 use utoipa::ToSchema;
 
-use super::{Policy, PoolName};
+use super::{HolderMatch, Policy, PoolName};
 use crate::lease::{Holder, Instant, Tenant};
 
 /// What is kept of who holds a seat.
@@ -54,13 +54,13 @@ impl Pseudonyms {
     pub fn of(&self, pool: &PoolName, period: Instant, holder: &Holder) -> Holder {
         let text = holder.as_str();
         if text.len() == 23 && text.starts_with(SIGN) {
-            return holder.clone();
+            return Holder::with_key(text, "").expect("it was a holder before");
         }
         let mut mac = self.0.clone();
         mac.update(pool.as_str().as_bytes());
         mac.update(&[0]);
         mac.update(&period.0.to_be_bytes());
-        mac.update(text.as_bytes());
+        mac.update(holder.key().as_bytes());
         let hash = mac.finalize().into_bytes();
         let name = format!("{SIGN}{}", URL_SAFE_NO_PAD.encode(&hash[..16]));
         Holder::try_from(name).expect("23 printable characters")
@@ -91,6 +91,10 @@ impl Pseudonyms {
         tenant: Option<Tenant>,
     ) -> Kept {
         let (mut from, mut until) = (Instant(0), Instant(0));
+        let holder = match policy.holder_match {
+            HolderMatch::Exact => holder,
+            HolderMatch::Folded => holder.map(Holder::folded),
+        };
         let (holder, tenant) = match policy.privacy {
             Privacy::Named => (holder, tenant),
             Privacy::Pseudonymous => {
@@ -142,5 +146,9 @@ mod tests {
         assert_ne!(one, pseudonyms.of(&crm, Instant(2), &holder));
         assert_ne!(one, pseudonyms.of(&erp, Instant(1), &holder));
         assert!(!one.as_str().contains("agent"));
+        let other = Holder::try_from("Agent-7".to_owned()).unwrap();
+        assert_ne!(one, pseudonyms.of(&crm, Instant(1), &other));
+        assert_eq!(one, pseudonyms.of(&crm, Instant(1), &other.folded()));
+        assert_eq!(one, pseudonyms.of(&crm, Instant(2), &one.clone().folded()));
     }
 }

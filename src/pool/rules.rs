@@ -26,6 +26,17 @@ pub enum SeatPer {
     Holder,
 }
 
+/// When two spellings are one holder.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HolderMatch {
+    /// When they are the same, byte by byte.
+    #[default]
+    Exact,
+    /// When they differ at most in case, composition (NFC) and blanks.
+    Folded,
+}
+
 /// What happens to who asks while the pool is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -197,6 +208,8 @@ impl Policy {
             "seat_per"
         } else if self.when_full != WhenFull::Deny {
             "when_full"
+        } else if self.holder_match != HolderMatch::Exact {
+            "holder_match"
         } else if self.named.is_some() {
             "named"
         } else {
@@ -222,10 +235,26 @@ impl Policy {
         !self.tenants.is_empty() || self.tenant_max.is_some()
     }
 
+    /// Whether the pool knows holders otherwise than they are given, so that a node has to know the policy to name one.
+    pub fn changes_holders(&self) -> bool {
+        self.privacy != Privacy::Named || self.holder_match != HolderMatch::Exact
+    }
+
+    /// The policy as Redis keeps it. What a node of the last version does not know is there only if the pool has it.
+    pub fn to_stored(&self) -> String {
+        let mut stored = serde_json::to_value(self).expect("a policy has a JSON form");
+        if self.holder_match == HolderMatch::Exact
+            && let Some(fields) = stored.as_object_mut()
+        {
+            fields.remove("holder_match");
+        }
+        stored.to_string()
+    }
+
     /// Whether the pool has any rule, so that acquires go the longer way.
     pub fn has_rules(&self) -> bool {
         self.is_indexed()
-            || self.privacy != Privacy::Named
+            || self.changes_holders()
             || !self.schedule.is_empty()
             || self.platforms.is_some()
             || self.maintenance.is_some()
@@ -245,6 +274,9 @@ impl Policy {
         }
         if self.seat_per == SeatPer::Holder {
             set("seat_per", "holder".into());
+        }
+        if self.holder_match == HolderMatch::Folded {
+            set("holder_match", "folded".into());
         }
         if self.when_full == WhenFull::EvictOldestOfHolder {
             set("when_full", "evict_oldest_of_holder".into());
@@ -352,6 +384,14 @@ mod tests {
             (
                 "when_full",
                 json!({"capacity": 3, "when_full": "evict_oldest_of_holder", "privacy": "anonymous"}),
+            ),
+            (
+                "holder_match",
+                json!({"capacity": 3, "holder_match": "folded", "privacy": "anonymous"}),
+            ),
+            (
+                "holder_match",
+                json!({"capacity": 3, "holder_match": "fold"}),
             ),
             ("platforms", json!({"capacity": 3, "platforms": []})),
             (

@@ -329,10 +329,9 @@ impl Keys {
     pub(super) fn mark(&self, whose: Whose<'_>) -> String {
         match whose {
             Whose::All => self.key("ended"),
-            Whose::Holder(holder) => self.named(
-                "ended:",
-                fingerprint(&[b"holder", holder.as_str().as_bytes()]),
-            ),
+            Whose::Holder(holder) => {
+                self.named("ended:", fingerprint(&[b"holder", holder.key().as_bytes()]))
+            }
             Whose::Tenant(tenant) => self.named(
                 "ended:",
                 fingerprint(&[b"tenant", tenant.as_str().as_bytes()]),

@@ -424,7 +424,7 @@ impl Store {
             .arg(claims.generation)
             .arg(claims.started_at.0)
             .arg(claims.fence)
-            .arg(or_empty(claims.holder.as_ref(), Holder::as_str))
+            .arg(or_empty(claims.holder.as_ref(), Holder::key))
             .arg(or_empty(claims.tenant.as_ref(), Tenant::as_str))
             .arg(or_empty(label, Label::as_str))
             .arg(
@@ -434,7 +434,8 @@ impl Store {
                     .map_or(String::new(), |list| format!("={}", json(list))),
             )
             .arg(or_empty(claims.platform.as_ref(), Platform::as_str))
-            .arg(record_margin());
+            .arg(record_margin())
+            .arg(or_empty(claims.holder.as_ref(), Holder::given_beside_key));
         let mut reply = self.run_whole(&claims.pool, &call).await?;
         if matches!(reply.status(), "no_pool" | "recovering") && self.restore(&claims.pool).await? {
             reply = self.run_whole(&claims.pool, &call).await?;
@@ -524,7 +525,7 @@ impl Store {
             .arg(keys.evicted())
             .arg(keys.tombstone(claims.id))
             .arg(claims.id.to_string())
-            .arg(or_empty(claims.holder.as_ref(), Holder::as_str))
+            .arg(or_empty(claims.holder.as_ref(), Holder::key))
             .arg(or_empty(claims.tenant.as_ref(), Tenant::as_str))
             .arg(millis(token::LIFE));
         let reply = self.run(keys.bucket, &call).await?;
@@ -630,7 +631,7 @@ impl Store {
             }
             call.push(why.reason.as_deref().unwrap_or(""));
             call.push(millis(why.block));
-            call.push(or_empty(why.holder.as_ref(), Holder::as_str));
+            call.push(or_empty(why.holder.as_ref(), Holder::key));
             call.push(millis(token::LIFE));
             call.push(u8::from(marked.is_some()));
             call.push(&why.by);
@@ -679,7 +680,7 @@ fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId) -> super::script::C
     }
     call.arg(pool.as_str())
         .arg(id.to_string())
-        .arg(or_empty(asked.holder.as_ref(), Holder::as_str))
+        .arg(or_empty(asked.holder.as_ref(), Holder::key))
         .arg(or_empty(asked.tenant.as_ref(), Tenant::as_str))
         .arg(or_empty(asked.label.as_ref(), Label::as_str))
         .arg(activities_json(&asked.activities))

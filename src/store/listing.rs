@@ -108,7 +108,7 @@ impl Selection {
         let same = self
             .holder
             .as_ref()
-            .is_none_or(|holder| lease.holder.as_ref() == Some(holder))
+            .is_none_or(|holder| lease.holder.as_ref().map(Holder::key) == Some(holder.key()))
             && self
                 .tenant
                 .as_ref()

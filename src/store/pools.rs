@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
+use super::Store;
 use super::error::Error;
 use super::keys::{Bucket, Keys, Whose};
 use super::leases::millis;
 use super::memory::Remembered;
 use super::script::{Call, DELETE_POOL, PUT_POOL, Reply, STATUS};
-use super::{Store, json};
 use crate::lease::Instant;
 use crate::pool::{Policy, Pool, PoolName};
 use crate::token;
@@ -317,7 +317,7 @@ fn put_call(
     let mut rest = keys.rest();
     rest.push(keys.alerts());
     let mut call = PUT_POOL
-        .call(12 + rest.len())
+        .call(14 + rest.len())
         .arg(keys.bucket.clock())
         .arg(keys.bucket.pools())
         .arg(keys.config())
@@ -329,14 +329,16 @@ fn put_call(
         .arg(keys.seats())
         .arg(keys.holders())
         .arg(keys.lent())
-        .arg(keys.queue());
+        .arg(keys.queue())
+        .arg(keys.blocks())
+        .arg(keys.named_seats());
     for key in rest {
         call.push(key);
     }
     call.push(pool.as_str());
     call.push(expect.word());
     call.push(lost.map_or(0, |lost| lost.version));
-    call.push(json(policy));
+    call.push(policy.to_stored());
     call.push(policy.capacity);
     call.push(policy.ttl_ms);
     call.push(policy.linger_ms);
@@ -361,6 +363,8 @@ impl Keys {
             self.holders(),
             self.lent(),
             self.queue(),
+            self.blocks(),
+            self.named_seats(),
         ]
     }
 
@@ -368,12 +372,10 @@ impl Keys {
     fn rest(&self) -> Vec<String> {
         vec![
             self.denied(),
-            self.blocks(),
             self.block_notes(),
             self.rolled(),
             self.records(),
             self.evicted(),
-            self.named_seats(),
             self.waiting(),
             self.tickets(),
             self.denials(),

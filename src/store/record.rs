@@ -22,6 +22,8 @@ pub(super) struct Record<'a> {
     pub(super) activities: &'a str,
     /// The last beat before a leave, and the score, ms, that the leave gave the lease.
     pub(super) left: Option<(Instant, i64)>,
+    /// The holder as it was given, in a pool that knows it by another form.
+    pub(super) given: &'a str,
 }
 
 impl<'a> Record<'a> {
@@ -31,7 +33,7 @@ impl<'a> Record<'a> {
         let mut part = || parts.next().unwrap_or_default();
         let (fence, holder, tenant, started) = (part(), part(), part(), part());
         let (seat, platform, label, activities) = (part(), part(), part(), part());
-        let (beat, left) = (part(), part());
+        let (beat, left, given) = (part(), part(), part());
         let number = |text: &str| text.parse::<i64>().ok();
         let fence = number(fence);
         Self {
@@ -47,6 +49,7 @@ impl<'a> Record<'a> {
             label,
             activities,
             left: number(beat).map(Instant).zip(number(left)),
+            given,
         }
     }
 }
@@ -80,7 +83,7 @@ impl Found {
         Lease {
             id: self.id,
             pool: pool.clone(),
-            holder: text(record.holder, Holder::recorded),
+            holder: Holder::with_key(record.holder, record.given),
             tenant: text(record.tenant, Tenant::recorded),
             label: text(record.label, Label::recorded),
             activities: parse_activities(record.activities),
@@ -142,7 +145,7 @@ mod tests {
 
     #[test]
     fn every_part_has_its_place() {
-        let packed = "9\u{1}a\u{1}b\u{1}1764280000000\u{1}n\u{1}p\u{1}l\u{1}[]\u{1}17\u{1}18";
+        let packed = "9\u{1}a\u{1}b\u{1}1764280000000\u{1}n\u{1}p\u{1}l\u{1}[]\u{1}17\u{1}18\u{1}A";
         let expected = Record {
             fence: 9,
             holder: "a",
@@ -153,6 +156,7 @@ mod tests {
             label: "l",
             activities: "[]",
             left: Some((Instant(17), 18)),
+            given: "A",
         };
         assert_eq!(Record::of(packed), expected);
     }

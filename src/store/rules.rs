@@ -277,14 +277,12 @@ impl Store {
         let keys = Keys::of(pool);
         let (what, holder, to, force) = match change {
             NamedChange::List(_, after, _) => {
-                ("list", after.map_or("", Holder::as_str), "", Force::No)
+                ("list", after.map_or("", Holder::key), "", Force::No)
             }
-            NamedChange::Read(holder) => ("read", holder.as_str(), "", Force::No),
-            NamedChange::Assign(holder) => ("assign", holder.as_str(), "", Force::No),
-            NamedChange::Free(holder, force) => ("free", holder.as_str(), "", force),
-            NamedChange::Transfer(holder, to, force) => {
-                ("transfer", holder.as_str(), to.as_str(), force)
-            }
+            NamedChange::Read(holder) => ("read", holder.key(), "", Force::No),
+            NamedChange::Assign(holder) => ("assign", holder.key(), "", Force::No),
+            NamedChange::Free(holder, force) => ("free", holder.key(), "", force),
+            NamedChange::Transfer(holder, to, force) => ("transfer", holder.key(), to.key(), force),
         };
         let (at, limit) = match change {
             NamedChange::List(at, _, limit) => (at, limit),
@@ -377,7 +375,7 @@ fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId, wait: &str, version
     }
     call.arg(pool.as_str())
         .arg(id.to_string())
-        .arg(or_empty(asked.holder.as_ref(), Holder::as_str))
+        .arg(or_empty(asked.holder.as_ref(), Holder::key))
         .arg(or_empty(asked.tenant.as_ref(), Tenant::as_str))
         .arg(or_empty(asked.label.as_ref(), Label::as_str))
         .arg(activities_json(&asked.activities))
@@ -387,4 +385,5 @@ fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId, wait: &str, version
         .arg(wait)
         .arg(asked.known.from.0)
         .arg(asked.known.until.0)
+        .arg(or_empty(asked.holder.as_ref(), Holder::given_beside_key))
 }

@@ -129,7 +129,7 @@ fn table(pool: &Pool, leases: &Leases, fields: &Fields, may_terminate: bool) -> 
     let mut seats: HashMap<&str, usize> = HashMap::new();
     for lease in &leases.items {
         if let Some(holder) = &lease.holder {
-            *seats.entry(holder.as_str()).or_default() += 1;
+            *seats.entry(holder.key()).or_default() += 1;
         }
     }
     let capacity = pool.capacity;
@@ -226,8 +226,10 @@ fn row(
     may_terminate: bool,
 ) -> Markup {
     let holder = lease.holder.as_ref().map(|holder| holder.as_str());
-    let many = holder
-        .and_then(|holder| seats.get(holder))
+    let many = lease
+        .holder
+        .as_ref()
+        .and_then(|holder| seats.get(holder.key()))
         .copied()
         .unwrap_or(1);
     let activities: Vec<&str> = lease

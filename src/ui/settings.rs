@@ -36,8 +36,9 @@ struct Field {
 }
 
 /// Fields that are one of a few words.
-const WORDS: [(&str, &[&str]); 3] = [
+const WORDS: [(&str, &[&str]); 4] = [
     ("seat_per", &["lease", "holder"]),
+    ("holder_match", &["exact", "folded"]),
     ("when_full", &["deny", "evict_oldest_of_holder"]),
     ("privacy", &["named", "pseudonymous", "anonymous"]),
 ];
@@ -55,12 +56,13 @@ const EXAMPLES: [(&str, &str); 5] = [
 ];
 
 /// What most people come for comes first, and what belongs together stands together.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 13] = [
     "capacity",
     "ttl_ms",
     "linger_ms",
     "resume_window_ms",
     "seat_per",
+    "holder_match",
     "when_full",
     "queue",
     "overdraft",

@@ -1,5 +1,7 @@
 //! Holders as directories have them: what a name may be, and what becomes of one that an earlier version took.
 
+use std::time::Duration;
+
 use leasehold::lease::{Holder, Instant};
 use leasehold::token::Tokens;
 use reqwest::Method;
@@ -8,7 +10,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{Cluster, Node, Reply, SECRET};
+use crate::harness::{Cluster, Node, Reply, SECRET, wait_until};
 use crate::history::store;
 
 const LONG_TTL: u64 = 60_000;
@@ -195,8 +197,11 @@ async fn a_lease_whose_name_was_taken_before_goes_on() {
         .list("crm", &format!("holder={}", encoded(padded)), 200)
         .await;
     assert_eq!(listed.list("items")[0]["holder"], json!(padded));
-    node.terminate("crm", json!({"holder": padded, "reason": "renamed"}), 200)
-        .await;
+    wait_until("it is ended", Duration::from_secs(20), async || {
+        let ended = json!({"holder": padded, "reason": "renamed"});
+        node.terminate("crm", ended, [200, 503]).await.status == 200
+    })
+    .await;
     let lost = node.renew(&token, 410).await;
     assert_eq!(lost["code"], "lease_terminated");
 }

@@ -13,6 +13,7 @@ mod queue;
 mod races;
 mod schedule;
 mod shared_seats;
+mod spellings;
 mod tenants;
 
 use crate::harness::Redis;

@@ -9,7 +9,7 @@ use super::AcquireBody;
 use crate::http::App;
 use crate::http::problem::{Code, Problem};
 use crate::lease::{Activities, Holder, Instant, LeaseId};
-use crate::pool::{PoolName, Privacy};
+use crate::pool::{HolderMatch, PoolName, Privacy};
 use crate::store::{self, Acquired, Asked, Known, Leaving, Turn, Wait, carry};
 use crate::token::Claims;
 
@@ -170,7 +170,7 @@ impl App {
             known: Known::default(),
         };
         if let Some(policy) = known.policy()
-            && policy.privacy != Privacy::Named
+            && policy.changes_holders()
         {
             let kept = self.0.tokens.pseudonyms().kept(
                 policy,
@@ -180,11 +180,27 @@ impl App {
                 asked.tenant,
             );
             (asked.holder, asked.tenant) = (kept.holder, kept.tenant);
-            (asked.label, asked.activities) = (None, Activities::default());
+            if policy.privacy != Privacy::Named {
+                (asked.label, asked.activities) = (None, Activities::default());
+            }
             (known.from, known.until) = (kept.from, kept.until);
         }
         asked.known = known;
         Ok(asked)
+    }
+
+    /// A holder as a pool tells it from others, however much it may know of it.
+    pub(super) async fn holder_as_compared(
+        &self,
+        pool: &PoolName,
+        holder: Option<&Holder>,
+    ) -> Result<Option<Holder>, Problem> {
+        let known = self.0.store.known(pool).await?;
+        let holder = holder.cloned();
+        Ok(match known.policy().map(|policy| policy.holder_match) {
+            Some(HolderMatch::Folded) => holder.map(Holder::folded),
+            Some(HolderMatch::Exact) | None => holder,
+        })
     }
 
     /// The name under which a pool knows a holder.
@@ -220,7 +236,7 @@ impl App {
     ) -> Result<(Claims, bool), store::Error> {
         let known = self.0.store.known(&claims.pool).await?;
         if let Some(policy) = known.policy()
-            && policy.privacy != Privacy::Named
+            && policy.changes_holders()
         {
             let kept = self.0.tokens.pseudonyms().kept(
                 policy,
@@ -229,8 +245,12 @@ impl App {
                 claims.holder,
                 claims.tenant,
             );
-            (claims.holder, claims.tenant, claims.label) = (kept.holder, kept.tenant, None);
-            return Ok((claims, false));
+            (claims.holder, claims.tenant) = (kept.holder, kept.tenant);
+            let keeps_details = policy.privacy == Privacy::Named;
+            if !keeps_details {
+                claims.label = None;
+            }
+            return Ok((claims, keeps_details));
         }
         Ok((claims, true))
     }

@@ -1,6 +1,6 @@
 //! What a change of a pool's policy would mean at once, in sentences.
 
-use crate::pool::{Policy, Pool, Privacy};
+use crate::pool::{HolderMatch, Policy, Pool, Privacy};
 
 /// What would happen at once; nothing for what shows itself only later.
 pub(super) fn meaning(pool: &Pool, after: &Policy) -> Vec<String> {
@@ -15,6 +15,17 @@ pub(super) fn meaning(pool: &Pool, after: &Policy) -> Vec<String> {
             "What takes a seat can change only while the pool is empty, and {}: this will be refused.",
             are(pool.leases, "lease is live", "leases are live")
         ));
+    }
+    if after.holder_match != before.holder_match {
+        meaning.push(if pool.leases + pool.waiting + pool.named_taken > 0 {
+            "When two spellings are one holder can change only while nobody has a seat, waits for one, is blocked or has a named seat of this period: this will be refused.".to_owned()
+        } else {
+            match after.holder_match {
+                HolderMatch::Exact => "Holders whose names are spelt differently are different holders from now on.",
+                HolderMatch::Folded => "Holders whose names differ in case, composition or blanks are one holder from now on.",
+            }
+            .to_owned()
+        });
     }
     if after.privacy != before.privacy {
         meaning.push(
