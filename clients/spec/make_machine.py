@@ -150,7 +150,7 @@ v("everything that is known of the holder is sent", [1], tenant="acme", label="D
     0, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}],
     send=[ask(1, body={"holder": "ann", "tenant": "acme", "label": "Desk", "platform": "web", "activities": ["Order 17"]})],
 )
-v("a name of a pool is a segment of the path", [1], pool="a/b c").then(
+v("the name of a pool is encoded as one segment of the path", [1], pool="a/b c").then(
     0, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}], send=[{**ask(1), "path": "/v1/pools/a%2Fb%20c/leases"}]
 )
 v("200 for a repeated key is the same seat, and held is told once", [2]).asking().then(
@@ -159,7 +159,7 @@ v("200 for a repeated key is the same seat, and held is told once", [2]).asking(
     8_600, granted(2, status=200), "held", emit=[{"state": "held"}],
     timers={"next": [17_000, 20_000], "deadline": [59_900, 59_900]}, peek={"token": "t1", "lease_id": "L1"},
 )
-v("an answer that tells a proof brings it along", [1]).asking().then(
+v("a proof in the answer is kept", [1]).asking().then(
     0, granted(1, more={"proof": "a.b.c"}), "held", emit=[{"state": "held"}], timers=HELD_TIMERS, peek={"proof": "a.b.c"}
 )
 v("unknown fields are ignored", [9]).asking().then(
@@ -169,13 +169,13 @@ for what, response in {
     "200 with HTML": answer(1, 200, None, HTML),
     "200 with an empty object": answer(1, 200, {}),
     "200 with a list": answer(1, 200, []),
-    "200 with a text": answer(1, 200, "ok"),
+    "200 with a JSON string": answer(1, 200, "ok"),
     "201 without a token": answer(1, 201, {"lease": lease()}),
     "201 with an empty token": answer(1, 201, {"lease": lease(), "token": ""}),
     "201 without a lease": answer(1, 201, {"token": "t1"}),
-    "201 with a lease that has no id": answer(1, 201, {"lease": {**lease(), "id": None}, "token": "t1"}),
-    "201 with a lease that has no length": answer(1, 201, {"lease": {**lease(), "expires_in_ms": "60000"}, "token": "t1"}),
-    "201 with a lease that says no beat": answer(1, 201, {"lease": {**lease(), "renew_after_ms": True}, "token": "t1"}),
+    "201 with a lease without an id": answer(1, 201, {"lease": {**lease(), "id": None}, "token": "t1"}),
+    "201 with a lease without a length": answer(1, 201, {"lease": {**lease(), "expires_in_ms": "60000"}, "token": "t1"}),
+    "201 with a lease without renew_after_ms": answer(1, 201, {"lease": {**lease(), "renew_after_ms": True}, "token": "t1"}),
     "a grant with status 202": answer(1, 202, {"lease": lease(), "token": "t1"}),
     "202 without a ticket": answer(1, 202, {"position": 1}),
     "204": answer(1, 204, None, {}),
@@ -196,11 +196,11 @@ for code, entry in ERRORS.items():
     if entry["class"] in ("denied", "misuse") or code in ("pool_not_found", "invalid_token", "lease_expired"):
         number = {"pool_not_found": [5], "pool_full": [6], "queue_full": [21], "unauthorized": [10]}.get(code, [7])
         v(f"{code} is a denial", number).asking().then(100, problem(1, code), "denied", emit=[said("denied", code)], done=True)
-v("a denial tells how full it is, and when to ask again", [6]).asking().then(
+v("a denial carries in_use, capacity and retry_after_ms", [6]).asking().then(
     100, problem(1, "pool_full", in_use=5, capacity=5, retry_after_ms=2_500, request_id="r1"), "denied", done=True,
     emit=[said("denied", "pool_full", in_use=5, capacity=5, retry_after_ms=2_500, request_id="r1")],
 )
-v("a blocked holder reads until when, and why", [7]).asking().then(
+v("a blocked holder gets the reason and the end of the block", [7]).asking().then(
     100, problem(1, "holder_blocked", blocked_until="2026-12-01T00:00:00.000Z", reason="Rest."), "denied", done=True,
     emit=[said("denied", "holder_blocked", blocked_until="2026-12-01T00:00:00.000Z", reason="Rest.")],
 )
@@ -214,16 +214,16 @@ v("the media type of a problem may have parameters and capitals", [8]).asking().
     100, problem(1, "pool_full", headers={"content-type": "Application/Problem+JSON; charset=utf-8"}), "denied",
     emit=[said("denied", "pool_full")], done=True,
 )
-v("a key that is made by a function is asked for once more", [10], key="function").asking().then(
+v("after unauthorized a key function is called once more", [10], key="function").asking().then(
     100, problem(1, "unauthorized"), "acquiring", send=[ask(2, refused=True)]
 ).then(200, granted(2), "held", emit=[{"state": "held"}], timers={"next": [17_000, 20_000], "deadline": [59_900, 59_900]})
-v("and only once", [10], key="function").asking().do(100, problem(1, "unauthorized")).then(
+v("a key function is called only once more", [10], key="function").asking().do(100, problem(1, "unauthorized")).then(
     200, problem(2, "unauthorized"), "denied", emit=[said("denied", "unauthorized")], done=True
 )
-v("a fixed key that is refused is a denial", [10], key="fixed").asking().then(
+v("unauthorized with a fixed key is a denial", [10], key="fixed").asking().then(
     100, problem(1, "unauthorized"), "denied", emit=[said("denied", "unauthorized")], done=True
 )
-v("without an answer the same is sent again: same body, same acquisition", [11]).asking().then(
+v("a request without an answer is repeated with the same body and key", [11]).asking().then(
     50, failed(1), "acquiring", emit=[{"state": "acquiring", "code": "unreachable"}], timers={"next": FIRST}
 ).then(1_000, NEXT, "acquiring", send=[ask(2, fresh=True)]).then(
     1_050, failed(2), "acquiring", timers={"next": [100, 2_000]}
@@ -251,74 +251,74 @@ v("Retry-After is obeyed by an acquire", [13]).asking().then(
     100, answer(1, 429, None, {**HTML, "retry-after": "20"}), "acquiring",
     emit=[{"state": "acquiring", "code": "not_leasehold", "status": 429}], timers={"next": [20_000, 22_000]},
 )
-v("for a minute at most", [13]).asking().then(
+v("an acquire waits a minute at most", [13]).asking().then(
     100, answer(1, 429, None, {**HTML, "retry-after": "3600"}), "acquiring",
     emit=[{"state": "acquiring", "code": "not_leasehold", "status": 429}], timers={"next": [54_000, 59_400]},
 )
-v("retry_after_ms is finer than the header", [13]).asking().then(
+v("retry_after_ms takes precedence over the header", [13]).asking().then(
     100, problem(1, "too_many_requests", headers={"retry-after": "2"}, retry_after_ms=1_500), "acquiring",
     emit=[said("acquiring", "too_many_requests", retry_after_ms=1_500)], timers={"next": [1_500, 1_650]},
 )
-v("a Retry-After that is a date counts as none", [13]).asking().then(
+v("a Retry-After with a date is ignored", [13]).asking().then(
     100, answer(1, 503, None, {**HTML, "retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"}), "acquiring",
     emit=[{"state": "acquiring", "code": "not_leasehold", "status": 503}], timers={"next": FIRST},
 )
-v("a draining node is left at once", [14]).asking().then(100, problem(1, "draining"), "acquiring", timers={"next": [0, 0]}).then(
+v("after draining the next request goes out at once, on a new connection", [14]).asking().then(100, problem(1, "draining"), "acquiring", timers={"next": [0, 0]}).then(
     100, NEXT, "acquiring", send=[ask(2, fresh=True)]
 ).then(200, problem(2, "draining"), "acquiring", emit=[said("acquiring", "draining")], timers={"next": [100, 2_000]})
-v("who gives up gets no seat: a late grant is given back", [15]).asking().then(
+v("a grant that arrives after cancel is released", [15]).asking().then(
     50, CANCELLED, "released", emit=[{"state": "released", "code": "cancelled"}]
 ).then(100, granted(1), "released", send=[end(2, timeout=3_000)]).then(200, answer(2, 204, None, {}), "released", done=True)
-v("who gives up, and nothing was granted", [15]).asking().do(50, CANCELLED).then(100, problem(1, "pool_full"), "released", done=True)
-v("who gives up, and no answer comes", [15]).asking().do(50, CANCELLED).then(8_000, failed(1), "released", done=True)
-v("who gives up between two tries sends nothing", [15]).asking().do(50, failed(1)).then(
+v("a denial that arrives after cancel ends it", [15]).asking().do(50, CANCELLED).then(100, problem(1, "pool_full"), "released", done=True)
+v("a request that fails after cancel ends it", [15]).asking().do(50, CANCELLED).then(8_000, failed(1), "released", done=True)
+v("a cancel between two tries sends nothing", [15]).asking().do(50, failed(1)).then(
     60, CANCELLED, "released", emit=[{"state": "released", "code": "cancelled"}], timers={"next": None}, done=True
 )
-v("to give up a seat that is held already does nothing", [15]).held().then(200, CANCELLED, "held")
-v("a release while acquiring is the same as to give up", [15]).asking().then(
+v("a cancel of a held seat does nothing", [15]).held().then(200, CANCELLED, "held")
+v("a release while acquiring works like cancel", [15]).asking().then(
     50, RELEASED, "released", emit=[{"state": "released", "code": "lease_released"}]
 ).then(100, granted(1), "released", send=[end(2, timeout=3_000)])
-v("to acquire twice is one request", [17]).asking().then(10, ACQUIRED, "acquiring").then(
+v("two acquires are one request", [17]).asking().then(10, ACQUIRED, "acquiring").then(
     100, granted(1), "held", emit=[{"state": "held"}], timers={"next": [17_000, 20_000], "deadline": [59_900, 59_900]}
 ).then(200, ACQUIRED, "held")
-v("to acquire after a release is a new acquisition", [17]).held().do(200, RELEASED).do(250, answer(2, 204, None, {})).then(
+v("an acquire after a release is a new acquisition", [17]).held().do(200, RELEASED).do(250, answer(2, 204, None, {})).then(
     300, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}], send=[ask(3, acquisition=2)]
 )
-v("to acquire after a denial is a new acquisition", [17]).asking().do(100, problem(1, "pool_full")).then(
+v("an acquire after a denial is a new acquisition", [17]).asking().do(100, problem(1, "pool_full")).then(
     300, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}], send=[ask(2, acquisition=2)]
 )
-v("to acquire while the seat is being given back waits for that", [17, 50]).held().do(200, RELEASED).then(
+v("an acquire during a release waits for its end", [17, 50]).held().do(200, RELEASED).then(
     210, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}]
 ).then(250, answer(2, 204, None, {}), "acquiring", send=[ask(3, acquisition=2)])
-v("a network that comes back is tried at once", [11]).asking().do(50, failed(1)).then(
+v("a wake between two tries sends the request at once", [11]).asking().do(50, failed(1)).then(
     60, WAKE, "acquiring", timers={"next": None}, send=[ask(2, fresh=True)]
 )
-v("a request that hangs on an old network is given up", [11]).asking().then(
+v("a wake aborts a request older than three seconds", [11]).asking().then(
     3_100, WAKE, "acquiring", abort=1, send=[ask(2, fresh=True)]
 )
-v("a young request is not", [11]).asking().then(2_900, WAKE, "acquiring")
-v("a token of an earlier life is beaten with", [1]).then(
+v("a wake leaves a younger request alone", [11]).asking().then(2_900, WAKE, "acquiring")
+v("an adopted token is renewed", [1]).then(
     0, {"event": "adopt", "token": "t9"}, "acquiring", emit=[{"state": "acquiring"}], send=[beat(1, "t9")]
 ).then(0, renewed(1), "held", emit=[{"state": "held"}], timers=HELD_TIMERS, peek={"token": "t9", "lease_id": "L1"})
-v("and resumed if it was late", [42]).do(0, {"event": "adopt", "token": "t9"}).then(
+v("an adopted token can resume its lease", [42]).do(0, {"event": "adopt", "token": "t9"}).then(
     0, renewed(1, resumed=True), "held", emit=[{"state": "held", "resumed": True}], timers=HELD_TIMERS
 )
-v("one whose lease has ended is lost", [36]).do(0, {"event": "adopt", "token": "t9"}).then(
+v("an adopted token whose lease has ended is lost", [36]).do(0, {"event": "adopt", "token": "t9"}).then(
     100, problem(1, "lease_expired"), "lost", emit=[said("lost", "lease_expired")], done=True
 )
-v("or forgotten, where a seat may be asked for again", [36], reacquire=True).do(0, {"event": "adopt", "token": "t9"}).then(
+v("with reacquire an adopted token whose lease has ended is replaced", [36], reacquire=True).do(0, {"event": "adopt", "token": "t9"}).then(
     100, problem(1, "lease_expired"), "acquiring", send=[ask(2)]
 )
-v("but not if an operator ended it", [37], reacquire=True).do(0, {"event": "adopt", "token": "t9"}).then(
+v("an adopted token of a terminated lease is not replaced", [37], reacquire=True).do(0, {"event": "adopt", "token": "t9"}).then(
     100, problem(1, "lease_terminated", reason="Over."), "lost", emit=[said("lost", "lease_terminated", reason="Over.")], done=True
 )
-v("one that gets no answer is tried again", [33]).do(0, {"event": "adopt", "token": "t9"}).then(
+v("an adopted token without an answer is tried again", [33]).do(0, {"event": "adopt", "token": "t9"}).then(
     100, failed(1), "acquiring", emit=[{"state": "acquiring", "code": "unreachable"}], timers={"next": FIRST}
 ).then(500, NEXT, "acquiring", send=[beat(2, "t9", fresh=True)])
 
 # ------------------------------------------------------------------------------------------------------------------ queue
 v = file("queue")
-v("a place in the queue is told, and asked about in time", [18], wait=True).then(
+v("a place in the queue is emitted, and renewed in time", [18], wait=True).then(
     0, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}], send=[ask(1, body={"holder": "ann", "wait": True})]
 ).then(
     100, queued(1, 3), "waiting", emit=[{"state": "waiting", "position": 3, "eta_ms": 60_000, "retry_after_ms": 2_000}],
@@ -326,28 +326,28 @@ v("a place in the queue is told, and asked about in time", [18], wait=True).then
 ).then(1_500, NEXT, "waiting", send=[poll(2)]).then(
     16_000, granted(2), "held", emit=[{"state": "held"}], timers={"next": [17_000, 20_000], "deadline": [45_500, 45_500]}
 )
-v("an answer that was held back is asked again at once", [18]).waiting().do(1_500, NEXT).then(
+v("after a long poll the next request goes out at once", [18]).waiting().do(1_500, NEXT).then(
     21_500, queued(2), "waiting", timers={"next": [0, 100]}
 )
-v("a place that changes is told each time", [19]).waiting().do(1_500, NEXT).do(2_000, queued(2, 1)).do(3_000, NEXT).then(
+v("each change of the position is emitted", [19]).waiting().do(1_500, NEXT).do(2_000, queued(2, 1)).do(3_000, NEXT).then(
     4_000, queued(3, 2), "waiting", emit=[{"state": "waiting", "position": 2, "eta_ms": 60_000, "retry_after_ms": 2_000}],
     timers={"next": [500, 900]},
 )
-v("one that does not is not told again, whatever is expected", [19]).waiting().do(1_500, NEXT).then(
+v("an unchanged position is not emitted again", [19]).waiting().do(1_500, NEXT).then(
     1_500, queued(2, 1, eta_ms=1), "waiting", timers={"next": [1_000, 1_800]}
 )
 v("a new ticket takes the place of the old one", [18]).waiting().do(1_500, NEXT).do(1_500, queued(2, ticket="k2")).then(
     2_500, NEXT, "waiting", send=[poll(3, ticket="k2")]
 )
-v("a ticket that has expired is said, and a place asked for anew", [20]).waiting().do(1_500, NEXT).then(
+v("an expired ticket is emitted and replaced", [20]).waiting().do(1_500, NEXT).then(
     1_600, problem(2, "ticket_expired"), "acquiring", emit=[said("acquiring", "ticket_expired")], timers={"next": [0, 100]}
 ).then(1_650, NEXT, "acquiring", send=[ask(3, acquisition=2)])
 for code in ("pool_full", "tenant_full", "queue_full"):
-    v(f"{code} is waited for where that is wanted", [21], wait=True).asking().then(
+    v(f"{code} is waited for with the option wait", [21], wait=True).asking().then(
         100, problem(1, code, retry_after_ms=3_000, in_use=5, capacity=5), "waiting",
         emit=[said("waiting", code, retry_after_ms=3_000, in_use=5, capacity=5)], timers={"next": [3_000, 3_300]},
     ).then(3_200, NEXT, "waiting", send=[ask(2, body={"holder": "ann", "wait": True})])
-v("it is asked for every five seconds at the least", [21], wait=True).asking().then(
+v("without a queue the pool is asked every five seconds", [21], wait=True).asking().then(
     100, problem(1, "pool_full", retry_after_ms=59_000), "waiting", emit=[said("waiting", "pool_full", retry_after_ms=59_000)],
     timers={"next": [5_000, 5_500]},
 ).do(5_200, NEXT).then(5_300, problem(2, "pool_full", retry_after_ms=54_000), "waiting", timers={"next": [5_000, 5_500]})
@@ -363,79 +363,79 @@ for what, event, out in [
     ("a 200 with HTML", answer(2, 200, None, HTML), dict(timers={"next": FIRST})),
 ]:
     fresh = {"fresh": True} if event["event"] == "failed" else {}
-    v(f"{what} costs nobody the place", [22]).waiting().do(1_500, NEXT).then(1_600, event, "waiting", **out).then(
+    v(f"{what} does not cost the place", [22]).waiting().do(1_500, NEXT).then(1_600, event, "waiting", **out).then(
         2_000, NEXT, "waiting", send=[poll(3, **fresh)]
     )
 for code in ("maintenance", "recovering"):
-    v(f"{code} is waited for, also by who does not wait", [23]).asking().then(
+    v(f"{code} is waited for, also without the option wait", [23]).asking().then(
         100, problem(1, code, retry_after_ms=7_000), "waiting", emit=[said("waiting", code, retry_after_ms=7_000)],
         timers={"next": [7_000, 7_700]},
     ).then(7_500, NEXT, "waiting", send=[ask(2)]).then(
         7_500, granted(2), "held", emit=[{"state": "held"}], timers=HELD_TIMERS
     )
-v("maintenance is asked about once a minute at the least", [23]).asking().then(
+v("during maintenance the pool is asked at least once a minute", [23]).asking().then(
     100, problem(1, "maintenance", retry_after_ms=600_000), "waiting", emit=[said("waiting", "maintenance", retry_after_ms=600_000)],
     timers={"next": [60_000, 66_000]},
 )
-v("and twice a second at the most", [23]).asking().then(
+v("while recovering the pool is asked at most twice a second", [23]).asking().then(
     100, problem(1, "recovering", retry_after_ms=1), "waiting", emit=[said("waiting", "recovering", retry_after_ms=1)],
     timers={"next": [500, 550]},
 )
 v("a denial ends the wait", [7]).waiting().do(1_500, NEXT).then(
     1_600, problem(2, "holder_blocked"), "denied", emit=[said("denied", "holder_blocked")], done=True
 )
-v("a held-back answer that takes longer than another request may is no error", [24]).waiting().then(
+v("a long poll may take longer than other requests", [24]).waiting().then(
     1_500, NEXT, "waiting", send=[poll(2)]
 ).then(21_400, None, "waiting").then(21_500, granted(2), "held", emit=[{"state": "held"}], timers={"next": [17_000, 20_000], "deadline": [40_000, 40_000]})
 for event, code in ((CANCELLED, "cancelled"), (RELEASED, "lease_released"), (CLOSED, "closed")):
     v(f"{event['event']} leaves the queue", [16]).waiting().then(
         500, event, "released", emit=[{"state": "released", "code": code}], timers={"next": None}, send=[leave_queue(2)]
     ).then(600, answer(2, 204, None, {}), "released", done=True)
-v("an older server that knows no leaving is no trouble", [16]).waiting().do(500, CANCELLED).then(
+v("a server without queue/leave is no error", [16]).waiting().do(500, CANCELLED).then(
     600, problem(2, "route_not_found"), "released", done=True
 )
-v("who leaves while asking gives back what comes after all", [15, 16]).waiting().do(1_500, NEXT).then(
+v("a grant that arrives after leaving the queue is released", [15, 16]).waiting().do(1_500, NEXT).then(
     1_600, CANCELLED, "released", emit=[{"state": "released", "code": "cancelled"}], send=[leave_queue(3)]
 ).do(1_650, answer(3, 204, None, {})).then(1_700, granted(2), "released", send=[end(4, timeout=3_000)]).then(
     1_800, answer(4, 204, None, {}), "released", done=True
 )
-v("to acquire while waiting is no second place", [17]).waiting().then(200, ACQUIRED, "waiting")
+v("an acquire while waiting sends nothing", [17]).waiting().then(200, ACQUIRED, "waiting")
 
 # ------------------------------------------------------------------------------------------------------------------- beat
 v = file("beat")
-v("a beat comes after 0.85 to 1 of what the server said", [25]).held().then(18_000, NEXT, "held", send=[beat(2)]).then(
+v("a heartbeat comes after 0.85 to 1 of what the server said", [25]).held().then(18_000, NEXT, "held", send=[beat(2)]).then(
     18_100, renewed(2), "held", timers={"next": [17_000, 20_000], "deadline": [59_900, 59_900]}
 )
-v("never two in flight", [25]).beating().then(20_100, NEXT, "held")
-v("the next beat follows a new length", [26]).beating().then(
+v("no second heartbeat starts while one is in flight", [25]).beating().then(20_100, NEXT, "held")
+v("the next heartbeat follows a new length", [26]).beating().then(
     20_000, renewed(2, ttl=30_000), "held", timers={"next": [8_500, 10_000], "deadline": [30_000, 30_000]}
 )
-v("a beat comes while the lease lives, whatever was said", [26]).beating().then(
+v("a heartbeat comes at half of a short rest", [26]).beating().then(
     20_000, renewed(2, expires_in_ms=10_000), "held", timers={"next": [4_250, 5_000], "deadline": [10_000, 10_000]}
 )
-v("beats do not run wild", [26]).beating().then(
+v("renew_after_ms has a lower bound", [26]).beating().then(
     20_000, renewed(2, renew_after_ms=0), "held", timers={"next": [85, 100], "deadline": [60_000, 60_000]}
 )
 v("a new token is used from then on", [27]).beating().then(
     20_000, renewed(2, more={"token": "t2"}), "held", timers=HELD_TIMERS, peek={"token": "t2"}
 ).then(38_000, NEXT, "held", send=[beat(3, "t2")])
-v("also by a release", [27]).beating().do(20_000, renewed(2, more={"token": "t2"})).then(
+v("a release uses the new token", [27]).beating().do(20_000, renewed(2, more={"token": "t2"})).then(
     21_000, RELEASED, "released", emit=[{"state": "released", "code": "lease_released"}], timers=GONE, send=[end(3, token="t2")]
 )
 for none in (None, ""):
-    v(f"without a new token the old one stays ({none!r})", [27]).beating().then(
+    v(f"without a new token the old one stays, {none!r}", [27]).beating().then(
         20_000, renewed(2, more={"token": none}), "held", timers=HELD_TIMERS, peek={"token": "t1"}
     )
-v("a late answer to a beat that was given up is not heard", [28]).beating().do(28_000, failed(2)).do(28_500, NEXT).do(
+v("a late answer to an aborted heartbeat is ignored", [28]).beating().do(28_000, failed(2)).do(28_500, NEXT).do(
     28_600, renewed(3, more={"token": "t3"})
 ).then(29_000, renewed(2, more={"token": "t2"}), "held", peek={"token": "t3"}).then(
     29_100, problem(2, "lease_expired"), "held", peek={"token": "t3"}
 )
-v("an answer to nothing is not heard", [28]).held().then(200, problem(9, "lease_terminated"), "held")
+v("an answer to no request is ignored", [28]).held().then(200, problem(9, "lease_terminated"), "held")
 v("expiry counts from when the request left", [29]).beating().then(
     25_000, renewed(2), "held", timers={"next": [17_000, 20_000], "deadline": [55_000, 55_000]}
 ).then(79_999, None, "held").then(80_000, None, "grace")
-v("expiry of the first answer, too", [29]).asking().do(5_000, granted(1)).then(59_999, None, "held").then(60_000, None, "grace")
+v("expiry of the first lease counts from its request, too", [29]).asking().do(5_000, granted(1)).then(59_999, None, "held").then(60_000, None, "grace")
 foreign = {
     "404 with HTML": answer(2, 404, None, HTML),
     "403 with HTML": answer(2, 403, None, HTML),
@@ -445,7 +445,7 @@ foreign = {
     "200 with HTML": answer(2, 200, None, HTML),
     "200 with an empty object": answer(2, 200, {}),
     "200 with another lease": renewed(2, id="L2"),
-    "200 with a lease that has no length": answer(2, 200, {"lease": {"id": "L1"}}),
+    "200 with a lease without a length": answer(2, 200, {"lease": {"id": "L1"}}),
     "201 with a lease": answer(2, 201, {"lease": lease()}),
     "204": answer(2, 204, None, {}),
     "400 with JSON": answer(2, 400, {"error": "bad"}),
@@ -457,7 +457,7 @@ foreign = {
     "429 with HTML": answer(2, 429, None, HTML),
 }
 for what, response in foreign.items():
-    v(f"{what} to a beat ends nothing", [30] if response["status"] < 500 else [30, 31]).beating().then(
+    v(f"{what} to a heartbeat ends nothing", [30] if response["status"] < 500 else [30, 31]).beating().then(
         20_100, response, "unstable", timers={"next": FIRST},
         emit=[{"state": "unstable", "code": "not_leasehold", "status": response["status"]}],
     ).then(20_500, NEXT, "unstable", send=[beat(3)]).then(
@@ -465,7 +465,7 @@ for what, response in foreign.items():
     )
 for code, entry in ERRORS.items():
     if entry["class"] != "ends" and code != "draining":
-        v(f"{code} to a beat ends nothing", [31] if entry["class"] == "retry" else [41]).beating().then(
+        v(f"{code} to a heartbeat ends nothing", [31] if entry["class"] == "retry" else [41]).beating().then(
             20_100, problem(2, code), "unstable", timers={"next": FIRST}, emit=[said("unstable", code)]
         ).then(20_500, NEXT, "unstable", send=[beat(3)])
 v("410 with an unknown code ends nothing", [41]).beating().then(
@@ -476,16 +476,16 @@ v("backoff doubles to eight seconds", [31]).beating().do(20_000, answer(2, 500, 
 ).do(22_000, NEXT).then(22_000, answer(4, 500, None, {}), "unstable", timers={"next": [100, 4_000]}).do(24_000, NEXT).then(
     24_000, answer(5, 500, None, {}), "unstable", timers={"next": [100, 8_000]}
 ).do(30_000, NEXT).then(30_000, answer(6, 500, None, {}), "unstable", timers={"next": [100, 8_000]})
-v("and in grace to half a minute", [31]).beating().do(20_000, failed(2)).do(21_000, NEXT).do(21_000, failed(3)).do(
+v("in grace backoff goes up to half a minute", [31]).beating().do(20_000, failed(2)).do(21_000, NEXT).do(21_000, failed(3)).do(
     22_000, NEXT).do(22_000, failed(4)).do(25_000, NEXT).do(25_000, failed(5)).do(60_000, DEADLINE).do(61_000, NEXT).then(
     61_000, failed(6), "grace", timers={"next": [100, 16_000]}).do(70_000, NEXT).then(
     70_000, failed(7), "grace", timers={"next": [100, 30_000]}).do(90_000, NEXT).then(
     90_000, failed(8), "grace", timers={"next": [100, 30_000]})
-v("in a short lease it is half a beat", [31], ).held(ttl=3_000).do(1_000, NEXT).then(
+v("in a short lease backoff goes up to half a heartbeat", [31], ).held(ttl=3_000).do(1_000, NEXT).then(
     1_000, answer(2, 500, None, {}), "unstable", timers={"next": [100, 500]},
     emit=[{"state": "unstable", "code": "not_leasehold", "status": 500}],
 )
-v("Retry-After is obeyed as far as it costs nothing", [32]).beating().then(
+v("a short Retry-After to a heartbeat is obeyed", [32]).beating().then(
     20_000, answer(2, 429, None, {**HTML, "retry-after": "5"}), "unstable", timers={"next": [5_000, 5_500]},
     emit=[{"state": "unstable", "code": "not_leasehold", "status": 429}],
 )
@@ -494,54 +494,54 @@ for rest, seconds in ((40_000, 3_600), (40_000, 43), (40_000, 21)):
         20_000, answer(2, 429, None, {**HTML, "retry-after": str(seconds)}), "unstable", timers={"next": [18_000, 19_800]},
         emit=[{"state": "unstable", "code": "not_leasehold", "status": 429}],
     )
-v("retry_after_ms of our own, too", [32]).beating().then(
+v("retry_after_ms to a heartbeat waits at most half of what is left", [32]).beating().then(
     50_000, problem(2, "store_unavailable", retry_after_ms=30_000), "unstable", timers={"next": [4_500, 4_950]},
     emit=[said("unstable", "store_unavailable", retry_after_ms=30_000)],
 )
-v("in grace half a minute at most", [32]).beating().do(60_000, DEADLINE).then(
+v("in grace Retry-After waits half a minute at most", [32]).beating().do(60_000, DEADLINE).then(
     61_000, answer(2, 429, None, {**HTML, "retry-after": "3600"}), "grace", timers={"next": [27_000, 29_700]}
 )
-v("and half of what the lease lasts, because that long its seat is kept after an outage", [31, 32]).held(ttl=3_000).do(1_000, NEXT).do(
+v("in grace a short lease is tried within half of its length", [31, 32]).held(ttl=3_000).do(1_000, NEXT).do(
     3_000, DEADLINE).then(3_100, answer(2, 429, None, {**HTML, "retry-after": "20"}), "grace", timers={"next": [1_350, 1_485]}
 ).do(4_500, NEXT).then(4_600, failed(3), "grace", timers={"next": [100, 1_500]}).do(6_000, NEXT).then(
     6_000, failed(4), "grace", timers={"next": [100, 1_500]}
 )
-v("no answer keeps the seat, and the next try takes a new connection", [33, 34]).beating().then(
+v("a heartbeat without an answer ends nothing, and the next takes a new connection", [33, 34]).beating().then(
     28_000, failed(2), "unstable", emit=[{"state": "unstable", "code": "unreachable"}], timers={"next": FIRST}
 ).then(28_500, NEXT, "unstable", send=[beat(3, fresh=True)]).then(
     28_500, renewed(3), "held", emit=[{"state": "held"}], timers=HELD_TIMERS
 ).then(46_000, NEXT, "held", send=[beat(4)])
-v("unstable is told once", [31]).beating().do(20_000, answer(2, 500, None, {})).do(21_000, NEXT).then(
+v("unstable is emitted once", [31]).beating().do(20_000, answer(2, 500, None, {})).do(21_000, NEXT).then(
     21_000, failed(3), "unstable", timers={"next": [100, 2_000]}
 )
-v("a beat may take half of what is left", [34]).held().then(50_000, NEXT, "held", send=[beat(2, timeout=5_000)]).then(
+v("a heartbeat may take half of what is left", [34]).held().then(50_000, NEXT, "held", send=[beat(2, timeout=5_000)]).then(
     55_000, failed(2), "unstable", emit=[{"state": "unstable", "code": "unreachable"}], timers={"next": FIRST}
 ).then(58_000, NEXT, "unstable", send=[beat(3, timeout=1_000, fresh=True)])
-v("but a quarter of a second always", [34]).held().then(59_900, NEXT, "held", send=[beat(2, timeout=250)])
-v("an answer slower than the lease: grace first, then the answer decides", [35]).beating().then(
+v("a heartbeat may always take a quarter of a second", [34]).held().then(59_900, NEXT, "held", send=[beat(2, timeout=250)])
+v("with an answer slower than the lease grace comes first, then the answer decides", [35]).beating().then(
     60_000, DEADLINE, "grace", emit=[{"state": "grace"}]
 ).then(61_000, renewed(2), "held", emit=[{"state": "held"}], timers={"next": [17_000, 20_000], "deadline": [19_000, 19_000]})
-v("one that is older than what it promises changes nothing but the next beat", [35]).beating().do(60_000, DEADLINE).then(
+v("a renewal that is older than its own length leaves the seat in grace", [35]).beating().do(60_000, DEADLINE).then(
     81_000, renewed(2), "grace", timers={"next": [100, 1_000]}
 )
-v("an end decides, too", [35]).beating().do(60_000, DEADLINE).then(
+v("an end after grace ends the lease", [35]).beating().do(60_000, DEADLINE).then(
     61_000, problem(2, "lease_expired"), "lost", emit=[said("lost", "lease_expired")], done=True
 )
-v("a draining node is left at once, and nobody hears of it", [14, 31]).beating().then(
+v("the first draining to a heartbeat changes no state", [14, 31]).beating().then(
     20_100, problem(2, "draining"), "held", timers={"next": [0, 0]}
 ).then(20_100, NEXT, "held", send=[beat(3, fresh=True)]).then(
     20_200, problem(3, "draining"), "unstable", timers={"next": [100, 2_000]}, emit=[said("unstable", "draining")]
 )
 for code in ("lease_expired", "lease_terminated", "lease_evicted", "invalid_token", "pool_not_found"):
     number = {"lease_expired": 36, "lease_terminated": 37, "lease_evicted": 38, "invalid_token": 40, "pool_not_found": 43}[code]
-    v(f"{code} ends the lease, and is told once", [number]).beating().then(
+    v(f"{code} ends the lease, and is emitted once", [number]).beating().then(
         20_100, problem(2, code), "lost", emit=[said("lost", code)], timers={"deadline": None}, done=True
     ).then(30_000, NEXT, "lost").then(30_000, WAKE, "lost")
     v(f"{code} ends it in grace", [number]).beating().do(60_000, DEADLINE).then(
         61_000, problem(2, code), "lost", emit=[said("lost", code)], done=True
     )
     again = code in ("lease_expired", "invalid_token")
-    vector = v(f"{code}, where a lost seat is asked for again", [number], reacquire=True).beating()
+    vector = v(f"{code} with the option reacquire", [number], reacquire=True).beating()
     if again:
         vector.then(
             20_100, problem(2, code), "lost", emit=[said("lost", code)], timers={"deadline": None, "next": [0, 2_000]}
@@ -550,56 +550,56 @@ for code in ("lease_expired", "lease_terminated", "lease_evicted", "invalid_toke
         )
     else:
         vector.then(20_100, problem(2, code), "lost", emit=[said("lost", code)], timers={"deadline": None}, done=True)
-v("one try, and a denial is a denial", [36], reacquire=True).beating().do(20_100, problem(2, "lease_expired")).do(21_000, NEXT).then(
+v("a denial of the reacquire is final", [36], reacquire=True).beating().do(20_100, problem(2, "lease_expired")).do(21_000, NEXT).then(
     21_100, problem(3, "pool_full"), "denied", emit=[said("denied", "pool_full")], done=True
 )
-v("a release before that try is the end", [36], reacquire=True).beating().do(20_100, problem(2, "lease_expired")).then(
+v("a release cancels the planned reacquire", [36], reacquire=True).beating().do(20_100, problem(2, "lease_expired")).then(
     20_200, RELEASED, "released", emit=[{"state": "released", "code": "lease_released"}], timers={"next": None}, done=True
 )
-v("what the operator wrote is passed on as text", [37]).beating().then(
+v("the reason of an operator is passed on as text", [37]).beating().then(
     20_100, problem(2, "lease_terminated", reason="<b>Over</b>", blocked_until="2026-12-01T00:00:00.000Z"), "lost", done=True,
     emit=[said("lost", "lease_terminated", reason="<b>Over</b>", blocked_until="2026-12-01T00:00:00.000Z")], timers={"deadline": None},
 )
-v("a reason that is no text is left out", [37]).beating().then(
+v("a reason that is no string is left out", [37]).beating().then(
     20_100, problem(2, "lease_terminated", reason={"a": 1}), "lost", done=True, emit=[said("lost", "lease_terminated")], timers={"deadline": None}
 )
-v("an eviction says why", [38]).beating().then(
+v("an eviction carries its reason", [38]).beating().then(
     20_100, problem(2, "lease_evicted", reason="idle"), "lost", done=True, emit=[said("lost", "lease_evicted", reason="idle")],
     timers={"deadline": None},
 )
-v("a seat that was given back elsewhere is released", [39], reacquire=True).beating().then(
+v("a lease that was released elsewhere is released here", [39], reacquire=True).beating().then(
     20_100, problem(2, "lease_released"), "released", emit=[said("released", "lease_released")], timers={"deadline": None}, done=True
 )
 v("a problem of a missing pool must be Leasehold's", [43]).beating().then(
     20_100, answer(2, 404, {"code": "pool_not_found", "status": 404}), "unstable", timers={"next": FIRST},
     emit=[{"state": "unstable", "code": "not_leasehold", "status": 404}],
 )
-v("resumed is told", [42]).beating().then(
+v("a resumed lease emits resumed", [42]).beating().then(
     20_000, renewed(2, resumed=True), "held", emit=[{"state": "held", "resumed": True}], timers=HELD_TIMERS
 )
-v("what a holder works on goes along with a beat soon", [25]).held().then(
+v("reported activities go out with a heartbeat within half a second", [25]).held().then(
     1_000, {"event": "report", "activities": ["Order 17"]}, "held", timers={"next": [500, 500]}
 ).then(1_500, NEXT, "held", send=[beat(2, activities=["Order 17"])]).then(
     1_500, renewed(2), "held", timers=HELD_TIMERS
 ).then(19_000, NEXT, "held", send=[beat(3)])
-v("a label, too", [25]).held().do(1_000, {"event": "report", "label": "Desk 2"}).then(
+v("a reported label goes out, too", [25]).held().do(1_000, {"event": "report", "label": "Desk 2"}).then(
     1_500, NEXT, "held", send=[beat(2, label="Desk 2")]
 )
-v("news while a beat is under way follow it", [25]).beating().then(
+v("a report during a heartbeat follows it", [25]).beating().then(
     20_050, {"event": "report", "activities": ["A"]}, "held"
 ).then(20_100, renewed(2), "held", timers={"next": [500, 500], "deadline": [59_900, 59_900]}).then(
     20_600, NEXT, "held", send=[beat(3, activities=["A"])]
 )
-v("news that got no answer are told again", [33]).held().do(1_000, {"event": "report", "activities": ["A"]}).do(1_500, NEXT).do(
+v("a report without an answer is repeated", [33]).held().do(1_000, {"event": "report", "activities": ["A"]}).do(1_500, NEXT).do(
     2_000, failed(2)).then(2_500, NEXT, "unstable", send=[beat(3, fresh=True, activities=["A"])])
-v("news that are refused do not cost the seat", [31]).held().do(1_000, {"event": "report", "activities": ["A"]}).do(1_500, NEXT).then(
+v("a report that is refused is dropped and ends nothing", [31]).held().do(1_000, {"event": "report", "activities": ["A"]}).do(1_500, NEXT).then(
     1_600, problem(2, "invalid_request"), "unstable", timers={"next": FIRST}, emit=[said("unstable", "invalid_request")]
 ).then(2_000, NEXT, "unstable", send=[beat(3)])
-v("a notice is told", [9]).beating().then(
+v("a notice is passed on", [9]).beating().then(
     20_000, renewed(2, more={"notice": {"message": "Lunch.", "at": "2026-11-29T12:00:00.000Z"}}), "held", timers=HELD_TIMERS,
     tell={"notice": {"message": "Lunch.", "at": "2026-11-29T12:00:00.000Z"}},
 )
-v("that a lease will end is told", [9]).beating().then(
+v("an announced end is passed on", [9]).beating().then(
     20_000, renewed(2, more={"ends": {"in_ms": 90_000, "reason": "idle", "then": "yield"}, "notice": None}), "held", timers=HELD_TIMERS,
     tell={"ends": {"in_ms": 90_000, "reason": "idle", "then": "yield"}},
 )
@@ -609,24 +609,24 @@ v("a new proof takes the place of the old one", [26]).beating().then(
 
 # ------------------------------------------------------------------------------------------------------------------- time
 v = file("time")
-v("asleep for longer than the lease: grace at once, and a beat", [44]).held().then(
+v("after a sleep longer than the lease grace begins at once, with a heartbeat", [44]).held().then(
     at(10_000, 200_000), None, "grace"
 ).then(at(10_000, 200_000), WAKE, "grace", emit=[{"state": "grace"}], timers={"next": None, "deadline": None}, send=[beat(2)]).then(
     at(10_100, 200_100), renewed(2, resumed=True), "held", emit=[{"state": "held", "resumed": True}],
     timers={"next": [17_000, 20_000], "deadline": [59_900, 59_900]},
 )
-v("asleep for less: a beat, and nobody hears of it", [44]).held().then(
+v("after a shorter sleep a heartbeat goes out, and nothing is emitted", [44]).held().then(
     at(10_000, 40_000), WAKE, "held", timers={"next": None}, send=[beat(2)]
 )
-v("awake a moment after a beat: nothing", [44]).held().then(900, WAKE, "held")
-v("a beat that hung while the machine slept is given up", [44]).beating().then(
+v("a wake right after a heartbeat does nothing", [44]).held().then(900, WAKE, "held")
+v("a wake aborts a heartbeat that hung during the sleep", [44]).beating().then(
     at(21_000, 50_000), WAKE, "held", abort=2, send=[beat(3, fresh=True, timeout=5_000)]
 )
-v("a younger one is waited for", [44]).beating().then(22_000, WAKE, "held")
-v("a clock that goes back does nothing", [45]).held().then(at(18_000, -3_582_000), NEXT, "held", send=[beat(2)]).then(
+v("a wake waits for a younger heartbeat", [44]).beating().then(22_000, WAKE, "held")
+v("a wall clock that is set back changes nothing", [45]).held().then(at(18_000, -3_582_000), NEXT, "held", send=[beat(2)]).then(
     at(18_100, -3_581_900), renewed(2), "held", timers={"next": [17_000, 20_000], "deadline": [59_900, 59_900]}
 ).then(at(77_999, -3_522_001), None, "held").then(at(78_000, -3_522_000), None, "grace")
-v("one that goes forward: grace until the answer of a beat that is sent at once", [45]).held().then(
+v("a wall clock that is set forward means grace until the next answer", [45]).held().then(
     at(10_000, 3_610_000), WAKE, "grace", emit=[{"state": "grace"}], timers={"next": None, "deadline": None}, send=[beat(2)]
 ).then(
     at(10_100, 3_610_100), renewed(2), "held", emit=[{"state": "held"}], timers={"next": [17_000, 20_000], "deadline": [59_900, 59_900]}
@@ -634,11 +634,11 @@ v("one that goes forward: grace until the answer of a beat that is sent at once"
 v("a stopped process is not sure in its first instant", [46]).held().then(180_000, None, "grace").then(
     180_000, NEXT, "grace", emit=[{"state": "grace"}], timers={"deadline": None}, send=[beat(2)]
 ).then(180_100, problem(2, "lease_expired"), "lost", emit=[said("lost", "lease_expired")], done=True)
-v("timers that come late are as a sleep", [47]).held().then(
+v("a late timer counts as a sleep", [47]).held().then(
     70_000, NEXT, "grace", emit=[{"state": "grace"}], timers={"deadline": None}, send=[beat(2)]
 )
-v("a timer that comes early is set again", [45]).held().then(59_000, DEADLINE, "held", timers={"deadline": [1_000, 1_000]})
-grace = v("grace as it is told: held, unstable, grace, lost, at the exact instants", [48])
+v("an early timer is started again", [45]).held().then(59_000, DEADLINE, "held", timers={"deadline": [1_000, 1_000]})
+grace = v("held, unstable, grace and lost come at the exact instants", [48])
 grace.held(outage_grace_ms=10_000).do(20_000, NEXT).then(
     28_000, failed(2), "unstable", emit=[{"state": "unstable", "code": "unreachable"}], timers={"next": FIRST}
 ).then(59_999, None, "unstable").then(60_000, None, "grace").then(
@@ -646,32 +646,32 @@ grace.held(outage_grace_ms=10_000).do(20_000, NEXT).then(
 ).then(69_999, None, "grace").then(70_000, None, "lost").then(
     70_000, DEADLINE, "lost", emit=[{"state": "lost", "code": "outage_grace_over"}]
 )
-v("no grace: nothing runs past the end", [48]).beating(outage_grace_ms=0).then(59_999, None, "held").then(60_000, None, "lost").then(
+v("with a grace of 0 the seat is lost at the end of the lease", [48]).beating(outage_grace_ms=0).then(59_999, None, "held").then(60_000, None, "lost").then(
     60_000, DEADLINE, "lost", emit=[{"state": "lost", "code": "outage_grace_over"}]
 )
 v("grace without limit", [48]).beating(outage_grace_ms=None).then(
     60_000, DEADLINE, "grace", emit=[{"state": "grace"}]
 ).then(86_400_000, None, "grace")
-v("a server that tells no grace sets no limit", [48]).beating().then(60_000, DEADLINE, "grace", emit=[{"state": "grace"}]).then(
+v("a server without outage_grace_ms sets no limit", [48]).beating().then(60_000, DEADLINE, "grace", emit=[{"state": "grace"}]).then(
     86_400_000, None, "grace"
 )
-v("a client may be stricter", [48], max_grace_ms=5_000).beating(outage_grace_ms=10_000).then(
+v("a client may set a shorter grace", [48], max_grace_ms=5_000).beating(outage_grace_ms=10_000).then(
     60_000, DEADLINE, "grace", emit=[{"state": "grace"}], timers={"deadline": [5_000, 5_000]}
 ).then(65_000, DEADLINE, "lost", emit=[{"state": "lost", "code": "outage_grace_over"}])
-v("also where there is no limit", [48], max_grace_ms=0).beating().then(
+v("a client may set a grace where the server sets none", [48], max_grace_ms=0).beating().then(
     60_000, DEADLINE, "lost", emit=[{"state": "lost", "code": "outage_grace_over"}]
 )
-v("never laxer", [48], max_grace_ms=60_000).beating(outage_grace_ms=10_000).then(
+v("a client cannot set a longer grace", [48], max_grace_ms=60_000).beating(outage_grace_ms=10_000).then(
     60_000, DEADLINE, "grace", emit=[{"state": "grace"}], timers={"deadline": [10_000, 10_000]}
 )
-v("another grace counts from the next beat", [48]).beating(outage_grace_ms=10_000).do(20_000, renewed(2, outage_grace_ms=1_000)).then(
+v("a new grace counts from the next renewal", [48]).beating(outage_grace_ms=10_000).do(20_000, renewed(2, outage_grace_ms=1_000)).then(
     80_999, None, "grace"
 ).then(81_000, None, "lost")
-v("asleep beyond the grace is the end of it", [44, 48]).held(outage_grace_ms=10_000).then(
+v("after a sleep beyond the grace the seat is lost at once", [44, 48]).held(outage_grace_ms=10_000).then(
     at(10_000, 200_000), WAKE, "lost", emit=[{"state": "lost", "code": "outage_grace_over"}],
     timers={"next": None, "deadline": None}, send=[beat(2, grace_used_ms=10_000)],
 )
-over = v("after that it goes on asking, and a seat that is there again is told", [48]).beating(outage_grace_ms=10_000)
+over = v("after outage_grace_over heartbeats go on, and a renewal brings the seat back", [48]).beating(outage_grace_ms=10_000)
 over.do(28_000, failed(2)).do(60_000, DEADLINE).do(70_000, DEADLINE).then(
     71_000, NEXT, "lost", send=[beat(3, fresh=True, grace_used_ms=10_000)]
 ).then(71_100, failed(3), "lost", timers={"next": [100, 2_000]}).then(
@@ -679,43 +679,43 @@ over.do(28_000, failed(2)).do(60_000, DEADLINE).do(70_000, DEADLINE).then(
 ).then(
     73_000, renewed(4, resumed=True, outage_grace_ms=10_000), "held", emit=[{"state": "held", "resumed": True}], timers=HELD_TIMERS
 )
-v("and an end is an end", [48]).beating(outage_grace_ms=0).do(60_000, DEADLINE).then(
+v("after outage_grace_over an end is final", [48]).beating(outage_grace_ms=0).do(60_000, DEADLINE).then(
     61_000, problem(2, "lease_expired"), "lost", emit=[said("lost", "lease_expired")], done=True
 )
-v("who gives up then gives the seat back", [48, 51]).beating(outage_grace_ms=0).do(60_000, DEADLINE).then(
+v("after outage_grace_over a release is sent", [48, 51]).beating(outage_grace_ms=0).do(60_000, DEADLINE).then(
     61_000, RELEASED, "released", emit=[{"state": "released", "code": "lease_released"}], abort=2, send=[end(3)]
 )
-v("to acquire then is no second acquisition", [48]).beating(outage_grace_ms=0).do(60_000, DEADLINE).then(61_000, ACQUIRED, "lost")
-v("back within grace: held, and the time is reported once", [49]).held(outage_grace_ms=600_000).do(60_000, DEADLINE).then(
+v("after outage_grace_over an acquire sends nothing", [48]).beating(outage_grace_ms=0).do(60_000, DEADLINE).then(61_000, ACQUIRED, "lost")
+v("the time in grace is reported once", [49]).held(outage_grace_ms=600_000).do(60_000, DEADLINE).then(
     65_000, NEXT, "grace", send=[beat(2, grace_used_ms=5_000)]
 ).then(
     65_000, renewed(2, outage_grace_ms=600_000), "held", emit=[{"state": "held"}], timers=HELD_TIMERS
 ).then(83_000, NEXT, "held", send=[beat(3)])
-v("a report that was lost is made again", [49]).held(outage_grace_ms=600_000).do(60_000, DEADLINE).do(65_000, NEXT).then(
+v("the time in grace is reported again after no answer", [49]).held(outage_grace_ms=600_000).do(60_000, DEADLINE).do(65_000, NEXT).then(
     66_000, failed(2), "grace", timers={"next": FIRST}
 ).then(66_500, NEXT, "grace", send=[beat(3, fresh=True, grace_used_ms=6_500)])
-v("a server that tells no grace is not told of it", [49]).held().do(60_000, DEADLINE).then(65_000, NEXT, "grace", send=[beat(2)])
+v("the time in grace is not reported to a server without outage_grace_ms", [49]).held().do(60_000, DEADLINE).then(65_000, NEXT, "grace", send=[beat(2)])
 
 # -------------------------------------------------------------------------------------------------------------------- end
 v = file("end")
-v("a release is one request, and no beat follows", [50]).held().then(
+v("a release is one request, and no heartbeat follows", [50]).held().then(
     1_000, RELEASED, "released", emit=[{"state": "released", "code": "lease_released"}], timers=GONE, send=[end(2)]
 ).then(1_100, answer(2, 204, None, {}), "released", done=True).then(20_000, NEXT, "released").then(20_000, WAKE, "released")
-v("also if one is in flight", [50]).beating().then(
+v("a release aborts a heartbeat in flight", [50]).beating().then(
     20_050, RELEASED, "released", emit=[{"state": "released", "code": "lease_released"}], timers={"deadline": None}, abort=2, send=[end(3)]
 ).then(20_100, renewed(2, more={"token": "t2"}), "released").then(20_150, answer(3, 204, None, {}), "released", done=True)
 v("two releases are one", [51]).held().do(1_000, RELEASED).then(1_010, RELEASED, "released").then(
     1_100, answer(2, 204, None, {}), "released", done=True
 ).then(1_200, RELEASED, "released")
-v("a release after the loss is nothing", [51]).beating().do(20_100, problem(2, "lease_expired")).then(20_200, RELEASED, "lost")
-v("a release of what nobody asked for is nothing", [51]).then(0, RELEASED, "idle").then(1, CLOSED, "idle").then(2, CANCELLED, "idle")
-v("a release after a denial is nothing", [51]).asking().do(100, problem(1, "pool_full")).then(200, RELEASED, "denied")
-v("without a network it is tried three times, and three seconds", [51]).held().do(1_000, RELEASED).then(
+v("a release after the loss does nothing", [51]).beating().do(20_100, problem(2, "lease_expired")).then(20_200, RELEASED, "lost")
+v("a release before any acquire does nothing", [51]).then(0, RELEASED, "idle").then(1, CLOSED, "idle").then(2, CANCELLED, "idle")
+v("a release after a denial does nothing", [51]).asking().do(100, problem(1, "pool_full")).then(200, RELEASED, "denied")
+v("a release without an answer is tried three times", [51]).held().do(1_000, RELEASED).then(
     1_010, failed(2), "released", timers={"next": [100, 400]}
 ).then(1_300, NEXT, "released", send=[end(3, fresh=True)]).then(1_310, failed(3), "released", timers={"next": [100, 400]}).then(
     1_600, NEXT, "released", send=[end(4, fresh=True)]
 ).then(1_610, failed(4), "released", done=True)
-v("the last try ends with them", [51]).held().do(1_000, RELEASED).do(3_000, failed(2)).then(
+v("the tries of a release end after three seconds", [51]).held().do(1_000, RELEASED).do(3_000, failed(2)).then(
     3_300, NEXT, "released", send=[end(3, fresh=True, timeout=700)]
 ).then(4_000, failed(3), "released", done=True)
 for status in (500, 502, 503, 408, 429):
@@ -729,24 +729,24 @@ for status in (200, 302, 400, 401, 404):
 v("a release from grace", [50]).held().do(60_000, DEADLINE).then(
     61_000, RELEASED, "released", emit=[{"state": "released", "code": "lease_released"}], timers={"next": None}, send=[end(2)]
 )
-v("to close is to leave: the seat stays for a moment", [52]).held().then(
+v("close sends leave", [52]).held().then(
     1_000, CLOSED, "released", emit=[{"state": "released", "code": "closed"}], timers=GONE, send=[end(2, LEAVE)]
 ).then(1_100, answer(2, 204, None, {}), "released", done=True)
-v("it is tried once", [52]).held().do(1_000, CLOSED).then(1_100, failed(2), "released", done=True)
-v("a seat that was wanted again, and is no longer", [51]).held().do(200, RELEASED).do(210, ACQUIRED).then(
+v("close is tried once", [52]).held().do(1_000, CLOSED).then(1_100, failed(2), "released", done=True)
+v("a release cancels an acquire that waits for the last release", [51]).held().do(200, RELEASED).do(210, ACQUIRED).then(
     220, RELEASED, "released", emit=[{"state": "released", "code": "lease_released"}]
 ).then(250, answer(2, 204, None, {}), "released", done=True)
-v("to acquire between two tries of a release hurries it", [17, 51]).held().do(200, RELEASED).do(210, failed(2)).then(
+v("an acquire between two tries of a release sends the next at once", [17, 51]).held().do(200, RELEASED).do(210, failed(2)).then(
     220, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}], timers={"next": None}, send=[end(3, timeout=2_000, fresh=True)]
 )
 v("a child of a fork has no seat", [53]).held().then(
     1_000, FORKED, "lost", emit=[{"state": "lost", "code": "forked"}], done=True
 ).then(20_000, NEXT, "lost").then(20_000, DEADLINE, "lost").then(20_000, RELEASED, "lost")
-v("nor does it wait for an answer", [53]).beating().then(
+v("a child of a fork ignores the answer to its parent", [53]).beating().then(
     20_010, FORKED, "lost", emit=[{"state": "lost", "code": "forked"}], done=True
 ).then(20_020, renewed(2), "lost")
-v("nor does it queue", [53]).waiting().then(200, FORKED, "lost", emit=[{"state": "lost", "code": "forked"}], done=True)
-v("what has no seat loses none by a fork", [53]).then(0, FORKED, "idle")
+v("a child of a fork has no place in the queue", [53]).waiting().then(200, FORKED, "lost", emit=[{"state": "lost", "code": "forked"}], done=True)
+v("a fork without a seat loses none", [53]).then(0, FORKED, "idle")
 v("no event holds a token or a ticket", [60], wait=True).asking().then(
     100, queued(1, reason="ok"), "waiting",
     emit=[{"state": "waiting", "position": 1, "eta_ms": 60_000, "retry_after_ms": 2_000, "reason": "ok"}], timers={"next": [950, 1_710]},
@@ -758,7 +758,7 @@ RESULT = {"event": "result", "id": 2}
 v("a result of many renews", [56]).beating().then(
     20_000, {**RESULT, "result": {"id": "L1", "status": "renewed", "expires_in_ms": 60_000}}, "held", timers=HELD_TIMERS
 )
-v("its own beat and token follow", [56]).beating().then(
+v("a result can bring renew_after_ms and a token", [56]).beating().then(
     20_000, {**RESULT, "result": {"id": "L1", "status": "renewed", "expires_in_ms": 30_000, "renew_after_ms": 10_000, "token": "t2"}},
     "held", timers={"next": [8_500, 10_000], "deadline": [30_000, 30_000]}, peek={"token": "t2"},
 )
@@ -770,11 +770,11 @@ v("a result ends, with a reason", [37, 56]).beating().then(
     20_000, {**RESULT, "result": {"id": "L1", "status": "lost", "code": "lease_terminated", "reason": "Over."}}, "lost",
     emit=[{"state": "lost", "code": "lease_terminated", "reason": "Over."}], timers={"deadline": None}, done=True,
 )
-v("a result that is released", [39, 56]).beating().then(
+v("a result with lease_released is released", [39, 56]).beating().then(
     20_000, {**RESULT, "result": {"id": "L1", "status": "lost", "code": "lease_released"}}, "released",
     emit=[{"state": "released", "code": "lease_released"}], timers={"deadline": None}, done=True,
 )
-v("a result without an id, of a token that is none", [57]).beating().then(
+v("an invalid result without an id loses the seat", [57]).beating().then(
     20_000, {**RESULT, "result": {"status": "invalid"}}, "lost", emit=[{"state": "lost", "code": "invalid_token"}],
     timers={"deadline": None}, done=True,
 )
@@ -802,7 +802,7 @@ def batch(name, ids, status, body, events, headers=JSON):
 
 
 three = [{"id": "A", "status": "renewed", "expires_in_ms": 1}, {"status": "invalid"}, {"id": "C", "status": "lost", "code": "lease_expired"}]
-batch("results go to their beats, in order", [7, 3, 9], 200, {"results": three},
+batch("results go to their heartbeats, in order", [7, 3, 9], 200, {"results": three},
       [{"event": "result", "id": id, "result": result} for id, result in zip([7, 3, 9], three)])
 for what, status, body, headers in [
     ("too few results", 200, {"results": three[:2]}, JSON), ("no results", 200, {}, JSON), ("HTML", 200, None, HTML), ("a list", 200, three, JSON),

@@ -148,6 +148,8 @@ async def _step(step: dict, driver: Driver, server: Any, real: bool) -> None:
         line = {name: value for name, value in step.items() if name != "only"}
         if real and "pool" in line:
             line["pool"] = server.name(line["pool"])
+        if real and "token" in line:  # That of a holder for whom the operator has acquired.
+            line["token"] = server.tokens.get(line["token"], line["token"])
         await driver.say(line)
     elif "see" in step:
         await driver.see(step["see"], step.get("within_ms", 2_000), step.get("skip", []))
@@ -202,7 +204,8 @@ def _rest(scenario: dict, driver: Driver, server: Any, keys: list, real: bool) -
             if not any(_fits(line, {"event": one} if isinstance(one, str) else one) for one in ignored):
                 raise Failed(f"said without being asked: {json.dumps(line)}")
     text = b"".join(driver.text)
-    if PREFIX.encode() in text or any(key.encode() in text for key in keys):
+    secrets = [PREFIX, *keys, *(server.tokens.values() if real else ())]
+    if any(secret.encode() in text for secret in secrets):
         raise Failed(f"a secret is shown: {driver._heard()}")
     if server.wrong:
         raise Failed("; ".join(server.wrong))

@@ -71,6 +71,7 @@ class Pool:
         self.own = f"pool-{next(real.numbers)}"
         self.policy = scenario["real"]
         self.wrong: list[str] = []
+        self.tokens: dict[str, str] = {}
 
     def name(self, pool: str) -> str:
         return self.own if pool == "crm" else pool
@@ -87,7 +88,10 @@ class Pool:
         if kind == "terminate":
             await self._must("POST", f"{path}/leases/terminate", {"holder": step["holder"], "reason": step["reason"]})
         elif kind == "acquire":
-            await self._must("POST", f"{path}/leases", {"holder": step["holder"]})
+            said = await self._must("POST", f"{path}/leases", {"holder": step["holder"]})
+            self.tokens[step["holder"]] = said["token"]
+        elif kind == "release":
+            await self._must("POST", "/v1/leases/release", {"token": self.tokens[step["holder"]]})
         elif kind == "set":
             await self._must("PATCH", path, step["set"])
         elif kind == "delete":
@@ -105,12 +109,13 @@ class Pool:
                     return
                 await asyncio.sleep(0.05)
 
-    async def _must(self, method: str, path: str, body: Optional[dict] = None) -> None:
+    async def _must(self, method: str, path: str, body: Optional[dict] = None) -> Any:
         until = time.monotonic() + 20
         while True:
-            status, _ = await asyncio.to_thread(self.real.ask, method, path, body)
+            status, said = await asyncio.to_thread(self.real.ask, method, path, body)
             if status not in (0, 503) or time.monotonic() > until:
                 break
             await asyncio.sleep(0.5)  # A busy machine; each of these may be sent twice.
         if status // 100 != 2:
             raise RuntimeError(f"{method} {path} was answered {status}")
+        return said
