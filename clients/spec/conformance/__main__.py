@@ -81,8 +81,10 @@ def vectors(client: str, layer: str, command: list[str], known: dict, report: Re
         report.add(client, [], name, "is no vector of the specification")
 
 
-async def wire(client: str, drivers: dict, scenarios: list, known: dict, document: Optional[dict], real: Optional[Real], report: Report) -> None:
-    gate, slow = asyncio.Semaphore(AT_ONCE), []
+async def wire(
+    client: str, entry: dict, scenarios: list, known: dict, document: Optional[dict], real: Optional[Real], report: Report
+) -> None:  # fmt: skip
+    gate, slow = asyncio.Semaphore(entry.get("at_once", AT_ONCE)), []
 
     async def one(label: str, command: list[str], scenario: dict, against: Optional[Real]) -> None:
         name = scenario["name"] + (", for real" if against else "")
@@ -97,7 +99,7 @@ async def wire(client: str, drivers: dict, scenarios: list, known: dict, documen
         report.add(label, scenario["scenarios"], name, judged(name, why, known))
 
     tasks = []
-    for label, command in drivers.items():
+    for label, command in entry["drivers"].items():
         for scenario in scenarios:
             tasks.append(one(label, command, scenario, None))
             if real and "real" in scenario:
@@ -172,7 +174,7 @@ def check(name: str, scenarios: list, real: Optional[Real], report: Report, all_
                 command, cwd=load.CLIENTS / name, env={**os.environ, **where}, capture_output=True, text=True, timeout=300
             )  # fmt: skip
             report.add(name, [], label, done.stderr[-3_000:] if done.returncode else None)
-    asyncio.run(wire(name, entry["drivers"], scenarios, known, real.document if real else None, real, report))
+    asyncio.run(wire(name, entry, scenarios, known, real.document if real else None, real, report))
 
 
 def write(path: Path, table: str) -> None:

@@ -138,7 +138,7 @@ def client(name: str) -> dict:
     """conformance.json of a client: how its programs are started, and what it is known not to do."""
     path = CLIENTS / name / "conformance.json"
     entry = json.loads(path.read_text())
-    only(entry, {"needs", "build", "machine", "proof", "drivers", "programs", "known_failures"}, str(path))
+    only(entry, {"needs", "build", "machine", "proof", "drivers", "programs", "known_failures", "at_once"}, str(path))
     for failure in entry.get("known_failures", []):
         only(failure, {"scenario", "until", "why"}, str(path))
         until = datetime.date.fromisoformat(failure["until"])
