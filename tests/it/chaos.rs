@@ -98,6 +98,7 @@ fn plans(round: usize, topology: Topology, long: bool) -> Vec<Plan> {
             .expect("there are many names")
     };
     let seats_of_gateway = if long { 40 } else { 8 };
+    let queue = pool(3);
     let plan = |pool, ttl, guests, keepers, gateways| Plan {
         pool,
         capacity: keepers + seats_of_gateway * gateways + guests / 2,
@@ -108,13 +109,20 @@ fn plans(round: usize, topology: Topology, long: bool) -> Vec<Plan> {
         keepers,
         gateways,
         seats_of_gateway,
+        waiters: 0,
         pause: if long { 30 } else { 70 },
     };
     let more = if long { 2 } else { 1 };
+    let in_line = Plan {
+        capacity: 2 + more,
+        waiters: 6 * more,
+        ..plan(queue, 6_000, more, 0, 0)
+    };
     vec![
         plan(pool(0), 1_000, 10, 0, 0),
         plan(pool(1), 6_000, 6 * more, 3 * more, more),
         plan(pool(2), 60_000, 4 * more, 3 * more, more),
+        in_line,
     ]
 }
 
@@ -136,7 +144,7 @@ async fn round(stage: &mut Stage, fault: Fault, number: usize, long: bool) -> Ro
             let_pass(100).await;
         }
     }
-    let offset_before = stage.offset;
+    let (lead_before, begun) = (stage.lead, Instant::now());
     let pools: Vec<String> = plans.iter().map(|plan| plan.pool.clone()).collect();
     let eye = Eye::open(&stage.way(), &pools);
     let mut crowds: Vec<Crowd> = plans
@@ -170,12 +178,12 @@ async fn round(stage: &mut Stage, fault: Fault, number: usize, long: bool) -> Ro
     let sights = eye.close().await;
 
     let mut row = Row::new(stage.topology, &fault.name(), rate, rate >= ENOUGH);
+    let passed = i64::try_from(begun.elapsed().as_millis()).expect("minutes");
+    stage.pass(passed, struck.silence);
     let (least, most) = (
-        offset_before.min(stage.offset),
-        offset_before.max(stage.offset),
+        lead_before.0.min(stage.lead.0),
+        lead_before.1.max(stage.lead.1),
     );
-    // Redis's own clock never goes back: what it had reached stays.
-    let most = most.max(offset_before);
     for (crowd, sight) in crowds.iter().zip(sights) {
         let (operations, strange) = crowd.log.take();
         row.note_times(&operations, struck_at, struck.back, ended_at);
@@ -184,6 +192,7 @@ async fn round(stage: &mut Stage, fault: Fault, number: usize, long: bool) -> Ro
             ttl: crowd.plan.ttl.cast_signed(),
             linger: crowd.plan.linger.cast_signed(),
             resume_window: crowd.plan.resume_window.cast_signed(),
+            queue: crowd.plan.waiters > 0,
             until: sight.until,
             balance: sight.balance,
             segments: sight.segments,

@@ -5,7 +5,8 @@
 //! returns its number in the order of its bucket and the instant at which it ran (`trail = "on"`), so there is nothing to
 //! search for: what is told is replayed in that order.
 //!
-//! What it knows beside the plain rules: an outage gives those who lived at its begin one more TTL ([`Grace`]); what was
+//! What it knows beside the plain rules: an outage gives those who lived at its begin one more TTL ([`Grace`]), or where it was short
+//! against the TTL at least the linger time, and those who wait a whole time to ask; a clock that went back stops nothing; what was
 //! acknowledged while a master failed may be gone ([`History::lossy`]); a Redis that came back empty begins a new
 //! [`Segment`], in which holders are rebuilt from their tokens and newcomers wait.
 //!
@@ -13,6 +14,7 @@
 //! mistakes into the scripts of a running Redis.
 
 mod answers;
+mod arrival;
 mod books;
 mod mistakes;
 mod order;
@@ -43,6 +45,10 @@ pub(crate) enum Told {
     Granted,
     /// The lease that the key already has.
     Existing,
+    /// A place in the queue.
+    Queued,
+    /// The place in the queue is lost.
+    TicketExpired,
     /// Every seat is taken.
     Denied,
     Renewed,
@@ -70,6 +76,8 @@ pub(crate) struct Operation {
     pub(crate) id: Arc<str>,
     /// The idempotency key of an acquire; empty without one.
     pub(crate) key: Arc<str>,
+    /// The ticket of somebody who waits; empty without one.
+    pub(crate) ticket: Arc<str>,
     /// Who asked.
     pub(crate) holder: Arc<str>,
     /// Number and instant of the script, where one answered.
@@ -104,9 +112,10 @@ pub(crate) const OUTAGE: i64 = 3_000;
 
 impl Grace {
     /// Until when a lease with this expiry lives because of it.
-    fn extends(self, expiry: i64, ttl: i64) -> Option<i64> {
-        let until = self.back + ttl;
-        let counts = self.gap > OUTAGE.max(ttl / 4);
+    fn extends(self, expiry: i64, ttl: i64, linger: i64) -> Option<i64> {
+        let long = self.gap > ttl / 4;
+        let until = self.back + if long { ttl } else { ttl.min(linger) };
+        let counts = self.gap > OUTAGE;
         (counts && self.floor < expiry && expiry < until).then_some(until)
     }
 }
@@ -130,6 +139,8 @@ pub(crate) struct History {
     pub(crate) ttl: i64,
     pub(crate) linger: i64,
     pub(crate) resume_window: i64,
+    /// Whether the pool has a queue: then a seat may be free, and promised.
+    pub(crate) queue: bool,
     /// When the events were read, by Redis's clock.
     pub(crate) until: i64,
     /// Starts less ends of the last segment, and members of the sorted set.
@@ -169,6 +180,26 @@ pub(crate) struct Verdict {
 }
 
 impl History {
+    /// One in which nothing has happened yet.
+    pub(crate) fn of(capacity: usize, ttl: i64) -> Self {
+        Self {
+            capacity,
+            ttl,
+            linger: ttl,
+            resume_window: ttl,
+            queue: false,
+            until: 0,
+            balance: (0, 0),
+            segments: Vec::new(),
+            operations: Vec::new(),
+            lossy: Vec::new(),
+            repeated: Vec::new(),
+            sent_again: Vec::new(),
+            silences: Vec::new(),
+            skew: (0, 0),
+        }
+    }
+
     /// Whether what was acknowledged to this operation may have been lost.
     fn may_be_lost(&self, operation: &Operation) -> bool {
         self.lossy
@@ -231,6 +262,7 @@ impl History {
             books.check_admission(self.capacity, &mut verdict.violations);
             terms::check(self, &books, &operations, last, &mut verdict);
             answers::check(self, &books, &operations, &mut verdict);
+            arrival::check(self, &segment.graces, &operations, &mut verdict);
         }
         if self.balance.0 != self.balance.1 {
             verdict.violations.push(format!(

@@ -36,18 +36,24 @@ pub(crate) struct Plan {
     /// Gateways, each with this many seats.
     pub(crate) gateways: usize,
     pub(crate) seats_of_gateway: usize,
+    /// Who wait in the queue of the pool until it is their turn; without any it has none.
+    pub(crate) waiters: usize,
     /// Between two operations of a client, ms.
     pub(crate) pause: u64,
 }
 
 impl Plan {
     pub(crate) fn policy(&self) -> Value {
-        json!({
+        let mut policy = json!({
             "capacity": self.capacity,
             "ttl_ms": self.ttl,
             "linger_ms": self.linger,
             "resume_window_ms": self.resume_window,
-        })
+        });
+        if self.waiters > 0 {
+            policy["queue"] = json!({"max_waiting": 10 * self.waiters});
+        }
+        policy
     }
 }
 
@@ -94,7 +100,7 @@ pub(crate) struct Crowd {
 impl Crowd {
     pub(crate) fn start(plan: Plan, nodes: &[Client]) -> Self {
         let (log, stop) = (Arc::new(Log::default()), watch::Sender::new(false));
-        let all = plan.guests + plan.keepers + plan.gateways;
+        let all = plan.guests + plan.keepers + plan.gateways + plan.waiters;
         let tasks = (0..all).map(|number| {
             let one = One {
                 number,
@@ -112,6 +118,8 @@ impl Crowd {
                 tokio::spawn(one.come_and_go())
             } else if number < plan.guests + plan.keepers {
                 tokio::spawn(one.keep())
+            } else if number >= all - plan.waiters {
+                tokio::spawn(one.wait_in_line())
             } else {
                 tokio::spawn(one.renew_for_many())
             }
@@ -137,6 +145,7 @@ fn steps(reply: &Reply) -> Vec<(&str, u64, i64)> {
     let trail = reply.header("leasehold-trail").unwrap_or_default();
     let decides = [
         "acquire",
+        "acquire_by_rules",
         "renew",
         "resume",
         "release",
@@ -159,6 +168,8 @@ fn meaning(kind: Kind, reply: &Reply) -> Option<Told> {
     Some(match (kind, reply.status) {
         (Kind::Acquire, 201) => Told::Granted,
         (Kind::Acquire, 200) => Told::Existing,
+        (Kind::Acquire, 202) => Told::Queued,
+        (Kind::Acquire, 410) if reply["code"] == "ticket_expired" => Told::TicketExpired,
         (Kind::Acquire, 409) if reply["code"] == "pool_full" => Told::Denied,
         (Kind::Renew, 200) if reply["resumed"] == true => Told::Resumed,
         (Kind::Renew, 200) => Told::Renewed,
@@ -237,6 +248,18 @@ impl One {
         key: &Arc<str>,
         call: Answer,
     ) -> (Told, Reply) {
+        self.record_with(kind, id, key, "", call).await
+    }
+
+    /// The same of somebody with a ticket.
+    async fn record_with(
+        &self,
+        kind: Kind,
+        id: &Arc<str>,
+        key: &Arc<str>,
+        ticket: &str,
+        call: Answer,
+    ) -> (Told, Reply) {
         let sent = now_ms();
         let reply = call.await;
         let received = now_ms();
@@ -258,6 +281,10 @@ impl One {
                 _ => Arc::clone(id),
             },
             key: Arc::clone(key),
+            ticket: match ticket {
+                "" => reply["ticket"].as_str().unwrap_or_default().into(),
+                ticket => ticket.into(),
+            },
             holder: Arc::clone(&self.holder),
             ran: ran.filter(|_| !matches!(told, Told::Unknown | Told::NotRun)),
             expires_at: if lease {
@@ -370,6 +397,55 @@ impl One {
         }
     }
 
+    /// Waits in the queue for a seat, has it for a moment, and gives it back. Asks all the time, so it never loses its place.
+    async fn wait_in_line(mut self) {
+        let nobody: Arc<str> = "".into();
+        let mut ticket = String::new();
+        while !self.is_over() {
+            let body = if ticket.is_empty() {
+                json!({"holder": &*self.holder, "wait": true})
+            } else {
+                json!({ "ticket": ticket })
+            };
+            let pool = self.plan.pool.clone();
+            let call = self.node().acquire(&pool, body, ANY);
+            let recorded = self.record_with(Kind::Acquire, &nobody, &nobody, &ticket, call);
+            let (told, reply) = recorded.await;
+            match told {
+                Told::Queued => {
+                    self.failures = 0;
+                    if let (true, Some(text)) = (ticket.is_empty(), reply["ticket"].as_str()) {
+                        text.clone_into(&mut ticket);
+                    }
+                    let pause = self.plan.pause + self.roll(3 * self.plan.pause);
+                    self.pause(pause).await;
+                }
+                Told::Granted | Told::Existing => {
+                    ticket.clear();
+                    let mut held = Held {
+                        id: reply.id().into(),
+                        token: reply.token(),
+                    };
+                    let pause = self.roll(4 * self.plan.pause);
+                    self.pause(pause).await;
+                    if self.roll(2) == 0 {
+                        self.renew(&mut held).await;
+                    }
+                    let call = self.node().release(&held.token, ANY);
+                    self.record(Kind::Release, &held.id, &nobody, call).await;
+                }
+                Told::Unknown | Told::NotRun => {
+                    let pause = self.later();
+                    self.pause(pause).await;
+                }
+                _ => {
+                    ticket.clear();
+                    self.pause(self.plan.pause).await;
+                }
+            }
+        }
+    }
+
     /// Keeps a seat as a browser does: beats, and soon again when nobody answers.
     async fn keep(mut self) {
         while !self.is_over() {
@@ -468,6 +544,7 @@ impl One {
                 received,
                 id: Arc::clone(&held.id),
                 key: "".into(),
+                ticket: "".into(),
                 holder: Arc::clone(&self.holder),
                 ran,
                 expires_at: match ran {

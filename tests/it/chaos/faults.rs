@@ -96,6 +96,7 @@ impl Fault {
                 Self::RequestsDuplicated,
                 Self::NodeKilled,
                 Self::ClockSet(20_000),
+                Self::ClockSet(-30_000),
                 Self::Full(1_500),
             ],
             (Topology::Alone, false) => vec![
@@ -119,6 +120,9 @@ impl Fault {
                 Self::AllBlackHole(6_000),
                 Self::ClockSet(-8_000),
                 Self::AllNodesKilled(5_000),
+                Self::ClockSet(-3_600_000),
+                Self::RedisKilled(8_000),
+                Self::ClockSet(3_600_000),
             ],
             (Topology::Volatile, true) => vec![Self::RedisKilled(300)],
             (Topology::Volatile, false) => {
@@ -264,15 +268,8 @@ impl Fault {
                 struck.back = Some(now_ms());
             }
             Self::ClockSet(ms) => {
-                stage.offset += ms;
-                stage.clock.as_ref().expect("is_possible").set(stage.offset);
-                // A clock that was set back stands still for as long.
-                let_pass(if ms < 0 {
-                    ms.unsigned_abs() + 1_000
-                } else {
-                    1_500
-                })
-                .await;
+                stage.set_clock(ms);
+                let_pass(2_000).await;
             }
             Self::RepliesDropped => {
                 stage.proxies()[at].drop_replies();

@@ -108,6 +108,8 @@ pub(crate) struct Stage {
     pub(crate) clock: Option<Clock>,
     /// How far the clock of Redis is ahead, ms.
     pub(crate) offset: i64,
+    /// How far the time of leases is ahead at least and at most, ms: it does not go back with a clock that does.
+    pub(crate) lead: (i64, i64),
 }
 
 impl Stage {
@@ -157,6 +159,7 @@ impl Stage {
             store,
             clock,
             offset: 0,
+            lead: (0, 0),
         })
     }
 
@@ -201,6 +204,31 @@ impl Stage {
                 )
             }
         }
+    }
+
+    /// Sets the clock of Redis by so much.
+    pub(crate) fn set_clock(&mut self, ms: i64) {
+        self.offset += ms;
+        if let Some(clock) = &self.clock {
+            clock.set(self.offset);
+        }
+        let (least, most) = self.lead;
+        self.lead = if ms < 0 {
+            // What passed since the last sign of life is lost.
+            (least - 1_500, most)
+        } else {
+            // A step forward may put right what went back before.
+            (least.max(self.offset.min(least + ms)), most + ms)
+        };
+    }
+
+    /// What the time of leases may have lost of its lead in so long: 3 % of it, and all that was an outage, until it goes by
+    /// the clock again.
+    pub(crate) fn pass(&mut self, ms: i64, silence: Option<(f64, f64)>) {
+        let (least, _) = self.lead;
+        let silent = silence.map_or(0, |(from, until)| (until - from) as i64 + 3_000);
+        let lost = ms * 4 / 100 + 50 + silent;
+        self.lead.0 = least.min(self.offset.max(least - lost));
     }
 
     /// Between each node and a Redis that is alone, or in front of each server of a cluster; none elsewhere.

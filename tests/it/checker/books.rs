@@ -40,6 +40,7 @@ pub(crate) struct Books<'a> {
     begins: Vec<i64>,
     closes: Vec<i64>,
     ttl: i64,
+    linger: i64,
 }
 
 impl<'a> Books<'a> {
@@ -86,6 +87,7 @@ impl<'a> Books<'a> {
             begins,
             closes,
             ttl: history.ttl,
+            linger: history.linger,
         }
     }
 
@@ -106,7 +108,7 @@ impl<'a> Books<'a> {
         let graces = self.segment.graces.iter();
         let extended = graces
             .filter(|grace| grace.back <= seen)
-            .filter_map(|grace: &Grace| grace.extends(expiry, self.ttl));
+            .filter_map(|grace: &Grace| grace.extends(expiry, self.ttl, self.linger));
         std::iter::once(expiry).chain(extended).collect()
     }
 

@@ -6,7 +6,8 @@ use futures_util::future::join_all;
 use super::{History, Verdict};
 use crate::chaos::crowd::{Crowd, Plan, now_ms};
 use crate::chaos::eye::{Eye, Way};
-use crate::harness::{Client, Launch, Node, Proxy, Redis, let_pass};
+use crate::chaos::stage::Clock;
+use crate::harness::{Client, Launch, Node, Proxy, Server, let_pass};
 
 /// A mistake: what is written in `lua/`, and what somebody might have written. Of the same length.
 struct Mistake {
@@ -18,6 +19,8 @@ struct Mistake {
     /// How many clients there are. Where there are few, nobody else ends what is due.
     clients: usize,
     happens: Happens,
+    /// How many wait in a queue; without any the pool has none.
+    waiters: usize,
 }
 
 /// What else happens, so that the mistake can show.
@@ -26,8 +29,12 @@ enum Happens {
     Nothing,
     /// Redis is away for longer than every term.
     Outage,
+    /// Redis is away for longer than anybody who waits may be silent.
+    LongOutage,
     /// Redis loses all of its data.
     Loss,
+    /// Redis's clock goes back by half a minute.
+    ClockBack,
 }
 
 const CLIENTS: usize = 14;
@@ -41,10 +48,20 @@ const fn mistake(name: &'static str, right: &'static str, wrong: &'static str) -
         on_one_node: false,
         clients: CLIENTS,
         happens: Happens::Nothing,
+        waiters: 0,
     }
 }
 
-const MISTAKES: [Mistake; 13] = [
+/// The same in a pool where few push and many wait.
+const fn in_a_queue(mistake: Mistake) -> Mistake {
+    Mistake {
+        clients: 4,
+        waiters: 8,
+        ..mistake
+    }
+}
+
+const MISTAKES: [Mistake; 17] = [
     mistake(
         "one seat too many",
         "or in_use >= capacity and",
@@ -73,15 +90,15 @@ const MISTAKES: [Mistake; 13] = [
     },
     mistake(
         "a resume does not look at the limit",
-        "kind = count_live(leases, ttl) < capacity",
-        "kind = count_live(leases, ttl) < 99999999",
+        "kind = count_live(leases, period) < capacity",
+        "kind = count_live(leases, period) < 99999999",
     ),
     Mistake {
         happens: Happens::Loss,
         ..mistake(
             "a rebuild does not look at the limit",
-            "kind = count_live(leases, ttl) < capacity",
-            "kind = count_live(leases, ttl) < 99999999",
+            "kind = count_live(leases, period) < capacity",
+            "kind = count_live(leases, period) < 99999999",
         )
     },
     Mistake {
@@ -94,8 +111,8 @@ const MISTAKES: [Mistake; 13] = [
     },
     mistake(
         "a renew gives less than it says",
-        "live_from(ttl), int(now + ttl)",
-        "live_from(ttl), int(now + 950)",
+        "live_from(lease_period(ttl, linger)), int(now + ttl)",
+        "live_from(lease_period(ttl, linger)), int(now + 950)",
     ),
     mistake(
         "changes have no order",
@@ -111,8 +128,8 @@ const MISTAKES: [Mistake; 13] = [
         happens: Happens::Outage,
         ..mistake(
             "an outage gives nobody more time",
-            "returned = silence > 3000",
-            "returned = silence > 9e99",
+            "if silence > 3000 then",
+            "if silence > 9e99 then",
         )
     },
     Mistake {
@@ -128,15 +145,44 @@ const MISTAKES: [Mistake; 13] = [
         "record_event(events, 'started', id, now",
         "record_event(events, 'startet', id, now",
     ),
+    in_a_queue(mistake(
+        "a newcomer overtakes those who wait",
+        "keys.queue, keys.tickets, ahead)",
+        "keys.queue, keys.tickets, 0    )",
+    )),
+    in_a_queue(mistake(
+        "who came last is served first",
+        "take_place(keys, id, seq, now, table",
+        "take_place(keys, id,-seq, now, table",
+    )),
+    Mistake {
+        happens: Happens::LongOutage,
+        ..in_a_queue(mistake(
+            "an outage takes the place of those who wait",
+            "int(live_from(SILENT_MS)), 'BYSCORE'",
+            "int(now                 ), 'BYSCORE'",
+        ))
+    },
+    Mistake {
+        happens: Happens::ClockBack,
+        ..mistake(
+            "time stands still when the clock goes back",
+            "now = instant + shift",
+            "now = instant + 0    ",
+        )
+    },
 ];
 
 const TTL_MS: u64 = 1_000;
 
 async fn judge(mistake: &Mistake) -> Verdict {
-    let mut redis = Redis::start().await;
-    let mut proxies: Vec<Proxy> = (0..2).map(|_| Proxy::start(redis.address())).collect();
+    let clock = Clock::build();
+    let environment = clock.as_ref().map(Clock::environment).unwrap_or_default();
+    let mut redis = Server::alone(true, environment).await;
+    let address = ([127, 0, 0, 1], redis.port).into();
+    let mut proxies: Vec<Proxy> = (0..2).map(|_| Proxy::start(address)).collect();
     let launches = proxies.iter().map(|proxy| {
-        Launch::on(&redis.url_through(proxy))
+        Launch::on(&format!("redis://127.0.0.1:{}/0", proxy.port()))
             .set("trail", "on")
             .start()
     });
@@ -144,7 +190,7 @@ async fn judge(mistake: &Mistake) -> Verdict {
     let clients: Vec<Client> = nodes.iter().map(|node| Client::clone(node)).collect();
     let plan = Plan {
         pool: "crm".to_owned(),
-        capacity: 6,
+        capacity: if mistake.waiters > 0 { 2 } else { 6 },
         ttl: TTL_MS,
         linger: 250,
         resume_window: 5_000,
@@ -152,6 +198,7 @@ async fn judge(mistake: &Mistake) -> Verdict {
         keepers: 0,
         gateways: 0,
         seats_of_gateway: 0,
+        waiters: mistake.waiters,
         pause: 15,
     };
     clients[0].put_pool("crm", plan.policy(), 201).await;
@@ -162,7 +209,8 @@ async fn judge(mistake: &Mistake) -> Verdict {
     }
     let () = redis.query(&["SCRIPT", "FLUSH"]).await;
 
-    let eye = Eye::open(&Way::Server(redis.direct_url()), &["crm".to_owned()]);
+    let way = Way::Server(format!("redis://127.0.0.1:{}", redis.port));
+    let eye = Eye::open(&way, &["crm".to_owned()]);
     // A few do less in the same time.
     let lasting = if mistake.clients < CLIENTS {
         9_000
@@ -170,21 +218,27 @@ async fn judge(mistake: &Mistake) -> Verdict {
         5_000
     };
     let mut crowd = Crowd::start(plan, &clients);
-    let (mut silences, mut lossy) = (Vec::new(), Vec::new());
+    let (mut silences, mut lossy, mut skew) = (Vec::new(), Vec::new(), (0, 0));
     let_pass(lasting / 2).await;
     let from = now_ms();
     match mistake.happens {
         Happens::Nothing => {}
-        Happens::Outage => {
-            redis.kill().await;
+        Happens::Outage | Happens::LongOutage => {
+            let long = mistake.happens == Happens::LongOutage;
+            redis.kill();
             let from = now_ms();
-            let_pass(5_000).await;
+            let_pass(if long { 8_000 } else { 5_000 }).await;
             silences.push((from, now_ms()));
-            redis.restart().await;
+            redis.restart();
+            redis.answers().await;
         }
         Happens::Loss => {
-            redis.empty().await;
+            let () = redis.query(&["FLUSHALL"]).await;
             lossy.push((from - 300.0, now_ms()));
+        }
+        Happens::ClockBack => {
+            clock.expect("there is a C compiler").set(-30_000);
+            skew.0 = -2_500;
         }
     }
     let_pass(lasting / 2).await;
@@ -198,6 +252,7 @@ async fn judge(mistake: &Mistake) -> Verdict {
         ttl: crowd.plan.ttl.cast_signed(),
         linger: crowd.plan.linger.cast_signed(),
         resume_window: crowd.plan.resume_window.cast_signed(),
+        queue: mistake.waiters > 0,
         until: sight.until,
         balance: sight.balance,
         segments: sight.segments,
@@ -206,7 +261,7 @@ async fn judge(mistake: &Mistake) -> Verdict {
         repeated: Vec::new(),
         sent_again: Vec::new(),
         silences,
-        skew: (0, 0),
+        skew,
     };
     let mut verdict = history.judge();
     verdict.violations.extend(strange);
@@ -214,8 +269,10 @@ async fn judge(mistake: &Mistake) -> Verdict {
 }
 
 async fn finds(mistake: &Mistake) {
-    let scripts = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/lua")).expect("lua/");
-    let is_there = scripts.flatten().any(|script| {
+    let directories =
+        ["/lua", "/lua/parts"].map(|name| env!("CARGO_MANIFEST_DIR").to_owned() + name);
+    let scripts = directories.map(|directory| std::fs::read_dir(directory).expect("scripts"));
+    let is_there = scripts.into_iter().flatten().flatten().any(|script| {
         std::fs::read_to_string(script.path()).is_ok_and(|text| text.contains(mistake.right))
     });
     assert!(
@@ -250,12 +307,14 @@ async fn each_seeded_mistake_is_found() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_mistake_nothing_is_found() {
     let right = "if in_use >= capacity then";
-    for happens in [Happens::Outage, Happens::Loss] {
-        let verdict = judge(&Mistake {
-            happens,
-            ..mistake("none", right, right)
-        })
-        .await;
+    let none = || mistake("none", right, right);
+    for (happens, mistake) in [
+        (Happens::Outage, none()),
+        (Happens::Loss, none()),
+        (Happens::ClockBack, none()),
+        (Happens::LongOutage, in_a_queue(none())),
+    ] {
+        let verdict = judge(&Mistake { happens, ..mistake }).await;
         assert_eq!(verdict.violations, Vec::<String>::new());
     }
 }

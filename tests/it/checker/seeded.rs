@@ -138,7 +138,7 @@ impl World {
         let graces = self.segment.graces.iter();
         graces
             .rev()
-            .find_map(|grace| grace.extends(expiry, TTL))
+            .find_map(|grace| grace.extends(expiry, TTL, LINGER))
             .unwrap_or(expiry)
     }
 
@@ -262,6 +262,7 @@ impl World {
             received: 0.0,
             id: held.as_ref().map_or("".into(), |held| Arc::clone(&held.id)),
             key: Arc::clone(key),
+            ticket: "".into(),
             holder: format!("h{client}").into(),
             ran: None,
             expires_at: 0,
@@ -466,6 +467,7 @@ impl World {
             ttl: TTL,
             linger: LINGER,
             resume_window: WINDOW,
+            queue: false,
             until: self.now,
             balance: (starts, members),
             segments,
@@ -581,6 +583,7 @@ fn a_renewal_that_ran_in_time_and_once_more_is_no_violation() {
         received,
         id: "a".into(),
         key: "".into(),
+        ticket: "".into(),
         holder: "ann".into(),
         ran: Some(ran),
         expires_at: ran.1 + TTL,
@@ -594,6 +597,7 @@ fn a_renewal_that_ran_in_time_and_once_more_is_no_violation() {
             ttl: TTL,
             linger: LINGER,
             resume_window: WINDOW,
+            queue: false,
             until: end + 100,
             balance: (1, 1),
             segments: vec![Segment {

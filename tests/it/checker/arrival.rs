@@ -1,0 +1,224 @@
+//! Who waits is served in the order of arrival, and keeps the place for as long as it asks, over outages too.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{Grace, History, Operation, Told, Verdict};
+
+/// Who waits and is silent for so long loses the place, ms; `lua/parts/rules.lua`.
+const SILENT: i64 = 6_000;
+
+/// What one waiter was told, in the order of scripts.
+#[derive(Default)]
+struct Waiter<'a> {
+    asked: Vec<&'a Operation>,
+}
+
+impl<'a> Waiter<'a> {
+    /// When it came, if that is sure: a request that was sent again may have come sooner than its answer says.
+    fn came(&self, history: &History) -> Option<&'a Operation> {
+        let first = *self.asked.first()?;
+        let sure = history.may_have_run_since(first).is_none() && !history.may_repeat(first);
+        (first.told == Told::Queued && sure).then_some(first)
+    }
+
+    /// The number of the last script that said that it waits.
+    fn waits_until(&self) -> u64 {
+        let waits = self.asked.iter().rev();
+        waits
+            .filter(|operation| operation.told == Told::Queued)
+            .map(|operation| operation.seq())
+            .next()
+            .unwrap_or(0)
+    }
+}
+
+/// Checks the queue of one segment.
+pub(super) fn check(
+    history: &History,
+    graces: &[Grace],
+    operations: &[&Operation],
+    verdict: &mut Verdict,
+) {
+    // Whose connection broke is passed over until it asks again.
+    let unsure: HashSet<&str> = operations
+        .iter()
+        .filter(|operation| operation.told == Told::Unknown)
+        .map(|operation| &*operation.ticket)
+        .collect();
+    // A failover may lose places, and begins the numbers anew.
+    let mut epochs: HashMap<usize, Vec<&Operation>> = HashMap::new();
+    for operation in operations
+        .iter()
+        .filter(|operation| operation.ran.is_some() && !history.may_be_lost(operation))
+    {
+        let losses = history.lossy.iter();
+        let before = losses.filter(|(_, until)| operation.sent > *until).count();
+        epochs.entry(before).or_default().push(operation);
+    }
+    for mut operations in epochs.into_values() {
+        operations.sort_by_key(|operation| operation.seq());
+        let mut waiters: HashMap<&str, Waiter<'_>> = HashMap::new();
+        for operation in operations.iter().filter(|operation| {
+            !operation.ticket.is_empty() && !unsure.contains(&*operation.ticket)
+        }) {
+            let waiter = waiters.entry(&operation.ticket).or_default();
+            waiter.asked.push(operation);
+        }
+        check_places(graces, &waiters, verdict);
+        check_order(history, &waiters, &operations, verdict);
+    }
+}
+
+/// Nobody loses a place who asked in time, and a whole such time is left to everybody after an outage.
+fn check_places(graces: &[Grace], waiters: &HashMap<&str, Waiter<'_>>, verdict: &mut Verdict) {
+    for waiter in waiters.values() {
+        for pair in waiter.asked.windows(2) {
+            let (asked, lost) = (pair[0], pair[1]);
+            if asked.told != Told::Queued || lost.told != Told::TicketExpired {
+                continue;
+            }
+            let deadline = asked.at() + SILENT;
+            let known = graces.iter().filter(|grace| grace.back <= lost.at());
+            let extended = known
+                .filter(|grace| grace.floor < deadline)
+                .map(|grace| grace.back + SILENT);
+            let end = extended.fold(deadline, i64::max);
+            if lost.at() < end {
+                verdict.violations.push(format!(
+                    "queue: the place was kept until {end}, and lost: {asked:?}, {lost:?}"
+                ));
+            }
+        }
+    }
+}
+
+/// Whoever got a seat came before all who were told later that they still wait.
+fn check_order(
+    history: &History,
+    waiters: &HashMap<&str, Waiter<'_>>,
+    operations: &[&Operation],
+    verdict: &mut Verdict,
+) {
+    // Of those who had come by each number, the one who waited longest.
+    let mut waits: Vec<(u64, u64)> = waiters
+        .values()
+        .filter_map(|waiter| Some((waiter.came(history)?.seq(), waiter.waits_until())))
+        .collect();
+    waits.sort_unstable();
+    let mut longest = 0;
+    for (_, until) in &mut waits {
+        longest = longest.max(*until);
+        *until = longest;
+    }
+    for operation in operations {
+        let came = match operation.told {
+            Told::Granted | Told::Resumed if operation.ticket.is_empty() => operation.seq(),
+            Told::Granted => {
+                let own = waiters.get(&*operation.ticket);
+                match own.and_then(|own| own.came(history)) {
+                    Some(own) => own.seq(),
+                    None => continue,
+                }
+            }
+            _ => continue,
+        };
+        let before = waits.partition_point(|(seq, _)| *seq < came);
+        let waited = before.checked_sub(1).map_or(0, |place| waits[place].1);
+        if operation.seq() < waited {
+            verdict.violations.push(format!(
+                "queue: overtook one who still waits at number {waited}: {operation:?}"
+            ));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Kind, Segment};
+    use super::*;
+
+    /// What somebody was told at this number and instant.
+    fn told(ticket: &str, told: Told, seq: u64, at: i64) -> Operation {
+        Operation {
+            kind: Kind::Acquire,
+            told,
+            sent: at as f64 - 1.0,
+            received: at as f64 + 1.0,
+            id: "".into(),
+            key: "".into(),
+            ticket: ticket.into(),
+            holder: "ann".into(),
+            ran: Some((seq, at)),
+            expires_at: 0,
+            fence: 0,
+        }
+    }
+
+    fn found(operations: Vec<Operation>, graces: Vec<Grace>) -> Vec<String> {
+        let history = History {
+            segments: vec![Segment {
+                graces,
+                ..Segment::default()
+            }],
+            operations,
+            ..History::of(1, 60_000)
+        };
+        let mut verdict = Verdict::default();
+        let all: Vec<&Operation> = history.operations.iter().collect();
+        check(&history, &history.segments[0].graces, &all, &mut verdict);
+        verdict.violations
+    }
+
+    #[test]
+    fn first_come_first_served_is_right_and_any_other_order_is_found() {
+        let story = |first: &str, second: &str| {
+            vec![
+                told("a", Told::Queued, 1, 1_000),
+                told("b", Told::Queued, 2, 1_010),
+                told(first, Told::Granted, 3, 2_000),
+                told(second, Told::Queued, 4, 2_010),
+                told(second, Told::Granted, 5, 3_000),
+            ]
+        };
+        assert_eq!(found(story("a", "b"), Vec::new()), Vec::<String>::new());
+        assert_eq!(found(story("b", "a"), Vec::new()).len(), 1);
+    }
+
+    #[test]
+    fn a_newcomer_or_a_late_heartbeat_that_overtakes_is_found() {
+        for word in [Told::Granted, Told::Resumed] {
+            let story = vec![
+                told("a", Told::Queued, 1, 1_000),
+                told("", word, 2, 2_000),
+                told("a", Told::Queued, 3, 2_100),
+            ];
+            assert_eq!(found(story, Vec::new()).len(), 1);
+            // Where the waiter gets a seat too there was one for each.
+            let story = vec![
+                told("a", Told::Queued, 1, 1_000),
+                told("", word, 2, 2_000),
+                told("a", Told::Granted, 3, 2_100),
+            ];
+            assert_eq!(found(story, Vec::new()), Vec::<String>::new());
+        }
+    }
+
+    #[test]
+    fn a_place_is_lost_by_silence_and_not_by_an_outage() {
+        let story = |lost: i64| {
+            vec![
+                told("a", Told::Queued, 1, 1_000),
+                told("a", Told::TicketExpired, 2, lost),
+            ]
+        };
+        let outage = vec![Grace {
+            floor: 2_000,
+            back: 22_000,
+            gap: 20_000,
+        }];
+        assert_eq!(found(story(7_000), Vec::new()), Vec::<String>::new());
+        assert_eq!(found(story(6_999), Vec::new()).len(), 1);
+        assert_eq!(found(story(22_500), outage.clone()).len(), 1);
+        assert_eq!(found(story(28_000), outage), Vec::<String>::new());
+    }
+}
