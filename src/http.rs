@@ -121,7 +121,9 @@ pub fn service(
         checks: vec![
             Check::new(machines::STORE, move || can_decide(readiness.clone())),
             Check::new("tasks", || std::future::ready(tasks_go_on())),
-            Check::new("installation", move || is_ours(installation.clone())),
+            Check::new("installation", move || {
+                std::future::ready(is_ours(&installation))
+            }),
         ],
         metrics: metrics.clone(),
         series: series_of_pools(store),
@@ -147,7 +149,7 @@ pub fn service(
 }
 
 /// What `/readyz` says of whose data Redis holds.
-async fn is_ours(store: Store) -> Status {
+fn is_ours(store: &Store) -> Status {
     if !store.is_at_another_installation() {
         return Status::Ok;
     }

@@ -58,7 +58,7 @@ async fn share(server: &Server, scheme: &str) {
         assert!(key.starts_with("lh1:"), "{key}");
     }
 
-    // Who waits in one is told nothing of another one.
+    // A waiter of one gets no hints of another one.
     let told = metric(&nodes[0], "leasehold_store_hints_total").await;
     for node in &nodes[1..] {
         a_waiter_is_told(node, node, "queue").await;

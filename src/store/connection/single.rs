@@ -81,7 +81,7 @@ impl Single {
         Ok(self.first(Wanted::Any).await?.0)
     }
 
-    /// The same to a server that takes writes. Who was the master may go on answering as a replica, at the same address or at another one
+    /// The same to a server that takes writes. The former master may go on answering as a replica, at the same address or at another one
     /// of its name.
     pub(in crate::store) async fn connect_to_master(&self) -> RedisResult<MultiplexedConnection> {
         Ok(self.first(Wanted::Master).await?.0)
