@@ -452,7 +452,9 @@ fn the_example_file_shows_the_defaults() {
     // What has no default is shown with an invented value; the rest is the default.
     let invented = |line: &&str| {
         let text = line.starts_with(['s', 'p', 'a', 'r']) && line.contains(['"', ']']);
-        (text && !line.starts_with('[')) || line.starts_with("threads")
+        (text && !line.starts_with('['))
+            || line.starts_with("threads")
+            || line.starts_with("key_prefix")
     };
     let text = lines()
         .filter(|line| !invented(line))
