@@ -1,13 +1,15 @@
 //! Mistakes in the scripts of a running Redis: a proxy changes the text of a script on its way there, as if somebody had made
 //! that mistake in `lua/`, and the checker has to find it.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 
 use super::{History, Verdict};
 use crate::chaos::crowd::{Crowd, Plan, now_ms};
 use crate::chaos::eye::{Eye, Way};
 use crate::chaos::stage::Clock;
-use crate::harness::{Client, Launch, Node, Proxy, Server, let_pass};
+use crate::harness::{Client, Launch, Node, Proxy, Server, let_pass, wait_until};
 
 /// A mistake: what is written in `lua/`, and what somebody might have written. Of the same length.
 struct Mistake {
@@ -201,7 +203,12 @@ async fn judge(mistake: &Mistake) -> Verdict {
         waiters: mistake.waiters,
         pause: 15,
     };
-    clients[0].put_pool("crm", plan.policy(), 201).await;
+    // On a busy machine a node that has just come may need a moment.
+    wait_until("the pool is there", Duration::from_secs(20), async || {
+        let put = clients[0].put_pool("crm", plan.policy(), [200, 201, 503]);
+        put.await.status != 503
+    })
+    .await;
     let spoilt = if mistake.on_one_node { 1 } else { 2 };
     for proxy in &mut proxies[..spoilt] {
         proxy.replace(mistake.right, mistake.wrong);
