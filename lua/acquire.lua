@@ -70,8 +70,9 @@ if redis.call('EXISTS', KEYS[12]) == 1 then
   return refuse('pool_full', count_live(leases, period), 1000)
 end
 
+local earlier
 if repeated then
-  local earlier = redis.call('GET', repeated)
+  earlier = redis.call('GET', repeated)
   local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)
   if score and score > live_from(period) then
     return { 'existing', int(seq), int(now), earlier, int(ends_at(score, period)), int(ttl), '0',
@@ -98,8 +99,8 @@ local code = blocked_until > now and 'holder_blocked' or in_use >= capacity and 
 if code then
   -- Each denial is counted, but only the first of a run is an event, and there is a bound on runs: a crowd cannot
   -- fill the memory.
-  redis.call('HINCRBY', KEYS[10], int((now - now % 60000) / 60000) .. ':' .. code, 1)
   if redis.call('ZADD', denied, 'NX', int(now), holder) == 1 then
+    undo_by('ZREM', denied, holder)
     if redis.call('ZCARD', denied) > 10000 then
       redis.call('ZREM', denied, holder)
     else
@@ -107,6 +108,7 @@ if code then
       redis.call('ZADD', due, 'LT', int(now + 120000), pool)
     end
   end
+  add(KEYS[10], int((now - now % 60000) / 60000) .. ':' .. code, 1)
   if code == 'holder_blocked' then
     return refuse(code, in_use, blocked_until - now, reason_of_block(KEYS[11], holder, blocked_until))
   end
@@ -116,6 +118,7 @@ end
 local expires_at = now + ttl
 local fence = math.max((tonumber(state[9]) or 0) + 1, now * 1000 + time[2] % 1000)
 redis.call('ZADD', leases, int(expires_at), id)
+undo_by('ZREM', leases, id)
 redis.call('HSET', clock, 'fence', int(fence))
 
 write_record(records, id, { int(fence), holder, tenant, int(now), '', platform, label, activities })
@@ -123,9 +126,15 @@ keep_records(records, ttl, margin_ms)
 redis.call('ZADD', due, 'LT', int(expires_at), pool)
 if repeated then
   redis.call('SET', repeated, id, 'PX', int(ttl + REPEATED_MS))
+  if earlier then
+    undo_by('SET', repeated, earlier, 'KEEPTTL')
+  else
+    undo_by('DEL', repeated)
+  end
 end
-redis.call('ZREM', denied, holder)
 record_event(events, 'started', id, now, holder, tenant, '')
+-- The last call, because nothing takes it back.
+redis.call('ZREM', denied, holder)
 
 return { 'granted', int(seq), int(now), id, int(expires_at), int(ttl), int(fence), int(generation),
   int(in_use + 1), int(capacity), '0', 'c', '' }

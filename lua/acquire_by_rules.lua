@@ -120,6 +120,7 @@ end
 local function is_told(lease, expires_at)
   if rules.max_waiting then
     redis.pcall('ZADD', leases, 'XX', int(expires_at + 1), lease)
+    undo_by('ZADD', leases, 'XX', int(expires_at), lease)
   end
 end
 
@@ -139,8 +140,9 @@ if wait ~= 'ticket' and redis.call('EXISTS', KEYS[21]) == 1 then
   return answer('pool_full', { retry = 1000 })
 end
 
+local earlier
 if repeated then
-  local earlier = redis.call('GET', repeated)
+  earlier = redis.call('GET', repeated)
   local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)
   if score and score > live_from(period) then
     is_told(earlier, score)
@@ -154,7 +156,9 @@ end
 if rules.maintenance then
   in_use = count_seats()
   -- Who waits keeps its place.
+  undo_member(keys.waiting, id)
   redis.call('ZADD', keys.waiting, 'XX', int(now + SILENT_MS), id)
+  undo_fields(keys.tickets, 'broken:' .. id)
   redis.call('HDEL', keys.tickets, 'broken:' .. id)
   return answer('maintenance', { detail = rules.maintenance, retry = tonumber(rules.maintenance_ms) })
 end
@@ -187,7 +191,19 @@ if wait == 'ticket' and not place then
 end
 if place then
   -- It is there again.
+  undo_fields(keys.tickets, 'broken:' .. id)
   redis.call('HDEL', keys.tickets, 'broken:' .. id)
+end
+
+local function remember_the_request()
+  if repeated then
+    redis.call('SET', repeated, id, 'PX', int(ttl + REPEATED_MS))
+    if earlier then
+      undo_by('SET', repeated, earlier, 'KEEPTTL')
+    else
+      undo_by('DEL', repeated)
+    end
+  end
 end
 
 -- When the first seat can come free if nobody renews or releases; with kinds and shares a lower bound.
@@ -220,8 +236,9 @@ local function deny(code, detail, retry)
   end
   -- Each denial is counted, but only the first of a run is an event, and there is a bound on runs: a crowd cannot
   -- fill the memory.
-  redis.call('HINCRBY', KEYS[19], int((now - now % 60000) / 60000) .. ':' .. code, 1)
+  add(KEYS[19], int((now - now % 60000) / 60000) .. ':' .. code, 1)
   if redis.call('ZADD', denied, 'NX', int(now), holder) == 1 then
+    undo_by('ZREM', denied, holder)
     if redis.call('ZCARD', denied) > 10000 then
       redis.call('ZREM', denied, holder)
     else
@@ -256,8 +273,10 @@ if not kind and rules.when_full == 'evict_oldest_of_holder' and holder ~= ''
   if oldest and (tenant == '' or used <= tonumber(rules.own_max or rules.tenant_max or math.huge)) then
     local old = string.sub(oldest, -22)
     kind = seat_of(index, old)
+    undo_member(leases, old)
     redis.call('ZREM', leases, old)
     redis.call('ZADD', evicted, int(now), old)
+    undo_by('ZREM', evicted, old)
     redis.call('ZADD', due, 'LT', int(now), pool)
     record_event(events, 'ended', old, now, holder, tenant, 'evicted', seat_freed(index, now, old))
     in_use = count_seats()
@@ -273,10 +292,9 @@ if not kind and may_queue and wait ~= '' and rules.max_waiting then
     take_place(keys, id, seq, now, table.concat({ tenant, holder, platform, label, activities, given ~= '' and given or nil }, '\1'))
     place = redis.call('ZRANK', keys.queue, id)
     record_event(events, 'queued', id, now, holder, tenant, '')
-    if repeated then
-      redis.call('SET', repeated, id, 'PX', int(ttl + REPEATED_MS))
-    end
+    remember_the_request()
   end
+  undo_member(keys.waiting, id)
   redis.call('ZADD', keys.waiting, int(now + SILENT_MS), id)
   -- `retry_after_ms` is never later than the end of the first lease, so that its seat is not left empty.
   return answer('queued', { id = id, position = place + 1, expires_at = now + SILENT_MS, retry = math.min(ASK_MS, ask_again()),
@@ -289,6 +307,7 @@ end
 local expires_at = now + ttl
 local fence = math.max((tonumber(state[9]) or 0) + 1, now * 1000 + time[2] % 1000)
 redis.call('ZADD', leases, int(expires_at), id)
+undo_by('ZREM', leases, id)
 redis.call('HSET', clock, 'fence', int(fence))
 local taken
 if index then
@@ -302,17 +321,17 @@ end
 write_record(records, id, { int(fence), holder, tenant, int(now), kind ~= 'c' and kind or '', platform, label, activities, '', '', given })
 keep_records(records, ttl, margin_ms)
 redis.call('ZADD', due, 'LT', int(expires_at), pool)
-if repeated then
-  redis.call('SET', repeated, id, 'PX', int(ttl + REPEATED_MS))
-end
+remember_the_request()
 local arrival, turn = 0, ''
 if place then
   arrival = tonumber(redis.call('ZSCORE', keys.queue, id))
   turn = (redis.call('HGET', keys.tickets, 'since:' .. id) or int(now)) .. '\1' .. asked
   give_up_place(keys, id)
 end
-redis.call('ZREM', denied, holder)
 record_event(events, 'started', id, now, holder, tenant, '', taken)
 
-return answer('granted', { id = id, expires_at = expires_at, fence = int(fence), seat = kind, named_left = named_left(),
+local reply = answer('granted', { id = id, expires_at = expires_at, fence = int(fence), seat = kind, named_left = named_left(),
   position = arrival, detail = turn })
+-- The last call, because nothing takes it back.
+redis.call('ZREM', denied, holder)
+return reply

@@ -19,9 +19,9 @@ local lease_ms, at_once = tonumber(ARGV[1]), tonumber(ARGV[2])
 redis.call('PERSIST', clock)
 mark()
 -- Who sent one while Redis was away has a whole time to say how that ended.
-redis.call('ZREMRANGEBYSCORE', claims, '-inf', int(live_from(lease_ms)))
+local over = live_from(lease_ms)
 local flying = {}
-for _, id in ipairs(redis.call('ZRANGE', claims, 0, -1)) do
+for _, id in ipairs(redis.call('ZRANGE', claims, '(' .. int(over), '+inf', 'BYSCORE')) do
   local webhook = string.match(id, '_([^_]*)$')
   flying[webhook] = (flying[webhook] or 0) + 1
 end
@@ -33,13 +33,17 @@ for i = 4, #KEYS do
   if room > 0 then
     for _, id in ipairs(redis.call('ZRANGE', KEYS[i], '-inf', int(now), 'BYSCORE', 'LIMIT', 0, room)) do
       local record, claimed = redis.call('HGET', deliveries, id), redis.call('ZSCORE', claims, id)
-      if claimed then
+      if claimed and tonumber(claimed) > over then
+        undo_member(KEYS[i], id)
         redis.call('ZADD', KEYS[i], int(ends_at(tonumber(claimed), lease_ms)), id)
       elseif record then
+        undo_member(KEYS[i], id)
         redis.call('ZADD', KEYS[i], int(stop), id)
+        undo_member(claims, id)
         redis.call('ZADD', claims, int(stop), id)
         reply[#reply + 1], reply[#reply + 2] = id, record
       else
+        undo_member(KEYS[i], id)
         redis.call('ZREM', KEYS[i], id)
       end
     end
@@ -50,4 +54,6 @@ for i = 4, #KEYS do
   end
 end
 reply[4] = soonest < math.huge and int(soonest) or '0'
+-- The last call, because nothing takes it back.
+redis.call('ZREMRANGEBYSCORE', claims, '-inf', int(over))
 return reply

@@ -39,8 +39,15 @@ end
 mark()
 end_until(KEYS[6], last_fence(), '', 0, keep_ms)
 redis.call('HSET', KEYS[6], 'deleted', '1')
-redis.call('DEL', config)
+undo_by('HDEL', KEYS[6], 'deleted')
+local was = redis.call('HGETALL', config)
+if #was > 0 then
+  redis.call('DEL', config)
+  undo_by('HSET', config, unpack(was))
+end
+undo_member(due, pool)
 redis.call('ZREM', due, pool)
+undo_member(pools, pool)
 redis.call('ZREM', pools, pool)
 local held = redis.call('HGETALL', KEYS[7])
 for i = 1, #held, 2 do
@@ -50,9 +57,7 @@ for i = 1, #held, 2 do
       { at = now, since = tonumber(held[i + 1]), ['until'] = now, pool = pool, reason = 'deleted' })
   end
 end
-redis.call('UNLINK', leases, KEYS[7])
-for i = 9, #KEYS do
-  redis.call('UNLINK', KEYS[i])
-end
 redis.call('HINCRBY', clock, 'revision', 1)
+-- The last call, because nothing takes it back.
+redis.call('UNLINK', leases, KEYS[7], unpack(KEYS, 9))
 return { 'deleted', int(seq), int(now), int(version), int(count) }

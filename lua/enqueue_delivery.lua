@@ -28,8 +28,11 @@ end
 if redis.call('ZCARD', pending) >= tonumber(ARGV[3]) then
   return { 'full' }
 end
+undo_fields(deliveries, id)
 redis.call('HSET', deliveries, id, ARGV[2])
+undo_member(KEYS[4], id)
 redis.call('ZREM', KEYS[4], id)
+undo_member(KEYS[5], id)
 redis.call('ZREM', KEYS[5], id)
 redis.call('ZADD', pending, int(now), id)
 return { 'queued' }

@@ -27,17 +27,23 @@ if tonumber(redis.call('ZSCORE', claims, id) or 0) ~= tonumber(ARGV[2]) then
   return { 'lost' }
 end
 redis.call('ZREM', claims, id)
+undo_by('ZADD', claims, ARGV[2], id)
 if redis.call('HEXISTS', deliveries, id) == 0 then
   return { 'lost' }
 end
+undo_fields(deliveries, id)
 redis.call('HSET', deliveries, id, ARGV[4])
 
 local function put_away(list, keep)
+  undo_member(pending, id)
   redis.call('ZREM', pending, id)
+  undo_member(list, id)
   redis.call('ZADD', list, int(now), id)
   local old = redis.call('ZRANGE', list, 0, -keep - 1)
   for i = 1, math.min(#old, 1000) do
+    undo_member(list, old[i])
     redis.call('ZREM', list, old[i])
+    undo_fields(deliveries, old[i])
     redis.call('HDEL', deliveries, old[i])
   end
 end
@@ -47,6 +53,7 @@ if outcome == 'delivered' then
 elseif outcome == 'dead' then
   put_away(KEYS[6], tonumber(ARGV[7]))
 else
+  undo_member(pending, id)
   redis.call('ZADD', pending, int(now + tonumber(ARGV[5])), id)
 end
 return { 'finished' }

@@ -274,7 +274,11 @@ for field, value in pairs(held) do
   written[#written + 1], written[#written + 2] = field, value
 end
 redis.call('DEL', alerts)
+if #fields > 0 then
+  undo_by('HSET', alerts, unpack(fields))
+end
 redis.call('HSET', alerts, unpack(written))
+undo_by('DEL', alerts)
 
 local last = redis.call('XREVRANGE', outbox, '+', '-', 'COUNT', 1)[1]
 return { whole and 'judged' or 'more', int(seq), int(now), last and last[1] or '' }

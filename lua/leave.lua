@@ -31,6 +31,7 @@ end
 local expires_at = now + linger
 if expires_at < score then
   redis.call('ZADD', leases, 'XX', int(expires_at), id)
+  undo_by('ZADD', leases, int(score), id)
   redis.call('ZADD', due, 'LT', int(expires_at), pool)
   -- The last beat cannot be told from the expiry any more, so it is written down beside what it was replaced by.
   local record = read_record(records, id)

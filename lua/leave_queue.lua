@@ -62,13 +62,16 @@ if how == 'unheard' then
   if redis.call('ZREM', leases, id) == 0 then
     return answer('none')
   end
+  undo_by('ZADD', leases, int(until_ms), id)
   record_event(events, 'ended', id, now, holder, tenant, 'released', seat_freed(index, now, id))
-  -- There is no tombstone, because there is no token of it: the ticket may get a lease of this id again.
-  redis.call('HDEL', records, id)
   local since, asked = string.match(turn, '^(%d+)\1(.*)$')
   take_place(keys, id, tonumber(arrival), tonumber(since), asked)
   redis.call('HSET', keys.tickets, 'broken:' .. id, int(now + RELOAD_MS))
+  undo_by('HDEL', keys.tickets, 'broken:' .. id)
   record_event(events, 'queued', id, now, holder, tenant, 'returned')
+  -- There is no tombstone, because there is no token of it: the ticket may get a lease of this id again. The last call,
+  -- because nothing takes it back.
+  redis.call('HDEL', records, id)
   return answer('returned')
 end
 

@@ -29,6 +29,7 @@ end
 
 redis.call('PERSIST', clock)
 mark()
+undo_fields(watch, 'looked', 'back', 'lost')
 redis.call('HSET', watch, 'looked', int(now), 'back', int(back))
 -- The first look of all has no news: what was before is not its own.
 local told = tonumber(seen[2] or back)

@@ -99,6 +99,7 @@ elseif has_live_leases() then
 end
 
 redis.call('ZREM', named, entry)
+undo_by('ZADD', named, 0, entry)
 if what == 'transfer' then
   occupy(named, period, to, now, 'transferred')
   record_event(events, 'named_transferred', '', now, to, '', '')

@@ -35,7 +35,7 @@ for i = 2, #ARGV do
   local policy = redis.call('HMGET', KEYS[at], 'ttl_ms', 'rules', 'indexing', 'linger_ms')
   local next_at = now
   if not needs_a_sweep(policy, KEYS[at + 2]) then
-    next_at = next_due(KEYS[at + 1], KEYS[at + 3], lease_period(tonumber(policy[1]), tonumber(policy[4])))
+    next_at = next_due(KEYS[at + 1], KEYS[at + 3], lease_period(tonumber(policy[1]), tonumber(policy[4])), 0)
   end
   if now < next_at and next_at < math.huge then
     drop_old(KEYS[at + 4], KEYS[at + 6], KEYS[at + 5], keep_ms)

@@ -1,4 +1,4 @@
--- Joined in front of every script but open.lua. KEYS[1] is always the bucket's clock.
+-- Joined in front of every script that belongs to a bucket. KEYS[1] is always the bucket's clock.
 
 -- Numbers leave Lua through this: tostring would write 1.7e+15, and %.0f takes three times as long.
 local function int(number)
@@ -116,15 +116,17 @@ local written = 0
 local function record_event(events, kind, id, at, holder, tenant, reason, seats)
   local event = { 'type', kind, 'id', id, 'at', int(at), 'holder', holder, 'tenant', tenant, 'reason', reason,
     seats and 'seats', seats }
+  local entry
   if shift > 0 then
     -- Readers take the place of an event for when it was written. It is refused where one was written at a later instant.
     written = written + 1
     local place = int(now) .. '-' .. int(seq * 1000 + written)
-    if type(redis.pcall('XADD', events, 'MAXLEN', '~', '4000000', place, unpack(event))) == 'string' then
-      return
-    end
+    entry = redis.pcall('XADD', events, 'MAXLEN', '~', '4000000', place, unpack(event))
   end
-  redis.call('XADD', events, 'MAXLEN', '~', '4000000', '*', unpack(event))
+  if type(entry) ~= 'string' then
+    entry = redis.call('XADD', events, 'MAXLEN', '~', '4000000', '*', unpack(event))
+  end
+  undo_by('XDEL', events, entry)
 end
 
 -- Ends what is due, at most `limit`, in order of expiry: from `leases` to `expired`, where the instant
@@ -136,7 +138,9 @@ local function end_due(leases, expired, events, period, limit, freed)
   for i = 1, #due, 2 do
     local at = ends_at(tonumber(due[i + 1]), period)
     redis.call('ZREM', leases, due[i])
+    undo_by('ZADD', leases, due[i + 1], due[i])
     redis.call('ZADD', expired, int(at), due[i])
+    undo_by('ZREM', expired, due[i])
     record_event(events, 'ended', due[i], at, '', '', 'expired', freed and freed(due[i], at))
   end
   return #due / 2

@@ -18,7 +18,9 @@ if revision >= tonumber(ARGV[1]) then
 end
 
 for i = 2, #ARGV, 2 do
-  redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1])
+  if redis.call('HSETNX', KEYS[2], ARGV[i], ARGV[i + 1]) == 1 then
+    undo_by('HDEL', KEYS[2], ARGV[i])
+  end
 end
 redis.call('SET', KEYS[1], ARGV[1])
 return { 'put', ARGV[1] }

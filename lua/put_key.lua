@@ -23,6 +23,7 @@ if present ~= ARGV[2] then
   return { 'conflict', redis.call('GET', KEYS[1]) or '0' }
 end
 
+undo_fields(KEYS[2], ARGV[1])
 if ARGV[3] == '' then
   redis.call('HDEL', KEYS[2], ARGV[1])
 else

@@ -96,6 +96,7 @@ if version > 0 and rules.indexed and ARGV[10] == '1' then
     redis.call('UNLINK', KEYS[8], KEYS[9], KEYS[10])
   end
   if begin or (index and index.incomplete and not is_whole(index, leases)) then
+    undo_fields(config, 'indexed', 'indexing')
     redis.call('HSET', config, 'indexed', '1', 'indexing', int(now + INDEXING_MS))
     return { 'indexing', int(seq), int(now), int(version), '0' }
   end
@@ -116,7 +117,12 @@ if version == 0 and put_back == 0 then
     redis.call('UNLINK', KEYS[i])
   end
 end
+local was = redis.call('HGETALL', config)
 redis.call('DEL', config)
+if #was > 0 then
+  undo_by('HSET', config, unpack(was))
+end
+undo_by('DEL', config)
 redis.call('HSET', config, 'version', int(new_version), 'policy', policy, 'capacity', capacity, 'ttl_ms', ttl,
   'linger_ms', ARGV[7], 'resume_window_ms', ARGV[8], 'incarnation', incarnation)
 if before[2] and before[2] ~= ttl then
@@ -132,16 +138,18 @@ if rules.rules then
   redis.call('HSET', config, 'noted', int(now))
   redis.call('ZADD', due, 'LT', int(now), pool)
 end
--- An index is made again from the records when a rule needs one that was not there before, or counts otherwise.
-if not rules.indexed or not index or seat_per ~= rules.seat_per then
-  redis.call('UNLINK', KEYS[8], KEYS[9], KEYS[10])
-end
 -- More seats, or less strict rules: those who wait may ask at once.
 if redis.call('ZCARD', KEYS[12]) > 0 then
-  redis.call('PUBLISH', KEYS[12], '')
+  notify(KEYS[12])
 end
+undo_member(pools, pool)
 redis.call('ZADD', pools, int(new_version), pool)
 redis.call('HSET', clock, 'longest_ttl', int(math.max(tonumber(state[7]) or 0, tonumber(ttl))))
 redis.call('HINCRBY', clock, 'revision', 1)
 record_event(events, 'configured', '', now, '', '', int(capacity_at(capacity, rules.schedule, now)))
+-- An index is made again from the records when a rule needs one that was not there before, or counts otherwise. The last
+-- call, because nothing takes it back.
+if not rules.indexed or not index or seat_per ~= rules.seat_per then
+  redis.call('UNLINK', KEYS[8], KEYS[9], KEYS[10])
+end
 return { version > 0 and 'replaced' or 'created', int(seq), int(now), int(new_version), incarnation }

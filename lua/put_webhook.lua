@@ -27,18 +27,24 @@ if present ~= ARGV[2] then
   return { 'conflict' }
 end
 
-if ARGV[3] == '' then
-  redis.call('HDEL', KEYS[2], ARGV[1])
-  for _, list in ipairs({ KEYS[4], KEYS[5], KEYS[6] }) do
-    for _, id in ipairs(redis.call('ZRANGE', list, 0, -1)) do
-      redis.call('HDEL', KEYS[3], id)
-    end
-  end
-  redis.call('UNLINK', KEYS[4], KEYS[5], KEYS[6])
-elseif present == '' and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[4]) then
+if present == '' and redis.call('HLEN', KEYS[2]) >= tonumber(ARGV[4]) then
   return { 'full' }
-else
-  redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
 end
+
+-- Nodes read the webhooks again when it grows, so it may grow for nothing, and must not stay.
 redis.call('INCR', KEYS[1])
+if ARGV[3] ~= '' then
+  redis.call('HSET', KEYS[2], ARGV[1], ARGV[3])
+  return { 'put' }
+end
+redis.call('HDEL', KEYS[2], ARGV[1])
+undo_by('HSET', KEYS[2], ARGV[1], present)
+for _, list in ipairs({ KEYS[4], KEYS[5], KEYS[6] }) do
+  for _, id in ipairs(redis.call('ZRANGE', list, 0, -1)) do
+    undo_fields(KEYS[3], id)
+    redis.call('HDEL', KEYS[3], id)
+  end
+end
+-- The last call, because nothing takes it back.
+redis.call('UNLINK', KEYS[4], KEYS[5], KEYS[6])
 return { 'put' }

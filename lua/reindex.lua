@@ -27,6 +27,7 @@ end
 
 mark()
 if index.incomplete then
+  undo_fields(config, 'indexing')
   redis.call('HSET', config, 'indexing', int(now + INDEXING_MS))
 end
 -- An index that knows more leases than there are is not ours any more.

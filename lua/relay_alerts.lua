@@ -31,6 +31,7 @@ local bucket, most = ARGV[2], tonumber(ARGV[5])
 if (redis.call('HGET', relayed, bucket) or '') ~= ARGV[3] then
   return { 'stale', '0' }
 end
+undo_fields(relayed, bucket)
 redis.call('HSET', relayed, bucket, ARGV[4])
 
 local at, told = 6, 0
@@ -43,21 +44,27 @@ while at <= #ARGV do
   if happens == 'happened' then
     known = since <= tonumber(redis.call('HGET', relayed, 'last:' .. kind) or -1)
     if not known then
+      undo_fields(relayed, 'last:' .. kind)
       redis.call('HSET', relayed, 'last:' .. kind, int(stop))
     end
   elseif happens == 'firing' then
+    undo_fields(raised, id)
     redis.call('HSET', raised, id, json)
   else
+    undo_fields(raised, id)
     redis.call('HDEL', raised, id)
   end
   if not known then
     told = told + 1
-    redis.call('XADD', log, 'MAXLEN', '~', 10000, '*', 'alert', json)
+    undo_by('XDEL', log, redis.call('XADD', log, 'MAXLEN', '~', 10000, '*', 'alert', json))
     for i = at, at + 3 * count - 1, 3 do
       local key, delivery = 7 + 2 * tonumber(ARGV[i]), ARGV[i + 1]
       if redis.call('HSETNX', deliveries, delivery, ARGV[i + 2]) == 1 then
+        undo_by('HDEL', deliveries, delivery)
         local full = redis.call('ZCARD', KEYS[key]) >= most
-        redis.call('ZADD', full and KEYS[key + 1] or KEYS[key], int(now), delivery)
+        local list = full and KEYS[key + 1] or KEYS[key]
+        redis.call('ZADD', list, int(now), delivery)
+        undo_by('ZREM', list, delivery)
       end
     end
   end

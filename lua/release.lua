@@ -46,22 +46,25 @@ mark()
 
 if score > 0 then
   redis.call('ZREM', leases, id)
+  undo_by('ZADD', leases, int(score), id)
   local at = live and now or ends_at(score, period)
   record_event(events, 'ended', id, at, holder, tenant, live and 'released' or 'expired',
     index and seat_freed(index, at, id))
 end
-if redis.call('ZREM', expired, id) == 1 then
-  status = 'expired'
-end
-if redis.call('ZREM', KEYS[12], id) == 1 then
-  status = 'evicted'
+if not live then
+  for _, how in ipairs({ 'expired', 'evicted' }) do
+    local ends = how == 'expired' and expired or KEYS[12]
+    undo_member(ends, id)
+    if redis.call('ZREM', ends, id) == 1 then
+      status = how
+    end
+  end
 end
 
-redis.call('HDEL', records, id)
 local reason = redis.call('HGET', tombstone, 'reason')
 if not reason or reason == 'expired' then
-  redis.call('DEL', tombstone)
-  redis.call('HSET', tombstone, 'reason', 'released', 'ended', int(now))
-  redis.call('PEXPIRE', tombstone, keep_ms)
+  write_tombstone(tombstone, keep_ms, 'reason', 'released', 'ended', int(now))
 end
+-- The last call, because nothing takes it back.
+redis.call('HDEL', records, id)
 return { status, int(seq), int(now) }

@@ -93,6 +93,7 @@ end
 -- A token of an older generation shows that data was lost: newcomers wait, also if no node remembers.
 if signed_in < generation and state[8] ~= '1' then
   redis.call('HSET', clock, 'lost', '1')
+  undo_by('HSET', clock, 'lost', state[8] or '0')
   state[8] = '1'
 end
 
@@ -109,6 +110,7 @@ if fence <= incarnation then
     return answer('lost_deleted', 0, 0, '', '', 0)
   end
   redis.call('HSET', config, 'incarnation', '0')
+  undo_by('HSET', config, 'incarnation', policy[6] or '0')
 end
 local period = lease_period(ttl, tonumber(policy[7]))
 local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13])
@@ -139,10 +141,15 @@ local function seat(status, kind)
     expires_at = math.max(expires_at, score)
   end
   redis.call('ZADD', leases, int(expires_at), id)
+  if status == 'renewed' then
+    undo_by('ZADD', leases, int(score), id)
+  else
+    undo_by('ZREM', leases, id)
+  end
   redis.call('ZADD', due, 'LT', int(expires_at), pool)
-  redis.call('DEL', tombstone)
-  write_record(records, id,
-    { int(fence), holder, tenant, started, kind ~= 'c' and kind or '', platform, label, activities, '', '', given })
+  drop_tombstone(tombstone, ttl + margin_ms)
+  write_record(records, id, { int(fence), holder, tenant, started, kind ~= 'c' and kind or '', platform, label, activities, '', '', given,
+    packed = record and record.packed })
   keep_records(records, ttl, margin_ms)
   return answer(status, expires_at, ttl, activities, '', 0, kind)
 end
@@ -156,7 +163,9 @@ if end_due(leases, expired, events, period, 64, on_end(index)) == 64 and index t
   return answer('behind', 0, ttl, '', '', 0)
 end
 if score > 0 and redis.call('ZREM', leases, id) == 1 then
+  undo_by('ZADD', leases, int(score), id)
   redis.call('ZADD', expired, int(ends_at(score, period)), id)
+  undo_by('ZREM', expired, id)
   record_event(events, 'ended', id, ends_at(score, period), holder, tenant, 'expired')
 end
 
@@ -206,6 +215,7 @@ if not kind then
 end
 
 if redis.call('ZREM', expired, id) == 1 then
+  undo_by('ZADD', expired, ended, id)
   unheard = ended
 end
 if fence > (tonumber(state[9]) or 0) then

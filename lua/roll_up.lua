@@ -21,13 +21,22 @@ if (redis.call('GET', rolled) or '') ~= before then
   return { 'stale', int(seq), int(now) }
 end
 
+if before == '' then
+  undo_by('DEL', rolled)
+else
+  undo_by('SET', rolled, before)
+end
 redis.call('SET', rolled, after)
 local at = 4 + tonumber(ARGV[3])
 if at > 4 then
+  undo_fields(KEYS[3], unpack(ARGV, 4, at - 1))
   redis.call('HDEL', KEYS[3], unpack(ARGV, 4, at - 1))
 end
 for i = 4, #KEYS do
   local ttl, slots = ARGV[at], tonumber(ARGV[at + 1])
+  for number = at + 2, at + 1 + 2 * slots, 2 do
+    undo_fields(KEYS[i], ARGV[number])
+  end
   redis.call('HSET', KEYS[i], unpack(ARGV, at + 2, at + 1 + 2 * slots))
   redis.call('PEXPIRE', KEYS[i], ttl)
   at = at + 2 + 2 * slots

@@ -26,9 +26,12 @@ for i = 2, #ARGV do
   if ended then
     how = taken and 'evicted' or 'expired'
     local record = read_record(records, id)
+    undo_member(expired, id)
     redis.call('ZREM', expired, id)
+    undo_member(evicted, id)
     redis.call('ZREM', evicted, id)
-    redis.call('HDEL', records, id)
+    forget_record(records, id, record, keep_ms)
+    undo_by('DEL', tombstone)
     redis.call('HSET', tombstone, 'reason', how, 'ended', int(tonumber(ended)))
     if record then
       held = math.max(tonumber(ended) - tonumber(record[STARTED]), 0)

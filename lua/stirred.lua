@@ -21,6 +21,7 @@ end
 
 redis.call('PERSIST', clock)
 mark()
+undo_fields(watch, 'stirred')
 redis.call('HSET', watch, 'stirred', int(now))
 
 local reply = { 'stirred', int(seq), int(now), int(back) }

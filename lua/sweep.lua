@@ -45,17 +45,19 @@ local ttl, rules, schedule, noted, periods = tonumber(policy[1] or 0), policy[2]
 local period = lease_period(ttl, tonumber(policy[7] or 0))
 local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13])
 mark()
-if policy[6] and not index then
-  -- Whoever made the index has given up.
+-- Whoever made the index has given up.
+local given_up = policy[6] and not index
+if given_up then
+  undo_fields(config, 'indexed', 'indexing')
   redis.call('HDEL', config, 'indexed', 'indexing')
-  redis.call('UNLINK', KEYS[9], KEYS[10], KEYS[11])
 end
 
 end_due(leases, expired, events, period, limit, on_end(index))
 -- Who was denied for two minutes begins a new run with its next denial.
-local true_denials = redis.call('ZREMRANGEBYSCORE', denied, '-inf', int(now - RUN))
+local true_denials = redis.call('ZCOUNT', denied, '-inf', int(now - RUN))
 if true_denials > 0 and ttl > 0 then
-  redis.call('HINCRBY', KEYS[18], 'denied', true_denials)
+  add(KEYS[18], 'denied', true_denials)
+  undo_fields(KEYS[18], 'look_at')
   redis.call('HSET', KEYS[18], 'look_at', int(now))
 end
 local reply = { 'swept', int(seq), int(now), int(true_denials) }
@@ -70,8 +72,8 @@ for i = 1, #ids do
   reply[#reply + 1] = ids[i]
 end
 
-drop_old(blocks, KEYS[19], events, keep_ms)
-local next_at = next_due(leases, denied, period)
+local next_at = next_due(leases, denied, period, true_denials)
+undo_member(due, pool)
 if next_at < math.huge then
   redis.call('ZADD', due, int(next_at), pool)
 elseif #ids < limit then
@@ -95,5 +97,13 @@ if rules then
       redis.call('ZADD', due, 'LT', stop, pool)
     end
   end
+end
+drop_old(blocks, KEYS[19], events, keep_ms)
+-- The last calls, because nothing takes them back.
+if given_up then
+  redis.call('UNLINK', KEYS[9], KEYS[10], KEYS[11])
+end
+if true_denials > 0 then
+  redis.call('ZREMRANGEBYSCORE', denied, '-inf', int(now - RUN))
 end
 return reply

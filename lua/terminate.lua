@@ -66,11 +66,10 @@ for i = 7, #ARGV do
   if score > live_from(period) then
     local holder, tenant = record and record[HOLDER] or '', record and record[TENANT] or ''
     redis.call('ZREM', leases, id)
-    redis.call('HDEL', records, id)
-    redis.call('DEL', tombstone)
-    redis.call('HSET', tombstone, 'reason', 'terminated', 'ended', int(now), 'message', reason,
+    undo_by('ZADD', leases, int(score), id)
+    forget_record(records, id, record, keep_ms)
+    write_tombstone(tombstone, keep_ms, 'reason', 'terminated', 'ended', int(now), 'message', reason,
       'blocked_until', int(block_ms > 0 and holder ~= '' and now + block_ms or 0))
-    redis.call('PEXPIRE', tombstone, keep_ms)
     record_event(events, 'ended', id, now, holder, tenant, 'terminated', index and seat_freed(index, now, id))
     block_if_asked(holder)
     reply[#reply + 1] = 'terminated'
@@ -82,13 +81,13 @@ for i = 7, #ARGV do
     if at > 0 or known == 'expired' or not (known or record) then
       if score > 0 then
         redis.call('ZREM', leases, id)
+        undo_by('ZADD', leases, int(score), id)
         record_event(events, 'ended', id, at, '', '', 'expired', index and seat_freed(index, at, id))
       end
+      undo_member(expired, id)
       redis.call('ZREM', expired, id)
-      redis.call('HDEL', records, id)
-      redis.call('DEL', tombstone)
-      redis.call('HSET', tombstone, 'reason', 'terminated', 'ended', int(now), 'message', reason, 'blocked_until', '0')
-      redis.call('PEXPIRE', tombstone, keep_ms)
+      forget_record(records, id, record, keep_ms)
+      write_tombstone(tombstone, keep_ms, 'reason', 'terminated', 'ended', int(now), 'message', reason, 'blocked_until', '0')
     end
     reply[#reply + 1] = at > 0 and 'expired' or 'ended'
     reply[#reply + 1] = int(math.max(at - tonumber(record and record[STARTED] or at), 0))

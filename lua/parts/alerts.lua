@@ -5,5 +5,5 @@
 local function tell(outbox, name, happens, alert)
   local kind, percent = string.match(name, '^([^:]+):?(%d*)$')
   alert.type, alert.state, alert.percent = kind, happens, tonumber(percent)
-  redis.call('XADD', outbox, 'MAXLEN', '~', 1000, '*', 'alert', cjson.encode(alert))
+  undo_by('XDEL', outbox, redis.call('XADD', outbox, 'MAXLEN', '~', 1000, '*', 'alert', cjson.encode(alert)))
 end

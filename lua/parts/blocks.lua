@@ -3,12 +3,14 @@
 -- in `blocks`: nodes of an earlier version write no notes.
 
 local function note_block(notes, holder, blocked_until, by, reason)
+  undo_fields(notes, holder)
   redis.call('HSET', notes, holder, table.concat({ int(blocked_until), int(now), by, reason }, '\1'))
   redis.call('PEXPIRE', notes, int(math.max(redis.call('PTTL', notes), blocked_until - now)))
 end
 
 -- Blocks a holder until an instant, and never for less than it is already.
 local function block(blocks, notes, holder, blocked_until, by, reason)
+  undo_member(blocks, holder)
   if redis.call('ZADD', blocks, 'GT', 'CH', int(blocked_until), holder) == 1 then
     note_block(notes, holder, blocked_until, by, reason)
   end

@@ -11,6 +11,7 @@ end
 
 -- The mark stays as long as a token of a lease could be shown that it ended.
 local function end_until(mark_key, fence, reason, blocked_until, keep_ms)
+  undo_fields(mark_key, 'fence', 'reason', 'blocked_until', 'deleted')
   redis.call('HSET', mark_key, 'fence', int(fence), 'reason', reason, 'blocked_until', int(blocked_until))
   redis.call('HDEL', mark_key, 'deleted')
   redis.call('PEXPIRE', mark_key, keep_ms)

@@ -21,7 +21,7 @@ local function read_record(records, id)
   if not packed then
     return nil
   end
-  local record = {}
+  local record = { packed = packed }
   for part in string.gmatch(packed .. '\1', '([^\1]*)\1') do
     record[#record + 1] = part
   end
@@ -34,12 +34,26 @@ local function read_record(records, id)
   return record
 end
 
--- Of the last parts those may be missing that are empty.
+-- Of the last parts those may be missing that are empty. `packed` is what it replaces, if there was one.
 local function write_record(records, id, record)
   if record[STARTED] == begin_of(record[FENCE]) then
     record[STARTED] = ''
   end
   redis.call('HSET', records, id, (string.gsub(table.concat(record, '\1'), '\1+$', '')))
+  if record.packed then
+    undo_by('HSET', records, id, record.packed)
+  else
+    undo_by('HDEL', records, id)
+  end
+end
+
+-- Forgets what is known of a lease; `record` is that, if anything.
+local function forget_record(records, id, record, keep_ms)
+  redis.call('HDEL', records, id)
+  if record then
+    undo_by('PEXPIRE', records, keep_ms)
+    undo_by('HSET', records, id, record.packed)
+  end
 end
 
 -- Redis forgets the holders by itself when nobody beats any more. One TTL for all of a pool, so it is that of the

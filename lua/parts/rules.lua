@@ -47,20 +47,26 @@ local function named_seat(named, period, holder)
 end
 
 local function occupy(named, period, holder, at, how)
-  redis.call('ZADD', named, 0, table.concat({ period, holder, int(at), how }, '\1'))
+  local entry = table.concat({ period, holder, int(at), how }, '\1')
+  redis.call('ZADD', named, 0, entry)
+  undo_by('ZREM', named, entry)
 end
 
 -- A seat that was freed by hand is lent on only once in its period, as one that is transferred: its next holder keeps it.
 -- It is an entry of its own until then, behind those of the period.
 local function free_named(named, period, holder)
   redis.call('ZADD', named, 0, period .. '\2' .. holder)
+  undo_by('ZREM', named, period .. '\2' .. holder)
 end
 
 -- Gives a holder a seat: first one that was freed. A holder that comes back to its own has it as before.
 local function take_named(named, period, holder, how)
   local freed = redis.call('ZRANGEBYLEX', named, '[' .. period .. '\2', '(' .. period .. '\3', 'LIMIT', 0, 1)[1]
-  if freed and redis.call('ZREM', named, period .. '\2' .. holder) == 0 then
+  if freed and redis.call('ZREM', named, period .. '\2' .. holder) == 1 then
+    undo_by('ZADD', named, 0, period .. '\2' .. holder)
+  elseif freed then
     redis.call('ZREM', named, freed)
+    undo_by('ZADD', named, 0, freed)
     how = 'transferred'
   end
   occupy(named, period, holder, now, how)
@@ -75,6 +81,7 @@ local function roll_over(index, named, periods)
   end
   -- The period itself is an entry too, so that this is done once. Those of more than 800 days ago go.
   redis.call('ZADD', named, 0, period)
+  undo_by('ZREM', named, period)
   redis.call('ZREMRANGEBYLEX', named, '-', '(' .. int(now - 800 * DAY))
   if tonumber(redis.call('HGET', index.seats, 'named') or 0) > 0 then
     local who = redis.call('HGETALL', index.who)
@@ -211,13 +218,19 @@ end
 -- before reads `asked` to its end, so what is newer has fields of its own.
 local function take_place(keys, id, arrival, since, asked)
   redis.call('ZADD', keys.queue, int(arrival), id)
+  undo_by('ZREM', keys.queue, id)
   redis.call('ZADD', keys.waiting, int(now + SILENT_MS), id)
+  undo_by('ZREM', keys.waiting, id)
   redis.call('HSET', keys.tickets, id, asked, 'since:' .. id, int(since))
+  undo_by('HDEL', keys.tickets, id, 'since:' .. id)
 end
 
 local function give_up_place(keys, id)
+  undo_member(keys.queue, id)
   redis.call('ZREM', keys.queue, id)
+  undo_member(keys.waiting, id)
   redis.call('ZREM', keys.waiting, id)
+  undo_fields(keys.tickets, id, 'since:' .. id, 'broken:' .. id)
   redis.call('HDEL', keys.tickets, id, 'since:' .. id, 'broken:' .. id)
   -- A node of the version before leaves those two behind.
   if redis.call('ZCARD', keys.queue) == 0 then

@@ -33,6 +33,7 @@ local function note_changes(config, schedule, noted, events, due, pool)
   while at and at <= now do
     record_event(events, 'configured', '', at, '', '', int(seats))
     redis.call('HSET', config, 'noted', int(at))
+    undo_by('HSET', config, 'noted', int(noted))
     at, seats = next_change(schedule, at)
   end
   if at then

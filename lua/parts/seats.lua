@@ -33,9 +33,11 @@ local function leases_of(index, prefix)
 end
 
 -- Calls `each` with the day, the time and the seats of every stretch in which seats were lent, up to `at`.
--- Lent is what is in use beyond the capacity, and never more than was granted on the overdraft.
+-- Lent is what is in use beyond the capacity, and never more than was granted on the overdraft. Returns up to when it was
+-- charged before.
 local function each_loan(index, at, each)
-  local since = tonumber(redis.call('HGET', index.lent, 'since') or at)
+  local charged = redis.call('HGET', index.lent, 'since')
+  local since = tonumber(charged or at)
   local counts = redis.call('HMGET', index.seats, 'all', 'overdraft')
   local all, overdraft = tonumber(counts[1] or 0), tonumber(counts[2] or 0)
   while overdraft > 0 and since < at do
@@ -47,15 +49,21 @@ local function each_loan(index, at, each)
     end
     since = stop
   end
+  return charged
 end
 
 -- Charges what was lent since the last change of seats. Comes before every such change.
 local function settle(index, at)
   if index.lent_seats then
-    each_loan(index, at, function(day, time, seats)
-      redis.call('HINCRBY', index.lent, int(day), int(time * seats))
+    local since = each_loan(index, at, function(day, time, seats)
+      add(index.lent, int(day), time * seats)
     end)
     redis.call('HSET', index.lent, 'since', int(at))
+    if since then
+      undo_by('HSET', index.lent, 'since', since)
+    else
+      undo_by('HDEL', index.lent, 'since')
+    end
   end
 end
 
@@ -70,7 +78,7 @@ local function pace_of(index, at)
   end
   passed = math.max(passed, 0)
   -- A thousandth of an end is counted, because the hash has whole numbers only.
-  return all, tonumber(known[2] or 0) / 1000, tonumber(known[3] or 0) + all * passed, passed, counted_to
+  return all, tonumber(known[2] or 0) / 1000, tonumber(known[3] or 0) + all * passed, passed, counted_to, known
 end
 
 -- Counts up to now. Comes before every change of the seats in use. What is older than two minutes and about 32 changes
@@ -79,14 +87,19 @@ local function keep_pace(index, at, ended)
   if not index.queues then
     return
   end
-  local _, ends, held_ms, passed, counted_to = pace_of(index, at)
+  local _, ends, held_ms, passed, counted_to, known = pace_of(index, at)
   local kept = 1 - math.min(passed / 120000, 1 / 32)
   redis.call('HSET', index.seats, 'ends', int((ends * kept + ended) * 1000), 'held_ms', int(held_ms * kept),
     'counted_to', int(math.max(at, counted_to)))
+  if known[4] then
+    undo_by('HSET', index.seats, 'ends', known[2], 'held_ms', known[3], 'counted_to', known[4])
+  else
+    undo_by('HDEL', index.seats, 'ends', 'held_ms', 'counted_to')
+  end
 end
 
 local function count(key, field, by)
-  if redis.call('HINCRBY', key, field, by) <= 0 then
+  if add(key, field, by) <= 0 then
     redis.call('HDEL', key, field)
   end
 end
@@ -100,9 +113,11 @@ local function seat_taken(index, at, id, kind, fence, tenant, holder)
     new_in_tenant = leases_of(index, holder .. '\1c\1' .. tenant) == 0
   end
   redis.call('HSET', index.who, id, kind .. '\1' .. fence .. '\1' .. tenant .. '\1' .. holder)
+  undo_by('HDEL', index.who, id)
   if holder ~= '' then
-    local group = kind == 'n' and 'n' or 'c'
-    redis.call('ZADD', index.holders, 0, table.concat({ holder, group, tenant, fence, id }, '\1'))
+    local entry = table.concat({ holder, kind == 'n' and 'n' or 'c', tenant, fence, id }, '\1')
+    redis.call('ZADD', index.holders, 0, entry)
+    undo_by('ZREM', index.holders, entry)
   end
   if new then
     keep_pace(index, at, 0)
@@ -132,7 +147,7 @@ end
 -- Tells those who wait that there may be a seat. A hint, no more: who misses it asks again by itself.
 local function wake_next(index)
   if redis.call('ZCARD', index.queue) > 0 then
-    redis.call('PUBLISH', index.queue, '')
+    notify(index.queue)
   end
 end
 
@@ -145,9 +160,11 @@ local function seat_freed(index, at, id)
   end
   settle(index, at)
   redis.call('HDEL', index.who, id)
+  undo_by('HSET', index.who, id, table.concat({ kind, fence, tenant, holder }, '\1'))
   if holder ~= '' then
-    local group = kind == 'n' and 'n' or 'c'
-    redis.call('ZREM', index.holders, table.concat({ holder, group, tenant, fence, id }, '\1'))
+    local entry = table.concat({ holder, kind == 'n' and 'n' or 'c', tenant, fence, id }, '\1')
+    redis.call('ZREM', index.holders, entry)
+    undo_by('ZADD', index.holders, 0, entry)
   end
   if kind == 'n' then
     count(index.seats, 'named', -1)

@@ -23,49 +23,42 @@ pub(super) struct Script {
     durations: [OnceLock<Histogram>; 3],
 }
 
-/// A script of `lua/`, with the prelude in front, and behind that the parts that it needs.
+/// A script of `lua/`, as a transaction, behind the files of `lua/` that it needs.
+macro_rules! joined {
+    ($name:literal $(, $file:expr)*) => {
+        LazyLock::new(|| {
+            Script::new(
+                $name,
+                concat!(
+                    include_str!("../../lua/parts/transaction.lua"),
+                    $(include_str!(concat!("../../lua/", $file, ".lua")),)*
+                    "return transaction(function()\n",
+                    include_str!(concat!("../../lua/", $name, ".lua")),
+                    "end)\n"
+                ),
+            )
+        })
+    };
+}
+
+/// A script that belongs to a bucket, with the prelude in front, and behind that the parts that it needs.
 macro_rules! script {
     ($name:literal $(, $part:literal)*) => {
-        LazyLock::new(|| {
-            Script::new(
-                $name,
-                concat!(
-                    include_str!("../../lua/prelude.lua"),
-                    $(include_str!(concat!("../../lua/parts/", $part, ".lua")),)*
-                    include_str!(concat!("../../lua/", $name, ".lua"))
-                ),
-            )
-        })
+        joined!($name, "prelude" $(, concat!("parts/", $part))*)
     };
 }
 
-/// A script of `lua/` that belongs to no bucket and needs the time.
+/// A script that belongs to no bucket and needs the time.
 macro_rules! timed_script {
     ($name:literal) => {
-        LazyLock::new(|| {
-            Script::new(
-                $name,
-                concat!(
-                    include_str!("../../lua/parts/instant.lua"),
-                    include_str!(concat!("../../lua/", $name, ".lua"))
-                ),
-            )
-        })
+        joined!($name, "parts/instant")
     };
 }
 
-pub(super) static OPEN: LazyLock<Script> =
-    LazyLock::new(|| Script::new("open", include_str!("../../lua/open.lua")));
-pub(super) static PUT_KEY: LazyLock<Script> =
-    LazyLock::new(|| Script::new("put_key", include_str!("../../lua/put_key.lua")));
-pub(super) static PUT_WEBHOOK: LazyLock<Script> =
-    LazyLock::new(|| Script::new("put_webhook", include_str!("../../lua/put_webhook.lua")));
-pub(super) static PUT_BACK_RECORDS: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        "put_back_records",
-        include_str!("../../lua/put_back_records.lua"),
-    )
-});
+pub(super) static OPEN: LazyLock<Script> = joined!("open");
+pub(super) static PUT_KEY: LazyLock<Script> = joined!("put_key");
+pub(super) static PUT_WEBHOOK: LazyLock<Script> = joined!("put_webhook");
+pub(super) static PUT_BACK_RECORDS: LazyLock<Script> = joined!("put_back_records");
 pub(super) static RELAY_ALERTS: LazyLock<Script> = script!("relay_alerts");
 pub(super) static CLAIM_DELIVERIES: LazyLock<Script> = script!("claim_deliveries");
 pub(super) static FINISH_DELIVERY: LazyLock<Script> = script!("finish_delivery");
@@ -85,12 +78,26 @@ pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
 pub(super) static REINDEX: LazyLock<Script> = script!("reindex", "record", "schedule", "seats");
 pub(super) static NAMED: LazyLock<Script> = script!("named", "schedule", "seats", "rules");
 pub(super) static RENEW: LazyLock<Script> = script!("renew", "record");
-pub(super) static RESUME: LazyLock<Script> =
-    script!("resume", "record", "schedule", "seats", "rules", "blocks");
-pub(super) static RELEASE: LazyLock<Script> = script!("release", "schedule", "seats");
+pub(super) static RESUME: LazyLock<Script> = script!(
+    "resume",
+    "record",
+    "tombstone",
+    "schedule",
+    "seats",
+    "rules",
+    "blocks"
+);
+pub(super) static RELEASE: LazyLock<Script> = script!("release", "tombstone", "schedule", "seats");
 pub(super) static LEAVE: LazyLock<Script> = script!("leave", "record");
-pub(super) static TERMINATE: LazyLock<Script> =
-    script!("terminate", "record", "schedule", "seats", "blocks", "ends");
+pub(super) static TERMINATE: LazyLock<Script> = script!(
+    "terminate",
+    "record",
+    "tombstone",
+    "schedule",
+    "seats",
+    "blocks",
+    "ends"
+);
 pub(super) static LEAVE_QUEUE: LazyLock<Script> =
     script!("leave_queue", "schedule", "seats", "rules");
 pub(super) static LIST_QUEUE: LazyLock<Script> =

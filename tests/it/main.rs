@@ -8,6 +8,7 @@ mod acquire;
 mod admin_browser;
 mod admin_pages;
 mod alerts;
+mod all_or_nothing;
 mod audit;
 mod bad_input;
 mod bench;

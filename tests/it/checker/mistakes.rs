@@ -63,7 +63,7 @@ const fn in_a_queue(mistake: Mistake) -> Mistake {
     }
 }
 
-const MISTAKES: [Mistake; 17] = [
+const MISTAKES: [Mistake; 18] = [
     mistake(
         "one seat too many",
         "or in_use >= capacity and",
@@ -123,8 +123,8 @@ const MISTAKES: [Mistake; 17] = [
     ),
     mistake(
         "a release does not free the seat",
-        "redis.call('ZREM', leases, id)\n  local at",
-        "redis.call('ZREM', KEYS[4],id)\n  local at",
+        "redis.call('ZREM', leases, id)\n  undo_by('ZADD', leases, int(score)",
+        "redis.call('ZREM', KEYS[4],id)\n  undo_by('ZADD', leases, int(score)",
     ),
     Mistake {
         happens: Happens::Outage,
@@ -142,6 +142,11 @@ const MISTAKES: [Mistake; 17] = [
             "if state[8] == '2' and now < generation + ttl then",
         )
     },
+    mistake(
+        "a release fails after its first write",
+        "undo_by('ZADD', leases, int(score), id)\n  local at = live and now",
+        "redis.call('PUBLISH', leases)          \n  local at = live and now",
+    ),
     mistake(
         "a grant has no event",
         "record_event(events, 'started', id, now",

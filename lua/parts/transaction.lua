@@ -1,0 +1,67 @@
+-- Joined in front of every script: what makes it all or nothing. Redis does not take back what a script wrote before one of its
+-- calls failed, because a right was missing or a key held something else. Each write that the same request would not simply
+-- write again notes the command that undoes it.
+
+local undo = {}
+
+-- Notes the command that takes back the last write. They run from the last to the first.
+local function undo_by(...)
+  undo[#undo + 1] = { ... }
+end
+
+-- The same ahead of a write, by what is there now: fields of a hash, a member of a sorted set. It costs a read, so only what is
+-- rare does it like this.
+local function undo_fields(hash, ...)
+  local fields = { ... }
+  local values = redis.call('HMGET', hash, ...)
+  for i = 1, #fields do
+    if values[i] then
+      undo_by('HSET', hash, fields[i], values[i])
+    else
+      undo_by('HDEL', hash, fields[i])
+    end
+  end
+end
+
+local function undo_member(set, member)
+  local score = redis.call('ZSCORE', set, member)
+  if score then
+    undo_by('ZADD', set, score, member)
+  else
+    undo_by('ZREM', set, member)
+  end
+end
+
+-- Adds to a count in a hash, and notes how that is taken back. Returns the sum.
+local function add(hash, field, by)
+  local sum = redis.call('HINCRBY', hash, field, by)
+  if sum == by then
+    undo_by('HDEL', hash, field)
+  else
+    undo_by('HINCRBY', hash, field, -by)
+  end
+  return sum
+end
+
+-- The channel on which it is told that a seat came free.
+local freed
+
+local function notify(channel)
+  freed = channel
+end
+
+-- Runs a script. Whoever waits is told at the end and in one message; it is a hint, and no decision fails because of it.
+local function transaction(script)
+  local done, reply = pcall(script)
+  if not done then
+    for i = #undo, 1, -1 do
+      redis.pcall(unpack(undo[i]))
+    end
+    error(reply, 0)
+  end
+  if freed then
+    redis.pcall('PUBLISH', freed, '')
+  end
+  return reply
+end
+
