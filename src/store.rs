@@ -34,6 +34,7 @@ mod readiness;
 mod record;
 mod records;
 mod renewals;
+mod rights;
 mod rules;
 mod script;
 mod sweeper;

@@ -207,13 +207,16 @@ impl Node {
         };
         let unavailable = |error: store::Error| {
             let next = if embedded.is_some() {
-                "see redis.log there"
+                "; see redis.log there"
+            } else if error.trouble() == Some(store::Trouble::NotAllowed) {
+                // It says itself what to do.
+                ""
             } else {
-                "check redis_url, and that it runs"
+                "; check redis_url, and that it runs"
             };
             Failure::new(
                 Exit::Unavailable,
-                format!("cannot use {store_is}: {error}; {next}"),
+                format!("cannot use {store_is}: {error}{next}"),
             )
         };
         let options = Options {

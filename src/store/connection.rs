@@ -33,7 +33,7 @@ use super::diagnosis::Level;
 use super::error::{Error, Outcome, Trouble};
 use super::health::{Health, WAITS};
 use super::keys::Bucket;
-use super::{diagnosis, keys, script};
+use super::{diagnosis, keys, rights, script};
 use crate::config::{RedisUrl, Topology};
 
 /// How long a check-out waits for a free or a new connection. Together with the response time-out it stays
@@ -209,7 +209,13 @@ impl Connections {
         };
         // With a wrong address the pool would come up empty and the node would serve nothing but 503.
         let first = bb8::ManageConnection::connect(&manager).await;
-        drop(first.map_err(|error| Error::not_connected(&error))?);
+        if let Err(error) = first {
+            // To load the scripts is a right too.
+            if Trouble::of(&error) == Trouble::NotAllowed {
+                check_rights(&source, options).await?;
+            }
+            return Err(Error::not_connected(&error));
+        }
         let pool = bb8::Pool::builder()
             .max_size(options.connections)
             // All at once, so that the first crowd does not wait for them.
@@ -324,7 +330,10 @@ impl Connections {
         let masters = self.source.masters().await?;
         for (name, master) in masters {
             match master {
-                Ok(mut master) => check_server(&mut master, options).await?,
+                Ok(mut master) => {
+                    rights::check(&self.source, &mut master, options, &name).await?;
+                    check_server(&mut master, options).await?;
+                }
                 // The others serve their pools without it, and a replica may be about to take over.
                 Err(error) if self.source.is_cluster() => {
                     tracing::warn!("the master {name} of the cluster cannot be reached ({error})");
@@ -429,6 +438,16 @@ impl<C: std::ops::DerefMut> std::ops::DerefMut for Turn<'_, C> {
     fn deref_mut(&mut self) -> &mut C::Target {
         &mut self.connection
     }
+}
+
+/// Refuses to go on at the first master that allows too little.
+async fn check_rights(source: &Source, options: &Options) -> Result<(), Error> {
+    for (name, master) in source.masters().await? {
+        if let Ok(mut master) = master {
+            rights::check(source, &mut master, options, &name).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Refuses what cannot work or would lose leases, and warns of what can be lost or read.

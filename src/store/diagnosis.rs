@@ -9,11 +9,10 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
 use self::server::{Role, Seen};
-use super::Options;
 use super::connection::Source;
 use super::error::Error;
 use super::info::Info;
-use super::keys;
+use super::{Options, keys, rights};
 use crate::config::{RedisUrl, Topology};
 
 /// How bad a finding is.
@@ -84,6 +83,7 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
         findings: &mut findings,
     };
     look_at_url(options, &mut notes);
+    let refused_to_listen = rights::refused_to_listen(&source).await;
     let masters = source.masters().await;
     let masters = masters.map_err(|error| Error::not_connected(&error))?;
     for (place, server) in masters {
@@ -107,9 +107,10 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
             is_cluster: source.is_cluster(),
             expects_replicas: !matches!(source, Source::Single(_)),
             is_private: is_private(options),
+            refused_to_listen: refused_to_listen.as_ref(),
         };
         let info = Info::read(&mut server).await?;
-        server::look_at(&mut server, &info, seen, &mut notes).await?;
+        server::look_at(&mut server, &info, seen, options, &mut notes).await?;
         // Whoever takes over has to be as fit.
         for address in info.replicas() {
             let name = format!("the replica {}:{}", address.0, address.1);
@@ -133,7 +134,7 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
                 ),
                 Ok(mut replica) => {
                     let info = Info::read(&mut replica).await?;
-                    server::look_at(&mut replica, &info, seen, &mut notes).await?;
+                    server::look_at(&mut replica, &info, seen, options, &mut notes).await?;
                 }
             }
         }

@@ -13,7 +13,7 @@ use tokio::sync::broadcast;
 
 use super::Store;
 use super::connection::{Connections, Source};
-use super::keys::Keys;
+use super::keys::{self, Keys};
 use crate::pool::PoolName;
 use crate::tasks::{self, Over};
 
@@ -105,7 +105,7 @@ async fn listen(
 ) -> RedisResult<()> {
     let mut subscription = source.subscribe().await?;
     drop(source);
-    tokio::time::timeout(ANSWER, subscription.psubscribe(Keys::QUEUES))
+    tokio::time::timeout(ANSWER, subscription.psubscribe(keys::QUEUES))
         .await
         .map_err(|_| RedisError::from((ErrorKind::Io, "no answer to a subscription in time")))??;
     is_listening(true);

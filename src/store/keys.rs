@@ -122,13 +122,41 @@ pub(super) const SECRET: Key = Key("secret");
 /// STRING: grows with every change of an access key. In one slot with [`ACCESS_KEYS`].
 pub(super) const ACCESS_KEYS_REVISION: Key = Key("{keys}:revision");
 
-/// HASH, ZSET, STREAM and STRING that `leasehold doctor` tries the rights of a user with. The second is also a channel.
-pub(super) const PROBES: [Key; 4] = [
-    Key("{doctor}:hash"),
-    Key("{doctor}:queue"),
-    Key("{doctor}:stream"),
-    Key("{doctor}:text"),
-];
+/// All keys of an installation, as `ACL SETUSER` takes it.
+pub(super) const ALL: Key = Key("*");
+
+/// All channels of an installation, as `ACL SETUSER` takes it. A user may subscribe to a pattern only if its rights have
+/// exactly that pattern.
+pub(super) const QUEUES: Key = Key("*:queue");
+
+/// The HASH, ZSET, STREAM or STRING that rights are tried with. The ZSET is also a channel.
+pub(super) fn probe(kind: &str) -> Option<Key> {
+    Some(match kind {
+        "hash" => Key("{doctor}:hash"),
+        "zset" => Key("{doctor}:queue"),
+        "stream" => Key("{doctor}:stream"),
+        "text" => Key("{doctor}:text"),
+        _ => return None,
+    })
+}
+
+/// One key of each kind that there is.
+pub(super) fn of_each_kind() -> impl Iterator<Item = String> {
+    let single = [
+        BUCKET_COUNT,
+        INSTALLATION,
+        SECRET,
+        ACCESS_KEYS_REVISION,
+        ACCESS_KEYS,
+        NODES,
+        WEBHOOKS_REVISION,
+        AUDIT,
+    ];
+    let single = single.into_iter().map(|key| key.to_string());
+    single
+        .chain([login("x")])
+        .chain(Bucket::all().map(Bucket::clock))
+}
 
 /// HASH: key id -> its record, JSON.
 pub(super) const ACCESS_KEYS: Key = Key("{keys}:records");
@@ -373,9 +401,6 @@ impl Keys {
     pub(super) fn queue(&self) -> String {
         self.key("queue")
     }
-
-    /// All channels of that kind.
-    pub(super) const QUEUES: Key = Key("*:queue");
 
     /// ZSET: ticket -> until when it has to ask again, ms.
     pub(super) fn waiting(&self) -> String {

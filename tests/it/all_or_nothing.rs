@@ -21,7 +21,22 @@ use self::explore::{calls, explore, files};
 use crate::harness::{ANY, Behaviour, Launch, Node, Receiver, Redis, Reply, let_pass, wait_until};
 
 /// Places that no situation here comes to, and why.
-const NOT_REACHED: [(&str, &str, &str); 4] = [
+const NOT_REACHED: [(&str, &str, &str); 7] = [
+    (
+        "tick",
+        "'generation', int(generation)",
+        "the clock of Redis was set back by years; it is the only write",
+    ),
+    (
+        "prelude",
+        "redis.pcall('XADD'",
+        "the clock of Redis went back; where it fails the other way is gone",
+    ),
+    (
+        "put_pool",
+        "redis.call('Z",
+        "another way to compare names; reads only, and the write is that of any rule",
+    ),
     (
         "open",
         "'lost', '1')",
@@ -333,6 +348,10 @@ impl Scene<'_> {
         let before = (time.0 * 1_000 - 20_000).to_string();
         self.query(&["HSET", &clock, "tick", &before]).await;
         self.acquire("crm", json!({"holder": "hal"})).await;
+        // And a clock that went back.
+        let later = (time.0 * 1_000 + 20_000).to_string();
+        self.query(&["HSET", &clock, "tick", &later]).await;
+        self.acquire("crm", json!({"holder": "ian"})).await;
         node.get("/v1/pools/crm/usage").expect(ANY).await;
     }
 
@@ -715,6 +734,10 @@ impl Scene<'_> {
             .await;
         self.acquire("quiet", json!({})).await;
 
+        self.put("fold", json!({"capacity": 1})).await;
+        self.put("fold", json!({"capacity": 1, "holder_match": "folded"}))
+            .await;
+
         // One that is full when it goes.
         self.put("full", json!({"capacity": 1, "ttl_ms": 60_000}))
             .await;
@@ -806,6 +829,10 @@ impl Scene<'_> {
         let pending = format!("lh1:{{alerts}}:{id}:pending");
         self.query(&["ZADD", &pending, "1000", &format!("msg_0-1-1_{id}")])
             .await;
+        let sent = format!("msg_0-1-2_{id}");
+        self.query(&["ZADD", "lh1:{alerts}:claims", "9999999999999", &sent])
+            .await;
+        self.query(&["ZADD", &pending, "1000", &sent]).await;
         for list in ["delivered", "dead"] {
             let key = format!("lh1:{{alerts}}:{id}:{list}");
             let fill = "for i = 1, 600 do redis.call('ZADD', KEYS[1], i, 'old' .. i) redis.call('HSET', KEYS[2], 'old' .. i, '{}') end";

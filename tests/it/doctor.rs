@@ -106,7 +106,7 @@ async fn one_that_forgets_or_is_full_or_crowded() {
     findings.says("warning", "% of maxmemory");
     findings.says("warning", "of at most 12 clients");
     // Nothing can be written any more, and that is found by trying.
-    findings.says("error", "may not do what nodes do");
+    findings.says("error", "nodes could not write now (\"OOM\"");
 }
 
 #[tokio::test]
@@ -158,6 +158,13 @@ async fn a_user_that_may_too_little_and_one_that_only_looks() {
     let with = |user: &str| format!("redis://{user}:p@127.0.0.1:{}", server.port);
     let findings = Findings::of(&with("short"));
     findings.says("error", "may not do what nodes do: XADD, MULTI");
+    let advice = "ACL SETUSER short +xadd +multi";
+    let advised = |finding: &Value| {
+        finding["advice"]
+            .as_str()
+            .is_some_and(|text| text.contains(advice))
+    };
+    assert!(findings.0.iter().any(advised), "{:#?}", findings.0);
     let findings = Findings::of(&with("looks"));
     findings.says("ok", "may run no scripts");
     findings.says("ok", "the user is looks");

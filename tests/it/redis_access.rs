@@ -1,5 +1,6 @@
 //! A Redis that trusts nobody: the users of `deploy/redis/leasehold.acl`, and TLS.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::json;
@@ -363,4 +364,121 @@ async fn sentinels_and_servers_that_speak_only_tls_are_followed() {
         assert_eq!(status.code(), Some(6), "{said}");
         assert!(said.contains(cause), "{said}");
     }
+}
+
+/// A server with a user `lh` that has these rights.
+async fn server_with_a_user(rights: &str) -> (Server, String) {
+    let port = free_port();
+    let text = port.to_string();
+    let mut server = Server::prepare(port, &["--port", &text, "--save", ""]);
+    server.restart();
+    server.answers().await;
+    give(&server, rights).await;
+    (server, format!("redis://lh:p@127.0.0.1:{port}"))
+}
+
+async fn give(server: &Server, rights: &str) {
+    let mut words = vec!["ACL", "SETUSER", "lh"];
+    words.extend(rights.split(' '));
+    let () = server.query(&words).await;
+}
+
+#[tokio::test]
+async fn a_missing_right_refuses_the_start_and_the_line_that_is_named_gives_it() {
+    for (rights, named) in [
+        // As a new user of Redis 7 is: it has no channels.
+        (
+            "on >p ~lh1:* resetchannels +@all",
+            "the channels lh1:*:queue",
+        ),
+        ("on >p ~lh1:* &* +@all -publish", "PUBLISH"),
+        ("on >p ~lh1:* &* +@all -psubscribe", "PSUBSCRIBE"),
+        ("on >p ~lh1:{* &* +@all", "the keys lh1:*"),
+        ("on >p ~other &lh1:*:queue +@all", "the keys lh1:*"),
+        (
+            "on >p ~lh1:* &* +@all -@scripting -xdel -time -getdel",
+            "TIME, XDEL, GETDEL, EVAL, EVALSHA, SCRIPT LOAD",
+        ),
+        ("on >p ~lh1:* &* +@all -info -multi", "MULTI, INFO"),
+    ] {
+        let (server, url) = server_with_a_user(rights).await;
+        let (status, said) = Launch::on(&url).refuse().await;
+        assert_eq!(status.code(), Some(6), "{rights}: {said}");
+        assert!(said.contains(named), "{rights}: {said}");
+        let line = said
+            .split("ACL SETUSER lh ")
+            .nth(1)
+            .and_then(|rest| rest.split(',').next())
+            .unwrap_or_else(|| panic!("no line in {said}"));
+        give(&server, line).await;
+        Launch::on(&url).start().await;
+    }
+}
+
+#[tokio::test]
+async fn a_command_that_was_renamed_away_refuses_the_start_and_is_named() {
+    let port = free_port();
+    let text = port.to_string();
+    let settings = [
+        "--port",
+        &text,
+        "--save",
+        "",
+        "--rename-command",
+        "XDEL",
+        "x",
+    ];
+    let mut server = Server::prepare(port, &settings);
+    server.restart();
+    server.answers().await;
+    let (status, said) = Launch::on(&format!("redis://127.0.0.1:{port}"))
+        .refuse()
+        .await;
+    assert_eq!(status.code(), Some(6), "{said}");
+    assert!(
+        said.contains("XDEL") && said.contains("rename-command"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
+async fn who_may_not_tell_of_free_seats_any_more_still_decides() {
+    let (server, url) = server_with_a_user("on >p ~lh1:* &* +@all").await;
+    let node = Launch::on(&url).start().await;
+    node.put_pool("crm", one_seat(), 201).await;
+    let lease = node.acquire("crm", json!({"holder": "a"}), 201).await;
+    let waiter = node.acquire(
+        "crm",
+        json!({"holder": "b", "wait": true, "wait_ms": 8_000}),
+        201,
+    );
+    let waiting = async {
+        wait_until("somebody waits", Duration::from_secs(5), async || {
+            node.availability("crm", 200).await["waiting"] == 1
+        })
+        .await;
+        give(&server, "resetchannels -publish").await;
+        node.release(&lease.token(), 204).await;
+    };
+    let (next, ()) = tokio::join!(waiter, waiting);
+    assert_eq!(
+        node.renew(&lease.token(), 410).await["code"],
+        "lease_released"
+    );
+    node.terminate("crm", json!({"ids": [next.id()]}), 200)
+        .await;
+    assert_eq!(
+        node.renew(&next.token(), 410).await["code"],
+        "lease_terminated"
+    );
+    assert_eq!(node.availability("crm", 200).await["in_use"], 0);
+    let keys: Vec<String> = server.query(&["KEYS", "lh1:*:crm:events"]).await;
+    let events: Vec<(String, HashMap<String, String>)> =
+        server.query(&["XRANGE", &keys[0], "-", "+"]).await;
+    let ends: Vec<&str> = events
+        .iter()
+        .filter(|(_, event)| event["type"] == "ended")
+        .map(|(_, event)| event["reason"].as_str())
+        .collect();
+    assert_eq!(ends, ["released", "terminated"]);
 }

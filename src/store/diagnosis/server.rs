@@ -2,14 +2,14 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
+use redis::{RedisError, RedisResult};
 
 use super::Notes;
 use crate::store::clock_shift::WORTH_A_WORD;
 use crate::store::error::{Error, Trouble};
 use crate::store::info::Info;
-use crate::store::keys;
+use crate::store::{Options, keys, rights};
 
 /// A clock that differs by more is worth a word: the end of a lease is told by Redis's.
 const CLOCK: Duration = Duration::from_secs(2);
@@ -33,13 +33,15 @@ const PATCHED_VALKEY: [((u32, u32), u32); 3] = [((7, 2), 11), ((8, 0), 6), ((8, 
 
 /// What is known of a server before anything is asked.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
+pub(super) struct Seen<'a> {
     pub(super) role: Role,
     pub(super) is_cluster: bool,
     /// Something could take over, and should.
     pub(super) expects_replicas: bool,
     /// Nobody reaches it but who is on this machine.
     pub(super) is_private: bool,
+    /// Why this user may not hear of seats that come free.
+    pub(super) refused_to_listen: Option<&'a RedisError>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,7 +53,8 @@ pub(super) enum Role {
 pub(super) async fn look_at(
     server: &mut MultiplexedConnection,
     info: &Info,
-    seen: Seen,
+    seen: Seen<'_>,
+    options: &Options,
     notes: &mut Notes<'_>,
 ) -> Result<(), Error> {
     look_at_version(info, notes);
@@ -95,9 +98,8 @@ pub(super) async fn look_at(
                 "see CLUSTER INFO and CLUSTER NODES there",
             );
         }
-    } else {
-        look_at_rights(server, notes).await;
     }
+    look_at_rights(server, seen, options, notes).await;
     look_at_user(server, seen, notes).await;
     Ok(())
 }
@@ -276,30 +278,6 @@ async fn look_at_shift(server: &mut MultiplexedConnection, notes: &mut Notes<'_>
     }
 }
 
-/// Tries what scripts do, on keys that are gone a moment later.
-const RIGHTS: &str = r"
-    local refused = {}
-    local function try(...)
-      local answer = redis.pcall(...)
-      if type(answer) == 'table' and answer.err then
-        refused[#refused + 1] = select(1, ...)
-      end
-    end
-    try('TIME')
-    try('HSET', KEYS[1], 'a', '1')
-    try('HMGET', KEYS[1], 'a')
-    try('PERSIST', KEYS[1])
-    try('PEXPIRE', KEYS[1], 1000)
-    try('ZADD', KEYS[2], 1, 'a')
-    try('ZRANGE', KEYS[2], 0, 0)
-    try('XADD', KEYS[3], '*', 'a', '1')
-    try('SET', KEYS[4], 'a', 'PX', 1000)
-    try('GET', KEYS[4])
-    try('PUBLISH', KEYS[2], '')
-    try('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
-    try('UNLINK', KEYS[1])
-    return refused";
-
 /// Two installations that were to be one, or one that was to be two, show by it.
 async fn look_at_installation(server: &mut MultiplexedConnection, notes: &mut Notes<'_>) {
     let id: RedisResult<Option<String>> = redis::cmd("GET")
@@ -312,43 +290,45 @@ async fn look_at_installation(server: &mut MultiplexedConnection, notes: &mut No
     }
 }
 
-async fn look_at_rights(server: &mut MultiplexedConnection, notes: &mut Notes<'_>) {
-    let tried: RedisResult<Vec<String>> = redis::cmd("EVAL")
-        .arg(RIGHTS)
-        .arg(4)
-        .arg(&keys::PROBES)
-        .query_async(server)
-        .await;
-    let tried = match tried {
-        Ok(mut refused) => {
-            // What a node reads together it does not read by a script.
-            for step in ["MULTI", "EXEC"] {
-                let answer: RedisResult<redis::Value> = redis::cmd(step).query_async(server).await;
-                if answer.is_err_and(|error| Trouble::of(&error) == Trouble::NotAllowed) {
-                    refused.push(step.to_owned());
-                }
-            }
-            Ok(refused)
+async fn look_at_rights(
+    server: &mut MultiplexedConnection,
+    seen: Seen<'_>,
+    options: &Options,
+    notes: &mut Notes<'_>,
+) {
+    let mut lacking = match rights::of_commands(server, options).await {
+        Ok(lacking) => lacking,
+        Err(error) => {
+            notes.error(
+                format!("the rights of this user could not be tried ({error})"),
+                Trouble::of(&error).advice(),
+            );
+            return;
         }
-        Err(error) => Err(error),
     };
-    match tried {
-        Ok(refused) if refused.is_empty() => notes.ok("this user may do what nodes do"),
-        Ok(refused) => notes.error(
-            format!("this user may not do what nodes do: {}", refused.join(", ")),
-            "give it what deploy/redis/leasehold.acl lists",
-        ),
-        Err(error) => match Trouble::of(&error) {
-            // As it should be for who only looks.
-            Trouble::NotAllowed => notes.ok(
-                "this user may run no scripts, so it is none for nodes; run the doctor with theirs too",
-            ),
-            trouble => notes.error(format!("no script runs ({error})"), trouble.advice()),
-        },
+    lacking.note_listening(seen.refused_to_listen.cloned());
+    if let Some(error) = &lacking.trouble {
+        notes.error(
+            format!("nodes could not write now ({error})"),
+            Trouble::of(error).advice(),
+        );
+    }
+    if lacking.is_empty() {
+        notes.ok("this user may do what nodes do");
+    } else if lacking.may_run_nothing() {
+        // As it should be for who only looks.
+        notes.ok(
+            "this user may run no scripts, so it is none for nodes; run the doctor with theirs too",
+        );
+    } else {
+        notes.error(
+            format!("this user may not do what nodes do: {}", lacking.named()),
+            &lacking.advice(&rights::user(options)),
+        );
     }
 }
 
-async fn look_at_user(server: &mut MultiplexedConnection, seen: Seen, notes: &mut Notes<'_>) {
+async fn look_at_user(server: &mut MultiplexedConnection, seen: Seen<'_>, notes: &mut Notes<'_>) {
     let user: RedisResult<String> = redis::cmd("ACL").arg("WHOAMI").query_async(server).await;
     match user {
         Ok(user) if user != "default" => notes.ok(format!("the user is {user}")),
