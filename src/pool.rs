@@ -112,7 +112,7 @@ pub struct Policy {
     pub seat_per: SeatPer,
     /// When two spellings are one holder: in seats, named seats, blocks, lists and for an `Idempotency-Key`. Can change only
     /// while nobody has a seat or waits for one, no block is set, and no named seat of the period is taken.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "HolderMatch::is_exact")]
     pub holder_match: HolderMatch,
     /// What happens to who asks while the pool is full.
     #[serde(default)]

@@ -37,6 +37,13 @@ pub enum HolderMatch {
     Folded,
 }
 
+impl HolderMatch {
+    /// Whether it is the default, which is not written down: nodes of the last version do not know the field.
+    pub(super) fn is_exact(&self) -> bool {
+        *self == Self::Exact
+    }
+}
+
 /// What happens to who asks while the pool is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -238,17 +245,6 @@ impl Policy {
     /// Whether the pool knows holders otherwise than they are given, so that a node has to know the policy to name one.
     pub fn changes_holders(&self) -> bool {
         self.privacy != Privacy::Named || self.holder_match != HolderMatch::Exact
-    }
-
-    /// The policy as Redis keeps it. What a node of the last version does not know is there only if the pool has it.
-    pub fn to_stored(&self) -> String {
-        let mut stored = serde_json::to_value(self).expect("a policy has a JSON form");
-        if self.holder_match == HolderMatch::Exact
-            && let Some(fields) = stored.as_object_mut()
-        {
-            fields.remove("holder_match");
-        }
-        stored.to_string()
     }
 
     /// Whether the pool has any rule, so that acquires go the longer way.

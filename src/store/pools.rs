@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashSet};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::Store;
 use super::error::Error;
 use super::keys::{Bucket, Keys, Whose};
 use super::leases::millis;
 use super::memory::Remembered;
 use super::script::{Call, DELETE_POOL, PUT_POOL, Reply, STATUS};
+use super::{Store, json};
 use crate::lease::Instant;
 use crate::pool::{Policy, Pool, PoolName};
 use crate::token;
@@ -338,7 +338,7 @@ fn put_call(
     call.push(pool.as_str());
     call.push(expect.word());
     call.push(lost.map_or(0, |lost| lost.version));
-    call.push(policy.to_stored());
+    call.push(json(policy));
     call.push(policy.capacity);
     call.push(policy.ttl_ms);
     call.push(policy.linger_ms);

@@ -83,7 +83,7 @@ fn fields_of(policy: &Policy) -> Vec<Field> {
     let mut fields: Vec<Field> = described
         .into_iter()
         .map(|(name, about)| Field {
-            value: values[&name].clone(),
+            value: value_of(&values, &name),
             about: description(&about).replace('`', ""),
             is_number: about["type"].to_string().contains("integer"),
             name,
@@ -93,6 +93,15 @@ fn fields_of(policy: &Policy) -> Vec<Field> {
     let place = |field: &Field| ORDER.iter().position(|name| *name == field.name);
     fields.sort_by_key(|field| (place(field).unwrap_or(ORDER.len()), field.name.clone()));
     fields
+}
+
+/// What a field is now. Of a few words the first is the default, which may be left out.
+fn value_of(values: &Value, name: &str) -> Value {
+    let word = WORDS.iter().find(|(known, _)| *known == name);
+    match (&values[name], word) {
+        (Value::Null, Some((_, words))) => json!(words[0]),
+        (value, _) => value.clone(),
+    }
 }
 
 /// What a schema says about a field; one that may be left out says it further in.
