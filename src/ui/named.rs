@@ -151,16 +151,16 @@ fn assignment(name: &PoolName) -> Markup {
 /// The holder that is to have a seat.
 fn new_holder(fields: &Fields, name: &str) -> Result<Holder, Problem> {
     let text = fields.get(name).unwrap_or_default().to_owned();
-    Holder::try_from(text).map_err(wrong)
+    Holder::try_from(text).map_err(|invalid| wrong(&invalid))
 }
 
 /// The holder that has a seat.
 fn holder(fields: &Fields, name: &str) -> Result<Holder, Problem> {
     let text = fields.get(name).unwrap_or_default().to_owned();
-    Holder::recorded(text).map_err(wrong)
+    Holder::recorded(text).map_err(|invalid| wrong(&invalid))
 }
 
-fn wrong(invalid: Invalid) -> Problem {
+fn wrong(invalid: &Invalid) -> Problem {
     Problem::new(
         Code::InvalidRequest,
         format!("Nothing was changed: {invalid}."),
