@@ -44,6 +44,9 @@ pub enum Role {
 }
 
 impl Role {
+    /// All of them, the least first.
+    pub const ALL: [Self; 4] = [Self::Client, Self::Viewer, Self::Operator, Self::Admin];
+
     /// The word in JSON and in tables.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -59,7 +62,7 @@ impl std::str::FromStr for Role {
     type Err = Invalid;
 
     fn from_str(word: &str) -> Result<Self, Invalid> {
-        [Self::Client, Self::Viewer, Self::Operator, Self::Admin]
+        Self::ALL
             .into_iter()
             .find(|role| role.as_str() == word)
             .ok_or_else(|| Invalid("a role is client, viewer, operator or admin".into()))

@@ -336,6 +336,13 @@ fn store_options(settings: &Settings) -> Result<Options, Failure> {
     })
 }
 
+/// Runs a command's work. A look-up of a name may go on for a minute after it, and is not waited for.
+fn block_on<T>(runtime: tokio::runtime::Runtime, work: impl Future<Output = T>) -> T {
+    let done = runtime.block_on(work);
+    runtime.shutdown_background();
+    done
+}
+
 /// Writes data to stdout. Whoever reads it may stop early, as `head` does: that is no failure.
 fn print(text: &str) -> Result<Exit, Failure> {
     // What was said before it is read before it.

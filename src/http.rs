@@ -120,6 +120,10 @@ pub fn service(
         drain: drain.clone(),
         checks: vec![
             Check::new(machines::STORE, move || can_decide(readiness.clone())),
+            Check::new("secret", {
+                let store = store.clone();
+                move || std::future::ready(secret_is_shared(&store))
+            }),
             Check::new("tasks", || std::future::ready(tasks_go_on())),
             Check::new("installation", move || {
                 std::future::ready(is_ours(&installation))
@@ -240,6 +244,16 @@ impl Service {
     }
 }
 
+/// Whether the other nodes can verify what this one signs.
+fn secret_is_shared(store: &Store) -> Status {
+    if store.signs_what_others_verify() {
+        return Status::Ok;
+    }
+    let reason = "this node signs with a secret that others do not have; give all nodes the same secret, and the former one \
+                  in previous_secrets; leasehold doctor and /v1/nodes name them";
+    Status::Failed("differs", reason.to_owned())
+}
+
 /// Whether the work in the background goes on.
 fn tasks_go_on() -> Status {
     match tasks::failing().as_slice() {
@@ -292,6 +306,18 @@ impl From<store::Error> for Problem {
             )
             .with("outcome", store::Outcome::None.as_str())
             .cause(&error),
+            store::Error::Newer(what) => Self::new(
+                Code::NewerNodeNeeded,
+                format!(
+                    "A later version wrote {what}, and this node cannot read it. Ask a node of that version, or \
+                     replace this one by it."
+                ),
+            )
+            .with("outcome", store::Outcome::None.as_str())
+            .cause(&error),
+            store::Error::OlderNode(sentence) => {
+                Self::new(Code::OlderNode, sentence.clone()).cause(&error)
+            }
             store::Error::Broken(_) => Self::new(
                 Code::Internal,
                 "Something went wrong inside. It was logged.",

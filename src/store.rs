@@ -5,6 +5,7 @@
 //! implementation in memory. The scripts are the logic, so a fake would test nothing.
 
 mod access_keys;
+mod agreement;
 mod alerts;
 mod audit;
 mod clock_shift;
@@ -15,6 +16,7 @@ pub mod embedded;
 mod error;
 mod events;
 mod failover;
+mod formats;
 mod health;
 mod hints;
 mod history;
@@ -39,6 +41,7 @@ mod rules;
 mod script;
 mod sweeper;
 mod trail;
+mod unreadable;
 mod webhooks;
 
 use std::sync::Arc;
@@ -50,6 +53,8 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 
 pub use self::access_keys::PutKey;
+use self::agreement::Agreement;
+pub(crate) use self::agreement::disagreements;
 pub use self::alerts::{Alert, AlertState, AlertsWanted, LoggedAlert};
 pub use self::audit::{Action, Recorded, Trail};
 pub(crate) use self::clock_shift::CLOCK_SHIFT;
@@ -84,6 +89,8 @@ pub(crate) use self::renewals::PER_CALL;
 pub use self::rules::{Force, Known, NamedChange, NamedChanged, NamedSeat, NamedSeats, Wait};
 use self::script::{Call, OPEN, Reply};
 pub use self::trail::{Steps, carry, durable};
+pub(crate) use self::unreadable::UNREADABLE;
+use self::unreadable::Unreadable;
 pub use self::webhooks::PutWebhook;
 use crate::lease::Instant;
 use crate::tasks;
@@ -114,6 +121,8 @@ pub(crate) struct Shared {
     webhooks: webhooks::Copy,
     hints: Hints,
     meters: Meters,
+    unreadable: Unreadable,
+    agreement: Agreement,
     /// Whether this node ends what is due.
     sweeps: bool,
     /// What this node is called among the others.
@@ -220,6 +229,8 @@ impl Store {
             webhooks: webhooks::Copy::default(),
             hints: Hints::new(),
             meters: Meters::new(options.metrics_max_pools),
+            unreadable: Unreadable::new(),
+            agreement: Agreement::default(),
             sweeps: !options.sweep_every.is_zero(),
             node: nodes::new_id(),
             servers: nodes::Asked::default(),

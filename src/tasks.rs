@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Starts of a task after it failed, by task.
@@ -41,6 +42,35 @@ struct Failures {
 
 /// Tasks that failed lately. Several may share a name: each lane of heartbeats has the same.
 static FAILURES: Mutex<BTreeMap<&'static str, Failures>> = Mutex::new(BTreeMap::new());
+
+/// Work that was begun for a caller and goes on without it.
+static UNFINISHED: LazyLock<watch::Sender<usize>> = LazyLock::new(|| watch::Sender::new(0));
+
+/// Does work that ends also when whoever asked for it goes away. The end of the node waits for it ([`finished`]).
+pub(crate) fn finish<T: Send + 'static>(
+    work: impl Future<Output = T> + Send + 'static,
+) -> JoinHandle<T> {
+    struct Begun;
+    impl Drop for Begun {
+        fn drop(&mut self) {
+            UNFINISHED.send_modify(|count| *count -= 1);
+        }
+    }
+    UNFINISHED.send_modify(|count| *count += 1);
+    let begun = Begun;
+    tokio::spawn(async move {
+        let done = work.await;
+        drop(begun);
+        done
+    })
+}
+
+/// Waits until all that was begun is done, at most so long.
+pub(crate) async fn finished(within: Duration) {
+    let mut unfinished = UNFINISHED.subscribe();
+    // What is not done by then is lost.
+    let _ = tokio::time::timeout(within, unfinished.wait_for(|count| *count == 0)).await;
+}
 
 /// Runs a task in the background until it is [`Over`].
 ///

@@ -320,6 +320,10 @@ fn describe() {
             "1 while /readyz says that the node wants traffic, else 0",
         ),
         (
+            store::UNREADABLE,
+            "Records in Redis that this node cannot read, mostly because a later version wrote them, by kind",
+        ),
+        (
             store::UP,
             "Share of the Redis masters at which this node could decide about a seat: 0 or 1, in a cluster also between",
         ),

@@ -174,6 +174,19 @@ impl Tokens {
             .any(|key| key.seal(text).verify_slice(&seal).is_ok())
     }
 
+    /// Ids of the keys, the one that signs first. They are in every token, and nothing leads from them to the secrets.
+    pub fn key_ids(&self) -> impl Iterator<Item = String> {
+        self.keys
+            .iter()
+            .map(|key| format!("{:08x}", u32::from_be_bytes(key.id)))
+    }
+
+    /// Something to compare secrets by, of no use to who does not have ours.
+    pub fn fingerprint(&self, secret: &SecretString) -> String {
+        let text = format!("fingerprint\0{}", secret.expose_secret());
+        self.seal(&text).chars().take(12).collect()
+    }
+
     /// The token that says `claims`.
     pub fn sign(&self, claims: &Claims) -> String {
         let key = &self.keys[0];

@@ -45,7 +45,9 @@ pub(super) async fn run(store: Store, told: Arc<Notify>) -> Infallible {
 
 async fn look(store: &Store, every: Duration) -> Result<u64, Error> {
     // First, so that webhooks which Redis lost are back before it is told that they were.
-    store.refresh_webhooks().await?;
+    if let Err(error) = store.refresh_webhooks().await {
+        tracing::debug!(error = %error, "could not look for changed webhooks: {error}");
+    }
     store
         .watch_alerts(every.mul_f64(FRESH), &message::body)
         .await

@@ -126,7 +126,7 @@ pub(super) fn run(bench: &Bench) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    runtime.block_on(bench.load(&server, client))
+    super::block_on(runtime, bench.load(&server, client))
 }
 
 impl Bench {

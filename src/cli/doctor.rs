@@ -40,8 +40,7 @@ pub(super) fn run(doctor: &Doctor) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let findings = runtime
-        .block_on(diagnose(&options))
+    let findings = super::block_on(runtime, diagnose(&options))
         .map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let worst = findings.iter().map(|finding| finding.level).max();
 

@@ -19,8 +19,7 @@ pub(super) fn run(failover: &Failover) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let switched = runtime
-        .block_on(fail_over(&options))
+    let switched = super::block_on(runtime, fail_over(&options))
         .map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let text = if failover.json {
         serde_json::to_string(&switched).expect("texts have a JSON form")

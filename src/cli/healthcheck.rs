@@ -43,7 +43,7 @@ pub(super) fn run(healthcheck: &Healthcheck) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let answer = runtime.block_on(async {
+    let answer = super::block_on(runtime, async {
         tokio::time::timeout(within, client.call(Method::GET, path, &[], None)).await
     });
     match answer {

@@ -44,10 +44,7 @@ impl Remote {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let done = runtime.block_on(work);
-        // A look-up of a name may go on for a minute, and nobody waits for it any more.
-        runtime.shutdown_background();
-        done
+        super::block_on(runtime, work)
     }
 
     /// The client.

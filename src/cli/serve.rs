@@ -2,6 +2,7 @@
 
 mod systemd;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
@@ -48,10 +49,7 @@ pub(super) fn run(serve: &Serve) -> Result<Exit, Failure> {
         .worker_threads(settings.threads())
         .enable_all()
         .build()?;
-    let done = runtime.block_on(node(&settings, serve.quiet));
-    // A look-up of a name may go on for a minute, and nobody waits for it any more.
-    runtime.shutdown_background();
-    done
+    super::block_on(runtime, node(&settings, serve.quiet))
 }
 
 /// Starts, serves until a signal, stops.
@@ -95,7 +93,11 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         let store = store.clone();
         move || history::rollup::run(store.clone())
     });
-    let sign = store.new_sign(address);
+    let mut sign = store.new_sign(address, &tokens, to_agree_on(settings, &tokens));
+    // Before anybody is served, because what it signs could be unknown to the others.
+    if let Err(error) = store.sign_and_compare(&mut sign).await {
+        tracing::debug!(error = %error, "not compared with other nodes yet: {error}");
+    }
     let (stop_signing, stopped) = watch::channel(false);
     let signing = tasks::spawn("sign", {
         let store = store.clone();
@@ -132,6 +134,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
             return Ok(Exit::Error);
         }
     }
+    tasks::finished(FAREWELL).await;
     stop_signing.send_replace(true);
     // A sign that stays is forgotten.
     let _ = tokio::time::timeout(FAREWELL, signing).await;
@@ -144,7 +147,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     Ok(Exit::Ok)
 }
 
-/// How long the end waits until the sign of the node is taken away.
+/// How long the end waits for what was begun, and until the sign of the node is taken away.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A Redis and what is ours there, without credentials.
@@ -325,10 +328,49 @@ async fn tokens(store: &Store, settings: &Settings) -> Result<Tokens, store::Err
     Ok(Tokens::new(&secret, &settings.previous_secrets))
 }
 
+/// The settings that make a difference to callers, or to webhooks, if nodes do not have the same.
+fn to_agree_on(settings: &Settings, tokens: &Tokens) -> BTreeMap<String, String> {
+    let networks: BTreeSet<String> = settings
+        .trusted_proxies
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let networks: Vec<String> = networks.into_iter().collect();
+    let admin_key = match &settings.admin_key {
+        Some(key) => tokens.fingerprint(key),
+        None => "none".to_owned(),
+    };
+    let settings = [
+        ("admin_key", admin_key),
+        ("durability", settings.durability.to_string()),
+        ("trail", settings.trail.to_string()),
+        ("trusted_proxies", networks.join(",")),
+        ("webhook_attempts", settings.webhook_attempts.to_string()),
+        ("webhook_http", settings.webhook_http.to_string()),
+        (
+            "webhook_private_networks",
+            settings.webhook_private_networks.to_string(),
+        ),
+        ("webhook_retry_ms", settings.webhook_retry_ms.to_string()),
+    ];
+    let named = settings.into_iter();
+    named
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
+}
+
 /// Creates a pool of the settings. One that is there already is left as it is: what an operator changed over HTTP must
 /// not change back because a node was restarted.
 async fn create(store: &Store, name: &PoolName, policy: &Policy) -> Result<(), store::Error> {
-    if let Put::Conflict(_) = store.put_pool(name, policy, Expect::None).await?
+    let put = match store.put_pool(name, policy, Expect::None).await {
+        // During an upgrade; the last node that starts makes it.
+        Err(store::Error::OlderNode(sentence)) => {
+            tracing::warn!(pool.name = %name, "pool {name} of the settings is not made: {sentence}");
+            return Ok(());
+        }
+        put => put?,
+    };
+    if let Put::Conflict(_) = put
         && let Some(pool) = store.status(name).await?
         && pool.policy != *policy
     {

@@ -246,7 +246,8 @@ fn file(named: Option<PathBuf>, directory: &Path) -> Result<Option<Layer>, Wrong
     };
     match Toml::string(&text).data() {
         Ok(mut data) => {
-            let values = data.remove(&Profile::Default).unwrap_or_default();
+            let mut values = data.remove(&Profile::Default).unwrap_or_default();
+            values.values_mut().for_each(trim);
             refuse_unknown(&values, &path)?;
             Ok(Some(Layer {
                 origin: Origin::File(path),
@@ -260,6 +261,15 @@ fn file(named: Option<PathBuf>, directory: &Path) -> Result<Option<Layer>, Wrong
             ),
             "compare it with leasehold.example.toml",
         )),
+    }
+}
+
+/// A value means the same wherever it is written, so blanks and line ends around it do not count.
+fn trim(value: &mut Value) {
+    match value {
+        Value::String(_, text) => *text = text.trim().to_owned(),
+        Value::Array(_, list) => list.iter_mut().for_each(trim),
+        _ => {}
     }
 }
 
@@ -314,6 +324,7 @@ fn environment(
         let Some(text) = value.to_str() else {
             return Err(wrong("is not UTF-8", "give text"));
         };
+        let text = text.trim();
         if text.is_empty() {
             // Half of all deployments pass on a variable that nobody set. An empty key must not mean no key.
             return Err(wrong(
@@ -364,7 +375,11 @@ fn command_line(flags: &Flags) -> Result<Vec<Layer>, WrongSetting> {
                 right: "give --pool NAME=CAPACITY for each pool".into(),
             })?,
             "previous_secrets" | "trusted_proxies" => values.clone().into(),
-            _ => values.last().map(String::as_str).unwrap_or_default().into(),
+            _ => values
+                .last()
+                .map(|value| value.trim())
+                .unwrap_or_default()
+                .into(),
         };
         layers.push(Layer {
             origin,

@@ -81,6 +81,8 @@ pub(super) fn read_files(
         refuse_both(name, !settings.previous_secrets.is_empty(), origins)?;
         settings.previous_secrets = read(name, path, origins)?
             .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
             .map(SecretString::from)
             .collect();
         inherit_origin(name, path, origins);
@@ -105,7 +107,7 @@ fn refuse_both(
     })
 }
 
-/// The text of the file without the line end that editors and `echo` leave.
+/// The text of the file without the line ends and blanks around it, which editors and `echo` leave.
 fn read(
     name: &str,
     path: &Path,
@@ -124,7 +126,7 @@ fn read(
             "name a text file that this program may read",
         )
     })?;
-    let text = text.trim_end_matches(['\r', '\n']);
+    let text = text.trim();
     if text.is_empty() {
         return Err(wrong(
             format!("names {}, which is empty", path.display()),

@@ -5,8 +5,10 @@ mod unread;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 
 pub use self::kept::{Latest, Slots, latest, slots};
@@ -117,7 +119,18 @@ async fn roll_up_all(store: &Store, looks: &mut Looks) -> Result<(), Error> {
             }
         }
         let mut settled = None;
-        match roll_up_whole(store, &stirred.pool).await {
+        let rolling = AssertUnwindSafe(roll_up_whole(store, &stirred.pool)).catch_unwind();
+        // Numbers that no version of ours writes are a panic. The other pools have their turn all the same.
+        let rolled = rolling.await.unwrap_or_else(|_| {
+            Err(Error::Newer(format!(
+                "the history of pool {}",
+                stirred.pool
+            )))
+        });
+        if matches!(rolled, Err(Error::Newer(_))) {
+            store.note_unreadable_history(&stirred.pool);
+        }
+        match rolled {
             Ok(Did::Nothing) if !stirred.denied && is_ripe(&stirred) => settled = Some(standing),
             Ok(_) => {}
             // It may be the only one of which something is wrong.
@@ -289,7 +302,7 @@ async fn begin(
     if let Some(kept) = kept {
         return serde_json::from_str(kept)
             .map(Some)
-            .map_err(|error| Error::Broken(format!("the history of pool {pool}: {error}")));
+            .map_err(|_| Error::Newer(format!("the history of pool {pool}")));
     }
     let first = store.events(pool, EventId::default(), 1).await?;
     Ok(first.first().map(|first| {

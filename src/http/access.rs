@@ -40,6 +40,7 @@ use crate::access_key::{Fingerprint, Role};
 use crate::config::Settings;
 use crate::pool::PoolName;
 use crate::store;
+use crate::tasks;
 
 /// How callers are told apart.
 #[derive(Debug)]
@@ -227,7 +228,7 @@ async fn admit(
             parts.extensions.insert(caller);
             let (app, router) = (app.clone(), router.clone());
             // In a task of its own: what was begun ends and is written down, also when the caller goes away.
-            let done = tokio::spawn(store::carry(trace::carried(async move {
+            let done = tasks::finish(store::carry(trace::carried(async move {
                 let response = route(&router, Request::from_parts(parts, body)).await;
                 entry.write(&app, Ended::of(&response), "failed").await;
                 response

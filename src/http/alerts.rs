@@ -238,6 +238,10 @@ fn follow(app: App, after: EventId) -> impl Stream<Item = Result<sse::Event, Inf
     let first = (app, after, VecDeque::<LoggedAlert>::new());
     stream::unfold(first, |(app, mut after, mut waiting)| async move {
         loop {
+            // Also while there is much to tell: whoever reads slowly would hold up the end of the node.
+            if app.0.drain.is_draining() {
+                return None;
+            }
             if let Some(logged) = waiting.pop_front() {
                 after = logged.place;
                 return Some((Ok(written(&logged)), (app, after, waiting)));

@@ -106,6 +106,10 @@ fn follow(
     let first = (app, pool, after, VecDeque::<Event>::new());
     stream::unfold(first, |(app, pool, mut after, mut waiting)| async move {
         loop {
+            // Also while there is much to tell: whoever reads slowly would hold up the end of the node.
+            if app.0.drain.is_draining() {
+                return None;
+            }
             if let Some(event) = waiting.pop_front() {
                 after = event.id;
                 return Some((Ok(written(event)), (app, pool, after, waiting)));

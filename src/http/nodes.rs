@@ -1,5 +1,7 @@
 //! `GET /v1/nodes`: who serves, and what stands behind them.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -15,7 +17,7 @@ use super::csv::{self, Cell};
 use super::extract::Query;
 use super::problem::Problem;
 use crate::lease::Instant;
-use crate::store::{Node, Server};
+use crate::store::{Node, Server, Sign, disagreements};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list))
@@ -35,6 +37,8 @@ struct Wanted {
 pub(crate) struct NodesBody {
     /// The longest running first.
     pub(crate) items: Vec<NodeBody>,
+    /// What the nodes do not agree on, in sentences; empty if all is well.
+    pub(crate) disagreements: Vec<String>,
     /// The masters, as this node sees them.
     pub(crate) redis: Vec<ServerBody>,
 }
@@ -52,6 +56,13 @@ pub(crate) struct NodeBody {
     pub(crate) is_this: bool,
     /// Version of the program.
     pub(crate) version: String,
+    /// Whether nodes that were there before can verify what it signs: `ok`, `differs`, or `unknown` for a version that does not
+    /// say.
+    #[schema(example = "ok")]
+    pub(crate) secret: &'static str,
+    /// Settings that should be the same on all nodes.
+    #[schema(value_type = std::collections::HashMap<String, String>)]
+    pub(crate) settings: BTreeMap<String, String>,
     /// Name of its machine or container.
     pub(crate) host: String,
     /// What it listens on.
@@ -108,6 +119,17 @@ impl NodeBody {
         Self {
             state: if node.is_up() { "up" } else { "silent" },
             is_this: node.sign.id == this,
+            secret: match (node.sign.verifies.is_empty(), node.sign.differs) {
+                (true, _) => "unknown",
+                (false, true) => "differs",
+                (false, false) => "ok",
+            },
+            settings: node
+                .sign
+                .settings
+                .into_iter()
+                .filter(|(name, _)| !Sign::is_secret(name))
+                .collect(),
             id: node.sign.id,
             version: node.sign.version,
             host: node.sign.host,
@@ -125,6 +147,7 @@ pub(crate) async fn nodes(app: &App) -> Result<NodesBody, Problem> {
     let nodes = store.nodes().await?;
     let servers = store.servers().await?;
     Ok(NodesBody {
+        disagreements: disagreements(&nodes),
         items: nodes
             .into_iter()
             .map(|node| NodeBody::of(node, store.node_id()))
@@ -139,6 +162,7 @@ pub(crate) fn to_csv(nodes: &NodesBody) -> Response {
         "id",
         "state",
         "version",
+        "secret",
         "host",
         "address",
         "started_at",
@@ -149,6 +173,7 @@ pub(crate) fn to_csv(nodes: &NodesBody) -> Response {
             Cell::text(Some(&node.id)),
             Cell::plain(node.state),
             Cell::text(Some(&node.version)),
+            Cell::plain(node.secret),
             Cell::text(Some(&node.host)),
             Cell::text(Some(&node.address)),
             Cell::plain(&node.started_at),

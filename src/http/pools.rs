@@ -192,6 +192,10 @@ struct Pools {
     /// Send it back as `cursor` for the next page; null at the end.
     #[schema(value_type = Option<String>)]
     next_cursor: Option<PoolName>,
+    /// Names of pools that are not in `items`, because a later version wrote their policy and this node cannot read it.
+    #[schema(value_type = Vec<String>)]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<PoolName>,
 }
 
 /// Lists the pools, by name.
@@ -228,6 +232,13 @@ async fn list(
             .map(PoolBody::from)
             .collect(),
         next_cursor,
+        unreadable: app
+            .0
+            .store
+            .unreadable_pools()
+            .into_iter()
+            .filter(|pool| operator.caller.is_for(pool))
+            .collect(),
     }))
 }
 

@@ -96,6 +96,8 @@ codes! {
     // What an operator's request meets.
     /// Somebody has a seat, and the change needs an empty pool.
     PoolInUse "pool_in_use" CONFLICT "The pool is in use";
+    /// A node that is up does not know the word yet.
+    OlderNode "older_node" CONFLICT "A node is too old for this";
     /// The named seat was transferred before in this period.
     NamedSeatTransferred "named_seat_transferred" CONFLICT "The named seat was transferred before";
 
@@ -146,6 +148,8 @@ codes! {
     StoreUnavailable "store_unavailable" SERVICE_UNAVAILABLE "The store is unavailable";
     /// The store is out of memory.
     StoreFull "store_full" SERVICE_UNAVAILABLE "The store is full";
+    /// Only a node of a later version can do this.
+    NewerNodeNeeded "newer_node_needed" SERVICE_UNAVAILABLE "A newer node is needed";
     /// The node has as many connections as it takes.
     Overloaded "overloaded" SERVICE_UNAVAILABLE "The node is overloaded";
     /// The node is about to stop.

@@ -19,6 +19,7 @@ use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::lease::{Activities, End, Label, Lease, LeaseId};
 use crate::store::{Renewal, Renewed, carry};
+use crate::tasks;
 use crate::token::{self, Claims, Rejected};
 
 /// Most tokens of one renew-many.
@@ -344,7 +345,7 @@ async fn leave(
 pub(super) async fn finish(
     operation: impl Future<Output = Result<(), crate::store::Error>> + Send + 'static,
 ) -> Result<StatusCode, Problem> {
-    match tokio::time::timeout(Duration::from_secs(2), tokio::spawn(carry(operation))).await {
+    match tokio::time::timeout(Duration::from_secs(2), tasks::finish(carry(operation))).await {
         Ok(Ok(result)) => Ok(result.map(|()| StatusCode::NO_CONTENT)?),
         _ => Err(Problem::new(
             Code::Internal,

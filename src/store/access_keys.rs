@@ -3,13 +3,14 @@
 //! A node that cannot reach Redis goes on with the copy it has. That lets nobody in: whatever a key allows needs
 //! Redis as well.
 
-use std::sync::{Arc, RwLock, Weak};
+use std::sync::{Arc, Mutex, RwLock, Weak};
 use std::time::Duration;
 
 use super::error::Error;
 use super::keys::{ACCESS_KEYS, ACCESS_KEYS_REVISION};
-use super::records::{Found, Records};
+use super::records::{Found, Others, Records};
 use super::script::PUT_KEY;
+use super::unreadable::Kind;
 use super::{DEADLINE, Shared, Store, json};
 use crate::access_key::{AccessKey, KeyId, Keyring};
 use crate::tasks::Over;
@@ -20,7 +21,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(400);
 const RECORDS: Records = Records {
     revision: ACCESS_KEYS_REVISION,
     records: ACCESS_KEYS,
-    name: "access key",
+    kind: Kind::AccessKey,
 };
 
 /// What became of a change of a key.
@@ -32,9 +33,9 @@ pub enum PutKey {
     Conflict,
 }
 
-/// The node's copy.
+/// The node's copy, and what is there besides that only a later version can read.
 #[derive(Debug, Default)]
-pub(super) struct Copy(RwLock<Arc<Keyring>>);
+pub(super) struct Copy(RwLock<Arc<Keyring>>, Mutex<Others>);
 
 impl Copy {
     fn get(&self) -> Arc<Keyring> {
@@ -87,9 +88,18 @@ impl Store {
                     "Redis lost the access keys; putting them back"
                 );
                 let keys = known.keys.iter().map(|(id, key)| (id.as_str(), &**key));
-                self.put_back_records(&RECORDS, known.revision, keys).await
+                let others = self
+                    .0
+                    .keyring
+                    .1
+                    .lock()
+                    .expect("no panic while held")
+                    .clone();
+                self.put_back_records(&RECORDS, known.revision, keys, &others)
+                    .await
             }
-            Found::Newer(revision, keys) => {
+            Found::Newer(revision, keys, others) => {
+                *self.0.keyring.1.lock().expect("no panic while held") = others;
                 let keys = keys
                     .into_iter()
                     .map(|key: AccessKey| (key.id.clone(), Arc::new(key)));
@@ -108,6 +118,7 @@ impl Store {
         key: &AccessKey,
         expect: Option<&AccessKey>,
     ) -> Result<PutKey, Error> {
+        self.check_words(Kind::AccessKey, key).await?;
         self.change_key(&key.id, expect, &json(key)).await
     }
 
@@ -145,8 +156,11 @@ impl Store {
             "conflict" => PutKey::Conflict,
             _ => return Err(reply.unexpected(0)),
         };
-        // So that the caller's next request to this node finds it. The other nodes look by themselves.
-        self.refresh_keys().await?;
+        // So that the caller's next request to this node finds it. The other nodes look by themselves, as this one does soon if
+        // it fails now: what was done is done.
+        if let Err(error) = self.refresh_keys().await {
+            tracing::debug!(error = %error, "the changed key is not read yet: {error}");
+        }
         Ok(put)
     }
 }

@@ -18,6 +18,7 @@ use super::keys::{
     pending,
 };
 use super::script::{JUDGE, LOOK, RELAY_ALERTS};
+use super::unreadable::Kind;
 use super::{Store, json};
 use crate::lease::Instant;
 use crate::pool::PoolName;
@@ -121,6 +122,9 @@ pub struct LoggedAlert {
     /// The alert.
     pub alert: Alert,
 }
+
+/// An alert that this version cannot read is left to other nodes for so long, ms.
+const LEFT_TO_OTHERS_MS: i64 = 60_000;
 
 /// Which alerts are wanted; newest first.
 #[derive(Debug, Clone, Default)]
@@ -286,7 +290,19 @@ impl Store {
                 .query_async(&mut *connection)
                 .await?;
             drop(connection);
-            let Some(after) = entries.ids.last().map(|entry| entry.id.clone()) else {
+            let mut readable = Vec::new();
+            let mut after = None;
+            for entry in &entries.ids {
+                let text: String = entry.get("alert").unwrap_or_default();
+                match read(&entry.id, &text) {
+                    Ok(alert) => readable.push((&entry.id, text, alert)),
+                    // A node of the version that judged it tells it, if there is one.
+                    Err(_) if self.is_fresh(&entry.id) => break,
+                    Err(_) => self.0.unreadable.note(Kind::Alert, &entry.id),
+                }
+                after = Some(entry.id.clone());
+            }
+            let Some(after) = after else {
                 return Ok(told);
             };
             let webhooks = self.webhooks();
@@ -309,15 +325,13 @@ impl Store {
             call.push(&before);
             call.push(&after);
             call.push(PENDING);
-            for entry in &entries.ids {
-                let text: String = entry.get("alert").unwrap_or_default();
-                let alert = read(&entry.id, &text)?;
+            for (entry, text, alert) in readable {
                 call.push(alert.id());
                 call.push(alert.kind.as_str());
                 call.push(alert.state.as_str());
                 call.push(alert.since);
                 call.push(alert.until.unwrap_or(alert.at));
-                call.push(&text);
+                call.push(text);
                 let wanting: Vec<_> = ids
                     .iter()
                     .enumerate()
@@ -329,7 +343,7 @@ impl Store {
                 let message = body(&alert);
                 for (place, id) in wanting {
                     // Of the entry, so that an alert which is taken twice is the same message.
-                    let delivery = format!("msg_{}-{}_{id}", bucket.index(), entry.id);
+                    let delivery = format!("msg_{}-{entry}_{id}", bucket.index());
                     let record =
                         Delivery::new(delivery.clone(), (*id).clone(), &alert, message.clone());
                     call.push(place);
@@ -341,7 +355,8 @@ impl Store {
             match reply.status() {
                 "relayed" => {
                     told += reply.count(1)?;
-                    if entries.ids.len() < ENTRIES {
+                    let whole = entries.ids.last().is_some_and(|last| last.id == after);
+                    if !whole || entries.ids.len() < ENTRIES {
                         return Ok(told);
                     }
                     before = after;
@@ -362,8 +377,8 @@ impl Store {
             .await?;
         let mut raised: Vec<Alert> = raised
             .iter()
-            .map(|(id, text)| read(id, text))
-            .collect::<Result<_, _>>()?;
+            .filter_map(|(id, text)| self.readable(id, text))
+            .collect();
         raised.sort_by_key(|alert| (alert.since, alert.id()));
         Ok(raised)
     }
@@ -374,6 +389,10 @@ impl Store {
         wanted: &AlertsWanted,
     ) -> Result<(Vec<LoggedAlert>, Option<EventId>), Error> {
         let mut found: Vec<LoggedAlert> = Vec::new();
+        // Redis knows no place before the first.
+        if wanted.before == Some(EventId::default()) {
+            return Ok((found, None));
+        }
         let mut end = wanted
             .before
             .map_or_else(|| "+".to_owned(), |before| format!("({before}"));
@@ -389,8 +408,10 @@ impl Store {
                 .await?;
             drop(connection);
             let last = entries.ids.len() < CHUNK;
-            for logged in logged(&entries)? {
-                end = format!("({}", logged.place);
+            if let Some(last) = entries.ids.last() {
+                end = format!("({}", last.id);
+            }
+            for logged in self.logged(&entries) {
                 if !wanted.matches(&logged.alert) {
                     continue;
                 }
@@ -421,7 +442,33 @@ impl Store {
             .arg(limit)
             .query_async(&mut *connection)
             .await?;
-        logged(&entries)
+        Ok(self.logged(&entries))
+    }
+
+    /// The entries of the log that can be read.
+    fn logged(&self, entries: &StreamRangeReply) -> Vec<LoggedAlert> {
+        let read_entry = |entry: &redis::streams::StreamId| {
+            let text: String = entry.get("alert").unwrap_or_default();
+            Some(LoggedAlert {
+                place: entry.id.parse().ok()?,
+                alert: self.readable(&entry.id, &text)?,
+            })
+        };
+        entries.ids.iter().filter_map(read_entry).collect()
+    }
+
+    fn readable(&self, place: &str, text: &str) -> Option<Alert> {
+        let alert = read(place, text);
+        if alert.is_err() {
+            self.0.unreadable.note(Kind::Alert, place);
+        }
+        alert.ok()
+    }
+
+    /// Whether an entry was written so lately that a node which can read it has not had its turn.
+    fn is_fresh(&self, entry: &str) -> bool {
+        let place: Result<EventId, _> = entry.parse();
+        place.is_ok_and(|place| self.now().0 - place.written_ms() < LEFT_TO_OTHERS_MS)
     }
 
     /// The place of the last alert; the first place of all if there is none.
@@ -436,20 +483,6 @@ impl Store {
             .map(|logged| logged.place)
             .unwrap_or_default())
     }
-}
-
-fn logged(entries: &StreamRangeReply) -> Result<Vec<LoggedAlert>, Error> {
-    let read_entry = |entry: &redis::streams::StreamId| {
-        let text: String = entry.get("alert").unwrap_or_default();
-        Ok(LoggedAlert {
-            place: entry
-                .id
-                .parse()
-                .map_err(|_| Error::Broken(format!("place {} in the log of alerts", entry.id)))?,
-            alert: read(&entry.id, &text)?,
-        })
-    };
-    entries.ids.iter().map(read_entry).collect()
 }
 
 fn read(place: &str, text: &str) -> Result<Alert, Error> {

@@ -6,7 +6,8 @@ use utoipa::ToSchema;
 
 use super::error::Error;
 use super::keys::AUDIT;
-use super::{Store, json};
+use super::unreadable::Kind;
+use super::{EventId, Store, json};
 use crate::lease::Instant;
 use crate::pool::PoolName;
 
@@ -108,11 +109,7 @@ impl Trail {
 
     /// Whether a text is a place in the trail.
     pub fn is_place(text: &str) -> bool {
-        text.split_once('-').is_some_and(|(ms, n)| {
-            [ms, n].iter().all(|part| {
-                (1..=20).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
-            })
-        })
+        text.contains('-') && text.parse::<EventId>().is_ok()
     }
 }
 
@@ -135,6 +132,12 @@ impl Store {
     /// A page of the trail, and the place where the next one begins.
     pub async fn trail(&self, wanted: &Trail) -> Result<(Vec<Recorded>, Option<String>), Error> {
         let mut found = Vec::new();
+        let before = wanted.before.as_deref();
+        let before: Option<EventId> = before.and_then(|before| before.parse().ok());
+        // Redis knows no place before the first.
+        if wanted.to_ms.is_some_and(|to_ms| to_ms <= 0) || before == Some(EventId::default()) {
+            return Ok((found, None));
+        }
         let mut end = match (&wanted.before, wanted.to_ms) {
             (Some(before), _) => format!("({before}"),
             (None, Some(to_ms)) => format!("({to_ms}-0"),
@@ -159,10 +162,13 @@ impl Store {
             scanned += entries.len();
             for (id, fields) in entries {
                 end = format!("({id}");
-                let action: Action = fields
+                let action = fields
                     .get(1)
-                    .and_then(|text| serde_json::from_str(text).ok())
-                    .ok_or_else(|| Error::Broken(format!("entry {id} of the audit trail")))?;
+                    .map(|text| serde_json::from_str::<Action>(text));
+                let Some(Ok(action)) = action else {
+                    self.0.unreadable.note(Kind::AuditEntry, &id);
+                    continue;
+                };
                 if !wanted.matches(&action) {
                     continue;
                 }

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::keys::{ALERTS_CLOCK, CLAIMS, DELIVERIES, dead, delivered, pending};
-use super::script::{CLAIM_DELIVERIES, ENQUEUE_DELIVERY, FINISH_DELIVERY};
+use super::script::{CLAIM_DELIVERIES, Call, ENQUEUE_DELIVERY, FINISH_DELIVERY};
+use super::unreadable::Kind;
 use super::{Alert, Store, json};
 use crate::lease::Instant;
 use crate::webhook::WebhookId;
@@ -175,15 +176,36 @@ impl Store {
         let reply = self.send_about_alerts(&call).await?;
         let next = reply.instant(3)?;
         let texts = reply.texts(4)?;
-        let deliveries = texts
-            .chunks_exact(2)
-            .map(|pair| read(pair[0], pair[1]))
-            .collect::<Result<_, _>>()?;
+        let until = reply.instant(2)?;
+        let mut deliveries = Vec::with_capacity(texts.len() / 2);
+        for pair in texts.chunks_exact(2) {
+            match read(pair[0], pair[1]) {
+                Ok(delivery) => deliveries.push(delivery),
+                Err(_) => self.give_up(pair[0], pair[1], until).await,
+            }
+        }
         Ok(Claimed {
-            until: reply.instant(2)?,
+            until,
             next: (next.0 > 0).then_some(next),
             deliveries,
         })
+    }
+
+    /// Gives up a claimed delivery that cannot be read, as it is.
+    async fn give_up(&self, id: &str, record: &str, until: Instant) {
+        self.0.unreadable.note(Kind::Delivery, id);
+        // The end of its name says whose it is.
+        let webhook = id
+            .rsplit('_')
+            .next()
+            .map(|id| WebhookId::try_from(id.to_owned()));
+        let Some(Ok(webhook)) = webhook else {
+            return;
+        };
+        let call = finish_call(&webhook, id, until, "dead", record, Duration::ZERO);
+        if let Err(error) = self.send_about_alerts(&call).await {
+            tracing::debug!(delivery = id, error = %error, "not given up yet: {error}");
+        }
     }
 
     /// Says how an attempt ended. `false` if the delivery is another node's by now, or gone.
@@ -199,21 +221,8 @@ impl Store {
             Finished::Dead => ("dead", Duration::ZERO),
         };
         let webhook = &delivery.webhook;
-        let call = FINISH_DELIVERY
-            .call(6)
-            .arg(ALERTS_CLOCK)
-            .arg(CLAIMS)
-            .arg(DELIVERIES)
-            .arg(pending(webhook))
-            .arg(delivered(webhook))
-            .arg(dead(webhook))
-            .arg(&delivery.id)
-            .arg(until.0)
-            .arg(outcome)
-            .arg(json(delivery))
-            .arg(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
-            .arg(DELIVERED)
-            .arg(DEAD);
+        let record = json(delivery);
+        let call = finish_call(webhook, &delivery.id, until, outcome, &record, pause);
         Ok(self.send_about_alerts(&call).await?.status() == "finished")
     }
 
@@ -295,8 +304,13 @@ impl Store {
         listed
             .iter()
             .zip(records)
-            .filter_map(|((id, at), record)| Some((id, *at, record?)))
-            .map(|(id, at, record)| Ok((read(id, &record)?, Instant(at))))
+            .filter_map(|((id, at), record)| match read(id, &record?) {
+                Ok(delivery) => Some(Ok((delivery, Instant(*at)))),
+                Err(_) => {
+                    self.0.unreadable.note(Kind::Delivery, id);
+                    None
+                }
+            })
             .collect()
     }
 
@@ -325,5 +339,30 @@ impl Store {
 }
 
 fn read(id: &str, record: &str) -> Result<Delivery, Error> {
-    serde_json::from_str(record).map_err(|error| Error::Broken(format!("delivery {id}: {error}")))
+    serde_json::from_str(record).map_err(|_| Error::Newer(format!("the delivery {id}")))
+}
+
+fn finish_call(
+    webhook: &WebhookId,
+    id: &str,
+    until: Instant,
+    outcome: &str,
+    record: &str,
+    pause: Duration,
+) -> Call {
+    FINISH_DELIVERY
+        .call(6)
+        .arg(ALERTS_CLOCK)
+        .arg(CLAIMS)
+        .arg(DELIVERIES)
+        .arg(pending(webhook))
+        .arg(delivered(webhook))
+        .arg(dead(webhook))
+        .arg(id)
+        .arg(until.0)
+        .arg(outcome)
+        .arg(record)
+        .arg(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
+        .arg(DELIVERED)
+        .arg(DEAD)
 }

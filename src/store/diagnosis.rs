@@ -2,6 +2,7 @@
 //!
 //! Reads only, and needs few rights: what may not be read is said and not held against anybody.
 
+mod records;
 mod sentinels;
 mod server;
 
@@ -111,6 +112,7 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
         };
         let info = Info::read(&mut server).await?;
         server::look_at(&mut server, &info, seen, options, &mut notes).await?;
+        records::look_at(&mut server, &mut notes).await;
         // Whoever takes over has to be as fit.
         for address in info.replicas() {
             let name = format!("the replica {}:{}", address.0, address.1);

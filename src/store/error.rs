@@ -248,6 +248,12 @@ pub enum Error {
     /// Redis has no memory left for a new lease.
     #[error("{}", Trouble::Full.advice())]
     Full,
+    /// Something that only a later version can read. Other nodes may be of one.
+    #[error("{0} cannot be read by this version")]
+    Newer(String),
+    /// A node that is up does not know what was to be written; the text says which, and what to do.
+    #[error("{0}")]
+    OlderNode(String),
     /// A reply that no script gives.
     #[error("unexpected data in Redis: {0}")]
     Broken(String),
@@ -296,7 +302,7 @@ impl Error {
         match self {
             Self::Unavailable { trouble, .. } => Some(*trouble),
             Self::Full => Some(Trouble::Full),
-            Self::Broken(_) => None,
+            Self::Newer(_) | Self::OlderNode(_) | Self::Broken(_) => None,
         }
     }
 }

@@ -8,6 +8,7 @@ use redis::streams::StreamRangeReply;
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
+use super::unreadable::Kind;
 use crate::lease::{Instant, Invalid};
 use crate::pool::PoolName;
 
@@ -102,7 +103,15 @@ impl Store {
             .arg(limit)
             .query_async(&mut *connection)
             .await?;
-        entries.into_iter().map(read).collect()
+        let read = entries.into_iter().map(|entry| {
+            let event = read(entry)?;
+            if event.kind == UNKNOWN {
+                let place = format!("{pool} {}", event.id);
+                self.0.unreadable.note(Kind::Event, &place);
+            }
+            Ok(event)
+        });
+        read.collect()
     }
 
     /// The place of a pool's last event; the first place of all if there is none.
@@ -120,6 +129,9 @@ impl Store {
         Ok(last.unwrap_or_default())
     }
 }
+
+/// The type of an event that only a later version can read.
+const UNKNOWN: &str = "unknown";
 
 /// An event as Redis has it: its place, and names and values by turns. No map of the fields is made of it: a report reads
 /// hundreds of thousands.
@@ -144,7 +156,7 @@ fn read((place, fields): Entry) -> Result<Event, Error> {
         }
         match name.as_str() {
             "type" => event.kind = value,
-            "at" => event.at = Instant(value.parse().map_err(|_| broken())?),
+            "at" => event.at = Instant(value.parse().unwrap_or(i64::MIN)),
             "id" => event.lease = Some(value),
             "holder" => event.holder = Some(value),
             "tenant" => event.tenant = Some(value),
@@ -154,8 +166,10 @@ fn read((place, fields): Entry) -> Result<Event, Error> {
             _ => {}
         }
     }
+    // It keeps its place, or whoever reads on would take it for the end.
     if event.kind.is_empty() || event.at.0 == i64::MIN {
-        return Err(broken());
+        event.kind = UNKNOWN.to_owned();
+        event.at = Instant(event.id.written_ms());
     }
     Ok(event)
 }

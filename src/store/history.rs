@@ -8,6 +8,7 @@ use super::error::Error;
 use super::events::EventId;
 use super::keys::{Bucket, Keys};
 use super::script::{ROLL_UP, ROLLED, STIRRED};
+use super::unreadable::Kind;
 use crate::lease::Instant;
 use crate::pool::PoolName;
 
@@ -133,6 +134,11 @@ impl Store {
         Ok(found)
     }
 
+    /// Notes that the history of a pool cannot be rolled up by this version.
+    pub(crate) fn note_unreadable_history(&self, pool: &PoolName) {
+        self.0.unreadable.note(Kind::History, pool.as_str());
+    }
+
     /// How far the events of a pool are rolled up, and what belongs to that, at one instant.
     pub async fn rolled(&self, pool: &PoolName) -> Result<Standing, Error> {
         let keys = Keys::of(pool);
@@ -159,7 +165,7 @@ impl Store {
         let denials = reply
             .texts(7)?
             .chunks_exact(2)
-            .map(|pair| {
+            .filter_map(|pair| {
                 let (minute, code) = pair[0].split_once(':')?;
                 Some(Denials {
                     minute: minute.parse().ok()?,
@@ -167,8 +173,7 @@ impl Store {
                     count: pair[1].parse().ok()?,
                 })
             })
-            .collect::<Option<_>>()
-            .ok_or_else(broken)?;
+            .collect();
         Ok(Standing {
             now: reply.now()?,
             rolled: not_empty(reply.text(3)?),

@@ -1,9 +1,11 @@
 //! The nodes that share a Redis, by the signs that they leave there, and the servers behind it.
 //!
-//! For people only: nothing is decided by either. A node signs every two seconds, takes its sign away when it stops,
+//! Nothing about a lease is decided by either: they tell people who serves, and nodes whether they agree
+//! ([`super::agreement`]) and what the others can read ([`super::formats`]). A node signs every two seconds, takes its sign away when it stops,
 //! and is forgotten a quarter of an hour after a crash. Deliberately absent: anything secret, and any list of nodes
 //! that a node would have to be told.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant as Monotonic};
@@ -14,11 +16,14 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use super::error::Error;
+use super::formats::FORMAT;
 use super::info::Info;
 use super::keys::NODES;
+use super::unreadable::Kind;
 use super::{Store, json, within_deadline};
 use crate::lease::Instant;
 use crate::tasks::Over;
+use crate::token::Tokens;
 
 /// How often a node signs.
 const EVERY: Duration = Duration::from_secs(2);
@@ -44,6 +49,21 @@ pub struct Sign {
     pub host: String,
     /// What it listens on.
     pub address: String,
+    /// What records it can read, as a number that grows; 0 for those that do not say.
+    #[serde(default)]
+    pub format: u32,
+    /// Id of the key that signs its tokens; empty for a version that does not say.
+    #[serde(default)]
+    pub signs: String,
+    /// Ids of the keys whose tokens it takes.
+    #[serde(default)]
+    pub verifies: Vec<String>,
+    /// Settings that should be the same on all nodes. What is secret is only something to compare.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
+    /// Whether it found that nodes which were there before cannot verify what it signs.
+    #[serde(default)]
+    pub differs: bool,
     /// When it began to serve.
     #[serde(rename = "started_at_ms", with = "milliseconds")]
     pub started_at: Instant,
@@ -60,7 +80,26 @@ pub struct Node {
     pub silent_ms: u64,
 }
 
+impl Sign {
+    pub(super) fn read(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// Whether the value of a setting only stands for it.
+    pub(crate) fn is_secret(setting: &str) -> bool {
+        setting == "admin_key"
+    }
+}
+
 impl Node {
+    pub(super) fn of(sign: Sign, seen_at: Instant, now: Instant) -> Self {
+        Self {
+            sign,
+            seen_at,
+            silent_ms: now.since(seen_at),
+        }
+    }
+
     /// Whether it signs as it should.
     pub const fn is_up(&self) -> bool {
         self.silent_ms < SILENT_MS
@@ -96,7 +135,12 @@ pub(super) struct Asked(tokio::sync::Mutex<Option<(Monotonic, Arc<[Server]>)>>);
 
 impl Store {
     /// The sign of a node that begins to serve now.
-    pub fn new_sign(&self, address: SocketAddr) -> Sign {
+    pub fn new_sign(
+        &self,
+        address: SocketAddr,
+        tokens: &Tokens,
+        settings: BTreeMap<String, String>,
+    ) -> Sign {
         Sign {
             id: self.0.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -105,6 +149,11 @@ impl Store {
                 .to_string_lossy()
                 .into_owned(),
             address: address.to_string(),
+            format: FORMAT,
+            signs: tokens.key_ids().next().unwrap_or_default(),
+            verifies: tokens.key_ids().collect(),
+            settings,
+            differs: false,
             started_at: self.now(),
         }
     }
@@ -116,12 +165,13 @@ impl Store {
 
     /// Signs now and then, and takes the sign away when told to stop.
     pub(crate) async fn sign_until(self, sign: Sign, mut stopped: watch::Receiver<bool>) -> Over {
+        let mut sign = sign;
         let mut interval = tokio::time::interval(EVERY);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             // One after the other, so that no sign is under way when it is taken away.
             let done = tokio::select! {
-                _ = interval.tick() => within_deadline(self.sign(&sign)).await,
+                _ = interval.tick() => self.sign_and_compare(&mut sign).await,
                 // Gone is stopped as well.
                 () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {
                     let _ = within_deadline(self.sign_off(&sign)).await;
@@ -135,11 +185,27 @@ impl Store {
         }
     }
 
-    async fn sign(&self, sign: &Sign) -> Result<(), Error> {
+    /// Signs, and says in the sign how that compares with the others.
+    pub(crate) async fn sign_and_compare(&self, sign: &mut Sign) -> Result<(), Error> {
+        within_deadline(async {
+            let differs = self.compare(sign).await?;
+            let before = (differs != sign.differs).then(|| json(sign));
+            sign.differs = differs;
+            self.sign(sign, before.as_deref()).await
+        })
+        .await
+    }
+
+    /// Signs in place of the sign of `before`.
+    async fn sign(&self, sign: &Sign, before: Option<&str>) -> Result<(), Error> {
         let now = self.now().0;
         let mut connection = self.0.connections.get().await?;
-        Ok(redis::pipe()
-            .atomic()
+        let mut pipe = redis::pipe();
+        pipe.atomic();
+        if let Some(before) = before {
+            pipe.cmd("ZREM").arg(NODES).arg(before);
+        }
+        Ok(pipe
             .cmd("ZADD")
             .arg(NODES)
             .arg(now)
@@ -182,15 +248,18 @@ impl Store {
         let mut nodes: Vec<Node> = signs
             .into_iter()
             .filter_map(|(sign, seen_ms)| {
-                let seen_at = Instant(seen_ms);
-                Some(Node {
-                    // One of a later version may say more, or something else.
-                    sign: serde_json::from_str(&sign).ok()?,
-                    seen_at,
-                    silent_ms: now.since(seen_at),
-                })
+                // One of a later version may say more, or something else.
+                let read = Sign::read(&sign);
+                if read.is_none() {
+                    let name: String = sign.chars().take(64).collect();
+                    self.0.unreadable.note(Kind::Node, &name);
+                }
+                Some(Node::of(read?, Instant(seen_ms), now))
             })
             .collect();
+        // One that says something else than before may have left its former sign.
+        nodes.sort_by(|a, b| (&a.sign.id, a.silent_ms).cmp(&(&b.sign.id, b.silent_ms)));
+        nodes.dedup_by(|a, b| a.sign.id == b.sign.id);
         nodes.sort_by(|a, b| (a.sign.started_at, &a.sign.id).cmp(&(b.sign.started_at, &b.sign.id)));
         Ok(nodes)
     }

@@ -9,6 +9,7 @@ use super::keys::{Bucket, Keys, Whose};
 use super::leases::millis;
 use super::memory::Remembered;
 use super::script::{Call, DELETE_POOL, PUT_POOL, Reply, STATUS};
+use super::unreadable::Kind;
 use super::{Store, json};
 use crate::lease::Instant;
 use crate::pool::{Policy, Pool, PoolName};
@@ -80,6 +81,7 @@ impl Store {
         policy: &Policy,
         expect: Expect,
     ) -> Result<Put, Error> {
+        self.check_words(Kind::Pool, policy).await?;
         let bucket = Bucket::of(pool);
         let mut passes = 0;
         loop {
@@ -156,7 +158,16 @@ impl Store {
         match reply.status() {
             "no_pool" => Ok(None),
             "read" => {
-                let status = read_status(pool, &reply)?;
+                let Ok(policy) = serde_json::from_str(reply.text(6)?) else {
+                    // What was known of it before is no longer so.
+                    self.0.memory.forget(pool);
+                    self.0.unreadable.note(Kind::Pool, pool.as_str());
+                    return Err(Error::Newer(format!("the policy of pool {pool}")));
+                };
+                self.0
+                    .unreadable
+                    .keep(Kind::Pool, |name| name != pool.as_str());
+                let status = read_status(pool, policy, &reply)?;
                 self.0
                     .memory
                     .note(pool, status.version, reply.count(15)?, &status.policy);
@@ -170,8 +181,26 @@ impl Store {
     pub async fn pools(&self, after: Option<&PoolName>, limit: usize) -> Result<Vec<Pool>, Error> {
         let mut names = self.names().await?;
         names.retain(|name| after.is_none_or(|after| after < name));
-        names.truncate(limit);
-        self.statuses(names).await
+        let mut pools = Vec::new();
+        let mut names = names.into_iter();
+        // Those that are gone, or cannot be read, leave room for others.
+        while pools.len() < limit {
+            let some: Vec<_> = names.by_ref().take(limit - pools.len()).collect();
+            if some.is_empty() {
+                break;
+            }
+            pools.extend(self.statuses(some).await?);
+        }
+        Ok(pools)
+    }
+
+    /// Names of the pools whose policy only a later version can read.
+    pub fn unreadable_pools(&self) -> Vec<PoolName> {
+        let names = self.0.unreadable.names(Kind::Pool);
+        names
+            .into_iter()
+            .filter_map(|name| PoolName::try_from(name).ok())
+            .collect()
     }
 
     /// The names of all pools, sorted.
@@ -184,11 +213,16 @@ impl Store {
         Ok(names)
     }
 
-    /// Pools as they are now, in the order of these names; without those that are not there.
+    /// Pools as they are now, in the order of these names; without those that are not there or cannot be read.
     pub async fn statuses(&self, names: Vec<PoolName>) -> Result<Vec<Pool>, Error> {
         let statuses = names.into_iter().map(|name| {
             let store = self.clone();
-            async move { store.status(&name).await }
+            async move {
+                match store.status(&name).await {
+                    Err(Error::Newer(_)) => Ok(None),
+                    read => read,
+                }
+            }
         });
         let pools: Vec<Option<Pool>> = stream::iter(statuses).buffered(8).try_collect().await?;
         Ok(pools.into_iter().flatten().collect())
@@ -226,9 +260,12 @@ impl Store {
         let mut seen = since;
         for name in self.pools_since(bucket, since).await? {
             // Reading it notes it.
-            match self.status(&name).await? {
-                Some(pool) => seen = seen.max(pool.version),
-                None => self.finish_deletion(&name).await?,
+            match self.status(&name).await {
+                Ok(Some(pool)) => seen = seen.max(pool.version),
+                Ok(None) => self.finish_deletion(&name).await?,
+                // The others have their turn.
+                Err(Error::Newer(_)) => {}
+                Err(error) => return Err(error),
             }
         }
         let names: HashSet<PoolName> = self.pool_names(bucket).await?.into_iter().collect();
@@ -236,6 +273,10 @@ impl Store {
         // others back. The generation is read after the names: the other way round it could be lost in between.
         if self.generation_now(bucket).await? == Some(generation) {
             self.0.memory.keep(bucket, &names, revision, seen);
+            self.0.unreadable.keep(Kind::Pool, |name| {
+                let name = PoolName::try_from(name.to_owned());
+                name.is_ok_and(|name| Bucket::of(&name) != bucket || names.contains(&name))
+            });
         }
         Ok(())
     }
@@ -384,7 +425,7 @@ impl Keys {
 }
 
 /// A pool as `status.lua` reads it.
-fn read_status(pool: &PoolName, reply: &Reply) -> Result<Pool, Error> {
+fn read_status(pool: &PoolName, policy: Policy, reply: &Reply) -> Result<Pool, Error> {
     let mut tenants = BTreeMap::new();
     let mut overdrawn = 0;
     for (field, seats) in reply.fields(16)? {
@@ -402,7 +443,7 @@ fn read_status(pool: &PoolName, reply: &Reply) -> Result<Pool, Error> {
         in_use: reply.count(3)?,
         capacity: reply.count(4)?,
         version: reply.count(5)?,
-        policy: serde_json::from_str(reply.text(6)?).map_err(|_| reply.unexpected(6))?,
+        policy,
         leases: reply.count(7)?,
         waiting: reply.count(8)?,
         lent_ms: reply.count(9)?,

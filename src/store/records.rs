@@ -3,7 +3,7 @@
 //! They lie in a hash by id, beside a revision that grows with each change. A node reads them when the revision has grown,
 //! and puts them back when Redis lost them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -11,14 +11,15 @@ use serde::de::DeserializeOwned;
 use super::error::Error;
 use super::keys::Key;
 use super::script::PUT_BACK_RECORDS;
+use super::unreadable::Kind;
 use super::{Store, json};
 
-/// Where the records of one kind lie, and what one is called.
+/// Where the records of one kind lie.
 #[derive(Debug)]
 pub(super) struct Records {
     pub(super) revision: Key,
     pub(super) records: Key,
-    pub(super) name: &'static str,
+    pub(super) kind: Kind,
 }
 
 /// What a node that has a copy of some revision finds.
@@ -27,9 +28,12 @@ pub(super) enum Found<T> {
     Same,
     /// An older one, or nothing.
     Lost,
-    /// A newer one, and its records.
-    Newer(u64, Vec<T>),
+    /// A newer one, its records, and those that only a later version can read.
+    Newer(u64, Vec<T>, Others),
 }
+
+/// Records that this version cannot read, as they are, by id: they are put back with the others.
+pub(super) type Others = BTreeMap<String, String>;
 
 impl Store {
     /// Looks whether there are other records than those of the revision `known`.
@@ -63,12 +67,21 @@ impl Store {
             .arg(kept.records)
             .query_async(&mut *connection)
             .await?;
-        let records = records.into_iter().map(|(id, record)| {
-            // Not the text of the error: it may quote a secret.
-            serde_json::from_str(&record)
-                .map_err(|_| Error::Broken(format!("the record of {} {id}", kept.name)))
-        });
-        Ok(Found::Newer(revision, records.collect::<Result<_, _>>()?))
+        let (mut found, mut others) = (Vec::new(), Others::new());
+        for (id, record) in records {
+            match serde_json::from_str(&record) {
+                Ok(record) => found.push(record),
+                Err(_) => {
+                    others.insert(id, record);
+                }
+            }
+        }
+        let unreadable = &self.0.unreadable;
+        unreadable.keep(kept.kind, |id| others.contains_key(id));
+        for id in others.keys() {
+            unreadable.note(kept.kind, id);
+        }
+        Ok(Found::Newer(revision, found, others))
     }
 
     /// Puts back what Redis lost, unless another node was faster.
@@ -77,6 +90,7 @@ impl Store {
         kept: &Records,
         revision: u64,
         records: impl Iterator<Item = (&'a str, &'a T)>,
+        others: &Others,
     ) -> Result<(), Error> {
         let mut call = PUT_BACK_RECORDS
             .call(2)
@@ -86,6 +100,10 @@ impl Store {
         for (id, record) in records {
             call.push(id);
             call.push(json(record));
+        }
+        for (id, record) in others {
+            call.push(id);
+            call.push(record);
         }
         self.send(&call).await?;
         Ok(())

@@ -36,7 +36,7 @@ const EVENTS_MS: u64 = 35 * 24 * 60 * 60 * 1000;
 pub(super) async fn run(store: Weak<Shared>, every: Duration) -> Over {
     let mut interval = tokio::time::interval(every);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut work: Option<JoinHandle<Result<(), Error>>> = None;
+    let mut work: Option<JoinHandle<()>> = None;
     let mut shift = ClockShift::default();
     loop {
         interval.tick().await;
@@ -63,11 +63,10 @@ pub(super) async fn run(store: Weak<Shared>, every: Duration) -> Over {
             continue;
         }
         work = Some(tokio::spawn(async move {
-            store.work(todo).await?;
-            if all {
+            let done = store.work(todo).await;
+            if all && done {
                 store.0.meters.caught_up(asked);
             }
-            Ok(())
         }));
     }
 }
@@ -136,24 +135,47 @@ impl Store {
         })
     }
 
-    /// Reads changed pools, and ends what is due.
-    async fn work(&self, todo: Vec<Ticked>) -> Result<(), Error> {
-        for mut ticked in todo {
-            self.put_back_pools(ticked.bucket).await?;
+    /// Reads changed pools, and ends what is due. Whatever fails in one bucket or pool is left for the next round and keeps no
+    /// other from its turn; `false` if anything did.
+    async fn work(&self, todo: Vec<Ticked>) -> bool {
+        let mut done = true;
+        for ticked in todo {
+            let bucket = ticked.bucket.index();
+            let mut note = |what: &str, result: Result<(), Error>| {
+                if let Err(error) = result {
+                    // Where Redis is away the log has it already.
+                    tracing::debug!(bucket, error = %error, "{what}: {error}");
+                    done = false;
+                }
+            };
+            note(
+                "policies are not put back",
+                self.put_back_pools(ticked.bucket).await,
+            );
             if ticked.revision != self.0.memory.revision(ticked.bucket) {
-                self.remember_pools(ticked.bucket, ticked.revision).await?;
+                let remembered = self.remember_pools(ticked.bucket, ticked.revision).await;
+                note("policies are not read", remembered);
             }
-            loop {
-                for pool in &self.postpone(ticked.bucket, &ticked.due).await? {
-                    self.sweep(pool).await?;
-                }
-                if ticked.due.len() < POOLS {
-                    break;
-                }
-                ticked = self.tick(ticked.bucket).await?;
-            }
+            note("ends are not recorded", self.end_due(ticked).await);
         }
-        Ok(())
+        done
+    }
+
+    /// Ends what is due in a bucket, pool by pool; the last error if there was one.
+    async fn end_due(&self, mut ticked: Ticked) -> Result<(), Error> {
+        let mut failure = None;
+        loop {
+            for pool in &self.postpone(ticked.bucket, &ticked.due).await? {
+                if let Err(error) = self.sweep(pool).await {
+                    failure = Some(error);
+                }
+            }
+            // Those that failed would be named again and again.
+            if ticked.due.len() < POOLS || failure.is_some() {
+                return failure.map_or(Ok(()), Err);
+            }
+            ticked = self.tick(ticked.bucket).await?;
+        }
     }
 
     /// Puts off the sweep of those pools of a bucket in which nothing is due, and returns the others.

@@ -1,18 +1,19 @@
 //! Webhooks: every node has a copy, and puts it back if Redis loses them. That is how the loss itself can be told.
 
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, Mutex, RwLock};
 
 use super::error::Error;
 use super::keys::{DELIVERIES, WEBHOOKS, WEBHOOKS_REVISION, dead, delivered, pending};
-use super::records::{Found, Records};
+use super::records::{Found, Others, Records};
 use super::script::PUT_WEBHOOK;
+use super::unreadable::Kind;
 use super::{DEADLINE, Store, json};
 use crate::webhook::{Webhook, WebhookId, Webhooks};
 
 const RECORDS: Records = Records {
     revision: WEBHOOKS_REVISION,
     records: WEBHOOKS,
-    name: "webhook",
+    kind: Kind::Webhook,
 };
 
 /// What became of a change of a webhook.
@@ -26,9 +27,9 @@ pub enum PutWebhook {
     Full,
 }
 
-/// The node's copy.
+/// The node's copy, and what is there besides that only a later version can read.
 #[derive(Debug, Default)]
-pub(super) struct Copy(RwLock<Arc<Webhooks>>);
+pub(super) struct Copy(RwLock<Arc<Webhooks>>, Mutex<Others>);
 
 impl Store {
     /// The webhooks as this node knows them.
@@ -50,10 +51,18 @@ impl Store {
                     .webhooks
                     .iter()
                     .map(|(id, webhook)| (id.as_str(), &**webhook));
-                self.put_back_records(&RECORDS, known.revision, webhooks)
+                let others = self
+                    .0
+                    .webhooks
+                    .1
+                    .lock()
+                    .expect("no panic while held")
+                    .clone();
+                self.put_back_records(&RECORDS, known.revision, webhooks, &others)
                     .await
             }
-            Found::Newer(revision, webhooks) => {
+            Found::Newer(revision, webhooks, others) => {
+                *self.0.webhooks.1.lock().expect("no panic while held") = others;
                 let webhooks = webhooks
                     .into_iter()
                     .map(|webhook: Webhook| (webhook.id.clone(), Arc::new(webhook)));
@@ -72,6 +81,7 @@ impl Store {
         webhook: &Webhook,
         expect: Option<&Webhook>,
     ) -> Result<PutWebhook, Error> {
+        self.check_words(Kind::Webhook, webhook).await?;
         self.change_webhook(&webhook.id, expect, &json(webhook))
             .await
     }
@@ -116,8 +126,11 @@ impl Store {
             "full" => PutWebhook::Full,
             _ => return Err(reply.unexpected(0)),
         };
-        // So that the caller's next request to this node finds it. The other nodes look by themselves.
-        self.refresh_webhooks().await?;
+        // So that the caller's next request to this node finds it. The other nodes look by themselves, as this one does soon if
+        // it fails now: what was done is done.
+        if let Err(error) = self.refresh_webhooks().await {
+            tracing::debug!(error = %error, "the changed webhook is not read yet: {error}");
+        }
         Ok(put)
     }
 }

@@ -29,6 +29,9 @@ pub(super) async fn show(
         h1 { "Nodes" }
         div #live data-every="5" {
             p { (health(&nodes)) }
+            @for sentence in &nodes.disagreements {
+                p.bad role="alert" { (sentence) }
+            }
             div.scroll tabindex="0" role="region" aria-labelledby="nodes" {
                 table {
                     caption #nodes { "Nodes that share this Redis" }

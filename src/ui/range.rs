@@ -76,7 +76,10 @@ impl Range {
         let length = chrono::TimeDelta::milliseconds(preset.unwrap_or(usual).ms);
         // Now included.
         let to = to.unwrap_or(now + chrono::TimeDelta::milliseconds(1));
-        let from = from.unwrap_or(to - length);
+        let from = match from {
+            Some(from) => from,
+            None => to.checked_sub_signed(length).ok_or_else(|| wrong("to"))?,
+        };
         if to <= from {
             return Err(Problem::new(
                 Code::InvalidRequest,

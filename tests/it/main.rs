@@ -77,6 +77,7 @@ mod stderr;
 mod systemd;
 mod terminal;
 mod terminate;
+mod unreadable;
 mod upgrade;
 mod webhooks;
 mod widget;

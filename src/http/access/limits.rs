@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -32,6 +32,19 @@ struct Limiter {
     limits: Limits,
     all: DefaultDirectRateLimiter,
     address: DefaultKeyedRateLimiter<IpAddr>,
+    /// When addresses that are long gone were looked for.
+    looked: Mutex<Option<Instant>>,
+}
+
+impl Limiter {
+    fn is_time_to_look(&self) -> bool {
+        let mut looked = self.looked.lock().expect("no panic while held");
+        if looked.is_some_and(|at| at.elapsed() < Duration::from_secs(1)) {
+            return false;
+        }
+        *looked = Some(Instant::now());
+        true
+    }
 }
 
 /// So many per minute, of which ten seconds' worth may come at once.
@@ -46,7 +59,8 @@ impl Limiters {
         let limiter = self.of(key);
         let now = DefaultClock::default().now();
         if let Some(address) = address {
-            if limiter.address.len() > ADDRESSES {
+            // All of them are looked at, so not with each request where as many are busy.
+            if limiter.address.len() > ADDRESSES && limiter.is_time_to_look() {
                 limiter.address.retain_recent();
             }
             limiter
@@ -68,6 +82,7 @@ impl Limiters {
             limits: key.limits,
             all: RateLimiter::direct(quota(key.limits.per_minute)),
             address: RateLimiter::keyed(quota(key.limits.per_address_per_minute)),
+            looked: Mutex::default(),
         });
         limiters.insert(key.id.clone(), Arc::clone(&limiter));
         limiter

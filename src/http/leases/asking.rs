@@ -11,6 +11,7 @@ use crate::http::problem::{Code, Problem};
 use crate::lease::{Activities, Holder, Instant, LeaseId};
 use crate::pool::{HolderMatch, PoolName, Privacy};
 use crate::store::{self, Acquired, Asked, Known, Leaving, Turn, Wait, carry};
+use crate::tasks;
 use crate::token::Claims;
 
 /// Asks in a task of its own, because the request is dropped when its client goes away, and what nobody will hear of
@@ -24,7 +25,7 @@ pub(super) async fn ask(
 ) -> Result<Acquired, Problem> {
     let (mut answer, answered) = oneshot::channel();
     let (app, pool) = (app.clone(), pool.clone());
-    tokio::spawn(carry(async move {
+    tasks::finish(carry(async move {
         let acquired = seek(&app, &pool, &body, key, wait, &mut answer).await;
         app.0.store.count_acquire(&pool, &acquired);
         let unheard = acquired.as_ref().ok().and_then(|acquired| {

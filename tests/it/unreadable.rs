@@ -1,0 +1,281 @@
+//! A record that only a later version can read spoils itself and nothing else, and is named where an operator looks.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::failover::run;
+use crate::harness::{Launch, Node, Receiver, Redis, Reply, Scrape, wait_until};
+
+const KEY: &str = "the-operator-key-of-the-tests";
+
+fn id(reply: &Reply) -> String {
+    reply["id"].as_str().expect("an id").to_owned()
+}
+
+async fn key_of(redis: &Redis, end: &str) -> String {
+    let keys = redis.keys(&format!("lh1:*:{end}")).await;
+    assert_eq!(keys.len(), 1, "{keys:?}");
+    keys[0].clone()
+}
+
+async fn start(redis: &Redis) -> Node {
+    Launch::on(&redis.url())
+        .set("admin_key", KEY)
+        .set("webhook_http", "on")
+        .set("webhook_private_networks", "on")
+        .set("webhook_retry_ms", "100")
+        .start()
+        .await
+}
+
+async fn unreadable(node: &Node, kind: &str) -> f64 {
+    let scrape = Scrape::of(&node.with_key(KEY)).await;
+    scrape
+        .get("leasehold_unreadable_records", &[("kind", kind)])
+        .unwrap_or(0.0)
+}
+
+#[tokio::test]
+async fn what_a_later_version_wrote_spoils_nothing_but_itself() {
+    let redis = Redis::start().await;
+    let mut node = start(&redis).await;
+    let other = start(&redis).await;
+    let admin = node.with_key(KEY);
+    admin.put_pool("crm", json!({"capacity": 5}), 201).await;
+    admin
+        .put_pool("phone", json!({"capacity": 9, "ttl_ms": 1_000}), 201)
+        .await;
+    let lease = admin.acquire("crm", json!({"holder": "ann"}), 201).await;
+    let viewer = admin
+        .post("/v1/keys")
+        .json(&json!({"name": "a viewer", "role": "viewer"}))
+        .expect(201)
+        .await;
+    let (viewer_id, viewer_key) = (
+        id(&viewer),
+        viewer["secret"].as_str().expect("one").to_owned(),
+    );
+    let receiver = Receiver::start().await;
+    let webhook = admin
+        .post("/v1/webhooks")
+        .json(&json!({"url": receiver.url(), "events": ["pool.full"]}))
+        .expect(201)
+        .await;
+    let webhook = id(&webhook);
+
+    // One of each kind, as a version to come could write it.
+    let crm = key_of(&redis, "crm:config").await;
+    let events = key_of(&redis, "phone:events").await;
+    let outbox = events.replace("phone:events", "alerts");
+    let rolled = events.replace("events", "rolled");
+    let message = format!("msg_tomorrow_{webhook}");
+    let pending = format!("lh1:{{alerts}}:{webhook}:pending");
+    let tomorrow = r#"{"tomorrow":true}"#;
+    let alert = r#"{"type":"pool.tomorrow","state":"firing","at":1,"since":1}"#;
+    let clock = redis.query::<Vec<i64>>(&["TIME"]).await;
+    let now = (clock[0] * 1_000).to_string();
+    let key = r#"{"id":"tomorrow1234","name":"x","role":"tomorrow"}"#;
+    let hook = r#"{"id":"tomorrow1234","events":["pool.tomorrow"]}"#;
+    let writes: [&[&str]; 13] = [
+        &["HSET", "lh1:{keys}:records", "tomorrow1234", key],
+        &["INCR", "lh1:{keys}:revision"],
+        &["HSET", "lh1:{alerts}:webhooks", "tomorrow1234", hook],
+        &["INCR", "lh1:{alerts}:revision"],
+        &["HSET", &crm, "policy", r#"{"capacity":5,"tomorrow":true}"#],
+        &["XADD", "lh1:{audit}:trail", "*", "action", tomorrow],
+        &["XADD", "lh1:{alerts}:log", "*", "alert", alert],
+        &["HSET", "lh1:{alerts}:raised", "tomorrow", alert],
+        &["XADD", &outbox, "*", "alert", alert],
+        &["HSET", "lh1:{alerts}:deliveries", &message, tomorrow],
+        &["ZADD", &pending, "1", &message],
+        &["ZADD", "lh1:{nodes}:signs", &now, tomorrow],
+        &["XADD", &events, "*", "type", "started", "at", "tomorrow"],
+    ];
+    for write in writes {
+        let _: redis::Value = redis.query(write).await;
+    }
+    let _: redis::Value = redis.query(&["SET", &rolled, tomorrow]).await;
+
+    // A key that is revoked at another node is refused here, and a node starts that has to read all of it.
+    node.with_key(&viewer_key)
+        .get("/v1/pools")
+        .expect(200)
+        .await;
+    let revoked = format!("/v1/keys/{viewer_id}");
+    other
+        .with_key(KEY)
+        .call(Method::DELETE, &revoked)
+        .expect(204)
+        .await;
+    wait_until("the key is refused", Duration::from_secs(5), async || {
+        let reply = node
+            .with_key(&viewer_key)
+            .get("/v1/pools")
+            .expect([200, 401])
+            .await;
+        reply.status == 401
+    })
+    .await;
+    node.restart().await;
+    let admin = node.with_key(KEY);
+    node.with_key(&viewer_key)
+        .get("/v1/pools")
+        .expect(401)
+        .await;
+
+    // Its pool gives no seats here; who has one goes on and can end.
+    let refused = admin.acquire("crm", json!({"holder": "bob"}), 503).await;
+    assert_eq!(refused["code"], "newer_node_needed");
+    assert_eq!(refused["outcome"], "none");
+    node.renew(&lease.token(), 200).await;
+    node.release(&lease.token(), 204).await;
+    let pools = admin.get("/v1/pools").expect(200).await;
+    assert_eq!(pools.list("items").len(), 1);
+    assert_eq!(pools["items"][0]["name"], "phone");
+    assert_eq!(pools["unreadable"], json!(["crm"]));
+    admin.get("/v1/pools/crm").expect(503).await;
+
+    // The other pool has its ends recorded, its alerts told, and messages that flow.
+    admin.acquire("phone", json!({"holder": "cid"}), 201).await;
+    wait_until("the end is recorded", Duration::from_secs(10), async || {
+        let all = redis.events("phone").await;
+        all.iter().any(|event| event.kind == "ended")
+    })
+    .await;
+    admin.put_pool("desk", json!({"capacity": 1}), 201).await;
+    admin.fill("desk", 1).await;
+    let told = receiver.got(1).await;
+    assert_eq!(told[0].json["type"], "pool.full");
+    wait_until("it was given up", Duration::from_secs(20), async || {
+        let dead: Vec<String> = redis
+            .query(&["ZRANGE", &pending.replace("pending", "dead"), "0", "-1"])
+            .await;
+        dead == [message.clone()]
+    })
+    .await;
+    for path in [
+        "/v1/keys",
+        "/v1/webhooks",
+        "/v1/audit",
+        "/v1/alerts",
+        "/v1/nodes",
+        "/v1/pools/phone/history",
+        "/v1/pools/phone/leases",
+    ] {
+        let status = if path.ends_with("history") { 503 } else { 200 };
+        admin.get(path).expect(status).await;
+    }
+    let listed = admin
+        .get(&format!("/v1/webhooks/{webhook}/deliveries?state=dead"))
+        .expect(200)
+        .await;
+    assert_eq!(listed.list("items"), Vec::<Value>::new());
+
+    // Each is counted, and named once.
+    for kind in [
+        "access_key",
+        "webhook",
+        "pool",
+        "delivery",
+        "node",
+        "audit_entry",
+        "alert",
+    ] {
+        assert!(unreadable(&node, kind).await >= 1.0, "{kind}");
+    }
+    let log = node.log();
+    for name in [
+        "the access key tomorrow1234",
+        "the webhook tomorrow1234",
+        "the policy of the pool crm",
+    ] {
+        let lines = log
+            .lines()
+            .filter(|line| line.contains(&format!("{name} cannot be read")));
+        assert_eq!(lines.count(), 2, "{name}: once for each start\n{log}");
+    }
+    assert!(!log.contains("panic"), "{log}");
+    let doctor = run("doctor", &redis.direct_url());
+    let findings = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    for name in [
+        "access key tomorrow1234",
+        "webhook tomorrow1234",
+        "pool crm",
+    ] {
+        assert!(findings.contains(name), "{name}: {findings}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_was_made_is_no_error_because_it_could_not_be_read_again() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    // Scripts work, and what a node reads by itself does not.
+    let _: redis::Value = redis
+        .query(&["ACL", "SETUSER", "default", "-hgetall"])
+        .await;
+    let made = node
+        .post("/v1/keys")
+        .json(&json!({"name": "x", "role": "viewer"}))
+        .expect(201)
+        .await;
+    let hook = node
+        .post("/v1/webhooks")
+        .json(&json!({"url": "https://hooks.example.com/", "events": ["*"]}))
+        .expect(201)
+        .await;
+    let _: redis::Value = redis
+        .query(&["ACL", "SETUSER", "default", "+hgetall"])
+        .await;
+    for path in [
+        format!("/v1/keys/{}", id(&made)),
+        format!("/v1/webhooks/{}", id(&hook)),
+    ] {
+        wait_until("it is known", Duration::from_secs(10), async || {
+            node.get(&path).expect([200, 404]).await.status == 200
+        })
+        .await;
+        let _: redis::Value = redis
+            .query(&["ACL", "SETUSER", "default", "-hgetall"])
+            .await;
+        node.call(Method::DELETE, &path).expect(204).await;
+        let _: redis::Value = redis
+            .query(&["ACL", "SETUSER", "default", "+hgetall"])
+            .await;
+    }
+}
+
+#[tokio::test]
+async fn a_new_word_waits_until_every_node_that_is_up_knows_it() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    let folded = json!({"capacity": 5, "holder_match": "folded"});
+    // As a node of the version before signs, which says nothing of what it knows.
+    let clock = redis.query::<Vec<i64>>(&["TIME"]).await;
+    let now = clock[0] * 1_000;
+    let old = json!({"id": "old", "version": "0.0.9", "host": "older", "address": "10.0.0.9:7070", "started_at_ms": now});
+    let (old, now) = (old.to_string(), (now + 600_000).to_string());
+    let _: redis::Value = redis
+        .query(&["ZADD", "lh1:{nodes}:signs", &now, &old])
+        .await;
+
+    let refused = node.put_pool("crm", folded.clone(), 409).await;
+    assert_eq!(refused["code"], "older_node");
+    assert!(
+        refused.text.contains("older at 10.0.0.9:7070"),
+        "{}",
+        refused.text
+    );
+    // What it knows is written so that it can read it.
+    node.put_pool("crm", json!({"capacity": 5, "holder_match": "exact"}), 201)
+        .await;
+    let crm = key_of(&redis, "crm:config").await;
+    let policy: String = redis.query(&["HGET", &crm, "policy"]).await;
+    assert!(!policy.contains("holder_match"), "{policy}");
+    assert_eq!(node.pool("crm", 200).await["holder_match"], "exact");
+
+    let _: redis::Value = redis.query(&["ZREM", "lh1:{nodes}:signs", &old]).await;
+    node.put_pool("crm", folded, 200).await;
+}
