@@ -27,7 +27,7 @@ enum Needed {
     ToWait,
     WithSentinels,
     InCluster,
-    /// `leasehold doctor` and the library use it where they may.
+    /// `leasehold doctor`, the library and nodes of the version before use it where they may.
     Never,
 }
 
@@ -74,7 +74,7 @@ const COMMANDS: &[Right] = {
         (Always, "xtrim", &["stream", "MAXLEN", "1"]),
         (Always, "set", &["text", "1", "PX", "1000"]),
         (Always, "get", &["text"]),
-        (Always, "getex", &["text", "PX", "1000"]),
+        (Never, "getex", &["text", "PX", "1000"]),
         (Always, "getdel", &["text"]),
         (Always, "incr", &["text"]),
         (Always, "publish", &["zset", ""]),
@@ -392,7 +392,7 @@ mod tests {
                     .map(|word| word.to_lowercase()),
             );
         }
-        // By the library, for a connection, a pipeline and a subscription; and by the doctor.
+        // By the library, for a connection, a pipeline and a subscription; by the doctor; and by the version before.
         for name in [
             "auth",
             "hello",
@@ -401,6 +401,7 @@ mod tests {
             "exec",
             "psubscribe",
             "cluster|info",
+            "getex",
         ] {
             used.insert(name.to_owned());
         }

@@ -21,7 +21,17 @@ use self::explore::{calls, explore, files};
 use crate::harness::{ANY, Behaviour, Launch, Node, Receiver, Redis, Reply, let_pass, wait_until};
 
 /// Places that no situation here comes to, and why.
-const NOT_REACHED: [(&str, &str, &str); 7] = [
+const NOT_REACHED: [(&str, &str, &str); 9] = [
+    (
+        "prelude",
+        "'shift', int(shift)",
+        "the clock of Redis went back, and every run would be at another instant; a lease is not touched by it",
+    ),
+    (
+        "tick",
+        "'silences')",
+        "after a silence, at a clock that stood still in it; reads only",
+    ),
     (
         "tick",
         "'generation', int(generation)",
@@ -348,10 +358,6 @@ impl Scene<'_> {
         let before = (time.0 * 1_000 - 20_000).to_string();
         self.query(&["HSET", &clock, "tick", &before]).await;
         self.acquire("crm", json!({"holder": "hal"})).await;
-        // And a clock that went back.
-        let later = (time.0 * 1_000 + 20_000).to_string();
-        self.query(&["HSET", &clock, "tick", &later]).await;
-        self.acquire("crm", json!({"holder": "ian"})).await;
         node.get("/v1/pools/crm/usage").expect(ANY).await;
     }
 
