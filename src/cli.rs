@@ -5,10 +5,12 @@
 mod alert;
 mod audit;
 mod bench;
+mod block;
 mod config;
 mod doctor;
 mod failover;
 mod healthcheck;
+mod holder;
 mod key;
 mod lease;
 mod man;
@@ -97,6 +99,12 @@ enum Command {
     /// List those who wait for a seat
     #[command(subcommand)]
     Queue(queue::Queue),
+    /// Block and unblock holders
+    #[command(subcommand)]
+    Holder(holder::Holder),
+    /// List blocks
+    #[command(subcommand)]
+    Block(block::Block),
     /// Create, list, roll and revoke keys
     #[command(subcommand)]
     Key(key::Key),
@@ -280,6 +288,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Pool(pool)) => pool::run(&pool),
         Some(Command::Lease(lease)) => lease::run(&lease),
         Some(Command::Queue(queue)) => queue::run(&queue),
+        Some(Command::Holder(holder)) => holder::run(&holder),
+        Some(Command::Block(block)) => block::run(&block),
         Some(Command::Key(key)) => key::run(&key),
         Some(Command::Alert(alert)) => alert::run(&alert),
         Some(Command::Webhook(webhook)) => webhook::run(&webhook),

@@ -6,6 +6,7 @@
 pub(crate) mod access;
 pub(crate) mod alerts;
 pub(crate) mod audit;
+mod blocks;
 pub(crate) mod csv;
 mod events;
 pub mod extract;
@@ -88,6 +89,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(pools::routes())
         .merge(named::routes())
         .merge(queue::routes())
+        .merge(blocks::routes())
         .merge(leases::routes())
         .merge(events::routes())
         .merge(history::routes())

@@ -241,7 +241,7 @@ fn describe() {
         ),
         (
             store::DISPLACED,
-            "Leases whose data was lost and whose seat somebody else had when their heartbeat came to this node: so many had two holders until then",
+            "Heartbeats to this node of leases whose data was lost and whose seat somebody else had by then, one for each lease; who never beats again is not counted",
         ),
         (
             store::HINTS,

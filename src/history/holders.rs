@@ -1,6 +1,6 @@
 //! Who used a pool, how often and how long.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::reading;
@@ -12,7 +12,7 @@ use crate::store::{Error, Event, EventId, Store};
 /// What one holder did in a range of time. Leases of the anonymous are one holder without a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held {
-    /// Leases that were live at some instant of the range.
+    /// Leases that were live at some instant of the range. One that was resumed is one.
     pub leases: u64,
     /// Time for which they were, together, in milliseconds.
     pub held_ms: u64,
@@ -34,6 +34,7 @@ pub async fn holders(
         from,
         until,
         live: HashMap::new(),
+        counted: HashSet::new(),
         holders: BTreeMap::new(),
     };
     reading::each(store, pool, EventId::default(), |event| {
@@ -49,6 +50,8 @@ struct Report {
     until: Instant,
     /// Lease id -> since when it lives, and whose it is.
     live: HashMap<String, (Instant, Option<String>)>,
+    /// Leases that ended by time and are counted: they may be resumed.
+    counted: HashSet<String>,
     holders: BTreeMap<Option<String>, Held>,
 }
 
@@ -61,29 +64,40 @@ impl Report {
             }
             "ended" => {
                 if let Some((since, holder)) = self.live.remove(&id) {
-                    self.count(since, event.at, holder);
+                    let is_new = !self.counted.remove(&id);
+                    let is_counted = self.count(since, event.at, holder, is_new) || !is_new;
+                    if is_counted && event.reason.as_deref() == Some("expired") {
+                        self.counted.insert(id);
+                    }
                 }
             }
             _ => {}
         }
     }
 
-    /// Counts the part of a life that lies in the range.
-    fn count(&mut self, since: Instant, end: Instant, holder: Option<String>) {
+    /// Counts the part of a life that lies in the range, if there is one, and the lease, if it was not counted before.
+    fn count(
+        &mut self,
+        since: Instant,
+        end: Instant,
+        holder: Option<String>,
+        is_new: bool,
+    ) -> bool {
         let (begin, end) = (since.max(self.from), end.min(self.until));
         if end < begin {
-            return;
+            return false;
         }
         let held = self.holders.entry(holder).or_default();
-        held.leases += 1;
+        held.leases += u64::from(is_new);
         held.held_ms += end.since(begin);
         held.last_seen_at = held.last_seen_at.max(Some(end));
+        true
     }
 
     fn finish(mut self) -> BTreeMap<Option<String>, Held> {
-        for (since, holder) in std::mem::take(&mut self.live).into_values() {
-            let until = self.until;
-            self.count(since, until, holder);
+        for (id, (since, holder)) in std::mem::take(&mut self.live) {
+            let is_new = !self.counted.contains(&id);
+            self.count(since, self.until, holder, is_new);
         }
         self.holders
     }
@@ -112,6 +126,7 @@ mod tests {
             from: Instant(100),
             until: Instant(200),
             live: HashMap::new(),
+            counted: HashSet::new(),
             holders: BTreeMap::new(),
         };
         for event in [
@@ -128,5 +143,41 @@ mod tests {
         assert_eq!((ann.leases, ann.held_ms), (2, 30 + 50));
         assert_eq!(ann.last_seen_at, Some(Instant(200)));
         assert!(!holders.contains_key(&Some("bob".to_owned())));
+    }
+
+    #[test]
+    fn a_lease_that_is_resumed_is_one_lease() {
+        let mut report = Report {
+            from: Instant(100),
+            until: Instant(200),
+            live: HashMap::new(),
+            counted: HashSet::new(),
+            holders: BTreeMap::new(),
+        };
+        let expired = |at, lease| Event {
+            reason: Some("expired".into()),
+            ..event("ended", at, lease, None)
+        };
+        for event in [
+            event("started", 110, "a", Some("ann")),
+            expired(120, "a"),
+            event("resumed", 130, "a", Some("ann")),
+            expired(140, "a"),
+            event("resumed", 150, "a", Some("ann")),
+            // Its first life lies before the range.
+            event("started", 10, "b", Some("bob")),
+            expired(20, "b"),
+            event("resumed", 190, "b", Some("bob")),
+            event("ended", 195, "b", None),
+        ] {
+            report.add(event);
+        }
+        let holders = report.finish();
+        let held = |name: &str| {
+            let held = &holders[&Some(name.to_owned())];
+            (held.leases, held.held_ms)
+        };
+        assert_eq!(held("ann"), (1, 10 + 10 + 50));
+        assert_eq!(held("bob"), (1, 5));
     }
 }

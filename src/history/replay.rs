@@ -17,6 +17,11 @@ pub enum Change {
         /// Seats that are in use now and were not before.
         seats: u64,
     },
+    /// A lease that had ended by time, or was lost, has its seat again.
+    Resumed {
+        /// Seats that are in use now and were not before.
+        seats: u64,
+    },
     /// A lease ended.
     Ended {
         /// Seats that are free now and were not before.
@@ -52,7 +57,10 @@ impl Change {
     pub fn of(event: &Event) -> Option<Self> {
         let reason = || event.reason.clone().unwrap_or_default();
         Some(match event.kind.as_str() {
-            "started" | "resumed" | "rebuilt" => Self::Started {
+            "started" => Self::Started {
+                seats: event.seats.unwrap_or(1),
+            },
+            "resumed" | "rebuilt" => Self::Resumed {
                 seats: event.seats.unwrap_or(1),
             },
             "ended" => Self::Ended {
@@ -154,7 +162,7 @@ impl Replay {
     pub fn apply(&mut self, at_ms: i64, change: &Change, closed: &mut impl FnMut(Step, i64, Slot)) {
         self.pass(at_ms, closed);
         match change {
-            Change::Started { seats } => self.level += seats,
+            Change::Started { seats } | Change::Resumed { seats } => self.level += seats,
             Change::Ended { seats, .. } => self.level = self.level.saturating_sub(*seats),
             Change::Capacity(capacity) => self.capacity = *capacity,
             Change::Silent => self.silent = true,
@@ -169,7 +177,7 @@ impl Replay {
             slot.end_level = self.level;
             slot.capacity = self.capacity;
             // A seat that comes free at the first instant of a slot was in use in the one before.
-            let begins = self.at_ms % step.ms() == 0 && slot.grants == 0;
+            let begins = self.at_ms % step.ms() == 0 && slot.grants + slot.resumes == 0;
             slot.high_water_mark = if begins {
                 self.level
             } else {
@@ -177,6 +185,7 @@ impl Replay {
             };
             match change {
                 Change::Started { .. } => slot.grants += 1,
+                Change::Resumed { .. } => slot.resumes += 1,
                 Change::Ended { reason, .. } => *slot.ends.entry(reason.clone()).or_default() += 1,
                 Change::Denied { reason } => {
                     *slot.denials.entry(reason.clone()).or_default() += 1;
@@ -202,6 +211,7 @@ mod tests {
         prop_oneof![
             Just(Change::Started { seats: 1 }),
             Just(Change::Started { seats: 0 }),
+            Just(Change::Resumed { seats: 1 }),
             Just(Change::Ended {
                 seats: 1,
                 reason: "expired".into()
@@ -222,7 +232,7 @@ mod tests {
             levels.extend((at..*when).map(|_| level));
             at = *when;
             match change {
-                Change::Started { seats } => level += seats,
+                Change::Started { seats } | Change::Resumed { seats } => level += seats,
                 Change::Ended { seats, .. } => level = level.saturating_sub(*seats),
                 _ => {}
             }

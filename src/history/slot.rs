@@ -72,9 +72,12 @@ pub struct Slot {
     /// Capacity at the end.
     #[serde(rename = "c", default)]
     pub capacity: u64,
-    /// Leases that got a seat, those that came back included.
+    /// Leases that got a seat for the first time.
     #[serde(rename = "g", default, skip_serializing_if = "is_zero")]
     pub grants: u64,
+    /// Leases that had ended by time, or were lost, and got their seat again.
+    #[serde(rename = "v", default, skip_serializing_if = "is_zero")]
+    pub resumes: u64,
     /// Runs of denials by reason; a holder that asks again within two minutes is in the same run.
     #[serde(rename = "d", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub denials: BTreeMap<String, u64>,
@@ -149,6 +152,7 @@ impl Slot {
         self.end_level = next.end_level;
         self.capacity = next.capacity;
         self.grants += next.grants;
+        self.resumes += next.resumes;
         for (sums, counts) in [
             (&mut self.denials, &next.denials),
             (&mut self.raw_denials, &next.raw_denials),

@@ -1,7 +1,7 @@
 //! What each sub-account did in a pool: its leases, their time, the most at once, and its denials.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::denials;
@@ -74,6 +74,8 @@ struct Report {
     levels: Vec<u64>,
     /// Lease id -> since when it lives, and whose it is.
     live: HashMap<String, (Instant, usize)>,
+    /// Leases that ended by time and are counted: they may be resumed.
+    counted: HashSet<String>,
     /// Starts and ends that may still be out of order: when, in which order written, whose, and whether it is a start.
     recent: BinaryHeap<Reverse<(i64, u64, usize, bool)>>,
     written: u64,
@@ -89,6 +91,7 @@ impl Report {
             used: Vec::new(),
             levels: Vec::new(),
             live: HashMap::new(),
+            counted: HashSet::new(),
             recent: BinaryHeap::new(),
             written: 0,
         }
@@ -116,7 +119,11 @@ impl Report {
             }
             "ended" => {
                 if let Some((since, tenant)) = self.live.remove(&id) {
-                    self.count(since, event.at, tenant);
+                    let is_new = !self.counted.remove(&id);
+                    let is_counted = self.count(since, event.at, tenant, is_new) || !is_new;
+                    if is_counted && event.reason.as_deref() == Some("expired") {
+                        self.counted.insert(id);
+                    }
                     self.change(event.at, tenant, false);
                 }
             }
@@ -155,19 +162,22 @@ impl Report {
         }
     }
 
-    /// Counts the part of a life that lies in the range.
-    fn count(&mut self, since: Instant, end: Instant, tenant: usize) {
+    /// Counts the part of a life that lies in the range, if there is one, and the lease, if it was not counted before.
+    fn count(&mut self, since: Instant, end: Instant, tenant: usize, is_new: bool) -> bool {
         let (begin, end) = (since.max(self.from), end.min(self.until));
-        if begin <= end {
-            self.used[tenant].leases += 1;
-            self.used[tenant].held_ms += end.since(begin);
+        if end < begin {
+            return false;
         }
+        self.used[tenant].leases += u64::from(is_new);
+        self.used[tenant].held_ms += end.since(begin);
+        true
     }
 
     fn finish(mut self) -> BTreeMap<Option<String>, Used> {
         self.settle(i64::MAX);
-        for (since, tenant) in std::mem::take(&mut self.live).into_values() {
-            self.count(since, self.until, tenant);
+        for (id, (since, tenant)) in std::mem::take(&mut self.live) {
+            let is_new = !self.counted.contains(&id);
+            self.count(since, self.until, tenant, is_new);
         }
         self.names
             .into_iter()

@@ -85,8 +85,8 @@ pub enum Acquired {
     NamedSeatsExhausted(Denial),
     /// As many wait as may.
     QueueFull(Denial),
-    /// An operator has blocked this holder.
-    HolderBlocked(Denial),
+    /// An operator has blocked this holder, until then, and perhaps said why.
+    HolderBlocked(Denial, Instant, Option<String>),
     /// The pool has no licence for the platform, only for these.
     PlatformNotLicensed(String),
     /// An operator has closed the pool to newcomers, with this message.
@@ -229,7 +229,7 @@ impl Store {
                     None => continue,
                 },
                 "pool_full" => Acquired::PoolFull(denial(&reply)?),
-                "holder_blocked" => Acquired::HolderBlocked(denial(&reply)?),
+                "holder_blocked" => blocked(&reply)?,
                 "rules" => {
                     self.status(pool).boxed().await?;
                     // While the index for rules to come is made, leases are started by the script that keeps it in step.
@@ -697,9 +697,16 @@ pub(super) fn denial(reply: &Reply) -> Result<Denial, Error> {
     })
 }
 
+/// A denial by a block.
+pub(super) fn blocked(reply: &Reply) -> Result<Acquired, Error> {
+    let (denial, reason) = (denial(reply)?, reply.text(12)?);
+    let until = Instant(reply.now()?.0 + denial.retry_after.as_millis() as i64);
+    let reason = (!reason.is_empty()).then(|| reason.to_owned());
+    Ok(Acquired::HolderBlocked(denial, until, reason))
+}
+
 pub(super) fn granted(pool: &PoolName, asked: &Asked, reply: &Reply) -> Result<Grant, Error> {
-    // `acquire.lua` knows one kind of seat and does not name it.
-    let seat = reply.text(11).map_or(Seat::Concurrent, Seat::from_letter);
+    let seat = Seat::from_letter(reply.text(11)?);
     let (now, expires_at) = (reply.now()?, reply.instant(4)?);
     let ttl = Duration::from_millis(reply.count(5)?);
     Ok(Grant {

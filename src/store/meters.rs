@@ -73,7 +73,7 @@ impl Answered {
                 | Acquired::TenantFull(..)
                 | Acquired::NamedSeatsExhausted(_)
                 | Acquired::QueueFull(_)
-                | Acquired::HolderBlocked(_)
+                | Acquired::HolderBlocked(..)
                 | Acquired::PlatformNotLicensed(_)
                 | Acquired::TicketExpired,
             ) => Self::Denied,

@@ -8,7 +8,7 @@ use futures_util::FutureExt as _;
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
-use super::leases::{Acquired, Asked, activities_json, denial, granted, or_empty};
+use super::leases::{Acquired, Asked, activities_json, blocked, denial, granted, or_empty};
 use super::queue::turn;
 use super::renewals::record_margin;
 use super::script::{ACQUIRE_BY_RULES, Call, NAMED, REINDEX, Reply};
@@ -244,7 +244,7 @@ impl Store {
                 "tenant_full" => Acquired::TenantFull(denial(&reply)?, reply.text(12)?.to_owned()),
                 "named_seats_exhausted" => Acquired::NamedSeatsExhausted(denial(&reply)?),
                 "queue_full" => Acquired::QueueFull(denial(&reply)?),
-                "holder_blocked" => Acquired::HolderBlocked(denial(&reply)?),
+                "holder_blocked" => blocked(&reply)?,
                 "platform_not_licensed" => {
                     Acquired::PlatformNotLicensed(reply.text(12)?.to_owned())
                 }

@@ -77,6 +77,8 @@ pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
 );
 pub(super) static REINDEX: LazyLock<Script> = script!("reindex", "record", "schedule", "seats");
 pub(super) static NAMED: LazyLock<Script> = script!("named", "schedule", "seats", "rules");
+pub(super) static BLOCK: LazyLock<Script> = script!("block", "blocks");
+pub(super) static BLOCKS: LazyLock<Script> = script!("blocks");
 pub(super) static RENEW: LazyLock<Script> = script!("renew", "record");
 pub(super) static RESUME: LazyLock<Script> = script!(
     "resume",
@@ -123,6 +125,8 @@ fn all() -> [&'static Script; 34] {
         &ACQUIRE_BY_RULES,
         &REINDEX,
         &NAMED,
+        &BLOCK,
+        &BLOCKS,
         &RENEW,
         &RESUME,
         &RELEASE,

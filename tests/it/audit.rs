@@ -385,6 +385,13 @@ async fn every_action_leaves_an_entry_whether_it_is_done_or_refused() {
     walk.go(holder(step("DELETE", path, Value::Null, both), set_aside))
         .await;
 
+    let path = "/v1/pools/{pool}/blocks/{holder}";
+    let block = json!({"for_ms": 60_000, "reason": "Enough."});
+    walk.go(holder(step("PUT", path, block, after), "eve"))
+        .await;
+    walk.go(holder(step("DELETE", path, Value::Null, before), "eve"))
+        .await;
+
     let key = json!({"name": "k", "role": "viewer"});
     let made = walk.go(step("POST", "/v1/keys", key, after)).await;
     let id = made["id"].as_str().expect("an id").to_owned();

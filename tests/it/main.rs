@@ -12,6 +12,7 @@ mod all_or_nothing;
 mod audit;
 mod bad_input;
 mod bench;
+mod blocks;
 mod chaos;
 mod checker;
 mod clock;

@@ -101,7 +101,7 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
                 _ => Cell::In,
             };
         }
-        ("get", "/v1/pools") => {
+        ("get", "/v1/pools" | "/v1/blocks") => {
             return if who >= Who::ViewerOfAnother {
                 Cell::In
             } else {
@@ -113,6 +113,7 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
         // Of the policy the schedule only; what is sent here is nothing.
         ("patch", "/v1/pools/{pool}") => Who::Operator,
         (_, path) if path.starts_with("/v1/pools/{pool}/named/") => Who::Operator,
+        (_, path) if path.starts_with("/v1/pools/{pool}/blocks/") => Who::Operator,
         _ => Who::Admin,
     };
     if who >= least {

@@ -102,7 +102,9 @@ pub(super) fn beside(
             .iter()
             .filter(|event| Some(event.id) <= standing.last)
             .map(|event| match &event.change {
-                Some(Change::Started { seats }) => i64::try_from(*seats).unwrap_or(0),
+                Some(Change::Started { seats } | Change::Resumed { seats }) => {
+                    i64::try_from(*seats).unwrap_or(0)
+                }
                 Some(Change::Ended { seats, .. }) => -i64::try_from(*seats).unwrap_or(0),
                 _ => 0,
             })

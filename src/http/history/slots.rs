@@ -103,8 +103,10 @@ pub(crate) struct SlotBody {
     pub(crate) high_water_mark: u64,
     /// Seats in use on the average.
     pub(crate) mean: f64,
-    /// Leases that got a seat, those that came back included.
+    /// Leases that got a seat for the first time.
     pub(crate) grants: u64,
+    /// Leases that had ended by time, or were lost, and got their seat again: each time one did.
+    pub(crate) resumes: u64,
     /// Denials by reason; those of one holder within two minutes count once.
     pub(crate) denials: BTreeMap<String, u64>,
     /// Acquires that were denied, by reason: each one, also of the same holder.
@@ -131,6 +133,7 @@ impl From<Span> for SlotBody {
             capacity: span.slot.capacity,
             high_water_mark: span.slot.high_water_mark,
             grants: span.slot.grants,
+            resumes: span.slot.resumes,
             denials: span.slot.denials,
             raw_denials: span.slot.raw_denials,
             gap_ms: span.slot.gap_ms,
@@ -205,6 +208,7 @@ pub(crate) fn to_csv(pool: &PoolName, found: &HistoryBody) -> Response {
         "utilisation",
         "raw_denials",
         "gap_ms",
+        "resumes",
     ];
     let rows = found.items.iter().map(|slot| {
         vec![
@@ -220,6 +224,7 @@ pub(crate) fn to_csv(pool: &PoolName, found: &HistoryBody) -> Response {
             Cell::plain(&slot.utilisation),
             Cell::plain(&slot.raw_denials.values().sum::<u64>()),
             Cell::plain(&slot.gap_ms),
+            Cell::plain(&slot.resumes),
         ]
     });
     csv::file(&format!("{pool}-history"), &columns, rows)

@@ -42,11 +42,13 @@ pub(super) fn problem(pool: &PoolName, tenant: Option<&Tenant>, acquired: Acquir
             format!("As many wait for a seat of the pool {pool} as may. Ask again later."),
             denial,
         ),
-        Acquired::HolderBlocked(denial) => denied(
-            Code::HolderBlocked,
-            "An operator has blocked this holder for a time. Ask again after it.".to_owned(),
-            denial,
-        ),
+        Acquired::HolderBlocked(denial, until, reason) => {
+            let why = reason.as_ref().map_or(String::new(), |why| format!(": {why}"));
+            let detail = format!("An operator has blocked this holder until {until}{why}");
+            denied(Code::HolderBlocked, detail, denial)
+                .with("blocked_until", until)
+                .with("reason", reason)
+        }
         Acquired::PlatformNotLicensed(platforms) => Problem::new(
             Code::PlatformNotLicensed,
             format!(

@@ -14,14 +14,14 @@ use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
 use crate::lease::{Holder, LeaseId, Tenant, check_characters, recorded_if_any};
 use crate::pool::PoolName;
-use crate::store::{self, Selection, Terminated, Termination, durable};
+use crate::store::{self, LONGEST_BLOCK, Selection, Terminated, Termination, durable};
 
 /// Most ids of one request, so that a request stays short. Whoever has more sends several, or says which by holder.
 pub(crate) const MAX_IDS: usize = 1_000;
 /// Longest reason, in bytes.
-const MAX_REASON: usize = 512;
-/// Longest block: a year, in milliseconds.
-const MAX_BLOCK_MS: u64 = 366 * 24 * 60 * 60 * 1_000;
+pub(crate) const MAX_REASON: usize = 512;
+/// Longest block, in milliseconds.
+const MAX_BLOCK_MS: u64 = LONGEST_BLOCK.as_secs() * 1_000;
 
 /// Which leases to end, in exactly one of the first four ways, and why.
 #[derive(Debug, Default, Deserialize, ToSchema)]

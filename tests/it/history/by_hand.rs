@@ -113,6 +113,7 @@ struct Counted {
     levels_ms: BTreeMap<u64, u64>,
     full_ms: u64,
     grants: u64,
+    resumes: u64,
     ends: BTreeMap<String, u64>,
     denials: BTreeMap<String, u64>,
     raw_denials: BTreeMap<String, u64>,
@@ -234,7 +235,8 @@ fn count(raw: &[Raw], points: &[Point], told: &[(i64, String)], from: i64, until
             *counts.entry(event.reason.clone()).or_default() += 1;
         };
         match event.kind.as_str() {
-            "started" | "resumed" | "rebuilt" => slot.grants += 1,
+            "started" => slot.grants += 1,
+            "resumed" | "rebuilt" => slot.resumes += 1,
             "ended" => add(&mut slot.ends),
             "denied" => add(&mut slot.denials),
             _ => {}
@@ -287,6 +289,7 @@ pub(super) async fn every_slot_is_right(
                 levels_ms: slot.levels.by_level(),
                 full_ms: slot.levels.at_least_ms(100),
                 grants: slot.grants,
+                resumes: slot.resumes,
                 ends: slot.ends.clone(),
                 denials: slot.denials.clone(),
                 raw_denials: slot.raw_denials.clone(),
@@ -306,12 +309,12 @@ pub(super) async fn every_slot_is_right(
         for (item, right) in items.iter().zip(expected) {
             let shown = json!({
                 "capacity": item["capacity"], "high_water_mark": item["high_water_mark"], "full_ms": item["full_ms"],
-                "levels_ms": item["levels_ms"], "grants": item["grants"], "ends": item["ends"],
+                "levels_ms": item["levels_ms"], "grants": item["grants"], "ends": item["ends"], "resumes": item["resumes"],
                 "denials": item["denials"], "raw_denials": item["raw_denials"],
             });
             let right = json!({
                 "capacity": right.capacity, "high_water_mark": right.high_water_mark, "full_ms": right.full_ms,
-                "levels_ms": right.levels_ms, "grants": right.grants, "ends": right.ends,
+                "levels_ms": right.levels_ms, "grants": right.grants, "ends": right.ends, "resumes": right.resumes,
                 "denials": right.denials, "raw_denials": right.raw_denials,
             });
             assert_eq!(shown, right, "{word} {}", item["from"]);

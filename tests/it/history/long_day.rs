@@ -54,6 +54,7 @@ struct Told {
     /// Who had a seat from when to when.
     lives: Vec<(String, i64, i64)>,
     grants: Vec<i64>,
+    resumes: Vec<i64>,
     ends: Vec<(i64, &'static str)>,
     /// Each denied acquire.
     denials: Vec<(i64, String)>,
@@ -242,7 +243,7 @@ impl Day<'_> {
             Deed::Renew(mut lease) if reply.status == 200 => {
                 if reply["resumed"] == Value::Bool(true) {
                     self.told.end(&lease, lease.expires, "expired");
-                    self.told.grants.push(now);
+                    self.told.resumes.push(now);
                     lease.since = now;
                 }
                 lease.expires = reply.instant("/lease/expires_at");
@@ -357,6 +358,8 @@ impl Day<'_> {
                 assert_eq!(slot.seat_ms, ms(seat_ms), "{step:?} from {from}");
                 let grants = self.told.grants.iter().filter(|at| within(**at)).count() as u64;
                 assert_eq!(slot.grants, grants, "{step:?} from {from}");
+                let resumes = self.told.resumes.iter().filter(|at| within(**at)).count() as u64;
+                assert_eq!(slot.resumes, resumes, "{step:?} from {from}");
                 let mut ends: BTreeMap<String, u64> = BTreeMap::new();
                 for (_, reason) in self.told.ends.iter().filter(|(at, _)| within(*at)) {
                     *ends.entry((*reason).to_owned()).or_default() += 1;

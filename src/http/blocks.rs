@@ -1,0 +1,380 @@
+//! `/v1/blocks` and `/v1/pools/{pool}/blocks`: who gets no seat for a time.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{RawQuery, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use chrono::{DateTime, Utc};
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::access::Operator;
+use super::csv::{self, Cell};
+use super::extract::{Body, Path, Query};
+use super::leases::terminate::MAX_REASON;
+use super::problem::{Code, Problem, ProblemDocument};
+use super::{App, pool_not_found};
+use crate::lease::{Holder, Instant};
+use crate::pool::PoolName;
+use crate::store::{Block, BlockEnd, Blocked};
+
+/// Blocks of a page unless the caller says otherwise, and at most.
+const LIMIT: usize = 100;
+const MAX_LIMIT: usize = 1_000;
+/// Pools that are asked at the same time.
+const AT_ONCE: usize = 8;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(list_of_pool))
+        .routes(routes!(put, lift))
+}
+
+/// A holder that gets no seat in a pool for a time.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Block)]
+pub(crate) struct BlockBody {
+    /// The pool that it is about, and no other.
+    #[schema(value_type = String, example = "crm")]
+    pool: PoolName,
+    /// Who it is; in a pseudonymous pool its pseudonym, which is what the pool keeps.
+    #[schema(example = "agent-7")]
+    holder: String,
+    /// The end of it.
+    #[schema(value_type = String, format = DateTime)]
+    until: Instant,
+    /// What the holder reads; null if nobody gave one.
+    reason: Option<String>,
+    /// Name of the key of who did it; null if that is not known.
+    by: Option<String>,
+    /// Since when; null if that is not known.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    since: Option<Instant>,
+}
+
+impl BlockBody {
+    fn of(pool: &PoolName, block: Block) -> Self {
+        Self {
+            pool: pool.clone(),
+            holder: block.holder,
+            until: block.until,
+            reason: block.reason,
+            by: block.by,
+            since: block.since,
+        }
+    }
+}
+
+/// Part of a list.
+#[derive(Debug, Serialize, ToSchema)]
+struct Blocks {
+    items: Vec<BlockBody>,
+    /// Send it back as `cursor` for the next page; null at the end.
+    next_cursor: Option<String>,
+}
+
+/// What is wanted of the list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wanted {
+    /// Most blocks of the page, 1 to 1000; 100 without it.
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// `json` or `csv`, in place of the header `Accept`.
+    format: Option<String>,
+}
+
+/// The last block of a page, from which the next one goes on.
+#[derive(Serialize, Deserialize)]
+struct Cursor(PoolName, i64, String);
+
+impl Wanted {
+    fn limit(&self) -> Result<usize, Problem> {
+        let limit = self.limit.unwrap_or(LIMIT);
+        if (1..=MAX_LIMIT).contains(&limit) {
+            return Ok(limit);
+        }
+        Err(Problem::new(
+            Code::InvalidRequest,
+            format!("`limit` is 1 to {MAX_LIMIT}."),
+        ))
+    }
+
+    fn after(&self) -> Result<Option<(PoolName, (Instant, String))>, Problem> {
+        let Some(text) = &self.cursor else {
+            return Ok(None);
+        };
+        let json = URL_SAFE_NO_PAD.decode(text).ok();
+        let cursor = json.and_then(|json| serde_json::from_slice(&json).ok());
+        let Some(Cursor(pool, until, holder)) = cursor else {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                "`cursor` is not one of this list. Begin again without it.",
+            ));
+        };
+        Ok(Some((pool, (Instant(until), holder))))
+    }
+}
+
+/// Lists the blocks of all pools that the caller may see, pool by pool in the order in which they end.
+#[utoipa::path(
+    get,
+    path = "/v1/blocks",
+    tag = "pools",
+    operation_id = "list_blocks",
+    params(Wanted),
+    responses(
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = Blocks),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn list(
+    State(app): State<App>,
+    operator: Operator,
+    headers: HeaderMap,
+    RawQuery(asked): RawQuery,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    let mut pools = app.0.store.names().await?;
+    pools.retain(|pool| operator.caller.is_for(pool));
+    let found = page(&app, pools, &wanted).await?;
+    Ok(answer("leasehold-blocks", found, &wanted, &headers, asked))
+}
+
+/// Lists the blocks of a pool in the order in which they end.
+#[utoipa::path(
+    get,
+    path = "/v1/pools/{pool}/blocks",
+    tag = "pools",
+    operation_id = "list_blocks_of_pool",
+    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    responses(
+        (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = Blocks),
+        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn list_of_pool(
+    State(app): State<App>,
+    _operator: Operator,
+    Path(pool): Path<PoolName>,
+    headers: HeaderMap,
+    RawQuery(asked): RawQuery,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
+    if app.0.store.blocks(&pool, None, 1).await?.is_none() {
+        return Err(pool_not_found(&pool));
+    }
+    let name = format!("leasehold-{pool}-blocks");
+    let found = page(&app, vec![pool], &wanted).await?;
+    Ok(answer(&name, found, &wanted, &headers, asked))
+}
+
+/// A page of the blocks of these pools. A pool that is deleted meanwhile has none.
+async fn page(app: &App, pools: Vec<PoolName>, wanted: &Wanted) -> Result<Blocks, Problem> {
+    let limit = wanted.limit()?;
+    let after = wanted.after()?;
+    let rest = pools.into_iter().filter(|pool| match &after {
+        Some((last, _)) => last <= pool,
+        None => true,
+    });
+    let after = &after;
+    let mut read = stream::iter(rest)
+        .map(|pool| async move {
+            let place = after.as_ref().filter(|(last, _)| *last == pool);
+            let place = place.map(|(_, place)| place);
+            // One more than the page has says whether there is another page.
+            let blocks = app.0.store.blocks(&pool, place, limit + 1).await?;
+            Ok::<_, Problem>((pool, blocks.unwrap_or_default()))
+        })
+        .buffered(AT_ONCE);
+    let mut items = Vec::new();
+    while let Some((pool, blocks)) = read.try_next().await? {
+        let blocks = blocks.into_iter();
+        items.extend(blocks.map(|block| BlockBody::of(&pool, block)));
+        if items.len() > limit {
+            break;
+        }
+    }
+    drop(read);
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next_cursor = items.last().filter(|_| more).map(|last| {
+        let cursor = Cursor(last.pool.clone(), last.until.0, last.holder.clone());
+        let json = serde_json::to_string(&cursor).expect("texts and numbers have a JSON form");
+        URL_SAFE_NO_PAD.encode(json)
+    });
+    Ok(Blocks { items, next_cursor })
+}
+
+fn answer(
+    name: &str,
+    found: Blocks,
+    wanted: &Wanted,
+    headers: &HeaderMap,
+    asked: Option<String>,
+) -> Response {
+    if !csv::is_wanted(headers, wanted.format.as_deref()) {
+        return Json(found).into_response();
+    }
+    let columns = ["pool", "holder", "until", "reason", "by", "since"];
+    let rows = found.items.iter().map(|block| {
+        vec![
+            Cell::plain(&block.pool),
+            Cell::text(Some(&block.holder)),
+            Cell::plain(&block.until),
+            Cell::text(block.reason.as_deref()),
+            Cell::text(block.by.as_deref()),
+            Cell::known(block.since),
+        ]
+    });
+    let file = csv::file(name, &columns, rows);
+    csv::with_next(file, asked.as_deref(), found.next_cursor.as_deref())
+}
+
+/// How long a holder is blocked, in one of the first two ways, and why.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct PutBlock {
+    /// For so long from now on, at most a year.
+    #[schema(minimum = 1, maximum = 31_622_400_000_u64, example = 600_000)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    for_ms: Option<u64>,
+    /// Until this instant, RFC 3339, at most a year from now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    until: Option<DateTime<Utc>>,
+    /// What the holder reads when it asks for a seat, at most 512 bytes.
+    #[schema(max_length = 512, example = "Call the service desk.")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl PutBlock {
+    fn end(&self) -> Result<BlockEnd, Problem> {
+        let wrong = match (self.for_ms, self.until) {
+            (Some(0), None) => return Err(out_of_range()),
+            (Some(for_ms), None) => return Ok(BlockEnd::After(Duration::from_millis(for_ms))),
+            (None, Some(until)) if until.timestamp_millis() <= 0 => return Err(out_of_range()),
+            (None, Some(until)) => return Ok(BlockEnd::At(Instant(until.timestamp_millis()))),
+            _ => "Say how long in exactly one way: `for_ms` or `until`.",
+        };
+        Err(Problem::new(Code::InvalidRequest, wrong))
+    }
+}
+
+fn out_of_range() -> Problem {
+    Problem::new(
+        Code::InvalidRequest,
+        "A block ends later than now, and at most a year from now. To lift one, delete it.",
+    )
+}
+
+/// Blocks a holder: it gets no seat in the pool for a time, and keeps what it has. Blocking it again changes the block.
+#[utoipa::path(
+    put,
+    path = "/v1/pools/{pool}/blocks/{holder}",
+    tag = "pools",
+    operation_id = "put_block",
+    params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "The holder")),
+    request_body = PutBlock,
+    responses(
+        (status = 200, description = "The block", body = BlockBody),
+        (status = 400, description = "`invalid_request`; also in an anonymous pool, which knows no holders", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn put(
+    State(app): State<App>,
+    operator: Operator,
+    Path((pool, holder)): Path<(PoolName, Holder)>,
+    Body(body): Body<PutBlock>,
+) -> Result<Json<BlockBody>, Problem> {
+    // Before the trail, which is to hold no name that the pool does not keep.
+    let holder = app.holder_as_kept(&pool, holder).await?;
+    operator.notes.target(&holder);
+    operator.notes.after(&body);
+    let end = body.end()?;
+    let reason = body.reason.filter(|reason| !reason.is_empty());
+    if reason
+        .as_ref()
+        .is_some_and(|reason| reason.len() > MAX_REASON)
+    {
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            format!("`reason` has at most {MAX_REASON} bytes."),
+        ));
+    }
+    let by = operator.caller.name();
+    let store = &app.0.store;
+    let blocked = store
+        .block(&pool, &holder, end, by, reason.as_deref())
+        .await?;
+    let block = changed(&operator, &pool, blocked)?.ok_or_else(out_of_range)?;
+    operator.notes.after(&block);
+    Ok(Json(block))
+}
+
+/// Lifts the block of a holder. A success also if there is none.
+#[utoipa::path(
+    delete,
+    path = "/v1/pools/{pool}/blocks/{holder}",
+    tag = "pools",
+    operation_id = "delete_block",
+    params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "The holder")),
+    responses(
+        (status = 204, description = "The holder is not blocked, or not any more"),
+        (status = 400, description = "`invalid_request`: an anonymous pool knows no holders", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
+    security((), ("key" = []))
+)]
+async fn lift(
+    State(app): State<App>,
+    operator: Operator,
+    Path((pool, holder)): Path<(PoolName, Holder)>,
+) -> Result<StatusCode, Problem> {
+    let holder = app.holder_as_kept(&pool, holder).await?;
+    operator.notes.target(&holder);
+    let lifted = app.0.store.unblock(&pool, &holder).await?;
+    changed(&operator, &pool, lifted)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// The block as it is now, and a note of the one before for the trail.
+fn changed(
+    operator: &Operator,
+    pool: &PoolName,
+    blocked: Blocked,
+) -> Result<Option<BlockBody>, Problem> {
+    match blocked {
+        Blocked::Done { now, before } => {
+            if let Some(before) = before {
+                operator.notes.before(&BlockBody::of(pool, before));
+            }
+            Ok(now.map(|block| BlockBody::of(pool, block)))
+        }
+        Blocked::OutOfRange => Err(out_of_range()),
+        Blocked::NoPool => Err(pool_not_found(pool)),
+    }
+}
