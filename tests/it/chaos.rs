@@ -197,6 +197,7 @@ async fn round(stage: &mut Stage, fault: Fault, number: usize, long: bool) -> Ro
             balance: sight.balance,
             segments: sight.segments,
             operations,
+            remade: crowd.remade.take().0,
             lossy: struck.lossy.into_iter().collect(),
             repeated: struck.repeated.into_iter().collect(),
             sent_again: struck.sent_again.into_iter().collect(),

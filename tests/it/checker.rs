@@ -15,7 +15,9 @@
 
 mod answers;
 mod arrival;
+mod blocks;
 mod books;
+mod deletions;
 mod mistakes;
 mod order;
 mod queue;
@@ -35,7 +37,13 @@ pub(crate) enum Kind {
     Renew,
     Leave,
     Release,
+    /// By its id, or by its holder.
     Terminate,
+    /// Keeps a holder from acquiring; `expires_at` is until when.
+    Block,
+    Unblock,
+    /// Of a whole pool.
+    Delete,
 }
 
 /// What it was told.
@@ -51,6 +59,8 @@ pub(crate) enum Told {
     TicketExpired,
     /// Every seat is taken.
     Denied,
+    /// An operator keeps the holder from acquiring.
+    Blocked,
     Renewed,
     Resumed,
     /// Time ended it.
@@ -148,6 +158,8 @@ pub(crate) struct History {
     /// In order.
     pub(crate) segments: Vec<Segment>,
     pub(crate) operations: Vec<Operation>,
+    /// What was told in a pool that is deleted and made anew all the time.
+    pub(crate) remade: Vec<Operation>,
     /// When a master failed: what was acknowledged then may be gone. Milliseconds by the clients' clock.
     pub(crate) lossy: Vec<(f64, f64)>,
     /// When requests reached Redis twice, the second time a moment later. By the clients' clock.
@@ -249,6 +261,8 @@ impl History {
             ..Verdict::default()
         };
         order::check(self, &mut verdict);
+        blocks::check(self, &mut verdict.violations);
+        deletions::check(self, &mut verdict.violations);
         for (number, segment) in self.segments.iter().enumerate() {
             let operations: Vec<&Operation> = self
                 .operations

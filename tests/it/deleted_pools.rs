@@ -210,6 +210,28 @@ async fn what_an_earlier_version_left_half_deleted_is_finished_by_any_node() {
     node.renew(&leases[0].token(), 410).await;
 }
 
+#[tokio::test]
+async fn a_pool_from_before_this_version_keeps_its_leases_and_loses_them_with_its_deletion() {
+    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let node = &cluster.nodes[0];
+    let short = json!({"capacity": 3, "ttl_ms": 1_000});
+    node.put_pool("crm", short.clone(), 201).await;
+    let config = cluster.redis.keys("lh1:*:crm:config").await.remove(0);
+    let _: i64 = cluster.redis.query(&["HDEL", &config, "incarnation"]).await;
+    let lease = node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    node.renew(&lease.token(), 200).await;
+    let_pass(1_050).await;
+    assert_eq!(node.renew(&lease.token(), 200).await["resumed"], true);
+    // A change keeps it so.
+    node.patch_pool("crm", json!({"capacity": 4}), 200).await;
+    let_pass(1_050).await;
+    assert_eq!(node.renew(&lease.token(), 200).await["resumed"], true);
+
+    delete(node, "crm").await;
+    node.put_pool("crm", short, 201).await;
+    reads_that_its_pool_was_deleted(node, &lease).await;
+}
+
 /// Live leases of a pool that come from nowhere. White box: what of a lease has to be where is told by `lua/README.md`.
 pub(crate) async fn add_leases(cluster: &Cluster, pool: &str, count: usize) {
     const ADD: &str = r"

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -93,6 +94,8 @@ impl Log {
 pub(crate) struct Crowd {
     pub(crate) plan: Plan,
     pub(crate) log: Arc<Log>,
+    /// What was told in a pool beside it that is deleted and made anew all the time.
+    pub(crate) remade: Arc<Log>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
 }
@@ -100,21 +103,25 @@ pub(crate) struct Crowd {
 impl Crowd {
     pub(crate) fn start(plan: Plan, nodes: &[Client]) -> Self {
         let (log, stop) = (Arc::new(Log::default()), watch::Sender::new(false));
+        let remade = Arc::new(Log::default());
         let all = plan.guests + plan.keepers + plan.gateways + plan.waiters;
-        let tasks = (0..all).map(|number| {
+        let tasks = (0..=all).map(|number| {
+            let is_remaker = number == all;
             let one = One {
                 number,
                 nodes: nodes.to_vec(),
                 turn: number,
                 dice: number as u64 + 1,
-                log: Arc::clone(&log),
+                log: Arc::clone(if is_remaker { &remade } else { &log }),
                 stopped: stop.subscribe(),
                 plan: plan.clone(),
                 holder: format!("h{number}").into(),
                 asked: 0,
                 failures: 0,
             };
-            if number < plan.guests {
+            if is_remaker {
+                tokio::spawn(one.remake())
+            } else if number < plan.guests {
                 tokio::spawn(one.come_and_go())
             } else if number < plan.guests + plan.keepers {
                 tokio::spawn(one.keep())
@@ -128,6 +135,7 @@ impl Crowd {
             tasks: tasks.collect(),
             plan,
             log,
+            remade,
             stop,
         }
     }
@@ -151,6 +159,8 @@ fn steps(reply: &Reply) -> Vec<(&str, u64, i64)> {
         "release",
         "leave",
         "terminate",
+        "block",
+        "delete_pool",
     ];
     trail
         .split(", ")
@@ -171,11 +181,13 @@ fn meaning(kind: Kind, reply: &Reply) -> Option<Told> {
         (Kind::Acquire, 202) => Told::Queued,
         (Kind::Acquire, 410) if reply["code"] == "ticket_expired" => Told::TicketExpired,
         (Kind::Acquire, 409) if reply["code"] == "pool_full" => Told::Denied,
+        (Kind::Acquire, 409) if reply["code"] == "holder_blocked" => Told::Blocked,
         (Kind::Renew, 200) if reply["resumed"] == true => Told::Resumed,
         (Kind::Renew, 200) => Told::Renewed,
         (Kind::Renew, 410) if reply["code"] == "lease_expired" => Told::Expired,
         (Kind::Renew, 410) if reply["code"] != "lease_evicted" => Told::Final,
-        (Kind::Release | Kind::Leave, 204) | (Kind::Terminate, 200) => Told::Done,
+        (Kind::Release | Kind::Leave | Kind::Unblock | Kind::Delete, 204) => Told::Done,
+        (Kind::Terminate | Kind::Block, 200) => Told::Done,
         // Its node is gone, or silent.
         (_, 0) => Told::Unknown,
         (_, 503) if reply["outcome"] == "unknown" => Told::Unknown,
@@ -287,10 +299,10 @@ impl One {
             },
             holder: Arc::clone(&self.holder),
             ran: ran.filter(|_| !matches!(told, Told::Unknown | Told::NotRun)),
-            expires_at: if lease {
-                reply.instant("/lease/expires_at")
-            } else {
-                0
+            expires_at: match kind {
+                _ if lease => reply.instant("/lease/expires_at"),
+                Kind::Block if told == Told::Done => reply.instant("/until"),
+                _ => 0,
             },
             fence: if lease {
                 reply.number("/lease/fence")
@@ -373,8 +385,18 @@ impl One {
                     break;
                 }
             }
-            let call = match self.roll(5) {
+            let call = match self.roll(6) {
                 0 if short => continue,
+                // Live or not: also what has expired and could be resumed ends with it.
+                5 => {
+                    if short {
+                        let pause = self.roll(2) * (ttl + 100);
+                        self.pause(pause).await;
+                    }
+                    let body = json!({"holder": &*self.holder, "reason": "Over"});
+                    let call = self.node().terminate(&self.plan.pool, body, ANY);
+                    self.record(Kind::Terminate, &held.id, &nobody, call).await
+                }
                 1 => {
                     let body = json!({"ids": [&*held.id], "reason": "Over"});
                     let call = self.node().terminate(&self.plan.pool, body, ANY);
@@ -394,6 +416,73 @@ impl One {
             if self.roll(2) == 0 {
                 self.renew(&mut held).await;
             }
+            if self.roll(6) == 0 {
+                self.be_blocked().await;
+            }
+        }
+    }
+
+    /// Is kept out for a while, asks all the same, and is perhaps let in again.
+    async fn be_blocked(&mut self) {
+        let nobody: Arc<str> = "".into();
+        let path = format!("/v1/pools/{}/blocks/{}", self.plan.pool, self.holder);
+        let for_ms = 100 + self.roll(600);
+        let body = json!({"for_ms": for_ms, "reason": "Enough"});
+        let call = self.node().call(Method::PUT, &path).json(&body).expect(ANY);
+        self.record(Kind::Block, &nobody, &nobody, call).await;
+        for _ in 0..=self.roll(3) {
+            let pause = self.roll(for_ms / 2);
+            self.pause(pause).await;
+            if let (_, Some(held), _) = self.acquire().await {
+                let call = self.node().release(&held.token, ANY);
+                self.record(Kind::Release, &held.id, &nobody, call).await;
+            }
+        }
+        if self.roll(2) == 0 {
+            let call = self.node().call(Method::DELETE, &path).expect(ANY);
+            self.record(Kind::Unblock, &nobody, &nobody, call).await;
+        }
+    }
+
+    /// Makes a pool, takes seats in it, deletes it in every state of a lease, makes it anew, and tries the old tokens.
+    async fn remake(mut self) {
+        let nobody: Arc<str> = "".into();
+        self.plan.pool.push_str("-remade");
+        let path = format!("/v1/pools/{}", self.plan.pool);
+        let evict = json!({"capacity": 2, "ttl_ms": 1_000, "resume_window_ms": 5_000,
+            "when_full": "evict_oldest_of_holder"});
+        let plain = json!({"capacity": 2, "ttl_ms": 1_000, "resume_window_ms": 5_000});
+        let mut old: Vec<Held> = Vec::new();
+        while !self.is_over() {
+            let policy = if self.roll(2) == 0 { &evict } else { &plain };
+            let put = self.node().put_pool(&self.plan.pool, policy.clone(), ANY);
+            if put.await.status >= 300 {
+                let pause = self.later();
+                self.pause(pause).await;
+                continue;
+            }
+            self.failures = 0;
+            for held in &mut old {
+                self.renew(held).await;
+            }
+            for _ in 0..3 {
+                if let (_, Some(held), _) = self.acquire().await {
+                    old.push(held);
+                }
+            }
+            if self.roll(3) == 0 {
+                // Those expire with this, and are in no tombstone yet.
+                self.pause(1_050).await;
+                if let (_, Some(held), _) = self.acquire().await {
+                    old.push(held);
+                }
+            }
+            let call = self.node().call(Method::DELETE, &path).expect(ANY);
+            self.record(Kind::Delete, &nobody, &nobody, call).await;
+            let forgotten = old.len().saturating_sub(8);
+            old.drain(..forgotten);
+            let pause = self.roll(2 * self.plan.pause);
+            self.pause(pause).await;
         }
     }
 

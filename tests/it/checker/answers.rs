@@ -189,7 +189,9 @@ fn check_starts(history: &History, books: &Books<'_>, wrong: &mut Vec<String>) {
                     .push(operation.sent);
             }
             // A second run may find a seat where the first one did not, or that the lease of its key is gone by then.
-            (Kind::Acquire, Told::Denied | Told::Existing) if history.may_repeat(operation) => {
+            (Kind::Acquire, Told::Denied | Told::Blocked | Told::Existing)
+                if history.may_repeat(operation) =>
+            {
                 open.entry(&operation.holder)
                     .or_default()
                     .push(operation.sent);

@@ -63,7 +63,7 @@ const fn in_a_queue(mistake: Mistake) -> Mistake {
     }
 }
 
-const MISTAKES: [Mistake; 18] = [
+const MISTAKES: [Mistake; 21] = [
     mistake(
         "one seat too many",
         "or in_use >= capacity and",
@@ -178,6 +178,30 @@ const MISTAKES: [Mistake; 18] = [
             "now = instant + 0    ",
         )
     },
+    Mistake {
+        clients: 4,
+        ..mistake(
+            "a block does not hold",
+            "blocked_until > now and 'holder",
+            "blocked_until > 1/0 and 'holder",
+        )
+    },
+    Mistake {
+        clients: 4,
+        ..mistake(
+            "a termination by holder leaves what could be resumed",
+            "if marks and redis.call('EXISTS', config)",
+            "if false and redis.call('EXISTS', config)",
+        )
+    },
+    Mistake {
+        clients: 4,
+        ..mistake(
+            "a token of a deleted pool lives in the next",
+            "  return fence\nend",
+            "  return 00000\nend",
+        )
+    },
 ];
 
 const TTL_MS: u64 = 1_000;
@@ -269,6 +293,7 @@ async fn judge(mistake: &Mistake) -> Verdict {
         balance: sight.balance,
         segments: sight.segments,
         operations,
+        remade: crowd.remade.take().0,
         lossy,
         repeated: Vec::new(),
         sent_again: Vec::new(),

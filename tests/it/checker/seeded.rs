@@ -293,6 +293,9 @@ impl World {
                     }
                     operation.told = Told::Done;
                 }
+                Kind::Block | Kind::Unblock | Kind::Delete => {
+                    unreachable!("there are no operators in this world")
+                }
                 Kind::Release | Kind::Terminate => {
                     let released = kind == Kind::Release;
                     let word = if released { "released" } else { "terminated" };
@@ -472,6 +475,7 @@ impl World {
             balance: (starts, members),
             segments,
             operations: self.operations,
+            remade: Vec::new(),
             lossy: self.lossy,
             repeated: Vec::new(),
             sent_again: Vec::new(),
@@ -626,6 +630,7 @@ fn a_renewal_that_ran_in_time_and_once_more_is_no_violation() {
                     (4, end + 14),
                 ),
             ],
+            remade: Vec::new(),
             lossy: Vec::new(),
             repeated: Vec::new(),
             sent_again,

@@ -1,0 +1,61 @@
+//! Who is blocked gets no seat until the block is over or lifted, and nobody else is told of one.
+
+use std::collections::HashMap;
+
+use super::{CLOCK_SLACK, History, Kind, Operation, Told};
+
+/// Checks what each holder was told.
+pub(super) fn check(history: &History, wrong: &mut Vec<String>) {
+    let mut holders: HashMap<&str, Vec<&Operation>> = HashMap::new();
+    for operation in &history.operations {
+        let is_about_one = matches!(operation.kind, Kind::Block | Kind::Unblock | Kind::Acquire);
+        if is_about_one && operation.told != Told::NotRun {
+            holders
+                .entry(&operation.holder)
+                .or_default()
+                .push(operation);
+        }
+    }
+    for mut operations in holders.into_values() {
+        operations.sort_by(|a, b| a.sent.total_cmp(&b.sent));
+        check_one(history, &operations, wrong);
+    }
+}
+
+/// In the order in which a holder asked.
+fn check_one(history: &History, operations: &[&Operation], wrong: &mut Vec<String>) {
+    let (mut surely, mut perhaps): (Option<&Operation>, Option<&Operation>) = (None, None);
+    for operation in operations {
+        match (operation.kind, operation.told) {
+            (Kind::Block, Told::Done) => (surely, perhaps) = (Some(operation), Some(operation)),
+            // It may run later than the client gave up.
+            (Kind::Block, _) => (surely, perhaps) = (None, Some(operation)),
+            (Kind::Unblock, Told::Done) => (surely, perhaps) = (None, None),
+            (Kind::Unblock, _) => surely = None,
+            (_, Told::Granted) => {
+                let at = operation.expires_at - history.ttl;
+                if let Some(block) = surely
+                    && at < block.expires_at
+                    && !history.may_be_lost(block)
+                    && !history.lossy_after(block.at())
+                    && history.segment_of(block.at()) == history.segment_of(at)
+                {
+                    wrong.push(format!("block: {block:?} did not hold: {operation:?}"));
+                }
+            }
+            (_, Told::Blocked) => {
+                let longest = |block: &Operation| match block.told {
+                    Told::Done => block.expires_at as f64 + CLOCK_SLACK,
+                    _ => f64::INFINITY,
+                };
+                if !perhaps.is_some_and(|block| (operation.at() as f64) < longest(block))
+                    && !history.lossy_after(operation.at())
+                    && !history.may_be_lost(operation)
+                {
+                    wrong.push(format!("block: nobody blocked {operation:?}"));
+                }
+            }
+            _ => {}
+        }
+    }
+}
