@@ -19,7 +19,7 @@ use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::{Body, Path, Query};
 use super::leases::terminate::MAX_REASON;
-use super::problem::{Code, Problem, ProblemDocument};
+use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::lease::{Holder, Instant};
 use crate::pool::PoolName;
@@ -135,11 +135,8 @@ impl Wanted {
     params(Wanted),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = Blocks),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "`invalid_request`"),
     ),
-    security((), ("key" = []))
 )]
 async fn list(
     State(app): State<App>,
@@ -163,12 +160,9 @@ async fn list(
     params(("pool" = String, Path, description = "Name of the pool"), Wanted),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = Blocks),
-        (status = 400, description = "`invalid_request`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "`invalid_request`"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn list_of_pool(
     State(app): State<App>,
@@ -295,12 +289,9 @@ fn out_of_range() -> Problem {
     request_body = PutBlock,
     responses(
         (status = 200, description = "The block", body = BlockBody),
-        (status = 400, description = "`invalid_request`; also in an anonymous pool, which knows no holders", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "`invalid_request`; also in an anonymous pool, which knows no holders"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn put(
     State(app): State<App>,
@@ -342,12 +333,9 @@ async fn put(
     params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "The holder")),
     responses(
         (status = 204, description = "The holder is not blocked, or not any more"),
-        (status = 400, description = "`invalid_request`: an anonymous pool knows no holders", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 401, description = "`unauthorized`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 404, description = "`pool_not_found`", body = ProblemDocument, content_type = "application/problem+json"),
-        (status = 503, description = "`store_unavailable`", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 400, description = "`invalid_request`: an anonymous pool knows no holders"),
+        (status = 404, description = "`pool_not_found`"),
     ),
-    security((), ("key" = []))
 )]
 async fn lift(
     State(app): State<App>,

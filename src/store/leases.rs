@@ -181,7 +181,7 @@ pub enum Terminated {
 }
 
 /// Most ids of one terminate call.
-const TERMINATE_AT_ONCE: usize = 200;
+const TERMINATE_AT_ONCE: usize = 100;
 
 /// A text or nothing, as scripts want it.
 pub(super) fn or_empty<'a, T>(value: Option<&'a T>, text: impl Fn(&'a T) -> &'a str) -> &'a str {

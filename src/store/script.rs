@@ -117,7 +117,7 @@ pub(super) static ROLLED: LazyLock<Script> = script!("rolled");
 pub(super) static STIRRED: LazyLock<Script> = script!("stirred");
 pub(super) static STAMP: LazyLock<Script> = script!("stamp", "record");
 
-fn all() -> [&'static Script; 34] {
+fn all() -> [&'static Script; 36] {
     [
         &OPEN,
         &PUT_KEY,

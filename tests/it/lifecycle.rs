@@ -136,6 +136,22 @@ async fn pools_of_the_settings_are_there_from_the_start_and_not_put_over_those_o
     node.restart().await;
 
     assert_eq!(node.pool("crm", 200).await["capacity"], 9);
+    // What a person reads who has started it is what there is, not what the setting says.
+    let told = "crm (9 seats as it was there already; the settings say 5 seats), phone (2 seats)";
+    wait_until("the banner", Duration::from_secs(10), async || {
+        node.log().contains(told)
+    })
+    .await;
+    assert!(
+        node.log()
+            .contains("it has 9 seats, and the settings say 5 seats")
+    );
+    let one = node.launch().anew().set("pools", "crm=1").start().await;
+    let told = "crm (9 seats as it was there already; the settings say 1 seat)";
+    wait_until("the banner", Duration::from_secs(10), async || {
+        one.log().contains(told)
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Cluster, Reply};
+use crate::harness::{ANY, Cluster, Redis, Reply};
 
 #[tokio::test]
 async fn a_pool_is_created_replaced_changed_read_and_removed() {
@@ -271,4 +271,51 @@ async fn deleting_a_pool_ends_its_leases_for_good() {
     node.put_pool("crm", json!({"capacity": 300}), 201).await;
     assert_eq!(node.pool("crm", 200).await["in_use"], 0);
     node.renew(&tokens[0], 410).await;
+}
+
+#[tokio::test]
+async fn of_a_change_that_was_made_nobody_says_that_nothing_has_changed() {
+    let mut cluster = Cluster::start_on(Redis::start_alone().await, 1, &[]).await;
+    // Redis goes away at some moment of each of these; whatever is said then must be true.
+    for round in 0..36_u64 {
+        let node = &cluster.nodes[0];
+        let pool = format!("crm-{round}");
+        let policy = json!({"capacity": 1});
+        node.put_pool(&pool, policy, 201).await;
+        node.acquire(&pool, json!({"holder": "ann"}), 201).await;
+        let path = format!("/v1/pools/{pool}");
+        let change = match round % 3 {
+            0 => node.call(Method::PUT, &path).json(&json!({"capacity": 2})),
+            1 => node.call(Method::DELETE, &path),
+            _ => node
+                .post(&format!("{path}/leases/terminate"))
+                .json(&json!({"holder": "ann", "block_ms": 600_000})),
+        };
+        let asked = tokio::spawn(change.expect(ANY));
+        tokio::time::sleep(std::time::Duration::from_micros(round * 150)).await;
+        cluster.redis.freeze().await;
+        let answer = asked.await.expect("no panic");
+        cluster.redis.thaw().await;
+        let node = &cluster.nodes[0];
+        node.ready().await;
+        let says = match answer.status {
+            200 | 204 => Some(true),
+            503 if answer["outcome"] == "none" => Some(false),
+            503 => None,
+            _ => panic!("{round}: {}", answer.text),
+        };
+        let is_done = match round % 3 {
+            0 => node.pool(&pool, 200).await["capacity"] == 2,
+            1 => node.pool(&pool, [200, 404]).await.status == 404,
+            _ => {
+                let blocks = node.get(&format!("{path}/blocks")).expect(200).await;
+                !blocks.list("items").is_empty()
+            }
+        };
+        assert!(
+            says.is_none_or(|says| says == is_done),
+            "{round}: {}",
+            answer.text
+        );
+    }
 }

@@ -25,7 +25,7 @@ pub(super) fn check(history: &History, wrong: &mut Vec<String>) {
 /// In the order in which a holder asked.
 fn check_one(history: &History, operations: &[&Operation], wrong: &mut Vec<String>) {
     let (mut surely, mut perhaps): (Option<&Operation>, Option<&Operation>) = (None, None);
-    for operation in operations {
+    for operation in operations.iter().copied() {
         match (operation.kind, operation.told) {
             (Kind::Block, Told::Done) => (surely, perhaps) = (Some(operation), Some(operation)),
             // It may run later than the client gave up.
