@@ -204,6 +204,7 @@ impl History {
             balance: (0, 0),
             segments: Vec::new(),
             operations: Vec::new(),
+            remade: Vec::new(),
             lossy: Vec::new(),
             repeated: Vec::new(),
             sent_again: Vec::new(),
