@@ -143,7 +143,7 @@ impl Terminate {
             leases
         };
         confirm(&format!("Terminate {which} in the pool {pool}?"), self.yes)?;
-        let results = self.end(ids)?;
+        let results = self.end(&ids)?;
         let ended = results
             .iter()
             .filter(|result| result["status"] == "terminated")
@@ -185,7 +185,7 @@ impl Terminate {
     }
 
     /// Some at a time, so that no request is long; then those that came meanwhile, and what has expired and could come back.
-    fn end(&self, ids: Vec<String>) -> Result<Vec<Value>, Failure> {
+    fn end(&self, ids: &[String]) -> Result<Vec<Value>, Failure> {
         if let Some(holder) = &self.holder {
             // In one request, which blocks the holder first, so that nothing slips in.
             return self.ask("holder", json!(holder));

@@ -177,10 +177,9 @@ impl Lacking {
     fn note(&mut self, command: &'static str, error: RedisError) {
         let text = error.to_string();
         match Trouble::of(&error) {
+            Trouble::NotAllowed if self.commands.contains(&command) => {}
             Trouble::NotAllowed if text.contains("permissions to run") => {
-                if !self.commands.contains(&command) {
-                    self.commands.push(command);
-                }
+                self.commands.push(command);
             }
             Trouble::NotAllowed if text.contains("channel") => self.channels = true,
             Trouble::NotAllowed => self.keys = true,

@@ -65,7 +65,7 @@ fn check_one(history: &History, books: &Books<'_>, operation: &Operation, verdic
             wrong.push(format!(
                 "denied with {} of {capacity}: {operation:?}",
                 books.most_at(at)
-            ))
+            ));
         }
         Told::Expired => {
             if sure && lives.iter().any(|life| life.has(at)) {

@@ -139,7 +139,7 @@ async fn without_a_master_it_is_said_what_the_servers_said() {
     let nobody: SocketAddr = "127.0.0.1:1".parse().expect("an address");
     for addresses in [[replica, nobody], [nobody, replica]] {
         let error = name_of(3, &addresses).connect_to_master().await;
-        let error = error.err().expect("there is none");
+        let error = error.expect_err("there is none");
         assert_eq!(Trouble::of(&error), Trouble::Replica, "{error}");
     }
     // Whoever only looks may look at a replica.
@@ -147,7 +147,7 @@ async fn without_a_master_it_is_said_what_the_servers_said() {
         .connect()
         .await
         .expect("it answers");
-    let error = name_of(3, &[]).connect().await.err().expect("no address");
+    let error = name_of(3, &[]).connect().await.expect_err("no address");
     assert_eq!(Trouble::of(&error), Trouble::Away, "{error}");
 }
 
