@@ -94,6 +94,9 @@ struct Wanted {
     format: Option<String>,
 }
 
+/// The pool of the last block of a page, and its place in that pool.
+type Last = (PoolName, (Instant, String));
+
 /// The last block of a page, from which the next one goes on.
 #[derive(Serialize, Deserialize)]
 struct Cursor(PoolName, i64, String);
@@ -110,7 +113,7 @@ impl Wanted {
         ))
     }
 
-    fn after(&self) -> Result<Option<(PoolName, (Instant, String))>, Problem> {
+    fn after(&self) -> Result<Option<Last>, Problem> {
         let Some(text) = &self.cursor else {
             return Ok(None);
         };
@@ -148,7 +151,13 @@ async fn list(
     let mut pools = app.0.store.names().await?;
     pools.retain(|pool| operator.caller.is_for(pool));
     let found = page(&app, pools, &wanted).await?;
-    Ok(answer("leasehold-blocks", found, &wanted, &headers, asked))
+    Ok(answer(
+        "leasehold-blocks",
+        found,
+        &wanted,
+        &headers,
+        asked.as_deref(),
+    ))
 }
 
 /// Lists the blocks of a pool in the order in which they end.
@@ -177,7 +186,7 @@ async fn list_of_pool(
     }
     let name = format!("leasehold-{pool}-blocks");
     let found = page(&app, vec![pool], &wanted).await?;
-    Ok(answer(&name, found, &wanted, &headers, asked))
+    Ok(answer(&name, found, &wanted, &headers, asked.as_deref()))
 }
 
 /// A page of the blocks of these pools. A pool that is deleted meanwhile has none.
@@ -222,7 +231,7 @@ fn answer(
     found: Blocks,
     wanted: &Wanted,
     headers: &HeaderMap,
-    asked: Option<String>,
+    asked: Option<&str>,
 ) -> Response {
     if !csv::is_wanted(headers, wanted.format.as_deref()) {
         return Json(found).into_response();
@@ -239,7 +248,7 @@ fn answer(
         ]
     });
     let file = csv::file(name, &columns, rows);
-    csv::with_next(file, asked.as_deref(), found.next_cursor.as_deref())
+    csv::with_next(file, asked, found.next_cursor.as_deref())
 }
 
 /// How long a holder is blocked, in one of the first two ways, and why.

@@ -12,6 +12,7 @@ use crate::chaos::stage::Clock;
 use crate::harness::{Client, Launch, Node, Proxy, Server, let_pass, wait_until};
 
 /// A mistake: what is written in `lua/`, and what somebody might have written. Of the same length.
+#[derive(Clone, Copy)]
 struct Mistake {
     name: &'static str,
     right: &'static str,
