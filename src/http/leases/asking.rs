@@ -235,7 +235,14 @@ impl App {
         &self,
         mut claims: Claims,
     ) -> Result<(Claims, bool), store::Error> {
-        let known = self.0.store.known(&claims.pool).await?;
+        let known = match self.0.store.known(&claims.pool).await {
+            // What was granted goes on. What its policy allows to be kept now only a later version knows.
+            Err(store::Error::Newer(_)) => {
+                claims.label = None;
+                return Ok((claims, false));
+            }
+            known => known?,
+        };
         if let Some(policy) = known.policy()
             && policy.changes_holders()
         {
