@@ -1,0 +1,489 @@
+// Seats, and what keeps them: carries out what the machines of all seats of a client ask for. What is of Node alone is in node.js.
+
+import { begin, seen, spread, step, sure } from './machine.js';
+import { SeatError } from './errors.js';
+
+const TICK_MS = 1_000;
+const MANY = 20;
+const BATCH = 500;
+const END_MS = 3_000;
+const ACQUIRE_MS = 30_000;
+const MOST_MS = 2 ** 31 - 1; // What a timer can count to.
+const INSPECT = Symbol.for('nodejs.util.inspect.custom');
+const OPTIONS = ['holder', 'tenant', 'label', 'platform', 'activities', 'wait', 'reacquire', 'maxGrace', 'onEvent', 'onLost', 'signal', 'timeout'];
+
+/** The engines that have something under way: what node.js ends when a program ends. */
+export const engines = new Set();
+
+const isActive = (name) => name === 'held' || name === 'unstable' || name === 'grace';
+const drawn = ([from, to]) => Math.min(MOST_MS, from + Math.floor(Math.random() * (to - from + 1)));
+const parsed = (text) => {
+	try {
+		return JSON.parse(text);
+	} catch {
+		return null;
+	}
+};
+
+/** A timer that keeps no program from ending. */
+function after(ms, what) {
+	const timer = setTimeout(what, ms);
+	timer.unref?.();
+	return timer;
+}
+
+function seed() {
+	const bytes = crypto.getRandomValues(new Uint8Array(16));
+	return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** How requests are sent where there is nothing but `fetch`. It cannot ask for a new connection. */
+export const fetching = {
+	now: () => ({ mono: Math.floor(performance.now()), wall: Date.now() }),
+	async post(url, headers, body, { signal }) {
+		const answer = await fetch(url, { method: 'POST', headers, body, signal, redirect: 'manual', credentials: 'omit', cache: 'no-store' });
+		const status = answer.type === 'opaqueredirect' ? 302 : answer.status;
+		return { status, headers: Object.fromEntries(answer.headers), text: await answer.text() };
+	},
+};
+
+/** One seat: its machine, its timers and its requests. */
+class Keeper {
+	timers = new Map();
+	calls = new Map();
+	details = {};
+	fault = 'The server did not answer.';
+	lost = null;
+	ending = false;
+	listeners = new Set();
+	waiters = new Set();
+	stop = new AbortController();
+
+	constructor(engine, options) {
+		this.engine = engine;
+		this.state = begin(options);
+		this.seed = seed();
+		this.seat = new Seat(this);
+	}
+
+	/** Takes one step, and carries out what follows. */
+	feed(event) {
+		const { engine } = this;
+		const before = this.state.token;
+		const [state, out] = step(this.state, event, engine.shell.now());
+		this.state = state;
+		this.calls.get(out.abort)?.abort();
+		for (const [timer, span] of Object.entries(out.timers ?? {})) this.plan(timer, span);
+		for (const request of out.send ?? []) {
+			const alone = !engine.batch || request.path !== '/v1/leases/renew' || Object.keys(request.body).length > 1;
+			if (alone) engine.send([[this, request]]);
+			else engine.batch.push([this, request]);
+		}
+		for (const told of out.emit ?? []) this.tell(told);
+		if (state.token && state.token !== before) this.onToken?.(state.token);
+		if (out.tell) this.deliver({ state: state.name, ...out.tell });
+		if (out.done) engine.rest(this);
+		else if (Object.keys(out).length) engine.start(this);
+		for (const waiter of [...this.waiters]) waiter();
+	}
+
+	plan(name, span) {
+		clearTimeout(this.timers.get(name)?.timer);
+		this.timers.delete(name);
+		if (!span) return;
+		const ms = drawn(span);
+		const timer = after(ms, () => {
+			this.timers.delete(name);
+			this.engine.fire(this, name);
+		});
+		this.timers.set(name, { timer, at: this.engine.shell.now().mono + ms });
+	}
+
+	tell(told) {
+		const { state, code, ...details } = told;
+		this.details = details;
+		if (state === 'held') this.lost = null;
+		if (state === 'lost' || state === 'released') {
+			this.lost = new SeatError(code, details, true);
+			this.stop.abort(this.lost);
+		}
+		this.deliver(told);
+	}
+
+	/** Calls what the program gave us, later: it may raise, and take as long as it likes. */
+	deliver(event) {
+		for (const listener of this.listeners) {
+			queueMicrotask(async () => {
+				try {
+					await listener(this.seat, { ...event });
+				} catch (error) {
+					this.engine.log.error('a listener of a seat raised; its heartbeats go on', error);
+				}
+			});
+		}
+	}
+
+	/** Waits until something is so, at most for a time, and until a signal says otherwise. */
+	until(reached, ms, signal) {
+		return this.engine.awaited(
+			new Promise((resolve) => {
+				const settle = () => {
+					clearTimeout(timer);
+					signal?.removeEventListener('abort', settle);
+					this.waiters.delete(look);
+					resolve();
+				};
+				const look = () => reached() && settle();
+				const timer = ms === null ? undefined : after(Math.min(ms, MOST_MS), settle);
+				signal?.addEventListener('abort', settle);
+				this.waiters.add(look);
+				look();
+			}),
+		);
+	}
+
+	quiet() {
+		return this.until(() => !this.engine.busy.has(this), END_MS);
+	}
+
+	isDecided() {
+		return this.state.name !== 'acquiring' && this.state.name !== 'waiting';
+	}
+
+	giveUp() {
+		this.feed({ event: 'cancel' });
+		if (this.state.lease) this.feed({ event: 'release' }); // The grant came first.
+	}
+
+	/** Why work has to stop, or null. */
+	loss() {
+		const [name, code] = seen(this.state, this.engine.shell.now());
+		return isActive(name) ? null : (this.lost ?? new SeatError(code ?? name, this.details, true));
+	}
+}
+
+class Engine {
+	busy = new Set();
+	batch = null;
+	pending = 0;
+
+	constructor(base, key, shell, log) {
+		Object.assign(this, { base, key, shell, log });
+		this.kind = typeof key === 'function' ? 'function' : key ? 'fixed' : 'none';
+	}
+
+	start(keeper) {
+		this.busy.add(keeper);
+		if (this.ticker) return;
+		engines.add(this);
+		let last = this.shell.now();
+		this.ticker = setInterval(() => {
+			const now = this.shell.now();
+			const apart = Math.abs(now.wall - now.mono - (last.wall - last.mono));
+			const jumped = apart > 1_000 || now.mono - last.mono > TICK_MS + 2_000;
+			last = now;
+			if (jumped) for (const one of [...this.busy]) one.feed({ event: 'wake' });
+		}, TICK_MS);
+		this.ticker.unref?.();
+	}
+
+	rest(keeper) {
+		this.busy.delete(keeper);
+		if (this.busy.size) return;
+		clearInterval(this.ticker);
+		this.ticker = null;
+		engines.delete(this);
+	}
+
+	/** Keeps the program from ending while it waits for this, although no timer and no socket of ours does. */
+	async awaited(promise) {
+		this.alive ??= setInterval(() => {}, MOST_MS);
+		this.pending += 1;
+		try {
+			return await promise;
+		} finally {
+			this.pending -= 1;
+			if (!this.pending) this.alive = clearInterval(this.alive);
+		}
+	}
+
+	/** A timer of a seat is due. Beyond twenty seats those that are nearly due go along. */
+	fire(keeper, timer) {
+		const held = [...this.busy].filter((one) => one.state.lease);
+		this.batch = held.length > MANY ? [] : null;
+		keeper.feed({ event: 'timer', timer });
+		if (this.batch?.length) {
+			const { mono } = this.shell.now();
+			for (const other of held) {
+				const due = other.timers.get('next');
+				if (!due || !other.state.lease || due.at - mono > other.state.lease.renew_after_ms * 0.15) continue;
+				clearTimeout(due.timer);
+				other.timers.delete('next');
+				other.feed({ event: 'timer', timer: 'next' });
+			}
+		}
+		const batch = this.batch ?? [];
+		this.batch = null;
+		while (batch.length) this.send(batch.splice(0, BATCH));
+	}
+
+	async send(group) {
+		const timeout = Math.min(...group.map(([, request]) => request.timeout_ms));
+		const call = new AbortController();
+		let heard = false;
+		const hear = (event, fault) => {
+			if (heard) return;
+			heard = true;
+			clearTimeout(timer);
+			const ids = group.map(([, request]) => request.id);
+			const many = group.length > 1 && event.event === 'answer';
+			const events = many ? spread(ids, event.status, event.headers, event.body) : ids.map((id) => ({ ...event, id }));
+			for (const [i, [keeper, request]] of group.entries()) {
+				keeper.calls.delete(request.id);
+				if (fault) keeper.fault = `${new URL(this.base).host} did not answer: ${fault}`;
+				keeper.feed(events[i]);
+			}
+		};
+		const timer = after(timeout, () => {
+			call.abort();
+			hear({ event: 'failed' }, 'nothing came in time');
+		});
+		// One seat of many that is released must not abort the heartbeats of all.
+		if (group.length === 1) group[0][0].calls.set(group[0][1].id, call);
+		try {
+			const { status, headers, text } = await this.post(group, call.signal);
+			hear({ event: 'answer', status, headers, body: parsed(text) });
+		} catch (error) {
+			const { message, code } = error?.errors?.[0] ?? error?.cause ?? error ?? {};
+			hear({ event: 'failed' }, call.signal.aborted ? null : message || code || 'no word of it');
+		}
+	}
+
+	async post(group, signal) {
+		const [keeper, { path, body, acquisition, refused = false }] = group[0];
+		const headers = { accept: 'application/json', 'content-type': 'application/json' };
+		if (acquisition) {
+			headers['idempotency-key'] = `${keeper.seed}-${acquisition}`;
+			const key = this.kind === 'function' ? await this.askForKey(refused) : this.key;
+			if (key) headers.authorization = `Bearer ${key}`;
+		}
+		const fresh = group.some(([, request]) => request.fresh);
+		const many = group.length > 1;
+		const tokens = group.map(([, request]) => request.body.token);
+		return this.shell.post(this.base + (many ? '/v1/leases/renew-many' : path), headers, JSON.stringify(many ? { tokens } : body), { signal, fresh });
+	}
+
+	async askForKey(refused) {
+		try {
+			await null; // Not in the middle of a step.
+			return await this.key({ refused });
+		} catch (error) {
+			this.log.error('the function for the key of a Leasehold client failed', error);
+			throw new Error('the function for the key failed');
+		}
+	}
+
+	/** Releases all seats, and waits once for what is under way, with one limit of time for all of them. */
+	async end() {
+		const open = [...this.busy].filter((keeper) => !keeper.ending);
+		for (const keeper of open) {
+			keeper.ending = true;
+			keeper.feed({ event: 'release' });
+		}
+		await Promise.all(open.map((keeper) => keeper.quiet()));
+	}
+}
+
+/** A seat, from its grant to its end. It is made by `client.acquire`. */
+export class Seat {
+	#keeper;
+
+	constructor(keeper) {
+		this.#keeper = keeper;
+	}
+
+	get pool() {
+		return this.#keeper.state.options.pool;
+	}
+
+	get holder() {
+		return this.#keeper.state.options.holder ?? null;
+	}
+
+	/** As of now, also where no timer has fired yet. */
+	get state() {
+		return seen(this.#keeper.state, this.#keeper.engine.shell.now())[0];
+	}
+
+	/** Why it is not simply held. */
+	get code() {
+		return seen(this.#keeper.state, this.#keeper.engine.shell.now())[1];
+	}
+
+	/** Whether nobody else can have the seat at this moment. */
+	get sure() {
+		return sure(this.#keeper.state, this.#keeper.engine.shell.now());
+	}
+
+	get lease() {
+		return { ...this.#keeper.state.lease };
+	}
+
+	get id() {
+		return this.lease.id ?? null;
+	}
+
+	get fence() {
+		return this.lease.fence ?? null;
+	}
+
+	get proof() {
+		return this.#keeper.state.proof;
+	}
+
+	/** The secret of the lease, for a backend that goes on after a restart. */
+	get token() {
+		return this.#keeper.state.token;
+	}
+
+	/** Aborted when work has to stop; its reason is a SeatError. */
+	get signal() {
+		return this.#keeper.stop.signal;
+	}
+
+	/** Throws a SeatError if work has to stop. In `grace` it may go on. */
+	check() {
+		const loss = this.#keeper.loss();
+		if (loss) throw loss;
+	}
+
+	/** Tells operators what the holder works on, with the next heartbeat. */
+	report({ activities, label } = {}) {
+		this.#keeper.feed({ event: 'report', ...(activities && { activities: [...activities] }), ...(label !== undefined && { label }) });
+	}
+
+	/** Calls listener(seat, event) for every change from now on; gives back what ends that. */
+	listen(listener) {
+		const own = (...told) => listener(...told);
+		this.#keeper.listeners.add(own);
+		return () => this.#keeper.listeners.delete(own);
+	}
+
+	/** Gives the seat back. It never rejects, takes three seconds at most, and may be called at any time. */
+	async release() {
+		this.#keeper.feed({ event: 'release' });
+		await this.#keeper.quiet();
+	}
+
+	/** Goes away, as a page does: the seat is kept for the pool's `linger_ms`. */
+	async close() {
+		this.#keeper.feed({ event: 'close' });
+		await this.#keeper.quiet();
+	}
+
+	/** Works in the seat until the work is done or the seat is lost, and gives it back. */
+	async hold(work, { signal } = {}) {
+		const keeper = this.#keeper;
+		const stop = signal ? AbortSignal.any([signal, this.signal]) : this.signal;
+		try {
+			const result = await keeper.engine.awaited((async () => work(this, stop))());
+			this.check(); // Work that has not noticed the loss has not succeeded.
+			return result;
+		} catch (error) {
+			const stopped = error === stop.reason || error?.name === 'AbortError';
+			throw (stopped && !signal?.aborted && keeper.loss()) || error;
+		} finally {
+			await this.release();
+		}
+	}
+
+	[Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]() {
+		return this.release();
+	}
+
+	toJSON() {
+		return { pool: this.pool, holder: this.holder, id: this.id, state: this.state };
+	}
+
+	[INSPECT]() {
+		return `Seat ${this.id ?? '-'} of ${this.pool}: ${this.state}`;
+	}
+}
+
+/** Speaks to one server. One for a whole program is enough. */
+export class Client {
+	#engine;
+
+	constructor(url, { key, log = console, shell = fetching } = {}) {
+		const { protocol, username, password, search, hash } = new URL(url);
+		if (protocol !== 'http:' && protocol !== 'https:') throw new TypeError('the address of a server begins with http:// or https://');
+		if (username || password || search || hash) throw new TypeError('the address of a server has no user, no query and no fragment');
+		// Without the key itself: this may be logged.
+		if (key != null && typeof key !== 'function' && !/^[!-~]+$/.test(key)) throw new TypeError('a key is one line of plain letters');
+		this.#engine = new Engine(String(url).replace(/\/+$/, ''), key ?? null, shell, log);
+	}
+
+	get url() {
+		return this.#engine.base;
+	}
+
+	/** Takes a seat, or rejects with a SeatError. `timeout` and `signal` bound the acquire, never the seat. */
+	acquire(pool, options) {
+		return this.#start(pool, options, { event: 'acquire' });
+	}
+
+	/** Goes on with a seat whose token was kept. */
+	adopt(pool, token, options) {
+		if (typeof token !== 'string' || !token) throw new TypeError('a token is a text');
+		return this.#start(pool, options, { event: 'adopt', token });
+	}
+
+	/** Takes a seat, works in it, and gives it back. `work(seat, signal)` is told of the loss by the signal. */
+	async hold(pool, options, work) {
+		const seat = await this.acquire(pool, options);
+		return seat.hold(work, options);
+	}
+
+	/** Releases all seats, within three seconds. */
+	async close() {
+		await this.#engine.end();
+		this.#engine.shell.close?.();
+	}
+
+	async #start(pool, options = {}, event) {
+		const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name) && name !== 'onToken');
+		if (unknown) throw new TypeError(`there is no option ${unknown}`);
+		if (typeof pool !== 'string' || !pool) throw new TypeError('a seat is of a pool, which has a name');
+		const { holder, tenant, label, platform, activities, wait = false, reacquire = false, maxGrace, signal } = options;
+		if (activities && !Array.isArray(activities)) throw new TypeError('activities are a list of texts');
+		if (maxGrace != null && !(maxGrace >= 0)) throw new TypeError('maxGrace is a number of milliseconds');
+		signal?.throwIfAborted();
+		const wanted = { pool, holder, tenant, label, platform, activities, wait, reacquire, max_grace_ms: maxGrace };
+		const keeper = new Keeper(this.#engine, { ...wanted, key: this.#engine.kind });
+		const { onEvent, onLost, onToken, timeout = wait ? null : ACQUIRE_MS } = options;
+		if (onEvent) keeper.listeners.add(onEvent);
+		if (onLost) keeper.listeners.add((seat, told) => told.state === 'lost' && onLost(seat, new SeatError(told.code, told, true)));
+		keeper.onToken = onToken;
+		keeper.feed(event);
+		await keeper.until(() => keeper.isDecided(), timeout, signal);
+		const { state } = keeper;
+		if (state.lease && state.name !== 'lost' && !signal?.aborted) return keeper.seat;
+		const code = state.code ?? (keeper.isDecided() ? state.name : 'timeout');
+		const details = code === 'unreachable' ? { detail: keeper.fault } : keeper.details;
+		const error = new SeatError(code, details, state.name === 'lost');
+		keeper.giveUp();
+		signal?.throwIfAborted();
+		throw error;
+	}
+
+	toJSON() {
+		return { url: this.url };
+	}
+
+	[INSPECT]() {
+		return `Client of ${this.url}`;
+	}
+}
+
+/** Works in a seat until the work is done or the seat is lost, and gives it back. */
+export const hold = (seat, work, options) => seat.hold(work, options);

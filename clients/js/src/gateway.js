@@ -1,0 +1,119 @@
+// Seats that a web backend holds for the users who are logged in to it.
+
+import { SeatError } from './errors.js';
+
+const AT_ONCE = 16;
+const isGood = (seat) => ['held', 'unstable', 'grace'].includes(seat.state);
+
+/**
+ * One seat for each session of a product. `tokens` is where the secrets of the leases are kept over a restart: anything with `set`,
+ * `delete` and `entries` like those of a Map, also with promises.
+ */
+export class Gateway {
+	#client;
+	#pool;
+	#tokens;
+	#onLost;
+	#seats = new Map();
+	#logins = new Map();
+	#writes = new Map();
+
+	constructor(client, pool, { tokens = new Map(), onLost } = {}) {
+		this.#client = client;
+		this.#pool = pool;
+		this.#tokens = tokens;
+		this.#onLost = onLost;
+	}
+
+	get size() {
+		return this.#seats.size;
+	}
+
+	/** After a restart: goes on with all seats whose tokens were kept. How many there are. */
+	async restore() {
+		const kept = [...(await this.#tokens.entries())];
+		const work = async () => {
+			for (let next = kept.pop(); next; next = kept.pop()) await this.#restore(...next);
+		};
+		await Promise.all(Array.from({ length: AT_ONCE }, work));
+		return this.size;
+	}
+
+	/** A seat for this session, the one that it has or a new one. Rejects with a SeatError; options as in acquire. */
+	login(session, options) {
+		const under = this.#logins.get(session);
+		if (under) return under;
+		const login = this.#login(session, options).finally(() => this.#logins.delete(session));
+		this.#logins.set(session, login);
+		return login;
+	}
+
+	/** For each request of a user: the seat, or it throws a SeatError. */
+	check(session) {
+		const seat = this.#seats.get(session);
+		if (!seat) throw new SeatError('lease_released', {}, true);
+		seat.check();
+		return seat;
+	}
+
+	/** Gives the seat of this session back. */
+	async logout(session) {
+		await this.#logins.get(session)?.catch(() => {});
+		const seat = this.#seats.get(session);
+		this.#seats.delete(session);
+		await seat?.release();
+		await this.#write(session, null);
+	}
+
+	async #login(session, options = {}) {
+		const seat = this.#seats.get(session);
+		if (seat && isGood(seat)) return seat;
+		await seat?.release(); // It may still hope to come back.
+		return this.#put(session, await this.#client.acquire(this.#pool, this.#told(session, options)));
+	}
+
+	async #restore(session, token) {
+		try {
+			await this.#put(session, await this.#client.adopt(this.#pool, token, this.#told(session, {})));
+		} catch (error) {
+			if (error.isLost) await this.#write(session, null); // Else the server was away, and the seat may still be there.
+		}
+	}
+
+	async #put(session, seat) {
+		this.#seats.set(session, seat);
+		await this.#write(session, seat.token);
+		return seat;
+	}
+
+	#told(session, options) {
+		return {
+			...options,
+			onToken: (token) => this.#seats.has(session) && this.#write(session, token).catch(() => {}),
+			onEvent: async (seat, event) => {
+				if (event.state === 'lost') await this.#lost(session, seat, event);
+				await options.onEvent?.(seat, event);
+			},
+		};
+	}
+
+	async #lost(session, seat, event) {
+		// After outage_grace_over it may come back.
+		if (event.code !== 'outage_grace_over' && this.#seats.get(session) === seat) {
+			this.#seats.delete(session);
+			await seat.release(); // It is not to be asked for again: nobody would know of it.
+			await this.#write(session, null);
+		}
+		await this.#onLost?.(session, new SeatError(event.code, event, true));
+	}
+
+	/** Keeps a token, or forgets it. For one session in the order in which it was said. */
+	#write(session, token) {
+		const write = async () => (token ? this.#tokens.set(session, token) : this.#tokens.delete(session));
+		const last = (this.#writes.get(session) ?? Promise.resolve()).then(write, write);
+		this.#writes.set(session, last);
+		const forget = () => this.#writes.get(session) === last && this.#writes.delete(session);
+		last.then(forget, forget);
+		return last;
+	}
+}

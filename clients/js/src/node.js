@@ -1,0 +1,75 @@
+// The client for Node: connections that are kept and looked at, a clock that goes on while the machine sleeps, an end of the program
+// that gives seats back.
+
+import http from 'node:http';
+import https from 'node:https';
+import os from 'node:os';
+import { Client as Portable, engines } from './client.js';
+
+export { SeatError } from './errors.js';
+export { Seat, hold } from './client.js';
+export { Gateway } from './gateway.js';
+
+const AGENT = 'leasehold-js/0.1.0 (spec 1)';
+const IDLE_MS = 30_000;
+const MOST_BYTES = 4 << 20;
+const began = { uptime: os.uptime() * 1_000, mono: performance.now() };
+
+// The clock of performance.now() stands still while the machine sleeps; that of Linux for its uptime, which is coarse, does not.
+function now() {
+	const mono = performance.now() - began.mono;
+	const awake = process.platform === 'linux' ? os.uptime() * 1_000 - began.uptime - 20 : 0;
+	return { mono: Math.floor(Math.max(mono, awake)), wall: Date.now() };
+}
+
+class Connections {
+	now = now;
+	#agent;
+	#own;
+
+	constructor(secure, agent) {
+		this.#own = !agent;
+		this.#agent = agent ?? new (secure ? https : http).Agent({ keepAlive: true, maxFreeSockets: 8, timeout: IDLE_MS });
+	}
+
+	async post(url, headers, body, { signal, fresh }) {
+		await new Promise(setImmediate); // So that a kept connection that was closed meanwhile is known to be.
+		signal.throwIfAborted();
+		if (fresh) this.close();
+		const { request: make } = url.startsWith('https:') ? https : http;
+		const length = Buffer.byteLength(body);
+		const options = { method: 'POST', agent: this.#agent, signal, headers: { ...headers, 'user-agent': AGENT, 'content-length': length } };
+		const response = await new Promise((resolve, reject) => {
+			const request = make(url, options, resolve);
+			request.on('socket', (socket) => socket.unref());
+			request.on('error', reject);
+			request.end(body);
+		});
+		const chunks = [];
+		let bytes = 0;
+		for await (const chunk of response) {
+			bytes += chunk.length;
+			if (bytes > MOST_BYTES) throw new Error('its answer is too long');
+			chunks.push(chunk);
+		}
+		return { status: response.statusCode, headers: response.headers, text: Buffer.concat(chunks).toString() };
+	}
+
+	/** Lets go of the connections that are kept and not in use. */
+	close() {
+		if (!this.#own) return;
+		for (const socket of Object.values(this.#agent.freeSockets).flat()) socket.destroy();
+	}
+}
+
+/** Speaks to one server. One for a whole program is enough. */
+export class Client extends Portable {
+	constructor(url, { agent, ...options } = {}) {
+		super(url, { ...options, shell: new Connections(new URL(url).protocol === 'https:', agent) });
+	}
+}
+
+// The program has nothing more to do. It waits for this, three seconds at most.
+process.on('beforeExit', () => {
+	for (const engine of [...engines]) engine.end();
+});
