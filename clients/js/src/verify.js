@@ -74,11 +74,19 @@ function instant(claims, name) {
 	return value;
 }
 
+function bytesOf(text) {
+	try {
+		return decode(text);
+	} catch {
+		return []; // A key that cannot be read does not spoil those beside it.
+	}
+}
+
 async function keysOf({ keys }) {
 	const found = new Map();
 	for (const { kty, crv, use = 'sig', kid, x } of keys.filter(isObject)) {
 		if (kty !== 'OKP' || crv !== 'Ed25519' || use !== 'sig') continue;
-		const bytes = typeof x === 'string' && /^[A-Za-z0-9_-]{43}$/.test(x) ? decode(x) : [];
+		const bytes = bytesOf(x);
 		if (bytes.length !== 32 || SMALL.has(number(bytes))) continue;
 		const key = await crypto.subtle.importKey('raw', bytes, { name: 'Ed25519' }, false, ['verify']);
 		found.set(kid, found.has(kid) ? null : key); // Two of one name are none.

@@ -1,0 +1,86 @@
+// A seat for React components. Components that ask for the same seat share it, and it outlives their coming and going for a moment:
+// StrictMode, a change of the route and a hot reload release nothing.
+
+import { useCallback, useSyncExternalStore } from 'react';
+
+const RELEASE_MS = 1_000;
+const IDLE = Object.freeze({ state: 'idle', code: null, detail: null, reason: null, position: null, seat: null, error: null, again: () => {} });
+const FINAL = new Set(['lost', 'denied', 'released']);
+// On the global object: a module that is loaded again finds the seats of the one before.
+const clients = (globalThis[Symbol.for('leasehold.seats')] ??= new WeakMap());
+
+class Shared {
+	snapshot = IDLE;
+	users = new Set();
+	running = false;
+	ending = null;
+
+	constructor(ask, forget) {
+		Object.assign(this, { ask, forget, again: () => FINAL.has(this.snapshot.state) && this.start() });
+	}
+
+	subscribe(notify) {
+		clearTimeout(this.leaving);
+		this.users.add(notify);
+		if (!this.running) this.start();
+		return () => {
+			this.users.delete(notify);
+			if (this.users.size) return;
+			this.leaving = setTimeout(() => this.end(), RELEASE_MS);
+			this.leaving.unref?.();
+		};
+	}
+
+	async start() {
+		this.running = true;
+		const stop = (this.stop = new AbortController());
+		const onEvent = (seat, event) => stop === this.stop && this.tell({ ...event, seat });
+		await this.ending; // The seat that is being given back may be the one that it gets.
+		try {
+			await this.ask({ signal: stop.signal, onEvent });
+		} catch (error) {
+			const { code = null, detail = String(error), reason = null } = error;
+			const state = FINAL.has(this.snapshot.state) ? this.snapshot.state : 'denied';
+			if (!stop.signal.aborted) this.tell({ state, code, detail, reason, seat: this.snapshot.seat, error });
+		}
+	}
+
+	tell({ state, code = null, detail = null, reason = null, position = null, seat, error = null }) {
+		this.snapshot = Object.freeze({ state, code, detail, reason, position, seat, error, again: this.again });
+		for (const notify of [...this.users]) notify();
+	}
+
+	async end() {
+		this.running = false;
+		const { seat } = this.snapshot;
+		this.stop.abort();
+		this.stop = null;
+		this.snapshot = IDLE;
+		this.ending = seat?.release();
+		await this.ending;
+		if (!this.running) this.forget();
+	}
+}
+
+/** What is known of a seat, and nothing else: `pool` may be null as long as none is wanted. */
+export function useSeat(client, pool, options = {}) {
+	const name = pool ? JSON.stringify([pool, options.holder ?? null, options.tenant ?? null]) : null;
+	// The options of the component that comes first count.
+	const subscribe = useCallback((notify) => (name ? shared(client, name, pool, options).subscribe(notify) : () => {}), [client, name]);
+	const snapshot = useCallback(() => clients.get(client)?.get(name)?.snapshot ?? IDLE, [client, name]);
+	return useSyncExternalStore(subscribe, snapshot, () => IDLE);
+}
+
+function shared(client, name, pool, options) {
+	if (!clients.has(client)) clients.set(client, new Map());
+	const seats = clients.get(client);
+	const ask = ({ signal, onEvent }) => {
+		const both = (seat, event) => {
+			onEvent(seat, event);
+			return options.onEvent?.(seat, event);
+		};
+		return client.acquire(pool, { timeout: null, ...options, signal, onEvent: both });
+	};
+	if (!seats.has(name)) seats.set(name, new Shared(ask, () => seats.delete(name)));
+	return seats.get(name);
+}
