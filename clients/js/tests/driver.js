@@ -90,7 +90,13 @@ const steps = {
 		say({ seat: as, check: said, state: seat.state, sure: seat.sure });
 	},
 	report: ({ as, activities }) => seats[as].report({ activities }),
-	mount: ({ as, pool, holder }) => react.mount(as, client, pool, { holder }, say),
+	mount({ as, pool, holder }) {
+		let said = false;
+		react.mount(as, client, pool, { holder }, ({ state, seat }) => {
+			if (state === 'held' && !said) say({ seat: as, result: 'held', id: seat.id, fence: seat.fence, sure: seat.sure });
+			said ||= state === 'held';
+		});
+	},
 	unmount: ({ as }) => react.unmount(as),
 };
 

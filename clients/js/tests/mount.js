@@ -1,25 +1,28 @@
-// Components for the scenarios of React, without a browser.
+// Components for the scenario and the tests of React, without a browser.
 
 import { StrictMode, createElement, useEffect } from 'react';
+import { renderToString } from 'react-dom/server';
 import { create } from 'react-test-renderer';
 import { useSeat } from '../src/react.js';
 
-globalThis.IS_REACT_ACT_ENVIRONMENT = false;
-console.error = () => {}; // It says that it is deprecated.
+const { error } = console;
+console.error = (text, ...more) => /react-test-renderer is deprecated/.test(text) || error(text, ...more);
 const roots = {};
 
-export function mount(name, client, pool, options, say) {
-	let told = false;
+/** Shows a component that uses the seat. `told` is called with each view of it. */
+export function mount(name, client, pool, options, told) {
 	function Worker() {
-		const { state, seat } = useSeat(client, pool, options);
-		useEffect(() => {
-			if (state !== 'held' || told) return;
-			told = true;
-			say({ seat: name, result: 'held', id: seat.id, fence: seat.fence, sure: seat.sure });
-		}, [state]);
-		return state;
+		const view = useSeat(client, pool, options);
+		useEffect(() => void told(view), [view]);
+		return view.state;
 	}
 	roots[name] = create(createElement(StrictMode, null, createElement(Worker)), { unstable_isConcurrent: true });
 }
 
 export const unmount = (name) => roots[name].unmount();
+
+/** What a server renders of it. */
+export function rendered(client, pool) {
+	const Worker = () => useSeat(client, pool).state;
+	return renderToString(createElement(Worker));
+}

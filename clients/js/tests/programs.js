@@ -1,0 +1,167 @@
+// Programs as people write them, against a real server: LEASEHOLD_URL and LEASEHOLD_KEY say where it is; the key is an operator's,
+// because pools are made, too.
+
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
+import { Client, Gateway } from '../src/node.js';
+import { Client as Portable } from '../src/index.js';
+
+const { LEASEHOLD_URL: url, LEASEHOLD_KEY: key } = process.env;
+
+const BACKEND = `
+import { readFileSync, writeFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { Client, Gateway } from ${JSON.stringify(new URL('../src/node.js', import.meta.url))};
+const [url, key, pool, path] = process.argv.slice(1);
+const tokens = new Map(JSON.parse(readFileSync(path)));
+const save = (done) => (writeFileSync(path, JSON.stringify([...tokens])), done);
+const kept = { set: (...pair) => save(tokens.set(...pair)), delete: (session) => save(tokens.delete(session)), entries: () => tokens.entries() };
+const seats = new Gateway(new Client(url, { key }), pool, { tokens: kept });
+console.log(await seats.restore());
+for await (const session of createInterface({ input: process.stdin })) console.log((await seats.login(session, { holder: session })).id);
+`;
+
+async function ask(method, path, body) {
+	const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' };
+	const answer = await fetch(url + path, { method, headers, body: body && JSON.stringify(body) });
+	const text = await answer.text();
+	assert.ok(answer.ok, text);
+	return text && JSON.parse(text);
+}
+
+async function pool(name, policy) {
+	await ask('PUT', `/v1/pools/${name}`, policy);
+	return name;
+}
+
+const holders = async (name) => (await ask('GET', `/v1/pools/${name}/leases?limit=200`)).items.map(({ holder }) => holder).sort();
+
+async function until(reached) {
+	for (let tries = 0; !(await reached()); tries += 1) {
+		assert.ok(tries < 400, 'it did not happen in time');
+		await sleep(50);
+	}
+}
+
+test('a backend that is killed and started again goes on with its seats', async (t) => {
+	const name = await pool('js-backend', { capacity: 5, ttl_ms: 10_000 });
+	const home = mkdtempSync(join(tmpdir(), 'leasehold-js-'));
+	const path = join(home, 'tokens.json');
+	t.after(() => rmSync(home, { recursive: true }));
+	writeFileSync(path, '[]');
+	const start = () => {
+		const child = spawn(process.execPath, ['--input-type=module', '-e', BACKEND, url, key, name, path], { stdio: ['pipe', 'pipe', 'inherit'] });
+		t.after(() => child.kill('SIGKILL'));
+		const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+		return { child, read: async () => (await lines.next()).value };
+	};
+	const login = async ({ child, read }) => {
+		child.stdin.write('ann\nbob\n');
+		return [await read(), await read()];
+	};
+	const first = start();
+	assert.equal(await first.read(), '0');
+	const ids = await login(first);
+	assert.equal(JSON.parse(readFileSync(path)).length, 2);
+	first.child.kill('SIGKILL');
+	await once(first.child, 'exit');
+	const second = start();
+	assert.equal(await second.read(), '2');
+	assert.deepEqual(await login(second), ids);
+	assert.deepEqual(await holders(name), ['ann', 'bob']);
+	second.child.stdin.end(); // It has nothing more to do, and says nothing: the seats go back by themselves.
+	const [code] = await once(second.child, 'exit');
+	assert.equal(code, 0);
+	assert.deepEqual(await holders(name), []);
+});
+
+test('a lost seat is told and forgotten', async () => {
+	const name = await pool('js-lost', { capacity: 2, ttl_ms: 1_000 });
+	const lost = [];
+	const tokens = new Map();
+	const onLost = (session, error) => lost.push([session, error.code, error.reason]);
+	const seats = new Gateway(new Client(url, { key }), name, { tokens, onLost });
+	const [one, same] = await Promise.all([seats.login('s1', { holder: 'ann' }), seats.login('s1', { holder: 'ann' })]);
+	assert.equal(one, same);
+	await seats.login('s2', { holder: 'bob' });
+	await ask('POST', `/v1/pools/${name}/leases/terminate`, { holder: 'ann', reason: 'Over.' });
+	await until(() => lost.length);
+	assert.deepEqual(lost, [['s1', 'lease_terminated', 'Over.']]);
+	assert.throws(() => seats.check('s1'), { isLost: true });
+	assert.deepEqual([...tokens.keys()], ['s2']);
+	assert.ok(seats.check('s2').sure);
+	await seats.logout('s2');
+	assert.deepEqual(await holders(name), []);
+	assert.equal(tokens.size, 0);
+});
+
+for (const [kind, Kind] of [['Node', Client], ['fetch', Portable]]) {
+	test(`work is stopped by its signal when the seat is terminated, with ${kind}`, async () => {
+		const name = await pool('js-hold', { capacity: 2, ttl_ms: 1_000 });
+		const client = new Kind(url, { key });
+		const holding = client.hold(name, { holder: 'ann' }, async (seat, signal) => {
+			const shown = inspect([client, seat], { depth: 9, showHidden: true }) + JSON.stringify([client, seat]);
+			assert.ok(!shown.includes(seat.token) && !shown.includes(key));
+			await ask('POST', `/v1/pools/${name}/leases/terminate`, { holder: 'ann', reason: 'Over.' });
+			await sleep(20_000, null, { signal });
+		});
+		await assert.rejects(holding, { name: 'SeatError', code: 'lease_terminated', reason: 'Over.', isLost: true });
+		await assert.rejects(client.hold(name, {}, () => Promise.reject(new RangeError('mine'))), RangeError);
+		assert.equal(await client.hold(name, {}, () => 42), 42);
+		assert.deepEqual(await holders(name), []);
+	});
+}
+
+test('hundreds of seats are kept by few requests', async () => {
+	const name = await pool('js-many', { capacity: 300, ttl_ms: 6_000 });
+	const client = new Client(url, { key });
+	const seats = await Promise.all(Array.from({ length: 120 }, (_, i) => client.acquire(name, { holder: `h${i}` })));
+	await sleep(8_000);
+	assert.ok(seats.every((seat) => seat.sure));
+	await client.close();
+	assert.deepEqual(await holders(name), []);
+});
+
+test('misuse fails at once, and never shows a key', async () => {
+	assert.throws(() => new Client('ftp://seats.example'), /http/);
+	assert.throws(() => new Client('https://user:secret@seats.example'), (error) => !error.message.includes('secret'));
+	assert.throws(() => new Client(url, { key: 'secret\n' }), (error) => !error.message.includes('secret'));
+	await assert.rejects(new Client(url, { key }).acquire('crm', { holdr: 'ann' }), /holdr/);
+	await assert.rejects(new Client(url, { key }).acquire('js-none'), { code: 'pool_not_found', isLost: false });
+	await assert.rejects(new Client('http://127.0.0.1:9').acquire('crm', { timeout: 300 }), { code: 'unreachable', isTemporary: true });
+});
+
+const react = await import('react').then(() => import('./mount.js'), () => null);
+test('a component that is gone gives its seat back a moment later, and one that loses it says why', { skip: !react }, async () => {
+	const name = await pool('js-react', { capacity: 2, ttl_ms: 1_000 });
+	const client = new Client(url, { key });
+	const views = [];
+	react.mount('a', client, name, { holder: 'ann' }, (view) => views.push(view));
+	const last = () => views.at(-1);
+	await until(() => last()?.state === 'held');
+	const { id } = last().seat;
+	react.unmount('a');
+	await sleep(300);
+	react.mount('a', client, name, { holder: 'ann' }, (view) => views.push(view));
+	await until(() => last().state === 'held');
+	assert.equal(last().seat.id, id);
+	await ask('POST', `/v1/pools/${name}/leases/terminate`, { holder: 'ann', reason: 'Over.' });
+	await until(() => last().state === 'lost');
+	assert.equal(last().reason, 'Over.');
+	last().again();
+	await until(() => last().state === 'held');
+	assert.notEqual(last().seat.id, id);
+	react.unmount('a');
+	assert.deepEqual(await holders(name), ['ann']);
+	await until(async () => !(await holders(name)).length);
+	assert.equal(react.rendered(client, name), 'idle');
+	assert.deepEqual(await holders(name), []);
+});
