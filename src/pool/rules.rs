@@ -385,10 +385,6 @@ mod tests {
                 "holder_match",
                 json!({"capacity": 3, "holder_match": "folded", "privacy": "anonymous"}),
             ),
-            (
-                "holder_match",
-                json!({"capacity": 3, "holder_match": "fold"}),
-            ),
             ("platforms", json!({"capacity": 3, "platforms": []})),
             (
                 "platforms",
