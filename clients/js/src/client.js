@@ -1,4 +1,4 @@
-// Seats, and what keeps them: carries out what the machines of all seats of a client ask for. What is of Node alone is in node.js.
+// Seats, and the engine that keeps them: it carries out what their machines output. Only node.js has what needs Node.
 
 import { begin, seen, spread, step, sure } from './machine.js';
 import { SeatError } from './errors.js';
@@ -12,11 +12,11 @@ const MOST_MS = 2 ** 31 - 1; // What a timer can count to.
 const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 const OPTIONS = ['holder', 'tenant', 'label', 'platform', 'activities', 'wait', 'reacquire', 'maxGrace', 'onEvent', 'onLost', 'signal', 'timeout'];
 
-/** The engines that have something under way: what node.js ends when a program ends. */
+/** The engines with seats or requests; node.js ends them at the end of the program. */
 export const engines = new Set();
 
 const isActive = (name) => name === 'held' || name === 'unstable' || name === 'grace';
-const drawn = ([from, to]) => Math.min(MOST_MS, from + Math.floor(Math.random() * (to - from + 1)));
+const randomIn = ([from, to]) => Math.min(MOST_MS, from + Math.floor(Math.random() * (to - from + 1)));
 const parsed = (text) => {
 	try {
 		return JSON.parse(text);
@@ -37,8 +37,8 @@ function seed() {
 	return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-/** How requests are sent where there is nothing but `fetch`. It cannot ask for a new connection. */
-export const fetching = {
+/** Sends requests with `fetch`, which cannot ask for a new connection. */
+export const fetchTransport = {
 	now: () => ({ mono: Math.floor(performance.now()), wall: Date.now() }),
 	async post(url, headers, body, { signal }) {
 		const answer = await fetch(url, { method: 'POST', headers, body, signal, redirect: 'manual', credentials: 'omit', cache: 'no-store' });
@@ -48,7 +48,7 @@ export const fetching = {
 };
 
 /** One seat: its machine, its timers and its requests. */
-class Keeper {
+class Runner {
 	timers = new Map();
 	calls = new Map();
 	details = {};
@@ -70,7 +70,7 @@ class Keeper {
 	feed(event) {
 		const { engine } = this;
 		const before = this.state.token;
-		const [state, out] = step(this.state, event, engine.shell.now());
+		const [state, out] = step(this.state, event, engine.transport.now());
 		this.state = state;
 		this.calls.get(out.abort)?.abort();
 		for (const [timer, span] of Object.entries(out.timers ?? {})) this.plan(timer, span);
@@ -91,12 +91,12 @@ class Keeper {
 		clearTimeout(this.timers.get(name)?.timer);
 		this.timers.delete(name);
 		if (!span) return;
-		const ms = drawn(span);
+		const ms = randomIn(span);
 		const timer = after(ms, () => {
 			this.timers.delete(name);
 			this.engine.fire(this, name);
 		});
-		this.timers.set(name, { timer, at: this.engine.shell.now().mono + ms });
+		this.timers.set(name, { timer, at: this.engine.transport.now().mono + ms });
 	}
 
 	tell(told) {
@@ -110,14 +110,14 @@ class Keeper {
 		this.deliver(told);
 	}
 
-	/** Calls what the program gave us, later: it may raise, and take as long as it likes. */
+	/** Calls the listeners of the program after this step: one that throws or takes long costs no heartbeat. */
 	deliver(event) {
 		for (const listener of this.listeners) {
 			queueMicrotask(async () => {
 				try {
 					await listener(this.seat, { ...event });
 				} catch (error) {
-					this.engine.log.error('a listener of a seat raised; its heartbeats go on', error);
+					this.engine.log.error('a listener of a seat threw; its heartbeats go on', error);
 				}
 			});
 		}
@@ -125,7 +125,7 @@ class Keeper {
 
 	/** Waits until something is so, at most for a time, and until a signal says otherwise. */
 	until(reached, ms, signal) {
-		return this.engine.awaited(
+		return this.engine.keepAlive(
 			new Promise((resolve) => {
 				const settle = () => {
 					clearTimeout(timer);
@@ -157,7 +157,7 @@ class Keeper {
 
 	/** Why work has to stop, or null. */
 	loss() {
-		const [name, code] = seen(this.state, this.engine.shell.now());
+		const [name, code] = seen(this.state, this.engine.transport.now());
 		return isActive(name) ? null : (this.lost ?? new SeatError(code ?? name, this.details, true));
 	}
 }
@@ -167,18 +167,18 @@ class Engine {
 	batch = null;
 	pending = 0;
 
-	constructor(base, key, shell, log) {
-		Object.assign(this, { base, key, shell, log });
+	constructor(base, key, transport, log) {
+		Object.assign(this, { base, key, transport, log });
 		this.kind = typeof key === 'function' ? 'function' : key ? 'fixed' : 'none';
 	}
 
-	start(keeper) {
-		this.busy.add(keeper);
+	start(runner) {
+		this.busy.add(runner);
 		if (this.ticker) return;
 		engines.add(this);
-		let last = this.shell.now();
+		let last = this.transport.now();
 		this.ticker = setInterval(() => {
-			const now = this.shell.now();
+			const now = this.transport.now();
 			const apart = Math.abs(now.wall - now.mono - (last.wall - last.mono));
 			const jumped = apart > 1_000 || now.mono - last.mono > TICK_MS + 2_000;
 			last = now;
@@ -187,16 +187,16 @@ class Engine {
 		this.ticker.unref?.();
 	}
 
-	rest(keeper) {
-		this.busy.delete(keeper);
+	rest(runner) {
+		this.busy.delete(runner);
 		if (this.busy.size) return;
 		clearInterval(this.ticker);
 		this.ticker = null;
 		engines.delete(this);
 	}
 
-	/** Keeps the program from ending while it waits for this, although no timer and no socket of ours does. */
-	async awaited(promise) {
+	/** Keeps the program alive until the promise settles: the timers and sockets of this client do not. */
+	async keepAlive(promise) {
 		this.alive ??= setInterval(() => {}, MOST_MS);
 		this.pending += 1;
 		try {
@@ -208,12 +208,12 @@ class Engine {
 	}
 
 	/** A timer of a seat is due. Beyond twenty seats those that are nearly due go along. */
-	fire(keeper, timer) {
+	fire(runner, timer) {
 		const held = [...this.busy].filter((one) => one.state.lease);
 		this.batch = held.length > MANY ? [] : null;
-		keeper.feed({ event: 'timer', timer });
+		runner.feed({ event: 'timer', timer });
 		if (this.batch?.length) {
-			const { mono } = this.shell.now();
+			const { mono } = this.transport.now();
 			for (const other of held) {
 				const due = other.timers.get('next');
 				if (!due || !other.state.lease || due.at - mono > other.state.lease.renew_after_ms * 0.15) continue;
@@ -238,10 +238,10 @@ class Engine {
 			const ids = group.map(([, request]) => request.id);
 			const many = group.length > 1 && event.event === 'answer';
 			const events = many ? spread(ids, event.status, event.headers, event.body) : ids.map((id) => ({ ...event, id }));
-			for (const [i, [keeper, request]] of group.entries()) {
-				keeper.calls.delete(request.id);
-				if (fault) keeper.fault = `${new URL(this.base).host} did not answer: ${fault}`;
-				keeper.feed(events[i]);
+			for (const [i, [runner, request]] of group.entries()) {
+				runner.calls.delete(request.id);
+				if (fault) runner.fault = `${new URL(this.base).host} did not answer: ${fault}`;
+				runner.feed(events[i]);
 			}
 		};
 		const timer = after(timeout, () => {
@@ -260,17 +260,17 @@ class Engine {
 	}
 
 	async post(group, signal) {
-		const [keeper, { path, body, acquisition, refused = false }] = group[0];
+		const [runner, { path, body, acquisition, refused = false }] = group[0];
 		const headers = { accept: 'application/json', 'content-type': 'application/json' };
 		if (acquisition) {
-			headers['idempotency-key'] = `${keeper.seed}-${acquisition}`;
+			headers['idempotency-key'] = `${runner.seed}-${acquisition}`;
 			const key = this.kind === 'function' ? await this.askForKey(refused) : this.key;
 			if (key) headers.authorization = `Bearer ${key}`;
 		}
 		const fresh = group.some(([, request]) => request.fresh);
 		const many = group.length > 1;
 		const tokens = group.map(([, request]) => request.body.token);
-		return this.shell.post(this.base + (many ? '/v1/leases/renew-many' : path), headers, JSON.stringify(many ? { tokens } : body), { signal, fresh });
+		return this.transport.post(this.base + (many ? '/v1/leases/renew-many' : path), headers, JSON.stringify(many ? { tokens } : body), { signal, fresh });
 	}
 
 	async askForKey(refused) {
@@ -285,48 +285,48 @@ class Engine {
 
 	/** Releases all seats, and waits once for what is under way, with one limit of time for all of them. */
 	async end() {
-		const open = [...this.busy].filter((keeper) => !keeper.ending);
-		for (const keeper of open) {
-			keeper.ending = true;
-			keeper.feed({ event: 'release' });
+		const open = [...this.busy].filter((runner) => !runner.ending);
+		for (const runner of open) {
+			runner.ending = true;
+			runner.feed({ event: 'release' });
 		}
-		await Promise.all(open.map((keeper) => keeper.quiet()));
+		await Promise.all(open.map((runner) => runner.quiet()));
 	}
 }
 
 /** A seat, from its grant to its end. It is made by `client.acquire`. */
 export class Seat {
-	#keeper;
+	#runner;
 
-	constructor(keeper) {
-		this.#keeper = keeper;
+	constructor(runner) {
+		this.#runner = runner;
 	}
 
 	get pool() {
-		return this.#keeper.state.options.pool;
+		return this.#runner.state.options.pool;
 	}
 
 	get holder() {
-		return this.#keeper.state.options.holder ?? null;
+		return this.#runner.state.options.holder ?? null;
 	}
 
 	/** As of now, also where no timer has fired yet. */
 	get state() {
-		return seen(this.#keeper.state, this.#keeper.engine.shell.now())[0];
+		return seen(this.#runner.state, this.#runner.engine.transport.now())[0];
 	}
 
 	/** Why it is not simply held. */
 	get code() {
-		return seen(this.#keeper.state, this.#keeper.engine.shell.now())[1];
+		return seen(this.#runner.state, this.#runner.engine.transport.now())[1];
 	}
 
 	/** Whether nobody else can have the seat at this moment. */
 	get sure() {
-		return sure(this.#keeper.state, this.#keeper.engine.shell.now());
+		return sure(this.#runner.state, this.#runner.engine.transport.now());
 	}
 
 	get lease() {
-		return { ...this.#keeper.state.lease };
+		return { ...this.#runner.state.lease };
 	}
 
 	get id() {
@@ -338,60 +338,60 @@ export class Seat {
 	}
 
 	get proof() {
-		return this.#keeper.state.proof;
+		return this.#runner.state.proof;
 	}
 
 	/** The secret of the lease, for a backend that goes on after a restart. */
 	get token() {
-		return this.#keeper.state.token;
+		return this.#runner.state.token;
 	}
 
 	/** Aborted when work has to stop; its reason is a SeatError. */
 	get signal() {
-		return this.#keeper.stop.signal;
+		return this.#runner.stop.signal;
 	}
 
 	/** Throws a SeatError if work has to stop. In `grace` it may go on. */
 	check() {
-		const loss = this.#keeper.loss();
+		const loss = this.#runner.loss();
 		if (loss) throw loss;
 	}
 
 	/** Tells operators what the holder works on, with the next heartbeat. */
 	report({ activities, label } = {}) {
-		this.#keeper.feed({ event: 'report', ...(activities && { activities: [...activities] }), ...(label !== undefined && { label }) });
+		this.#runner.feed({ event: 'report', ...(activities && { activities: [...activities] }), ...(label !== undefined && { label }) });
 	}
 
 	/** Calls listener(seat, event) for every change from now on; gives back what ends that. */
 	listen(listener) {
 		const own = (...told) => listener(...told);
-		this.#keeper.listeners.add(own);
-		return () => this.#keeper.listeners.delete(own);
+		this.#runner.listeners.add(own);
+		return () => this.#runner.listeners.delete(own);
 	}
 
 	/** Gives the seat back. It never rejects, takes three seconds at most, and may be called at any time. */
 	async release() {
-		this.#keeper.feed({ event: 'release' });
-		await this.#keeper.quiet();
+		this.#runner.feed({ event: 'release' });
+		await this.#runner.quiet();
 	}
 
 	/** Goes away, as a page does: the seat is kept for the pool's `linger_ms`. */
 	async close() {
-		this.#keeper.feed({ event: 'close' });
-		await this.#keeper.quiet();
+		this.#runner.feed({ event: 'close' });
+		await this.#runner.quiet();
 	}
 
 	/** Works in the seat until the work is done or the seat is lost, and gives it back. */
 	async hold(work, { signal } = {}) {
-		const keeper = this.#keeper;
+		const runner = this.#runner;
 		const stop = signal ? AbortSignal.any([signal, this.signal]) : this.signal;
 		try {
-			const result = await keeper.engine.awaited((async () => work(this, stop))());
+			const result = await runner.engine.keepAlive((async () => work(this, stop))());
 			this.check(); // Work that has not noticed the loss has not succeeded.
 			return result;
 		} catch (error) {
 			const stopped = error === stop.reason || error?.name === 'AbortError';
-			throw (stopped && !signal?.aborted && keeper.loss()) || error;
+			throw (stopped && !signal?.aborted && runner.loss()) || error;
 		} finally {
 			await this.release();
 		}
@@ -414,13 +414,13 @@ export class Seat {
 export class Client {
 	#engine;
 
-	constructor(url, { key, log = console, shell = fetching } = {}) {
+	constructor(url, { key, log = console, transport = fetchTransport } = {}) {
 		const { protocol, username, password, search, hash } = new URL(url);
 		if (protocol !== 'http:' && protocol !== 'https:') throw new TypeError('the address of a server begins with http:// or https://');
 		if (username || password || search || hash) throw new TypeError('the address of a server has no user, no query and no fragment');
 		// Without the key itself: this may be logged.
 		if (key != null && typeof key !== 'function' && !/^[!-~]+$/.test(key)) throw new TypeError('a key is one line of plain letters');
-		this.#engine = new Engine(String(url).replace(/\/+$/, ''), key ?? null, shell, log);
+		this.#engine = new Engine(String(url).replace(/\/+$/, ''), key ?? null, transport, log);
 	}
 
 	get url() {
@@ -447,7 +447,7 @@ export class Client {
 	/** Releases all seats, within three seconds. */
 	async close() {
 		await this.#engine.end();
-		this.#engine.shell.close?.();
+		this.#engine.transport.close?.();
 	}
 
 	async #start(pool, options = {}, event) {
@@ -459,19 +459,19 @@ export class Client {
 		if (maxGrace != null && !(maxGrace >= 0)) throw new TypeError('maxGrace is a number of milliseconds');
 		signal?.throwIfAborted();
 		const wanted = { pool, holder, tenant, label, platform, activities, wait, reacquire, max_grace_ms: maxGrace };
-		const keeper = new Keeper(this.#engine, { ...wanted, key: this.#engine.kind });
+		const runner = new Runner(this.#engine, { ...wanted, key: this.#engine.kind });
 		const { onEvent, onLost, onToken, timeout = wait ? null : ACQUIRE_MS } = options;
-		if (onEvent) keeper.listeners.add(onEvent);
-		if (onLost) keeper.listeners.add((seat, told) => told.state === 'lost' && onLost(seat, new SeatError(told.code, told, true)));
-		keeper.onToken = onToken;
-		keeper.feed(event);
-		await keeper.until(() => keeper.isDecided(), timeout, signal);
-		const { state } = keeper;
-		if (state.lease && state.name !== 'lost' && !signal?.aborted) return keeper.seat;
-		const code = state.code ?? (keeper.isDecided() ? state.name : 'timeout');
-		const details = code === 'unreachable' ? { detail: keeper.fault } : keeper.details;
+		if (onEvent) runner.listeners.add(onEvent);
+		if (onLost) runner.listeners.add((seat, told) => told.state === 'lost' && onLost(seat, new SeatError(told.code, told, true)));
+		runner.onToken = onToken;
+		runner.feed(event);
+		await runner.until(() => runner.isDecided(), timeout, signal);
+		const { state } = runner;
+		if (state.lease && state.name !== 'lost' && !signal?.aborted) return runner.seat;
+		const code = state.code ?? (runner.isDecided() ? state.name : 'timeout');
+		const details = code === 'unreachable' ? { detail: runner.fault } : runner.details;
 		const error = new SeatError(code, details, state.name === 'lost');
-		keeper.giveUp();
+		runner.giveUp();
 		signal?.throwIfAborted();
 		throw error;
 	}

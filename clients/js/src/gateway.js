@@ -69,12 +69,12 @@ export class Gateway {
 		const seat = this.#seats.get(session);
 		if (seat && isGood(seat)) return seat;
 		await seat?.release(); // It may still hope to come back.
-		return this.#put(session, await this.#client.acquire(this.#pool, this.#told(session, options)));
+		return this.#put(session, await this.#client.acquire(this.#pool, this.#options(session, options)));
 	}
 
 	async #restore(session, token) {
 		try {
-			await this.#put(session, await this.#client.adopt(this.#pool, token, this.#told(session, {})));
+			await this.#put(session, await this.#client.adopt(this.#pool, token, this.#options(session, {})));
 		} catch (error) {
 			if (error.isLost) await this.#write(session, null); // Else the server was away, and the seat may still be there.
 		}
@@ -86,7 +86,7 @@ export class Gateway {
 		return seat;
 	}
 
-	#told(session, options) {
+	#options(session, options) {
 		return {
 			...options,
 			onToken: (token) => this.#seats.has(session) && this.#write(session, token).catch(() => {}),

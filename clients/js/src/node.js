@@ -1,5 +1,5 @@
-// The client for Node: connections that are kept and looked at, a clock that goes on while the machine sleeps, an end of the program
-// that gives seats back.
+// The client for Node. It adds connections that are checked before they are reused, a clock that runs while the machine sleeps, and
+// the release of all seats when the program ends.
 
 import http from 'node:http';
 import https from 'node:https';
@@ -15,11 +15,11 @@ const IDLE_MS = 30_000;
 const MOST_BYTES = 4 << 20;
 const began = { uptime: os.uptime() * 1_000, mono: performance.now() };
 
-// The clock of performance.now() stands still while the machine sleeps; that of Linux for its uptime, which is coarse, does not.
+// performance.now() stops while the machine sleeps. The uptime of Linux does not, but it is coarse.
 function now() {
 	const mono = performance.now() - began.mono;
-	const awake = process.platform === 'linux' ? os.uptime() * 1_000 - began.uptime - 20 : 0;
-	return { mono: Math.floor(Math.max(mono, awake)), wall: Date.now() };
+	const uptime = process.platform === 'linux' ? os.uptime() * 1_000 - began.uptime - 20 : 0;
+	return { mono: Math.floor(Math.max(mono, uptime)), wall: Date.now() };
 }
 
 class Connections {
@@ -33,7 +33,7 @@ class Connections {
 	}
 
 	async post(url, headers, body, { signal, fresh }) {
-		await new Promise(setImmediate); // So that a kept connection that was closed meanwhile is known to be.
+		await new Promise(setImmediate); // Lets the event loop notice that a kept connection was closed.
 		signal.throwIfAborted();
 		if (fresh) this.close();
 		const { request: make } = url.startsWith('https:') ? https : http;
@@ -55,7 +55,7 @@ class Connections {
 		return { status: response.statusCode, headers: response.headers, text: Buffer.concat(chunks).toString() };
 	}
 
-	/** Lets go of the connections that are kept and not in use. */
+	/** Closes the idle connections. */
 	close() {
 		if (!this.#own) return;
 		for (const socket of Object.values(this.#agent.freeSockets).flat()) socket.destroy();
@@ -65,11 +65,11 @@ class Connections {
 /** Speaks to one server. One for a whole program is enough. */
 export class Client extends Portable {
 	constructor(url, { agent, ...options } = {}) {
-		super(url, { ...options, shell: new Connections(new URL(url).protocol === 'https:', agent) });
+		super(url, { ...options, transport: new Connections(new URL(url).protocol === 'https:', agent) });
 	}
 }
 
-// The program has nothing more to do. It waits for this, three seconds at most.
+// The event loop is empty. Node waits for the releases, three seconds at most.
 process.on('beforeExit', () => {
 	for (const engine of [...engines]) engine.end();
 });

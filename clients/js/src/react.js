@@ -9,7 +9,7 @@ const FINAL = new Set(['lost', 'denied', 'released']);
 // On the global object: a module that is loaded again finds the seats of the one before.
 const clients = (globalThis[Symbol.for('leasehold.seats')] ??= new WeakMap());
 
-class Shared {
+class SharedSeat {
 	snapshot = IDLE;
 	users = new Set();
 	running = false;
@@ -81,6 +81,6 @@ function shared(client, name, pool, options) {
 		};
 		return client.acquire(pool, { timeout: null, ...options, signal, onEvent: both });
 	};
-	if (!seats.has(name)) seats.set(name, new Shared(ask, () => seats.delete(name)));
+	if (!seats.has(name)) seats.set(name, new SharedSeat(ask, () => seats.delete(name)));
 	return seats.get(name);
 }

@@ -1,7 +1,7 @@
 // Verifies proofs of leases without asking the server, with the cryptography of the platform: Node and today's browsers.
 //
-// A proof says that somebody had a seat when it was signed, and until when the lease runs. It does not say that the seat was not
-// taken away since: what is dear asks POST /v1/leases/check.
+// A proof shows that its holder had a seat when it was signed, and when the lease ends. The seat may have been taken away since:
+// before anything expensive ask POST /v1/leases/check.
 
 const FRESH_MS = 300_000;
 const REFETCH_MS = 60_000;
@@ -78,7 +78,7 @@ function bytesOf(text) {
 	try {
 		return decode(text);
 	} catch {
-		return []; // A key that cannot be read does not spoil those beside it.
+		return []; // A key that cannot be read does not spoil the others.
 	}
 }
 

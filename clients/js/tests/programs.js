@@ -1,8 +1,8 @@
-// Programs as people write them, against a real server: LEASEHOLD_URL and LEASEHOLD_KEY say where it is; the key is an operator's,
-// because pools are made, too.
+// Programs as people write them, against the real server at LEASEHOLD_URL. LEASEHOLD_KEY is an operator's key: the tests make pools.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
+import { subscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -124,8 +124,11 @@ test('hundreds of seats are kept by few requests', async () => {
 	const name = await pool('js-many', { capacity: 300, ttl_ms: 6_000 });
 	const client = new Client(url, { key });
 	const seats = await Promise.all(Array.from({ length: 120 }, (_, i) => client.acquire(name, { holder: `h${i}` })));
+	let requests = 0;
+	subscribe('http.client.request.start', () => (requests += 1));
 	await sleep(8_000);
 	assert.ok(seats.every((seat) => seat.sure));
+	assert.ok(requests > 2 && requests < 60, `${requests} requests`);
 	await client.close();
 	assert.deepEqual(await holders(name), []);
 });
@@ -164,4 +167,14 @@ test('a component that is gone gives its seat back a moment later, and one that 
 	await until(async () => !(await holders(name)).length);
 	assert.equal(react.rendered(client, name), 'idle');
 	assert.deepEqual(await holders(name), []);
+});
+
+test('the types declare what the modules export', async () => {
+	for (const entry of ['index', 'node', 'react', 'verify']) {
+		const types = ['index.d.ts', `${entry}.d.ts`].slice(entry === 'index' || entry === 'node' ? 0 : 1);
+		const text = types.map((file) => readFileSync(new URL(`../src/${file}`, import.meta.url), 'utf8')).join();
+		const declared = new Set([...text.matchAll(/export declare (?:class|function) (\w+)/g)].map(([, name]) => name));
+		const exported = entry === 'react' && !react ? ['useSeat'] : Object.keys(await import(`../src/${entry}.js`));
+		assert.deepEqual(exported.sort(), [...declared].sort(), entry);
+	}
 });
