@@ -246,17 +246,16 @@ class Engine {
 		};
 		const timer = after(timeout, () => {
 			call.abort();
-			hear({ event: 'failed' }, 'nothing came in time');
+			hear({ event: 'failed' }, 'no answer in time');
 		});
 		// One seat of many that is released must not abort the heartbeats of all.
 		if (group.length === 1) group[0][0].calls.set(group[0][1].id, call);
-		try {
-			const { status, headers, text } = await this.post(group, call.signal);
-			hear({ event: 'answer', status, headers, body: parsed(text) });
-		} catch (error) {
+		const failed = (error) => {
 			const { message, code } = error?.errors?.[0] ?? error?.cause ?? error ?? {};
-			hear({ event: 'failed' }, call.signal.aborted ? null : message || code || 'no word of it');
-		}
+			return [{ event: 'failed' }, call.signal.aborted ? null : message || code || 'the request failed'];
+		};
+		const answered = ({ status, headers, text }) => [{ event: 'answer', status, headers, body: parsed(text) }];
+		hear(...(await this.post(group, call.signal).then(answered, failed)));
 	}
 
 	async post(group, signal) {
@@ -387,11 +386,12 @@ export class Seat {
 		const stop = signal ? AbortSignal.any([signal, this.signal]) : this.signal;
 		try {
 			const result = await runner.engine.keepAlive((async () => work(this, stop))());
-			this.check(); // Work that has not noticed the loss has not succeeded.
+			this.signal.throwIfAborted(); // Work that did not notice the loss has not succeeded, even if the seat came back.
+			this.check();
 			return result;
 		} catch (error) {
 			const stopped = error === stop.reason || error?.name === 'AbortError';
-			throw (stopped && !signal?.aborted && runner.loss()) || error;
+			throw (stopped && !signal?.aborted && (this.signal.reason ?? runner.loss())) || error;
 		} finally {
 			await this.release();
 		}

@@ -90,9 +90,9 @@ export class Gateway {
 		return {
 			...options,
 			onToken: (token) => this.#seats.has(session) && this.#write(session, token).catch(() => {}),
-			onEvent: async (seat, event) => {
-				if (event.state === 'lost') await this.#lost(session, seat, event);
-				await options.onEvent?.(seat, event);
+			onEvent: (seat, event) => {
+				const lost = event.state === 'lost' ? this.#lost(session, seat, event) : null;
+				return Promise.all([lost, (async () => options.onEvent?.(seat, event))()]);
 			},
 		};
 	}

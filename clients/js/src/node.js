@@ -25,10 +25,8 @@ function now() {
 class Connections {
 	now = now;
 	#agent;
-	#own;
 
 	constructor(secure, agent) {
-		this.#own = !agent;
 		this.#agent = agent ?? new (secure ? https : http).Agent({ keepAlive: true, maxFreeSockets: 8, timeout: IDLE_MS });
 	}
 
@@ -57,8 +55,7 @@ class Connections {
 
 	/** Closes the idle connections. */
 	close() {
-		if (!this.#own) return;
-		for (const socket of Object.values(this.#agent.freeSockets).flat()) socket.destroy();
+		for (const socket of Object.values(this.#agent.freeSockets ?? {}).flat()) socket.destroy();
 	}
 }
 

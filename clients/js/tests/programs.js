@@ -11,6 +11,7 @@ import { createInterface } from 'node:readline';
 import { test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
+import { Worker } from 'node:worker_threads';
 import { Client, Gateway } from '../src/node.js';
 import { Client as Portable } from '../src/index.js';
 
@@ -140,6 +141,52 @@ test('misuse fails at once, and never shows a key', async () => {
 	await assert.rejects(new Client(url, { key }).acquire('crm', { holdr: 'ann' }), /holdr/);
 	await assert.rejects(new Client(url, { key }).acquire('js-none'), { code: 'pool_not_found', isLost: false });
 	await assert.rejects(new Client('http://127.0.0.1:9').acquire('crm', { timeout: 300 }), { code: 'unreachable', isTemporary: true });
+});
+
+// Grants a lease and closes each connection 100 ms after its answer. It has a thread of its own: the test blocks this one.
+const CLOSING = `
+const { parentPort } = require('node:worker_threads');
+const body = JSON.stringify({ lease: { id: 'l1', expires_in_ms: 4_000, renew_after_ms: 500 }, token: 't1' });
+const answer = 'HTTP/1.1 200 OK\\r\\ncontent-type: application/json\\r\\ncontent-length: ' + body.length + '\\r\\n\\r\\n' + body;
+require('node:net').createServer((socket) => {
+	socket.on('error', () => {});
+	socket.on('data', () => { socket.write(answer); setTimeout(() => socket.end(), 100); });
+}).listen(0, '127.0.0.1', function () { parentPort.postMessage(this.address().port); });
+`;
+
+function block(ms) {
+	for (const end = Date.now() + ms; Date.now() < end; );
+}
+
+test('a program that was blocked uses no dead connection, and is not sure of an old lease', async (t) => {
+	const server = new Worker(CLOSING, { eval: true });
+	t.after(() => server.terminate());
+	const [port] = await once(server, 'message');
+	const events = [];
+	const seat = await new Client(`http://127.0.0.1:${port}`).acquire('crm', { onEvent: (_, { state }) => events.push(state) });
+	block(700);
+	assert.equal(seat.state, 'held');
+	await sleep(200); // The heartbeat that is due goes out on a new connection.
+	assert.deepEqual(events, ['acquiring', 'held']);
+	block(4_100);
+	assert.equal(seat.state, 'grace');
+	assert.equal(seat.sure, false);
+	await until(() => seat.sure);
+	await seat.release();
+});
+
+test('a release that nobody waits for is sent before the program ends', async () => {
+	const name = await pool('js-exit', { capacity: 2, ttl_ms: 60_000 });
+	const text = `
+		import { Client } from ${JSON.stringify(new URL('../src/node.js', import.meta.url))};
+		const [url, key, pool] = process.argv.slice(1);
+		const client = new Client(url, { key });
+		(await client.acquire(pool, { holder: 'ann' })).release();
+		client.acquire(pool, { holder: 'bob', signal: AbortSignal.timeout(1) }).catch(() => {});
+	`;
+	const child = spawn(process.execPath, ['--input-type=module', '-e', text, url, key, name], { stdio: 'inherit' });
+	assert.deepEqual(await once(child, 'exit'), [0, null]);
+	assert.deepEqual(await holders(name), []);
 });
 
 const react = await import('react').then(() => import('./mount.js'), () => null);
