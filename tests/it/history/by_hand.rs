@@ -6,24 +6,40 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use futures_util::future::join_all;
 use leasehold::history::rollup;
 use leasehold::history::slot::Step;
 use leasehold::pool::PoolName;
 use leasehold::store::Store;
 use serde_json::json;
 
-use crate::harness::{Client, PATIENCE, Proxy, Redis};
+use crate::harness::{Client, Cluster, Launch, PATIENCE, Proxy, Redis};
 
 pub(super) const MINUTE: i64 = 60_000;
 pub(super) const HOUR: i64 = 60 * MINUTE;
 pub(super) const DAY: i64 = 24 * HOUR;
 /// The way to a Redis on which the time of a pool stands still between the hands' moves, and its address: scripts forget by how
 /// much they are ahead of the server's clock.
-pub(super) fn held(redis: &Redis) -> (Proxy, String) {
+pub(crate) fn held(redis: &Redis) -> (Proxy, String) {
     let mut proxy = Proxy::start(redis.address());
     proxy.replace("now = instant + shift", "now = instant + 0    ");
     let url = redis.url_through(&proxy);
     (proxy, url)
+}
+
+/// Two nodes on such a Redis, with these settings.
+pub(crate) async fn held_cluster(settings: &[(&str, &str)]) -> (Cluster, Proxy, String) {
+    let redis = Redis::start().await;
+    let (proxy, url) = held(&redis);
+    let launches = (0..2).map(|_| {
+        let launch = Launch::on(&url);
+        settings
+            .iter()
+            .fold(launch, |launch, (name, value)| launch.set(name, value))
+            .start()
+    });
+    let nodes = join_all(launches).await;
+    (Cluster { nodes, redis }, proxy, url)
 }
 
 /// What time it is for the scripts of a pool, and for the ids of its events.

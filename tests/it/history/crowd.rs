@@ -8,7 +8,7 @@ use leasehold::pool::PoolName;
 use serde_json::json;
 
 use super::by_hand::{self, DAY, HOUR, Hands, MINUTE};
-use crate::harness::{Cluster, wait_until};
+use crate::harness::wait_until;
 
 const CROWD: u64 = 100_000;
 
@@ -24,8 +24,8 @@ const ARRIVE: &str = r"
 
 #[tokio::test]
 async fn a_hundred_thousand_leases_that_expire_at_once_are_recorded_at_that_instant() {
-    let cluster = Cluster::start(2).await;
-    let store = super::store(&cluster.redis).await;
+    let (cluster, _proxy, url) = by_hand::held_cluster(&[]).await;
+    let store = super::store_at(&url, Duration::ZERO).await;
     let pool: PoolName = "crm".parse().expect("a name");
     let today = store.clock().await.expect("a clock").0.div_euclid(DAY);
     let begin = (today + 1) * DAY + 12 * HOUR + 59 * MINUTE;

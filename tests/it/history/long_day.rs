@@ -12,7 +12,7 @@ use leasehold::store::Store;
 use serde_json::{Value, json};
 
 use super::by_hand::{self, DAY, HOUR, Hands, MINUTE, every_slot_is_right, ms};
-use crate::harness::{Cluster, Launch, Redis, Reply};
+use crate::harness::{Cluster, Reply};
 
 /// No jump is longer: nodes notice ends within two seconds, and here by the next thing that somebody does.
 const LONGEST_JUMP: i64 = 50_000;
@@ -371,11 +371,7 @@ impl Day<'_> {
 }
 
 async fn a_day(policy: Value, seed: u64, batches: usize) {
-    let redis = Redis::start().await;
-    let (_proxy, url) = by_hand::held(&redis);
-    let launches = (0..2).map(|_| Launch::on(&url).start());
-    let nodes = join_all(launches).await;
-    let cluster = Cluster { nodes, redis };
+    let (cluster, _proxy, url) = by_hand::held_cluster(&[]).await;
     let store = super::store_at(&url, Duration::ZERO).await;
     let pool: PoolName = "crm".parse().expect("a name");
     // Tomorrow at half past five, so that a midnight lies in it.

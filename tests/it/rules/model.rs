@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{index_is_true, jump};
 use crate::harness::{Client, Launch, Redis, Reply};
+use crate::history::by_hand::held;
 
 const TTL: u64 = 10_000;
 const SILENT: u64 = 6_000;
@@ -484,7 +485,8 @@ fn random_operations_under_random_rules_do_what_the_plain_model_does() {
     let _entered = runtime.enter();
     let redis = runtime.block_on(Redis::start());
     // Without sweepers, so that nothing happens but what a step does.
-    let launch = || Launch::on(&redis.url()).set("sweep_every_ms", "0").start();
+    let (_proxy, url) = held(&redis);
+    let launch = || Launch::on(&url).set("sweep_every_ms", "0").start();
     let launched = runtime.block_on(async { [launch().await, launch().await] });
     let nodes = [(*launched[0]).clone(), (*launched[1]).clone()];
 

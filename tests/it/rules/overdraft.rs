@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::jump;
-use crate::harness::{Cluster, Reply};
+use crate::harness::Reply;
+use crate::history::by_hand::held_cluster;
 
 const DAY: u64 = 86_400_000;
 
@@ -15,7 +16,7 @@ fn tomorrow(reply: &Reply) -> u64 {
 
 #[tokio::test]
 async fn seats_are_lent_while_the_budget_lasts_and_charged_exactly() {
-    let cluster = Cluster::start_with(2, &[("sweep_every_ms", "0")]).await;
+    let (cluster, _proxy, _) = held_cluster(&[("sweep_every_ms", "0")]).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
