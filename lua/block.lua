@@ -38,6 +38,7 @@ if redis.call('EXISTS', config) == 0 then
 end
 if until_ms == 0 and for_ms == 0 then
   mark()
+  undo_member(blocks, holder)
   redis.call('ZREM', blocks, holder)
   redis.call('HDEL', notes, holder)
   return answer('lifted', 0)
@@ -48,6 +49,7 @@ if blocked_until <= now or now + tonumber(ARGV[6]) < blocked_until then
   return answer('out_of_range', 0)
 end
 mark()
+undo_member(blocks, holder)
 redis.call('ZADD', blocks, int(blocked_until), holder)
 note_block(notes, holder, blocked_until, ARGV[4], ARGV[5])
 return answer('blocked', blocked_until)

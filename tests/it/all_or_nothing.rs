@@ -145,6 +145,7 @@ impl Scene<'_> {
         let receiver = self.webhooks().await;
         self.plain().await;
         self.crowded().await;
+        self.blocks().await;
         self.queue().await;
         self.shared().await;
         self.overdraft().await;
@@ -410,6 +411,41 @@ impl Scene<'_> {
             self.redis.query::<i64>(&["ZCARD", &denied]).await == 0
         })
         .await;
+    }
+
+    async fn blocks(&self) {
+        self.put("desk", json!({"capacity": 1, "ttl_ms": 60_000}))
+            .await;
+        let put = async |pool: &str, holder: &str, body: Value| {
+            let path = format!("/v1/pools/{pool}/blocks/{holder}");
+            self.node
+                .call(Method::PUT, &path)
+                .json(&body)
+                .expect(ANY)
+                .await;
+        };
+        let list = async |query: &str| {
+            let path = format!("/v1/pools/desk/blocks?{query}");
+            self.node.get(&path).expect(ANY).await
+        };
+        put("desk", "ann", json!({"for_ms": 60_000})).await;
+        put("desk", "ann", json!({"for_ms": 90_000, "reason": "Pause"})).await;
+        put("desk", "bob", json!({"for_ms": 120_000})).await;
+        put("desk", "cid", json!({"until": "2001-01-01T00:00:00Z"})).await;
+        put("nowhere", "ann", json!({"for_ms": 60_000})).await;
+        let page = list("limit=1").await;
+        let next = format!(
+            "limit=1&cursor={}",
+            page["next_cursor"].as_str().unwrap_or_default()
+        );
+        list(&next).await;
+        // The last one of the page was changed meanwhile.
+        put("desk", "ann", json!({"for_ms": 150_000})).await;
+        list(&next).await;
+        for holder in ["ann", "zoe"] {
+            let path = format!("/v1/pools/desk/blocks/{holder}");
+            self.node.call(Method::DELETE, &path).expect(ANY).await;
+        }
     }
 
     async fn queue(&self) {
