@@ -1,5 +1,6 @@
 // For everything that has `fetch`. Programs for Node import `leasehold/node`.
 
 export { SeatError } from './errors.js';
-export { Client, Seat, hold } from './client.js';
+export { Client } from './client.js';
+export { Seat, hold } from './seat.js';
 export { Gateway } from './gateway.js';

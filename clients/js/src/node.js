@@ -4,10 +4,11 @@
 import http from 'node:http';
 import https from 'node:https';
 import os from 'node:os';
-import { Client as Portable, engines } from './client.js';
+import { Client as Portable } from './client.js';
+import { engines } from './engine.js';
 
 export { SeatError } from './errors.js';
-export { Seat, hold } from './client.js';
+export { Seat, hold } from './seat.js';
 export { Gateway } from './gateway.js';
 
 const AGENT = 'leasehold-js/0.1.0 (spec 1)';

@@ -1,0 +1,167 @@
+// Carries out what the machines of all seats of a client output. Only node.js has what needs Node.
+
+import { spread } from './machine.js';
+
+const TICK_MS = 1_000;
+const MANY = 20;
+const BATCH = 500;
+const MOST_MS = 2 ** 31 - 1; // What a timer can count to.
+
+/** The engines with seats or requests; node.js ends them at the end of the program. */
+export const engines = new Set();
+
+const parsed = (text) => {
+	try {
+		return JSON.parse(text);
+	} catch {
+		return null;
+	}
+};
+
+/** A timer that keeps no program from ending. */
+export function after(ms, what) {
+	const timer = setTimeout(what, Math.min(ms, MOST_MS));
+	timer.unref?.();
+	return timer;
+}
+
+/** Sends requests with `fetch`, which cannot ask for a new connection. */
+export const fetchTransport = {
+	now: () => ({ mono: Math.floor(performance.now()), wall: Date.now() }),
+	async post(url, headers, body, { signal }) {
+		const answer = await fetch(url, { method: 'POST', headers, body, signal, redirect: 'manual', credentials: 'omit', cache: 'no-store' });
+		const status = answer.type === 'opaqueredirect' ? 302 : answer.status;
+		return { status, headers: Object.fromEntries(answer.headers), text: await answer.text() };
+	},
+};
+
+export class Engine {
+	busy = new Set();
+	batch = null;
+	pending = 0;
+
+	constructor(base, key, transport, log) {
+		Object.assign(this, { base, key, transport, log });
+		this.kind = typeof key === 'function' ? 'function' : key ? 'fixed' : 'none';
+	}
+
+	start(runner) {
+		this.busy.add(runner);
+		if (this.ticker) return;
+		engines.add(this);
+		let last = this.transport.now();
+		this.ticker = setInterval(() => {
+			const now = this.transport.now();
+			const apart = Math.abs(now.wall - now.mono - (last.wall - last.mono));
+			const jumped = apart > 1_000 || now.mono - last.mono > TICK_MS + 2_000;
+			last = now;
+			if (jumped) for (const one of [...this.busy]) one.feed({ event: 'wake' });
+		}, TICK_MS);
+		this.ticker.unref?.();
+	}
+
+	rest(runner) {
+		this.busy.delete(runner);
+		if (this.busy.size) return;
+		clearInterval(this.ticker);
+		this.ticker = null;
+		engines.delete(this);
+	}
+
+	/** Keeps the program alive until the promise settles: the timers and sockets of this client do not. */
+	async keepAlive(promise) {
+		this.alive ??= setInterval(() => {}, MOST_MS);
+		this.pending += 1;
+		try {
+			return await promise;
+		} finally {
+			this.pending -= 1;
+			if (!this.pending) this.alive = clearInterval(this.alive);
+		}
+	}
+
+	/** A timer of a seat is due. Beyond twenty seats those that are nearly due go along. */
+	fire(runner, timer) {
+		const held = [...this.busy].filter((one) => one.state.lease);
+		this.batch = held.length > MANY ? [] : null;
+		runner.feed({ event: 'timer', timer });
+		if (this.batch?.length) {
+			const { mono } = this.transport.now();
+			for (const other of held) {
+				const due = other.timers.get('next');
+				if (!due || !other.state.lease || due.at - mono > other.state.lease.renew_after_ms * 0.15) continue;
+				clearTimeout(due.timer);
+				other.timers.delete('next');
+				other.feed({ event: 'timer', timer: 'next' });
+			}
+		}
+		const batch = this.batch ?? [];
+		this.batch = null;
+		while (batch.length) this.send(batch.splice(0, BATCH));
+	}
+
+	async send(group) {
+		const timeout = Math.min(...group.map(([, request]) => request.timeout_ms));
+		const call = new AbortController();
+		let heard = false;
+		const hear = (event, fault) => {
+			if (heard) return;
+			heard = true;
+			clearTimeout(timer);
+			const ids = group.map(([, request]) => request.id);
+			const many = group.length > 1 && event.event === 'answer';
+			const events = many ? spread(ids, event.status, event.headers, event.body) : ids.map((id) => ({ ...event, id }));
+			for (const [i, [runner, request]] of group.entries()) {
+				runner.calls.delete(request.id);
+				if (fault) runner.fault = `${new URL(this.base).host} did not answer: ${fault}`;
+				runner.feed(events[i]);
+			}
+		};
+		const timer = after(timeout, () => {
+			call.abort();
+			hear({ event: 'failed' }, 'no answer in time');
+		});
+		// One seat of many that is released must not abort the heartbeats of all.
+		if (group.length === 1) group[0][0].calls.set(group[0][1].id, call);
+		const failed = (error) => {
+			const { message, code } = error?.errors?.[0] ?? error?.cause ?? error ?? {};
+			return [{ event: 'failed' }, call.signal.aborted ? null : message || code || 'the request failed'];
+		};
+		const answered = ({ status, headers, text }) => [{ event: 'answer', status, headers, body: parsed(text) }];
+		hear(...(await this.post(group, call.signal).then(answered, failed)));
+	}
+
+	async post(group, signal) {
+		const [runner, { path, body, acquisition, refused = false }] = group[0];
+		const headers = { accept: 'application/json', 'content-type': 'application/json' };
+		if (acquisition) {
+			headers['idempotency-key'] = `${runner.seed}-${acquisition}`;
+			const key = this.kind === 'function' ? await this.askForKey(refused) : this.key;
+			if (key) headers.authorization = `Bearer ${key}`;
+		}
+		const fresh = group.some(([, request]) => request.fresh);
+		const many = group.length > 1;
+		const tokens = group.map(([, request]) => request.body.token);
+		return this.transport.post(this.base + (many ? '/v1/leases/renew-many' : path), headers, JSON.stringify(many ? { tokens } : body), { signal, fresh });
+	}
+
+	async askForKey(refused) {
+		try {
+			await null; // Not in the middle of a step.
+			return await this.key({ refused });
+		} catch (error) {
+			this.log.error('the function for the key of a Leasehold client failed', error);
+			throw new Error('the function for the key failed');
+		}
+	}
+
+	/** Releases all seats, and waits once for what is under way, with one limit of time for all of them. */
+	async end() {
+		const open = [...this.busy].filter((runner) => !runner.ending);
+		for (const runner of open) {
+			runner.ending = true;
+			runner.feed({ event: 'release' });
+		}
+		await Promise.all(open.map((runner) => runner.quiet()));
+	}
+}

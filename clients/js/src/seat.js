@@ -1,0 +1,251 @@
+// One seat: its machine, and the object that the program has of it.
+
+import { after } from './engine.js';
+import { SeatError } from './errors.js';
+import { begin, seen, step, sure } from './machine.js';
+
+const END_MS = 3_000;
+export const INSPECT = Symbol.for('nodejs.util.inspect.custom');
+
+const isActive = (name) => name === 'held' || name === 'unstable' || name === 'grace';
+const randomIn = ([from, to]) => from + Math.floor(Math.random() * (to - from + 1));
+
+function seed() {
+	const bytes = crypto.getRandomValues(new Uint8Array(16));
+	return Array.from(bytes, (byte) => byte.toString(16).padStart(2, '0')).join('');
+}
+
+/** One seat: its machine, its timers and its requests. */
+export class Runner {
+	timers = new Map();
+	calls = new Map();
+	details = {};
+	fault = 'The server did not answer.';
+	lost = null;
+	ending = false;
+	listeners = new Set();
+	waiters = new Set();
+	stop = new AbortController();
+
+	constructor(engine, options) {
+		this.engine = engine;
+		this.state = begin(options);
+		this.seed = seed();
+		this.seat = new Seat(this);
+	}
+
+	/** Takes one step, and carries out what follows. */
+	feed(event) {
+		const { engine } = this;
+		const before = this.state.token;
+		const [state, out] = step(this.state, event, engine.transport.now());
+		this.state = state;
+		this.calls.get(out.abort)?.abort();
+		for (const [timer, span] of Object.entries(out.timers ?? {})) this.plan(timer, span);
+		for (const request of out.send ?? []) {
+			const alone = !engine.batch || request.path !== '/v1/leases/renew' || Object.keys(request.body).length > 1;
+			if (alone) engine.send([[this, request]]);
+			else engine.batch.push([this, request]);
+		}
+		for (const told of out.emit ?? []) this.tell(told);
+		if (state.token && state.token !== before) this.onToken?.(state.token);
+		if (out.tell) this.deliver({ state: state.name, ...out.tell });
+		if (out.done) engine.rest(this);
+		else if (Object.keys(out).length) engine.start(this);
+		for (const waiter of [...this.waiters]) waiter();
+	}
+
+	plan(name, span) {
+		clearTimeout(this.timers.get(name)?.timer);
+		this.timers.delete(name);
+		if (!span) return;
+		const ms = randomIn(span);
+		const timer = after(ms, () => {
+			this.timers.delete(name);
+			this.engine.fire(this, name);
+		});
+		this.timers.set(name, { timer, at: this.engine.transport.now().mono + ms });
+	}
+
+	tell(told) {
+		const { state, code, ...details } = told;
+		this.details = details;
+		if (state === 'held') this.lost = null;
+		if (state === 'lost' || state === 'released') {
+			this.lost = new SeatError(code, details, true);
+			this.stop.abort(this.lost);
+		}
+		this.deliver(told);
+	}
+
+	/** Calls the listeners of the program after this step: one that throws or takes long costs no heartbeat. */
+	deliver(event) {
+		for (const listener of this.listeners) {
+			queueMicrotask(async () => {
+				try {
+					await listener(this.seat, { ...event });
+				} catch (error) {
+					this.engine.log.error('a listener of a seat threw; its heartbeats go on', error);
+				}
+			});
+		}
+	}
+
+	/** Waits until something is so, at most for a time, and until a signal says otherwise. */
+	until(reached, ms, signal) {
+		return this.engine.keepAlive(
+			new Promise((resolve) => {
+				const settle = () => {
+					clearTimeout(timer);
+					signal?.removeEventListener('abort', settle);
+					this.waiters.delete(look);
+					resolve();
+				};
+				const look = () => reached() && settle();
+				const timer = ms === null ? undefined : after(ms, settle);
+				signal?.addEventListener('abort', settle);
+				this.waiters.add(look);
+				look();
+			}),
+		);
+	}
+
+	quiet() {
+		return this.until(() => !this.engine.busy.has(this), END_MS);
+	}
+
+	isDecided() {
+		return this.state.name !== 'acquiring' && this.state.name !== 'waiting';
+	}
+
+	giveUp() {
+		this.feed({ event: 'cancel' });
+		if (this.state.lease) this.feed({ event: 'release' }); // The grant came first.
+	}
+
+	/** Why work has to stop, or null. */
+	loss() {
+		const [name, code] = seen(this.state, this.engine.transport.now());
+		return isActive(name) ? null : (this.lost ?? new SeatError(code ?? name, this.details, true));
+	}
+}
+
+/** A seat, from its grant to its end. It is made by `client.acquire`. */
+export class Seat {
+	#runner;
+
+	constructor(runner) {
+		this.#runner = runner;
+	}
+
+	get pool() {
+		return this.#runner.state.options.pool;
+	}
+
+	get holder() {
+		return this.#runner.state.options.holder ?? null;
+	}
+
+	/** As of now, also where no timer has fired yet. */
+	get state() {
+		return seen(this.#runner.state, this.#runner.engine.transport.now())[0];
+	}
+
+	/** Why it is not simply held. */
+	get code() {
+		return seen(this.#runner.state, this.#runner.engine.transport.now())[1];
+	}
+
+	/** Whether nobody else can have the seat at this moment. */
+	get sure() {
+		return sure(this.#runner.state, this.#runner.engine.transport.now());
+	}
+
+	get lease() {
+		return { ...this.#runner.state.lease };
+	}
+
+	get id() {
+		return this.lease.id ?? null;
+	}
+
+	get fence() {
+		return this.lease.fence ?? null;
+	}
+
+	get proof() {
+		return this.#runner.state.proof;
+	}
+
+	/** The secret of the lease, for a backend that goes on after a restart. */
+	get token() {
+		return this.#runner.state.token;
+	}
+
+	/** Aborted when work has to stop; its reason is a SeatError. */
+	get signal() {
+		return this.#runner.stop.signal;
+	}
+
+	/** Throws a SeatError if work has to stop. In `grace` it may go on. */
+	check() {
+		const loss = this.#runner.loss();
+		if (loss) throw loss;
+	}
+
+	/** Tells operators what the holder works on, with the next heartbeat. */
+	report({ activities, label } = {}) {
+		this.#runner.feed({ event: 'report', ...(activities && { activities: [...activities] }), ...(label !== undefined && { label }) });
+	}
+
+	/** Calls listener(seat, event) for every change from now on; gives back what ends that. */
+	listen(listener) {
+		const own = (...told) => listener(...told);
+		this.#runner.listeners.add(own);
+		return () => this.#runner.listeners.delete(own);
+	}
+
+	/** Gives the seat back. It never rejects, takes three seconds at most, and may be called at any time. */
+	async release() {
+		this.#runner.feed({ event: 'release' });
+		await this.#runner.quiet();
+	}
+
+	/** Goes away, as a page does: the seat is kept for the pool's `linger_ms`. */
+	async close() {
+		this.#runner.feed({ event: 'close' });
+		await this.#runner.quiet();
+	}
+
+	/** Works in the seat until the work is done or the seat is lost, and gives it back. */
+	async hold(work, { signal } = {}) {
+		const runner = this.#runner;
+		const stop = signal ? AbortSignal.any([signal, this.signal]) : this.signal;
+		try {
+			const result = await runner.engine.keepAlive((async () => work(this, stop))());
+			this.signal.throwIfAborted(); // Work that did not notice the loss has not succeeded, even if the seat came back.
+			this.check();
+			return result;
+		} catch (error) {
+			const stopped = error === stop.reason || error?.name === 'AbortError';
+			throw (stopped && !signal?.aborted && (this.signal.reason ?? runner.loss())) || error;
+		} finally {
+			await this.release();
+		}
+	}
+
+	[Symbol.asyncDispose ?? Symbol.for('Symbol.asyncDispose')]() {
+		return this.release();
+	}
+
+	toJSON() {
+		return { pool: this.pool, holder: this.holder, id: this.id, state: this.state };
+	}
+
+	[INSPECT]() {
+		return `Seat ${this.id ?? '-'} of ${this.pool}: ${this.state}`;
+	}
+}
+
+/** Works in a seat until the work is done or the seat is lost, and gives it back. */
+export const hold = (seat, work, options) => seat.hold(work, options);
