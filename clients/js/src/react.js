@@ -16,7 +16,14 @@ class SharedSeat {
 	ending = null;
 
 	constructor(ask, forget) {
-		Object.assign(this, { ask, forget, again: () => FINAL.has(this.snapshot.state) && this.start() });
+		Object.assign(this, { ask, forget, again: () => this.restart() });
+	}
+
+	restart() {
+		if (!FINAL.has(this.snapshot.state) || !this.users.size) return;
+		this.ending = this.snapshot.seat?.release(); // After an outage it may still hope to come back.
+		this.start();
+		this.tell({ state: 'acquiring', seat: null });
 	}
 
 	subscribe(notify) {

@@ -206,8 +206,11 @@ test('a component that is gone gives its seat back a moment later, and one that 
 	await ask('POST', `/v1/pools/${name}/leases/terminate`, { holder: 'ann', reason: 'Over.' });
 	await until(() => last().state === 'lost');
 	assert.equal(last().reason, 'Over.');
-	last().again();
+	const { again } = last();
+	again();
+	again(); // A second click asks for nothing more.
 	await until(() => last().state === 'held');
+	assert.deepEqual(await holders(name), ['ann']);
 	assert.notEqual(last().seat.id, id);
 	react.unmount('a');
 	assert.deepEqual(await holders(name), ['ann']);
