@@ -195,6 +195,7 @@ async fn round(stage: &mut Stage, fault: Fault, number: usize, long: bool) -> Ro
             queue: crowd.plan.waiters > 0,
             until: sight.until,
             balance: sight.balance,
+            left_records: sight.left_records,
             segments: sight.segments,
             operations,
             remade: crowd.remade.take().0,

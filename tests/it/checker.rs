@@ -155,6 +155,8 @@ pub(crate) struct History {
     pub(crate) until: i64,
     /// Starts less ends of the last segment, and members of the sorted set.
     pub(crate) balance: (i64, i64),
+    /// Ids of records whose lease was gone at the end.
+    pub(crate) left_records: Vec<String>,
     /// In order.
     pub(crate) segments: Vec<Segment>,
     pub(crate) operations: Vec<Operation>,
@@ -202,6 +204,7 @@ impl History {
             queue: false,
             until: 0,
             balance: (0, 0),
+            left_records: Vec::new(),
             segments: Vec::new(),
             operations: Vec::new(),
             remade: Vec::new(),
@@ -283,6 +286,12 @@ impl History {
             verdict.violations.push(format!(
                 "conservation: starts less ends are {}, leases {}",
                 self.balance.0, self.balance.1
+            ));
+        }
+        if !self.left_records.is_empty() {
+            verdict.violations.push(format!(
+                "conservation: records of leases that are gone: {:?}",
+                self.left_records
             ));
         }
         verdict

@@ -292,6 +292,7 @@ async fn judge(mistake: &Mistake) -> Verdict {
         queue: mistake.waiters > 0,
         until: sight.until,
         balance: sight.balance,
+        left_records: sight.left_records,
         segments: sight.segments,
         operations,
         remade: crowd.remade.take().0,

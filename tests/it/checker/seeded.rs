@@ -473,6 +473,7 @@ impl World {
             queue: false,
             until: self.now,
             balance: (starts, members),
+            left_records: Vec::new(),
             segments,
             operations: self.operations,
             remade: Vec::new(),
@@ -604,6 +605,7 @@ fn a_renewal_that_ran_in_time_and_once_more_is_no_violation() {
             queue: false,
             until: end + 100,
             balance: (1, 1),
+            left_records: Vec::new(),
             segments: vec![Segment {
                 generation: 5_000,
                 after_loss: false,
@@ -698,4 +700,16 @@ fn a_long_history_is_judged_as_a_short_one() {
     let verdict = history.judge();
     assert_eq!(verdict.violations, Vec::<String>::new());
     assert!(verdict.operations >= 200_000);
+}
+
+#[test]
+fn a_record_that_outlives_its_lease_is_found() {
+    let history = |left_records: Vec<String>| History {
+        left_records,
+        ..History::of(1, TTL)
+    };
+    assert_eq!(history(Vec::new()).judge().violations, [""; 0]);
+    let found = history(vec!["gone".to_owned()]).judge().violations;
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].contains("gone"), "{found:?}");
 }
