@@ -48,12 +48,10 @@ async fn ask(node: &Client, body: Value) -> Option<String> {
 async fn judge(mistake: Option<&Mistake>) -> Vec<String> {
     let redis = Redis::start().await;
     let mut proxy = Proxy::start(redis.address());
-    let node: Node = Launch::on(&redis.url_through(&proxy)).start().await;
     if let Some(mistake) = mistake {
         proxy.replace(mistake.right, mistake.wrong);
-        proxy.cut();
-        let () = redis.query(&["SCRIPT", "FLUSH"]).await;
     }
+    let node: Node = Launch::on(&redis.url_through(&proxy)).start().await;
     let policy = json!({"capacity": 1, "ttl_ms": 60_000, "queue": {"max_waiting": 9}});
     node.put_pool("crm", policy, 201).await;
     let held = node.acquire("crm", json!({"holder": "ann"}), 201).await;

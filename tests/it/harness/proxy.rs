@@ -325,12 +325,10 @@ async fn passage(state: &watch::Sender<State>) {
 fn replace(kept: &mut Vec<u8>, bytes: &[u8], text: &[u8], by: &[u8]) -> Vec<u8> {
     let mut all = std::mem::take(kept);
     all.extend_from_slice(bytes);
-    let mut at = 0;
-    while at + text.len() <= all.len() {
-        if all[at..].starts_with(text) {
-            all[at..at + by.len()].copy_from_slice(by);
-        }
-        at += 1;
+    // All scripts pass here with each new connection, so it has to be fast without optimisation too.
+    let found: Vec<usize> = memchr::memmem::find_iter(&all, text).collect();
+    for at in found {
+        all[at..at + by.len()].copy_from_slice(by);
     }
     let tail = (1..text.len().min(all.len() + 1))
         .rev()
