@@ -206,6 +206,16 @@ const MISTAKES: [Mistake; 21] = [
 ];
 
 const TTL_MS: u64 = 1_000;
+/// How many operations are answered at least in each half of a run, unless that takes too long.
+const ANSWERED: u64 = 120;
+
+/// Waits until so much more was answered since `before`, because in a given time a loaded machine does little.
+async fn wait_for_answers(crowd: &Crowd, before: u64) {
+    let limit = tokio::time::Instant::now() + Duration::from_secs(15);
+    while crowd.log.answered() < before + ANSWERED && tokio::time::Instant::now() < limit {
+        let_pass(50).await;
+    }
+}
 
 async fn judge(mistake: &Mistake) -> Verdict {
     let clock = Clock::build();
@@ -257,6 +267,7 @@ async fn judge(mistake: &Mistake) -> Verdict {
     let mut crowd = Crowd::start(plan, &clients);
     let (mut silences, mut lossy, mut skew) = (Vec::new(), Vec::new(), (0, 0));
     let_pass(lasting / 2).await;
+    wait_for_answers(&crowd, 0).await;
     let from = now_ms();
     match mistake.happens {
         Happens::Nothing => {}
@@ -274,11 +285,17 @@ async fn judge(mistake: &Mistake) -> Verdict {
             lossy.push((from - 300.0, now_ms()));
         }
         Happens::ClockBack => {
-            clock.expect("there is a C compiler").set(-30_000);
+            // It has to outlive this: its file goes with it, and Redis reads that every 10 ms.
+            let clock = clock.as_ref().expect("there is a C compiler");
+            clock.set(-30_000);
+            // Time may begin to go on that late; if it stood still for longer than that, it has to show.
             skew.0 = -2_500;
+            let_pass(4_000).await;
         }
     }
+    let before = crowd.log.answered();
     let_pass(lasting / 2).await;
+    wait_for_answers(&crowd, before).await;
     crowd.stop().await;
     // Whatever is to be recorded is recorded by then.
     let_pass(TTL_MS + 2_600).await;
