@@ -385,7 +385,8 @@ impl One {
                     break;
                 }
             }
-            let call = match self.roll(6) {
+            let way = self.roll(6);
+            let call = match way {
                 0 if short => continue,
                 // Live or not: also what has expired and could be resumed ends with it.
                 5 => {
@@ -413,7 +414,7 @@ impl One {
                 let call = self.node().release(&held.token, ANY);
                 self.record(Kind::Release, &held.id, &nobody, call).await;
             }
-            if self.roll(2) == 0 {
+            if way == 5 || self.roll(2) == 0 {
                 self.renew(&mut held).await;
             }
             if self.roll(6) == 0 {

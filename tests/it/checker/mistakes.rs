@@ -207,7 +207,7 @@ const MISTAKES: [Mistake; 21] = [
 
 const TTL_MS: u64 = 1_000;
 /// How many operations are answered at least in each half of a run, unless that takes too long.
-const ANSWERED: u64 = 120;
+const ANSWERED: u64 = 200;
 
 /// Waits until so much more was answered since `before`, because in a given time a loaded machine does little.
 async fn wait_for_answers(crowd: &Crowd, before: u64) {
