@@ -21,15 +21,23 @@ impl<'a> Waiter<'a> {
         (first.told == Told::Queued && sure).then_some(first)
     }
 
-    /// The number of the last script that said that it waits.
-    fn waits_until(&self) -> u64 {
+    /// When the last script ran that said that it waits.
+    fn waits_until(&self) -> Moment {
         let waits = self.asked.iter().rev();
         waits
             .filter(|operation| operation.told == Told::Queued)
-            .map(|operation| operation.seq())
+            .map(|operation| moment(operation))
             .next()
-            .unwrap_or(0)
+            .unwrap_or_default()
     }
+}
+
+/// The instant of a script, and its number among those of one instant. By number alone a master that took over, and whose
+/// numbers are a little behind, would be earlier than the one before it.
+type Moment = (i64, u64);
+
+fn moment(operation: &Operation) -> Moment {
+    (operation.at(), operation.seq())
 }
 
 /// Checks the queue of one segment.
@@ -100,33 +108,35 @@ fn check_order(
     verdict: &mut Verdict,
 ) {
     // Of those who had come by each number, the one who waited longest.
-    let mut waits: Vec<(u64, u64)> = waiters
+    let mut waits: Vec<(Moment, Moment)> = waiters
         .values()
-        .filter_map(|waiter| Some((waiter.came(history)?.seq(), waiter.waits_until())))
+        .filter_map(|waiter| Some((moment(waiter.came(history)?), waiter.waits_until())))
         .collect();
     waits.sort_unstable();
-    let mut longest = 0;
+    let mut longest = Moment::default();
     for (_, until) in &mut waits {
         longest = longest.max(*until);
         *until = longest;
     }
     for operation in operations {
         let came = match operation.told {
-            Told::Granted | Told::Resumed if operation.ticket.is_empty() => operation.seq(),
+            Told::Granted | Told::Resumed if operation.ticket.is_empty() => moment(operation),
             Told::Granted => {
                 let own = waiters.get(&*operation.ticket);
                 match own.and_then(|own| own.came(history)) {
-                    Some(own) => own.seq(),
+                    Some(own) => moment(own),
                     None => continue,
                 }
             }
             _ => continue,
         };
-        let before = waits.partition_point(|(seq, _)| *seq < came);
-        let waited = before.checked_sub(1).map_or(0, |place| waits[place].1);
-        if operation.seq() < waited {
+        let before = waits.partition_point(|(arrived, _)| *arrived < came);
+        let (at, number) = before
+            .checked_sub(1)
+            .map_or(Moment::default(), |place| waits[place].1);
+        if operation.at() <= at && operation.seq() < number {
             verdict.violations.push(format!(
-                "queue: overtook one who still waits at number {waited}: {operation:?}"
+                "queue: overtook one who still waits at number {number}: {operation:?}"
             ));
         }
     }

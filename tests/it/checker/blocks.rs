@@ -30,7 +30,11 @@ fn check_one(history: &History, operations: &[&Operation], wrong: &mut Vec<Strin
             (Kind::Block, Told::Done) => (surely, perhaps) = (Some(operation), Some(operation)),
             // It may run later than the client gave up.
             (Kind::Block, _) => (surely, perhaps) = (None, Some(operation)),
-            (Kind::Unblock, Told::Done) => (surely, perhaps) = (None, None),
+            (Kind::Unblock, Told::Done) => {
+                surely = None;
+                // A copy of the block may have come later.
+                perhaps = perhaps.filter(|block| history.may_repeat(block));
+            }
             (Kind::Unblock, _) => surely = None,
             (_, Told::Granted) => {
                 let at = operation.expires_at - history.ttl;
@@ -45,7 +49,9 @@ fn check_one(history: &History, operations: &[&Operation], wrong: &mut Vec<Strin
             }
             (_, Told::Blocked) => {
                 let longest = |block: &Operation| match block.told {
-                    Told::Done => block.expires_at as f64 + CLOCK_SLACK,
+                    Told::Done if !history.may_repeat(block) => {
+                        block.expires_at as f64 + CLOCK_SLACK
+                    }
                     _ => f64::INFINITY,
                 };
                 if !perhaps.is_some_and(|block| (operation.at() as f64) < longest(block))
