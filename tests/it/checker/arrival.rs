@@ -11,6 +11,8 @@ const SILENT: i64 = 6_000;
 #[derive(Default)]
 struct Waiter<'a> {
     asked: Vec<&'a Operation>,
+    /// It had a place before: what is first here is not its arrival.
+    came_before: bool,
 }
 
 impl<'a> Waiter<'a> {
@@ -18,7 +20,7 @@ impl<'a> Waiter<'a> {
     fn came(&self, history: &History) -> Option<&'a Operation> {
         let first = *self.asked.first()?;
         let sure = history.may_have_run_since(first).is_none() && !history.may_repeat(first);
-        (first.told == Told::Queued && sure).then_some(first)
+        (first.told == Told::Queued && sure && !self.came_before).then_some(first)
     }
 
     /// When the last script ran that said that it waits.
@@ -53,6 +55,11 @@ pub(super) fn check(
         .filter(|operation| operation.told == Told::Unknown)
         .map(|operation| &*operation.ticket)
         .collect();
+    let mut first_sent: HashMap<&str, f64> = HashMap::new();
+    for operation in operations {
+        let first = first_sent.entry(&operation.ticket).or_insert(f64::MAX);
+        *first = first.min(operation.sent);
+    }
     // A failover may lose places, and begins the numbers anew.
     let mut epochs: HashMap<usize, Vec<&Operation>> = HashMap::new();
     for operation in operations
@@ -70,6 +77,8 @@ pub(super) fn check(
             !operation.ticket.is_empty() && !unsure.contains(&*operation.ticket)
         }) {
             let waiter = waiters.entry(&operation.ticket).or_default();
+            waiter.came_before |=
+                waiter.asked.is_empty() && operation.sent > first_sent[&*operation.ticket];
             waiter.asked.push(operation);
         }
         check_places(graces, &waiters, verdict);
