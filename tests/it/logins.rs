@@ -56,8 +56,12 @@ async fn a_cookie_that_another_secret_sealed_is_none() {
     let other = Launch::on(&redis.url())
         .set("admin_key", KEY)
         .set("secret", "YW5vdGhlciBzZWNyZXQgdGhhbiB0aGUgb25lIG9mIHRlc3Rz")
-        .start()
-        .await;
+        .spawn();
+    // It is not ready, and serves whoever asks all the same.
+    wait_until("it serves", Duration::from_secs(20), async || {
+        other.probe("/livez").await == Some(200)
+    })
+    .await;
     // The login itself is in the Redis that both have.
     let cookie = log_in(&other, KEY).await;
     assert_eq!(overview(&other, &cookie).await, 200);

@@ -398,8 +398,8 @@ async fn metrics_name_no_holder_no_lease_and_no_secret() {
     for label in scrape.labels() {
         assert!(
             [
-                "code", "durable", "le", "method", "outcome", "pool", "reason", "result",
-                "revision", "route", "script", "status", "trouble", "version"
+                "code", "durable", "kind", "le", "method", "outcome", "pool", "reason", "result",
+                "revision", "route", "script", "status", "task", "trouble", "version"
             ]
             .contains(&label),
             "who bounds the values of {label}?"

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Cluster, Launch, let_pass};
+use crate::harness::{Cluster, Launch, Redis, let_pass};
 
 #[tokio::test]
 async fn a_renew_on_any_node_gives_the_lease_its_whole_ttl_again() {
@@ -158,10 +158,12 @@ async fn a_token_that_does_not_verify_renews_nothing() {
     let token = node.acquire("crm", json!({}), 201).await.token();
 
     let other_secret = "YW5vdGhlciBzZWNyZXQsIG9mIGFub3RoZXIgY2x1c3Rlcg";
-    let stranger = Launch::on(&cluster.redis.url())
+    let elsewhere = Redis::start().await;
+    let stranger = Launch::on(&elsewhere.url())
         .set("secret", other_secret)
         .start()
         .await;
+    stranger.put_pool("crm", json!({"capacity": 5}), 201).await;
     let foreign = stranger.acquire("crm", json!({}), 201).await.token();
 
     let truncated = &token[..token.len() - 4];
