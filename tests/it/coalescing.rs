@@ -153,7 +153,8 @@ async fn a_crowd_on_one_connection_is_served_in_its_turn() {
         .start()
         .await;
     node.put_pool("crm", json!({"capacity": 1_000}), 201).await;
-    let turns = (0..150).map(|_| async {
+    // As many as one connection serves within the time that a call waits for it, also on a busy machine.
+    let turns = (0..100).map(|_| async {
         for _ in 0..6 {
             // Whoever asks again at once must not keep those waiting who asked before.
             let lease = node.acquire("crm", json!({}), 201).await;
