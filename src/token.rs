@@ -9,7 +9,7 @@
 //! to confuse. Activities are left out: they may be long, and the next beat brings them again.
 //!
 //! In version 1 a length is one byte, in version 2 it is two. Nodes that know only version 1 take no text of more than
-//! [`SHORT`] bytes, and refuse version 2 as they refuse a forgery. So version 2 signs only what has a longer text, and
+//! `SHORT` bytes, and refuse version 2 as they refuse a forgery. So version 2 signs only what has a longer text, and
 //! every other token keeps its seat on every node of a fleet that is being upgraded. What follows the last text is signed
 //! and not read: a new field goes there, where nodes that do not know it pass it over.
 
