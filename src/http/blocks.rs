@@ -138,7 +138,6 @@ impl Wanted {
     params(Wanted),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = Blocks),
-        (status = 400, description = "`invalid_request`"),
     ),
 )]
 async fn list(
@@ -169,7 +168,6 @@ async fn list(
     params(("pool" = String, Path, description = "Name of the pool"), Wanted),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = Blocks),
-        (status = 400, description = "`invalid_request`"),
         (status = 404, description = "`pool_not_found`"),
     ),
 )]

@@ -221,8 +221,8 @@ fn log_failure(response: &Response, method: &str, route: &str, id: &str) {
         };
     }
     match logged.map(|logged| logged.code) {
-        // The operator chose it.
-        Some(Code::Maintenance | Code::Draining) => line!(debug,),
+        // The operator chose it, or whatever noticed it has said so once; a probe asks every second.
+        Some(Code::Maintenance | Code::Draining | Code::NotReady) => line!(debug,),
         Some(Code::Recovering | Code::StoreUnavailable | Code::StoreFull | Code::Overloaded) => {
             if let Some(left_out) = DEGRADED.line_is_due() {
                 line!(warn, lines_left_out = left_out,);
