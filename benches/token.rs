@@ -1,7 +1,7 @@
 //! What a token costs: each heartbeat verifies one.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use leasehold::lease::{Instant, LeaseId, Seat};
+use leasehold::lease::{LeaseId, Seat, Timestamp};
 use leasehold::token::{Claims, Tokens};
 use secrecy::SecretString;
 use std::hint::black_box;
@@ -9,7 +9,7 @@ use std::hint::black_box;
 fn token(criterion: &mut Criterion) {
     let secret = SecretString::from("b2YgdGhlIGJlbmNobWFya3MsIG9mIG5vdGhpbmcgZWxzZQ");
     let tokens = Tokens::new(&secret, []);
-    let now = Instant(1_795_000_000_000);
+    let now = Timestamp(1_795_000_000_000);
     let claims = Claims {
         id: LeaseId::random(),
         pool: "crm".parse().expect("a plain name"),

@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
 
-use crate::lease::{Instant, Invalid, Label, recorded};
+use crate::lease::{Invalid, Label, Timestamp, recorded};
 use crate::pool::PoolName;
 
 /// What the texts of keys begin with, for secret scanners: `lh_(client|operator)_[0-9A-Za-z]{50}`.
@@ -282,7 +282,7 @@ impl TryFrom<String> for Fingerprint {
 
 /// A secret that was replaced and is still good for a while.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Former {
+pub struct PreviousSecret {
     /// Of the former text.
     pub fingerprint: Fingerprint,
     /// Until when it is good, ms since the epoch.
@@ -312,7 +312,7 @@ pub struct AccessKey {
     /// Of the present text.
     pub fingerprint: Fingerprint,
     /// The text before, while both are good.
-    pub former: Option<Former>,
+    pub former: Option<PreviousSecret>,
 }
 
 impl AccessKey {
@@ -328,10 +328,10 @@ impl AccessKey {
     }
 
     /// Gives the key a new text; the present one stays good until `until`.
-    pub fn roll(&mut self, until: Instant) -> SecretString {
+    pub fn roll(&mut self, until: Timestamp) -> SecretString {
         let text = Self::text(self.role, &self.id);
         let fingerprint = Fingerprint::of(text.expose_secret());
-        self.former = Some(Former {
+        self.former = Some(PreviousSecret {
             fingerprint: std::mem::replace(&mut self.fingerprint, fingerprint),
             until_ms: until.0,
         });
@@ -344,11 +344,11 @@ impl AccessKey {
     }
 
     /// Whether the key is over.
-    pub fn has_expired(&self, now: Instant) -> bool {
+    pub fn has_expired(&self, now: Timestamp) -> bool {
         self.expires_at_ms.is_some_and(|at| at <= now.0)
     }
 
-    fn accepts(&self, text: &str, now: Instant) -> bool {
+    fn accepts(&self, text: &str, now: Timestamp) -> bool {
         let present = self.fingerprint.is_of(text);
         let former = self
             .former
@@ -405,13 +405,13 @@ pub struct Keyring {
 
 impl Keyring {
     /// The key whose text this is.
-    pub fn verify(&self, text: &str, now: Instant) -> Option<&Arc<AccessKey>> {
+    pub fn verify(&self, text: &str, now: Timestamp) -> Option<&Arc<AccessKey>> {
         let key = self.keys.get(&id_in(text)?)?;
         key.accepts(text, now).then_some(key)
     }
 
     /// Whether a page of this origin may use some client key, of this pool if one is given.
-    pub fn names_origin(&self, origin: &str, pool: Option<&PoolName>, now: Instant) -> bool {
+    pub fn names_origin(&self, origin: &str, pool: Option<&PoolName>, now: Timestamp) -> bool {
         self.keys.values().any(|key| {
             key.role == Role::Client
                 && !key.has_expired(now)
@@ -514,7 +514,7 @@ mod tests {
             fingerprint: Fingerprint::of(first.expose_secret()),
             former: None,
         };
-        let second = key.roll(Instant(1_000));
+        let second = key.roll(Timestamp(1_000));
         let stored: AccessKey =
             serde_json::from_str(&serde_json::to_string(&key).unwrap()).unwrap();
         assert_eq!(stored, key);
@@ -529,7 +529,7 @@ mod tests {
             (&second, 1_000, true),
         ] {
             assert_eq!(
-                ring.verify(text.expose_secret(), Instant(at)).is_some(),
+                ring.verify(text.expose_secret(), Timestamp(at)).is_some(),
                 good
             );
         }

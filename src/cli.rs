@@ -153,7 +153,7 @@ pub enum Exit {
     /// There is no such pool, lease or key.
     NotFound = 4,
     /// The key may not do this.
-    NotAllowed = 5,
+    AddressRefused = 5,
     /// The server, or its Redis, could not be reached.
     Unavailable = 6,
 }
@@ -167,7 +167,7 @@ impl Exit {
             Self::Usage => "wrong_usage",
             Self::Denied => "denied",
             Self::NotFound => "not_found",
-            Self::NotAllowed => "not_allowed",
+            Self::AddressRefused => "not_allowed",
             Self::Unavailable => "unavailable",
         }
     }

@@ -66,7 +66,7 @@ impl Error {
 
 /// Who asks for a seat. Everything may be left out.
 #[derive(Debug, Clone, Default, Serialize)]
-pub struct Ask {
+pub struct SeatRequest {
     /// An agent, a device, an instance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
@@ -83,7 +83,7 @@ pub struct Ask {
 
 /// A place among those who wait for a seat.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct QueueTicket {
     /// How many are served first, and this one; nothing in a pool without a queue, where who asks at the right moment
     /// is served.
     pub position: Option<u64>,
@@ -219,7 +219,7 @@ impl Client {
     }
 
     /// Takes a seat, and keeps it until it is released or dropped. Must be called in a tokio runtime.
-    pub async fn acquire(&self, pool: &PoolName, ask: &Ask) -> Result<Held, Error> {
+    pub async fn acquire(&self, pool: &PoolName, ask: &SeatRequest) -> Result<Held, Error> {
         let body = serde_json::to_value(ask).unwrap_or_default();
         Ok(self.hold(&self.ask(pool, &body).await?))
     }
@@ -231,17 +231,17 @@ impl Client {
     pub async fn acquire_in_turn(
         &self,
         pool: &PoolName,
-        ask: &Ask,
-        told: impl FnMut(&Place),
+        ask: &SeatRequest,
+        told: impl FnMut(&QueueTicket),
     ) -> Result<Held, Error> {
         self.in_turn(pool, ask).seat(told).await
     }
 
     /// Prepares to wait for a seat. Nothing is asked yet.
-    pub fn in_turn(&self, pool: &PoolName, ask: &Ask) -> InTurn {
+    pub fn in_turn(&self, pool: &PoolName, ask: &SeatRequest) -> WaitingForSeat {
         let mut ask = serde_json::to_value(ask).unwrap_or_default();
         ask["wait"] = json!(true);
-        InTurn {
+        WaitingForSeat {
             client: self.clone(),
             pool: pool.clone(),
             ask,
@@ -277,7 +277,7 @@ impl Client {
             sure_until: Instant::now() + length(&answer["lease"]["expires_in_ms"]),
         }));
         let (tell, loss) = watch::channel(None);
-        let beats = Beats {
+        let beats = Heartbeats {
             client: self.clone(),
             state: Arc::clone(&state),
             tell,
@@ -310,21 +310,21 @@ impl Client {
     }
 }
 
-/// A wait for a seat. Dropping it leaves the queue in the background; [`InTurn::leave`] waits for that.
+/// A wait for a seat. Dropping it leaves the queue in the background; [`WaitingForSeat::leave`] waits for that.
 #[derive(Debug)]
-pub struct InTurn {
+pub struct WaitingForSeat {
     client: Client,
     pool: PoolName,
     ask: Value,
     ticket: Option<SecretString>,
 }
 
-impl InTurn {
+impl WaitingForSeat {
     /// Waits for a seat; `told` hears of the place while it does. It can be dropped and called again: the place is kept for
     /// some seconds.
     ///
     /// In a pool with a queue nobody overtakes. In one without it asks again when a seat can come free.
-    pub async fn seat(&mut self, mut told: impl FnMut(&Place)) -> Result<Held, Error> {
+    pub async fn seat(&mut self, mut told: impl FnMut(&QueueTicket)) -> Result<Held, Error> {
         let mut body = match &self.ticket {
             Some(ticket) => json!({ "ticket": ticket.expose_secret() }),
             None => self.ask.clone(),
@@ -337,7 +337,7 @@ impl InTurn {
                 && error.is_temporary()
                 && waits
             {
-                told(&Place {
+                told(&QueueTicket {
                     position: None,
                     eta: None,
                     detail: Some(error.to_string()),
@@ -352,7 +352,7 @@ impl InTurn {
                         self.ticket = None;
                         return Ok(self.client.hold(&answer));
                     };
-                    told(&Place {
+                    told(&QueueTicket {
                         position: answer["position"].as_u64(),
                         eta: answer["eta_ms"].as_u64().map(Duration::from_millis),
                         detail: None,
@@ -373,7 +373,7 @@ impl InTurn {
                 }) => {
                     self.ticket = None;
                     body = self.ask.clone();
-                    told(&Place {
+                    told(&QueueTicket {
                         position: None,
                         eta: Some(Duration::from_millis(retry_after_ms)),
                         detail: Some(detail),
@@ -395,7 +395,7 @@ impl InTurn {
     }
 }
 
-impl Drop for InTurn {
+impl Drop for WaitingForSeat {
     fn drop(&mut self) {
         let (Some(ticket), Ok(runtime)) =
             (self.ticket.take(), tokio::runtime::Handle::try_current())
@@ -438,13 +438,13 @@ struct State {
 }
 
 /// The heartbeats of one lease.
-struct Beats {
+struct Heartbeats {
     client: Client,
     state: Arc<Mutex<State>>,
     tell: watch::Sender<Option<Loss>>,
 }
 
-impl Beats {
+impl Heartbeats {
     async fn run(self, first: Duration) {
         let mut after = first;
         let mut retry = RETRY.0;

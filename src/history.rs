@@ -10,9 +10,9 @@
 pub mod demand;
 pub mod denials;
 pub mod formulas;
-pub mod glance;
 pub mod growth;
 pub mod holders;
+pub mod last_day;
 pub mod levels;
 pub mod patterns;
 pub mod prices;

@@ -39,7 +39,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
-use self::access::{Access, Found};
+use self::access::{Access, RouteMatch};
 use self::json::Json;
 use self::machines::{Check, Machines, Status};
 pub use self::openapi::document as openapi;
@@ -147,7 +147,7 @@ pub fn service(
             .with_state(()),
         app,
         trail: match (settings.trail, settings.durability) {
-            (Switch::On, _) => Some(Follow::Steps),
+            (Switch::On, _) => Some(Follow::ScriptTrace),
             (_, store::Durability::Replicated) => Some(Follow::Durability),
             _ => None,
         },
@@ -189,7 +189,7 @@ enum Follow {
     /// Whether a replica has it: a release has no body to say it in.
     Durability,
     /// That, and each script that ran.
-    Steps,
+    ScriptTrace,
 }
 
 impl std::fmt::Debug for Service {
@@ -206,39 +206,39 @@ impl Service {
     pub async fn answer(&self, request: Request) -> Response {
         let found = access::find(request.uri().path());
         let name = found.as_ref().map(|found| found.path.name);
-        trace::around(name, request, |request| self.follow(found, request)).await
+        trace::instrument(name, request, |request| self.trace_scripts(found, request)).await
     }
 
     /// Follows what the store does for the request, if somebody wants to know.
-    async fn follow(&self, found: Option<Found>, request: Request) -> Response {
-        let Some(follow) = self.trail else {
-            return self.dress(found, request).await;
+    async fn trace_scripts(&self, found: Option<RouteMatch>, request: Request) -> Response {
+        let Some(trace_scripts) = self.trail else {
+            return self.with_headers(found, request).await;
         };
-        let trail = store::Steps::default();
-        let mut response = trail.follow(self.dress(found, request)).await;
+        let trace = store::ScriptTrace::default();
+        let mut response = trace.follow(self.with_headers(found, request)).await;
         let headers = response.headers_mut();
-        if let Some(durable) = trail.durable() {
+        if let Some(durable) = trace.durable() {
             let durable = if durable { "true" } else { "false" };
             headers.insert("leasehold-durable", HeaderValue::from_static(durable));
         }
-        if follow == Follow::Steps
-            && let Ok(steps) = HeaderValue::from_str(&trail.to_text())
+        if trace_scripts == Follow::ScriptTrace
+            && let Ok(steps) = HeaderValue::from_str(&trace.to_text())
         {
             headers.insert("leasehold-trail", steps);
         }
         response
     }
 
-    async fn dress(&self, found: Option<Found>, request: Request) -> Response {
+    async fn with_headers(&self, found: Option<RouteMatch>, request: Request) -> Response {
         if ui::has(request.uri().path()) {
             // Apart, so that it weighs on no heartbeat.
-            let judged = ui::dress(request, |request| self.judge(found, request));
-            return Box::pin(judged).await;
+            let response = ui::with_page_headers(request, |request| self.dispatch(found, request));
+            return Box::pin(response).await;
         }
-        self.judge(found, request).await
+        self.dispatch(found, request).await
     }
 
-    async fn judge(&self, found: Option<Found>, request: Request) -> Response {
+    async fn dispatch(&self, found: Option<RouteMatch>, request: Request) -> Response {
         match found {
             Some(found) => access::guard(&self.app, found, &self.router, request).await,
             None => trace::no_route().into_response(),

@@ -28,16 +28,16 @@ pub struct Invalid(pub String);
 ///
 /// On the wire it is RFC 3339 in UTC with milliseconds: `2026-11-21T20:00:00.000Z`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Instant(pub i64);
+pub struct Timestamp(pub i64);
 
-impl Instant {
+impl Timestamp {
     /// Milliseconds from `earlier` to this instant; zero when it is not later.
     pub fn since(self, earlier: Self) -> u64 {
         u64::try_from(self.0 - earlier.0).unwrap_or(0)
     }
 }
 
-impl fmt::Display for Instant {
+impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.to_text() {
             Some(text) => f.write_str(std::str::from_utf8(&text).expect("digits are ASCII")),
@@ -46,7 +46,7 @@ impl fmt::Display for Instant {
     }
 }
 
-impl Instant {
+impl Timestamp {
     /// The text on the wire; `None` before March of the year 0 and after 9999.
     ///
     /// Written by hand because every answer has three of them: chrono's own is slower by a factor of ten. The days are
@@ -93,7 +93,7 @@ impl Instant {
     }
 }
 
-impl Serialize for Instant {
+impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.to_text() {
             Some(text) => {
@@ -224,11 +224,11 @@ pub struct Lease {
     /// Grows with every grant in the pool, so that a resource can refuse older holders.
     pub fence: u64,
     /// When the seat was granted.
-    pub started_at: Instant,
+    pub started_at: Timestamp,
     /// When it was last acquired, renewed or resumed.
-    pub renewed_at: Instant,
+    pub renewed_at: Timestamp,
     /// When the seat goes back to the pool unless a renew comes first.
-    pub expires_at: Instant,
+    pub expires_at: Timestamp,
     /// Time from the decision to `expires_at`.
     pub expires_in: Duration,
     /// The pool's TTL when this was decided.
@@ -244,7 +244,7 @@ impl Lease {
 
 /// Why a lease ended. Every lease ends exactly once, with one of these.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum End {
+pub enum EndReason {
     /// Time ended it.
     Expired,
     /// The holder gave the seat back.
@@ -254,7 +254,7 @@ pub enum End {
         /// What the operator wants the holder to read.
         reason: Option<String>,
         /// Until when the holder may not acquire in this pool.
-        blocked_until: Option<Instant>,
+        blocked_until: Option<Timestamp>,
     },
     /// A policy of the pool ended it.
     Evicted,
@@ -276,21 +276,21 @@ mod tests {
     #[test]
     fn an_instant_reads_as_rfc_3339() {
         assert_eq!(
-            Instant(1_795_000_000_123).to_string(),
+            Timestamp(1_795_000_000_123).to_string(),
             "2026-11-18T11:06:40.123Z"
         );
         assert_eq!(
-            serde_json::to_string(&Instant(-1)).unwrap(),
+            serde_json::to_string(&Timestamp(-1)).unwrap(),
             "\"1969-12-31T23:59:59.999Z\""
         );
-        assert_eq!(Instant(i64::MAX).to_string(), format!("{}ms", i64::MAX));
+        assert_eq!(Timestamp(i64::MAX).to_string(), format!("{}ms", i64::MAX));
     }
 
     #[test]
     fn every_day_reads_as_chrono_writes_it() {
         // From the first of March of the year 0 to the end of 9999, at an instant of the day that moves.
         for day in -719_468..=2_932_896_i64 {
-            let at = Instant(day * 86_400_000 + (day * 7_919_333).rem_euclid(86_400_000));
+            let at = Timestamp(day * 86_400_000 + (day * 7_919_333).rem_euclid(86_400_000));
             let chrono: DateTime<Utc> = Utc.timestamp_millis_opt(at.0).unwrap();
             assert_eq!(
                 at.to_string(),

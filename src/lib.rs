@@ -13,7 +13,7 @@
 //! * `ui`: the admin pages.
 //! * [`config`]: every setting, its unit and its default.
 //! * [`telemetry`]: logs and metrics.
-//! * `aside`: where long work goes, so that no heartbeat waits for it.
+//! * `blocking`: where long work goes, so that no heartbeat waits for it.
 //! * `tasks`: work that goes on for as long as the program, and is started again when it fails.
 //! * `stderr`: the only place that writes there.
 //! * [`client`]: for programs that hold a seat while they run.
@@ -24,7 +24,7 @@
 
 pub mod access_key;
 pub mod alerts;
-mod aside;
+mod blocking;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -18,7 +18,7 @@ pub use self::named::Named;
 pub use self::privacy::{Kept, Privacy, Pseudonyms};
 pub use self::rules::{HolderMatch, Maintenance, Overdraft, Queue, SeatPer, TenantRule, WhenFull};
 pub use self::schedule::Scheduled;
-use crate::lease::{Instant, Invalid, Platform, Tenant};
+use crate::lease::{Invalid, Platform, Tenant, Timestamp};
 
 /// Name of a pool: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`.
 ///
@@ -263,11 +263,11 @@ pub struct Pool {
     /// Named seats that are taken in this billing period.
     pub named_taken: u64,
     /// The billing period: its begin and its end.
-    pub period: Option<(Instant, Instant)>,
+    pub period: Option<(Timestamp, Timestamp)>,
     /// The next change of capacity by the schedule, and the seats from then on.
-    pub next_change: Option<(Instant, u64)>,
+    pub next_change: Option<(Timestamp, u64)>,
     /// When this was read.
-    pub at: Instant,
+    pub at: Timestamp,
 }
 
 /// So many seats, for people.

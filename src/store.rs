@@ -40,8 +40,8 @@ mod renewals;
 mod rights;
 mod rules;
 mod script;
+mod script_trace;
 mod sweeper;
-mod trail;
 mod unreadable;
 mod webhooks;
 
@@ -56,8 +56,8 @@ use serde::{Deserialize, Serialize};
 pub use self::access_keys::PutKey;
 use self::agreement::Agreement;
 pub(crate) use self::agreement::disagreements;
-pub use self::alerts::{Alert, AlertState, AlertsWanted, LoggedAlert};
-pub use self::audit::{Action, Recorded, Trail};
+pub use self::alerts::{Alert, AlertState, AlertsFilter, LoggedAlert};
+pub use self::audit::{Action, AuditEntry, AuditFilter};
 pub use self::blocks::{Block, BlockEnd, Blocked, LONGEST_BLOCK};
 pub(crate) use self::clock_shift::CLOCK_SHIFT;
 use self::connection::Connections;
@@ -65,36 +65,40 @@ pub use self::deliveries::{Attempt, Claimed, Delivery, Enqueued, Finished, Stage
 pub use self::diagnosis::{Finding, Level, diagnose};
 pub use self::error::{Error, Outcome, Trouble};
 pub use self::events::{Event, EventId};
-pub use self::failover::{Switched, fail_over};
+pub use self::failover::{FailoverResult, fail_over};
 pub(crate) use self::health::{FAILOVERS, FAILURES, SHED, UP, WAITS};
 use self::hints::Hints;
 pub(crate) use self::hints::{HINTS, LISTENING};
-pub use self::history::{Denials, Standing, Stirred, Stretch, Wanted as WantedSlots};
+pub use self::history::{ChangedPool, Denials, RollupState, SlotRange, SlotRequest as WantedSlots};
 use self::keys::Bucket;
 pub use self::keys::KeyPrefix;
-pub use self::leases::{Acquired, Asked, Denial, Grant, Renewal, Renewed, Terminated, Termination};
-pub use self::listing::{Listing, Place, Selection, Sort};
+pub use self::leases::{
+    AcquireRequest, Acquired, Denial, Grant, Renewal, Renewed, Terminated, Termination,
+};
+pub use self::listing::{Cursor, Listing, Selection, Sort};
 pub use self::logins::{CODE, LOGIN};
 use self::losses::Losses;
 pub(crate) use self::memory::GENERATION;
-use self::memory::Memory;
+use self::memory::PoolCache;
 use self::meters::Meters;
 pub(crate) use self::meters::{
-    Answered, Ended, LATENESS, LEASE_DURATION, OTHERS, REQUEST_DURATION, Series,
+    AcquireOutcome, EndKind, LATENESS, LEASE_DURATION, OTHERS, REQUEST_DURATION, Series,
 };
-pub use self::nodes::{Node, Server, Sign};
+pub use self::nodes::{Announcement, Node, Server};
 pub use self::pools::{Deleted, Expect, Put};
 pub use self::queue::{Leaving, QueueLeft, Turn, Waiter, Waiters};
 pub use self::readiness::Readiness;
-use self::renewals::Lanes;
+use self::renewals::Batchers;
 pub(crate) use self::renewals::PER_CALL;
-pub use self::rules::{Force, Known, NamedChange, NamedChanged, NamedSeat, NamedSeats, Wait};
+pub use self::rules::{
+    Force, NamedChange, NamedChanged, NamedSeat, NamedSeats, PolicySnapshot, Wait,
+};
 use self::script::{Call, OPEN, Reply};
-pub use self::trail::{Steps, carry, durable};
+pub use self::script_trace::{ScriptTrace, carry, durable};
 pub(crate) use self::unreadable::UNREADABLE;
 use self::unreadable::Unreadable;
 pub use self::webhooks::PutWebhook;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::tasks;
 
 /// Buckets whose data Redis lost while this node ran.
@@ -116,11 +120,11 @@ pub(crate) struct Shared {
     connections: Connections,
     /// For calls that wait for a replica, which keeps their connection from others.
     waiting: Option<Connections>,
-    memory: Memory,
+    memory: PoolCache,
     losses: Losses,
-    lanes: Lanes,
-    keyring: access_keys::Copy,
-    webhooks: webhooks::Copy,
+    lanes: Batchers,
+    keyring: access_keys::KeyCache,
+    webhooks: webhooks::WebhookCache,
     hints: Hints,
     meters: Meters,
     unreadable: Unreadable,
@@ -129,7 +133,7 @@ pub(crate) struct Shared {
     sweeps: bool,
     /// What this node is called among the others.
     node: String,
-    servers: nodes::Asked,
+    servers: nodes::ServersCache,
     installation: installation::Installation,
     /// What signs tokens, if it is kept in the store.
     secret: std::sync::RwLock<Option<SecretString>>,
@@ -225,20 +229,20 @@ impl Store {
         let store = Self(Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| Shared {
             connections,
             waiting,
-            memory: Memory::new(),
+            memory: PoolCache::new(),
             losses: Losses::default(),
-            keyring: access_keys::Copy::default(),
-            webhooks: webhooks::Copy::default(),
+            keyring: access_keys::KeyCache::default(),
+            webhooks: webhooks::WebhookCache::default(),
             hints: Hints::new(),
             meters: Meters::new(options.metrics_max_pools),
             unreadable: Unreadable::new(),
             agreement: Agreement::default(),
             sweeps: !options.sweep_every.is_zero(),
             node: nodes::new_id(),
-            servers: nodes::Asked::default(),
+            servers: nodes::ServersCache::default(),
             installation: installation::Installation::default(),
             secret: std::sync::RwLock::default(),
-            lanes: Lanes::start(lanes, |lane| {
+            lanes: Batchers::start(lanes, |lane| {
                 let shared = shared.clone();
                 // What waits in a lane outlives a failure of the task that sends it.
                 let lane = Arc::new(tokio::sync::Mutex::new(lane));
@@ -316,12 +320,12 @@ impl Store {
             redis::cmd("TIME").query_async(&mut *connection).await?;
         self.0
             .memory
-            .set_now(Instant(seconds * 1_000 + micros / 1_000));
+            .set_now(Timestamp(seconds * 1_000 + micros / 1_000));
         Ok(())
     }
 
     /// About what Redis's clock says; for the age of a token, never for a lease.
-    pub fn now(&self) -> Instant {
+    pub fn now(&self) -> Timestamp {
         self.0.memory.now()
     }
 
@@ -343,7 +347,7 @@ impl Store {
                 ));
             }
             self.0.memory.set_now(reply.now()?);
-            trail::note(reply.step()?);
+            script_trace::note(reply.step()?);
             Ok(reply)
         })
         .await;

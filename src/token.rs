@@ -22,7 +22,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use crate::lease::{Holder, Instant, Invalid, Label, LeaseId, Platform, Seat, Tenant};
+use crate::lease::{Holder, Invalid, Label, LeaseId, Platform, Seat, Tenant, Timestamp};
 use crate::pool::{PoolName, Pseudonyms};
 
 /// How long a token is good for. Past the half of it a renew brings a new one.
@@ -70,16 +70,16 @@ pub struct Claims {
     /// The kind of seat.
     pub seat: Seat,
     /// When the seat was granted.
-    pub started_at: Instant,
+    pub started_at: Timestamp,
     /// When the token was signed.
-    pub issued_at: Instant,
+    pub issued_at: Timestamp,
     /// Whether the lease's record knows more than the token: activities, or a newer label.
     pub details: bool,
 }
 
 impl Claims {
     /// How much longer the token is good for; zero when it is not.
-    pub fn rest(&self, now: Instant) -> Duration {
+    pub fn rest(&self, now: Timestamp) -> Duration {
         LIFE.saturating_sub(Duration::from_millis(now.since(self.issued_at)))
     }
 }
@@ -252,7 +252,7 @@ impl Tokens {
     }
 
     /// What `text` says, if this installation signed it less than [`LIFE`] before `now`.
-    pub fn verify(&self, text: &str, now: Instant) -> Result<Claims, Rejected> {
+    pub fn verify(&self, text: &str, now: Timestamp) -> Result<Claims, Rejected> {
         let mut buffer = [0; MAX_TEXT / 4 * 3 + 3];
         if text.len() > MAX_TEXT {
             return Err(Rejected::Forged);
@@ -323,8 +323,8 @@ fn parse(mut rest: &[u8], length_bytes: usize) -> Option<Claims> {
 
     let rest = &mut rest;
     let generation = number(rest)?;
-    let started_at = Instant(number(rest)?.cast_signed());
-    let issued_at = Instant(number(rest)?.cast_signed());
+    let started_at = Timestamp(number(rest)?.cast_signed());
+    let issued_at = Timestamp(number(rest)?.cast_signed());
     let fence = number(rest)?;
     let (id, tail) = rest.split_first_chunk::<16>()?;
     let (flags, tail) = tail.split_first()?;
@@ -382,14 +382,14 @@ mod tests {
             label: Some("Ämtli".to_owned().try_into().unwrap()),
             platform: None,
             fence: 1_795_000_000_000_001,
-            started_at: Instant(1_795_000_000_100),
-            issued_at: Instant(1_795_000_000_200),
+            started_at: Timestamp(1_795_000_000_100),
+            issued_at: Timestamp(1_795_000_000_200),
             seat: Seat::Named,
             details: true,
         }
     }
 
-    const NOW: Instant = Instant(1_795_000_001_000);
+    const NOW: Timestamp = Timestamp(1_795_000_001_000);
 
     #[test]
     fn what_was_signed_is_what_verifies() {
@@ -484,8 +484,8 @@ mod tests {
         let claims = claims();
         let end = claims.issued_at.0 + i64::try_from(LIFE.as_millis()).unwrap();
         let text = tokens.sign(&claims);
-        assert!(tokens.verify(&text, Instant(end - 1)).is_ok());
-        assert_eq!(tokens.verify(&text, Instant(end)), Err(Rejected::Stale));
+        assert!(tokens.verify(&text, Timestamp(end - 1)).is_ok());
+        assert_eq!(tokens.verify(&text, Timestamp(end)), Err(Rejected::Stale));
     }
 
     #[test]

@@ -57,8 +57,8 @@ pub(crate) fn routes() -> Router<App> {
     Router::new()
         .route("/admin", get(overview::show))
         .route("/admin/assets/{file}", get(asset))
-        .route("/admin/login", get(login::show).post(login::enter))
-        .route("/admin/logout", post(login::leave))
+        .route("/admin/login", get(login::show).post(login::log_in))
+        .route("/admin/logout", post(login::log_out))
         .route("/admin/pools", post(settings::create))
         .route("/admin/pools/{pool}", get(leases::show))
         .route(
@@ -89,7 +89,7 @@ pub(crate) fn routes() -> Router<App> {
         )
         .route(
             "/admin/pools/{pool}/named/transfer",
-            get(named::confirm_transfer).post(named::hand_over),
+            get(named::confirm_transfer).post(named::transfer_seat),
         )
         .route(
             "/admin/pools/{pool}/maintenance",
@@ -141,7 +141,7 @@ pub(crate) fn has(path: &str) -> bool {
 }
 
 /// Gives a page its headers, and a problem the form of a page if a browser asks.
-pub(crate) async fn dress<F: Future<Output = Response>>(
+pub(crate) async fn with_page_headers<F: Future<Output = Response>>(
     request: Request,
     answer: impl FnOnce(Request) -> F,
 ) -> Response {
@@ -158,7 +158,7 @@ pub(crate) async fn dress<F: Future<Output = Response>>(
             .get::<Logged>()
             .map(|logged| logged.code)
         {
-            Some(Code::Unauthorized) => login::first(if reads { &here } else { "/admin" }),
+            Some(Code::Unauthorized) => login::prompt(if reads { &here } else { "/admin" }),
             Some(_) => frame::problem(response).await,
             None => response,
         };
@@ -289,9 +289,9 @@ impl<S: Send + Sync> FromRequest<S> for Fields {
 }
 
 /// Leads to another page after a form was taken, so that a reload does not send it again.
-fn go_to(path: &str) -> Response {
+fn redirect(path: &str) -> Response {
     let Ok(path) = HeaderValue::try_from(path) else {
-        return go_to("/admin");
+        return redirect("/admin");
     };
     (StatusCode::SEE_OTHER, [(LOCATION, path)]).into_response()
 }

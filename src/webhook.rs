@@ -16,7 +16,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 use utoipa::ToSchema;
 
-use crate::lease::{Instant, Invalid, Label, recorded_if_any};
+use crate::lease::{Invalid, Label, Timestamp, recorded_if_any};
 use crate::pool::PoolName;
 
 const ID: usize = 12;
@@ -115,14 +115,14 @@ impl std::str::FromStr for AlertType {
 /// An alert type, or `*` for all that there are and will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub enum Subject {
+pub enum AlertPattern {
     /// All.
     All,
     /// One.
     One(AlertType),
 }
 
-impl TryFrom<String> for Subject {
+impl TryFrom<String> for AlertPattern {
     type Error = Invalid;
 
     fn try_from(word: String) -> Result<Self, Invalid> {
@@ -130,7 +130,7 @@ impl TryFrom<String> for Subject {
     }
 }
 
-impl std::str::FromStr for Subject {
+impl std::str::FromStr for AlertPattern {
     type Err = Invalid;
 
     fn from_str(word: &str) -> Result<Self, Invalid> {
@@ -142,7 +142,7 @@ impl std::str::FromStr for Subject {
     }
 }
 
-impl Subject {
+impl AlertPattern {
     /// The word in JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -152,8 +152,8 @@ impl Subject {
     }
 }
 
-impl From<Subject> for String {
-    fn from(subject: Subject) -> Self {
+impl From<AlertPattern> for String {
+    fn from(subject: AlertPattern) -> Self {
         subject.as_str().to_owned()
     }
 }
@@ -258,7 +258,7 @@ impl<'de> Deserialize<'de> for SigningSecret {
 
 /// A secret that still signs beside the present one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FormerSecret {
+pub struct PreviousSecret {
     /// The secret.
     pub secret: SigningSecret,
     /// Until when, ms.
@@ -276,7 +276,7 @@ pub struct Webhook {
     #[serde(default, deserialize_with = "recorded_if_any")]
     pub name: Option<Label>,
     /// Which alerts.
-    pub events: Vec<Subject>,
+    pub events: Vec<AlertPattern>,
     /// Only alerts of these pools, and those of the store; all if there are none.
     pub pools: Vec<PoolName>,
     /// Why nothing is sent; none while it is.
@@ -286,7 +286,7 @@ pub struct Webhook {
     /// What signs.
     pub secret: SigningSecret,
     /// What signs as well, for a time.
-    pub former: Option<FormerSecret>,
+    pub former: Option<PreviousSecret>,
 }
 
 impl Webhook {
@@ -300,15 +300,14 @@ impl Webhook {
     /// Whether it wants an alert of this type, of this pool if it is of one.
     pub fn wants(&self, kind: AlertType, pool: Option<&PoolName>) -> bool {
         self.disabled.is_none()
-            && self
-                .events
-                .iter()
-                .any(|subject| matches!(subject, Subject::All) || *subject == Subject::One(kind))
+            && self.events.iter().any(|subject| {
+                matches!(subject, AlertPattern::All) || *subject == AlertPattern::One(kind)
+            })
             && pool.is_none_or(|pool| self.pools.is_empty() || self.pools.contains(pool))
     }
 
     /// The value of `webhook-signature`: one signature, or two while the secret is rolled.
-    pub fn signatures(&self, id: &str, now: Instant, body: &[u8]) -> String {
+    pub fn signatures(&self, id: &str, now: Timestamp, body: &[u8]) -> String {
         let seconds = now.0.div_euclid(1_000);
         let mut signatures = self.secret.sign(id, seconds, body);
         if let Some(former) = &self.former
@@ -321,9 +320,9 @@ impl Webhook {
     }
 
     /// Gives it a new secret; the present one signs as well until an instant.
-    pub fn roll(&mut self, until: Instant) {
+    pub fn roll(&mut self, until: Timestamp) {
         let former = std::mem::replace(&mut self.secret, SigningSecret::random());
-        self.former = Some(FormerSecret {
+        self.former = Some(PreviousSecret {
             secret: former,
             until_ms: until.0,
         });
@@ -348,7 +347,7 @@ mod tests {
             id: WebhookId::random(),
             url: "https://example.com/".into(),
             name: None,
-            events: vec![Subject::One(AlertType::Full)],
+            events: vec![AlertPattern::One(AlertType::Full)],
             pools: vec!["crm".parse().unwrap()],
             disabled: None,
             created_at_ms: 0,
@@ -384,7 +383,7 @@ mod tests {
     #[test]
     fn a_secret_survives_the_store_and_shows_itself_nowhere_else() {
         let mut webhook = webhook();
-        webhook.roll(Instant(2_000));
+        webhook.roll(Timestamp(2_000));
         let json = serde_json::to_string(&webhook).unwrap();
         let again: Webhook = serde_json::from_str(&json).unwrap();
         assert_eq!(again, webhook);
@@ -393,14 +392,14 @@ mod tests {
         assert!(!format!("{webhook:?}").contains(&secret[PREFIX.len()..]));
         assert_eq!(
             webhook
-                .signatures("m", Instant(1_999), b"")
+                .signatures("m", Timestamp(1_999), b"")
                 .split(' ')
                 .count(),
             2
         );
         assert_eq!(
             webhook
-                .signatures("m", Instant(2_000), b"")
+                .signatures("m", Timestamp(2_000), b"")
                 .split(' ')
                 .count(),
             1
@@ -420,6 +419,6 @@ mod tests {
         assert!(webhook.wants(AlertType::Outage, None));
         webhook.disabled = Some("by an operator".into());
         assert!(!webhook.wants(AlertType::Outage, None));
-        assert!("pool.fool".parse::<Subject>().is_err());
+        assert!("pool.fool".parse::<AlertPattern>().is_err());
     }
 }

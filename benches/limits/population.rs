@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use leasehold::lease;
 use leasehold::pool::{Policy, PoolName};
-use leasehold::store::{Acquired, Asked, Expect, Grant, Renewal, Renewed, Store};
+use leasehold::store::{AcquireRequest, Acquired, Expect, Grant, Renewal, Renewed, Store};
 use leasehold::token::{Claims, Tokens};
 use secrecy::SecretString;
 
@@ -146,9 +146,9 @@ async fn acquire(store: &Store, pools: &[PoolName], begin: usize, end: usize) ->
                     if number >= end {
                         return;
                     }
-                    let asked = Asked {
+                    let asked = AcquireRequest {
                         holder: format!("agent-{:06}", number % 1_000_000).try_into().ok(),
-                        ..Asked::default()
+                        ..AcquireRequest::default()
                     };
                     let pool = &pools[number % pools.len()];
                     match store.acquire(pool, &asked).await {
@@ -185,7 +185,7 @@ fn renewal(grant: Grant) -> Renewal {
             platform: None,
             seat: lease.seat,
             fence: lease.fence,
-            started_at: lease::Instant(lease.started_at.0 - age_ms),
+            started_at: lease::Timestamp(lease.started_at.0 - age_ms),
             issued_at: grant.at,
             details: false,
         },

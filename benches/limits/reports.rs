@@ -94,7 +94,7 @@ async fn year(depth: Depth) -> Vec<Row> {
         .expect("Redis runs");
 
     let node = Node::start(&redis).await;
-    let at = |ms: i64| leasehold::lease::Instant(ms).to_string();
+    let at = |ms: i64| leasehold::lease::Timestamp(ms).to_string();
     let month = format!("from={}&to={}", at(now - 30 * DAY), at(now));
     let hourly = ask(&node, depth, &pool, &format!("history?step=hour&{month}")).await;
     let quarters = ask(

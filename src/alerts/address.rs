@@ -27,10 +27,10 @@ pub struct Allowed {
 /// Why a webhook may not lead there, as a sentence for whoever made it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct NotAllowed(String);
+pub struct AddressRefused(String);
 
-fn refuse<T>(sentence: impl Into<String>) -> Result<T, NotAllowed> {
-    Err(NotAllowed(sentence.into()))
+fn refuse<T>(sentence: impl Into<String>) -> Result<T, AddressRefused> {
+    Err(AddressRefused(sentence.into()))
 }
 
 /// What kind of address it is.
@@ -65,7 +65,7 @@ const METADATA: [&str; 4] = [
 
 impl Allowed {
     /// Checks a URL as far as that is possible without looking up its name.
-    pub fn url(self, text: &str) -> Result<Url, NotAllowed> {
+    pub fn url(self, text: &str) -> Result<Url, AddressRefused> {
         if text.len() > Webhook::MAX_URL {
             return refuse(format!("url has at most {} bytes", Webhook::MAX_URL));
         }
@@ -109,7 +109,7 @@ impl Allowed {
         Ok(url)
     }
 
-    fn name(self, host: &str) -> Result<(), NotAllowed> {
+    fn name(self, host: &str) -> Result<(), AddressRefused> {
         let host = host.strip_suffix('.').unwrap_or(host);
         if host.is_empty() {
             return refuse("url names no host");
@@ -131,7 +131,7 @@ impl Allowed {
     }
 
     /// Checks one address.
-    pub fn address(self, address: IpAddr) -> Result<(), NotAllowed> {
+    pub fn address(self, address: IpAddr) -> Result<(), AddressRefused> {
         match kind(address) {
             Kind::Public => Ok(()),
             Kind::Private if self.private => Ok(()),
@@ -144,7 +144,7 @@ impl Allowed {
 
     /// Checks all addresses of a name. One that is not allowed spoils the others: which one a connection would take is
     /// not for its owner to choose.
-    fn all(self, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, NotAllowed> {
+    fn all(self, addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, AddressRefused> {
         if addresses.is_empty() {
             return refuse("the name has no address");
         }

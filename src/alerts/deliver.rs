@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Duration, Instant as Monotonic};
+use std::time::{Duration, Instant};
 
 use chrono::DateTime;
 use futures_util::FutureExt as _;
@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use super::address::{Allowed, Resolver, system};
 use super::{ATTEMPTS, Options};
 use crate::client::{choose_cryptography, innermost};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::store::{Attempt, Delivery, Error, Finished, PutWebhook, Store};
 use crate::webhook::{Webhook, WebhookId};
 
@@ -183,12 +183,12 @@ impl Node {
         self.flying.lock().expect("no panic while held")
     }
 
-    async fn deliver(&self, mut delivery: Delivery, until: Instant) {
+    async fn deliver(&self, mut delivery: Delivery, until: Timestamp) {
         let webhooks = self.store.webhooks();
         let Some(webhook) = webhooks.webhooks.get(&delivery.webhook) else {
             return;
         };
-        let begun = Monotonic::now();
+        let begun = Instant::now();
         let at = self.store.now();
         let mut attempt = Attempt {
             at_ms: at.0,
@@ -199,12 +199,12 @@ impl Node {
         let sent = sending
             .await
             .unwrap_or_else(|_| Err("the node failed at it; its log says where".to_owned()));
-        let wish = match sent {
+        let retry_after = match sent {
             Ok(answer) => {
                 attempt.status = Some(answer.status.as_u16());
                 attempt.reply = answer.reply;
                 attempt.error = complaint(answer.status).map(str::to_owned);
-                answer.wish
+                answer.retry_after
             }
             Err(error) => {
                 attempt.error = Some(error);
@@ -223,7 +223,9 @@ impl Node {
             Finished::Dead
         } else {
             let pause = jittered(pause(self.options.first_pause, delivery.tries));
-            Finished::Failed(wish.map_or(pause, |wish| pause.max(wish.min(LONGEST_WISH))))
+            Finished::Failed(retry_after.map_or(pause, |retry_after| {
+                pause.max(retry_after.min(LONGEST_WISH))
+            }))
         };
         let outcome = match finished {
             Finished::Delivered => "delivered",
@@ -246,7 +248,7 @@ impl Node {
     }
 
     /// Says how it ended. Should Redis be away, as soon as it is back: nobody else takes it before that.
-    async fn finish(&self, delivery: &Delivery, until: Instant, finished: Finished) {
+    async fn finish(&self, delivery: &Delivery, until: Timestamp, finished: Finished) {
         loop {
             match self.store.finish_delivery(delivery, until, finished).await {
                 Ok(true) => return,
@@ -291,7 +293,7 @@ impl Node {
         &self,
         webhook: &Webhook,
         delivery: &Delivery,
-        at: Instant,
+        at: Timestamp,
     ) -> Result<Answer, String> {
         let url = self
             .allowed()
@@ -311,11 +313,11 @@ impl Node {
             .await
             .map_err(in_words)?;
         let status = response.status();
-        let wish = wish(&response, at);
+        let retry_after = retry_after(&response, at);
         let reply = read(response).await.map_err(in_words)?;
         Ok(Answer {
             status,
-            wish,
+            retry_after,
             reply,
         })
     }
@@ -329,7 +331,7 @@ impl Node {
 struct Answer {
     status: StatusCode,
     /// When it wants to be asked again.
-    wish: Option<Duration>,
+    retry_after: Option<Duration>,
     reply: Option<String>,
 }
 
@@ -347,7 +349,7 @@ fn complaint(status: StatusCode) -> Option<&'static str> {
 }
 
 /// `Retry-After`, in seconds or as a date.
-fn wish(response: &Response, at: Instant) -> Option<Duration> {
+fn retry_after(response: &Response, at: Timestamp) -> Option<Duration> {
     let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 use crate::store::{Alert, AlertState};
 use crate::webhook::AlertType;
@@ -28,13 +28,13 @@ pub struct AlertBody {
     pub pool: Option<PoolName>,
     /// When it was noticed.
     #[schema(value_type = String, format = DateTime)]
-    pub at: Instant,
+    pub at: Timestamp,
     /// When it began: the exact instant of the event, where there is one.
     #[schema(value_type = String, format = DateTime)]
-    pub since: Instant,
+    pub since: Timestamp,
     /// When it ended; null while it lasts.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub until: Option<Instant>,
+    pub until: Option<Timestamp>,
     /// It in a sentence.
     #[schema(example = "The use of crm reached 80 %: 8 of 10 seats.")]
     pub summary: String,
@@ -92,9 +92,9 @@ impl AlertBody {
             kind: alert.kind,
             state: alert.state,
             pool: alert.pool.clone(),
-            at: Instant(alert.at),
-            since: Instant(alert.since),
-            until: alert.until.map(Instant),
+            at: Timestamp(alert.at),
+            since: Timestamp(alert.since),
+            until: alert.until.map(Timestamp),
             summary: summary(alert),
             percent: alert.percent,
             in_use: alert.in_use,
@@ -118,7 +118,7 @@ impl AlertBody {
 struct Message<'a, T> {
     #[serde(rename = "type")]
     kind: &'a str,
-    timestamp: Instant,
+    timestamp: Timestamp,
     data: T,
 }
 
@@ -128,12 +128,12 @@ pub fn body(alert: &Alert) -> String {
 }
 
 /// What a webhook gets when somebody presses the test button.
-pub fn test(at: Instant) -> String {
+pub fn test(at: Timestamp) -> String {
     let data = serde_json::json!({ "summary": "This is a test. Nothing has happened." });
     text(TEST, at, data)
 }
 
-fn text(kind: &str, timestamp: Instant, data: impl Serialize) -> String {
+fn text(kind: &str, timestamp: Timestamp, data: impl Serialize) -> String {
     let message = Message {
         kind,
         timestamp,

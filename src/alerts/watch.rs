@@ -25,7 +25,7 @@ pub(super) async fn run(store: Store, told: Arc<Notify>) -> Infallible {
         let stretch = store.known_pools().len().div_ceil(POOLS).max(1);
         let every = EVERY * u32::try_from(stretch).unwrap_or(u32::MAX);
         tokio::time::sleep(every).await;
-        match look(&store, every).await {
+        match evaluate(&store, every).await {
             Ok(0) => {}
             Ok(alerts) => {
                 metrics::counter!(TOLD).increment(alerts);
@@ -43,7 +43,7 @@ pub(super) async fn run(store: Store, told: Arc<Notify>) -> Infallible {
     }
 }
 
-async fn look(store: &Store, every: Duration) -> Result<u64, Error> {
+async fn evaluate(store: &Store, every: Duration) -> Result<u64, Error> {
     // First, so that webhooks which Redis lost are back before it is told that they were.
     if let Err(error) = store.refresh_webhooks().await {
         tracing::debug!(error = %error, "could not look for changed webhooks: {error}");

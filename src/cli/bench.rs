@@ -105,11 +105,11 @@ fn time(text: &str) -> Result<Duration, String> {
 }
 
 /// Why it ended.
-enum End {
+enum StopReason {
     /// It was time, or there were enough requests.
     Done,
     /// Somebody said so.
-    Told,
+    Stopped,
     /// It makes no sense to go on.
     Refused(Error),
 }
@@ -163,11 +163,11 @@ impl Bench {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let end = loop {
             tokio::select! {
-                () = tokio::time::sleep_until(began + self.length) => break End::Done,
-                () = tally.enough() => break End::Done,
-                Some(error) = refused.recv() => break End::Refused(error),
-                _ = terminate.recv() => break End::Told,
-                _ = interrupt.recv() => break End::Told,
+                () = tokio::time::sleep_until(began + self.length) => break StopReason::Done,
+                () = tally.enough() => break StopReason::Done,
+                Some(error) = refused.recv() => break StopReason::Refused(error),
+                _ = terminate.recv() => break StopReason::Stopped,
+                _ = interrupt.recv() => break StopReason::Stopped,
                 _ = ticks.tick() => self.tell(server, &tally),
             }
         };
@@ -191,15 +191,15 @@ impl Bench {
             screen::summary(&report)
         })?;
         match end {
-            End::Refused(error) => Err(error.into()),
-            End::Done | End::Told if report.failed > 0 => Err(Failure::new(
+            StopReason::Refused(error) => Err(error.into()),
+            StopReason::Done | StopReason::Stopped if report.failed > 0 => Err(Failure::new(
                 Exit::Error,
                 format!(
                     "{} of {} requests failed: see the failures above",
                     report.failed, report.requests
                 ),
             )),
-            End::Done | End::Told => Ok(Exit::Ok),
+            StopReason::Done | StopReason::Stopped => Ok(Exit::Ok),
         }
     }
 

@@ -263,10 +263,10 @@ impl From<Error> for Failure {
             Error::Problem { status, code, .. } => match status {
                 400 | 412 | 413 | 415 => (Exit::Usage, ""),
                 401 => (
-                    Exit::NotAllowed,
+                    Exit::AddressRefused,
                     "Put the key into LEASEHOLD_KEY, or name its file with --key-file.",
                 ),
-                403 => (Exit::NotAllowed, ""),
+                403 => (Exit::AddressRefused, ""),
                 404 if code == "pool_not_found" => (
                     Exit::NotFound,
                     "`leasehold pool list` says which there are.",

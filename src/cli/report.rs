@@ -16,7 +16,7 @@ const MOST: usize = 1_000;
 pub(super) struct Report {
     /// What to tell
     #[arg(value_enum)]
-    what: What,
+    what: ReportKind,
     /// Name of the pool
     pool: PoolName,
     /// From when, RFC 3339; not for usage
@@ -46,7 +46,7 @@ pub(super) struct Report {
 
 /// The reports. Each is a route of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum What {
+enum ReportKind {
     /// How full it is and was, by day, with sustained peak and utilisation
     Usage,
     /// What happened, by minute, hour or day
@@ -61,7 +61,7 @@ enum What {
     Patterns,
 }
 
-impl What {
+impl ReportKind {
     const fn word(self) -> &'static str {
         match self {
             Self::Usage => "usage",
@@ -147,7 +147,7 @@ impl What {
 pub(super) fn report(report: &Report) -> Result<Exit, Failure> {
     let Report { what, remote, .. } = report;
     let days = report.days.map(|days| days.to_string());
-    let mut wanted = Wanted::new(&format!("/v1/pools/{}/{}", report.pool, what.word()));
+    let mut wanted = ReportRequest::new(&format!("/v1/pools/{}/{}", report.pool, what.word()));
     wanted
         .add("from", report.from.as_deref())
         .add("to", report.to.as_deref())
@@ -192,10 +192,10 @@ pub(super) fn report(report: &Report) -> Result<Exit, Failure> {
             }
         }
     }
-    if *what == What::Patterns {
+    if *what == ReportKind::Patterns {
         rows.retain(|cell| cell["peak"].as_u64().is_some_and(|peak| peak > 0));
     }
-    if *what == What::Usage {
+    if *what == ReportKind::Usage {
         stderr::say_line(format_args!(
             "{} of {} seats are in use; daily average {}, daily maximum {}, sustained peak {} ({} minutes), {} % used",
             answer["current"],
@@ -254,7 +254,7 @@ pub(super) struct Sizing {
 
 pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
     let remote = &sizing.remote;
-    let mut wanted = Wanted::new(&format!("/v1/pools/{}/sizing", sizing.pool));
+    let mut wanted = ReportRequest::new(&format!("/v1/pools/{}/sizing", sizing.pool));
     for (name, value) in [
         ("from", &sizing.from),
         ("to", &sizing.to),
@@ -334,12 +334,12 @@ pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
 
 /// A path with what is wanted of it.
 #[derive(Clone)]
-struct Wanted {
+struct ReportRequest {
     path: String,
     fields: Vec<(String, String)>,
 }
 
-impl Wanted {
+impl ReportRequest {
     fn new(path: &str) -> Self {
         Self {
             path: path.to_owned(),

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use super::progress::Progress;
 use super::remote::Remote;
 use super::{Exit, Failure};
-use crate::client::{Ask, Client, Held, Place};
+use crate::client::{Client, Held, QueueTicket, SeatRequest};
 use crate::pool::PoolName;
 use crate::stderr;
 
@@ -136,7 +136,7 @@ impl Run {
     }
 
     async fn acquire(&self, client: &Client) -> Result<Held, Failure> {
-        let ask = Ask {
+        let ask = SeatRequest {
             holder: self.holder.clone(),
             tenant: self.tenant.clone(),
             label: self.label.clone().or_else(|| self.command_as_label()),
@@ -147,7 +147,7 @@ impl Run {
         };
         let progress = Progress::spinner("waiting for a seat");
         let mut is_told = stderr::is_terminal();
-        let told = |place: &Place| {
+        let told = |place: &QueueTicket| {
             let words = place_in_words(place);
             // A log has it once.
             if !std::mem::replace(&mut is_told, true) {
@@ -191,7 +191,7 @@ impl Run {
     }
 }
 
-fn place_in_words(place: &Place) -> String {
+fn place_in_words(place: &QueueTicket) -> String {
     let eta = place
         .eta
         .map(|eta| format!(", about {} s", eta.as_secs().max(1)))

@@ -57,7 +57,7 @@ pub(super) fn run(serve: &Serve) -> Result<Exit, Failure> {
 /// SIGTERM comes from an orchestrator, whose balancer needs time to notice; SIGINT from a person, who does not want to
 /// wait. Another signal ends the node at once, and the embedded Redis ends with it.
 async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
-    let Told { mut first, second } = signals()?;
+    let StopSignals { mut first, second } = signals()?;
     let mut second = pin!(second);
     // Before it waits for Redis, so that whoever reads the log knows what for.
     let version = env!("CARGO_PKG_VERSION");
@@ -93,15 +93,15 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         let store = store.clone();
         move || history::rollup::run(store.clone())
     });
-    let mut sign = store.new_sign(address, &tokens, to_agree_on(settings, &tokens));
+    let mut sign = store.new_announcement(address, &tokens, to_agree_on(settings, &tokens));
     // Before anybody is served, because what it signs could be unknown to the others.
-    if let Err(error) = store.sign_and_compare(&mut sign).await {
+    if let Err(error) = store.announce_and_compare(&mut sign).await {
         tracing::debug!(error = %error, "not compared with other nodes yet: {error}");
     }
     let (stop_signing, stopped) = watch::channel(false);
     let signing = tasks::spawn("sign", {
         let store = store.clone();
-        move || store.clone().sign_until(sign.clone(), stopped.clone())
+        move || store.clone().announce_until(sign.clone(), stopped.clone())
     });
     alerts::start(&store, alerts::Options::of(settings));
     let drain = Drain::default();
@@ -159,12 +159,12 @@ fn named(redis: &RedisUrl, settings: &Settings) -> String {
 }
 
 /// How long a start waits for a Redis that is there and does not answer yet.
-const PATIENCE: Duration = Duration::from_secs(5);
+const START_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connects to Redis. One that is slow, loads its data or is about to become the master gets some time: whoever starts nodes and Redis
 /// together starts both on a busy machine. Anything else is a wrong setting, and is told at once.
 async fn connect(options: &Options) -> Result<Store, store::Error> {
-    let until = tokio::time::Instant::now() + PATIENCE;
+    let until = tokio::time::Instant::now() + START_TIMEOUT;
     let mut told = false;
     loop {
         let error = match Store::connect(options).await {
@@ -211,7 +211,7 @@ impl Node {
         let unavailable = |error: store::Error| {
             let next = if embedded.is_some() {
                 "; see redis.log there"
-            } else if error.trouble() == Some(store::Trouble::NotAllowed) {
+            } else if error.trouble() == Some(store::Trouble::AddressRefused) {
                 // It says itself what to do.
                 ""
             } else {
@@ -411,12 +411,12 @@ fn try_it(address: SocketAddr, pool: Option<&PoolName>) -> String {
 }
 
 /// The first and the second signal to stop.
-struct Told {
+struct StopSignals {
     first: oneshot::Receiver<SignalKind>,
     second: oneshot::Receiver<SignalKind>,
 }
 
-fn signals() -> io::Result<Told> {
+fn signals() -> io::Result<StopSignals> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (tell_first, first) = oneshot::channel();
@@ -426,7 +426,7 @@ fn signals() -> io::Result<Told> {
         let _ = tell_first.send(next(&mut terminate, &mut interrupt).await);
         let _ = tell_second.send(next(&mut terminate, &mut interrupt).await);
     });
-    Ok(Told { first, second })
+    Ok(StopSignals { first, second })
 }
 
 async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> SignalKind {

@@ -7,7 +7,7 @@ use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
 use crate::pool::PoolName;
 use crate::stderr;
-use crate::webhook::{Subject, WebhookId};
+use crate::webhook::{AlertPattern, WebhookId};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Webhook {
@@ -17,7 +17,7 @@ pub(super) enum Webhook {
         url: String,
         /// Type of alert, such as pool.full, or * for all; may be given more than once
         #[arg(long = "event", value_name = "TYPE", required = true)]
-        events: Vec<Subject>,
+        events: Vec<AlertPattern>,
         /// Only alerts of this pool, and those of the store; may be given more than once
         #[arg(long = "pool", value_name = "POOL")]
         pools: Vec<PoolName>,

@@ -8,9 +8,9 @@ use super::denials;
 use super::levels::Levels;
 use super::reading;
 use super::rollup;
-use super::sizing::{Demand, Wish};
+use super::sizing::{Attempt, Demand};
 use super::slot::Step;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 use crate::store::{Error, EventId, Store};
 
@@ -25,12 +25,12 @@ const WEEK_MS: i64 = 7 * 86_400_000;
 pub async fn demand(
     store: &Store,
     pool: &PoolName,
-    from: Instant,
-    to: Instant,
-    now: Instant,
+    from: Timestamp,
+    to: Timestamp,
+    now: Timestamp,
 ) -> Result<Demand, Error> {
     let to = to.min(now);
-    let mut live: HashMap<String, Wish> = HashMap::new();
+    let mut live: HashMap<String, Attempt> = HashMap::new();
     let mut names: HashSet<Arc<str>> = HashSet::new();
     let mut name = |holder: Option<String>| -> Option<Arc<str>> {
         let holder = holder?;
@@ -41,12 +41,12 @@ pub async fn demand(
         names.insert(name.clone());
         Some(name)
     };
-    let mut wishes = Vec::new();
-    let mut keep = |mut wish: Wish, until: Instant| {
+    let mut attempts = Vec::new();
+    let mut keep = |mut wish: Attempt, until: Timestamp| {
         wish.from_ms = wish.from_ms.max(from.0);
         wish.until_ms = until.0.min(to.0);
         if wish.from_ms < wish.until_ms {
-            wishes.push(wish);
+            attempts.push(wish);
         }
     };
     reading::each(store, pool, EventId::default(), |event| {
@@ -55,7 +55,7 @@ pub async fn demand(
         };
         match event.kind.as_str() {
             "started" | "resumed" | "rebuilt" if event.seats != Some(0) => {
-                let wish = Wish {
+                let wish = Attempt {
                     from_ms: event.at.0,
                     until_ms: event.at.0,
                     holder: name(event.holder),
@@ -77,7 +77,7 @@ pub async fn demand(
         keep(wish, to);
     }
 
-    let usual = Usual::of(&wishes);
+    let usual = TypicalDuration::of(&attempts);
     // Holder -> until when its last wish that was refused lasts.
     let mut refused: HashMap<Arc<str>, i64> = HashMap::new();
     let mut after = EventId::before_ms(from.0);
@@ -104,7 +104,7 @@ pub async fn demand(
             if let Some(holder) = &holder {
                 refused.insert(holder.clone(), until_ms);
             }
-            wishes.push(Wish {
+            attempts.push(Attempt {
                 from_ms,
                 until_ms,
                 holder,
@@ -114,20 +114,20 @@ pub async fn demand(
         let Some(next) = next else { break };
         after = next;
     }
-    Ok(Demand::new(from, to, wishes))
+    Ok(Demand::new(from, to, attempts))
 }
 
 /// How long leases usually last.
-struct Usual {
+struct TypicalDuration {
     by_holder: HashMap<Arc<str>, i64>,
     all: i64,
 }
 
-impl Usual {
-    fn of(wishes: &[Wish]) -> Self {
-        let length = |wish: &Wish| wish.until_ms - wish.from_ms;
+impl TypicalDuration {
+    fn of(attempts: &[Attempt]) -> Self {
+        let length = |wish: &Attempt| wish.until_ms - wish.from_ms;
         let mut by_holder: HashMap<Arc<str>, Vec<i64>> = HashMap::new();
-        for wish in wishes {
+        for wish in attempts {
             if let Some(holder) = &wish.holder {
                 by_holder
                     .entry(holder.clone())
@@ -140,7 +140,7 @@ impl Usual {
                 .into_iter()
                 .map(|(holder, lengths)| (holder, median(lengths)))
                 .collect(),
-            all: median(wishes.iter().map(length).collect()),
+            all: median(attempts.iter().map(length).collect()),
         }
     }
 
@@ -163,7 +163,7 @@ fn median(mut lengths: Vec<i64>) -> i64 {
 pub async fn weekly_peaks(
     store: &Store,
     pool: &PoolName,
-    to: Instant,
+    to: Timestamp,
     sustained_ms: u64,
 ) -> Result<(Vec<u64>, bool), Error> {
     // The present day is not over, and would make its week look like a fall.

@@ -7,7 +7,7 @@ use std::collections::{HashSet, VecDeque};
 use std::ops::ControlFlow;
 
 use super::reading;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 use crate::store::{Error, Event, EventId, Store};
 
@@ -22,7 +22,7 @@ pub struct Denial {
     /// Its place in the pool's history.
     pub id: EventId,
     /// When the first was.
-    pub at: Instant,
+    pub at: Timestamp,
     /// Why.
     pub code: String,
     /// Who asked; none is anonymous.
@@ -32,7 +32,7 @@ pub struct Denial {
     /// Whether the holder got no seat within two minutes; none as long as that can still happen.
     pub true_denial: Option<bool>,
     /// When the holder got a seat after all; none if not within the time that was waited for.
-    pub granted_at: Option<Instant>,
+    pub granted_at: Option<Timestamp>,
 }
 
 /// Denials after a place in the history and before an instant, oldest first, at most `limit`, and what the next
@@ -42,10 +42,10 @@ pub async fn denials(
     store: &Store,
     pool: &PoolName,
     after: EventId,
-    to: Instant,
+    to: Timestamp,
     limit: usize,
     patience_ms: i64,
-    now: Instant,
+    now: Timestamp,
 ) -> Result<(Vec<Denial>, Option<EventId>), Error> {
     let mut open: VecDeque<Denial> = VecDeque::new();
     let mut done: Vec<Denial> = Vec::new();

@@ -4,20 +4,20 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use super::reading;
-use crate::aside::aside;
-use crate::lease::Instant;
+use crate::blocking;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 use crate::store::{Error, Event, EventId, Store};
 
 /// What one holder did in a range of time. Leases of the anonymous are one holder without a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct HolderUsage {
     /// Leases that were live at some instant of the range. One that was resumed is one.
     pub leases: u64,
     /// Time for which they were, together, in milliseconds.
     pub held_ms: u64,
     /// The last instant of the range at which one was.
-    pub last_seen_at: Option<Instant>,
+    pub last_seen_at: Option<Timestamp>,
 }
 
 /// What each holder did from one instant to another, by name, as long as events are kept. Leases that
@@ -25,10 +25,10 @@ pub struct Held {
 pub async fn holders(
     store: &Store,
     pool: &PoolName,
-    from: Instant,
-    to: Instant,
-    now: Instant,
-) -> Result<BTreeMap<Option<String>, Held>, Error> {
+    from: Timestamp,
+    to: Timestamp,
+    now: Timestamp,
+) -> Result<BTreeMap<Option<String>, HolderUsage>, Error> {
     let until = to.min(now);
     let mut report = Report {
         from,
@@ -42,17 +42,17 @@ pub async fn holders(
         ControlFlow::Continue(())
     })
     .await?;
-    Ok(aside(|| report.finish()).await)
+    Ok(blocking::run(|| report.finish()).await)
 }
 
 struct Report {
-    from: Instant,
-    until: Instant,
+    from: Timestamp,
+    until: Timestamp,
     /// Lease id -> since when it lives, and whose it is.
-    live: HashMap<String, (Instant, Option<String>)>,
+    live: HashMap<String, (Timestamp, Option<String>)>,
     /// Leases that ended by time and are counted: they may be resumed.
     counted: HashSet<String>,
-    holders: BTreeMap<Option<String>, Held>,
+    holders: BTreeMap<Option<String>, HolderUsage>,
 }
 
 impl Report {
@@ -78,8 +78,8 @@ impl Report {
     /// Counts the part of a life that lies in the range, if there is one, and the lease, if it was not counted before.
     fn count(
         &mut self,
-        since: Instant,
-        end: Instant,
+        since: Timestamp,
+        end: Timestamp,
         holder: Option<String>,
         is_new: bool,
     ) -> bool {
@@ -94,7 +94,7 @@ impl Report {
         true
     }
 
-    fn finish(mut self) -> BTreeMap<Option<String>, Held> {
+    fn finish(mut self) -> BTreeMap<Option<String>, HolderUsage> {
         for (id, (since, holder)) in std::mem::take(&mut self.live) {
             let is_new = !self.counted.contains(&id);
             self.count(since, self.until, holder, is_new);
@@ -111,7 +111,7 @@ mod tests {
         Event {
             id: EventId::default(),
             kind: kind.into(),
-            at: Instant(at),
+            at: Timestamp(at),
             lease: Some(lease.into()),
             holder: holder.map(Into::into),
             tenant: None,
@@ -123,8 +123,8 @@ mod tests {
     #[test]
     fn only_the_part_of_a_life_that_lies_in_the_range_counts() {
         let mut report = Report {
-            from: Instant(100),
-            until: Instant(200),
+            from: Timestamp(100),
+            until: Timestamp(200),
             live: HashMap::new(),
             counted: HashSet::new(),
             holders: BTreeMap::new(),
@@ -141,15 +141,15 @@ mod tests {
         let holders = report.finish();
         let ann = &holders[&Some("ann".to_owned())];
         assert_eq!((ann.leases, ann.held_ms), (2, 30 + 50));
-        assert_eq!(ann.last_seen_at, Some(Instant(200)));
+        assert_eq!(ann.last_seen_at, Some(Timestamp(200)));
         assert!(!holders.contains_key(&Some("bob".to_owned())));
     }
 
     #[test]
     fn a_lease_that_is_resumed_is_one_lease() {
         let mut report = Report {
-            from: Instant(100),
-            until: Instant(200),
+            from: Timestamp(100),
+            until: Timestamp(200),
             live: HashMap::new(),
             counted: HashSet::new(),
             holders: BTreeMap::new(),

@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use super::levels::Levels;
 use super::usage::{self, Span};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 use crate::store::{Error, Store};
 
@@ -34,7 +34,7 @@ pub struct Cell {
     /// The most seats in use at once.
     pub peak: u64,
     /// Begin of the slot in which that was; none without a history.
-    pub peak_at: Option<Instant>,
+    pub peak_at: Option<Timestamp>,
     /// Time at each number of seats in use.
     pub levels: Levels,
     /// Seats in use times milliseconds.
@@ -94,9 +94,9 @@ impl Cell {
 #[derive(Debug, Clone)]
 pub struct Patterns {
     /// Begin of what was looked at.
-    pub from: Instant,
+    pub from: Timestamp,
     /// Its end.
-    pub until: Instant,
+    pub until: Timestamp,
     /// 168 cells: the hours of Monday, then of Tuesday, and so on.
     pub cells: Vec<Cell>,
 }
@@ -115,8 +115,8 @@ impl Patterns {
             cells[at as usize].add(span);
         }
         Self {
-            from: spans.first().map_or(Instant(0), |span| span.from),
-            until: spans.last().map_or(Instant(0), |span| span.until),
+            from: spans.first().map_or(Timestamp(0), |span| span.from),
+            until: spans.last().map_or(Timestamp(0), |span| span.until),
             cells,
         }
     }
@@ -142,8 +142,8 @@ impl Patterns {
 pub async fn patterns(
     store: &Store,
     pool: &PoolName,
-    from: Instant,
-    to: Instant,
+    from: Timestamp,
+    to: Timestamp,
     zone: Tz,
 ) -> Result<Patterns, Error> {
     let step = usage::parts(zone, from, to);
@@ -162,8 +162,8 @@ mod tests {
             .unwrap()
             .timestamp_millis();
         Span {
-            from: Instant(from),
-            until: Instant(from + Step::Hour.ms()),
+            from: Timestamp(from),
+            until: Timestamp(from + Step::Hour.ms()),
             slot: Slot::idle(level, capacity, Step::Hour.ms()),
         }
     }

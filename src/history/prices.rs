@@ -74,9 +74,9 @@ impl Comparison {
     /// Of a demand in which everybody has a name.
     pub fn of(demand: &Demand, named: &Prices, concurrent: &Prices) -> Self {
         let mut held: HashMap<&Arc<str>, i64> = HashMap::new();
-        for wish in &demand.wishes {
-            if let Some(holder) = &wish.holder {
-                *held.entry(holder).or_default() += wish.until_ms - wish.from_ms;
+        for attempt in &demand.attempts {
+            if let Some(holder) = &attempt.holder {
+                *held.entry(holder).or_default() += attempt.until_ms - attempt.from_ms;
             }
         }
         let mut holders: Vec<(&Arc<str>, i64)> = held.into_iter().collect();
@@ -91,8 +91,9 @@ impl Comparison {
             .map(|count| {
                 let own: HashSet<&Arc<str>> =
                     holders[..count].iter().map(|(holder, _)| *holder).collect();
-                let shared = peak(&demand.wishes, |wish| {
-                    wish.holder
+                let shared = peak(&demand.attempts, |attempt| {
+                    attempt
+                        .holder
                         .as_ref()
                         .is_none_or(|holder| !own.contains(holder))
                 });
@@ -115,14 +116,14 @@ impl Comparison {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sizing::Wish;
+    use super::super::sizing::Attempt;
     use super::*;
-    use crate::lease::Instant;
+    use crate::lease::Timestamp;
 
     const HOUR: i64 = 3_600_000;
 
-    fn wish(holder: &str, from_ms: i64, until_ms: i64) -> Wish {
-        Wish {
+    fn attempt(holder: &str, from_ms: i64, until_ms: i64) -> Attempt {
+        Attempt {
             from_ms,
             until_ms,
             holder: Some(holder.into()),
@@ -130,14 +131,14 @@ mod tests {
         }
     }
 
-    fn day(wishes: Vec<Wish>) -> Demand {
-        Demand::new(Instant(0), Instant(24 * HOUR), wishes)
+    fn day(attempts: Vec<Attempt>) -> Demand {
+        Demand::new(Timestamp(0), Timestamp(24 * HOUR), attempts)
     }
 
     #[test]
     fn ten_who_work_all_day_buy_named_seats() {
         let demand = day((0..10)
-            .map(|n| wish(&format!("user-{n}"), 8 * HOUR, 17 * HOUR))
+            .map(|n| attempt(&format!("user-{n}"), 8 * HOUR, 17 * HOUR))
             .collect());
         let compared = Comparison::of(&demand, &"10".parse().unwrap(), &"35".parse().unwrap());
         assert_eq!((compared.named, compared.concurrent), (100.0, 350.0));
@@ -146,12 +147,12 @@ mod tests {
 
     #[test]
     fn twenty_of_whom_five_work_at_a_time_share_seats() {
-        let wishes = (0..20).map(|n| {
+        let attempts = (0..20).map(|n| {
             let from = 8 * HOUR + i64::from(n / 5) * 2 * HOUR;
-            wish(&format!("user-{n}"), from, from + 2 * HOUR)
+            attempt(&format!("user-{n}"), from, from + 2 * HOUR)
         });
         let compared = Comparison::of(
-            &day(wishes.collect()),
+            &day(attempts.collect()),
             &"10".parse().unwrap(),
             &"35".parse().unwrap(),
         );
@@ -160,14 +161,18 @@ mod tests {
 
     #[test]
     fn no_mix_is_dearer_than_a_name_for_everybody() {
-        let mut wishes: Vec<Wish> = (0..4)
-            .map(|n| wish(&format!("user-{n}"), 8 * HOUR, 17 * HOUR))
+        let mut attempts: Vec<Attempt> = (0..4)
+            .map(|n| attempt(&format!("user-{n}"), 8 * HOUR, 17 * HOUR))
             .collect();
-        wishes.push(Wish {
+        attempts.push(Attempt {
             holder: None,
-            ..wishes[0].clone()
+            ..attempts[0].clone()
         });
-        let compared = Comparison::of(&day(wishes), &"10".parse().unwrap(), &"35".parse().unwrap());
+        let compared = Comparison::of(
+            &day(attempts),
+            &"10".parse().unwrap(),
+            &"35".parse().unwrap(),
+        );
         assert_eq!((compared.named, compared.concurrent), (50.0, 175.0));
         assert_eq!(compared.mix, (5, 0, 50.0));
     }
@@ -185,10 +190,10 @@ mod tests {
 
     #[test]
     fn the_cheapest_is_a_mix_when_few_work_all_day_and_many_now_and_then() {
-        let all_day = (0..5).map(|n| wish(&format!("desk-{n}"), 8 * HOUR, 17 * HOUR));
+        let all_day = (0..5).map(|n| attempt(&format!("desk-{n}"), 8 * HOUR, 17 * HOUR));
         let now_and_then = (0..20).map(|n| {
             let from = 8 * HOUR + i64::from(n) * HOUR / 4;
-            wish(&format!("field-{n}"), from, from + HOUR / 4)
+            attempt(&format!("field-{n}"), from, from + HOUR / 4)
         });
         let demand = day(all_day.chain(now_and_then).collect());
         let compared = Comparison::of(&demand, &"10".parse().unwrap(), &"35".parse().unwrap());

@@ -9,7 +9,7 @@ use std::ops::ControlFlow;
 
 use tokio::sync::Semaphore;
 
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 use crate::store::{Error, Event, EventId, Store};
 
@@ -46,8 +46,8 @@ pub(super) async fn each(
 pub async fn covered_from(
     store: &Store,
     pool: &PoolName,
-    from: Instant,
-) -> Result<Option<Instant>, Error> {
+    from: Timestamp,
+) -> Result<Option<Timestamp>, Error> {
     let first = store.events(pool, EventId::default(), 1).await?;
     Ok(first.first().map(|first| first.at.max(from)))
 }

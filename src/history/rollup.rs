@@ -1,7 +1,7 @@
 //! Slots by minute, hour and day: kept, brought up to date, and read with what is not kept yet.
 
-mod kept;
-mod unread;
+mod pending;
+mod stored;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::convert::Infallible;
@@ -11,14 +11,14 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 
-pub use self::kept::{Latest, Slots, latest, slots};
-use self::unread::{Happened, Read, beside, last_ms, read};
+use self::pending::{PendingEvents, RollupEvent, last_ms, read, synthetic_changes};
+pub use self::stored::{Latest, Slots, latest, slots};
 use super::replay::{Change, Replay};
 use super::slot::{Slot, Step};
-use crate::aside::aside;
-use crate::lease::Instant;
+use crate::blocking;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
-use crate::store::{Denials, Error, EventId, Stirred, Store, Stretch};
+use crate::store::{ChangedPool, Denials, Error, EventId, SlotRange, Store};
 
 /// How late an event may be written and still be put in its place, ms. A sweep is there within two seconds.
 const LATE_MS: i64 = 60_000;
@@ -43,7 +43,7 @@ const FEW: usize = 1_000;
 
 /// How far the events of a pool are rolled up, as it is kept.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-struct Rolled {
+struct Checkpoint {
     /// Everything written up to here was looked at, ms.
     read_ms: i64,
     /// The last event that was; as long as it is there none was lost.
@@ -75,7 +75,7 @@ impl Step {
 }
 
 /// The stretches of slots that a pool may have at this instant, each the name of its length and its number.
-pub fn stretches(now: Instant) -> Vec<(&'static str, i64)> {
+pub fn stretches(now: Timestamp) -> Vec<(&'static str, i64)> {
     let all = Step::ALL.into_iter().flat_map(|step| {
         let oldest_ms = now.0 - step.kept_ms() - step.stretch() * step.ms();
         let stretch = |at_ms| step.slot(at_ms).div_euclid(step.stretch());
@@ -89,7 +89,7 @@ pub fn stretches(now: Instant) -> Vec<(&'static str, i64)> {
 pub async fn run(store: Store) -> Infallible {
     let mut interval = tokio::time::interval(EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut looks = Looks::default();
+    let mut looks = RollupCache::default();
     loop {
         interval.tick().await;
         if let Err(error) = roll_up_all(&store, &mut looks).await {
@@ -99,49 +99,51 @@ pub async fn run(store: Store) -> Infallible {
 }
 
 /// What this node knows of each pool from its last look.
-type Looks = HashMap<PoolName, Look>;
+type RollupCache = HashMap<PoolName, CachedRollup>;
 
-struct Look {
+struct CachedRollup {
     /// When it is time for the next.
     due: tokio::time::Instant,
     /// If nothing was left to roll up: the last event and the end of the last outage then. Until one of these is another
     /// one there is no need to look.
-    settled: Option<(Option<EventId>, Instant)>,
+    settled: Option<(Option<EventId>, Timestamp)>,
 }
 
-async fn roll_up_all(store: &Store, looks: &mut Looks) -> Result<(), Error> {
-    for stirred in store.stirred(EVERY.mul_f64(FRESH)).await? {
-        let standing = (stirred.last, stirred.back);
-        if let Some(look) = looks.get(&stirred.pool) {
-            let settled = !stirred.denied && look.settled == Some(standing);
+async fn roll_up_all(store: &Store, looks: &mut RollupCache) -> Result<(), Error> {
+    for changed in store.changed_pools(EVERY.mul_f64(FRESH)).await? {
+        let state = (changed.last, changed.back);
+        if let Some(look) = looks.get(&changed.pool) {
+            let settled = !changed.denied && look.settled == Some(state);
             if settled || tokio::time::Instant::now() < look.due {
                 continue;
             }
         }
         let mut settled = None;
-        let rolling = AssertUnwindSafe(roll_up_whole(store, &stirred.pool)).catch_unwind();
+        let rolling = AssertUnwindSafe(roll_up_whole(store, &changed.pool)).catch_unwind();
         // Numbers that no version of ours writes are a panic. The other pools have their turn all the same.
-        let rolled = rolling.await.unwrap_or_else(|_| {
+        let checkpoint = rolling.await.unwrap_or_else(|_| {
             Err(Error::Newer(format!(
                 "the history of pool {}",
-                stirred.pool
+                changed.pool
             )))
         });
-        if matches!(rolled, Err(Error::Newer(_))) {
-            store.note_unreadable_history(&stirred.pool);
+        if matches!(checkpoint, Err(Error::Newer(_))) {
+            store.note_unreadable_history(&changed.pool);
         }
-        match rolled {
-            Ok(Did::Nothing) if !stirred.denied && is_ripe(&stirred) => settled = Some(standing),
+        match checkpoint {
+            Ok(RollupResult::Nothing) if !changed.denied && is_due(&changed) => {
+                settled = Some(state)
+            }
             Ok(_) => {}
             // It may be the only one of which something is wrong.
             Err(error) => {
-                let pool = &stirred.pool;
+                let pool = &changed.pool;
                 tracing::debug!(%pool, error = %error, "history is not rolled up: {error}");
             }
         }
         // Not all pools at the same time, even if they were made together.
         let due = tokio::time::Instant::now() + EACH.mul_f64(rand::random_range(0.75..1.25));
-        looks.insert(stirred.pool, Look { due, settled });
+        looks.insert(changed.pool, CachedRollup { due, settled });
     }
     let known = store.known_pools();
     if looks.len() > known.len() {
@@ -152,15 +154,15 @@ async fn roll_up_all(store: &Store, looks: &mut Looks) -> Result<(), Error> {
 }
 
 /// Whether all that has happened in a pool is so old that a roll-up does not leave it for later.
-fn is_ripe(stirred: &Stirred) -> bool {
-    let ripe_ms = stirred.now.0 - 1 - LATE_MS;
-    let written_ms = stirred.last.map_or(0, EventId::written_ms);
-    written_ms <= ripe_ms && stirred.back.0 <= ripe_ms
+fn is_due(changed: &ChangedPool) -> bool {
+    let ripe_ms = changed.now.0 - 1 - LATE_MS;
+    let written_ms = changed.last.map_or(0, EventId::written_ms);
+    written_ms <= ripe_ms && changed.back.0 <= ripe_ms
 }
 
 /// What came of a roll-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Did {
+enum RollupResult {
     /// It is too soon: there may be something.
     Waited,
     /// There was nothing old enough.
@@ -173,12 +175,12 @@ enum Did {
 
 /// Rolls up about so many events, or those of a minute if these are more. `true` if there is more.
 pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<bool, Error> {
-    Ok(roll_up_once(store, pool, batch, 0).await? == Did::More)
+    Ok(roll_up_once(store, pool, batch, 0).await? == RollupResult::More)
 }
 
-async fn roll_up_whole(store: &Store, pool: &PoolName) -> Result<Did, Error> {
+async fn roll_up_whole(store: &Store, pool: &PoolName) -> Result<RollupResult, Error> {
     let did = roll_up_once(store, pool, BATCH, WORTH_MS).await?;
-    if did == Did::More {
+    if did == RollupResult::More {
         while roll_up(store, pool, BATCH).await? {}
     }
     Ok(did)
@@ -189,28 +191,28 @@ async fn roll_up_once(
     pool: &PoolName,
     batch: usize,
     worth_ms: i64,
-) -> Result<Did, Error> {
-    let standing = store.rolled(pool).await?;
-    let now_ms = standing.now.0;
-    let before = standing.rolled.as_deref();
-    let Some(mut rolled) = begin(store, pool, before).await? else {
-        return Ok(Did::Nothing);
+) -> Result<RollupResult, Error> {
+    let state = store.rollup_state(pool).await?;
+    let now_ms = state.now.0;
+    let before = state.checkpoint.as_deref();
+    let Some(mut checkpoint) = begin(store, pool, before).await? else {
+        return Ok(RollupResult::Nothing);
     };
-    let begun_ms = rolled.replay.at_ms();
+    let begun_ms = checkpoint.replay.at_ms();
     if now_ms - LATE_MS - begun_ms < worth_ms {
-        return Ok(Did::Waited);
+        return Ok(RollupResult::Waited);
     }
     // A roll-up stays a minute behind what it has read. It puts away at least half of that, or the next one would
     // read almost the same again.
-    let enough = |events: &[Happened]| {
+    let enough = |events: &[RollupEvent]| {
         batch <= events.len()
             && is_late(events, begun_ms)
             && is_late(events, events[events.len() / 2].id.written_ms())
     };
-    let Read {
+    let PendingEvents {
         mut events,
         is_whole,
-    } = read(store, pool, &rolled, enough).await?;
+    } = read(store, pool, &checkpoint, enough).await?;
     let more = enough(&events);
     // What was written in the present millisecond may not be all of it.
     let read_ms = match events.last() {
@@ -219,24 +221,24 @@ async fn roll_up_once(
     };
     let to_ms = read_ms - LATE_MS;
     if to_ms <= begun_ms {
-        return Ok(Did::Nothing);
+        return Ok(RollupResult::Nothing);
     }
-    let mut others = beside(&standing, &rolled, is_whole, &events, to_ms);
+    let mut others = synthetic_changes(&state, &checkpoint, is_whole, &events, to_ms);
     events.retain(|event| event.id.written_ms() <= read_ms && event.at_ms <= to_ms);
     others.retain(|(at_ms, _)| *at_ms <= to_ms);
     if !more && events.is_empty() && others.is_empty() {
-        return Ok(Did::Nothing);
+        return Ok(RollupResult::Nothing);
     }
 
     let last = events.iter().map(|event| event.id).max();
-    rolled.last = last.map(|id| id.to_string()).or(rolled.last);
-    rolled.read_ms = read_ms;
-    let (rolled, stretches) = replayed(events.len(), move || {
-        let stretches = put_away(&mut rolled, events, others, to_ms);
-        (rolled, stretches)
+    checkpoint.last = last.map(|id| id.to_string()).or(checkpoint.last);
+    checkpoint.read_ms = read_ms;
+    let (checkpoint, stretches) = replayed(events.len(), move || {
+        let stretches = fold(&mut checkpoint, events, others, to_ms);
+        (checkpoint, stretches)
     })
     .await;
-    let counted: Vec<Denials> = standing
+    let counted: Vec<Denials> = state
         .denials
         .iter()
         .filter(|denials| last_ms(denials) <= to_ms)
@@ -246,18 +248,22 @@ async fn roll_up_once(
 
     // If another node was faster the next look begins where it ended.
     store
-        .roll_up(pool, before, &json(&rolled), &counted, &stretches)
+        .roll_up(pool, before, &json(&checkpoint), &counted, &stretches)
         .await?;
-    Ok(if more { Did::More } else { Did::All })
+    Ok(if more {
+        RollupResult::More
+    } else {
+        RollupResult::All
+    })
 }
 
 /// Replays, and gives the slots that are over, by the keys that they are kept in.
-fn put_away(
-    rolled: &mut Rolled,
-    events: Vec<Happened>,
+fn fold(
+    checkpoint: &mut Checkpoint,
+    events: Vec<RollupEvent>,
     others: Vec<(i64, Change)>,
     to_ms: i64,
-) -> Vec<Stretch> {
+) -> Vec<SlotRange> {
     let mut closed: BTreeMap<(Step, i64), BTreeMap<i64, Slot>> = BTreeMap::new();
     let mut keep = |step: Step, number: i64, slot| {
         let stretch = number.div_euclid(step.stretch());
@@ -266,10 +272,10 @@ fn put_away(
             .or_default()
             .insert(number, slot);
     };
-    replay(rolled, events, others, to_ms, &mut keep);
+    replay(checkpoint, events, others, to_ms, &mut keep);
     closed
         .into_iter()
-        .map(|((step, number), slots)| Stretch {
+        .map(|((step, number), slots)| SlotRange {
             step: step.name(),
             number,
             kept_ms: step.kept_ms() + step.stretch() * step.ms(),
@@ -289,7 +295,7 @@ async fn replayed<T: Send + 'static>(
     if events <= FEW {
         replay()
     } else {
-        aside(replay).await
+        blocking::run(replay).await
     }
 }
 
@@ -297,17 +303,17 @@ async fn replayed<T: Send + 'static>(
 async fn begin(
     store: &Store,
     pool: &PoolName,
-    kept: Option<&str>,
-) -> Result<Option<Rolled>, Error> {
-    if let Some(kept) = kept {
-        return serde_json::from_str(kept)
+    stored: Option<&str>,
+) -> Result<Option<Checkpoint>, Error> {
+    if let Some(stored) = stored {
+        return serde_json::from_str(stored)
             .map(Some)
             .map_err(|_| Error::Newer(format!("the history of pool {pool}")));
     }
     let first = store.events(pool, EventId::default(), 1).await?;
     Ok(first.first().map(|first| {
         let at_ms = first.at.0.min(first.id.written_ms()) - 1;
-        Rolled {
+        Checkpoint {
             read_ms: at_ms,
             last: None,
             replay: Replay::begin(at_ms),
@@ -317,24 +323,24 @@ async fn begin(
 
 /// Applies events, and what is beside them, in the order of their instants, and lets time pass to `to_ms`.
 fn replay(
-    rolled: &mut Rolled,
-    events: Vec<Happened>,
+    checkpoint: &mut Checkpoint,
+    events: Vec<RollupEvent>,
     others: Vec<(i64, Change)>,
     to_ms: i64,
     closed: &mut impl FnMut(Step, i64, Slot),
 ) {
-    let of = |event: Happened| Some((event.at_ms, event.change?));
+    let of = |event: RollupEvent| Some((event.at_ms, event.change?));
     let mut changes = others;
     changes.extend(events.into_iter().filter_map(of));
     changes.sort_by_key(|(at_ms, _)| *at_ms);
     for (at_ms, change) in changes {
-        rolled.replay.apply(at_ms, &change, closed);
+        checkpoint.replay.apply(at_ms, &change, closed);
     }
-    rolled.replay.pass(to_ms, closed);
+    checkpoint.replay.pass(to_ms, closed);
 }
 
 /// Whether the last of these events was written so late after an instant that all that happened until then is written.
-fn is_late(events: &[Happened], at_ms: i64) -> bool {
+fn is_late(events: &[RollupEvent], at_ms: i64) -> bool {
     events
         .last()
         .is_some_and(|last| at_ms + LATE_MS + 1 < last.id.written_ms())

@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use super::formulas::{engset, erlang_b};
 use super::levels::Levels;
 use super::usage;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 
 /// Points of a curve, at most.
 pub(super) const POINTS: u64 = 50;
@@ -21,7 +21,7 @@ const HOUR_MS: i64 = 3_600_000;
 
 /// A wish for a seat: granted in truth, or truly denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wish {
+pub struct Attempt {
     /// When it began.
     pub from_ms: i64,
     /// When it ended; for a denial the begin and the usual length.
@@ -36,11 +36,11 @@ pub struct Wish {
 #[derive(Debug, Clone)]
 pub struct Demand {
     /// From when.
-    pub from: Instant,
+    pub from: Timestamp,
     /// Until when.
-    pub to: Instant,
+    pub to: Timestamp,
     /// In order of their begin.
-    pub(super) wishes: Vec<Wish>,
+    pub(super) attempts: Vec<Attempt>,
     /// The load for the formulas, and from how many holders it comes.
     busy: f64,
     holders: u64,
@@ -69,14 +69,14 @@ pub struct Point {
 
 impl Demand {
     /// Of wishes in any order.
-    pub fn new(from: Instant, to: Instant, mut wishes: Vec<Wish>) -> Self {
-        wishes.sort_by_key(|wish| wish.from_ms);
-        let holders = holders(&wishes);
-        let busy = busy_hour(&wishes, Tz::UTC);
+    pub fn new(from: Timestamp, to: Timestamp, mut attempts: Vec<Attempt>) -> Self {
+        attempts.sort_by_key(|attempt| attempt.from_ms);
+        let holders = holders(&attempts);
+        let busy = busy_hour(&attempts, Tz::UTC);
         Self {
             from,
             to,
-            wishes,
+            attempts,
             busy,
             holders,
         }
@@ -84,23 +84,26 @@ impl Demand {
 
     /// The same, with the busy hour of the days of a time zone.
     pub fn in_zone(mut self, zone: Tz) -> Self {
-        self.busy = busy_hour(&self.wishes, zone);
+        self.busy = busy_hour(&self.attempts, zone);
         self
     }
 
     /// How many wishes there are.
     pub fn len(&self) -> u64 {
-        self.wishes.len() as u64
+        self.attempts.len() as u64
     }
 
     /// Whether nobody wanted a seat.
     pub fn is_empty(&self) -> bool {
-        self.wishes.is_empty()
+        self.attempts.is_empty()
     }
 
     /// How many of them were truly denied.
     pub fn denied(&self) -> u64 {
-        self.wishes.iter().filter(|wish| wish.denied).count() as u64
+        self.attempts
+            .iter()
+            .filter(|attempt| attempt.denied)
+            .count() as u64
     }
 
     /// How many holders there are, each of the anonymous counted as one.
@@ -116,9 +119,9 @@ impl Demand {
 
     /// How long so many seats were wanted at once.
     pub fn levels(&self) -> Levels {
-        let mut changes: Vec<(i64, bool)> = Vec::with_capacity(2 * self.wishes.len());
-        for wish in &self.wishes {
-            changes.extend([(wish.from_ms, true), (wish.until_ms, false)]);
+        let mut changes: Vec<(i64, bool)> = Vec::with_capacity(2 * self.attempts.len());
+        for attempt in &self.attempts {
+            changes.extend([(attempt.from_ms, true), (attempt.until_ms, false)]);
         }
         changes.sort_unstable();
         let mut levels = Levels::none();
@@ -139,9 +142,9 @@ impl Demand {
     pub fn load(&self) -> f64 {
         let range = self.to.since(self.from);
         let wanted: i64 = self
-            .wishes
+            .attempts
             .iter()
-            .map(|wish| wish.until_ms - wish.from_ms)
+            .map(|attempt| attempt.until_ms - attempt.from_ms)
             .sum();
         if range == 0 {
             0.0
@@ -152,7 +155,7 @@ impl Demand {
 
     /// The most seats that were wanted at once.
     pub fn peak(&self) -> u64 {
-        peak(&self.wishes, |_| true)
+        peak(&self.attempts, |_| true)
     }
 
     /// What `seats` seats would have meant. A refused wish is gone: whether its holder would have asked again is not
@@ -162,26 +165,26 @@ impl Demand {
         let mut holders: HashSet<&Arc<str>> = HashSet::new();
         let (mut denials, mut anonymous, mut longest) = (0, 0, 0);
         let (mut full_ms, mut full_since, mut used_ms) = (0, self.from.0, 0);
-        for wish in &self.wishes {
-            while let Some(end) = ends.peek().filter(|end| end.0 <= wish.from_ms) {
+        for attempt in &self.attempts {
+            while let Some(end) = ends.peek().filter(|end| end.0 <= attempt.from_ms) {
                 if ends.len() as u64 == seats {
                     full_ms += end.0 - full_since;
                 }
                 ends.pop();
             }
             if (ends.len() as u64) < seats {
-                ends.push(Reverse(wish.until_ms));
-                used_ms += wish.until_ms - wish.from_ms;
-                full_since = wish.from_ms;
+                ends.push(Reverse(attempt.until_ms));
+                used_ms += attempt.until_ms - attempt.from_ms;
+                full_since = attempt.from_ms;
                 continue;
             }
             denials += 1;
-            match &wish.holder {
+            match &attempt.holder {
                 Some(holder) => drop(holders.insert(holder)),
                 None => anonymous += 1,
             }
-            let free = ends.peek().map_or(wish.until_ms, |end| end.0);
-            longest = longest.max(free - wish.from_ms);
+            let free = ends.peek().map_or(attempt.until_ms, |end| end.0);
+            longest = longest.max(free - attempt.from_ms);
         }
         if ends.len() as u64 == seats {
             full_ms += ends.peek().map_or(self.to.0, |end| end.0.min(self.to.0)) - full_since;
@@ -248,23 +251,26 @@ pub fn knee(curve: &[Point]) -> Option<Point> {
     (below(knee) > 0.05).then_some(*knee)
 }
 
-fn holders(wishes: &[Wish]) -> u64 {
-    let named: HashSet<&Arc<str>> = wishes
+fn holders(attempts: &[Attempt]) -> u64 {
+    let named: HashSet<&Arc<str>> = attempts
         .iter()
-        .filter_map(|wish| wish.holder.as_ref())
+        .filter_map(|attempt| attempt.holder.as_ref())
         .collect();
-    let anonymous = wishes.iter().filter(|wish| wish.holder.is_none()).count();
+    let anonymous = attempts
+        .iter()
+        .filter(|attempt| attempt.holder.is_none())
+        .count();
     (named.len() + anonymous) as u64
 }
 
 /// The mean load of the busiest hours of the days on which there was any.
-fn busy_hour(wishes: &[Wish], zone: Tz) -> f64 {
+fn busy_hour(attempts: &[Attempt], zone: Tz) -> f64 {
     let mut hours: BTreeMap<i64, i64> = BTreeMap::new();
-    for wish in wishes {
-        let mut from = wish.from_ms;
-        while from < wish.until_ms {
+    for attempt in attempts {
+        let mut from = attempt.from_ms;
+        while from < attempt.until_ms {
             let hour = from.div_euclid(HOUR_MS);
-            let until = wish.until_ms.min((hour + 1) * HOUR_MS);
+            let until = attempt.until_ms.min((hour + 1) * HOUR_MS);
             *hours.entry(hour).or_default() += until - from;
             from = until;
         }
@@ -272,7 +278,7 @@ fn busy_hour(wishes: &[Wish], zone: Tz) -> f64 {
     let mut days: BTreeMap<_, i64> = BTreeMap::new();
     for (hour, ms) in hours {
         let day = days
-            .entry(usage::date(Instant(hour * HOUR_MS), zone))
+            .entry(usage::date(Timestamp(hour * HOUR_MS), zone))
             .or_default();
         *day = ms.max(*day);
     }
@@ -283,14 +289,14 @@ fn busy_hour(wishes: &[Wish], zone: Tz) -> f64 {
 }
 
 /// The most wishes at once among those that are `counted`.
-pub(super) fn peak<'a>(wishes: &'a [Wish], counted: impl Fn(&'a Wish) -> bool) -> u64 {
+pub(super) fn peak<'a>(attempts: &'a [Attempt], counted: impl Fn(&'a Attempt) -> bool) -> u64 {
     let mut ends: BinaryHeap<Reverse<i64>> = BinaryHeap::new();
     let mut most = 0;
-    for wish in wishes.iter().filter(|wish| counted(wish)) {
-        while ends.peek().is_some_and(|end| end.0 <= wish.from_ms) {
+    for attempt in attempts.iter().filter(|attempt| counted(attempt)) {
+        while ends.peek().is_some_and(|end| end.0 <= attempt.from_ms) {
             ends.pop();
         }
-        ends.push(Reverse(wish.until_ms));
+        ends.push(Reverse(attempt.until_ms));
         most = most.max(ends.len() as u64);
     }
     most
@@ -302,8 +308,8 @@ mod tests {
 
     const HOUR: i64 = 3_600_000;
 
-    fn wish(holder: &str, from_ms: i64, until_ms: i64) -> Wish {
-        Wish {
+    fn attempt(holder: &str, from_ms: i64, until_ms: i64) -> Attempt {
+        Attempt {
             from_ms,
             until_ms,
             holder: Some(holder.into()),
@@ -311,18 +317,18 @@ mod tests {
         }
     }
 
-    fn day(wishes: Vec<Wish>) -> Demand {
-        Demand::new(Instant(0), Instant(24 * HOUR), wishes)
+    fn day(attempts: Vec<Attempt>) -> Demand {
+        Demand::new(Timestamp(0), Timestamp(24 * HOUR), attempts)
     }
 
     #[test]
     fn a_replay_refuses_who_finds_no_seat_and_no_other() {
         let demand = day(vec![
-            wish("ann", 0, 100),
-            wish("bob", 10, 50),
-            wish("cid", 20, 60),
-            wish("cid", 55, 70),
-            wish("dan", 100, 110),
+            attempt("ann", 0, 100),
+            attempt("bob", 10, 50),
+            attempt("cid", 20, 60),
+            attempt("cid", 55, 70),
+            attempt("dan", 100, 110),
         ]);
         assert_eq!(demand.peak(), 3);
         let point = demand.with(2);
@@ -377,15 +383,15 @@ mod tests {
         let zurich: Tz = "Europe/Zurich".parse().unwrap();
         let day = |day: i64, seats: i64| {
             (0..seats).map(move |_| {
-                wish(
+                attempt(
                     "ann",
                     day * 24 * HOUR + 22 * HOUR,
                     day * 24 * HOUR + 24 * HOUR,
                 )
             })
         };
-        let wishes: Vec<Wish> = day(0, 4).chain(day(1, 2)).collect();
-        let demand = Demand::new(Instant(0), Instant(48 * HOUR), wishes);
+        let attempts: Vec<Attempt> = day(0, 4).chain(day(1, 2)).collect();
+        let demand = Demand::new(Timestamp(0), Timestamp(48 * HOUR), attempts);
         assert_eq!(demand.busy_hour_load(), 3.0);
         assert_eq!(demand.levels().sustained(2 * 3_600_000), 4);
         assert_eq!(demand.levels().sustained(2 * 3_600_000 + 1), 2);
@@ -399,10 +405,10 @@ mod tests {
 
     #[test]
     fn a_hundred_thousand_leases_are_replayed_in_no_time_worth_mentioning() {
-        let wishes = (0..100_000_i64)
-            .map(|n| wish(&format!("user-{}", n % 1_000), n * 800, n * 800 + 60_000))
+        let attempts = (0..100_000_i64)
+            .map(|n| attempt(&format!("user-{}", n % 1_000), n * 800, n * 800 + 60_000))
             .collect();
-        let demand = day(wishes);
+        let demand = day(attempts);
         let curve = demand.curve();
         assert!(curve.len() <= 51);
         assert_eq!(curve.last().unwrap().denials, 0);

@@ -6,8 +6,8 @@ use std::ops::ControlFlow;
 
 use super::denials;
 use super::reading;
-use crate::aside::aside;
-use crate::lease::Instant;
+use crate::blocking;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 use crate::store::{Error, Event, EventId, Store};
 
@@ -18,7 +18,7 @@ const PAGE: usize = 1_000;
 
 /// What one tenant did in a range of time. Who belongs to none is a tenant without a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Used {
+pub struct TenantUsage {
     /// Leases that were live at some instant of the range.
     pub leases: u64,
     /// Time for which they were, together, in milliseconds.
@@ -35,10 +35,10 @@ pub struct Used {
 pub async fn tenants(
     store: &Store,
     pool: &PoolName,
-    from: Instant,
-    to: Instant,
-    now: Instant,
-) -> Result<BTreeMap<Option<String>, Used>, Error> {
+    from: Timestamp,
+    to: Timestamp,
+    now: Timestamp,
+) -> Result<BTreeMap<Option<String>, TenantUsage>, Error> {
     let until = to.min(now);
     let mut report = Report::new(from, until);
     reading::each(store, pool, EventId::default(), |event| {
@@ -46,7 +46,7 @@ pub async fn tenants(
         ControlFlow::Continue(())
     })
     .await?;
-    let mut tenants = aside(|| report.finish()).await;
+    let mut tenants = blocking::run(|| report.finish()).await;
 
     let mut after = EventId::before_ms(from.0);
     loop {
@@ -65,15 +65,15 @@ pub async fn tenants(
 }
 
 struct Report {
-    from: Instant,
-    until: Instant,
+    from: Timestamp,
+    until: Timestamp,
     names: Vec<Option<String>>,
     numbers: HashMap<Option<String>, usize>,
-    used: Vec<Used>,
+    used: Vec<TenantUsage>,
     /// How many leases each has, as far as events are in their order.
     levels: Vec<u64>,
     /// Lease id -> since when it lives, and whose it is.
-    live: HashMap<String, (Instant, usize)>,
+    live: HashMap<String, (Timestamp, usize)>,
     /// Leases that ended by time and are counted: they may be resumed.
     counted: HashSet<String>,
     /// Starts and ends that may still be out of order: when, in which order written, whose, and whether it is a start.
@@ -82,7 +82,7 @@ struct Report {
 }
 
 impl Report {
-    fn new(from: Instant, until: Instant) -> Self {
+    fn new(from: Timestamp, until: Timestamp) -> Self {
         Self {
             from,
             until,
@@ -104,7 +104,7 @@ impl Report {
         let number = self.names.len();
         self.names.push(tenant.clone());
         self.numbers.insert(tenant, number);
-        self.used.push(Used::default());
+        self.used.push(TenantUsage::default());
         self.levels.push(0);
         number
     }
@@ -132,7 +132,7 @@ impl Report {
         self.settle(event.id.written_ms() - LATE_MS);
     }
 
-    fn change(&mut self, at: Instant, tenant: usize, is_start: bool) {
+    fn change(&mut self, at: Timestamp, tenant: usize, is_start: bool) {
         self.written += 1;
         let change = (at.0, self.written, tenant, is_start);
         self.recent.push(Reverse(change));
@@ -163,7 +163,7 @@ impl Report {
     }
 
     /// Counts the part of a life that lies in the range, if there is one, and the lease, if it was not counted before.
-    fn count(&mut self, since: Instant, end: Instant, tenant: usize, is_new: bool) -> bool {
+    fn count(&mut self, since: Timestamp, end: Timestamp, tenant: usize, is_new: bool) -> bool {
         let (begin, end) = (since.max(self.from), end.min(self.until));
         if end < begin {
             return false;
@@ -173,7 +173,7 @@ impl Report {
         true
     }
 
-    fn finish(mut self) -> BTreeMap<Option<String>, Used> {
+    fn finish(mut self) -> BTreeMap<Option<String>, TenantUsage> {
         self.settle(i64::MAX);
         for (id, (since, tenant)) in std::mem::take(&mut self.live) {
             let is_new = !self.counted.contains(&id);
@@ -182,7 +182,7 @@ impl Report {
         self.names
             .into_iter()
             .zip(self.used)
-            .filter(|(_, used)| *used != Used::default())
+            .filter(|(_, used)| *used != TenantUsage::default())
             .collect()
     }
 }
@@ -193,14 +193,14 @@ mod tests {
 
     #[test]
     fn ends_that_are_written_late_make_no_peak() {
-        let mut report = Report::new(Instant(1_000), Instant(100_000));
+        let mut report = Report::new(Timestamp(1_000), Timestamp(100_000));
         let mut number = 0;
         let mut add = |kind: &str, at: i64, written: i64, lease: &str, tenant: Option<&str>| {
             number += 1;
             report.add(Event {
                 id: format!("{written}-{number}").parse().unwrap(),
                 kind: kind.into(),
-                at: Instant(at),
+                at: Timestamp(at),
                 lease: Some(lease.into()),
                 holder: None,
                 tenant: tenant.map(Into::into),

@@ -5,7 +5,7 @@ use chrono_tz::Tz;
 
 use super::rollup::{self, Slots};
 use super::slot::{Slot, Step};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 use crate::store::{Error, Store};
 
@@ -13,9 +13,9 @@ use crate::store::{Error, Store};
 #[derive(Debug, Clone)]
 pub struct Span {
     /// Its begin.
-    pub from: Instant,
+    pub from: Timestamp,
     /// Its end, or now if it is not over.
-    pub until: Instant,
+    pub until: Timestamp,
     /// What happened in it.
     pub slot: Slot,
 }
@@ -38,8 +38,8 @@ impl Slots {
         (0_i64..)
             .zip(self.slots)
             .map(|(number, slot)| Span {
-                from: Instant(begin(number)),
-                until: Instant(begin(number + 1).min(self.now_ms)),
+                from: Timestamp(begin(number)),
+                until: Timestamp(begin(number + 1).min(self.now_ms)),
                 slot,
             })
             .collect()
@@ -76,7 +76,7 @@ pub async fn usage(
     let today = date(now.at, zone);
     let first = today - chrono::Days::new(u64::from(days.saturating_sub(1)));
     let from = midnight(first, zone);
-    let days = by_day(store, pool, from, Instant(now.at.0 + 1), zone).await?;
+    let days = by_day(store, pool, from, Timestamp(now.at.0 + 1), zone).await?;
     let mut whole = Slot::default();
     for (_, day) in &days {
         whole.append(&day.slot);
@@ -102,8 +102,8 @@ pub async fn history(
     store: &Store,
     pool: &PoolName,
     step: Step,
-    from: Instant,
-    to: Instant,
+    from: Timestamp,
+    to: Timestamp,
     zone: Tz,
 ) -> Result<Vec<Span>, Error> {
     match step {
@@ -125,8 +125,8 @@ pub(super) async fn spans(
     store: &Store,
     pool: &PoolName,
     step: Step,
-    from: Instant,
-    to: Instant,
+    from: Timestamp,
+    to: Timestamp,
 ) -> Result<Vec<Span>, Error> {
     let found = rollup::slots(store, pool, step, from.0, to.0).await?;
     Ok(found.map_or_else(Vec::new, Slots::spans))
@@ -137,12 +137,12 @@ pub(super) async fn spans(
 async fn by_day(
     store: &Store,
     pool: &PoolName,
-    from: Instant,
-    to: Instant,
+    from: Timestamp,
+    to: Timestamp,
     zone: Tz,
 ) -> Result<Vec<(NaiveDate, Span)>, Error> {
     let from = midnight(date(from, zone), zone);
-    let last = date(Instant(to.0 - 1), zone);
+    let last = date(Timestamp(to.0 - 1), zone);
     let to = midnight(last + chrono::Days::new(1), zone);
     let step = if zone == Tz::UTC {
         Step::Day
@@ -154,7 +154,7 @@ async fn by_day(
 }
 
 /// The longest slots of which the hours of a zone consist in a range.
-pub(super) fn parts(zone: Tz, from: Instant, to: Instant) -> Step {
+pub(super) fn parts(zone: Tz, from: Timestamp, to: Timestamp) -> Step {
     if has_whole_hours(zone, from, to) {
         Step::Hour
     } else {
@@ -162,14 +162,14 @@ pub(super) fn parts(zone: Tz, from: Instant, to: Instant) -> Step {
     }
 }
 
-fn has_whole_hours(zone: Tz, from: Instant, to: Instant) -> bool {
+fn has_whole_hours(zone: Tz, from: Timestamp, to: Timestamp) -> bool {
     [from, to]
         .iter()
         .all(|at| local(*at, zone).offset().fix().local_minus_utc() % 3_600 == 0)
 }
 
 /// Puts spans together that follow each other and have something in common.
-fn together<T: PartialEq>(spans: Vec<Span>, of: impl Fn(Instant) -> T) -> Vec<(T, Span)> {
+fn together<T: PartialEq>(spans: Vec<Span>, of: impl Fn(Timestamp) -> T) -> Vec<(T, Span)> {
     let mut whole: Vec<(T, Span)> = Vec::new();
     for span in spans {
         let common = of(span.from);
@@ -185,24 +185,24 @@ fn together<T: PartialEq>(spans: Vec<Span>, of: impl Fn(Instant) -> T) -> Vec<(T
 }
 
 /// The begin of the hour of an instant, as clocks show it.
-fn hour(at: Instant, zone: Tz) -> Instant {
+fn hour(at: Timestamp, zone: Tz) -> Timestamp {
     let local = local(at, zone);
     let into = i64::from(local.minute() * 60 + local.second()) * 1_000;
-    Instant(at.0 - into - i64::from(local.timestamp_subsec_millis()))
+    Timestamp(at.0 - into - i64::from(local.timestamp_subsec_millis()))
 }
 
 /// An instant as clocks of a zone show it.
-pub(super) fn local(at: Instant, zone: Tz) -> DateTime<Tz> {
+pub(super) fn local(at: Timestamp, zone: Tz) -> DateTime<Tz> {
     utc(at).with_timezone(&zone)
 }
 
 /// The day of an instant in a zone.
-pub(super) fn date(at: Instant, zone: Tz) -> NaiveDate {
+pub(super) fn date(at: Timestamp, zone: Tz) -> NaiveDate {
     local(at, zone).date_naive()
 }
 
 /// The first instant of a day. Where clocks go forward at midnight it is the instant of the change.
-pub fn midnight(day: NaiveDate, zone: Tz) -> Instant {
+pub fn midnight(day: NaiveDate, zone: Tz) -> Timestamp {
     let noon = day.and_hms_opt(12, 0, 0).expect("every day has a noon");
     let mut at = (0..=12)
         .rev()
@@ -216,10 +216,10 @@ pub fn midnight(day: NaiveDate, zone: Tz) -> Instant {
             .earliest()
             .map(|time| time.timestamp_millis());
     }
-    Instant(at.unwrap_or_else(|| noon.and_utc().timestamp_millis()))
+    Timestamp(at.unwrap_or_else(|| noon.and_utc().timestamp_millis()))
 }
 
-fn utc(at: Instant) -> DateTime<Utc> {
+fn utc(at: Timestamp) -> DateTime<Utc> {
     Utc.timestamp_millis_opt(at.0).single().unwrap_or_default()
 }
 
@@ -257,8 +257,8 @@ mod tests {
         let spans = |from: i64, count: i64| -> Vec<Span> {
             (0..count)
                 .map(|at| Span {
-                    from: Instant(from + at * 900_000),
-                    until: Instant(from + (at + 1) * 900_000),
+                    from: Timestamp(from + at * 900_000),
+                    until: Timestamp(from + (at + 1) * 900_000),
                     slot: Slot::idle(1, 2, 900_000),
                 })
                 .collect()

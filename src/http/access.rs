@@ -4,12 +4,12 @@
 //! as a bearer token, or the cookie of the admin pages. Routes of tokens need nothing else: whoever has the token has
 //! the seat. Checking a key costs no round trip: each node has a copy of them, at most a second old.
 
+mod audit;
 mod caller;
 mod limits;
 pub(crate) mod login;
 mod origin;
 mod table;
-mod trail;
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -26,13 +26,13 @@ use serde_json::{Map, Value};
 use tower::Service as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
+pub(crate) use self::audit::Notes;
+use self::audit::{Entry, RequestOutcome};
 pub(crate) use self::caller::{ADMIN_KEY, Caller, verify};
 use self::limits::Limiters;
 pub(crate) use self::origin::is_from_here;
-pub(super) use self::table::{Found, Needs, find, needs};
+pub(super) use self::table::{Needs, RouteMatch, find, needs};
 use self::table::{Row, Rule};
-pub(crate) use self::trail::Notes;
-use self::trail::{Ended, Entry};
 use super::App;
 use super::problem::{Code, Logged, Problem};
 use super::trace;
@@ -116,8 +116,13 @@ impl Access {
 }
 
 /// Lets a request through to its handler, or not, and writes into the trail what operators do.
-pub(super) async fn guard(app: &App, found: Found, router: &Router, request: Request) -> Response {
-    let Found { path: about, pool } = found;
+pub(super) async fn guard(
+    app: &App,
+    found: RouteMatch,
+    router: &Router,
+    request: Request,
+) -> Response {
+    let RouteMatch { path: about, pool } = found;
     let access = &app.0.access;
     let row = about.row(request.method());
 
@@ -199,7 +204,7 @@ async fn admit(
     let address = app.0.access.address(&request);
     let (mut parts, body) = request.into_parts();
     let judged = match caller::identify(app, &parts).await {
-        Ok(caller) => match judge(app, row.rule, &caller, pool.as_ref(), &parts, address) {
+        Ok(caller) => match authorize(app, row.rule, &caller, pool.as_ref(), &parts, address) {
             Ok(()) => Ok(caller),
             Err(refused) => Err((Some(caller), refused)),
         },
@@ -230,7 +235,9 @@ async fn admit(
             // In a task of its own: what was begun ends and is written down, also when the caller goes away.
             let done = tasks::finish(store::carry(trace::carried(async move {
                 let response = route(&router, Request::from_parts(parts, body)).await;
-                entry.write(&app, Ended::of(&response), "failed").await;
+                entry
+                    .write(&app, RequestOutcome::of(&response), "failed")
+                    .await;
                 response
             })));
             match done.await {
@@ -254,14 +261,16 @@ async fn admit(
             if let Some(caller) = caller {
                 entry.notes.by(caller);
             }
-            entry.write(app, Ended::of(&response), "refused").await;
+            entry
+                .write(app, RequestOutcome::of(&response), "refused")
+                .await;
             response
         }
     }
 }
 
 /// Whether the caller may do what the rule is about.
-fn judge(
+fn authorize(
     app: &App,
     rule: Rule,
     caller: &Caller,

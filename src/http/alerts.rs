@@ -23,7 +23,7 @@ use super::problem::{Code, Problem};
 use crate::alerts::message::AlertBody;
 use crate::lease::Invalid;
 use crate::pool::PoolName;
-use crate::store::{Alert, AlertsWanted, EventId, LoggedAlert};
+use crate::store::{Alert, AlertsFilter, EventId, LoggedAlert};
 
 /// Entries of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
@@ -45,7 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Default, Clone, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Wanted {
+pub(crate) struct AlertsQuery {
     /// Only of this pool.
     #[param(value_type = Option<String>)]
     pub(crate) pool: Option<PoolName>,
@@ -60,9 +60,9 @@ pub(crate) struct Wanted {
     pub(crate) format: Option<String>,
 }
 
-impl Wanted {
+impl AlertsQuery {
     /// The same, checked.
-    pub(crate) fn checked(self) -> Result<AlertsWanted, Problem> {
+    pub(crate) fn checked(self) -> Result<AlertsFilter, Problem> {
         let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
         let limit = self.limit.unwrap_or(LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
@@ -83,7 +83,7 @@ impl Wanted {
             .map_err(|_: Invalid| {
                 invalid("`cursor` is not one of this list. Begin again without it.".to_owned())
             })?;
-        Ok(AlertsWanted {
+        Ok(AlertsFilter {
             pool: self.pool,
             kind,
             before,
@@ -123,7 +123,7 @@ pub(crate) struct Alerts {
 }
 
 /// Reads what is raised and a page of the log.
-pub(crate) async fn read(app: &App, wanted: &AlertsWanted) -> Result<Alerts, Problem> {
+pub(crate) async fn read(app: &App, wanted: &AlertsFilter) -> Result<Alerts, Problem> {
     let store = &app.0.store;
     let is_wanted = |alert: &&Alert| {
         wanted
@@ -149,7 +149,7 @@ pub(crate) async fn read(app: &App, wanted: &AlertsWanted) -> Result<Alerts, Pro
     path = "/v1/alerts",
     operation_id = "list_alerts",
     tag = "alerts",
-    params(Wanted),
+    params(AlertsQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so: then `items` only", body = Alerts),
     ),
@@ -158,7 +158,7 @@ async fn list(
     State(app): State<App>,
     _operator: Operator,
     headers: HeaderMap,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<AlertsQuery>,
 ) -> Result<Response, Problem> {
     let as_csv = csv::is_wanted(&headers, wanted.format.as_deref());
     let alerts = read(&app, &wanted.checked()?).await?;

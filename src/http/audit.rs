@@ -16,7 +16,7 @@ use super::csv::{self, Cell};
 use super::extract::Query;
 use super::problem::{Code, Problem};
 use crate::pool::PoolName;
-use crate::store::{Recorded, Trail};
+use crate::store::{AuditEntry, AuditFilter};
 
 /// Entries of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
@@ -32,7 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Default, Clone, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Wanted {
+pub(crate) struct AuditQuery {
     /// Only by this key (its id), or `admin_key`, `open` or `unknown`.
     pub(crate) actor: Option<String>,
     /// Only actions that begin with this, such as `leases.terminate`, or `key` for all about keys.
@@ -58,7 +58,7 @@ pub(crate) struct Wanted {
 /// Part of the trail, newest first.
 #[derive(Debug, Serialize, ToSchema)]
 struct Entries {
-    items: Vec<Recorded>,
+    items: Vec<AuditEntry>,
     /// Send it back as `cursor` for the next page; null at the end. A page may be short and not the last.
     next_cursor: Option<String>,
 }
@@ -69,7 +69,7 @@ struct Entries {
     path = "/v1/audit",
     operation_id = "list_audit_entries",
     tag = "keys",
-    params(Wanted),
+    params(AuditQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, or as `application/jsonl` with an entry on each line, if `Accept` says so", body = Entries),
     ),
@@ -78,7 +78,7 @@ async fn list(
     State(app): State<App>,
     _operator: Operator,
     headers: HeaderMap,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<AuditQuery>,
 ) -> Result<Response, Problem> {
     let format = wanted.format.as_deref();
     if csv::is_wanted(&headers, format) {
@@ -87,24 +87,24 @@ async fn list(
     if format.map_or_else(|| csv::accepts(&headers, LINES), |format| format == "jsonl") {
         return Ok(to_lines(&all(&app, wanted).await?));
     }
-    let (items, next_cursor) = app.0.store.trail(&wanted.trail()?).await?;
+    let (items, next_cursor) = app.0.store.audit_entries(&wanted.filter()?).await?;
     Ok(Json(Entries { items, next_cursor }).into_response())
 }
 
 /// The entries of a file: a page if its size is named, else all.
-pub(crate) async fn all(app: &App, wanted: Wanted) -> Result<Vec<Recorded>, Problem> {
+pub(crate) async fn all(app: &App, wanted: AuditQuery) -> Result<Vec<AuditEntry>, Problem> {
     let most = wanted.limit.unwrap_or(EXPORTED);
-    let mut trail = Wanted {
+    let mut filter = AuditQuery {
         limit: Some(wanted.limit.unwrap_or(MAX_LIMIT)),
         ..wanted
     }
-    .trail()?;
+    .filter()?;
     let mut entries = Vec::new();
     loop {
-        let (mut some, next) = app.0.store.trail(&trail).await?;
+        let (mut some, next) = app.0.store.audit_entries(&filter).await?;
         entries.append(&mut some);
-        trail.before = next;
-        if trail.before.is_none() || most <= entries.len() {
+        filter.before = next;
+        if filter.before.is_none() || most <= entries.len() {
             return Ok(entries);
         }
     }
@@ -114,7 +114,7 @@ pub(crate) async fn all(app: &App, wanted: Wanted) -> Result<Vec<Recorded>, Prob
 const LINES: &str = "application/jsonl";
 
 /// The entries as a file with one on each line.
-pub(crate) fn to_lines(items: &[Recorded]) -> Response {
+pub(crate) fn to_lines(items: &[AuditEntry]) -> Response {
     let mut text = String::new();
     for item in items {
         text += &serde_json::to_string(item).expect("an entry has a JSON form");
@@ -131,7 +131,7 @@ pub(crate) fn to_lines(items: &[Recorded]) -> Response {
 }
 
 /// The entries as a file.
-pub(crate) fn to_csv(items: Vec<Recorded>) -> Response {
+pub(crate) fn to_csv(items: Vec<AuditEntry>) -> Response {
     let columns = [
         "at",
         "actor",
@@ -147,7 +147,7 @@ pub(crate) fn to_csv(items: Vec<Recorded>) -> Response {
         "request_id",
         "address",
     ];
-    let rows = items.into_iter().map(|Recorded { at, action, .. }| {
+    let rows = items.into_iter().map(|AuditEntry { at, action, .. }| {
         let json = |value: Option<serde_json::Value>| {
             Cell::Text(value.map(|value| value.to_string()).unwrap_or_default())
         };
@@ -170,9 +170,9 @@ pub(crate) fn to_csv(items: Vec<Recorded>) -> Response {
     csv::file("leasehold-audit", &columns, rows)
 }
 
-impl Wanted {
+impl AuditQuery {
     /// The same, checked.
-    pub(crate) fn trail(self) -> Result<Trail, Problem> {
+    pub(crate) fn filter(self) -> Result<AuditFilter, Problem> {
         let instant = |name: &str, text: Option<String>| {
             let Some(text) = text.filter(|text| !text.is_empty()) else {
                 return Ok(None);
@@ -196,7 +196,7 @@ impl Wanted {
         if self
             .cursor
             .as_ref()
-            .is_some_and(|cursor| !Trail::is_place(cursor))
+            .is_some_and(|cursor| !AuditFilter::is_place(cursor))
         {
             return Err(Problem::new(
                 Code::InvalidRequest,
@@ -204,7 +204,7 @@ impl Wanted {
             ));
         }
         let word = |word: Option<String>| word.filter(|word| !word.is_empty());
-        Ok(Trail {
+        Ok(AuditFilter {
             actor: word(self.actor),
             action: word(self.action),
             pool: self.pool,

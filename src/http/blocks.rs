@@ -21,7 +21,7 @@ use super::extract::{Body, Path, Query};
 use super::leases::terminate::MAX_REASON;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::{Holder, Instant};
+use crate::lease::{Holder, Timestamp};
 use crate::pool::PoolName;
 use crate::store::{Block, BlockEnd, Blocked};
 
@@ -50,14 +50,14 @@ pub(crate) struct BlockBody {
     holder: String,
     /// The end of it.
     #[schema(value_type = String, format = DateTime)]
-    until: Instant,
+    until: Timestamp,
     /// What the holder reads; null if nobody gave one.
     reason: Option<String>,
     /// Name of the key of who did it; null if that is not known.
     by: Option<String>,
     /// Since when; null if that is not known.
     #[schema(value_type = Option<String>, format = DateTime)]
-    since: Option<Instant>,
+    since: Option<Timestamp>,
 }
 
 impl BlockBody {
@@ -85,7 +85,7 @@ struct Blocks {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Wanted {
+struct BlocksQuery {
     /// Most blocks of the page, 1 to 1000; 100 without it.
     limit: Option<usize>,
     /// `next_cursor` of the page before.
@@ -95,13 +95,13 @@ struct Wanted {
 }
 
 /// The pool of the last block of a page, and its place in that pool.
-type Last = (PoolName, (Instant, String));
+type Last = (PoolName, (Timestamp, String));
 
 /// The last block of a page, from which the next one goes on.
 #[derive(Serialize, Deserialize)]
 struct Cursor(PoolName, i64, String);
 
-impl Wanted {
+impl BlocksQuery {
     fn limit(&self) -> Result<usize, Problem> {
         let limit = self.limit.unwrap_or(LIMIT);
         if (1..=MAX_LIMIT).contains(&limit) {
@@ -125,7 +125,7 @@ impl Wanted {
                 "`cursor` is not one of this list. Begin again without it.",
             ));
         };
-        Ok(Some((pool, (Instant(until), holder))))
+        Ok(Some((pool, (Timestamp(until), holder))))
     }
 }
 
@@ -135,7 +135,7 @@ impl Wanted {
     path = "/v1/blocks",
     tag = "pools",
     operation_id = "list_blocks",
-    params(Wanted),
+    params(BlocksQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = Blocks),
     ),
@@ -145,7 +145,7 @@ async fn list(
     operator: Operator,
     headers: HeaderMap,
     RawQuery(asked): RawQuery,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<BlocksQuery>,
 ) -> Result<Response, Problem> {
     let mut pools = app.0.store.names().await?;
     pools.retain(|pool| operator.caller.is_for(pool));
@@ -165,7 +165,7 @@ async fn list(
     path = "/v1/pools/{pool}/blocks",
     tag = "pools",
     operation_id = "list_blocks_of_pool",
-    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    params(("pool" = String, Path, description = "Name of the pool"), BlocksQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = Blocks),
         (status = 404, description = "`pool_not_found`"),
@@ -177,7 +177,7 @@ async fn list_of_pool(
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
     RawQuery(asked): RawQuery,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<BlocksQuery>,
 ) -> Result<Response, Problem> {
     if app.0.store.blocks(&pool, None, 1).await?.is_none() {
         return Err(pool_not_found(&pool));
@@ -188,7 +188,7 @@ async fn list_of_pool(
 }
 
 /// A page of the blocks of these pools. A pool that is deleted meanwhile has none.
-async fn page(app: &App, pools: Vec<PoolName>, wanted: &Wanted) -> Result<Blocks, Problem> {
+async fn page(app: &App, pools: Vec<PoolName>, wanted: &BlocksQuery) -> Result<Blocks, Problem> {
     let limit = wanted.limit()?;
     let after = wanted.after()?;
     let rest = pools.into_iter().filter(|pool| match &after {
@@ -227,7 +227,7 @@ async fn page(app: &App, pools: Vec<PoolName>, wanted: &Wanted) -> Result<Blocks
 fn answer(
     name: &str,
     found: Blocks,
-    wanted: &Wanted,
+    wanted: &BlocksQuery,
     headers: &HeaderMap,
     asked: Option<&str>,
 ) -> Response {
@@ -272,7 +272,7 @@ impl PutBlock {
             (Some(0), None) => return Err(out_of_range()),
             (Some(for_ms), None) => return Ok(BlockEnd::After(Duration::from_millis(for_ms))),
             (None, Some(until)) if until.timestamp_millis() <= 0 => return Err(out_of_range()),
-            (None, Some(until)) => return Ok(BlockEnd::At(Instant(until.timestamp_millis()))),
+            (None, Some(until)) => return Ok(BlockEnd::At(Timestamp(until.timestamp_millis()))),
             _ => "Say how long in exactly one way: `for_ms` or `until`.",
         };
         Err(Problem::new(Code::InvalidRequest, wrong))
@@ -307,7 +307,7 @@ async fn put(
     Body(body): Body<PutBlock>,
 ) -> Result<Json<BlockBody>, Problem> {
     // Before the trail, which is to hold no name that the pool does not keep.
-    let holder = app.holder_as_kept(&pool, holder).await?;
+    let holder = app.recorded_holder(&pool, holder).await?;
     operator.notes.target(&holder);
     operator.notes.after(&body);
     let end = body.end()?;
@@ -349,7 +349,7 @@ async fn lift(
     operator: Operator,
     Path((pool, holder)): Path<(PoolName, Holder)>,
 ) -> Result<StatusCode, Problem> {
-    let holder = app.holder_as_kept(&pool, holder).await?;
+    let holder = app.recorded_holder(&pool, holder).await?;
     operator.notes.target(&holder);
     let lifted = app.0.store.unblock(&pool, &holder).await?;
     changed(&operator, &pool, lifted)?;

@@ -18,7 +18,7 @@ use super::access::Operator;
 use super::extract::Path;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 use crate::store::{Event, EventId};
 
@@ -42,7 +42,7 @@ struct EventBody {
     kind: String,
     /// When it happened.
     #[schema(value_type = String, format = DateTime)]
-    at: Instant,
+    at: Timestamp,
     /// The id of the lease, if it is about one.
     lease: Option<String>,
     /// Who holds or asked, if that is known.

@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 
 /// Rows of a page unless the caller says otherwise, and at most.
@@ -46,26 +46,26 @@ pub(crate) fn zone(name: Option<&str>) -> Result<Tz, Problem> {
     })
 }
 
-fn instant(at: Option<DateTime<Utc>>) -> Option<Instant> {
-    at.map(|at| Instant(at.timestamp_millis()))
+fn instant(at: Option<DateTime<Utc>>) -> Option<Timestamp> {
+    at.map(|at| Timestamp(at.timestamp_millis()))
 }
 
 /// A range of time, by default up to now and so long.
 fn range(
     from: Option<DateTime<Utc>>,
     to: Option<DateTime<Utc>>,
-    now: Instant,
+    now: Timestamp,
     usual_ms: i64,
-) -> Result<(Instant, Instant), Problem> {
-    let to = instant(to).unwrap_or(Instant(now.0 + 1));
-    let from = instant(from).unwrap_or(Instant(to.0 - usual_ms));
+) -> Result<(Timestamp, Timestamp), Problem> {
+    let to = instant(to).unwrap_or(Timestamp(now.0 + 1));
+    let from = instant(from).unwrap_or(Timestamp(to.0 - usual_ms));
     if to <= from {
         return Err(invalid("`from` comes before `to`."));
     }
     Ok((from, to))
 }
 
-async fn must_exist(app: &App, pool: &PoolName) -> Result<Instant, Problem> {
+async fn must_exist(app: &App, pool: &PoolName) -> Result<Timestamp, Problem> {
     let status = app.0.store.status(pool).await?;
     status
         .map(|pool| pool.at)
@@ -88,7 +88,7 @@ fn share(part: u64, whole: u64) -> f64 {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Wanted {
+pub(crate) struct ListQuery {
     /// From when; without it as long as events are kept, 35 days.
     pub(crate) from: Option<DateTime<Utc>>,
     /// Until when; now without it.
@@ -101,7 +101,7 @@ pub(crate) struct Wanted {
     pub(crate) format: Option<String>,
 }
 
-impl Wanted {
+impl ListQuery {
     fn limit(&self) -> Result<usize, Problem> {
         let limit = self.limit.unwrap_or(LIMIT);
         if (1..=MAX_LIMIT).contains(&limit) {
@@ -111,7 +111,7 @@ impl Wanted {
         }
     }
 
-    fn range(&self, now: Instant) -> Result<(Instant, Instant), Problem> {
+    fn range(&self, now: Timestamp) -> Result<(Timestamp, Timestamp), Problem> {
         range(self.from, self.to, now, EVENTS_KEPT_MS)
     }
 }

@@ -14,16 +14,16 @@ use super::access::Operator;
 use super::extract::{Body, Path};
 use super::problem::{Code, Problem};
 use crate::access_key::{AccessKey, Fingerprint, KeyId, Limits, Origin, Role};
-use crate::lease::{Instant, Label};
+use crate::lease::{Label, Timestamp};
 use crate::pool::PoolName;
 use crate::store::PutKey;
 
 /// How long the former secret stays good after a roll unless the caller says otherwise: a day, in milliseconds.
-const OVERLAP_MS: u64 = 24 * 60 * 60 * 1_000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// The longest overlap: 90 days, in milliseconds.
-const MAX_OVERLAP_MS: u64 = 90 * OVERLAP_MS;
+const MAX_OVERLAP_MS: u64 = 90 * DAY_MS;
 /// The longest life of a key: ten years, in milliseconds.
-const MAX_LIFE_MS: u64 = 3_660 * OVERLAP_MS;
+const MAX_LIFE_MS: u64 = 3_660 * DAY_MS;
 /// Most keys: each node has them all.
 const MAX_KEYS: usize = 10_000;
 
@@ -56,18 +56,18 @@ pub(crate) struct KeyBody {
     pub(crate) limits: Limits,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) created_at: Instant,
+    pub(crate) created_at: Timestamp,
     /// When it ends by itself; null is never.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) expires_at: Option<Instant>,
+    pub(crate) expires_at: Option<Timestamp>,
     /// Until when the secret before the present one is good; null if there is none.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) former_secret_until: Option<Instant>,
+    pub(crate) former_secret_until: Option<Timestamp>,
 }
 
 impl KeyBody {
-    pub(crate) fn of(key: &AccessKey, now: Instant) -> Self {
-        let former = key.former.as_ref().map(|former| Instant(former.until_ms));
+    pub(crate) fn of(key: &AccessKey, now: Timestamp) -> Self {
+        let former = key.former.as_ref().map(|former| Timestamp(former.until_ms));
         Self {
             id: key.id.clone(),
             name: key.name.clone(),
@@ -75,8 +75,8 @@ impl KeyBody {
             pools: key.pools.clone(),
             origins: key.origins.clone(),
             limits: key.limits,
-            created_at: Instant(key.created_at_ms),
-            expires_at: key.expires_at_ms.map(Instant),
+            created_at: Timestamp(key.created_at_ms),
+            expires_at: key.expires_at_ms.map(Timestamp),
             former_secret_until: former.filter(|until| now < *until),
         }
     }
@@ -281,7 +281,7 @@ async fn roll(
     Path(id): Path<String>,
     Body(body): Body<RollKey>,
 ) -> Result<Json<KeyWithSecret>, Problem> {
-    let overlap_ms = body.overlap_ms.unwrap_or(OVERLAP_MS);
+    let overlap_ms = body.overlap_ms.unwrap_or(DAY_MS);
     let (key, secret) = replace_secret(&app, &operator, &id, overlap_ms).await?;
     Ok(Json(KeyWithSecret::of(&app, &key, &secret)))
 }
@@ -365,8 +365,8 @@ pub(crate) fn find(app: &App, id: &str) -> Result<AccessKey, Problem> {
         })
 }
 
-fn after(now: Instant, ms: u64) -> Instant {
-    Instant(now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
+fn after(now: Timestamp, ms: u64) -> Timestamp {
+    Timestamp(now.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
 }
 
 impl KeyWithSecret {

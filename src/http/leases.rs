@@ -23,7 +23,7 @@ use super::access::Client;
 use super::extract::{Body, Path};
 use super::json::Json;
 use super::problem::{Code, Problem};
-use crate::lease::{Activities, Holder, Instant, Label, Lease, LeaseId, Platform, Seat, Tenant};
+use crate::lease::{Activities, Holder, Label, Lease, LeaseId, Platform, Seat, Tenant, Timestamp};
 use crate::pool::PoolName;
 use crate::store::{Acquired, Grant, Wait, durable};
 use crate::token::{self, Claims};
@@ -75,13 +75,13 @@ pub(crate) struct LeaseBody {
     pub(crate) fence: u64,
     /// When the seat was granted.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) started_at: Instant,
+    pub(crate) started_at: Timestamp,
     /// When it was last acquired, renewed or resumed.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) renewed_at: Instant,
+    pub(crate) renewed_at: Timestamp,
     /// When it ends unless a renew comes first.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) expires_at: Instant,
+    pub(crate) expires_at: Timestamp,
     /// Time until then, from when this was decided.
     #[schema(example = 60_000)]
     pub(crate) expires_in_ms: u64,
@@ -233,7 +233,7 @@ async fn acquire(
 ) -> Result<Response, Problem> {
     let key = match headers.get(IDEMPOTENCY_KEY) {
         Some(key) => {
-            let compared = app.holder_as_compared(&pool, body.holder.as_ref()).await?;
+            let compared = app.compared_holder(&pool, body.holder.as_ref()).await?;
             Some(request_name(key, &client, &pool, compared.as_ref(), &body)?)
         }
         None => None,

@@ -60,7 +60,7 @@ impl Check {
         }
     }
 
-    async fn look(&self) -> Status {
+    async fn run(&self) -> Status {
         let limit = CHECK_DEADLINE.as_millis();
         tokio::time::timeout(CHECK_DEADLINE, (self.status)())
             .await
@@ -143,7 +143,7 @@ async fn livez() -> Json<Alive> {
 /// Looks at all that the node needs; also the name of the first check that keeps it from being ready.
 async fn check(machines: &Machines) -> (Checked, Option<&'static str>) {
     let looks = machines.checks.iter().map(|check| async {
-        let status = check.look().await;
+        let status = check.run().await;
         (check.name, status)
     });
     let mut found = futures_util::future::join_all(looks).await;

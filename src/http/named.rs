@@ -19,7 +19,7 @@ use super::extract::{Body, Path, Query};
 use super::leases::terminate::terminate_matching;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::{Holder, Instant, Recorded};
+use crate::lease::{Holder, Recorded, Timestamp};
 use crate::pool::PoolName;
 use crate::store::{
     Force, NamedChange, NamedChanged, NamedSeat, NamedSeats, Selection, Termination,
@@ -48,17 +48,17 @@ pub(crate) struct SeatBody {
     pub(crate) holder: Holder,
     /// Since when.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) occupied_at: Instant,
+    pub(crate) occupied_at: Timestamp,
     /// `used` by a lease, `assigned` by an operator, or `transferred` from another holder, also by one that was freed.
     #[schema(example = "used")]
     pub(crate) how: String,
     /// When the period ends, and the seat is clear.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) until: Instant,
+    pub(crate) until: Timestamp,
 }
 
 impl SeatBody {
-    fn of(seat: NamedSeat, until: Instant) -> Self {
+    fn of(seat: NamedSeat, until: Timestamp) -> Self {
         Self {
             holder: seat.holder,
             occupied_at: seat.since,
@@ -77,10 +77,10 @@ pub(crate) struct Seats {
     pub(crate) left: u64,
     /// Begin of the period.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) from: Instant,
+    pub(crate) from: Timestamp,
     /// End of the period.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) until: Instant,
+    pub(crate) until: Timestamp,
     /// Those that are taken, by holder; a page of them.
     pub(crate) items: Vec<SeatBody>,
     /// Send it back as `cursor` for the next page; null at the end.
@@ -91,7 +91,7 @@ pub(crate) struct Seats {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Wanted {
+pub(crate) struct NamedSeatsQuery {
     /// An instant of an earlier period, of the last 800 days; without it the present one.
     pub(crate) at: Option<DateTime<Utc>>,
     /// Only holders with this text in their name.
@@ -174,7 +174,7 @@ fn one(seats: NamedSeats) -> Result<SeatBody, Problem> {
     path = "/v1/pools/{pool}/named",
     operation_id = "list_named",
     tag = "pools",
-    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    params(("pool" = String, Path, description = "Name of the pool"), NamedSeatsQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = Seats),
         (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
@@ -185,7 +185,7 @@ async fn list(
     _operator: Operator,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<NamedSeatsQuery>,
 ) -> Result<Response, Problem> {
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
         return export(&app, &pool, wanted).await;
@@ -194,7 +194,11 @@ async fn list(
 }
 
 /// A page of the named seats of a period.
-pub(crate) async fn page(app: &App, pool: &PoolName, wanted: Wanted) -> Result<Seats, Problem> {
+pub(crate) async fn page(
+    app: &App,
+    pool: &PoolName,
+    wanted: NamedSeatsQuery,
+) -> Result<Seats, Problem> {
     let limit = wanted.limit.unwrap_or(LIMIT);
     if !(1..=LIMIT).contains(&limit) {
         return Err(Problem::new(
@@ -211,7 +215,7 @@ pub(crate) async fn page(app: &App, pool: &PoolName, wanted: Wanted) -> Result<S
         })?),
         None => None,
     };
-    let at = wanted.at.map(|at| Instant(at.timestamp_millis()));
+    let at = wanted.at.map(|at| Timestamp(at.timestamp_millis()));
     let text = wanted.q.unwrap_or_default().to_lowercase();
     let (mut found, mut searched) = (Vec::new(), 0);
     loop {
@@ -255,11 +259,11 @@ fn from_cursor(cursor: &str) -> Option<Holder> {
 pub(crate) async fn export(
     app: &App,
     pool: &PoolName,
-    wanted: Wanted,
+    wanted: NamedSeatsQuery,
 ) -> Result<Response, Problem> {
     let (mut items, mut cursor) = (Vec::new(), wanted.cursor.clone());
     loop {
-        let asked = Wanted {
+        let asked = NamedSeatsQuery {
             at: wanted.at,
             q: wanted.q.clone(),
             limit: wanted.limit,
@@ -303,7 +307,7 @@ async fn read(
     _operator: Operator,
     Path((pool, holder)): Path<(PoolName, Recorded<Holder>)>,
 ) -> Result<Json<SeatBody>, Problem> {
-    let holder = app.holder_as_kept(&pool, holder.0).await?;
+    let holder = app.recorded_holder(&pool, holder.0).await?;
     let changed = app.0.store.named(&pool, NamedChange::Read(&holder)).await?;
     Ok(Json(one(settled(&pool, changed)?)?))
 }
@@ -327,7 +331,7 @@ pub(crate) async fn assign(
     operator: Operator,
     Path((pool, holder)): Path<(PoolName, Holder)>,
 ) -> Result<(StatusCode, Json<SeatBody>), Problem> {
-    let holder = app.holder_as_kept(&pool, holder).await?;
+    let holder = app.recorded_holder(&pool, holder).await?;
     operator.notes.target(&holder);
     let changed = app
         .0
@@ -370,7 +374,7 @@ pub(crate) async fn free(
     Query(freeing): Query<Freeing>,
 ) -> Result<StatusCode, Problem> {
     let force = forced(&operator, freeing.force)?;
-    let holder = app.holder_as_kept(&pool, holder.0).await?;
+    let holder = app.recorded_holder(&pool, holder.0).await?;
     operator.notes.target(&holder);
     operator.notes.before(&json!({ "holder": holder }));
     if force == Force::Yes {
@@ -422,10 +426,10 @@ pub(crate) async fn transfer(
     Body(body): Body<TransferBody>,
 ) -> Result<Json<SeatBody>, Problem> {
     let force = forced(&operator, body.force)?;
-    let holder = app.holder_as_kept(&pool, holder.0).await?;
+    let holder = app.recorded_holder(&pool, holder.0).await?;
     operator.notes.target(&holder);
     operator.notes.before(&json!({ "holder": holder }));
-    let to = app.holder_as_kept(&pool, body.to).await?;
+    let to = app.recorded_holder(&pool, body.to).await?;
     operator.notes.after(&noted(&to, force));
     let change = NamedChange::Transfer(&holder, &to, force);
     let seat = one(take_away(&app, &pool, &holder, change).await?)?;

@@ -16,8 +16,8 @@ use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::Query;
 use super::problem::Problem;
-use crate::lease::Instant;
-use crate::store::{Node, Server, Sign, disagreements};
+use crate::lease::Timestamp;
+use crate::store::{Announcement, Node, Server, disagreements};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list))
@@ -27,7 +27,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Wanted {
+struct NodesQuery {
     /// `json` or `csv` (the nodes), in place of the header `Accept`.
     format: Option<String>,
 }
@@ -68,9 +68,9 @@ pub(crate) struct NodeBody {
     /// What it listens on.
     pub(crate) address: String,
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) started_at: Instant,
+    pub(crate) started_at: Timestamp,
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) seen_at: Instant,
+    pub(crate) seen_at: Timestamp,
     /// How long ago it was seen.
     pub(crate) silent_ms: u64,
 }
@@ -128,7 +128,7 @@ impl NodeBody {
                 .sign
                 .settings
                 .into_iter()
-                .filter(|(name, _)| !Sign::is_secret(name))
+                .filter(|(name, _)| !Announcement::is_secret(name))
                 .collect(),
             id: node.sign.id,
             version: node.sign.version,
@@ -189,7 +189,7 @@ pub(crate) fn to_csv(nodes: &NodesBody) -> Response {
     path = "/v1/nodes",
     operation_id = "list_nodes",
     tag = "machines",
-    params(Wanted),
+    params(NodesQuery),
     responses(
         (status = 200, description = "The nodes also as `text/csv`, if `Accept` says so", body = NodesBody),
     ),
@@ -198,7 +198,7 @@ async fn list(
     State(app): State<App>,
     _operator: Operator,
     headers: HeaderMap,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<NodesQuery>,
 ) -> Result<Response, Problem> {
     let nodes = nodes(&app).await?;
     if csv::is_wanted(&headers, wanted.format.as_deref()) {

@@ -18,7 +18,7 @@ use super::leases::availability::{NamedUse, OverdraftUse};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::history::rollup;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::{Policy, Pool, PoolName, seats};
 use crate::store::{self, Deleted, Expect, Put};
 
@@ -73,7 +73,7 @@ struct PoolBody {
 #[derive(Debug, Serialize, ToSchema)]
 struct NextChange {
     #[schema(value_type = String, format = DateTime)]
-    at: Instant,
+    at: Timestamp,
     /// Seats from then on.
     capacity: u64,
 }
@@ -177,7 +177,7 @@ pub(crate) fn checked(policy: Policy) -> Result<Policy, Problem> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Wanted {
+struct PoolsQuery {
     /// Most pools of the page, 1 to 1000; 100 without it.
     limit: Option<usize>,
     /// `next_cursor` of the page before.
@@ -204,7 +204,7 @@ struct Pools {
     path = "/v1/pools",
     operation_id = "list_pools",
     tag = "pools",
-    params(Wanted),
+    params(PoolsQuery),
     responses(
         (status = 200, body = Pools),
     ),
@@ -212,7 +212,7 @@ struct Pools {
 async fn list(
     State(app): State<App>,
     operator: Operator,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<PoolsQuery>,
 ) -> Result<Json<Pools>, Problem> {
     let limit = wanted.limit.unwrap_or(LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {

@@ -14,7 +14,7 @@ use super::csv::{self, Cell};
 use super::extract::{Beacon, Path, Query};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::{Holder, Instant, LeaseId, Tenant};
+use crate::lease::{Holder, LeaseId, Tenant, Timestamp};
 use crate::pool::PoolName;
 use crate::store::{Error, Leaving, QueueLeft, Waiter};
 
@@ -45,10 +45,10 @@ pub(crate) struct WaiterBody {
     pub(crate) tenant: Option<Tenant>,
     /// Since when; null for a place that a node of an earlier version gave.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) since: Option<Instant>,
+    pub(crate) since: Option<Timestamp>,
     /// Until when it has to ask again, or its place is lost.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) asks_again_by: Instant,
+    pub(crate) asks_again_by: Timestamp,
     /// About when there will be a seat, judged by how seats came free lately.
     #[schema(example = 18_000)]
     pub(crate) eta_ms: u64,
@@ -80,7 +80,7 @@ pub(crate) struct Queue {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Wanted {
+pub(crate) struct QueueQuery {
     /// Maximum number of waiters in the page, 1 to 1000; 100 without it.
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before.
@@ -95,7 +95,7 @@ pub(crate) struct Wanted {
     path = "/v1/pools/{pool}/queue",
     operation_id = "list_queue",
     tag = "pools",
-    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    params(("pool" = String, Path, description = "Name of the pool"), QueueQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so. Empty for a pool without a queue", body = Queue),
         (status = 404, description = "`pool_not_found`"),
@@ -106,7 +106,7 @@ async fn list(
     _operator: Operator,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<QueueQuery>,
 ) -> Result<Response, Problem> {
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
         return export(&app, &pool, wanted).await;
@@ -115,7 +115,7 @@ async fn list(
 }
 
 /// One page of the queue.
-pub(crate) async fn page(app: &App, pool: &PoolName, wanted: Wanted) -> Result<Queue, Problem> {
+pub(crate) async fn page(app: &App, pool: &PoolName, wanted: QueueQuery) -> Result<Queue, Problem> {
     let limit = wanted.limit.unwrap_or(LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::new(
@@ -147,7 +147,7 @@ pub(crate) async fn page(app: &App, pool: &PoolName, wanted: Wanted) -> Result<Q
 pub(crate) async fn export(
     app: &App,
     pool: &PoolName,
-    mut wanted: Wanted,
+    mut wanted: QueueQuery,
 ) -> Result<Response, Problem> {
     let all = wanted.limit.is_none();
     wanted.limit = wanted.limit.or(Some(MAX_LIMIT));
@@ -156,7 +156,7 @@ pub(crate) async fn export(
         let mut page = page(
             app,
             pool,
-            Wanted {
+            QueueQuery {
                 limit: wanted.limit,
                 cursor: wanted.cursor.take(),
                 format: None,
@@ -238,6 +238,6 @@ async fn leave_place(app: &App, pool: &PoolName, ticket: LeaseId) -> Result<(), 
             Some(grant) => store.release(&app.claims(&grant)).await,
             None => Ok(()),
         },
-        QueueLeft::Left | QueueLeft::Kept | QueueLeft::Asked => Ok(()),
+        QueueLeft::Left | QueueLeft::Kept | QueueLeft::AcquireRequest => Ok(()),
     }
 }

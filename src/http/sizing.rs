@@ -14,12 +14,12 @@ use super::csv::{self, Cell};
 use super::extract::{Path, Query};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::aside::aside;
+use crate::blocking;
 use crate::history::growth::Growth;
 use crate::history::prices::{Comparison, Prices};
 use crate::history::sizing::{Demand, Point, knee};
 use crate::history::{demand, formulas, reading};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 
 /// How far back the demand goes that does not say from when, ms: as long as events are kept.
@@ -47,7 +47,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Wanted {
+pub(crate) struct SizingQuery {
     /// From when; without it as long as events are kept, 35 days.
     pub(crate) from: Option<DateTime<Utc>>,
     /// Until when; now without it.
@@ -97,9 +97,9 @@ pub(crate) struct SizingBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct InputsBody {
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) from: Instant,
+    pub(crate) from: Timestamp,
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) to: Instant,
+    pub(crate) to: Timestamp,
     /// Leases, and true denials.
     pub(crate) wishes: u64,
     /// How many of them are true denials; for these the median length of a lease is assumed.
@@ -122,7 +122,7 @@ pub(crate) struct InputsBody {
     pub(crate) target_balanced: f64,
     /// From when on events are kept that this is made of; null if there are none.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) covered_from: Option<Instant>,
+    pub(crate) covered_from: Option<Timestamp>,
     /// Whether the pool was full, so that demand above its capacity is a lower bound.
     pub(crate) is_lower_bound: bool,
 }
@@ -247,7 +247,7 @@ pub(crate) struct MixBody {
     get,
     path = "/v1/pools/{pool}/sizing",
     tag = "history",
-    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    params(("pool" = String, Path, description = "Name of the pool"), SizingQuery),
     responses(
         (status = 200, description = "The curve also as `text/csv`, if `Accept` says so", body = SizingBody),
         (status = 404, description = "`pool_not_found`"),
@@ -257,7 +257,7 @@ async fn sizing(
     State(app): State<App>,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<SizingQuery>,
 ) -> Result<Response, Problem> {
     let sizing = size(&app, &pool, &wanted).await?;
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
@@ -270,7 +270,7 @@ async fn sizing(
 pub(crate) async fn size(
     app: &App,
     pool: &PoolName,
-    wanted: &Wanted,
+    wanted: &SizingQuery,
 ) -> Result<SizingBody, Problem> {
     let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
     let price = |name: &str, text: Option<&String>| -> Result<Option<Prices>, Problem> {
@@ -290,10 +290,12 @@ pub(crate) async fn size(
         .ok_or_else(|| pool_not_found(pool))?;
     let to = wanted
         .to
-        .map_or(status.at, |to| Instant(to.timestamp_millis()));
-    let from = wanted.from.map_or(Instant(to.0 - EVENTS_KEPT_MS), |from| {
-        Instant(from.timestamp_millis())
-    });
+        .map_or(status.at, |to| Timestamp(to.timestamp_millis()));
+    let from = wanted
+        .from
+        .map_or(Timestamp(to.0 - EVENTS_KEPT_MS), |from| {
+            Timestamp(from.timestamp_millis())
+        });
     if to <= from {
         return Err(invalid("`from` comes before `to`.".into()));
     }
@@ -322,7 +324,7 @@ pub(crate) async fn size(
     let demand = demand::demand(&app.0.store, pool, from, to, status.at).await?;
     let (weeks, was_full) =
         demand::weekly_peaks(&app.0.store, pool, to, terms.sustained_minutes * 60_000).await?;
-    Ok(aside(move || {
+    Ok(blocking::run(move || {
         let prices = named.zip(concurrent);
         let demand = demand.in_zone(zone);
         SizingBody::of(&demand, &weeks, was_full, &terms, prices.as_ref())
@@ -364,7 +366,7 @@ struct Terms {
     reserve: u64,
     sustained_minutes: u64,
     capacity: u64,
-    covered_from: Option<Instant>,
+    covered_from: Option<Timestamp>,
 }
 
 impl SizingBody {

@@ -17,7 +17,7 @@ use super::json::Json;
 use super::leases::LeaseBody;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::{Activities, End, Label, Lease, LeaseId};
+use crate::lease::{Activities, EndReason, Label, Lease, LeaseId};
 use crate::store::{Renewal, Renewed, carry};
 use crate::tasks;
 use crate::token::{self, Claims, Rejected};
@@ -78,7 +78,7 @@ async fn renew(
     State(app): State<App>,
     Beacon(body): Beacon<RenewBody>,
 ) -> Result<Json<RenewedBody>, Problem> {
-    let (claims, keeps_details) = app.as_kept(app.verify(&body.token)?).await?;
+    let (claims, keeps_details) = app.as_recorded(app.verify(&body.token)?).await?;
     let renewal = Renewal {
         claims,
         label: body.label.filter(|_| keeps_details),
@@ -114,21 +114,21 @@ fn recovering() -> Problem {
 }
 
 /// Why a lease is lost, for its holder.
-fn lost(end: &End) -> Problem {
+fn lost(end: &EndReason) -> Problem {
     match end {
-        End::Expired => Problem::new(
+        EndReason::Expired => Problem::new(
             Code::LeaseExpired,
             "No beat came in time, and the seat was given back. Acquire again.",
         ),
-        End::Released => Problem::new(
+        EndReason::Released => Problem::new(
             Code::LeaseReleased,
             "The holder gave this seat back. Acquire again.",
         ),
-        End::Evicted => Problem::new(
+        EndReason::Evicted => Problem::new(
             Code::LeaseEvicted,
             "A newer lease of the same holder took this one's place.",
         ),
-        End::Terminated {
+        EndReason::Terminated {
             reason,
             blocked_until,
         } => {
@@ -143,12 +143,12 @@ fn lost(end: &End) -> Problem {
     }
 }
 
-fn code(end: &End) -> &'static str {
+fn code(end: &EndReason) -> &'static str {
     match end {
-        End::Expired => Code::LeaseExpired,
-        End::Released => Code::LeaseReleased,
-        End::Evicted => Code::LeaseEvicted,
-        End::Terminated { .. } => Code::LeaseTerminated,
+        EndReason::Expired => Code::LeaseExpired,
+        EndReason::Released => Code::LeaseReleased,
+        EndReason::Evicted => Code::LeaseEvicted,
+        EndReason::Terminated { .. } => Code::LeaseTerminated,
     }
     .as_str()
 }
@@ -247,7 +247,7 @@ async fn renew_many(
     for text in &body.tokens {
         verified.push(match app.verify(text) {
             Ok(claims) => Some(Renewal {
-                claims: app.as_kept(claims).await?.0,
+                claims: app.as_recorded(claims).await?.0,
                 label: None,
                 activities: None,
             }),
@@ -319,7 +319,7 @@ async fn release(
     State(app): State<App>,
     Beacon(body): Beacon<TokenBody>,
 ) -> Result<StatusCode, Problem> {
-    let (claims, _) = app.as_kept(app.verify(&body.token)?).await?;
+    let (claims, _) = app.as_recorded(app.verify(&body.token)?).await?;
     finish(async move { app.0.store.release(&claims).await }).await
 }
 

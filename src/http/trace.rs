@@ -58,7 +58,7 @@ pub(super) fn no_route() -> Problem {
 }
 
 /// Answers a request with what every answer has. `route` is the path of its route, as it is described.
-pub(super) async fn around<F: Future<Output = Response>>(
+pub(super) async fn instrument<F: Future<Output = Response>>(
     route: Option<&'static str>,
     request: Request,
     answer: impl FnOnce(Request) -> F,
@@ -277,7 +277,7 @@ mod tests {
     async fn call(request: Request) -> (Response, Value) {
         let kept = request.uri().path() == "/kept";
         let panics = request.uri().path() == "/panic";
-        let response = around(None, request, async |_| {
+        let response = instrument(None, request, async |_| {
             assert!(!panics, "on purpose");
             if kept {
                 ([(CACHE_CONTROL, "max-age=60")], "kept").into_response()

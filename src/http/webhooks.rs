@@ -18,14 +18,14 @@ use super::App;
 use super::access::Operator;
 use super::extract::{Body, Path};
 use super::problem::{Code, Problem};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::store::PutWebhook;
-use crate::webhook::{SigningSecret, Subject, Webhook, WebhookId};
+use crate::webhook::{AlertPattern, SigningSecret, Webhook, WebhookId};
 
 /// How long the former secret signs as well after a roll unless the caller says otherwise: a day, in milliseconds.
-pub(crate) const OVERLAP_MS: u64 = 24 * 60 * 60 * 1_000;
+pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 /// The longest overlap: 90 days, in milliseconds.
-const MAX_OVERLAP_MS: u64 = 90 * OVERLAP_MS;
+const MAX_OVERLAP_MS: u64 = 90 * DAY_MS;
 /// What `disabled` says of a webhook that an operator put to rest.
 const BY_OPERATOR: &str = "an operator disabled it";
 
@@ -131,7 +131,7 @@ pub(crate) async fn make(
     }
 }
 
-fn sorted(mut events: Vec<Subject>) -> Vec<Subject> {
+fn sorted(mut events: Vec<AlertPattern>) -> Vec<AlertPattern> {
     events.sort_unstable();
     events.dedup();
     events
@@ -350,7 +350,7 @@ async fn roll(
     Path(id): Path<String>,
     Body(body): Body<RollWebhook>,
 ) -> Result<Json<WebhookWithSecret>, Problem> {
-    let overlap_ms = body.overlap_ms.unwrap_or(OVERLAP_MS);
+    let overlap_ms = body.overlap_ms.unwrap_or(DAY_MS);
     let webhook = replace_secret(&app, &operator, &id, overlap_ms).await?;
     Ok(Json(WebhookWithSecret::of(&app, &operator, &webhook)))
 }
@@ -369,7 +369,7 @@ pub(crate) async fn replace_secret(
         ));
     }
     let until = app.0.store.now().0 + i64::try_from(overlap_ms).unwrap_or(0);
-    edit(app, operator, id, |webhook| webhook.roll(Instant(until))).await
+    edit(app, operator, id, |webhook| webhook.roll(Timestamp(until))).await
 }
 
 /// The webhook of this id, as this node knows it.

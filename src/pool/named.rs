@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Policy;
-use crate::lease::{Instant, Invalid};
+use crate::lease::{Invalid, Timestamp};
 
 /// How many periods are written down ahead: twenty years.
 const AHEAD: u32 = 240;
@@ -64,7 +64,7 @@ impl Named {
     }
 
     /// The begins of the periods from some months before `now`, as `period_of` in `lua/parts/rules.lua` reads them.
-    pub(super) fn periods(&self, now: Instant) -> String {
+    pub(super) fn periods(&self, now: Timestamp) -> String {
         let today = DateTime::from_timestamp_millis(now.0)
             .unwrap_or_default()
             .date_naive();
@@ -79,7 +79,7 @@ impl Named {
     }
 
     /// Begin and end of the period of an instant.
-    pub fn period(&self, at: Instant) -> (Instant, Instant) {
+    pub fn period(&self, at: Timestamp) -> (Timestamp, Timestamp) {
         let at = DateTime::from_timestamp_millis(at.0).unwrap_or_default();
         let first = at
             .date_naive()
@@ -90,7 +90,7 @@ impl Named {
             .map(|month| self.begin(first + Months::new(month)))
             .collect();
         let next = begins.partition_point(|begin| *begin <= at);
-        let instant = |begin: &DateTime<Utc>| Instant(begin.timestamp_millis());
+        let instant = |begin: &DateTime<Utc>| Timestamp(begin.timestamp_millis());
         (instant(&begins[next - 1]), instant(&begins[next]))
     }
 
@@ -127,7 +127,7 @@ mod tests {
 
     fn period(named: &Named, at: &str) -> (String, String) {
         let at: DateTime<Utc> = at.parse().unwrap();
-        let (begin, end) = named.period(Instant(at.timestamp_millis()));
+        let (begin, end) = named.period(Timestamp(at.timestamp_millis()));
         (begin.to_string(), end.to_string())
     }
 
@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn the_periods_for_scripts_are_those_of_the_node() {
         let named = named(5, "Europe/Zurich");
-        let at = Instant(1_795_000_000_000);
+        let at = Timestamp(1_795_000_000_000);
         let line = named.periods(at);
         assert_eq!(line.len() % 14, 0);
         let (begin, end) = named.period(at);

@@ -12,7 +12,7 @@ use sha2::Sha256;
 use utoipa::ToSchema;
 
 use super::{HolderMatch, Policy, PoolName};
-use crate::lease::{Holder, Instant, Tenant};
+use crate::lease::{Holder, Tenant, Timestamp};
 
 /// What is kept of who holds a seat.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -51,7 +51,7 @@ impl Pseudonyms {
     }
 
     /// The pseudonym of a holder in the period that begins at `period`; what is a pseudonym stays as it is.
-    pub fn of(&self, pool: &PoolName, period: Instant, holder: &Holder) -> Holder {
+    pub fn of(&self, pool: &PoolName, period: Timestamp, holder: &Holder) -> Holder {
         let text = holder.as_str();
         if text.len() == 23 && text.starts_with(SIGN) {
             return Holder::with_key(text, "").expect("it was a holder before");
@@ -75,9 +75,9 @@ pub struct Kept {
     /// The sub-account.
     pub tenant: Option<Tenant>,
     /// From when the pseudonym is good; zero for always.
-    pub from: Instant,
+    pub from: Timestamp,
     /// Until when it is good; zero for ever.
-    pub until: Instant,
+    pub until: Timestamp,
 }
 
 impl Pseudonyms {
@@ -86,11 +86,11 @@ impl Pseudonyms {
         &self,
         policy: &Policy,
         pool: &PoolName,
-        now: Instant,
+        now: Timestamp,
         holder: Option<Holder>,
         tenant: Option<Tenant>,
     ) -> Kept {
-        let (mut from, mut until) = (Instant(0), Instant(0));
+        let (mut from, mut until) = (Timestamp(0), Timestamp(0));
         let holder = match policy.holder_match {
             HolderMatch::Exact => holder,
             HolderMatch::Folded => holder.map(Holder::folded),
@@ -115,7 +115,7 @@ impl Pseudonyms {
 impl Policy {
     /// For how long a pseudonym that is made at `now` is good: the billing period of the named seats, or the month
     /// in UTC.
-    pub fn pseudonym_period(&self, now: Instant) -> (Instant, Instant) {
+    pub fn pseudonym_period(&self, now: Timestamp) -> (Timestamp, Timestamp) {
         if let Some(named) = &self.named {
             return named.period(now);
         }
@@ -125,7 +125,7 @@ impl Policy {
             .with_day(1)
             .expect("every month has a first day");
         let instant = |day: chrono::NaiveDate| {
-            Instant(day.and_time(NaiveTime::MIN).and_utc().timestamp_millis())
+            Timestamp(day.and_time(NaiveTime::MIN).and_utc().timestamp_millis())
         };
         (instant(first), instant(first + Months::new(1)))
     }
@@ -140,15 +140,18 @@ mod tests {
         let pseudonyms = Pseudonyms::new(&SecretString::from("a secret of some length"));
         let (crm, erp) = ("crm".parse().unwrap(), "erp".parse().unwrap());
         let holder = Holder::try_from("agent-7".to_owned()).unwrap();
-        let one = pseudonyms.of(&crm, Instant(1), &holder);
-        assert_eq!(one, pseudonyms.of(&crm, Instant(1), &holder));
-        assert_eq!(one, pseudonyms.of(&crm, Instant(2), &one));
-        assert_ne!(one, pseudonyms.of(&crm, Instant(2), &holder));
-        assert_ne!(one, pseudonyms.of(&erp, Instant(1), &holder));
+        let one = pseudonyms.of(&crm, Timestamp(1), &holder);
+        assert_eq!(one, pseudonyms.of(&crm, Timestamp(1), &holder));
+        assert_eq!(one, pseudonyms.of(&crm, Timestamp(2), &one));
+        assert_ne!(one, pseudonyms.of(&crm, Timestamp(2), &holder));
+        assert_ne!(one, pseudonyms.of(&erp, Timestamp(1), &holder));
         assert!(!one.as_str().contains("agent"));
         let other = Holder::try_from("Agent-7".to_owned()).unwrap();
-        assert_ne!(one, pseudonyms.of(&crm, Instant(1), &other));
-        assert_eq!(one, pseudonyms.of(&crm, Instant(1), &other.folded()));
-        assert_eq!(one, pseudonyms.of(&crm, Instant(2), &one.clone().folded()));
+        assert_ne!(one, pseudonyms.of(&crm, Timestamp(1), &other));
+        assert_eq!(one, pseudonyms.of(&crm, Timestamp(1), &other.folded()));
+        assert_eq!(
+            one,
+            pseudonyms.of(&crm, Timestamp(2), &one.clone().folded())
+        );
     }
 }

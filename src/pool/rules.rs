@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::{Policy, Privacy};
-use crate::lease::{Instant, Invalid, Platform, Recorded, Tenant, check_characters};
+use crate::lease::{Invalid, Platform, Recorded, Tenant, Timestamp, check_characters};
 
 /// Most tenants that a policy names.
 const MAX_TENANTS: usize = 1_000;
@@ -258,7 +258,7 @@ impl Policy {
 
     /// The rules as scripts read them from the pool's config, name and value; see `lua/README.md`. `now` is only
     /// about right: billing periods are written down from some months before it.
-    pub fn for_scripts(&self, now: Instant) -> Vec<(String, String)> {
+    pub fn for_scripts(&self, now: Timestamp) -> Vec<(String, String)> {
         let mut fields = Vec::new();
         if !self.has_rules() {
             return fields;
@@ -430,6 +430,6 @@ mod tests {
 
     #[test]
     fn a_pool_without_rules_gives_scripts_nothing_to_read() {
-        assert_eq!(Policy::with_capacity(5).for_scripts(Instant(0)), []);
+        assert_eq!(Policy::with_capacity(5).for_scripts(Timestamp(0)), []);
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Policy;
-use crate::lease::{Instant, Invalid};
+use crate::lease::{Invalid, Timestamp};
 
 /// Most entries of a schedule.
 const MAX_ENTRIES: usize = 100;
@@ -92,7 +92,7 @@ pub(super) fn changes(base: u32, schedule: &[Scheduled]) -> String {
 
 impl Policy {
     /// Seats at an instant: those of the schedule, or the base.
-    pub fn capacity_at(&self, at: Instant) -> u32 {
+    pub fn capacity_at(&self, at: Timestamp) -> u32 {
         let counts = self
             .schedule
             .iter()
@@ -131,7 +131,7 @@ mod tests {
     fn the_capacity_at_an_instant_is_what_the_changes_say() {
         let mut policy = Policy::with_capacity(5);
         policy.schedule = vec![entry(10, 50, 7), entry(20, 30, 2)];
-        let at = |second: i64| policy.capacity_at(Instant(second * 1_000));
+        let at = |second: i64| policy.capacity_at(Timestamp(second * 1_000));
         assert_eq!([at(9), at(10), at(20), at(30), at(50)], [5, 7, 2, 7, 5]);
     }
 

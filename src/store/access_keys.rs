@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::keys::{ACCESS_KEYS, ACCESS_KEYS_REVISION};
-use super::records::{Found, Others, Records};
+use super::records::{Others, Records, Refresh};
 use super::script::PUT_KEY;
 use super::unreadable::Kind;
 use super::{DEADLINE, Shared, Store, json};
@@ -35,9 +35,9 @@ pub enum PutKey {
 
 /// The node's copy, and what is there besides that only a later version can read.
 #[derive(Debug, Default)]
-pub(super) struct Copy(RwLock<Arc<Keyring>>, Mutex<Others>);
+pub(super) struct KeyCache(RwLock<Arc<Keyring>>, Mutex<Others>);
 
-impl Copy {
+impl KeyCache {
     fn get(&self) -> Arc<Keyring> {
         Arc::clone(&self.0.read().expect("no panic while held"))
     }
@@ -81,8 +81,8 @@ impl Store {
     pub async fn refresh_keys(&self) -> Result<(), Error> {
         let known = self.keyring();
         match self.look_for_records(&RECORDS, known.revision).await? {
-            Found::Same => Ok(()),
-            Found::Lost => {
+            Refresh::Same => Ok(()),
+            Refresh::Lost => {
                 tracing::warn!(
                     keys = known.keys.len(),
                     "Redis lost the access keys; putting them back"
@@ -98,7 +98,7 @@ impl Store {
                 self.put_back_records(&RECORDS, known.revision, keys, &others)
                     .await
             }
-            Found::Newer(revision, keys, others) => {
+            Refresh::Newer(revision, keys, others) => {
                 *self.0.keyring.1.lock().expect("no panic while held") = others;
                 let keys = keys
                     .into_iter()

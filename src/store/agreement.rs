@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use super::nodes::{Node, Sign};
+use super::nodes::{Announcement, Node};
 use super::{Error, Store};
 
 /// A sign of the same address as ours that is older than this is our predecessor's, which was killed, ms.
@@ -15,10 +15,10 @@ const PREDECESSOR_MS: u64 = 3_000;
 
 /// What this node found when it looked last.
 #[derive(Debug, Default)]
-pub(super) struct Agreement(Mutex<Found>);
+pub(super) struct Agreement(Mutex<Comparison>);
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-struct Found {
+struct Comparison {
     /// Nodes that cannot verify what this one signs.
     deaf: BTreeSet<String>,
     /// Settings that are not the same everywhere.
@@ -26,7 +26,7 @@ struct Found {
 }
 
 /// Nodes that were here before `this` and cannot verify what it signs.
-fn deaf<'a>(this: &'a Sign, nodes: &'a [Node]) -> impl Iterator<Item = &'a Sign> {
+fn deaf<'a>(this: &'a Announcement, nodes: &'a [Node]) -> impl Iterator<Item = &'a Announcement> {
     nodes
         .iter()
         .filter(|node| node.is_up() && node.sign.id != this.id)
@@ -58,7 +58,7 @@ fn differing(nodes: &[Node]) -> BTreeMap<String, String> {
             let values = values.into_iter().map(|(value, nodes)| {
                 let nodes = nodes.join(", ");
                 // What stands for a secret says nothing to a person.
-                match Sign::is_secret(name) {
+                match Announcement::is_secret(name) {
                     true => format!("one on {nodes}"),
                     false => format!("{value} on {nodes}"),
                 }
@@ -89,13 +89,13 @@ pub(crate) fn disagreements(nodes: &[Node]) -> Vec<String> {
 
 impl Store {
     /// Compares a sign with those of the other nodes. Returns whether its secret differs.
-    pub(super) async fn compare(&self, this: &Sign) -> Result<bool, Error> {
+    pub(super) async fn compare(&self, this: &Announcement) -> Result<bool, Error> {
         let nodes = self.nodes().await?;
         let deaf: BTreeSet<String> = deaf(this, &nodes)
             .map(|sign| format!("{} at {}", sign.host, sign.address))
             .collect();
         let differing = differing(&nodes);
-        let found = Found {
+        let found = Comparison {
             deaf,
             differing: differing.values().cloned().collect(),
         };
@@ -128,11 +128,11 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::Instant;
+    use crate::lease::Timestamp;
 
     fn node(id: &str, started_at: i64, signs: &str, verifies: &[&str]) -> Node {
         Node {
-            sign: Sign {
+            sign: Announcement {
                 id: id.to_owned(),
                 version: "1".to_owned(),
                 host: format!("host-{id}"),
@@ -142,9 +142,9 @@ mod tests {
                 verifies: verifies.iter().map(|key| (*key).to_owned()).collect(),
                 settings: BTreeMap::new(),
                 differs: false,
-                started_at: Instant(started_at),
+                started_at: Timestamp(started_at),
             },
-            seen_at: Instant(started_at),
+            seen_at: Timestamp(started_at),
             silent_ms: 0,
         }
     }

@@ -1,4 +1,4 @@
-//! Alerts: what is worth telling about, decided by `judge.lua` and `look.lua`, and the log of all that was told.
+//! Alerts: what is worth telling about, decided by `evaluate_alerts.lua` and `scan_alerts.lua`, and the log of all that was told.
 //!
 //! A bucket's scripts put alerts into the bucket's outbox, in the step that decides them. From there they are taken into the
 //! log, and become deliveries, in one step as well; it lies in another slot of a cluster, so it cannot be the same one.
@@ -17,10 +17,10 @@ use super::keys::{
     ALERT_LOG, ALERTS_CLOCK, Bucket, DELIVERIES, Keys, RAISED, RELAYED, WEBHOOKS_REVISION, dead,
     pending,
 };
-use super::script::{JUDGE, LOOK, RELAY_ALERTS};
+use super::script::{EVALUATE_ALERTS, RELAY_ALERTS, SCAN_ALERTS};
 use super::unreadable::Kind;
 use super::{Store, json};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 use crate::webhook::AlertType;
 
@@ -43,7 +43,7 @@ pub enum AlertState {
     /// It ends.
     Resolved,
     /// It is told once, afterwards.
-    Happened,
+    RollupEvent,
 }
 
 impl AlertState {
@@ -52,7 +52,7 @@ impl AlertState {
         match self {
             Self::Firing => "firing",
             Self::Resolved => "resolved",
-            Self::Happened => "happened",
+            Self::RollupEvent => "happened",
         }
     }
 }
@@ -128,7 +128,7 @@ const LEFT_TO_OTHERS_MS: i64 = 60_000;
 
 /// Which alerts are wanted; newest first.
 #[derive(Debug, Clone, Default)]
-pub struct AlertsWanted {
+pub struct AlertsFilter {
     /// Only of this pool.
     pub pool: Option<PoolName>,
     /// Only of this type.
@@ -139,7 +139,7 @@ pub struct AlertsWanted {
     pub limit: usize,
 }
 
-impl AlertsWanted {
+impl AlertsFilter {
     fn matches(&self, alert: &Alert) -> bool {
         self.pool
             .as_ref()
@@ -185,7 +185,7 @@ impl Store {
     ) -> Result<u64, Error> {
         // Also where there are no pools any more: there may be the end of an alert.
         let pools: Vec<PoolName> = self.0.memory.policies(bucket).into_keys().collect();
-        let last = self.judge_bucket(bucket, &pools, every).await?;
+        let last = self.evaluate_bucket(bucket, &pools, every).await?;
         let name = bucket.index().to_string();
         let before = relayed.get(&name).cloned().unwrap_or_default();
         if last.is_empty() || last == before {
@@ -195,7 +195,7 @@ impl Store {
     }
 
     /// Returns the last entry of the bucket's outbox.
-    async fn judge_bucket(
+    async fn evaluate_bucket(
         &self,
         bucket: Bucket,
         pools: &[PoolName],
@@ -206,7 +206,7 @@ impl Store {
         let mut chunks = pools.chunks(POOLS);
         let mut chunk = chunks.next().unwrap_or_default();
         loop {
-            let mut call = LOOK
+            let mut call = SCAN_ALERTS
                 .call(3 + 2 * chunk.len())
                 .arg(bucket.clock())
                 .arg(bucket.watch())
@@ -225,7 +225,7 @@ impl Store {
             for at in 4..reply.len() {
                 let place = usize::try_from(reply.count(at)?).unwrap_or(usize::MAX);
                 let pool = chunk.get(place).ok_or_else(|| reply.unexpected(at))?;
-                if let Some(end) = self.judge(pool).await? {
+                if let Some(end) = self.evaluate_alerts(pool).await? {
                     last = end;
                 }
             }
@@ -238,10 +238,10 @@ impl Store {
     }
 
     /// Judges a pool. Returns the last entry of its bucket's outbox; none if there is no such pool.
-    async fn judge(&self, pool: &PoolName) -> Result<Option<String>, Error> {
+    async fn evaluate_alerts(&self, pool: &PoolName) -> Result<Option<String>, Error> {
         let keys = Keys::of(pool);
         loop {
-            let call = JUDGE
+            let call = EVALUATE_ALERTS
                 .call(11)
                 .arg(keys.bucket.clock())
                 .arg(keys.bucket.alerts())
@@ -386,7 +386,7 @@ impl Store {
     /// A page of the log, newest first, and the place where the next one begins.
     pub async fn alerts(
         &self,
-        wanted: &AlertsWanted,
+        wanted: &AlertsFilter,
     ) -> Result<(Vec<LoggedAlert>, Option<EventId>), Error> {
         let mut found: Vec<LoggedAlert> = Vec::new();
         // Redis knows no place before the first.
@@ -473,9 +473,9 @@ impl Store {
 
     /// The place of the last alert; the first place of all if there is none.
     pub async fn last_alert(&self) -> Result<EventId, Error> {
-        let wanted = AlertsWanted {
+        let wanted = AlertsFilter {
             limit: 1,
-            ..AlertsWanted::default()
+            ..AlertsFilter::default()
         };
         let (alerts, _) = self.alerts(&wanted).await?;
         Ok(alerts
@@ -491,7 +491,7 @@ fn read(place: &str, text: &str) -> Result<Alert, Error> {
 
 impl Alert {
     /// When it was noticed.
-    pub const fn noticed(&self) -> Instant {
-        Instant(self.at)
+    pub const fn noticed(&self) -> Timestamp {
+        Timestamp(self.at)
     }
 }

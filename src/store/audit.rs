@@ -8,7 +8,7 @@ use super::error::Error;
 use super::keys::AUDIT;
 use super::unreadable::Kind;
 use super::{EventId, Store, json};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 
 /// About how many entries are kept; the oldest go first. At ten actions a minute that is ten weeks.
@@ -55,13 +55,13 @@ pub struct Action {
 
 /// An action in the trail.
 #[derive(Debug, Clone, PartialEq, Serialize, ToSchema)]
-pub struct Recorded {
+pub struct AuditEntry {
     /// Its place in the trail; grows.
     #[schema(example = "1795000000000-0")]
     pub id: String,
     /// When it was written.
     #[schema(value_type = String, format = DateTime)]
-    pub at: Instant,
+    pub at: Timestamp,
     /// What was done.
     #[serde(flatten)]
     pub action: Action,
@@ -69,7 +69,7 @@ pub struct Recorded {
 
 /// Which entries are wanted; newest first.
 #[derive(Debug, Clone, Default)]
-pub struct Trail {
+pub struct AuditFilter {
     /// Only by this actor.
     pub actor: Option<String>,
     /// Only actions that begin with this: `key` for all about keys.
@@ -88,7 +88,7 @@ pub struct Trail {
     pub limit: usize,
 }
 
-impl Trail {
+impl AuditFilter {
     fn matches(&self, action: &Action) -> bool {
         self.actor
             .as_ref()
@@ -115,7 +115,7 @@ impl Trail {
 
 impl Store {
     /// Adds an action to the trail.
-    pub async fn record(&self, action: &Action) -> Result<(), Error> {
+    pub async fn record_action(&self, action: &Action) -> Result<(), Error> {
         let mut connection = self.0.connections.get().await?;
         Ok(redis::cmd("XADD")
             .arg(AUDIT)
@@ -130,7 +130,10 @@ impl Store {
     }
 
     /// A page of the trail, and the place where the next one begins.
-    pub async fn trail(&self, wanted: &Trail) -> Result<(Vec<Recorded>, Option<String>), Error> {
+    pub async fn audit_entries(
+        &self,
+        wanted: &AuditFilter,
+    ) -> Result<(Vec<AuditEntry>, Option<String>), Error> {
         let mut found = Vec::new();
         let before = wanted.before.as_deref();
         let before: Option<EventId> = before.and_then(|before| before.parse().ok());
@@ -173,12 +176,14 @@ impl Store {
                     continue;
                 }
                 if found.len() == wanted.limit {
-                    let next = found.last().map(|recorded: &Recorded| recorded.id.clone());
+                    let next = found
+                        .last()
+                        .map(|recorded: &AuditEntry| recorded.id.clone());
                     return Ok((found, next));
                 }
                 let ms = id.split('-').next().and_then(|ms| ms.parse().ok());
-                let at = Instant(ms.unwrap_or_default());
-                found.push(Recorded { id, at, action });
+                let at = Timestamp(ms.unwrap_or_default());
+                found.push(AuditEntry { id, at, action });
             }
             if last {
                 return Ok((found, None));

@@ -7,7 +7,7 @@ use super::error::Error;
 use super::keys::Keys;
 use super::leases::millis;
 use super::script::{BLOCK, BLOCKS};
-use crate::lease::{Holder, Instant};
+use crate::lease::{Holder, Timestamp};
 use crate::pool::PoolName;
 
 /// Longest block: a year.
@@ -19,9 +19,9 @@ pub struct Block {
     /// Who it is, as the pool keeps it.
     pub holder: String,
     /// The end of it.
-    pub until: Instant,
+    pub until: Timestamp,
     /// Since when. Not known of blocks from before nodes wrote it down, as is the rest.
-    pub since: Option<Instant>,
+    pub since: Option<Timestamp>,
     /// Who did it.
     pub by: Option<String>,
     /// What the holder reads.
@@ -30,10 +30,10 @@ pub struct Block {
 
 impl Block {
     /// The block with this end; `note` is packed as in `lua/parts/blocks.lua`, and counts only if it is about it.
-    fn of(holder: String, until: Instant, note: &str) -> Self {
+    fn of(holder: String, until: Timestamp, note: &str) -> Self {
         let mut parts = note.splitn(4, '\u{1}');
         let mut part = || parts.next().unwrap_or_default();
-        let number = |text: &str| text.parse().ok().map(Instant);
+        let number = |text: &str| text.parse().ok().map(Timestamp);
         let is_about_it = number(part()) == Some(until);
         let (since, by, reason) = (number(part()), part(), part());
         let known = |text: &str| (is_about_it && !text.is_empty()).then(|| text.to_owned());
@@ -53,7 +53,7 @@ pub enum BlockEnd {
     /// So long from now.
     After(Duration),
     /// At this instant.
-    At(Instant),
+    At(Timestamp),
 }
 
 /// What became of a block that was to be put or lifted.
@@ -78,7 +78,7 @@ impl Store {
     pub async fn blocks(
         &self,
         pool: &PoolName,
-        after: Option<&(Instant, String)>,
+        after: Option<&(Timestamp, String)>,
         limit: usize,
     ) -> Result<Option<Vec<Block>>, Error> {
         let keys = Keys::of(pool);
@@ -153,7 +153,8 @@ impl Store {
             .arg(reason.unwrap_or_default())
             .arg(millis(LONGEST_BLOCK));
         let reply = self.run(keys.bucket, &call).await?;
-        let named = |until: Instant, note: &str| Block::of(holder.as_str().to_owned(), until, note);
+        let named =
+            |until: Timestamp, note: &str| Block::of(holder.as_str().to_owned(), until, note);
         let now = match reply.status() {
             "blocked" => Some(Block {
                 since: Some(reply.now()?),
@@ -182,11 +183,11 @@ mod tests {
     #[test]
     fn a_note_of_another_block_says_nothing() {
         let note = "1795758394887\u{1}1795758390000\u{1}ops\u{1}a reason\u{1} of two parts";
-        let block = Block::of("ann".to_owned(), Instant(1_795_758_394_887), note);
-        assert_eq!(block.since, Some(Instant(1_795_758_390_000)));
+        let block = Block::of("ann".to_owned(), Timestamp(1_795_758_394_887), note);
+        assert_eq!(block.since, Some(Timestamp(1_795_758_390_000)));
         assert_eq!(block.by.as_deref(), Some("ops"));
         assert_eq!(block.reason.as_deref(), Some("a reason\u{1} of two parts"));
-        let block = Block::of("ann".to_owned(), Instant(1_795_758_394_888), note);
+        let block = Block::of("ann".to_owned(), Timestamp(1_795_758_394_888), note);
         assert_eq!((block.since, block.by, block.reason), (None, None, None));
     }
 }

@@ -211,7 +211,7 @@ impl Connections {
         let first = bb8::ManageConnection::connect(&manager).await;
         if let Err(error) = first {
             // To load the scripts is a right too.
-            if Trouble::of(&error) == Trouble::NotAllowed {
+            if Trouble::of(&error) == Trouble::AddressRefused {
                 check_rights(&source, options).await?;
             }
             return Err(Error::not_connected(&error));
@@ -252,7 +252,7 @@ impl Connections {
             *looked_at = Some(Instant::now());
         }
         if let Source::Cluster(cluster) = &*self.source {
-            cluster.look_soon();
+            cluster.refresh_soon();
             return;
         }
         let connections = self.clone();

@@ -9,7 +9,7 @@ use super::keys::{ALERTS_CLOCK, CLAIMS, DELIVERIES, dead, delivered, pending};
 use super::script::{CLAIM_DELIVERIES, Call, ENQUEUE_DELIVERY, FINISH_DELIVERY};
 use super::unreadable::Kind;
 use super::{Alert, Store, json};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::webhook::WebhookId;
 
 /// Most deliveries of one webhook that wait, that are remembered as delivered, and as dead.
@@ -116,9 +116,9 @@ impl Stage {
 #[derive(Debug)]
 pub struct Claimed {
     /// Until when it has them.
-    pub until: Instant,
+    pub until: Timestamp,
     /// When the next one is due that is not due yet.
-    pub next: Option<Instant>,
+    pub next: Option<Timestamp>,
     /// The deliveries.
     pub deliveries: Vec<Delivery>,
 }
@@ -192,7 +192,7 @@ impl Store {
     }
 
     /// Gives up a claimed delivery that cannot be read, as it is.
-    async fn give_up(&self, id: &str, record: &str, until: Instant) {
+    async fn give_up(&self, id: &str, record: &str, until: Timestamp) {
         self.0.unreadable.note(Kind::Delivery, id);
         // The end of its name says whose it is.
         let webhook = id
@@ -212,7 +212,7 @@ impl Store {
     pub async fn finish_delivery(
         &self,
         delivery: &Delivery,
-        until: Instant,
+        until: Timestamp,
         finished: Finished,
     ) -> Result<bool, Error> {
         let (outcome, pause) = match finished {
@@ -282,7 +282,7 @@ impl Store {
         webhook: &WebhookId,
         stage: Stage,
         limit: usize,
-    ) -> Result<Vec<(Delivery, Instant)>, Error> {
+    ) -> Result<Vec<(Delivery, Timestamp)>, Error> {
         let mut connection = self.0.connections.get().await?;
         let listed: Vec<(String, i64)> = redis::cmd("ZRANGE")
             .arg(stage.key(webhook))
@@ -305,7 +305,7 @@ impl Store {
             .iter()
             .zip(records)
             .filter_map(|((id, at), record)| match read(id, &record?) {
-                Ok(delivery) => Some(Ok((delivery, Instant(*at)))),
+                Ok(delivery) => Some(Ok((delivery, Timestamp(*at)))),
                 Err(_) => {
                     self.0.unreadable.note(Kind::Delivery, id);
                     None
@@ -345,7 +345,7 @@ fn read(id: &str, record: &str) -> Result<Delivery, Error> {
 fn finish_call(
     webhook: &WebhookId,
     id: &str,
-    until: Instant,
+    until: Timestamp,
     outcome: &str,
     record: &str,
     pause: Duration,

@@ -9,7 +9,7 @@ mod server;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 
-use self::server::{Role, Seen};
+use self::server::{Role, ServerFacts};
 use super::connection::Source;
 use super::error::Error;
 use super::info::Info;
@@ -42,12 +42,12 @@ pub struct Finding {
 }
 
 /// Findings about one place.
-struct Notes<'a> {
+struct Findings<'a> {
     place: String,
     findings: &'a mut Vec<Finding>,
 }
 
-impl Notes<'_> {
+impl Findings<'_> {
     fn add(&mut self, level: Level, found: impl Into<String>, advice: &str) {
         self.findings.push(Finding {
             level,
@@ -79,7 +79,7 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
     if let Source::Sentinel(sentinel) = &source {
         sentinels::look_at(sentinel, &mut findings).await;
     }
-    let mut notes = Notes {
+    let mut notes = Findings {
         place: "the way there".to_owned(),
         findings: &mut findings,
     };
@@ -88,7 +88,7 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
     let masters = source.masters().await;
     let masters = masters.map_err(|error| Error::not_connected(&error))?;
     for (place, server) in masters {
-        let mut notes = Notes {
+        let mut notes = Findings {
             place,
             findings: &mut findings,
         };
@@ -103,7 +103,7 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
             }
             Err(error) => return Err(Error::not_connected(&error)),
         };
-        let seen = Seen {
+        let seen = ServerFacts {
             role: Role::Master,
             is_cluster: source.is_cluster(),
             expects_replicas: !matches!(source, Source::Single(_)),
@@ -121,11 +121,11 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
                 Source::Sentinel(sentinel) => sentinel.connect_to(&address).await,
                 Source::Cluster(cluster) => cluster.connect_to(&address).await,
             };
-            let mut notes = Notes {
+            let mut notes = Findings {
                 place: name,
                 findings: &mut findings,
             };
-            let seen = Seen {
+            let seen = ServerFacts {
                 role: Role::Replica,
                 ..seen
             };
@@ -147,7 +147,7 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
 /// What is wrong with a master, for a node that starts: what costs a round trip or two.
 pub(super) fn at_start(options: &Options, info: &Info) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let mut notes = Notes {
+    let mut notes = Findings {
         place: "Redis".to_owned(),
         findings: &mut findings,
     };
@@ -169,7 +169,7 @@ fn is_private(options: &Options) -> bool {
     url.is_ok_and(|url| url.is_local())
 }
 
-fn look_at_url(options: &Options, notes: &mut Notes<'_>) {
+fn look_at_url(options: &Options, notes: &mut Findings<'_>) {
     let Ok(url) = options.url.expose_secret().parse::<RedisUrl>() else {
         return;
     };

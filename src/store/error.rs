@@ -33,7 +33,7 @@ pub enum Trouble {
     /// NOAUTH, WRONGPASS.
     Auth,
     /// NOPERM.
-    NotAllowed,
+    AddressRefused,
     /// `max number of clients reached`.
     TooManyClients,
     /// READONLY: a replica.
@@ -66,7 +66,7 @@ impl Trouble {
             Self::Silent => "silent",
             Self::Tls => "tls",
             Self::Auth => "auth",
-            Self::NotAllowed => "not_allowed",
+            Self::AddressRefused => "not_allowed",
             Self::TooManyClients => "too_many_clients",
             Self::Replica => "replica",
             Self::Loading => "loading",
@@ -95,7 +95,7 @@ impl Trouble {
                  clients (CertificateRequired), set redis_cert_file and redis_key_file"
             }
             Self::Auth => "Redis refuses the user or the password; set the right ones in redis_url",
-            Self::NotAllowed => {
+            Self::AddressRefused => {
                 "Redis allows this user too little; give it what deploy/redis/leasehold.acl lists"
             }
             Self::TooManyClients => {
@@ -146,7 +146,7 @@ impl Trouble {
                 | ServerErrorKind::Ask,
             ) => Self::ClusterDown,
             ErrorKind::Server(ServerErrorKind::CrossSlot) => Self::CrossSlot,
-            ErrorKind::Server(ServerErrorKind::NoPerm) => Self::NotAllowed,
+            ErrorKind::Server(ServerErrorKind::NoPerm) => Self::AddressRefused,
             ErrorKind::Server(_) | ErrorKind::Extension => match () {
                 () if says("OOM") => Self::Full,
                 () if says("NOREPLICAS") => Self::NoReplicas,
@@ -154,7 +154,7 @@ impl Trouble {
                 () if says("BUSY") || says("UNKILLABLE") => Self::Busy,
                 () if says("READONLY") => Self::Replica,
                 () if says("NOAUTH") || says("WRONGPASS") => Self::Auth,
-                () if says("NOPERM") || text.contains("ACL failure") => Self::NotAllowed,
+                () if says("NOPERM") || text.contains("ACL failure") => Self::AddressRefused,
                 () if text.contains("max number of clients") => Self::TooManyClients,
                 () => Self::Refused,
             },
@@ -176,7 +176,7 @@ impl Trouble {
             | Self::MasterDown
             | Self::ClusterDown
             | Self::Busy => true,
-            Self::NotAllowed
+            Self::AddressRefused
             | Self::CrossSlot
             | Self::NoReplicas
             | Self::Unsaved
@@ -190,7 +190,7 @@ impl Trouble {
     pub(super) const fn may_be_of_this_server(self) -> bool {
         matches!(
             self,
-            Self::NoReplicas | Self::Unsaved | Self::NotAllowed | Self::Busy | Self::Refused
+            Self::NoReplicas | Self::Unsaved | Self::AddressRefused | Self::Busy | Self::Refused
         )
     }
 
@@ -201,7 +201,7 @@ impl Trouble {
     /// may come from anywhere.
     const fn outcome(self) -> Outcome {
         match self {
-            Self::Silent | Self::Away | Self::Tls | Self::NotAllowed | Self::Refused => {
+            Self::Silent | Self::Away | Self::Tls | Self::AddressRefused | Self::Refused => {
                 Outcome::Unknown
             }
             Self::Auth
@@ -389,12 +389,12 @@ mod tests {
             ),
             (
                 "NOPERM this user has no permissions to run the 'evalsha' command",
-                Trouble::NotAllowed,
+                Trouble::AddressRefused,
                 Unknown,
             ),
             (
                 "ERR ACL failure in script: this user has no permissions to run the 'xadd' command",
-                Trouble::NotAllowed,
+                Trouble::AddressRefused,
                 Unknown,
             ),
             (

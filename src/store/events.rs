@@ -9,7 +9,7 @@ use super::Store;
 use super::error::Error;
 use super::keys::Keys;
 use super::unreadable::Kind;
-use crate::lease::{Instant, Invalid};
+use crate::lease::{Invalid, Timestamp};
 use crate::pool::PoolName;
 
 /// The place of an event in its pool's history: when it was written, ms, and a number among those of that instant.
@@ -73,7 +73,7 @@ pub struct Event {
     /// What happened: `started`, `resumed`, `rebuilt`, `ended`, `denied`, `configured`.
     pub kind: String,
     /// When it happened; an end that was noticed late has the exact instant.
-    pub at: Instant,
+    pub at: Timestamp,
     /// The lease, if it is about one.
     pub lease: Option<String>,
     /// Who holds or asked, where the script knew it.
@@ -142,7 +142,7 @@ fn read((place, fields): Entry) -> Result<Event, Error> {
     let mut event = Event {
         id: place.parse().map_err(|_| broken())?,
         kind: String::new(),
-        at: Instant(i64::MIN),
+        at: Timestamp(i64::MIN),
         lease: None,
         holder: None,
         tenant: None,
@@ -156,7 +156,7 @@ fn read((place, fields): Entry) -> Result<Event, Error> {
         }
         match name.as_str() {
             "type" => event.kind = value,
-            "at" => event.at = Instant(value.parse().unwrap_or(i64::MIN)),
+            "at" => event.at = Timestamp(value.parse().unwrap_or(i64::MIN)),
             "id" => event.lease = Some(value),
             "holder" => event.holder = Some(value),
             "tenant" => event.tenant = Some(value),
@@ -169,7 +169,7 @@ fn read((place, fields): Entry) -> Result<Event, Error> {
     // It keeps its place, or whoever reads on would take it for the end.
     if event.kind.is_empty() || event.at.0 == i64::MIN {
         event.kind = UNKNOWN.to_owned();
-        event.at = Instant(event.id.written_ms());
+        event.at = Timestamp(event.id.written_ms());
     }
     Ok(event)
 }

@@ -20,14 +20,14 @@ const PAUSE_MS: u64 = 15_000;
 /// How long each step may take.
 const STEP: Duration = Duration::from_secs(10);
 /// Between looks.
-const LOOK: Duration = Duration::from_millis(20);
+const SCAN_ALERTS: Duration = Duration::from_millis(20);
 
 /// Host and port.
 type Address = (String, u16);
 
 /// What happened.
 #[derive(Debug, Clone, serde::Serialize)]
-pub struct Switched {
+pub struct FailoverResult {
     /// The master before.
     pub from: String,
     /// The master now.
@@ -37,7 +37,7 @@ pub struct Switched {
 }
 
 /// Makes a replica the master and loses nothing. Refuses if there is none that is up to date.
-pub async fn fail_over(options: &Options) -> Result<Switched, Error> {
+pub async fn fail_over(options: &Options) -> Result<FailoverResult, Error> {
     let source =
         Source::new(options, Arc::default()).map_err(|error| Error::not_connected(&error))?;
     let Source::Sentinel(sentinel) = &source else {
@@ -94,7 +94,7 @@ pub async fn fail_over(options: &Options) -> Result<Switched, Error> {
         .await?;
     let waited = Instant::now();
     while name_now(sentinel).await? != to && waited.elapsed() < STEP {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(SCAN_ALERTS).await;
     }
     let () = redis::cmd("CLIENT")
         .arg("UNPAUSE")
@@ -104,7 +104,7 @@ pub async fn fail_over(options: &Options) -> Result<Switched, Error> {
         .arg(&["KILL", "TYPE", "normal", "SKIPME", "yes"])
         .query_async(&mut old)
         .await;
-    Ok(Switched {
+    Ok(FailoverResult {
         from: format!("{}:{}", from.0, from.1),
         to: format!("{}:{}", to.0, to.1),
         paused_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -132,7 +132,7 @@ async fn promote(
                 "a replica does not catch up; see its log, and try again when its lag is small",
             ));
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(SCAN_ALERTS).await;
     }
 
     let mut failure = None;
@@ -165,7 +165,7 @@ async fn promote(
                 return Ok(address.clone());
             }
         }
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(SCAN_ALERTS).await;
     }
     Err(Error::not_sent(
         "no replica was promoted; see the log of the sentinels",

@@ -7,9 +7,9 @@ use super::Store;
 use super::error::Error;
 use super::events::EventId;
 use super::keys::{Bucket, Keys};
-use super::script::{ROLL_UP, ROLLED, STIRRED};
+use super::script::{CHANGED_POOLS, ROLL_UP, ROLLUP_STATE};
 use super::unreadable::Kind;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 
 /// Pools of one call; under a millisecond of Redis's time.
@@ -17,7 +17,7 @@ const POOLS: usize = 128;
 
 /// Slots of one length that share a key.
 #[derive(Debug, Clone)]
-pub struct Stretch {
+pub struct SlotRange {
     /// Name of the length, part of the key.
     pub step: &'static str,
     /// Number of the stretch, part of the key.
@@ -28,15 +28,15 @@ pub struct Stretch {
     pub slots: Vec<(i64, String)>,
 }
 
-/// How far the events of a pool are rolled up, and what the next roll-up needs beside events.
+/// How far the events of a pool are checkpoint up, and what the next roll-up needs beside events.
 #[derive(Debug, Clone, Default)]
-pub struct Standing {
+pub struct RollupState {
     /// When this was so.
-    pub now: Instant,
+    pub now: Timestamp,
     /// What the last roll-up left; none if there never was one.
-    pub rolled: Option<String>,
+    pub checkpoint: Option<String>,
     /// The last times in which no node could work, each with its end; the last one may go on.
-    pub silences: Vec<(Instant, Instant)>,
+    pub silences: Vec<(Timestamp, Timestamp)>,
     /// Seats that are taken, as the events up to `last` say if none of them is lost.
     pub seats: u64,
     /// The last event.
@@ -64,13 +64,13 @@ impl Denials {
 
 /// What a pool has that a roll-up may not know of.
 #[derive(Debug, Clone)]
-pub struct Stirred {
+pub struct ChangedPool {
     /// The pool.
     pub pool: PoolName,
     /// When this was so.
-    pub now: Instant,
+    pub now: Timestamp,
     /// End of the last time in which no node could work.
-    pub back: Instant,
+    pub back: Timestamp,
     /// The last event.
     pub last: Option<EventId>,
     /// Whether there are denied acquires that no slot has yet.
@@ -78,16 +78,16 @@ pub struct Stirred {
 }
 
 /// Slots to read: the name of their length, the number of their stretch, and theirs.
-pub type Wanted = (&'static str, i64, Vec<i64>);
+pub type SlotRequest = (&'static str, i64, Vec<i64>);
 
 impl Store {
     /// What each pool has that a roll-up may not know of; only of those buckets which no node has asked for within `every`.
     /// Costs a pool in which nothing happened two reads, and no call of its own. Buckets may be on several servers: an error
     /// only if none of them says anything.
-    pub async fn stirred(&self, every: Duration) -> Result<Vec<Stirred>, Error> {
+    pub async fn changed_pools(&self, every: Duration) -> Result<Vec<ChangedPool>, Error> {
         let (mut all, mut trouble) = (Vec::new(), None);
         for bucket in Bucket::all() {
-            match self.stirred_in(bucket, every).await {
+            match self.changed_pools_in(bucket, every).await {
                 Ok(found) => all.extend(found),
                 Err(error) => trouble = Some(error),
             }
@@ -95,12 +95,16 @@ impl Store {
         trouble.filter(|_| all.is_empty()).map_or(Ok(all), Err)
     }
 
-    async fn stirred_in(&self, bucket: Bucket, every: Duration) -> Result<Vec<Stirred>, Error> {
+    async fn changed_pools_in(
+        &self,
+        bucket: Bucket,
+        every: Duration,
+    ) -> Result<Vec<ChangedPool>, Error> {
         let pools: Vec<PoolName> = self.0.memory.policies(bucket).into_keys().collect();
         let mut every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
         let mut found = Vec::new();
         for chunk in pools.chunks(POOLS) {
-            let mut call = STIRRED
+            let mut call = CHANGED_POOLS
                 .call(2 + 2 * chunk.len())
                 .arg(bucket.clock())
                 .arg(bucket.watch());
@@ -116,11 +120,11 @@ impl Store {
                 "fresh" => break,
                 _ => return Err(reply.unexpected(0)),
             }
-            let (now, back) = (reply.now()?, Instant(reply.parse(3)?));
+            let (now, back) = (reply.now()?, Timestamp(reply.parse(3)?));
             for (place, pool) in chunk.iter().enumerate() {
                 let (at, last) = (4 + 2 * place, reply.text(4 + 2 * place)?);
                 let last = (!last.is_empty()).then(|| last.parse());
-                found.push(Stirred {
+                found.push(ChangedPool {
                     pool: pool.clone(),
                     now,
                     back,
@@ -134,15 +138,15 @@ impl Store {
         Ok(found)
     }
 
-    /// Notes that the history of a pool cannot be rolled up by this version.
+    /// Notes that the history of a pool cannot be checkpoint up by this version.
     pub(crate) fn note_unreadable_history(&self, pool: &PoolName) {
         self.0.unreadable.note(Kind::History, pool.as_str());
     }
 
-    /// How far the events of a pool are rolled up, and what belongs to that, at one instant.
-    pub async fn rolled(&self, pool: &PoolName) -> Result<Standing, Error> {
+    /// How far the events of a pool are checkpoint up, and what belongs to that, at one instant.
+    pub async fn rollup_state(&self, pool: &PoolName) -> Result<RollupState, Error> {
         let keys = Keys::of(pool);
-        let call = ROLLED
+        let call = ROLLUP_STATE
             .call(7)
             .arg(keys.bucket.clock())
             .arg(keys.rolled())
@@ -174,12 +178,12 @@ impl Store {
                 })
             })
             .collect();
-        Ok(Standing {
+        Ok(RollupState {
             now: reply.now()?,
-            rolled: not_empty(reply.text(3)?),
+            checkpoint: not_empty(reply.text(3)?),
             silences: instants
                 .chunks_exact(2)
-                .map(|pair| (Instant(pair[0]), Instant(pair[1])))
+                .map(|pair| (Timestamp(pair[0]), Timestamp(pair[1])))
                 .collect(),
             seats: reply.count(5)?,
             last: not_empty(reply.text(6)?)
@@ -189,7 +193,7 @@ impl Store {
         })
     }
 
-    /// Writes slots, and how far the events are rolled up, and drops the counts that are in slots now, at most 1 000.
+    /// Writes slots, and how far the events are checkpoint up, and drops the counts that are in slots now, at most 1 000.
     /// `false` if another node was faster.
     pub async fn roll_up(
         &self,
@@ -197,7 +201,7 @@ impl Store {
         before: Option<&str>,
         after: &str,
         counted: &[Denials],
-        stretches: &[Stretch],
+        stretches: &[SlotRange],
     ) -> Result<bool, Error> {
         let keys = Keys::of(pool);
         let mut call = ROLL_UP
@@ -224,7 +228,7 @@ impl Store {
         }
         let reply = self.run(keys.bucket, &call).await?;
         match reply.status() {
-            "rolled" => Ok(true),
+            "checkpoint" => Ok(true),
             "stale" => Ok(false),
             _ => Err(reply.unexpected(0)),
         }
@@ -250,12 +254,12 @@ impl Store {
         Ok(slots)
     }
 
-    /// How far the events of a pool are rolled up, and a few slots of one length, by number: a look that costs the
+    /// How far the events of a pool are checkpoint up, and a few slots of one length, by number: a look that costs the
     /// same however much a pool has been through.
-    pub async fn rolled_with(
+    pub async fn checkpoint_with_slots(
         &self,
         pool: &PoolName,
-        stretches: &[Wanted],
+        stretches: &[SlotRequest],
     ) -> Result<(Option<String>, BTreeMap<i64, String>), Error> {
         let keys = Keys::of(pool);
         let mut pipe = redis::pipe();
@@ -268,7 +272,7 @@ impl Store {
         let mut connection = self.0.connections.get().await?;
         let replies: Vec<redis::Value> = pipe.query_async(&mut *connection).await?;
         let mut replies = replies.into_iter();
-        let rolled = match replies.next() {
+        let checkpoint = match replies.next() {
             Some(value) => redis::from_redis_value(value).map_err(redis::RedisError::from)?,
             None => None,
         };
@@ -279,14 +283,14 @@ impl Store {
             let found = numbers.iter().zip(found);
             slots.extend(found.filter_map(|(number, slot)| Some((*number, slot?))));
         }
-        Ok((rolled, slots))
+        Ok((checkpoint, slots))
     }
 
     /// What Redis's clock says, for reports that go up to now.
-    pub async fn clock(&self) -> Result<Instant, Error> {
+    pub async fn clock(&self) -> Result<Timestamp, Error> {
         let mut connection = self.0.connections.get().await?;
         let (seconds, micros): (i64, i64) =
             redis::cmd("TIME").query_async(&mut *connection).await?;
-        Ok(Instant(seconds * 1_000 + micros / 1_000))
+        Ok(Timestamp(seconds * 1_000 + micros / 1_000))
     }
 }

@@ -279,7 +279,7 @@ impl Bucket {
 
 /// Whose leases of a pool are meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Whose<'a> {
+pub(super) enum IndexedBy<'a> {
     /// Everybody's.
     All,
     /// Those of one holder.
@@ -354,13 +354,13 @@ impl Keys {
     }
 
     /// HASH with a TTL: up to which fence the leases of the pool, or those of it that this names, were ended at once, and why.
-    pub(super) fn mark(&self, whose: Whose<'_>) -> String {
+    pub(super) fn mark(&self, whose: IndexedBy<'_>) -> String {
         match whose {
-            Whose::All => self.key("ended"),
-            Whose::Holder(holder) => {
+            IndexedBy::All => self.key("ended"),
+            IndexedBy::Holder(holder) => {
                 self.named("ended:", fingerprint(&[b"holder", holder.key().as_bytes()]))
             }
-            Whose::Tenant(tenant) => self.named(
+            IndexedBy::Tenant(tenant) => self.named(
                 "ended:",
                 fingerprint(&[b"tenant", tenant.as_str().as_bytes()]),
             ),

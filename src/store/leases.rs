@@ -5,23 +5,23 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 
 use super::error::{Error, Outcome};
-use super::keys::{Bucket, Keys, Whose};
-use super::meters::Ended;
+use super::keys::{Bucket, IndexedBy, Keys};
+use super::meters::EndKind;
 use super::queue::Turn;
-use super::record::{Found, Ttls};
-use super::renewals::{Beat, Beaten, record_margin};
-use super::rules::{Known, Wait};
+use super::record::{LiveLease, Ttls};
+use super::renewals::{Heartbeat, RenewOutcome, record_margin};
+use super::rules::{PolicySnapshot, Wait};
 use super::script::{ACQUIRE, LEASE, LEAVE, RELEASE, RESUME, Reply, TERMINATE};
 use super::{DISPLACED, REBUILT, Store, json};
 use crate::lease::{
-    Activities, End, Holder, Instant, Label, Lease, LeaseId, Platform, Seat, Tenant,
+    Activities, EndReason, Holder, Label, Lease, LeaseId, Platform, Seat, Tenant, Timestamp,
 };
 use crate::pool::{Policy, PoolName};
 use crate::token::{self, Claims};
 
 /// What a holder asks for.
 #[derive(Debug, Clone, Default)]
-pub struct Asked {
+pub struct AcquireRequest {
     /// Who asks; none is anonymous.
     pub holder: Option<Holder>,
     /// The sub-account it belongs to.
@@ -37,7 +37,7 @@ pub struct Asked {
     /// Whether to queue if there is no seat, or the place in the queue.
     pub wait: Wait,
     /// What the caller knew of the pool's rules when it made this; from [`Store::known`].
-    pub known: Known,
+    pub known: PolicySnapshot,
 }
 
 /// A seat, and how full the pool is with it.
@@ -46,7 +46,7 @@ pub struct Grant {
     /// The lease.
     pub lease: Lease,
     /// When this was decided.
-    pub at: Instant,
+    pub at: Timestamp,
     /// Generation of the bucket, for the token.
     pub generation: u64,
     /// Live leases of the pool, this one included.
@@ -86,7 +86,7 @@ pub enum Acquired {
     /// As many wait as may.
     QueueFull(Denial),
     /// An operator has blocked this holder, until then, and perhaps said why.
-    HolderBlocked(Denial, Instant, Option<String>),
+    HolderBlocked(Denial, Timestamp, Option<String>),
     /// The pool has no licence for the platform, only for these.
     PlatformNotLicensed(String),
     /// An operator has closed the pool to newcomers, with this message.
@@ -102,7 +102,7 @@ pub enum Acquired {
         /// About when there will be a seat.
         eta: Duration,
         /// Until when it has to ask again to keep its place.
-        asks_again_by: Instant,
+        asks_again_by: Timestamp,
     },
     /// The ticket was not shown in time, or has been used.
     TicketExpired,
@@ -141,7 +141,7 @@ pub enum Renewed {
         generation: u64,
     },
     /// It has ended for good.
-    Lost(End),
+    Lost(EndReason),
     /// Data was lost, and its pool was not put back yet.
     Recovering,
     /// There is no such pool any more.
@@ -202,7 +202,11 @@ pub(super) fn millis(duration: Duration) -> u64 {
 
 impl Store {
     /// Asks for a seat.
-    pub async fn acquire(&self, pool: &PoolName, asked: &Asked) -> Result<Acquired, Error> {
+    pub async fn acquire(
+        &self,
+        pool: &PoolName,
+        asked: &AcquireRequest,
+    ) -> Result<Acquired, Error> {
         super::within_deadline(async {
             // A ticket is nobody's request of its own: where there is no queue any more, it has no place.
             if asked.known.has_rules() || matches!(asked.wait, Wait::Ticket(_)) {
@@ -213,7 +217,7 @@ impl Store {
         .await
     }
 
-    async fn ask(&self, pool: &PoolName, asked: &Asked) -> Result<Acquired, Error> {
+    async fn ask(&self, pool: &PoolName, asked: &AcquireRequest) -> Result<Acquired, Error> {
         // The id stays the same if the call has to be sent again.
         let id = LeaseId::random();
         let mut restored = false;
@@ -275,7 +279,7 @@ impl Store {
         match reply.status() {
             "ended" | "no_pool" => Ok(None),
             "read" => {
-                let found = Found {
+                let found = LiveLease {
                     id,
                     score: reply.int(3)?,
                     expires_at: reply.instant(4)?,
@@ -335,7 +339,7 @@ impl Store {
             let pool = &renewals[*at].claims.pool;
             (Bucket::of(pool), pool.as_str())
         });
-        let beats: Vec<Beat> = order.iter().map(|at| self.beat(&renewals[*at])).collect();
+        let beats: Vec<Heartbeat> = order.iter().map(|at| self.beat(&renewals[*at])).collect();
         let beaten = self.renew_sorted(&beats).await;
         let mut results: Vec<Option<Result<Renewed, Error>>> = vec![None; renewals.len()];
         for (at, beaten) in order.into_iter().zip(beaten) {
@@ -350,10 +354,10 @@ impl Store {
         parts_of_one(results.collect())
     }
 
-    fn beat(&self, renewal: &Renewal) -> Beat {
+    fn beat(&self, renewal: &Renewal) -> Heartbeat {
         let claims = &renewal.claims;
         let ttl = self.0.memory.ttl(&claims.pool);
-        Beat::of(
+        Heartbeat::of(
             claims,
             renewal.label.clone(),
             renewal.activities.clone(),
@@ -363,8 +367,8 @@ impl Store {
     }
 
     /// Makes an answer of what became of a beat; asks again where the common case did not decide.
-    async fn conclude(&self, renewal: &Renewal, beaten: Beaten) -> Result<Renewed, Error> {
-        let Beaten::Renewed {
+    async fn conclude(&self, renewal: &Renewal, beaten: RenewOutcome) -> Result<Renewed, Error> {
+        let RenewOutcome::Renewed {
             at,
             seq,
             ttl,
@@ -374,7 +378,7 @@ impl Store {
             // Rare, and its future is large: inside this one it would be moved about with every beat.
             return self.resume(renewal).boxed().await;
         };
-        super::trail::note_renewal(seq, at);
+        super::script_trace::note_renewal(seq, at);
         let claims = &renewal.claims;
         let (label, activities) = details.unwrap_or_default();
         let label = label
@@ -384,7 +388,7 @@ impl Store {
             .as_deref()
             .map(parse_activities)
             .unwrap_or_default();
-        let expires_at = Instant(at.0 + ttl.as_millis() as i64);
+        let expires_at = Timestamp(at.0 + ttl.as_millis() as i64);
         Ok(Renewed::Renewed(from_claims(
             claims, label, activities, at, expires_at, ttl,
         )))
@@ -415,9 +419,23 @@ impl Store {
             .arg(keys.waiting())
             .arg(keys.tickets())
             .arg(keys.tombstone(claims.id))
-            .arg(keys.mark(Whose::All))
-            .arg(keys.mark(claims.holder.as_ref().map_or(Whose::All, Whose::Holder)))
-            .arg(keys.mark(claims.tenant.as_ref().map_or(Whose::All, Whose::Tenant)))
+            .arg(keys.mark(IndexedBy::All))
+            .arg(
+                keys.mark(
+                    claims
+                        .holder
+                        .as_ref()
+                        .map_or(IndexedBy::All, IndexedBy::Holder),
+                ),
+            )
+            .arg(
+                keys.mark(
+                    claims
+                        .tenant
+                        .as_ref()
+                        .map_or(IndexedBy::All, IndexedBy::Tenant),
+                ),
+            )
             .arg(keys.block_notes())
             .arg(claims.pool.as_str())
             .arg(claims.id.to_string())
@@ -466,7 +484,7 @@ impl Store {
                     if ended.0 > 0 {
                         self.count_end(
                             &claims.pool,
-                            Ended::Expired,
+                            EndKind::Expired,
                             ended.since(claims.started_at),
                         );
                     }
@@ -477,7 +495,7 @@ impl Store {
                     generation: reply.count(5)?,
                 })
             }
-            "lost_expired" => Ok(Renewed::Lost(End::Expired)),
+            "lost_expired" => Ok(Renewed::Lost(EndReason::Expired)),
             "lost_displaced" => {
                 metrics::counter!(DISPLACED).increment(1);
                 tracing::warn!(
@@ -485,17 +503,17 @@ impl Store {
                     lease.id = %claims.id,
                     "a lease was lost with Redis's data, and its seat was given to somebody else before it could be rebuilt"
                 );
-                Ok(Renewed::Lost(End::Expired))
+                Ok(Renewed::Lost(EndReason::Expired))
             }
-            "lost_released" => Ok(Renewed::Lost(End::Released)),
-            "lost_evicted" => Ok(Renewed::Lost(End::Evicted)),
-            "lost_deleted" => Ok(Renewed::Lost(End::Terminated {
+            "lost_released" => Ok(Renewed::Lost(EndReason::Released)),
+            "lost_evicted" => Ok(Renewed::Lost(EndReason::Evicted)),
+            "lost_deleted" => Ok(Renewed::Lost(EndReason::Terminated {
                 reason: Some("The pool was deleted.".to_owned()),
                 blocked_until: None,
             })),
             "lost_terminated" => {
                 let (reason, until) = (reply.text(7)?, reply.instant(8)?);
-                Ok(Renewed::Lost(End::Terminated {
+                Ok(Renewed::Lost(EndReason::Terminated {
                     reason: (!reason.is_empty()).then(|| reason.to_owned()),
                     blocked_until: (until.0 > 0).then_some(until),
                 }))
@@ -533,9 +551,9 @@ impl Store {
             "ended" => Ok(()),
             how @ ("released" | "expired" | "evicted") => {
                 let ended = match how {
-                    "released" => Ended::Released,
-                    "expired" => Ended::Expired,
-                    _ => Ended::Evicted,
+                    "released" => EndKind::Released,
+                    "expired" => EndKind::Expired,
+                    _ => EndKind::Evicted,
                 };
                 self.count_end(&claims.pool, ended, reply.now()?.since(claims.started_at));
                 Ok(())
@@ -592,9 +610,9 @@ impl Store {
         why: &Termination,
     ) -> Result<(), Error> {
         let whose = match (holder, tenant) {
-            (Some(holder), _) => Whose::Holder(holder),
-            (None, Some(tenant)) => Whose::Tenant(tenant),
-            (None, None) => Whose::All,
+            (Some(holder), _) => IndexedBy::Holder(holder),
+            (None, Some(tenant)) => IndexedBy::Tenant(tenant),
+            (None, None) => IndexedBy::All,
         };
         self.terminate_some(pool, &[], Some(whose), why).await?;
         Ok(())
@@ -604,7 +622,7 @@ impl Store {
         &self,
         pool: &PoolName,
         ids: &[LeaseId],
-        marked: Option<Whose<'_>>,
+        marked: Option<IndexedBy<'_>>,
         why: &Termination,
     ) -> Result<Vec<Terminated>, Error> {
         let keys = Keys::of(pool);
@@ -625,7 +643,7 @@ impl Store {
                 .arg(keys.queue())
                 .arg(keys.records())
                 .arg(keys.block_notes())
-                .arg(keys.mark(marked.unwrap_or(Whose::All)));
+                .arg(keys.mark(marked.unwrap_or(IndexedBy::All)));
             for id in ids {
                 call.push(keys.tombstone(*id));
             }
@@ -643,11 +661,11 @@ impl Store {
                 let held_ms = reply.count(at + 1)?;
                 words.push(match reply.text(at)? {
                     "terminated" => {
-                        self.count_end(pool, Ended::Terminated, held_ms);
+                        self.count_end(pool, EndKind::Terminated, held_ms);
                         Terminated::Terminated
                     }
                     "expired" => {
-                        self.count_end(pool, Ended::Expired, held_ms);
+                        self.count_end(pool, EndKind::Expired, held_ms);
                         Terminated::Ended
                     }
                     "ended" => Terminated::Ended,
@@ -659,7 +677,7 @@ impl Store {
     }
 }
 
-fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId) -> super::script::Call {
+fn acquire_call(pool: &PoolName, asked: &AcquireRequest, id: LeaseId) -> super::script::Call {
     let keys = Keys::of(pool);
     let mut call = ACQUIRE
         .call(12 + usize::from(asked.key.is_some()))
@@ -700,12 +718,16 @@ pub(super) fn denial(reply: &Reply) -> Result<Denial, Error> {
 /// A denial by a block.
 pub(super) fn blocked(reply: &Reply) -> Result<Acquired, Error> {
     let (denial, reason) = (denial(reply)?, reply.text(12)?);
-    let until = Instant(reply.now()?.0 + denial.retry_after.as_millis() as i64);
+    let until = Timestamp(reply.now()?.0 + denial.retry_after.as_millis() as i64);
     let reason = (!reason.is_empty()).then(|| reason.to_owned());
     Ok(Acquired::HolderBlocked(denial, until, reason))
 }
 
-pub(super) fn granted(pool: &PoolName, asked: &Asked, reply: &Reply) -> Result<Grant, Error> {
+pub(super) fn granted(
+    pool: &PoolName,
+    asked: &AcquireRequest,
+    reply: &Reply,
+) -> Result<Grant, Error> {
     let seat = Seat::from_letter(reply.text(11)?);
     let (now, expires_at) = (reply.now()?, reply.instant(4)?);
     let ttl = Duration::from_millis(reply.count(5)?);
@@ -720,8 +742,8 @@ pub(super) fn granted(pool: &PoolName, asked: &Asked, reply: &Reply) -> Result<G
             platform: asked.platform.clone(),
             seat,
             fence: reply.count(6)?,
-            started_at: Instant(expires_at.0 - ttl.as_millis() as i64),
-            renewed_at: Instant(expires_at.0 - ttl.as_millis() as i64),
+            started_at: Timestamp(expires_at.0 - ttl.as_millis() as i64),
+            renewed_at: Timestamp(expires_at.0 - ttl.as_millis() as i64),
             expires_at,
             expires_in: Duration::from_millis(expires_at.since(now)),
             ttl,
@@ -739,8 +761,8 @@ fn from_claims(
     claims: &Claims,
     label: Option<Label>,
     activities: Activities,
-    renewed_at: Instant,
-    expires_at: Instant,
+    renewed_at: Timestamp,
+    expires_at: Timestamp,
     ttl: Duration,
 ) -> Lease {
     Lease {
@@ -771,7 +793,7 @@ pub(super) fn parse_activities(text: &str) -> Activities {
         .unwrap_or_default()
 }
 
-impl super::memory::Memory {
+impl super::memory::PoolCache {
     /// About the TTL of a pool, as this node last saw it; for when a record is worth a refresh.
     fn ttl(&self, pool: &PoolName) -> Duration {
         let ttl_ms = self.ttl_ms(pool).unwrap_or(Policy::with_capacity(0).ttl_ms);

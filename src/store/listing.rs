@@ -10,9 +10,9 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
-use super::record::{Found, Ttls};
+use super::record::{LiveLease, Ttls};
 use super::script::LIST;
-use crate::lease::{Holder, Instant, Lease, LeaseId, Tenant};
+use crate::lease::{Holder, Lease, LeaseId, Tenant, Timestamp};
 use crate::pool::PoolName;
 
 /// Leases that are read at once.
@@ -44,7 +44,7 @@ pub enum Sort {
 
 /// Where a lease stands in an order; the id decides among equals.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Cursor {
     /// In an order by instants or numbers.
     Number(i64, LeaseId),
     /// In an order by texts, without regard to case; no text comes first.
@@ -65,7 +65,7 @@ pub struct Selection {
     /// From the last to the first.
     pub descending: bool,
     /// Only what comes after this place.
-    pub after: Option<Place>,
+    pub after: Option<Cursor>,
     /// Most leases of a page, at least 1.
     pub limit: usize,
 }
@@ -76,7 +76,7 @@ pub struct Listing {
     /// The leases, in the order that was asked for.
     pub leases: Vec<Lease>,
     /// Where the next page begins; none at the end.
-    pub next: Option<Place>,
+    pub next: Option<Cursor>,
 }
 
 impl Selection {
@@ -91,7 +91,7 @@ impl Selection {
     }
 
     /// Whether the order is that in which Redis keeps leases.
-    fn is_as_kept(&self) -> bool {
+    fn has_stored_order(&self) -> bool {
         self.sort == Sort::ExpiresAt && !self.descending
     }
 
@@ -129,17 +129,17 @@ impl Selection {
             || lease.id.to_string().to_lowercase() == *text
     }
 
-    fn place(&self, lease: &Lease) -> Place {
-        let text = |value: Option<&str>| Place::Text(value.unwrap_or("").to_lowercase(), lease.id);
+    fn place(&self, lease: &Lease) -> Cursor {
+        let text = |value: Option<&str>| Cursor::Text(value.unwrap_or("").to_lowercase(), lease.id);
         match self.sort {
-            Sort::ExpiresAt => Place::Number(lease.expires_at.0, lease.id),
-            Sort::StartedAt => Place::Number(lease.started_at.0, lease.id),
-            Sort::RenewedAt => Place::Number(lease.renewed_at.0, lease.id),
+            Sort::ExpiresAt => Cursor::Number(lease.expires_at.0, lease.id),
+            Sort::StartedAt => Cursor::Number(lease.started_at.0, lease.id),
+            Sort::RenewedAt => Cursor::Number(lease.renewed_at.0, lease.id),
             Sort::Holder => text(lease.holder.as_ref().map(Holder::as_str)),
             Sort::Tenant => text(lease.tenant.as_ref().map(Tenant::as_str)),
             Sort::Label => text(lease.label.as_ref().map(|label| label.as_str())),
             Sort::Platform => text(lease.platform.as_ref().map(|platform| platform.as_str())),
-            Sort::Activities => Place::Number(
+            Sort::Activities => Cursor::Number(
                 i64::try_from(lease.activities.iter().count()).expect("few"),
                 lease.id,
             ),
@@ -147,12 +147,12 @@ impl Selection {
     }
 
     /// Orders a page and cuts it to one more than the limit, which tells that there is a next one.
-    fn cut(&self, found: &mut Vec<(Place, Found)>) {
+    fn cut(&self, found: &mut Vec<(Cursor, LiveLease)>) {
         found.sort_unstable_by(|(a, _), (b, _)| self.order(a, b));
         found.truncate(self.limit + 1);
     }
 
-    fn order(&self, a: &Place, b: &Place) -> Ordering {
+    fn order(&self, a: &Cursor, b: &Cursor) -> Ordering {
         if self.descending { b.cmp(a) } else { a.cmp(b) }
     }
 }
@@ -167,14 +167,14 @@ impl Store {
         selection: &Selection,
     ) -> Result<Option<Listing>, Error> {
         // In the order of Redis the page is full when enough was found; in any other one all have to be looked at.
-        let as_kept = selection.is_as_kept();
-        let (size, at_once) = if as_kept && !selection.is_filtered() {
+        let as_recorded = selection.has_stored_order();
+        let (size, at_once) = if as_recorded && !selection.is_filtered() {
             (CHUNK.min(selection.limit + 1), 1)
         } else {
             (CHUNK, AT_ONCE)
         };
         let after = match &selection.after {
-            Some(Place::Number(score, id)) if as_kept => Some((*score, *id)),
+            Some(Cursor::Number(score, id)) if as_recorded => Some((*score, *id)),
             _ => None,
         };
         let Some(first) = self.index(pool, after, size).await? else {
@@ -188,7 +188,7 @@ impl Store {
             };
             Ok::<_, Error>(chunk.map(|chunk: Index| {
                 let next = chunk.found.last().filter(|_| chunk.more);
-                let next = next.map(Found::place);
+                let next = next.map(LiveLease::place);
                 (chunk, (None, next))
             }))
         });
@@ -204,7 +204,7 @@ impl Store {
             })
             .try_buffered(at_once)
             .boxed();
-        let mut found: Vec<(Place, Found)> = Vec::new();
+        let mut found: Vec<(Cursor, LiveLease)> = Vec::new();
         while let Some((chunk, records)) = chunks.try_next().await? {
             for (place, at) in chunk.found.into_iter().enumerate() {
                 let record = records.get(place).map_or("", String::as_str);
@@ -212,8 +212,8 @@ impl Store {
                 if !selection.matches(&lease) {
                     continue;
                 }
-                if as_kept {
-                    found.push((Place::Number(at.score, at.id), at));
+                if as_recorded {
+                    found.push((Cursor::Number(at.score, at.id), at));
                     continue;
                 }
                 let place = selection.place(&lease);
@@ -222,15 +222,15 @@ impl Store {
                     found.push((place, at));
                 }
             }
-            if as_kept && found.len() > selection.limit {
+            if as_recorded && found.len() > selection.limit {
                 break;
             }
-            if !as_kept && found.len() > 2 * selection.limit + CHUNK {
+            if !as_recorded && found.len() > 2 * selection.limit + CHUNK {
                 selection.cut(&mut found);
             }
         }
         drop(chunks);
-        if !as_kept {
+        if !as_recorded {
             selection.cut(&mut found);
         }
         let more = found.len() > selection.limit;
@@ -282,10 +282,10 @@ impl Store {
         for at in (8..reply.len()).step_by(2) {
             let score = reply.int(at + 1)?;
             let in_amnesty = floor < score && score < until;
-            found.push(Found {
+            found.push(LiveLease {
                 id: reply.parse::<LeaseId>(at)?,
                 score,
-                expires_at: Instant(if in_amnesty { until } else { score }),
+                expires_at: Timestamp(if in_amnesty { until } else { score }),
                 read_at,
                 ttls,
             });
@@ -314,7 +314,7 @@ impl Store {
 
 /// Live leases in order of expiry.
 struct Index {
-    found: Vec<Found>,
+    found: Vec<LiveLease>,
     /// Whether there may be more behind the last.
     more: bool,
 }

@@ -11,7 +11,7 @@ use super::Store;
 use super::error::Error;
 use super::keys::{Bucket, login, login_code};
 use super::memory::Silence;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 
 /// How long a login lives without a page.
 pub const LOGIN: Duration = Duration::from_secs(30 * 60);
@@ -26,10 +26,10 @@ fn ms(duration: Duration) -> i64 {
 }
 
 /// Whether a login with this rest of its TTL is over.
-fn is_over(rest_ms: i64, now: Instant, silence: Silence) -> bool {
-    let last_page = Instant(now.0 - (ms(KEPT) - rest_ms));
+fn is_over(rest_ms: i64, now: Timestamp, silence: Silence) -> bool {
+    let last_page = Timestamp(now.0 - (ms(KEPT) - rest_ms));
     let kept_by_an_older_node = rest_ms <= ms(LOGIN);
-    !kept_by_an_older_node && silence.end_of(Instant(last_page.0 + ms(LOGIN)), LOGIN) <= now
+    !kept_by_an_older_node && silence.end_of(Timestamp(last_page.0 + ms(LOGIN)), LOGIN) <= now
 }
 
 impl Store {
@@ -104,7 +104,7 @@ impl Store {
 mod tests {
     use super::*;
 
-    const NOW: Instant = Instant(1_795_000_000_000);
+    const NOW: Timestamp = Timestamp(1_795_000_000_000);
     const HOUR: i64 = 60 * 60 * 1_000;
 
     fn after_a_page(ms_ago: i64, silence: Silence) -> bool {
@@ -123,13 +123,13 @@ mod tests {
     #[test]
     fn an_outage_of_hours_ends_no_login_that_was_not_over_before() {
         let silence = Silence {
-            floor: Instant(NOW.0 - 6 * HOUR),
-            back: Instant(NOW.0 - HOUR / 4),
+            floor: Timestamp(NOW.0 - 6 * HOUR),
+            back: Timestamp(NOW.0 - HOUR / 4),
         };
         assert!(after_a_page(6 * HOUR + HOUR / 4, silence));
         assert!(!after_a_page(7 * HOUR, silence));
         let longer_ago = Silence {
-            back: Instant(NOW.0 - HOUR / 2),
+            back: Timestamp(NOW.0 - HOUR / 2),
             ..silence
         };
         assert!(!after_a_page(6 * HOUR + HOUR / 4, longer_ago));

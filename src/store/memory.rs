@@ -6,18 +6,18 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant as Monotonic};
+use std::time::{Duration, Instant};
 
 use super::keys::{BUCKETS, Bucket};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::{Policy, PoolName};
 
 /// A bucket's pools.
-pub(super) type Pools = BTreeMap<PoolName, Remembered>;
+pub(super) type Pools = BTreeMap<PoolName, CachedPool>;
 
 /// A pool, as this node last saw it.
 #[derive(Debug, Clone)]
-pub(super) struct Remembered {
+pub(super) struct CachedPool {
     pub(super) version: u64,
     /// Tells it from others that had its name before.
     pub(super) incarnation: u64,
@@ -26,11 +26,11 @@ pub(super) struct Remembered {
 
 /// One for each node.
 #[derive(Debug)]
-pub(super) struct Memory {
-    buckets: Vec<BucketMemory>,
+pub(super) struct PoolCache {
+    buckets: Vec<CachedBucket>,
     /// Redis's clock minus the time since `began`, in ms.
     offset: AtomicI64,
-    began: Monotonic,
+    began: Instant,
     silence: Mutex<Silence>,
 }
 
@@ -38,17 +38,17 @@ pub(super) struct Memory {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Silence {
     /// The last sign of life before it.
-    pub(super) floor: Instant,
+    pub(super) floor: Timestamp,
     /// The first one after it.
-    pub(super) back: Instant,
+    pub(super) back: Timestamp,
 }
 
 impl Silence {
     /// When a deadline is over that gives `period` in all: the rule of `lua/prelude.lua`.
-    pub(super) fn end_of(self, deadline: Instant, period: Duration) -> Instant {
+    pub(super) fn end_of(self, deadline: Timestamp, period: Duration) -> Timestamp {
         let period_ms = i64::try_from(period.as_millis()).unwrap_or(i64::MAX);
         if self.floor < deadline {
-            deadline.max(Instant(self.back.0.saturating_add(period_ms)))
+            deadline.max(Timestamp(self.back.0.saturating_add(period_ms)))
         } else {
             deadline
         }
@@ -59,17 +59,17 @@ impl Silence {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LastTick {
     /// By Redis's clock.
-    pub(super) at: Instant,
+    pub(super) at: Timestamp,
     /// Its number.
     pub(super) seq: u64,
     /// By a stopwatch.
-    pub(super) heard: Monotonic,
+    pub(super) heard: Instant,
     /// How far the time of the bucket is ahead of Redis's clock.
     pub(super) shift_ms: u64,
 }
 
 #[derive(Debug, Default)]
-struct BucketMemory {
+struct CachedBucket {
     generation: AtomicU64,
     revision: AtomicU64,
     /// All changes of pools up to this version were read.
@@ -84,13 +84,13 @@ struct BucketMemory {
 /// hardly ever change would say no more.
 pub(crate) const GENERATION: &str = "leasehold_generation";
 
-impl Memory {
+impl PoolCache {
     /// Remembers nothing yet.
     pub(super) fn new() -> Self {
         Self {
-            buckets: (0..BUCKETS).map(|_| BucketMemory::default()).collect(),
+            buckets: (0..BUCKETS).map(|_| CachedBucket::default()).collect(),
             offset: AtomicI64::new(0),
-            began: Monotonic::now(),
+            began: Instant::now(),
             silence: Mutex::default(),
         }
     }
@@ -173,7 +173,7 @@ impl Memory {
             .get(pool)
             .is_none_or(|known| known.version < version)
         {
-            let remembered = Remembered {
+            let remembered = CachedPool {
                 version,
                 incarnation,
                 policy: Arc::new(policy.clone()),
@@ -254,14 +254,14 @@ impl Memory {
     }
 
     /// Notes an instant that Redis has just named.
-    pub(super) fn set_now(&self, now: Instant) {
+    pub(super) fn set_now(&self, now: Timestamp) {
         self.offset.store(now.0 - self.elapsed(), Ordering::Relaxed);
     }
 
     /// About what Redis's clock says, from its last answer. Good enough for the age of a token and for when
     /// a record is worth a refresh; nothing about a lease is decided by it.
-    pub(super) fn now(&self) -> Instant {
-        Instant(self.offset.load(Ordering::Relaxed) + self.elapsed())
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp(self.offset.load(Ordering::Relaxed) + self.elapsed())
     }
 
     fn elapsed(&self) -> i64 {

@@ -43,7 +43,7 @@ const SAMPLE_EVERY: Duration = Duration::from_millis(100);
 
 /// What became of a request for a seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answered {
+pub(crate) enum AcquireOutcome {
     Granted,
     Existing,
     Queued,
@@ -52,7 +52,7 @@ pub(crate) enum Answered {
     Error,
 }
 
-impl Answered {
+impl AcquireOutcome {
     pub(crate) const ALL: [(Self, &'static str); 6] = [
         (Self::Granted, "granted"),
         (Self::Existing, "existing"),
@@ -86,14 +86,14 @@ impl Answered {
 
 /// How a lease ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
+pub(crate) enum EndKind {
     Released,
     Expired,
     Terminated,
     Evicted,
 }
 
-impl Ended {
+impl EndKind {
     pub(crate) const ALL: [(Self, &'static str); 4] = [
         (Self::Released, "released"),
         (Self::Expired, "expired"),
@@ -105,18 +105,18 @@ impl Ended {
 /// What this node counted of one pool since it knows it, or of all that have no series of their own.
 #[derive(Debug, Default)]
 pub(crate) struct Counts {
-    acquires: [AtomicU64; Answered::ALL.len()],
-    ends: [AtomicU64; Ended::ALL.len()],
+    acquires: [AtomicU64; AcquireOutcome::ALL.len()],
+    ends: [AtomicU64; EndKind::ALL.len()],
     resumes: AtomicU64,
     true_denials: AtomicU64,
 }
 
 impl Counts {
-    pub(crate) fn acquires(&self, outcome: Answered) -> u64 {
+    pub(crate) fn acquires(&self, outcome: AcquireOutcome) -> u64 {
         self.acquires[outcome as usize].load(Ordering::Relaxed)
     }
 
-    pub(crate) fn ends(&self, ended: Ended) -> u64 {
+    pub(crate) fn ends(&self, ended: EndKind) -> u64 {
         self.ends[ended as usize].load(Ordering::Relaxed)
     }
 
@@ -238,13 +238,13 @@ impl Store {
 
     /// Counts what became of a request for a seat.
     pub(crate) fn count_acquire(&self, pool: &PoolName, acquired: &Result<Acquired, Error>) {
-        if let Some(outcome) = Answered::of(acquired) {
+        if let Some(outcome) = AcquireOutcome::of(acquired) {
             self.counts(pool).acquires[outcome as usize].fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// Counts an end of a lease that was held for so long.
-    pub(super) fn count_end(&self, pool: &PoolName, ended: Ended, held_ms: u64) {
+    pub(super) fn count_end(&self, pool: &PoolName, ended: EndKind, held_ms: u64) {
         self.counts(pool).ends[ended as usize].fetch_add(1, Ordering::Relaxed);
         self.0.meters.held(held_ms);
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant as Monotonic};
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -21,7 +21,7 @@ use super::info::Info;
 use super::keys::NODES;
 use super::unreadable::Kind;
 use super::{Store, json, within_deadline};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::tasks::Over;
 use crate::token::Tokens;
 
@@ -40,7 +40,7 @@ const PINGS: usize = 5;
 
 /// What a node says about itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Sign {
+pub struct Announcement {
     /// Drawn anew at each start.
     pub id: String,
     /// Of the program.
@@ -66,21 +66,21 @@ pub struct Sign {
     pub differs: bool,
     /// When it began to serve.
     #[serde(rename = "started_at_ms", with = "milliseconds")]
-    pub started_at: Instant,
+    pub started_at: Timestamp,
 }
 
 /// A node that has signed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Node {
     /// What it said.
-    pub sign: Sign,
+    pub sign: Announcement,
     /// When it did last.
-    pub seen_at: Instant,
+    pub seen_at: Timestamp,
     /// How long ago that is, in ms.
     pub silent_ms: u64,
 }
 
-impl Sign {
+impl Announcement {
     pub(super) fn read(text: &str) -> Option<Self> {
         serde_json::from_str(text).ok()
     }
@@ -92,7 +92,7 @@ impl Sign {
 }
 
 impl Node {
-    pub(super) fn of(sign: Sign, seen_at: Instant, now: Instant) -> Self {
+    pub(super) fn of(sign: Announcement, seen_at: Timestamp, now: Timestamp) -> Self {
         Self {
             sign,
             seen_at,
@@ -131,17 +131,17 @@ pub struct Server {
 
 /// What the servers said last, and when.
 #[derive(Debug, Default)]
-pub(super) struct Asked(tokio::sync::Mutex<Option<(Monotonic, Arc<[Server]>)>>);
+pub(super) struct ServersCache(tokio::sync::Mutex<Option<(Instant, Arc<[Server]>)>>);
 
 impl Store {
     /// The sign of a node that begins to serve now.
-    pub fn new_sign(
+    pub fn new_announcement(
         &self,
         address: SocketAddr,
         tokens: &Tokens,
         settings: BTreeMap<String, String>,
-    ) -> Sign {
-        Sign {
+    ) -> Announcement {
+        Announcement {
             id: self.0.node.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: rustix::system::uname()
@@ -164,17 +164,21 @@ impl Store {
     }
 
     /// Signs now and then, and takes the sign away when told to stop.
-    pub(crate) async fn sign_until(self, sign: Sign, mut stopped: watch::Receiver<bool>) -> Over {
+    pub(crate) async fn announce_until(
+        self,
+        sign: Announcement,
+        mut stopped: watch::Receiver<bool>,
+    ) -> Over {
         let mut sign = sign;
         let mut interval = tokio::time::interval(EVERY);
         interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             // One after the other, so that no sign is under way when it is taken away.
             let done = tokio::select! {
-                _ = interval.tick() => self.sign_and_compare(&mut sign).await,
+                _ = interval.tick() => self.announce_and_compare(&mut sign).await,
                 // Gone is stopped as well.
                 () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {
-                    let _ = within_deadline(self.sign_off(&sign)).await;
+                    let _ = within_deadline(self.retract_announcement(&sign)).await;
                     return Over;
                 }
             };
@@ -186,18 +190,18 @@ impl Store {
     }
 
     /// Signs, and says in the sign how that compares with the others.
-    pub(crate) async fn sign_and_compare(&self, sign: &mut Sign) -> Result<(), Error> {
+    pub(crate) async fn announce_and_compare(&self, sign: &mut Announcement) -> Result<(), Error> {
         within_deadline(async {
             let differs = self.compare(sign).await?;
             let before = (differs != sign.differs).then(|| json(sign));
             sign.differs = differs;
-            self.sign(sign, before.as_deref()).await
+            self.announce(sign, before.as_deref()).await
         })
         .await
     }
 
     /// Signs in place of the sign of `before`.
-    async fn sign(&self, sign: &Sign, before: Option<&str>) -> Result<(), Error> {
+    async fn announce(&self, sign: &Announcement, before: Option<&str>) -> Result<(), Error> {
         let now = self.now().0;
         let mut connection = self.0.connections.get().await?;
         let mut pipe = redis::pipe();
@@ -225,7 +229,7 @@ impl Store {
             .await?)
     }
 
-    async fn sign_off(&self, sign: &Sign) -> Result<(), Error> {
+    async fn retract_announcement(&self, sign: &Announcement) -> Result<(), Error> {
         let mut connection = self.0.connections.get().await?;
         Ok(redis::cmd("ZREM")
             .arg(NODES)
@@ -249,12 +253,12 @@ impl Store {
             .into_iter()
             .filter_map(|(sign, seen_ms)| {
                 // One of a later version may say more, or something else.
-                let read = Sign::read(&sign);
+                let read = Announcement::read(&sign);
                 if read.is_none() {
                     let name: String = sign.chars().take(64).collect();
                     self.0.unreadable.note(Kind::Node, &name);
                 }
-                Some(Node::of(read?, Instant(seen_ms), now))
+                Some(Node::of(read?, Timestamp(seen_ms), now))
             })
             .collect();
         // One that says something else than before may have left its former sign.
@@ -279,7 +283,7 @@ impl Store {
                 let mut master = master.map_err(|error| Error::not_connected(&error))?;
                 let mut took = Vec::with_capacity(PINGS);
                 for _ in 0..PINGS {
-                    let began = Monotonic::now();
+                    let began = Instant::now();
                     redis::cmd("PING").exec_async(&mut master).await?;
                     took.push(began.elapsed());
                 }
@@ -290,7 +294,7 @@ impl Store {
             Ok(servers.into())
         })
         .await?;
-        *asked = Some((Monotonic::now(), Arc::clone(&servers)));
+        *asked = Some((Instant::now(), Arc::clone(&servers)));
         Ok(servers)
     }
 }
@@ -321,14 +325,17 @@ pub(super) fn new_id() -> String {
 mod milliseconds {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
-    use crate::lease::Instant;
+    use crate::lease::Timestamp;
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-    pub(super) fn serialize<S: Serializer>(at: &Instant, serializer: S) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(
+        at: &Timestamp,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
         at.0.serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Instant, D::Error> {
-        i64::deserialize(from).map(Instant)
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Timestamp, D::Error> {
+        i64::deserialize(from).map(Timestamp)
     }
 }

@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashSet};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::Error;
-use super::keys::{Bucket, Keys, Whose};
+use super::keys::{Bucket, IndexedBy, Keys};
 use super::leases::millis;
-use super::memory::Remembered;
+use super::memory::CachedPool;
 use super::script::{Call, DELETE_POOL, PUT_POOL, Reply, STATUS};
 use super::unreadable::Kind;
 use super::{Store, json};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::{Policy, Pool, PoolName};
 use crate::token;
 
@@ -114,7 +114,7 @@ impl Store {
     }
 
     /// Puts back a pool that Redis lost. A newer policy stays. `false` if the bucket was lost again meanwhile.
-    pub(super) async fn put_back(&self, pool: &PoolName, lost: &Remembered) -> Result<bool, Error> {
+    pub(super) async fn put_back(&self, pool: &PoolName, lost: &CachedPool) -> Result<bool, Error> {
         let call = put_call(
             pool,
             &lost.policy,
@@ -315,7 +315,7 @@ impl Store {
             .arg(keys.bucket.pools())
             .arg(keys.config())
             .arg(keys.leases())
-            .arg(keys.mark(Whose::All))
+            .arg(keys.mark(IndexedBy::All))
             .arg(keys.alerts())
             .arg(keys.bucket.alerts());
         for key in rest {
@@ -350,9 +350,9 @@ fn put_call(
     pool: &PoolName,
     policy: &Policy,
     expect: Expect,
-    lost: Option<&Remembered>,
+    lost: Option<&CachedPool>,
     whole: bool,
-    now: Instant,
+    now: Timestamp,
 ) -> Call {
     let keys = Keys::of(pool);
     let mut rest = keys.rest();

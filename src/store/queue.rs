@@ -3,9 +3,9 @@
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
-use super::meters::Ended;
+use super::meters::EndKind;
 use super::script::{LEAVE_QUEUE, LIST_QUEUE, Reply};
-use crate::lease::{Holder, Instant, Invalid, LeaseId, Tenant};
+use crate::lease::{Holder, Invalid, LeaseId, Tenant, Timestamp};
 use crate::pool::PoolName;
 
 /// Somebody who waits.
@@ -16,9 +16,9 @@ pub struct Waiter {
     /// The order of its arrival; the cursor of the list.
     pub arrival: u64,
     /// Since when it waits; not known of a place that a node of an earlier version gave.
-    pub since: Option<Instant>,
+    pub since: Option<Timestamp>,
     /// Until when it has to ask again to keep its place.
-    pub asks_again_by: Instant,
+    pub asks_again_by: Timestamp,
     /// About how long it waits still, ms.
     pub eta_ms: u64,
     /// The sub-account.
@@ -42,11 +42,11 @@ pub struct Turn {
     /// The ticket, and the lease.
     pub ticket: LeaseId,
     /// The end of the lease as it was granted.
-    pub expires_at: Instant,
+    pub expires_at: Timestamp,
     /// Its fence.
     pub fence: u64,
     /// When it began to hold the seat.
-    pub started_at: Instant,
+    pub started_at: Timestamp,
     /// The order of its arrival.
     pub arrival: u64,
     /// Since when it waited, and what stood in the ticket.
@@ -59,9 +59,9 @@ pub enum Leaving<'a> {
     /// By saying so.
     Left(LeaseId),
     /// Its connection broke while it waited; the instant is that of the last answer, by which it was to ask again.
-    Broken(LeaseId, Instant),
+    Broken(LeaseId, Timestamp),
     /// Its connection broke after the seat was granted, and before it could hear of it.
-    Unheard(&'a Turn),
+    Undelivered(&'a Turn),
 }
 
 /// What became of that.
@@ -74,7 +74,7 @@ pub enum QueueLeft {
     /// It keeps its place, and others pass it over until it asks again.
     Kept,
     /// It asked again meanwhile.
-    Asked,
+    AcquireRequest,
 }
 
 impl Store {
@@ -115,7 +115,7 @@ impl Store {
                 .arg("")
                 .arg(0)
                 .arg(""),
-            Leaving::Unheard(turn) => call
+            Leaving::Undelivered(turn) => call
                 .arg(turn.ticket.to_string())
                 .arg("unheard")
                 .arg(turn.expires_at.0)
@@ -129,13 +129,13 @@ impl Store {
             "granted" => QueueLeft::Granted,
             "broken" => QueueLeft::Kept,
             "returned" => {
-                if let Leaving::Unheard(turn) = leaving {
+                if let Leaving::Undelivered(turn) = leaving {
                     let held = reply.now()?.since(turn.started_at);
-                    self.count_end(pool, Ended::Released, held);
+                    self.count_end(pool, EndKind::Released, held);
                 }
                 QueueLeft::Kept
             }
-            "asked" => QueueLeft::Asked,
+            "asked" => QueueLeft::AcquireRequest,
             _ => return Err(reply.unexpected(0)),
         })
     }
@@ -186,8 +186,8 @@ fn waiter(entry: &str) -> Option<Waiter> {
     Some(Waiter {
         position: position.try_into().ok()?,
         arrival: arrival.try_into().ok()?,
-        since: (since > 0).then_some(Instant(since)),
-        asks_again_by: Instant(asks_again_by),
+        since: (since > 0).then_some(Timestamp(since)),
+        asks_again_by: Timestamp(asks_again_by),
         eta_ms: eta_ms.try_into().ok()?,
         tenant: recorded(tenant, Tenant::recorded)?,
         holder: recorded(holder, Holder::recorded)?,

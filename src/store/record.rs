@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::leases::parse_activities;
-use crate::lease::{Holder, Instant, Invalid, Label, Lease, LeaseId, Platform, Seat, Tenant};
+use crate::lease::{Holder, Invalid, Label, Lease, LeaseId, Platform, Seat, Tenant, Timestamp};
 use crate::pool::PoolName;
 
 /// A record. Texts are empty where there is nothing to tell.
@@ -13,7 +13,7 @@ pub(super) struct Record<'a> {
     pub(super) holder: &'a str,
     pub(super) tenant: &'a str,
     /// When the seat was granted; none if the record is gone.
-    pub(super) started_at: Option<Instant>,
+    pub(super) started_at: Option<Timestamp>,
     /// Letter of the kind of seat; empty for a concurrent one.
     pub(super) seat: &'a str,
     pub(super) platform: &'a str,
@@ -21,7 +21,7 @@ pub(super) struct Record<'a> {
     /// JSON array.
     pub(super) activities: &'a str,
     /// The last beat before a leave, and the score, ms, that the leave gave the lease.
-    pub(super) left: Option<(Instant, i64)>,
+    pub(super) left: Option<(Timestamp, i64)>,
     /// The holder as it was given, in a pool that knows it by another form.
     pub(super) given: &'a str,
 }
@@ -43,12 +43,12 @@ impl<'a> Record<'a> {
             // A fence is the instant of the grant in microseconds, unless another text says when that was.
             started_at: number(started)
                 .or(fence.map(|fence| fence / 1_000))
-                .map(Instant),
+                .map(Timestamp),
             seat,
             platform,
             label,
             activities,
-            left: number(beat).map(Instant).zip(number(left)),
+            left: number(beat).map(Timestamp).zip(number(left)),
             given,
         }
     }
@@ -56,16 +56,16 @@ impl<'a> Record<'a> {
 
 /// What is known of a live lease without its record.
 #[derive(Clone, Copy)]
-pub(super) struct Found {
+pub(super) struct LiveLease {
     pub(super) id: LeaseId,
     /// Its place in the order, ms: the expiry, if no silence put that off.
     pub(super) score: i64,
-    pub(super) expires_at: Instant,
-    pub(super) read_at: Instant,
+    pub(super) expires_at: Timestamp,
+    pub(super) read_at: Timestamp,
     pub(super) ttls: Ttls,
 }
 
-impl Found {
+impl LiveLease {
     /// Where it stands in the order of expiry.
     pub(super) fn place(&self) -> (i64, LeaseId) {
         (self.score, self.id)
@@ -112,7 +112,7 @@ pub(super) struct Ttls {
 
 impl Ttls {
     /// When a lease with this score was last renewed, ms.
-    fn beat(&self, score: i64, record: &Record<'_>, read_at: Instant) -> Instant {
+    fn beat(&self, score: i64, record: &Record<'_>, read_at: Timestamp) -> Timestamp {
         if let Some((beat, left)) = record.left
             && left == score
         {
@@ -121,9 +121,9 @@ impl Ttls {
         let beat = score - self.now;
         // A beat before the change of the TTL was for the old one. A longer one puts the beat into the future.
         if self.before > 0 && (beat < self.changed || beat > read_at.0) {
-            return Instant(score - self.before);
+            return Timestamp(score - self.before);
         }
-        Instant(beat)
+        Timestamp(beat)
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
         let expected = Record {
             fence: 1_764_280_000_123_456,
             holder: "agent-7",
-            started_at: Some(Instant(1_764_280_000_123)),
+            started_at: Some(Timestamp(1_764_280_000_123)),
             ..Record::default()
         };
         assert_eq!(record, expected);
@@ -150,12 +150,12 @@ mod tests {
             fence: 9,
             holder: "a",
             tenant: "b",
-            started_at: Some(Instant(1_764_280_000_000)),
+            started_at: Some(Timestamp(1_764_280_000_000)),
             seat: "n",
             platform: "p",
             label: "l",
             activities: "[]",
-            left: Some((Instant(17), 18)),
+            left: Some((Timestamp(17), 18)),
             given: "A",
         };
         assert_eq!(Record::of(packed), expected);

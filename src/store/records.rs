@@ -23,7 +23,7 @@ pub(super) struct Records {
 }
 
 /// What a node that has a copy of some revision finds.
-pub(super) enum Found<T> {
+pub(super) enum Refresh<T> {
     /// The same.
     Same,
     /// An older one, or nothing.
@@ -41,10 +41,10 @@ impl Store {
         &self,
         kept: &Records,
         known: u64,
-    ) -> Result<Found<T>, Error> {
+    ) -> Result<Refresh<T>, Error> {
         // What another installation has is not ours to read, and what ours has is not its to get.
         if self.is_at_another_installation() {
-            return Ok(Found::Same);
+            return Ok(Refresh::Same);
         }
         let mut connection = self.0.connections.get().await?;
         let revision: Option<u64> = redis::cmd("GET")
@@ -53,10 +53,10 @@ impl Store {
             .await?;
         let revision = revision.unwrap_or(0);
         if revision == known {
-            return Ok(Found::Same);
+            return Ok(Refresh::Same);
         }
         if revision < known {
-            return Ok(Found::Lost);
+            return Ok(Refresh::Lost);
         }
         // Together, so that the records are not newer than the revision they are kept under.
         let (revision, records): (u64, HashMap<String, String>) = redis::pipe()
@@ -81,7 +81,7 @@ impl Store {
         for id in others.keys() {
             unreadable.note(kept.kind, id);
         }
-        Ok(Found::Newer(revision, found, others))
+        Ok(Refresh::Newer(revision, found, others))
     }
 
     /// Puts back what Redis lost, unless another node was faster.

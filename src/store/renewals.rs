@@ -18,7 +18,7 @@ use super::error::{Error, Trouble};
 use super::keys::{Bucket, Keys};
 use super::script::{RENEW, Reply};
 use super::{Shared, Store};
-use crate::lease::{Activities, Instant, Label, LeaseId};
+use crate::lease::{Activities, Label, LeaseId, Timestamp};
 use crate::pool::PoolName;
 use crate::tasks::Over;
 use crate::token::Claims;
@@ -62,7 +62,7 @@ pub(super) fn record_margin() -> u64 {
 
 /// One heartbeat.
 #[derive(Debug)]
-pub(super) struct Beat {
+pub(super) struct Heartbeat {
     pub(super) pool: PoolName,
     pub(super) id: LeaseId,
     /// Whether records are touched: to refresh their TTL, to read that of this lease, or to write into it.
@@ -73,14 +73,14 @@ pub(super) struct Beat {
     pub(super) activities: Option<Activities>,
 }
 
-impl Beat {
+impl Heartbeat {
     /// The beat of the lease that `claims` names, at about `now`.
     pub(super) fn of(
         claims: &Claims,
         label: Option<Label>,
         activities: Option<Activities>,
         ttl: Duration,
-        now: Instant,
+        now: Timestamp,
     ) -> Self {
         let age = Duration::from_millis(now.since(claims.started_at));
         let into = age.as_millis() % REFRESH.as_millis();
@@ -99,10 +99,10 @@ impl Beat {
 
 /// What became of a beat in the common case; anything else is decided by `resume.lua`.
 #[derive(Debug, Clone)]
-pub(super) enum Beaten {
+pub(super) enum RenewOutcome {
     /// Extended.
     Renewed {
-        at: Instant,
+        at: Timestamp,
         /// Number of the call that renewed it, with others, in the order of its bucket.
         seq: u64,
         ttl: Duration,
@@ -115,19 +115,19 @@ pub(super) enum Beaten {
 
 pub(super) struct Waiting {
     bucket: Bucket,
-    beat: Beat,
-    answer: oneshot::Sender<Result<Beaten, Error>>,
+    beat: Heartbeat,
+    answer: oneshot::Sender<Result<RenewOutcome, Error>>,
 }
 
 /// The lanes to all servers.
 #[derive(Debug)]
-pub(super) struct Lanes {
+pub(super) struct Batchers {
     senders: Vec<mpsc::Sender<Waiting>>,
     /// Whether a call is for one bucket only.
     apart: AtomicBool,
 }
 
-impl Lanes {
+impl Batchers {
     /// Starts one lane, or one for each bucket. They end when the store is dropped.
     pub(super) fn start(lanes: usize, start: impl Fn(mpsc::Receiver<Waiting>)) -> Self {
         let senders = (0..lanes).map(|_| {
@@ -146,7 +146,11 @@ impl Lanes {
     }
 
     /// Puts a beat into its lane and waits for the answer.
-    pub(super) async fn beat(&self, bucket: Bucket, beat: Beat) -> Result<Beaten, Error> {
+    pub(super) async fn beat(
+        &self,
+        bucket: Bucket,
+        beat: Heartbeat,
+    ) -> Result<RenewOutcome, Error> {
         let (answer, answered) = oneshot::channel();
         let waiting = Waiting {
             bucket,
@@ -251,7 +255,10 @@ impl Store {
 
     /// Renews many beats, in as few calls as they go into. The answers are in the same order as `beats`, which are sorted by
     /// bucket and pool.
-    pub(super) async fn renew_sorted(&self, beats: &[Beat]) -> Vec<Result<Beaten, Error>> {
+    pub(super) async fn renew_sorted(
+        &self,
+        beats: &[Heartbeat],
+    ) -> Vec<Result<RenewOutcome, Error>> {
         let (mut calls, mut rest) = (Vec::new(), beats);
         while !rest.is_empty() {
             let pools = rest.iter().map(|beat| &beat.pool);
@@ -270,14 +277,14 @@ impl Store {
 
     /// The pool whose first beat is looked at; none if those of its bucket were lately. Any pool, or that with the first name
     /// would be looked at most.
-    fn sample<'a>(&self, beats: &'a [Beat]) -> Option<&'a PoolName> {
+    fn sample<'a>(&self, beats: &'a [Heartbeat]) -> Option<&'a PoolName> {
         let pool = &beats[rand::random_range(0..beats.len())].pool;
         let due = self.0.meters.takes_a_sample(Bucket::of(pool));
         due.then_some(pool)
     }
 
     /// Renews beats in one call, or in one for each bucket where Redis wants that. The answers are in the same order.
-    async fn renew_batch(&self, beats: &[Beat]) -> Result<Vec<Beaten>, Error> {
+    async fn renew_batch(&self, beats: &[Heartbeat]) -> Result<Vec<RenewOutcome>, Error> {
         let sample = self.sample(beats);
         let error = match self.renew_at_once(beats, sample).await {
             Err(error) if error.trouble() == Some(Trouble::CrossSlot) => error,
@@ -298,18 +305,19 @@ impl Store {
     /// how late it is.
     async fn renew_at_once(
         &self,
-        beats: &[Beat],
+        beats: &[Heartbeat],
         sample: Option<&PoolName>,
-    ) -> Result<Vec<Beaten>, Error> {
-        let pools: Vec<&[Beat]> = beats.chunk_by(|a, b| a.pool == b.pool).collect();
+    ) -> Result<Vec<RenewOutcome>, Error> {
+        let pools: Vec<&[Heartbeat]> = beats.chunk_by(|a, b| a.pool == b.pool).collect();
         let sampled = pools
             .iter()
             .position(|beats| sample == Some(&beats[0].pool));
         let looked_at = |pool: usize, position: usize| sampled == Some(pool) && position == 0;
         // Its record tells whether the lease was left, which would look like a late beat.
-        let touches =
-            |pool: usize, position: usize, beat: &Beat| beat.record || looked_at(pool, position);
-        let touched: Vec<(usize, usize, &Beat)> = pools
+        let touches = |pool: usize, position: usize, beat: &Heartbeat| {
+            beat.record || looked_at(pool, position)
+        };
+        let touched: Vec<(usize, usize, &Heartbeat)> = pools
             .iter()
             .enumerate()
             .flat_map(|(pool, beats)| {
@@ -377,13 +385,13 @@ impl Store {
                     None => None,
                 };
                 beaten.push(match mark {
-                    b'1' => Beaten::Renewed {
+                    b'1' => RenewOutcome::Renewed {
                         at,
                         seq,
                         ttl,
                         details,
                     },
-                    _ => Beaten::Unclear,
+                    _ => RenewOutcome::Unclear,
                 });
             }
         }
@@ -425,8 +433,8 @@ mod tests {
             label: None,
             platform: None,
             fence: 1,
-            started_at: Instant(started_at),
-            issued_at: Instant(started_at),
+            started_at: Timestamp(started_at),
+            issued_at: Timestamp(started_at),
             seat: crate::lease::Seat::Concurrent,
             details: false,
         }
@@ -442,8 +450,13 @@ mod tests {
                     while at < 4 * 300_000 + 3 * ttl_ms {
                         at += step_ms.max(500);
                         let ttl = Duration::from_millis(ttl_ms.cast_unsigned());
-                        let beat =
-                            Beat::of(&claims(0), None, None, ttl, Instant((at + error_ms).max(0)));
+                        let beat = Heartbeat::of(
+                            &claims(0),
+                            None,
+                            None,
+                            ttl,
+                            Timestamp((at + error_ms).max(0)),
+                        );
                         assert!(
                             at - refreshed < ttl_ms + record_margin().cast_signed(),
                             "ttl {ttl_ms} at {at}"
@@ -483,8 +496,8 @@ mod tests {
     #[test]
     fn a_young_lease_has_its_record_from_its_acquire() {
         let touches = |ttl_s: u64, age_s: i64| {
-            let at = Instant(age_s * 1_000);
-            Beat::of(&claims(0), None, None, Duration::from_secs(ttl_s), at).record
+            let at = Timestamp(age_s * 1_000);
+            Heartbeat::of(&claims(0), None, None, Duration::from_secs(ttl_s), at).record
         };
         assert!(!(0..230).any(|age| touches(60, age)));
         assert!((230..300).all(|age| touches(60, age)));
@@ -497,8 +510,8 @@ mod tests {
     fn most_beats_leave_the_record_alone() {
         let touched = (0..900)
             .filter(|beat| {
-                let at = Instant(beat * 20_000);
-                Beat::of(&claims(0), None, None, Duration::from_secs(60), at).record
+                let at = Timestamp(beat * 20_000);
+                Heartbeat::of(&claims(0), None, None, Duration::from_secs(60), at).record
             })
             .count();
         assert!(touched < 300, "{touched} of 900");

@@ -105,7 +105,7 @@ const COMMANDS: &[Right] = {
 
 /// What a user lacks.
 #[derive(Debug, Default)]
-pub(super) struct Lacking {
+pub(super) struct MissingRights {
     /// It may not run them.
     commands: Vec<&'static str>,
     /// Nobody may: they were renamed, or this server has never had them.
@@ -116,7 +116,7 @@ pub(super) struct Lacking {
     pub(super) trouble: Option<RedisError>,
 }
 
-impl Lacking {
+impl MissingRights {
     pub(super) fn is_empty(&self) -> bool {
         self.commands.is_empty() && self.unknown.is_empty() && !self.keys && !self.channels
     }
@@ -177,12 +177,12 @@ impl Lacking {
     fn note(&mut self, command: &'static str, error: RedisError) {
         let text = error.to_string();
         match Trouble::of(&error) {
-            Trouble::NotAllowed if self.commands.contains(&command) => {}
-            Trouble::NotAllowed if text.contains("permissions to run") => {
+            Trouble::AddressRefused if self.commands.contains(&command) => {}
+            Trouble::AddressRefused if text.contains("permissions to run") => {
                 self.commands.push(command);
             }
-            Trouble::NotAllowed if text.contains("channel") => self.channels = true,
-            Trouble::NotAllowed => self.keys = true,
+            Trouble::AddressRefused if text.contains("channel") => self.channels = true,
+            Trouble::AddressRefused => self.keys = true,
             _ if text.contains("unknown command") => self.unknown.push(command),
             Trouble::Full | Trouble::Replica | Trouble::Unsaved | Trouble::NoReplicas => {
                 self.trouble.get_or_insert(error);
@@ -208,7 +208,7 @@ pub(super) async fn check(
         return Ok(());
     }
     Err(Error::of(
-        Trouble::NotAllowed,
+        Trouble::AddressRefused,
         Outcome::None,
         format!(
             "the user {user} may not do all that a node does in Redis ({master}): {}. {}",
@@ -223,7 +223,7 @@ pub(super) async fn check(
 pub(super) async fn of_commands(
     server: &mut MultiplexedConnection,
     options: &Options,
-) -> RedisResult<Lacking> {
+) -> RedisResult<MissingRights> {
     let mut names = Vec::new();
     let mut tries = redis::pipe();
     for (needed, name, arguments) in COMMANDS {
@@ -239,7 +239,7 @@ pub(super) async fn of_commands(
     // It is that of a call, and this is the first of a new connection to a server that may be busy.
     server.set_response_timeout(PATIENCE);
     let answers = server.req_packed_commands(&tries, 0, names.len()).await?;
-    let mut lacking = Lacking::default();
+    let mut lacking = MissingRights::default();
     for (name, answer) in names.iter().zip(answers) {
         if let Err(error) = answer.extract_error() {
             lacking.note(name, error);
@@ -256,7 +256,7 @@ pub(super) async fn refused_to_listen(source: &Source) -> Option<RedisError> {
         subscription.psubscribe(keys::QUEUES).await
     };
     let answer = tokio::time::timeout(PATIENCE, listening).await.ok()?;
-    let refused = |error: &RedisError| Trouble::of(error) == Trouble::NotAllowed;
+    let refused = |error: &RedisError| Trouble::of(error) == Trouble::AddressRefused;
     answer.err().filter(refused)
 }
 
@@ -430,10 +430,10 @@ mod tests {
 
     #[test]
     fn what_is_lacking_is_named_with_the_line_that_gives_it() {
-        let mut lacking = Lacking {
+        let mut lacking = MissingRights {
             commands: vec!["publish", "script|load"],
             channels: true,
-            ..Lacking::default()
+            ..MissingRights::default()
         };
         assert_eq!(
             lacking.named(),
@@ -443,9 +443,9 @@ mod tests {
         let line = "run there: ACL SETUSER lh +publish +script|load &lh1:*:queue, ";
         assert!(advice.starts_with(line), "{advice}");
 
-        lacking = Lacking {
+        lacking = MissingRights {
             unknown: vec!["info"],
-            ..Lacking::default()
+            ..MissingRights::default()
         };
         assert_eq!(lacking.named(), "INFO");
         assert!(!lacking.advice("lh").contains("ACL"));

@@ -8,11 +8,13 @@ use futures_util::FutureExt as _;
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
-use super::leases::{Acquired, Asked, activities_json, blocked, denial, granted, or_empty};
+use super::leases::{
+    AcquireRequest, Acquired, activities_json, blocked, denial, granted, or_empty,
+};
 use super::queue::turn;
 use super::renewals::record_margin;
 use super::script::{ACQUIRE_BY_RULES, Call, NAMED, REINDEX, Reply};
-use crate::lease::{Holder, Instant, Label, LeaseId, Platform, Tenant};
+use crate::lease::{Holder, Label, LeaseId, Platform, Tenant, Timestamp};
 use crate::pool::{Policy, PoolName};
 
 /// About how many leases one call takes into the index: about a millisecond of Redis's time.
@@ -32,15 +34,15 @@ pub enum Wait {
 
 /// What a node knows of a pool when it makes a request for it. The scripts check that it is still so.
 #[derive(Debug, Clone, Default)]
-pub struct Known {
+pub struct PolicySnapshot {
     policy: Option<(u64, Arc<Policy>)>,
     /// For how long the name of the holder in the request is good; zeros for ever.
-    pub from: Instant,
+    pub from: Timestamp,
     /// The end of it.
-    pub until: Instant,
+    pub until: Timestamp,
 }
 
-impl Known {
+impl PolicySnapshot {
     /// The policy, if the node knows the pool.
     pub fn policy(&self) -> Option<&Policy> {
         self.policy.as_ref().map(|(_, policy)| policy.as_ref())
@@ -58,7 +60,7 @@ pub struct NamedSeat {
     /// Who has it.
     pub holder: Holder,
     /// Since when.
-    pub since: Instant,
+    pub since: Timestamp,
     /// `used`, `assigned` or `transferred`.
     pub how: String,
 }
@@ -69,9 +71,9 @@ pub struct NamedSeats {
     /// How many there are.
     pub seats: u64,
     /// Begin of the period.
-    pub from: Instant,
+    pub from: Timestamp,
     /// End of the period.
-    pub until: Instant,
+    pub until: Timestamp,
     /// How many are taken.
     pub taken: u64,
     /// Some of those, by holder.
@@ -91,7 +93,7 @@ pub enum Force {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamedChange<'a> {
     /// Those of the period of this instant, or of the present one, behind a holder; at most so many.
-    List(Option<Instant>, Option<&'a Holder>, usize),
+    List(Option<Timestamp>, Option<&'a Holder>, usize),
     /// That of a holder.
     Read(&'a Holder),
     /// Gives one to a holder that has used none yet.
@@ -125,14 +127,14 @@ pub enum NamedChanged {
 
 impl Store {
     /// What this node knows of a pool; it reads the policy if it knows nothing.
-    pub async fn known(&self, pool: &PoolName) -> Result<Known, Error> {
+    pub async fn known(&self, pool: &PoolName) -> Result<PolicySnapshot, Error> {
         if self.0.memory.policy(pool).is_none() {
             self.status(pool).boxed().await?;
         }
-        Ok(Known {
+        Ok(PolicySnapshot {
             policy: self.0.memory.policy(pool),
-            from: Instant(0),
-            until: Instant(0),
+            from: Timestamp(0),
+            until: Timestamp(0),
         })
     }
 
@@ -186,7 +188,7 @@ impl Store {
     pub(super) async fn acquire_by_rules(
         &self,
         pool: &PoolName,
-        asked: &Asked,
+        asked: &AcquireRequest,
     ) -> Result<Acquired, Error> {
         let (id, wait) = match asked.wait {
             Wait::No => (LeaseId::random(), ""),
@@ -226,7 +228,7 @@ impl Store {
                     None => continue,
                 },
                 "waiting" => {
-                    let again = Asked {
+                    let again = AcquireRequest {
                         wait: Wait::Ticket(reply.parse(3)?),
                         ..asked.clone()
                     };
@@ -332,7 +334,7 @@ fn named_seats(reply: &Reply) -> Result<NamedSeats, Error> {
         let mut part = || parts.next().unwrap_or_default();
         items.push(NamedSeat {
             holder: Holder::recorded(part().to_owned()).map_err(|_| reply.unexpected(7))?,
-            since: Instant(part().parse().map_err(|_| reply.unexpected(7))?),
+            since: Timestamp(part().parse().map_err(|_| reply.unexpected(7))?),
             how: part().to_owned(),
         });
     }
@@ -345,7 +347,13 @@ fn named_seats(reply: &Reply) -> Result<NamedSeats, Error> {
     })
 }
 
-fn acquire_call(pool: &PoolName, asked: &Asked, id: LeaseId, wait: &str, version: u64) -> Call {
+fn acquire_call(
+    pool: &PoolName,
+    asked: &AcquireRequest,
+    id: LeaseId,
+    wait: &str,
+    version: u64,
+) -> Call {
     let keys = Keys::of(pool);
     let mut call = ACQUIRE_BY_RULES
         .call(21 + usize::from(asked.key.is_some()))

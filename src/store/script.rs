@@ -11,8 +11,8 @@ use super::connection::Connection;
 use super::error::{Error, Outcome};
 use super::keys::Bucket;
 use super::meters::REQUEST_DURATION;
-use super::trail::Step;
-use crate::lease::Instant;
+use super::script_trace::ScriptStep;
+use crate::lease::Timestamp;
 
 /// One file of `lua/`.
 pub(super) struct Script {
@@ -64,8 +64,9 @@ pub(super) static CLAIM_DELIVERIES: LazyLock<Script> = script!("claim_deliveries
 pub(super) static FINISH_DELIVERY: LazyLock<Script> = script!("finish_delivery");
 pub(super) static ENQUEUE_DELIVERY: LazyLock<Script> = script!("enqueue_delivery");
 pub(super) static PROBE: LazyLock<Script> = timed_script!("probe");
-pub(super) static LOOK: LazyLock<Script> = script!("look", "alerts");
-pub(super) static JUDGE: LazyLock<Script> = script!("judge", "schedule", "seats", "alerts");
+pub(super) static SCAN_ALERTS: LazyLock<Script> = script!("scan_alerts", "alerts");
+pub(super) static EVALUATE_ALERTS: LazyLock<Script> =
+    script!("evaluate_alerts", "schedule", "seats", "alerts");
 pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire", "record", "blocks");
 pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
     "acquire_by_rules",
@@ -113,9 +114,9 @@ pub(super) static TICK: LazyLock<Script> = script!("tick");
 pub(super) static POSTPONE: LazyLock<Script> = script!("postpone", "due");
 pub(super) static SWEEP: LazyLock<Script> = script!("sweep", "due", "schedule", "seats", "rules");
 pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
-pub(super) static ROLLED: LazyLock<Script> = script!("rolled");
-pub(super) static STIRRED: LazyLock<Script> = script!("stirred");
-pub(super) static STAMP: LazyLock<Script> = script!("stamp", "record");
+pub(super) static ROLLUP_STATE: LazyLock<Script> = script!("rollup_state");
+pub(super) static CHANGED_POOLS: LazyLock<Script> = script!("changed_pools");
+pub(super) static FINALIZE_ENDS: LazyLock<Script> = script!("finalize_ends", "record");
 
 fn all() -> [&'static Script; 36] {
     [
@@ -142,12 +143,12 @@ fn all() -> [&'static Script; 36] {
         &TICK,
         &POSTPONE,
         &SWEEP,
-        &STAMP,
+        &FINALIZE_ENDS,
         &ROLL_UP,
-        &ROLLED,
-        &STIRRED,
-        &LOOK,
-        &JUDGE,
+        &ROLLUP_STATE,
+        &CHANGED_POOLS,
+        &SCAN_ALERTS,
+        &EVALUATE_ALERTS,
         &PUT_WEBHOOK,
         &PUT_BACK_RECORDS,
         &RELAY_ALERTS,
@@ -313,8 +314,8 @@ impl Reply {
     }
 
     /// What the trail of a request keeps of it.
-    pub(super) fn step(&self) -> Result<Step, Error> {
-        Ok(Step {
+    pub(super) fn step(&self) -> Result<ScriptStep, Error> {
+        Ok(ScriptStep {
             script: self.script,
             seq: self.count(1)?,
             at: self.int(2)?,
@@ -323,8 +324,8 @@ impl Reply {
     }
 
     /// Redis's clock when the script ran.
-    pub(super) fn now(&self) -> Result<Instant, Error> {
-        Ok(Instant(self.int(2)?))
+    pub(super) fn now(&self) -> Result<Timestamp, Error> {
+        Ok(Timestamp(self.int(2)?))
     }
 
     /// How many fields there are.
@@ -361,8 +362,8 @@ impl Reply {
     }
 
     /// A field that is an instant.
-    pub(super) fn instant(&self, at: usize) -> Result<Instant, Error> {
-        Ok(Instant(self.int(at)?))
+    pub(super) fn instant(&self, at: usize) -> Result<Timestamp, Error> {
+        Ok(Timestamp(self.int(at)?))
     }
 
     /// A field that is a value of a checked type.

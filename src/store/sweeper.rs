@@ -13,8 +13,8 @@ use super::clock_shift::ClockShift;
 use super::error::Error;
 use super::keys::{Bucket, Keys};
 use super::memory::{LastTick, Silence};
-use super::meters::Ended;
-use super::script::{POSTPONE, STAMP, SWEEP, TICK};
+use super::meters::EndKind;
+use super::script::{FINALIZE_ENDS, POSTPONE, SWEEP, TICK};
 use super::{Shared, Store};
 use crate::lease::LeaseId;
 use crate::pool::PoolName;
@@ -72,7 +72,7 @@ pub(super) async fn run(store: Weak<Shared>, every: Duration) -> Over {
 }
 
 /// What a tick says of its bucket.
-pub(super) struct Ticked {
+pub(super) struct TickReply {
     bucket: Bucket,
     /// Counts the changes of pools.
     revision: u64,
@@ -83,9 +83,9 @@ pub(super) struct Ticked {
 impl Store {
     /// One round over all buckets. A bucket that fails is left for the next round, which is soon; the log has it
     /// already. Buckets may be on several servers, so one that fails does not keep the others from their sign of life.
-    async fn tick_all(&self) -> (Vec<Ticked>, bool) {
+    async fn tick_all(&self) -> (Vec<TickReply>, bool) {
         let ticks = stream::iter(Bucket::all()).map(|bucket| self.tick(bucket));
-        let ticked: Vec<Result<Ticked, Error>> = ticks.buffer_unordered(AT_ONCE).collect().await;
+        let ticked: Vec<Result<TickReply, Error>> = ticks.buffer_unordered(AT_ONCE).collect().await;
         let all = ticked.iter().all(Result::is_ok);
         let todo = ticked.into_iter().flatten().filter(|ticked| {
             let changed = ticked.revision != self.0.memory.revision(ticked.bucket);
@@ -95,7 +95,7 @@ impl Store {
     }
 
     /// Gives a sign of life for a bucket.
-    pub(super) async fn tick(&self, bucket: Bucket) -> Result<Ticked, Error> {
+    pub(super) async fn tick(&self, bucket: Bucket) -> Result<TickReply, Error> {
         let last = self.0.memory.last_tick(bucket);
         let call = TICK
             .call(2)
@@ -126,7 +126,7 @@ impl Store {
             let open = self.open(bucket, self.0.memory.generation(bucket));
             super::within_deadline(open).await?;
         }
-        Ok(Ticked {
+        Ok(TickReply {
             bucket,
             revision: reply.count(5)?,
             due: (9..reply.len())
@@ -137,7 +137,7 @@ impl Store {
 
     /// Reads changed pools, and ends what is due. Whatever fails in one bucket or pool is left for the next round and keeps no
     /// other from its turn; `false` if anything did.
-    async fn work(&self, todo: Vec<Ticked>) -> bool {
+    async fn work(&self, todo: Vec<TickReply>) -> bool {
         let mut done = true;
         for ticked in todo {
             let bucket = ticked.bucket.index();
@@ -162,7 +162,7 @@ impl Store {
     }
 
     /// Ends what is due in a bucket, pool by pool; the last error if there was one.
-    async fn end_due(&self, mut ticked: Ticked) -> Result<(), Error> {
+    async fn end_due(&self, mut ticked: TickReply) -> Result<(), Error> {
         let mut failure = None;
         loop {
             for pool in &self.postpone(ticked.bucket, &ticked.due).await? {
@@ -247,7 +247,7 @@ impl Store {
             if ids.is_empty() {
                 return Ok(());
             }
-            self.stamp(pool, &keys, &ids).await?;
+            self.finalize_ends(pool, &keys, &ids).await?;
             if ids.len() < LEASES {
                 return Ok(());
             }
@@ -255,8 +255,13 @@ impl Store {
     }
 
     /// Makes tombstones of the records of expired leases.
-    async fn stamp(&self, pool: &PoolName, keys: &Keys, ids: &[LeaseId]) -> Result<(), Error> {
-        let mut call = STAMP
+    async fn finalize_ends(
+        &self,
+        pool: &PoolName,
+        keys: &Keys,
+        ids: &[LeaseId],
+    ) -> Result<(), Error> {
+        let mut call = FINALIZE_ENDS
             .call(4 + ids.len())
             .arg(keys.bucket.clock())
             .arg(keys.expired())
@@ -272,8 +277,8 @@ impl Store {
         let reply = self.run(keys.bucket, &call).await?;
         for at in (3..reply.len()).step_by(2) {
             let ended = match reply.text(at)? {
-                "expired" => Ended::Expired,
-                "evicted" => Ended::Evicted,
+                "expired" => EndKind::Expired,
+                "evicted" => EndKind::Evicted,
                 // Another node was here before.
                 _ => continue,
             };

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use super::error::Error;
 use super::keys::{DELIVERIES, WEBHOOKS, WEBHOOKS_REVISION, dead, delivered, pending};
-use super::records::{Found, Others, Records};
+use super::records::{Others, Records, Refresh};
 use super::script::PUT_WEBHOOK;
 use super::unreadable::Kind;
 use super::{DEADLINE, Store, json};
@@ -29,7 +29,7 @@ pub enum PutWebhook {
 
 /// The node's copy, and what is there besides that only a later version can read.
 #[derive(Debug, Default)]
-pub(super) struct Copy(RwLock<Arc<Webhooks>>, Mutex<Others>);
+pub(super) struct WebhookCache(RwLock<Arc<Webhooks>>, Mutex<Others>);
 
 impl Store {
     /// The webhooks as this node knows them.
@@ -41,8 +41,8 @@ impl Store {
     pub async fn refresh_webhooks(&self) -> Result<(), Error> {
         let known = self.webhooks();
         match self.look_for_records(&RECORDS, known.revision).await? {
-            Found::Same => Ok(()),
-            Found::Lost => {
+            Refresh::Same => Ok(()),
+            Refresh::Lost => {
                 tracing::warn!(
                     webhooks = known.webhooks.len(),
                     "Redis lost the webhooks; putting them back"
@@ -61,7 +61,7 @@ impl Store {
                 self.put_back_records(&RECORDS, known.revision, webhooks, &others)
                     .await
             }
-            Found::Newer(revision, webhooks, others) => {
+            Refresh::Newer(revision, webhooks, others) => {
                 *self.0.webhooks.1.lock().expect("no panic while held") = others;
                 let webhooks = webhooks
                     .into_iter()

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 
 use metrics_exporter_prometheus::formatting::{write_help_line, write_type_line};
 
-use crate::store::{Answered, Ended, OTHERS, Series};
+use crate::store::{AcquireOutcome, EndKind, OTHERS, Series};
 
 /// One metric: its lines are those of all series.
 struct Family {
@@ -92,8 +92,8 @@ const FAMILIES: [Family; 12] = [
         kind: "counter",
         help: "Requests for a seat that this node answered, by result: use sum by (pool)",
         values: |series| {
-            let always = [Answered::Granted, Answered::Denied];
-            counted("result", &Answered::ALL, &always, |outcome| {
+            let always = [AcquireOutcome::Granted, AcquireOutcome::Denied];
+            counted("result", &AcquireOutcome::ALL, &always, |outcome| {
                 series.counts.acquires(outcome)
             })
         },
@@ -109,8 +109,8 @@ const FAMILIES: [Family; 12] = [
         kind: "counter",
         help: "Leases whose end this node recorded, by reason: use sum by (pool)",
         values: |series| {
-            let always = [Ended::Released, Ended::Expired];
-            counted("reason", &Ended::ALL, &always, |ended| {
+            let always = [EndKind::Released, EndKind::Expired];
+            counted("reason", &EndKind::ALL, &always, |ended| {
                 series.counts.ends(ended)
             })
         },

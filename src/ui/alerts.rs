@@ -11,7 +11,7 @@ use super::{Fields, Format, query};
 use crate::alerts::message::AlertBody;
 use crate::http::App;
 use crate::http::access::Operator;
-use crate::http::alerts::{AlertEntry, Wanted, read, to_csv};
+use crate::http::alerts::{AlertEntry, AlertsQuery, read, to_csv};
 use crate::http::problem::Problem;
 use crate::pool::PoolName;
 use crate::store::AlertState;
@@ -24,7 +24,7 @@ pub(super) async fn show(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let word = |name: &str| fields.get(name).map(str::to_owned);
-    let wanted = Wanted {
+    let wanted = AlertsQuery {
         pool: fields.get("pool").and_then(|pool| pool.parse().ok()),
         kind: word("type"),
         limit: None,
@@ -139,7 +139,7 @@ fn row(AlertEntry { id, alert }: &AlertEntry) -> Markup {
     let class = match alert.state {
         AlertState::Firing => "bad",
         AlertState::Resolved => "good",
-        AlertState::Happened => "quiet",
+        AlertState::RollupEvent => "quiet",
     };
     html! {
         tr data-key=(id) {

@@ -11,10 +11,10 @@ use super::frame::{page, time};
 use super::{Fields, Format, query};
 use crate::http::App;
 use crate::http::access::Operator;
-use crate::http::audit::{Wanted, all, to_csv, to_lines};
+use crate::http::audit::{AuditQuery, all, to_csv, to_lines};
 use crate::http::problem::Problem;
 use crate::pool::PoolName;
-use crate::store::Recorded;
+use crate::store::AuditEntry;
 
 /// What can be filtered by, and how it is called.
 const FILTERS: [(&str, &str); 4] = [
@@ -31,7 +31,7 @@ pub(super) async fn show(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let word = |name: &str| fields.get(name).map(str::to_owned);
-    let wanted = Wanted {
+    let wanted = AuditQuery {
         actor: word("actor"),
         action: word("action"),
         pool: fields.get("pool").and_then(|pool| pool.parse().ok()),
@@ -49,7 +49,7 @@ pub(super) async fn show(
     if format == Format::Csv {
         return Ok(to_csv(all(&app, wanted).await?));
     }
-    let (items, next_cursor) = app.store().trail(&wanted.trail()?).await?;
+    let (items, next_cursor) = app.store().audit_entries(&wanted.filter()?).await?;
     match format {
         Format::Json => {
             return Ok(Json(json!({"items": items, "next_cursor": next_cursor})).into_response());
@@ -111,7 +111,7 @@ pub(super) async fn show(
     Ok(page(&operator.caller, "Audit trail", "/admin/audit", &body))
 }
 
-fn row(Recorded { at, action, .. }: &Recorded) -> Markup {
+fn row(AuditEntry { at, action, .. }: &AuditEntry) -> Markup {
     html! {
         tr {
             td { (time(*at)) }

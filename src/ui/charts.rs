@@ -41,7 +41,7 @@ const fn shade(step: u8) -> RGBColor {
     RGBColor(0, 1, step)
 }
 
-type Paper<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type Canvas<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
 /// How large a picture is, in the unit of its letters.
@@ -60,7 +60,7 @@ fn picture(
     summary: &str,
     legend: &[(&str, &str)],
     heights: (u32, u32),
-    draw: impl Fn(&Paper<'_>, Size) -> Drawn,
+    draw: impl Fn(&Canvas<'_>, Size) -> Drawn,
 ) -> Markup {
     let wide = Size {
         width: 1_000,
@@ -94,7 +94,7 @@ fn svg(
     title: &str,
     summary: &str,
     size: Size,
-    draw: impl Fn(&Paper<'_>, Size) -> Drawn,
+    draw: impl Fn(&Canvas<'_>, Size) -> Drawn,
 ) -> Markup {
     let mut text = String::new();
     let paper = SVGBackend::with_string(&mut text, (size.width, size.height)).into_drawing_area();
@@ -118,7 +118,7 @@ fn svg(
 }
 
 /// How letters are written.
-fn letters(paper: &Paper<'_>) -> TextStyle<'static> {
+fn letters(paper: &Canvas<'_>) -> TextStyle<'static> {
     ("sans-serif", 15).into_text_style(paper).color(&INK)
 }
 

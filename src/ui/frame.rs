@@ -8,9 +8,9 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use crate::access_key::Role;
-use crate::history::glance;
+use crate::history::last_day;
 use crate::http::access::Caller;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::{Pool, PoolName};
 
 /// Longest problem document that is made into a page.
@@ -146,7 +146,7 @@ fn has(pool: &Pool, tab: Tab) -> bool {
 /// A view of a pool.
 pub(super) fn pool_page(caller: &Caller, pool: &Pool, here: Tab, body: &Markup) -> Response {
     let name = &pool.name;
-    let zone = glance::zone(pool);
+    let zone = last_day::zone(pool);
     let zone = (zone != chrono_tz::Tz::UTC).then(|| zone.name());
     let body = html! {
         p.crumbs { a href="/admin" { "Overview" } " / " (name) }
@@ -222,16 +222,16 @@ pub(super) async fn problem(response: Response) -> Response {
 }
 
 /// An instant, for people in UTC and for the script to put into the chosen zone.
-pub(super) fn time(at: Instant) -> Markup {
+pub(super) fn time(at: Timestamp) -> Markup {
     instant(at, false)
 }
 
 /// An instant that is mostly one of today; then the script leaves the day out.
-pub(super) fn time_of_day(at: Instant) -> Markup {
+pub(super) fn time_of_day(at: Timestamp) -> Markup {
     instant(at, true)
 }
 
-fn instant(at: Instant, is_near: bool) -> Markup {
+fn instant(at: Timestamp, is_near: bool) -> Markup {
     let text = at.to_string();
     let shown = text
         .split_once('.')

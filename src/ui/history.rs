@@ -10,14 +10,14 @@ use super::charts;
 use super::frame::{Tab, downloads, number, percent, pool_page, seats, span, time};
 use super::range::{DAY, HOUR, MONTH, Preset, Range, WEEK, YEAR, at};
 use super::{Fields, Format, link};
-use crate::history::glance;
+use crate::history::last_day;
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::history::slots::{
-    HistoryBody, HistoryWanted, MAX_SLOTS, SlotBody, StepWord, slots, to_csv,
+    HistoryBody, HistoryQuery, MAX_SLOTS, SlotBody, StepWord, slots, to_csv,
 };
-use crate::http::history::usage::{UsageBody, UsageWanted, usage};
+use crate::http::history::usage::{UsageBody, UsageQuery, usage};
 use crate::http::pool_not_found;
 use crate::http::problem::Problem;
 use crate::pool::PoolName;
@@ -58,10 +58,10 @@ pub(super) async fn show(
         .status(&name)
         .await?
         .ok_or_else(|| pool_not_found(&name))?;
-    let range = Range::of(&fields, pool.at, glance::zone(&pool), PRESETS, DAY)?;
+    let range = Range::of(&fields, pool.at, last_day::zone(&pool), PRESETS, DAY)?;
     let step = step(&fields, &range);
     let zone = range.zone.name().to_owned();
-    let wanted = HistoryWanted {
+    let wanted = HistoryQuery {
         step: Some(step),
         from: Some(range.from),
         to: Some(range.to),
@@ -74,9 +74,9 @@ pub(super) async fn show(
         Format::Csv => return Ok(to_csv(&name, &history)),
         Format::Html => {}
     }
-    let wanted = UsageWanted {
+    let wanted = UsageQuery {
         tz: Some(zone),
-        ..UsageWanted::default()
+        ..UsageQuery::default()
     };
     let usage = usage(&app, &name, &wanted).await?;
 

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use super::frame::{commands, may, page, time};
-use super::{Fields, Format, go_to};
+use super::{Fields, Format, redirect};
 use crate::access_key::{AccessKey, Limits, Role};
 use crate::http::App;
 use crate::http::access::Operator;
@@ -19,7 +19,7 @@ use crate::http::keys::{CreateKey, KeyBody, all, find, make, replace_secret, wit
 use crate::http::problem::{Code, Problem};
 
 /// How long the former secret stays good if nobody says otherwise, in milliseconds.
-const OVERLAP_MS: u64 = 24 * 60 * 60 * 1_000;
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 pub(super) async fn show(
     State(app): State<App>,
@@ -208,7 +208,7 @@ pub(super) async fn confirm_roll(
             label for="overlap" { "The present secret stays good for" }
             select #overlap name="overlap_ms" {
                 option value="3600000" { "1 hour" }
-                option value=(OVERLAP_MS) selected { "1 day" }
+                option value=(DAY_MS) selected { "1 day" }
                 option value="604800000" { "1 week" }
                 option value="0" { "no time" }
             }
@@ -227,7 +227,7 @@ pub(super) async fn roll(
     let overlap_ms = fields
         .get("overlap_ms")
         .and_then(|ms| ms.parse().ok())
-        .unwrap_or(OVERLAP_MS);
+        .unwrap_or(DAY_MS);
     let (key, secret) = replace_secret(&app, &operator, &id, overlap_ms).await?;
     Ok(reveal(&operator, &key, &secret))
 }
@@ -254,5 +254,5 @@ pub(super) async fn revoke(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     withdraw(&app, &operator, &id).await?;
-    Ok(go_to("/admin/keys"))
+    Ok(redirect("/admin/keys"))
 }

@@ -16,12 +16,12 @@ use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
-use crate::http::leases::list::{self, Leases, Wanted};
+use crate::http::leases::list::{self, Leases, LeasesQuery};
 use crate::http::leases::terminate::{Outcome, terminate_ids, terminate_matching};
 use crate::http::leases::{LeaseBody, MAX_IDS};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
-use crate::lease::{Holder, Instant, LeaseId, Tenant};
+use crate::lease::{Holder, LeaseId, Tenant, Timestamp};
 use crate::pool::{Pool, PoolName};
 use crate::store::{Selection, Termination};
 
@@ -43,9 +43,9 @@ const COLUMNS: [(&str, &str); 8] = [
 ];
 
 /// What the address of the view says.
-fn wanted(fields: &Fields) -> Wanted {
+fn wanted(fields: &Fields) -> LeasesQuery {
     let word = |name: &str| fields.get(name).map(str::to_owned);
-    Wanted {
+    LeasesQuery {
         holder: fields
             .get("holder")
             .and_then(|holder| Holder::recorded(holder.to_owned()).ok()),
@@ -69,7 +69,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let format = Format::wanted(&headers, fields.get("format"));
     if format == Format::Csv {
-        let all = Wanted {
+        let all = LeasesQuery {
             limit: None,
             ..wanted(&fields)
         };
@@ -221,7 +221,7 @@ pub(super) fn sorted_heading(
 
 fn row(
     lease: &LeaseBody,
-    at: Instant,
+    at: Timestamp,
     seats: &HashMap<&str, usize>,
     may_terminate: bool,
 ) -> Markup {
@@ -271,20 +271,20 @@ fn row(
 }
 
 /// Which leases a form is about: those that are ticked, or all that match.
-enum Chosen {
+enum SelectedLeases {
     Ids(Vec<LeaseId>),
     Matching(Box<Selection>),
 }
 
-fn chosen(fields: &Fields) -> Result<Chosen, Problem> {
+fn chosen(fields: &Fields) -> Result<SelectedLeases, Problem> {
     if fields.get("all").is_some() {
-        let selection = Wanted {
+        let selection = LeasesQuery {
             cursor: None,
             sort: None,
             ..wanted(fields)
         }
         .selection()?;
-        return Ok(Chosen::Matching(Box::new(selection)));
+        return Ok(SelectedLeases::Matching(Box::new(selection)));
     }
     let ids: Vec<LeaseId> = fields
         .all("ids")
@@ -299,7 +299,7 @@ fn chosen(fields: &Fields) -> Result<Chosen, Problem> {
             "Select the leases to terminate first, at most 1000 at a time.",
         ));
     }
-    Ok(Chosen::Ids(ids))
+    Ok(SelectedLeases::Ids(ids))
 }
 
 /// Asks, and says how many.
@@ -317,7 +317,7 @@ pub(super) async fn confirm(
         COUNTED => format!("at least {COUNTED} leases"),
         _ => format!("{count} leases"),
     };
-    let whole_pool = matches!(&chosen, Chosen::Matching(_)) && !is_filtered(&fields);
+    let whole_pool = matches!(&chosen, SelectedLeases::Matching(_)) && !is_filtered(&fields);
     let body = html! {
         p.crumbs { a href="/admin" { "Overview" } " / " a href=(back) { (name) } " / Terminate" }
         h1 { "Terminate " (how_many) " of " (name) "?" }
@@ -361,7 +361,7 @@ pub(super) async fn confirm(
 async fn count(
     app: &App,
     pool: &PoolName,
-    chosen: &Chosen,
+    chosen: &SelectedLeases,
 ) -> Result<(usize, Vec<String>), Problem> {
     const SAMPLE: usize = 5;
     let name = |lease: &crate::lease::Lease| {
@@ -371,8 +371,8 @@ async fn count(
             .map_or_else(|| "Guest".to_owned(), |holder| holder.as_str().to_owned())
     };
     match chosen {
-        Chosen::Ids(ids) => Ok((ids.len(), Vec::new())),
-        Chosen::Matching(selection) => {
+        SelectedLeases::Ids(ids) => Ok((ids.len(), Vec::new())),
+        SelectedLeases::Matching(selection) => {
             let mut selection = selection.clone();
             selection.limit = COUNTED;
             let listing = app
@@ -427,8 +427,10 @@ pub(super) async fn terminate(
         by: operator.caller.name().to_owned(),
     };
     let results = match &chosen {
-        Chosen::Ids(ids) => terminate_ids(&app, &name, ids, &why).await?,
-        Chosen::Matching(selection) => terminate_matching(&app, &name, selection, &why).await?,
+        SelectedLeases::Ids(ids) => terminate_ids(&app, &name, ids, &why).await?,
+        SelectedLeases::Matching(selection) => {
+            terminate_matching(&app, &name, selection, &why).await?
+        }
     };
     let ended: Vec<&Outcome> = results
         .iter()

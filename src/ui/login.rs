@@ -9,7 +9,7 @@ use maud::html;
 use secrecy::SecretString;
 
 use super::frame::whole;
-use super::{Fields, go_to, query};
+use super::{Fields, query, redirect};
 use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::{self, login};
@@ -18,14 +18,14 @@ use crate::store;
 
 pub(super) async fn show(State(app): State<App>, fields: Fields) -> Response {
     if app.access().is_open() {
-        return go_to("/admin");
+        return redirect("/admin");
     }
     form(&fields)
 }
 
 /// Where somebody goes who has to log in first.
-pub(super) fn first(next: &str) -> Response {
-    go_to(&format!("/admin/login{}", query([("next", Some(next))])))
+pub(super) fn prompt(next: &str) -> Response {
+    redirect(&format!("/admin/login{}", query([("next", Some(next))])))
 }
 
 fn form(fields: &Fields) -> Response {
@@ -57,7 +57,7 @@ fn form(fields: &Fields) -> Response {
     whole(StatusCode::OK, "Log in", &html! {}, &body)
 }
 
-pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Response, Problem> {
+pub(super) async fn log_in(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (headers, uri) = (request.headers().clone(), request.uri().clone());
     from_here(&headers, &uri)?;
     app.access().count_login()?;
@@ -77,23 +77,23 @@ pub(super) async fn enter(State(app): State<App>, request: Request) -> Result<Re
     };
     let Some(caller) = caller else {
         let again = query([("next", next), ("wrong", Some("1"))]);
-        return Ok(go_to(&format!("/admin/login{again}")));
+        return Ok(redirect(&format!("/admin/login{again}")));
     };
     tracing::info!(actor = caller, "{caller} logged in to the admin pages");
     let cookie = login::begin(app.tokens(), app.store(), &caller).await?;
-    let mut response = go_to(next.unwrap_or("/admin"));
+    let mut response = redirect(next.unwrap_or("/admin"));
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
 }
 
-pub(super) async fn leave(
+pub(super) async fn log_out(
     State(app): State<App>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     from_here(&headers, &uri)?;
     let cookie = login::end(&headers, app.tokens(), app.store()).await?;
-    let mut response = go_to("/admin/login");
+    let mut response = redirect("/admin/login");
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
 }

@@ -7,13 +7,13 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 
 use super::frame::{Tab, downloads, may, number, pool_page, time};
-use super::{Fields, Format, go_to, link, query};
+use super::{Fields, Format, link, query, redirect};
 use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::{Body, Path, Query};
 use crate::http::named::{
-    Freeing, SeatBody, TransferBody, Wanted, assign, export, free, page, transfer,
+    Freeing, NamedSeatsQuery, SeatBody, TransferBody, assign, export, free, page, transfer,
 };
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
@@ -36,22 +36,22 @@ pub(super) async fn show(
         .await?
         .ok_or_else(|| pool_not_found(&name))?;
     let word = |name: &str| fields.get(name).map(str::to_owned);
-    let wanted = Wanted {
+    let wanted = NamedSeatsQuery {
         q: word("q"),
         cursor: word("cursor"),
-        ..Wanted::default()
+        ..NamedSeatsQuery::default()
     };
     let seats = match Format::wanted(&headers, fields.get("format")) {
         Format::Json => return Ok(Json(page(&app, &name, wanted).await?).into_response()),
         Format::Csv => {
-            let all = Wanted {
+            let all = NamedSeatsQuery {
                 cursor: None,
                 ..wanted
             };
             return export(&app, &name, all).await;
         }
         Format::Html => {
-            let shown = Wanted {
+            let shown = NamedSeatsQuery {
                 limit: Some(SHOWN),
                 ..wanted
             };
@@ -169,7 +169,7 @@ fn wrong(invalid: &Invalid) -> Problem {
 
 fn back(name: &PoolName, done: &str) -> Response {
     let query = query([("done", Some(done))]);
-    go_to(&format!("{}{query}", Tab::Named.of(name)))
+    redirect(&format!("{}{query}", Tab::Named.of(name)))
 }
 
 /// Gives a holder a seat before its first lease.
@@ -257,7 +257,7 @@ pub(super) async fn confirm_transfer(
     Ok(pool_page(&operator.caller, &pool, Tab::Named, &body))
 }
 
-pub(super) async fn hand_over(
+pub(super) async fn transfer_seat(
     State(app): State<App>,
     operator: Operator,
     Path(name): Path<PoolName>,

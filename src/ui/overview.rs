@@ -14,12 +14,12 @@ use super::frame::{
 };
 use super::{Fields, Format, link, nodes};
 use crate::access_key::Role;
-use crate::history::glance::{Glance, glance};
+use crate::history::last_day::{LastDay, last_day};
 use crate::http::App;
 use crate::http::access::{Caller, Operator};
 use crate::http::csv::{self, Cell};
 use crate::http::problem::{Code, Problem};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::{Pool, PoolName};
 use crate::store;
 
@@ -32,14 +32,14 @@ const ORDERED: usize = 2_000;
 const AT_ONCE: usize = 8;
 
 /// A pool and its last day.
-struct Seen {
+struct PoolSummary {
     pool: Pool,
-    glance: Glance,
+    last_day: LastDay,
 }
 
 /// The same for programs.
 #[derive(Serialize)]
-struct SeenBody<'a> {
+struct PoolSummaryBody<'a> {
     name: &'a PoolName,
     in_use: u64,
     capacity: u64,
@@ -47,24 +47,24 @@ struct SeenBody<'a> {
     waiting: u64,
     peak_today: u64,
     denials_today: u64,
-    full_since: Option<Instant>,
+    full_since: Option<Timestamp>,
     /// Most seats in use in each of the last hours.
     hours: Vec<u64>,
 }
 
-impl Seen {
-    fn body(&self) -> SeenBody<'_> {
-        let Self { pool, glance } = self;
-        SeenBody {
+impl PoolSummary {
+    fn body(&self) -> PoolSummaryBody<'_> {
+        let Self { pool, last_day } = self;
+        PoolSummaryBody {
             name: &pool.name,
             in_use: pool.in_use,
             capacity: pool.capacity,
             free: pool.free(),
             waiting: pool.waiting,
-            peak_today: glance.peak_today,
-            denials_today: glance.denials_today,
-            full_since: glance.full_since,
-            hours: glance
+            peak_today: last_day.peak_today,
+            denials_today: last_day.denials_today,
+            full_since: last_day.full_since,
+            hours: last_day
                 .hours
                 .iter()
                 .map(|hour| hour.slot.high_water_mark)
@@ -75,7 +75,7 @@ impl Seen {
 
 /// A page of pools, and where the next one begins.
 struct Page {
-    seen: Vec<Seen>,
+    seen: Vec<PoolSummary>,
     /// Pools that match, on all pages.
     all: usize,
     next: Option<String>,
@@ -112,10 +112,10 @@ async fn pools(app: &App, caller: &Caller, fields: &Fields) -> Result<Page, Prob
         names.truncate(limit);
         (store.statuses(names).await?, next)
     };
-    let seen: Vec<Seen> = stream::iter(pools)
+    let seen: Vec<PoolSummary> = stream::iter(pools)
         .map(|pool| async {
-            let glance = glance(store, &pool).await?;
-            Ok::<_, store::Error>(Seen { pool, glance })
+            let last_day = last_day(store, &pool).await?;
+            Ok::<_, store::Error>(PoolSummary { pool, last_day })
         })
         .buffered(AT_ONCE)
         .try_collect()
@@ -138,7 +138,8 @@ pub(super) async fn show(
     let page_of = pools(&app, caller, &fields).await?;
     match Format::wanted(&headers, fields.get("format")) {
         Format::Json => {
-            let pools: Vec<SeenBody<'_>> = page_of.seen.iter().map(Seen::body).collect();
+            let pools: Vec<PoolSummaryBody<'_>> =
+                page_of.seen.iter().map(PoolSummary::body).collect();
             let body = json!({"pools": pools, "next_cursor": page_of.next});
             return Ok(Json(body).into_response());
         }
@@ -199,7 +200,7 @@ pub(super) async fn show(
     Ok(page(caller, "Overview", "/admin", &body))
 }
 
-fn to_csv(seen: &[Seen]) -> Response {
+fn to_csv(seen: &[PoolSummary]) -> Response {
     let columns = [
         "pool",
         "in_use",
@@ -209,16 +210,16 @@ fn to_csv(seen: &[Seen]) -> Response {
         "denials_today",
         "full_since",
     ];
-    let rows = seen.iter().map(|Seen { pool, glance }| {
+    let rows = seen.iter().map(|PoolSummary { pool, last_day }| {
         vec![
             Cell::text(Some(pool.name.as_str())),
             Cell::plain(&pool.in_use),
             Cell::plain(&pool.capacity),
             Cell::plain(&pool.waiting),
-            Cell::plain(&glance.peak_today),
-            Cell::plain(&glance.denials_today),
+            Cell::plain(&last_day.peak_today),
+            Cell::plain(&last_day.denials_today),
             Cell::Plain(
-                glance
+                last_day
                     .full_since
                     .map(|at| at.to_string())
                     .unwrap_or_default(),
@@ -228,7 +229,7 @@ fn to_csv(seen: &[Seen]) -> Response {
     csv::file("leasehold-pools", &columns, rows)
 }
 
-fn card(Seen { pool, glance }: &Seen) -> Markup {
+fn card(PoolSummary { pool, last_day }: &PoolSummary) -> Markup {
     let (capacity, free) = (pool.capacity, pool.free());
     html! {
         article {
@@ -242,7 +243,7 @@ fn card(Seen { pool, glance }: &Seen) -> Markup {
                     "No seats: nobody gets in"
                 } @else if free == 0 {
                     strong.bad { "Full" }
-                    @if let Some(since) = glance.full_since {
+                    @if let Some(since) = last_day.full_since {
                         " since " (time_of_day(since)) span.quiet { " (" (span(pool.at.since(since))) ")" }
                     }
                 } @else {
@@ -253,14 +254,14 @@ fn card(Seen { pool, glance }: &Seen) -> Markup {
                 @if let Some(named) = &pool.policy.named { " · " (number(pool.named_taken)) " of " (number(u64::from(named.seats))) " named seats taken" }
                 @if pool.policy.maintenance.is_some() { " · " strong.bad { "Maintenance" } }
             }
-            (sparkline(pool, glance))
+            (sparkline(pool, last_day))
             dl.figures {
-                div { dt { "Peak today" } dd { (number(glance.peak_today)) } }
+                div { dt { "Peak today" } dd { (number(last_day.peak_today)) } }
                 div {
                     dt { "Denials today" }
                     dd {
-                        @if glance.denials_today == 0 { "none" }
-                        @else { a href=(Tab::Denials.of(&pool.name)) { (number(glance.denials_today)) } }
+                        @if last_day.denials_today == 0 { "none" }
+                        @else { a href=(Tab::Denials.of(&pool.name)) { (number(last_day.denials_today)) } }
                     }
                 }
             }
@@ -277,9 +278,9 @@ fn card(Seen { pool, glance }: &Seen) -> Markup {
 }
 
 /// The most seats in use in each of the last hours, as steps under the line of the capacity.
-fn sparkline(pool: &Pool, glance: &Glance) -> Markup {
+fn sparkline(pool: &Pool, last_day: &LastDay) -> Markup {
     const HEIGHT: f64 = 30.0;
-    let highs: Vec<u64> = glance
+    let highs: Vec<u64> = last_day
         .hours
         .iter()
         .map(|hour| hour.slot.high_water_mark)
@@ -287,7 +288,7 @@ fn sparkline(pool: &Pool, glance: &Glance) -> Markup {
     let peak = highs.iter().copied().max().unwrap_or(0);
     let most = peak.max(pool.capacity).max(1) as f64;
     let y = |seats: u64| HEIGHT - 1.0 - seats as f64 / most * (HEIGHT - 2.0);
-    let first = crate::history::glance::HOURS as usize - highs.len();
+    let first = crate::history::last_day::HOURS as usize - highs.len();
     let mut points = format!("{first},{HEIGHT}");
     for (at, high) in highs.iter().enumerate() {
         let (from, until) = (first + at, first + at + 1);

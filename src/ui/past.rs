@@ -5,9 +5,9 @@ use maud::{Markup, html};
 use super::frame::{Tab, downloads};
 use super::range::{DAY, MONTH, Preset, Range, WEEK};
 use super::{Fields, link};
-use crate::history::glance;
+use crate::history::last_day;
 use crate::http::App;
-use crate::http::history::{MAX_LIMIT, Wanted};
+use crate::http::history::{ListQuery, MAX_LIMIT};
 use crate::http::pool_not_found;
 use crate::http::problem::Problem;
 use crate::pool::{Pool, PoolName};
@@ -19,7 +19,7 @@ pub(super) struct Past<'a> {
     /// The pool as it is now.
     pub(super) pool: Pool,
     /// What the interface is asked for.
-    pub(super) wanted: Wanted,
+    pub(super) wanted: ListQuery,
     range: Range,
     /// The view's address, without what it asks for.
     path: String,
@@ -40,8 +40,8 @@ impl<'a> Past<'a> {
     ) -> Result<Self, Problem> {
         let pool = app.store().status(name).await?;
         let pool = pool.ok_or_else(|| pool_not_found(name))?;
-        let range = Range::of(fields, pool.at, glance::zone(&pool), PRESETS, default)?;
-        let wanted = Wanted {
+        let range = Range::of(fields, pool.at, last_day::zone(&pool), PRESETS, default)?;
+        let wanted = ListQuery {
             from: Some(range.from),
             to: Some(range.to),
             limit: Some(MAX_LIMIT),

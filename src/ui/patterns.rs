@@ -10,11 +10,11 @@ use super::charts;
 use super::frame::{Tab, downloads, number, percent, pool_page, seats};
 use super::range::{MONTH, Preset, Range, WEEK, WEEKS};
 use super::{Fields, Format, link};
-use crate::history::glance;
+use crate::history::last_day;
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
-use crate::http::history::patterns::{CellBody, PatternsBody, PatternsWanted, patterns, to_csv};
+use crate::http::history::patterns::{CellBody, PatternsBody, PatternsQuery, patterns, to_csv};
 use crate::http::pool_not_found;
 use crate::http::problem::Problem;
 use crate::pool::PoolName;
@@ -42,8 +42,8 @@ pub(super) async fn show(
         .status(&name)
         .await?
         .ok_or_else(|| pool_not_found(&name))?;
-    let range = Range::of(&fields, pool.at, glance::zone(&pool), PRESETS, WEEKS)?;
-    let wanted = PatternsWanted {
+    let range = Range::of(&fields, pool.at, last_day::zone(&pool), PRESETS, WEEKS)?;
+    let wanted = PatternsQuery {
         from: Some(range.from),
         to: Some(range.to),
         tz: Some(range.zone.name().to_owned()),

@@ -13,7 +13,7 @@ use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::pool_not_found;
 use crate::http::problem::Problem;
-use crate::http::queue::{Queue, Wanted, export, page};
+use crate::http::queue::{Queue, QueueQuery, export, page};
 use crate::lease::{Holder, Tenant};
 use crate::pool::PoolName;
 
@@ -25,12 +25,12 @@ pub(super) async fn show(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let cursor = fields.get("cursor").map(str::to_owned);
-    let wanted = Wanted {
+    let wanted = QueueQuery {
         cursor,
-        ..Wanted::default()
+        ..QueueQuery::default()
     };
     let queue = match Format::wanted(&headers, fields.get("format")) {
-        Format::Csv => return export(&app, &name, Wanted::default()).await,
+        Format::Csv => return export(&app, &name, QueueQuery::default()).await,
         Format::Json => return Ok(Json(page(&app, &name, wanted).await?).into_response()),
         Format::Html => page(&app, &name, wanted).await?,
     };

@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::{Fields, link};
 use crate::http::history;
 use crate::http::problem::{Code, Problem};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -52,7 +52,7 @@ impl Range {
     /// From the address; the first preset without it. `now` is Redis's.
     pub(super) fn of(
         fields: &Fields,
-        now: Instant,
+        now: Timestamp,
         pool_zone: Tz,
         presets: &'static [Preset],
         usual: Preset,
@@ -152,7 +152,7 @@ impl Range {
     }
 }
 
-pub(super) fn utc(at: Instant) -> DateTime<Utc> {
+pub(super) fn utc(at: Timestamp) -> DateTime<Utc> {
     Utc.timestamp_millis_opt(at.0).single().unwrap_or_default()
 }
 
@@ -186,7 +186,7 @@ pub(super) fn instant(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
 }
 
 /// An instant for people, in a zone that the page names.
-pub(super) fn at(at: Instant, zone: Tz) -> String {
+pub(super) fn at(at: Timestamp, zone: Tz) -> String {
     let local = utc(at).with_timezone(&zone);
     local.format("%a %-d %b %H:%M").to_string()
 }

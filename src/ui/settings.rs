@@ -14,7 +14,7 @@ use utoipa::PartialSchema as _;
 
 use self::meaning::meaning;
 use super::frame::{Tab, downloads, may, number, pool_page};
-use super::{Fields, Format, go_to};
+use super::{Fields, Format, redirect};
 use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::Operator;
@@ -322,7 +322,7 @@ pub(super) async fn change(
         .put_pool(name, &after, Expect::Version(seen))
         .await?
     {
-        Put::Created(_) | Put::Replaced(_) => Ok(go_to(back)),
+        Put::Created(_) | Put::Replaced(_) => Ok(redirect(back)),
         Put::InUse => Err(in_use()),
         Put::Conflict(_) => Err(Problem::new(
             Code::PreconditionFailed,
@@ -361,7 +361,7 @@ pub(super) async fn create(
     operator.notes.pool(&name);
     operator.notes.after(&policy);
     match app.store().put_pool(&name, &policy, Expect::None).await? {
-        Put::Created(_) | Put::Replaced(_) => Ok(go_to(&format!("/admin/pools/{name}"))),
+        Put::Created(_) | Put::Replaced(_) => Ok(redirect(&format!("/admin/pools/{name}"))),
         Put::InUse => Err(in_use()),
         Put::Conflict(_) => Err(Problem::new(
             Code::PreconditionFailed,

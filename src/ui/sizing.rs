@@ -10,14 +10,14 @@ use super::charts;
 use super::frame::{Tab, count, downloads, number, pool_page, span};
 use super::range::{FIVE_WEEKS, MONTH, Preset, Range, WEEK};
 use super::{Fields, Format, link};
-use crate::history::glance;
+use crate::history::last_day;
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
 use crate::http::sizing::{
-    ComparisonBody, GrowthBody, PointBody, SizingBody, Wanted, size, to_csv,
+    ComparisonBody, GrowthBody, PointBody, SizingBody, SizingQuery, size, to_csv,
 };
 use crate::pool::PoolName;
 
@@ -56,9 +56,9 @@ pub(super) async fn show(
         .status(&name)
         .await?
         .ok_or_else(|| pool_not_found(&name))?;
-    let range = Range::of(&fields, pool.at, glance::zone(&pool), PRESETS, FIVE_WEEKS)?;
+    let range = Range::of(&fields, pool.at, last_day::zone(&pool), PRESETS, FIVE_WEEKS)?;
     let word = |name: &str| fields.get(name).map(str::to_owned);
-    let wanted = Wanted {
+    let wanted = SizingQuery {
         from: Some(range.from),
         to: Some(range.to),
         price_named: word("price_named"),

@@ -14,13 +14,13 @@ use super::range::{FIVE_WEEKS, MONTH, Preset, Range, WEEK};
 use super::settings::change;
 use super::{Fields, Format, link};
 use crate::access_key::Role;
-use crate::history::glance;
+use crate::history::last_day;
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::csv::{self, Cell};
 use crate::http::extract::Path;
 use crate::http::history::tenants::{TenantsBody, to_csv, used};
-use crate::http::history::{MAX_LIMIT, Wanted};
+use crate::http::history::{ListQuery, MAX_LIMIT};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
 use crate::lease::Tenant;
@@ -151,8 +151,8 @@ pub(super) async fn show(
 
 /// What each tenant used in the time that the address names. Only if it names one.
 async fn history(app: &App, pool: &Pool, fields: &Fields) -> Result<(Range, TenantsBody), Problem> {
-    let range = Range::of(fields, pool.at, glance::zone(pool), PRESETS, MONTH)?;
-    let wanted = Wanted {
+    let range = Range::of(fields, pool.at, last_day::zone(pool), PRESETS, MONTH)?;
+    let wanted = ListQuery {
         from: Some(range.from),
         to: Some(range.to),
         limit: Some(MAX_LIMIT),

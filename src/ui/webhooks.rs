@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use serde_json::json;
 
 use super::frame::{commands, may, page, time};
-use super::{Fields, Format, go_to};
+use super::{Fields, Format, redirect};
 use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::Operator;
@@ -16,10 +16,10 @@ use crate::http::csv::{self, Cell};
 use crate::http::extract::Path;
 use crate::http::problem::{Code, Problem};
 use crate::http::webhooks::{
-    DeliveryBody, OVERLAP_MS, WebhookBody, WebhookPatch, WebhookRequest, all, alter, by_stage,
-    find, make, replace_secret, send_test, shown, to_csv, try_again, withdraw,
+    DAY_MS, DeliveryBody, WebhookBody, WebhookPatch, WebhookRequest, all, alter, by_stage, find,
+    make, replace_secret, send_test, shown, to_csv, try_again, withdraw,
 };
-use crate::webhook::{AlertType, Subject, Webhook};
+use crate::webhook::{AlertPattern, AlertType, Webhook};
 
 /// Where all of this is.
 const HERE: &str = "/admin/webhooks";
@@ -87,7 +87,7 @@ fn list_csv(webhooks: &[WebhookBody]) -> Response {
     csv::file("leasehold-webhooks", &columns, rows)
 }
 
-fn events(events: &[Subject]) -> String {
+fn events(events: &[AlertPattern]) -> String {
     let words: Vec<&str> = events.iter().map(|event| event.as_str()).collect();
     words.join(" ")
 }
@@ -134,15 +134,15 @@ fn state(webhook: &WebhookBody) -> Markup {
     }
 }
 
-fn event_fields(chosen: &[Subject]) -> Markup {
+fn event_fields(chosen: &[AlertPattern]) -> Markup {
     html! {
         fieldset.field {
             legend { "Alerts" }
-            @let all = chosen.contains(&Subject::All);
+            @let all = chosen.contains(&AlertPattern::All);
             label { input type="checkbox" name="events" value="*" checked[all]; " All, also those to come" }
             @for kind in AlertType::ALL {
                 label {
-                    input type="checkbox" name="events" value=(kind.as_str()) checked[chosen.contains(&Subject::One(kind))];
+                    input type="checkbox" name="events" value=(kind.as_str()) checked[chosen.contains(&AlertPattern::One(kind))];
                     " " code { (kind.as_str()) } " " span.quiet { (kind.meaning()) }
                 }
             }
@@ -160,7 +160,7 @@ fn new_webhook() -> Markup {
                     input #url name="url" type="url" required maxlength="2048" autocomplete="off"
                         placeholder="https://hooks.example.com/leasehold";
                 }
-                (event_fields(&[Subject::All]))
+                (event_fields(&[AlertPattern::All]))
                 (common_fields(None, ""))
                 p.row { button.main type="submit" { "Create" } }
             }
@@ -400,7 +400,7 @@ pub(super) async fn save(
         enabled: None,
     };
     let webhook = alter(&app, &operator, &id, &patch).await?;
-    Ok(go_to(&format!("{HERE}/{}", webhook.id)))
+    Ok(redirect(&format!("{HERE}/{}", webhook.id)))
 }
 
 pub(super) async fn enable(
@@ -414,7 +414,7 @@ pub(super) async fn enable(
         ..WebhookPatch::default()
     };
     let webhook = alter(&app, &operator, &id, &patch).await?;
-    Ok(go_to(&format!("{HERE}/{}", webhook.id)))
+    Ok(redirect(&format!("{HERE}/{}", webhook.id)))
 }
 
 pub(super) async fn test(
@@ -423,7 +423,7 @@ pub(super) async fn test(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     send_test(&app, &operator, &id).await?;
-    Ok(go_to(&format!("{HERE}/{id}")))
+    Ok(redirect(&format!("{HERE}/{id}")))
 }
 
 pub(super) async fn resend(
@@ -432,7 +432,7 @@ pub(super) async fn resend(
     Path((id, delivery)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     try_again(&app, &operator, &id, delivery).await?;
-    Ok(go_to(&format!("{HERE}/{id}")))
+    Ok(redirect(&format!("{HERE}/{id}")))
 }
 
 pub(super) async fn confirm_roll(
@@ -450,7 +450,7 @@ pub(super) async fn confirm_roll(
             label for="overlap" { "The present secret signs as well for" }
             select #overlap name="overlap_ms" {
                 option value="3600000" { "1 hour" }
-                option value=(OVERLAP_MS) selected { "1 day" }
+                option value=(DAY_MS) selected { "1 day" }
                 option value="604800000" { "1 week" }
                 option value="0" { "no time" }
             }
@@ -469,7 +469,7 @@ pub(super) async fn roll(
     let overlap_ms = fields
         .get("overlap_ms")
         .and_then(|ms| ms.parse().ok())
-        .unwrap_or(OVERLAP_MS);
+        .unwrap_or(DAY_MS);
     let webhook = replace_secret(&app, &operator, &id, overlap_ms).await?;
     Ok(reveal(&operator, &webhook))
 }
@@ -498,5 +498,5 @@ pub(super) async fn delete(
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     withdraw(&app, &operator, &id).await?;
-    Ok(go_to(HERE))
+    Ok(redirect(HERE))
 }

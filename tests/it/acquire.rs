@@ -3,11 +3,11 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Cluster, let_pass};
+use crate::harness::{Installation, let_pass};
 
 #[tokio::test]
 async fn everything_that_was_said_about_a_holder_stands_in_its_lease() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
 
@@ -55,7 +55,7 @@ async fn everything_that_was_said_about_a_holder_stands_in_its_lease() {
 
 #[tokio::test]
 async fn a_holder_may_be_anonymous_and_say_nothing() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 3}), 201).await;
 
@@ -71,7 +71,7 @@ async fn a_holder_may_be_anonymous_and_say_nothing() {
 
 #[tokio::test]
 async fn a_full_pool_denies_on_every_node_and_says_when_to_come_back() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -103,7 +103,7 @@ async fn a_full_pool_denies_on_every_node_and_says_when_to_come_back() {
 
 #[tokio::test]
 async fn the_denial_names_the_instant_of_the_first_free_seat_not_of_the_last() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -123,7 +123,7 @@ async fn the_denial_names_the_instant_of_the_first_free_seat_not_of_the_last() {
 
 #[tokio::test]
 async fn a_pool_without_seats_denies_and_does_not_break() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 0}), 201).await;
 
@@ -135,7 +135,7 @@ async fn a_pool_without_seats_denies_and_does_not_break() {
 
 #[tokio::test]
 async fn nobody_gets_a_seat_in_a_pool_that_is_not_there() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
 
     let refused = node.acquire("nowhere", json!({}), 404).await;
@@ -146,7 +146,7 @@ async fn nobody_gets_a_seat_in_a_pool_that_is_not_there() {
 
 #[tokio::test]
 async fn a_repeated_request_tells_the_last_beat_whatever_became_of_the_expiry() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 2, "ttl_ms": 3_600_000}), 201)
         .await;
@@ -167,7 +167,7 @@ async fn a_repeated_request_tells_the_last_beat_whatever_became_of_the_expiry() 
 
 #[tokio::test]
 async fn the_same_idempotency_key_yields_the_same_lease_on_every_node() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -193,7 +193,7 @@ async fn the_same_idempotency_key_yields_the_same_lease_on_every_node() {
 
 #[tokio::test]
 async fn one_idempotency_key_asked_many_times_at_once_takes_one_seat() {
-    let cluster = Cluster::start(3).await;
+    let cluster = Installation::start(3).await;
     cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 50}), 201)
         .await;
@@ -212,7 +212,7 @@ async fn one_idempotency_key_asked_many_times_at_once_takes_one_seat() {
 
 #[tokio::test]
 async fn an_idempotency_key_is_free_again_when_its_lease_has_ended() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let first = node.acquire_once("crm", "tab-1", json!({}), 201).await;
@@ -227,7 +227,7 @@ async fn an_idempotency_key_is_free_again_when_its_lease_has_ended() {
 
 #[tokio::test]
 async fn an_idempotency_key_counts_in_its_own_pool_only() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     node.put_pool("phone", json!({"capacity": 1}), 201).await;
@@ -240,7 +240,7 @@ async fn an_idempotency_key_counts_in_its_own_pool_only() {
 
 #[tokio::test]
 async fn the_fence_grows_with_every_grant_on_whatever_node() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -260,7 +260,7 @@ async fn the_fence_grows_with_every_grant_on_whatever_node() {
 
 #[tokio::test]
 async fn a_denied_holder_gets_the_seat_as_soon_as_it_is_free() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let ann = node.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -280,7 +280,7 @@ async fn a_denied_holder_gets_the_seat_as_soon_as_it_is_free() {
 
 #[tokio::test]
 async fn a_denial_tells_people_how_many_seats_there_are() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     for (seats, said) in [
         (0, "The pool crm-0 has no seats at present."),

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::admin_pages::HOSTILE;
 use crate::harness::{
-    Browser, Cluster, Launch, Redis, Reply, SECRET, Terminal, free_port, let_pass,
+    Browser, Installation, Launch, Redis, Reply, SECRET, Terminal, free_port, let_pass,
 };
 
 const KEY: &str = "the-operator-key-of-the-tests";
@@ -54,7 +54,7 @@ async fn an_operator_works_in_a_browser() {
     let Some(browser) = Browser::start().await else {
         return;
     };
-    let cluster = Cluster::start_with(2, &[("admin_key", KEY), PATIENT]).await;
+    let cluster = Installation::start_with(2, &[("admin_key", KEY), PATIENT]).await;
     let [a, b] = [&cluster.nodes[0], &cluster.nodes[1]];
     let at = |path: &str| format!("http://{}{path}", a.address());
 
@@ -228,7 +228,7 @@ async fn a_live_list_leaves_its_reader_in_peace_and_says_when_it_is_old() {
     let Some(browser) = Browser::start().await else {
         return;
     };
-    let mut cluster = Cluster::start_with(1, &[PATIENT]).await;
+    let mut cluster = Installation::start_with(1, &[PATIENT]).await;
     let node = &cluster.nodes[0];
     let policy = json!({"capacity": 90, "ttl_ms": 600_000});
     node.put_pool("crm", policy, 201).await;

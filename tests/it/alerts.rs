@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Cluster, Event, Reply, wait_until};
+use crate::harness::{Client, Event, Installation, Reply, wait_until};
 
 async fn log(node: &Client, query: &str) -> Vec<Value> {
     let answer = node.get(&format!("/v1/alerts?{query}")).expect(200).await;
@@ -67,7 +67,7 @@ async fn release(node: &Client, leases: &[Reply]) {
 
 #[tokio::test]
 async fn a_level_is_told_at_eighty_and_is_over_at_seventy_five() {
-    let cluster = Cluster::start(3).await;
+    let cluster = Installation::start(3).await;
     let [a, b, c] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -114,7 +114,7 @@ async fn a_level_is_told_at_eighty_and_is_over_at_seventy_five() {
 
 #[tokio::test]
 async fn a_peak_between_two_looks_is_not_missed() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 4, "alert_at_percent": [50]}), 201)
         .await;
@@ -140,7 +140,7 @@ async fn a_peak_between_two_looks_is_not_missed() {
 
 #[tokio::test]
 async fn a_capacity_that_changes_raises_and_resolves_and_so_does_the_policy() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let node = &cluster.nodes[0];
     let policy =
         |capacity: u32, levels: Value| json!({"capacity": capacity, "alert_at_percent": levels});
@@ -182,7 +182,7 @@ async fn a_capacity_that_changes_raises_and_resolves_and_so_does_the_policy() {
 
 #[tokio::test]
 async fn an_expiry_resolves_and_a_shared_seat_counts_once() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let node = &cluster.nodes[0];
     let policy = json!({"capacity": 2, "ttl_ms": 1_500, "seat_per": "holder"});
     node.put_pool("crm", policy, 201).await;
@@ -201,7 +201,7 @@ async fn an_expiry_resolves_and_a_shared_seat_counts_once() {
 
 #[tokio::test]
 async fn what_goes_up_and_down_all_the_time_is_told_ten_times_and_then_calms_down() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("tiny", json!({"capacity": 1}), 201).await;
     for _ in 0..15 {
@@ -229,7 +229,7 @@ async fn what_goes_up_and_down_all_the_time_is_told_ten_times_and_then_calms_dow
 
 #[tokio::test]
 async fn holders_that_get_no_seat_within_two_minutes_are_told() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let first = node.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -268,7 +268,7 @@ async fn holders_that_get_no_seat_within_two_minutes_are_told() {
 
 #[tokio::test]
 async fn far_more_expiries_than_usual_are_told() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 100, "ttl_ms": 1_000}), 201)
         .await;
@@ -318,7 +318,7 @@ async fn far_more_expiries_than_usual_are_told() {
 
 #[tokio::test]
 async fn a_queue_that_is_nearly_full_is_told() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -348,7 +348,7 @@ async fn a_queue_that_is_nearly_full_is_told() {
 
 #[tokio::test]
 async fn an_overdraft_that_is_spent_is_told_when_it_is() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -377,7 +377,7 @@ async fn an_overdraft_that_is_spent_is_told_when_it_is() {
 
 #[tokio::test]
 async fn alerts_are_listed_by_page_as_csv_and_as_a_stream_that_goes_on_where_it_was() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -475,7 +475,7 @@ fn expected(history: &[Event], capacity: i64, percents: &[i64]) -> Vec<(String, 
 #[tokio::test]
 async fn a_random_walk_over_three_nodes_is_told_as_its_history_says() {
     use rand::RngExt as _;
-    let cluster = Cluster::start(3).await;
+    let cluster = Installation::start(3).await;
     let node = &cluster.nodes[0];
     let pools = ["a", "b", "c", "d"];
     for pool in pools {
@@ -526,7 +526,7 @@ async fn a_random_walk_over_three_nodes_is_told_as_its_history_says() {
 
 #[tokio::test]
 async fn many_nodes_that_look_at_once_tell_nothing_twice() {
-    let cluster = Cluster::start(3).await;
+    let cluster = Installation::start(3).await;
     let node = &cluster.nodes[0];
     let pools: Vec<String> = (0..24).map(|n| format!("pool-{n}")).collect();
     for pool in &pools {

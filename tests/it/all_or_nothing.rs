@@ -945,9 +945,12 @@ impl Scene<'_> {
             .expect("a store");
         let pool = "past".parse().expect("a name");
         store.pools(None, 1_000).await.expect("Redis answers");
-        store.stirred(Duration::ZERO).await.expect("Redis answers");
         store
-            .stirred(Duration::from_secs(60))
+            .changed_pools(Duration::ZERO)
+            .await
+            .expect("Redis answers");
+        store
+            .changed_pools(Duration::from_secs(60))
             .await
             .expect("Redis answers");
         while leasehold::history::rollup::roll_up(&store, &pool, 1_000)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::{Cluster, Launch, Node, let_pass, signal, wait_until};
+use crate::harness::{Installation, Launch, Node, let_pass, signal, wait_until};
 
 fn bench(node: &Node, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_leasehold"));
@@ -31,7 +31,7 @@ fn report(output: &Output, exit: i32) -> Value {
 
 #[tokio::test]
 async fn a_crowd_counts_what_happened_and_leaves_nothing_behind() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let crowd = "--pool crm --seats 4 --holders 8 --stay 100ms --away 20ms --beat 20ms --crash 0 --leave 0 \
                  --requests 400 --for 5m --json";
@@ -68,7 +68,7 @@ async fn a_crowd_counts_what_happened_and_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn holders_leave_and_come_back_or_go_without_a_word() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -91,7 +91,7 @@ async fn holders_leave_and_come_back_or_go_without_a_word() {
 
 #[tokio::test]
 async fn a_failure_is_counted_and_told() {
-    let mut cluster = Cluster::start(1).await;
+    let mut cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     // So long that nobody goes while the node is away: that seat would come back only by itself.
     let crowd = "--pool crm --seats 4 --holders 4 --stay 10h --away 10ms --beat 20ms --crash 0 --leave 0 --for 5m --every 100ms";
@@ -125,7 +125,7 @@ async fn a_failure_is_counted_and_told() {
 
 #[tokio::test]
 async fn it_loads_what_was_meant_and_nothing_else() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let exit = async |command: &mut Command| command.output().await.expect("it runs").status.code();
 
@@ -158,7 +158,7 @@ async fn it_loads_what_was_meant_and_nothing_else() {
 
 #[tokio::test]
 async fn a_terminal_shows_one_picture_after_the_other_and_then_the_result() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     // `script` runs it on a terminal of its own.
     let line = format!(

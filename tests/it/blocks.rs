@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Node, Reply, let_pass};
+use crate::harness::{Installation, Node, Reply, let_pass};
 
 async fn put(node: &Node, pool: &str, holder: &str, body: Value, status: u16) -> Reply {
     let path = format!("/v1/pools/{pool}/blocks/{holder}");
@@ -20,7 +20,7 @@ async fn lift(node: &Node, pool: &str, holder: &str, status: u16) {
 
 #[tokio::test]
 async fn a_blocked_holder_reads_until_when_and_why_and_a_lifted_one_gets_its_seat() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -66,7 +66,7 @@ async fn a_blocked_holder_reads_until_when_and_why_and_a_lifted_one_gets_its_sea
 
 #[tokio::test]
 async fn a_block_ends_by_itself_and_can_be_made_shorter() {
-    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "100")]).await;
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "100")]).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5, "ttl_ms": 1_000}), 201)
         .await;
@@ -89,7 +89,7 @@ async fn a_block_ends_by_itself_and_can_be_made_shorter() {
     assert_eq!(listed["items"], json!([]));
 
     // An instant, and a late beat of a blocked holder that reads why.
-    let until = leasehold::lease::Instant(lease.instant("/lease/started_at") + 3_600_000);
+    let until = leasehold::lease::Timestamp(lease.instant("/lease/started_at") + 3_600_000);
     let body = json!({"until": until, "reason": "An hour."});
     let block = put(node, "crm", "ann", body, 200).await;
     assert_eq!(block["until"], json!(until));
@@ -102,7 +102,7 @@ async fn a_block_ends_by_itself_and_can_be_made_shorter() {
 
 #[tokio::test]
 async fn a_termination_with_a_block_is_in_the_list_and_one_of_an_earlier_node_has_no_reason() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     node.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -131,7 +131,7 @@ async fn a_termination_with_a_block_is_in_the_list_and_one_of_an_earlier_node_ha
 
 #[tokio::test]
 async fn blocks_are_listed_page_by_page_and_as_a_table() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let mut all = 0;
     for pool in ["a", "b", "c"] {
@@ -178,7 +178,7 @@ async fn blocks_are_listed_page_by_page_and_as_a_table() {
 
 #[tokio::test]
 async fn a_block_that_cannot_be_is_refused() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     for body in [
@@ -207,7 +207,7 @@ async fn a_block_that_cannot_be_is_refused() {
 
 #[tokio::test]
 async fn a_pool_that_keeps_no_names_lists_what_it_keeps() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let policy = json!({"capacity": 5, "privacy": "pseudonymous"});
     node.put_pool("secret", policy, 201).await;

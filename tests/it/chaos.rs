@@ -205,7 +205,7 @@ async fn round(stage: &mut Stage, fault: Fault, number: usize, long: bool) -> Ro
             silences: struck.silence.into_iter().collect(),
             skew: (least, most),
         };
-        let mut verdict = tokio::task::spawn_blocking(move || history.judge())
+        let mut verdict = tokio::task::spawn_blocking(move || history.check())
             .await
             .expect("the checker does not panic");
         verdict.violations.extend(strange);
@@ -263,7 +263,7 @@ async fn while_everything_breaks_the_rules_hold() {
             let weight = |topology: Topology| match topology {
                 Topology::Alone => 8,
                 Topology::Volatile | Topology::Hosts => 2,
-                Topology::Sentinel | Topology::Cluster => 4,
+                Topology::Sentinel | Topology::Installation => 4,
             };
             let sum: u32 = wish.topologies.iter().map(|one| weight(*one)).sum();
             let mut until = Instant::now();

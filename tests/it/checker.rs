@@ -254,7 +254,7 @@ impl History {
     }
 
     /// Holds it against all rules.
-    pub(crate) fn judge(&self) -> Verdict {
+    pub(crate) fn check(&self) -> Verdict {
         let mut verdict = Verdict {
             operations: self.operations.len(),
             answered: self

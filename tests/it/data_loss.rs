@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Cluster, Launch, Node, Redis, Scrape, Server, Shards, free_port, let_pass, wait_until,
+    Installation, Launch, Node, Redis, Scrape, Server, Shards, free_port, let_pass, wait_until,
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -37,7 +37,7 @@ fn names(count: usize) -> Vec<String> {
 
 #[tokio::test]
 async fn hundreds_of_pools_of_several_nodes_are_put_back_with_their_holders() {
-    let cluster = Cluster::start(3).await;
+    let cluster = Installation::start(3).await;
     let pools = names(240);
     let mut leases = Vec::new();
     for (number, pool) in pools.iter().enumerate() {
@@ -67,7 +67,7 @@ async fn hundreds_of_pools_of_several_nodes_are_put_back_with_their_holders() {
 
 #[tokio::test]
 async fn what_an_operator_ends_after_the_loss_is_not_brought_back_by_its_token() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let ended = node.acquire("crm", json!({"holder": "ann"}), 201).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Cluster, Node, Reply, Scrape, let_pass, wait_until};
+use crate::harness::{Installation, Node, Reply, Scrape, let_pass, wait_until};
 
 /// Says that the lease was lost because its pool was deleted.
 async fn reads_that_its_pool_was_deleted(node: &Node, lease: &Reply) {
@@ -23,7 +23,7 @@ async fn delete(node: &Node, pool: &str) {
 
 #[tokio::test]
 async fn an_evicted_lease_does_not_come_back_in_a_new_pool_of_the_name() {
-    let cluster = Cluster::start_with(2, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(2, &[("sweep_every_ms", "0")]).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -49,7 +49,7 @@ async fn an_evicted_lease_does_not_come_back_in_a_new_pool_of_the_name() {
 #[tokio::test]
 async fn an_expired_lease_does_not_come_back_in_a_new_pool_whether_or_not_a_sweep_has_been_there() {
     for sweep_every_ms in ["0", "100"] {
-        let cluster = Cluster::start_with(1, &[("sweep_every_ms", sweep_every_ms)]).await;
+        let cluster = Installation::start_with(1, &[("sweep_every_ms", sweep_every_ms)]).await;
         let node = &cluster.nodes[0];
         let short = json!({"capacity": 1, "ttl_ms": 1_000});
         node.put_pool("crm", short.clone(), 201).await;
@@ -82,7 +82,7 @@ async fn an_expired_lease_does_not_come_back_in_a_new_pool_whether_or_not_a_swee
 
 #[tokio::test]
 async fn no_ticket_and_no_idempotency_key_of_a_deleted_pool_has_an_effect_in_the_new_one() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let queue = json!({"capacity": 1, "queue": {"max_waiting": 5}});
     node.put_pool("crm", queue.clone(), 201).await;
@@ -106,7 +106,7 @@ async fn no_ticket_and_no_idempotency_key_of_a_deleted_pool_has_an_effect_in_the
 
 #[tokio::test]
 async fn a_pool_with_its_incarnation_is_put_back_after_a_loss_and_only_its_own_leases_with_it() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 3}), 201).await;
     let old = node.acquire("crm", json!({"holder": "old"}), 201).await;
@@ -128,7 +128,7 @@ async fn a_pool_with_its_incarnation_is_put_back_after_a_loss_and_only_its_own_l
 
 #[tokio::test]
 async fn a_pool_that_is_made_anew_after_a_loss_takes_in_the_leases_from_before_it() {
-    let mut cluster = Cluster::start(1).await;
+    let mut cluster = Installation::start(1).await;
     cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 3, "ttl_ms": 2_000}), 201)
         .await;
@@ -157,7 +157,7 @@ async fn a_pool_that_is_made_anew_after_a_loss_takes_in_the_leases_from_before_i
 
 #[tokio::test]
 async fn a_node_that_is_killed_in_the_middle_of_a_deletion_leaves_all_or_nothing() {
-    let mut cluster = Cluster::start(2).await;
+    let mut cluster = Installation::start(2).await;
     cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 4_000}), 201)
         .await;
@@ -186,7 +186,7 @@ async fn a_node_that_is_killed_in_the_middle_of_a_deletion_leaves_all_or_nothing
 
 #[tokio::test]
 async fn what_an_earlier_version_left_half_deleted_is_finished_by_any_node() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 400, "ttl_ms": 2_000}), 201)
         .await;
@@ -212,7 +212,7 @@ async fn what_an_earlier_version_left_half_deleted_is_finished_by_any_node() {
 
 #[tokio::test]
 async fn a_pool_from_before_this_version_keeps_its_leases_and_loses_them_with_its_deletion() {
-    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = &cluster.nodes[0];
     let short = json!({"capacity": 3, "ttl_ms": 1_000});
     node.put_pool("crm", short.clone(), 201).await;
@@ -233,7 +233,7 @@ async fn a_pool_from_before_this_version_keeps_its_leases_and_loses_them_with_it
 }
 
 /// Live leases of a pool that come from nowhere. White box: what of a lease has to be where is told by `lua/README.md`.
-pub(crate) async fn add_leases(cluster: &Cluster, pool: &str, count: usize) {
+pub(crate) async fn add_leases(cluster: &Installation, pool: &str, count: usize) {
     const ADD: &str = r"
         local time = redis.call('TIME')
         local ttl = tonumber(redis.call('HGET', KEYS[1], 'ttl_ms'))

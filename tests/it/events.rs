@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Cluster, wait_until};
+use crate::harness::{Client, Installation, wait_until};
 
 fn url(node: &Client, path: &str) -> String {
     format!("http://{}{path}", node.address())
@@ -65,7 +65,7 @@ fn kinds(events: &[Event]) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_follower_sees_starts_denials_and_ends_and_goes_on_where_it_was() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -109,7 +109,7 @@ async fn a_follower_sees_starts_denials_and_ends_and_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn an_unknown_pool_and_a_wrong_id_are_refused() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let unknown = reqwest::get(url(node, "/v1/pools/none/events"))
         .await

@@ -6,11 +6,11 @@ use futures_util::future::join_all;
 use serde_json::json;
 use tokio::time::sleep_until;
 
-use crate::harness::{Cluster, Node, let_pass, wait_until};
+use crate::harness::{Installation, Node, let_pass, wait_until};
 
 /// Without a sweeper: nothing but the next acquire can end a lease.
-async fn unswept(nodes: usize) -> Cluster {
-    Cluster::start_with(nodes, &[("sweep_every_ms", "0")]).await
+async fn unswept(nodes: usize) -> Installation {
+    Installation::start_with(nodes, &[("sweep_every_ms", "0")]).await
 }
 
 #[tokio::test]
@@ -141,7 +141,7 @@ async fn many_that_end_at_once_leave_all_their_seats_to_the_next() {
 
 #[tokio::test]
 async fn the_end_is_recorded_within_2_s_with_the_instant_at_which_it_was() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5, "ttl_ms": 1_000}), 201)
         .await;
@@ -181,7 +181,7 @@ async fn the_end_is_recorded_within_2_s_with_the_instant_at_which_it_was() {
 
 #[tokio::test]
 async fn a_renew_that_comes_late_resumes_the_same_lease_if_a_seat_is_free() {
-    for cluster in [unswept(2).await, Cluster::start(2).await] {
+    for cluster in [unswept(2).await, Installation::start(2).await] {
         let [a, b] = &cluster.nodes[..] else {
             unreachable!()
         };
@@ -223,7 +223,7 @@ async fn a_lease_is_lost_when_its_seat_was_taken_meanwhile() {
 
 #[tokio::test]
 async fn a_lease_is_lost_when_the_resume_window_is_over() {
-    for cluster in [unswept(1).await, Cluster::start(1).await] {
+    for cluster in [unswept(1).await, Installation::start(1).await] {
         let node = &cluster.nodes[0];
         node.put_pool(
             "crm",
@@ -296,7 +296,7 @@ async fn late_heartbeats_never_take_one_seat_too_many() {
 
 #[tokio::test]
 async fn starts_are_ends_and_live_leases_after_every_way_to_end() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 10, "ttl_ms": 1_000}), 201)
         .await;

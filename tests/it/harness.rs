@@ -34,13 +34,13 @@ pub(crate) use self::scrape::Scrape;
 pub(crate) use self::terminal::Terminal;
 
 /// One Redis and the nodes that share it.
-pub(crate) struct Cluster {
+pub(crate) struct Installation {
     // Before the Redis, so that nodes do not spend their last moments on reconnecting.
     pub(crate) nodes: Vec<Node>,
     pub(crate) redis: Redis,
 }
 
-impl Cluster {
+impl Installation {
     pub(crate) async fn start(nodes: usize) -> Self {
         Self::start_with(nodes, &[]).await
     }

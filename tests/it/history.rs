@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use leasehold::history::rollup::{self, Slots};
 use leasehold::history::slot::{Slot, Step};
-use leasehold::lease::Instant;
+use leasehold::lease::Timestamp;
 use leasehold::pool::{Policy, PoolName};
 use leasehold::store::{Durability, Expect, Options, Store};
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Launch, PATIENCE, Redis, wait_until};
+use crate::harness::{Installation, Launch, PATIENCE, Redis, wait_until};
 
 /// Sums a field over the items.
 fn total(items: &[Value], field: &str) -> u64 {
@@ -27,7 +27,7 @@ fn total(items: &[Value], field: &str) -> u64 {
 
 #[tokio::test]
 async fn usage_and_history_tell_what_happened_and_when() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -133,7 +133,7 @@ async fn patterns_tell_the_busy_hours_of_the_week_by_the_clock_of_a_zone() {
         event(&mut connection, &stream, (*at, number), kind, lease, reason).await;
     }
     let node = Launch::on(&redis.url()).start().await;
-    let (from, to) = (Instant(this_monday - 4 * week), Instant(this_monday));
+    let (from, to) = (Timestamp(this_monday - 4 * week), Timestamp(this_monday));
     let path = format!("/v1/pools/{pool}/patterns?tz=Asia/Kathmandu&from={from}&to={to}");
     let patterns = node.get(&path).expect(200).await;
     let cells = patterns.list("cells");
@@ -183,7 +183,7 @@ async fn patterns_tell_the_busy_hours_of_the_week_by_the_clock_of_a_zone() {
 
 #[tokio::test]
 async fn holders_are_listed_by_name_with_what_they_used() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 10}), 201).await;
     for holder in ["bob", "ann", "ann", "=1+1"] {
@@ -225,7 +225,7 @@ async fn holders_are_listed_by_name_with_what_they_used() {
 
 #[tokio::test]
 async fn what_each_tenant_used_opens_as_a_table() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 2}), 201).await;
     for (holder, tenant, status) in [
@@ -254,7 +254,7 @@ async fn what_each_tenant_used_opens_as_a_table() {
 
 #[tokio::test]
 async fn a_denial_is_a_true_one_unless_the_holder_soon_gets_a_seat() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let lease = node.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -364,7 +364,7 @@ async fn sizing_replays_the_demand_and_compares_prices() {
 
 #[tokio::test]
 async fn a_question_that_makes_no_sense_is_refused() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     for query in [
@@ -633,7 +633,7 @@ async fn set(
 
 #[tokio::test]
 async fn each_denial_is_counted_once_in_pools_with_and_without_rules() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("plain", json!({"capacity": 1}), 201).await;
     node.put_pool(

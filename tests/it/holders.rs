@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use leasehold::lease::{Holder, Instant};
+use leasehold::lease::{Holder, Timestamp};
 use leasehold::token::Tokens;
 use reqwest::Method;
 use secrecy::SecretString;
@@ -10,7 +10,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{Cluster, Node, Reply, SECRET, wait_until};
+use crate::harness::{Installation, Node, Reply, SECRET, wait_until};
 use crate::history::store;
 
 const LONG_TTL: u64 = 60_000;
@@ -32,7 +32,7 @@ fn encoded(text: &str) -> String {
 
 #[tokio::test]
 async fn a_holder_has_up_to_512_bytes_everywhere() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let holder = distinguished_name();
     let named = json!({"capacity": 2_000, "named": {"seats": 5, "anchor_day": 1}});
@@ -71,7 +71,7 @@ fn detail(reply: &Reply) -> &str {
 
 #[tokio::test]
 async fn a_name_that_nobody_could_read_is_refused_with_a_sentence() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let named = json!({"capacity": 5, "named": {"seats": 5, "anchor_day": 1}});
     node.put_pool("crm", named, 201).await;
@@ -170,7 +170,7 @@ async fn given_before(node: &Node, pool: &str, holder: &str) -> String {
         .token();
     let tokens = Tokens::new(&SecretString::from(SECRET), []);
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = Instant(now.expect("after 1970").as_millis() as i64);
+    let now = Timestamp(now.expect("after 1970").as_millis() as i64);
     let mut claims = tokens.verify(&token, now).expect("one of ours");
     claims.holder = Some(Holder::recorded(holder.to_owned()).expect("it was taken"));
     tokens.sign(&claims)
@@ -178,7 +178,7 @@ async fn given_before(node: &Node, pool: &str, holder: &str) -> String {
 
 #[tokio::test]
 async fn a_lease_whose_name_was_taken_before_goes_on() {
-    let mut cluster = Cluster::start(1).await;
+    let mut cluster = Installation::start(1).await;
     let padded = "ann\u{200B} ";
     cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 3, "ttl_ms": LONG_TTL}), 201)
@@ -229,7 +229,7 @@ async fn as_it_is(node: &Node, method: &str, path: &str, body: &str) -> (u16, St
 
 #[tokio::test]
 async fn no_new_pool_is_called_dot_and_an_old_one_can_be_deleted() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let policy = r#"{"capacity": 1}"#;
     for name in [".", ".."] {

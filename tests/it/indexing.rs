@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::deleted_pools::add_leases;
-use crate::harness::{Cluster, Redis, let_pass};
+use crate::harness::{Installation, Redis, let_pass};
 
 #[tokio::test]
 async fn acquires_go_on_while_a_rule_comes_to_a_large_pool_and_no_script_is_long() {
     for size in [1_000, 5_000, 20_000] {
-        let cluster = Cluster::start_on(Redis::start_alone().await, 2, &[]).await;
+        let cluster = Installation::start_on(Redis::start_alone().await, 2, &[]).await;
         let [a, b] = &cluster.nodes[..] else {
             unreachable!()
         };
@@ -86,7 +86,7 @@ async fn acquires_go_on_while_a_rule_comes_to_a_large_pool_and_no_script_is_long
 
 #[tokio::test]
 async fn an_index_that_nobody_goes_on_to_make_is_given_up() {
-    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "100")]).await;
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "100")]).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 10, "ttl_ms": 1_000}), 201)
         .await;

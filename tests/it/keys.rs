@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{ANY, Cluster, Launch, Redis, let_pass, wait_until};
+use crate::harness::{ANY, Installation, Launch, Redis, let_pass, wait_until};
 
 const KEY: &str = "the-operator-key-of-the-tests";
 
@@ -85,7 +85,7 @@ async fn what_is_no_sensible_key_is_refused() {
 
 #[tokio::test]
 async fn a_key_is_good_on_all_nodes_at_once_and_revoked_within_a_second() {
-    let cluster = Cluster::start_with(2, &[("admin_key", KEY)]).await;
+    let cluster = Installation::start_with(2, &[("admin_key", KEY)]).await;
     let [a, b] = [&cluster.nodes[0], &cluster.nodes[1]];
     let made = a
         .with_key(KEY)

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::{Cluster, let_pass};
+use crate::harness::{Installation, let_pass};
 
 #[tokio::test]
 async fn a_lease_that_was_left_ends_after_the_linger_time() {
-    let cluster = Cluster::start_with(2, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(2, &[("sweep_every_ms", "0")]).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -29,7 +29,7 @@ async fn a_lease_that_was_left_ends_after_the_linger_time() {
 
 #[tokio::test]
 async fn a_renew_within_the_linger_time_undoes_the_leave() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -53,7 +53,7 @@ async fn a_renew_within_the_linger_time_undoes_the_leave() {
 
 #[tokio::test]
 async fn leaving_twice_or_late_prolongs_nothing() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -92,7 +92,7 @@ async fn leaving_twice_or_late_prolongs_nothing() {
 
 #[tokio::test]
 async fn leaving_an_ended_lease_is_a_success_and_changes_nothing() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let token = node.acquire("crm", json!({}), 201).await.token();
@@ -106,7 +106,7 @@ async fn leaving_an_ended_lease_is_a_success_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_linger_time_of_zero_frees_the_seat_at_once_and_a_reload_resumes_it() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1, "linger_ms": 0}), 201)
         .await;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::harness::{Client, Cluster, Launch, Node, Proxy, Reply, let_pass, wait_until};
+use crate::harness::{Client, Installation, Launch, Node, Proxy, Reply, let_pass, wait_until};
 use crate::rules::index_is_true;
 
 /// How long a waiter is told to wait before it asks again, and what a loaded machine may add.
@@ -111,7 +111,7 @@ async fn served(node: &Client, mut body: Value, within: Duration) -> Reply {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiter_that_closed_its_connection_is_not_served_and_the_next_one_is_in_its_own_time() {
     for (in_order, gone_before) in [(true, 300), (false, 300), (true, 1_300), (true, 20)] {
-        let cluster = Cluster::start(2).await;
+        let cluster = Installation::start(2).await;
         let [a, b] = &cluster.nodes[..] else {
             unreachable!()
         };
@@ -133,7 +133,7 @@ async fn a_waiter_that_closed_its_connection_is_not_served_and_the_next_one_is_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seat_that_was_granted_while_its_client_went_away_goes_to_the_next_one() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let b = &cluster.nodes[0];
     let mut held = pool_of_one(b).await;
     let mut proxy = Proxy::start(cluster.redis.address());
@@ -177,7 +177,7 @@ async fn a_seat_that_was_granted_while_its_client_went_away_goes_to_the_next_one
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_closes_its_connection_right_before_its_turn_does_not_keep_the_seat_with_nobody() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let mut held = pool_of_one(node).await;
     for turn in 0..8 {
@@ -198,7 +198,7 @@ async fn whoever_closes_its_connection_right_before_its_turn_does_not_keep_the_s
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_asks_again_with_its_ticket_is_where_it_was() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -237,7 +237,7 @@ async fn whoever_asks_again_with_its_ticket_is_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_place_that_nobody_can_ask_for_again_is_given_up_at_once() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     pool_of_one(node).await;
     for key in [None, Some("tab-1")] {
@@ -263,7 +263,7 @@ async fn a_place_that_nobody_can_ask_for_again_is_given_up_at_once() {
 
 #[tokio::test]
 async fn while_places_lapse_the_retry_time_is_short_and_the_words_are_true() {
-    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = &cluster.nodes[0];
     let held = pool_of_one(node).await;
     node.acquire("crm", wait("bob"), 202).await;
@@ -297,7 +297,7 @@ async fn while_places_lapse_the_retry_time_is_short_and_the_words_are_true() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaving_frees_the_place_at_once_and_the_next_one_is_told() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -350,7 +350,7 @@ async fn leaving_frees_the_place_at_once_and_the_next_one_is_told() {
 
 #[tokio::test]
 async fn only_a_ticket_of_the_pool_leaves_its_queue() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let held = pool_of_one(node).await;
     let policy = json!({"capacity": 1, "queue": {"max_waiting": 9}});
@@ -382,7 +382,7 @@ async fn only_a_ticket_of_the_pool_leaves_its_queue() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_that_leaves_and_hangs_up_holds_nobody_up_and_loses_no_seat() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let nodes = &cluster.nodes;
     let policy = json!({"capacity": 2, "ttl_ms": 60_000, "queue": {"max_waiting": 50}});
     nodes[0].put_pool("crm", policy, 201).await;
@@ -429,7 +429,7 @@ async fn a_crowd_that_leaves_and_hangs_up_holds_nobody_up_and_loses_no_seat() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_was_heard_is_not_taken_back() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let held = pool_of_one(node).await;
     let queued = node.acquire("crm", wait("bob"), 202).await;

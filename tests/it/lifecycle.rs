@@ -8,7 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::harness::{
-    Cluster, Launch, Node, Proxy, Redis, let_pass, processes_in, server_on_the_path, wait_until,
+    Installation, Launch, Node, Proxy, Redis, let_pass, processes_in, server_on_the_path,
+    wait_until,
 };
 
 #[tokio::test]
@@ -63,7 +64,7 @@ async fn a_node_that_is_to_stop_says_so_serves_on_and_ends_in_time() {
 
 #[tokio::test]
 async fn a_rolling_restart_fails_no_request_of_those_who_go_where_it_is_ready() {
-    let mut cluster = Cluster::start_with(3, &[("drain_wait_ms", "300")]).await;
+    let mut cluster = Installation::start_with(3, &[("drain_wait_ms", "300")]).await;
     cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 5}), 201)
         .await;
@@ -93,7 +94,7 @@ async fn a_rolling_restart_fails_no_request_of_those_who_go_where_it_is_ready() 
 
 #[tokio::test]
 async fn a_node_that_is_killed_takes_nothing_with_it() {
-    let mut cluster = Cluster::start(2).await;
+    let mut cluster = Installation::start(2).await;
     cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 1, "ttl_ms": 2_000}), 201)
         .await;

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Node, Reply};
+use crate::harness::{Installation, Node, Reply};
 
 fn of(answer: &Reply, field: &str) -> Vec<String> {
     let items = answer.list("items").iter();
@@ -34,7 +34,7 @@ async fn pages(node: &Node, pool: &str, query: &str) -> Vec<Reply> {
 
 #[tokio::test]
 async fn leases_are_found_by_holder_by_tenant_and_by_a_part_of_what_is_known() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 10}), 201).await;
     for (holder, tenant, label) in [
@@ -69,7 +69,7 @@ async fn leases_are_found_by_holder_by_tenant_and_by_a_part_of_what_is_known() {
 
 #[tokio::test]
 async fn the_list_is_sorted_as_asked() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 10}), 201).await;
     for holder in ["cid", "ann", "dan", "bob"] {
@@ -93,7 +93,7 @@ async fn the_list_is_sorted_as_asked() {
 
 #[tokio::test]
 async fn a_cursor_leads_through_250_leases_and_shows_each_once() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -130,7 +130,7 @@ async fn a_cursor_leads_through_250_leases_and_shows_each_once() {
 
 #[tokio::test]
 async fn a_wrong_question_is_refused() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 10}), 201).await;
 

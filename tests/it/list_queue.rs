@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Node, Reply};
+use crate::harness::{Installation, Node, Reply};
 use crate::rules::jump;
 
 async fn ask(node: &Node, ticket: &Value) -> Reply {
@@ -12,7 +12,7 @@ async fn ask(node: &Node, ticket: &Value) -> Reply {
 
 #[tokio::test]
 async fn the_queue_is_listed_in_its_order_by_pages_and_as_a_table() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -84,7 +84,7 @@ async fn the_queue_is_listed_in_its_order_by_pages_and_as_a_table() {
 /// A minute of a pool, by the clock of Redis, in steps of two seconds. Everybody who waits asks in each.
 #[tokio::test]
 async fn the_time_until_a_seat_does_not_jump_while_nothing_happens_and_comes_to_be_right() {
-    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = &cluster.nodes[0];
     let policy = json!({"capacity": 3, "ttl_ms": 900_000, "queue": {"max_waiting": 50}});
     node.put_pool("crm", policy, 201).await;

@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::admin_pages::{form, log_in, page_of_ours};
-use crate::harness::{ANY, Client, Cluster, Launch, Redis, wait_until};
+use crate::harness::{ANY, Client, Installation, Launch, Redis, wait_until};
 
 const KEY: &str = "the-operator-key-of-the-tests";
 
@@ -113,7 +113,7 @@ async fn a_login_ends_with_its_time_and_with_the_data_of_redis() {
 
 #[tokio::test]
 async fn a_revoked_key_ends_its_logins_on_all_nodes_within_a_second() {
-    let cluster = Cluster::start_with(2, &[("admin_key", KEY)]).await;
+    let cluster = Installation::start_with(2, &[("admin_key", KEY)]).await;
     let [a, b] = [&cluster.nodes[0], &cluster.nodes[1]];
     let admin = a.with_key(KEY);
     let made = admin

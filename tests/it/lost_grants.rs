@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{ANY, Cluster, Launch, Scrape, Sentinels, wait_until};
+use crate::harness::{ANY, Installation, Launch, Scrape, Sentinels, wait_until};
 
 #[tokio::test]
 async fn lost_grants_are_rebuilt_while_there_are_seats_and_counted_where_there_are_none() {
@@ -71,7 +71,7 @@ async fn lost_grants_are_rebuilt_while_there_are_seats_and_counted_where_there_a
 
 #[tokio::test]
 async fn a_lowered_capacity_is_overcommitted_until_it_fits() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -107,7 +107,7 @@ async fn a_lowered_capacity_is_overcommitted_until_it_fits() {
 
 #[tokio::test]
 async fn a_loss_of_everything_is_a_new_generation() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let generation = async || {
         let scrape = Scrape::of(node).await;

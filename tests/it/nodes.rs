@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::{Cluster, Launch, wait_until};
+use crate::harness::{Installation, Launch, wait_until};
 
 fn addresses(nodes: &Value) -> Vec<String> {
     let items = nodes["items"].as_array().expect("items");
@@ -16,7 +16,7 @@ fn addresses(nodes: &Value) -> Vec<String> {
 
 #[tokio::test]
 async fn every_node_knows_all_that_share_its_redis() {
-    let cluster = Cluster::start(3).await;
+    let cluster = Installation::start(3).await;
     let mut own: Vec<String> = Vec::new();
     for node in &cluster.nodes {
         wait_until(
@@ -56,7 +56,7 @@ async fn every_node_knows_all_that_share_its_redis() {
 
 #[tokio::test]
 async fn a_node_that_stops_takes_its_sign_away_and_one_that_crashes_falls_silent() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let here = &cluster.nodes[0];
     let stops = Launch::on(&cluster.redis.url()).start().await;
     let crashes = Launch::on(&cluster.redis.url()).start().await;

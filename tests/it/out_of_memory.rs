@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::{Cluster, Redis, Reply, Scrape, let_pass};
+use crate::harness::{Installation, Redis, Reply, Scrape, let_pass};
 
 #[tokio::test]
 async fn in_a_full_store_holders_go_on_and_give_back_and_newcomers_wait() {
-    let mut cluster = Cluster::start_on(Redis::start_alone().await, 2, &[]).await;
+    let mut cluster = Installation::start_on(Redis::start_alone().await, 2, &[]).await;
     let (a, b) = (&cluster.nodes[0], &cluster.nodes[1]);
     a.put_pool("crm", json!({"capacity": 10, "ttl_ms": 3_000}), 201)
         .await;

@@ -4,11 +4,11 @@ use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{ANY, Cluster, Redis, Reply};
+use crate::harness::{ANY, Installation, Redis, Reply};
 
 #[tokio::test]
 async fn a_pool_is_created_replaced_changed_read_and_removed() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -48,7 +48,7 @@ async fn a_pool_is_created_replaced_changed_read_and_removed() {
 
 #[tokio::test]
 async fn all_pools_are_listed_by_name() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -72,7 +72,7 @@ async fn all_pools_are_listed_by_name() {
 
 #[tokio::test]
 async fn a_change_holds_on_every_node_from_the_answer_on() {
-    let cluster = Cluster::start(3).await;
+    let cluster = Installation::start(3).await;
     let [a, b, c] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -89,7 +89,7 @@ async fn a_change_holds_on_every_node_from_the_answer_on() {
 
 #[tokio::test]
 async fn lowering_the_capacity_ends_nobody_and_grants_nothing_until_it_fits() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -119,7 +119,7 @@ async fn lowering_the_capacity_ends_nobody_and_grants_nothing_until_it_fits() {
 
 #[tokio::test]
 async fn an_etag_guards_against_lost_updates() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -180,7 +180,7 @@ async fn an_etag_guards_against_lost_updates() {
 
 #[tokio::test]
 async fn a_pool_is_not_created_over_another() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let create = |capacity: u32, status: u16| {
         let call = node
@@ -197,7 +197,7 @@ async fn a_pool_is_not_created_over_another() {
 
 #[tokio::test]
 async fn of_many_who_change_the_same_version_one_wins() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let created = cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 1}), 201)
         .await;
@@ -224,7 +224,7 @@ async fn of_many_who_change_the_same_version_one_wins() {
 
 #[tokio::test]
 async fn a_typing_error_is_never_a_silent_default() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
 
@@ -257,7 +257,7 @@ async fn a_typing_error_is_never_a_silent_default() {
 
 #[tokio::test]
 async fn deleting_a_pool_ends_its_leases_for_good() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 300}), 201).await;
     let leases = node.fill("crm", 250).await;
@@ -275,7 +275,7 @@ async fn deleting_a_pool_ends_its_leases_for_good() {
 
 #[tokio::test]
 async fn of_a_change_that_was_made_nobody_says_that_nothing_has_changed() {
-    let mut cluster = Cluster::start_on(Redis::start_alone().await, 1, &[]).await;
+    let mut cluster = Installation::start_on(Redis::start_alone().await, 1, &[]).await;
     // Redis goes away at some moment of each of these; whatever is said then must be true.
     for round in 0..36_u64 {
         let node = &cluster.nodes[0];

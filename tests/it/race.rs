@@ -3,7 +3,7 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{ANY, Client, Cluster, Reply, let_pass};
+use crate::harness::{ANY, Client, Installation, Reply, let_pass};
 
 /// Asks until the answer is a grant or a denial. A busy node may say that it does not know, as to any client.
 async fn ask(node: &Client, key: &str) -> Reply {
@@ -22,7 +22,7 @@ async fn ask(node: &Client, key: &str) -> Reply {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_64_clients_on_3_nodes_exactly_10_get_one_of_10_seats_in_100_rounds() {
-    let cluster = Cluster::start(3).await;
+    let cluster = Installation::start(3).await;
     cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 10}), 201)
         .await;
@@ -62,7 +62,7 @@ async fn of_64_clients_on_3_nodes_exactly_10_get_one_of_10_seats_in_100_rounds()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seat_that_comes_free_goes_to_exactly_one_of_all_who_ask() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };

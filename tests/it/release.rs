@@ -3,11 +3,11 @@
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Cluster, let_pass};
+use crate::harness::{Installation, let_pass};
 
 #[tokio::test]
 async fn a_released_seat_is_free_at_once_on_every_node() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -23,7 +23,7 @@ async fn a_released_seat_is_free_at_once_on_every_node() {
 
 #[tokio::test]
 async fn releasing_again_is_a_success_and_frees_nobody_elses_seat() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -48,7 +48,7 @@ async fn releasing_again_is_a_success_and_frees_nobody_elses_seat() {
 
 #[tokio::test]
 async fn no_token_of_a_released_lease_gets_a_seat_again() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -66,7 +66,7 @@ async fn no_token_of_a_released_lease_gets_a_seat_again() {
 
 #[tokio::test]
 async fn a_lease_that_was_released_after_it_expired_is_not_resumed() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;
@@ -81,7 +81,7 @@ async fn a_lease_that_was_released_after_it_expired_is_not_resumed() {
 
 #[tokio::test]
 async fn a_release_and_a_renew_at_once_leave_the_lease_ended() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };

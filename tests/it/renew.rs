@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::{Cluster, Launch, Redis, let_pass};
+use crate::harness::{Installation, Launch, Redis, let_pass};
 
 #[tokio::test]
 async fn a_renew_on_any_node_gives_the_lease_its_whole_ttl_again() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -45,7 +45,7 @@ async fn a_renew_on_any_node_gives_the_lease_its_whole_ttl_again() {
 
 #[tokio::test]
 async fn a_renew_may_change_what_the_holder_is_doing() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let body = json!({"holder": "ann", "label": "Front desk", "activities": ["Order 17"]});
@@ -80,7 +80,7 @@ async fn a_renew_may_change_what_the_holder_is_doing() {
 
 #[tokio::test]
 async fn a_lease_that_beats_outlives_its_ttl() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;
@@ -95,7 +95,7 @@ async fn a_lease_that_beats_outlives_its_ttl() {
 
 #[tokio::test]
 async fn a_page_can_beacon_as_plain_text() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let token = node.acquire("crm", json!({}), 201).await.token();
@@ -124,7 +124,7 @@ async fn a_page_can_beacon_as_plain_text() {
 
 #[tokio::test]
 async fn a_shorter_ttl_takes_back_nothing_that_was_promised() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -152,7 +152,7 @@ async fn a_shorter_ttl_takes_back_nothing_that_was_promised() {
 
 #[tokio::test]
 async fn a_token_that_does_not_verify_renews_nothing() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let token = node.acquire("crm", json!({}), 201).await.token();

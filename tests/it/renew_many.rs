@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::{Cluster, Reply, let_pass};
+use crate::harness::{Installation, Reply, let_pass};
 
 #[tokio::test]
 async fn the_results_are_in_the_order_of_the_tokens() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -35,7 +35,7 @@ async fn the_results_are_in_the_order_of_the_tokens() {
 
 #[tokio::test]
 async fn a_bad_token_spoils_nothing_and_every_lease_gets_its_own_answer() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 10}), 201).await;
     node.put_pool("short", json!({"capacity": 10, "ttl_ms": 1_000}), 201)
@@ -86,7 +86,7 @@ async fn a_bad_token_spoils_nothing_and_every_lease_gets_its_own_answer() {
 
 #[tokio::test]
 async fn a_bucket_that_lost_its_clock_holds_no_other_up() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let mut leases = Vec::new();
     for number in 0..12 {
@@ -117,7 +117,7 @@ async fn a_bucket_that_lost_its_clock_holds_no_other_up() {
 
 #[tokio::test]
 async fn a_thousand_leases_fit_in_one_call_and_not_one_more() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1_000}), 201).await;
     let leases = node.fill("crm", 1_000).await;

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::Cluster;
+use crate::harness::Installation;
 
 #[tokio::test]
 async fn a_flushed_script_cache_is_invisible() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };

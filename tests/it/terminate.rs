@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Cluster, Reply, let_pass};
+use crate::harness::{Installation, Reply, let_pass};
 
 /// The ids that a terminate says it ended.
 fn terminated(answer: &Reply) -> Vec<&Value> {
@@ -15,7 +15,7 @@ fn terminated(answer: &Reply) -> Vec<&Value> {
 
 #[tokio::test]
 async fn a_terminated_holder_reads_the_reason_in_its_next_renew() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -53,7 +53,7 @@ async fn a_terminated_holder_reads_the_reason_in_its_next_renew() {
 
 #[tokio::test]
 async fn a_blocked_holder_gets_no_seat_until_the_block_is_over() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -91,7 +91,7 @@ async fn a_blocked_holder_gets_no_seat_until_the_block_is_over() {
 
 #[tokio::test]
 async fn all_leases_of_a_holder_or_of_a_tenant_or_of_the_pool_end_together() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 100}), 201).await;
     for (holder, tenant) in [
@@ -132,7 +132,7 @@ async fn all_leases_of_a_holder_or_of_a_tenant_or_of_the_pool_end_together() {
 
 #[tokio::test]
 async fn a_whole_pool_of_hundreds_is_terminated_in_one_call() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 450}), 201).await;
     let leases = node.fill("crm", 450).await;
@@ -151,7 +151,7 @@ async fn a_whole_pool_of_hundreds_is_terminated_in_one_call() {
 
 #[tokio::test]
 async fn each_id_gets_its_own_result() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let live = node.acquire("crm", json!({}), 201).await;
@@ -180,7 +180,7 @@ async fn each_id_gets_its_own_result() {
 
 #[tokio::test]
 async fn a_terminate_names_exactly_one_kind_of_lease() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let lease = node.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -203,7 +203,7 @@ async fn a_terminate_names_exactly_one_kind_of_lease() {
 
 #[tokio::test]
 async fn a_lease_that_was_terminated_after_it_expired_is_not_resumed() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;
@@ -222,7 +222,7 @@ async fn a_lease_that_was_terminated_after_it_expired_is_not_resumed() {
 #[tokio::test]
 async fn what_had_expired_and_could_come_back_ends_with_its_holder_its_tenant_and_its_pool() {
     for sweep_every_ms in ["0", "100"] {
-        let cluster = Cluster::start_with(2, &[("sweep_every_ms", sweep_every_ms)]).await;
+        let cluster = Installation::start_with(2, &[("sweep_every_ms", sweep_every_ms)]).await;
         let [a, b] = &cluster.nodes[..] else {
             unreachable!()
         };

@@ -8,7 +8,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Behaviour, Client, Cluster, Launch, Message, Receiver, Redis, let_pass, wait_until,
+    Behaviour, Client, Installation, Launch, Message, Receiver, Redis, let_pass, wait_until,
 };
 
 const KEY: &str = "the-operator-key-of-the-tests";
@@ -58,7 +58,7 @@ fn told(message: &Message) -> (String, String) {
 
 #[tokio::test]
 async fn three_nodes_tell_each_alert_once_signed_and_that_it_is_over() {
-    let cluster = Cluster::start_with(3, &HERE).await;
+    let cluster = Installation::start_with(3, &HERE).await;
     let node = &cluster.nodes[0];
     let receiver = Receiver::start().await;
     let (id, secret) = create(node, &receiver.url(), &["pool.level", "pool.full"]).await;
@@ -106,7 +106,7 @@ async fn three_nodes_tell_each_alert_once_signed_and_that_it_is_over() {
 
 #[tokio::test]
 async fn a_message_that_failed_comes_again_with_the_same_id_after_growing_pauses() {
-    let cluster = Cluster::start_with(2, &HERE).await;
+    let cluster = Installation::start_with(2, &HERE).await;
     let node = &cluster.nodes[0];
     let receiver = Receiver::that(|n, _| Behaviour::Status(if n < 4 { 500 } else { 200 })).await;
     let (id, secret) = create(node, &receiver.url(), &["pool.full"]).await;
@@ -141,7 +141,7 @@ async fn a_message_that_failed_comes_again_with_the_same_id_after_growing_pauses
 async fn what_is_given_up_is_a_dead_letter_that_can_be_sent_again() {
     let mut settings = HERE.to_vec();
     settings.push(("webhook_attempts", "3"));
-    let cluster = Cluster::start_with(1, &settings).await;
+    let cluster = Installation::start_with(1, &settings).await;
     let node = &cluster.nodes[0];
     let receiver = Receiver::that(|_, _| Behaviour::Status(503)).await;
     let (id, _) = create(node, &receiver.url(), &["pool.full"]).await;
@@ -178,7 +178,7 @@ async fn what_is_given_up_is_a_dead_letter_that_can_be_sent_again() {
 
 #[tokio::test]
 async fn a_receiver_that_is_gone_is_left_alone_until_an_operator_says_so() {
-    let cluster = Cluster::start_with(2, &HERE).await;
+    let cluster = Installation::start_with(2, &HERE).await;
     let node = &cluster.nodes[0];
     let receiver = Receiver::that(|_, _| Behaviour::Status(410)).await;
     let (id, _) = create(node, &receiver.url(), &["*"]).await;
@@ -213,7 +213,7 @@ async fn a_receiver_that_is_gone_is_left_alone_until_an_operator_says_so() {
 
 #[tokio::test]
 async fn a_receiver_that_asks_for_time_gets_it() {
-    let cluster = Cluster::start_with(1, &HERE).await;
+    let cluster = Installation::start_with(1, &HERE).await;
     let node = &cluster.nodes[0];
     let receiver = Receiver::that(|n, _| match n {
         0 => Behaviour::Later(429, "2".into()),
@@ -240,7 +240,7 @@ async fn a_receiver_that_asks_for_time_gets_it() {
 
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_an_endless_reply_is_not_read() {
-    let cluster = Cluster::start_with(1, &HERE).await;
+    let cluster = Installation::start_with(1, &HERE).await;
     let node = &cluster.nodes[0];
     let inside = Receiver::start().await;
     let target = inside.url();
@@ -270,7 +270,7 @@ async fn a_redirect_is_not_followed_and_an_endless_reply_is_not_read() {
 
 #[tokio::test]
 async fn a_receiver_that_hangs_delays_no_other() {
-    let cluster = Cluster::start_with(1, &HERE).await;
+    let cluster = Installation::start_with(1, &HERE).await;
     let node = &cluster.nodes[0];
     let hanging = Receiver::that(|_, _| Behaviour::Hang).await;
     let quick = Receiver::start().await;
@@ -310,7 +310,7 @@ async fn a_receiver_that_hangs_delays_no_other() {
 
 #[tokio::test]
 async fn a_node_that_dies_amid_a_delivery_leaves_it_to_another() {
-    let cluster = Cluster::start_with(2, &HERE).await;
+    let cluster = Installation::start_with(2, &HERE).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -447,7 +447,7 @@ async fn a_secret_is_shown_once_and_two_sign_while_it_is_rolled() {
 
 #[tokio::test]
 async fn a_webhook_can_be_listed_changed_and_deleted() {
-    let cluster = Cluster::start_with(2, &HERE).await;
+    let cluster = Installation::start_with(2, &HERE).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -579,7 +579,7 @@ async fn a_setting_that_is_taken_back_holds_for_webhooks_that_are_there() {
 
 #[tokio::test]
 async fn a_loss_of_data_is_told_by_the_webhooks_that_were_lost() {
-    let cluster = Cluster::start_with(2, &HERE).await;
+    let cluster = Installation::start_with(2, &HERE).await;
     let node = &cluster.nodes[0];
     let receiver = Receiver::start().await;
     let (id, secret) = create(node, &receiver.url(), &["store.data_lost"]).await;
@@ -606,7 +606,7 @@ async fn a_loss_of_data_is_told_by_the_webhooks_that_were_lost() {
 
 #[tokio::test]
 async fn an_outage_is_told_once_after_the_return() {
-    let mut cluster = Cluster::start_with(2, &HERE).await;
+    let mut cluster = Installation::start_with(2, &HERE).await;
     let receiver = Receiver::start().await;
     create(&cluster.nodes[0], &receiver.url(), &["store.outage"]).await;
     for pool in ["a", "b", "c", "d"] {

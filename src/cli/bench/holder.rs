@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, watch};
 
 use super::Bench;
-use super::tally::{Doing, Operation, Tally};
+use super::tally::{HolderState, Operation, Tally};
 use crate::client::{Client, Error, jittered};
 
 /// First and longest wait after no answer.
@@ -28,7 +28,7 @@ pub(super) struct Holder {
     acquire: String,
     client: Client,
     tally: Arc<Tally>,
-    doing: Option<Doing>,
+    doing: Option<HolderState>,
 }
 
 /// Why a holder does nothing more: the run is over.
@@ -67,14 +67,14 @@ impl Holder {
         refuse: mpsc::Sender<Error>,
     ) {
         // Not all at once: people do not come so, and the first second would be the worst of the run.
-        self.turn(Doing::Away);
+        self.turn(HolderState::Away);
         let mut away = self.bench.away.mul_f64(rand::random());
         while pause(&mut stop, away).await.is_ok() {
             let lease = match self.come(&mut stop).await {
                 Ok(Some(lease)) => lease,
                 Ok(None) => {
                     away = around(self.bench.away);
-                    self.turn(Doing::Away);
+                    self.turn(HolderState::Away);
                     continue;
                 }
                 Err(None) => return,
@@ -84,16 +84,16 @@ impl Holder {
                     return;
                 }
             };
-            self.turn(Doing::Holding);
+            self.turn(HolderState::Holding);
             if self.hold(lease, &mut stop).await.is_err() {
                 return;
             }
-            self.turn(Doing::Away);
+            self.turn(HolderState::Away);
             away = around(self.bench.away);
         }
     }
 
-    fn turn(&mut self, to: Doing) {
+    fn turn(&mut self, to: HolderState) {
         self.tally.turn(self.doing.replace(to), to);
     }
 
@@ -120,7 +120,7 @@ impl Holder {
             let wait = match answer {
                 Ok(answer) if answer["ticket"].is_string() => {
                     self.tally.count(Operation::Acquire, took, Ok("queued"));
-                    self.turn(Doing::Waiting);
+                    self.turn(HolderState::Waiting);
                     body["ticket"] = answer["ticket"].clone();
                     milliseconds(&answer["retry_after_ms"])
                 }
@@ -143,7 +143,7 @@ impl Holder {
                     if denials == DENIALS {
                         return Ok(None);
                     }
-                    self.turn(Doing::Waiting);
+                    self.turn(HolderState::Waiting);
                     // A ticket that expired is not asked for again.
                     body = self.ask.clone();
                     Duration::from_millis(retry_after_ms.clamp(200, 10_000))

@@ -35,7 +35,7 @@ impl Operation {
 
 /// What a holder is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doing {
+pub(super) enum HolderState {
     Away,
     Waiting,
     Holding,
@@ -207,7 +207,7 @@ impl Tally {
     }
 
     /// A holder that does something else now.
-    pub(super) fn turn(&self, from: Option<Doing>, to: Doing) {
+    pub(super) fn turn(&self, from: Option<HolderState>, to: HolderState) {
         let mut counts = self.counts();
         if let Some(from) = from {
             counts.holders[from as usize] -= 1;
@@ -236,7 +236,7 @@ impl Tally {
                 let timing = &mut counts.operations[operation as usize];
                 let count = timing.before.len() + timing.lately.len();
                 let row = Row::new(operation, count, &timing.lately, seconds);
-                timing.put_away();
+                timing.fold();
                 row
             })
             .into();
@@ -268,7 +268,7 @@ impl Tally {
         let operations = Operation::ALL
             .map(|operation| {
                 let timing = &mut counts.operations[operation as usize];
-                timing.put_away();
+                timing.fold();
                 Row::new(operation, timing.before.len(), &timing.before, seconds)
             })
             .into();
@@ -290,7 +290,7 @@ impl Tally {
 }
 
 impl Timing {
-    fn put_away(&mut self) {
+    fn fold(&mut self) {
         self.before
             .add(&self.lately)
             .expect("both have the same bounds");
@@ -325,9 +325,9 @@ mod tests {
     #[test]
     fn holders_are_counted_by_what_they_do() {
         let tally = Tally::new(None);
-        tally.turn(None, Doing::Away);
-        tally.turn(None, Doing::Away);
-        tally.turn(Some(Doing::Away), Doing::Holding);
+        tally.turn(None, HolderState::Away);
+        tally.turn(None, HolderState::Away);
+        tally.turn(Some(HolderState::Away), HolderState::Holding);
         let moment = tally.moment();
         assert_eq!((moment.away, moment.waiting, moment.holding), (1, 0, 1));
     }

@@ -154,9 +154,9 @@ pub(super) async fn run(watch: &Watch) -> Result<Exit, Failure> {
             () = tokio::time::sleep_until(next), if looking.is_none() && !view.paused => looking = Some(look()),
             event = events.recv() => match event {
                 Some(Event::Key(key)) if key.kind != KeyEventKind::Release => match view.press(key) {
-                    Pressed::Quit => return Ok(Exit::Ok),
-                    Pressed::Look if looking.is_none() => looking = Some(look()),
-                    Pressed::Look | Pressed::Nothing => {}
+                    KeyPress::Quit => return Ok(Exit::Ok),
+                    KeyPress::Look if looking.is_none() => looking = Some(look()),
+                    KeyPress::Look | KeyPress::Nothing => {}
                 },
                 Some(_) => {}
                 // The terminal is gone.
@@ -182,22 +182,22 @@ fn events() -> mpsc::UnboundedReceiver<Event> {
     receive
 }
 
-enum Pressed {
+enum KeyPress {
     Quit,
     Look,
     Nothing,
 }
 
 impl View {
-    fn press(&mut self, key: KeyEvent) -> Pressed {
+    fn press(&mut self, key: KeyEvent) -> KeyPress {
         let last = self.pools.len().saturating_sub(1);
         match key.code {
-            KeyCode::Char('q') | KeyCode::Esc => return Pressed::Quit,
+            KeyCode::Char('q') | KeyCode::Esc => return KeyPress::Quit,
             KeyCode::Char('c' | 'd') if key.modifiers.contains(KeyModifiers::CONTROL) => {
-                return Pressed::Quit;
+                return KeyPress::Quit;
             }
             KeyCode::Char(' ') => self.paused = !self.paused,
-            KeyCode::Char('r') => return Pressed::Look,
+            KeyCode::Char('r') => return KeyPress::Look,
             KeyCode::Char('s') => {
                 self.order = match self.order {
                     Order::Name => Order::Fullest,
@@ -216,7 +216,7 @@ impl View {
             KeyCode::End => self.first = last,
             _ => {}
         }
-        Pressed::Nothing
+        KeyPress::Nothing
     }
 
     fn see(&mut self, pools: Vec<Value>) {

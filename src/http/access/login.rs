@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::access_key::Fingerprint;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::store::{self, Store};
 use crate::token::Tokens;
 
@@ -22,7 +22,7 @@ const NAME: &str = "__Host-leasehold";
 const LONGEST: Duration = Duration::from_secs(8 * 60 * 60);
 
 /// The cookie of a new login, and what the store is to keep of it.
-fn bake(tokens: &Tokens, now: Instant) -> (String, String) {
+fn bake(tokens: &Tokens, now: Timestamp) -> (String, String) {
     let mut bytes = now.0.to_be_bytes().to_vec();
     bytes.extend(rand::random::<[u8; 32]>());
     let id = URL_SAFE_NO_PAD.encode(bytes);
@@ -31,7 +31,7 @@ fn bake(tokens: &Tokens, now: Instant) -> (String, String) {
 }
 
 /// The hash of the login in the request's cookie, if it was made here, and not too long ago.
-fn shown(headers: &HeaderMap, tokens: &Tokens, now: Instant) -> Option<String> {
+fn shown(headers: &HeaderMap, tokens: &Tokens, now: Timestamp) -> Option<String> {
     let cookies = headers.get_all(COOKIE).iter();
     let mut pairs = cookies
         .filter_map(|cookies| cookies.to_str().ok())
@@ -46,7 +46,7 @@ fn shown(headers: &HeaderMap, tokens: &Tokens, now: Instant) -> Option<String> {
     }
     let bytes = URL_SAFE_NO_PAD.decode(id).ok()?;
     let since = i64::from_be_bytes(*bytes.first_chunk()?);
-    let age = Duration::from_millis(now.since(Instant(since)));
+    let age = Duration::from_millis(now.since(Timestamp(since)));
     (age < LONGEST).then(|| Fingerprint::of(id).into())
 }
 
@@ -104,24 +104,24 @@ mod tests {
             &SecretString::from("a secret of the tests, long enough"),
             [],
         );
-        let (cookie, fingerprint) = bake(&tokens, Instant(1_000));
+        let (cookie, fingerprint) = bake(&tokens, Timestamp(1_000));
         let mut headers = HeaderMap::new();
         let cookie = format!("a=b; {NAME}={cookie}");
         headers.insert(COOKIE, HeaderValue::try_from(cookie).expect("ASCII"));
         let day = i64::try_from(LONGEST.as_millis()).expect("hours");
         assert_eq!(
-            shown(&headers, &tokens, Instant(1_000)),
+            shown(&headers, &tokens, Timestamp(1_000)),
             Some(fingerprint.clone())
         );
         assert_eq!(
-            shown(&headers, &tokens, Instant(999 + day)),
+            shown(&headers, &tokens, Timestamp(999 + day)),
             Some(fingerprint)
         );
-        assert_eq!(shown(&headers, &tokens, Instant(1_000 + day)), None);
+        assert_eq!(shown(&headers, &tokens, Timestamp(1_000 + day)), None);
         let other = Tokens::new(
             &SecretString::from("another secret of the tests, as long"),
             [],
         );
-        assert_eq!(shown(&headers, &other, Instant(1_000)), None);
+        assert_eq!(shown(&headers, &other, Timestamp(1_000)), None);
     }
 }

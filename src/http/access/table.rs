@@ -246,19 +246,19 @@ static PATHS: LazyLock<matchit::Router<Path>> = LazyLock::new(|| {
 
 /// A path of the table that is asked for, and which pool it names.
 #[derive(Debug, Clone)]
-pub(in crate::http) struct Found {
+pub(in crate::http) struct RouteMatch {
     pub(in crate::http) path: &'static Path,
     pub(super) pool: Option<PoolName>,
 }
 
 /// What is said about the path of a request; none for one that is not in the table.
-pub(in crate::http) fn find(path: &str) -> Option<Found> {
+pub(in crate::http) fn find(path: &str) -> Option<RouteMatch> {
     let found = PATHS.at(path).ok()?;
     let pool = found.params.get("pool").and_then(|pool| {
         let pool = percent_encoding::percent_decode_str(pool);
         pool.decode_utf8().ok()?.parse().ok()
     });
-    Some(Found {
+    Some(RouteMatch {
         path: found.value,
         pool,
     })

@@ -13,9 +13,9 @@ use super::super::App;
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
-use super::{Wanted, must_exist, not_a_cursor};
+use super::{ListQuery, must_exist, not_a_cursor};
 use crate::history::{denials as refused, reading};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 use crate::store::EventId;
 
@@ -31,14 +31,14 @@ pub(crate) struct DenialsBody {
     pub(crate) next_cursor: Option<String>,
     /// From when on events are kept that this is made of; null if there are none.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) covered_from: Option<Instant>,
+    pub(crate) covered_from: Option<Timestamp>,
 }
 
 /// A denial; further ones of the same holder within two minutes belong to it.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct DenialBody {
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) at: Instant,
+    pub(crate) at: Timestamp,
     /// Why.
     #[schema(example = "pool_full")]
     pub(crate) code: String,
@@ -48,7 +48,7 @@ pub(crate) struct DenialBody {
     pub(crate) true_denial: Option<bool>,
     /// When the holder got a seat after all; null if not within an hour, or not yet.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) granted_at: Option<Instant>,
+    pub(crate) granted_at: Option<Timestamp>,
     /// How long that took.
     pub(crate) waited_ms: Option<u64>,
 }
@@ -59,7 +59,7 @@ pub(crate) struct DenialBody {
     path = "/v1/pools/{pool}/denials",
     tag = "history",
     operation_id = "denials",
-    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    params(("pool" = String, Path, description = "Name of the pool"), ListQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = DenialsBody),
         (status = 404, description = "`pool_not_found`"),
@@ -70,7 +70,7 @@ async fn denials_of(
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
     RawQuery(asked): RawQuery,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let found = denials(&app, &pool, &wanted).await?;
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
@@ -88,7 +88,7 @@ async fn denials_of(
 pub(crate) async fn denials(
     app: &App,
     pool: &PoolName,
-    wanted: &Wanted,
+    wanted: &ListQuery,
 ) -> Result<DenialsBody, Problem> {
     let limit = wanted.limit()?;
     let now = must_exist(app, pool).await?;

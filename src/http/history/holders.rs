@@ -13,9 +13,9 @@ use super::super::App;
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
-use super::{Wanted, after, cursor, must_exist};
+use super::{ListQuery, after, cursor, must_exist};
 use crate::history::{holders as held, reading};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -30,7 +30,7 @@ pub(crate) struct HoldersBody {
     pub(crate) next_cursor: Option<String>,
     /// From when on events are kept that this is made of; null if there are none.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) covered_from: Option<Instant>,
+    pub(crate) covered_from: Option<Timestamp>,
 }
 
 /// What one holder did.
@@ -44,7 +44,7 @@ pub(crate) struct HolderBody {
     pub(crate) held_ms: u64,
     /// The last instant of the range at which one was.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) last_seen_at: Option<Instant>,
+    pub(crate) last_seen_at: Option<Timestamp>,
 }
 
 /// Lists who used a pool, by name, how often and how long.
@@ -53,7 +53,7 @@ pub(crate) struct HolderBody {
     path = "/v1/pools/{pool}/holders",
     tag = "history",
     operation_id = "holders",
-    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    params(("pool" = String, Path, description = "Name of the pool"), ListQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = HoldersBody),
         (status = 404, description = "`pool_not_found`"),
@@ -64,7 +64,7 @@ async fn holders_of(
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
     RawQuery(asked): RawQuery,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let found = holders(&app, &pool, &wanted).await?;
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
@@ -82,7 +82,7 @@ async fn holders_of(
 pub(crate) async fn holders(
     app: &App,
     pool: &PoolName,
-    wanted: &Wanted,
+    wanted: &ListQuery,
 ) -> Result<HoldersBody, Problem> {
     let limit = wanted.limit()?;
     let now = must_exist(app, pool).await?;

@@ -16,7 +16,7 @@ use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
 use super::{must_exist, range, rounded, zone};
 use crate::history::patterns as busy;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 
 /// How far back patterns go that do not say from when, ms: whole weeks, so that each weekday counts alike.
@@ -30,7 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct PatternsWanted {
+pub(crate) struct PatternsQuery {
     /// From when; without it 28 days back. Hours are kept for 35 days.
     pub(crate) from: Option<DateTime<Utc>>,
     /// Until when; now without it.
@@ -46,10 +46,10 @@ pub(crate) struct PatternsWanted {
 pub(crate) struct PatternsBody {
     /// Begin of what was looked at.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) from: Instant,
+    pub(crate) from: Timestamp,
     /// Its end.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) until: Instant,
+    pub(crate) until: Timestamp,
     /// Time zone of the hours.
     pub(crate) tz: String,
     /// 168 of them: the hours of Monday, then of Tuesday, and so on.
@@ -73,7 +73,7 @@ pub(crate) struct CellBody {
     pub(crate) peak: Option<u64>,
     /// Begin of the slot, an hour or a quarter of one, in which that was.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) peak_at: Option<Instant>,
+    pub(crate) peak_at: Option<Timestamp>,
     /// Share of the seats that was in use, 1 for all; null without a seat.
     pub(crate) utilisation: Option<f64>,
     /// Share of the time at which no seat was free.
@@ -119,7 +119,7 @@ const fn word(weekday: Weekday) -> &'static str {
     path = "/v1/pools/{pool}/patterns",
     tag = "history",
     operation_id = "patterns",
-    params(("pool" = String, Path, description = "Name of the pool"), PatternsWanted),
+    params(("pool" = String, Path, description = "Name of the pool"), PatternsQuery),
     responses(
         (status = 200, description = "The cells also as `text/csv`, if `Accept` says so", body = PatternsBody),
         (status = 404, description = "`pool_not_found`"),
@@ -129,7 +129,7 @@ async fn patterns_of(
     State(app): State<App>,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
-    Query(wanted): Query<PatternsWanted>,
+    Query(wanted): Query<PatternsQuery>,
 ) -> Result<Response, Problem> {
     let found = patterns(&app, &pool, &wanted).await?;
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
@@ -142,7 +142,7 @@ async fn patterns_of(
 pub(crate) async fn patterns(
     app: &App,
     pool: &PoolName,
-    wanted: &PatternsWanted,
+    wanted: &PatternsQuery,
 ) -> Result<PatternsBody, Problem> {
     let zone = zone(wanted.tz.as_deref())?;
     let now = must_exist(app, pool).await?;

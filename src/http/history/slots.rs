@@ -19,7 +19,7 @@ use super::super::problem::Problem;
 use super::{invalid, must_exist, range, rounded, share, zone};
 use crate::history::slot::Step;
 use crate::history::usage::{self, Span};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 
 /// Most slots of one answer.
@@ -65,7 +65,7 @@ impl StepWord {
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct HistoryWanted {
+pub(crate) struct HistoryQuery {
     /// `minute`, `hour` or `day`; `hour` without it.
     #[param(inline)]
     pub(crate) step: Option<StepWord>,
@@ -85,7 +85,7 @@ pub(crate) struct HistoryBody {
     pub(crate) items: Vec<SlotBody>,
     /// From when on there are slots: as long as these are kept, and since the pool has a history; null if there are none.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) covered_from: Option<Instant>,
+    pub(crate) covered_from: Option<Timestamp>,
 }
 
 /// What happened in a stretch of time.
@@ -93,10 +93,10 @@ pub(crate) struct HistoryBody {
 pub(crate) struct SlotBody {
     /// Its begin.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) from: Instant,
+    pub(crate) from: Timestamp,
     /// Its end, or now if it is not over.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) until: Instant,
+    pub(crate) until: Timestamp,
     /// Capacity at the end.
     pub(crate) capacity: u64,
     /// The most seats in use at once.
@@ -151,7 +151,7 @@ impl From<Span> for SlotBody {
     path = "/v1/pools/{pool}/history",
     tag = "history",
     operation_id = "history",
-    params(("pool" = String, Path, description = "Name of the pool"), HistoryWanted),
+    params(("pool" = String, Path, description = "Name of the pool"), HistoryQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = HistoryBody),
         (status = 404, description = "`pool_not_found`"),
@@ -161,7 +161,7 @@ async fn history_of(
     State(app): State<App>,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
-    Query(wanted): Query<HistoryWanted>,
+    Query(wanted): Query<HistoryQuery>,
 ) -> Result<Response, Problem> {
     let found = slots(&app, &pool, &wanted).await?;
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
@@ -174,7 +174,7 @@ async fn history_of(
 pub(crate) async fn slots(
     app: &App,
     pool: &PoolName,
-    wanted: &HistoryWanted,
+    wanted: &HistoryQuery,
 ) -> Result<HistoryBody, Problem> {
     let zone = zone(wanted.tz.as_deref())?;
     let word = wanted.step.unwrap_or(StepWord::Hour);

@@ -13,9 +13,9 @@ use super::super::App;
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
-use super::{Wanted, after, cursor, must_exist};
+use super::{ListQuery, after, cursor, must_exist};
 use crate::history::{reading, tenants};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -30,7 +30,7 @@ pub(crate) struct TenantsBody {
     pub(crate) next_cursor: Option<String>,
     /// From when on events are kept that this is made of; null if there are none.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) covered_from: Option<Instant>,
+    pub(crate) covered_from: Option<Timestamp>,
 }
 
 /// What one tenant did.
@@ -56,7 +56,7 @@ pub(crate) struct TenantBody {
     path = "/v1/pools/{pool}/tenants",
     tag = "history",
     operation_id = "tenants",
-    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    params(("pool" = String, Path, description = "Name of the pool"), ListQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = TenantsBody),
         (status = 404, description = "`pool_not_found`"),
@@ -67,7 +67,7 @@ async fn tenants_of(
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
     RawQuery(asked): RawQuery,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let found = used(&app, &pool, &wanted).await?;
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
@@ -85,7 +85,7 @@ async fn tenants_of(
 pub(crate) async fn used(
     app: &App,
     pool: &PoolName,
-    wanted: &Wanted,
+    wanted: &ListQuery,
 ) -> Result<TenantsBody, Problem> {
     let limit = wanted.limit()?;
     let now = must_exist(app, pool).await?;

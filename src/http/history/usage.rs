@@ -18,7 +18,7 @@ use super::super::{App, pool_not_found};
 use super::{invalid, rounded, share, zone};
 use crate::history::slot::Slot;
 use crate::history::usage as full;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 
 /// Most days of a usage report: as long as days are kept.
@@ -34,7 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct UsageWanted {
+pub(crate) struct UsageQuery {
     /// How many days, today included, 1 to 800; 30 without it.
     pub(crate) days: Option<u32>,
     /// Time zone of the days, by its IANA name; UTC without it. Days of other zones than UTC reach back 35 days.
@@ -64,7 +64,7 @@ pub(crate) struct UsageBody {
     pub(crate) daily: Vec<DayBody>,
     /// From when on there are days: in UTC they are kept for 800 days, in other zones for 35; null if there are none.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) covered_from: Option<Instant>,
+    pub(crate) covered_from: Option<Timestamp>,
     /// The highest number of seats in use that was reached for a while in total; some vendors bill that.
     pub(crate) sustained_peak: SustainedBody,
     /// How much of what there was has been used.
@@ -153,7 +153,7 @@ pub(crate) struct DayBody {
     path = "/v1/pools/{pool}/usage",
     tag = "history",
     operation_id = "usage",
-    params(("pool" = String, Path, description = "Name of the pool"), UsageWanted),
+    params(("pool" = String, Path, description = "Name of the pool"), UsageQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = UsageBody),
         (status = 404, description = "`pool_not_found`"),
@@ -163,7 +163,7 @@ async fn usage_of(
     State(app): State<App>,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
-    Query(wanted): Query<UsageWanted>,
+    Query(wanted): Query<UsageQuery>,
 ) -> Result<Response, Problem> {
     let found = usage(&app, &pool, &wanted).await?;
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
@@ -176,7 +176,7 @@ async fn usage_of(
 pub(crate) async fn usage(
     app: &App,
     pool: &PoolName,
-    wanted: &UsageWanted,
+    wanted: &UsageQuery,
 ) -> Result<UsageBody, Problem> {
     let days = wanted.days.unwrap_or(30);
     if !(1..=MAX_DAYS).contains(&days) {

@@ -8,9 +8,9 @@ use tokio::sync::oneshot;
 use super::AcquireBody;
 use crate::http::App;
 use crate::http::problem::{Code, Problem};
-use crate::lease::{Activities, Holder, Instant, LeaseId};
+use crate::lease::{Activities, Holder, LeaseId, Timestamp};
 use crate::pool::{HolderMatch, PoolName, Privacy};
-use crate::store::{self, Acquired, Asked, Known, Leaving, Turn, Wait, carry};
+use crate::store::{self, AcquireRequest, Acquired, Leaving, PolicySnapshot, Turn, Wait, carry};
 use crate::tasks;
 use crate::token::Claims;
 
@@ -30,7 +30,7 @@ pub(super) async fn ask(
         app.0.store.count_acquire(&pool, &acquired);
         let unheard = acquired.as_ref().ok().and_then(|acquired| {
             let can_ask_again = key.is_some() || matches!(wait, Wait::Ticket(_));
-            Unheard::of(&app, acquired, can_ask_again)
+            Undelivered::of(&app, acquired, can_ask_again)
         });
         // An answer may be on its way when the client goes: it was heard when the handler has it.
         let (hear, heard) = oneshot::channel();
@@ -58,18 +58,18 @@ pub(super) async fn ask(
 type Answer = oneshot::Sender<(Result<Acquired, store::Error>, oneshot::Sender<()>)>;
 
 /// What becomes of an answer that its client is not there to hear.
-enum Unheard {
+enum Undelivered {
     /// A seat that the client cannot ask for again.
     Seat(Claims),
     /// A seat that came to a client with a ticket: it goes to the next, and the client keeps its place for a while.
     Turn(Box<Turn>),
     /// A place that the client can ask for again, if it does so in time.
-    Place(LeaseId, Instant),
+    QueuePlace(LeaseId, Timestamp),
     /// A place that it cannot ask for again.
     Lost(LeaseId),
 }
 
-impl Unheard {
+impl Undelivered {
     /// `can_ask_again`: the client has a key or a ticket with which it can. A seat that came to somebody with a key and
     /// without a wait is kept: the same request yields it.
     fn of(app: &App, acquired: &Acquired, can_ask_again: bool) -> Option<Self> {
@@ -80,7 +80,7 @@ impl Unheard {
                 ticket,
                 asks_again_by,
                 ..
-            } if can_ask_again => Some(Self::Place(*ticket, *asks_again_by)),
+            } if can_ask_again => Some(Self::QueuePlace(*ticket, *asks_again_by)),
             Acquired::Queued { ticket, .. } => Some(Self::Lost(*ticket)),
             _ => None,
         }
@@ -91,10 +91,10 @@ impl Unheard {
         let done = match &self {
             Self::Seat(claims) => store.release(claims).await,
             Self::Turn(turn) => store
-                .leave_queue(pool, Leaving::Unheard(turn))
+                .leave_queue(pool, Leaving::Undelivered(turn))
                 .await
                 .map(drop),
-            Self::Place(ticket, by) => {
+            Self::QueuePlace(ticket, by) => {
                 let leaving = Leaving::Broken(*ticket, *by);
                 store.leave_queue(pool, leaving).await.map(drop)
             }
@@ -158,9 +158,9 @@ impl App {
         body: &AcquireBody,
         key: Option<LeaseId>,
         wait: Wait,
-    ) -> Result<Asked, store::Error> {
+    ) -> Result<AcquireRequest, store::Error> {
         let mut known = self.0.store.known(pool).await?;
-        let mut asked = Asked {
+        let mut asked = AcquireRequest {
             holder: body.holder.clone(),
             tenant: body.tenant.clone(),
             label: body.label.clone(),
@@ -168,7 +168,7 @@ impl App {
             platform: body.platform.clone(),
             key,
             wait,
-            known: Known::default(),
+            known: PolicySnapshot::default(),
         };
         if let Some(policy) = known.policy()
             && policy.changes_holders()
@@ -191,7 +191,7 @@ impl App {
     }
 
     /// A holder as a pool tells it from others, however much it may know of it.
-    pub(super) async fn holder_as_compared(
+    pub(super) async fn compared_holder(
         &self,
         pool: &PoolName,
         holder: Option<&Holder>,
@@ -205,7 +205,7 @@ impl App {
     }
 
     /// The name under which a pool knows a holder.
-    pub(in crate::http) async fn holder_as_kept(
+    pub(in crate::http) async fn recorded_holder(
         &self,
         pool: &PoolName,
         holder: Holder,
@@ -231,7 +231,7 @@ impl App {
 
     /// What a token says, of its holder no more than the pool's privacy allows now: it may be older than that.
     /// And whether labels and activities may be kept.
-    pub(in crate::http) async fn as_kept(
+    pub(in crate::http) async fn as_recorded(
         &self,
         mut claims: Claims,
     ) -> Result<(Claims, bool), store::Error> {

@@ -11,7 +11,7 @@ use crate::http::access::Client;
 use crate::http::extract::Path;
 use crate::http::problem::Problem;
 use crate::http::{App, pool_not_found};
-use crate::lease::{Instant, Tenant};
+use crate::lease::{Tenant, Timestamp};
 use crate::pool::{Pool, PoolName};
 
 /// How many seats of a pool are free.
@@ -62,7 +62,7 @@ pub(in crate::http) struct NamedUse {
     left: u64,
     /// When the next period begins, and all are clear.
     #[schema(value_type = Option<String>, format = DateTime)]
-    until: Option<Instant>,
+    until: Option<Timestamp>,
 }
 
 /// What is lent beyond the capacity.

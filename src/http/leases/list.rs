@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::LeaseBody;
-use crate::aside::aside;
+use crate::blocking;
 use crate::http::access::Operator;
 use crate::http::csv::{self, Cell};
 use crate::http::extract::{Path, Query};
@@ -18,7 +18,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
 use crate::lease::{Holder, LeaseId, Tenant, recorded_if_any};
 use crate::pool::PoolName;
-use crate::store::{Place, Selection, Sort};
+use crate::store::{Cursor, Selection, Sort};
 
 /// Leases of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
@@ -30,7 +30,7 @@ const EXPORTED: usize = 100_000;
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub(crate) struct Wanted {
+pub(crate) struct LeasesQuery {
     /// Only leases of this holder.
     #[param(value_type = Option<String>)]
     #[serde(default, deserialize_with = "recorded_if_any")]
@@ -67,7 +67,7 @@ pub(crate) struct Leases {
     path = "/v1/pools/{pool}/leases",
     operation_id = "list_leases",
     tag = "leases",
-    params(("pool" = String, Path, description = "Name of the pool"), Wanted),
+    params(("pool" = String, Path, description = "Name of the pool"), LeasesQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = Leases),
         (status = 404, description = "`pool_not_found`"),
@@ -78,7 +78,7 @@ pub(super) async fn list(
     _operator: Operator,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<LeasesQuery>,
 ) -> Result<Response, Problem> {
     if csv::is_wanted(&headers, wanted.format.as_deref()) {
         return export(&app, &pool, wanted).await;
@@ -87,7 +87,11 @@ pub(super) async fn list(
 }
 
 /// One page of the list.
-pub(crate) async fn page(app: &App, pool: &PoolName, wanted: Wanted) -> Result<Leases, Problem> {
+pub(crate) async fn page(
+    app: &App,
+    pool: &PoolName,
+    wanted: LeasesQuery,
+) -> Result<Leases, Problem> {
     listed(app, pool, wanted.selection()?).await
 }
 
@@ -95,7 +99,7 @@ pub(crate) async fn page(app: &App, pool: &PoolName, wanted: Wanted) -> Result<L
 pub(crate) async fn export(
     app: &App,
     pool: &PoolName,
-    wanted: Wanted,
+    wanted: LeasesQuery,
 ) -> Result<Response, Problem> {
     let all = wanted.limit.is_none();
     let mut selection = wanted.selection()?;
@@ -104,12 +108,12 @@ pub(crate) async fn export(
     }
     let (leases, pool) = (listed(app, pool, selection).await?, pool.clone());
     // 100 000 rows are 15 MB of text.
-    Ok(aside(move || to_csv(&pool, leases)).await)
+    Ok(blocking::run(move || to_csv(&pool, leases)).await)
 }
 
 async fn listed(app: &App, pool: &PoolName, mut selection: Selection) -> Result<Leases, Problem> {
     if let Some(holder) = selection.holder.take() {
-        selection.holder = Some(app.holder_as_kept(pool, holder).await?);
+        selection.holder = Some(app.recorded_holder(pool, holder).await?);
     }
     let listing = app
         .0
@@ -157,7 +161,7 @@ fn to_csv(pool: &PoolName, leases: Leases) -> Response {
     csv::file(&format!("leasehold-{pool}-leases"), &columns, rows)
 }
 
-impl Wanted {
+impl LeasesQuery {
     pub(crate) fn selection(self) -> Result<Selection, Problem> {
         let (descending, word) = match self.sort.as_deref() {
             Some(sort) => sort
@@ -214,15 +218,15 @@ impl Wanted {
 }
 
 /// A place as a word that clients need not understand.
-fn to_cursor(place: &Place) -> String {
+fn to_cursor(place: &Cursor) -> String {
     let json = match place {
-        Place::Number(number, id) => serde_json::json!([number, id]),
-        Place::Text(text, id) => serde_json::json!([text, id]),
+        Cursor::Number(number, id) => serde_json::json!([number, id]),
+        Cursor::Text(text, id) => serde_json::json!([text, id]),
     };
     URL_SAFE_NO_PAD.encode(json.to_string())
 }
 
-fn from_cursor(cursor: &str) -> Option<Place> {
+fn from_cursor(cursor: &str) -> Option<Cursor> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Key {
@@ -232,7 +236,7 @@ fn from_cursor(cursor: &str) -> Option<Place> {
     let json = URL_SAFE_NO_PAD.decode(cursor).ok()?;
     let (key, id): (Key, LeaseId) = serde_json::from_slice(&json).ok()?;
     Some(match key {
-        Key::Number(number) => Place::Number(number, id),
-        Key::Text(text) => Place::Text(text, id),
+        Key::Number(number) => Cursor::Number(number, id),
+        Key::Text(text) => Cursor::Text(text, id),
     })
 }

@@ -87,7 +87,7 @@ pub(super) async fn terminate(
 ) -> Result<Json<Results>, Problem> {
     // Before the trail, which is to hold no name either.
     if let Some(holder) = body.holder.take() {
-        body.holder = Some(app.holder_as_kept(&pool, holder).await?);
+        body.holder = Some(app.recorded_holder(&pool, holder).await?);
     }
     operator.notes.after(&json!({
         "holder": body.holder, "tenant": body.tenant, "all": body.all, "reason": body.reason, "block_ms": body.block_ms,

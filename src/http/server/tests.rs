@@ -15,7 +15,7 @@ use tower::ServiceExt as _;
 
 use super::*;
 use crate::http::extract::Body;
-use crate::http::trace::{around, no_route};
+use crate::http::trace::{instrument, no_route};
 
 /// An answer that no socket buffer holds.
 const LARGE: usize = 24 << 20;
@@ -60,7 +60,7 @@ fn routes() -> impl Fn(Request) -> BoxFuture<'static, Response> + Send + Sync + 
         .route("/large", get(async || vec![b'x'; LARGE]));
     move |request| {
         let routes = routes.clone();
-        Box::pin(around(None, request, async move |request| {
+        Box::pin(instrument(None, request, async move |request| {
             let Ok(response) = routes.oneshot(request).await;
             response
         }))

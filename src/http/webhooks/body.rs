@@ -6,9 +6,9 @@ use utoipa::ToSchema;
 use super::super::App;
 use super::super::access::Operator;
 use crate::access_key::Role;
-use crate::lease::{Instant, Label};
+use crate::lease::{Label, Timestamp};
 use crate::pool::PoolName;
-use crate::webhook::{Subject, Webhook, WebhookId};
+use crate::webhook::{AlertPattern, Webhook, WebhookId};
 
 /// A webhook, without its secret.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -25,7 +25,7 @@ pub(crate) struct WebhookBody {
     pub(crate) name: Option<Label>,
     /// Which alerts; `*` is all.
     #[schema(value_type = Vec<String>, example = json!(["pool.full", "pool.level"]))]
-    pub(crate) events: Vec<Subject>,
+    pub(crate) events: Vec<AlertPattern>,
     /// Only alerts of these pools, and those of the store; all if there are none.
     #[schema(value_type = Vec<String>)]
     pub(crate) pools: Vec<PoolName>,
@@ -35,10 +35,10 @@ pub(crate) struct WebhookBody {
     pub(crate) disabled_reason: Option<String>,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) created_at: Instant,
+    pub(crate) created_at: Timestamp,
     /// Until when the secret before the present one signs as well; null if there is none.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) former_secret_until: Option<Instant>,
+    pub(crate) former_secret_until: Option<Timestamp>,
     /// Messages that wait for an attempt.
     pub(crate) pending: u64,
     /// Messages that were given up; they can be sent again.
@@ -49,7 +49,7 @@ impl WebhookBody {
     pub(super) fn of(
         operator: &Operator,
         webhook: &Webhook,
-        now: Instant,
+        now: Timestamp,
         (pending, dead): (u64, u64),
     ) -> Self {
         let url = if operator.caller.role() == Role::Admin {
@@ -66,9 +66,9 @@ impl WebhookBody {
             pools: webhook.pools.clone(),
             enabled: webhook.disabled.is_none(),
             disabled_reason: webhook.disabled.clone(),
-            created_at: Instant(webhook.created_at_ms),
+            created_at: Timestamp(webhook.created_at_ms),
             former_secret_until: former
-                .map(|former| Instant(former.until_ms))
+                .map(|former| Timestamp(former.until_ms))
                 .filter(|until| now < *until),
             pending,
             dead,
@@ -78,10 +78,10 @@ impl WebhookBody {
 
 /// What the trail keeps of a webhook: not the whole URL, which is a password to some receivers.
 #[derive(Serialize)]
-pub(super) struct Noted<'a> {
+pub(super) struct AuditedWebhook<'a> {
     url: String,
     name: Option<&'a Label>,
-    events: &'a [Subject],
+    events: &'a [AlertPattern],
     pools: &'a [PoolName],
     disabled: Option<&'a str>,
 }
@@ -91,8 +91,8 @@ fn without_path(url: &str) -> String {
     format!("{}/…", origin.unwrap_or_default())
 }
 
-pub(super) fn noted(webhook: &Webhook) -> Noted<'_> {
-    Noted {
+pub(super) fn noted(webhook: &Webhook) -> AuditedWebhook<'_> {
+    AuditedWebhook {
         url: without_path(&webhook.url),
         name: webhook.name.as_ref(),
         events: &webhook.events,
@@ -128,7 +128,7 @@ pub(crate) struct WebhookRequest {
     pub(crate) url: String,
     /// Which alerts, at least one; `*` is all.
     #[schema(value_type = Vec<String>, min_items = 1, example = json!(["pool.full", "pool.level"]))]
-    pub(crate) events: Vec<Subject>,
+    pub(crate) events: Vec<AlertPattern>,
     /// Only alerts of these pools, and those of the store; all if there are none.
     #[schema(value_type = Vec<String>, max_items = 100)]
     #[serde(default)]
@@ -150,7 +150,7 @@ pub(crate) struct WebhookPatch {
     pub(crate) url: Option<String>,
     /// Other alerts.
     #[schema(value_type = Option<Vec<String>>)]
-    pub(crate) events: Option<Vec<Subject>>,
+    pub(crate) events: Option<Vec<AlertPattern>>,
     /// Other pools.
     #[schema(value_type = Option<Vec<String>>)]
     pub(crate) pools: Option<Vec<PoolName>>,

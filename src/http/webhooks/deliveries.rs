@@ -18,7 +18,7 @@ use super::super::problem::{Code, Problem};
 use super::find;
 use crate::access_key::Role;
 use crate::alerts::message;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::store::{Attempt, Delivery, Enqueued, Stage};
 use crate::webhook::WebhookId;
 
@@ -40,7 +40,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 pub(crate) struct AttemptBody {
     /// When it began.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) at: Instant,
+    pub(crate) at: Timestamp,
     /// How long it took.
     pub(crate) took_ms: u64,
     /// The status that the receiver answered; null if it did not.
@@ -70,13 +70,13 @@ pub(crate) struct DeliveryBody {
     pub(crate) pool: Option<String>,
     /// When it was made.
     #[schema(value_type = String, format = DateTime)]
-    pub(crate) created_at: Instant,
+    pub(crate) created_at: Timestamp,
     /// When it is tried next, or by when the attempt that is under way ends; null if it is not pending.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) next_attempt_at: Option<Instant>,
+    pub(crate) next_attempt_at: Option<Timestamp>,
     /// When it was delivered or given up; null while it is pending.
     #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) finished_at: Option<Instant>,
+    pub(crate) finished_at: Option<Timestamp>,
     /// How often it was tried, since it was made or sent again.
     pub(crate) tries: u32,
     /// How the last of them ended, at most eight, the oldest first.
@@ -87,9 +87,9 @@ pub(crate) struct DeliveryBody {
 }
 
 impl DeliveryBody {
-    fn of(delivery: Delivery, stage: Stage, at: Instant, to_admin: bool) -> Self {
+    fn of(delivery: Delivery, stage: Stage, at: Timestamp, to_admin: bool) -> Self {
         let attempt = |attempt: Attempt| AttemptBody {
-            at: Instant(attempt.at_ms),
+            at: Timestamp(attempt.at_ms),
             took_ms: attempt.took_ms,
             status: attempt.status,
             error: attempt.error,
@@ -97,7 +97,7 @@ impl DeliveryBody {
         };
         Self {
             state: stage.as_str(),
-            created_at: Instant(delivery.created_at_ms),
+            created_at: Timestamp(delivery.created_at_ms),
             next_attempt_at: (stage == Stage::Pending).then_some(at),
             finished_at: (stage != Stage::Pending).then_some(at),
             message: serde_json::from_str(&delivery.body).unwrap_or_default(),
@@ -122,7 +122,7 @@ struct Deliveries {
 #[derive(Debug, Default, Clone, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct Wanted {
+struct DeliveriesQuery {
     /// Only `pending`, `delivered` or `dead` ones.
     state: Option<String>,
     /// Most of each state, 1 to 500; 100 without it.
@@ -139,7 +139,7 @@ struct Wanted {
     path = "/v1/webhooks/{id}/deliveries",
     tag = "alerts",
     operation_id = "list_deliveries",
-    params(("id" = String, Path, description = "Id of the webhook"), Wanted),
+    params(("id" = String, Path, description = "Id of the webhook"), DeliveriesQuery),
     responses(
         (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = Deliveries),
         (status = 404, description = "`webhook_not_found`"),
@@ -150,7 +150,7 @@ async fn list(
     operator: Operator,
     Path(id): Path<String>,
     headers: HeaderMap,
-    Query(wanted): Query<Wanted>,
+    Query(wanted): Query<DeliveriesQuery>,
 ) -> Result<Response, Problem> {
     let as_csv = csv::is_wanted(&headers, wanted.format.as_deref());
     let limit = wanted.limit.unwrap_or(LIMIT);
@@ -217,7 +217,7 @@ pub(crate) fn to_csv(items: &[DeliveryBody]) -> Response {
     let rows = items.iter().map(|item| {
         let last = item.attempts.last();
         let instant =
-            |at: Option<Instant>| Cell::Plain(at.map(|at| at.to_string()).unwrap_or_default());
+            |at: Option<Timestamp>| Cell::Plain(at.map(|at| at.to_string()).unwrap_or_default());
         let status = last.and_then(|last| last.status);
         vec![
             Cell::plain(&item.id),
@@ -237,7 +237,7 @@ pub(crate) fn to_csv(items: &[DeliveryBody]) -> Response {
 
 /// What was put on its way.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct OnItsWay {
+pub(crate) struct EnqueuedBody {
     /// The delivery; how it ends is in the list of deliveries.
     #[schema(example = "msg_test-a8Kd0sPq2LmXz91c_V1StGXR8Z5jd")]
     delivery: String,
@@ -256,7 +256,7 @@ pub(crate) struct OnItsWay {
         ("delivery" = String, Path, description = "Id of the delivery"),
     ),
     responses(
-        (status = 202, body = OnItsWay),
+        (status = 202, body = EnqueuedBody),
         (status = 404, description = "`webhook_not_found` or `delivery_not_found`"),
     ),
 )]
@@ -264,7 +264,7 @@ async fn resend(
     State(app): State<App>,
     operator: Operator,
     Path((id, delivery)): Path<(String, String)>,
-) -> Result<(StatusCode, Json<OnItsWay>), Problem> {
+) -> Result<(StatusCode, Json<EnqueuedBody>), Problem> {
     let on_its_way = try_again(&app, &operator, &id, delivery).await?;
     Ok((StatusCode::ACCEPTED, Json(on_its_way)))
 }
@@ -275,7 +275,7 @@ pub(crate) async fn try_again(
     operator: &Operator,
     id: &str,
     delivery: String,
-) -> Result<OnItsWay, Problem> {
+) -> Result<EnqueuedBody, Problem> {
     operator.notes.target(&format!("{id} {delivery}"));
     app.0.store.refresh_webhooks().await?;
     let webhook = find(app, id)?;
@@ -283,7 +283,7 @@ pub(crate) async fn try_again(
         return Err(is_disabled());
     }
     match app.0.store.resend_delivery(&webhook.id, &delivery).await? {
-        Enqueued::Queued => Ok(OnItsWay { delivery }),
+        Enqueued::Queued => Ok(EnqueuedBody { delivery }),
         Enqueued::Full => Err(is_full()),
         Enqueued::Unknown => Err(Problem::new(
             Code::DeliveryNotFound,
@@ -300,7 +300,7 @@ pub(crate) async fn try_again(
     operation_id = "test_webhook",
     params(("id" = String, Path, description = "Id of the webhook")),
     responses(
-        (status = 202, body = OnItsWay),
+        (status = 202, body = EnqueuedBody),
         (status = 404, description = "`webhook_not_found`"),
     ),
 )]
@@ -308,7 +308,7 @@ async fn test(
     State(app): State<App>,
     operator: Operator,
     Path(id): Path<String>,
-) -> Result<(StatusCode, Json<OnItsWay>), Problem> {
+) -> Result<(StatusCode, Json<EnqueuedBody>), Problem> {
     let on_its_way = send_test(&app, &operator, &id).await?;
     Ok((StatusCode::ACCEPTED, Json(on_its_way)))
 }
@@ -318,7 +318,7 @@ pub(crate) async fn send_test(
     app: &App,
     operator: &Operator,
     id: &str,
-) -> Result<OnItsWay, Problem> {
+) -> Result<EnqueuedBody, Problem> {
     operator.notes.target(id);
     app.0.store.refresh_webhooks().await?;
     let webhook = find(app, id)?;
@@ -339,7 +339,7 @@ pub(crate) async fn send_test(
     };
     match app.0.store.enqueue_delivery(&delivery).await? {
         Enqueued::Full => Err(is_full()),
-        Enqueued::Queued | Enqueued::Unknown => Ok(OnItsWay {
+        Enqueued::Queued | Enqueued::Unknown => Ok(EnqueuedBody {
             delivery: delivery.id,
         }),
     }

@@ -14,7 +14,7 @@ use redis::{ErrorKind, RedisError, Value};
 use secrecy::ExposeSecret as _;
 use tokio::sync::Notify;
 
-use super::routed::{Routed, unsure};
+use super::routed::{Routed, outcome_unknown};
 use super::single::{Single, certificates, tcp_settings};
 use crate::config::RedisUrl;
 use crate::store::Tls;
@@ -41,20 +41,20 @@ pub(in crate::store) struct Cluster {
     url: RedisUrl,
     tls: Tls,
     response_timeout: Duration,
-    seen: Mutex<Seen>,
+    seen: Mutex<ClusterView>,
     age: Arc<AtomicU64>,
     /// Wakes who asks the nodes.
     soon: Notify,
 }
 
 #[derive(Debug, Default)]
-struct Seen {
+struct ClusterView {
     masters: Masters,
     /// Those of the settings, and all that most of the nodes named last, for when those of the settings are gone.
     nodes: BTreeSet<Address>,
     /// Masters that fell silent: nothing is sent to them, and no answer of theirs believed, until they speak again and the
     /// others still name them.
-    doubted: BTreeSet<Address>,
+    suspects: BTreeSet<Address>,
 }
 
 impl Cluster {
@@ -65,10 +65,10 @@ impl Cluster {
         response_timeout: Duration,
         age: Arc<AtomicU64>,
     ) -> Self {
-        let seen = Seen {
+        let seen = ClusterView {
             masters: Masters::new(),
             nodes: url.hosts.iter().cloned().collect(),
-            doubted: BTreeSet::new(),
+            suspects: BTreeSet::new(),
         };
         Self {
             url: url.clone(),
@@ -119,8 +119,8 @@ impl Cluster {
         let Some((_, master)) = seen.masters.range(..=slot).next_back() else {
             return Err((ErrorKind::Io, "no node of the cluster serves this slot").into());
         };
-        if seen.doubted.contains(master) {
-            return Err(unsure());
+        if seen.suspects.contains(master) {
+            return Err(outcome_unknown());
         }
         Ok(master.clone())
     }
@@ -135,31 +135,31 @@ impl Cluster {
     /// Whether the master of this key fell silent. What is not sent to it surely does not run.
     pub(in crate::store) fn is_silent_at(&self, slot: u16) -> bool {
         let seen = self.seen.lock().expect("no panic while held");
-        if seen.doubted.is_empty() {
+        if seen.suspects.is_empty() {
             return false;
         }
         let master = seen.masters.range(..=slot).next_back();
-        master.is_some_and(|(_, master)| seen.doubted.contains(master))
+        master.is_some_and(|(_, master)| seen.suspects.contains(master))
     }
 
-    pub(super) fn doubts(&self, master: &Address) -> bool {
+    pub(super) fn is_suspect(&self, master: &Address) -> bool {
         let seen = self.seen.lock().expect("no panic while held");
-        seen.doubted.contains(master)
+        seen.suspects.contains(master)
     }
 
     /// A master did not answer in time: before anything of it is believed the others are asked.
-    pub(super) fn doubt(&self, master: &Address) {
+    pub(super) fn suspect(&self, master: &Address) {
         let mut seen = self.seen.lock().expect("no panic while held");
         // One that is named no more gets no calls anyway.
         if seen.masters.values().any(|named| named == master) {
-            seen.doubted.insert(master.clone());
+            seen.suspects.insert(master.clone());
         }
         drop(seen);
         self.soon.notify_one();
     }
 
     /// Something is wrong: the nodes are asked who the masters are.
-    pub(super) fn look_soon(&self) {
+    pub(super) fn refresh_soon(&self) {
         self.soon.notify_one();
     }
 
@@ -169,7 +169,9 @@ impl Cluster {
         address: &Address,
     ) -> Result<MultiplexedConnection, RedisError> {
         let connecting = tokio::time::timeout(ANSWER, self.connect_to(address));
-        let mut connection = connecting.await.unwrap_or_else(|_| Err(unsure()))?;
+        let mut connection = connecting
+            .await
+            .unwrap_or_else(|_| Err(outcome_unknown()))?;
         connection.set_response_timeout(self.response_timeout);
         Ok(connection)
     }
@@ -286,13 +288,13 @@ async fn poll(watched: Weak<Cluster>) -> Over {
         let Some(cluster) = watched.upgrade() else {
             return Over;
         };
-        cluster.look().await;
-        let doubts = {
+        cluster.refresh().await;
+        let is_suspect = {
             let seen = cluster.seen.lock().expect("no panic while held");
-            !seen.doubted.is_empty()
+            !seen.suspects.is_empty()
         };
         tokio::time::sleep(POLL_IN_TROUBLE).await;
-        if !doubts {
+        if !is_suspect {
             let rest = POLL - POLL_IN_TROUBLE;
             // Nothing else holds the cluster while there is nothing to do.
             let _ = tokio::time::timeout(rest, cluster.soon.notified()).await;
@@ -301,24 +303,24 @@ async fn poll(watched: Weak<Cluster>) -> Over {
 }
 
 impl Cluster {
-    async fn look(&self) {
-        let doubted = {
+    async fn refresh(&self) {
+        let suspects = {
             let seen = self.seen.lock().expect("no panic while held");
-            seen.doubted.clone()
+            seen.suspects.clone()
         };
         // First whether they speak, then what the others say: the other way round one could wake up in between.
-        let speaking = futures_util::future::join_all(doubted.iter().map(|master| async {
+        let speaking = futures_util::future::join_all(suspects.iter().map(|master| async {
             let spoken = tokio::time::timeout(ANSWER, self.ask_one(master)).await;
             spoken.is_ok_and(|answer| answer.is_ok())
         }))
         .await;
-        let Ok(masters) = self.ask(&doubted).await else {
+        let Ok(masters) = self.ask(&suspects).await else {
             return;
         };
         let mut seen = self.seen.lock().expect("no panic while held");
-        for (master, speaks) in doubted.iter().zip(speaking) {
+        for (master, speaks) in suspects.iter().zip(speaking) {
             if speaks || !masters.values().any(|named| named == master) {
-                seen.doubted.remove(master);
+                seen.suspects.remove(master);
             }
         }
         let all = |masters: &Masters| masters.values().cloned().collect::<BTreeSet<_>>();

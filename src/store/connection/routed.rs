@@ -25,14 +25,14 @@ const REDIRECTIONS: usize = 3;
 const ON_ITS_WAY: Duration = Duration::from_millis(30);
 
 /// One at a time makes a connection, the others wait for it.
-type Place = Arc<tokio::sync::Mutex<Option<MultiplexedConnection>>>;
+type MasterSlot = Arc<tokio::sync::Mutex<Option<MultiplexedConnection>>>;
 
 /// A connection to all masters.
 #[derive(Clone)]
 pub(in crate::store) struct Routed {
     library: ClusterConnection,
     cluster: Arc<Cluster>,
-    masters: Arc<Mutex<HashMap<Address, Place>>>,
+    masters: Arc<Mutex<HashMap<Address, MasterSlot>>>,
 }
 
 impl Routed {
@@ -99,7 +99,7 @@ impl Routed {
                 ) => {
                     asking = kind == ServerErrorKind::Ask;
                     if !asking {
-                        self.cluster.look_soon();
+                        self.cluster.refresh_soon();
                     }
                     // A node that does not know its own address leaves it out.
                     let host = if host.is_empty() { master.0 } else { host };
@@ -133,7 +133,7 @@ impl Routed {
         let answer = answer.and_then(Value::extract_error);
         match answer {
             // It fell silent meanwhile: this may be the answer of one that has been replaced.
-            Ok(_) if self.cluster.doubts(master) => Err(unsure()),
+            Ok(_) if self.cluster.is_suspect(master) => Err(outcome_unknown()),
             Ok(value) => Ok(value),
             Err(error) => {
                 // Also where its name leads to another server by now.
@@ -154,9 +154,9 @@ impl Routed {
 
     fn failed(&self, master: &Address, error: &RedisError) {
         if error.is_timeout() {
-            self.cluster.doubt(master);
+            self.cluster.suspect(master);
         } else {
-            self.cluster.look_soon();
+            self.cluster.refresh_soon();
         }
     }
 
@@ -170,8 +170,8 @@ impl Routed {
             return Ok(connection.clone());
         }
         // Those who waited while one tried in vain do not try one after the other.
-        if self.cluster.doubts(master) {
-            return Err(unsure());
+        if self.cluster.is_suspect(master) {
+            return Err(outcome_unknown());
         }
         let connection = self.cluster.connect_to_master(master).await?;
         *place = Some(connection.clone());
@@ -180,7 +180,7 @@ impl Routed {
 }
 
 /// What is said of a master that fell silent, until the others were asked.
-pub(super) fn unsure() -> RedisError {
+pub(super) fn outcome_unknown() -> RedisError {
     io::Error::new(
         io::ErrorKind::TimedOut,
         "this master of the cluster fell silent, and another one may have taken its place",

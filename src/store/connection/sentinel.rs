@@ -209,7 +209,7 @@ impl Sentinel {
     }
 
     /// How long it may take to be connected to a sentinel.
-    fn patience(&self) -> Duration {
+    fn timeout(&self) -> Duration {
         if self.url.sentinels_use_tls() {
             ANSWER + HANDSHAKE
         } else {
@@ -224,7 +224,7 @@ impl Sentinel {
     ) -> Result<MultiplexedConnection, RedisError> {
         let client = self.client(sentinel)?;
         let mut connection =
-            tokio::time::timeout(self.patience(), client.get_multiplexed_async_connection())
+            tokio::time::timeout(self.timeout(), client.get_multiplexed_async_connection())
                 .await
                 .map_err(|_| {
                     RedisError::from((ErrorKind::Io, "a sentinel does not answer in time"))
@@ -306,16 +306,15 @@ async fn poll(watched: Weak<Sentinel>) -> Over {
 /// Listens to one sentinel, and again when it comes back.
 async fn follow(watched: Weak<Sentinel>, address: Address) -> Over {
     loop {
-        let Some((client, master, patience)) = watched.upgrade().and_then(|sentinel| {
+        let Some((client, master, timeout)) = watched.upgrade().and_then(|sentinel| {
             let client = sentinel.client(&address).ok()?;
-            Some((client, sentinel.master.clone(), sentinel.patience()))
+            Some((client, sentinel.master.clone(), sentinel.timeout()))
         }) else {
             return Over;
         };
-        if let Ok(Ok(mut messages)) =
-            tokio::time::timeout(patience, client.get_async_pubsub()).await
+        if let Ok(Ok(mut messages)) = tokio::time::timeout(timeout, client.get_async_pubsub()).await
             && let Ok(Ok(())) =
-                tokio::time::timeout(patience, messages.subscribe("+switch-master")).await
+                tokio::time::timeout(timeout, messages.subscribe("+switch-master")).await
         {
             let mut messages = messages.into_on_message();
             loop {

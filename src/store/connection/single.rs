@@ -34,7 +34,7 @@ const CONNECT: Duration = Duration::from_secs(1);
 const STAGGER: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wanted {
+enum Target {
     Any,
     Master,
 }
@@ -63,7 +63,7 @@ impl Single {
 
     /// A connection that listens to what is published at the master.
     pub(in crate::store) async fn subscribe(&self) -> RedisResult<PubSub> {
-        let (_, address) = self.first(Wanted::Master).await?;
+        let (_, address) = self.first(Target::Master).await?;
         let mut info = self.client.get_connection_info().clone();
         // With TLS the name has to stay. A replica would do as well: it repeats what its master publishes.
         if let (ConnectionAddr::Tcp(..), Some(address)) = (info.addr(), address) {
@@ -78,19 +78,19 @@ impl Single {
 
     /// A connection whose calls time out, to whichever server answers first.
     pub(in crate::store) async fn connect(&self) -> RedisResult<MultiplexedConnection> {
-        Ok(self.first(Wanted::Any).await?.0)
+        Ok(self.first(Target::Any).await?.0)
     }
 
     /// The same to a server that takes writes. The former master may go on answering as a replica, at the same address or at another one
     /// of its name.
     pub(in crate::store) async fn connect_to_master(&self) -> RedisResult<MultiplexedConnection> {
-        Ok(self.first(Wanted::Master).await?.0)
+        Ok(self.first(Target::Master).await?.0)
     }
 
     /// Tries all addresses; the first connection to a server that is `wanted`, and its address unless it is a Unix socket.
     async fn first(
         &self,
-        wanted: Wanted,
+        wanted: Target,
     ) -> RedisResult<(MultiplexedConnection, Option<SocketAddr>)> {
         self.in_time(async {
             let addresses = match self.client.get_connection_info().addr() {
@@ -105,7 +105,7 @@ impl Single {
                 .map(|(place, address)| async move {
                     tokio::time::sleep(STAGGER * place).await;
                     let mut connection = self.connect_at(address).await?;
-                    if wanted == Wanted::Master {
+                    if wanted == Target::Master {
                         is_master(&mut connection).await?;
                     }
                     Ok((connection, address))
@@ -159,7 +159,7 @@ impl Single {
         };
         let mut config = AsyncConnectionConfig::new().set_connection_timeout(Some(connect));
         if let Some(address) = address {
-            config = config.set_dns_resolver(Known(address));
+            config = config.set_dns_resolver(ResolvedAddress(address));
         }
         let mut connection = self
             .client
@@ -185,9 +185,9 @@ async fn is_master(connection: &mut MultiplexedConnection) -> RedisResult<()> {
 }
 
 /// An address that was looked up before. The library would take the first of a name to accept a connection.
-struct Known(SocketAddr);
+struct ResolvedAddress(SocketAddr);
 
-impl AsyncDNSResolver for Known {
+impl AsyncDNSResolver for ResolvedAddress {
     fn resolve<'a, 'b: 'a>(
         &'a self,
         _host: &'b str,

@@ -6,14 +6,14 @@ use redis::aio::MultiplexedConnection;
 use redis::{Cmd, FromRedisValue};
 use serde::de::DeserializeOwned;
 
-use super::Notes;
+use super::Findings;
 use crate::access_key::AccessKey;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::{Policy, PoolName};
 use crate::store::agreement::disagreements;
 use crate::store::alerts::Alert;
 use crate::store::keys::{ACCESS_KEYS, Bucket, Keys, NODES, RAISED, WEBHOOKS};
-use crate::store::nodes::{Node, Sign};
+use crate::store::nodes::{Announcement, Node};
 use crate::store::unreadable::Kind;
 use crate::webhook::Webhook;
 
@@ -25,7 +25,7 @@ async fn ask<T: FromRedisValue>(server: &mut MultiplexedConnection, command: &Cm
     command.query_async(server).await.ok()
 }
 
-pub(super) async fn look_at(server: &mut MultiplexedConnection, notes: &mut Notes<'_>) {
+pub(super) async fn look_at(server: &mut MultiplexedConnection, notes: &mut Findings<'_>) {
     look_at_nodes(server, notes).await;
     let mut unreadable: Vec<(Kind, String)> = Vec::new();
     let kinds = [
@@ -84,7 +84,7 @@ async fn pools(server: &mut MultiplexedConnection) -> Vec<PoolName> {
     pools
 }
 
-async fn look_at_nodes(server: &mut MultiplexedConnection, notes: &mut Notes<'_>) {
+async fn look_at_nodes(server: &mut MultiplexedConnection, notes: &mut Findings<'_>) {
     let mut command = redis::cmd("ZRANGE");
     command.arg(NODES).arg(0).arg(-1).arg("WITHSCORES");
     let (Some(signs), Some(time)) = (
@@ -93,10 +93,16 @@ async fn look_at_nodes(server: &mut MultiplexedConnection, notes: &mut Notes<'_>
     ) else {
         return;
     };
-    let now = Instant(time.0 * 1_000 + time.1 / 1_000);
+    let now = Timestamp(time.0 * 1_000 + time.1 / 1_000);
     let nodes: Vec<Node> = signs
         .iter()
-        .filter_map(|(sign, seen_ms)| Some(Node::of(Sign::read(sign)?, Instant(*seen_ms), now)))
+        .filter_map(|(sign, seen_ms)| {
+            Some(Node::of(
+                Announcement::read(sign)?,
+                Timestamp(*seen_ms),
+                now,
+            ))
+        })
         .collect();
     if !nodes.iter().any(Node::is_up) {
         return;

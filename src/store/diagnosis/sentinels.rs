@@ -2,7 +2,7 @@
 
 use redis::RedisResult;
 
-use super::{Finding, Notes};
+use super::{Finding, Findings};
 use crate::store::connection::sentinel::Sentinel;
 use crate::store::info::Info;
 
@@ -10,7 +10,7 @@ use crate::store::info::Info;
 const DOWN_AFTER_MS: std::ops::RangeInclusive<u64> = 500..=10_000;
 
 pub(super) async fn look_at(sentinel: &Sentinel, findings: &mut Vec<Finding>) {
-    let mut notes = Notes {
+    let mut notes = Findings {
         place: "the sentinels".to_owned(),
         findings,
     };
@@ -59,7 +59,7 @@ pub(super) async fn look_at(sentinel: &Sentinel, findings: &mut Vec<Finding>) {
 
 /// Whether each of them knows a replica that could take over. A sentinel asks the master for its replicas every ten seconds, so one
 /// that has just come is unknown to it for a while; if the master dies meanwhile, nobody ever takes its place.
-async fn look_for_a_successor(sentinel: &Sentinel, notes: &mut Notes<'_>) {
+async fn look_for_a_successor(sentinel: &Sentinel, notes: &mut Findings<'_>) {
     let mut all_know = None;
     for address in sentinel.sentinels() {
         let Ok(known) = what_one_knows(sentinel, address).await else {
@@ -93,7 +93,7 @@ async fn what_one_knows(sentinel: &Sentinel, address: &(String, u16)) -> RedisRe
 async fn look_through_one(
     sentinel: &Sentinel,
     address: &(String, u16),
-    notes: &mut Notes<'_>,
+    notes: &mut Findings<'_>,
 ) -> RedisResult<()> {
     let mut connection = sentinel.connect_to_sentinel(address).await?;
     let usable: RedisResult<String> = redis::cmd("SENTINEL")

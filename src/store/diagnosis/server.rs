@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult};
 
-use super::Notes;
+use super::Findings;
 use crate::store::clock_shift::WORTH_A_WORD;
 use crate::store::error::{Error, Trouble};
 use crate::store::info::Info;
@@ -33,7 +33,7 @@ const PATCHED_VALKEY: [((u32, u32), u32); 3] = [((7, 2), 11), ((8, 0), 6), ((8, 
 
 /// What is known of a server before anything is asked.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen<'a> {
+pub(super) struct ServerFacts<'a> {
     pub(super) role: Role,
     pub(super) is_cluster: bool,
     /// Something could take over, and should.
@@ -53,9 +53,9 @@ pub(super) enum Role {
 pub(super) async fn look_at(
     server: &mut MultiplexedConnection,
     info: &Info,
-    seen: Seen<'_>,
+    seen: ServerFacts<'_>,
     options: &Options,
-    notes: &mut Notes<'_>,
+    notes: &mut Findings<'_>,
 ) -> Result<(), Error> {
     look_at_version(info, notes);
     look_at_memory(info, notes);
@@ -104,7 +104,7 @@ pub(super) async fn look_at(
     Ok(())
 }
 
-pub(super) fn look_at_version(info: &Info, notes: &mut Notes<'_>) {
+pub(super) fn look_at_version(info: &Info, notes: &mut Findings<'_>) {
     let valkey = info.text("valkey_version");
     let (product, text, patched) = if valkey.is_empty() {
         ("Redis", info.text("redis_version"), &PATCHED_REDIS[..])
@@ -141,7 +141,7 @@ fn is_patched(version: &str, patched: &[((u32, u32), u32)]) -> bool {
     }
 }
 
-pub(super) fn look_at_memory(info: &Info, notes: &mut Notes<'_>) {
+pub(super) fn look_at_memory(info: &Info, notes: &mut Findings<'_>) {
     match info.text("maxmemory_policy") {
         "noeviction" => notes.ok("maxmemory-policy noeviction"),
         policy if policy.starts_with("volatile") => notes.warn(
@@ -162,7 +162,7 @@ pub(super) fn look_at_memory(info: &Info, notes: &mut Notes<'_>) {
     }
 }
 
-fn look_at_persistence(info: &Info, notes: &mut Notes<'_>) {
+fn look_at_persistence(info: &Info, notes: &mut Findings<'_>) {
     if info.number("aof_enabled") == 1 {
         notes.ok("an append-only file is kept");
     } else {
@@ -184,7 +184,7 @@ fn look_at_persistence(info: &Info, notes: &mut Notes<'_>) {
     }
 }
 
-fn look_at_clients(info: &Info, notes: &mut Notes<'_>) {
+fn look_at_clients(info: &Info, notes: &mut Findings<'_>) {
     let (now, most) = (info.number("connected_clients"), info.number("maxclients"));
     if most > 0 && now > most / 5 * 4 {
         notes.warn(
@@ -194,7 +194,7 @@ fn look_at_clients(info: &Info, notes: &mut Notes<'_>) {
     }
 }
 
-pub(super) fn look_at_replicas(info: &Info, notes: &mut Notes<'_>) {
+pub(super) fn look_at_replicas(info: &Info, notes: &mut Findings<'_>) {
     let (replicas, online) = (info.number("connected_slaves"), info.replicas().len());
     if online == 0 {
         notes.error(
@@ -230,7 +230,7 @@ pub(super) fn look_at_replicas(info: &Info, notes: &mut Notes<'_>) {
     }
 }
 
-async fn look_at_buckets(server: &mut MultiplexedConnection, notes: &mut Notes<'_>) {
+async fn look_at_buckets(server: &mut MultiplexedConnection, notes: &mut Findings<'_>) {
     let buckets: RedisResult<Option<u16>> = redis::cmd("GET")
         .arg(keys::BUCKET_COUNT)
         .query_async(server)
@@ -255,7 +255,7 @@ async fn look_at_buckets(server: &mut MultiplexedConnection, notes: &mut Notes<'
 }
 
 /// How far the time of leases is ahead of the clock of this server.
-async fn look_at_shift(server: &mut MultiplexedConnection, notes: &mut Notes<'_>) {
+async fn look_at_shift(server: &mut MultiplexedConnection, notes: &mut Findings<'_>) {
     let mut largest = 0_u64;
     for bucket in keys::Bucket::all() {
         // In a cluster most buckets are elsewhere.
@@ -279,7 +279,7 @@ async fn look_at_shift(server: &mut MultiplexedConnection, notes: &mut Notes<'_>
 }
 
 /// Two installations that were to be one, or one that was to be two, show by it.
-async fn look_at_installation(server: &mut MultiplexedConnection, notes: &mut Notes<'_>) {
+async fn look_at_installation(server: &mut MultiplexedConnection, notes: &mut Findings<'_>) {
     let id: RedisResult<Option<String>> = redis::cmd("GET")
         .arg(keys::INSTALLATION)
         .query_async(server)
@@ -292,9 +292,9 @@ async fn look_at_installation(server: &mut MultiplexedConnection, notes: &mut No
 
 async fn look_at_rights(
     server: &mut MultiplexedConnection,
-    seen: Seen<'_>,
+    seen: ServerFacts<'_>,
     options: &Options,
-    notes: &mut Notes<'_>,
+    notes: &mut Findings<'_>,
 ) {
     let mut lacking = match rights::of_commands(server, options).await {
         Ok(lacking) => lacking,
@@ -328,7 +328,11 @@ async fn look_at_rights(
     }
 }
 
-async fn look_at_user(server: &mut MultiplexedConnection, seen: Seen<'_>, notes: &mut Notes<'_>) {
+async fn look_at_user(
+    server: &mut MultiplexedConnection,
+    seen: ServerFacts<'_>,
+    notes: &mut Findings<'_>,
+) {
     let user: RedisResult<String> = redis::cmd("ACL").arg("WHOAMI").query_async(server).await;
     match user {
         Ok(user) if user != "default" => notes.ok(format!("the user is {user}")),
@@ -346,7 +350,7 @@ async fn look_at_user(server: &mut MultiplexedConnection, seen: Seen<'_>, notes:
 
 async fn look_at_latency(
     server: &mut MultiplexedConnection,
-    notes: &mut Notes<'_>,
+    notes: &mut Findings<'_>,
 ) -> Result<(), Error> {
     let mut took = Vec::with_capacity(PINGS);
     for _ in 0..PINGS {

@@ -9,7 +9,7 @@ use plotters::coord::ranged1d::{
 };
 
 use crate::history::usage::midnight;
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;
@@ -37,7 +37,7 @@ impl Axis {
     }
 
     /// From one instant to another, with at most so many marks in a time zone.
-    pub(super) fn of_time(from: Instant, to: Instant, zone: Tz, marks: i64) -> Self {
+    pub(super) fn of_time(from: Timestamp, to: Timestamp, zone: Tz, marks: i64) -> Self {
         let wanted = (to.0 - from.0) / marks.max(1);
         let minutes = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720];
         let marks = match minutes.into_iter().find(|step| wanted <= step * MINUTE) {
@@ -86,7 +86,7 @@ fn local(at: i64, zone: Tz) -> DateTime<Tz> {
 
 /// Marks at local times that are multiples of `step` minutes; at midnight the date. Offsets are multiples of a quarter of an
 /// hour, so that looking at each quarter finds all.
-fn of_minutes(from: Instant, to: Instant, zone: Tz, step: i64) -> Vec<(f64, String)> {
+fn of_minutes(from: Timestamp, to: Timestamp, zone: Tz, step: i64) -> Vec<(f64, String)> {
     let look = (step.min(15)) * MINUTE;
     let first = from.0.div_euclid(look) * look;
     (0..=(to.0 - first) / look)
@@ -108,7 +108,7 @@ fn of_minutes(from: Instant, to: Instant, zone: Tz, step: i64) -> Vec<(f64, Stri
 }
 
 /// Marks at local midnights.
-fn of_days(from: Instant, to: Instant, zone: Tz, wanted: i64) -> Vec<(f64, String)> {
+fn of_days(from: Timestamp, to: Timestamp, zone: Tz, wanted: i64) -> Vec<(f64, String)> {
     let days = [1, 2, 3, 7, 14, 28, 56, 91, 182];
     let step = days.into_iter().find(|days| wanted <= days * DAY);
     let step = u64::try_from(step.unwrap_or(365)).unwrap_or(1);
@@ -164,8 +164,8 @@ impl ValueFormatter<f64> for Axis {
 mod tests {
     use super::*;
 
-    fn at(text: &str) -> Instant {
-        Instant(text.parse::<DateTime<Utc>>().unwrap().timestamp_millis())
+    fn at(text: &str) -> Timestamp {
+        Timestamp(text.parse::<DateTime<Utc>>().unwrap().timestamp_millis())
     }
 
     fn labels(axis: &Axis) -> Vec<&str> {

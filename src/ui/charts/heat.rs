@@ -4,7 +4,7 @@ use maud::Markup;
 use plotters::prelude::{Color as _, Rectangle, Text};
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::{Drawn, INK, Paper, SHADES, Size, letters, picture, shade};
+use super::{Canvas, Drawn, INK, SHADES, Size, letters, picture, shade};
 
 const DAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
 
@@ -47,7 +47,7 @@ fn step(share: Option<f64>) -> u8 {
 }
 
 fn draw(
-    paper: &Paper<'_>,
+    paper: &Canvas<'_>,
     size: Size,
     share: impl Fn(usize, usize) -> (Option<f64>, bool),
 ) -> Drawn {

@@ -5,7 +5,7 @@ use maud::Markup;
 use plotters::prelude::{ChartBuilder, Color as _, PathElement, Polygon, Rectangle};
 
 use super::axis::Axis;
-use super::{CAPACITY, DENIED, Drawn, EDGE, GRID, INK, MEAN, Paper, Size, USED, letters, picture};
+use super::{CAPACITY, Canvas, DENIED, Drawn, EDGE, GRID, INK, MEAN, Size, USED, letters, picture};
 use crate::http::history::slots::SlotBody;
 
 /// Height of the bars of denials, where there are any.
@@ -68,7 +68,7 @@ fn steps(slots: &[SlotBody], height: impl Fn(&SlotBody) -> f64) -> Vec<(f64, f64
 }
 
 fn draw_levels(
-    paper: &Paper<'_>,
+    paper: &Canvas<'_>,
     size: Size,
     slots: &[SlotBody],
     zone: Tz,
@@ -119,7 +119,7 @@ fn draw_levels(
     Ok(())
 }
 
-fn draw_denials(paper: &Paper<'_>, size: Size, slots: &[SlotBody], zone: Tz) -> Drawn {
+fn draw_denials(paper: &Canvas<'_>, size: Size, slots: &[SlotBody], zone: Tz) -> Drawn {
     let Some(time) = time(slots, size, zone) else {
         return Ok(());
     };

@@ -157,7 +157,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::lease::Instant;
+    use crate::lease::Timestamp;
     use crate::pool::Scheduled;
 
     fn pool(in_use: u64, capacity: u32) -> Pool {
@@ -175,7 +175,7 @@ mod tests {
             named_taken: 0,
             period: None,
             next_change: None,
-            at: Instant(1_000_000),
+            at: Timestamp(1_000_000),
         }
     }
 

@@ -9,17 +9,17 @@ use super::super::Fields;
 use super::super::frame::{number, time};
 use super::super::range;
 use super::change;
-use crate::history::glance;
+use crate::history::last_day;
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::{Pool, PoolName, Scheduled};
 
 pub(super) fn editor(pool: &Pool, may_schedule: bool) -> Markup {
-    let zone = glance::zone(pool);
+    let zone = last_day::zone(pool);
     let action = format!("/admin/pools/{}/schedule", pool.name);
     let schedule = &pool.policy.schedule;
     let now = range::utc(pool.at);
@@ -41,8 +41,8 @@ pub(super) fn editor(pool: &Pool, may_schedule: bool) -> Markup {
                             @for (place, entry) in schedule.iter().enumerate() {
                                 tr {
                                     th scope="row" { @if entry.name.is_empty() { "–" } @else { (entry.name) } }
-                                    td { (time(Instant(entry.from.timestamp_millis()))) }
-                                    td { (time(Instant(entry.until.timestamp_millis()))) }
+                                    td { (time(Timestamp(entry.from.timestamp_millis()))) }
+                                    td { (time(Timestamp(entry.until.timestamp_millis()))) }
                                     td.num { (number(u64::from(entry.capacity))) }
                                     td { @if entry.until <= now { "over" } @else if entry.from <= now { strong.good { "in force" } } @else { "to come" } }
                                     @if may_schedule {

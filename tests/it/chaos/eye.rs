@@ -42,7 +42,7 @@ pub(crate) enum Way {
     Server(String),
     /// The master that one of these sentinels names.
     Sentinels(Vec<String>),
-    Cluster(Vec<String>),
+    Installation(Vec<String>),
 }
 
 enum Link {
@@ -64,7 +64,7 @@ impl Way {
                 }
                 return Err(failure.expect("there are sentinels"));
             }
-            Self::Cluster(urls) => {
+            Self::Installation(urls) => {
                 let client = redis::cluster::ClusterClient::builder(urls.clone())
                     .retries(1)
                     .connection_timeout(Duration::from_millis(500))

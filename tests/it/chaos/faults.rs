@@ -143,10 +143,10 @@ impl Fault {
                 Self::ScriptsFlushed,
                 Self::NodeKilled,
             ],
-            (Topology::Cluster, true) => {
+            (Topology::Installation, true) => {
                 vec![Self::Planned, Self::RepliesDropped, Self::MasterKilled]
             }
-            (Topology::Cluster, false) => vec![
+            (Topology::Installation, false) => vec![
                 Self::MasterKilled,
                 Self::Planned,
                 Self::MasterFrozen,

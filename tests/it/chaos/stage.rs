@@ -23,7 +23,7 @@ pub(crate) enum Topology {
     /// A master, two replicas, three sentinels.
     Sentinel,
     /// Three masters with a replica each.
-    Cluster,
+    Installation,
     /// As [`Self::Sentinel`], on three hosts (network namespaces) with a sentinel and a node each.
     Hosts,
 }
@@ -33,7 +33,7 @@ impl Topology {
         Self::Alone,
         Self::Volatile,
         Self::Sentinel,
-        Self::Cluster,
+        Self::Installation,
         Self::Hosts,
     ];
 
@@ -42,7 +42,7 @@ impl Topology {
             Self::Alone => "alone",
             Self::Volatile => "volatile",
             Self::Sentinel => "sentinel",
-            Self::Cluster => "cluster",
+            Self::Installation => "cluster",
             Self::Hosts => "hosts",
         }
     }
@@ -126,7 +126,7 @@ impl Stage {
                 (Store::One(server), proxies)
             }
             Topology::Sentinel => (Store::Sentinels(Sentinels::start().await), Vec::new()),
-            Topology::Cluster => {
+            Topology::Installation => {
                 let fleet = Shards::start_behind_proxies().await;
                 (Store::Shards(fleet), Vec::new())
             }
@@ -188,7 +188,7 @@ impl Stage {
             Store::Sentinels(fleet) => {
                 Way::Sentinels(fleet.sentinels.iter().map(|one| url(one.port)).collect())
             }
-            Store::Shards(fleet) => Way::Cluster(
+            Store::Shards(fleet) => Way::Installation(
                 fleet
                     .servers
                     .iter()

@@ -217,7 +217,7 @@ async fn wait_for_answers(crowd: &Crowd, before: u64) {
     }
 }
 
-async fn judge(mistake: &Mistake) -> Verdict {
+async fn check(mistake: &Mistake) -> Verdict {
     let clock = Clock::build();
     let environment = clock.as_ref().map(Clock::environment).unwrap_or_default();
     let mut redis = Server::alone(true, environment).await;
@@ -319,7 +319,7 @@ async fn judge(mistake: &Mistake) -> Verdict {
         silences,
         skew,
     };
-    let mut verdict = history.judge();
+    let mut verdict = history.check();
     verdict.violations.extend(strange);
     verdict
 }
@@ -336,7 +336,7 @@ async fn finds(mistake: &Mistake) {
         "no script has {:?} any more: make this mistake anew",
         mistake.right
     );
-    let verdict = judge(mistake).await;
+    let verdict = check(mistake).await;
     eprintln!(
         "{}: {} violations in {} operations: {}",
         mistake.name,
@@ -370,7 +370,7 @@ async fn without_a_mistake_nothing_is_found() {
         (Happens::ClockBack, none()),
         (Happens::LongOutage, in_a_queue(none())),
     ] {
-        let verdict = judge(&Mistake { happens, ..mistake }).await;
+        let verdict = check(&Mistake { happens, ..mistake }).await;
         assert_eq!(verdict.violations, Vec::<String>::new());
     }
 }

@@ -45,7 +45,7 @@ async fn ask(node: &Client, body: Value) -> Option<String> {
 
 /// One seat and those who want it, in the order in which they came: one that leaves, one whose connection breaks, two that
 /// stay, and a newcomer that pushes. Returns what is against the rules.
-async fn judge(mistake: Option<&Mistake>) -> Vec<String> {
+async fn check(mistake: Option<&Mistake>) -> Vec<String> {
     let redis = Redis::start().await;
     let mut proxy = Proxy::start(redis.address());
     if let Some(mistake) = mistake {
@@ -155,12 +155,12 @@ async fn each_mistake_in_a_queue_is_found_and_nothing_without_one() {
             "make this mistake anew: {}",
             mistake.name
         );
-        (mistake.name, judge(Some(mistake)).await)
+        (mistake.name, check(Some(mistake)).await)
     }))
     .await;
     for (name, wrong) in found {
         eprintln!("{name}: {wrong:?}");
         assert!(!wrong.is_empty(), "{name} was not noticed");
     }
-    assert_eq!(judge(None).await, Vec::<String>::new());
+    assert_eq!(check(None).await, Vec::<String>::new());
 }

@@ -555,7 +555,7 @@ fn history_with_failovers(mistake: Mistake, seed: u64) -> History {
 #[test]
 fn what_a_failover_loses_is_no_violation() {
     for seed in 0..40 {
-        let verdict = history_with_failovers(Mistake::None, seed).judge();
+        let verdict = history_with_failovers(Mistake::None, seed).check();
         assert!(
             verdict.violations.is_empty(),
             "seed {seed}: {:#?}",
@@ -571,7 +571,7 @@ fn an_old_master_that_goes_on_answering_is_found() {
     let mut found = 0;
     for seed in 0..20 {
         let violations = history_with_failovers(Mistake::OldMasterAnswers, seed)
-            .judge()
+            .check()
             .violations;
         found += usize::from(violations.iter().any(|text| text.starts_with("order")));
     }
@@ -641,10 +641,10 @@ fn a_renewal_that_ran_in_time_and_once_more_is_no_violation() {
         }
     };
     let window = vec![(end as f64 - 500.0, end as f64 + 500.0)];
-    let right = history(10.0, window.clone()).judge().violations;
+    let right = history(10.0, window.clone()).check().violations;
     assert_eq!(right, Vec::<String>::new());
     for wrong in [history(10.0, Vec::new()), history(-10.0, window)] {
-        let found = wrong.judge().violations;
+        let found = wrong.check().violations;
         assert_eq!(found.len(), 1, "{found:#?}");
         assert!(found[0].starts_with("maximum term"), "{found:#?}");
     }
@@ -653,7 +653,7 @@ fn a_renewal_that_ran_in_time_and_once_more_is_no_violation() {
 #[test]
 fn nothing_is_found_in_right_histories() {
     for seed in 0..40 {
-        let verdict = history(Mistake::None, seed, 3_000).judge();
+        let verdict = history(Mistake::None, seed, 3_000).check();
         assert!(
             verdict.violations.is_empty(),
             "seed {seed}: {:#?}",
@@ -682,10 +682,10 @@ fn each_mistake_is_found() {
     for (mistake, word) in mistakes {
         let mut found = 0;
         for seed in 0..20 {
-            let verdict = history(mistake, seed, 4_000).judge();
+            let verdict = history(mistake, seed, 4_000).check();
             found += usize::from(verdict.violations.iter().any(|text| text.starts_with(word)));
         }
-        let other: Vec<String> = history(mistake, 0, 4_000).judge().violations;
+        let other: Vec<String> = history(mistake, 0, 4_000).check().violations;
         assert!(
             found >= 3,
             "{mistake:?} was found in {found} of 20 histories: {other:#?}"
@@ -697,7 +697,7 @@ fn each_mistake_is_found() {
 fn a_long_history_is_judged_as_a_short_one() {
     // Quadratic work would take hours for so many.
     let history = history(Mistake::None, 7, 200_000);
-    let verdict = history.judge();
+    let verdict = history.check();
     assert_eq!(verdict.violations, Vec::<String>::new());
     assert!(verdict.operations >= 200_000);
 }
@@ -708,8 +708,8 @@ fn a_record_that_outlives_its_lease_is_found() {
         left_records,
         ..History::of(1, TTL)
     };
-    assert_eq!(history(Vec::new()).judge().violations, [""; 0]);
-    let found = history(vec!["gone".to_owned()]).judge().violations;
+    assert_eq!(history(Vec::new()).check().violations, [""; 0]);
+    let found = history(vec!["gone".to_owned()]).check().violations;
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].contains("gone"), "{found:?}");
 }

@@ -13,7 +13,7 @@ use leasehold::pool::PoolName;
 use leasehold::store::Store;
 use serde_json::json;
 
-use crate::harness::{Client, Cluster, Launch, PATIENCE, Proxy, Redis};
+use crate::harness::{Client, Installation, Launch, PATIENCE, Proxy, Redis};
 
 pub(super) const MINUTE: i64 = 60_000;
 pub(super) const HOUR: i64 = 60 * MINUTE;
@@ -28,7 +28,7 @@ pub(crate) fn held(redis: &Redis) -> (Proxy, String) {
 }
 
 /// Two nodes on such a Redis, with these settings.
-pub(crate) async fn held_cluster(settings: &[(&str, &str)]) -> (Cluster, Proxy, String) {
+pub(crate) async fn held_cluster(settings: &[(&str, &str)]) -> (Installation, Proxy, String) {
     let redis = Redis::start().await;
     let (proxy, url) = held(&redis);
     let launches = (0..2).map(|_| {
@@ -39,7 +39,7 @@ pub(crate) async fn held_cluster(settings: &[(&str, &str)]) -> (Cluster, Proxy, 
             .start()
     });
     let nodes = join_all(launches).await;
-    (Cluster { nodes, redis }, proxy, url)
+    (Installation { nodes, redis }, proxy, url)
 }
 
 /// What time it is for the scripts of a pool, and for the ids of its events.
@@ -317,7 +317,7 @@ pub(super) async fn every_slot_is_right(
         let Some(word) = word else { continue };
         let path = format!(
             "/v1/pools/{pool}/history?step={word}&from={}",
-            leasehold::lease::Instant(began)
+            leasehold::lease::Timestamp(began)
         );
         let answer = node.get(&path).expect(200).await;
         let items = answer.list("items");

@@ -12,7 +12,7 @@ use leasehold::store::Store;
 use serde_json::{Value, json};
 
 use super::by_hand::{self, DAY, HOUR, Hands, MINUTE, every_slot_is_right, ms};
-use crate::harness::{Cluster, Reply};
+use crate::harness::{Installation, Reply};
 
 /// No jump is longer: nodes notice ends within two seconds, and here by the next thing that somebody does.
 const LONGEST_JUMP: i64 = 50_000;
@@ -69,7 +69,7 @@ impl Told {
 
 /// A day in a pool, and what its clients were told of it.
 struct Day<'a> {
-    cluster: &'a Cluster,
+    cluster: &'a Installation,
     pool: &'a str,
     linger: i64,
     /// Whether leases of a holder share its seat, and the pool has other rules.

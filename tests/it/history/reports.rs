@@ -4,7 +4,7 @@ use chrono::{Datelike as _, NaiveDate, Weekday};
 use serde_json::json;
 
 use super::by_hand::{DAY, HOUR, Hands, MINUTE};
-use crate::harness::{Client, Cluster, Redis, Reply};
+use crate::harness::{Client, Installation, Redis, Reply};
 
 /// The rows of a file, read by a library for such files, below its columns.
 fn rows(file: &Reply) -> Vec<Vec<String>> {
@@ -25,7 +25,7 @@ fn change(year: i32, month: u32) -> i64 {
 
 #[tokio::test]
 async fn a_day_has_23_or_25_hours_where_clocks_change() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let year = chrono::Utc::now().year() + 1;
     for (pool, sunday, begin, hours) in [
@@ -46,7 +46,7 @@ async fn a_day_has_23_or_25_hours_where_clocks_change() {
         node.release(&lease.token(), 204).await;
         hands.pass(2 * HOUR).await;
 
-        let at = |ms: i64| leasehold::lease::Instant(ms).to_string();
+        let at = |ms: i64| leasehold::lease::Timestamp(ms).to_string();
         let range = format!("from={}&to={}&tz=Europe/Zurich", at(begin), at(end));
         let days = node
             .get(&format!("/v1/pools/{pool}/history?step=day&{range}"))
@@ -192,7 +192,7 @@ async fn pages(node: &Client, path: &str) -> Vec<Vec<String>> {
 
 #[tokio::test]
 async fn files_of_any_length_come_page_by_page_and_hostile_names_stay_one_cell() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 7}), 201).await;
     let hostile = [
@@ -268,7 +268,7 @@ async fn files_of_any_length_come_page_by_page_and_hostile_names_stay_one_cell()
 
 #[tokio::test]
 async fn reports_tell_of_holders_what_the_pool_keeps_of_them_and_no_more() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     for privacy in ["named", "pseudonymous", "anonymous"] {
         let policy = json!({"capacity": 1, "privacy": privacy});

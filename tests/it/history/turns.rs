@@ -22,20 +22,31 @@ async fn nodes_take_turns_to_look_for_what_can_be_rolled_up() {
     .await;
 
     // A pool in which nothing happened, and then one in which something did.
-    let found = one.stirred(LATER).await.expect("an answer");
+    let found = one.changed_pools(LATER).await.expect("an answer");
     assert_eq!(found.len(), 1);
     assert_eq!((found[0].last, found[0].denied), (None, false));
     event(&mut connection, &stream, (1_000, 0), "started", "a", "").await;
-    assert!(other.stirred(LATER).await.expect("an answer").is_empty());
-    assert!(one.stirred(LATER).await.expect("an answer").is_empty());
+    assert!(
+        other
+            .changed_pools(LATER)
+            .await
+            .expect("an answer")
+            .is_empty()
+    );
+    assert!(
+        one.changed_pools(LATER)
+            .await
+            .expect("an answer")
+            .is_empty()
+    );
 
     // Whose turn it is does not matter.
-    let found = other.stirred(NOW).await.expect("an answer");
+    let found = other.changed_pools(NOW).await.expect("an answer");
     assert_eq!(found[0].pool, pool);
     assert_eq!(found[0].last.map(|id| id.written_ms()), Some(1_000));
     let denials = stream.replace(":events", ":denials");
     set(&mut connection, &denials, "16:pool_full", "3").await;
-    let again = one.stirred(NOW).await.expect("an answer");
+    let again = one.changed_pools(NOW).await.expect("an answer");
     assert_eq!((again[0].last, again[0].denied), (found[0].last, true));
     assert!(found[0].now <= again[0].now);
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::index_is_true;
-use crate::harness::{Cluster, wait_until};
+use crate::harness::{Installation, wait_until};
 
 #[tokio::test]
 async fn a_new_login_ends_the_oldest_lease_of_its_holder_which_learns_why() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -53,7 +53,7 @@ async fn a_new_login_ends_the_oldest_lease_of_its_holder_which_learns_why() {
 
 #[tokio::test]
 async fn while_there_are_more_leases_than_seats_nobody_is_evicted_for_a_new_one() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let policy =
         |capacity: u32| json!({"capacity": capacity, "when_full": "evict_oldest_of_holder"});

@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::index_is_true;
-use crate::harness::{Cluster, Redis, Reply, let_pass, wait_until};
+use crate::harness::{Installation, Redis, Reply, let_pass, wait_until};
 
 #[tokio::test]
 async fn holders_that_beat_after_a_loss_of_all_data_have_their_seats_as_the_rules_say() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -56,7 +56,7 @@ async fn holders_that_beat_after_a_loss_of_all_data_have_their_seats_as_the_rule
 
 #[tokio::test]
 async fn in_a_full_store_seats_are_given_back_and_counted() {
-    let mut cluster = Cluster::start_on(Redis::start_alone().await, 1, &[]).await;
+    let mut cluster = Installation::start_on(Redis::start_alone().await, 1, &[]).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -85,7 +85,7 @@ async fn in_a_full_store_seats_are_given_back_and_counted() {
 
 #[tokio::test]
 async fn an_outage_longer_than_the_ttl_takes_no_shared_and_no_promised_seat_away() {
-    let mut cluster = Cluster::start(2).await;
+    let mut cluster = Installation::start(2).await;
     cluster.nodes[0]
         .put_pool(
             "crm",

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::Cluster;
+use crate::harness::Installation;
 
 #[tokio::test]
 async fn newcomers_are_sent_away_with_the_message_and_holders_go_on() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -45,7 +45,7 @@ async fn newcomers_are_sent_away_with_the_message_and_holders_go_on() {
 
 #[tokio::test]
 async fn a_late_beat_comes_back_during_maintenance() {
-    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;

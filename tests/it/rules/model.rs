@@ -43,7 +43,7 @@ enum Step {
         tenant: usize,
         wait: bool,
     },
-    Ask(usize),
+    SeatRequest(usize),
     Renew(usize),
     Release(usize),
     Pass {
@@ -76,7 +76,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (0..HOLDERS.len(), 0..TENANTS.len(), prop::bool::weighted(0.6))
             .prop_map(|(holder, tenant, wait)| Step::Acquire { holder, tenant, wait }),
-        5 => any::<usize>().prop_map(Step::Ask),
+        5 => any::<usize>().prop_map(Step::SeatRequest),
         3 => any::<usize>().prop_map(Step::Renew),
         3 => any::<usize>().prop_map(Step::Release),
         3 => prop::sample::select(vec![1, 1_999, 3_000, 6_000]).prop_map(|ms| Step::Pass { ms }),
@@ -243,7 +243,7 @@ impl World<'_> {
                 self.drop_the_silent();
                 self.acquire(HOLDERS[holder], TENANTS[tenant], wait).await;
             }
-            Step::Ask(number) if !self.tickets.is_empty() => {
+            Step::SeatRequest(number) if !self.tickets.is_empty() => {
                 self.drop_the_silent();
                 let ticket = self.tickets[number % self.tickets.len()].clone();
                 self.ask(&ticket).await;

@@ -4,7 +4,7 @@ use chrono::DateTime;
 use serde_json::{Value, json};
 
 use super::jump;
-use crate::harness::{Client, Cluster, Launch, Node, Redis, Reply};
+use crate::harness::{Client, Installation, Launch, Node, Redis, Reply};
 
 async fn seat(node: &Node, method: reqwest::Method, holder: &str, status: u16) -> Reply {
     node.call(method, &format!("/v1/pools/crm/named/{holder}"))
@@ -28,7 +28,7 @@ fn ms(instant: &Value) -> u64 {
 
 #[tokio::test]
 async fn the_first_lease_takes_a_seat_for_the_period_and_any_number_of_leases_follow() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -72,7 +72,7 @@ async fn the_first_lease_takes_a_seat_for_the_period_and_any_number_of_leases_fo
 
 #[tokio::test]
 async fn who_finds_no_named_seat_gets_a_concurrent_one_if_the_pool_says_so() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -93,7 +93,7 @@ async fn who_finds_no_named_seat_gets_a_concurrent_one_if_the_pool_says_so() {
 
 #[tokio::test]
 async fn operators_assign_free_and_transfer_once() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -143,7 +143,7 @@ async fn operators_assign_free_and_transfer_once() {
 
 #[tokio::test]
 async fn all_seats_are_clear_when_the_next_period_begins_by_the_clock_of_redis() {
-    let cluster = Cluster::start_with(2, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(2, &[("sweep_every_ms", "0")]).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -178,7 +178,7 @@ async fn all_seats_are_clear_when_the_next_period_begins_by_the_clock_of_redis()
 
 #[tokio::test]
 async fn a_late_beat_of_a_named_seat_needs_no_free_one() {
-    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -217,7 +217,7 @@ async fn crowd(redis: &Redis, node: &Node, seats: u64, taken: u64) {
 
 #[tokio::test]
 async fn the_list_is_whole_and_what_is_left_is_right_beyond_five_thousand() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     crowd(&cluster.redis, node, 12_000, 6_000).await;
     let (mut all, mut cursor, mut pages) = (Vec::new(), String::new(), 0);

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::Cluster;
+use crate::harness::Installation;
 
 #[tokio::test]
 async fn what_is_wrong_with_a_rule_is_said() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     for (field, policy) in [
         (
@@ -56,7 +56,7 @@ async fn what_is_wrong_with_a_rule_is_said() {
 
 #[tokio::test]
 async fn a_policy_with_every_rule_is_read_as_it_was_put_on_every_node() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -90,7 +90,7 @@ async fn a_policy_with_every_rule_is_read_as_it_was_put_on_every_node() {
 
 #[tokio::test]
 async fn a_pool_says_which_of_its_levels_the_use_has_reached() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",

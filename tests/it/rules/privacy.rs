@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
-use crate::harness::{Cluster, Redis, let_pass};
+use crate::harness::{Installation, Redis, let_pass};
 
 const MARK: &str = "zaphod";
 
@@ -23,7 +23,7 @@ async fn dump(redis: &Redis) -> String {
     redis.query(&["EVAL", ALL, "0"]).await
 }
 
-async fn use_it(cluster: &Cluster, privacy: &str) -> Vec<crate::harness::Reply> {
+async fn use_it(cluster: &Installation, privacy: &str) -> Vec<crate::harness::Reply> {
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -63,7 +63,7 @@ async fn use_it(cluster: &Cluster, privacy: &str) -> Vec<crate::harness::Reply> 
     vec![first, second]
 }
 
-async fn says_nothing(cluster: &Cluster) {
+async fn says_nothing(cluster: &Installation) {
     assert!(!dump(&cluster.redis).await.contains(MARK));
     for node in &cluster.nodes {
         assert!(!node.log().contains(MARK), "{}", node.log());
@@ -76,7 +76,7 @@ async fn says_nothing(cluster: &Cluster) {
 
 #[tokio::test]
 async fn a_pseudonymous_pool_keeps_a_keyed_hash_and_knows_its_holders_by_it() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let leases = use_it(&cluster, "pseudonymous").await;
     says_nothing(&cluster).await;
     let names: BTreeSet<_> = leases
@@ -101,7 +101,7 @@ async fn a_pseudonymous_pool_keeps_a_keyed_hash_and_knows_its_holders_by_it() {
 
 #[tokio::test]
 async fn an_anonymous_pool_keeps_nothing_but_the_id() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let leases = use_it(&cluster, "anonymous").await;
     says_nothing(&cluster).await;
     assert!(leases[0]["lease"]["holder"].is_null());
@@ -124,7 +124,7 @@ async fn an_anonymous_pool_keeps_nothing_but_the_id() {
 
 #[tokio::test]
 async fn one_person_is_one_holder_on_every_node_and_another_in_another_pool() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -146,7 +146,7 @@ async fn one_person_is_one_holder_on_every_node_and_another_in_another_pool() {
 
 #[tokio::test]
 async fn a_token_from_before_brings_no_name_back() {
-    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;

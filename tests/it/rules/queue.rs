@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::index_is_true;
-use crate::harness::{ANY, Cluster, Reply, let_pass};
+use crate::harness::{ANY, Installation, Reply, let_pass};
 
 fn ticket(reply: &Reply) -> Value {
     json!({"ticket": reply["ticket"]})
@@ -18,7 +18,7 @@ fn wait(holder: &str) -> Value {
 
 #[tokio::test]
 async fn who_came_first_gets_the_seat_and_a_newcomer_does_not_overtake() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -77,7 +77,7 @@ async fn who_came_first_gets_the_seat_and_a_newcomer_does_not_overtake() {
 
 #[tokio::test]
 async fn a_ticket_is_of_its_pool_and_no_lease_id() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -100,7 +100,7 @@ async fn a_ticket_is_of_its_pool_and_no_lease_id() {
 
 #[tokio::test]
 async fn a_pool_without_a_queue_denies_who_would_wait() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 0}), 201).await;
     node.acquire("crm", wait("bob"), 409).await;
@@ -108,7 +108,7 @@ async fn a_pool_without_a_queue_denies_who_would_wait() {
 
 #[tokio::test]
 async fn a_waiter_that_falls_silent_loses_its_place_and_holds_nobody_up_for_longer() {
-    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -140,7 +140,7 @@ async fn a_waiter_that_falls_silent_loses_its_place_and_holds_nobody_up_for_long
 
 #[tokio::test]
 async fn a_place_in_the_queue_survives_the_node_that_gave_it() {
-    let mut cluster = Cluster::start(2).await;
+    let mut cluster = Installation::start(2).await;
     cluster.nodes[0]
         .put_pool(
             "crm",
@@ -159,7 +159,7 @@ async fn a_place_in_the_queue_survives_the_node_that_gave_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_held_open_is_answered_as_soon_as_a_seat_comes_free_on_another_node() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -194,7 +194,7 @@ async fn a_request_held_open_is_answered_as_soon_as_a_seat_comes_free_on_another
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_stops_answers_those_who_wait_and_their_places_are_kept() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -225,7 +225,7 @@ async fn a_node_that_stops_answers_those_who_wait_and_their_places_are_kept() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_held_open_gets_the_seat_of_a_lease_that_runs_out_at_that_instant() {
-    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -256,7 +256,7 @@ async fn a_request_held_open_gets_the_seat_of_a_lease_that_runs_out_at_that_inst
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_is_served_in_the_order_in_which_it_came_while_newcomers_push() {
-    let cluster = Cluster::start(3).await;
+    let cluster = Installation::start(3).await;
     let nodes = &cluster.nodes;
     nodes[0]
         .put_pool(

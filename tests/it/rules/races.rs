@@ -4,7 +4,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::index_is_true;
-use crate::harness::{Client, Cluster, Reply, let_pass};
+use crate::harness::{Client, Installation, Reply, let_pass};
 
 /// Asks until there is an answer. A busy node may say that it does not know, as it may to any client.
 async fn ask(node: &Client, key: &str, body: &Value) -> Reply {
@@ -21,7 +21,7 @@ async fn ask(node: &Client, key: &str, body: &Value) -> Reply {
 
 /// Asks with all bodies at once, round after round; what was granted in a round is checked and given back.
 async fn rounds(policy: Value, bodies: Vec<Value>, per_holder: bool, check: impl Fn(&[&Reply])) {
-    let cluster = Cluster::start(3).await;
+    let cluster = Installation::start(3).await;
     cluster.nodes[0].put_pool("crm", policy, 201).await;
     for round in 0..15 {
         let keys: Vec<_> = (0..bodies.len()).map(|i| format!("{round}-{i}")).collect();
@@ -109,7 +109,7 @@ async fn named_seats_and_lent_ones_are_given_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn at_the_instant_of_a_scheduled_change_nobody_gets_a_seat_too_early_or_too_many() {
-    let cluster = Cluster::start_with(3, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(3, &[("sweep_every_ms", "0")]).await;
     let from = chrono::Utc::now() + chrono::TimeDelta::milliseconds(1_500);
     let until = from + chrono::TimeDelta::milliseconds(60_000);
     let policy = json!({"capacity": 1, "schedule": [{"from": from.to_rfc3339(), "until": until.to_rfc3339(), "capacity": 4}]});
@@ -135,7 +135,7 @@ async fn at_the_instant_of_a_scheduled_change_nobody_gets_a_seat_too_early_or_to
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn logins_of_one_holder_at_once_leave_as_many_leases_as_there_are_seats() {
-    let cluster = Cluster::start(3).await;
+    let cluster = Installation::start(3).await;
     let policy = json!({"capacity": 3, "when_full": "evict_oldest_of_holder"});
     cluster.nodes[0].put_pool("crm", policy, 201).await;
     let body = json!({"holder": "ann"});

@@ -5,7 +5,7 @@ use std::time::Duration;
 use chrono::{TimeDelta, Utc};
 use serde_json::json;
 
-use crate::harness::{Cluster, let_pass, wait_until};
+use crate::harness::{Installation, let_pass, wait_until};
 
 fn at(offset_ms: i64) -> String {
     (Utc::now() + TimeDelta::milliseconds(offset_ms)).to_rfc3339()
@@ -13,7 +13,7 @@ fn at(offset_ms: i64) -> String {
 
 #[tokio::test]
 async fn capacity_rises_and_falls_at_the_instant_and_nobody_is_thrown_out() {
-    let cluster = Cluster::start_with(2, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(2, &[("sweep_every_ms", "0")]).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -55,7 +55,7 @@ async fn capacity_rises_and_falls_at_the_instant_and_nobody_is_thrown_out() {
 
 #[tokio::test]
 async fn a_change_is_recorded_with_its_instant_on_an_idle_pool_too() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let put = node
         .put_pool(

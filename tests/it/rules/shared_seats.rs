@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::index_is_true;
-use crate::harness::{Cluster, let_pass};
+use crate::harness::{Installation, let_pass};
 
 #[tokio::test]
 async fn the_tabs_of_a_holder_share_one_seat_until_the_last_is_closed() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -43,7 +43,7 @@ async fn the_tabs_of_a_holder_share_one_seat_until_the_last_is_closed() {
 
 #[tokio::test]
 async fn who_has_no_name_has_a_seat_of_its_own() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 2, "seat_per": "holder"}), 201)
         .await;
@@ -55,7 +55,7 @@ async fn who_has_no_name_has_a_seat_of_its_own() {
 #[tokio::test]
 async fn the_seat_is_free_to_the_millisecond_when_the_last_tab_ran_out_and_a_tab_comes_back_for_nothing()
  {
-    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -79,7 +79,7 @@ async fn the_seat_is_free_to_the_millisecond_when_the_last_tab_ran_out_and_a_tab
 
 #[tokio::test]
 async fn what_counts_as_a_seat_changes_only_while_nobody_has_one() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 2}), 201).await;
     let held = node.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -95,7 +95,7 @@ async fn what_counts_as_a_seat_changes_only_while_nobody_has_one() {
 
 #[tokio::test]
 async fn a_holder_that_is_terminated_loses_all_its_tabs() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 1, "seat_per": "holder"}), 201)
         .await;

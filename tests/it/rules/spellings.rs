@@ -6,7 +6,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::index_is_true;
-use crate::harness::{Cluster, Reply, wait_until};
+use crate::harness::{Installation, Reply, wait_until};
 
 fn holders(list: &Reply) -> Vec<&str> {
     let items = list.list("items").iter();
@@ -17,7 +17,7 @@ fn holders(list: &Reply) -> Vec<&str> {
 
 #[tokio::test]
 async fn spellings_of_one_name_share_a_seat_and_each_lease_shows_its_own() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -67,7 +67,7 @@ async fn spellings_of_one_name_share_a_seat_and_each_lease_shows_its_own() {
 
 #[tokio::test]
 async fn leases_that_are_made_again_from_their_tokens_are_of_one_holder_again() {
-    let mut cluster = Cluster::start(1).await;
+    let mut cluster = Installation::start(1).await;
     let policy = json!({"capacity": 2, "seat_per": "holder", "holder_match": "folded"});
     cluster.nodes[0].put_pool("crm", policy, 201).await;
     let mut tokens = Vec::new();
@@ -90,7 +90,7 @@ async fn leases_that_are_made_again_from_their_tokens_are_of_one_holder_again() 
 
 #[tokio::test]
 async fn spellings_of_one_name_have_one_named_seat_and_one_place() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -156,7 +156,7 @@ async fn spellings_of_one_name_have_one_named_seat_and_one_place() {
 
 #[tokio::test]
 async fn when_two_spellings_are_one_changes_only_where_nobody_is_known() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     let folded = |word: Value| json!({ "holder_match": word });
     let policy = json!({"capacity": 2, "seat_per": "holder", "queue": {"max_waiting": 3}, "named": {"seats": 1,

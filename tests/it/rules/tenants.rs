@@ -3,11 +3,11 @@
 use serde_json::json;
 
 use super::index_is_true;
-use crate::harness::{Cluster, let_pass};
+use crate::harness::{Installation, let_pass};
 
 #[tokio::test]
 async fn a_tenant_gets_no_more_than_its_cap_and_the_rest_no_more_than_theirs() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
@@ -63,7 +63,7 @@ async fn a_tenant_gets_no_more_than_its_cap_and_the_rest_no_more_than_theirs() {
 
 #[tokio::test]
 async fn a_reserved_seat_is_kept_for_its_tenant() {
-    let cluster = Cluster::start(1).await;
+    let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -94,7 +94,7 @@ async fn a_reserved_seat_is_kept_for_its_tenant() {
 
 #[tokio::test]
 async fn a_lease_that_ran_out_frees_its_tenant_at_once_and_a_late_beat_asks_the_rules() {
-    let cluster = Cluster::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
@@ -119,7 +119,7 @@ async fn a_lease_that_ran_out_frees_its_tenant_at_once_and_a_late_beat_asks_the_
 
 #[tokio::test]
 async fn a_cap_that_comes_later_counts_those_who_were_there_before() {
-    let cluster = Cluster::start(2).await;
+    let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };

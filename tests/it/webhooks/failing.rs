@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{HERE, create, deliveries, wait_for_state};
-use crate::harness::{Cluster, free_port, wait_until};
+use crate::harness::{Installation, free_port, wait_until};
 
 /// A way to fail, and a word of what the operator is told.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +98,7 @@ fn serve(listener: TcpListener, way: Way, mended: Arc<AtomicBool>) -> tokio::tas
 
 #[tokio::test]
 async fn however_a_receiver_fails_its_operator_is_told_and_the_message_comes_when_it_is_mended() {
-    let cluster = Cluster::start_with(1, &HERE).await;
+    let cluster = Installation::start_with(1, &HERE).await;
     let node = &cluster.nodes[0];
     let before = node.memory_kib();
     let mut servers = Vec::new();

@@ -97,7 +97,7 @@ fn leads_to(port: u16, addresses: &[SocketAddr]) {
 }
 
 async fn found(single: &Single) -> SocketAddr {
-    let (_, address) = single.first(Wanted::Master).await.expect("a master");
+    let (_, address) = single.first(Target::Master).await.expect("a master");
     address.expect("no socket")
 }
 

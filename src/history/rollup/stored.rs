@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::unread::{Happened, Read, beside, read};
-use super::{BATCH, Rolled, begin, replay, replayed, roll_up};
+use super::pending::{PendingEvents, RollupEvent, read, synthetic_changes};
+use super::{BATCH, Checkpoint, begin, replay, replayed, roll_up};
 use crate::history::replay::Change;
 use crate::history::slot::{Slot, Step};
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 use crate::pool::PoolName;
 use crate::store::{Error, Store};
 
@@ -33,32 +33,32 @@ pub async fn slots(
     from_ms: i64,
     to_ms: i64,
 ) -> Result<Option<Slots>, Error> {
-    let (standing, mut rolled, Read { events, is_whole }) = loop {
-        let standing = store.rolled(pool).await?;
-        let Some(rolled) = begin(store, pool, standing.rolled.as_deref()).await? else {
+    let (state, mut checkpoint, PendingEvents { events, is_whole }) = loop {
+        let state = store.rollup_state(pool).await?;
+        let Some(checkpoint) = begin(store, pool, state.checkpoint.as_deref()).await? else {
             return Ok(None);
         };
-        let found = read(store, pool, &rolled, |events| BATCH <= events.len()).await?;
+        let found = read(store, pool, &checkpoint, |events| BATCH <= events.len()).await?;
         if found.events.len() < BATCH {
-            break (standing, rolled, found);
+            break (state, checkpoint, found);
         }
         // So many at once are not kept in memory for one reader; but for those of the last minute there is no choice.
         if !roll_up(store, pool, BATCH).await? {
-            let all = read(store, pool, &rolled, |_| false).await?;
-            break (standing, rolled, all);
+            let all = read(store, pool, &checkpoint, |_| false).await?;
+            break (state, checkpoint, all);
         }
     };
-    let now_ms = standing.now.0;
+    let now_ms = state.now.0;
     let first = step.slot(
         from_ms
-            .max(rolled.replay.began())
+            .max(checkpoint.replay.began())
             .max(now_ms - step.kept_ms()),
     );
     let last = step.slot(to_ms.min(now_ms) - 1);
 
     // The slot after the range tells the level in a gap at its end, so it is read too.
     let stretch = |number: i64| number.div_euclid(step.stretch());
-    let present = stretch(step.slot(rolled.replay.at_ms()));
+    let present = stretch(step.slot(checkpoint.replay.at_ms()));
     let mut found: BTreeMap<i64, Slot> = store
         .slots(pool, step.name(), stretch(first)..=present)
         .await?
@@ -66,10 +66,10 @@ pub async fn slots(
         .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
         .collect();
 
-    let others = beside(&standing, &rolled, is_whole, &events, now_ms);
-    let (rolled, found) = replayed(events.len(), move || {
-        add_since(&mut rolled, events, others, now_ms, step, &mut found);
-        (rolled, found)
+    let others = synthetic_changes(&state, &checkpoint, is_whole, &events, now_ms);
+    let (checkpoint, found) = replayed(events.len(), move || {
+        add_since(&mut checkpoint, events, others, now_ms, step, &mut found);
+        (checkpoint, found)
     })
     .await;
 
@@ -78,7 +78,7 @@ pub async fn slots(
         first,
         slots: without_gaps(&found, step, first, last),
         now_ms,
-        began_ms: rolled.replay.began(),
+        began_ms: checkpoint.replay.began(),
     }))
 }
 
@@ -88,7 +88,7 @@ pub struct Latest {
     /// The slots, at most as many as were asked for.
     pub slots: Slots,
     /// Since when no seat is free, if none is.
-    pub full_since: Option<Instant>,
+    pub full_since: Option<Timestamp>,
 }
 
 /// The last `count` slots of a step up to `now`, for a look at many pools: it costs the same however long a pool's
@@ -99,7 +99,7 @@ pub async fn latest(
     pool: &PoolName,
     step: Step,
     count: i64,
-    now: Instant,
+    now: Timestamp,
     events: usize,
 ) -> Result<Option<Latest>, Error> {
     let first = step.slot(now.0) - count + 1;
@@ -112,41 +112,41 @@ pub async fn latest(
         .into_iter()
         .map(|(stretch, numbers)| (step.name(), stretch, numbers))
         .collect();
-    let (kept, found) = store.rolled_with(pool, &wanted).await?;
-    let Some(mut rolled) = begin(store, pool, kept.as_deref()).await? else {
+    let (kept, found) = store.checkpoint_with_slots(pool, &wanted).await?;
+    let Some(mut checkpoint) = begin(store, pool, kept.as_deref()).await? else {
         return Ok(None);
     };
     let mut found: BTreeMap<i64, Slot> = found
         .into_iter()
         .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
         .collect();
-    let enough = |read: &[Happened]| events <= read.len();
-    let since = read(store, pool, &rolled, enough).await?.events;
+    let enough = |read: &[RollupEvent]| events <= read.len();
+    let since = read(store, pool, &checkpoint, enough).await?.events;
     // None of those that are there already: only how far that goes is told.
     let (since, now_ms) = if since.len() < events {
         (since, now.0)
     } else {
-        (Vec::new(), rolled.replay.at_ms())
+        (Vec::new(), checkpoint.replay.at_ms())
     };
-    add_since(&mut rolled, since, Vec::new(), now_ms, step, &mut found);
-    let last = step.slot(rolled.replay.at_ms());
-    let first = first.max(step.slot(rolled.replay.began()));
+    add_since(&mut checkpoint, since, Vec::new(), now_ms, step, &mut found);
+    let last = step.slot(checkpoint.replay.at_ms());
+    let first = first.max(step.slot(checkpoint.replay.began()));
     Ok(Some(Latest {
         slots: Slots {
             step,
             first,
             slots: without_gaps(&found, step, first, last),
             now_ms,
-            began_ms: rolled.replay.began(),
+            began_ms: checkpoint.replay.began(),
         },
-        full_since: rolled.replay.full_since().map(Instant),
+        full_since: checkpoint.replay.full_since().map(Timestamp),
     }))
 }
 
 /// Adds to kept slots of a step those that a replay closes, and the one that is not over.
 fn add_since(
-    rolled: &mut Rolled,
-    events: Vec<Happened>,
+    checkpoint: &mut Checkpoint,
+    events: Vec<RollupEvent>,
     others: Vec<(i64, Change)>,
     to_ms: i64,
     step: Step,
@@ -157,8 +157,8 @@ fn add_since(
             found.insert(number, slot);
         }
     };
-    replay(rolled, events, others, to_ms, &mut keep);
-    let (number, open) = rolled.replay.open(step);
+    replay(checkpoint, events, others, to_ms, &mut keep);
+    let (number, open) = checkpoint.replay.open(step);
     found.insert(number, open.clone());
 }
 

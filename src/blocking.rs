@@ -2,7 +2,7 @@
 
 /// Does the work on a thread of its own and waits for it. For what takes more than some milliseconds; reading from the store
 /// waits by itself and needs none. A panic in it is one here.
-pub(crate) async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {

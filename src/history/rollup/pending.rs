@@ -1,13 +1,13 @@
 //! What a roll-up has not accounted for.
 
-use super::{CHUNK, RECENT_MS, Rolled};
+use super::{CHUNK, Checkpoint, RECENT_MS};
 use crate::history::replay::Change;
 use crate::history::slot::Step;
 use crate::pool::PoolName;
-use crate::store::{Denials, Error, EventId, Standing, Store};
+use crate::store::{Denials, Error, EventId, RollupState, Store};
 
 /// What a roll-up has to know of an event. A crowd's minute has hundreds of thousands.
-pub(super) struct Happened {
+pub(super) struct RollupEvent {
     /// Its place.
     pub(super) id: EventId,
     /// When it happened, ms.
@@ -17,9 +17,9 @@ pub(super) struct Happened {
 }
 
 /// What is not rolled up yet.
-pub(super) struct Read {
+pub(super) struct PendingEvents {
     /// In the order in which they were written.
-    pub(super) events: Vec<Happened>,
+    pub(super) events: Vec<RollupEvent>,
     /// Whether the last event that was rolled up is still there; none if none was, or if it was too long ago.
     pub(super) is_whole: Option<bool>,
 }
@@ -28,14 +28,14 @@ pub(super) struct Read {
 pub(super) async fn read(
     store: &Store,
     pool: &PoolName,
-    rolled: &Rolled,
-    is_enough: impl Fn(&[Happened]) -> bool,
-) -> Result<Read, Error> {
-    let at_ms = rolled.replay.at_ms();
+    checkpoint: &Checkpoint,
+    is_enough: impl Fn(&[RollupEvent]) -> bool,
+) -> Result<PendingEvents, Error> {
+    let at_ms = checkpoint.replay.at_ms();
     let mut after = EventId::before_ms(at_ms);
-    let last: Option<EventId> = rolled.last.as_ref().and_then(|id| id.parse().ok());
+    let last: Option<EventId> = checkpoint.last.as_ref().and_then(|id| id.parse().ok());
     // An event of long ago may be gone because of its age.
-    let last = last.filter(|id| rolled.read_ms - RECENT_MS < id.written_ms());
+    let last = last.filter(|id| checkpoint.read_ms - RECENT_MS < id.written_ms());
     if let Some(last) = last {
         after = after.min(last.before());
     }
@@ -47,8 +47,8 @@ pub(super) async fn read(
         for event in chunk {
             after = event.id;
             is_there |= last == Some(event.id);
-            if at_ms < event.at.0 || rolled.read_ms < event.id.written_ms() {
-                events.push(Happened {
+            if at_ms < event.at.0 || checkpoint.read_ms < event.id.written_ms() {
+                events.push(RollupEvent {
                     id: event.id,
                     at_ms: event.at.0,
                     change: Change::of(&event),
@@ -56,7 +56,7 @@ pub(super) async fn read(
             }
         }
         if !whole || is_enough(&events) {
-            return Ok(Read {
+            return Ok(PendingEvents {
                 events,
                 is_whole: last.map(|_| is_there),
             });
@@ -71,36 +71,36 @@ pub(super) fn last_ms(denials: &Denials) -> i64 {
 
 /// What happened to a pool that no event tells: denials within a run, and times in which nobody could ask. If events
 /// were lost the time up to the first that is left is unknown, and what is in use follows from the seats that are taken.
-pub(super) fn beside(
-    standing: &Standing,
-    rolled: &Rolled,
+pub(super) fn synthetic_changes(
+    state: &RollupState,
+    checkpoint: &Checkpoint,
     is_whole: Option<bool>,
-    events: &[Happened],
+    events: &[RollupEvent],
     to_ms: i64,
 ) -> Vec<(i64, Change)> {
-    let at_ms = rolled.replay.at_ms();
+    let at_ms = checkpoint.replay.at_ms();
     let mut changes = Vec::new();
-    for denials in &standing.denials {
+    for denials in &state.denials {
         let at = last_ms(denials);
         if at_ms < at {
             let change = Change::Refused {
                 reason: denials.code.clone(),
                 count: denials.count,
             };
-            changes.push((at.min(standing.now.0), change));
+            changes.push((at.min(state.now.0), change));
         }
     }
-    for (from, until) in &standing.silences {
+    for (from, until) in &state.silences {
         if at_ms < until.0 {
             changes.push((from.0.max(at_ms), Change::Silent));
             changes.push((until.0, Change::Heard { seats: None }));
         }
     }
-    let is_first = standing.rolled.is_none();
+    let is_first = state.checkpoint.is_none();
     if is_whole == Some(false) || is_first {
         let since: i64 = events
             .iter()
-            .filter(|event| Some(event.id) <= standing.last)
+            .filter(|event| Some(event.id) <= state.last)
             .map(|event| match &event.change {
                 Some(Change::Started { seats } | Change::Resumed { seats }) => {
                     i64::try_from(*seats).unwrap_or(0)
@@ -109,9 +109,9 @@ pub(super) fn beside(
                 _ => 0,
             })
             .sum();
-        let before = i64::try_from(standing.seats).unwrap_or(0) - since;
+        let before = i64::try_from(state.seats).unwrap_or(0) - since;
         // Only if all events were read that the number of seats knows of.
-        let all = events.last().map(|last| last.id) >= standing.last;
+        let all = events.last().map(|last| last.id) >= state.last;
         let seats = u64::try_from(before).ok().filter(|_| all);
         let heard = Change::Heard { seats };
         if !is_first {

@@ -17,10 +17,10 @@ use crate::store::Action;
 
 /// What a handler knows about an action, for the trail.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Notes(Arc<Mutex<Noted>>);
+pub(crate) struct Notes(Arc<Mutex<AuditDetails>>);
 
 #[derive(Debug, Default)]
-struct Noted {
+struct AuditDetails {
     caller: Option<Caller>,
     pool: Option<PoolName>,
     target: Option<String>,
@@ -54,18 +54,18 @@ impl Notes {
         self.noted(|noted| noted.after = serde_json::to_value(after).ok());
     }
 
-    fn noted(&self, note: impl FnOnce(&mut Noted)) {
+    fn noted(&self, note: impl FnOnce(&mut AuditDetails)) {
         note(&mut self.0.lock().expect("no panic while held"));
     }
 }
 
 /// How a request ended.
-pub(super) struct Ended {
+pub(super) struct RequestOutcome {
     status: StatusCode,
     code: Option<Code>,
 }
 
-impl Ended {
+impl RequestOutcome {
     pub(super) fn of(response: &Response) -> Self {
         Self {
             status: response.status(),
@@ -87,9 +87,9 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Writes it. The answer stands whatever becomes of the entry: the action has happened.
-    pub(super) async fn write(self, app: &App, ended: Ended, otherwise: &str) {
+    pub(super) async fn write(self, app: &App, ended: RequestOutcome, otherwise: &str) {
         let noted = std::mem::take(&mut *self.notes.0.lock().expect("no panic while held"));
-        let Ended { status, code } = ended;
+        let RequestOutcome { status, code } = ended;
         let outcome = if status.is_success() || status.is_redirection() {
             "done"
         } else if matches!(code, Some(Code::Forbidden | Code::Unauthorized)) {
@@ -122,7 +122,7 @@ impl Entry {
             action.actor,
             action.outcome,
         );
-        if let Err(error) = app.0.store.record(&action).await {
+        if let Err(error) = app.0.store.record_action(&action).await {
             tracing::error!(error = %error, "an action is in this log and not in the audit trail: {error}");
         }
     }

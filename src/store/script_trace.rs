@@ -6,19 +6,19 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
-use crate::lease::Instant;
+use crate::lease::Timestamp;
 
 tokio::task_local! {
-    static TRAIL: Steps;
+    static SCRIPT_TRACE: ScriptTrace;
 }
 
 /// The scripts of one request. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub struct Steps(Arc<Mutex<Vec<Step>>>);
+pub struct ScriptTrace(Arc<Mutex<Vec<ScriptStep>>>);
 
 /// One script that ran.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Step {
+pub(super) struct ScriptStep {
     pub(super) script: &'static str,
     /// Its number in the order of the bucket.
     pub(super) seq: u64,
@@ -28,10 +28,10 @@ pub(super) struct Step {
     pub(super) durable: Option<bool>,
 }
 
-impl Steps {
+impl ScriptTrace {
     /// Runs a request whose scripts are to be known.
     pub async fn follow<T>(&self, request: impl Future<Output = T>) -> T {
-        TRAIL.scope(self.clone(), request).await
+        SCRIPT_TRACE.scope(self.clone(), request).await
     }
 
     /// Whether replicas have all that was written; none if nobody waited for that.
@@ -57,23 +57,23 @@ impl Steps {
 
 /// Whether replicas have all that the present request wrote; none if nobody waited for that.
 pub fn durable() -> Option<bool> {
-    TRAIL.try_with(Steps::durable).ok().flatten()
+    SCRIPT_TRACE.try_with(ScriptTrace::durable).ok().flatten()
 }
 
 /// Takes the trail of the present request into a task of its own.
 pub fn carry<T>(task: impl Future<Output = T>) -> impl Future<Output = T> {
-    let trail = TRAIL.try_with(Steps::clone).ok();
+    let trace = SCRIPT_TRACE.try_with(ScriptTrace::clone).ok();
     async move {
-        match trail {
-            Some(trail) => trail.follow(task).await,
+        match trace {
+            Some(trace) => trace.follow(task).await,
             None => task.await,
         }
     }
 }
 
 /// Notes a renewal, whose script ran in the task that collects them.
-pub(super) fn note_renewal(seq: u64, at: Instant) {
-    note(Step {
+pub(super) fn note_renewal(seq: u64, at: Timestamp) {
+    note(ScriptStep {
         script: "renew",
         seq,
         at: at.0,
@@ -82,9 +82,9 @@ pub(super) fn note_renewal(seq: u64, at: Instant) {
 }
 
 /// Notes a script that ran for the present request.
-pub(super) fn note(step: Step) {
+pub(super) fn note(step: ScriptStep) {
     // Nobody follows: the usual case.
-    let _ = TRAIL.try_with(|trail| trail.0.lock().expect("no panic while held").push(step));
+    let _ = SCRIPT_TRACE.try_with(|trace| trace.0.lock().expect("no panic while held").push(step));
 }
 
 #[cfg(test)]
@@ -93,14 +93,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_is_followed_into_its_tasks() {
-        let step = |durable| Step {
+        let step = |durable| ScriptStep {
             script: "acquire",
             seq: 7,
             at: 9,
             durable,
         };
-        let trail = Steps::default();
-        trail
+        let trace = ScriptTrace::default();
+        trace
             .follow(async {
                 note(step(Some(true)));
                 let task = tokio::spawn(carry(async move { note(step(None)) }));
@@ -109,8 +109,8 @@ mod tests {
                 note(step(Some(false)));
             })
             .await;
-        assert_eq!(trail.to_text(), "acquire 7 9, acquire 7 9, acquire 7 9");
-        assert_eq!(trail.durable(), Some(false));
+        assert_eq!(trace.to_text(), "acquire 7 9, acquire 7 9, acquire 7 9");
+        assert_eq!(trace.durable(), Some(false));
         assert_eq!(durable(), None);
         note(step(None));
     }
