@@ -29,17 +29,20 @@ fi
 
 node --test $report web/client/tests/leasehold.test.js web/client/tests/webhook-receiver.test.js
 
-# The compiler is fetched for this test only; it is no part of the build.
-types=$(mktemp -d)
-trap 'rm -rf "$types"' EXIT
-if npm install --prefix "$types" --no-save --no-audit --no-fund --silent typescript@5 >/dev/null 2>&1; then
-    "$types/node_modules/.bin/tsc" --strict --noEmit --target es2022 --module nodenext --moduleResolution nodenext \
-        --lib es2022,dom web/client/tests/types.ts
+# What is served is made of clients/js/src, and committed. The tools for it are fetched for this test only.
+sh clients/js/tests/install.sh
+if [ -d clients/js/node_modules/esbuild ]; then
+    node clients/js/build.mjs --check
+else
+    say "not checked whether the files in web/client are current: esbuild could not be fetched"
+fi
+if [ -d clients/js/node_modules/typescript ]; then
+    clients/js/node_modules/.bin/tsc --strict --noEmit --target es2022 --module nodenext --moduleResolution nodenext \
+        --lib es2022,dom,esnext.disposable --types node --typeRoots clients/js/node_modules/@types web/client/tests/types.ts clients/js/tests/types.ts
     say "types checked"
 else
     say "types skipped: typescript could not be fetched"
 fi
-npm pack --dry-run --silent ./web/client >/dev/null 2>&1 || { say "npm pack fails"; exit 1; }
 
 cargo build --locked --quiet --bin leasehold
 short="node $websocket --test $report web/client/tests/browsers/short.test.js"

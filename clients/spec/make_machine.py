@@ -399,6 +399,12 @@ v("a grant that arrives after leaving the queue is released", [15, 16]).waiting(
 ).do(1_650, answer(3, 204, None, {})).then(1_700, granted(2), "released", send=[end(4, timeout=3_000)]).then(
     1_800, answer(4, 204, None, {}), "released", done=True
 )
+v("a place that arrives after a cancel is left", [16]).asking().do(50, CANCELLED).then(100, queued(1), "released", send=[leave_queue(2)]).then(
+    200, answer(2, 204, None, {}), "released", done=True
+)
+v("a place that is left is left once", [16]).waiting().do(1_500, NEXT).then(
+    1_600, CANCELLED, "released", emit=[{"state": "released", "code": "cancelled"}], send=[leave_queue(3)]
+).do(1_650, answer(3, 204, None, {})).then(1_700, queued(2), "released", done=True)
 v("an acquire while waiting sends nothing", [17]).waiting().then(200, ACQUIRED, "waiting")
 
 # ------------------------------------------------------------------------------------------------------------------- beat

@@ -1,4 +1,4 @@
-//! `/client` and `/demo`: the widget client's files, for pages of any origin, and a page that shows it at work.
+//! `/client` and `/demo`: the JavaScript client, for pages of any origin and for npm, and a page that shows it at work.
 //!
 //! Each file has a stable address, which is asked again each time, and one with a hash of all files, which never
 //! changes and is kept for a year. `/client/manifest.json` says both, with integrity hashes. The files are part of
@@ -23,21 +23,27 @@ use super::problem::{Code, Problem};
 
 const ASK_EACH_TIME: &str = "no-cache";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
-const FILES: [File; 3] = [
+const FILES: [File; 4] = [
     File {
         name: "leasehold.js",
         media_type: SCRIPT,
-        text: include_str!("../../web/client/leasehold.js"),
+        bytes: include_bytes!("../../web/client/leasehold.js"),
     },
     File {
         name: "leasehold-worker.js",
         media_type: SCRIPT,
-        text: include_str!("../../web/client/leasehold-worker.js"),
+        bytes: include_bytes!("../../web/client/leasehold-worker.js"),
     },
     File {
         name: "leasehold.d.ts",
         media_type: "text/plain; charset=utf-8",
-        text: include_str!("../../web/client/leasehold.d.ts"),
+        bytes: include_bytes!("../../web/client/leasehold.d.ts"),
+    },
+    // For `npm install <address>`.
+    File {
+        name: "leasehold-client.tgz",
+        media_type: "application/gzip",
+        bytes: include_bytes!("../../web/client/leasehold-client.tgz"),
     },
 ];
 
@@ -48,17 +54,17 @@ const DEMO: [File; 3] = [
     File {
         name: "demo.html",
         media_type: "text/html; charset=utf-8",
-        text: include_str!("../../web/demo/demo.html"),
+        bytes: include_bytes!("../../web/demo/demo.html"),
     },
     File {
         name: "demo.js",
         media_type: SCRIPT,
-        text: include_str!("../../web/demo/demo.js"),
+        bytes: include_bytes!("../../web/demo/demo.js"),
     },
     File {
         name: "demo.css",
         media_type: "text/css; charset=utf-8",
-        text: include_str!("../../web/demo/demo.css"),
+        bytes: include_bytes!("../../web/demo/demo.css"),
     },
 ];
 
@@ -66,7 +72,7 @@ const DEMO: [File; 3] = [
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let mut hash = Sha256::new();
     for file in &FILES {
-        hash.update(file.text);
+        hash.update(file.bytes);
     }
     hash.finalize()[..8]
         .iter()
@@ -78,7 +84,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 struct File {
     name: &'static str,
     media_type: &'static str,
-    text: &'static str,
+    bytes: &'static [u8],
 }
 
 /// The routes of the client's files and of the demo.
@@ -141,7 +147,7 @@ fn manifest() -> Response {
                 "url": format!("/client/{}", file.name),
                 "immutable_url": format!("/client/{}/{}", *VERSION, file.name),
                 "integrity": file.integrity(),
-                "bytes": file.text.len(),
+                "bytes": file.bytes.len(),
             });
             (file.name.to_owned(), entry)
         })
@@ -160,7 +166,7 @@ impl File {
     fn integrity(self) -> String {
         format!(
             "sha384-{}",
-            BASE64_STANDARD.encode(Sha384::digest(self.text))
+            BASE64_STANDARD.encode(Sha384::digest(self.bytes))
         )
     }
 
@@ -188,6 +194,6 @@ impl File {
         if known {
             return (StatusCode::NOT_MODIFIED, headers).into_response();
         }
-        (headers, self.text).into_response()
+        (headers, self.bytes).into_response()
     }
 }

@@ -1,23 +1,18 @@
 // The client: who is asked, with which key, and for which seats.
 
-import { Engine, fetchTransport } from './engine.js';
+import { Engine } from './engine.js';
 import { SeatError } from './errors.js';
 import { INSPECT, Runner } from './seat.js';
 
 const ACQUIRE_MS = 30_000;
-const OPTIONS = ['holder', 'tenant', 'label', 'platform', 'activities', 'wait', 'reacquire', 'maxGrace', 'onEvent', 'onLost', 'signal', 'timeout'];
+const OPTIONS = ['holder', 'tenant', 'label', 'platform', 'activities', 'wait', 'reacquire', 'maxGrace', 'onEvent', 'onLost', 'signal', 'timeout', 'sharing'];
 
 /** Speaks to one server. One for a whole program is enough. */
 export class Client {
 	#engine;
 
-	constructor(url, { key, log = console, transport = fetchTransport } = {}) {
-		const { protocol, username, password, search, hash } = new URL(url);
-		if (protocol !== 'http:' && protocol !== 'https:') throw new TypeError('the address of a server begins with http:// or https://');
-		if (username || password || search || hash) throw new TypeError('the address of a server has no user, no query and no fragment');
-		// Without the key itself: this may be logged.
-		if (key != null && typeof key !== 'function' && !/^[!-~]+$/.test(key)) throw new TypeError('a key is one line of plain letters');
-		this.#engine = new Engine(String(url).replace(/\/+$/, ''), key ?? null, transport, log);
+	constructor(url, options) {
+		this.#engine = new Engine(url, options);
 	}
 
 	get url() {
@@ -44,7 +39,7 @@ export class Client {
 	/** Releases all seats, within three seconds. */
 	async close() {
 		await this.#engine.end();
-		this.#engine.transport.close?.();
+		this.#engine.platform.close?.();
 	}
 
 	async #start(pool, options = {}, event) {
@@ -56,7 +51,8 @@ export class Client {
 		if (maxGrace != null && !(maxGrace >= 0)) throw new TypeError('maxGrace is a number of milliseconds');
 		signal?.throwIfAborted();
 		const wanted = { pool, holder, tenant, label, platform, activities, wait, reacquire, max_grace_ms: maxGrace };
-		const runner = new Runner(this.#engine, { ...wanted, key: this.#engine.kind });
+		const Kind = this.#engine.platform.Runner ?? Runner;
+		const runner = new Kind(this.#engine, { ...wanted, key: this.#engine.kind }, { sharing: options.sharing });
 		const { onEvent, onLost, onToken, timeout = wait ? null : ACQUIRE_MS } = options;
 		if (onEvent) runner.listeners.add(onEvent);
 		if (onLost) runner.listeners.add((seat, told) => told.state === 'lost' && onLost(seat, new SeatError(told.code, told, true)));

@@ -18,18 +18,44 @@ const parsed = (text) => {
 	}
 };
 
-/** A timer that keeps no program from ending. */
-export function after(ms, what) {
-	const timer = setTimeout(what, Math.min(ms, MOST_MS));
-	timer.unref?.();
-	return timer;
-}
-
-/** Sends requests with `fetch`, which cannot ask for a new connection. */
-export const fetchTransport = {
+/**
+ * What a seat needs of the place where it runs: clocks, chance, timers that keep no program from ending, and requests. `fetch` cannot
+ * ask for a new connection. node.js and page.js have better ones.
+ */
+export const portable = {
 	now: () => ({ mono: Math.floor(performance.now()), wall: Date.now() }),
-	async post(url, headers, body, { signal }) {
-		const answer = await fetch(url, { method: 'POST', headers, body, signal, redirect: 'manual', credentials: 'omit', cache: 'no-store' });
+	random: () => Math.random(),
+
+	/** Calls `run` later; gives back what prevents that. */
+	after(ms, run) {
+		const timer = setTimeout(run, Math.min(ms, MOST_MS));
+		timer.unref?.();
+		return () => clearTimeout(timer);
+	},
+
+	/** Calls `wake` whenever time has jumped; gives back what ends that. */
+	start({ wake }) {
+		let last = this.now();
+		const ticker = setInterval(() => {
+			const now = this.now();
+			const apart = Math.abs(now.wall - now.mono - (last.wall - last.mono));
+			const jumped = apart > 1_000 || now.mono - last.mono > TICK_MS + 2_000;
+			last = now;
+			if (jumped) wake(true);
+		}, TICK_MS);
+		ticker.unref?.();
+		return () => clearInterval(ticker);
+	},
+
+	/** Keeps the program from ending until what it gives back is called. */
+	stayAlive() {
+		const timer = setInterval(() => {}, MOST_MS);
+		return () => clearInterval(timer);
+	},
+
+	async post(url, headers, body, { signal, keepalive }, fetch = globalThis.fetch) {
+		const request = { method: 'POST', headers, body, signal, keepalive, redirect: 'manual', credentials: 'omit', cache: 'no-store' };
+		const answer = await fetch(url, request);
 		const status = answer.type === 'opaqueredirect' ? 302 : answer.status;
 		return { status, headers: Object.fromEntries(answer.headers), text: await answer.text() };
 	},
@@ -40,43 +66,41 @@ export class Engine {
 	batch = null;
 	pending = 0;
 
-	constructor(base, key, transport, log) {
-		Object.assign(this, { base, key, transport, log });
+	constructor(url, { key = null, log = console, platform = portable } = {}) {
+		const { protocol, username, password, search, hash } = new URL(url);
+		if (protocol !== 'http:' && protocol !== 'https:') throw new TypeError('the address of a server begins with http:// or https://');
+		if (username || password || search || hash) throw new TypeError('the address of a server has no user, no query and no fragment');
+		// Without the key itself: this may be logged.
+		if (key != null && typeof key !== 'function' && !/^[!-~]+$/.test(key)) throw new TypeError('a key is one line of plain letters');
+		Object.assign(this, { base: String(url).replace(/\/+$/, ''), key, platform, log });
 		this.kind = typeof key === 'function' ? 'function' : key ? 'fixed' : 'none';
 	}
 
 	start(runner) {
 		this.busy.add(runner);
-		if (this.ticker) return;
+		if (this.stop) return;
 		engines.add(this);
-		let last = this.transport.now();
-		this.ticker = setInterval(() => {
-			const now = this.transport.now();
-			const apart = Math.abs(now.wall - now.mono - (last.wall - last.mono));
-			const jumped = apart > 1_000 || now.mono - last.mono > TICK_MS + 2_000;
-			last = now;
-			if (jumped) for (const one of [...this.busy]) one.feed({ event: 'wake' });
-		}, TICK_MS);
-		this.ticker.unref?.();
+		const all = (what) => (...given) => [...this.busy].forEach((one) => one[what]?.(...given));
+		this.stop = this.platform.start({ wake: all('wake'), hide: all('hide'), show: all('show') });
 	}
 
 	rest(runner) {
 		this.busy.delete(runner);
 		if (this.busy.size) return;
-		clearInterval(this.ticker);
-		this.ticker = null;
+		this.stop?.();
+		this.stop = null;
 		engines.delete(this);
 	}
 
 	/** Keeps the program alive until the promise settles: the timers and sockets of this client do not. */
 	async keepAlive(promise) {
-		this.alive ??= setInterval(() => {}, MOST_MS);
+		this.alive ??= this.platform.stayAlive?.();
 		this.pending += 1;
 		try {
 			return await promise;
 		} finally {
 			this.pending -= 1;
-			if (!this.pending) this.alive = clearInterval(this.alive);
+			if (!this.pending) this.alive = this.alive?.();
 		}
 	}
 
@@ -86,11 +110,11 @@ export class Engine {
 		this.batch = held.length > MANY ? [] : null;
 		runner.feed({ event: 'timer', timer });
 		if (this.batch?.length) {
-			const { mono } = this.transport.now();
+			const { mono } = this.platform.now();
 			for (const other of held) {
 				const due = other.timers.get('next');
 				if (!due || !other.state.lease || due.at - mono > other.state.lease.renew_after_ms * 0.15) continue;
-				clearTimeout(due.timer);
+				due.cancel();
 				other.timers.delete('next');
 				other.feed({ event: 'timer', timer: 'next' });
 			}
@@ -107,7 +131,7 @@ export class Engine {
 		const hear = (event, fault) => {
 			if (heard) return;
 			heard = true;
-			clearTimeout(timer);
+			cancel();
 			const ids = group.map(([, request]) => request.id);
 			const many = group.length > 1 && event.event === 'answer';
 			const events = many ? spread(ids, event.status, event.headers, event.body) : ids.map((id) => ({ ...event, id }));
@@ -117,7 +141,7 @@ export class Engine {
 				runner.feed(events[i]);
 			}
 		};
-		const timer = after(timeout, () => {
+		const cancel = this.platform.after(timeout, () => {
 			call.abort();
 			hear({ event: 'failed' }, 'no answer in time');
 		});
@@ -142,7 +166,10 @@ export class Engine {
 		const fresh = group.some(([, request]) => request.fresh);
 		const many = group.length > 1;
 		const tokens = group.map(([, request]) => request.body.token);
-		return this.transport.post(this.base + (many ? '/v1/leases/renew-many' : path), headers, JSON.stringify(many ? { tokens } : body), { signal, fresh });
+		// What ends a seat is sent even if the page goes away meanwhile.
+		const keepalive = /\/(release|leave)$/.test(path);
+		const url = this.base + (many ? '/v1/leases/renew-many' : path);
+		return this.platform.post(url, headers, JSON.stringify(many ? { tokens } : body), { signal, fresh, keepalive });
 	}
 
 	async askForKey(refused) {

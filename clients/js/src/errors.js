@@ -21,6 +21,7 @@ export class SeatError extends Error {
 		this.retryAfter = details.retry_after_ms ?? null;
 		this.requestId = details.request_id ?? null;
 		this.isLost = isLost;
+		this.problem = { code, ...details };
 	}
 
 	/** Whether the same request may do better later. */

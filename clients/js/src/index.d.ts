@@ -1,5 +1,7 @@
-/** What each state means: clients/spec/README.md. In `held`, `unstable` and `grace` work may go on. */
-export type SeatState = 'idle' | 'acquiring' | 'waiting' | 'held' | 'unstable' | 'grace' | 'lost' | 'denied' | 'released';
+export * from './widget.js';
+
+/** What each state means: clients/spec/README.md. In `held`, `unstable` and `grace` work may go on. A SeatClient says `suspect` for `grace`. */
+export type SeatState = 'idle' | 'acquiring' | 'waiting' | 'held' | 'unstable' | 'grace' | 'suspect' | 'lost' | 'denied' | 'released';
 
 /** A seat, as the server describes it. There may be more fields. */
 export interface Lease {
@@ -8,12 +10,22 @@ export interface Lease {
 	readonly expires_in_ms: number;
 	readonly renew_after_ms: number;
 	readonly outage_grace_ms?: number | null;
+	readonly pool?: string;
+	readonly holder?: string | null;
+	readonly tenant?: string | null;
+	readonly label?: string | null;
+	readonly activities?: readonly string[];
+	readonly platform?: string | null;
+	readonly seat?: string;
+	readonly started_at?: string;
+	readonly renewed_at?: string;
+	readonly expires_at?: string;
+	readonly ttl_ms?: number;
 	readonly [more: string]: unknown;
 }
 
-/** A change of a seat, with what the server said of it. */
-export interface SeatEvent {
-	readonly state: SeatState;
+/** What the server said: a problem document (RFC 9457), or what a queue says. */
+export interface Problem {
 	/** Why, as a stable word: `pool_full`, `lease_terminated`, `unreachable`, … */
 	readonly code?: string;
 	readonly status?: number;
@@ -29,6 +41,11 @@ export interface SeatEvent {
 	/** The place in the queue, from 1. */
 	readonly position?: number;
 	readonly eta_ms?: number;
+}
+
+/** A change of a seat, with what the server said of it. */
+export interface SeatEvent extends Problem {
+	readonly state: SeatState;
 	/** The lease had expired, and has its seat again. */
 	readonly resumed?: boolean;
 	readonly notice?: unknown;
@@ -52,6 +69,8 @@ export declare class SeatError extends Error {
 	/** Milliseconds. */
 	readonly retryAfter: number | null;
 	readonly requestId: string | null;
+	/** All that the server said of it. */
+	readonly problem: Problem;
 	/** Whether a seat was lost, and not merely denied. */
 	readonly isLost: boolean;
 	/** Whether the same request may do better later. */
@@ -78,6 +97,8 @@ export interface AcquireOptions {
 	/** Called for each change, in order, not in the middle of anything. */
 	onEvent?: Listener;
 	onLost?: (seat: Seat, error: SeatError) => unknown;
+	/** In pages. `holder`, the default: the tabs of a holder in one browser share the seat. `tab`: each has its own. */
+	sharing?: 'holder' | 'tab';
 }
 
 export type Work<Result> = (seat: Seat, signal: AbortSignal) => Result | Promise<Result>;
@@ -111,9 +132,9 @@ export declare class Seat {
 	report(news: { activities?: readonly string[]; label?: string }): void;
 	/** Calls the listener for every change from now on; gives back what ends that. */
 	listen(listener: Listener): () => void;
-	/** Gives the seat back. It never rejects, takes three seconds at most, and may be called at any time. */
+	/** Gives the seat back, in a page for all tabs that share it. It never rejects, takes three seconds at most, and may be called at any time. */
 	release(): Promise<void>;
-	/** Goes away, as a page does: the seat is kept for the pool's `linger_ms`. */
+	/** Goes away, as a page does: other tabs keep the seat; without any it is kept for the pool's `linger_ms`. */
 	close(): Promise<void>;
 	/** Works in the seat until the work is done or the seat is lost, and gives it back. */
 	hold<Result>(work: Work<Result>, options?: { signal?: AbortSignal }): Promise<Result>;
@@ -124,11 +145,16 @@ export interface ClientOptions {
 	key?: string | ((asked: { refused: boolean }) => string | Promise<string>);
 	/** Where faults of the program's own functions are written. No key and no token is. */
 	log?: { error(message: string, error: unknown): void };
+	/** In pages: where leasehold-worker.js is. Without, it is beside this module, or made of a text. `false`: no worker. */
+	worker?: string | URL | false;
+	/** In pages: whether a page that goes away says so. Default: true. */
+	leave?: boolean;
 }
 
 /** Speaks to one server. One for a whole program is enough. */
 export declare class Client {
-	constructor(url: string | URL, options?: ClientOptions);
+	/** Without an address it is the server that this module came from. */
+	constructor(url?: string | URL, options?: ClientOptions);
 	readonly url: string;
 	/** Takes a seat, or rejects with a {@link SeatError}. */
 	acquire(pool: string, options?: AcquireOptions): Promise<Seat>;

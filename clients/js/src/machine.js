@@ -116,6 +116,7 @@ class Step {
 			case 'close': return this.end('/v1/leases/leave', 'closed', 1);
 			case 'cancel': return isAsking(this.s.name) ? this.end('/v1/leases/release', 'cancelled', 3) : undefined;
 			case 'forked': return this.forked();
+			case 'takeover': return this.takeover();
 			default: return this.hear(event);
 		}
 	}
@@ -171,6 +172,13 @@ class Step {
 		if (s.lease && !s.flight) this.wait(500, 500);
 	}
 
+	/** Only in pages: this one goes on with a copy of the state of a page that is gone, or that froze. */
+	takeover() {
+		Object.assign(this.s, { flight: null, ending: null, strays: {}, running: {}, misses: 0, fresh: true, refused: false });
+		if (isActive(this.s.name)) this.watch();
+		this.timer('next');
+	}
+
 	forked() {
 		const { s } = this;
 		// The sockets, the timers and the seat are the parent's.
@@ -187,7 +195,8 @@ class Step {
 		if (event.id in s.strays) {
 			const kind = s.strays[event.id];
 			delete s.strays[event.id];
-			if (kind === 'ask' && isText(body?.token)) this.send('/v1/leases/release', { token: body.token }, END_MS, { stray: 'end' });
+			if (kind !== 'end' && isText(body?.token)) this.send('/v1/leases/release', { token: body.token }, END_MS, { stray: 'end' });
+			else if (kind === 'ask' && isText(body?.ticket)) this.leaveQueue(body.ticket);
 			return;
 		}
 		if (flight?.id !== event.id) return; // It came too late, and a later one has been heard.
@@ -330,14 +339,18 @@ class Step {
 			return this.to('released', code);
 		}
 		if (s.flight?.kind === 'ask') {
-			s.strays[s.flight.id] = 'ask'; // If it brings a seat, that goes back.
+			s.strays[s.flight.id] = ticket ? 'poll' : 'ask'; // If it brings a seat or a place, that goes back.
 			s.flight = null;
 		} else if (s.flight) this.abort();
 		this.finish('released', code);
 		if (token) {
 			s.ending = { path, body: { token }, tries: 0, at: this.now, most };
 			this.giveBack();
-		} else if (ticket) this.send(`/v1/pools/${encoded(s.options.pool)}/queue/leave`, { ticket }, 1_000, { stray: 'end' });
+		} else if (ticket) this.leaveQueue(ticket);
+	}
+
+	leaveQueue(ticket) {
+		this.send(`/v1/pools/${encoded(this.s.options.pool)}/queue/leave`, { ticket }, 1_000, { stray: 'end' });
 	}
 
 	giveBack() {
@@ -352,10 +365,12 @@ class Step {
 		const { pool, holder, tenant, platform, wait } = s.options;
 		const activities = s.activities?.length ? s.activities : null;
 		let body = { holder, tenant, label: s.label, platform, activities, wait: wait || null };
-		if (s.ticket) body = { ticket: s.ticket, wait_ms: LONG_POLL_MS };
+		// Whoever goes on with a ticket of an earlier page first wants to know the place.
+		const wait_ms = s.ticket && s.name === 'waiting' ? LONG_POLL_MS : null;
+		if (s.ticket) body = { ticket: s.ticket, wait_ms };
 		s.news = false;
 		const more = { acquisition: s.acquisition, ...(s.refused && { refused: true }) };
-		const timeout = REQUEST_MS + (s.ticket ? LONG_POLL_MS : 0);
+		const timeout = REQUEST_MS + (wait_ms ?? 0);
 		this.send(`/v1/pools/${encoded(pool)}/leases`, body, timeout, { kind: 'ask', fresh: s.fresh, more });
 	}
 

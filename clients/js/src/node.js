@@ -5,10 +5,11 @@ import http from 'node:http';
 import https from 'node:https';
 import os from 'node:os';
 import { Client as Portable } from './client.js';
-import { engines } from './engine.js';
+import { engines, portable } from './engine.js';
 
 export { SeatError } from './errors.js';
 export { Seat, hold } from './seat.js';
+export { SeatClient } from './widget.js';
 export { Gateway } from './gateway.js';
 
 const AGENT = 'leasehold-js/0.1.0 (spec 1)';
@@ -25,6 +26,10 @@ function now() {
 
 class Connections {
 	now = now;
+	random = portable.random;
+	after = portable.after;
+	start = portable.start;
+	stayAlive = portable.stayAlive;
 	#agent;
 
 	constructor(secure, agent) {
@@ -63,7 +68,7 @@ class Connections {
 /** Speaks to one server. One for a whole program is enough. */
 export class Client extends Portable {
 	constructor(url, { agent, ...options } = {}) {
-		super(url, { ...options, transport: new Connections(new URL(url).protocol === 'https:', agent) });
+		super(url, { ...options, platform: new Connections(new URL(url).protocol === 'https:', agent) });
 	}
 }
 

@@ -63,7 +63,7 @@ class SharedSeat {
 		this.stop.abort();
 		this.stop = null;
 		this.snapshot = IDLE;
-		this.ending = seat?.release();
+		this.ending = seat?.close(); // In a page, another tab may still need it.
 		await this.ending;
 		if (!this.running) this.forget();
 	}

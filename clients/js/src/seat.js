@@ -1,6 +1,5 @@
 // One seat: its machine, and the object that the program has of it.
 
-import { after } from './engine.js';
 import { SeatError } from './errors.js';
 import { begin, seen, step, sure } from './machine.js';
 
@@ -8,7 +7,6 @@ const END_MS = 3_000;
 export const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 
 const isActive = (name) => name === 'held' || name === 'unstable' || name === 'grace';
-const randomIn = ([from, to]) => from + Math.floor(Math.random() * (to - from + 1));
 
 function seed() {
 	const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -38,7 +36,7 @@ export class Runner {
 	feed(event) {
 		const { engine } = this;
 		const before = this.state.token;
-		const [state, out] = step(this.state, event, engine.transport.now());
+		const [state, out] = step(this.state, event, engine.platform.now());
 		this.state = state;
 		this.calls.get(out.abort)?.abort();
 		for (const [timer, span] of Object.entries(out.timers ?? {})) this.plan(timer, span);
@@ -53,18 +51,26 @@ export class Runner {
 		if (out.done) engine.rest(this);
 		else if (Object.keys(out).length) engine.start(this);
 		for (const waiter of [...this.waiters]) waiter();
+		return out;
+	}
+
+	/** Time has jumped, or the network is back. */
+	wake() {
+		this.feed({ event: 'wake' });
 	}
 
 	plan(name, span) {
-		clearTimeout(this.timers.get(name)?.timer);
+		const { platform } = this.engine;
+		this.timers.get(name)?.cancel();
 		this.timers.delete(name);
 		if (!span) return;
-		const ms = randomIn(span);
-		const timer = after(ms, () => {
+		const [from, to] = span;
+		const ms = from + Math.floor(platform.random() * (to - from + 1));
+		const cancel = platform.after(ms, () => {
 			this.timers.delete(name);
 			this.engine.fire(this, name);
 		});
-		this.timers.set(name, { timer, at: this.engine.transport.now().mono + ms });
+		this.timers.set(name, { cancel, at: platform.now().mono + ms });
 	}
 
 	tell(told) {
@@ -75,6 +81,7 @@ export class Runner {
 			this.lost = new SeatError(code, details, true);
 			this.stop.abort(this.lost);
 		}
+		this.onTold?.(told);
 		this.deliver(told);
 	}
 
@@ -96,13 +103,13 @@ export class Runner {
 		return this.engine.keepAlive(
 			new Promise((resolve) => {
 				const settle = () => {
-					clearTimeout(timer);
+					cancel?.();
 					signal?.removeEventListener('abort', settle);
 					this.waiters.delete(look);
 					resolve();
 				};
 				const look = () => reached() && settle();
-				const timer = ms === null ? undefined : after(ms, settle);
+				const cancel = ms === null ? null : this.engine.platform.after(ms, settle);
 				signal?.addEventListener('abort', settle);
 				this.waiters.add(look);
 				look();
@@ -115,7 +122,11 @@ export class Runner {
 	}
 
 	isDecided() {
-		return this.state.name !== 'acquiring' && this.state.name !== 'waiting';
+		return !this.isAsking();
+	}
+
+	isAsking() {
+		return this.state.name === 'acquiring' || this.state.name === 'waiting';
 	}
 
 	giveUp() {
@@ -125,7 +136,7 @@ export class Runner {
 
 	/** Why work has to stop, or null. */
 	loss() {
-		const [name, code] = seen(this.state, this.engine.transport.now());
+		const [name, code] = seen(this.state, this.engine.platform.now());
 		return isActive(name) ? null : (this.lost ?? new SeatError(code ?? name, this.details, true));
 	}
 }
@@ -148,17 +159,17 @@ export class Seat {
 
 	/** As of now, also where no timer has fired yet. */
 	get state() {
-		return seen(this.#runner.state, this.#runner.engine.transport.now())[0];
+		return seen(this.#runner.state, this.#runner.engine.platform.now())[0];
 	}
 
 	/** Why it is not simply held. */
 	get code() {
-		return seen(this.#runner.state, this.#runner.engine.transport.now())[1];
+		return seen(this.#runner.state, this.#runner.engine.platform.now())[1];
 	}
 
 	/** Whether nobody else can have the seat at this moment. */
 	get sure() {
-		return sure(this.#runner.state, this.#runner.engine.transport.now());
+		return sure(this.#runner.state, this.#runner.engine.platform.now());
 	}
 
 	get lease() {

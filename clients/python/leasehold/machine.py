@@ -307,8 +307,11 @@ class _Step:
         if event["id"] in s.strays:
             kind = s.strays.pop(event["id"])
             body = event.get("body")
-            if kind == "ask" and isinstance(body, dict) and _is_text(body.get("token")):
+            body = body if isinstance(body, dict) else {}
+            if kind != "end" and _is_text(body.get("token")):
                 self.send("/v1/leases/release", {"token": body["token"]}, END_MS, stray="end")
+            elif kind == "ask" and _is_text(body.get("ticket")):
+                self.leave_queue(body["ticket"])
             return
         if not flight or flight.id != event["id"]:
             return  # It came too late, and a later one has been heard.
@@ -459,7 +462,7 @@ class _Step:
             s.again = False
             return self.to("released", code)
         if s.flight and s.flight.kind == "ask":
-            s.strays[s.flight.id] = "ask"  # If it brings a seat, that goes back.
+            s.strays[s.flight.id] = "poll" if ticket else "ask"  # If it brings a seat or a place, that goes back.
             s.flight = None
         elif s.flight:
             self.abort(s.flight)
@@ -468,7 +471,10 @@ class _Step:
             s.ending = Ending(path, {"token": token}, 0, self.now, tries)
             self.give_back(s.ending)
         elif ticket:
-            self.send(f"/v1/pools/{quote(s.options.pool, safe='')}/queue/leave", {"ticket": ticket}, 1_000, stray="end")
+            self.leave_queue(ticket)
+
+    def leave_queue(self, ticket: str) -> None:
+        self.send(f"/v1/pools/{quote(self.state.options.pool, safe='')}/queue/leave", {"ticket": ticket}, 1_000, stray="end")
 
     def give_back(self, ending: Ending) -> None:
         ending.tries += 1

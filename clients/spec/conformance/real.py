@@ -102,8 +102,11 @@ class Pool:
             if not said or not said["items"]:
                 self.wrong.append(f"{step['holder']} holds nothing")
         elif kind in ("empty", "nobody_waits"):
-            number, until = ("in_use" if kind == "empty" else "waiting"), time.monotonic() + 3
-            while (await asyncio.to_thread(self.real.ask, "GET", path))[1][number]:
+            number, until = ("in_use" if kind == "empty" else "waiting"), time.monotonic() + 6
+            while True:
+                _, said = await asyncio.to_thread(self.real.ask, "GET", path)
+                if said and not said[number]:
+                    return
                 if time.monotonic() > until:
                     self.wrong.append(f"{number} is not 0")
                     return

@@ -292,9 +292,10 @@ test('who gives up while it is asked gives back what comes', async () => {
   };
   const refused = assert.rejects(seat.acquire(), { code: 'lease_released' });
   await browser.pass(500);
-  await seat.release();
+  const released = seat.release();
   await refused;
   await browser.pass(3_000);
+  await released;
   assert.equal(server.leases.size, 1);
   assert.equal(server.live().length, 0);
 });
@@ -492,4 +493,95 @@ test('importing and constructing need no page', async () => {
   assert.equal(seat.state, 'idle');
   await seat.release();
   assert.throws(() => new SeatClient({ url: 'http://seats.test' }), TypeError);
+});
+
+test('a page of a captive portal is no seat, and ends none', async () => {
+  browser.answer = () => [200, '<h1>Welcome to the hotel</h1>'];
+  const { seat } = open();
+  const refused = assert.rejects(seat.acquire(), { code: 'not_leasehold' });
+  await browser.pass(50);
+  await refused;
+  browser.answer = (...asked) => server.answer(...asked);
+  const { seat: other } = await held({ holder: 'other' });
+  browser.answer = () => [302, '<h1>Log in</h1>'];
+  await browser.pass(30_000);
+  assert.equal(other.state, 'unstable');
+});
+
+test('work stops when an outage lasts longer than the pool allows, and the seat comes back by itself', async () => {
+  server.grace = 30_000;
+  const { seat, states } = await held();
+  server.down = true;
+  await browser.pass(89_900);
+  assert.equal(seat.state, 'suspect');
+  await browser.pass(200);
+  assert.equal(seat.problem.code, 'outage_grace_over');
+  const back = seat.acquire();
+  server.down = false;
+  await browser.pass(31_000);
+  assert.equal((await back).id, 'lease-1');
+  assert.deepEqual(states, ['acquiring', 'held', 'unstable', 'suspect', 'lost', 'held']);
+});
+
+test('whoever closes leaves the seat to the other tabs, and without any for a while', async () => {
+  const one = await held();
+  const two = await held();
+  await one.seat.close();
+  assert.equal(one.seat.state, 'released');
+  assert.equal(one.seat.problem.code, 'closed');
+  await browser.pass(50);
+  assert.ok(two.seat.leader);
+  await two.seat.close();
+  await browser.pass(50);
+  assert.equal(browser.requests.filter(({ path }) => path.endsWith('/leave')).length, 1);
+  assert.equal(browser.requests.filter(({ path }) => path.endsWith('/release')).length, 0);
+  // A part of the page that is shown again in the same tab goes on with the seat.
+  const again = await held({}, browser.page({ storage: two.page.storage }));
+  assert.equal(again.seat.lease.id, 'lease-1');
+  assert.equal(asks().length, 1);
+});
+
+test('an acquire can be given up by a signal or after a time, and other tabs go on asking', async () => {
+  server.down = true;
+  const stop = new AbortController();
+  const one = open();
+  const two = open();
+  const given = assert.rejects(one.seat.acquire({ signal: stop.signal }), /enough/);
+  const late = assert.rejects(two.seat.acquire({ timeout: 20_000 }), { code: 'timeout' });
+  await browser.pass(2_000);
+  stop.abort(new Error('enough'));
+  await given;
+  assert.equal(one.seat.state, 'released');
+  await browser.pass(1_000);
+  assert.ok(two.seat.leader);
+  await browser.pass(20_000);
+  await late;
+  const { length } = browser.requests;
+  server.down = false;
+  await browser.pass(60_000);
+  assert.equal(browser.requests.length, length);
+  assert.equal(server.leases.size, 0);
+});
+
+test('a queued place goes on with its number after a reload, and then waits for long', async () => {
+  browser.answer = () => [202, { ticket: 'place', position: 2, retry_after_ms: 2_000 }];
+  const { page, seat } = open({ wait: true });
+  seat.acquire();
+  await browser.pass(1_000);
+  page.close();
+  const after = open({ wait: true }, browser.page({ storage: page.storage })).seat;
+  after.acquire();
+  await browser.pass(100);
+  assert.equal(after.problem.position, 2);
+  await browser.pass(4_000);
+  assert.deepEqual(asks().map(({ body }) => body.wait_ms).slice(0, 3), [undefined, undefined, 20_000]);
+});
+
+test('requests with a token have no header that another origin would have to allow first', async () => {
+  const { seat } = await held({ key: 'secret' });
+  await browser.pass(60_000);
+  await seat.release();
+  const bare = browser.requests.filter(({ path }) => !path.endsWith('/leases'));
+  assert.ok(bare.length > 2 && bare.every(({ headers }) => !Object.keys(headers).length));
+  assert.equal(asks()[0].headers.authorization, 'Bearer secret');
 });

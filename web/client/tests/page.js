@@ -63,7 +63,10 @@ export class Browser {
         removeItem: (key) => storage.delete(key),
       },
       navigator: {
-        locks: { request: (...args) => browser.#lock(page, ...args) },
+        locks: {
+          request: (...args) => browser.#lock(page, ...args),
+          query: async () => ({ pending: [...browser.#locks].flatMap(([name, all]) => all.filter(({ has }) => !has).map(() => ({ name }))) }),
+        },
         sendBeacon: (url, body) => (page.beacons.push([new URL(url).pathname, JSON.parse(body)]), true),
       },
       BroadcastChannel: class {
@@ -107,7 +110,9 @@ export class Browser {
     const answer = await this.answer(path, body, request);
     if (request.signal?.aborted || !answer) throw new TypeError('failed to fetch');
     const [status, json, headers = {}] = answer;
-    return { status, headers: new Headers(headers), json: async () => structuredClone(json) };
+    const text = typeof json === 'string' ? json : JSON.stringify(json);
+    const type = typeof json === 'string' ? 'text/html' : json.code ? 'application/problem+json' : 'application/json';
+    return { status, headers: new Headers({ 'content-type': type, ...headers }), text: async () => text };
   }
 
   // As Web Locks: the first waiter has it; a thief pushes the holder out.
@@ -182,7 +187,7 @@ export class Server {
 
   document(lease) {
     return {
-      id: lease.id, expires_in_ms: lease.until - this.clock, ttl_ms: this.ttl, renew_after_ms: this.ttl / 3,
+      id: lease.id, expires_in_ms: lease.until - this.clock, ttl_ms: this.ttl, renew_after_ms: this.ttl / 3, outage_grace_ms: this.grace,
       activities: lease.activities ?? [],
     };
   }

@@ -418,8 +418,10 @@ func (d *step) hear(event Event) {
 	if kind, is := d.strays[event.ID]; is {
 		delete(d.strays, event.ID)
 		body, _ := event.Body.(JSON)
-		if kind == "ask" && isText(body["token"]) {
+		if kind != "end" && isText(body["token"]) {
 			d.send("/v1/leases/release", JSON{"token": body["token"]}, endMS, "", "end", false)
+		} else if kind == "ask" && isText(body["ticket"]) {
+			d.leaveQueue(body["ticket"])
 		}
 		return
 	}
@@ -653,7 +655,10 @@ func (d *step) end(path, code string, tries int) {
 		return
 	}
 	if d.flight != nil && d.flight.kind == "ask" {
-		d.strays[d.flight.id] = "ask" // If it brings a seat, that goes back.
+		d.strays[d.flight.id] = "ask" // If it brings a seat or a place, that goes back.
+		if ticket != "" {
+			d.strays[d.flight.id] = "poll"
+		}
 		d.flight = nil
 	} else if d.flight != nil {
 		d.abort()
@@ -663,8 +668,12 @@ func (d *step) end(path, code string, tries int) {
 		d.ending = &ending{path, JSON{"token": token}, 0, tries, d.now}
 		d.giveBack()
 	} else if ticket != "" {
-		d.send("/v1/pools/"+segment(d.options.Pool)+"/queue/leave", JSON{"ticket": ticket}, 1_000, "", "end", false)
+		d.leaveQueue(ticket)
 	}
+}
+
+func (d *step) leaveQueue(ticket any) {
+	d.send("/v1/pools/"+segment(d.options.Pool)+"/queue/leave", JSON{"ticket": ticket}, 1_000, "", "end", false)
 }
 
 func (d *step) giveBack() {

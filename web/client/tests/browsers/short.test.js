@@ -166,6 +166,19 @@ for (const driver of [chromium, firefox]) {
 			await Promise.all(tabs.map((tab) => tab.close()));
 		});
 
+		test('a part of the product that closes leaves the seat to other tabs, and alone frees it after the linger time', async () => {
+			const pool = await node.pool();
+			const tabs = [await opened('/work', pool), await opened('/work', pool)];
+			await tabs[0].run('seat.close()');
+			assert.equal(await state(tabs[0]), 'released');
+			await until('the other leads', () => tabs[1].run('seat.leader'), 1_000);
+			await pass(2_500);
+			assert.deepEqual(await tabs[1].run('states'), ['acquiring', 'held']);
+			await tabs[1].run('seat.close()');
+			await until('the seat is free', async () => !(await pool.leases()).length, LINGER);
+			await Promise.all(tabs.map((tab) => tab.close()));
+		});
+
 		test('who goes back in history has the seat again', async () => {
 			const pool = await node.pool();
 			const tab = await opened('/work', pool);
@@ -275,6 +288,13 @@ for (const driver of [chromium, firefox]) {
 				pages['/cross.js'] = {
 					type: 'text/javascript',
 					body: `import { SeatClient } from '${guarded.url}/client/leasehold.js';
+						window.answers = 0;
+						const { postMessage } = Worker.prototype;
+						Worker.prototype.postMessage = function (...sent) {
+							this.addEventListener('message', () => (window.answers += 1));
+							Worker.prototype.postMessage = postMessage;
+							this.postMessage(...sent);
+						};
 						window.seat = new SeatClient({ pool: '${pool.name}', holder: 'agent-7', key: '${key.secret}' });
 						seat.acquire().catch(() => {});`,
 				};
@@ -287,9 +307,20 @@ for (const driver of [chromium, firefox]) {
 				await until('it has it again', async () => (await state(tab)) === 'held');
 				await pass(2_000);
 				assert.equal(await state(tab), 'held');
+				await until('its worker answers', () => tab.run('answers > 0'));
 				assert.deepEqual(tab.errors, []);
+				// What goes wrong in the first hour of an integration.
+				const say = (more) => `(async () => {
+					const { SeatClient } = await import('${guarded.url}/client/leasehold.js');
+					return new SeatClient({ pool: '${pool.name}', holder: 'b', key: '${key.secret}', ${more} }).acquire({ timeout: 5_000 }).catch(({ code }) => code);
+				})()`;
+				assert.equal(await tab.run(say("pool: 'crmm'")), 'pool_not_found');
+				assert.equal(await tab.run(say("key: 'lh_client_wrong'")), 'unauthorized');
+				const elsewhere = await browser.open(`${site.origin('other.test')}/other`);
+				assert.equal(await elsewhere.run(say('')), 'origin_not_allowed');
+				await elsewhere.close();
 				await tab.close();
-				await until('the seat is free', async () => !(await pool.leases()).length, LINGER);
+				await until('the seat is free', async () => !(await pool.leases()).length, CLOSED[name]);
 			} finally {
 				await guarded.stop();
 			}

@@ -372,8 +372,11 @@ final class Machine implements Cloneable {
         String kind = abandoned.remove(event.id());
         if (kind != null) {
             String late = text(object(event.body()).get("token"));
-            if (kind.equals("ask") && late != null) {
+            String place = text(object(event.body()).get("ticket"));
+            if (!kind.equals("end") && late != null) {
                 abandon("/v1/leases/release", Map.of("token", late), END_MS);
+            } else if (kind.equals("ask") && place != null) {
+                leaveQueue(place);
             }
             return;
         }
@@ -565,7 +568,7 @@ final class Machine implements Cloneable {
             return;
         }
         if (flight != null && flight.kind().equals("ask")) {
-            abandoned.put(flight.id(), "ask"); // If it brings a seat, that goes back.
+            abandoned.put(flight.id(), ticket == null ? "ask" : "poll"); // If it brings a seat or a place, that goes back.
             flight = null;
         } else if (flight != null) {
             abort();
@@ -575,8 +578,12 @@ final class Machine implements Cloneable {
             ending = new Ending(path, Map.of("token", last), 0, tries, now);
             giveBack();
         } else if (place != null) {
-            abandon("/v1/pools/" + segment(options.pool()) + "/queue/leave", Map.of("ticket", place), 1_000);
+            leaveQueue(place);
         }
+    }
+
+    private void leaveQueue(String place) {
+        abandon("/v1/pools/" + segment(options.pool()) + "/queue/leave", Map.of("ticket", place), 1_000);
     }
 
     private void giveBack() {

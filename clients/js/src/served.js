@@ -1,0 +1,3 @@
+// What every node serves as /client/leasehold.js.
+
+export { Client, Seat, SeatClient, SeatError, hold } from './index.js';
