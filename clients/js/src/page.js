@@ -42,9 +42,16 @@ export class Page {
 	}
 
 	/** Only what needs them has headers: a request without is sent to another origin without asking it first. */
-	post(url, headers, body, more) {
+	async post(url, headers, body, more) {
+		const { fetch, location } = this.scope;
 		const needed = headers['idempotency-key'] || url.endsWith('/renew-many');
-		return portable.post(url, needed ? headers : {}, body, more, this.scope.fetch);
+		try {
+			return await portable.post(url, needed ? headers : {}, body, more, fetch);
+		} catch (error) {
+			if (more.signal.aborted || !location || new URL(url).origin === location.origin) throw error;
+			// Browsers do not tell a page of another origin what was wrong.
+			throw new Error(`${error.message}. It is away, or no client key allows pages of ${location.origin} in this pool`);
+		}
 	}
 }
 

@@ -93,7 +93,9 @@ export class SeatClient extends EventTarget {
 		const give = (code, reason) => {
 			if (this.#asked !== asked) return;
 			this.#asked = null;
-			asked.reject(reason ?? this.#error(code, { code }));
+			const { state, fault, details } = this.#runner ?? {};
+			const why = (code === 'timeout' && state?.code) || code;
+			asked.reject(reason ?? this.#error(why, { code: why, ...(why === 'unreachable' ? { detail: fault } : details) }));
 			this.#runner?.giveUp();
 			this.#become('released', { code });
 		};
