@@ -33,12 +33,7 @@
 --   no_pool         there is no such pool
 --   unopened        the bucket has no clock; only three fields
 
-local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local events, denied, blocks, records, repeated = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[13]
-local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
-
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'rules', 'indexing', 'linger_ms')
+local policy = redis.call('HMGET', KEYS[3], 'capacity', 'ttl_ms', 'rules', 'indexing', 'linger_ms')
 local capacity, ttl = tonumber(policy[1]), tonumber(policy[2])
 if not capacity then
   return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '', '0', '0', '0',
@@ -49,92 +44,14 @@ if policy[3] or (policy[4] and now <= tonumber(policy[4])) then
   return { 'rules', int(seq), int(now), '', '0', '0', '0', int(generation), '0', '0', '0', 'c', '' }
 end
 
-local period = lease_period(ttl, tonumber(policy[5]))
-
-local function refuse(status, in_use, retry_after_ms, detail)
-  return { status, int(seq), int(now), '', '0', int(ttl), '0', int(generation),
-    int(in_use), int(capacity), int(retry_after_ms), 'c', detail or '' }
+local pool = { name = ARGV[1], due = KEYS[2], leases = KEYS[4], expired = KEYS[5], events = KEYS[6], denied = KEYS[7], blocks = KEYS[8],
+  records = KEYS[9], denials = KEYS[10], notes = KEYS[11], capacity = capacity, ttl = ttl,
+  period = lease_period(ttl, tonumber(policy[5])), margin_ms = tonumber(ARGV[8]) }
+local status, known = decide(pool, { id = ARGV[2], holder = ARGV[3], tenant = ARGV[4], label = ARGV[5], activities = ARGV[6],
+  platform = ARGV[7], tombstone = KEYS[12], repeated = KEYS[13] })
+if known.fence and pool.writes then
+  -- The last call, because nothing takes it back.
+  redis.call('ZREM', KEYS[7], ARGV[3])
 end
-
--- The same request again, because the reply was lost on the way to the node.
-local own = tonumber(redis.call('ZSCORE', leases, id) or 0)
-if own > live_from(period) then
-  local in_use = count_live(leases, period)
-  local record = read_record(records, id)
-  return { 'granted', int(seq), int(now), id, int(ends_at(own, period)), int(ttl), record and record[FENCE] or '0',
-    int(generation), int(in_use), int(capacity), '0', 'c', '' }
-end
-
--- A copy of a request that comes late, after its lease was given back: it must not take the seat once more.
-if redis.call('EXISTS', KEYS[12]) == 1 then
-  return refuse('pool_full', count_live(leases, period), 1000)
-end
-
-local earlier
-if repeated then
-  earlier = redis.call('GET', repeated)
-  local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)
-  if score and score > live_from(period) then
-    return { 'existing', int(seq), int(now), earlier, int(ends_at(score, period)), int(ttl), '0',
-      int(generation), int(count_live(leases, period)), int(capacity), '0', 'c', '' }
-  end
-end
-
-if state[8] == '1' and now < generation + ttl then
-  return refuse('recovering', count_live(leases, period), generation + ttl - now)
-end
-
--- The first write. It is one that Redis refuses when memory is full, so nothing is half done.
-mark()
-
-local in_use
-if end_due(leases, expired, events, period, 64) < 64 then
-  in_use = redis.call('ZCARD', leases)
-else
-  in_use = count_live(leases, period)
-end
-
-local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
-local code = blocked_until > now and 'holder_blocked' or in_use >= capacity and 'pool_full'
-if code then
-  -- Each denial is counted, but only the first of a run is an event, and there is a bound on runs: a crowd cannot
-  -- fill the memory.
-  if redis.call('ZADD', denied, 'NX', int(now), holder) == 1 then
-    undo_by('ZREM', denied, holder)
-    if redis.call('ZCARD', denied) > 10000 then
-      redis.call('ZREM', denied, holder)
-    else
-      record_event(events, 'denied', '', now, holder, tenant, code)
-      redis.call('ZADD', due, 'LT', int(now + 120000), pool)
-    end
-  end
-  add(KEYS[10], int((now - now % 60000) / 60000) .. ':' .. code, 1)
-  if code == 'holder_blocked' then
-    return refuse(code, in_use, blocked_until - now, reason_of_block(KEYS[11], holder, blocked_until))
-  end
-  return refuse(code, in_use, first_free_in(leases, ttl, period, in_use, capacity))
-end
-
-local expires_at = now + ttl
-local fence = math.max((tonumber(state[9]) or 0) + 1, now * 1000 + time[2] % 1000)
-redis.call('ZADD', leases, int(expires_at), id)
-undo_by('ZREM', leases, id)
-redis.call('HSET', clock, 'fence', int(fence))
-
-write_record(records, id, { int(fence), holder, tenant, int(now), '', platform, label, activities })
-keep_records(records, ttl, margin_ms)
-redis.call('ZADD', due, 'LT', int(expires_at), pool)
-if repeated then
-  redis.call('SET', repeated, id, 'PX', int(ttl + REPEATED_MS))
-  if earlier then
-    undo_by('SET', repeated, earlier, 'KEEPTTL')
-  else
-    undo_by('DEL', repeated)
-  end
-end
-record_event(events, 'started', id, now, holder, tenant, '')
--- The last call, because nothing takes it back.
-redis.call('ZREM', denied, holder)
-
-return { 'granted', int(seq), int(now), id, int(expires_at), int(ttl), int(fence), int(generation),
-  int(in_use + 1), int(capacity), '0', 'c', '' }
+return { status, int(seq), int(now), known.id or '', int(known.expires_at or 0), int(ttl), known.fence or '0', int(generation),
+  int(pool.in_use), int(capacity), int(known.retry or 0), 'c', known.detail or '' }

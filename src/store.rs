@@ -5,6 +5,7 @@
 //! implementation in memory. The scripts are the logic, so a fake would test nothing.
 
 mod access_keys;
+mod acquire_many;
 mod agreement;
 mod alerts;
 mod audit;
@@ -54,6 +55,7 @@ use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 
 pub use self::access_keys::PutKey;
+pub use self::acquire_many::ACQUIRE_AT_ONCE;
 use self::agreement::Agreement;
 pub(crate) use self::agreement::disagreements;
 pub use self::alerts::{Alert, AlertState, AlertsFilter, LoggedAlert};

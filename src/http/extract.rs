@@ -30,6 +30,9 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 /// The largest body of `renew-many`, in bytes: 1 000 tokens and room to spare.
 pub const RENEW_MANY_LIMIT: usize = 1536 * 1024;
 
+/// The largest body of `acquire-many`, in bytes: 500 requests with the longest texts.
+pub const ACQUIRE_MANY_LIMIT: usize = 1024 * 1024;
+
 /// A JSON body of at most `LIMIT` bytes, declared as JSON. An empty one stands for `{}`.
 #[derive(Debug, Clone, Copy)]
 pub struct Body<T, const LIMIT: usize = BODY_LIMIT>(pub T);

@@ -1,5 +1,6 @@
 //! `/v1/pools/{pool}/leases` and `/v1/pools/{pool}/availability`: seats of a pool.
 
+mod acquire_many;
 mod asking;
 pub(super) mod availability;
 mod denied;
@@ -11,7 +12,7 @@ pub(crate) use self::terminate::MAX_IDS;
 use std::time::Duration;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -38,6 +39,7 @@ const MAX_WAIT_MS: u64 = 25_000;
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list::list, acquire))
+        .routes(routes!(acquire_many::acquire_many))
         .routes(routes!(terminate::terminate))
         .routes(routes!(availability::availability))
 }
@@ -232,9 +234,22 @@ async fn acquire(
     Body(body): Body<AcquireBody>,
 ) -> Result<Response, Problem> {
     let key = match headers.get(IDEMPOTENCY_KEY) {
+        Some(key) if key.is_empty() || key.len() > MAX_KEY => {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                format!("An Idempotency-Key has 1 to {MAX_KEY} bytes."),
+            ));
+        }
         Some(key) => {
             let compared = app.compared_holder(&pool, body.holder.as_ref()).await?;
-            Some(request_name(key, &client, &pool, compared.as_ref(), &body)?)
+            let compared = compared.as_ref();
+            Some(request_name(
+                key.as_bytes(),
+                &client,
+                &pool,
+                compared,
+                &body,
+            ))
         }
         None => None,
     };
@@ -282,31 +297,25 @@ async fn acquire(
     }
 }
 
-fn millis(duration: Duration) -> u64 {
+pub(in crate::http) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What names this request: the same caller asking for the same holder with the same key.
 fn request_name(
-    key: &HeaderValue,
+    key: &[u8],
     client: &Client,
     pool: &PoolName,
     holder: Option<&Holder>,
     body: &AcquireBody,
-) -> Result<LeaseId, Problem> {
-    if key.is_empty() || key.len() > MAX_KEY {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            format!("An Idempotency-Key has 1 to {MAX_KEY} bytes."),
-        ));
-    }
-    Ok(token::fingerprint(&[
+) -> LeaseId {
+    token::fingerprint(&[
         client.caller.id().as_bytes(),
         pool.as_str().as_bytes(),
         holder.map_or("", Holder::key).as_bytes(),
         body.tenant.as_ref().map_or("", Tenant::as_str).as_bytes(),
-        key.as_bytes(),
-    ]))
+        key,
+    ])
 }
 
 impl App {

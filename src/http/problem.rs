@@ -245,6 +245,30 @@ impl Problem {
         self
     }
 
+    /// The sentence for people.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
+    /// When to come back, in milliseconds, if it says so.
+    pub(crate) fn when_to_come_back(&self) -> Option<u64> {
+        self.retry_after_ms
+            // Spread out, so that those who were refused together do not come back together.
+            .or_else(|| {
+                self.code
+                    .always_says_when()
+                    .then(|| rand::random_range(1_000..=2_000))
+            })
+    }
+
+    /// The members of its own.
+    pub(crate) fn members(&self) -> serde_json::Map<String, Value> {
+        let members = self.members.iter();
+        members
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect()
+    }
+
     /// The code of this problem.
     pub const fn code(&self) -> Code {
         self.code
@@ -252,15 +276,7 @@ impl Problem {
 
     /// The headers and the document, apart from the status.
     fn render(&self) -> (HeaderMap, Vec<u8>) {
-        let retry_after_ms = self
-            .retry_after_ms
-            // Spread out, so that those who were refused together do not come back together.
-            .or_else(|| {
-                self.code
-                    .always_says_when()
-                    .then(|| rand::random_range(1_000..=2_000))
-            });
-
+        let retry_after_ms = self.when_to_come_back();
         let mut headers = HeaderMap::with_capacity(8);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -14,10 +14,10 @@ use utoipa_axum::routes;
 
 use super::extract::{Beacon, RENEW_MANY_LIMIT};
 use super::json::Json;
-use super::leases::LeaseBody;
+use super::leases::{LeaseBody, millis};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::{Activities, EndReason, Label, Lease, LeaseId};
+use crate::lease::{Activities, EndReason, Label, Lease, LeaseId, Timestamp};
 use crate::store::{Renewal, Renewed, carry};
 use crate::tasks;
 use crate::token::{self, Claims, Rejected};
@@ -214,9 +214,19 @@ struct RenewManyResult {
     /// Why it is lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
+    /// What the operator who ended it wants the holder to read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+    /// Until when the holder may not acquire in this pool.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocked_until: Option<Timestamp>,
     /// How much longer it lives.
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in_ms: Option<u64>,
+    /// When to renew again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renew_after_ms: Option<u64>,
     /// A new token, if there is one; keep it instead of the old one.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
@@ -277,9 +287,10 @@ impl App {
         let live = |status, generation, lease: &Lease| RenewManyResult {
             id,
             status,
-            code: None,
-            expires_in_ms: Some(u64::try_from(lease.expires_in.as_millis()).unwrap_or(u64::MAX)),
+            expires_in_ms: Some(millis(lease.expires_in)),
+            renew_after_ms: Some(millis(lease.renew_after())),
             token: self.new_token(renewal, generation, lease),
+            ..RenewManyResult::default()
         };
         let lost = |code| RenewManyResult {
             id,
@@ -290,7 +301,21 @@ impl App {
         Ok(match renewed {
             Renewed::Renewed(lease) => live("renewed", renewal.claims.generation, &lease),
             Renewed::Resumed { lease, generation } => live("resumed", generation, &lease),
-            Renewed::Lost(end) => lost(code(&end)),
+            Renewed::Lost(end) => {
+                let code = code(&end);
+                let (reason, blocked_until) = match end {
+                    EndReason::Terminated {
+                        reason,
+                        blocked_until,
+                    } => (reason, blocked_until),
+                    EndReason::Expired | EndReason::Released | EndReason::Evicted => (None, None),
+                };
+                RenewManyResult {
+                    reason,
+                    blocked_until,
+                    ..lost(code)
+                }
+            }
             Renewed::NoPool => lost(Code::PoolNotFound.as_str()),
             Renewed::Recovering => return Err(recovering()),
         })

@@ -731,22 +731,11 @@ pub(super) fn granted(
     let seat = Seat::from_letter(reply.text(11)?);
     let (now, expires_at) = (reply.now()?, reply.instant(4)?);
     let ttl = Duration::from_millis(reply.count(5)?);
+    let (id, fence) = (reply.parse(3)?, reply.count(6)?);
     Ok(Grant {
         lease: Lease {
-            id: reply.parse(3)?,
-            pool: pool.clone(),
-            holder: asked.holder.clone(),
-            tenant: asked.tenant.clone(),
-            label: asked.label.clone(),
-            activities: asked.activities.clone(),
-            platform: asked.platform.clone(),
             seat,
-            fence: reply.count(6)?,
-            started_at: Timestamp(expires_at.0 - ttl.as_millis() as i64),
-            renewed_at: Timestamp(expires_at.0 - ttl.as_millis() as i64),
-            expires_at,
-            expires_in: Duration::from_millis(expires_at.since(now)),
-            ttl,
+            ..granted_to(pool, asked, id, fence, expires_at, now, ttl)
         },
         at: now,
         generation: reply.count(7)?,
@@ -755,6 +744,35 @@ pub(super) fn granted(
         named_left: None,
         turn: None,
     })
+}
+
+/// The lease that somebody was granted at `now` who asked for this, on a seat of the capacity.
+pub(super) fn granted_to(
+    pool: &PoolName,
+    asked: &AcquireRequest,
+    id: LeaseId,
+    fence: u64,
+    expires_at: Timestamp,
+    now: Timestamp,
+    ttl: Duration,
+) -> Lease {
+    let renewed_at = Timestamp(expires_at.0 - ttl.as_millis() as i64);
+    Lease {
+        id,
+        pool: pool.clone(),
+        holder: asked.holder.clone(),
+        tenant: asked.tenant.clone(),
+        label: asked.label.clone(),
+        activities: asked.activities.clone(),
+        platform: asked.platform.clone(),
+        seat: Seat::Concurrent,
+        fence,
+        started_at: renewed_at,
+        renewed_at,
+        expires_at,
+        expires_in: Duration::from_millis(expires_at.since(now)),
+        ttl,
+    }
 }
 
 fn from_claims(

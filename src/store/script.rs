@@ -67,7 +67,9 @@ pub(super) static PROBE: LazyLock<Script> = timed_script!("probe");
 pub(super) static SCAN_ALERTS: LazyLock<Script> = script!("scan_alerts", "alerts");
 pub(super) static EVALUATE_ALERTS: LazyLock<Script> =
     script!("evaluate_alerts", "schedule", "seats", "alerts");
-pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire", "record", "blocks");
+pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire", "record", "blocks", "newcomer");
+pub(super) static ACQUIRE_MANY: LazyLock<Script> =
+    script!("acquire_many", "record", "blocks", "newcomer");
 pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
     "acquire_by_rules",
     "record",
@@ -118,11 +120,12 @@ pub(super) static ROLLUP_STATE: LazyLock<Script> = script!("rollup_state");
 pub(super) static CHANGED_POOLS: LazyLock<Script> = script!("changed_pools");
 pub(super) static FINALIZE_ENDS: LazyLock<Script> = script!("finalize_ends", "record");
 
-fn all() -> [&'static Script; 36] {
+fn all() -> [&'static Script; 37] {
     [
         &OPEN,
         &PUT_KEY,
         &ACQUIRE,
+        &ACQUIRE_MANY,
         &ACQUIRE_BY_RULES,
         &REINDEX,
         &NAMED,

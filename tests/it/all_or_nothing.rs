@@ -215,6 +215,14 @@ impl Scene<'_> {
         self.node.acquire(pool, body, ANY).await
     }
 
+    /// One that is there, one that is denied, and one more than there is room for.
+    async fn acquire_many(&self, pool: &str) {
+        let leases = json!({"leases": [
+            {"holder": "ann", "key": "tab"}, {"holder": "kim", "key": "k"}, {"holder": "lea"}, {"holder": "mia"}]});
+        let path = format!("/v1/pools/{pool}/leases/acquire-many");
+        self.node.post(&path).json(&leases).expect(ANY).await;
+    }
+
     /// A connection that waits for its turn with a ticket.
     async fn ask_and_wait(&self, pool: &str, ticket: &Value) -> TcpStream {
         let mut stream = TcpStream::connect(self.node.address())
@@ -260,6 +268,7 @@ impl Scene<'_> {
         for _ in 0..2 {
             self.acquire("crm", json!({"holder": "cid"})).await;
         }
+        self.acquire_many("crm").await;
         node.renew(&token(&ann), ANY).await;
         node.renew_with(json!({"token": &token(&ann), "label": "Front"}), ANY)
             .await;
@@ -310,6 +319,7 @@ impl Scene<'_> {
         self.expire("crm", None).await;
         // A newcomer ends what is due.
         let fay = self.acquire("crm", json!({"holder": "fay"})).await;
+        self.acquire_many("crm").await;
         self.swept("crm").await;
         node.renew(&token(&cid), ANY).await;
         node.renew(&token(&dan), ANY).await;

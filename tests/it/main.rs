@@ -5,6 +5,7 @@
 
 mod access;
 mod acquire;
+mod acquire_many;
 mod admin_browser;
 mod admin_pages;
 mod alerts;

@@ -51,7 +51,14 @@ async fn a_bad_token_spoils_nothing_and_every_lease_gets_its_own_answer() {
     let released = node.acquire("crm", json!({}), 201).await;
     node.release(&released.token(), 204).await;
     let terminated = node.acquire("crm", json!({}), 201).await;
-    node.terminate("crm", json!({"ids": [terminated.id()]}), 200)
+    node.terminate(
+        "crm",
+        json!({"ids": [terminated.id()], "reason": "Lunch."}),
+        200,
+    )
+    .await;
+    let blocked = node.acquire("crm", json!({"holder": "bob"}), 201).await;
+    node.terminate("crm", json!({"holder": "bob", "block_ms": 60_000}), 200)
         .await;
     let late = node.acquire("short", json!({}), 201).await;
     let expired = node.acquire("strict", json!({}), 201).await;
@@ -65,6 +72,7 @@ async fn a_bad_token_spoils_nothing_and_every_lease_gets_its_own_answer() {
         &terminated.token(),
         &expired.token(),
         &live.token(),
+        &blocked.token(),
     ];
     let answer = node.renew_many(&tokens, 200).await;
 
@@ -73,7 +81,7 @@ async fn a_bad_token_spoils_nothing_and_every_lease_gets_its_own_answer() {
     assert_eq!(
         statuses,
         [
-            "invalid", "renewed", "lost", "resumed", "lost", "lost", "renewed"
+            "invalid", "renewed", "lost", "resumed", "lost", "lost", "renewed", "lost"
         ]
     );
     assert_eq!(results[1]["id"], live.id());
@@ -82,6 +90,12 @@ async fn a_bad_token_spoils_nothing_and_every_lease_gets_its_own_answer() {
     assert_eq!(results[4]["code"], "lease_terminated");
     assert_eq!(results[5]["code"], "lease_expired");
     assert!(results[1]["code"].is_null());
+    // What a single renew would say of it.
+    assert_eq!(results[1]["renew_after_ms"], 20_000);
+    assert_eq!(results[3]["renew_after_ms"], 333);
+    assert_eq!(results[4]["reason"], "Lunch.");
+    assert!(results[4]["blocked_until"].is_null());
+    assert!(results[7]["blocked_until"].is_string());
 }
 
 #[tokio::test]

@@ -63,6 +63,11 @@ impl Caller {
         }
     }
 
+    /// Whether the key is one that pages show, and so no secret.
+    pub(crate) fn is_of_pages(&self) -> bool {
+        matches!(self, Self::Key(key) if !key.origins.is_empty())
+    }
+
     pub(super) fn names_pools(&self) -> bool {
         matches!(self, Self::Key(key) if !key.pools.is_empty())
     }

@@ -78,6 +78,7 @@ const TABLE: &[Row] = &[
     open("POST", "/v1/leases/leave", Rule::Token),
     open("POST", "/v1/pools/{pool}/queue/leave", Rule::Token),
     open("POST", "/v1/pools/{pool}/leases", Rule::Acquire),
+    open("POST", "/v1/pools/{pool}/leases/acquire-many", Rule::Acquire),
     open("GET", "/v1/pools/{pool}/availability", Rule::Availability),
 
     // Operators: pools and leases.

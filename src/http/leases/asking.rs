@@ -57,8 +57,11 @@ pub(super) async fn ask(
 /// The answer and the sender that confirms it.
 type Answer = oneshot::Sender<(Result<Acquired, store::Error>, oneshot::Sender<()>)>;
 
+/// How often a question is made anew because the policy has changed.
+pub(super) const MAX_CHANGES: u32 = 10;
+
 /// What becomes of an answer that its client is not there to hear.
-enum Undelivered {
+pub(super) enum Undelivered {
     /// A seat that the client cannot ask for again.
     Seat(Claims),
     /// A seat that came to a client with a ticket: it goes to the next, and the client keeps its place for a while.
@@ -72,7 +75,7 @@ enum Undelivered {
 impl Undelivered {
     /// `can_ask_again`: the client has a key or a ticket with which it can. A seat that came to somebody with a key and
     /// without a wait is kept: the same request yields it.
-    fn of(app: &App, acquired: &Acquired, can_ask_again: bool) -> Option<Self> {
+    pub(super) fn of(app: &App, acquired: &Acquired, can_ask_again: bool) -> Option<Self> {
         match acquired {
             Acquired::Granted(grant) if !can_ask_again => Some(Self::Seat(app.claims(grant))),
             Acquired::Granted(grant) => grant.turn.clone().map(Self::Turn),
@@ -86,7 +89,7 @@ impl Undelivered {
         }
     }
 
-    async fn give_back(self, app: &App, pool: &PoolName) {
+    pub(super) async fn give_back(self, app: &App, pool: &PoolName) {
         let store = &app.0.store;
         let done = match &self {
             Self::Seat(claims) => store.release(claims).await,
@@ -126,7 +129,7 @@ async fn seek(
         let rest = until.saturating_duration_since(tokio::time::Instant::now());
         match (&acquired, &mut freed) {
             // The policy is made anew while we ask; that comes to an end.
-            (Acquired::Changed, _) if changes < 10 => changes += 1,
+            (Acquired::Changed, _) if changes < MAX_CHANGES => changes += 1,
             (
                 Acquired::Queued {
                     ticket,
@@ -152,7 +155,7 @@ async fn seek(
 
 impl App {
     /// What is asked of the store: of who asks, no more than the pool's privacy allows.
-    async fn asked(
+    pub(super) async fn asked(
         &self,
         pool: &PoolName,
         body: &AcquireBody,
