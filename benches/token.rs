@@ -1,7 +1,9 @@
 //! What a token costs: each heartbeat verifies one.
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use leasehold::lease::{LeaseId, Seat, Timestamp};
+use leasehold::lease::Seat;
+use leasehold::names::LeaseId;
+use leasehold::time::Timestamp;
 use leasehold::token::{Claims, Tokens};
 use secrecy::SecretString;
 use std::hint::black_box;

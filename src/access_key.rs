@@ -17,8 +17,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
 
-use crate::lease::{Invalid, Label, Timestamp, recorded};
-use crate::pool::PoolName;
+use crate::names::{Invalid, Label, PoolName, recorded};
+use crate::time::Timestamp;
 
 /// What the texts of keys begin with, for secret scanners: `lh_(client|operator)_[0-9A-Za-z]{50}`.
 pub const PREFIX: &str = "lh_";

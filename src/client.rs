@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::pool::PoolName;
+use crate::names::PoolName;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(8);

@@ -27,7 +27,8 @@ use tracing_subscriber::EnvFilter;
 pub use self::layers::{Flags, Origin};
 pub use self::redis_url::{RedisUrl, Topology};
 pub use self::report::Row;
-use crate::pool::{Policy, PoolName};
+use crate::names::PoolName;
+use crate::pool::Policy;
 use crate::store::{ClientCertificate, Durability, KeyPrefix, Tls};
 use crate::telemetry::LogFormat;
 

@@ -330,7 +330,7 @@ impl From<store::Error> for Problem {
 }
 
 /// There is no pool of this name.
-pub(crate) fn pool_not_found(pool: &crate::pool::PoolName) -> Problem {
+pub(crate) fn pool_not_found(pool: &crate::names::PoolName) -> Problem {
     Problem::new(
         Code::PoolNotFound,
         format!("There is no pool named {pool}. An operator creates it with PUT /v1/pools/{pool}."),

@@ -2,7 +2,8 @@
 //!
 //! # Layout, in reading order
 //!
-//! * [`lease`] and [`pool`]: the words of the domain. No HTTP, no Redis.
+//! * [`names`] and [`time`]: checked names, ids and timestamps.
+//! * [`lease`] and [`pool`]: the domain. No HTTP, no Redis.
 //! * [`access_key`]: keys of operators and clients.
 //! * [`token`]: the signed secret that renews and releases one lease.
 //! * [`store`]: the only module that speaks Redis; one method per Lua script.
@@ -31,11 +32,13 @@ pub mod config;
 pub mod history;
 pub mod http;
 pub mod lease;
+pub mod names;
 pub mod pool;
 mod stderr;
 pub mod store;
 mod tasks;
 pub mod telemetry;
+pub mod time;
 pub mod token;
 mod ui;
 pub mod webhook;

@@ -9,7 +9,6 @@ mod rules;
 mod schedule;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -18,79 +17,8 @@ pub use self::named::Named;
 pub use self::privacy::{Kept, Privacy, Pseudonyms};
 pub use self::rules::{HolderMatch, Maintenance, Overdraft, Queue, SeatPer, TenantRule, WhenFull};
 pub use self::schedule::Scheduled;
-use crate::lease::{Invalid, Platform, Tenant, Timestamp};
-
-/// Name of a pool: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`.
-///
-/// It becomes part of a Redis key, so it is checked where it enters and never again.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
-#[serde(try_from = "String")]
-pub struct PoolName(String);
-
-impl PoolName {
-    /// Maximum length, in bytes.
-    pub const MAX_LEN: usize = 64;
-
-    /// The name itself.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Refuses what a new pool cannot be called: in an address `.` and `..` are steps, and most clients take them before
-    /// they ask. A pool that an earlier version took by such a name can still be read and deleted.
-    pub fn check(&self) -> Result<(), Invalid> {
-        if matches!(self.as_str(), "." | "..") {
-            return Err(Invalid(
-                "a pool is not called . or .., because addresses take these for steps".into(),
-            ));
-        }
-        Ok(())
-    }
-}
-
-impl TryFrom<String> for PoolName {
-    type Error = Invalid;
-
-    fn try_from(name: String) -> Result<Self, Invalid> {
-        let fits = (1..=Self::MAX_LEN).contains(&name.len())
-            && name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
-        if !fits {
-            return Err(Invalid(
-                "a pool name has 1 to 64 characters of A-Z, a-z, 0-9, '.', '_' and '-'".into(),
-            ));
-        }
-        Ok(Self(name))
-    }
-}
-
-impl std::str::FromStr for PoolName {
-    type Err = Invalid;
-
-    fn from_str(name: &str) -> Result<Self, Invalid> {
-        Self::try_from(name.to_owned())
-    }
-}
-
-// Not by way of an owned String, which would be a copy with each answer.
-impl Serialize for PoolName {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.0)
-    }
-}
-
-impl From<PoolName> for String {
-    fn from(name: PoolName) -> Self {
-        name.0
-    }
-}
-
-impl fmt::Display for PoolName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+use crate::names::{Invalid, Platform, PoolName, Tenant};
+use crate::time::Timestamp;
 
 /// What an operator decides about a pool. A field that is left out has its default; an unknown one is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

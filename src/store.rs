@@ -100,8 +100,8 @@ pub use self::script_trace::{ScriptTrace, carry, durable};
 pub(crate) use self::unreadable::UNREADABLE;
 use self::unreadable::Unreadable;
 pub use self::webhooks::PutWebhook;
-use crate::lease::Timestamp;
 use crate::tasks;
+use crate::time::Timestamp;
 
 /// Buckets whose data Redis lost while this node ran.
 pub(crate) const DATA_LOSSES: &str = "leasehold_data_losses_total";

@@ -22,8 +22,10 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
-use crate::lease::{Holder, Invalid, Label, LeaseId, Platform, Seat, Tenant, Timestamp};
-use crate::pool::{PoolName, Pseudonyms};
+use crate::lease::Seat;
+use crate::names::{Holder, Invalid, Label, LeaseId, Platform, PoolName, Tenant};
+use crate::pool::Pseudonyms;
+use crate::time::Timestamp;
 
 /// How long a token is good for. Past the half of it a renew brings a new one.
 ///

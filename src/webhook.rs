@@ -16,8 +16,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 use utoipa::ToSchema;
 
-use crate::lease::{Invalid, Label, Timestamp, recorded_if_any};
-use crate::pool::PoolName;
+use crate::names::{Invalid, Label, PoolName, recorded_if_any};
+use crate::time::Timestamp;
 
 const ID: usize = 12;
 /// Bytes of a new secret.

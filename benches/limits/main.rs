@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use leasehold::pool::PoolName;
+use leasehold::names::PoolName;
 use leasehold::store::{Renewed, Store};
 
 use self::load::{Client, redis_benchmark, steady, wrk, wrk_command};

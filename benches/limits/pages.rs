@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use leasehold::pool::PoolName;
+use leasehold::names::PoolName;
 
 use crate::node::{Node, Redis};
 use crate::population::{Population, pools};

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use leasehold::lease;
-use leasehold::pool::{Policy, PoolName};
+use leasehold::names::PoolName;
+use leasehold::pool::Policy;
 use leasehold::store::{AcquireRequest, Acquired, Expect, Grant, Renewal, Renewed, Store};
 use leasehold::token::{Claims, Tokens};
 use secrecy::SecretString;
@@ -185,7 +185,7 @@ fn renewal(grant: Grant) -> Renewal {
             platform: None,
             seat: lease.seat,
             fence: lease.fence,
-            started_at: lease::Timestamp(lease.started_at.0 - age_ms),
+            started_at: leasehold::time::Timestamp(lease.started_at.0 - age_ms),
             issued_at: grant.at,
             details: false,
         },

@@ -4,7 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use leasehold::history::rollup;
-use leasehold::pool::{Policy, PoolName};
+use leasehold::names::PoolName;
+use leasehold::pool::Policy;
 use leasehold::store::{Expect, Store};
 
 use crate::load::{Client, redis_benchmark};
@@ -94,7 +95,7 @@ async fn year(depth: Depth) -> Vec<Row> {
         .expect("Redis runs");
 
     let node = Node::start(&redis).await;
-    let at = |ms: i64| leasehold::lease::Timestamp(ms).to_string();
+    let at = |ms: i64| leasehold::time::Timestamp(ms).to_string();
     let month = format!("from={}&to={}", at(now - 30 * DAY), at(now));
     let hourly = ask(&node, depth, &pool, &format!("history?step=hour&{month}")).await;
     let quarters = ask(

@@ -20,8 +20,8 @@ use tokio::sync::Notify;
 use super::address::{Allowed, Resolver, system};
 use super::{ATTEMPTS, Options};
 use crate::client::{choose_cryptography, innermost};
-use crate::lease::Timestamp;
 use crate::store::{Attempt, Delivery, Error, Finished, PutWebhook, Store};
+use crate::time::Timestamp;
 use crate::webhook::{Webhook, WebhookId};
 
 /// How long one attempt may take in all, and to connect.

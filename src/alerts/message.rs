@@ -3,9 +3,9 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{Alert, AlertState};
+use crate::time::Timestamp;
 use crate::webhook::AlertType;
 
 /// The type of the message that the test button sends.

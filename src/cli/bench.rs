@@ -24,7 +24,7 @@ use self::tally::Tally;
 use super::remote::read_key;
 use super::{Exit, Failure};
 use crate::client::{Client, Error};
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::stderr;
 
 /// How long the server may take to be there at all.

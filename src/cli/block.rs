@@ -2,7 +2,7 @@
 
 use super::remote::Remote;
 use super::{Exit, Failure};
-use crate::pool::PoolName;
+use crate::names::PoolName;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Block {

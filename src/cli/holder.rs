@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::remote::Remote;
 use super::{Exit, Failure};
-use crate::pool::PoolName;
+use crate::names::PoolName;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Holder {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::progress::Progress;
 use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::stderr;
 
 #[derive(Debug, clap::Subcommand)]

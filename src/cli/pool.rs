@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
-use crate::pool::PoolName;
+use crate::names::PoolName;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Pool {

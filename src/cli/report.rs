@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::remote::Remote;
 use super::table::table;
 use super::{Exit, Failure};
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::stderr;
 
 /// Rows of a table, if nobody says how many; also the most of one page.

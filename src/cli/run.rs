@@ -21,7 +21,7 @@ use super::progress::Progress;
 use super::remote::Remote;
 use super::{Exit, Failure};
 use crate::client::{Client, Held, QueueTicket, SeatRequest};
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::stderr;
 
 const RUN_HELP: &str = "The command finds LEASEHOLD_LEASE_ID and LEASEHOLD_FENCE in its environment. Exit codes: the command's \

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::stderr;
 use crate::webhook::{AlertPattern, WebhookId};
 

@@ -20,8 +20,8 @@ use serde::{Deserialize as _, Deserializer};
 
 use super::explain::{explain, unknown, without_source_lines};
 use super::{Settings, WrongSetting};
-use crate::lease::Invalid;
-use crate::pool::{Policy, PoolName};
+use crate::names::{Invalid, PoolName};
+use crate::pool::Policy;
 
 /// The file that is read when none is named.
 const DEFAULT_FILE: &str = "leasehold.toml";

@@ -9,7 +9,7 @@ use std::str::FromStr;
 
 use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::lease::Invalid;
+use crate::names::Invalid;
 
 /// What to write instead of a URL that cannot be used.
 pub(super) const RIGHT: &str = "give redis://host:6379, rediss://host:6379, unix:///path/to/redis.sock, \

@@ -10,9 +10,9 @@ use super::reading;
 use super::rollup;
 use super::sizing::{Attempt, Demand};
 use super::slot::Step;
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{Error, EventId, Store};
+use crate::time::Timestamp;
 
 /// Denials that are looked at in one go.
 const CHUNK: usize = 1_000;

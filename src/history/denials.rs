@@ -7,9 +7,9 @@ use std::collections::{HashSet, VecDeque};
 use std::ops::ControlFlow;
 
 use super::reading;
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{Error, Event, EventId, Store};
+use crate::time::Timestamp;
 
 /// A holder that gets a seat within this time was not truly denied, ms.
 pub const SOON_MS: i64 = 120_000;

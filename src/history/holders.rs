@@ -5,9 +5,9 @@ use std::ops::ControlFlow;
 
 use super::reading;
 use crate::blocking;
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{Error, Event, EventId, Store};
+use crate::time::Timestamp;
 
 /// What one holder did in a range of time. Leases of the anonymous are one holder without a name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use chrono_tz::Tz;
 use super::rollup;
 use super::slot::Step;
 use super::usage::{Span, date, midnight};
-use crate::lease::Timestamp;
 use crate::pool::Pool;
 use crate::store::{Error, Store};
+use crate::time::Timestamp;
 
 /// Hours of a glance.
 pub const HOURS: i64 = 24;

@@ -5,9 +5,9 @@ use chrono_tz::Tz;
 
 use super::levels::Levels;
 use super::usage::{self, Span};
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{Error, Store};
+use crate::time::Timestamp;
 
 /// The weekdays, in the order of a week.
 pub const WEEKDAYS: [Weekday; 7] = [

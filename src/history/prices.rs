@@ -31,12 +31,12 @@ impl Prices {
 }
 
 impl std::str::FromStr for Prices {
-    type Err = crate::lease::Invalid;
+    type Err = crate::names::Invalid;
 
     /// `35`, or `1:35,11:30`: the first ten seats at 35 each, each further one at 30.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let wrong = || {
-            crate::lease::Invalid(
+            crate::names::Invalid(
                 "a price is a number, or tiers like 1:35,11:30: from the 1st seat 35 each, from the 11th 30".into(),
             )
         };
@@ -118,7 +118,7 @@ impl Comparison {
 mod tests {
     use super::super::sizing::Attempt;
     use super::*;
-    use crate::lease::Timestamp;
+    use crate::time::Timestamp;
 
     const HOUR: i64 = 3_600_000;
 

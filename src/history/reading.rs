@@ -9,9 +9,9 @@ use std::ops::ControlFlow;
 
 use tokio::sync::Semaphore;
 
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{Error, Event, EventId, Store};
+use crate::time::Timestamp;
 
 /// Events that are read at once.
 const CHUNK: usize = 1_000;

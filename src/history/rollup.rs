@@ -16,9 +16,9 @@ pub use self::stored::{Latest, Slots, latest, slots};
 use super::replay::{Change, Replay};
 use super::slot::{Slot, Step};
 use crate::blocking;
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{ChangedPool, Denials, Error, EventId, SlotRange, Store};
+use crate::time::Timestamp;
 
 /// How late an event may be written and still be put in its place, ms. A sweep is there within two seconds.
 const LATE_MS: i64 = 60_000;

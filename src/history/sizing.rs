@@ -12,7 +12,7 @@ use chrono_tz::Tz;
 use super::formulas::{engset, erlang_b};
 use super::levels::Levels;
 use super::usage;
-use crate::lease::Timestamp;
+use crate::time::Timestamp;
 
 /// Points of a curve, at most.
 pub(super) const POINTS: u64 = 50;

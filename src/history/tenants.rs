@@ -7,9 +7,9 @@ use std::ops::ControlFlow;
 use super::denials;
 use super::reading;
 use crate::blocking;
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{Error, Event, EventId, Store};
+use crate::time::Timestamp;
 
 /// How late an end may be written and still be in its place, ms.
 const LATE_MS: i64 = 60_000;

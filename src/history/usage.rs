@@ -5,9 +5,9 @@ use chrono_tz::Tz;
 
 use super::rollup::{self, Slots};
 use super::slot::{Slot, Step};
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{Error, Store};
+use crate::time::Timestamp;
 
 /// A slot with its begin and end.
 #[derive(Debug, Clone)]

@@ -38,7 +38,7 @@ use super::problem::{Code, Logged, Problem};
 use super::trace;
 use crate::access_key::{Fingerprint, Role};
 use crate::config::Settings;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store;
 use crate::tasks;
 

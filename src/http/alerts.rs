@@ -21,8 +21,7 @@ use super::csv::{self, Cell};
 use super::extract::Query;
 use super::problem::{Code, Problem};
 use crate::alerts::message::AlertBody;
-use crate::lease::Invalid;
-use crate::pool::PoolName;
+use crate::names::{Invalid, PoolName};
 use crate::store::{Alert, AlertsFilter, EventId, LoggedAlert};
 
 /// Entries of a page unless the caller says otherwise, and at most.

@@ -15,7 +15,7 @@ use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::Query;
 use super::problem::{Code, Problem};
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{AuditEntry, AuditFilter};
 
 /// Entries of a page unless the caller says otherwise, and at most.

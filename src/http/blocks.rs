@@ -21,9 +21,9 @@ use super::extract::{Body, Path, Query};
 use super::leases::terminate::MAX_REASON;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::{Holder, Timestamp};
-use crate::pool::PoolName;
+use crate::names::{Holder, PoolName};
 use crate::store::{Block, BlockEnd, Blocked};
+use crate::time::Timestamp;
 
 /// Blocks of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;

@@ -18,9 +18,9 @@ use super::access::Operator;
 use super::extract::Path;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{Event, EventId};
+use crate::time::Timestamp;
 
 /// Events that are read at once.
 const CHUNK: usize = 100;

@@ -15,8 +15,8 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
+use crate::time::Timestamp;
 
 /// Rows of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;

@@ -14,9 +14,9 @@ use super::access::Operator;
 use super::extract::{Body, Path};
 use super::problem::{Code, Problem};
 use crate::access_key::{AccessKey, Fingerprint, KeyId, Limits, Origin, Role};
-use crate::lease::{Label, Timestamp};
-use crate::pool::PoolName;
+use crate::names::{Label, PoolName};
 use crate::store::PutKey;
+use crate::time::Timestamp;
 
 /// How long the former secret stays good after a roll unless the caller says otherwise: a day, in milliseconds.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;

@@ -24,9 +24,10 @@ use super::access::Client;
 use super::extract::{Body, Path};
 use super::json::Json;
 use super::problem::{Code, Problem};
-use crate::lease::{Activities, Holder, Label, Lease, LeaseId, Platform, Seat, Tenant, Timestamp};
-use crate::pool::PoolName;
+use crate::lease::{Lease, Seat};
+use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenant};
 use crate::store::{Acquired, Grant, Wait, durable};
+use crate::time::Timestamp;
 use crate::token::{self, Claims};
 
 /// Longest `Idempotency-Key`, in bytes.

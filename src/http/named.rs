@@ -19,11 +19,11 @@ use super::extract::{Body, Path, Query};
 use super::leases::terminate::terminate_matching;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::{Holder, Recorded, Timestamp};
-use crate::pool::PoolName;
+use crate::names::{Holder, PoolName, Recorded};
 use crate::store::{
     Force, NamedChange, NamedChanged, NamedSeat, NamedSeats, Selection, Termination,
 };
+use crate::time::Timestamp;
 
 /// Seats of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 5_000;

@@ -16,8 +16,8 @@ use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::Query;
 use super::problem::Problem;
-use crate::lease::Timestamp;
 use crate::store::{Announcement, Node, Server, disagreements};
+use crate::time::Timestamp;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(list))

@@ -12,7 +12,7 @@ use serde_json::{Map, Value, json};
 use super::access::{self, Credentials, Needs};
 use super::problem::{Code, MEDIA_TYPE, ProblemDocument};
 use super::{api, machines};
-use crate::pool::PoolName;
+use crate::names::PoolName;
 
 const PROBLEM: &str = "#/components/schemas/Problem";
 const SCHEMAS: &str = "#/components/schemas/";

@@ -18,9 +18,10 @@ use super::leases::availability::{NamedUse, OverdraftUse};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::history::rollup;
-use crate::lease::Timestamp;
-use crate::pool::{Policy, Pool, PoolName, seats};
+use crate::names::PoolName;
+use crate::pool::{Policy, Pool, seats};
 use crate::store::{self, Deleted, Expect, Put};
+use crate::time::Timestamp;
 
 /// Pools of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;

@@ -14,9 +14,9 @@ use super::csv::{self, Cell};
 use super::extract::{Beacon, Path, Query};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::{Holder, LeaseId, Tenant, Timestamp};
-use crate::pool::PoolName;
+use crate::names::{Holder, LeaseId, PoolName, Tenant};
 use crate::store::{Error, Leaving, QueueLeft, Waiter};
+use crate::time::Timestamp;
 
 /// Waiters of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;

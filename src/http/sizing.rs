@@ -19,8 +19,8 @@ use crate::history::growth::Growth;
 use crate::history::prices::{Comparison, Prices};
 use crate::history::sizing::{Demand, Point, knee};
 use crate::history::{demand, formulas, reading};
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
+use crate::time::Timestamp;
 
 /// How far back the demand goes that does not say from when, ms: as long as events are kept.
 const EVENTS_KEPT_MS: i64 = 35 * 86_400_000;

@@ -17,9 +17,11 @@ use super::json::Json;
 use super::leases::{LeaseBody, millis};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::lease::{Activities, EndReason, Label, Lease, LeaseId, Timestamp};
+use crate::lease::{EndReason, Lease};
+use crate::names::{Activities, Label, LeaseId};
 use crate::store::{Renewal, Renewed, carry};
 use crate::tasks;
+use crate::time::Timestamp;
 use crate::token::{self, Claims, Rejected};
 
 /// Most tokens of one renew-many.

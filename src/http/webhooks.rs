@@ -18,8 +18,8 @@ use super::App;
 use super::access::Operator;
 use super::extract::{Body, Path};
 use super::problem::{Code, Problem};
-use crate::lease::Timestamp;
 use crate::store::PutWebhook;
+use crate::time::Timestamp;
 use crate::webhook::{AlertPattern, SigningSecret, Webhook, WebhookId};
 
 /// How long the former secret signs as well after a roll unless the caller says otherwise: a day, in milliseconds.

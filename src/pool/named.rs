@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Policy;
-use crate::lease::{Invalid, Timestamp};
+use crate::names::Invalid;
+use crate::time::Timestamp;
 
 /// How many periods are written down ahead: twenty years.
 const AHEAD: u32 = 240;

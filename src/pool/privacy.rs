@@ -12,7 +12,8 @@ use sha2::Sha256;
 use utoipa::ToSchema;
 
 use super::{HolderMatch, Policy, PoolName};
-use crate::lease::{Holder, Tenant, Timestamp};
+use crate::names::{Holder, Tenant};
+use crate::time::Timestamp;
 
 /// What is kept of who holds a seat.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -6,7 +6,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use super::{Policy, Privacy};
-use crate::lease::{Invalid, Platform, Recorded, Tenant, Timestamp, check_characters};
+use crate::names::{Invalid, Platform, Recorded, Tenant, check_characters};
+use crate::time::Timestamp;
 
 /// Most tenants that a policy names.
 const MAX_TENANTS: usize = 1_000;

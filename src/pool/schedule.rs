@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Policy;
-use crate::lease::{Invalid, Timestamp};
+use crate::names::Invalid;
+use crate::time::Timestamp;
 
 /// Most entries of a schedule.
 const MAX_ENTRIES: usize = 100;

@@ -13,8 +13,8 @@ use super::leases::{
 use super::record::{LiveLease, Ttls};
 use super::renewals::record_margin;
 use super::script::{ACQUIRE_MANY, Call, Reply};
-use crate::lease::{Holder, Label, LeaseId, Platform, Tenant, Timestamp};
-use crate::pool::PoolName;
+use crate::names::{Holder, Label, LeaseId, Platform, PoolName, Tenant};
+use crate::time::Timestamp;
 
 /// Most requests of one call, which takes about two milliseconds of Redis's time.
 pub const ACQUIRE_AT_ONCE: usize = 32;

@@ -128,7 +128,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::Timestamp;
+    use crate::time::Timestamp;
 
     fn node(id: &str, started_at: i64, signs: &str, verifies: &[&str]) -> Node {
         Node {

@@ -20,8 +20,8 @@ use super::keys::{
 use super::script::{EVALUATE_ALERTS, RELAY_ALERTS, SCAN_ALERTS};
 use super::unreadable::Kind;
 use super::{Store, json};
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
+use crate::time::Timestamp;
 use crate::webhook::AlertType;
 
 /// Pools that one look asks for; about 3 µs of Redis's time each.

@@ -8,8 +8,8 @@ use super::error::Error;
 use super::keys::AUDIT;
 use super::unreadable::Kind;
 use super::{EventId, Store, json};
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
+use crate::time::Timestamp;
 
 /// About how many entries are kept; the oldest go first. At ten actions a minute that is ten weeks.
 const KEPT: u32 = 1_000_000;

@@ -7,8 +7,8 @@ use super::error::Error;
 use super::keys::Keys;
 use super::leases::millis;
 use super::script::{BLOCK, BLOCKS};
-use crate::lease::{Holder, Timestamp};
-use crate::pool::PoolName;
+use crate::names::{Holder, PoolName};
+use crate::time::Timestamp;
 
 /// Longest block: a year.
 pub const LONGEST_BLOCK: Duration = Duration::from_secs(366 * 24 * 60 * 60);

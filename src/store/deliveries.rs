@@ -9,7 +9,7 @@ use super::keys::{ALERTS_CLOCK, CLAIMS, DELIVERIES, dead, delivered, pending};
 use super::script::{CLAIM_DELIVERIES, Call, ENQUEUE_DELIVERY, FINISH_DELIVERY};
 use super::unreadable::Kind;
 use super::{Alert, Store, json};
-use crate::lease::Timestamp;
+use crate::time::Timestamp;
 use crate::webhook::WebhookId;
 
 /// Most deliveries of one webhook that wait, that are remembered as delivered, and as dead.

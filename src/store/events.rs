@@ -9,8 +9,8 @@ use super::Store;
 use super::error::Error;
 use super::keys::Keys;
 use super::unreadable::Kind;
-use crate::lease::{Invalid, Timestamp};
-use crate::pool::PoolName;
+use crate::names::{Invalid, PoolName};
+use crate::time::Timestamp;
 
 /// The place of an event in its pool's history: when it was written, ms, and a number among those of that instant.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

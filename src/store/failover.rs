@@ -20,7 +20,7 @@ const PAUSE_MS: u64 = 15_000;
 /// How long each step may take.
 const STEP: Duration = Duration::from_secs(10);
 /// Between looks.
-const SCAN_ALERTS: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(20);
 
 /// Host and port.
 type Address = (String, u16);
@@ -94,7 +94,7 @@ pub async fn fail_over(options: &Options) -> Result<FailoverResult, Error> {
         .await?;
     let waited = Instant::now();
     while name_now(sentinel).await? != to && waited.elapsed() < STEP {
-        tokio::time::sleep(SCAN_ALERTS).await;
+        tokio::time::sleep(POLL).await;
     }
     let () = redis::cmd("CLIENT")
         .arg("UNPAUSE")
@@ -132,7 +132,7 @@ async fn promote(
                 "a replica does not catch up; see its log, and try again when its lag is small",
             ));
         }
-        tokio::time::sleep(SCAN_ALERTS).await;
+        tokio::time::sleep(POLL).await;
     }
 
     let mut failure = None;
@@ -165,7 +165,7 @@ async fn promote(
                 return Ok(address.clone());
             }
         }
-        tokio::time::sleep(SCAN_ALERTS).await;
+        tokio::time::sleep(POLL).await;
     }
     Err(Error::not_sent(
         "no replica was promoted; see the log of the sentinels",

@@ -14,7 +14,7 @@ use tokio::sync::broadcast;
 use super::Store;
 use super::connection::{Connections, Source};
 use super::keys::{self, Keys};
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::tasks::{self, Over};
 
 /// Pause before a lost subscription is made again.
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// How long a server may take to begin one.
 const ANSWER: Duration = Duration::from_secs(1);
 /// How often a subscription is held against what became of the servers.
-const SCAN_ALERTS: Duration = Duration::from_millis(200);
+const POLL: Duration = Duration::from_millis(200);
 /// How long somebody waits without asking while hints come, and while they do not.
 const WITH_HINTS: Duration = Duration::from_secs(1);
 const WITHOUT_HINTS: Duration = Duration::from_millis(40);
@@ -111,7 +111,7 @@ async fn listen(
     is_listening(true);
     let mut messages = subscription.on_message();
     while the_same() {
-        match tokio::time::timeout(SCAN_ALERTS, messages.next()).await {
+        match tokio::time::timeout(POLL, messages.next()).await {
             Ok(Some(message)) => {
                 metrics::counter!(HINTS).increment(1);
                 // Nobody may be waiting here.

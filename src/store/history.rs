@@ -9,8 +9,8 @@ use super::events::EventId;
 use super::keys::{Bucket, Keys};
 use super::script::{CHANGED_POOLS, ROLL_UP, ROLLUP_STATE};
 use super::unreadable::Kind;
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
+use crate::time::Timestamp;
 
 /// Pools of one call; under a millisecond of Redis's time.
 const POOLS: usize = 128;

@@ -10,8 +10,7 @@ use std::sync::OnceLock;
 use redis::{RedisWrite, ToRedisArgs};
 
 use super::error::Error;
-use crate::lease::{Holder, Invalid, LeaseId, Tenant};
-use crate::pool::PoolName;
+use crate::names::{Holder, Invalid, LeaseId, PoolName, Tenant};
 use crate::token::fingerprint;
 use crate::webhook::WebhookId;
 

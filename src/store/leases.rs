@@ -13,10 +13,10 @@ use super::renewals::{Heartbeat, RenewOutcome, record_margin};
 use super::rules::{PolicySnapshot, Wait};
 use super::script::{ACQUIRE, LEASE, LEAVE, RELEASE, RESUME, Reply, TERMINATE};
 use super::{DISPLACED, REBUILT, Store, json};
-use crate::lease::{
-    Activities, EndReason, Holder, Label, Lease, LeaseId, Platform, Seat, Tenant, Timestamp,
-};
-use crate::pool::{Policy, PoolName};
+use crate::lease::{EndReason, Lease, Seat};
+use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenant};
+use crate::pool::Policy;
+use crate::time::Timestamp;
 use crate::token::{self, Claims};
 
 /// What a holder asks for.

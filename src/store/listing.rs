@@ -12,8 +12,9 @@ use super::error::Error;
 use super::keys::Keys;
 use super::record::{LiveLease, Ttls};
 use super::script::LIST;
-use crate::lease::{Holder, Lease, LeaseId, Tenant, Timestamp};
-use crate::pool::PoolName;
+use crate::lease::Lease;
+use crate::names::{Holder, LeaseId, PoolName, Tenant};
+use crate::time::Timestamp;
 
 /// Leases that are read at once.
 const CHUNK: usize = 1_000;

@@ -11,7 +11,7 @@ use super::Store;
 use super::error::Error;
 use super::keys::{Bucket, login, login_code};
 use super::memory::Silence;
-use crate::lease::Timestamp;
+use crate::time::Timestamp;
 
 /// How long a login lives without a page.
 pub const LOGIN: Duration = Duration::from_secs(30 * 60);

@@ -9,8 +9,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use super::keys::{BUCKETS, Bucket};
-use crate::lease::Timestamp;
-use crate::pool::{Policy, PoolName};
+use crate::names::PoolName;
+use crate::pool::Policy;
+use crate::time::Timestamp;
 
 /// A bucket's pools.
 pub(super) type Pools = BTreeMap<PoolName, CachedPool>;

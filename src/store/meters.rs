@@ -17,7 +17,8 @@ use metrics::{Histogram, histogram};
 use super::keys::{BUCKETS, Bucket};
 use super::leases::Acquired;
 use super::{Error, Store};
-use crate::pool::{Pool, PoolName};
+use crate::names::PoolName;
+use crate::pool::Pool;
 
 /// How long leases were held, of those whose end this node recorded.
 pub(crate) const LEASE_DURATION: &str = "leasehold_lease_duration_seconds";

@@ -21,8 +21,8 @@ use super::info::Info;
 use super::keys::NODES;
 use super::unreadable::Kind;
 use super::{Store, json, within_deadline};
-use crate::lease::Timestamp;
 use crate::tasks::Over;
+use crate::time::Timestamp;
 use crate::token::Tokens;
 
 /// How often a node signs.
@@ -325,7 +325,7 @@ pub(super) fn new_id() -> String {
 mod milliseconds {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 
-    use crate::lease::Timestamp;
+    use crate::time::Timestamp;
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub(super) fn serialize<S: Serializer>(

@@ -11,8 +11,9 @@ use super::memory::CachedPool;
 use super::script::{Call, DELETE_POOL, PUT_POOL, Reply, STATUS};
 use super::unreadable::Kind;
 use super::{Store, json};
-use crate::lease::Timestamp;
-use crate::pool::{Policy, Pool, PoolName};
+use crate::names::PoolName;
+use crate::pool::{Policy, Pool};
+use crate::time::Timestamp;
 use crate::token;
 
 /// How often all leases of a pool are taken into its index before rules that need it are put all the same. A second time is

@@ -5,8 +5,8 @@ use super::error::Error;
 use super::keys::Keys;
 use super::meters::EndKind;
 use super::script::{LEAVE_QUEUE, LIST_QUEUE, Reply};
-use crate::lease::{Holder, Invalid, LeaseId, Tenant, Timestamp};
-use crate::pool::PoolName;
+use crate::names::{Holder, Invalid, LeaseId, PoolName, Tenant};
+use crate::time::Timestamp;
 
 /// Somebody who waits.
 #[derive(Debug, Clone, PartialEq, Eq)]

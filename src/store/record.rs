@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::leases::parse_activities;
-use crate::lease::{Holder, Invalid, Label, Lease, LeaseId, Platform, Seat, Tenant, Timestamp};
-use crate::pool::PoolName;
+use crate::lease::{Lease, Seat};
+use crate::names::{Holder, Invalid, Label, LeaseId, Platform, PoolName, Tenant};
+use crate::time::Timestamp;
 
 /// A record. Texts are empty where there is nothing to tell.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

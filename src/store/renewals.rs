@@ -18,9 +18,9 @@ use super::error::{Error, Trouble};
 use super::keys::{Bucket, Keys};
 use super::script::{RENEW, Reply};
 use super::{Shared, Store};
-use crate::lease::{Activities, Label, LeaseId, Timestamp};
-use crate::pool::PoolName;
+use crate::names::{Activities, Label, LeaseId, PoolName};
 use crate::tasks::Over;
+use crate::time::Timestamp;
 use crate::token::Claims;
 
 /// Most beats of one call; about half a millisecond of Redis's time.

@@ -14,8 +14,9 @@ use super::leases::{
 use super::queue::turn;
 use super::renewals::record_margin;
 use super::script::{ACQUIRE_BY_RULES, Call, NAMED, REINDEX, Reply};
-use crate::lease::{Holder, Label, LeaseId, Platform, Tenant, Timestamp};
-use crate::pool::{Policy, PoolName};
+use crate::names::{Holder, Label, LeaseId, Platform, PoolName, Tenant};
+use crate::pool::Policy;
+use crate::time::Timestamp;
 
 /// About how many leases one call takes into the index: about a millisecond of Redis's time.
 const REINDEX_AT_ONCE: usize = 100;

@@ -12,7 +12,7 @@ use super::error::{Error, Outcome};
 use super::keys::Bucket;
 use super::meters::REQUEST_DURATION;
 use super::script_trace::ScriptStep;
-use crate::lease::Timestamp;
+use crate::time::Timestamp;
 
 /// One file of `lua/`.
 pub(super) struct Script {

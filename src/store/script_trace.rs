@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex};
 
-use crate::lease::Timestamp;
+use crate::time::Timestamp;
 
 tokio::task_local! {
     static SCRIPT_TRACE: ScriptTrace;

@@ -16,8 +16,7 @@ use super::memory::{LastTick, Silence};
 use super::meters::EndKind;
 use super::script::{FINALIZE_ENDS, POSTPONE, SWEEP, TICK};
 use super::{Shared, Store};
-use crate::lease::LeaseId;
-use crate::pool::PoolName;
+use crate::names::{LeaseId, PoolName};
 use crate::tasks::Over;
 use crate::token;
 

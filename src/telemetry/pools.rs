@@ -1,7 +1,7 @@
 //! The metrics of pools, as Prometheus reads them.
 //!
 //! They are written here and not by the exporter, because a pool that is gone must lose its series, and the exporter
-//! keeps what it has seen. Names of pools need no escape: see [`crate::pool::PoolName`].
+//! keeps what it has seen. Names of pools need no escape: see [`crate::names::PoolName`].
 
 use std::fmt::Write as _;
 

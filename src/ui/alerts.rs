@@ -13,7 +13,7 @@ use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::alerts::{AlertEntry, AlertsQuery, read, to_csv};
 use crate::http::problem::Problem;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::AlertState;
 use crate::webhook::AlertType;
 

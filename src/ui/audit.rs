@@ -13,7 +13,7 @@ use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::audit::{AuditQuery, all, to_csv, to_lines};
 use crate::http::problem::Problem;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::AuditEntry;
 
 /// What can be filtered by, and how it is called.

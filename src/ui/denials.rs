@@ -15,7 +15,7 @@ use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::history::denials::{DenialBody, denials, to_csv};
 use crate::http::problem::Problem;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 
 pub(super) async fn show(
     State(app): State<App>,

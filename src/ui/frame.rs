@@ -10,8 +10,9 @@ use serde_json::Value;
 use crate::access_key::Role;
 use crate::history::last_day;
 use crate::http::access::Caller;
-use crate::lease::Timestamp;
-use crate::pool::{Pool, PoolName};
+use crate::names::PoolName;
+use crate::pool::Pool;
+use crate::time::Timestamp;
 
 /// Longest problem document that is made into a page.
 const PROBLEM: usize = 64 * 1024;

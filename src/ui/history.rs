@@ -20,7 +20,7 @@ use crate::http::history::slots::{
 use crate::http::history::usage::{UsageBody, UsageQuery, usage};
 use crate::http::pool_not_found;
 use crate::http::problem::Problem;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 
 const PRESETS: &[Preset] = &[HOUR, DAY, WEEK, MONTH, YEAR];
 /// Rows of the table below the picture; the rest is in the file.

@@ -15,7 +15,8 @@ use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::history::holders::{HolderBody, holders, to_csv};
 use crate::http::problem::Problem;
-use crate::pool::{PoolName, Privacy};
+use crate::names::PoolName;
+use crate::pool::Privacy;
 
 /// Columns, with the word of their order.
 const COLUMNS: [(&str, &str); 4] = [

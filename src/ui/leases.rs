@@ -21,9 +21,10 @@ use crate::http::leases::terminate::{Outcome, terminate_ids, terminate_matching}
 use crate::http::leases::{LeaseBody, MAX_IDS};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
-use crate::lease::{Holder, LeaseId, Tenant, Timestamp};
-use crate::pool::{Pool, PoolName};
+use crate::names::{Holder, LeaseId, PoolName, Tenant};
+use crate::pool::Pool;
 use crate::store::{Selection, Termination};
+use crate::time::Timestamp;
 
 /// Leases of a page.
 const LIMIT: usize = 100;
@@ -290,7 +291,7 @@ fn chosen(fields: &Fields) -> Result<SelectedLeases, Problem> {
         .all("ids")
         .map(|id| id.parse())
         .collect::<Result<_, _>>()
-        .map_err(|invalid: crate::lease::Invalid| {
+        .map_err(|invalid: crate::names::Invalid| {
             Problem::new(Code::InvalidRequest, invalid.to_string())
         })?;
     if ids.is_empty() || ids.len() > MAX_IDS {

@@ -17,8 +17,8 @@ use crate::http::named::{
 };
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
-use crate::lease::{Holder, Invalid, Recorded};
-use crate::pool::{Pool, PoolName};
+use crate::names::{Holder, Invalid, PoolName, Recorded};
+use crate::pool::Pool;
 
 /// Rows of the page.
 const SHOWN: usize = 500;

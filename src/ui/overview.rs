@@ -19,9 +19,10 @@ use crate::http::App;
 use crate::http::access::{Caller, Operator};
 use crate::http::csv::{self, Cell};
 use crate::http::problem::{Code, Problem};
-use crate::lease::Timestamp;
-use crate::pool::{Pool, PoolName};
+use crate::names::PoolName;
+use crate::pool::Pool;
 use crate::store;
+use crate::time::Timestamp;
 
 /// Pools of a page unless the address says otherwise, and at most.
 const LIMIT: usize = 60;

@@ -10,7 +10,8 @@ use crate::http::App;
 use crate::http::history::{ListQuery, MAX_LIMIT};
 use crate::http::pool_not_found;
 use crate::http::problem::Problem;
-use crate::pool::{Pool, PoolName};
+use crate::names::PoolName;
+use crate::pool::Pool;
 
 const PRESETS: &[Preset] = &[DAY, WEEK, MONTH];
 

@@ -17,7 +17,7 @@ use crate::http::extract::Path;
 use crate::http::history::patterns::{CellBody, PatternsBody, PatternsQuery, patterns, to_csv};
 use crate::http::pool_not_found;
 use crate::http::problem::Problem;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 
 const PRESETS: &[Preset] = &[WEEK, WEEKS, MONTH];
 const DAYS: [&str; 7] = [

@@ -14,8 +14,7 @@ use crate::http::extract::Path;
 use crate::http::pool_not_found;
 use crate::http::problem::Problem;
 use crate::http::queue::{Queue, QueueQuery, export, page};
-use crate::lease::{Holder, Tenant};
-use crate::pool::PoolName;
+use crate::names::{Holder, PoolName, Tenant};
 
 pub(super) async fn show(
     State(app): State<App>,

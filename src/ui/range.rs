@@ -7,7 +7,7 @@ use maud::{Markup, html};
 use super::{Fields, link};
 use crate::http::history;
 use crate::http::problem::{Code, Problem};
-use crate::lease::Timestamp;
+use crate::time::Timestamp;
 
 const HOUR_MS: i64 = 3_600_000;
 

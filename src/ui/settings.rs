@@ -23,7 +23,8 @@ use crate::http::extract::Path;
 use crate::http::pool_not_found;
 use crate::http::pools::{checked, in_use, patched};
 use crate::http::problem::{Code, Problem};
-use crate::pool::{Policy, Pool, PoolName};
+use crate::names::PoolName;
+use crate::pool::{Policy, Pool};
 use crate::store::{Expect, Put};
 
 /// A field of the policy: its name, what the interface says about it, and what it is now.
@@ -336,7 +337,7 @@ pub(super) async fn create(
     operator: Operator,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let invalid = |invalid: crate::lease::Invalid| {
+    let invalid = |invalid: crate::names::Invalid| {
         Problem::new(
             Code::InvalidRequest,
             format!("It is not created: {invalid}."),

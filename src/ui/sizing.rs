@@ -19,7 +19,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::sizing::{
     ComparisonBody, GrowthBody, PointBody, SizingBody, SizingQuery, size, to_csv,
 };
-use crate::pool::PoolName;
+use crate::names::PoolName;
 
 const PRESETS: &[Preset] = &[WEEK, MONTH, FIVE_WEEKS];
 /// What the address keeps.

@@ -23,8 +23,8 @@ use crate::http::history::tenants::{TenantsBody, to_csv, used};
 use crate::http::history::{ListQuery, MAX_LIMIT};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
-use crate::lease::Tenant;
-use crate::pool::{Pool, PoolName};
+use crate::names::{PoolName, Tenant};
+use crate::pool::Pool;
 
 const PRESETS: &[Preset] = &[WEEK, MONTH, FIVE_WEEKS];
 /// What the address keeps.
@@ -287,7 +287,7 @@ pub(super) async fn edit(
         tenant
             .to_owned()
             .try_into()
-            .map_err(|invalid: crate::lease::Invalid| {
+            .map_err(|invalid: crate::names::Invalid| {
                 wrong(format!("Nothing was saved: {invalid}."))
             })?;
     let rules = Map::from_iter([(tenant.as_str().to_owned(), rule)]);

@@ -337,7 +337,7 @@ async fn a_view_of_a_pool_says_what_the_interface_says() {
     hands.pass(20 * 60_000).await;
     node.release(&leases[0].token(), 204).await;
     hands.pass(10 * 60_000).await;
-    let instant = |ms: i64| leasehold::lease::Timestamp(ms).to_string();
+    let instant = |ms: i64| leasehold::time::Timestamp(ms).to_string();
     let range = format!(
         "from={}&to={}",
         instant(noon - 3_600_000),

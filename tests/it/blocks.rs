@@ -89,7 +89,7 @@ async fn a_block_ends_by_itself_and_can_be_made_shorter() {
     assert_eq!(listed["items"], json!([]));
 
     // An instant, and a late beat of a blocked holder that reads why.
-    let until = leasehold::lease::Timestamp(lease.instant("/lease/started_at") + 3_600_000);
+    let until = leasehold::time::Timestamp(lease.instant("/lease/started_at") + 3_600_000);
     let body = json!({"until": until, "reason": "An hour."});
     let block = put(node, "crm", "ann", body, 200).await;
     assert_eq!(block["until"], json!(until));

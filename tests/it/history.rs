@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use leasehold::history::rollup::{self, Slots};
 use leasehold::history::slot::{Slot, Step};
-use leasehold::lease::Timestamp;
-use leasehold::pool::{Policy, PoolName};
+use leasehold::names::PoolName;
+use leasehold::pool::Policy;
 use leasehold::store::{Durability, Expect, Options, Store};
+use leasehold::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::harness::{Installation, Launch, PATIENCE, Redis, wait_until};

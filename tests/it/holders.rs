@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use leasehold::lease::{Holder, Timestamp};
+use leasehold::names::Holder;
+use leasehold::time::Timestamp;
 use leasehold::token::Tokens;
 use reqwest::Method;
 use secrecy::SecretString;

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 
-use crate::pool::PoolName;
+use crate::names::PoolName;
 
 /// What holders ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::{CHUNK, Checkpoint, RECENT_MS};
 use crate::history::replay::Change;
 use crate::history::slot::Step;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{Denials, Error, EventId, RollupState, Store};
 
 /// What a roll-up has to know of an event. A crowd's minute has hundreds of thousands.

@@ -6,9 +6,9 @@ use super::pending::{PendingEvents, RollupEvent, read, synthetic_changes};
 use super::{BATCH, Checkpoint, begin, replay, replayed, roll_up};
 use crate::history::replay::Change;
 use crate::history::slot::{Slot, Step};
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::{Error, Store};
+use crate::time::Timestamp;
 
 /// Slots of one step, without gaps.
 #[derive(Debug, Clone)]

@@ -12,7 +12,7 @@ use super::Caller;
 use crate::http::App;
 use crate::http::problem::{Code, Logged};
 use crate::http::trace;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::Action;
 
 /// What a handler knows about an action, for the trail.

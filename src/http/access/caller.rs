@@ -9,7 +9,7 @@ use super::{login, origin};
 use crate::access_key::{self, AccessKey, KeyId, Role};
 use crate::http::App;
 use crate::http::problem::{Code, Problem};
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store;
 
 /// The caller's name where no key is asked for.

@@ -11,8 +11,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::access_key::Fingerprint;
-use crate::lease::Timestamp;
 use crate::store::{self, Store};
+use crate::time::Timestamp;
 use crate::token::Tokens;
 
 /// `__Host-` makes browsers refuse it from anywhere but this very host, over TLS or on this machine.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use axum::http::Method;
 
 use crate::access_key::Role;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 
 /// What a caller must show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -249,7 +249,7 @@ async fn paths_and_queries_are_refused_in_the_same_shape() {
         )
         .route(
             "/p/{pool}",
-            get(|Path(pool): Path<crate::pool::PoolName>| async move { pool.to_string() }),
+            get(|Path(pool): Path<crate::names::PoolName>| async move { pool.to_string() }),
         );
     for (path, status, expected) in [
         ("/n/7", 200, json!(7)),

@@ -15,9 +15,9 @@ use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
 use super::{ListQuery, must_exist, not_a_cursor};
 use crate::history::{denials as refused, reading};
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
 use crate::store::EventId;
+use crate::time::Timestamp;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(denials_of))

@@ -16,8 +16,8 @@ use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
 use super::{must_exist, range, rounded, zone};
 use crate::history::patterns as busy;
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
+use crate::time::Timestamp;
 
 /// How far back patterns go that do not say from when, ms: whole weeks, so that each weekday counts alike.
 const USUAL_MS: i64 = 28 * 86_400_000;

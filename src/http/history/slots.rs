@@ -19,8 +19,8 @@ use super::super::problem::Problem;
 use super::{invalid, must_exist, range, rounded, share, zone};
 use crate::history::slot::Step;
 use crate::history::usage::{self, Span};
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
+use crate::time::Timestamp;
 
 /// Most slots of one answer.
 pub(crate) const MAX_SLOTS: i64 = 3_000;

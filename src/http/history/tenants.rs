@@ -15,8 +15,8 @@ use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
 use super::{ListQuery, after, cursor, must_exist};
 use crate::history::{reading, tenants};
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
+use crate::time::Timestamp;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(tenants_of))

@@ -18,8 +18,8 @@ use super::super::{App, pool_not_found};
 use super::{invalid, rounded, share, zone};
 use crate::history::slot::Slot;
 use crate::history::usage as full;
-use crate::lease::Timestamp;
-use crate::pool::PoolName;
+use crate::names::PoolName;
+use crate::time::Timestamp;
 
 /// Most days of a usage report: as long as days are kept.
 const MAX_DAYS: u32 = 800;

@@ -14,8 +14,7 @@ use crate::http::json::Json;
 use crate::http::leases::LeaseBody;
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
-use crate::lease::{Activities, Holder, Label, LeaseId, Platform, Tenant};
-use crate::pool::PoolName;
+use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenant};
 use crate::store::{self, Acquired, Grant, Wait, carry, durable};
 use crate::tasks;
 

@@ -8,10 +8,11 @@ use tokio::sync::oneshot;
 use super::AcquireBody;
 use crate::http::App;
 use crate::http::problem::{Code, Problem};
-use crate::lease::{Activities, Holder, LeaseId, Timestamp};
-use crate::pool::{HolderMatch, PoolName, Privacy};
+use crate::names::{Activities, Holder, LeaseId, PoolName};
+use crate::pool::{HolderMatch, Privacy};
 use crate::store::{self, AcquireRequest, Acquired, Leaving, PolicySnapshot, Turn, Wait, carry};
 use crate::tasks;
+use crate::time::Timestamp;
 use crate::token::Claims;
 
 /// Asks in a task of its own, because the request is dropped when its client goes away, and what nobody will hear of

@@ -11,8 +11,9 @@ use crate::http::access::Client;
 use crate::http::extract::Path;
 use crate::http::problem::Problem;
 use crate::http::{App, pool_not_found};
-use crate::lease::{Tenant, Timestamp};
-use crate::pool::{Pool, PoolName};
+use crate::names::{PoolName, Tenant};
+use crate::pool::Pool;
+use crate::time::Timestamp;
 
 /// How many seats of a pool are free.
 #[derive(Debug, Serialize, ToSchema)]

@@ -5,8 +5,7 @@ use std::time::Duration;
 use super::millis;
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
-use crate::lease::Tenant;
-use crate::pool::PoolName;
+use crate::names::{PoolName, Tenant};
 use crate::store::{Acquired, Denial};
 
 /// The problem that says why there is no seat.

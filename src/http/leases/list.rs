@@ -16,8 +16,7 @@ use crate::http::csv::{self, Cell};
 use crate::http::extract::{Path, Query};
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
-use crate::lease::{Holder, LeaseId, Tenant, recorded_if_any};
-use crate::pool::PoolName;
+use crate::names::{Holder, LeaseId, PoolName, Tenant, recorded_if_any};
 use crate::store::{Cursor, Selection, Sort};
 
 /// Leases of a page unless the caller says otherwise, and at most.

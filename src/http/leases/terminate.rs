@@ -12,8 +12,7 @@ use crate::http::access::Operator;
 use crate::http::extract::{Body, Path};
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
-use crate::lease::{Holder, LeaseId, Tenant, check_characters, recorded_if_any};
-use crate::pool::PoolName;
+use crate::names::{Holder, LeaseId, PoolName, Tenant, check_characters, recorded_if_any};
 use crate::store::{self, LONGEST_BLOCK, Selection, Terminated, Termination, durable};
 
 /// Most ids of one request, so that a request stays short. Whoever has more sends several, or says which by holder.

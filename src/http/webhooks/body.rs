@@ -6,8 +6,8 @@ use utoipa::ToSchema;
 use super::super::App;
 use super::super::access::Operator;
 use crate::access_key::Role;
-use crate::lease::{Label, Timestamp};
-use crate::pool::PoolName;
+use crate::names::{Label, PoolName};
+use crate::time::Timestamp;
 use crate::webhook::{AlertPattern, Webhook, WebhookId};
 
 /// A webhook, without its secret.

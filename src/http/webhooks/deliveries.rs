@@ -18,8 +18,8 @@ use super::super::problem::{Code, Problem};
 use super::find;
 use crate::access_key::Role;
 use crate::alerts::message;
-use crate::lease::Timestamp;
 use crate::store::{Attempt, Delivery, Enqueued, Stage};
+use crate::time::Timestamp;
 use crate::webhook::WebhookId;
 
 /// Entries of each state on a page unless the caller says otherwise, and at most. That is more than are kept.

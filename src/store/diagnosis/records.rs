@@ -8,13 +8,14 @@ use serde::de::DeserializeOwned;
 
 use super::Findings;
 use crate::access_key::AccessKey;
-use crate::lease::Timestamp;
-use crate::pool::{Policy, PoolName};
+use crate::names::PoolName;
+use crate::pool::Policy;
 use crate::store::agreement::disagreements;
 use crate::store::alerts::Alert;
 use crate::store::keys::{ACCESS_KEYS, Bucket, Keys, NODES, RAISED, WEBHOOKS};
 use crate::store::nodes::{Announcement, Node};
 use crate::store::unreadable::Kind;
+use crate::time::Timestamp;
 use crate::webhook::Webhook;
 
 /// Pools whose policies are read; reading all of ten thousand would be no look any more.

@@ -12,7 +12,7 @@ use tokio::process::{Child, ChildStdin, Command};
 
 use super::EmbeddedError;
 use super::files::{can_have_socket, exists, make_private, write_private};
-use crate::lease::LeaseId;
+use crate::names::LeaseId;
 
 /// How long the server has to finish its file before it is killed, in the shell and here.
 const GRACE: Duration = Duration::from_secs(5);

@@ -9,7 +9,7 @@ use plotters::coord::ranged1d::{
 };
 
 use crate::history::usage::midnight;
-use crate::lease::Timestamp;
+use crate::time::Timestamp;
 
 const MINUTE: i64 = 60_000;
 const HOUR: i64 = 60 * MINUTE;

@@ -11,7 +11,8 @@ use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::problem::Problem;
-use crate::pool::{Pool, PoolName};
+use crate::names::PoolName;
+use crate::pool::Pool;
 
 /// What is said if nobody writes anything else.
 const MESSAGE: &str = "Maintenance. Please try again later.";

@@ -157,8 +157,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::lease::Timestamp;
     use crate::pool::Scheduled;
+    use crate::time::Timestamp;
 
     fn pool(in_use: u64, capacity: u32) -> Pool {
         Pool {

@@ -15,8 +15,9 @@ use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
-use crate::lease::Timestamp;
-use crate::pool::{Pool, PoolName, Scheduled};
+use crate::names::PoolName;
+use crate::pool::{Pool, Scheduled};
+use crate::time::Timestamp;
 
 pub(super) fn editor(pool: &Pool, may_schedule: bool) -> Markup {
     let zone = last_day::zone(pool);

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use futures_util::future::join_all;
 use leasehold::history::rollup;
 use leasehold::history::slot::Step;
-use leasehold::pool::PoolName;
+use leasehold::names::PoolName;
 use leasehold::store::Store;
 use serde_json::json;
 
@@ -317,7 +317,7 @@ pub(super) async fn every_slot_is_right(
         let Some(word) = word else { continue };
         let path = format!(
             "/v1/pools/{pool}/history?step={word}&from={}",
-            leasehold::lease::Timestamp(began)
+            leasehold::time::Timestamp(began)
         );
         let answer = node.get(&path).expect(200).await;
         let items = answer.list("items");

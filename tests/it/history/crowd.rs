@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use leasehold::history::rollup;
 use leasehold::history::slot::{Slot, Step};
-use leasehold::pool::PoolName;
+use leasehold::names::PoolName;
 use serde_json::json;
 
 use super::by_hand::{self, DAY, HOUR, Hands, MINUTE};

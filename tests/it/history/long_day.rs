@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use leasehold::history::rollup;
 use leasehold::history::slot::Step;
-use leasehold::pool::PoolName;
+use leasehold::names::PoolName;
 use leasehold::store::Store;
 use serde_json::{Value, json};
 

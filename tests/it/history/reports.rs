@@ -46,7 +46,7 @@ async fn a_day_has_23_or_25_hours_where_clocks_change() {
         node.release(&lease.token(), 204).await;
         hands.pass(2 * HOUR).await;
 
-        let at = |ms: i64| leasehold::lease::Timestamp(ms).to_string();
+        let at = |ms: i64| leasehold::time::Timestamp(ms).to_string();
         let range = format!("from={}&to={}&tz=Europe/Zurich", at(begin), at(end));
         let days = node
             .get(&format!("/v1/pools/{pool}/history?step=day&{range}"))
