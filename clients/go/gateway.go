@@ -16,12 +16,27 @@ type Gateway struct {
 	// OnLost is called when a session has lost its seat. May be nil.
 	OnLost func(session string, err *Error)
 
-	mu    sync.Mutex
-	seats map[string]*Seat
+	mu     sync.Mutex
+	seats  map[string]*Seat
+	logins map[string]chan struct{}
 }
 
-// Login is a seat for this session, the one that it has or a new one.
+// Login is a seat for this session, the one that it has or a new one. Calls for one session wait for each other.
 func (g *Gateway) Login(ctx context.Context, session string, options Options) (*Seat, error) {
+	done := make(chan struct{})
+	for other := g.begin(session, done); other != nil; other = g.begin(session, done) {
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.logins, session)
+		close(done)
+	}()
 	if seat := g.seat(session); seat != nil {
 		if seat.Check() == nil {
 			return seat, nil
@@ -32,18 +47,33 @@ func (g *Gateway) Login(ctx context.Context, session string, options Options) (*
 	if err != nil {
 		return nil, err
 	}
-	if first := g.put(session, seat); first != seat {
-		seat.Release() // Another request was faster.
-		return first, nil
-	}
+	g.put(session, seat)
 	return seat, nil
 }
 
-// Restore goes on with the seats whose tokens were kept, by session, and says how many there are.
+// begin gives back what ends the login that is under way, if there is one.
+func (g *Gateway) begin(session string, done chan struct{}) chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.logins == nil {
+		g.logins = map[string]chan struct{}{}
+	}
+	if other := g.logins[session]; other != nil {
+		return other
+	}
+	g.logins[session] = done
+	return nil
+}
+
+// Restore goes on with the seats whose tokens were kept, by session, and says how many there are. A token is forgotten if its lease has
+// ended, and stays if no server answered until the context ends: call this again then.
 func (g *Gateway) Restore(ctx context.Context, tokens map[string]string) int {
 	var all sync.WaitGroup
 	slots := make(chan struct{}, 16)
 	for session, token := range tokens {
+		if g.seat(session) != nil {
+			continue
+		}
 		slots <- struct{}{}
 		all.Add(1)
 		go func() {
@@ -91,13 +121,8 @@ func (g *Gateway) seat(session string) *Seat {
 	return g.seats[session]
 }
 
-// put is the seat of the session: this one, or one that works already.
-func (g *Gateway) put(session string, seat *Seat) *Seat {
+func (g *Gateway) put(session string, seat *Seat) {
 	g.mu.Lock()
-	if first := g.seats[session]; first != nil && first.Check() == nil {
-		g.mu.Unlock()
-		return first
-	}
 	if g.seats == nil {
 		g.seats = map[string]*Seat{}
 	}
@@ -106,7 +131,6 @@ func (g *Gateway) put(session string, seat *Seat) *Seat {
 	if g.Keep != nil {
 		g.Keep(session, seat.Token())
 	}
-	return seat
 }
 
 func (g *Gateway) options(session string, options Options) Options {
@@ -115,8 +139,8 @@ func (g *Gateway) options(session string, options Options) Options {
 		options.onToken = func(token string) { g.Keep(session, token) }
 	}
 	options.OnEvent = func(event Event) {
-		if event.State == "lost" {
-			g.lost(session, event)
+		if event.State == "lost" || event.State == "denied" {
+			g.lost(session, event, options.Reacquire)
 		}
 		if own != nil {
 			own(event)
@@ -125,17 +149,20 @@ func (g *Gateway) options(session string, options Options) Options {
 	return options
 }
 
-func (g *Gateway) lost(session string, event Event) {
-	if event.Code != "outage_grace_over" { // From that one it may come back.
-		g.mu.Lock()
-		ours := g.seats[session] == event.Seat
-		if ours {
-			delete(g.seats, session)
-		}
-		g.mu.Unlock()
-		if ours && g.Keep != nil {
-			g.Keep(session, "")
-		}
+func (g *Gateway) lost(session string, event Event, reacquire bool) {
+	again := event.Code == "outage_grace_over" || (reacquire && (event.Code == "lease_expired" || event.Code == "invalid_token"))
+	g.mu.Lock()
+	ours := g.seats[session] == event.Seat
+	forget := ours && (event.State == "denied" || !again)
+	if forget {
+		delete(g.seats, session)
+	}
+	g.mu.Unlock()
+	if !ours {
+		return // An acquire that was denied, or a seat that is no longer this session's.
+	}
+	if forget && g.Keep != nil {
+		g.Keep(session, "")
 	}
 	if g.OnLost != nil {
 		g.OnLost(session, newError(event.Code, event.More, true))

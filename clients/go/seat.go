@@ -21,6 +21,7 @@ type Seat struct {
 	state   *machine.State
 	more    map[string]any
 	fault   string
+	told    string // The token that the program knows.
 	timers  map[string]*planned
 	calls   map[int]context.CancelFunc
 	changed chan struct{} // Closed and made anew at each step.
@@ -158,7 +159,6 @@ func (s *Seat) feed(event machine.Event) {
 func (s *Seat) step(event machine.Event) {
 	c := s.client
 	var out machine.Output
-	before := s.state.Token
 	s.state, out = machine.Step(s.state, event, now())
 	if cancel := s.calls[out.Abort]; cancel != nil {
 		cancel()
@@ -180,8 +180,11 @@ func (s *Seat) step(event machine.Event) {
 	for _, told := range out.Emit {
 		s.tell(told)
 	}
-	if token := s.state.Token; token != "" && before != "" && token != before && s.options.onToken != nil {
-		s.deliver(Event{Seat: s, token: token})
+	if token := s.state.Token; token != "" && token != s.told {
+		if s.told != "" && s.options.onToken != nil { // The first one is for whoever acquires or adopts.
+			s.deliver(Event{Seat: s, token: token})
+		}
+		s.told = token
 	}
 	if out.Tell != nil {
 		s.deliver(Event{Seat: s, State: s.state.Name(), More: out.Tell})

@@ -312,6 +312,12 @@ v("with reacquire an adopted token whose lease has ended is replaced", [36], rea
 v("an adopted token of a terminated lease is not replaced", [37], reacquire=True).do(0, {"event": "adopt", "token": "t9"}).then(
     100, problem(1, "lease_terminated", reason="Over."), "lost", emit=[said("lost", "lease_terminated", reason="Over.")], done=True
 )
+v("a cancel while an adopted token is tried leaves the lease alone", [15]).do(0, {"event": "adopt", "token": "t9"}).then(
+    50, CANCELLED, "released", emit=[{"state": "released", "code": "cancelled"}], abort=1, done=True
+)
+v("a release while an adopted token is tried gives it back", [50]).do(0, {"event": "adopt", "token": "t9"}).then(
+    50, RELEASED, "released", emit=[{"state": "released", "code": "lease_released"}], abort=1, send=[end(2, token="t9")]
+).then(60, answer(2, 204, None, {}), "released", done=True)
 v("an adopted token without an answer is tried again", [33]).do(0, {"event": "adopt", "token": "t9"}).then(
     100, failed(1), "acquiring", emit=[{"state": "acquiring", "code": "unreachable"}], timers={"next": FIRST}
 ).then(500, NEXT, "acquiring", send=[beat(2, "t9", fresh=True)])

@@ -180,7 +180,7 @@ export declare class Gateway {
 	constructor(client: Client, pool: string, options?: { tokens?: Tokens; onLost?: (session: string, error: SeatError) => unknown });
 	readonly size: number;
 	/** After a restart: goes on with all seats whose tokens were kept. How many there are. */
-	restore(): Promise<number>;
+	restore(options?: { timeout?: number | null }): Promise<number>;
 	/** A seat for this session, the one that it has or a new one. Rejects with a {@link SeatError}. */
 	login(session: string, options?: AcquireOptions): Promise<Seat>;
 	/** For each request of a user: the seat, or it throws a {@link SeatError}. */

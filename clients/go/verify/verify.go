@@ -24,6 +24,7 @@ import (
 const (
 	fresh   = 5 * time.Minute
 	refetch = time.Minute
+	pause   = time.Minute
 )
 
 // ErrInvalid is what errors.Is finds in every error about a proof.
@@ -56,9 +57,11 @@ type Verifier struct {
 	URL  string
 	HTTP *http.Client
 
-	mu      sync.Mutex
-	known   map[string]ed25519.PublicKey
-	fetched time.Time
+	mu       sync.Mutex
+	known    map[string]ed25519.PublicKey
+	fetched  time.Time
+	paused   time.Time
+	failures int
 }
 
 func invalid(why string) error { return fmt.Errorf("%w: %s", ErrInvalid, why) }
@@ -151,13 +154,20 @@ func (v *Verifier) key(ctx context.Context, kid string) (ed25519.PublicKey, erro
 		v.known = keys(v.Keys)
 	}
 	_, is := v.known[kid]
-	if age := time.Since(v.fetched); v.Keys == nil && (age > fresh || (!is && age > refetch)) {
-		if found, err := v.fetch(ctx); err == nil {
-			v.known, v.fetched = keys(found), time.Now()
-		} else if v.known == nil {
-			return nil, err
+	now := time.Now()
+	if age := now.Sub(v.fetched); v.Keys == nil && now.After(v.paused) && (age > fresh || (!is && age > refetch)) {
+		found, err := v.fetch(ctx)
+		if err == nil {
+			v.known, v.fetched, v.failures = keys(found), time.Now(), 0
+		} else if ctx.Err() != nil {
+			return nil, err // The caller's time is over, which says nothing of the server.
 		} else {
-			v.fetched = v.fetched.Add(10 * time.Second) // The old ones are good for a while.
+			// The old ones are good for a while, and no proof waits for a server that is away.
+			v.paused = time.Now().Add(min(pause, time.Second<<v.failures))
+			v.failures = min(v.failures+1, 10)
+			if v.known == nil {
+				return nil, err
+			}
 		}
 	}
 	if key, is := v.known[kid]; is {

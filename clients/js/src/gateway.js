@@ -29,11 +29,14 @@ export class Gateway {
 		return this.#seats.size;
 	}
 
-	/** After a restart: goes on with all seats whose tokens were kept. How many there are. */
-	async restore() {
-		const kept = [...(await this.#tokens.entries())];
+	/**
+	 * After a restart: goes on with all seats whose tokens were kept. How many there are. A token is forgotten if its lease has ended, and
+	 * stays if no server answered within the time: call this again then.
+	 */
+	async restore({ timeout } = {}) {
+		const kept = [...(await this.#tokens.entries())].filter(([session]) => !this.#seats.has(session)).reverse();
 		const work = async () => {
-			for (let next = kept.pop(); next; next = kept.pop()) await this.#restore(...next);
+			for (let next = kept.pop(); next; next = kept.pop()) await this.#restore(...next, timeout);
 		};
 		await Promise.all(Array.from({ length: AT_ONCE }, work));
 		return this.size;
@@ -72,9 +75,9 @@ export class Gateway {
 		return this.#put(session, await this.#client.acquire(this.#pool, this.#options(session, options)));
 	}
 
-	async #restore(session, token) {
+	async #restore(session, token, timeout) {
 		try {
-			await this.#put(session, await this.#client.adopt(this.#pool, token, this.#options(session, {})));
+			await this.#put(session, await this.#client.adopt(this.#pool, token, this.#options(session, { timeout })));
 		} catch (error) {
 			if (error.isLost) await this.#write(session, null); // Else the server was away, and the seat may still be there.
 		}
@@ -91,20 +94,20 @@ export class Gateway {
 			...options,
 			onToken: (token) => this.#seats.has(session) && this.#write(session, token).catch(() => {}),
 			onEvent: (seat, event) => {
-				const lost = event.state === 'lost' ? this.#lost(session, seat, event) : null;
+				const lost = event.state === 'lost' || event.state === 'denied' ? this.#lost(session, seat, event, options.reacquire) : null;
 				return Promise.all([lost, (async () => options.onEvent?.(seat, event))()]);
 			},
 		};
 	}
 
-	async #lost(session, seat, event) {
-		// After outage_grace_over it may come back.
-		if (event.code !== 'outage_grace_over' && this.#seats.get(session) === seat) {
+	async #lost(session, seat, { state, code, ...event }, reacquire) {
+		if (this.#seats.get(session) !== seat) return; // An acquire that was denied, or a seat that is no longer this session's.
+		const again = code === 'outage_grace_over' || (reacquire && (code === 'lease_expired' || code === 'invalid_token'));
+		if (state === 'denied' || !again) {
 			this.#seats.delete(session);
-			await seat.release(); // It is not to be asked for again: nobody would know of it.
 			await this.#write(session, null);
 		}
-		await this.#onLost?.(session, new SeatError(event.code, event, true));
+		await this.#onLost?.(session, new SeatError(code, event, true));
 	}
 
 	/** Keeps a token, or forgets it. For one session in the order in which it was said. */

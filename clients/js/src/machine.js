@@ -332,7 +332,8 @@ class Step {
 
 	end(path, code, most) {
 		const { s } = this;
-		const { token, ticket } = s;
+		const { ticket } = s;
+		const token = code === 'cancelled' ? null : s.token; // An adopted one is not this program's to give up.
 		if (!(s.lease || s.again || isAsking(s.name))) return;
 		if (s.ending) { // It was asked for again, and is no longer.
 			s.again = false;

@@ -5,7 +5,7 @@
 
 const FRESH_MS = 300_000;
 const REFETCH_MS = 60_000;
-const PAUSE_MS = 10_000;
+const PAUSE_MS = 60_000;
 const ORDER = 2n ** 252n + 27742317777372353535851937790883648493n;
 const FIELD = 2n ** 255n - 19n;
 // The y of the points of small order, also as they can be written in another way: a signature for one may fit every message.
@@ -111,9 +111,11 @@ export class Verifier {
 	#leeway;
 	#url;
 	#keys;
-	#known = null;
+	#known = new Map();
+	#pinned = null;
 	#fetched = -Infinity;
 	#pause = -Infinity;
+	#failures = 0;
 	#fetching = null;
 
 	constructor({ issuer, audience, url, keys, leeway = 5 }) {
@@ -154,12 +156,12 @@ export class Verifier {
 	}
 
 	async #key(kid) {
-		if (this.#keys) this.#known ??= await keysOf(this.#keys);
+		if (this.#keys) this.#known = await (this.#pinned ??= keysOf(this.#keys));
 		else {
 			const now = performance.now();
 			const age = now - this.#fetched;
 			const due = age > FRESH_MS || (age > REFETCH_MS && !this.#known.has(kid));
-			if (due && (now > this.#pause || !this.#known)) await (this.#fetching ??= this.#fetch());
+			if (due && now >= this.#pause) await (this.#fetching ??= this.#fetch());
 		}
 		const key = this.#known.get(kid);
 		must(key, 'its key is unknown');
@@ -170,9 +172,11 @@ export class Verifier {
 		try {
 			this.#known = await fetchKeys(this.#url);
 			this.#fetched = performance.now();
-		} catch (error) {
-			if (!this.#known) throw error;
-			this.#pause = performance.now() + PAUSE_MS; // The old ones are good for a while.
+			this.#failures = 0;
+		} catch {
+			// The old ones are good for a while, and no proof waits for a server that is away.
+			this.#pause = performance.now() + Math.min(PAUSE_MS, 1_000 * 2 ** this.#failures);
+			this.#failures = Math.min(this.#failures + 1, 10);
 		} finally {
 			this.#fetching = null;
 		}

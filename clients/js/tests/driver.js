@@ -4,13 +4,16 @@ import { writeSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
-import { Client, SeatError } from '../src/node.js';
+import { Client, Gateway, SeatError } from '../src/node.js';
+import { Verifier } from '../src/verify.js';
 
 const quiet = { error: () => {} };
 const seats = {};
 const stops = {};
 const react = await import('./mount.js').catch(() => null);
-let client;
+let client, verifier, gateway, server;
+const tokens = new Map();
+const kept = () => Object.fromEntries([...tokens].map(([session, token]) => [session, token.replace('SECRET-', '')]));
 
 const say = (line) => writeSync(1, `${JSON.stringify(line)}\n`);
 
@@ -48,6 +51,7 @@ async function ended({ as, do: how }) {
 
 const steps = {
 	start({ url, keys }) {
+		server = url;
 		client = new Client(url, { key: keys.length > 1 ? ({ refused }) => keys[refused ? 1 : 0] : keys[0], log: quiet });
 		process.stderr.write(`${inspect(client, { depth: 9, showHidden: true })}\n`); // In which no secret may stand.
 	},
@@ -90,6 +94,25 @@ const steps = {
 		say({ seat: as, check: said, state: seat.state, sure: seat.sure });
 	},
 	report: ({ as, activities }) => seats[as].report({ activities }),
+	async verify({ as, proof, at, issuer, audience, times }) {
+		verifier ??= new Verifier({ issuer, audience, url: server });
+		let verified = 0;
+		for (let n = 0; n < times; n += 1) verified += await verifier.verify(proof, { at }).then(() => 1, () => 0);
+		say({ seat: as, verified });
+	},
+	gateway(line) {
+		for (const [session, token] of Object.entries(line.tokens)) tokens.set(session, token);
+		gateway = new Gateway(client, line.pool, { tokens });
+		return steps.restore(line);
+	},
+	async restore({ as, timeout_ms: timeout }) {
+		say({ seat: as, restored: await gateway.restore({ timeout }), kept: kept() });
+	},
+	async login({ as, session, holder, reacquire }) {
+		const seat = await gateway.login(session, { holder, reacquire });
+		say({ seat: as, login: session, id: seat.id });
+	},
+	kept: ({ as }) => say({ seat: as, kept: kept() }),
 	mount({ as, pool, holder }) {
 		let said = false;
 		react.mount(as, client, pool, { holder }, ({ state, seat }) => {
@@ -106,7 +129,7 @@ process.once('SIGTERM', async () => {
 	process.exit(143);
 });
 
-say({ ready: 'js', spec: 1, can: ['cancel', ...(react ? ['react'] : [])] });
+say({ ready: 'js', spec: 1, can: ['cancel', 'verify', 'gateway', ...(react ? ['react'] : [])] });
 try {
 	for await (const text of createInterface({ input: process.stdin })) {
 		const line = { as: 's', ...JSON.parse(text) };

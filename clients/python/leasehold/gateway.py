@@ -33,17 +33,39 @@ class Gateway:
         self._tokens: MutableMapping[str, str] = {} if tokens is None else tokens
         self._seats: dict[str, Seat] = {}
         self._lock = threading.Lock()
+        self._logins: set[str] = set()
+        self._login_ended = threading.Condition(self._lock)
 
     def __len__(self) -> int:
         return len(self._seats)
 
-    def restore(self) -> int:
-        """After a restart: goes on with all seats whose tokens were kept. How many there are."""
+    def restore(self, *, timeout: float | None = 30.0) -> int:
+        """After a restart: goes on with all seats whose tokens were kept. How many there are.
+
+        A token is forgotten if its lease has ended, and stays if no server answered within the time: call this again then.
+        """
+        kept = [(session, token, timeout) for session, token in self._tokens.items() if session not in self._seats]
         with ThreadPoolExecutor(16, thread_name_prefix="leasehold restore") as pool:
-            return sum(pool.map(self._restore, list(self._tokens.items())))
+            list(pool.map(self._restore, kept))
+        return len(self)
 
     def login(self, session: str, **options: Unpack[AcquireOptions]) -> Seat:
-        """A seat for this session, the one that it has or a new one. Raises :class:`SeatError`; options as in acquire."""
+        """A seat for this session, the one that it has or a new one. Raises :class:`SeatError`; options as in acquire.
+
+        Calls for one session wait for each other.
+        """
+        with self._login_ended:
+            while session in self._logins:
+                self._login_ended.wait()
+            self._logins.add(session)
+        try:
+            return self._login(session, options)
+        finally:
+            with self._login_ended:
+                self._logins.discard(session)
+                self._login_ended.notify_all()
+
+    def _login(self, session: str, options: AcquireOptions) -> Seat:
         with self._lock:
             seat = self._seats.get(session)
         if seat is not None and seat.state in ("held", "unstable", "grace"):
@@ -51,16 +73,12 @@ class Gateway:
         if seat is not None:
             seat.release()  # It may still hope to come back.
         seat = self.client.acquire(self.pool, **options)
-        seat.listen(self._listener(session))
+        seat.listen(self._listener(session, options.get("reacquire", False)))
         seat._keep = self._saver(session)
         with self._lock:
-            first = self._seats.setdefault(session, seat)
-            if first is not seat and first.state not in ("held", "unstable", "grace"):
-                first = self._seats[session] = seat
-        if first is not seat:
-            seat.release()  # Another thread was faster.
-        self._keep(session, first, first.token)
-        return first
+            self._seats[session] = seat
+        self._keep(session, seat, seat.token)
+        return seat
 
     def check(self, session: str) -> Seat:
         """For each request of a user: the seat, or :class:`SeatLost`."""
@@ -78,19 +96,20 @@ class Gateway:
         if seat is not None:
             seat.release()
 
-    def _restore(self, kept: tuple[str, str]) -> bool:
-        session, token = kept
+    def _restore(self, kept: tuple[str, str, float | None]) -> None:
+        session, token, timeout = kept
         try:
-            seat = self.client.adopt(self.pool, token, on_event=self._listener(session))
-        except SeatError:
+            seat = self.client.adopt(self.pool, token, timeout=timeout, on_event=self._listener(session, False))
+        except SeatLost:
             with self._lock:
                 self._tokens.pop(session, None)
-            return False
+            return
+        except SeatError:
+            return  # The server is away, and the seat may still be there.
         seat._keep = self._saver(session)
         with self._lock:
             self._seats[session] = seat
         self._keep(session, seat, seat.token)
-        return True
 
     def _saver(self, session: str) -> Callable[[Seat, str], None]:
         return lambda seat, token: self._keep(session, seat, token)
@@ -100,11 +119,13 @@ class Gateway:
             if token and self._seats.get(session) is seat and self._tokens.get(session) != token:
                 self._tokens[session] = token
 
-    def _listener(self, session: str) -> Callable[[Seat, dict[str, Any]], None]:
+    def _listener(self, session: str, reacquire: bool) -> Callable[[Seat, dict[str, Any]], None]:
+        back = {"outage_grace_over", *(("lease_expired", "invalid_token") if reacquire else ())}
+
         def told(seat: Seat, event: dict[str, Any]) -> None:
-            if event["state"] != "lost":
+            if event["state"] not in ("lost", "denied") or self._seats.get(session) is not seat:
                 return
-            if event["code"] != "outage_grace_over":  # From that one it may come back.
+            if event["state"] == "denied" or event["code"] not in back:  # From those it may come back.
                 with self._lock:
                     if self._seats.get(session) is seat:
                         del self._seats[session]

@@ -456,6 +456,8 @@ class _Step:
     def end(self, path: str, code: str, tries: int) -> None:
         s = self.state
         token, ticket = s.token, s.ticket
+        if code == "cancelled":
+            token = None  # An adopted one is not this program's to give up.
         if not (s.lease or s.again or s.name in ("acquiring", "waiting")):
             return
         if s.ending:  # It was asked for again, and is no longer.

@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.request
 from dataclasses import dataclass
+from http.client import HTTPException
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
@@ -32,6 +33,7 @@ SMALL |= {y for one in ("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b138028
           for y in [int.from_bytes(bytes.fromhex(one), "little") & (2**255 - 1)]}  # fmt: skip
 REFETCH_S = 60.0
 FRESH_S = 300.0
+PAUSE_S = 60.0
 
 
 class InvalidProof(Exception):
@@ -76,7 +78,8 @@ class Verifier:
         self.issuer, self.audience, self.leeway = issuer, audience, leeway
         self._url, self._tls, self._lock = url, tls, threading.Lock()
         self._keys = _keys(keys) if keys is not None else {}
-        self._fetched = -math.inf
+        self._fetched = self._paused = -math.inf
+        self._failures = 0
         self._fixed = keys is not None
 
     def verify(self, proof: str, *, at: float | None = None) -> Proof:
@@ -111,13 +114,16 @@ class Verifier:
 
     def _key(self, kid: str) -> Ed25519PublicKey:
         with self._lock:
-            age = time.monotonic() - self._fetched
-            if not self._fixed and (age > FRESH_S or (kid not in self._keys and age > REFETCH_S)):
+            now = time.monotonic()
+            age = now - self._fetched
+            if not self._fixed and now >= self._paused and (age > FRESH_S or (kid not in self._keys and age > REFETCH_S)):
                 try:
                     self._keys = _keys(_fetch(f"{self._url}/v1/jwks", self._tls))
-                    self._fetched = time.monotonic()
-                except (OSError, ValueError):
-                    self._fetched += 10 if self._keys else 0  # The old ones are good for a while.
+                    self._fetched, self._failures = time.monotonic(), 0
+                except (OSError, ValueError, HTTPException, InvalidProof):
+                    # The old ones are good for a while, and no proof waits for a server that is away.
+                    self._paused = time.monotonic() + min(PAUSE_S, 2.0**self._failures)
+                    self._failures = min(self._failures + 1, 10)
             key = self._keys.get(kid)
         if key is None:
             raise InvalidProof("its key is unknown")

@@ -13,7 +13,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import leasehold  # noqa: E402
 
+try:
+    from leasehold import verify
+except ImportError:  # Needs `cryptography`.
+    verify = None
+
 writing = threading.Lock()
+PREFIX = "SECRET-"
 OPTIONS = ("holder", "tenant", "label", "wait", "reacquire", "activities")
 
 
@@ -64,13 +70,49 @@ def check(name, seat):
 
 
 class Sync:
-    can = ["sync", "fork"]
+    can = ["sync", "fork", "gateway", *(["verify"] if verify else [])]
 
     def __init__(self):
-        self.seats = {}
+        self.seats, self.verifier = {}, None
 
     def start(self, line):
-        self.client = leasehold.Client(line["url"], key_of(line))
+        self.url, self.client = line["url"], leasehold.Client(line["url"], key_of(line))
+
+    def verify(self, line):
+        def once():
+            try:
+                return bool(self.verifier.verify(line["proof"], at=line["at"]))
+            except verify.InvalidProof:
+                return False
+
+        self.verifier = self.verifier or verify.Verifier(line["issuer"], line["audience"], url=self.url)
+        work = lambda: say(seat="s", verified=sum(once() for _ in range(line["times"])))  # noqa: E731
+        threading.Thread(target=work, daemon=True).start()
+
+    def gateway(self, line):
+        self.tokens = dict(line["tokens"])
+        self.gateway = leasehold.Gateway(self.client, line["pool"], tokens=self.tokens)
+        self.restore(line)
+
+    def restore(self, line):
+        def work():
+            restored = self.gateway.restore(timeout=line.get("timeout_ms", 30_000) / 1_000)
+            say(seat="s", restored=restored, kept=self._kept())
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def login(self, line):
+        def work():
+            seat = self.gateway.login(line["session"], holder=line["holder"], reacquire=line.get("reacquire", False))
+            say(seat="s", login=line["session"], id=seat.id)
+
+        threading.Thread(target=work, daemon=True).start()
+
+    def kept(self, line):
+        say(seat="s", kept=self._kept())
+
+    def _kept(self):
+        return {session: token.removeprefix(PREFIX) for session, token in self.tokens.items()}
 
     def acquire(self, line):
         name = line.get("as", "s")

@@ -93,6 +93,13 @@ class Driver:
         await asyncio.gather(*self.readers)
 
 
+def _proof(name: str) -> dict:
+    """What a driver has to know of one vector of proof/."""
+    vectors = json.loads((CLIENTS / "spec" / "proof" / "proofs.json").read_text())["vectors"]
+    found = next(vector for vector in vectors if vector["name"] == name)
+    return {member: found[member] for member in ("proof", "at", "issuer", "audience")}
+
+
 def _fits(line: Any, wanted: Any) -> bool:
     if isinstance(wanted, dict):
         return isinstance(line, dict) and all(_fits(line.get(name), value) for name, value in wanted.items())
@@ -146,6 +153,8 @@ async def _ready(driver: Driver) -> dict:
 async def _step(step: dict, driver: Driver, server: Any, real: bool) -> None:
     if "do" in step:
         line = {name: value for name, value in step.items() if name != "only"}
+        if "vector" in line:
+            line.update(_proof(line.pop("vector")))
         if real and "pool" in line:
             line["pool"] = server.name(line["pool"])
         if real and "token" in line:  # That of a holder for whom the operator has acquired.

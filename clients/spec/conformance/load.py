@@ -11,7 +11,8 @@ CLIENTS = SPEC.parent
 
 SCENARIO = {"name", "scenarios", "needs", "drive", "script", "otherwise", "ignore", "real", "keys", "exit"}
 STEPS = {
-    "do": {"do", "as", "pool", "holder", "tenant", "label", "wait", "timeout_ms", "reacquire", "max_grace_ms", "listener", "activities", "count", "token"},
+    "do": {"do", "as", "pool", "holder", "tenant", "label", "wait", "timeout_ms", "reacquire", "max_grace_ms", "listener", "activities", "count", "token",
+           "tokens", "session", "vector", "times"},
     "see": {"see", "within_ms", "skip"},
     "sleep": {"sleep"},
     "signal": {"signal"},
@@ -21,10 +22,10 @@ STEPS = {
     "exits": {"exits", "code"},
 }
 EXCHANGE = {"expect", "with", "without", "key", "connection", "authorization", "after_ms", "answer", "agent"}
-ANSWERS = {"grant", "renewed", "queued", "problem", "results", "raw", "empty", "broken"}
+ANSWERS = {"grant", "renewed", "queued", "problem", "results", "raw", "empty", "broken", "keys"}
 ANSWER = ANSWERS | {"status", "delay_ms", "headers", "text", "token", "resumed", "members", "times"}
 BROKEN = {"reset_before", "reset_after", "hang", "trickle", "garbage", "close"}
-KINDS = {"acquire", "renew", "renew-many", "release", "leave", "queue-leave"}
+KINDS = {"acquire", "renew", "renew-many", "release", "leave", "queue-leave", "jwks"}
 
 
 OPTIONS = {"pool", "holder", "tenant", "label", "platform", "activities", "wait", "reacquire", "max_grace_ms", "key"}

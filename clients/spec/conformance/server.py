@@ -21,6 +21,7 @@ ROUTES = {
     "release": "/v1/leases/release",
     "leave": "/v1/leases/leave",
     "queue-leave": "/v1/pools/{pool}/queue/leave",
+    "jwks": "/v1/jwks",
 }
 
 
@@ -39,6 +40,9 @@ def render(answer: dict, kind: str, body: dict, document: Optional[dict]) -> tup
     headers = {"content-type": "application/json", **answer.get("headers", {})}
     if "raw" in answer:
         return answer.get("status", 200), {"content-type": "text/html", **answer.get("headers", {})}, answer["raw"].encode()
+    if "keys" in answer:
+        status, said = 200, {"keys": json.loads((SPEC / "proof" / "proofs.json").read_text())["keys"]}
+        return status, headers, json.dumps(said).encode()
     if "empty" in answer:
         return answer["empty"], answer.get("headers", {}), b""
     if "grant" in answer:
@@ -135,10 +139,10 @@ class Scripted:
     async def _answer(self, writer, method, path, headers, text, connection, served) -> bool:
         kind = next((kind for kind, route in ROUTES.items() if _fits(path, route)), None)
         try:
-            body = json.loads(text)
+            body = {} if kind == "jwks" else json.loads(text)
         except ValueError:
             body = None
-        if method != "POST" or kind is None or not isinstance(body, dict):
+        if method != ("GET" if kind == "jwks" else "POST") or kind is None or not isinstance(body, dict):
             self.wrong.append(f"nobody expects {method} {path} {text[:80]!r}")
             return False
         answer = self._next(kind, headers, body, connection, served)

@@ -12,11 +12,13 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"leasehold"
+	"leasehold/verify"
 )
 
 type line struct {
@@ -25,14 +27,21 @@ type line struct {
 	Wait, Reacquire                                           bool
 	TimeoutMS                                                 int  `json:"timeout_ms"`
 	MaxGraceMS                                                *int `json:"max_grace_ms"`
-	Count                                                     int
+	Count, Times                                              int
+	Proof, Issuer, Audience, Session                          string
+	At                                                        float64
+	Tokens                                                    map[string]string
 }
 
 type driver struct {
-	mu      sync.Mutex
-	client  *leasehold.Client
-	seats   map[string]*leasehold.Seat
-	cancels map[string]context.CancelFunc
+	mu       sync.Mutex
+	client   *leasehold.Client
+	seats    map[string]*leasehold.Seat
+	cancels  map[string]context.CancelFunc
+	url      string
+	verifier *verify.Verifier
+	gateway  *leasehold.Gateway
+	tokens   map[string]string
 }
 
 var writing sync.Mutex
@@ -53,7 +62,7 @@ func main() {
 	}()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	say(map[string]any{"ready": "go", "spec": 1, "can": []string{"cancel"}})
+	say(map[string]any{"ready": "go", "spec": 1, "can": []string{"cancel", "verify", "gateway"}})
 	lines := make(chan line)
 	go func() {
 		defer close(lines)
@@ -98,7 +107,7 @@ func (d *driver) do(l line) {
 		if err != nil {
 			panic(err)
 		}
-		d.client = client
+		d.client, d.url = client, l.URL
 	case "acquire", "adopt", "hold":
 		ctx, cancel := context.WithCancel(context.Background())
 		if l.TimeoutMS > 0 {
@@ -129,9 +138,67 @@ func (d *driver) do(l line) {
 		say(map[string]any{"seat": l.As, "check": code, "state": seat.State(), "sure": seat.Sure()})
 	case "report":
 		d.seat(l.As).Report(l.Activities...)
+	case "verify":
+		if d.verifier == nil {
+			d.verifier = &verify.Verifier{Issuer: l.Issuer, Audience: l.Audience, URL: d.url}
+		}
+		go d.verify(l)
+	case "gateway":
+		d.tokens = l.Tokens
+		d.gateway = &leasehold.Gateway{Client: d.client, Pool: l.Pool, Keep: func(session, token string) {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			d.tokens[session] = token
+			if token == "" {
+				delete(d.tokens, session)
+			}
+		}}
+		go d.restore(l)
+	case "restore":
+		go d.restore(l)
+	case "login":
+		go func() {
+			seat, err := d.gateway.Login(context.Background(), l.Session, leasehold.Options{Holder: l.Holder, Reacquire: l.Reacquire})
+			if err == nil {
+				say(map[string]any{"seat": l.As, "login": l.Session, "id": seat.ID()})
+			}
+		}()
+	case "kept":
+		say(map[string]any{"seat": l.As, "kept": d.kept()})
 	case "raise":
 		panic("an error of the program")
 	}
+}
+
+func (d *driver) verify(l line) {
+	verified := 0
+	for range l.Times {
+		if _, err := d.verifier.VerifyAt(context.Background(), l.Proof, time.UnixMilli(int64(l.At*1_000))); err == nil {
+			verified++
+		}
+	}
+	say(map[string]any{"seat": l.As, "verified": verified})
+}
+
+func (d *driver) restore(l line) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(l.TimeoutMS)*time.Millisecond)
+	defer cancel()
+	d.mu.Lock()
+	tokens := maps.Clone(d.tokens)
+	d.mu.Unlock()
+	restored := d.gateway.Restore(ctx, tokens)
+	say(map[string]any{"seat": l.As, "restored": restored, "kept": d.kept()})
+}
+
+// kept is what is kept, without what marks secrets.
+func (d *driver) kept() map[string]string {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	kept := map[string]string{}
+	for session, token := range d.tokens {
+		kept[session] = strings.TrimPrefix(token, "SECRET-")
+	}
+	return kept
 }
 
 func (d *driver) options(l line) leasehold.Options {

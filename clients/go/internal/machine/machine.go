@@ -646,6 +646,9 @@ func (d *step) lose(code string, more JSON) {
 
 func (d *step) end(path, code string, tries int) {
 	token, ticket := d.Token, d.ticket
+	if code == "cancelled" {
+		token = "" // An adopted one is not this program's to give up.
+	}
 	if d.Lease == nil && !d.again && !d.isAcquiring() {
 		return
 	}

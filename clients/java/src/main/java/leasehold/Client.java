@@ -20,6 +20,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.ScheduledThreadPoolExecutor;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import java.util.function.Function;
 import java.util.function.Supplier;
 import javax.net.ssl.SSLContext;
@@ -110,9 +111,14 @@ public final class Client implements AutoCloseable {
         return acquire(pool, options, options.queues() ? null : Duration.ofSeconds(30));
     }
 
-    /** Goes on with a seat whose token was kept. */
+    /** Goes on with a seat whose token was kept, within 30 seconds. */
     public Seat adopt(String pool, String token, SeatOptions options) throws SeatException, InterruptedException {
-        return start(pool, options, Duration.ofSeconds(30), Machine.Event.adopt(token));
+        return adopt(pool, token, options, Duration.ofSeconds(30));
+    }
+
+    /** The same, within another time. */
+    public Seat adopt(String pool, String token, SeatOptions options, Duration timeout) throws SeatException, InterruptedException {
+        return start(pool, options, timeout, Machine.Event.adopt(token));
     }
 
     /** Takes a seat, works in it, and gives it back. A loss interrupts the work, and is thrown also if the work did not notice. */
@@ -169,7 +175,7 @@ public final class Client implements AutoCloseable {
         return new Machine.Now(System.nanoTime() / 1_000_000, System.currentTimeMillis());
     }
 
-    private static Thread daemon(Runnable work, String name) {
+    static Thread daemon(Runnable work, String name) {
         Thread thread = new Thread(work, name);
         thread.setDaemon(true);
         return thread;
@@ -270,7 +276,13 @@ public final class Client implements AutoCloseable {
     /** Takes one step, and carries out what follows. The lock of this client is held. */
     private void step(Seat seat, Machine.Event event) {
         Machine.Output out = new Machine.Output();
+        String before = seat.machine.token();
         seat.machine = seat.machine.step(event, now(), out);
+        String token = seat.machine.token();
+        if (seat.keep != null && token != null && !token.equals(before)) {
+            Consumer<String> keep = seat.keep;
+            events(() -> keep.accept(token));
+        }
         var aborted = seat.calls.remove(out.abort);
         if (aborted != null) {
             aborted.cancel(true);

@@ -557,7 +557,7 @@ final class Machine implements Cloneable {
     }
 
     private void end(String path, String why, int tries) {
-        String last = token;
+        String last = why.equals("cancelled") ? null : token; // An adopted one is not this program's to give up.
         String place = ticket;
         if (lease == null && !again && !isAcquiring()) {
             return;

@@ -8,6 +8,7 @@ import java.util.Optional;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Future;
+import java.util.function.Consumer;
 
 /** A seat, from its grant to its end. Closing it gives it back. A lost one is not used again: acquire another. */
 public final class Seat implements AutoCloseable {
@@ -23,6 +24,7 @@ public final class Seat implements AutoCloseable {
     Machine machine;
     Map<String, Object> details = Map.of();
     String fault = "";
+    Consumer<String> keep;
 
     /** A timer that runs. */
     record Planned(long at, Future<?> timer) {}

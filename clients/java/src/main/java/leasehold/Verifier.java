@@ -35,6 +35,7 @@ public final class Verifier {
             little(HexFormat.of().parseHex("c7176a703d4dd84fba3c0b760d10670f2a2053fa2c39ccc64ec7fd7792ac037a")));
     private static final long FRESH_MS = 300_000;
     private static final long REFETCH_MS = 60_000;
+    private static final long PAUSE_MS = 60_000;
 
     private final String issuer;
     private final String audience;
@@ -43,6 +44,8 @@ public final class Verifier {
     private final HttpClient http;
     private Map<String, PublicKey> keys = Map.of();
     private long fetchedAt = Long.MIN_VALUE / 2;
+    private long pausedUntil = Long.MIN_VALUE / 2;
+    private int failures;
 
     /** The proof proves nothing; the message says why. */
     public static final class InvalidProof extends Exception {
@@ -122,14 +125,17 @@ public final class Verifier {
     private synchronized PublicKey key(String kid) throws InvalidProof {
         long now = System.nanoTime() / 1_000_000;
         long age = now - fetchedAt;
-        if (jwks != null && (age > FRESH_MS || (!keys.containsKey(kid) && age > REFETCH_MS))) {
+        if (jwks != null && now >= pausedUntil && (age > FRESH_MS || (!keys.containsKey(kid) && age > REFETCH_MS))) {
             try {
                 HttpRequest request = HttpRequest.newBuilder(jwks).timeout(Duration.ofSeconds(8)).build();
                 HttpResponse<String> answer = http.send(request, HttpResponse.BodyHandlers.ofString());
                 keys = keys(Json.read(answer.body()));
                 fetchedAt = now;
+                failures = 0;
             } catch (IOException | IllegalArgumentException failed) {
-                fetchedAt += keys.isEmpty() ? 0 : 10_000; // The old ones are good for a while.
+                // The old ones are good for a while, and no proof waits for a server that is away.
+                pausedUntil = System.nanoTime() / 1_000_000 + Math.min(PAUSE_MS, 1_000L << failures);
+                failures = Math.min(failures + 1, 10);
             } catch (InterruptedException interrupted) {
                 Thread.currentThread().interrupt();
             }

@@ -15,7 +15,11 @@ import java.util.concurrent.ConcurrentHashMap;
 final class Driver {
     private static final Map<String, Seat> SEATS = new ConcurrentHashMap<>();
     private static final Map<String, Thread> THREADS = new ConcurrentHashMap<>();
+    private static final Map<String, String> TOKENS = new ConcurrentHashMap<>();
     private static Client client;
+    private static String server;
+    private static Verifier verifier;
+    private static Gateway gateway;
 
     private Driver() {}
 
@@ -31,7 +35,7 @@ final class Driver {
     }
 
     public static void main(String[] arguments) throws IOException {
-        say("ready", "java", "spec", 1, "can", List.of("cancel"));
+        say("ready", "java", "spec", 1, "can", List.of("cancel", "verify", "gateway"));
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String text = in.readLine(); text != null; text = in.readLine()) {
             Map<String, Object> line = (Map<String, Object>) Json.read(text);
@@ -44,10 +48,24 @@ final class Driver {
                 case "start" -> {
                     List<String> keys = (List<String>) line.get("keys");
                     String url = (String) line.get("url");
+                    server = url;
                     client = keys.size() == 1 ? Client.of(url, keys.get(0)) : Client.of(url, refused -> keys.get(refused ? 1 : 0), null);
                 }
                 case "acquire", "adopt" -> thread(name, () -> acquire(name, line));
                 case "hold" -> thread(name, () -> hold(name, line));
+                case "verify" -> thread(name, () -> verify(name, line));
+                case "gateway", "restore" -> thread(name, () -> restore(name, line));
+                case "login" -> thread(name, () -> {
+                    try {
+                        SeatOptions options = SeatOptions.holder((String) line.get("holder"));
+                        options = Boolean.TRUE.equals(line.get("reacquire")) ? options.reacquire() : options;
+                        String session = (String) line.get("session");
+                        say("seat", name, "login", session, "id", gateway.login(session, options).id());
+                    } catch (SeatException | InterruptedException error) {
+                        say("seat", name, "error", error.toString());
+                    }
+                });
+                case "kept" -> say("seat", name, "kept", kept());
                 case "many" -> thread("many", () -> many(line));
                 case "cancel" -> THREADS.get(name).interrupt();
                 case "release", "close" -> thread(name + " end", () -> {
@@ -143,6 +161,44 @@ final class Driver {
         } catch (Exception error) {
             say("seat", name, "body", error.toString());
         }
+    }
+
+    private static void verify(String name, Map<String, Object> line) {
+        if (verifier == null) {
+            verifier = Verifier.of((String) line.get("issuer"), (String) line.get("audience"), server);
+        }
+        java.time.Instant at = java.time.Instant.ofEpochSecond(((Number) line.get("at")).longValue());
+        int verified = 0;
+        for (int n = 0; n < ((Number) line.get("times")).intValue(); n++) {
+            try {
+                verifier.verify((String) line.get("proof"), at);
+                verified++;
+            } catch (Verifier.InvalidProof invalid) {
+                System.err.println(invalid.getMessage());
+            }
+        }
+        say("seat", name, "verified", verified);
+    }
+
+    private static void restore(String name, Map<String, Object> line) {
+        if (line.get("do").equals("gateway")) {
+            TOKENS.putAll((Map<String, String>) line.get("tokens"));
+            gateway = new Gateway(client, (String) line.get("pool"), TOKENS, null);
+        }
+        Object ms = line.getOrDefault("timeout_ms", 30_000);
+        try {
+            int restored = gateway.restore(Duration.ofMillis(((Number) ms).longValue()));
+            say("seat", name, "restored", restored, "kept", kept());
+        } catch (InterruptedException end) {
+            Thread.currentThread().interrupt();
+        }
+    }
+
+    /** What is kept, without what marks secrets. */
+    private static Map<String, Object> kept() {
+        Map<String, Object> kept = new LinkedHashMap<>();
+        TOKENS.forEach((session, token) -> kept.put(session, token.replace("SECRET-", "")));
+        return kept;
     }
 
     private static void many(Map<String, Object> line) {
