@@ -113,7 +113,7 @@ pub struct Client {
 impl Client {
     /// For the server at `base`, such as `http://127.0.0.1:7070`, with a key if it asks for one.
     pub fn new(base: &str, key: Option<SecretString>) -> Result<Self, Error> {
-        choose_cryptography();
+        crate::tls::choose_cryptography();
         let mut http = reqwest::Client::builder()
             .timeout(TIMEOUT)
             .pool_idle_timeout(IDLE)
@@ -406,12 +406,6 @@ impl Drop for WaitingForSeat {
         let (client, pool) = (self.client.clone(), self.pool.clone());
         runtime.spawn(async move { client.leave_queue(&pool, &ticket).await });
     }
-}
-
-/// Chooses what TLS computes with, for the whole process; every HTTP client in it needs that before it is built. What
-/// was chosen before stays.
-pub fn choose_cryptography() {
-    let _ = rustls::crypto::ring::default_provider().install_default();
 }
 
 /// What it comes down to: the outer errors only say that there was one.

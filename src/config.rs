@@ -27,10 +27,10 @@ use tracing_subscriber::EnvFilter;
 pub use self::layers::{Flags, Origin};
 pub use self::redis_url::{RedisUrl, Topology};
 pub use self::report::Row;
+use crate::names::KeyPrefix;
 use crate::names::PoolName;
 use crate::pool::Policy;
-use crate::store::{ClientCertificate, Durability, KeyPrefix, Tls};
-use crate::telemetry::LogFormat;
+use crate::tls::{ClientCertificate, Tls};
 
 /// Every setting of the program.
 ///
@@ -228,6 +228,46 @@ impl fmt::Display for Switch {
         f.write_str(match self {
             Self::Off => "off",
             Self::On => "on",
+        })
+    }
+}
+
+/// How log lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// One line for a person.
+    #[default]
+    Text,
+    /// One JSON object a line, for a collector.
+    Json,
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
+
+/// What acquire, release and terminate wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Durability {
+    /// The master has it.
+    #[default]
+    Async,
+    /// A replica has it too, and the answer says so.
+    Replicated,
+}
+
+impl fmt::Display for Durability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Async => "async",
+            Self::Replicated => "replicated",
         })
     }
 }

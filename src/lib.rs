@@ -2,23 +2,34 @@
 //!
 //! # Layout, in reading order
 //!
+//! The ground, which knows nothing of seats in Redis:
+//!
 //! * [`names`] and [`time`]: checked names, ids and timestamps.
-//! * [`lease`] and [`pool`]: the domain. No HTTP, no Redis.
+//! * `blocking`: where long work goes, so that no heartbeat waits for it.
+//! * `stderr`: the only place that writes there.
+//! * [`tls`]: what nodes show and accept.
+//! * [`config`]: every setting, its unit and its default.
+//! * [`telemetry`]: logs and metrics.
+//! * `tasks`: work that goes on for as long as the program, and is started again when it fails.
+//!
+//! The domain, without HTTP and without Redis:
+//!
+//! * [`lease`] and [`pool`]: a seat that is held, and the policy that it is held under.
 //! * [`access_key`]: keys of operators and clients.
 //! * [`token`]: the signed secret that renews and releases one lease.
-//! * [`store`]: the only module that speaks Redis; one method per Lua script.
 //! * [`webhook`]: where alerts go, and how that is signed.
+//!
+//! The floors above it, each of which knows only those below:
+//!
+//! * [`store`]: the only module that speaks Redis; one method per Lua script.
 //! * [`history`]: what happened in a pool, and what it means.
 //! * [`alerts`]: what is worth telling about, and how it gets to webhooks.
 //! * [`http`]: the only module that speaks HTTP; one file per resource.
 //! * `ui`: the admin pages.
-//! * [`config`]: every setting, its unit and its default.
-//! * [`telemetry`]: logs and metrics.
-//! * `blocking`: where long work goes, so that no heartbeat waits for it.
-//! * `tasks`: work that goes on for as long as the program, and is started again when it fails.
-//! * `stderr`: the only place that writes there.
-//! * [`client`]: for programs that hold a seat while they run.
+//! * [`service`]: one node, put together.
 //! * [`cli`]: the operator's commands.
+//!
+//! [`client`] is for programs that hold a seat while they run.
 
 // Both panic when they cannot write, and wait for whoever reads.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
@@ -34,11 +45,13 @@ pub mod http;
 pub mod lease;
 pub mod names;
 pub mod pool;
+pub mod service;
 mod stderr;
 pub mod store;
 mod tasks;
 pub mod telemetry;
 pub mod time;
+pub mod tls;
 pub mod token;
 mod ui;
 pub mod webhook;

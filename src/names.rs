@@ -94,6 +94,54 @@ impl fmt::Display for PoolName {
     }
 }
 
+/// Tells the keys of one installation from those of others in the same Redis. Empty is none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyPrefix(String);
+
+impl KeyPrefix {
+    /// Most characters: it is in every key, and a lease has several.
+    const MAX: usize = 32;
+
+    /// The prefix itself.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether there is none.
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl fmt::Display for KeyPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::str::FromStr for KeyPrefix {
+    type Err = Invalid;
+
+    /// Neither braces, which choose the slot, nor a colon or the name of a version, with which the keys and patterns of one prefix could be
+    /// among those of another one.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let is_known = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        if !text.chars().all(is_known) {
+            return Err(Invalid(
+                "has other characters than letters, digits, - _ and .".into(),
+            ));
+        }
+        if text.len() > Self::MAX {
+            return Err(Invalid(format!("is longer than {} characters", Self::MAX)));
+        }
+        let version = text.strip_prefix("lh");
+        if version.is_some_and(|version| version.chars().all(|letter| letter.is_ascii_digit())) {
+            return Err(Invalid("is the name of a version of the format".into()));
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
 /// Names one lease: 128 random bits, 22 characters of base64url. Not a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LeaseId([u8; 16]);

@@ -51,8 +51,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use redis::RedisResult;
-use secrecy::{ExposeSecret as _, SecretSlice, SecretString};
-use serde::{Deserialize, Serialize};
+use secrecy::{ExposeSecret as _, SecretString};
 
 pub use self::access_keys::PutKey;
 pub use self::acquire_many::ACQUIRE_AT_ONCE;
@@ -61,54 +60,42 @@ pub(crate) use self::agreement::disagreements;
 pub use self::alerts::{Alert, AlertState, AlertsFilter, LoggedAlert};
 pub use self::audit::{Action, AuditEntry, AuditFilter};
 pub use self::blocks::{Block, BlockEnd, Blocked, LONGEST_BLOCK};
-pub(crate) use self::clock_shift::CLOCK_SHIFT;
 use self::connection::Connections;
 pub use self::deliveries::{Attempt, Claimed, Delivery, Enqueued, Finished, Stage};
 pub use self::diagnosis::{Finding, Level, diagnose};
 pub use self::error::{Error, Outcome, Trouble};
 pub use self::events::{Event, EventId};
 pub use self::failover::{FailoverResult, fail_over};
-pub(crate) use self::health::{FAILOVERS, FAILURES, SHED, UP, WAITS};
 use self::hints::Hints;
-pub(crate) use self::hints::{HINTS, LISTENING};
-pub use self::history::{ChangedPool, Denials, RollupState, SlotRange, SlotRequest as WantedSlots};
+pub use self::history::{ChangedPool, Denials, RollupState, SlotRange, SlotRequest};
 use self::keys::Bucket;
-pub use self::keys::KeyPrefix;
 pub use self::leases::{
     AcquireRequest, Acquired, Denial, Grant, Renewal, Renewed, Terminated, Termination,
 };
 pub use self::listing::{Cursor, Listing, Selection, Sort};
 pub use self::logins::{CODE, LOGIN};
 use self::losses::Losses;
-pub(crate) use self::memory::GENERATION;
 use self::memory::PoolCache;
 use self::meters::Meters;
-pub(crate) use self::meters::{
-    AcquireOutcome, EndKind, LATENESS, LEASE_DURATION, OTHERS, REQUEST_DURATION, Series,
-};
+pub(crate) use self::meters::{AcquireOutcome, EndKind, OTHERS, Series};
 pub use self::nodes::{Announcement, Node, Server};
 pub use self::pools::{Deleted, Expect, Put};
 pub use self::queue::{Leaving, QueueLeft, Turn, Waiter, Waiters};
 pub use self::readiness::Readiness;
 use self::renewals::Batchers;
-pub(crate) use self::renewals::PER_CALL;
 pub use self::rules::{
     Force, NamedChange, NamedChanged, NamedSeat, NamedSeats, PolicySnapshot, Wait,
 };
 use self::script::{Call, OPEN, Reply};
 pub use self::script_trace::{ScriptTrace, carry, durable};
-pub(crate) use self::unreadable::UNREADABLE;
 use self::unreadable::Unreadable;
 pub use self::webhooks::PutWebhook;
+use crate::config::Durability;
+use crate::names::KeyPrefix;
 use crate::tasks;
+use crate::telemetry;
 use crate::time::Timestamp;
-
-/// Buckets whose data Redis lost while this node ran.
-pub(crate) const DATA_LOSSES: &str = "leasehold_data_losses_total";
-/// Leases whose data was lost and that have their seat again.
-pub(crate) const REBUILT: &str = "leasehold_leases_rebuilt_total";
-/// Leases whose data was lost and whose seat somebody else had got before they could be rebuilt.
-pub(crate) const DISPLACED: &str = "leasehold_leases_displaced_total";
+use crate::tls::Tls;
 
 /// Longest time that any call takes, from the handler's side. The promise is an answer within a second.
 const DEADLINE: Duration = Duration::from_millis(950);
@@ -166,50 +153,6 @@ pub struct Options {
     pub durability: Durability,
     /// Most pools that have series of their own in the metrics.
     pub metrics_max_pools: usize,
-}
-
-/// How the two ends of a connection with TLS know each other.
-#[derive(Debug, Clone, Default)]
-pub struct Tls {
-    /// Certificate in PEM form that servers must be signed with; none for those of the machine.
-    pub ca: Option<Vec<u8>>,
-    /// What a server that asks for it is shown.
-    pub client: Option<ClientCertificate>,
-}
-
-/// A certificate of this node, and its key, in PEM form.
-#[derive(Clone)]
-pub struct ClientCertificate {
-    /// May be shown to anybody.
-    pub certificate: Vec<u8>,
-    /// May not.
-    pub key: SecretSlice<u8>,
-}
-
-impl std::fmt::Debug for ClientCertificate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ClientCertificate")
-    }
-}
-
-/// What acquire, release and terminate wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum Durability {
-    /// The master has it.
-    #[default]
-    Async,
-    /// A replica has it too, and the answer says so.
-    Replicated,
-}
-
-impl std::fmt::Display for Durability {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Async => "async",
-            Self::Replicated => "replicated",
-        })
-    }
 }
 
 impl Store {
@@ -421,7 +364,7 @@ impl Store {
         if before != 0 && before != generation {
             let pools = self.0.memory.lose(bucket);
             self.0.losses.add(pools);
-            metrics::counter!(DATA_LOSSES).increment(1);
+            metrics::counter!(telemetry::DATA_LOSSES).increment(1);
             // At once, for those who ask now. What does not get through the sweeper puts back.
             self.put_back_pools(bucket).await?;
         }

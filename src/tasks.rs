@@ -10,12 +10,11 @@ use std::panic::AssertUnwindSafe;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::telemetry;
+
 use futures_util::FutureExt as _;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-
-/// Starts of a task after it failed, by task.
-pub(crate) const RESTARTS: &str = "leasehold_task_restarts_total";
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// Failures in a row that are no accident any more.
@@ -82,7 +81,7 @@ pub(crate) fn spawn<T>(
 where
     T: Future<Output: Into<Over> + Send> + Send + 'static,
 {
-    metrics::counter!(RESTARTS, "task" => name).increment(0);
+    metrics::counter!(telemetry::TASK_RESTARTS, "task" => name).increment(0);
     tokio::spawn(supervise(name, USUAL, start))
 }
 
@@ -123,7 +122,7 @@ where
         }
         let in_a_row = failed(name, started, pace.calm);
         tokio::time::sleep(pause(pace.first_pause, in_a_row)).await;
-        metrics::counter!(RESTARTS, "task" => name).increment(1);
+        metrics::counter!(telemetry::TASK_RESTARTS, "task" => name).increment(1);
         restarted(name);
     }
 }

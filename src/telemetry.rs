@@ -5,23 +5,19 @@
 //! no ids, no names that a client chose. Deliberately absent: an HTTP listener of the exporter's own
 //! (`/metrics` is a route like others) and any sending of traces.
 
-pub(crate) mod pools;
-
-use std::fmt;
+use std::convert::Infallible;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
-use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::fmt::SubscriberBuilder;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::config::LogFormat;
 use crate::stderr;
-use crate::store::{self, Store};
-use crate::tasks::{self, Over};
 
 /// Requests answered, by method, matched route and status.
 pub const HTTP_REQUESTS: &str = "leasehold_http_requests_total";
@@ -34,18 +30,55 @@ pub const HTTP_CONNECTIONS: &str = "leasehold_http_connections";
 /// Connections that the node closed for a reason of its own, by reason.
 pub const HTTP_CLOSED: &str = "leasehold_http_connections_closed_total";
 
+/// Buckets whose data Redis lost while this node ran.
+pub const DATA_LOSSES: &str = "leasehold_data_losses_total";
+/// Leases whose data was lost and that have their seat again.
+pub const LEASES_REBUILT: &str = "leasehold_leases_rebuilt_total";
+/// Leases whose data was lost and whose seat somebody else had got before they could be rebuilt.
+pub const LEASES_DISPLACED: &str = "leasehold_leases_displaced_total";
+/// Calls that failed, by what kind of trouble it was.
+pub const STORE_FAILURES: &str = "leasehold_store_failures_total";
+/// Calls that were not sent, because those before them had failed.
+pub const STORE_SHED: &str = "leasehold_store_calls_shed_total";
+/// The share of the masters at which an acquire could be decided, so without a cluster 0 or 1. Only [`super::Readiness`] sets it.
+pub const STORE_UP: &str = "leasehold_store_up";
+/// Waits for a replica, by whether one had it in time.
+pub const STORE_WAITS: &str = "leasehold_store_waits_total";
+/// Changes of the master, or of the masters of a cluster.
+pub const STORE_FAILOVERS: &str = "leasehold_store_failovers_total";
+/// 1 while hints come. A node subscribes when somebody waits for a seat for the first time.
+pub const STORE_LISTENING: &str = "leasehold_store_listening";
+/// Seats that came free while somebody waited for one, as far as this node was told.
+pub const STORE_HINTS: &str = "leasehold_store_hints_total";
+/// Records that this node cannot read, by kind.
+pub const UNREADABLE: &str = "leasehold_unreadable_records";
+/// How far the time of the bucket that is furthest ahead is ahead of Redis's clock.
+pub const CLOCK_SHIFT: &str = "leasehold_clock_shift_seconds";
+/// How long leases were held, of those whose end this node recorded.
+pub const LEASE_DURATION: &str = "leasehold_lease_duration_seconds";
+/// How much later than asked heartbeats came, of a sample.
+pub const HEARTBEAT_LATENESS: &str = "leasehold_heartbeat_lateness_ratio";
+/// How long Redis took for a script, with the wait for a connection.
+pub const STORE_DURATION: &str = "leasehold_store_request_duration_seconds";
+/// When the bucket that was opened last was: another one means that data was lost. One number, because 32 series of a node that
+/// hardly ever change would say no more.
+pub const GENERATION: &str = "leasehold_generation";
+/// Heartbeats that one call of a lane carried.
+pub const RENEWALS_PER_CALL: &str = "leasehold_renewals_per_call";
+/// Starts of a task after it failed, by task.
+pub const TASK_RESTARTS: &str = "leasehold_task_restarts_total";
 /// Requests for a seat that were denied, by the code of the problem.
 pub const DENIALS: &str = "leasehold_denials_total";
 /// Lines that found no room or could not be written, because whoever reads stderr is slow, full or gone.
-const LOG_DROPPED: &str = "leasehold_log_lines_dropped_total";
+pub const LOG_DROPPED: &str = "leasehold_log_lines_dropped_total";
 /// 1, with the version and the revision that this program was built from.
 const BUILD: &str = "leasehold_build_info";
 /// 1 while the node wants traffic, else 0.
 const READY: &str = "leasehold_ready";
 /// How long ago all that was due was last known to be recorded.
-const SWEEPER_LAG: &str = "leasehold_sweeper_lag_seconds";
+pub const SWEEPER_LAG: &str = "leasehold_sweeper_lag_seconds";
 /// Pools that this node knows.
-const POOLS: &str = "leasehold_pools";
+pub const POOLS: &str = "leasehold_pools";
 
 /// Upper bounds of the histogram of requests, in seconds. Fine around a renewal's few milliseconds, coarse after.
 const HTTP_BUCKETS: &[f64] = &[
@@ -70,26 +103,6 @@ const REVISION: &str = match option_env!("LEASEHOLD_REVISION") {
 
 /// How often recorded samples are folded into their histograms when nobody reads `/metrics`.
 const UPKEEP: Duration = Duration::from_secs(5);
-
-/// How log lines are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    /// One line for a person.
-    #[default]
-    Text,
-    /// One JSON object a line, for a collector.
-    Json,
-}
-
-impl fmt::Display for LogFormat {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Text => "text",
-            Self::Json => "json",
-        })
-    }
-}
 
 /// Why logs or metrics could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -145,10 +158,10 @@ pub fn metrics() -> Result<PrometheusHandle, Error> {
     }
     let histograms = [
         (HTTP_DURATION, HTTP_BUCKETS),
-        (store::REQUEST_DURATION, STORE_BUCKETS),
-        (store::LEASE_DURATION, LEASE_BUCKETS),
-        (store::LATENESS, LATENESS_BUCKETS),
-        (store::PER_CALL, PER_CALL_BUCKETS),
+        (STORE_DURATION, STORE_BUCKETS),
+        (LEASE_DURATION, LEASE_BUCKETS),
+        (HEARTBEAT_LATENESS, LATENESS_BUCKETS),
+        (RENEWALS_PER_CALL, PER_CALL_BUCKETS),
     ];
     let builder =
         histograms
@@ -166,7 +179,7 @@ pub fn metrics() -> Result<PrometheusHandle, Error> {
 /// Folds recorded samples into their histograms for as long as it is polled.
 ///
 /// Without it a histogram keeps every sample until somebody reads `/metrics`, and memory grows.
-pub(crate) async fn upkeep(handle: PrometheusHandle) -> Over {
+pub(crate) async fn upkeep(handle: PrometheusHandle) -> Infallible {
     let mut ticks = tokio::time::interval(UPKEEP);
     loop {
         ticks.tick().await;
@@ -179,19 +192,9 @@ pub(crate) fn ready(ready: bool) {
     gauge!(READY).set(if ready { 1.0 } else { 0.0 });
 }
 
-/// Sets the gauges that say how the node is now.
-pub(crate) fn node(store: &Store) {
-    gauge!(POOLS).set(store.known_pools().len() as f64);
-    metrics_process::Collector::default().collect();
-    counter!(LOG_DROPPED).absolute(stderr::dropped());
-    if let Some(lag) = store.sweeper_lag() {
-        gauge!(SWEEPER_LAG).set(lag.as_secs_f64());
-    }
-}
-
 /// Says what each metric means, for the `# HELP` lines, and begins those at 0 whose first increase must be seen as one.
 ///
-/// The metrics of pools are in [`pools`].
+/// The metrics of pools are described where they are written, in `http::machines::pools`.
 fn describe() {
     let counters = [
         (
@@ -200,7 +203,7 @@ fn describe() {
         ),
         (HTTP_PANICS, "Requests whose handler panicked"),
         (
-            tasks::RESTARTS,
+            TASK_RESTARTS,
             "Tasks of the node that failed and were started again, by task",
         ),
         (
@@ -216,35 +219,35 @@ fn describe() {
             "Requests for a seat that were denied, by the code of the problem",
         ),
         (
-            store::FAILURES,
+            STORE_FAILURES,
             "Calls to Redis that failed, by what kind of trouble it was",
         ),
         (
-            store::SHED,
+            STORE_SHED,
             "Calls that were not sent to Redis, because those before them had failed",
         ),
         (
-            store::WAITS,
+            STORE_WAITS,
             "Waits for a replica (durability = replicated), by whether one had it in time",
         ),
         (
-            store::FAILOVERS,
+            STORE_FAILOVERS,
             "Changes of the master that sentinels or a cluster named",
         ),
         (
-            store::DATA_LOSSES,
+            DATA_LOSSES,
             "Buckets (there are 32) whose data Redis lost while this node ran. Each node counts each loss: use max",
         ),
         (
-            store::REBUILT,
+            LEASES_REBUILT,
             "Leases whose data was lost and that got their seat again from a heartbeat to this node",
         ),
         (
-            store::DISPLACED,
+            LEASES_DISPLACED,
             "Heartbeats to this node of leases whose data was lost and whose seat somebody else had by then, one for each lease; who never beats again is not counted",
         ),
         (
-            store::HINTS,
+            STORE_HINTS,
             "Seats that came free while somebody waited for one, as this node was told",
         ),
     ];
@@ -254,12 +257,12 @@ fn describe() {
     for name in [
         HTTP_PANICS,
         LOG_DROPPED,
-        store::SHED,
-        store::FAILOVERS,
-        store::DATA_LOSSES,
-        store::REBUILT,
-        store::DISPLACED,
-        store::HINTS,
+        STORE_SHED,
+        STORE_FAILOVERS,
+        DATA_LOSSES,
+        LEASES_REBUILT,
+        LEASES_DISPLACED,
+        STORE_HINTS,
     ] {
         counter!(name).increment(0);
     }
@@ -270,22 +273,22 @@ fn describe() {
             "Time from the request's head to the answer's head, by method and matched route",
         ),
         (
-            store::REQUEST_DURATION,
+            STORE_DURATION,
             Unit::Seconds,
             "Time that a call of Redis took, the wait for a connection included, by script and outcome: ok, none (it did not run), unknown (it may have)",
         ),
         (
-            store::LEASE_DURATION,
+            LEASE_DURATION,
             Unit::Seconds,
             "How long leases were held, of those whose end this node recorded",
         ),
         (
-            store::LATENESS,
+            HEARTBEAT_LATENESS,
             Unit::Count,
             "How much later than asked heartbeats came, in intervals of a third of the TTL: 0 in time, 2 at the last moment. Of a sample: at most one in 100 ms for each of 32 buckets",
         ),
         (
-            store::PER_CALL,
+            RENEWALS_PER_CALL,
             Unit::Count,
             "Heartbeats that shared a call of Redis",
         ),
@@ -304,15 +307,15 @@ fn describe() {
             "Pools that this node knows; those beyond metrics_max_pools are counted as pool _other",
         ),
         (
-            store::GENERATION,
+            GENERATION,
             "When the newest data of the 32 buckets began, in seconds since 1970: a change means that Redis lost some",
         ),
         (
-            store::CLOCK_SHIFT,
+            CLOCK_SHIFT,
             "How far the time of leases is ahead of Redis's clock, because that went back; 0 as a rule",
         ),
         (
-            store::LISTENING,
+            STORE_LISTENING,
             "1 while Redis tells this node of seats that come free; there from the first who waits",
         ),
         (
@@ -320,11 +323,11 @@ fn describe() {
             "1 while /readyz says that the node wants traffic, else 0",
         ),
         (
-            store::UNREADABLE,
+            UNREADABLE,
             "Records in Redis that this node cannot read, mostly because a later version wrote them, by kind",
         ),
         (
-            store::UP,
+            STORE_UP,
             "Share of the Redis masters at which this node could decide about a seat: 0 or 1, in a cluster also between",
         ),
     ];

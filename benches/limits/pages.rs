@@ -29,7 +29,7 @@ pub(crate) async fn pages() -> Vec<Row> {
     say("100 000 leases in one pool, 10 000 in 1 000 pools");
     let mut crowd = Population::acquire(&store, &large, LEASES).await;
     let mut spread = Population::acquire(&store, &teams, 10 * POOLS).await;
-    leasehold::client::choose_cryptography();
+    leasehold::tls::choose_cryptography();
     let client = reqwest::Client::builder()
         .no_proxy()
         .build()

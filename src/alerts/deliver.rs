@@ -19,9 +19,10 @@ use tokio::sync::Notify;
 
 use super::address::{Allowed, Resolver, system};
 use super::{ATTEMPTS, Options};
-use crate::client::{choose_cryptography, innermost};
+use crate::client::innermost;
 use crate::store::{Attempt, Delivery, Error, Finished, PutWebhook, Store};
 use crate::time::Timestamp;
+use crate::tls::choose_cryptography;
 use crate::webhook::{Webhook, WebhookId};
 
 /// How long one attempt may take in all, and to connect.

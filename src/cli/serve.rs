@@ -19,17 +19,17 @@ use tokio::sync::{oneshot, watch};
 
 use super::{Exit, Failure};
 use crate::alerts;
-use crate::config::{Flags, RedisUrl, Settings};
+use crate::config::{Flags, LogFormat, RedisUrl, Settings};
 use crate::history;
-use crate::http;
-use crate::http::server::{Drain, Limits};
+use crate::http::server::{self, Drain, Limits};
 use crate::names::PoolName;
 use crate::pool::{Policy, seats};
+use crate::service;
 use crate::stderr;
 use crate::store::embedded::Embedded;
 use crate::store::{self, Expect, Options, Put, Store, Trouble};
 use crate::tasks;
-use crate::telemetry::{self, LogFormat};
+use crate::telemetry;
 use crate::token::Tokens;
 use crate::ui;
 
@@ -106,7 +106,9 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     });
     alerts::start(&store, alerts::Options::of(settings));
     let drain = Drain::default();
-    let service = Arc::new(http::service(&store, &tokens, settings, &metrics, &drain));
+    let service = Arc::new(service::service(
+        &store, &tokens, settings, &metrics, &drain,
+    ));
     let answer = move |request| {
         let service = Arc::clone(&service);
         async move { service.answer(request).await }
@@ -129,7 +131,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         }
     };
     tokio::select! {
-        served = http::server::serve(listener, answer, limits, drain, shutdown) => served?,
+        served = server::serve(listener, answer, limits, drain, shutdown) => served?,
         _ = &mut second => {
             tracing::warn!("told to stop a second time: stopping at once");
             return Ok(Exit::Error);

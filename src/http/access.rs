@@ -31,11 +31,12 @@ use self::audit::{Entry, RequestOutcome};
 pub(crate) use self::caller::{ADMIN_KEY, Caller, verify};
 use self::limits::Limiters;
 pub(crate) use self::origin::is_from_here;
-pub(super) use self::table::{Needs, RouteMatch, find, needs};
+pub(super) use self::table::{Needs, needs};
+pub(crate) use self::table::{RouteMatch, find};
 use self::table::{Row, Rule};
 use super::App;
 use super::problem::{Code, Logged, Problem};
-use super::trace;
+use super::request_id;
 use crate::access_key::{Fingerprint, Role};
 use crate::config::Settings;
 use crate::names::PoolName;
@@ -116,7 +117,7 @@ impl Access {
 }
 
 /// Lets a request through to its handler, or not, and writes into the trail what operators do.
-pub(super) async fn guard(
+pub(crate) async fn guard(
     app: &App,
     found: RouteMatch,
     router: &Router,
@@ -233,7 +234,7 @@ async fn admit(
             parts.extensions.insert(caller);
             let (app, router) = (app.clone(), router.clone());
             // In a task of its own: what was begun ends and is written down, also when the caller goes away.
-            let done = tasks::finish(store::carry(trace::carried(async move {
+            let done = tasks::finish(store::carry(request_id::carry(async move {
                 let response = route(&router, Request::from_parts(parts, body)).await;
                 entry
                     .write(&app, RequestOutcome::of(&response), "failed")

@@ -12,7 +12,7 @@ use serde::Serialize;
 const CAPACITY: usize = 1024;
 
 /// A body of JSON.
-pub(super) struct Json<T>(pub(super) T);
+pub(crate) struct Json<T>(pub(crate) T);
 
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {

@@ -4,6 +4,9 @@
 //! every node. `/readyz` does depend on it. Deliberately absent: any cache of the check. A probe every
 //! second costs one round trip, and a cached "ready" would lie for as long as it is kept.
 
+pub(crate) mod node;
+pub(crate) mod pools;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

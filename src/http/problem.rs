@@ -16,7 +16,7 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::http::trace;
+use crate::http::request_id;
 
 /// Media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -361,7 +361,7 @@ impl Serialize for Document<'_> {
         for (name, value) in members {
             map.serialize_entry(name, value)?;
         }
-        if let Some(request_id) = trace::request_id() {
+        if let Some(request_id) = request_id::current() {
             map.serialize_entry("request_id", &*request_id)?;
         }
         map.end()

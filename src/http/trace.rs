@@ -15,42 +15,20 @@ use std::time::{Duration, Instant};
 
 use axum::extract::Request;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
 use metrics::{Counter, Histogram, counter, histogram};
 
 use crate::http::problem::{Code, Logged, Problem};
+use crate::http::request_id;
 use crate::telemetry::{HTTP_DURATION, HTTP_PANICS, HTTP_REQUESTS};
-
-/// The header that names a request, taken from the client or made here, and sent back.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The label of requests that match no route. A path that a client chose is never a label.
 const NO_ROUTE: &str = "none";
 
-tokio::task_local! {
-    static CURRENT: Arc<str>;
-}
-
-/// The name of the request that this task is answering, if it is answering one.
-pub fn request_id() -> Option<Arc<str>> {
-    CURRENT.try_with(Arc::clone).ok()
-}
-
-/// A future that keeps the name of the present request in another task.
-pub(crate) fn carried<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let id = request_id();
-    async move {
-        match id {
-            Some(id) => CURRENT.scope(id, future).await,
-            None => future.await,
-        }
-    }
-}
-
 /// What is at no path.
-pub(super) fn no_route() -> Problem {
+pub(crate) fn no_route() -> Problem {
     Problem::new(
         Code::RouteNotFound,
         "There is nothing at this path. The complete interface is described at /v1/openapi.json.",
@@ -58,23 +36,23 @@ pub(super) fn no_route() -> Problem {
 }
 
 /// Answers a request with what every answer has. `route` is the path of its route, as it is described.
-pub(super) async fn instrument<F: Future<Output = Response>>(
+pub(crate) async fn instrument<F: Future<Output = Response>>(
     route: Option<&'static str>,
     request: Request,
     answer: impl FnOnce(Request) -> F,
 ) -> Response {
     let started = Instant::now();
     let method = method_label(request.method());
-    let (id, id_header) = name(&request);
+    let (id, id_header) = request_id::of(&request);
 
-    let answer = CURRENT.scope(
+    let answer = request_id::scope(
         Arc::clone(&id),
         AssertUnwindSafe(answer(request)).catch_unwind(),
     );
     let mut response = match answer.await {
         Ok(response) => response,
         // The panic hook has logged what it was.
-        Err(_) => CURRENT.sync_scope(Arc::clone(&id), || {
+        Err(_) => request_id::sync_scope(Arc::clone(&id), || {
             counter!(HTTP_PANICS).increment(1);
             Problem::new(
                 Code::Internal,
@@ -86,7 +64,7 @@ pub(super) async fn instrument<F: Future<Output = Response>>(
     };
 
     let headers = response.headers_mut();
-    headers.insert(REQUEST_ID, id_header);
+    headers.insert(request_id::HEADER, id_header);
     headers
         .entry(X_CONTENT_TYPE_OPTIONS)
         .or_insert(HeaderValue::from_static("nosniff"));
@@ -113,26 +91,6 @@ pub(super) async fn instrument<F: Future<Output = Response>>(
         log_failure(&response, method, route, &id);
     }
     response
-}
-
-/// The name of the request: the client's if it is a plain one, else a new one.
-fn name(request: &Request) -> (Arc<str>, HeaderValue) {
-    let given = request.headers().get(REQUEST_ID).filter(|value| {
-        let bytes = value.as_bytes();
-        (1..=64).contains(&bytes.len())
-            && bytes
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(byte))
-    });
-    if let Some(header) = given {
-        let id = header.to_str().expect("checked to be plain ASCII");
-        return (Arc::from(id), header.clone());
-    }
-    let digits: [u8; 16] =
-        rand::random::<[u8; 16]>().map(|random| b"0123456789abcdef"[usize::from(random % 16)]);
-    let id = std::str::from_utf8(&digits).expect("hexadecimal digits");
-    let header = HeaderValue::from_bytes(&digits).expect("hexadecimal digits");
-    (Arc::from(id), header)
 }
 
 /// The method as a label: a client can invent methods, and each would be a new series.
@@ -305,7 +263,7 @@ mod tests {
     #[tokio::test]
     async fn every_answer_is_named_and_not_kept() {
         let (response, _) = call(request("GET", "/nowhere")).await;
-        assert_eq!(response.headers()[REQUEST_ID].len(), 16);
+        assert_eq!(response.headers()[request_id::HEADER].len(), 16);
         assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
         assert_eq!(response.headers()[X_CONTENT_TYPE_OPTIONS], "nosniff");
         let (response, _) = call(request("GET", "/kept")).await;
@@ -325,12 +283,16 @@ mod tests {
             let mut request = request("GET", "/nowhere");
             request
                 .headers_mut()
-                .insert(REQUEST_ID, given.parse().unwrap());
+                .insert(request_id::HEADER, given.parse().unwrap());
             let (response, document) = call(request).await;
-            assert_eq!(response.headers()[REQUEST_ID] == given, kept, "{given:?}");
+            assert_eq!(
+                response.headers()[request_id::HEADER] == given,
+                kept,
+                "{given:?}"
+            );
             assert_eq!(
                 document["request_id"],
-                response.headers()[REQUEST_ID].to_str().unwrap()
+                response.headers()[request_id::HEADER].to_str().unwrap()
             );
         }
     }
@@ -350,7 +312,7 @@ mod tests {
         );
         assert_eq!(
             document["request_id"],
-            response.headers()[REQUEST_ID].to_str().unwrap()
+            response.headers()[request_id::HEADER].to_str().unwrap()
         );
         assert!(!document.to_string().contains("on purpose"));
     }

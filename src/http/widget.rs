@@ -88,7 +88,7 @@ struct File {
 }
 
 /// The routes of the client's files and of the demo.
-pub(super) fn routes() -> Router {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/client/{file}", get(stable))
         .route("/client/{version}/{file}", get(immutable))

@@ -5,10 +5,9 @@
 
 use std::time::Duration;
 
-use metrics::gauge;
+use crate::telemetry;
 
-/// How far the time of the bucket that is furthest ahead is ahead of Redis's clock.
-pub(crate) const CLOCK_SHIFT: &str = "leasehold_clock_shift_seconds";
+use metrics::gauge;
 
 /// Less is what clocks are corrected by every day, and over in a minute.
 pub(super) const WORTH_A_WORD: Duration = Duration::from_secs(1);
@@ -23,7 +22,7 @@ impl ClockShift {
     /// Notes how far it is, and says when it begins, grows and ends.
     pub(super) fn note(&mut self, shift_ms: u64) {
         let seconds = shift_ms as f64 / 1e3;
-        gauge!(CLOCK_SHIFT).set(seconds);
+        gauge!(telemetry::CLOCK_SHIFT).set(seconds);
         let worth_ms = u64::try_from(WORTH_A_WORD.as_millis()).expect("a second");
         if shift_ms > self.told_ms + worth_ms {
             tracing::warn!(

@@ -31,10 +31,11 @@ use self::single::Single;
 use super::Options;
 use super::diagnosis::Level;
 use super::error::{Error, Outcome, Trouble};
-use super::health::{Health, WAITS};
+use super::health::Health;
 use super::keys::Bucket;
 use super::{diagnosis, keys, rights, script};
 use crate::config::{RedisUrl, Topology};
+use crate::telemetry;
 
 /// How long a check-out waits for a free or a new connection. Together with the response time-out it stays
 /// under the second in which every call is answered.
@@ -631,7 +632,7 @@ impl Connection {
             }
         };
         let durable = replicas.is_ok_and(|replicas| replicas > 0);
-        metrics::counter!(WAITS, "durable" => if durable { "true" } else { "false" }).increment(1);
+        metrics::counter!(telemetry::STORE_WAITS, "durable" => if durable { "true" } else { "false" }).increment(1);
         durable
     }
 }

@@ -8,6 +8,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::telemetry;
+
 use redis::RedisError;
 
 use super::error::{Error, Outcome, Trouble};
@@ -21,17 +23,6 @@ const PROBE: Duration = Duration::from_millis(200);
 
 /// A trouble is over when it was not seen for so long. Shorter, and a mix of answers would fill the log.
 const CALM: Duration = Duration::from_secs(3);
-
-/// Calls that failed, by what kind of trouble it was.
-pub(crate) const FAILURES: &str = "leasehold_store_failures_total";
-/// Calls that were not sent, because those before them had failed.
-pub(crate) const SHED: &str = "leasehold_store_calls_shed_total";
-/// The share of the masters at which an acquire could be decided, so without a cluster 0 or 1. Only [`super::Readiness`] sets it.
-pub(crate) const UP: &str = "leasehold_store_up";
-/// Waits for a replica, by whether one had it in time.
-pub(crate) const WAITS: &str = "leasehold_store_waits_total";
-/// Changes of the master, or of the masters of a cluster.
-pub(crate) const FAILOVERS: &str = "leasehold_store_failovers_total";
 
 /// One for each node.
 #[derive(Debug)]
@@ -96,7 +87,7 @@ impl Health {
         if won {
             return Ok(());
         }
-        metrics::counter!(SHED).increment(1);
+        metrics::counter!(telemetry::STORE_SHED).increment(1);
         let trouble = self.present().unwrap_or(Trouble::Away);
         Err(Error::of(trouble, Outcome::None, trouble.advice()))
     }
@@ -113,7 +104,7 @@ impl Health {
             }
             return;
         };
-        metrics::counter!(FAILURES, "trouble" => trouble.as_str()).increment(1);
+        metrics::counter!(telemetry::STORE_FAILURES, "trouble" => trouble.as_str()).increment(1);
         if trouble.is_of_connection() {
             circuit.failures.fetch_add(1, Ordering::Relaxed);
         } else {

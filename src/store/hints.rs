@@ -16,6 +16,7 @@ use super::connection::{Connections, Source};
 use super::keys::{self, Keys};
 use crate::names::PoolName;
 use crate::tasks::{self, Over};
+use crate::telemetry;
 
 /// Pause before a lost subscription is made again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -26,11 +27,6 @@ const POLL: Duration = Duration::from_millis(200);
 /// How long somebody waits without asking while hints come, and while they do not.
 const WITH_HINTS: Duration = Duration::from_secs(1);
 const WITHOUT_HINTS: Duration = Duration::from_millis(40);
-
-/// 1 while hints come. A node subscribes when somebody waits for a seat for the first time.
-pub(crate) const LISTENING: &str = "leasehold_store_listening";
-/// Seats that came free while somebody waited for one, as far as this node was told.
-pub(crate) const HINTS: &str = "leasehold_store_hints_total";
 
 /// The hints of a node.
 #[derive(Debug)]
@@ -79,7 +75,7 @@ async fn run(
 ) -> Over {
     let is_listening = |is: bool| {
         listening.store(is, Ordering::Release);
-        metrics::gauge!(LISTENING).set(if is { 1.0 } else { 0.0 });
+        metrics::gauge!(telemetry::STORE_LISTENING).set(if is { 1.0 } else { 0.0 });
     };
     while let Some(strong) = source.upgrade() {
         let made_at = age.load(Ordering::Relaxed);
@@ -113,7 +109,7 @@ async fn listen(
     while the_same() {
         match tokio::time::timeout(POLL, messages.next()).await {
             Ok(Some(message)) => {
-                metrics::counter!(HINTS).increment(1);
+                metrics::counter!(telemetry::STORE_HINTS).increment(1);
                 // Nobody may be waiting here.
                 drop(told.send(message.get_channel_name().into()));
             }

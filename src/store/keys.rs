@@ -4,13 +4,12 @@
 //! every key it would otherwise go through every function that names one.
 
 use std::fmt::Write as _;
-use std::str::FromStr;
 use std::sync::OnceLock;
 
 use redis::{RedisWrite, ToRedisArgs};
 
 use super::error::Error;
-use crate::names::{Holder, Invalid, LeaseId, PoolName, Tenant};
+use crate::names::{Holder, KeyPrefix, LeaseId, PoolName, Tenant};
 use crate::token::fingerprint;
 use crate::webhook::WebhookId;
 
@@ -20,61 +19,18 @@ const FORMAT: &str = "lh1";
 /// What stands in front of every key, the version with it.
 static PREFIX: OnceLock<String> = OnceLock::new();
 
-/// Tells the keys of one installation from those of others in the same Redis. Empty is none.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct KeyPrefix(String);
-
-impl KeyPrefix {
-    /// Most characters: it is in every key, and a lease has several.
-    const MAX: usize = 32;
-
-    /// What stands in front of every key, as patterns and rights of users name it: `staging:lh1`.
-    pub fn in_front(&self) -> String {
-        if self.0.is_empty() {
-            FORMAT.to_owned()
-        } else {
-            format!("{}:{FORMAT}", self.0)
-        }
-    }
-
-    /// Whether there is none.
-    pub const fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl std::fmt::Display for KeyPrefix {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl FromStr for KeyPrefix {
-    type Err = Invalid;
-
-    /// Neither braces, which choose the slot, nor a colon or the name of a version, with which the keys and patterns of one prefix could be
-    /// among those of another one.
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        let is_known = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
-        if !text.chars().all(is_known) {
-            return Err(Invalid(
-                "has other characters than letters, digits, - _ and .".into(),
-            ));
-        }
-        if text.len() > Self::MAX {
-            return Err(Invalid(format!("is longer than {} characters", Self::MAX)));
-        }
-        let version = text.strip_prefix("lh");
-        if version.is_some_and(|version| version.chars().all(|letter| letter.is_ascii_digit())) {
-            return Err(Invalid("is the name of a version of the format".into()));
-        }
-        Ok(Self(text.to_owned()))
+/// What stands in front of every key, as patterns and rights of users name it: `staging:lh1`.
+pub(super) fn root(prefix: &KeyPrefix) -> String {
+    if prefix.is_empty() {
+        FORMAT.to_owned()
+    } else {
+        format!("{prefix}:{FORMAT}")
     }
 }
 
 /// Fixes what stands in front of every key, before any is named.
 pub(super) fn begin_with(prefix: &KeyPrefix) -> Result<(), Error> {
-    let wanted = prefix.in_front();
+    let wanted = root(prefix);
     if PREFIX.get_or_init(|| wanted.clone()) == &wanted {
         return Ok(());
     }

@@ -12,10 +12,11 @@ use super::record::{LiveLease, Ttls};
 use super::renewals::{Heartbeat, RenewOutcome, record_margin};
 use super::rules::{PolicySnapshot, Wait};
 use super::script::{ACQUIRE, LEASE, LEAVE, RELEASE, RESUME, Reply, TERMINATE};
-use super::{DISPLACED, REBUILT, Store, json};
+use super::{Store, json};
 use crate::lease::{EndReason, Lease, Seat};
 use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenant};
 use crate::pool::Policy;
+use crate::telemetry;
 use crate::time::Timestamp;
 use crate::token::{self, Claims};
 
@@ -478,7 +479,7 @@ impl Store {
             "renewed" => Ok(Renewed::Renewed(lease()?)),
             "resumed" | "rebuilt" => {
                 if reply.status() == "rebuilt" {
-                    metrics::counter!(REBUILT).increment(1);
+                    metrics::counter!(telemetry::LEASES_REBUILT).increment(1);
                 } else {
                     let ended = reply.instant(10)?;
                     if ended.0 > 0 {
@@ -497,7 +498,7 @@ impl Store {
             }
             "lost_expired" => Ok(Renewed::Lost(EndReason::Expired)),
             "lost_displaced" => {
-                metrics::counter!(DISPLACED).increment(1);
+                metrics::counter!(telemetry::LEASES_DISPLACED).increment(1);
                 tracing::warn!(
                     pool.name = %claims.pool,
                     lease.id = %claims.id,

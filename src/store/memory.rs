@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use super::keys::{BUCKETS, Bucket};
 use crate::names::PoolName;
 use crate::pool::Policy;
+use crate::telemetry;
 use crate::time::Timestamp;
 
 /// A bucket's pools.
@@ -81,10 +82,6 @@ struct CachedBucket {
     lost: Mutex<Pools>,
 }
 
-/// When the bucket that was opened last was: another one means that data was lost. One number, because 32 series of a node that
-/// hardly ever change would say no more.
-pub(crate) const GENERATION: &str = "leasehold_generation";
-
 impl PoolCache {
     /// Remembers nothing yet.
     pub(super) fn new() -> Self {
@@ -112,7 +109,7 @@ impl PoolCache {
             memory.seen.store(0, Ordering::Release);
             let all = self.buckets.iter();
             let newest = all.map(|memory| memory.generation.load(Ordering::Acquire));
-            metrics::gauge!(GENERATION).set(newest.max().unwrap_or(0) as f64 / 1e3);
+            metrics::gauge!(telemetry::GENERATION).set(newest.max().unwrap_or(0) as f64 / 1e3);
         }
         before
     }

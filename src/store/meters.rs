@@ -19,13 +19,7 @@ use super::leases::Acquired;
 use super::{Error, Store};
 use crate::names::PoolName;
 use crate::pool::Pool;
-
-/// How long leases were held, of those whose end this node recorded.
-pub(crate) const LEASE_DURATION: &str = "leasehold_lease_duration_seconds";
-/// How much later than asked heartbeats came, of a sample.
-pub(crate) const LATENESS: &str = "leasehold_heartbeat_lateness_ratio";
-/// How long Redis took for a script, with the wait for a connection.
-pub(crate) const REQUEST_DURATION: &str = "leasehold_store_request_duration_seconds";
+use crate::telemetry;
 
 /// The pool of what is counted together. A pool of this name is counted with it, so that no series is there twice.
 pub(crate) const OTHERS: &str = "_other";
@@ -169,8 +163,8 @@ impl Meters {
             most,
             own: RwLock::default(),
             others: Arc::default(),
-            duration: histogram!(LEASE_DURATION),
-            lateness: histogram!(LATENESS),
+            duration: histogram!(telemetry::LEASE_DURATION),
+            lateness: histogram!(telemetry::HEARTBEAT_LATENESS),
             began: Instant::now(),
             next_sample: (0..BUCKETS).map(|_| AtomicU64::new(0)).collect(),
             caught_up: AtomicU64::new(0),

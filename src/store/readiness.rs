@@ -5,8 +5,9 @@
 
 use futures_util::future::join_all;
 
+use crate::telemetry;
+
 use super::error::{Error, Trouble};
-use super::health::UP;
 use super::keys::Bucket;
 use super::script::PROBE;
 use super::{Store, within_deadline};
@@ -35,7 +36,7 @@ impl Store {
             Err(error) => Some(error.trouble().unwrap_or(Trouble::Refused)),
         });
         let works = tried.len() - failed.clone().count();
-        metrics::gauge!(UP).set(works as f64 / tried.len() as f64);
+        metrics::gauge!(telemetry::STORE_UP).set(works as f64 / tried.len() as f64);
         match failed.next() {
             Some(trouble) if works == 0 => Readiness::Not(trouble),
             Some(trouble) => Readiness::Partly(trouble),

@@ -20,6 +20,7 @@ use super::script::{RENEW, Reply};
 use super::{Shared, Store};
 use crate::names::{Activities, Label, LeaseId, PoolName};
 use crate::tasks::Over;
+use crate::telemetry;
 use crate::time::Timestamp;
 use crate::token::Claims;
 
@@ -28,9 +29,6 @@ const BATCH: usize = 256;
 
 /// Most pools of one call, each of which costs as much as several beats.
 const POOLS: usize = 64;
-
-/// Heartbeats that one call of a lane carried.
-pub(crate) const PER_CALL: &str = "leasehold_renewals_per_call";
 
 /// Most beats of one round, over all buckets.
 const ROUND: usize = 1024;
@@ -237,7 +235,7 @@ impl Store {
             .into_iter()
             .map(|waiting| (waiting.beat, waiting.answer))
             .unzip();
-        metrics::histogram!(PER_CALL).record(beats.len() as f64);
+        metrics::histogram!(telemetry::RENEWALS_PER_CALL).record(beats.len() as f64);
         match self.renew_batch(&beats).await {
             Ok(beaten) => {
                 for (answer, beaten) in answers.into_iter().zip(beaten) {

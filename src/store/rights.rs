@@ -13,7 +13,8 @@ use secrecy::ExposeSecret as _;
 
 use super::connection::Source;
 use super::error::{Error, Outcome, Trouble};
-use super::{Durability, Options, keys};
+use super::{Options, keys};
+use crate::config::Durability;
 use crate::config::{RedisUrl, Topology};
 
 /// How long the tries, and a subscription, may take.

@@ -10,8 +10,8 @@ use redis::{Cmd, RedisResult, ToRedisArgs, Value};
 use super::connection::Connection;
 use super::error::{Error, Outcome};
 use super::keys::Bucket;
-use super::meters::REQUEST_DURATION;
 use super::script_trace::ScriptStep;
+use crate::telemetry;
 use crate::time::Timestamp;
 
 /// One file of `lua/`.
@@ -270,7 +270,7 @@ impl Call {
             Some(_) => (2, Outcome::None.as_str()),
         };
         let duration = self.script.durations[place].get_or_init(
-            || histogram!(REQUEST_DURATION, "script" => self.script.name, "outcome" => outcome),
+            || histogram!(telemetry::STORE_DURATION, "script" => self.script.name, "outcome" => outcome),
         );
         duration.record(elapsed.as_secs_f64());
     }

@@ -6,8 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-/// Records that this node cannot read, by kind.
-pub(crate) const UNREADABLE: &str = "leasehold_unreadable_records";
+use crate::telemetry;
 
 /// Names that are remembered of one kind. More are counted as these.
 const MOST: usize = 1_000;
@@ -124,5 +123,5 @@ impl Unreadable {
 }
 
 fn gauge(kind: Kind, count: usize) {
-    metrics::gauge!(UNREADABLE, "kind" => kind.as_str()).set(count as f64);
+    metrics::gauge!(telemetry::UNREADABLE, "kind" => kind.as_str()).set(count as f64);
 }

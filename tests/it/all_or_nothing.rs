@@ -947,7 +947,7 @@ impl Scene<'_> {
             sweep_every: Duration::ZERO,
             tls: Default::default(),
             key_prefix: Default::default(),
-            durability: leasehold::store::Durability::Async,
+            durability: leasehold::config::Durability::Async,
             metrics_max_pools: 0,
         };
         let store = leasehold::store::Store::connect(&options)

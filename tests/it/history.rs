@@ -8,11 +8,12 @@ mod turns;
 
 use std::time::Duration;
 
+use leasehold::config::Durability;
 use leasehold::history::rollup::{self, Slots};
 use leasehold::history::slot::{Slot, Step};
 use leasehold::names::PoolName;
 use leasehold::pool::Policy;
-use leasehold::store::{Durability, Expect, Options, Store};
+use leasehold::store::{Expect, Options, Store};
 use leasehold::time::Timestamp;
 use serde_json::{Value, json};
 

@@ -37,6 +37,7 @@ mod indexing;
 mod key_prefix;
 mod keys;
 mod kubernetes;
+mod layers;
 mod leave;
 mod leave_queue;
 mod lifecycle;

@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Caller;
 use crate::http::App;
 use crate::http::problem::{Code, Logged};
-use crate::http::trace;
+use crate::http::request_id;
 use crate::names::PoolName;
 use crate::store::Action;
 
@@ -109,7 +109,7 @@ impl Entry {
             code: code.map(|code| code.as_str().to_owned()),
             before: noted.before,
             after: noted.after,
-            request_id: trace::request_id().map(|id| id.to_string()),
+            request_id: request_id::current().map(|id| id.to_string()),
             address: self.address.map(|address| address.to_string()),
         };
         tracing::info!(

@@ -247,13 +247,20 @@ static PATHS: LazyLock<matchit::Router<Path>> = LazyLock::new(|| {
 
 /// A path of the table that is asked for, and which pool it names.
 #[derive(Debug, Clone)]
-pub(in crate::http) struct RouteMatch {
+pub(crate) struct RouteMatch {
     pub(in crate::http) path: &'static Path,
     pub(super) pool: Option<PoolName>,
 }
 
+impl RouteMatch {
+    /// The path of the route, as it is described.
+    pub(crate) fn route(&self) -> &'static str {
+        self.path.name
+    }
+}
+
 /// What is said about the path of a request; none for one that is not in the table.
-pub(in crate::http) fn find(path: &str) -> Option<RouteMatch> {
+pub(crate) fn find(path: &str) -> Option<RouteMatch> {
     let found = PATHS.at(path).ok()?;
     let pool = found.params.get("pool").and_then(|pool| {
         let pool = percent_encoding::percent_decode_str(pool);

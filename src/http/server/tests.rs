@@ -469,7 +469,7 @@ async fn an_http2_connection_is_closed_when_idle_and_not_as_a_slow_head() {
 #[tokio::test]
 async fn http2_in_clear_text_is_served() {
     let node = Node::start(short()).await;
-    crate::client::choose_cryptography();
+    crate::tls::choose_cryptography();
     let client = reqwest::Client::builder()
         .http2_prior_knowledge()
         .build()

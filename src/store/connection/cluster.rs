@@ -17,9 +17,9 @@ use tokio::sync::Notify;
 use super::routed::{Routed, outcome_unknown};
 use super::single::{Single, certificates, tcp_settings};
 use crate::config::RedisUrl;
-use crate::store::Tls;
-use crate::store::health::FAILOVERS;
 use crate::tasks::{self, Over};
+use crate::telemetry;
+use crate::tls::Tls;
 
 /// How often the nodes are asked.
 const POLL: Duration = Duration::from_secs(1);
@@ -330,7 +330,7 @@ impl Cluster {
         drop(seen);
         if !before.is_empty() && before != now {
             self.age.fetch_add(1, Ordering::Relaxed);
-            metrics::counter!(FAILOVERS).increment(1);
+            metrics::counter!(telemetry::STORE_FAILOVERS).increment(1);
             tracing::warn!("the cluster has other masters than before");
         }
     }

@@ -18,9 +18,9 @@ use tokio::sync::watch;
 
 use super::single::{Single, client};
 use crate::config::RedisUrl;
-use crate::store::Tls;
-use crate::store::health::FAILOVERS;
 use crate::tasks::{self, Over};
+use crate::telemetry;
+use crate::tls::Tls;
 
 /// How long one sentinel may take.
 const ANSWER: Duration = Duration::from_millis(250);
@@ -260,7 +260,7 @@ impl Sentinel {
         if self.note(address) {
             self.age.fetch_add(1, Ordering::Relaxed);
             self.changed.send_replace(());
-            metrics::counter!(FAILOVERS).increment(1);
+            metrics::counter!(telemetry::STORE_FAILOVERS).increment(1);
             tracing::warn!(master = text, "the sentinels have a new master: {text}");
         }
     }

@@ -19,8 +19,8 @@ use redis::{
 };
 use secrecy::ExposeSecret as _;
 
-use crate::store::Tls;
 use crate::store::error::Trouble;
+use crate::tls::Tls;
 
 /// How long a new connection may take, and then its first calls. Nobody waits for it: a check-out gives up
 /// sooner.

@@ -44,7 +44,7 @@ impl Browser {
             assert!(Instant::now() < deadline, "chromedriver does not listen");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        leasehold::client::choose_cryptography();
+        leasehold::tls::choose_cryptography();
         let http = reqwest::Client::builder()
             .no_proxy()
             .timeout(Duration::from_secs(60))

@@ -50,7 +50,7 @@ impl Client {
 
     /// One that gives up after so long.
     pub(crate) fn patient_for(base: &str, patience: Duration) -> Self {
-        leasehold::client::choose_cryptography();
+        leasehold::tls::choose_cryptography();
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
