@@ -20,7 +20,7 @@ use utoipa::ToSchema;
 use crate::names::{Invalid, Label, PoolName, recorded};
 use crate::time::Timestamp;
 
-/// What the texts of keys begin with, for secret scanners: `lh_(client|operator)_[0-9A-Za-z]{50}`.
+/// Pattern of keys, for secret scanners: `lh_(client|operator)_[0-9A-Za-z]{50}`.
 pub const PREFIX: &str = "lh_";
 
 const ID: usize = 12;
@@ -319,7 +319,7 @@ impl AccessKey {
     /// Most pools and most origins of a key.
     pub const MAX_LIST: usize = 100;
 
-    /// Makes a text for the key `id`.
+    /// Makes the secret of the key `id`.
     pub fn text(role: Role, id: &KeyId) -> SecretString {
         let secret = Alphanumeric.sample_string(&mut rand::rng(), SECRET);
         let body = format!("{}{id}{secret}", kind(role));
@@ -377,7 +377,7 @@ fn checksum(body: &str) -> String {
     String::from_utf8_lossy(&digits).into_owned()
 }
 
-/// The id in a text that has the form and the checksum of a key. Nobody is asked for any other.
+/// The id in a string that has the form and the checksum of a key. Others need no look-up.
 pub fn id_in(text: &str) -> Option<KeyId> {
     let rest = text
         .strip_prefix(kind(Role::Client))

@@ -1,8 +1,8 @@
-//! What is worth telling about, and how it gets to webhooks.
+//! Alerts, and how they get to webhooks.
 //!
 //! The scripts of [`crate::store`] decide, once for all nodes; every node runs this, and none is needed for it. [`watch`]
 //! has pools judged and alerts made into deliveries, [`deliver`] sends those that this node got, [`message`] says it in
-//! words, [`address`] says where a webhook may lead. Deliberately absent: a state of a node that an alert depends on, and mail:
+//! words, [`address`] decides which addresses a webhook may have. Deliberately absent: a state of a node that an alert depends on, and mail:
 //! whoever wants that has something that takes webhooks.
 
 pub mod address;

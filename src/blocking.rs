@@ -1,4 +1,4 @@
-//! Long work for a processor, beside the threads that answer requests: a heartbeat must not wait behind a report.
+//! Long computations, away from the threads that answer requests: a heartbeat must not wait for a report.
 
 /// Does the work on a thread of its own and waits for it. For what takes more than some milliseconds; reading from the store
 /// waits by itself and needs none. A panic in it is one here.

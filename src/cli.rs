@@ -43,7 +43,7 @@ use crate::store::Options;
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_help = format!("{EXAMPLES}\n\n{EXIT_CODES}"))]
 pub struct Cli {
-    /// Whether a program reads along: then it is told of failures in JSON, too.
+    /// `true` if a program reads the output: it gets failures as JSON, too.
     #[arg(skip)]
     json: bool,
     #[command(subcommand)]

@@ -27,11 +27,11 @@ const TIMEOUT: Duration = Duration::from_secs(8);
 const IDLE: Duration = Duration::from_secs(30);
 /// First and longest wait after a heartbeat that got no answer.
 const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(10));
-/// Longest wait of somebody who has a place in the queue: it is lost after 6 s without a question.
+/// Longest pause between two requests with a ticket: the place is lost after 6 s without one.
 const KEEPS_PLACE: Duration = Duration::from_secs(2);
-/// How often an acquire is sent before its error is told; always with the same idempotency key.
+/// Attempts of an acquire before its error is returned; always with the same idempotency key.
 const TRIES: u32 = 4;
-/// How long the server may hold back the answer to who waits; well within [`TIMEOUT`].
+/// How long the server may hold a waiting request open; well within [`TIMEOUT`].
 const HELD_BACK: Duration = Duration::from_secs(5);
 
 /// Why there is no answer, or not the one that was hoped for.
@@ -64,7 +64,7 @@ impl Error {
     }
 }
 
-/// Who asks for a seat. Everything may be left out.
+/// A request for a seat. Everything may be left out.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct SeatRequest {
     /// An agent, a device, an instance.
@@ -332,7 +332,7 @@ impl WaitingForSeat {
         let mut waits = false;
         loop {
             let answer = self.client.ask(&self.pool, &body).await;
-            // Who waits already waits through an outage too. A first question without an answer may just be sent astray.
+            // A client that waits already also waits through an outage. A first request without an answer may have the wrong address.
             if let Err(error) = &answer
                 && error.is_temporary()
                 && waits
@@ -408,7 +408,7 @@ impl Drop for WaitingForSeat {
     }
 }
 
-/// What it comes down to: the outer errors only say that there was one.
+/// The innermost error: the outer ones only wrap it.
 pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     let mut innermost = error;
     while let Some(source) = innermost.source() {
@@ -524,7 +524,7 @@ impl Held {
             && Instant::now() < self.state.lock().expect("no panic while held").sure_until
     }
 
-    /// Waits until the server says that the lease is lost.
+    /// Waits until the server reports the lease lost.
     pub async fn lost(&mut self) -> Loss {
         let lost = self.loss.wait_for(Option::is_some).await;
         lost.ok().and_then(|loss| loss.clone()).unwrap_or(Loss {

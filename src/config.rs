@@ -123,7 +123,7 @@ pub struct Settings {
     #[serde(default, deserialize_with = "layers::networks")]
     pub trusted_proxies: Vec<IpNet>,
 
-    /// Pool to create at start with so many seats; may be given more than once
+    /// Pool to create at start, with its number of seats; may be given more than once
     ///
     /// In the file: [pools.NAME] with the fields of the policy. In the environment: LEASEHOLD_POOLS, as
     /// "NAME=CAPACITY,…" or as inline TOML or JSON with the fields of the policy.
@@ -259,7 +259,7 @@ pub enum Durability {
     /// The master has it.
     #[default]
     Async,
-    /// A replica has it too, and the answer says so.
+    /// A replica has it too, and the answer reports that.
     Replicated,
 }
 
@@ -303,9 +303,9 @@ impl fmt::Debug for Loaded {
 }
 
 impl Settings {
-    /// Fewest characters of a secret: with fewer a signed token could be worked back to it.
+    /// Minimum length of a secret, in characters: a shorter one could be guessed from a signed token.
     pub const MIN_SECRET: usize = 32;
-    /// Fewest characters of an operator key.
+    /// Minimum length of an operator key, in characters.
     pub const MIN_ADMIN_KEY: usize = 16;
 
     /// Puts the layers together: `flags`, then `env`, then the file, then the defaults.

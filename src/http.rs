@@ -77,7 +77,7 @@ impl App {
         &self.0.tokens
     }
 
-    /// Who may do what.
+    /// The rights of callers.
     pub(crate) fn access(&self) -> &Access {
         &self.0.access
     }

@@ -14,7 +14,7 @@ pub enum Seat {
     /// One of the pool's `capacity`.
     #[default]
     Concurrent,
-    /// One that its holder has for the billing period, beside the capacity.
+    /// One that its holder has for the billing period, in addition to the capacity.
     Named,
     /// One beyond the capacity, lent against the daily budget.
     Overdraft,
@@ -38,7 +38,7 @@ pub struct Lease {
     pub id: LeaseId,
     /// The pool whose seat it is.
     pub pool: PoolName,
-    /// Who holds it; none is anonymous.
+    /// The holder; `None` is anonymous.
     pub holder: Option<Holder>,
     /// The sub-account it belongs to.
     pub tenant: Option<Tenant>,

@@ -23,7 +23,7 @@
 //!
 //! * [`store`]: the only module that speaks Redis; one method per Lua script.
 //! * [`history`]: what happened in a pool, and what it means.
-//! * [`alerts`]: what is worth telling about, and how it gets to webhooks.
+//! * [`alerts`]: when somebody should be notified, and how that gets to webhooks.
 //! * [`http`]: the only module that speaks HTTP; one file per resource.
 //! * `ui`: the admin pages.
 //! * [`service`]: one node, put together.

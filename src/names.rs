@@ -1,4 +1,4 @@
-//! Checked names, ids and texts. No HTTP, no Redis.
+//! Checked names, ids and strings. No HTTP, no Redis.
 //!
 //! Everything that becomes part of a key or of a script argument is a type here whose only way in is
 //! checked, so no later code has to think about braces, control characters or lengths.
@@ -107,7 +107,7 @@ impl KeyPrefix {
         &self.0
     }
 
-    /// Whether there is none.
+    /// `true` for the empty prefix.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

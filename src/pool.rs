@@ -42,10 +42,10 @@ pub struct Policy {
     /// while nobody has a seat or waits for one, no block is set, and no named seat of the period is taken.
     #[serde(default, skip_serializing_if = "HolderMatch::is_exact")]
     pub holder_match: HolderMatch,
-    /// What happens to who asks while the pool is full.
+    /// How a request is answered while the pool is full.
     #[serde(default)]
     pub when_full: WhenFull,
-    /// What is kept of who holds a seat.
+    /// How much of a holder's identity is kept.
     #[serde(default)]
     pub privacy: Privacy,
     /// Limits and reserves of tenants, at most 1 000.
@@ -56,7 +56,7 @@ pub struct Policy {
     )]
     #[schema(value_type = std::collections::HashMap<String, TenantRule>)]
     pub tenants: BTreeMap<Tenant, TenantRule>,
-    /// Most seats of each tenant that has no `max` of its own.
+    /// Maximum seats of each tenant without a `max` of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tenant_max: Option<u32>,
     /// Other capacities for a time, at most 100. Where two overlap, the one that began last counts.
@@ -65,7 +65,7 @@ pub struct Policy {
     /// Seats beyond the capacity, on a daily budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overdraft: Option<Overdraft>,
-    /// Named seats, beside those of the capacity.
+    /// Named seats, in addition to the capacity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub named: Option<Named>,
     /// Lets those wait who ask for it while the pool is full.
@@ -101,7 +101,7 @@ mod defaults {
 }
 
 impl Policy {
-    /// Most seats of one pool.
+    /// Maximum capacity of a pool.
     pub const MAX_CAPACITY: u32 = 10_000_000;
     /// One day, the longest TTL, linger and resume window, in milliseconds.
     pub const MAX_MS: u64 = 86_400_000;
@@ -190,7 +190,7 @@ pub struct Pool {
     pub lent_ms: u64,
     /// Named seats that are taken in this billing period.
     pub named_taken: u64,
-    /// The billing period: its begin and its end.
+    /// The billing period: its start and its end.
     pub period: Option<(Timestamp, Timestamp)>,
     /// The next change of capacity by the schedule, and the seats from then on.
     pub next_change: Option<(Timestamp, u64)>,

@@ -181,7 +181,7 @@ fn tasks_go_on() -> Status {
         failing => Status::Failed(
             "failing",
             format!(
-                "these tasks fail again and again, and the log says where: {}",
+                "these tasks keep failing; see the log: {}",
                 failing.join(", ")
             ),
         ),

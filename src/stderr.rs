@@ -77,7 +77,7 @@ fn work(todo: &Receiver<Job>, counts: &Counts) {
     }
 }
 
-/// Writes all of a text. A reader that is only slow is waited for.
+/// Writes the whole string. Waits for a reader that is only slow.
 fn write(mut text: &[u8]) -> io::Result<()> {
     let mut stderr = io::stderr();
     while !text.is_empty() {
@@ -113,7 +113,7 @@ pub(crate) fn say_line(line: impl std::fmt::Display) {
     say(format!("{line}\n"));
 }
 
-/// Waits until all that was said is written, at most so long.
+/// Waits until everything in the queue is written, at most this long.
 pub(crate) fn flush(within: Duration) {
     let Some(queue) = queue() else {
         return;

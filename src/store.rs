@@ -97,7 +97,7 @@ use crate::telemetry;
 use crate::time::Timestamp;
 use crate::tls::Tls;
 
-/// Longest time that any call takes, from the handler's side. The promise is an answer within a second.
+/// Deadline of a call, as its handler sees it. The promise is an answer within a second.
 const DEADLINE: Duration = Duration::from_millis(950);
 
 /// The pools and leases of an installation, in Redis. Cheap to clone.
@@ -143,7 +143,7 @@ pub struct Options {
     pub tls: Tls,
     /// What stands in front of every key; one for the process.
     pub key_prefix: KeyPrefix,
-    /// Most connections of this node.
+    /// Maximum connections of this node.
     pub connections: u32,
     /// How long Redis may take for one answer.
     pub timeout: Duration,
@@ -151,7 +151,7 @@ pub struct Options {
     pub sweep_every: Duration,
     /// What acquire, release and terminate wait for.
     pub durability: Durability,
-    /// Most pools that have series of their own in the metrics.
+    /// Maximum pools with metric series of their own.
     pub metrics_max_pools: usize,
 }
 
@@ -258,7 +258,7 @@ impl Store {
         Ok(())
     }
 
-    /// Asks Redis what time it is, once: from then on every answer says so.
+    /// Asks Redis for the time, once: from then on every answer carries it.
     async fn read_clock(&self) -> Result<(), Error> {
         let mut connection = self.0.connections.get().await?;
         let (seconds, micros): (i64, i64) =
@@ -333,7 +333,7 @@ impl Store {
         again.map_err(|again| if cut { again.may_have_run() } else { again })
     }
 
-    /// Sends a script that is about alerts, opening their clock first if there is none.
+    /// Sends a script that is about alerts, and opens their clock first if it is missing.
     async fn send_about_alerts(&self, call: &Call) -> Result<Reply, Error> {
         let reply = self.send(call).await?;
         if reply.status() != "unopened" {
@@ -395,5 +395,5 @@ fn within_deadline<T>(
 
 /// Text of a value that always has one.
 fn json(value: &impl serde::Serialize) -> String {
-    serde_json::to_string(value).expect("texts and numbers have a JSON form")
+    serde_json::to_string(value).expect("strings and numbers have a JSON form")
 }

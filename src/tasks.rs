@@ -64,7 +64,7 @@ pub(crate) fn finish<T: Send + 'static>(
     })
 }
 
-/// Waits until all that was begun is done, at most so long.
+/// Waits until everything that was begun is done, at most this long.
 pub(crate) async fn finished(within: Duration) {
     let mut unfinished = UNFINISHED.subscribe();
     // What is not done by then is lost.

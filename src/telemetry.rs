@@ -48,7 +48,7 @@ pub const STORE_WAITS: &str = "leasehold_store_waits_total";
 pub const STORE_FAILOVERS: &str = "leasehold_store_failovers_total";
 /// 1 while hints come. A node subscribes when somebody waits for a seat for the first time.
 pub const STORE_LISTENING: &str = "leasehold_store_listening";
-/// Seats that came free while somebody waited for one, as far as this node was told.
+/// Notifications of free seats that this node received.
 pub const STORE_HINTS: &str = "leasehold_store_hints_total";
 /// Records that this node cannot read, by kind.
 pub const UNREADABLE: &str = "leasehold_unreadable_records";
@@ -187,7 +187,7 @@ pub(crate) async fn upkeep(handle: PrometheusHandle) -> Infallible {
     }
 }
 
-/// Sets the gauge that says what `/readyz` would say now.
+/// Sets the gauge that follows `/readyz`.
 pub(crate) fn ready(ready: bool) {
     gauge!(READY).set(if ready { 1.0 } else { 0.0 });
 }
@@ -248,7 +248,7 @@ fn describe() {
         ),
         (
             STORE_HINTS,
-            "Seats that came free while somebody waited for one, as this node was told",
+            "Notifications of free seats that this node received for its waiters",
         ),
     ];
     for (name, help) in counters {
@@ -318,10 +318,7 @@ fn describe() {
             STORE_LISTENING,
             "1 while Redis tells this node of seats that come free; there from the first who waits",
         ),
-        (
-            READY,
-            "1 while /readyz says that the node wants traffic, else 0",
-        ),
+        (READY, "1 while /readyz is 200, else 0"),
         (
             UNREADABLE,
             "Records in Redis that this node cannot read, mostly because a later version wrote them, by kind",

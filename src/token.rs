@@ -32,13 +32,13 @@ use crate::time::Timestamp;
 /// Tombstones stay as long: a token that verifies and whose lease Redis does not know means lost data.
 pub const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Longest token that is looked at, in characters. One with the longest texts has about 1 200.
+/// Longest token that is looked at, in characters. One with the longest fields has about 1 200.
 const MAX_TEXT: usize = 1536;
 /// The version whose lengths are one byte.
 const VERSION_1: u8 = 1;
 /// The version whose lengths are two bytes.
 const VERSION_2: u8 = 2;
-/// Longest text of a token of version 1, in bytes.
+/// Maximum length of a field in a token of version 1, in bytes.
 const SHORT: usize = 128;
 const FIXED: usize = 1 + 4 + 8 * 4 + 16 + 1;
 const MAC: usize = 32;
@@ -59,7 +59,7 @@ pub struct Claims {
     pub pool: PoolName,
     /// Generation of the pool's bucket when the token was signed.
     pub generation: u64,
-    /// Who holds the lease; none is anonymous.
+    /// The holder; `None` is anonymous.
     pub holder: Option<Holder>,
     /// The sub-account it belongs to.
     pub tenant: Option<Tenant>,
@@ -86,7 +86,7 @@ impl Claims {
     }
 }
 
-/// Why a text is not a token of ours. It does not say more: a forger learns nothing from it.
+/// The reason why a string is not a token of ours. Deliberately vague: a forger learns nothing from it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// Not made by this installation, damaged, or signed with a secret that is not used any more.
@@ -161,7 +161,7 @@ impl Tokens {
         &self.pseudonyms
     }
 
-    /// The seal of a text that is not a token: what a browser keeps of a login. Begins with what no payload does.
+    /// Signs a string that is not a token: the cookie of a login. Its first character is one that no payload starts with.
     pub fn seal(&self, text: &str) -> String {
         URL_SAFE_NO_PAD.encode(self.keys[0].seal(text).finalize().into_bytes())
     }
@@ -219,7 +219,7 @@ impl Tokens {
             Seat::Overdraft => details | OVERDRAFT,
         });
         for text in texts {
-            let length = u16::try_from(text.len()).expect("checked texts have at most 512 bytes");
+            let length = u16::try_from(text.len()).expect("checked strings have at most 512 bytes");
             let length = length.to_be_bytes();
             bytes.extend_from_slice(&length[usize::from(is_short)..]);
             bytes.extend_from_slice(text.as_bytes());

@@ -25,7 +25,7 @@ const SECRET: usize = 32;
 /// What the text of a secret begins with.
 const PREFIX: &str = "whsec_";
 
-/// What can be told of. The word of each is the `type` of the messages.
+/// Alerts, by the `type` of their messages.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
@@ -39,10 +39,10 @@ pub enum AlertType {
     /// Holders got no seat within two minutes.
     #[serde(rename = "pool.denials")]
     Denials,
-    /// Far more leases than usual end because nobody beats any more.
+    /// Far more leases than usual expire because their heartbeats stop.
     #[serde(rename = "pool.expiry_spike")]
     ExpirySpike,
-    /// Nearly as many wait as may.
+    /// The queue is nearly full.
     #[serde(rename = "pool.queue")]
     Queue,
     /// What may be lent on a day is spent.
@@ -89,8 +89,8 @@ impl AlertType {
             Self::Level => "The use of a pool reached a level of its alert_at_percent.",
             Self::Full => "All seats of a pool are in use.",
             Self::Denials => "Holders got no seat within two minutes.",
-            Self::ExpirySpike => "Far more leases than usual end because nobody beats any more.",
-            Self::Queue => "Nearly as many wait as may.",
+            Self::ExpirySpike => "Far more leases than usual expire because their heartbeats stop.",
+            Self::Queue => "The queue is nearly full.",
             Self::Overdraft => "What may be lent on a day is spent.",
             Self::Outage => "Redis or all nodes were away, and are back.",
             Self::DataLost => "Redis lost its data.",
@@ -256,7 +256,7 @@ impl<'de> Deserialize<'de> for SigningSecret {
     }
 }
 
-/// A secret that still signs beside the present one.
+/// A former secret that still signs next to the present one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreviousSecret {
     /// The secret.
@@ -277,7 +277,7 @@ pub struct Webhook {
     pub name: Option<Label>,
     /// Which alerts.
     pub events: Vec<AlertPattern>,
-    /// Only alerts of these pools, and those of the store; all if there are none.
+    /// Only alerts of these pools, and those of the store; all if it is empty.
     pub pools: Vec<PoolName>,
     /// Why nothing is sent; none while it is.
     pub disabled: Option<String>,
@@ -290,11 +290,11 @@ pub struct Webhook {
 }
 
 impl Webhook {
-    /// Most webhooks of an installation.
+    /// Maximum webhooks per installation.
     pub const MOST: usize = 100;
     /// Longest URL, in bytes.
     pub const MAX_URL: usize = 2_048;
-    /// Most pools that one names.
+    /// Maximum pools per webhook.
     pub const MAX_POOLS: usize = 100;
 
     /// Whether it wants an alert of this type, of this pool if it is of one.

@@ -246,7 +246,7 @@ where
 }
 
 /// Look-ups at once. One that is given up goes on in its thread, for a minute where name servers are silent, and there are only
-/// so many threads for that: reports need them too.
+/// all threads for that: reports need them too.
 const LOOKUPS: usize = 16;
 
 /// What the system knows of a name.

@@ -28,7 +28,7 @@ use crate::webhook::{Webhook, WebhookId};
 /// How long one attempt may take in all, and to connect.
 const TOTAL: Duration = Duration::from_secs(15);
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long a node has a delivery: as long as an attempt takes at most, and to say how it ended.
+/// How long a node owns a delivery: the longest attempt, and time to record its result.
 const LEASE: Duration = Duration::from_secs(20);
 /// Most messages on their way to one webhook, from all nodes together.
 const AT_ONCE: usize = 4;
@@ -37,7 +37,7 @@ const EVERY: Duration = Duration::from_millis(500);
 /// Most that is read of a reply, and most that is kept of it.
 const REPLY: usize = 64 * 1024;
 const KEPT: usize = 512;
-/// Each pause is so many times as long as the one before, and none is longer than this.
+/// Factor from one pause to the next, and the longest pause.
 const GROWTH: u32 = 4;
 const LONGEST_PAUSE: Duration = Duration::from_secs(12 * 60 * 60);
 /// The longest pause that a receiver may ask for.
@@ -72,7 +72,7 @@ pub(super) enum Roots {
     None,
 }
 
-/// A client that goes nowhere but where it is told: no redirects, no proxy of the environment, no connection of before.
+/// A client that connects only to the address it is given: no redirects, no proxy of the environment, no pooled connection.
 pub(super) fn client<Lookup, Answer>(
     resolver: Resolver<Lookup>,
     roots: Roots,
@@ -99,7 +99,7 @@ where
 
 pub(super) struct Node {
     store: Store,
-    /// For `http://` and for `https://`, each from when it can be made.
+    /// One for `http://` and one for `https://`, each made when it is first needed.
     http: OnceLock<reqwest::Client>,
     https: OnceLock<reqwest::Client>,
     options: Options,
@@ -199,7 +199,7 @@ impl Node {
         let sending = AssertUnwindSafe(self.send(webhook, &delivery, at)).catch_unwind();
         let sent = sending
             .await
-            .unwrap_or_else(|_| Err("the node failed at it; its log says where".to_owned()));
+            .unwrap_or_else(|_| Err("the node failed at it; see its log".to_owned()));
         let retry_after = match sent {
             Ok(answer) => {
                 attempt.status = Some(answer.status.as_u16());
@@ -266,7 +266,7 @@ impl Node {
         }
     }
 
-    /// A receiver that is gone gets nothing more until an operator says so.
+    /// A receiver that is gone gets nothing more until an operator enables it again.
     async fn disable(&self, id: &WebhookId) {
         loop {
             let webhooks = self.store.webhooks();
@@ -360,7 +360,7 @@ fn retry_after(response: &Response, at: Timestamp) -> Option<Duration> {
     Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
 }
 
-/// Reads a reply up to its bound, and returns the begin of it.
+/// Reads a reply up to its bound, and returns its first part.
 async fn read(mut response: Response) -> Result<Option<String>, reqwest::Error> {
     let (mut seen, mut kept) = (0, Vec::new());
     while let Some(chunk) = response.chunk().await? {

@@ -21,7 +21,7 @@ pub struct AlertBody {
     /// What it is about.
     #[serde(rename = "type")]
     pub kind: AlertType,
-    /// Whether it begins, ends, or is told once afterwards.
+    /// Raised, over, or reported once afterwards.
     pub state: AlertState,
     /// The pool; null if it is about the store.
     #[schema(value_type = Option<String>)]
@@ -85,7 +85,7 @@ const fn is_false(is: &bool) -> bool {
 }
 
 impl AlertBody {
-    /// The alert as it is told.
+    /// The alert as receivers get it.
     pub fn of(alert: &Alert) -> Self {
         Self {
             alert: alert.id(),
@@ -139,7 +139,7 @@ fn text(kind: &str, timestamp: Timestamp, data: impl Serialize) -> String {
         timestamp,
         data,
     };
-    serde_json::to_string(&message).expect("texts and numbers have a JSON form")
+    serde_json::to_string(&message).expect("strings and numbers have a JSON form")
 }
 
 /// An alert in a sentence.

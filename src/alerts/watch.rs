@@ -44,7 +44,7 @@ pub(super) async fn run(store: Store, told: Arc<Notify>) -> Infallible {
 }
 
 async fn evaluate(store: &Store, every: Duration) -> Result<u64, Error> {
-    // First, so that webhooks which Redis lost are back before it is told that they were.
+    // First, so that webhooks which Redis lost are back before the loss is reported to them.
     if let Err(error) = store.refresh_webhooks().await {
         tracing::debug!(error = %error, "could not look for changed webhooks: {error}");
     }

@@ -90,7 +90,7 @@ fn right(setting: &str) -> Option<&'static str> {
     Some(match setting {
         "listen" => "give an address and a port, such as 127.0.0.1:7070 or [::1]:7070",
         "secret" | "admin_key" | "redis_url" => "give text in quotes",
-        "previous_secrets" => "give a list of texts in quotes",
+        "previous_secrets" => "give a list of strings in quotes",
         "trusted_proxies" => {
             "give a list of addresses or networks, such as [\"127.0.0.1\", \"10.0.0.0/8\"]"
         }

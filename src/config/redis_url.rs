@@ -51,7 +51,7 @@ struct Sentinels {
 pub enum Topology {
     /// One server.
     Single,
-    /// Sentinels, which say where the master of this name is.
+    /// Sentinels, which know the address of the master of this name.
     Sentinel {
         /// What the sentinels call the master.
         master: String,

@@ -94,7 +94,7 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
     ];
     let settings = values
         .into_iter()
-        // It is for tests and in no help, so it is told only to those who have set it.
+        // It is for tests and in no help, so only those who have set it see it.
         .filter(|(name, _)| {
             let origin = origins.get(*name);
             *name != "trail" || origin.is_some_and(|origin| *origin != Origin::Default)

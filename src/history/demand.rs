@@ -19,9 +19,9 @@ const CHUNK: usize = 1_000;
 /// One week, ms.
 const WEEK_MS: i64 = 7 * 86_400_000;
 
-/// The wishes for seats from one instant to another: each lease, and each holder that was truly denied for want of a
+/// The requests for seats from one instant to another: each lease, and each holder that was truly denied for want of a
 /// seat, for whom its own median length of a lease is assumed, or that of all. A lease that shares its seat or has a
-/// named one is no wish for a seat; a holder that asks again and again has one wish.
+/// named one is no request for a seat; a holder that asks again and again counts once.
 pub async fn demand(
     store: &Store,
     pool: &PoolName,
@@ -78,7 +78,7 @@ pub async fn demand(
     }
 
     let usual = TypicalDuration::of(&attempts);
-    // Holder -> until when its last wish that was refused lasts.
+    // Holder -> when its last refused request stops counting.
     let mut refused: HashMap<Arc<str>, i64> = HashMap::new();
     let mut after = EventId::before_ms(from.0);
     loop {
@@ -96,7 +96,7 @@ pub async fn demand(
             {
                 continue;
             }
-            // Once it has a seat that is a wish of its own.
+            // Once it has a seat, that counts as a request of its own.
             let granted_ms = denial.granted_at.map_or(i64::MAX, |at| at.0);
             let until_ms = (from_ms + usual.ms(holder.as_ref()))
                 .min(granted_ms)

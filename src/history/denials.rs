@@ -1,7 +1,7 @@
-//! Who was denied, and whether that holder got a seat soon after.
+//! Denied requests, and whether their holders got a seat soon after.
 //!
 //! An agent that is refused and gets a seat a few seconds later was not harmed. A **true denial** is one whose holder
-//! got no seat within two minutes. Anonymous holders cannot be told apart, so for them any grant counts as theirs.
+//! got no seat within two minutes. Anonymous holders look alike, so for them any grant counts as theirs.
 
 use std::collections::{HashSet, VecDeque};
 use std::ops::ControlFlow;

@@ -55,7 +55,7 @@ impl Growth {
         })
     }
 
-    /// Seats that a peak needs so many weeks ahead: expected, and at most by the interval.
+    /// Seats that a peak needs in that many weeks: the expected number, and the upper end of the interval.
     pub fn ahead(&self, weeks: f64) -> (u64, u64) {
         let seats = |slope: f64| (self.last + slope * weeks).max(0.0).ceil() as u64;
         (seats(self.seats_per_week), seats(self.interval.1))

@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 
 /// Hours of a glance.
 pub const HOURS: i64 = 24;
-/// Events since the last roll-up that are still counted. A pool that is busier than this is told as of the roll-up.
+/// Events since the last roll-up that are still counted. A pool that is busier than this is reported as of the roll-up.
 const EVENTS: usize = 5_000;
 
 /// The last day of a pool.

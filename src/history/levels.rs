@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A pool with up to so many seats has a time for each number of them. In a larger one numbers are put together in
+/// A pool with up to this many seats has a time for each number of them. In a larger one numbers are put together in
 /// steps of at most a thousandth of it, or a slot would have no bound.
 const EXACT: u64 = 1_024;
 /// Capacities that one sum tells apart. A pool with more of them in one slot is being played with.
@@ -92,7 +92,7 @@ impl Levels {
         self.each().map(|(capacity, _, ms)| capacity * ms).sum()
     }
 
-    /// Milliseconds at which so many percent of the capacity were in use, or more; 100 is full. A pool without a seat
+    /// Milliseconds at which at least this percentage of the capacity was in use; 100 is full. A pool without a seat
     /// is never full.
     pub fn at_least_ms(&self, percent: u64) -> u64 {
         self.each()
@@ -101,7 +101,7 @@ impl Levels {
             .sum()
     }
 
-    /// The sustained peak: the highest number of seats that was in use, or more of them, for so many milliseconds in
+    /// The sustained peak: the highest number of seats at which at least that many were in use for this many milliseconds in
     /// total, not necessarily on end. Some vendors bill it with 30 minutes, so that a change of shifts costs nothing.
     pub fn sustained(&self, ms: u64) -> u64 {
         let mut reached = 0;

@@ -60,7 +60,7 @@ impl Cell {
         }
     }
 
-    /// Seats in use on the average; none without a history.
+    /// Seats in use on average; none without a history.
     pub fn mean(&self) -> Option<f64> {
         (self.ms > 0).then(|| self.seat_ms as f64 / self.ms as f64)
     }
@@ -126,7 +126,7 @@ impl Patterns {
         &self.cells[(weekday.num_days_from_monday() * 24 + hour) as usize]
     }
 
-    /// The hours that are busiest on the average, at most ten, the busiest first; those in which nobody had a seat are
+    /// The hours that are busiest on average, at most ten, the busiest first; those in which nobody had a seat are
     /// none.
     pub fn busiest(&self) -> Vec<&Cell> {
         let mut busy: Vec<&Cell> = self.cells.iter().filter(|cell| cell.seat_ms > 0).collect();

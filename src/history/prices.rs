@@ -11,7 +11,7 @@ use super::sizing::{Demand, POINTS, peak};
 pub struct Prices(Vec<(u64, f64)>);
 
 impl Prices {
-    /// What so many seats cost.
+    /// The price of this many seats.
     pub fn of(&self, seats: u64) -> f64 {
         let ends = self
             .0
@@ -62,7 +62,7 @@ pub struct Comparison {
     pub named_seats: u64,
     /// What these cost.
     pub named: f64,
-    /// A concurrent seat for each wish at the peak.
+    /// A concurrent seat for each request at the peak.
     pub concurrent_seats: u64,
     /// What these cost.
     pub concurrent: f64,

@@ -18,7 +18,7 @@ const CHUNK: usize = 1_000;
 /// Reports that are made at the same time; others wait for them.
 static AT_ONCE: Semaphore = Semaphore::const_new(2);
 
-/// Shows each event after a place, in the order in which they were written, until there is none or it is enough.
+/// Visits each event after an id, in the order in which they were written, until they end or the visitor stops.
 pub(super) async fn each(
     store: &Store,
     pool: &PoolName,
@@ -42,7 +42,7 @@ pub(super) async fn each(
     }
 }
 
-/// From when on there are events in a range; none if there are none at all.
+/// The earliest event that a range can be based on; `None` in a pool without events.
 pub async fn covered_from(
     store: &Store,
     pool: &PoolName,

@@ -1,4 +1,4 @@
-//! Goes through a pool's events in the order of their instants and says how full the pool was, and when.
+//! Replays a pool's events in order of time, which tells how full the pool was, and when.
 //!
 //! An end is written when somebody notices it, up to two seconds late, but with its exact instant. So events are
 //! put into the order of their instants before they are replayed; that is why a replay stays a minute behind the

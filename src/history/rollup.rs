@@ -173,7 +173,7 @@ enum RollupResult {
     More,
 }
 
-/// Rolls up about so many events, or those of a minute if these are more. `true` if there is more.
+/// Rolls up about `batch` events, or those of a minute if these are more. `true` if there is more.
 pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<bool, Error> {
     Ok(roll_up_once(store, pool, batch, 0).await? == RollupResult::More)
 }
@@ -203,7 +203,7 @@ async fn roll_up_once(
         return Ok(RollupResult::Waited);
     }
     // A roll-up stays a minute behind what it has read. It puts away at least half of that, or the next one would
-    // read almost the same again.
+    // read almost the same events once more.
     let enough = |events: &[RollupEvent]| {
         batch <= events.len()
             && is_late(events, begun_ms)
@@ -287,7 +287,7 @@ fn fold(
         .collect()
 }
 
-/// Replays so many events: a million take a second, a few no time at all.
+/// Replays the events: a million take a second, a few no time at all.
 async fn replayed<T: Send + 'static>(
     events: usize,
     replay: impl FnOnce() -> T + Send + 'static,
@@ -321,7 +321,7 @@ async fn begin(
     }))
 }
 
-/// Applies events, and what is beside them, in the order of their instants, and lets time pass to `to_ms`.
+/// Applies events and synthetic changes in order of time, and lets time pass to `to_ms`.
 fn replay(
     checkpoint: &mut Checkpoint,
     events: Vec<RollupEvent>,
@@ -347,5 +347,5 @@ fn is_late(events: &[RollupEvent], at_ms: i64) -> bool {
 }
 
 fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("numbers and texts have a JSON form")
+    serde_json::to_string(value).expect("numbers and strings have a JSON form")
 }

@@ -1,7 +1,7 @@
 //! How many seats a pool needs: the recorded demand, replayed with other numbers of seats.
 //!
 //! A replay is worth more than a formula, because arrivals are not random: shifts begin together. [`super::formulas`]
-//! stand beside it as a cross-check. Deliberately absent: a single "right" number. Three are offered with what they cost.
+//! stand next to it as a cross-check. Deliberately absent: a single "right" number. Three are offered with what they cost.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashSet};
@@ -19,12 +19,12 @@ pub(super) const POINTS: u64 = 50;
 /// One hour, ms.
 const HOUR_MS: i64 = 3_600_000;
 
-/// A wish for a seat: granted in truth, or truly denied.
+/// A request for a seat, which was granted or truly denied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attempt {
     /// When it began.
     pub from_ms: i64,
-    /// When it ended; for a denial the begin and the usual length.
+    /// When it ended; for a denial the start plus the usual length.
     pub until_ms: i64,
     /// Whose it was; none is anonymous, each a holder of its own.
     pub holder: Option<Arc<str>>,
@@ -32,21 +32,21 @@ pub struct Attempt {
     pub denied: bool,
 }
 
-/// The wishes of a range of time.
+/// The requests of a range of time.
 #[derive(Debug, Clone)]
 pub struct Demand {
     /// From when.
     pub from: Timestamp,
     /// Until when.
     pub to: Timestamp,
-    /// In order of their begin.
+    /// In order of their start.
     pub(super) attempts: Vec<Attempt>,
     /// The load for the formulas, and from how many holders it comes.
     busy: f64,
     holders: u64,
 }
 
-/// What so many seats would have meant.
+/// What this number of seats would have meant.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Point {
     /// The seats.
@@ -57,7 +57,7 @@ pub struct Point {
     pub holders_denied: u64,
     /// The longest time until one of them could have had a seat, ms.
     pub longest_wait_ms: u64,
-    /// Share of refused wishes by Erlang's B formula, in the busy hour.
+    /// Share of refused requests by Erlang's B formula, in the busy hour.
     pub erlang_b: f64,
     /// Share of time at which all seats are taken by Engset's formula, in the busy hour.
     pub engset: f64,
@@ -68,7 +68,7 @@ pub struct Point {
 }
 
 impl Demand {
-    /// Of wishes in any order.
+    /// Takes requests in any order.
     pub fn new(from: Timestamp, to: Timestamp, mut attempts: Vec<Attempt>) -> Self {
         attempts.sort_by_key(|attempt| attempt.from_ms);
         let holders = holders(&attempts);
@@ -88,7 +88,7 @@ impl Demand {
         self
     }
 
-    /// How many wishes there are.
+    /// Number of requests.
     pub fn len(&self) -> u64 {
         self.attempts.len() as u64
     }
@@ -111,13 +111,13 @@ impl Demand {
         self.holders
     }
 
-    /// Seats that were wanted on the average in the busiest hour of a day, the mean over the days: what formulas call
+    /// Seats that were wanted on average in the busiest hour of a day, the mean over the days: what formulas call
     /// the offered load of the busy hour, in Erlang (average daily peak hour of ITU-T E.492).
     pub fn busy_hour_load(&self) -> f64 {
         self.busy
     }
 
-    /// How long so many seats were wanted at once.
+    /// How long each number of seats was wanted at once.
     pub fn levels(&self) -> Levels {
         let mut changes: Vec<(i64, bool)> = Vec::with_capacity(2 * self.attempts.len());
         for attempt in &self.attempts {
@@ -138,7 +138,7 @@ impl Demand {
         levels
     }
 
-    /// Seats that were wanted on the average: the offered load, in Erlang.
+    /// Seats that were wanted on average: the offered load, in Erlang.
     pub fn load(&self) -> f64 {
         let range = self.to.since(self.from);
         let wanted: i64 = self
@@ -158,7 +158,7 @@ impl Demand {
         peak(&self.attempts, |_| true)
     }
 
-    /// What `seats` seats would have meant. A refused wish is gone: whether its holder would have asked again is not
+    /// What `seats` seats would have meant. A refused request is gone: whether its holder would have asked again is not
     /// known, so the number of refusals is a lower bound.
     pub fn with(&self, seats: u64) -> Point {
         let mut ends: BinaryHeap<Reverse<i64>> = BinaryHeap::new();
@@ -215,7 +215,7 @@ impl Demand {
         seats.into_iter().map(|seats| self.with(seats)).collect()
     }
 
-    /// The fewest seats with which at most this share of the wishes would have been refused.
+    /// The fewest seats with which at most this share of the requests would have been refused.
     pub fn fewest(&self, share: f64) -> Point {
         let (mut low, mut high) = (0, self.peak());
         while low < high {
@@ -288,7 +288,7 @@ fn busy_hour(attempts: &[Attempt], zone: Tz) -> f64 {
     days.values().sum::<i64>() as f64 / (days.len() as i64 * HOUR_MS) as f64
 }
 
-/// The most wishes at once among those that are `counted`.
+/// The maximum of simultaneous requests among those that are `counted`.
 pub(super) fn peak<'a>(attempts: &'a [Attempt], counted: impl Fn(&'a Attempt) -> bool) -> u64 {
     let mut ends: BinaryHeap<Reverse<i64>> = BinaryHeap::new();
     let mut most = 0;
@@ -337,7 +337,7 @@ mod tests {
             (1, 1, 30)
         );
         let point = demand.with(1);
-        // A seat that comes free at an instant is free for who asks at that instant.
+        // A seat that comes free at an instant is free for a request at that instant.
         assert_eq!(
             (point.denials, point.holders_denied, point.longest_wait_ms),
             (3, 2, 90)

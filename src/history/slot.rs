@@ -51,10 +51,10 @@ impl Step {
 /// What happened in a slot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Slot {
-    /// Seats in use at the begin.
+    /// Seats in use at the start.
     #[serde(rename = "s", default)]
     pub start_level: u64,
-    /// Capacity at the begin.
+    /// Capacity at the start.
     #[serde(rename = "k", default)]
     pub start_capacity: u64,
     /// The most seats in use at once.

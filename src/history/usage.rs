@@ -9,7 +9,7 @@ use crate::names::PoolName;
 use crate::store::{Error, Store};
 use crate::time::Timestamp;
 
-/// A slot with its begin and end.
+/// A slot with its start and end.
 #[derive(Debug, Clone)]
 pub struct Span {
     /// Its begin.
@@ -21,7 +21,7 @@ pub struct Span {
 }
 
 impl Span {
-    /// Seats in use on the average.
+    /// Seats in use on average.
     pub fn mean(&self) -> f64 {
         let ms = self.until.since(self.from);
         if ms == 0 {
@@ -184,7 +184,7 @@ fn together<T: PartialEq>(spans: Vec<Span>, of: impl Fn(Timestamp) -> T) -> Vec<
     whole
 }
 
-/// The begin of the hour of an instant, as clocks show it.
+/// The start of the hour of an instant, as clocks show it.
 fn hour(at: Timestamp, zone: Tz) -> Timestamp {
     let local = local(at, zone);
     let into = i64::from(local.minute() * 60 + local.second()) * 1_000;
@@ -263,7 +263,7 @@ mod tests {
                 })
                 .collect()
         };
-        // Two hours from 00:00 UTC in Kolkata, at +05:30: the rest of one hour, one whole, and the begin of the next.
+        // Two hours from 00:00 UTC in Kolkata, at +05:30: the rest of one hour, a whole one, and the start of the next.
         let kolkata: Tz = "Asia/Kolkata".parse().unwrap();
         let begin = 1_790_000_000_000 - 1_790_000_000_000 % 86_400_000;
         let hours = together(spans(begin, 8), |at| hour(at, kolkata));

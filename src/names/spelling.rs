@@ -38,7 +38,7 @@ pub(super) fn check_name(noun: &str, text: &str) -> Result<(), Invalid> {
     Ok(())
 }
 
-/// Refuses a text in which there is a character that nobody sees, and says which and where.
+/// Refuses a string with an invisible character, and names the character and its position.
 pub(crate) fn check_characters(noun: &str, text: &str) -> Result<(), Invalid> {
     if text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_control()) {
         return Ok(());

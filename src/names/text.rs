@@ -1,4 +1,4 @@
-//! The texts of a lease: who holds it, for whom, and what for.
+//! The strings of a lease: its holder, tenant, label, platform and activities.
 //!
 //! What comes from outside is checked. What Redis and tokens keep was checked when it came in, perhaps by an earlier
 //! version that took more, so it is read as [`Recorded`]: a new check must end no lease that runs.
@@ -47,7 +47,7 @@ fn check_recorded(noun: &str, text: &str) -> Result<(), Invalid> {
 fn check_new(noun: &str, maximum: usize, text: &str) -> Result<(), Invalid> {
     if text.is_empty() || text.len() > maximum {
         return Err(Invalid(format!(
-            "a {noun} has 1 to {maximum} bytes; leave the field out if there is none"
+            "a {noun} has 1 to {maximum} bytes; leave the field out if you have none"
         )));
     }
     check_name(noun, text)
@@ -66,7 +66,7 @@ macro_rules! text {
                 Ok(Self::of(text))
             }
 
-            /// Refuses a text that was taken before, and would not be now.
+            /// Refuses a string that earlier versions took and this one does not.
             pub fn check(&self) -> Result<(), Invalid> {
                 check_new($noun, Self::MAX, self.as_str())
             }
@@ -230,7 +230,7 @@ impl Holder {
 pub struct Activities(Vec<Activity>);
 
 impl Activities {
-    /// Most entries of one lease.
+    /// Maximum entries per lease.
     pub const MAX: usize = 32;
 
     /// Those of a record, which were taken before.
@@ -242,7 +242,7 @@ impl Activities {
         )
     }
 
-    /// Whether there is none.
+    /// `true` without any entry.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -64,7 +64,7 @@ impl Named {
         Ok(())
     }
 
-    /// The begins of the periods from some months before `now`, as `period_of` in `lua/parts/rules.lua` reads them.
+    /// The starts of the periods from some months before `now`, as `period_of` in `lua/parts/rules.lua` reads them.
     pub(super) fn periods(&self, now: Timestamp) -> String {
         let today = DateTime::from_timestamp_millis(now.0)
             .unwrap_or_default()

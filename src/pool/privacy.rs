@@ -1,4 +1,4 @@
-//! What is kept of who holds a seat.
+//! How much of a holder's identity is kept.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ use super::{HolderMatch, Policy, PoolName};
 use crate::names::{Holder, Tenant};
 use crate::time::Timestamp;
 
-/// What is kept of who holds a seat.
+/// How much of a holder's identity is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Privacy {
@@ -68,7 +68,7 @@ impl Pseudonyms {
     }
 }
 
-/// What may be known of who asks.
+/// The part of a caller's identity that the pool's policy allows to record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// The holder, or its pseudonym.

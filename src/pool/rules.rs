@@ -9,11 +9,11 @@ use super::{Policy, Privacy};
 use crate::names::{Invalid, Platform, Recorded, Tenant, check_characters};
 use crate::time::Timestamp;
 
-/// Most tenants that a policy names.
+/// Maximum tenants per policy.
 const MAX_TENANTS: usize = 1_000;
-/// Most platforms that a policy names.
+/// Maximum platforms per policy.
 const MAX_PLATFORMS: usize = 32;
-/// Longest message of a maintenance, in bytes.
+/// Maximum length of a maintenance message, in bytes.
 const MAX_MESSAGE: usize = 512;
 
 /// What takes a seat.
@@ -45,7 +45,7 @@ impl HolderMatch {
     }
 }
 
-/// What happens to who asks while the pool is full.
+/// How a request is answered while the pool is full.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum WhenFull {
@@ -295,7 +295,7 @@ impl Policy {
         if !reserves.is_empty() {
             set(
                 "reserves",
-                serde_json::to_string(&reserves).expect("texts and numbers have a JSON form"),
+                serde_json::to_string(&reserves).expect("strings and numbers have a JSON form"),
             );
         }
         if let Some(max) = self.tenant_max {

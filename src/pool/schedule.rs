@@ -15,7 +15,7 @@ use super::Policy;
 use crate::names::Invalid;
 use crate::time::Timestamp;
 
-/// Most entries of a schedule.
+/// Maximum entries per schedule.
 const MAX_ENTRIES: usize = 100;
 
 /// Another capacity from an instant to an instant.

@@ -1,4 +1,4 @@
-//! Alerts: what is raised now, and what was told, newest first.
+//! Alerts: those that are raised now, and the log, newest first.
 
 use axum::Json;
 use axum::extract::State;
@@ -53,7 +53,7 @@ pub(super) async fn show(
     let now = app.store().now();
     let body = html! {
         h1 { "Alerts" }
-        p { "Each is told once, by all nodes together: here, to " a href="/admin/webhooks" { "webhooks" } ", and to who follows "
+        p { "Each is sent once, by all nodes together: here, to " a href="/admin/webhooks" { "webhooks" } ", and to whoever follows "
             code { "/v1/alerts/events" } "." }
         form.row.filter role="search" method="get" {
             label { "Pool" input name="pool" value=[fields.get("pool")]; }
@@ -99,11 +99,11 @@ pub(super) async fn show(
             section {
                 h2 { "Told" }
                 @if alerts.items.is_empty() {
-                    p.empty { @if filtered { "No alert matches the filters." } @else { "Nothing was told yet." } }
+                    p.empty { @if filtered { "No alert matches the filters." } @else { "There were no alerts yet." } }
                 } @else {
                     div.scroll tabindex="0" role="region" aria-labelledby="caption" {
                         table {
-                            caption #caption { "What was told, newest first" }
+                            caption #caption { "Alerts, newest first" }
                             thead { tr { @for title in ["When", "State", "Type", "Pool", "What", "Lasted"] { th scope="col" { (title) } } } }
                             tbody { @for entry in &alerts.items { (row(entry)) } }
                         }

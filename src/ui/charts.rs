@@ -1,7 +1,7 @@
 //! Pictures of numbers, drawn on the server as SVG.
 //!
 //! A picture is part of the page, so it follows the page's theme: `plotters` writes the colours below into the
-//! drawing, which are names rather than colours, and the style sheet says what each of them looks like by light and by
+//! drawing, which are names rather than colours, and the style sheet gives each of them a color for light and for
 //! dark. Each picture is drawn twice, for wide and for narrow screens, because letters that shrink with a picture
 //! cannot be read. What it shows is said in a sentence above it, and its numbers are in a table below. Deliberately
 //! absent: inline styles, which the policy of the pages forbids, and anything that a script would have to draw.

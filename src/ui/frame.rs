@@ -315,7 +315,7 @@ pub(super) fn bytes(bytes: u64) -> String {
     }
 }
 
-/// Seats on the average. Whole numbers have no decimals, and nothing is rounded to nothing.
+/// Seats on average. Whole numbers have no decimals, and nothing is rounded to nothing.
 pub(super) fn seats(mean: f64) -> String {
     if mean == mean.trunc() {
         format!("{mean:.0}")

@@ -159,7 +159,7 @@ fn summary(history: &HistoryBody, range: &Range) -> String {
         "No seat was in use.".to_owned()
     } else {
         format!(
-            "At most {} of {} seats were in use at once, from {} on; {mean:.1} on the average.",
+            "At most {} of {} seats were in use at once, from {} on; {mean:.1} on average.",
             peak.high_water_mark,
             peak.capacity,
             at(peak.from, range.zone),

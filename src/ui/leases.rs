@@ -1,4 +1,4 @@
-//! Who holds the seats of a pool, and how to end that.
+//! The leases of a pool, and how to end them.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -303,7 +303,7 @@ fn chosen(fields: &Fields) -> Result<SelectedLeases, Problem> {
     Ok(SelectedLeases::Ids(ids))
 }
 
-/// Asks, and says how many.
+/// Asks for confirmation, with the number of leases.
 pub(super) async fn confirm(
     State(app): State<App>,
     operator: Operator,

@@ -1,4 +1,4 @@
-//! Who has the named seats of the billing period, and how to give or take one.
+//! The named seats of the billing period, and how to give or take one.
 
 use axum::Json;
 use axum::extract::State;

@@ -76,7 +76,7 @@ impl<'a> Past<'a> {
             .choice(&self.path, self.fields, &[self.own], more)
     }
 
-    /// The links below the list: to its begin and on, under these titles, and to its data.
+    /// The links below the list: to its start and to the next page, under these titles, and to its data.
     pub(super) fn turning(&self, next: Option<&String>, titles: [&str; 2]) -> Markup {
         html! {
             p.row {

@@ -97,7 +97,7 @@ fn summary(patterns: &PatternsBody) -> String {
         format!(", {} of the capacity", percent(share))
     });
     let mut text = format!(
-        "The busiest hour is {}, with {:.1} seats in use on the average{share}.",
+        "The busiest hour is {}, with {:.1} seats in use on average{share}.",
         named(busiest),
         busiest.mean.unwrap_or(0.0),
     );
@@ -144,7 +144,7 @@ fn table(patterns: &PatternsBody) -> Markup {
             summary { "Data table" }
             div.scroll tabindex="0" role="region" aria-labelledby="data" {
                 table.grid {
-                    caption #data { "Seats in use on the average, and at most, by hour and weekday; times in " (patterns.tz) }
+                    caption #data { "Seats in use on average, and at most, by hour and weekday; times in " (patterns.tz) }
                     thead { tr { th scope="col" { "Hour" } @for day in DAYS { th scope="col" { (day) } } } }
                     tbody {
                         @for hour in 0..24 {

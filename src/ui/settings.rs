@@ -355,7 +355,7 @@ pub(super) async fn create(
         .ok_or_else(|| {
             Problem::new(
                 Code::InvalidRequest,
-                "It is not created: say how many seats, as a whole number.",
+                "The pool was not created: give the number of seats as a whole number.",
             )
         })?;
     let policy = checked(Policy::with_capacity(capacity))?;

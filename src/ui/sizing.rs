@@ -86,7 +86,7 @@ pub(super) async fn show(
             p.quiet {
                 "The recorded demand, replayed with other numbers of seats: " (count(sizing.inputs.wishes, "wish", "wishes")) " of "
                 (count(sizing.inputs.holders, "holder", "holders")) ", " @if sizing.inputs.true_denials == 0 { "none" } @else { (number(sizing.inputs.true_denials)) } " of them truly denied"
-                ". Seats wanted on the average: " (format!("{:.1}", sizing.inputs.load)) "; in the busiest hour of a day: "
+                ". Seats wanted on average: " (format!("{:.1}", sizing.inputs.load)) "; in the busiest hour of a day: "
                 (format!("{:.1}", sizing.inputs.busy_hour_load)) "; for " (number(sizing.inputs.sustained_minutes))
                 " minutes in total: " (number(sizing.inputs.sustained_peak)) "; at most: " (number(sizing.inputs.peak)) "."
             }
@@ -132,7 +132,7 @@ fn choices(sizing: &SizingBody) -> Markup {
         ..
     } = sizing;
     let lean = format!(
-        "refuses at most {} of the wishes",
+        "refuses at most {} of the requests",
         percent(inputs.target_lean)
     );
     let balanced = format!(
@@ -186,7 +186,7 @@ fn choices(sizing: &SizingBody) -> Markup {
     html! {
         div.scroll tabindex="0" role="region" aria-labelledby="choices" {
             table {
-                caption #choices { "What would have happened with so many seats" }
+                caption #choices { "What would have happened with each number of seats" }
                 thead {
                     tr {
                         @for title in ["Choice", "Seats", "Than now"] { th scope="col" { (title) } }
@@ -285,12 +285,12 @@ fn picture(sizing: &SizingBody) -> Markup {
     let knee = sizing.knee.as_ref();
     let mut summary = knee.map_or_else(String::new, |knee| {
         format!(
-            "The curve bends at {} seats: from there on a further seat helps little. ",
+            "The curve bends at {} seats: beyond that, one more seat helps little. ",
             knee.seats
         )
     });
     summary += &format!(
-        "{} seats refuse at most {} of the wishes, {} at most {}, {} none. There are {} now.",
+        "{} seats refuse at most {} of the requests, {} at most {}, {} none. There are {} now.",
         choices.lean.seats,
         percent(sizing.inputs.target_lean),
         choices.balanced.seats,

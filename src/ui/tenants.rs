@@ -245,7 +245,7 @@ fn editor(pool: &Pool) -> Markup {
         section {
             h2 { "Limit or reserve" }
             p.quiet {
-                "A tenant has at most so many seats at once; so many are kept for it that no other gets. All others have at most "
+                "The maximum limits the seats a tenant has at once; the reserve is kept for it and no other tenant gets it. All others have at most "
                 @match pool.policy.tenant_max { Some(max) => { (number(u64::from(max))) } None => { "what is free" } }
                 " (" code { "tenant_max" } " in the settings). Lowering a limit ends nobody."
             }

@@ -122,7 +122,7 @@ pub async fn latest(
         .collect();
     let enough = |read: &[RollupEvent]| events <= read.len();
     let since = read(store, pool, &checkpoint, enough).await?.events;
-    // None of those that are there already: only how far that goes is told.
+    // Not the slots that are there already: only how far they reach.
     let (since, now_ms) = if since.len() < events {
         (since, now.0)
     } else {

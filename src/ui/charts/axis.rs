@@ -24,7 +24,7 @@ pub(super) struct Axis {
 }
 
 impl Axis {
-    /// From zero to at least `most`, with at most so many marks at whole numbers.
+    /// From zero to at least `most`, with at most `marks` marks at whole numbers.
     pub(super) fn of_numbers(most: u64, marks: u64) -> Self {
         let most = most.max(1);
         let step = step(most.div_ceil(marks.max(1)));
@@ -36,7 +36,7 @@ impl Axis {
         }
     }
 
-    /// From one instant to another, with at most so many marks in a time zone.
+    /// From one instant to another, with at most `marks` marks in a time zone.
     pub(super) fn of_time(from: Timestamp, to: Timestamp, zone: Tz, marks: i64) -> Self {
         let wanted = (to.0 - from.0) / marks.max(1);
         let minutes = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720];

@@ -13,7 +13,7 @@ const BARS: u32 = 84;
 /// Room for the numbers at the left.
 const LEFT: u32 = 48;
 
-/// A picture of slots, oldest first, in a time zone. `summary` says what it shows.
+/// A picture of slots, oldest first, in a time zone. `summary` is its text for those who cannot see it.
 pub(in super::super) fn levels(summary: &str, slots: &[SlotBody], zone: Tz) -> Markup {
     let is_denied = slots.iter().any(|slot| denials(slot) > 0);
     let mut legend = vec![

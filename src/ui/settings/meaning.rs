@@ -41,7 +41,7 @@ pub(super) fn meaning(pool: &Pool, after: &Policy) -> Vec<String> {
     match (&before.queue, &after.queue) {
         (Some(_), None) if pool.waiting > 0 => {
             meaning.push(format!(
-                "{} no longer: who waits is told to ask again.",
+                "{} no longer: those who wait have to ask again.",
                 are(pool.waiting, "waits", "wait")
             ));
         }
@@ -130,7 +130,7 @@ fn capacity(pool: &Pool, after: &Policy, meaning: &mut Vec<String>) {
 fn named(pool: &Pool, after: &Policy, meaning: &mut Vec<String>) {
     match (&pool.policy.named, &after.named) {
         (None, Some(named)) => meaning.push(format!(
-            "{} beside the capacity, for the billing period that runs.",
+            "{} in addition to the capacity, for the current billing period.",
             are(u64::from(named.seats), "named seat comes", "named seats come")
         )),
         (Some(_), None) if pool.named_taken > 0 => meaning.push(format!(
