@@ -14,6 +14,8 @@ RUN mkdir -p src tests/it benches/limits && \
     touch src/lib.rs src/main.rs tests/it/main.rs benches/limits/main.rs benches/renewals.rs benches/token.rs && \
     echo 'fn main() {}' >src/main.rs && \
     cargo build --locked --release --bin leasehold --target "$(rustc --print host-tuple)"
+COPY build.rs build.rs
+COPY build build
 COPY lua lua
 COPY web web
 COPY src src

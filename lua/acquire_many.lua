@@ -1,68 +1,85 @@
 -- Gives many holders a seat each in a pool without rules, one after the other as if each had asked alone. What the others get is
 -- theirs whatever becomes of one.
 --
--- KEYS[1]    clock    HASH    the bucket's clock
--- KEYS[2]    due      ZSET    pool -> lower bound of its earliest expiry, ms
--- KEYS[3]    config   HASH    the pool's policy
--- KEYS[4]    leases   ZSET    lease id -> expiry, ms
--- KEYS[5]    expired  ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[6]    events   STREAM  the pool's history
--- KEYS[7]    denied   ZSET    holder -> begin of its present run of denials, ms
--- KEYS[8]    blocks   ZSET    holder -> until when it may not acquire, ms
--- KEYS[9]    records  HASH    lease id -> what is known of the lease
--- KEYS[10]   denials  HASH    minute and code -> how many acquires were denied
--- KEYS[11]   notes    HASH    holder -> until when it is blocked, since when, by whom and why
--- KEYS[12..] keys     two for each: tombstone, how the lease with this id ended, if there was one; and repeat, the id of the lease
---                     that this idempotency key got, or the tombstone again where there is no key
+-- Joined behind prelude, record, blocks, newcomer.
 --
--- ARGV[1]    pool       name of the pool, for the due index
--- ARGV[2]    margin_ms  how long the records outlive leases that are not renewed
--- ARGV[3..]  asked      six for each, at most 64 of them: id for the new lease, holder, tenant, label, activities and platform, as in
---                       acquire.lua
+-- Keys of a pool:
+--   clock        HASH    the bucket's clock
+--   due          ZSET    pool -> lower bound of its earliest expiry, ms
+--   config       HASH    the pool's policy
+--   leases       ZSET    lease id -> expiry, ms
+--   expired      ZSET    lease id -> end, ms; not yet in a tombstone
+--   events       STREAM  the pool's history
+--   denied       ZSET    holder -> begin of its present run of denials, ms
+--   blocks       ZSET    holder -> until when it may not acquire, ms
+--   records      HASH    lease id -> what is known of the lease
+--   denials      HASH    minute and code -> how many acquires were denied
+--   block_notes  HASH    holder -> until when it is blocked, since when, by whom and why
+--   each request:
+--     tombstone(id)  HASH    how the lease with this id ended, if there was one
+--     repeated(...)  STRING  id of the lease that this idempotency key got; the tombstone again where there is no key
 --
--- Returns { status, seq, now_ms, ttl_ms, renewed_with, changed_ms, generation, capacity, in_use, then for each eight fields: word,
---           id, score_ms, expires_at_ms, fence, in_use, retry_after_ms, detail }
---   done      each has its word: granted, existing (detail is its record, packed), pool_full, holder_blocked (detail is the
---             reason) or recovering; renewed_with is the TTL before the last change of it, which was at changed_ms
---   rules     the pool has rules, or an index for rules to come is being made: acquire_by_rules.lua decides, about one at a time
+-- Arguments:
+--   name    pool  the pool, for the due index
+--   margin  ms    how long the records outlive leases that are not renewed
+--   each request:  as in acquire.lua, at most 64
+--     id          lease  id for the new lease
+--     holder      text?  who asks; none is anonymous
+--     tenant      text?  sub-account
+--     label       text?  what operators read next to the holder
+--     activities  json?  array of what the holder is working on
+--     platform    text?  what the holder runs on
+--
+-- Returns:
+--   done        each has its word
+--   rules       the pool has rules, or an index for rules to come is being made: acquire_by_rules.lua decides, about one at a time
 --   recovering  data was lost, and the pool was not put back yet
---   no_pool   there is no such pool
---   unopened  the bucket has no clock; only three fields
-
-local config, denied, records = KEYS[3], KEYS[7], KEYS[9]
+--   no_pool     there is no such pool
+--
+-- With:
+--   ttl           ms         of the pool
+--   renewed_with  ms         the TTL before the last change of it
+--   changed       timestamp  when that was
+--   generation    count      of the bucket, for the token
+--   capacity      count      seats of the pool
+--   each request:
+--     word         granted|existing|pool_full|holder_blocked|recovering  as in acquire.lua
+--     id           lease?     the lease
+--     score        number     of the lease that an idempotency key already has, ms
+--     expires_at   timestamp  when the lease ends if it is not renewed
+--     fence        count      of the lease
+--     in_use       count      live leases behind this
+--     retry_after  ms         time until the answer can be another
+--     detail       text?      of an existing lease its record, packed; of a block the reason
 
 local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'rules', 'indexing', 'linger_ms', 'ttl_before_ms', 'ttl_changed_ms')
 local capacity, ttl = tonumber(policy[1]), tonumber(policy[2])
 if not capacity then
-  return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '0', '0', '0', int(generation), '0', '0' }
+  return answer(may_be_lost() and 'recovering' or 'no_pool')
 end
 if policy[3] or (policy[4] and now <= tonumber(policy[4])) then
-  return { 'rules', int(seq), int(now), '0', '0', '0', int(generation), '0', '0' }
+  return answer('rules')
 end
 
-local pool = { name = ARGV[1], due = KEYS[2], leases = KEYS[4], expired = KEYS[5], events = KEYS[6], denied = denied,
-  blocks = KEYS[8], records = records, denials = KEYS[10], notes = KEYS[11], capacity = capacity, ttl = ttl,
-  period = lease_period(ttl, tonumber(policy[5])), margin_ms = tonumber(ARGV[2]) }
-local reply = { 'done', int(seq), int(now), int(ttl), policy[6] or '0', policy[7] or '0', int(generation), int(capacity), '0' }
+local pool = { name = name, due = due, leases = leases, expired = expired, events = events, denied = denied, blocks = blocks,
+  records = records, denials = denials, notes = block_notes, capacity = capacity, ttl = ttl,
+  period = lease_period(ttl, tonumber(policy[5])), margin_ms = margin }
 local served = {}
-for i = 3, #ARGV, 6 do
-  local place = 12 + (i - 3) / 3
-  local tombstone, repeated = KEYS[place], KEYS[place + 1]
-  local word, known = decide(pool, { id = ARGV[i], holder = ARGV[i + 1], tenant = ARGV[i + 2], label = ARGV[i + 3],
-    activities = ARGV[i + 4], platform = ARGV[i + 5], tombstone = tombstone, repeated = repeated ~= tombstone and repeated or nil })
+for i = 1, request_count do
+  local holder, tombstone, repeated = ARGV[holder_of + i], KEYS[tombstone_of + i], KEYS[repeated_of + i]
+  local word, known = decide(pool, { id = ARGV[id_of + i], holder = holder, tenant = ARGV[tenant_of + i], label = ARGV[label_of + i],
+    activities = ARGV[activities_of + i], platform = ARGV[platform_of + i], tombstone = tombstone,
+    repeated = repeated ~= tombstone and repeated or nil })
   if word == 'granted' then
-    served[#served + 1] = ARGV[i + 1]
+    served[#served + 1] = holder
   elseif word == 'existing' then
-    known.detail = redis.call('HGET', records, known.id) or ''
+    known.detail = redis.call('HGET', records, known.id)
   end
-  local at = #reply
-  reply[at + 1], reply[at + 2], reply[at + 3], reply[at + 4] = word, known.id or '', int(known.score or 0), int(known.expires_at or 0)
-  reply[at + 5], reply[at + 6] = known.fence or '0', int(pool.in_use)
-  reply[at + 7], reply[at + 8] = int(known.retry or 0), known.detail or ''
+  add_request(word, known.id or '', known.score or 0, known.expires_at or 0, known.fence or 0, pool.in_use, known.retry_after or 0,
+    known.detail or '')
 end
-reply[2], reply[9] = int(seq), int(pool.in_use or 0)
 if #served > 0 then
   -- The last call, because nothing takes it back.
   redis.call('ZREM', denied, unpack(served))
 end
-return reply
+return answer('done', { ttl = ttl, renewed_with = policy[6], changed = policy[7], generation = generation, capacity = capacity })

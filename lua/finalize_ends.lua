@@ -1,25 +1,33 @@
 -- Makes tombstones of the records of expired and evicted leases: that and when they ended.
 --
--- KEYS[1]    clock      HASH  the bucket's clock
--- KEYS[2]    expired    ZSET  lease id -> end, ms; not yet in a tombstone
--- KEYS[3]    evicted    ZSET  lease id -> end, ms; not yet in a tombstone
--- KEYS[4]    records    HASH  lease id -> what is known of the lease
--- KEYS[5..]  tombstone  HASH  one for each lease: how it ended
+-- Joined behind prelude, record.
 --
--- ARGV[1]    keep_ms  how long the tombstones stay: as long as a token could be shown
--- ARGV[2..]  ids      at most 1000
+-- Keys of a pool:
+--   clock    HASH  the bucket's clock
+--   expired  ZSET  lease id -> end, ms; not yet in a tombstone
+--   evicted  ZSET  lease id -> end, ms; not yet in a tombstone
+--   records  HASH  lease id -> what is known of the lease
+--   each lease:
+--     tombstone(id)  HASH  how it ended
 --
--- Returns { 'stamped', seq, now_ms, then for each id a word and held_ms }
---   expired, evicted  how it ended, and how long it was held; empty and 0 for those that were resumed or stamped meanwhile
---   unopened          the bucket has no clock; only three fields
+-- Arguments:
+--   keep  ms  how long the tombstones stay: as long as a token could be shown
+--   each lease:  at most 1000
+--     id  lease  the lease
+--
+-- Returns:
+--   stamped  the tombstones are there
+--
+-- With:
+--   each lease:
+--     how   expired|evicted?  how it ended; nothing for one that was resumed or stamped meanwhile
+--     held  ms                how long it was held
 
 redis.call('PERSIST', clock)
 mark()
 
-local expired, evicted, records, keep_ms = KEYS[2], KEYS[3], KEYS[4], ARGV[1]
-local reply = { 'stamped', int(seq), int(now) }
-for i = 2, #ARGV do
-  local id, tombstone = ARGV[i], KEYS[i + 3]
+for i = 1, lease_count do
+  local id, tombstone = ARGV[id_of + i], KEYS[tombstone_of + i]
   local taken = redis.call('ZSCORE', evicted, id)
   local ended = taken or redis.call('ZSCORE', expired, id)
   local how, held = '', 0
@@ -30,7 +38,7 @@ for i = 2, #ARGV do
     redis.call('ZREM', expired, id)
     undo_member(evicted, id)
     redis.call('ZREM', evicted, id)
-    forget_record(records, id, record, keep_ms)
+    forget_record(records, id, record, keep)
     undo_by('DEL', tombstone)
     redis.call('HSET', tombstone, 'reason', how, 'ended', int(tonumber(ended)))
     if record then
@@ -40,8 +48,8 @@ for i = 2, #ARGV do
         redis.call('HSET', tombstone, 'label', record[LABEL], 'activities', record[ACTIVITIES])
       end
     end
-    redis.call('PEXPIRE', tombstone, keep_ms)
+    redis.call('PEXPIRE', tombstone, keep)
   end
-  reply[#reply + 1], reply[#reply + 2] = how, int(held)
+  add_lease(how, held)
 end
-return reply
+return answer('stamped')

@@ -1,27 +1,34 @@
 -- Puts off the sweep of pools in which nothing is due, because the leases that a bound was written for were renewed since. Says
 -- which pools have to be swept. Costs a ninth of a sweep, and nearly every pool in use comes here once in a TTL.
 --
--- KEYS[1]  clock  HASH  the bucket's clock
--- KEYS[2]  due    ZSET  pool -> lower bound of its earliest expiry, ms
--- KEYS[3..]  pools  for each pool seven keys:
---   config   HASH    the pool's policy
---   leases   ZSET    lease id -> expiry, ms
---   expired  ZSET    lease id -> end, ms; not yet in a tombstone
---   denied   ZSET    holder -> begin of its present run of denials, ms
---   blocks   ZSET    holder -> until when it may not acquire, ms
---   events   STREAM  the pool's history
---   notes    HASH    holder -> until when it is blocked, since when, by whom and why
+-- Joined behind prelude, due.
 --
--- ARGV[1]    keep_ms  age at which events are dropped
--- ARGV[2..]  names    of the pools
+-- Keys of a bucket:
+--   clock  HASH  the bucket's clock
+--   due    ZSET  pool -> lower bound of its earliest expiry, ms
+--   each pool:
+--     config       HASH    the pool's policy
+--     leases       ZSET    lease id -> expiry, ms
+--     expired      ZSET    lease id -> end, ms; not yet in a tombstone
+--     denied       ZSET    holder -> begin of its present run of denials, ms
+--     blocks       ZSET    holder -> until when it may not acquire, ms
+--     events       STREAM  the pool's history
+--     block_notes  HASH    holder -> until when it is blocked, since when, by whom and why
 --
--- Returns { 'postponed', seq, now_ms, then the names of those to sweep }
---   unopened  the bucket has no clock; only three fields
+-- Arguments:
+--   keep  ms  age at which events are dropped
+--   each pool:
+--     name  pool  the pool
+--
+-- Returns:
+--   postponed  the sweeps of those that are not named
+--
+-- With:
+--   each due_pool:  those to sweep
+--     name  pool  the pool
 
 redis.call('PERSIST', clock)
 mark()
-
-local due, keep_ms = KEYS[2], tonumber(ARGV[1])
 
 -- Whether only a sweep can tell when there is work: the pool was lost or is being deleted, has rules or soon will, or has ends
 -- to stamp.
@@ -29,19 +36,18 @@ local function needs_a_sweep(policy, expired)
   return not policy[1] or policy[2] or policy[3] or redis.call('EXISTS', expired) == 1
 end
 
-local reply = { 'postponed', int(seq), int(now) }
-for i = 2, #ARGV do
-  local at = 7 * i - 11
-  local policy = redis.call('HMGET', KEYS[at], 'ttl_ms', 'rules', 'indexing', 'linger_ms')
+for i = 1, pool_count do
+  local name, leases, expired = ARGV[name_of + i], KEYS[leases_of + i], KEYS[expired_of + i]
+  local policy = redis.call('HMGET', KEYS[config_of + i], 'ttl_ms', 'rules', 'indexing', 'linger_ms')
   local next_at = now
-  if not needs_a_sweep(policy, KEYS[at + 2]) then
-    next_at = next_due(KEYS[at + 1], KEYS[at + 3], lease_period(tonumber(policy[1]), tonumber(policy[4])), 0)
+  if not needs_a_sweep(policy, expired) then
+    next_at = next_due(leases, KEYS[denied_of + i], lease_period(tonumber(policy[1]), tonumber(policy[4])), 0)
   end
   if now < next_at and next_at < math.huge then
-    drop_old(KEYS[at + 4], KEYS[at + 6], KEYS[at + 5], keep_ms)
-    redis.call('ZADD', due, int(next_at), ARGV[i])
+    drop_old(KEYS[blocks_of + i], KEYS[block_notes_of + i], KEYS[events_of + i], keep)
+    redis.call('ZADD', due, int(next_at), name)
   else
-    reply[#reply + 1] = ARGV[i]
+    add_due_pool(name)
   end
 end
-return reply
+return answer('postponed')

@@ -1,21 +1,29 @@
 -- Gives a sign of life for a bucket and says which of its pools have leases to end.
 --
--- KEYS[1]  clock  HASH  the bucket's clock
--- KEYS[2]  due    ZSET  pool -> lower bound of its earliest expiry, ms
+-- Joined behind prelude.
 --
--- ARGV[1]  limit      at most so many pools
--- ARGV[2]  ticked_ms  the instant of the caller's last tick; 0 for none
--- ARGV[3]  waited_ms  how long ago that was, by a stopwatch
--- ARGV[4]  seq        the number of that tick
+-- Keys of a bucket:
+--   clock  HASH  the bucket's clock
+--   due    ZSET  pool -> lower bound of its earliest expiry, ms
 --
--- Returns { status, seq, now_ms, generation, lost, revision, shift_ms, floor_ms, back_ms, then the names of pools }
---   ticked    revision counts the changes of pools, lost is 1 after a loss of data; shift_ms is how far time is ahead of
---             Redis's clock because that went back; floor_ms and back_ms are begin and end of the last silence, 0 for none
---   unopened  the bucket has no clock; only three fields
-
-redis.call('PERSIST', clock)
-
-local ticked, waited = tonumber(ARGV[2]), tonumber(ARGV[3])
+-- Arguments:
+--   limit     count      maximum of pools
+--   ticked    timestamp  the caller's last tick; 0 for none
+--   waited    ms         how long ago that was, by a stopwatch
+--   last_seq  count      the number of that tick
+--
+-- Returns:
+--   ticked  nodes are alive
+--
+-- With:
+--   generation  count      of the bucket
+--   lost        flag       after a loss of data
+--   revision    count      changes of pools so far
+--   shift       ms         how far time is ahead of Redis's clock because that went back
+--   floor       timestamp  begin of the last silence; 0 for none
+--   back        timestamp  end of the last silence; 0 for none
+--   each pool:
+--     name  pool  a pool with leases to end
 
 -- The data is older than what the caller was told: somebody restored a backup, or a replica that was far behind took over.
 -- Leases in it may have ended long ago, and others are not in it. So it counts as lost: who holds a seat comes back by its
@@ -27,7 +35,7 @@ local function is_restored()
   end
   return since and tonumber(since) < ticked - 10000 and ticked < tonumber(stop) and generation < ticked
 end
-if seq < tonumber(ARGV[4]) and is_restored() then
+if seq < last_seq and is_restored() then
   generation, state[8] = now, '1'
   floor, back, gap, returned = 0, 0, 0, false
   redis.call('HSET', clock, 'generation', int(generation), 'lost', '1', 'floor', '0', 'back', '0', 'gap', '0')
@@ -42,10 +50,6 @@ if ticked > 0 and hidden > 3000 and not returned then
 end
 mark()
 
-local reply = { 'ticked', int(seq), int(now), int(generation), state[8] or '0',
-  redis.call('HGET', clock, 'revision') or '0', int(shift), int(floor), int(back) }
-local pools = redis.call('ZRANGE', KEYS[2], '-inf', int(now), 'BYSCORE', 'LIMIT', 0, ARGV[1])
-for i = 1, #pools do
-  reply[#reply + 1] = pools[i]
-end
-return reply
+add_each_pool(redis.call('ZRANGE', due, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, limit))
+return answer('ticked', { generation = generation, lost = state[8] == '1', revision = redis.call('HGET', clock, 'revision'),
+  shift = shift, floor = floor, back = back })

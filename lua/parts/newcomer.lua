@@ -5,9 +5,9 @@
 -- tombstone and, with an idempotency key, `repeated`. Returns a word and what goes with it:
 --   granted         id, expires_at, fence
 --   existing        id, expires_at: the lease that the idempotency key already has
---   pool_full       retry: when the first seat can come free
---   holder_blocked  retry: the rest of the block; detail: the reason
---   recovering      retry: until newcomers are served
+--   pool_full       retry_after: when the first seat can come free
+--   holder_blocked  retry_after: the rest of the block; detail: the reason
+--   recovering      retry_after: until newcomers are served
 -- pool.in_use is the number of seats in use behind it.
 local function decide(pool, asked)
   local leases, id, holder, period = pool.leases, asked.id, asked.holder, pool.period
@@ -23,7 +23,7 @@ local function decide(pool, asked)
   -- A copy of a request that comes late, after its lease was given back: it must not take the seat once more.
   if redis.call('EXISTS', asked.tombstone) == 1 then
     pool.in_use = count_live(leases, period)
-    return 'pool_full', { retry = 1000 }
+    return 'pool_full', { retry_after = 1000 }
   end
 
   local earlier
@@ -38,7 +38,7 @@ local function decide(pool, asked)
 
   if state[8] == '1' and now < generation + pool.ttl then
     pool.in_use = count_live(leases, period)
-    return 'recovering', { retry = generation + pool.ttl - now }
+    return 'recovering', { retry_after = generation + pool.ttl - now }
   end
 
   if not pool.writes then
@@ -68,9 +68,9 @@ local function decide(pool, asked)
     end
     add(pool.denials, int((now - now % 60000) / 60000) .. ':' .. code, 1)
     if code == 'holder_blocked' then
-      return code, { retry = blocked_until - now, detail = reason_of_block(pool.notes, holder, blocked_until) }
+      return code, { retry_after = blocked_until - now, detail = reason_of_block(pool.notes, holder, blocked_until) }
     end
-    return code, { retry = first_free_in(leases, pool.ttl, period, pool.in_use, pool.capacity) }
+    return code, { retry_after = first_free_in(leases, pool.ttl, period, pool.in_use, pool.capacity) }
   end
 
   local expires_at = now + pool.ttl

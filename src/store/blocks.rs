@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
-use super::leases::millis;
+use super::script::millis;
 use super::script::{BLOCK, BLOCKS};
 use crate::names::{Holder, PoolName};
 use crate::time::Timestamp;

@@ -261,6 +261,16 @@ impl Keys {
         }
     }
 
+    /// The clock of the pool's bucket.
+    pub(super) fn clock(&self) -> String {
+        self.bucket.clock()
+    }
+
+    /// The index of what is due in the pool's bucket.
+    pub(super) fn due(&self) -> String {
+        self.bucket.due()
+    }
+
     fn key(&self, name: &str) -> String {
         let mut key = String::with_capacity(self.prefix.len() + name.len());
         key.push_str(&self.prefix);
@@ -313,9 +323,9 @@ impl Keys {
         match whose {
             IndexedBy::All => self.key("ended"),
             IndexedBy::Holder(holder) => {
-                self.named("ended:", fingerprint(&[b"holder", holder.key().as_bytes()]))
+                self.key_of("ended:", fingerprint(&[b"holder", holder.key().as_bytes()]))
             }
-            IndexedBy::Tenant(tenant) => self.named(
+            IndexedBy::Tenant(tenant) => self.key_of(
                 "ended:",
                 fingerprint(&[b"tenant", tenant.as_str().as_bytes()]),
             ),
@@ -348,7 +358,7 @@ impl Keys {
     }
 
     /// ZSET: named seats by period and holder.
-    pub(super) fn named_seats(&self) -> String {
+    pub(super) fn named(&self) -> String {
         self.key("named")
     }
 
@@ -379,12 +389,12 @@ impl Keys {
 
     /// HASH with a TTL: how one lease ended.
     pub(super) fn tombstone(&self, id: LeaseId) -> String {
-        self.named("lease:", id)
+        self.key_of("lease:", id)
     }
 
     /// STRING with a TTL: the lease that an idempotency key got.
     pub(super) fn repeated(&self, key: LeaseId) -> String {
-        self.named("key:", key)
+        self.key_of("key:", key)
     }
 
     /// STRING: how far the events are rolled up.
@@ -397,7 +407,7 @@ impl Keys {
         format!("{}{step}:{stretch}", self.prefix)
     }
 
-    fn named(&self, kind: &str, id: LeaseId) -> String {
+    fn key_of(&self, kind: &str, id: LeaseId) -> String {
         let mut key = String::with_capacity(self.prefix.len() + kind.len() + LeaseId::LEN);
         key.push_str(&self.prefix);
         key.push_str(kind);
@@ -467,7 +477,7 @@ mod tests {
             keys.seats(),
             keys.holders(),
             keys.lent(),
-            keys.named_seats(),
+            keys.named(),
             keys.queue(),
             keys.waiting(),
             keys.tickets(),

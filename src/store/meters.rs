@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 use futures_util::{StreamExt as _, stream};
 use metrics::{Histogram, histogram};
 
+use super::acquire::Acquired;
 use super::keys::{BUCKETS, Bucket};
-use super::leases::Acquired;
 use super::{Error, Store};
 use crate::names::PoolName;
 use crate::pool::Pool;

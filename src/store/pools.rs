@@ -6,8 +6,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::Error;
 use super::keys::{Bucket, IndexedBy, Keys};
-use super::leases::millis;
 use super::memory::CachedPool;
+use super::script::millis;
 use super::script::{Call, DELETE_POOL, PUT_POOL, Reply, STATUS};
 use super::unreadable::Kind;
 use super::{Store, json};
@@ -154,7 +154,7 @@ impl Store {
             .arg(keys.lent())
             .arg(keys.queue())
             .arg(keys.waiting())
-            .arg(keys.named_seats());
+            .arg(keys.named());
         let reply = self.run_whole(pool, &call).await?;
         match reply.status() {
             "no_pool" => Ok(None),
@@ -373,7 +373,7 @@ fn put_call(
         .arg(keys.lent())
         .arg(keys.queue())
         .arg(keys.blocks())
-        .arg(keys.named_seats());
+        .arg(keys.named());
     for key in rest {
         call.push(key);
     }
@@ -406,7 +406,7 @@ impl Keys {
             self.lent(),
             self.queue(),
             self.blocks(),
-            self.named_seats(),
+            self.named(),
         ]
     }
 

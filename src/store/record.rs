@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::leases::parse_activities;
+use super::json;
 use crate::lease::{Lease, Seat};
-use crate::names::{Holder, Invalid, Label, LeaseId, Platform, PoolName, Tenant};
+use crate::names::{Activities, Holder, Invalid, Label, LeaseId, Platform, PoolName, Tenant};
 use crate::time::Timestamp;
 
 /// A record. Texts are empty where there is nothing to tell.
@@ -126,6 +126,21 @@ impl Ttls {
         }
         Timestamp(beat)
     }
+}
+
+/// Activities as a record keeps them, if there are any.
+pub(super) fn activities_json(activities: &Activities) -> Option<String> {
+    (!activities.is_empty()).then(|| json(activities))
+}
+
+/// Activities as a record keeps them; none if the record is not ours.
+pub(super) fn parse_activities(text: &str) -> Activities {
+    if text.is_empty() {
+        return Activities::default();
+    }
+    serde_json::from_str(text)
+        .map(Activities::recorded)
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

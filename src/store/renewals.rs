@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::error::{Error, Trouble};
 use super::keys::{Bucket, Keys};
-use super::script::{RENEW, Reply};
+use super::script::{RENEW, Reply, millis};
 use super::{Shared, Store};
 use crate::names::{Activities, Label, LeaseId, PoolName};
 use crate::tasks::Over;
@@ -54,9 +54,7 @@ const REFRESH: Duration = Duration::from_secs(5 * 60);
 const SLACK: Duration = Duration::from_secs(5);
 
 /// How long the records of a pool stay when nobody beats any more, beyond the longest TTL.
-pub(super) fn record_margin() -> u64 {
-    u64::try_from((MARGIN + REFRESH).as_millis()).expect("minutes")
-}
+pub(super) const RECORD_MARGIN: Duration = MARGIN.saturating_add(REFRESH);
 
 /// One heartbeat.
 #[derive(Debug)]
@@ -341,7 +339,7 @@ impl Store {
             call.push(Keys::of(&pools[*pool][0].pool).records());
         }
         call.push(pools.len());
-        call.push(record_margin());
+        call.push(millis(RECORD_MARGIN));
         let place = with_records.iter().position(|pool| sampled == Some(*pool));
         call.push(sampled.map_or(0, |pool| pool + 1));
         call.push(place.map_or(0, |place| place + 1));
@@ -456,7 +454,7 @@ mod tests {
                             Timestamp((at + error_ms).max(0)),
                         );
                         assert!(
-                            at - refreshed < ttl_ms + record_margin().cast_signed(),
+                            at - refreshed < ttl_ms + millis(RECORD_MARGIN).cast_signed(),
                             "ttl {ttl_ms} at {at}"
                         );
                         if beat.record {

@@ -11,6 +11,8 @@ use super::connection::Connection;
 use super::error::{Error, Outcome};
 use super::keys::Bucket;
 use super::script_trace::ScriptStep;
+use super::scripts;
+use crate::names::{LeaseId, PoolName};
 use crate::telemetry;
 use crate::time::Timestamp;
 
@@ -67,9 +69,6 @@ pub(super) static PROBE: LazyLock<Script> = timed_script!("probe");
 pub(super) static SCAN_ALERTS: LazyLock<Script> = script!("scan_alerts", "alerts");
 pub(super) static EVALUATE_ALERTS: LazyLock<Script> =
     script!("evaluate_alerts", "schedule", "seats", "alerts");
-pub(super) static ACQUIRE: LazyLock<Script> = script!("acquire", "record", "blocks", "newcomer");
-pub(super) static ACQUIRE_MANY: LazyLock<Script> =
-    script!("acquire_many", "record", "blocks", "newcomer");
 pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
     "acquire_by_rules",
     "record",
@@ -92,8 +91,6 @@ pub(super) static RESUME: LazyLock<Script> = script!(
     "rules",
     "blocks"
 );
-pub(super) static RELEASE: LazyLock<Script> = script!("release", "tombstone", "schedule", "seats");
-pub(super) static LEAVE: LazyLock<Script> = script!("leave", "record");
 pub(super) static TERMINATE: LazyLock<Script> = script!(
     "terminate",
     "record",
@@ -112,20 +109,17 @@ pub(super) static LEASE: LazyLock<Script> = script!("lease", "schedule");
 pub(super) static STATUS: LazyLock<Script> = script!("status", "schedule", "seats", "rules");
 pub(super) static PUT_POOL: LazyLock<Script> = script!("put_pool", "schedule", "seats", "ends");
 pub(super) static DELETE_POOL: LazyLock<Script> = script!("delete_pool", "alerts", "ends");
-pub(super) static TICK: LazyLock<Script> = script!("tick");
-pub(super) static POSTPONE: LazyLock<Script> = script!("postpone", "due");
-pub(super) static SWEEP: LazyLock<Script> = script!("sweep", "due", "schedule", "seats", "rules");
 pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
 pub(super) static ROLLUP_STATE: LazyLock<Script> = script!("rollup_state");
 pub(super) static CHANGED_POOLS: LazyLock<Script> = script!("changed_pools");
-pub(super) static FINALIZE_ENDS: LazyLock<Script> = script!("finalize_ends", "record");
 
-fn all() -> [&'static Script; 37] {
+/// Those whose headers are read by this module's callers.
+const OTHERS: usize = 29;
+
+fn others() -> [&'static Script; OTHERS] {
     [
         &OPEN,
         &PUT_KEY,
-        &ACQUIRE,
-        &ACQUIRE_MANY,
         &ACQUIRE_BY_RULES,
         &REINDEX,
         &NAMED,
@@ -133,8 +127,6 @@ fn all() -> [&'static Script; 37] {
         &BLOCKS,
         &RENEW,
         &RESUME,
-        &RELEASE,
-        &LEAVE,
         &LEAVE_QUEUE,
         &LIST_QUEUE,
         &TERMINATE,
@@ -143,10 +135,6 @@ fn all() -> [&'static Script; 37] {
         &STATUS,
         &PUT_POOL,
         &DELETE_POOL,
-        &TICK,
-        &POSTPONE,
-        &SWEEP,
-        &FINALIZE_ENDS,
         &ROLL_UP,
         &ROLLUP_STATE,
         &CHANGED_POOLS,
@@ -166,7 +154,7 @@ fn all() -> [&'static Script; 37] {
 /// In one go, except in a cluster, where a pipeline goes to one server and each of these has to go to all.
 pub(super) async fn load_all(connection: &mut Connection, is_cluster: bool) -> RedisResult<()> {
     let mut pipe = redis::pipe();
-    for script in all() {
+    for script in others().into_iter().chain(scripts::all()) {
         let mut load = redis::cmd("SCRIPT");
         load.arg("LOAD").arg(script.source);
         if is_cluster {
@@ -192,7 +180,7 @@ pub(super) async fn try_to_write(bucket: Bucket, connection: &mut Connection) ->
 }
 
 impl Script {
-    fn new(name: &'static str, source: &'static str) -> Self {
+    pub(super) fn new(name: &'static str, source: &'static str) -> Self {
         Self {
             name,
             source,
@@ -210,6 +198,15 @@ impl Script {
             command,
         }
     }
+}
+
+/// A text or nothing, as scripts want it.
+pub(super) fn or_empty<'a, T>(value: Option<&'a T>, text: impl Fn(&'a T) -> &'a str) -> &'a str {
+    value.map_or("", text)
+}
+
+pub(super) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The first key of a command that runs a script; none of any other command.
@@ -301,6 +298,184 @@ impl Call {
     }
 }
 
+/// What a script is given, and what it answers. Made of the header of the script by `build.rs`.
+pub(super) trait Request {
+    /// What comes back.
+    type Reply;
+
+    /// The call, with keys and arguments in their places.
+    fn call(&self) -> Call;
+
+    /// What the script answered.
+    fn read(&self, reply: &Reply) -> Result<Self::Reply, Error>;
+}
+
+/// What can be an argument of a script. An optional one that is missing is an empty text.
+pub(super) trait Argument {
+    /// Appends it to a call.
+    fn give_to(&self, call: &mut Call);
+}
+
+impl Argument for &str {
+    fn give_to(&self, call: &mut Call) {
+        call.push(*self);
+    }
+}
+
+impl Argument for i64 {
+    fn give_to(&self, call: &mut Call) {
+        call.push(*self);
+    }
+}
+
+impl Argument for u64 {
+    fn give_to(&self, call: &mut Call) {
+        call.push(*self);
+    }
+}
+
+impl Argument for bool {
+    fn give_to(&self, call: &mut Call) {
+        call.push(u8::from(*self));
+    }
+}
+
+/// In milliseconds.
+impl Argument for Duration {
+    fn give_to(&self, call: &mut Call) {
+        call.push(millis(*self));
+    }
+}
+
+impl Argument for Timestamp {
+    fn give_to(&self, call: &mut Call) {
+        call.push(self.0);
+    }
+}
+
+impl Argument for LeaseId {
+    fn give_to(&self, call: &mut Call) {
+        call.push(&self.to_text()[..]);
+    }
+}
+
+impl Argument for &PoolName {
+    fn give_to(&self, call: &mut Call) {
+        call.push(self.as_str());
+    }
+}
+
+impl<T: Argument> Argument for Option<T> {
+    fn give_to(&self, call: &mut Call) {
+        match self {
+            Some(value) => value.give_to(call),
+            None => call.push(""),
+        }
+    }
+}
+
+/// What can be a field of a reply.
+pub(super) trait Field: Sized {
+    /// The field that this value is, if it is one.
+    fn read(value: &Value) -> Option<Self>;
+}
+
+/// A value that is a text.
+pub(super) fn text(value: &Value) -> Option<&str> {
+    match value {
+        Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
+        Value::SimpleString(text) => Some(text.as_str()),
+        _ => None,
+    }
+}
+
+impl Field for String {
+    fn read(value: &Value) -> Option<Self> {
+        text(value).map(str::to_owned)
+    }
+}
+
+impl Field for i64 {
+    fn read(value: &Value) -> Option<Self> {
+        match value {
+            Value::Int(number) => Some(*number),
+            value => text(value)?.parse().ok(),
+        }
+    }
+}
+
+impl Field for u64 {
+    fn read(value: &Value) -> Option<Self> {
+        Self::try_from(i64::read(value)?).ok()
+    }
+}
+
+impl Field for bool {
+    fn read(value: &Value) -> Option<Self> {
+        Some(i64::read(value)? != 0)
+    }
+}
+
+/// In milliseconds.
+impl Field for Duration {
+    fn read(value: &Value) -> Option<Self> {
+        u64::read(value).map(Self::from_millis)
+    }
+}
+
+impl Field for Timestamp {
+    fn read(value: &Value) -> Option<Self> {
+        i64::read(value).map(Self)
+    }
+}
+
+impl Field for LeaseId {
+    fn read(value: &Value) -> Option<Self> {
+        text(value)?.parse().ok()
+    }
+}
+
+impl Field for PoolName {
+    fn read(value: &Value) -> Option<Self> {
+        text(value)?.parse().ok()
+    }
+}
+
+impl<T: Field> Field for Option<T> {
+    fn read(value: &Value) -> Option<Self> {
+        match text(value) {
+            Some("") => Some(None),
+            _ => T::read(value).map(Some),
+        }
+    }
+}
+
+/// What a reply says of each of some things, behind its fields.
+pub(super) struct Rows<'a> {
+    reply: &'a Reply,
+    at: usize,
+}
+
+impl Rows<'_> {
+    /// The next `count` rows, or all that are left, each of so many values. None where the reply ends before them.
+    pub(super) fn take<T>(
+        &mut self,
+        count: Option<usize>,
+        columns: usize,
+        read: impl Fn(usize) -> Result<T, Error>,
+    ) -> Result<Vec<T>, Error> {
+        let left = self.reply.len().saturating_sub(self.at);
+        let count = match count {
+            _ if left == 0 => 0,
+            Some(count) => count,
+            None => left / columns,
+        };
+        let from = self.at;
+        self.at += count * columns;
+        (0..count).map(|row| read(from + row * columns)).collect()
+    }
+}
+
 /// What a script answered: a word, the number of the call, the instant, then fields.
 #[derive(Debug)]
 pub(super) struct Reply {
@@ -329,6 +504,17 @@ impl Reply {
     /// Redis's clock when the script ran.
     pub(super) fn now(&self) -> Result<Timestamp, Error> {
         Ok(Timestamp(self.int(2)?))
+    }
+
+    /// A field, as what it is to be.
+    pub(super) fn value<T: Field>(&self, at: usize) -> Result<T, Error> {
+        let value = self.values.get(at).and_then(T::read);
+        value.ok_or_else(|| self.unexpected(at))
+    }
+
+    /// What is behind the fields before `at`.
+    pub(super) fn rows(&self, at: usize) -> Rows<'_> {
+        Rows { reply: self, at }
     }
 
     /// How many fields there are.

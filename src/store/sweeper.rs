@@ -14,10 +14,13 @@ use super::error::Error;
 use super::keys::{Bucket, Keys};
 use super::memory::{LastTick, Silence};
 use super::meters::EndKind;
-use super::script::{FINALIZE_ENDS, POSTPONE, SWEEP, TICK};
+use super::script::millis;
+use super::scripts;
+use super::scripts::finalize_ends::How;
 use super::{Shared, Store};
 use crate::names::{LeaseId, PoolName};
 use crate::tasks::Over;
+use crate::time::Timestamp;
 use crate::token;
 
 /// Pools of a bucket that one tick names.
@@ -26,8 +29,8 @@ const POOLS: usize = 64;
 const LEASES: usize = 128;
 /// Buckets that are ticked at the same time.
 const AT_ONCE: usize = 4;
-/// Age at which events are dropped, ms.
-const EVENTS_MS: u64 = 35 * 24 * 60 * 60 * 1000;
+/// Age at which events are dropped.
+const EVENTS: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
 /// Ticks all buckets until the store is dropped, and has done what the ticks find to do.
 ///
@@ -96,30 +99,27 @@ impl Store {
     /// Gives a sign of life for a bucket.
     pub(super) async fn tick(&self, bucket: Bucket) -> Result<TickReply, Error> {
         let last = self.0.memory.last_tick(bucket);
-        let call = TICK
-            .call(2)
-            .arg(bucket.clock())
-            .arg(bucket.due())
-            .arg(POOLS)
-            .arg(last.map_or(0, |last| last.at.0))
+        let tick = scripts::Tick {
+            keys: bucket,
+            limit: POOLS as u64,
+            ticked: last.map_or(Timestamp(0), |last| last.at),
             // Less than really passed in Redis, never more: from the answer to the question.
-            .arg(last.map_or(0, |last| {
-                u64::try_from(last.heard.elapsed().as_millis()).unwrap_or(0)
-            }))
-            .arg(last.map_or(0, |last| last.seq));
-        let reply = self.run(bucket, &call).await?;
+            waited: last.map_or(Duration::ZERO, |last| last.heard.elapsed()),
+            last_seq: last.map_or(0, |last| last.seq),
+        };
+        let reply = self.call(bucket, &tick).await?;
         let ticked = LastTick {
-            at: reply.now()?,
-            seq: reply.count(1)?,
+            at: reply.now,
+            seq: reply.seq,
             heard: Instant::now(),
-            shift_ms: reply.count(6)?,
+            shift_ms: millis(reply.shift),
         };
         let silence = Silence {
-            floor: reply.instant(7)?,
-            back: reply.instant(8)?,
+            floor: reply.floor,
+            back: reply.back,
         };
         self.0.memory.note_tick(bucket, ticked, silence);
-        if reply.count(3)? != self.0.memory.generation(bucket) {
+        if reply.generation != self.0.memory.generation(bucket) {
             // Another node opened it: say that data was lost, and put back what this node knows. It is lost also if that
             // does not get through now.
             let open = self.open(bucket, self.0.memory.generation(bucket));
@@ -127,10 +127,8 @@ impl Store {
         }
         Ok(TickReply {
             bucket,
-            revision: reply.count(5)?,
-            due: (9..reply.len())
-                .map(|at| reply.parse(at))
-                .collect::<Result<_, _>>()?,
+            revision: reply.revision,
+            due: reply.pools.into_iter().map(|pool| pool.name).collect(),
         })
     }
 
@@ -185,67 +183,39 @@ impl Store {
         if pools.is_empty() {
             return Ok(Vec::new());
         }
-        let mut call = POSTPONE
-            .call(2 + 7 * pools.len())
-            .arg(bucket.clock())
-            .arg(bucket.due());
-        for pool in pools {
-            let keys = Keys::of(pool);
-            call.push(keys.config());
-            call.push(keys.leases());
-            call.push(keys.expired());
-            call.push(keys.denied());
-            call.push(keys.blocks());
-            call.push(keys.events());
-            call.push(keys.block_notes());
-        }
-        call.push(EVENTS_MS);
-        for pool in pools {
-            call.push(pool.as_str());
-        }
-        let reply = self.run(bucket, &call).await?;
-        (3..reply.len()).map(|at| reply.parse(at)).collect()
+        let keys: Vec<Keys> = pools.iter().map(Keys::of).collect();
+        let rows = keys.iter().zip(pools);
+        let rows: Vec<_> = rows
+            .map(|(keys, name)| scripts::postpone::Pool { keys, name })
+            .collect();
+        let postpone = scripts::Postpone {
+            keys: bucket,
+            keep: EVENTS,
+            pools: &rows,
+        };
+        let due = self.call(bucket, &postpone).await?.due_pools;
+        Ok(due.into_iter().map(|pool| pool.name).collect())
     }
 
     /// Ends what is due in a pool, call after call, so that no other call waits long.
     pub(super) async fn sweep(&self, pool: &PoolName) -> Result<(), Error> {
         let keys = Keys::of(pool);
+        let sweep = scripts::Sweep {
+            keys: &keys,
+            pool,
+            limit: LEASES as u64,
+            keep: EVENTS,
+        };
         loop {
-            let call = SWEEP
-                .call(19)
-                .arg(keys.bucket.clock())
-                .arg(keys.bucket.due())
-                .arg(keys.config())
-                .arg(keys.leases())
-                .arg(keys.expired())
-                .arg(keys.events())
-                .arg(keys.denied())
-                .arg(keys.blocks())
-                .arg(keys.who())
-                .arg(keys.seats())
-                .arg(keys.holders())
-                .arg(keys.lent())
-                .arg(keys.queue())
-                .arg(keys.evicted())
-                .arg(keys.named_seats())
-                .arg(keys.waiting())
-                .arg(keys.tickets())
-                .arg(keys.alerts())
-                .arg(keys.block_notes())
-                .arg(pool.as_str())
-                .arg(LEASES)
-                .arg(EVENTS_MS);
-            let reply = self.run(keys.bucket, &call).await?;
-            if reply.status() == "closed" {
+            let swept = self.call(keys.bucket, &sweep).await?;
+            if swept.status == scripts::sweep::Status::Closed {
                 return self.finish_deletion(pool).await;
             }
-            let ids: Vec<LeaseId> = (4..reply.len())
-                .map(|at| reply.parse(at))
-                .collect::<Result<_, _>>()?;
-            self.count_true_denials(pool, reply.count(3)?);
-            if ids.is_empty() {
+            self.count_true_denials(pool, swept.true_denials);
+            if swept.leases.is_empty() {
                 return Ok(());
             }
+            let ids: Vec<LeaseId> = swept.leases.iter().map(|lease| lease.id).collect();
             self.finalize_ends(pool, &keys, &ids).await?;
             if ids.len() < LEASES {
                 return Ok(());
@@ -260,28 +230,23 @@ impl Store {
         keys: &Keys,
         ids: &[LeaseId],
     ) -> Result<(), Error> {
-        let mut call = FINALIZE_ENDS
-            .call(4 + ids.len())
-            .arg(keys.bucket.clock())
-            .arg(keys.expired())
-            .arg(keys.evicted())
-            .arg(keys.records());
-        for id in ids {
-            call.push(keys.tombstone(*id));
-        }
-        call.push(u64::try_from(token::LIFE.as_millis()).expect("a day"));
-        for id in ids {
-            call.push(id.to_string());
-        }
-        let reply = self.run(keys.bucket, &call).await?;
-        for at in (3..reply.len()).step_by(2) {
-            let ended = match reply.text(at)? {
-                "expired" => EndKind::Expired,
-                "evicted" => EndKind::Evicted,
+        let leases = ids
+            .iter()
+            .map(|id| scripts::finalize_ends::Lease { id: *id });
+        let leases: Vec<_> = leases.collect();
+        let finalize_ends = scripts::FinalizeEnds {
+            keys,
+            keep: token::LIFE,
+            leases: &leases,
+        };
+        for lease in self.call(keys.bucket, &finalize_ends).await?.leases {
+            let ended = match lease.how {
+                Some(How::Expired) => EndKind::Expired,
+                Some(How::Evicted) => EndKind::Evicted,
                 // Another node was here before.
-                _ => continue,
+                None => continue,
             };
-            self.count_end(pool, ended, reply.count(at + 1)?);
+            self.count_end(pool, ended, millis(lease.held));
         }
         Ok(())
     }

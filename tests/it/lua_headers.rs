@@ -75,10 +75,18 @@ fn named(header: &str, table: &str) -> (BTreeSet<usize>, Option<usize>) {
     (places, open)
 }
 
+/// Whether the build makes types of the header of a script, and so has held it against its body.
+fn is_built(header: &str) -> bool {
+    header.lines().any(|line| line == "-- Returns:")
+}
+
 #[test]
 fn every_header_names_the_keys_and_arguments_that_the_body_uses() {
     for (name, script) in scripts() {
         let (header, body) = split(&script);
+        if is_built(&header) {
+            continue;
+        }
         for table in ["KEYS", "ARGV"] {
             let (declared, open) = named(&header, table);
             // `KEYS[1]`, the clock, is read by the prelude.

@@ -1,0 +1,261 @@
+//! Acquire: asks for a seat in a pool without rules. Where a pool has some, `rules.rs` goes on.
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use super::Store;
+use super::error::Error;
+use super::keys::Keys;
+use super::queue::Turn;
+use super::record::activities_json;
+use super::renewals::RECORD_MARGIN;
+use super::rules::{PolicySnapshot, Wait};
+use super::scripts;
+use super::scripts::acquire::Status;
+use crate::lease::{Lease, Seat};
+use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenant};
+use crate::time::Timestamp;
+
+/// What a holder asks for.
+#[derive(Debug, Clone, Default)]
+pub struct AcquireRequest {
+    /// Who asks; none is anonymous.
+    pub holder: Option<Holder>,
+    /// The sub-account it belongs to.
+    pub tenant: Option<Tenant>,
+    /// What operators read next to the holder.
+    pub label: Option<Label>,
+    /// What the holder is working on.
+    pub activities: Activities,
+    /// What the holder runs on.
+    pub platform: Option<Platform>,
+    /// Names this request, so that repeating it yields the same lease; from [`token::fingerprint`].
+    pub key: Option<LeaseId>,
+    /// Whether to queue if there is no seat, or the place in the queue.
+    pub wait: Wait,
+    /// What the caller knew of the pool's rules when it made this; from [`Store::known`].
+    pub known: PolicySnapshot,
+}
+
+/// A seat, and how full the pool is with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Grant {
+    /// The lease.
+    pub lease: Lease,
+    /// When this was decided.
+    pub at: Timestamp,
+    /// Generation of the bucket, for the token.
+    pub generation: u64,
+    /// Live leases of the pool, this one included.
+    pub in_use: u64,
+    /// Seats of the pool.
+    pub capacity: u64,
+    /// Named seats that are left in this period, in a pool that has them.
+    pub named_left: Option<u64>,
+    /// Of a grant to somebody who waited, its turn; none where that was granted before.
+    pub turn: Option<Box<Turn>>,
+}
+
+/// How full a pool is that denied, and when it is worth asking again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Denial {
+    /// Seats in use.
+    pub in_use: u64,
+    /// Seats.
+    pub capacity: u64,
+    /// Time until the answer can be another.
+    pub retry_after: Duration,
+}
+
+/// What asking for a seat yields. A full pool is an answer, not a failure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Acquired {
+    /// A new lease.
+    Granted(Grant),
+    /// The lease that this request already has.
+    Existing(Grant),
+    /// Every seat is taken, or promised to somebody who waits.
+    PoolFull(Denial),
+    /// The tenant uses all that it may; the rule is `max`, `tenant_max` or `reserved`.
+    TenantFull(Denial, String),
+    /// All named seats of the period are taken.
+    NamedSeatsExhausted(Denial),
+    /// As many wait as may.
+    QueueFull(Denial),
+    /// An operator has blocked this holder, until then, and perhaps said why.
+    HolderBlocked(Denial, Timestamp, Option<String>),
+    /// The pool has no licence for the platform, only for these.
+    PlatformNotLicensed(String),
+    /// An operator has closed the pool to newcomers, with this message.
+    Maintenance(Denial, String),
+    /// A place in the queue.
+    Queued {
+        /// Ask again with it.
+        ticket: LeaseId,
+        /// 1 is the next.
+        position: u64,
+        /// When to ask again.
+        retry_after: Duration,
+        /// About when there will be a seat.
+        eta: Duration,
+        /// Until when it has to ask again to keep its place.
+        asks_again_by: Timestamp,
+    },
+    /// The ticket was not shown in time, or has been used.
+    TicketExpired,
+    /// The rules are others than those that the caller knew: make the request anew.
+    Changed,
+    /// Data was lost, and those who had a seat come first.
+    Recovering {
+        /// Until newcomers are served.
+        retry_after: Duration,
+    },
+    /// There is no such pool.
+    NoPool,
+}
+
+impl Store {
+    /// Asks for a seat.
+    pub async fn acquire(
+        &self,
+        pool: &PoolName,
+        asked: &AcquireRequest,
+    ) -> Result<Acquired, Error> {
+        super::within_deadline(async {
+            // A ticket is nobody's request of its own: where there is no queue any more, it has no place.
+            if asked.known.has_rules() || matches!(asked.wait, Wait::Ticket(_)) {
+                return self.acquire_by_rules(pool, asked).await;
+            }
+            self.ask(pool, asked).await
+        })
+        .await
+    }
+
+    async fn ask(&self, pool: &PoolName, asked: &AcquireRequest) -> Result<Acquired, Error> {
+        let keys = Keys::of(pool);
+        let activities = activities_json(&asked.activities);
+        let call = scripts::Acquire {
+            keys: &keys,
+            repeated: asked.key.map(|key| keys.repeated(key)),
+            name: pool,
+            // The id stays the same if the call has to be sent again.
+            id: LeaseId::random(),
+            holder: asked.holder.as_ref().map(Holder::key),
+            tenant: asked.tenant.as_ref().map(Tenant::as_str),
+            label: asked.label.as_ref().map(Label::as_str),
+            activities: activities.as_deref(),
+            platform: asked.platform.as_ref().map(Platform::as_str),
+            margin: RECORD_MARGIN,
+        };
+        let mut restored = false;
+        loop {
+            let reply = self.call(keys.bucket, &call).await?;
+            let denial = Denial {
+                in_use: reply.in_use,
+                capacity: reply.capacity,
+                retry_after: reply.retry_after,
+            };
+            return Ok(match reply.status {
+                Status::Granted => Acquired::Granted(Grant::new(
+                    pool,
+                    asked,
+                    Given {
+                        id: call.id,
+                        seat: Seat::Concurrent,
+                        at: reply.now,
+                        expires_at: reply.expires_at,
+                        ttl: reply.ttl,
+                        fence: reply.fence,
+                        generation: reply.generation,
+                        in_use: reply.in_use,
+                        capacity: reply.capacity,
+                    },
+                )),
+                Status::Existing => match self
+                    .granted_lease(pool, reply.id.unwrap_or(call.id))
+                    .await?
+                {
+                    Some(grant) => Acquired::Existing(grant),
+                    // It ended in between; the next call finds that.
+                    None => continue,
+                },
+                Status::PoolFull => Acquired::PoolFull(denial),
+                Status::HolderBlocked => Acquired::blocked(denial, reply.now, reply.detail),
+                Status::Rules => {
+                    self.status(pool).boxed().await?;
+                    // While the index for rules to come is made, leases are started by the script that keeps it in step.
+                    let known = self.0.memory.policy(pool);
+                    if known.is_none_or(|(_, policy)| policy.has_rules()) {
+                        Acquired::Changed
+                    } else {
+                        return Box::pin(self.acquire_by_rules(pool, asked)).await;
+                    }
+                }
+                // Only a pool that is not there has no TTL.
+                Status::NoPool | Status::Recovering
+                    if !restored && reply.ttl.is_zero() && self.restore(pool).await? =>
+                {
+                    restored = true;
+                    continue;
+                }
+                Status::Recovering => Acquired::Recovering {
+                    retry_after: reply.retry_after,
+                },
+                Status::NoPool => Acquired::NoPool,
+            });
+        }
+    }
+}
+
+/// What a script says of a seat that it has just given to somebody.
+pub(super) struct Given {
+    pub(super) id: LeaseId,
+    pub(super) seat: Seat,
+    pub(super) at: Timestamp,
+    pub(super) expires_at: Timestamp,
+    pub(super) ttl: Duration,
+    pub(super) fence: u64,
+    pub(super) generation: u64,
+    pub(super) in_use: u64,
+    pub(super) capacity: u64,
+}
+
+impl Grant {
+    /// A seat for who asked for it just now.
+    pub(super) fn new(pool: &PoolName, asked: &AcquireRequest, given: Given) -> Self {
+        let started_at = Timestamp(given.expires_at.0 - given.ttl.as_millis() as i64);
+        Self {
+            lease: Lease {
+                id: given.id,
+                pool: pool.clone(),
+                holder: asked.holder.clone(),
+                tenant: asked.tenant.clone(),
+                label: asked.label.clone(),
+                activities: asked.activities.clone(),
+                platform: asked.platform.clone(),
+                seat: given.seat,
+                fence: given.fence,
+                started_at,
+                renewed_at: started_at,
+                expires_at: given.expires_at,
+                expires_in: Duration::from_millis(given.expires_at.since(given.at)),
+                ttl: given.ttl,
+            },
+            at: given.at,
+            generation: given.generation,
+            in_use: given.in_use,
+            capacity: given.capacity,
+            named_left: None,
+            turn: None,
+        }
+    }
+}
+
+impl Acquired {
+    /// A denial by a block, which is over when it is worth asking again.
+    pub(super) fn blocked(denial: Denial, now: Timestamp, reason: Option<String>) -> Self {
+        let until = Timestamp(now.0 + denial.retry_after.as_millis() as i64);
+        Self::HolderBlocked(denial, until, reason)
+    }
+}

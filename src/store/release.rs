@@ -1,0 +1,33 @@
+//! Release: gives a seat back now, for good.
+
+use super::Store;
+use super::error::Error;
+use super::keys::Keys;
+use super::meters::EndKind;
+use super::scripts;
+use super::scripts::release::Status;
+use crate::names::{Holder, Tenant};
+use crate::token::{self, Claims};
+
+impl Store {
+    /// Frees a seat now, for good. A lease that has ended is released too.
+    pub async fn release(&self, claims: &Claims) -> Result<(), Error> {
+        let keys = Keys::of(&claims.pool);
+        let release = scripts::Release {
+            keys: &keys,
+            id: claims.id,
+            holder: claims.holder.as_ref().map(Holder::key),
+            tenant: claims.tenant.as_ref().map(Tenant::as_str),
+            keep: token::LIFE,
+        };
+        let reply = self.call(keys.bucket, &release).await?;
+        let ended = match reply.status {
+            Status::Released => EndKind::Released,
+            Status::Expired => EndKind::Expired,
+            Status::Evicted => EndKind::Evicted,
+            Status::Ended => return Ok(()),
+        };
+        self.count_end(&claims.pool, ended, reply.now.since(claims.started_at));
+        Ok(())
+    }
+}

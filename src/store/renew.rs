@@ -1,0 +1,209 @@
+//! Renew: a heartbeat extends a lease. What `renew.lua` leaves undecided goes on in `resume.rs`.
+
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+
+use super::Store;
+use super::error::{Error, Outcome};
+use super::keys::Bucket;
+use super::record::parse_activities;
+use super::renewals::{Heartbeat, RenewOutcome};
+use crate::lease::{EndReason, Lease};
+use crate::names::{Activities, Label, PoolName};
+use crate::pool::Policy;
+use crate::time::Timestamp;
+use crate::token::Claims;
+
+/// What a heartbeat asks for.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    /// The verified token.
+    pub claims: Claims,
+    /// A new label.
+    pub label: Option<Label>,
+    /// New activities.
+    pub activities: Option<Activities>,
+}
+
+/// What a heartbeat yields.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Renewed {
+    /// The lease was live, and lives longer now.
+    Renewed(Lease),
+    /// It had ended by time, or its data was lost; it has its seat again.
+    Resumed {
+        /// The lease.
+        lease: Lease,
+        /// Generation of the bucket, for a new token.
+        generation: u64,
+    },
+    /// It has ended for good.
+    Lost(EndReason),
+    /// Data was lost, and its pool was not put back yet.
+    Recovering,
+    /// There is no such pool any more.
+    NoPool,
+}
+
+impl Store {
+    /// Extends a lease, or resumes it if it has ended by time.
+    pub async fn renew(&self, renewal: &Renewal) -> Result<Renewed, Error> {
+        super::within_deadline(async {
+            let bucket = Bucket::of(&renewal.claims.pool);
+            let beaten = self.0.lanes.beat(bucket, self.beat(renewal)).await?;
+            self.conclude(renewal, beaten).await
+        })
+        .await
+    }
+
+    /// Renews many leases; the answers are in the same order.
+    pub async fn renew_many(&self, renewals: &[Renewal]) -> Vec<Result<Renewed, Error>> {
+        let mut order: Vec<usize> = (0..renewals.len()).collect();
+        order.sort_by_cached_key(|at| {
+            let pool = &renewals[*at].claims.pool;
+            (Bucket::of(pool), pool.as_str())
+        });
+        let beats: Vec<Heartbeat> = order.iter().map(|at| self.beat(&renewals[*at])).collect();
+        let beaten = self.renew_sorted(&beats).await;
+        let mut results: Vec<Option<Result<Renewed, Error>>> = vec![None; renewals.len()];
+        for (at, beaten) in order.into_iter().zip(beaten) {
+            results[at] = Some(match beaten {
+                Ok(beaten) => self.conclude(&renewals[at], beaten).await,
+                Err(error) => Err(error),
+            });
+        }
+        let results = results
+            .into_iter()
+            .map(|result| result.expect("every renewal has its place"));
+        parts_of_one(results.collect())
+    }
+
+    fn beat(&self, renewal: &Renewal) -> Heartbeat {
+        let claims = &renewal.claims;
+        let ttl = self.0.memory.ttl(&claims.pool);
+        Heartbeat::of(
+            claims,
+            renewal.label.clone(),
+            renewal.activities.clone(),
+            ttl,
+            self.now(),
+        )
+    }
+
+    /// Makes an answer of what became of a beat; asks again where the common case did not decide.
+    async fn conclude(&self, renewal: &Renewal, beaten: RenewOutcome) -> Result<Renewed, Error> {
+        let RenewOutcome::Renewed {
+            at,
+            seq,
+            ttl,
+            details,
+        } = beaten
+        else {
+            // Rare, and its future is large: inside this one it would be moved about with every beat.
+            return self.resume(renewal).boxed().await;
+        };
+        super::script_trace::note_renewal(seq, at);
+        let claims = &renewal.claims;
+        let (label, activities) = details.unwrap_or_default();
+        let label = label
+            .and_then(|label| Label::recorded(label).ok())
+            .or_else(|| claims.label.clone());
+        let activities = activities
+            .as_deref()
+            .map(parse_activities)
+            .unwrap_or_default();
+        let expires_at = Timestamp(at.0 + ttl.as_millis() as i64);
+        Ok(Renewed::Renewed(from_claims(
+            claims, label, activities, at, expires_at, ttl,
+        )))
+    }
+}
+
+pub(super) fn from_claims(
+    claims: &Claims,
+    label: Option<Label>,
+    activities: Activities,
+    renewed_at: Timestamp,
+    expires_at: Timestamp,
+    ttl: Duration,
+) -> Lease {
+    Lease {
+        id: claims.id,
+        pool: claims.pool.clone(),
+        holder: claims.holder.clone(),
+        tenant: claims.tenant.clone(),
+        label,
+        activities,
+        platform: claims.platform.clone(),
+        seat: claims.seat,
+        fence: claims.fence,
+        started_at: claims.started_at,
+        renewed_at,
+        expires_at,
+        expires_in: Duration::from_millis(expires_at.since(renewed_at)),
+        ttl,
+    }
+}
+
+impl super::memory::PoolCache {
+    /// About the TTL of a pool, as this node last saw it; for when a record is worth a refresh.
+    fn ttl(&self, pool: &PoolName) -> Duration {
+        let ttl_ms = self.ttl_ms(pool).unwrap_or(Policy::with_capacity(0).ttl_ms);
+        Duration::from_millis(ttl_ms)
+    }
+}
+
+/// The results of one request that was sent in parts. Where one of them ran, or may have, no failure says of the whole
+/// that nothing was done.
+fn parts_of_one<T>(results: Vec<Result<T, Error>>) -> Vec<Result<T, Error>> {
+    let surely_not = |result: &Result<T, Error>| {
+        matches!(
+            result,
+            Err(Error::Unavailable {
+                outcome: Outcome::None,
+                ..
+            })
+        )
+    };
+    if results.iter().all(surely_not) {
+        return results;
+    }
+    let results = results.into_iter();
+    results
+        .map(|result| result.map_err(Error::may_have_run))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_of_which_a_part_ran_is_not_said_to_have_done_nothing() {
+        let outcomes = |results: Vec<Result<(), Error>>| -> Vec<Option<Outcome>> {
+            let results = parts_of_one(results).into_iter();
+            let outcome = |error| match error {
+                Error::Unavailable { outcome, .. } => Some(outcome),
+                _ => None,
+            };
+            results
+                .map(|result| result.err().and_then(outcome))
+                .collect()
+        };
+        let refused = || Err(Error::not_sent("refused"));
+        let unanswered = || Err(Error::unanswered("silent"));
+        assert_eq!(
+            outcomes(vec![refused(), refused()]),
+            [Some(Outcome::None); 2]
+        );
+        assert_eq!(
+            outcomes(vec![Ok(()), refused()]),
+            [None, Some(Outcome::Unknown)]
+        );
+        assert_eq!(
+            outcomes(vec![refused(), unanswered()]),
+            [Some(Outcome::Unknown); 2]
+        );
+    }
+}
