@@ -1,0 +1,235 @@
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::client::{Shared, now};
+use crate::error::SeatError;
+use crate::machine::{self, Event, Json, is_active};
+
+/// Who asks for a seat, and how.
+#[derive(Clone, Default)]
+pub struct Options {
+    pub holder: Option<String>,
+    pub tenant: Option<String>,
+    /// What operators read beside the holder.
+    pub label: Option<String>,
+    pub platform: Option<String>,
+    pub activities: Option<Vec<String>>,
+    /// Queue when all seats are in use.
+    pub wait: bool,
+    /// Ask once more when the seat has expired.
+    pub reacquire: bool,
+    /// Stop sooner in an outage than the server allows.
+    pub max_grace: Option<Duration>,
+    /// Limits the acquire, never the seat: 30 s without, no limit with `wait`.
+    pub timeout: Option<Duration>,
+    /// Called for each change, in order, on a thread of its own.
+    pub on_event: Option<Arc<dyn Fn(&SeatEvent) + Send + Sync>>,
+}
+
+impl Options {
+    /// For an agent, a device, an instance.
+    pub fn holder(holder: impl Into<String>) -> Self {
+        Self {
+            holder: Some(holder.into()),
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn machine(&self, pool: &str, asks_for_key: bool) -> machine::Options {
+        let filled = |value: &Option<String>| value.clone().filter(|text| !text.is_empty());
+        machine::Options {
+            pool: pool.to_owned(),
+            holder: filled(&self.holder),
+            tenant: filled(&self.tenant),
+            label: filled(&self.label),
+            platform: filled(&self.platform),
+            activities: self.activities.clone(),
+            wait: self.wait,
+            reacquire: self.reacquire,
+            max_grace_ms: self.max_grace.map(|grace| grace.as_millis() as i64),
+            asks_for_key,
+        }
+    }
+}
+
+/// A change of a seat.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SeatEvent {
+    /// `acquiring`, `waiting`, `held`, `unstable`, `grace`, `lost`, `denied` or `released`.
+    pub state: String,
+    /// The id of the lease, if there is one.
+    pub id: Option<String>,
+    /// What the server said: code, detail, reason, position, retry_after_ms and so on.
+    pub details: Json,
+}
+
+impl SeatEvent {
+    /// Why, if there is something to say.
+    pub fn code(&self) -> Option<&str> {
+        self.details.get("code")?.as_str()
+    }
+}
+
+/// A seat, from its grant to its end. A lost one is not used again: acquire another. Whoever drops it gives it back, if the runtime still
+/// runs.
+pub struct Seat {
+    shared: Arc<Shared>,
+    id: u64,
+    pool: String,
+    holder: Option<String>,
+    granted: bool,
+}
+
+impl fmt::Debug for Seat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seat of {}: {}", self.pool, self.state())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut events = vec![Event::Cancel];
+        if self.granted || self.lease().contains_key("id") {
+            events.push(Event::Release); // The grant came first.
+        }
+        self.shared.drop_seat(self.id, events);
+    }
+}
+
+impl Seat {
+    pub(crate) fn new(shared: Arc<Shared>, id: u64, pool: &str, holder: Option<&str>) -> Self {
+        Self {
+            shared,
+            id,
+            pool: pool.to_owned(),
+            holder: holder.map(str::to_owned),
+            granted: false,
+        }
+    }
+
+    pub(crate) fn granted(mut self) -> Self {
+        self.granted = true;
+        self
+    }
+
+    fn seen(&self) -> (&'static str, Option<String>, Json) {
+        match self.shared.lock().seats.get(&self.id) {
+            Some(runner) => {
+                let (name, code) = runner.state.seen(now());
+                (name, code, runner.details.clone())
+            }
+            None => ("released", Some("closed".into()), Json::new()),
+        }
+    }
+
+    pub fn pool(&self) -> &str {
+        &self.pool
+    }
+
+    pub fn holder(&self) -> Option<&str> {
+        self.holder.as_deref()
+    }
+
+    /// As of now, also where no timer has fired yet.
+    pub fn state(&self) -> &'static str {
+        self.seen().0
+    }
+
+    /// Whether nobody else can have the seat at this moment.
+    pub fn is_sure(&self) -> bool {
+        self.shared
+            .lock()
+            .seats
+            .get(&self.id)
+            .is_some_and(|runner| runner.state.is_sure(now()))
+    }
+
+    /// An error if work has to stop. In `grace` it may go on.
+    pub fn check(&self) -> Result<(), SeatError> {
+        let (name, code, details) = self.seen();
+        if is_active(name) {
+            Ok(())
+        } else {
+            Err(SeatError::new(
+                code.as_deref().unwrap_or(name),
+                &details,
+                true,
+            ))
+        }
+    }
+
+    /// Waits until work has to stop, and says why.
+    pub async fn lost(&self) -> SeatError {
+        self.shared
+            .until(self.id, |runner| !is_active(runner.state.seen(now()).0))
+            .await;
+        let (name, code, details) = self.seen();
+        SeatError::new(code.as_deref().unwrap_or(name), &details, true)
+    }
+
+    /// The lease as the server told it last; empty without one.
+    pub fn lease(&self) -> Json {
+        self.shared
+            .lock()
+            .seats
+            .get(&self.id)
+            .and_then(|runner| runner.state.lease.clone())
+            .unwrap_or_default()
+    }
+
+    /// The id of the lease. Not a secret.
+    pub fn id(&self) -> Option<String> {
+        Some(self.lease().get("id")?.as_str()?.to_owned())
+    }
+
+    /// Grows with every grant in the pool, for resources that refuse older holders.
+    pub fn fence(&self) -> Option<u64> {
+        self.lease().get("fence")?.as_u64()
+    }
+
+    /// The signed proof of the lease, in a pool that has proofs.
+    pub fn proof(&self) -> Option<String> {
+        self.shared.lock().seats.get(&self.id)?.state.proof.clone()
+    }
+
+    /// The secret of the lease, for a backend that goes on after a restart.
+    pub fn token(&self) -> Option<String> {
+        self.shared.lock().seats.get(&self.id)?.state.token.clone()
+    }
+
+    /// Tells operators what the holder works on, with the next heartbeat.
+    pub fn report(&self, activities: &[&str]) {
+        let activities = Some(activities.iter().map(|text| (*text).to_owned()).collect());
+        self.shared.feed(
+            self.id,
+            Event::Report {
+                activities,
+                label: None,
+            },
+        );
+    }
+
+    /// Gives the seat back. Three seconds at most; may be called at any time; never fails.
+    pub async fn release(&self) {
+        self.shared.feed(self.id, Event::Release);
+        self.shared.quiet(self.id).await;
+    }
+
+    /// Goes away, as a page does: the seat is kept for the pool's `linger_ms`.
+    pub async fn leave(&self) {
+        self.shared.feed(self.id, Event::Close);
+        self.shared.quiet(self.id).await;
+    }
+
+    pub(crate) fn keep(&self, keep: Arc<dyn Fn(&str) + Send + Sync>) {
+        let mut inner = self.shared.lock();
+        if let Some(runner) = inner.seats.get_mut(&self.id) {
+            if let Some(token) = &runner.state.token {
+                keep(token);
+            }
+            runner.keep = Some(keep);
+        }
+    }
+}
