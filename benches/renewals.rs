@@ -1,4 +1,4 @@
-//! The coalescer against a real Redis: the time of one beat while so many are under way at once, and of `renew_many`.
+//! The coalescer against a real Redis: the time of one heartbeat while that many are under way at once, and of `renew_many`.
 //!
 //! One at a time is the price of a beat without company; the time of 1 000 divided by 1 000 is what company saves.
 

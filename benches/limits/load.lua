@@ -1,4 +1,4 @@
--- What wrk sends in `make bench`, and the one line of JSON in which it says how it went.
+-- The requests that wrk sends in `make bench`, and the one line of JSON with its results.
 --
 -- wrk … -s load.lua URL -- KIND THREADS [FILE]
 --   KIND     livez, renew, renew-many, pairs, denied or keepalive

@@ -1,4 +1,4 @@
-//! Load: wrk at full speed, redis-benchmark beside it, and a steady rate from this process.
+//! Load: wrk at full speed, redis-benchmark next to it, and a steady rate from this process.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -57,7 +57,7 @@ pub(crate) async fn wrk(
     let line = text.lines().find(|line| line.starts_with('{'));
     let counted: Counted = line
         .and_then(|line| serde_json::from_str(line).ok())
-        .unwrap_or_else(|| panic!("wrk did not say how it went: {text}"));
+        .unwrap_or_else(|| panic!("wrk printed no result: {text}"));
     assert!(
         counted.failed == 0.0 && (kind == "denied" || counted.refused == 0.0),
         "{kind}: {counted:?}"
@@ -78,7 +78,7 @@ pub(crate) async fn redis_benchmark(socket: &Path, calls: usize, arguments: &[St
     text.lines()
         .last()
         .and_then(|line| line.split("\",\"").nth(1)?.parse().ok())
-        .unwrap_or_else(|| panic!("redis-benchmark did not say how fast it was: {text}"))
+        .unwrap_or_else(|| panic!("redis-benchmark printed no result: {text}"))
 }
 
 async fn output(mut command: Command) -> String {
@@ -152,7 +152,7 @@ impl Client {
 
 /// Beats at a steady rate over 64 connections: how long each took, in microseconds, sorted, and the rate that was reached.
 ///
-/// A beat's time counts from when it was due, so one that waits for a slow answer before it is counted as slow too. All from one
+/// A heartbeat's time counts from the instant at which it was due, so one that waits for a slow answer before it is counted as slow too. All from one
 /// thread: this is to measure the node, and threads that wake each other up would take its time.
 pub(crate) async fn steady(
     address: SocketAddr,

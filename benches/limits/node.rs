@@ -53,7 +53,7 @@ impl Redis {
         self.directory.path()
     }
 
-    /// A connection beside those of the node.
+    /// A connection of our own, next to those of the node.
     pub(crate) async fn connection(&self) -> redis::aio::MultiplexedConnection {
         self.client
             .get_multiplexed_async_connection()
@@ -89,7 +89,7 @@ impl Redis {
             .expect("INFO has the field")
     }
 
-    /// Processor time so far, in seconds.
+    /// Processor time since the start, in seconds.
     pub(crate) async fn cpu_seconds(&self) -> f64 {
         self.info("cpu", "used_cpu_user").await + self.info("cpu", "used_cpu_sys").await
     }
@@ -166,7 +166,7 @@ impl Node {
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
             .and_then(|value| value.trim().trim_end_matches(" kB").parse().ok())
-            .expect("Linux says how much");
+            .expect("a number from Linux");
         kib / 1024.0
     }
 }

@@ -53,7 +53,10 @@ pub(crate) async fn pages() -> Vec<Row> {
             "100 000 leases: by last beat, backwards",
             leases("sort=-renewed_at"),
         ),
-        ("100 000 leases: those with a text", leases("q=agent-0777")),
+        (
+            "100 000 leases: those with a string",
+            leases("q=agent-0777"),
+        ),
         (
             "100 000 leases: last page",
             leases(&format!("cursor={last}")),

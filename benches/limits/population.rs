@@ -105,7 +105,7 @@ impl Population {
         }
     }
 
-    /// Writes the tokens, one a line; at most so many, at equal distances.
+    /// Writes the tokens, one per line; at most `most`, at equal distances.
     pub(crate) fn write_tokens(&self, path: &Path, most: usize) {
         let mut file = std::io::BufWriter::new(std::fs::File::create(path).expect("a file"));
         let distance = self.renewals.len().div_ceil(most).max(1);
@@ -114,7 +114,7 @@ impl Population {
         }
     }
 
-    /// Writes bodies for renew-many, each with so many tokens.
+    /// Writes bodies for renew-many, each with `each` tokens.
     pub(crate) fn write_bodies(&self, path: &Path, tokens: usize) {
         let mut file = std::io::BufWriter::new(std::fs::File::create(path).expect("a file"));
         for chunk in self.tokens().chunks_exact(tokens) {

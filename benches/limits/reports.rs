@@ -195,7 +195,7 @@ async fn ask(node: &Node, depth: Depth, pool: &PoolName, report: &str) -> f64 {
     median(&times)
 }
 
-/// A pool, and the key of its events, of which there are none.
+/// A pool, and the key of its events, which is empty.
 async fn empty_pool(redis: &Redis, store: &Store, pool: &PoolName) -> String {
     store
         .put_pool(pool, &Policy::with_capacity(SEATS), Expect::Any)

@@ -1,4 +1,4 @@
-//! The admin pages in a real browser: by mouse and by keyboard, live, in both schemes, wide and narrow, and with texts that
+//! The admin pages in a real browser: by mouse and by keyboard, live, in both schemes, wide and narrow, and with strings that
 //! want to be scripts.
 
 use std::collections::HashMap;
@@ -58,7 +58,7 @@ async fn an_operator_works_in_a_browser() {
     let [a, b] = [&cluster.nodes[0], &cluster.nodes[1]];
     let at = |path: &str| format!("http://{}{path}", a.address());
 
-    // Log in by keyboard; an empty installation says how it becomes live.
+    // Log in by keyboard; an empty installation shows how it becomes live.
     browser.goto(&at("/admin")).await;
     browser.wait("document.activeElement.id === 'key'").await;
     browser.press(&format!("{KEY}\u{e007}")).await;
@@ -460,7 +460,7 @@ async fn every_page_can_be_used_by_everybody_and_runs_nothing_that_others_wrote(
     }
 }
 
-/// Hostile texts in every field that takes a text; all pages that show them.
+/// Hostile strings in every field that takes one; all pages that show them.
 async fn hostile_installation(admin: &crate::harness::Client) -> Vec<String> {
     let [script, image, quote, formula] = HOSTILE;
     let encoded =

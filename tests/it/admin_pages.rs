@@ -320,7 +320,7 @@ async fn the_overview_tells_the_day_of_each_pool() {
 async fn a_view_of_a_pool_says_what_the_interface_says() {
     let redis = Redis::start().await;
     let node = Launch::on(&redis.url()).start().await;
-    // What is going on changes between two looks, so time stands still here but when the test says so.
+    // Live data changes between two requests, so time stands still here unless the test moves it.
     let noon = chrono::Utc::now()
         .date_naive()
         .and_hms_opt(12, 0, 0)
@@ -478,7 +478,7 @@ async fn each_rule_of_a_pool_has_its_editor() {
         "{}",
         page.text
     );
-    // It changed hands, so taking it is for an admin who says so.
+    // It changed hands, so only an admin can take it, with `force`.
     send("named/free", &[("holder", HOSTILE[1])], 409).await;
     let set_aside = [("holder", HOSTILE[1]), ("force", "1")];
     send("named/free", &set_aside, 303).await;
@@ -615,7 +615,7 @@ async fn webhooks_and_alerts_are_handled_on_pages() {
     post(&format!("{here}/delete"), &[]).expect(303).await;
     admin.get(&format!("/v1/webhooks/{id}")).expect(404).await;
 
-    // Who reads sees no buttons.
+    // A viewer sees no buttons.
     let made = admin
         .post("/v1/webhooks")
         .json(&json!({"url": url, "events": ["*"]}))

@@ -1,4 +1,4 @@
-//! Alerts: each is told once when it begins and once when it ends, whatever the number of nodes.
+//! Alerts: each is reported once when it is raised and once when it is over, whatever the number of nodes.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ async fn log(node: &Client, query: &str) -> Vec<Value> {
     items
 }
 
-/// Waits until so many alerts were told, and returns them, the oldest first.
+/// Waits for this many alerts in the log, and returns them, the oldest first.
 #[track_caller]
 fn told(node: &Client, query: &str, count: usize) -> impl Future<Output = Vec<Value>> {
     let (node, query) = (node.clone(), query.to_owned());
@@ -445,7 +445,7 @@ async fn alerts_are_listed_by_page_as_csv_and_as_a_stream_that_goes_on_where_it_
     }
 }
 
-/// What is to be told of a pool, worked out from its history: each alert with its state and the instant of its event.
+/// The alerts of a pool, worked out from its history: each alert with its state and the instant of its event.
 fn expected(history: &[Event], capacity: i64, percents: &[i64]) -> Vec<(String, String, i64)> {
     let mut levels = vec![("pool.full".to_owned(), 100)];
     levels.extend(

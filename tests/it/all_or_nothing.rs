@@ -122,12 +122,12 @@ async fn whichever_call_fails_nothing_has_happened_and_the_same_request_again_ge
     );
 }
 
-/// The token of a grant; empty where there was none.
+/// The token of a grant; empty without a grant.
 fn token(reply: &Reply) -> String {
     reply["token"].as_str().unwrap_or_default().to_owned()
 }
 
-/// The id of the lease of a grant; empty where there was none.
+/// The id of the lease of a grant; empty without a grant.
 fn id(reply: &Reply) -> String {
     reply["lease"]["id"].as_str().unwrap_or_default().to_owned()
 }
@@ -341,7 +341,7 @@ impl Scene<'_> {
         self.acquire("crm", json!({"holder": "ann"})).await;
         node.renew(&token(&ann), ANY).await;
 
-        // Who was blocked while its lease had ended by time.
+        // A holder that was blocked after its lease had ended by time.
         let gil = self.acquire("crm", json!({"holder": "gil"})).await;
         self.expire("crm", Some(&id(&gil))).await;
         self.swept("crm").await;

@@ -309,7 +309,7 @@ impl Walk {
         assert_eq!(entry["address"], "127.0.0.1", "{place}");
         let told = (!entry["before"].is_null(), !entry["after"].is_null());
         assert_eq!(told, step.told, "{place}, before and after: {entry}");
-        // A pool says which; everything else says what by its id.
+        // Pools are named; everything else is identified by its id.
         let about = if action.starts_with("key.") || action.starts_with("webhook.") {
             &entry["target"]
         } else {

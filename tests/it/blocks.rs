@@ -1,4 +1,4 @@
-//! Blocks: a holder gets no seat for a time, reads until when and why, and operators see and lift that.
+//! Blocks: a holder gets no seat for a time, reads the end and the reason, and operators see and lift blocks.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -116,7 +116,7 @@ async fn a_termination_with_a_block_is_in_the_list_and_one_of_an_earlier_node_ha
     assert_eq!(block["reason"], "Enough.");
     assert_eq!(block["by"], "no key");
 
-    // It writes only until when.
+    // It writes only the end.
     let blocks = cluster.redis.keys("lh1:*:crm:blocks").await.remove(0);
     let until = "4102444800000";
     let _: i64 = cluster.redis.query(&["ZADD", &blocks, until, "ann"]).await;

@@ -1,11 +1,11 @@
 //! Holds the history of a pool against the rules of the contract, all of it, in O(n log n).
 //!
-//! Two views are held against each other: what clients were told, and the pool's own events. Neither is believed alone: a
+//! Two views are compared: what clients heard, and the pool's own events. Neither is believed alone: a
 //! script that counts wrongly also writes wrong events, but then answers, clocks and terms do not fit together. Every script
 //! returns its number in the order of its bucket and the instant at which it ran (`trail = "on"`), so there is nothing to
-//! search for: what is told is replayed in that order.
+//! search for: answers are replayed in that order.
 //!
-//! What it knows beside the plain rules: an outage gives those who lived at its begin one more TTL ([`Grace`]), or where it was short
+//! What it knows besides the plain rules: an outage gives those who lived at its start one more TTL ([`Grace`]), or where it was short
 //! against the TTL at least the linger time, and those who wait a whole time to ask; a clock that went back stops nothing; what was
 //! acknowledged while a master failed may be gone ([`History::lossy`]); a Redis that came back empty begins a new
 //! [`Segment`], in which holders are rebuilt from their tokens and newcomers wait.
@@ -39,14 +39,14 @@ pub(crate) enum Kind {
     Release,
     /// By its id, or by its holder.
     Terminate,
-    /// Keeps a holder from acquiring; `expires_at` is until when.
+    /// Keeps a holder from acquiring, until `expires_at`.
     Block,
     Unblock,
     /// Of a whole pool.
     Delete,
 }
 
-/// What it was told.
+/// What it heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Told {
     /// A new lease.
@@ -160,7 +160,7 @@ pub(crate) struct History {
     /// In order.
     pub(crate) segments: Vec<Segment>,
     pub(crate) operations: Vec<Operation>,
-    /// What was told in a pool that is deleted and made anew all the time.
+    /// What clients heard in a pool that is deleted and created again all the time.
     pub(crate) remade: Vec<Operation>,
     /// When a master failed: what was acknowledged then may be gone. Milliseconds by the clients' clock.
     pub(crate) lossy: Vec<(f64, f64)>,
@@ -187,7 +187,7 @@ pub(crate) struct Verdict {
     pub(crate) answered: usize,
     /// What is wrong; empty if nothing is.
     pub(crate) violations: Vec<String>,
-    /// Leases whose holder beat in time and was told that they had ended. Only where data was lost this is no violation.
+    /// Leases whose holder sent heartbeats in time and heard that they had ended. Only where data was lost this is no violation.
     pub(crate) lost: usize,
     /// Grants and renewals whose effect is not in the history any more, where a master failed.
     pub(crate) lost_writes: usize,

@@ -1,7 +1,7 @@
 //! Redis's clock is set, or a server takes over whose clock differs: nothing ends early, nothing stops, and history stays in order.
 //!
 //! The clock of a private server is moved by a library that is loaded into it (`chaos/clock.c`); where there is no C compiler
-//! these tests have nothing to stand on, and say so.
+//! these tests cannot run, and report that.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

@@ -55,7 +55,7 @@ async fn hundreds_of_pools_of_several_nodes_are_put_back_with_their_holders() {
         })
         .await;
     }
-    // Who had a seat comes first.
+    // Holders come first.
     let newcomer = cluster.nodes[0].acquire(&pools[0], json!({}), 503).await;
     assert_eq!(newcomer["code"], "recovering");
     for (lease, node) in leases.iter().zip(cluster.nodes.iter().cycle()) {

@@ -232,7 +232,7 @@ async fn a_pool_from_before_this_version_keeps_its_leases_and_loses_them_with_it
     reads_that_its_pool_was_deleted(node, &lease).await;
 }
 
-/// Live leases of a pool that come from nowhere. White box: what of a lease has to be where is told by `lua/README.md`.
+/// Live leases of a pool that come from nowhere. White box: `lua/README.md` lists the keys that a lease is in.
 pub(crate) async fn add_leases(cluster: &Installation, pool: &str, count: usize) {
     const ADD: &str = r"
         local time = redis.call('TIME')

@@ -1,4 +1,4 @@
-//! `durability = "replicated"`: what was acknowledged is on a replica, and where it is not the answer says so.
+//! `durability = "replicated"`: what was acknowledged is on a replica, and where it is not the answer reports that.
 
 use std::time::Duration;
 

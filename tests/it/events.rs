@@ -18,7 +18,7 @@ struct Event {
     data: Value,
 }
 
-/// Reads a stream until there are so many events.
+/// Reads a stream until this many events have come.
 async fn read(response: &mut Response, count: usize) -> Vec<Event> {
     let mut text = String::new();
     let reading = async {

@@ -1,7 +1,7 @@
-//! Who waits is told when a seat comes free, by whatever master there is: behind sentinels, in a cluster, over TLS.
+//! Waiters are notified when a seat comes free, by whatever master there is: behind sentinels, in a cluster, over TLS.
 //!
 //! That the seat comes at all is `rules/queue.rs`: a waiter asks by itself now and then. Here it is held against the
-//! count of hints that it was told.
+//! count of hints that it received.
 
 use std::time::{Duration, Instant};
 
@@ -41,12 +41,12 @@ async fn waiting(node: &Node, pool: &str) {
     .await;
 }
 
-/// A seat that is released on one node is given to who waits on another one, who was told of it.
+/// A seat that is released on one node goes to a waiter on another one, which was notified.
 ///
 /// A hint may be lost while a node changes from one server to another, or while the servers of a cluster still connect
-/// to each other. So seats are handed over until somebody is told.
+/// to each other. So seats are handed over until a waiter is notified.
 pub(crate) async fn a_waiter_is_told(holder_at: &Node, waiter_at: &Node, pool: &str) {
-    wait_until("somebody was told", LONG, async || {
+    wait_until("a waiter was notified", LONG, async || {
         let before = metric(waiter_at, "leasehold_store_hints_total").await;
         hand_over(holder_at, waiter_at, pool).await;
         let told = async || metric(waiter_at, "leasehold_store_hints_total").await > before;

@@ -1,4 +1,4 @@
-//! What happened in a pool is told exactly, by the instants at which it happened.
+//! History is exact: it goes by the instants at which things happened.
 
 pub(crate) mod by_hand;
 mod crowd;

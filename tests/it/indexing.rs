@@ -71,7 +71,7 @@ async fn acquires_go_on_while_a_rule_comes_to_a_large_pool_and_no_script_is_long
         );
         assert!(longest < Duration::from_secs(3), "{longest:?}");
 
-        // The index says what the leases say.
+        // The index agrees with the leases.
         let pool = a.pool("crm", 200).await;
         let live = size as u64 + asked.div_ceil(2);
         assert_eq!(pool["in_use"], live);

@@ -138,7 +138,7 @@ fn what_is_deployed_is_of_one_version() {
     assert!(compose.contains(&format!("image: redis:{tag}\n")), "{tag}");
 }
 
-/// The lines of a text that make users, without their passwords.
+/// The lines of a file that make users, without their passwords.
 fn users(text: &str) -> BTreeMap<&str, String> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("user "));
     lines
@@ -160,7 +160,7 @@ fn redis_has_the_same_users_everywhere() {
     for (name, rights) in &shipped {
         assert_eq!(kubernetes.get(name), Some(rights), "{name}");
     }
-    // Compose takes the shipped file, and adds those that a server needs beside it.
+    // Compose takes the shipped file, and adds those that a server needs besides.
     let compose = file("deploy/docker/redis.sh");
     for (name, rights) in users(&compose) {
         assert_eq!(kubernetes.get(name), Some(&rights), "{name}");

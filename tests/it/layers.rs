@@ -32,7 +32,7 @@ fn rust_files(directory: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// Modules that a text names behind `crate::`, with and without braces.
+/// Modules that a source names behind `crate::`, with and without braces.
 fn modules_used(text: &str) -> Vec<String> {
     let mut used = Vec::new();
     for (at, _) in text.match_indices("crate::") {
@@ -78,7 +78,7 @@ fn every_module_uses_only_what_is_below_it() {
             continue;
         }
         let Some(own) = floors.get(module.as_str()) else {
-            wrong.push(format!("{module} is on no floor: say where it stands"));
+            wrong.push(format!("{module} is on no floor: give it one in FLOORS"));
             continue;
         };
         let text = fs::read_to_string(&file).expect("a text");

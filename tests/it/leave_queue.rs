@@ -1,4 +1,4 @@
-//! Who is gone gets nothing: by a call, or because its connection broke.
+//! A waiter that is gone gets nothing: it left by a call, or its connection broke.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use crate::harness::{Client, Installation, Launch, Node, Proxy, Reply, let_pass, wait_until};
 use crate::rules::index_is_true;
 
-/// How long a waiter is told to wait before it asks again, and what a loaded machine may add.
+/// The pause that a waiter gets before it asks again, and what a loaded machine may add.
 const RETRY: Duration = Duration::from_millis(2_000 + 1_500);
 
 fn ticket(reply: &Reply) -> Value {
@@ -86,7 +86,7 @@ impl Open {
     }
 }
 
-/// Asks as it is told to until there is a seat.
+/// Asks at the given times until it has a seat.
 async fn served(node: &Client, mut body: Value, within: Duration) -> Reply {
     let began = Instant::now();
     loop {

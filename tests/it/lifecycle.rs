@@ -56,7 +56,7 @@ async fn a_node_that_is_to_stop_says_so_serves_on_and_ends_in_time() {
     assert!(status.success(), "{status}");
     assert!(asked.elapsed() >= Duration::from_millis(700));
     for mut stream in connections {
-        // Whatever it was told, the connection is closed.
+        // Whatever the answer, the connection is closed.
         let mut rest = Vec::new();
         let _ = stream.read_to_end(&mut rest).await;
     }
@@ -225,7 +225,7 @@ async fn a_node_that_starts_waits_for_a_redis_that_is_slow_but_not_for_ever() {
     assert!(log.contains("does not answer in time"), "{log}");
 }
 
-/// Whether there is a server to embed; if not, the node must say how to get one.
+/// `true` with a server to embed; without one, the node must tell how to get one.
 async fn nothing_to_embed() -> bool {
     if server_on_the_path().is_some() {
         return false;

@@ -1,4 +1,4 @@
-//! Who waits: the list of a queue, and about how long it takes.
+//! Waiters: the list of a queue, and about how long it takes.
 
 use serde_json::{Value, json};
 

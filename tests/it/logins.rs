@@ -182,6 +182,6 @@ async fn each_login_is_another_and_guessing_is_slowed_down() {
         statuses.starts_with(&[303, 303]) && statuses.ends_with(&[429]),
         "{statuses:?}"
     );
-    // Who is in stays in.
+    // Logins go on.
     assert_eq!(overview(&node, &first).await, 200);
 }

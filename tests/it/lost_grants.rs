@@ -40,7 +40,7 @@ async fn lost_grants_are_rebuilt_while_there_are_seats_and_counted_where_there_a
     .await;
     assert_eq!(node.availability("crm", 200).await["in_use"], 2);
 
-    // Who beats in time has the seat back. Then two newcomers are quicker than the other two.
+    // Heartbeats in time bring the seat back. Then two newcomers are quicker than the other two.
     node.renew(&lost[0].token(), 200).await;
     let newcomers = join_all((0..2).map(|_| node.acquire("crm", json!({}), 201))).await;
     node.acquire("crm", json!({}), 409).await;
@@ -81,7 +81,7 @@ async fn a_lowered_capacity_is_overcommitted_until_it_fits() {
     let overcommit = async |expected: usize| {
         let expected = Some(expected as f64).filter(|seats| *seats > 0.0);
         for node in [a, b] {
-            wait_until("the gauge says so", Duration::from_secs(15), async || {
+            wait_until("the gauge shows it", Duration::from_secs(15), async || {
                 let labels = [("pool", "crm")];
                 let scrape = Scrape::of(node).await;
                 scrape.get("leasehold_seats_in_use", &labels).is_some()

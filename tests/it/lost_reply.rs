@@ -1,4 +1,4 @@
-//! Lost replies: a script ran, and nobody was told. Asking again changes nothing and takes no second seat.
+//! Lost replies: a script ran, and nobody got its answer. Asking again changes nothing and takes no second seat.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ async fn an_acquire_whose_reply_was_lost_is_repeated_and_takes_one_seat() {
         let key = format!("tab-{round}");
         let holder = format!("unmistakable-{round}");
         proxy.drop_next_reply(&holder);
-        // The node may ask Redis again by itself; if it does not, it must say that it does not know.
+        // The node may ask Redis again by itself; if it does not, it must answer that it does not know.
         let first = node
             .acquire_once("crm", &key, json!({"holder": holder}), [200, 201, 503])
             .await;

@@ -54,7 +54,7 @@ fn indices<'a>(text: &'a str, table: &str) -> Vec<&'a str> {
         .collect()
 }
 
-/// The numbered places of a table that a text names, and where an open range such as `[3..]` begins.
+/// The numbered places of a table that a source names, and where an open range such as `[3..]` begins.
 fn named(header: &str, table: &str) -> (BTreeSet<usize>, Option<usize>) {
     let (mut places, mut open) = (BTreeSet::new(), None);
     for index in indices(header, table) {
@@ -144,11 +144,11 @@ fn every_header_says_what_the_script_does_and_what_it_returns() {
         let first = header.lines().next().unwrap_or_default();
         assert!(
             first.len() > "-- ".len() && !first.contains("KEYS"),
-            "{name} does not say what it does"
+            "the header of {name} lacks its purpose"
         );
         assert!(
             header.contains("-- Returns"),
-            "{name} does not say what it returns"
+            "the header of {name} lacks what it returns"
         );
         // Every word that is returned as a status is explained.
         for line in body

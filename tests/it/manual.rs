@@ -16,7 +16,7 @@ fn leasehold(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
-/// Whether this machine has a program; who has not says so.
+/// `true` if this machine has a program; prints a line if not.
 fn has(program: &str) -> bool {
     let found = Command::new("sh")
         .args(["-c", &format!("command -v {program}")])

@@ -1,4 +1,4 @@
-//! `/metrics` says what was done, no more and no less, and stays small.
+//! `/metrics` counts what was done, no more and no less, and stays small.
 
 use std::time::{Duration, Instant};
 
@@ -170,7 +170,7 @@ async fn the_gauges_of_a_pool_are_the_same_on_every_node_and_go_with_it() {
             "the gauges are there",
             Duration::from_secs(20),
             async || {
-                // Who is silent for six seconds loses its place.
+                // A waiter that is silent for six seconds loses its place.
                 b.acquire("crm", place.clone(), 202).await;
                 let scrape = Scrape::of(node).await;
                 scrape.get("leasehold_seats_in_use", &[("pool", "crm")]) == Some(4.0)
@@ -328,7 +328,7 @@ async fn a_beat_of_any_pool_may_be_looked_at_if_one_call_is_for_many() {
         let count = scrape.get("leasehold_heartbeat_lateness_ratio_count", &[]);
         count.unwrap_or(0.0)
     };
-    // Each bucket is looked at once in a tenth of a second, so one of them could not have so many.
+    // Each bucket is looked at once in a tenth of a second, so a single one could not have that many.
     let begin = Instant::now();
     for _ in 0..60 {
         node.renew_many(&tokens, 200).await;

@@ -177,7 +177,7 @@ fn agree(expected: Option<bool>, happened: bool, what: &str, reply: &Reply) {
     }
 }
 
-/// The pool as it must be, beside the pool as it is.
+/// The pool as it must be, next to the pool as it is.
 struct World<'a> {
     node: &'a Node,
     redis: &'a Redis,
@@ -231,7 +231,7 @@ impl<'a> World<'a> {
         count
     }
 
-    /// The number of a granted lease; nothing while there is none.
+    /// The number of a granted lease; `None` without a grant.
     fn pick(&self, number: usize) -> Option<usize> {
         number.checked_rem(self.leases.len())
     }
@@ -267,7 +267,7 @@ impl<'a> World<'a> {
                     let (_, at) = timed(self.node.leave(&self.leases[number].token, 204)).await;
                     let lease = &mut self.leases[number];
                     // If it is not certain that it lived, its end is not either, and leaving moves it by nothing
-                    // that could be told apart.
+                    // with an observable difference.
                     if lease.lives(at) == Some(true) {
                         lease.ends = lease.ends.or_earlier(at.plus(LINGER));
                     }

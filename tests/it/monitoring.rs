@@ -1,5 +1,5 @@
 //! What watches over the nodes knows what they say: every metric of an alert or a dashboard is one of a node, every metric of a
-//! node is documented, and every alert leads to a page that says what to do.
+//! node is documented, and every alert links to a page that tells what to do.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ fn files(directory: &str) -> Vec<PathBuf> {
     files
 }
 
-/// The names of metrics in a text; what rules record has a colon, and is none.
+/// The names of metrics in a source; names that rules record have a colon, and are left out.
 fn metrics_in(text: &str) -> BTreeSet<&str> {
     text.split(|letter: char| !letter.is_ascii_alphanumeric() && !"_:".contains(letter))
         .filter(|word| word.starts_with("leasehold_") || word.starts_with("process_"))
@@ -64,7 +64,7 @@ async fn busy() -> Scrape {
         node.acquire("crm", json!({ "holder": holder }), 201).await;
     }
     node.acquire("crm", json!({"holder": "dan"}), 409).await;
-    // From the first who waits on, the node is told of seats that come free.
+    // From the first waiter on, the node is notified of seats that come free.
     let waits = json!({"holder": "dan", "wait": true, "wait_ms": 50});
     node.acquire("crm", waits, ANY).await;
     node.put_pool("small", json!({"capacity": 2, "ttl_ms": 600_000}), 201)
@@ -145,7 +145,7 @@ async fn alerts_dashboards_and_documents_know_the_metrics_that_there_are() {
     for name in &families {
         assert!(
             documented.contains(name),
-            "docs/operating.md does not say what {name} is"
+            "docs/operating.md does not explain {name}"
         );
     }
     for name in documented {

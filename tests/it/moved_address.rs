@@ -35,7 +35,7 @@ async fn swap(master: &Server, replica: &Server) {
     let () = master.query(&["REPLICAOF", "127.0.0.1", &port]).await;
 }
 
-/// Asks until a seat is granted, and holds that the new master has it. Whenever the node says that it is ready, it is.
+/// Asks until a seat is granted, and checks that the new master has it. Whenever the node reports ready, it is.
 async fn follows(node: &Node, master: &Server) {
     let moved = Instant::now();
     let granted = async || {
@@ -68,7 +68,7 @@ async fn a_moved_address_is_followed_there_and_back() {
 
     for (old, new) in [(&a, &b), (&b, &a)] {
         swap(old, new).await;
-        // The address is late: meanwhile it is told, and nothing is granted.
+        // The address is late: meanwhile that is reported, and nothing is granted.
         wait_until("it is told", Duration::from_secs(3), async || {
             node.acquire("crm", json!({}), ANY).await.status == 503
         })

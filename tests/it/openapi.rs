@@ -172,7 +172,7 @@ async fn a_generator_can_make_a_client_that_survives_the_next_release() {
         .collect();
     assert_eq!(ids.len(), operations.len(), "two operations have one id");
 
-    // Every object in an answer may get more fields; no request body says that it is closed or has a default.
+    // Every object in an answer may get more fields; no request body is closed or has a default.
     for operation in operations {
         for response in operation["responses"]
             .as_object()

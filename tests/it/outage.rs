@@ -21,7 +21,7 @@ fn clients(nodes: &[Node]) -> Vec<Client> {
     nodes.iter().map(|node| Client::clone(node)).collect()
 }
 
-/// A crowd that does what clients do, until it is told to stop.
+/// A crowd that does what clients do, until it has to stop.
 struct Crowd<T> {
     tasks: Vec<JoinHandle<T>>,
     stop: watch::Sender<bool>,
@@ -361,7 +361,7 @@ async fn spare(node: &Client) -> String {
     node.acquire("spare", json!({}), 201).await.token()
 }
 
-/// Every call of the interface that asks Redis is refused within a second, and says what is known.
+/// Every call of the interface that asks Redis is refused within a second, with its outcome.
 async fn every_call_is_refused_in_time(node: &Client, spare: &str) {
     let calls = [
         (Method::POST, "/v1/pools/spare/leases", json!({})),

@@ -44,7 +44,7 @@ impl Keys {
     }
 }
 
-/// Waits until the node has called a script so often.
+/// Waits until the node has called a script this often.
 async fn called(node: &Node, script: &str, times: f64) {
     wait_until(script, PATIENCE, async || {
         calls(node, script).await >= times
@@ -117,7 +117,7 @@ async fn where_there_is_something_to_do_a_sweep_follows() {
     let keys = Keys::find(redis).await;
     assert_eq!(calls(node, "sweep").await, 0.0);
 
-    // Who was denied for two minutes is a true denial.
+    // A holder that is denied for two minutes is a true denial.
     let denied = keys.of_pool("denied");
     redis.query::<()>(&["ZADD", &denied, "1000", "ann"]).await;
     keys.look(redis).await;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::harness::{ANY, Client, Installation, Reply, let_pass};
 
-/// Asks until the answer is a grant or a denial. A busy node may say that it does not know, as to any client.
+/// Asks until the answer is a grant or a denial. A busy node may answer that it does not know, as to any client.
 async fn ask(node: &Client, key: &str) -> Reply {
     for _ in 0..100 {
         let body = json!({ "holder": key });

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Installation, Node, Redis};
 
-/// How long the records of a pool stay when nobody beats any more, beyond the longest TTL; in ms.
+/// How long the records of a pool stay when heartbeats stop, beyond the longest TTL; in ms.
 const MARGIN: i64 = 20 * 60_000;
 
 /// The key of the records of `crm`, if there are any.

@@ -61,7 +61,7 @@ async fn the_shipped_user_is_enough_for_a_node_and_for_nothing_else() {
         .await;
     node.put_pool("queue", one_seat(), 201).await;
     a_waiter_is_told(&node, &node, "queue").await;
-    // What nodes tell each other of goes beside the scripts: themselves, keys and webhooks.
+    // Nodes notify each other without scripts: of themselves, keys and webhooks.
     let other = node.launch().anew().start().await;
     wait_until("both are listed", Duration::from_secs(20), async || {
         let nodes = other.get("/v1/nodes").expect(200).await;

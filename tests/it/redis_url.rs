@@ -30,7 +30,7 @@ async fn a_database_is_taken_from_the_path_and_from_the_query() {
         let pools = node.get("/v1/pools").expect(200).await;
         assert_eq!(pools.list("items").len(), 1, "{rest}: {}", pools.text);
         assert!(keys_in(&server, database).await > 0, "{rest}");
-        // The log says where it is.
+        // The log names the address.
         let named = format!("starts, with redis://{}/{database}", server.address());
         assert!(node.log().contains(&named), "{}", node.log());
     }

@@ -32,7 +32,7 @@ async fn start() -> (Server, Node) {
     (server, node)
 }
 
-/// All calls answer 503 within a second and say that they surely did not run; the log names the trouble.
+/// All calls answer 503 within a second, with the outcome `none`; the log names the trouble.
 async fn refuses(node: &Node, trouble: &str) {
     wait_until("the node notices", Duration::from_secs(3), async || {
         node.acquire("crm", json!({}), ANY).await.status == 503

@@ -1,4 +1,4 @@
-//! Release: the seat goes back now, for good.
+//! Release: the seat goes back now, permanently.
 
 use futures_util::future::join_all;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! Who may do what: every route of the description, with every kind of credential.
+//! Rights: every route of the description, with every kind of credential.
 
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -220,7 +220,7 @@ async fn every_route_asks_every_credential_for_what_the_table_says() {
                     )
                     .header("if-match", "\"1\"");
                 let answer = match method.as_str() {
-                    // An answer without an end is judged by its begin elsewhere.
+                    // An endless answer is checked by its start, elsewhere.
                     "get" if path.ends_with("/events") => continue,
                     "get" | "delete" => call.expect(ANY).await,
                     _ => call.json(&json!({})).expect(ANY).await,

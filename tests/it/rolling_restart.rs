@@ -78,7 +78,7 @@ impl Drop for Balancer {
     }
 }
 
-/// Takes a seat, beats twice, gives it back, and so on, until it is told to stop. A single answer that is no success ends
+/// Takes a seat, sends two heartbeats, gives it back, and so on, until the end of the test. A single answer that is no success ends
 /// the test: nothing is sent twice.
 async fn client(
     balancer: Client,

@@ -94,15 +94,19 @@ async fn a_node_that_signs_what_others_cannot_verify_is_the_one_that_is_not_read
     // The wrong order: it signs with the new one before the other knows that. From its first answer on it is not ready.
     replace(&mut b, NEW, Some(SECRET)).await;
     assert_eq!(readiness(&b).await, (503, "\"differs\"".to_owned()));
-    wait_until("its sign says so", Duration::from_secs(20), async || {
-        let nodes = a.get("/v1/nodes").expect(200).await;
-        let said: Vec<_> = nodes
-            .list("items")
-            .iter()
-            .map(|node| node["secret"].clone())
-            .collect();
-        said == ["ok", "differs"] && nodes.list("disagreements").len() == 1
-    })
+    wait_until(
+        "its announcement shows it",
+        Duration::from_secs(20),
+        async || {
+            let nodes = a.get("/v1/nodes").expect(200).await;
+            let said: Vec<_> = nodes
+                .list("items")
+                .iter()
+                .map(|node| node["secret"].clone())
+                .collect();
+            said == ["ok", "differs"] && nodes.list("disagreements").len() == 1
+        },
+    )
     .await;
     assert_eq!(readiness(&a).await, ok);
     let page = a

@@ -143,7 +143,7 @@ async fn no_log_no_metric_and_no_error_holds_a_secret() {
                 .json(&json!({"holder": "cid"})),
         )
         .await;
-        // The name of a pool is told back to who sent it, and to nobody else.
+        // Only the sender of the name of a pool reads it in an answer.
         client
             .post(&format!("/v1/pools/{ticket}/leases"))
             .json(&json!({}))
@@ -189,7 +189,7 @@ async fn no_log_no_metric_and_no_error_holds_a_secret() {
     for client in [&*node, &admin, &holder, &node.with_key(WRONG)] {
         calls(&mut said, client).await;
     }
-    // Where a webhook leads only admins are told: not a viewer, and neither the trail nor a metric.
+    // Only admins see the URL of a webhook: no viewer does, and neither the trail nor a metric has it.
     let viewer = json!({"name": "board", "role": "viewer"});
     let viewer = admin.post("/v1/keys").json(&viewer).expect(201).await;
     let viewer = node.with_key(viewer["secret"].as_str().expect("a secret"));

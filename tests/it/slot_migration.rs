@@ -20,7 +20,7 @@ struct Saw {
     refused: usize,
 }
 
-/// Takes a seat, keeps it for some beats, gives it back, until it is told to stop. It repeats what was not answered.
+/// Takes a seat, keeps it for some heartbeats, gives it back, until the end of the test. It repeats what was not answered.
 async fn client(
     nodes: [Client; 2],
     pool: String,
@@ -199,7 +199,7 @@ async fn slots_move_under_load_and_no_seat_is_lost_or_given_twice() {
             tokens.len()
         );
         for token in tokens {
-            // Everybody who was told that it has a seat has it, unless its release was not answered.
+            // Every client that was granted a seat has it, unless its release was not answered.
             let renewed = nodes[0].renew(token, [200, 410]).await;
             if renewed.status == 410 {
                 assert_eq!(renewed["code"], "lease_released", "{}", renewed.text);

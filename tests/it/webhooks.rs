@@ -297,7 +297,7 @@ async fn a_receiver_that_hangs_delays_no_other() {
     );
     // Four at once, and no more.
     assert_eq!(hanging.messages().len(), 4);
-    // It is told that this one did not answer in time.
+    // The log has that this one did not answer in time.
     wait_until("an attempt ends", Duration::from_secs(40), async || {
         let pending = deliveries(node, &slow_id, "state=pending").await;
         pending.iter().any(|delivery| {
@@ -314,7 +314,7 @@ async fn a_node_that_dies_amid_a_delivery_leaves_it_to_another() {
     let [a, b] = &cluster.nodes[..] else {
         unreachable!()
     };
-    // It has taken the message, and does not get around to say so.
+    // It has taken the message, and never answers.
     let receiver = Receiver::that(|n, _| match n {
         0 => Behaviour::Hang,
         _ => Behaviour::Status(200),
@@ -598,7 +598,7 @@ async fn a_loss_of_data_is_told_by_the_webhooks_that_were_lost() {
         ("store.data_lost".into(), "happened".into())
     );
     assert!(came[0].is_signed_with(&secret));
-    // All buckets were lost, and it is told once.
+    // All buckets were lost, and that is reported once.
     let_pass(3_000).await;
     assert_eq!(receiver.messages().len(), 1);
     node.get(&format!("/v1/webhooks/{id}")).expect(200).await;

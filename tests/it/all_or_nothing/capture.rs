@@ -191,7 +191,7 @@ async fn keep(shared: &Shared, words: &[&[u8]]) {
         let book = shared.kept.lock().expect("no panic while held");
         book.sources.get(&*sha).cloned()
     };
-    // The node will be told that Redis does not know it either, or it is none of ours.
+    // Redis will tell the node that it does not know it either, or it is none of ours.
     let Some(source) = source else { return };
     let count: usize = std::str::from_utf8(words[2])
         .ok()

@@ -64,7 +64,7 @@ pub(super) fn files() -> Vec<File> {
     files
 }
 
-/// Where Redis is called in a text: offset, and whether errors are caught there.
+/// Where a source calls Redis: offset, and `true` where errors are caught.
 pub(super) fn calls(text: &str) -> Vec<(usize, bool)> {
     let mut calls = Vec::new();
     let mut offset = 0;
@@ -97,7 +97,7 @@ const EXCUSED: [(&str, &str, &str); 3] = [
     (
         "acquire_by_rules",
         ":leases has",
-        "a millisecond by which it is known that somebody was told; without memory for it, it is left out",
+        "a mark that a waiter was notified; without memory for it, it is left out",
     ),
 ];
 
@@ -353,7 +353,7 @@ async fn explore_one(
             if !has_failed {
                 continue;
             }
-            // How long a lease would have lived without this beat is told by a beat, and this is the second.
+            // A heartbeat reports how long the lease would have lived without it, and this is the second.
             let told = state::text(&values[again]);
             if told != reply && spoilt.name != "renew" {
                 found

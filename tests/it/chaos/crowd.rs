@@ -1,5 +1,5 @@
 //! The clients: those who come and go, those who keep their seat, and gateways that renew many at once. All of them write
-//! down what they were told.
+//! down what they heard.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -94,7 +94,7 @@ impl Log {
 pub(crate) struct Crowd {
     pub(crate) plan: Plan,
     pub(crate) log: Arc<Log>,
-    /// What was told in a pool beside it that is deleted and made anew all the time.
+    /// What clients heard in another pool that is deleted and created again all the time.
     pub(crate) remade: Arc<Log>,
     stop: watch::Sender<bool>,
     tasks: Vec<JoinHandle<()>>,
@@ -242,7 +242,7 @@ impl One {
         *self.stopped.borrow()
     }
 
-    /// Waits so long, or until all is over.
+    /// Waits this long, or until the end of the round.
     async fn pause(&mut self, ms: u64) {
         let pause = tokio::time::sleep(Duration::from_millis(ms));
         tokio::select! {
@@ -414,7 +414,7 @@ impl One {
                     self.record(Kind::Release, &held.id, &nobody, call).await
                 }
             };
-            // Who is not told that it is over may yet do it; a seat is not left behind for a whole TTL.
+            // An operation without an answer may still run; no seat is left behind for a whole TTL.
             if !matches!(call.0, Told::Done) && !self.is_over() {
                 self.pause(150).await;
                 let call = self.node().release(&held.token, ANY);
@@ -575,7 +575,7 @@ impl One {
         while !self.is_over() {
             if all.len() < self.plan.seats_of_gateway {
                 if let (_, Some(held), _) = self.acquire().await {
-                    // Who asks twice with one key gets one lease.
+                    // Two requests with one key get one lease.
                     if !all.iter().any(|other| other.id == held.id) {
                         all.push(held);
                     }

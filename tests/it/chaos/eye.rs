@@ -1,4 +1,4 @@
-//! Looks into Redis beside the nodes: the clocks of buckets and the history of pools, while things break.
+//! Looks into Redis next to the nodes: the clocks of buckets and the history of pools, while things break.
 //!
 //! White box: the keys and fields are those of `lua/README.md`.
 
@@ -76,7 +76,7 @@ impl Way {
     }
 }
 
-/// The master that a sentinel names, if it says that it is one.
+/// The master that a sentinel names, if it agrees that it is one.
 async fn named_by(sentinel: &str) -> RedisResult<MultiplexedConnection> {
     let mut sentinel = connect(sentinel).await?;
     let (host, port): (String, u16) = redis::cmd("SENTINEL")

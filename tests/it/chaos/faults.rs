@@ -35,7 +35,7 @@ pub(crate) enum Fault {
     NodeFrozen(u64),
     /// SIGTERM and a new start, one node after the other.
     NodesRolled,
-    /// kill -9 of all nodes, back after so long.
+    /// kill -9 of all nodes, back after this long.
     AllNodesKilled(u64),
     /// kill -9 of the master; a replica takes over.
     MasterKilled,

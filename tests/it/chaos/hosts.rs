@@ -214,7 +214,7 @@ impl Hosts {
             }
         }
         self.fleet.followed().await;
-        // Who was cut off has to learn who the master is.
+        // A server that was cut off has to learn the master.
         let master = self.fleet.master().await;
         let port = self.fleet.servers[master].address();
         wait_until("all sentinels agree", Duration::from_secs(60), async || {

@@ -6,7 +6,7 @@ use super::faults::Fault;
 use super::stage::{Stage, Topology};
 use super::table::Row;
 
-/// A round of its own stage, beside the others: while Redis is away there is little to do.
+/// A round of its own stage, in addition to the others: while Redis is away there is little to do.
 pub(crate) async fn of(lasting: Duration) -> Row {
     let mut stage = Stage::start(Topology::Alone)
         .await

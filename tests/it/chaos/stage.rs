@@ -222,7 +222,7 @@ impl Stage {
         };
     }
 
-    /// What the time of leases may have lost of its lead in so long: 3 % of it, and all that was an outage, until it goes by
+    /// How much of its lead the time of leases may have lost in this time: 3 % of it, and all that was an outage, until it goes by
     /// the clock again.
     pub(crate) fn pass(&mut self, ms: i64, silence: Option<(f64, f64)>) {
         let (least, _) = self.lead;

@@ -19,7 +19,7 @@ pub(crate) struct Row {
     operations: usize,
     answered: usize,
     violations: Vec<String>,
-    /// Leases whose holders beat in time and were told that they had ended.
+    /// Leases whose holders sent heartbeats in time and heard that they had ended.
     lost: usize,
     lost_writes: usize,
     may_lose: bool,
@@ -110,7 +110,7 @@ impl Row {
     }
 }
 
-/// All rows so far.
+/// All rows up to now.
 pub(crate) struct Table {
     began: Instant,
     rows: Mutex<Vec<Row>>,

@@ -1,4 +1,4 @@
-//! What clients were told fits what happened, and each other.
+//! What clients heard fits what happened, and each other.
 
 use std::collections::{HashMap, HashSet};
 
@@ -35,7 +35,7 @@ fn check_one(history: &History, books: &Books<'_>, operation: &Operation, verdic
                 Told::Granted => operation.expires_at - history.ttl,
                 _ => at,
             };
-            // Who asks with a ticket that has its seat gets that, however long it has it.
+            // A ticket that already has its seat gets that seat again, however long ago it was granted.
             let had = !operation.ticket.is_empty() && lives.iter().any(|life| life.had(at));
             if !had && !lives.iter().any(|life| life.from == from) {
                 if sure {

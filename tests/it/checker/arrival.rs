@@ -1,13 +1,13 @@
-//! Who waits is served in the order of arrival, and keeps the place for as long as it asks, over outages too.
+//! Waiters are served in order of arrival, and keep their place for as long as they ask, over outages too.
 
 use std::collections::{HashMap, HashSet};
 
 use super::{Grace, History, Operation, Told, Verdict};
 
-/// Who waits and is silent for so long loses the place, ms; `lua/parts/rules.lua`.
+/// A waiter that is silent for this long loses its place, ms; `lua/parts/rules.lua`.
 const SILENT: i64 = 6_000;
 
-/// What one waiter was told, in the order of scripts.
+/// What one waiter heard, in the order of scripts.
 #[derive(Default)]
 struct Waiter<'a> {
     asked: Vec<&'a Operation>,
@@ -109,7 +109,7 @@ fn check_places(graces: &[Grace], waiters: &HashMap<&str, Waiter<'_>>, verdict: 
     }
 }
 
-/// Whoever got a seat came before all who were told later that they still wait.
+/// Whoever got a seat came before all who heard later that they still wait.
 fn check_order(
     history: &History,
     waiters: &HashMap<&str, Waiter<'_>>,
@@ -156,7 +156,7 @@ mod tests {
     use super::super::{Kind, Segment};
     use super::*;
 
-    /// What somebody was told at this number and instant.
+    /// What a client heard at this number and instant.
     fn told(ticket: &str, told: Told, seq: u64, at: i64) -> Operation {
         Operation {
             kind: Kind::Acquire,

@@ -1,10 +1,10 @@
-//! Who is blocked gets no seat until the block is over or lifted, and nobody else is told of one.
+//! A blocked holder gets no seat until the block is over or lifted, and nobody else gets that denial.
 
 use std::collections::HashMap;
 
 use super::{CLOCK_SLACK, History, Kind, Operation, Told};
 
-/// Checks what each holder was told.
+/// Checks what each holder heard.
 pub(super) fn check(history: &History, wrong: &mut Vec<String>) {
     let mut holders: HashMap<&str, Vec<&Operation>> = HashMap::new();
     for operation in &history.operations {

@@ -61,7 +61,7 @@ impl<'a> Books<'a> {
                 life.to = event.at;
                 life.expired = event.reason == "expired";
                 if life.to < life.from {
-                    wrong.push(format!("order: {event:?} before its begin"));
+                    wrong.push(format!("order: {event:?} before its start"));
                 }
             } else {
                 wrong.push(format!(

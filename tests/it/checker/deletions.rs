@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{History, Kind, Operation, Told};
 
-/// Checks what was told in the pool that is made anew all the time. Its clients ask one after the other.
+/// Checks what clients heard in the pool that is created again all the time. Its clients ask one after the other.
 pub(super) fn check(history: &History, wrong: &mut Vec<String>) {
     let deletions: Vec<&Operation> = history
         .remade

@@ -238,7 +238,7 @@ impl World {
         (Told::Resumed, now + TTL)
     }
 
-    /// Frees a seat for good.
+    /// Frees a seat permanently.
     fn end(&mut self, id: &Arc<str>, now: i64, reason: &str) {
         if self.leases.contains_key(id) {
             self.remove(id);
@@ -247,7 +247,7 @@ impl World {
         self.tombstones.insert(Arc::clone(id), true);
     }
 
-    /// One operation of one client, and what it is told.
+    /// One operation of one client, and its answer.
     fn operate(&mut self, client: usize, kind: Kind, key: &Arc<str>) -> Told {
         let held = self.held[client].clone();
         let node = usize::try_from(self.roll(2)).expect("small");
@@ -410,7 +410,7 @@ impl World {
         }
     }
 
-    /// Nothing runs for so long.
+    /// Nothing runs for this long.
     fn outage(&mut self, lasting: i64, keeps: bool) {
         let from = self.now;
         self.now += lasting;
@@ -486,7 +486,7 @@ impl World {
     }
 }
 
-/// A history of about so many operations, with outages of all lengths and a loss of all data.
+/// A history of about this many operations, with outages of all lengths and a loss of all data.
 fn history(mistake: Mistake, seed: u64, operations: usize) -> History {
     let mut world = World::new(mistake, seed);
     let mut outages = [
@@ -695,7 +695,7 @@ fn each_mistake_is_found() {
 
 #[test]
 fn a_long_history_is_judged_as_a_short_one() {
-    // Quadratic work would take hours for so many.
+    // Quadratic work would take hours at this size.
     let history = history(Mistake::None, 7, 200_000);
     let verdict = history.check();
     assert_eq!(verdict.violations, Vec::<String>::new());

@@ -137,7 +137,7 @@ async fn three_nodes_behind_a_balancer_are_one_that_does_not_fail() {
 
     // A new client: the connections of the old one have been idle for longer than a balancer keeps them.
     let client = project.client();
-    // Without Redis no node is ready, and all are asked: they say when to come back. Then everybody has his seat again.
+    // Without Redis no node is ready, and all still answer, with a time to come back. Then everybody has a seat again.
     client.put_pool("keep", json!({"capacity": 1}), 201).await;
     let lease = client.acquire("keep", json!({"holder": "ann"}), 201).await;
     project.compose(&["stop", "redis"]);

@@ -1,5 +1,5 @@
 //! The start scripts of the Redis that `deploy/kubernetes` brings, run as its pods run them: three, each a server with a sentinel
-//! beside it, with their names, their rights, and what they keep.
+//! next to it, with their names, their rights, and what they keep.
 
 use std::time::Duration;
 
@@ -147,7 +147,7 @@ impl Drop for Pods {
     }
 }
 
-/// A node beside the pods.
+/// A node next to the pods.
 struct Node {
     docker: Docker,
     name: String,

@@ -1,7 +1,7 @@
 //! A real browser: headless Chromium, spoken to over WebDriver.
 //!
 //! The protocol is a few JSON calls, so there is no library for it here. Where no `chromedriver` is on the `PATH` the
-//! tests of pages say so and do nothing; `make test` installs it where it may.
+//! tests of pages report that and do nothing; `make test` installs it where it may.
 
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
@@ -24,7 +24,7 @@ pub(crate) struct Browser {
 }
 
 impl Browser {
-    /// Starts one; `None` where there is none to start.
+    /// Starts one; `None` on a machine without a browser.
     pub(crate) async fn start() -> Option<Self> {
         let port = free_port();
         let driver = Command::new("chromedriver")

@@ -48,7 +48,7 @@ impl Client {
         Self::patient_for(base, Duration::from_secs(15))
     }
 
-    /// One that gives up after so long.
+    /// One that gives up after this long.
     pub(crate) fn patient_for(base: &str, patience: Duration) -> Self {
         leasehold::tls::choose_cryptography();
         let http = reqwest::Client::builder()
@@ -263,12 +263,12 @@ fn expect(call: Call, expected: Expected) -> Answer {
         let (http, request) = call.request.build_split();
         let request = request.expect("a well-formed request");
         let what = format!("{} {}", request.method(), request.url());
-        // People are told on a page what programs are told in a problem document.
+        // People read on a page what programs read in a problem document.
         let accept = request.headers().get("accept");
         let for_people = accept.is_some_and(|accept| accept == "text/html");
         let response = match http.execute(request).await {
             Ok(response) => response,
-            // Where the status is the question, 0 is that there was none.
+            // Where the test asks for the status, 0 stands for no answer.
             Err(error) if expected.0.is_empty() => {
                 return Reply {
                     status: 0,

@@ -1,7 +1,7 @@
 //! The container engine: the image of a node as users get it, and the project that `docker-compose.yml` describes.
 //!
 //! These tests start a dozen programs each and want the machine for themselves, so they run only with
-//! `TEST_DOCKER=required`, as `make test-containers` has it, one after the other; everybody else is told so. What a test makes
+//! `TEST_DOCKER=required`, as `make test-containers` has it, one after the other; everybody else reads that. What a test makes
 //! has a name of its own, and is gone when it goes out of scope: containers, networks, volumes, images.
 
 use std::ffi::OsStr;

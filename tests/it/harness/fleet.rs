@@ -1,7 +1,7 @@
 //! Several Redis servers that belong together: a master with replicas and sentinels, or a cluster.
 //!
 //! Always private processes, because a test that kills a master can share none. Where there is no `redis-server` on the
-//! `PATH` these tests have nothing to stand on, and say so.
+//! `PATH` these tests cannot run, and report that.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -250,7 +250,7 @@ impl Server {
         .await;
     }
 
-    /// Waits until so many replicas say that they have what was written so far. WAIT would not do: it is about what the same
+    /// Waits until this many replicas have acknowledged everything that was written. WAIT would not do: it is about what the same
     /// connection has written.
     pub(crate) async fn copied_to(&self, replicas: usize) {
         let info: String = self.query(&["INFO", "replication"]).await;
@@ -349,7 +349,7 @@ impl Certificates {
         Self::made(false)
     }
 
-    /// The same for servers that want one of their clients too, as Redis does unless it is told otherwise.
+    /// The same for servers that want one of their clients too, as Redis does by default.
     pub(crate) fn of_both_ends() -> Self {
         Self::made(true)
     }
@@ -427,7 +427,7 @@ pub(crate) struct Sentinels {
     pub(crate) sentinels: Vec<Server>,
 }
 
-/// Who is let in at servers and sentinels that trust nobody.
+/// The credentials of servers and sentinels that trust nobody.
 pub(crate) struct Guards {
     /// The password of the servers' default user.
     pub(crate) servers: &'static str,
@@ -567,7 +567,7 @@ impl Sentinels {
         self.named().await.expect("a sentinel names one of ours")
     }
 
-    /// What most of the sentinels say that can be asked.
+    /// The answer of most of the sentinels that can be reached.
     async fn named(&self) -> Option<usize> {
         let mut votes = vec![0; self.servers.len()];
         for sentinel in &self.sentinels {
@@ -587,7 +587,7 @@ impl Sentinels {
         votes.iter().position(|count| count == most)
     }
 
-    /// Waits until the sentinels name another server, which says that it is a master.
+    /// Waits until the sentinels name another server, which agrees that it is a master.
     pub(crate) async fn promoted(&self, old: usize) -> usize {
         wait_until("another master", Duration::from_secs(45), async || {
             let master = self.master().await;

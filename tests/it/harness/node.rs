@@ -29,7 +29,7 @@ pub(crate) struct Launch {
     reader: Reader,
 }
 
-/// Who reads what a program writes to stderr.
+/// Reads what a program writes to stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reader {
     /// The test.
@@ -234,7 +234,7 @@ impl Node {
         self.ready().await;
     }
 
-    /// All that the node has written so far.
+    /// All that the node has written up to now.
     pub(crate) fn log(&self) -> String {
         self.process.log.lock().expect("no reader panics").clone()
     }

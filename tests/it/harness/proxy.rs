@@ -143,7 +143,7 @@ impl Proxy {
         self.state.borrow().needle.is_none()
     }
 
-    /// Replaces a text in every request by another of the same length, for as long as the proxy is there. The length
+    /// Replaces a string in every request by another of the same length, for as long as the proxy is there. The length
     /// stays because requests say their lengths in front.
     pub(crate) fn replace(&mut self, text: &str, by: &str) {
         assert_eq!(text.len(), by.len());
@@ -321,7 +321,7 @@ async fn passage(state: &watch::Sender<State>) {
         .await;
 }
 
-/// Replaces `text` in what was kept and `bytes`. What may be the begin of one more is kept for the next time.
+/// Replaces `text` in what was kept and `bytes`. What may be the start of one more is kept for the next time.
 fn replace(kept: &mut Vec<u8>, bytes: &[u8], text: &[u8], by: &[u8]) -> Vec<u8> {
     let mut all = std::mem::take(kept);
     all.extend_from_slice(bytes);

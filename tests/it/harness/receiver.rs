@@ -30,7 +30,7 @@ pub(crate) enum Reply {
     Endless,
     /// 200 and this body.
     Text(String),
-    /// 204, after so long.
+    /// 204, after this long.
     Slow(Duration),
 }
 
@@ -154,7 +154,7 @@ impl Receiver {
             .clone()
     }
 
-    /// Waits until so many have come.
+    /// Waits until this many have come.
     #[track_caller]
     pub(crate) fn got(&self, count: usize) -> impl Future<Output = Vec<Message>> {
         let asked_at = std::panic::Location::caller();

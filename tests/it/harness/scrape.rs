@@ -59,7 +59,7 @@ impl Scrape {
         Self { text, samples }
     }
 
-    /// The sum of all samples with this name and these labels; none if there is none.
+    /// The sum of all samples with this name and these labels; `None` without any.
     pub(crate) fn get(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         let fits = |sample: &&Sample| {
             let has = |(label, value): &(&str, &str)| {

@@ -70,7 +70,7 @@ impl Terminal {
         }
     }
 
-    /// Everything that was written to it so far, with the sequences that move the cursor.
+    /// Everything that was written to it up to now, with the sequences that move the cursor.
     pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.shown.lock().expect("no panic")).into_owned()
     }

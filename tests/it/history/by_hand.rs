@@ -1,6 +1,6 @@
 //! The clock of a pool in the hands of a test, and the slots of its history, counted by hand.
 //!
-//! A script's *now* is never before the `tick` of its bucket's clock, so whoever sets that tick says what time it is: a day
+//! A script's *now* is never before the `tick` of its bucket's clock, so whoever sets that tick sets the time: a day
 //! passes in seconds. From there time goes on, but where it is [`held`]. Everything else is as ever: nodes, HTTP, scripts, sweeps and roll-ups. What these record is held against
 //! a count from the raw events that shares no line with `src/history`.
 
@@ -53,7 +53,7 @@ pub(crate) struct Hands {
 impl Hands {
     /// Takes the hands of a pool's clock, before the pool is made.
     pub(crate) async fn take(redis: &Redis, pool: &str, now: i64) -> Self {
-        // Any key of the pool says what its bucket is.
+        // Any key of the pool shows its bucket.
         let bucket = bucket_of(pool);
         let client = redis::Client::open(redis.direct_url()).expect("an address");
         let mut connection = client
@@ -187,7 +187,7 @@ struct Point {
 
 /// Follows the leases one by one.
 fn follow(raw: &[Raw]) -> Vec<Point> {
-    // Lease -> the seats that are in use because of it, as far as the event says so.
+    // Lease -> the seats that are in use because of it, where the event has them.
     let mut live: HashSet<&str> = HashSet::new();
     let (mut level, mut capacity) = (0, 0);
     raw.iter()

@@ -12,7 +12,7 @@ use crate::harness::wait_until;
 
 const CROWD: u64 = 100_000;
 
-/// Writes what so many acquires at this instant write that all end at another one; the lease ids are numbers.
+/// Writes what `n` acquires at one instant write, all of which end at another one; the lease ids are numbers.
 const ARRIVE: &str = r"
     local leases, events, started, ends = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
     for number = tonumber(ARGV[3]), tonumber(ARGV[4]) do

@@ -1,5 +1,5 @@
 //! After a day and more of random work on real nodes every slot is right, by two computations: by a count of the raw
-//! events, and by what the clients were told and nothing else.
+//! events, and by what the clients heard and nothing else.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -48,10 +48,10 @@ struct Mine {
     expires: i64,
 }
 
-/// What clients were told, and nothing else.
+/// What clients heard, and nothing else.
 #[derive(Default)]
 struct Told {
-    /// Who had a seat from when to when.
+    /// Holders, and the start and end of their seats.
     lives: Vec<(String, i64, i64)>,
     grants: Vec<i64>,
     resumes: Vec<i64>,
@@ -67,7 +67,7 @@ impl Told {
     }
 }
 
-/// A day in a pool, and what its clients were told of it.
+/// A day in a pool, and what its clients heard of it.
 struct Day<'a> {
     cluster: &'a Installation,
     pool: &'a str,
@@ -326,7 +326,7 @@ impl Day<'_> {
         seats
     }
 
-    /// Holds every slot against what the clients were told.
+    /// Compares every slot with what the clients heard.
     async fn clients_agree(&mut self, store: &Store, name: &PoolName) {
         let now = self.hands.now;
         let late = self.mine.extract_if(.., |lease| lease.expires <= now);

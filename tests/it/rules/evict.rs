@@ -28,7 +28,7 @@ async fn a_new_login_ends_the_oldest_lease_of_its_holder_which_learns_why() {
     let lost = a.renew(&oldest.token(), 410).await;
     assert_eq!(lost["code"], "lease_evicted");
     a.renew(&newer.token(), 200).await;
-    // Who has none to lose is denied, and so is who has no name.
+    // A holder without a lease to lose is denied, and so is an anonymous one.
     let denial = a.acquire("crm", json!({"holder": "cid"}), 409).await;
     assert_eq!(denial["code"], "pool_full");
     a.acquire("crm", json!({}), 409).await;

@@ -1,6 +1,6 @@
 //! Random operations on pools with random rules, against a plain model of `docs/pools.md`.
 //!
-//! Time stands still: the bucket's clock is put ahead of the real one and moves only when a step says so. So the model
+//! Time stands still: the bucket's clock is put ahead of the real one and moves only with a step. So the model
 //! knows every answer exactly, and who is served when.
 //!
 //! `PROPTEST_CASES=500 cargo test --test it rules::model` searches for longer.
@@ -32,7 +32,7 @@ struct Rules {
     /// One named seat; whether who finds it taken gets a concurrent one.
     named: Option<bool>,
     max_waiting: Option<usize>,
-    /// Another capacity from 5 s to 15 s after the begin.
+    /// Another capacity from 5 s to 15 s after the start.
     scheduled: Option<i64>,
 }
 
@@ -159,7 +159,7 @@ impl Taken {
         self.seats(rules, Some(tenant)) >= max
     }
 
-    /// Whether there is a seat for a tenant beside those that are kept for another.
+    /// `true` if a tenant can have a seat besides those that are reserved for another.
     fn has_room(&self, rules: &Rules, capacity: i64, tenant: &str) -> bool {
         let kept = if rules.tenants && tenant != "kept" {
             (1 - self.seats(rules, Some("kept"))).max(0)
@@ -191,7 +191,7 @@ impl World<'_> {
         Taken(counted.map(|lease| (lease.holder, lease.tenant)).collect())
     }
 
-    /// What the rules say to somebody behind so many others.
+    /// The verdict of the rules for a waiter behind this many others.
     fn verdict(&self, holder: &'static str, tenant: &'static str, ahead: usize) -> Verdict {
         if let Some(spill) = self.rules.named {
             if !holder.is_empty() && (self.named.contains(holder) || self.named.is_empty()) {

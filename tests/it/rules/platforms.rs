@@ -21,7 +21,7 @@ async fn a_pool_for_the_web_gives_no_seat_to_an_app() {
     let denial = b.acquire("crm", json!({"platform": "ios"}), 403).await;
     assert_eq!(denial["code"], "platform_not_licensed");
     assert_eq!(denial["platforms"], json!(["web", "kiosk"]));
-    // Nor to one that does not say what it is, or is part of a name.
+    // Nor to one without a platform, or with part of a name.
     a.acquire("crm", json!({}), 403).await;
     a.acquire("crm", json!({"platform": "we"}), 403).await;
     assert_eq!(a.availability("crm", 200).await["in_use"], 1);

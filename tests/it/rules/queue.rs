@@ -44,7 +44,7 @@ async fn who_came_first_gets_the_seat_and_a_newcomer_does_not_overtake() {
         b.acquire("crm", wait("dan"), 409).await["code"],
         "queue_full"
     );
-    // Without the wish to wait the answer is the old one.
+    // Without `wait_ms` the answer is the old one.
     assert_eq!(b.acquire("crm", json!({}), 409).await["code"], "pool_full");
     assert_eq!(a.availability("crm", 200).await["waiting"], 2);
     assert_eq!(a.acquire("crm", ticket(&first), 202).await["position"], 1);
@@ -245,7 +245,7 @@ async fn a_request_held_open_gets_the_seat_of_a_lease_that_runs_out_at_that_inst
     }
     late.sort_unstable();
     assert!((0..50).contains(&late[0]), "{late:?} ms");
-    // And with nothing to come it says where it stands when the time is over.
+    // And without a free seat it answers with its position when the time is over.
     let began = Instant::now();
     let queued = node
         .acquire("crm", json!({"wait": true, "wait_ms": 300}), 202)

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::index_is_true;
 use crate::harness::{Client, Installation, Reply, let_pass};
 
-/// Asks until there is an answer. A busy node may say that it does not know, as it may to any client.
+/// Asks until there is an answer. A busy node may answer that it does not know, as it may to any client.
 async fn ask(node: &Client, key: &str, body: &Value) -> Reply {
     loop {
         let answer = node

@@ -29,7 +29,7 @@ async fn capacity_rises_and_falls_at_the_instant_and_nobody_is_thrown_out() {
     assert_eq!(pool["next_change"]["capacity"], 3);
     let held = b.acquire("crm", json!({}), 201).await;
     let denial = a.acquire("crm", json!({}), 409).await;
-    // The first seat comes free when the schedule says so.
+    // The first seat comes free at the time in the schedule.
     assert!(denial.number("/retry_after_ms") <= 1_500 || denial["capacity"] == 3);
 
     wait_until(

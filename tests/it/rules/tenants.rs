@@ -81,7 +81,7 @@ async fn a_reserved_seat_is_kept_for_its_tenant() {
         assert_eq!(denial["in_use"], 2);
     }
     let own = node.acquire("crm", json!({"tenant": "acme"}), 201).await;
-    // Now it is full for all, also for who has a reserve that is used up.
+    // Now it is full for all, also for a tenant whose reserve is used up.
     let denial = node.acquire("crm", json!({"tenant": "acme"}), 409).await;
     assert_eq!(denial["code"], "pool_full");
 

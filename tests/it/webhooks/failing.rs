@@ -1,4 +1,4 @@
-//! Receivers that fail below HTTP, or half-way: the message waits, its operator is told why, and it comes when that is mended.
+//! Receivers that fail below HTTP, or half-way: the message waits, its operator reads why, and it arrives when that is mended.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use super::{HERE, create, deliveries, wait_for_state};
 use crate::harness::{Installation, free_port, wait_until};
 
-/// A way to fail, and a word of what the operator is told.
+/// A way to fail, and a word of what the operator reads.
 #[derive(Debug, Clone, Copy)]
 enum Way {
     /// Nobody listens.
@@ -125,7 +125,7 @@ async fn however_a_receiver_fails_its_operator_is_told_and_the_message_comes_whe
             attempt["error"].is_string().then_some(attempt)
         };
         wait_until(
-            &format!("{way:?} is told"),
+            &format!("{way:?} is reported"),
             Duration::from_secs(60),
             async || failed().await.is_some(),
         )
