@@ -8,6 +8,7 @@ mod client;
 mod docker;
 mod fleet;
 mod node;
+mod openapi;
 mod proxy;
 mod receiver;
 mod redis;

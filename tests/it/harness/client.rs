@@ -14,6 +14,8 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 use serde_json::{Value, json};
 
+use super::openapi;
+
 /// For calls whose status is the question, not the expectation; 0 is no answer at all.
 pub(crate) const ANY: [u16; 0] = [];
 
@@ -262,7 +264,8 @@ fn expect(call: Call, expected: Expected) -> Answer {
     Box::pin(async move {
         let (http, request) = call.request.build_split();
         let request = request.expect("a well-formed request");
-        let what = format!("{} {}", request.method(), request.url());
+        let (method, url) = (request.method().clone(), request.url().clone());
+        let what = format!("{method} {url}");
         // People read on a page what programs read in a problem document.
         let accept = request.headers().get("accept");
         let for_people = accept.is_some_and(|accept| accept == "text/html");
@@ -301,6 +304,13 @@ fn expect(call: Call, expected: Expected) -> Answer {
         if status >= 400 && !for_people {
             reply.is_a_problem(&shown);
         }
+        let violation =
+            openapi::violation(&method, url.path(), status, &reply.headers, &reply.body);
+        assert!(
+            violation.is_none(),
+            "{shown}\nOpenAPI: {}",
+            violation.unwrap_or_default()
+        );
         reply
     })
 }
