@@ -3,6 +3,7 @@
 //! Handlers translate and nothing more: extract, one call of the store, one `match`. What they know about a
 //! request that failed is a [`problem::Problem`].
 
+pub(crate) mod accept;
 pub(crate) mod access;
 pub(crate) mod alerts;
 pub(crate) mod audit;

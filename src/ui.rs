@@ -38,7 +38,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 
 use crate::http::App;
-use crate::http::csv;
+use crate::http::accept;
 use crate::http::extract::Path;
 use crate::http::problem::{Code, Logged, Problem};
 
@@ -145,7 +145,7 @@ pub(crate) async fn with_page_headers<F: Future<Output = Response>>(
     request: Request,
     answer: impl FnOnce(Request) -> F,
 ) -> Response {
-    let page = csv::accepts(request.headers(), "text/html");
+    let page = accept::best(request.headers(), &[accept::JSON, accept::HTML]) == accept::HTML;
     let here = request
         .uri()
         .path_and_query()
@@ -215,13 +215,11 @@ impl Format {
             Some("json") => Self::Json,
             Some("csv") => Self::Csv,
             Some(_) => Self::Html,
-            None if csv::accepts(headers, "text/csv") => Self::Csv,
-            None if csv::accepts(headers, "application/json")
-                && !csv::accepts(headers, "text/html") =>
-            {
-                Self::Json
-            }
-            None => Self::Html,
+            None => match accept::best(headers, &[accept::HTML, accept::JSON, accept::CSV]) {
+                accept::JSON => Self::Json,
+                accept::CSV => Self::Csv,
+                _ => Self::Html,
+            },
         }
     }
 }

@@ -16,6 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
+use super::accept::{self, Format};
 use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::Query;
@@ -56,7 +57,8 @@ pub(crate) struct AlertsQuery {
     /// `next_cursor` of the page before, with everything else as it was.
     pub(crate) cursor: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`.
-    pub(crate) format: Option<String>,
+    #[param(inline)]
+    pub(crate) format: Option<Format>,
 }
 
 impl AlertsQuery {
@@ -159,7 +161,7 @@ async fn list(
     headers: HeaderMap,
     Query(wanted): Query<AlertsQuery>,
 ) -> Result<Response, Problem> {
-    let as_csv = csv::is_wanted(&headers, wanted.format.as_deref());
+    let as_csv = accept::is_csv(&headers, wanted.format);
     let alerts = read(&app, &wanted.checked()?).await?;
     if as_csv {
         return Ok(to_csv(&alerts.items));

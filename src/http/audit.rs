@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
+use super::accept;
 use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::Query;
@@ -52,7 +53,36 @@ pub(crate) struct AuditQuery {
     pub(crate) cursor: Option<String>,
     /// `json`, `csv` or `jsonl`, in place of the header `Accept`. As a file all entries come at once, at most 100 000, unless
     /// there is a `limit`.
-    pub(crate) format: Option<String>,
+    #[param(inline)]
+    pub(crate) format: Option<EntriesFormat>,
+}
+
+/// The form of the trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum EntriesFormat {
+    /// A page.
+    Json,
+    /// A table.
+    Csv,
+    /// An entry on each line, as log shippers take it.
+    Jsonl,
+}
+
+/// JSON Lines (<https://jsonlines.org>).
+const LINES: &str = "application/jsonl";
+
+impl EntriesFormat {
+    /// What the address names, or else what `Accept` likes best.
+    fn of(headers: &HeaderMap, named: Option<Self>) -> Self {
+        named.unwrap_or_else(
+            || match accept::best(headers, &[accept::JSON, accept::CSV, LINES]) {
+                accept::CSV => Self::Csv,
+                LINES => Self::Jsonl,
+                _ => Self::Json,
+            },
+        )
+    }
 }
 
 /// Part of the trail, newest first.
@@ -80,12 +110,10 @@ async fn list(
     headers: HeaderMap,
     Query(wanted): Query<AuditQuery>,
 ) -> Result<Response, Problem> {
-    let format = wanted.format.as_deref();
-    if csv::is_wanted(&headers, format) {
-        return Ok(to_csv(all(&app, wanted).await?));
-    }
-    if format.map_or_else(|| csv::accepts(&headers, LINES), |format| format == "jsonl") {
-        return Ok(to_lines(&all(&app, wanted).await?));
+    match EntriesFormat::of(&headers, wanted.format) {
+        EntriesFormat::Json => {}
+        EntriesFormat::Csv => return Ok(to_csv(all(&app, wanted).await?)),
+        EntriesFormat::Jsonl => return Ok(to_lines(&all(&app, wanted).await?)),
     }
     let (items, next_cursor) = app.0.store.audit_entries(&wanted.filter()?).await?;
     Ok(Json(Entries { items, next_cursor }).into_response())
@@ -109,9 +137,6 @@ pub(crate) async fn all(app: &App, wanted: AuditQuery) -> Result<Vec<AuditEntry>
         }
     }
 }
-
-/// JSON Lines (<https://jsonlines.org>), as log shippers take it.
-const LINES: &str = "application/jsonl";
 
 /// The entries as a file with one on each line.
 pub(crate) fn to_lines(items: &[AuditEntry]) -> Response {

@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::accept::{self, Format};
 use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::{Body, Path, Query};
@@ -91,7 +92,8 @@ struct BlocksQuery {
     /// `next_cursor` of the page before.
     cursor: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`.
-    format: Option<String>,
+    #[param(inline)]
+    format: Option<Format>,
 }
 
 /// The pool of the last block of a page, and its place in that pool.
@@ -231,7 +233,7 @@ fn answer(
     headers: &HeaderMap,
     asked: Option<&str>,
 ) -> Response {
-    if !csv::is_wanted(headers, wanted.format.as_deref()) {
+    if !accept::is_csv(headers, wanted.format) {
         return Json(found).into_response();
     }
     let columns = ["pool", "holder", "until", "reason", "by", "since"];

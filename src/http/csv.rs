@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE, LINK};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LINK};
 use axum::response::{IntoResponse as _, Response};
 
 /// One cell: a text that a person wrote is made safe, a number is left as it is.
@@ -30,24 +30,6 @@ impl Cell {
     pub(crate) fn known(value: Option<impl ToString>) -> Self {
         Self::Plain(value.map_or_else(String::new, |value| value.to_string()))
     }
-}
-
-/// Whether the caller asks for CSV: by its header, or in the address, where a link can.
-pub(crate) fn is_wanted(headers: &HeaderMap, format: Option<&str>) -> bool {
-    format.map_or_else(|| accepts(headers, "text/csv"), |format| format == "csv")
-}
-
-/// Whether a media type is named in `Accept`.
-pub(crate) fn accepts(headers: &HeaderMap, media_type: &str) -> bool {
-    headers
-        .get_all(ACCEPT)
-        .iter()
-        .filter_map(|accept| accept.to_str().ok())
-        .flat_map(|accept| accept.split(','))
-        .any(|range| {
-            let range = range.split(';').next().unwrap_or_default();
-            range.trim().eq_ignore_ascii_case(media_type)
-        })
 }
 
 /// A file of this name with these columns and rows.

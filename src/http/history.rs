@@ -13,6 +13,7 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 
+use super::accept::Format;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::names::PoolName;
@@ -98,7 +99,8 @@ pub(crate) struct ListQuery {
     /// `next_cursor` of the page before, with everything else as it was.
     pub(crate) cursor: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`.
-    pub(crate) format: Option<String>,
+    #[param(inline)]
+    pub(crate) format: Option<Format>,
 }
 
 impl ListQuery {

@@ -13,6 +13,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::accept::{self, Format};
 use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::{Body, Path, Query};
@@ -101,7 +102,8 @@ pub(crate) struct NamedSeatsQuery {
     /// `next_cursor` of the page before, with everything else as it was.
     pub(crate) cursor: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`. As CSV all come at once, at most 100 000, unless there is a `limit`.
-    pub(crate) format: Option<String>,
+    #[param(inline)]
+    pub(crate) format: Option<Format>,
 }
 
 /// Whether the rule is set aside that a named seat changes hands once in a period.
@@ -187,7 +189,7 @@ async fn list(
     headers: HeaderMap,
     Query(wanted): Query<NamedSeatsQuery>,
 ) -> Result<Response, Problem> {
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+    if accept::is_csv(&headers, wanted.format) {
         return export(&app, &pool, wanted).await;
     }
     Ok(Json(page(&app, &pool, wanted).await?).into_response())

@@ -12,6 +12,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
+use super::accept::{self, Format};
 use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::Query;
@@ -29,7 +30,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 struct NodesQuery {
     /// `json` or `csv` (the nodes), in place of the header `Accept`.
-    format: Option<String>,
+    #[param(inline)]
+    format: Option<Format>,
 }
 
 /// The nodes that share a Redis, and what its masters say about themselves.
@@ -201,7 +203,7 @@ async fn list(
     Query(wanted): Query<NodesQuery>,
 ) -> Result<Response, Problem> {
     let nodes = nodes(&app).await?;
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+    if accept::is_csv(&headers, wanted.format) {
         return Ok(to_csv(&nodes));
     }
     Ok(Json(nodes).into_response())

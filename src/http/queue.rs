@@ -9,6 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::accept::{self, Format};
 use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::{Beacon, Path, Query};
@@ -86,7 +87,8 @@ pub(crate) struct QueueQuery {
     /// `next_cursor` of the page before.
     pub(crate) cursor: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`. As CSV all come at once, unless there is a `limit`.
-    pub(crate) format: Option<String>,
+    #[param(inline)]
+    pub(crate) format: Option<Format>,
 }
 
 /// Lists those who wait for a seat, in the order in which they are served.
@@ -108,7 +110,7 @@ async fn list(
     headers: HeaderMap,
     Query(wanted): Query<QueueQuery>,
 ) -> Result<Response, Problem> {
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+    if accept::is_csv(&headers, wanted.format) {
         return export(&app, &pool, wanted).await;
     }
     Ok(Json(page(&app, &pool, wanted).await?).into_response())

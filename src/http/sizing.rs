@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::accept::{self, Format};
 use super::csv::{self, Cell};
 use super::extract::{Path, Query};
 use super::problem::{Code, Problem};
@@ -67,7 +68,8 @@ pub(crate) struct SizingQuery {
     /// Time zone of the days whose busy hours count, by its IANA name; UTC without it.
     pub(crate) tz: Option<String>,
     /// `json` or `csv` (the curve), in place of the header `Accept`.
-    pub(crate) format: Option<String>,
+    #[param(inline)]
+    pub(crate) format: Option<Format>,
 }
 
 /// How many seats a pool needs.
@@ -260,7 +262,7 @@ async fn sizing(
     Query(wanted): Query<SizingQuery>,
 ) -> Result<Response, Problem> {
     let sizing = size(&app, &pool, &wanted).await?;
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+    if accept::is_csv(&headers, wanted.format) {
         return Ok(to_csv(&pool, &sizing));
     }
     Ok(Json(sizing).into_response())

@@ -3,6 +3,7 @@
 //! `cargo test --test it` runs everything; `cargo test --test it race::` one promise. The Redis comes from
 //! `TEST_REDIS_URL`, the `PATH` or a container: see `harness/redis.rs`.
 
+mod accept;
 mod access;
 mod acquire;
 mod acquire_many;

@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::App;
+use super::super::accept::{self, Format};
 use super::super::csv;
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
@@ -38,7 +39,8 @@ pub(crate) struct PatternsQuery {
     /// Time zone of the hours, by its IANA name; UTC without it.
     pub(crate) tz: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`.
-    pub(crate) format: Option<String>,
+    #[param(inline)]
+    pub(crate) format: Option<Format>,
 }
 
 /// When a pool is busy.
@@ -132,7 +134,7 @@ async fn patterns_of(
     Query(wanted): Query<PatternsQuery>,
 ) -> Result<Response, Problem> {
     let found = patterns(&app, &pool, &wanted).await?;
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+    if accept::is_csv(&headers, wanted.format) {
         return Ok(to_csv(&pool, &found));
     }
     Ok(Json(found).into_response())

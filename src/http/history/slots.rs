@@ -13,6 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::App;
+use super::super::accept::{self, Format};
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
@@ -76,7 +77,8 @@ pub(crate) struct HistoryQuery {
     /// Time zone of hours and days, by its IANA name; UTC without it.
     pub(crate) tz: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`.
-    pub(crate) format: Option<String>,
+    #[param(inline)]
+    pub(crate) format: Option<Format>,
 }
 
 /// Slots, one after the other.
@@ -164,7 +166,7 @@ async fn history_of(
     Query(wanted): Query<HistoryQuery>,
 ) -> Result<Response, Problem> {
     let found = slots(&app, &pool, &wanted).await?;
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+    if accept::is_csv(&headers, wanted.format) {
         return Ok(to_csv(&pool, &found));
     }
     Ok(Json(found).into_response())

@@ -10,6 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::App;
+use super::super::accept;
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
@@ -70,7 +71,7 @@ async fn tenants_of(
     Query(wanted): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let found = used(&app, &pool, &wanted).await?;
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+    if accept::is_csv(&headers, wanted.format) {
         let file = to_csv(&pool, &found);
         return Ok(csv::with_next(
             file,

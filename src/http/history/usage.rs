@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::super::accept::{self, Format};
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
@@ -44,7 +45,8 @@ pub(crate) struct UsageQuery {
     /// From which share of the capacity on time is counted in `utilisation`, in percent; 90 without it.
     pub(crate) percent: Option<u64>,
     /// `json` or `csv`, in place of the header `Accept`.
-    pub(crate) format: Option<String>,
+    #[param(inline)]
+    pub(crate) format: Option<Format>,
 }
 
 /// How full a pool is and was.
@@ -166,7 +168,7 @@ async fn usage_of(
     Query(wanted): Query<UsageQuery>,
 ) -> Result<Response, Problem> {
     let found = usage(&app, &pool, &wanted).await?;
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+    if accept::is_csv(&headers, wanted.format) {
         return Ok(to_csv(&pool, &found));
     }
     Ok(Json(found).into_response())

@@ -11,6 +11,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::LeaseBody;
 use crate::blocking;
+use crate::http::accept::{self, Format};
 use crate::http::access::Operator;
 use crate::http::csv::{self, Cell};
 use crate::http::extract::{Path, Query};
@@ -49,7 +50,8 @@ pub(crate) struct LeasesQuery {
     pub(crate) cursor: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`. As CSV all leases come at once, at most 100 000, unless there is a
     /// `limit`.
-    pub(crate) format: Option<String>,
+    #[param(inline)]
+    pub(crate) format: Option<Format>,
 }
 
 /// Part of a list.
@@ -79,7 +81,7 @@ pub(super) async fn list(
     headers: HeaderMap,
     Query(wanted): Query<LeasesQuery>,
 ) -> Result<Response, Problem> {
-    if csv::is_wanted(&headers, wanted.format.as_deref()) {
+    if accept::is_csv(&headers, wanted.format) {
         return export(&app, &pool, wanted).await;
     }
     Ok(Json(page(&app, &pool, wanted).await?).into_response())

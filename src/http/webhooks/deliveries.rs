@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::App;
+use super::super::accept::{self, Format};
 use super::super::access::Operator;
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
@@ -128,7 +129,8 @@ struct DeliveriesQuery {
     /// Most of each state, 1 to 500; 100 without it.
     limit: Option<usize>,
     /// `json` or `csv`, in place of the header `Accept`.
-    format: Option<String>,
+    #[param(inline)]
+    format: Option<Format>,
 }
 
 /// Lists the deliveries of a webhook, newest first: the dead letters with `state=dead`.
@@ -152,7 +154,7 @@ async fn list(
     headers: HeaderMap,
     Query(wanted): Query<DeliveriesQuery>,
 ) -> Result<Response, Problem> {
-    let as_csv = csv::is_wanted(&headers, wanted.format.as_deref());
+    let as_csv = accept::is_csv(&headers, wanted.format);
     let limit = wanted.limit.unwrap_or(LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::new(
