@@ -25,15 +25,19 @@ use crate::time::Timestamp;
 #[serde(deny_unknown_fields)]
 pub struct Policy {
     /// Seats in the pool, 0 to 10 000 000.
+    #[schema(maximum = 10_000_000)]
     pub capacity: u32,
     /// How long a lease lives without a renew, 1 000 to 86 400 000 ms.
     #[serde(default = "defaults::ttl_ms")]
+    #[schema(minimum = 1_000, maximum = 86_400_000)]
     pub ttl_ms: u64,
     /// How long a lease lives after its holder left, 0 to 86 400 000 ms; never longer than the TTL.
     #[serde(default = "defaults::linger_ms")]
+    #[schema(maximum = 86_400_000)]
     pub linger_ms: u64,
     /// How long after its expiry a lease can be resumed by a late renew, 0 to 86 400 000 ms.
     #[serde(default = "defaults::resume_window_ms")]
+    #[schema(maximum = 86_400_000)]
     pub resume_window_ms: u64,
     /// What takes a seat: each lease, or each holder with all its leases. Can change only while the pool is empty.
     #[serde(default)]
@@ -61,6 +65,7 @@ pub struct Policy {
     pub tenant_max: Option<u32>,
     /// Other capacities for a time, at most 100. Where two overlap, the one that began last counts.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 100)]
     pub schedule: Vec<Scheduled>,
     /// Seats beyond the capacity, on a daily budget.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,6 +89,7 @@ pub struct Policy {
     pub maintenance: Option<Maintenance>,
     /// Levels of use that operators want to hear of, in percent of the capacity, rising; at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(max_items = 10)]
     pub alert_at_percent: Vec<u16>,
 }
 

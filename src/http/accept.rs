@@ -15,6 +15,8 @@ use utoipa::ToSchema;
 pub(crate) const JSON: &str = "application/json";
 /// Tables as text (RFC 4180).
 pub(crate) const CSV: &str = "text/csv";
+/// An object on each line (<https://jsonlines.org>), for log shippers.
+pub(crate) const JSON_LINES: &str = "application/jsonl";
 /// Pages for people.
 pub(crate) const HTML: &str = "text/html";
 

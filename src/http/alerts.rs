@@ -53,6 +53,7 @@ pub(crate) struct AlertsQuery {
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
     /// Most entries of the page, 1 to 1000; 100 without it.
+    #[param(minimum = 1, maximum = 1_000)]
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.
     pub(crate) cursor: Option<String>,
@@ -146,14 +147,9 @@ pub(crate) async fn read(app: &App, wanted: &AlertsFilter) -> Result<Alerts, Pro
 ///
 /// The last 10 000 or so are kept.
 #[utoipa::path(
-    get,
-    path = "/v1/alerts",
-    operation_id = "list_alerts",
-    tag = "alerts",
+    get, path = "/v1/alerts", operation_id = "list_alerts", tag = "alerts",
     params(AlertsQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so: then `items` only", body = Alerts),
-    ),
+    responses((status = 200, description = "Also as `text/csv`, if `Accept` says so: then `items` only", body = Alerts)),
 )]
 async fn list(
     State(app): State<App>,
@@ -201,16 +197,9 @@ pub(crate) fn to_csv(items: &[AlertEntry]) -> Response {
 ///
 /// Each has its id, its type as the event's name, and the alert as JSON. A client that was away goes on where it was.
 #[utoipa::path(
-    get,
-    path = "/v1/alerts/events",
-    tag = "alerts",
-    operation_id = "follow_alerts",
-    params(
-        ("Last-Event-ID" = Option<String>, Header, description = "The last alert seen; 0 for all that are kept"),
-    ),
-    responses(
-        (status = 200, description = "Alerts as they are raised and resolved: `data` is an `AlertEntry`", body = AlertEntry, content_type = "text/event-stream"),
-    ),
+    get, path = "/v1/alerts/events", operation_id = "follow_alerts", tag = "alerts",
+    params(("Last-Event-ID" = Option<String>, Header, description = "The last alert seen; 0 for all that are kept")),
+    responses((status = 200, description = "Alerts as they are raised and resolved: `data` is an `AlertEntry`", body = AlertEntry, content_type = "text/event-stream")),
 )]
 async fn events(
     State(app): State<App>,

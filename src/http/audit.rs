@@ -48,6 +48,7 @@ pub(crate) struct AuditQuery {
     /// Before this instant, RFC 3339.
     pub(crate) to: Option<String>,
     /// Most entries of the page, 1 to 1000; 100 without it.
+    #[param(minimum = 1, maximum = 1_000)]
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.
     pub(crate) cursor: Option<String>,
@@ -69,19 +70,16 @@ pub(crate) enum EntriesFormat {
     Jsonl,
 }
 
-/// JSON Lines (<https://jsonlines.org>).
-const LINES: &str = "application/jsonl";
-
 impl EntriesFormat {
     /// What the address names, or else what `Accept` likes best.
     fn of(headers: &HeaderMap, named: Option<Self>) -> Self {
-        named.unwrap_or_else(
-            || match accept::best(headers, &[accept::JSON, accept::CSV, LINES]) {
+        named.unwrap_or_else(|| {
+            match accept::best(headers, &[accept::JSON, accept::CSV, accept::JSON_LINES]) {
                 accept::CSV => Self::Csv,
-                LINES => Self::Jsonl,
+                accept::JSON_LINES => Self::Jsonl,
                 _ => Self::Json,
-            },
-        )
+            }
+        })
     }
 }
 
@@ -95,14 +93,9 @@ struct Entries {
 
 /// Lists what operators did, and what they were not allowed to do. Newest first.
 #[utoipa::path(
-    get,
-    path = "/v1/audit",
-    operation_id = "list_audit_entries",
-    tag = "keys",
+    get, path = "/v1/audit", operation_id = "list_audit_entries", tag = "keys",
     params(AuditQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, or as `application/jsonl` with an entry on each line, if `Accept` says so", body = Entries),
-    ),
+    responses((status = 200, description = "Also as `text/csv`, or as `application/jsonl` with an entry on each line", body = Entries)),
 )]
 async fn list(
     State(app): State<App>,
@@ -146,7 +139,7 @@ pub(crate) fn to_lines(items: &[AuditEntry]) -> Response {
         text.push('\n');
     }
     let headers = [
-        (CONTENT_TYPE, LINES),
+        (CONTENT_TYPE, accept::JSON_LINES),
         (
             CONTENT_DISPOSITION,
             "attachment; filename=\"leasehold-audit.jsonl\"",

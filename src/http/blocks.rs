@@ -88,6 +88,7 @@ struct Blocks {
 #[into_params(parameter_in = Query)]
 struct BlocksQuery {
     /// Most blocks of the page, 1 to 1000; 100 without it.
+    #[param(minimum = 1, maximum = 1_000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -133,14 +134,9 @@ impl BlocksQuery {
 
 /// Lists the blocks of all pools that the caller may see, pool by pool in the order in which they end.
 #[utoipa::path(
-    get,
-    path = "/v1/blocks",
-    tag = "pools",
-    operation_id = "list_blocks",
+    get, path = "/v1/blocks", operation_id = "list_blocks", tag = "pools",
     params(BlocksQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = Blocks),
-    ),
+    responses((status = 200, body = Blocks)),
 )]
 async fn list(
     State(app): State<App>,
@@ -163,15 +159,9 @@ async fn list(
 
 /// Lists the blocks of a pool in the order in which they end.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/blocks",
-    tag = "pools",
-    operation_id = "list_blocks_of_pool",
-    params(("pool" = String, Path, description = "Name of the pool"), BlocksQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = Blocks),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/blocks", operation_id = "list_blocks_of_pool", tag = "pools",
+    params(BlocksQuery),
+    responses((status = 200, body = Blocks)),
 )]
 async fn list_of_pool(
     State(app): State<App>,
@@ -254,6 +244,7 @@ fn answer(
 /// How long a holder is blocked, in one of the first two ways, and why.
 #[derive(Debug, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(min_properties = 1)]
 struct PutBlock {
     /// For so long from now on, at most a year.
     #[schema(minimum = 1, maximum = 31_622_400_000_u64, example = 600_000)]
@@ -290,16 +281,11 @@ fn out_of_range() -> Problem {
 
 /// Blocks a holder: it gets no seat in the pool for a time, and keeps what it has. Blocking it again changes the block.
 #[utoipa::path(
-    put,
-    path = "/v1/pools/{pool}/blocks/{holder}",
-    tag = "pools",
-    operation_id = "put_block",
-    params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "The holder")),
+    put, path = "/v1/pools/{pool}/blocks/{holder}", operation_id = "put_block", tag = "pools",
     request_body = PutBlock,
     responses(
         (status = 200, description = "The block", body = BlockBody),
         (status = 400, description = "`invalid_request`; also in an anonymous pool, which knows no holders"),
-        (status = 404, description = "`pool_not_found`"),
     ),
 )]
 async fn put(
@@ -335,15 +321,10 @@ async fn put(
 
 /// Lifts the block of a holder. A success also if there is none.
 #[utoipa::path(
-    delete,
-    path = "/v1/pools/{pool}/blocks/{holder}",
-    tag = "pools",
-    operation_id = "delete_block",
-    params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "The holder")),
+    delete, path = "/v1/pools/{pool}/blocks/{holder}", operation_id = "delete_block", tag = "pools",
     responses(
         (status = 204, description = "The holder is not blocked, or not any more"),
         (status = 400, description = "`invalid_request`: an anonymous pool knows no holders"),
-        (status = 404, description = "`pool_not_found`"),
     ),
 )]
 async fn lift(

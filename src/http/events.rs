@@ -58,18 +58,9 @@ struct EventBody {
 /// Each event has its id, its type as the event's name, and the rest as JSON. Ids of one pool grow. A client that was
 /// away goes on where it was, as long as events are kept.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/events",
-    operation_id = "follow_events",
-    tag = "pools",
-    params(
-        ("pool" = String, Path, description = "Name of the pool"),
-        ("Last-Event-ID" = Option<String>, Header, description = "The last event seen; 0 for all that are kept"),
-    ),
-    responses(
-        (status = 200, description = "Events as they happen: `data` is an `Event`", body = EventBody, content_type = "text/event-stream"),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/events", operation_id = "follow_events", tag = "pools",
+    params(("Last-Event-ID" = Option<String>, Header, description = "The last event seen; 0 for all that are kept")),
+    responses((status = 200, description = "Events as they happen: `data` is an `Event`", body = EventBody, content_type = "text/event-stream")),
 )]
 async fn events(
     State(app): State<App>,

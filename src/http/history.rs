@@ -95,6 +95,7 @@ pub(crate) struct ListQuery {
     /// Until when; now without it.
     pub(crate) to: Option<DateTime<Utc>>,
     /// Most rows of the page, 1 to 1000; 100 without it.
+    #[param(minimum = 1, maximum = 1_000)]
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.
     pub(crate) cursor: Option<String>,

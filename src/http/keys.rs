@@ -122,6 +122,7 @@ pub(crate) struct CreateKey {
     pub(crate) limits: Limits,
     /// When it ends by itself, in milliseconds from now, at most ten years.
     #[serde(default)]
+    #[schema(maximum = 316_224_000_000_u64)]
     pub(crate) expires_in_ms: Option<u64>,
 }
 
@@ -130,18 +131,14 @@ pub(crate) struct CreateKey {
 #[serde(default, deny_unknown_fields)]
 struct RollKey {
     /// How long the former secret stays good, in milliseconds, at most 90 days; a day without it.
+    #[schema(maximum = 7_776_000_000_u64)]
     overlap_ms: Option<u64>,
 }
 
 /// Lists the keys, by name. Secrets are not among what is kept.
 #[utoipa::path(
-    get,
-    path = "/v1/keys",
-    operation_id = "list_keys",
-    tag = "keys",
-    responses(
-        (status = 200, body = Keys),
-    ),
+    get, path = "/v1/keys", operation_id = "list_keys", tag = "keys",
+    responses((status = 200, body = Keys)),
 )]
 async fn list(State(app): State<App>, _operator: Operator) -> Result<Json<Keys>, Problem> {
     Ok(Json(Keys {
@@ -166,14 +163,9 @@ pub(crate) async fn all(app: &App) -> Result<Vec<KeyBody>, Problem> {
 
 /// Creates a key. Its secret is in the answer, this once.
 #[utoipa::path(
-    post,
-    path = "/v1/keys",
-    operation_id = "create_key",
-    tag = "keys",
+    post, path = "/v1/keys", operation_id = "create_key", tag = "keys",
     request_body = CreateKey,
-    responses(
-        (status = 201, body = KeyWithSecret),
-    ),
+    responses((status = 201, body = KeyWithSecret)),
 )]
 async fn create(
     State(app): State<App>,
@@ -243,15 +235,8 @@ pub(crate) async fn make(
 
 /// Reads a key.
 #[utoipa::path(
-    get,
-    path = "/v1/keys/{id}",
-    operation_id = "read_key",
-    tag = "keys",
-    params(("id" = String, Path, description = "Id of the key")),
-    responses(
-        (status = 200, body = KeyBody),
-        (status = 404, description = "`key_not_found`"),
-    ),
+    get, path = "/v1/keys/{id}", operation_id = "read_key", tag = "keys",
+    responses((status = 200, body = KeyBody)),
 )]
 async fn read(
     State(app): State<App>,
@@ -264,16 +249,9 @@ async fn read(
 
 /// Gives a key a new secret. The former one stays good for a while, so that nothing fails in between.
 #[utoipa::path(
-    post,
-    path = "/v1/keys/{id}/roll",
-    operation_id = "roll_key",
-    tag = "keys",
-    params(("id" = String, Path, description = "Id of the key")),
+    post, path = "/v1/keys/{id}/roll", operation_id = "roll_key", tag = "keys",
     request_body = RollKey,
-    responses(
-        (status = 200, body = KeyWithSecret),
-        (status = 404, description = "`key_not_found`"),
-    ),
+    responses((status = 200, body = KeyWithSecret)),
 )]
 async fn roll(
     State(app): State<App>,
@@ -317,15 +295,8 @@ pub(crate) async fn replace_secret(
 
 /// Revokes a key, on all nodes within a second.
 #[utoipa::path(
-    delete,
-    path = "/v1/keys/{id}",
-    operation_id = "revoke_key",
-    tag = "keys",
-    params(("id" = String, Path, description = "Id of the key")),
-    responses(
-        (status = 204, description = "Revoked"),
-        (status = 404, description = "`key_not_found`"),
-    ),
+    delete, path = "/v1/keys/{id}", operation_id = "revoke_key", tag = "keys",
+    responses((status = 204, description = "Revoked")),
 )]
 async fn revoke(
     State(app): State<App>,

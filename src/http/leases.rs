@@ -124,7 +124,7 @@ impl From<Lease> for LeaseBody {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 struct AcquireBody {
-    /// An agent, a device, an instance: opaque, at most 128 bytes.
+    /// An agent, a device, an instance: opaque, at most 512 bytes.
     #[schema(value_type = Option<String>, max_length = 512, example = "agent-7")]
     holder: Option<Holder>,
     /// The sub-account it belongs to, at most 64 bytes.
@@ -208,20 +208,14 @@ struct Occupancy {
 ///
 /// With an `Idempotency-Key` the same request yields the same live lease, however often it is sent.
 #[utoipa::path(
-    post,
-    path = "/v1/pools/{pool}/leases",
-    tag = "leases",
-    params(
-        ("pool" = String, Path, description = "Name of the pool"),
-        ("Idempotency-Key" = Option<String>, Header, description = "Names this request; at most 255 bytes"),
-    ),
+    post, path = "/v1/pools/{pool}/leases", tag = "leases",
+    params(("Idempotency-Key" = Option<String>, Header, description = "Names this request; at most 255 bytes")),
     request_body = AcquireBody,
     responses(
         (status = 201, description = "Granted", body = AcquiredBody),
         (status = 200, description = "The lease that this key already has", body = AcquiredBody),
         (status = 202, description = "A place in the queue", body = AcquiredBody),
         (status = 403, description = "`platform_not_licensed`, `origin_not_allowed` or `forbidden`"),
-        (status = 404, description = "`pool_not_found`"),
         (status = 409, description = "Denied: `pool_full`, `tenant_full`, `named_seats_exhausted`, `queue_full` or `holder_blocked`, with `in_use`, `capacity` and `retry_after_ms`"),
         (status = 410, description = "`ticket_expired`"),
         (status = 503, description = "`maintenance`, `recovering`, `store_unavailable` or `store_full`, with `retry_after_ms`"),

@@ -180,13 +180,11 @@ async fn check(machines: &Machines) -> (Checked, Option<&'static str>) {
 
 /// Says whether the node should get traffic: it could decide about a seat now, and it is not about to stop.
 #[utoipa::path(
-    get,
-    path = "/readyz",
-    tag = "machines",
+    get, path = "/readyz", tag = "machines",
     responses(
         (status = 200, body = Ready),
         (status = 503, description = "`draining`, `store_unavailable` or `not_ready`, with `checks` and `reasons`"),
-    )
+    ),
 )]
 async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem> {
     let (checked, failed) = check(&machines).await;
@@ -221,10 +219,8 @@ async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem
 
 /// Everything that the node counted, in Prometheus's text format.
 #[utoipa::path(
-    get,
-    path = "/metrics",
-    tag = "machines",
-    responses((status = 200, description = "Metrics, in the text format of Prometheus", body = String, content_type = "text/plain"))
+    get, path = "/metrics", tag = "machines",
+    responses((status = 200, description = "Metrics, in the text format of Prometheus", body = String, content_type = "text/plain")),
 )]
 async fn metrics(State(machines): State<Machines>) -> impl IntoResponse {
     // First, because they set gauges that are rendered then.

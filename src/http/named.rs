@@ -98,6 +98,7 @@ pub(crate) struct NamedSeatsQuery {
     /// Only holders with this text in their name.
     pub(crate) q: Option<String>,
     /// Maximum number of seats in the page, 1 to 5000; 5000 without it.
+    #[param(minimum = 1, maximum = 5_000)]
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.
     pub(crate) cursor: Option<String>,
@@ -172,15 +173,9 @@ fn one(seats: NamedSeats) -> Result<SeatBody, Problem> {
 
 /// Lists who has the named seats of a period, since when, and how they came by them.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/named",
-    operation_id = "list_named",
-    tag = "pools",
-    params(("pool" = String, Path, description = "Name of the pool"), NamedSeatsQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = Seats),
-        (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/named", operation_id = "list_named", tag = "pools",
+    params(NamedSeatsQuery),
+    responses((status = 200, body = Seats)),
 )]
 async fn list(
     State(app): State<App>,
@@ -294,15 +289,8 @@ pub(crate) async fn export(
 
 /// Reads the named seat of a holder.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/named/{holder}",
-    operation_id = "read_named",
-    tag = "pools",
-    params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "The holder")),
-    responses(
-        (status = 200, body = SeatBody),
-        (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/named/{holder}", operation_id = "read_named", tag = "pools",
+    responses((status = 200, body = SeatBody)),
 )]
 async fn read(
     State(app): State<App>,
@@ -316,15 +304,10 @@ async fn read(
 
 /// Assigns a named seat to a holder before its first lease in the period. Doing it again changes nothing.
 #[utoipa::path(
-    put,
-    path = "/v1/pools/{pool}/named/{holder}",
-    operation_id = "assign_named",
-    tag = "pools",
-    params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "The holder")),
+    put, path = "/v1/pools/{pool}/named/{holder}", operation_id = "assign_named", tag = "pools",
     responses(
         (status = 201, description = "Assigned", body = SeatBody),
         (status = 200, description = "It had one already", body = SeatBody),
-        (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
         (status = 409, description = "`named_seats_exhausted`"),
     ),
 )]
@@ -357,15 +340,11 @@ pub(crate) async fn assign(
 /// Its live leases are terminated: there must not be more of them than seats. The next holder keeps the seat for the rest of
 /// the period, as after a transfer.
 #[utoipa::path(
-    delete,
-    path = "/v1/pools/{pool}/named/{holder}",
-    operation_id = "free_named",
-    tag = "pools",
-    params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "The holder"), Freeing),
+    delete, path = "/v1/pools/{pool}/named/{holder}", operation_id = "free_named", tag = "pools",
+    params(Freeing),
     responses(
         (status = 204, description = "Freed"),
         (status = 403, description = "`forbidden`, also for `force` without being an admin"),
-        (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
         (status = 409, description = "`named_seat_transferred`: it changed hands before in this period"),
     ),
 )]
@@ -408,16 +387,11 @@ fn noted(holder: &Holder, force: Force) -> serde_json::Value {
 
 /// Transfers the named seat of a holder to another one, once in a period. Live leases of the first are terminated.
 #[utoipa::path(
-    post,
-    path = "/v1/pools/{pool}/named/{holder}/transfer",
-    operation_id = "transfer_named",
-    tag = "pools",
-    params(("pool" = String, Path, description = "Name of the pool"), ("holder" = String, Path, description = "Who has the seat")),
+    post, path = "/v1/pools/{pool}/named/{holder}/transfer", operation_id = "transfer_named", tag = "pools",
     request_body = TransferBody,
     responses(
         (status = 200, description = "The seat, as the other holder has it now", body = SeatBody),
         (status = 403, description = "`forbidden`, also for `force` without being an admin"),
-        (status = 404, description = "`pool_not_found` or `named_seat_not_found`"),
         (status = 409, description = "`named_seat_transferred`"),
     ),
 )]

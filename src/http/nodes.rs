@@ -187,14 +187,9 @@ pub(crate) fn to_csv(nodes: &NodesBody) -> Response {
 
 /// Lists the nodes that share a Redis, and what its masters say about themselves.
 #[utoipa::path(
-    get,
-    path = "/v1/nodes",
-    operation_id = "list_nodes",
-    tag = "machines",
+    get, path = "/v1/nodes", operation_id = "list_nodes", tag = "machines",
     params(NodesQuery),
-    responses(
-        (status = 200, description = "The nodes also as `text/csv`, if `Accept` says so", body = NodesBody),
-    ),
+    responses((status = 200, description = "The nodes also as `text/csv`", body = NodesBody)),
 )]
 async fn list(
     State(app): State<App>,

@@ -180,6 +180,7 @@ pub(crate) fn checked(policy: Policy) -> Result<Policy, Problem> {
 #[into_params(parameter_in = Query)]
 struct PoolsQuery {
     /// Most pools of the page, 1 to 1000; 100 without it.
+    #[param(minimum = 1, maximum = 1_000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
     #[param(value_type = Option<String>)]
@@ -201,14 +202,9 @@ struct Pools {
 
 /// Lists the pools, by name.
 #[utoipa::path(
-    get,
-    path = "/v1/pools",
-    operation_id = "list_pools",
-    tag = "pools",
+    get, path = "/v1/pools", operation_id = "list_pools", tag = "pools",
     params(PoolsQuery),
-    responses(
-        (status = 200, body = Pools),
-    ),
+    responses((status = 200, body = Pools)),
 )]
 async fn list(
     State(app): State<App>,
@@ -245,15 +241,8 @@ async fn list(
 
 /// Reads a pool.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}",
-    operation_id = "read_pool",
-    tag = "pools",
-    params(("pool" = String, Path, description = "Name of the pool")),
-    responses(
-        (status = 200, body = PoolBody, headers(("ETag" = String, description = "Version of the policy"))),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}", operation_id = "read_pool", tag = "pools",
+    responses((status = 200, body = PoolBody)),
 )]
 async fn read(
     State(app): State<App>,
@@ -273,12 +262,8 @@ async fn read(
 ///
 /// A lower capacity ends nobody: nothing is granted until it fits.
 #[utoipa::path(
-    put,
-    path = "/v1/pools/{pool}",
-    operation_id = "put_pool",
-    tag = "pools",
+    put, path = "/v1/pools/{pool}", operation_id = "put_pool", tag = "pools",
     params(
-        ("pool" = String, Path, description = "Name of the pool: 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-'"),
         ("If-Match" = Option<String>, Header, description = "The ETag that the pool must have, or *"),
         ("If-None-Match" = Option<String>, Header, description = "* if there must be no such pool"),
     ),
@@ -320,18 +305,11 @@ async fn put(
 
 /// Changes some fields of a policy: a JSON merge patch (RFC 7396). A null puts a field back to its default.
 #[utoipa::path(
-    patch,
-    path = "/v1/pools/{pool}",
-    operation_id = "patch_pool",
-    tag = "pools",
-    params(
-        ("pool" = String, Path, description = "Name of the pool"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that the pool must have"),
-    ),
+    patch, path = "/v1/pools/{pool}", operation_id = "patch_pool", tag = "pools",
+    params(("If-Match" = Option<String>, Header, description = "The ETag that the pool must have")),
     request_body(content = Object, description = "Fields of the policy"),
     responses(
         (status = 200, body = PoolBody),
-        (status = 404, description = "`pool_not_found`"),
         (status = 412, description = "`precondition_failed`"),
     ),
 )]
@@ -418,17 +396,10 @@ fn merge(target: &mut Value, patch: &Value) {
 
 /// Removes a pool. Its leases are terminated.
 #[utoipa::path(
-    delete,
-    path = "/v1/pools/{pool}",
-    operation_id = "delete_pool",
-    tag = "pools",
-    params(
-        ("pool" = String, Path, description = "Name of the pool"),
-        ("If-Match" = Option<String>, Header, description = "The ETag that the pool must have"),
-    ),
+    delete, path = "/v1/pools/{pool}", operation_id = "delete_pool", tag = "pools",
+    params(("If-Match" = Option<String>, Header, description = "The ETag that the pool must have")),
     responses(
         (status = 204, description = "Removed"),
-        (status = 404, description = "`pool_not_found`"),
         (status = 412, description = "`precondition_failed`"),
     ),
 )]

@@ -6,6 +6,7 @@
 //! says in its own words what its errors mean.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use axum::http::header::{
     CACHE_CONTROL, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
@@ -368,7 +369,8 @@ impl Serialize for Document<'_> {
     }
 }
 
-/// The shape of every error answer, `application/problem+json` (RFC 9457). Further members depend on the code.
+/// The shape of every error answer, `application/problem+json` (RFC 9457). Which of the further members are there depends on the
+/// code.
 #[derive(Debug, ToSchema)]
 #[schema(as = Problem)]
 #[expect(
@@ -391,9 +393,56 @@ pub struct ProblemDocument {
     #[schema(example = "pool_full")]
     code: String,
     /// When to come back, in milliseconds; also sent as `Retry-After`, in whole seconds.
+    #[schema(nullable = false)]
     retry_after_ms: Option<u64>,
     /// Names the request in the node's log; the same as the header `x-request-id`.
+    #[schema(nullable = false)]
     request_id: Option<String>,
+    /// With 503: `none` if surely nothing was done, `unknown` if it may have been.
+    #[schema(nullable = false, example = "none")]
+    outcome: Option<String>,
+    /// With a denial: seats in use.
+    #[schema(nullable = false)]
+    in_use: Option<u64>,
+    /// With a denial: seats in all.
+    #[schema(nullable = false)]
+    capacity: Option<u64>,
+    /// With `tenant_full`: the rule that denied, `max`, `tenant_max` or `reserved`.
+    #[schema(nullable = false, example = "max")]
+    limit: Option<String>,
+    /// With `tenant_full`: the sub-account.
+    tenant: Option<String>,
+    /// With `platform_not_licensed`: those that get a seat.
+    #[schema(nullable = false)]
+    platforms: Option<Vec<String>>,
+    /// With `holder_blocked` and `lease_terminated`: until when the holder may not acquire.
+    #[schema(format = DateTime)]
+    blocked_until: Option<String>,
+    /// With `holder_blocked` and `lease_terminated`: what the operator said.
+    reason: Option<String>,
+    /// The id of the lease or of the thing that it is about.
+    #[schema(nullable = false)]
+    id: Option<String>,
+    /// With `precondition_failed`: the version that there is; null if there is none.
+    version: Option<u64>,
+    /// With `invalid_request`: the field of the body that does not fit.
+    #[schema(nullable = false, example = "capacity")]
+    field: Option<String>,
+    /// With `invalid_request`: the line of the body at which reading stopped.
+    #[schema(nullable = false)]
+    line: Option<u64>,
+    /// With `invalid_request`: the column of that line.
+    #[schema(nullable = false)]
+    column: Option<u64>,
+    /// With `payload_too_large`: the most bytes that the route takes.
+    #[schema(nullable = false)]
+    limit_bytes: Option<u64>,
+    /// With `not_ready` and its like: each check, as `/readyz` has them.
+    #[schema(nullable = false)]
+    checks: Option<BTreeMap<String, String>>,
+    /// With `not_ready` and its like: why a check is not `ok`.
+    #[schema(nullable = false)]
+    reasons: Option<BTreeMap<String, String>>,
 }
 
 #[cfg(test)]

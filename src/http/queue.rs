@@ -70,6 +70,7 @@ impl From<Waiter> for WaiterBody {
 
 /// Part of a queue.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Waiters)]
 pub(crate) struct Queue {
     /// In the order in which they are served.
     pub(crate) items: Vec<WaiterBody>,
@@ -83,6 +84,7 @@ pub(crate) struct Queue {
 #[into_params(parameter_in = Query)]
 pub(crate) struct QueueQuery {
     /// Maximum number of waiters in the page, 1 to 1000; 100 without it.
+    #[param(minimum = 1, maximum = 1_000)]
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before.
     pub(crate) cursor: Option<String>,
@@ -93,15 +95,9 @@ pub(crate) struct QueueQuery {
 
 /// Lists those who wait for a seat, in the order in which they are served.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/queue",
-    operation_id = "list_queue",
-    tag = "pools",
-    params(("pool" = String, Path, description = "Name of the pool"), QueueQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so. Empty for a pool without a queue", body = Queue),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/queue", operation_id = "list_queue", tag = "pools",
+    params(QueueQuery),
+    responses((status = 200, description = "Empty for a pool without a queue", body = Queue)),
 )]
 async fn list(
     State(app): State<App>,
@@ -207,16 +203,12 @@ struct TicketBody {
 
 /// Leaves the queue: the place is free at once. Leaving it again is a success, and who has got its seat gives it back.
 #[utoipa::path(
-    post,
-    path = "/v1/pools/{pool}/queue/leave",
-    operation_id = "leave_queue",
-    tag = "leases",
-    params(("pool" = String, Path, description = "Name of the pool")),
+    post, path = "/v1/pools/{pool}/queue/leave", operation_id = "leave_queue", tag = "leases",
     request_body = TicketBody,
     responses(
         (status = 204, description = "Left"),
         (status = 400, description = "`invalid_request`, also for a ticket of another pool or none at all"),
-    )
+    ),
 )]
 async fn leave(
     State(app): State<App>,

@@ -62,8 +62,10 @@ pub(crate) struct SizingQuery {
     /// Share of refused wishes that the balanced choice accepts, 0 to 1; 0.001 without it.
     pub(crate) target_balanced: Option<f64>,
     /// What is added to each choice for what has not been seen, in percent, 0 to 100; 10 without it.
+    #[param(maximum = 100)]
     pub(crate) reserve: Option<u64>,
     /// For how long in total a level has to be reached for a sustained peak, in minutes; 30 without it.
+    #[param(minimum = 1, maximum = 1_152_000)]
     pub(crate) sustained_minutes: Option<u64>,
     /// Time zone of the days whose busy hours count, by its IANA name; UTC without it.
     pub(crate) tz: Option<String>,
@@ -246,14 +248,9 @@ pub(crate) struct MixBody {
 
 /// Says how many seats a pool needs, by replaying its recorded demand with other numbers of seats.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/sizing",
-    tag = "history",
-    params(("pool" = String, Path, description = "Name of the pool"), SizingQuery),
-    responses(
-        (status = 200, description = "The curve also as `text/csv`, if `Accept` says so", body = SizingBody),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/sizing", tag = "history",
+    params(SizingQuery),
+    responses((status = 200, description = "The curve also as `text/csv`", body = SizingBody)),
 )]
 async fn sizing(
     State(app): State<App>,

@@ -66,15 +66,12 @@ struct RenewedBody {
 ///
 /// One that comes too late resumes the lease if a seat is free and it ended by time not too long ago.
 #[utoipa::path(
-    post,
-    path = "/v1/leases/renew",
-    tag = "leases",
+    post, path = "/v1/leases/renew", tag = "leases",
     request_body = RenewBody,
     responses(
         (status = 200, body = RenewedBody),
-        (status = 404, description = "`pool_not_found`"),
         (status = 410, description = "Lost: `lease_expired`, `lease_released`, `lease_terminated` (with `reason` and `blocked_until`) or `lease_evicted`"),
-    )
+    ),
 )]
 async fn renew(
     State(app): State<App>,
@@ -236,14 +233,12 @@ struct RenewManyResult {
 
 /// Renews many leases in one request, for gateways that hold seats for others.
 #[utoipa::path(
-    post,
-    path = "/v1/leases/renew-many",
-    tag = "leases",
+    post, path = "/v1/leases/renew-many", tag = "leases",
     request_body = RenewManyBody,
     responses(
         (status = 200, body = RenewManyResults),
         (status = 503, description = "`store_unavailable`; some may have been renewed, sending all again is safe"),
-    )
+    ),
 )]
 async fn renew_many(
     State(app): State<App>,
@@ -334,13 +329,9 @@ struct TokenBody {
 
 /// Releases a lease: the seat is free at once. Releasing it again is a success.
 #[utoipa::path(
-    post,
-    path = "/v1/leases/release",
-    tag = "leases",
+    post, path = "/v1/leases/release", tag = "leases",
     request_body = TokenBody,
-    responses(
-        (status = 204, description = "Released"),
-    )
+    responses((status = 204, description = "Released")),
 )]
 async fn release(
     State(app): State<App>,
@@ -352,13 +343,9 @@ async fn release(
 
 /// Leaves: the lease runs out soon, unless a renew follows. For pages that go away, because a reload looks like a close.
 #[utoipa::path(
-    post,
-    path = "/v1/leases/leave",
-    tag = "leases",
+    post, path = "/v1/leases/leave", tag = "leases",
     request_body = TokenBody,
-    responses(
-        (status = 204, description = "Left"),
-    )
+    responses((status = 204, description = "Left")),
 )]
 async fn leave(
     State(app): State<App>,

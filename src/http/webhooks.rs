@@ -39,13 +39,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 
 /// Lists the webhooks, the oldest first.
 #[utoipa::path(
-    get,
-    path = "/v1/webhooks",
-    tag = "alerts",
-    operation_id = "list_webhooks",
-    responses(
-        (status = 200, body = Webhooks),
-    ),
+    get, path = "/v1/webhooks", operation_id = "list_webhooks", tag = "alerts",
+    responses((status = 200, body = Webhooks)),
 )]
 async fn list(State(app): State<App>, operator: Operator) -> Result<Json<Webhooks>, Problem> {
     Ok(Json(Webhooks {
@@ -73,14 +68,9 @@ pub(crate) async fn all(app: &App, operator: &Operator) -> Result<Vec<WebhookBod
 
 /// Creates a webhook. Its secret is in the answer, this once.
 #[utoipa::path(
-    post,
-    path = "/v1/webhooks",
-    tag = "alerts",
-    operation_id = "create_webhook",
+    post, path = "/v1/webhooks", operation_id = "create_webhook", tag = "alerts",
     request_body = WebhookRequest,
-    responses(
-        (status = 201, body = WebhookWithSecret),
-    ),
+    responses((status = 201, body = WebhookWithSecret)),
 )]
 async fn create(
     State(app): State<App>,
@@ -156,15 +146,8 @@ fn check(app: &App, webhook: &Webhook) -> Result<(), Problem> {
 
 /// Reads a webhook.
 #[utoipa::path(
-    get,
-    path = "/v1/webhooks/{id}",
-    tag = "alerts",
-    operation_id = "read_webhook",
-    params(("id" = String, Path, description = "Id of the webhook")),
-    responses(
-        (status = 200, body = WebhookBody),
-        (status = 404, description = "`webhook_not_found`"),
-    ),
+    get, path = "/v1/webhooks/{id}", operation_id = "read_webhook", tag = "alerts",
+    responses((status = 200, body = WebhookBody)),
 )]
 async fn read(
     State(app): State<App>,
@@ -193,16 +176,9 @@ pub(crate) async fn shown(
 
 /// Replaces a webhook; its secret and its deliveries stay.
 #[utoipa::path(
-    put,
-    path = "/v1/webhooks/{id}",
-    tag = "alerts",
-    operation_id = "put_webhook",
-    params(("id" = String, Path, description = "Id of the webhook")),
+    put, path = "/v1/webhooks/{id}", operation_id = "put_webhook", tag = "alerts",
     request_body = WebhookRequest,
-    responses(
-        (status = 200, body = WebhookBody),
-        (status = 404, description = "`webhook_not_found`"),
-    ),
+    responses((status = 200, body = WebhookBody)),
 )]
 async fn replace(
     State(app): State<App>,
@@ -225,16 +201,9 @@ async fn replace(
 ///
 /// One that its receiver disabled with 410 goes on with `{"enabled": true}`.
 #[utoipa::path(
-    patch,
-    path = "/v1/webhooks/{id}",
-    tag = "alerts",
-    operation_id = "patch_webhook",
-    params(("id" = String, Path, description = "Id of the webhook")),
+    patch, path = "/v1/webhooks/{id}", operation_id = "patch_webhook", tag = "alerts",
     request_body = WebhookPatch,
-    responses(
-        (status = 200, body = WebhookBody),
-        (status = 404, description = "`webhook_not_found`"),
-    ),
+    responses((status = 200, body = WebhookBody)),
 )]
 async fn change(
     State(app): State<App>,
@@ -299,15 +268,8 @@ async fn edit(
 
 /// Deletes a webhook, and what was still to be delivered to it.
 #[utoipa::path(
-    delete,
-    path = "/v1/webhooks/{id}",
-    tag = "alerts",
-    operation_id = "delete_webhook",
-    params(("id" = String, Path, description = "Id of the webhook")),
-    responses(
-        (status = 204, description = "Deleted"),
-        (status = 404, description = "`webhook_not_found`"),
-    ),
+    delete, path = "/v1/webhooks/{id}", operation_id = "delete_webhook", tag = "alerts",
+    responses((status = 204, description = "Deleted")),
 )]
 async fn remove(
     State(app): State<App>,
@@ -333,16 +295,9 @@ pub(crate) async fn withdraw(app: &App, operator: &Operator, id: &str) -> Result
 
 /// Gives a webhook a new secret. For a while both sign, so that the receiver can change over.
 #[utoipa::path(
-    post,
-    path = "/v1/webhooks/{id}/roll",
-    tag = "alerts",
-    operation_id = "roll_webhook",
-    params(("id" = String, Path, description = "Id of the webhook")),
+    post, path = "/v1/webhooks/{id}/roll", operation_id = "roll_webhook", tag = "alerts",
     request_body = RollWebhook,
-    responses(
-        (status = 200, body = WebhookWithSecret),
-        (status = 404, description = "`webhook_not_found`"),
-    ),
+    responses((status = 200, body = WebhookWithSecret)),
 )]
 async fn roll(
     State(app): State<App>,

@@ -24,9 +24,11 @@ const AHEAD: u32 = 240;
 #[serde(deny_unknown_fields)]
 pub struct Named {
     /// How many, 1 to 10 000 000.
+    #[schema(minimum = 1, maximum = 10_000_000)]
     pub seats: u32,
     /// Day of the month on which a period begins, 1 to 31; a month without it begins one on its last day.
     #[serde(default = "first")]
+    #[schema(minimum = 1, maximum = 31)]
     pub anchor_day: u32,
     /// Name of the time zone in the IANA database; `UTC` without it.
     #[serde(default = "utc")]

@@ -72,6 +72,7 @@ pub struct TenantRule {
 #[serde(deny_unknown_fields)]
 pub struct Overdraft {
     /// Most seats beyond the capacity at once, at least 1.
+    #[schema(minimum = 1)]
     pub seats: u32,
     /// Budget of a UTC day. When it is spent nothing more is granted, and nobody is thrown out.
     pub seat_minutes_per_day: u32,
@@ -82,6 +83,7 @@ pub struct Overdraft {
 #[serde(deny_unknown_fields)]
 pub struct Queue {
     /// Most who wait at once, 1 to 10 000.
+    #[schema(minimum = 1, maximum = 10_000)]
     pub max_waiting: u32,
 }
 
@@ -90,9 +92,11 @@ pub struct Queue {
 #[serde(deny_unknown_fields)]
 pub struct Maintenance {
     /// What those read who ask, 1 to 512 bytes.
+    #[schema(min_length = 1, max_length = 512)]
     pub message: String,
     /// When they are to ask again, 1 000 to 86 400 000 ms.
     #[serde(default = "default_retry")]
+    #[schema(minimum = 1_000, maximum = 86_400_000)]
     pub retry_after_ms: u64,
 }
 

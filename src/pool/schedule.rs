@@ -24,12 +24,14 @@ const MAX_ENTRIES: usize = 100;
 pub struct Scheduled {
     /// For people, at most 64 bytes.
     #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(max_length = 64)]
     pub name: String,
     /// The first instant at which it counts.
     pub from: DateTime<Utc>,
     /// The first instant at which it does not count any more.
     pub until: DateTime<Utc>,
     /// Seats in that time, more or fewer than the pool's capacity.
+    #[schema(maximum = 10_000_000)]
     pub capacity: u32,
 }
 

@@ -193,16 +193,35 @@ pub(in crate::http) enum Needs {
     Key,
 }
 
-/// What a method of a path needs, as they are called in the OpenAPI document; none without a rule.
-pub(in crate::http) fn needs(path: &str, method: &str) -> Option<Needs> {
+/// What a method of a path needs, as they are called in the OpenAPI document, and a sentence about its callers; none without
+/// a rule.
+pub(in crate::http) fn needs(path: &str, method: &str) -> Option<(Needs, String)> {
     let row = TABLE
         .iter()
         .find(|row| row.path == path && row.method.eq_ignore_ascii_case(method))?;
-    Some(match row.rule {
-        Rule::Anybody => Needs::Nothing,
-        Rule::Token => Needs::Token,
-        Rule::Acquire | Rule::Availability | Rule::Role(_) | Rule::OwnPools(_) => Needs::Key,
-    })
+    let (needs, callers) = match row.rule {
+        Rule::Anybody => (Needs::Nothing, "Needs no key.".to_owned()),
+        Rule::Token => (
+            Needs::Token,
+            "Needs no key: what is in the body is the credential.".to_owned(),
+        ),
+        Rule::Acquire => (
+            Needs::Key,
+            "Needs a client key of the pool, or an admin's.".to_owned(),
+        ),
+        Rule::Availability => (
+            Needs::Key,
+            "Needs a client key of the pool, or an operator's of any role.".to_owned(),
+        ),
+        Rule::Role(role) | Rule::OwnPools(role) => {
+            let role = role.as_str();
+            (
+                Needs::Key,
+                format!("Needs a key of the role `{role}` or a higher one."),
+            )
+        }
+    };
+    Some((needs, callers))
 }
 
 /// What is said about one path.

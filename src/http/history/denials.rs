@@ -56,15 +56,9 @@ pub(crate) struct DenialBody {
 
 /// Lists who was denied, oldest first, and whether that holder got a seat soon after.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/denials",
-    tag = "history",
-    operation_id = "denials",
-    params(("pool" = String, Path, description = "Name of the pool"), ListQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = DenialsBody),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/denials", operation_id = "denials", tag = "history",
+    params(ListQuery),
+    responses((status = 200, body = DenialsBody)),
 )]
 async fn denials_of(
     State(app): State<App>,

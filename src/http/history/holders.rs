@@ -50,15 +50,9 @@ pub(crate) struct HolderBody {
 
 /// Lists who used a pool, by name, how often and how long.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/holders",
-    tag = "history",
-    operation_id = "holders",
-    params(("pool" = String, Path, description = "Name of the pool"), ListQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = HoldersBody),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/holders", operation_id = "holders", tag = "history",
+    params(ListQuery),
+    responses((status = 200, body = HoldersBody)),
 )]
 async fn holders_of(
     State(app): State<App>,

@@ -117,15 +117,9 @@ const fn word(weekday: Weekday) -> &'static str {
 
 /// Says when a pool is busy: mean, peak and share of the capacity for each hour of the week.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/patterns",
-    tag = "history",
-    operation_id = "patterns",
-    params(("pool" = String, Path, description = "Name of the pool"), PatternsQuery),
-    responses(
-        (status = 200, description = "The cells also as `text/csv`, if `Accept` says so", body = PatternsBody),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/patterns", operation_id = "patterns", tag = "history",
+    params(PatternsQuery),
+    responses((status = 200, description = "The cells also as `text/csv`", body = PatternsBody)),
 )]
 async fn patterns_of(
     State(app): State<App>,

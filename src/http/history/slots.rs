@@ -116,6 +116,7 @@ pub(crate) struct SlotBody {
     /// Ends by reason.
     pub(crate) ends: BTreeMap<String, u64>,
     /// Milliseconds at each number of seats in use; for more than a thousand seats in steps of a thousandth.
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub(crate) levels_ms: BTreeMap<u64, u64>,
     /// Milliseconds at which no seat was free.
     pub(crate) full_ms: u64,
@@ -149,15 +150,9 @@ impl From<Span> for SlotBody {
 
 /// Says what happened in a pool, by minute, hour or day.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/history",
-    tag = "history",
-    operation_id = "history",
-    params(("pool" = String, Path, description = "Name of the pool"), HistoryQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = HistoryBody),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/history", operation_id = "history", tag = "history",
+    params(HistoryQuery),
+    responses((status = 200, body = HistoryBody)),
 )]
 async fn history_of(
     State(app): State<App>,

@@ -53,15 +53,9 @@ pub(crate) struct TenantBody {
 
 /// Lists what each sub-account used of a pool, by name.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/tenants",
-    tag = "history",
-    operation_id = "tenants",
-    params(("pool" = String, Path, description = "Name of the pool"), ListQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so, with a `Link` to the next page", body = TenantsBody),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/tenants", operation_id = "tenants", tag = "history",
+    params(ListQuery),
+    responses((status = 200, body = TenantsBody)),
 )]
 async fn tenants_of(
     State(app): State<App>,

@@ -37,12 +37,15 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 pub(crate) struct UsageQuery {
     /// How many days, today included, 1 to 800; 30 without it.
+    #[param(minimum = 1, maximum = 800)]
     pub(crate) days: Option<u32>,
     /// Time zone of the days, by its IANA name; UTC without it. Days of other zones than UTC reach back 35 days.
     pub(crate) tz: Option<String>,
     /// For how long in total a level has to be reached for the sustained peak, in minutes; 30 without it.
+    #[param(minimum = 1, maximum = 1_152_000)]
     pub(crate) sustained_minutes: Option<u64>,
     /// From which share of the capacity on time is counted in `utilisation`, in percent; 90 without it.
+    #[param(minimum = 1, maximum = 100)]
     pub(crate) percent: Option<u64>,
     /// `json` or `csv`, in place of the header `Accept`.
     #[param(inline)]
@@ -151,15 +154,9 @@ pub(crate) struct DayBody {
 
 /// Says how full a pool is, and was in the last days.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/usage",
-    tag = "history",
-    operation_id = "usage",
-    params(("pool" = String, Path, description = "Name of the pool"), UsageQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = UsageBody),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/usage", operation_id = "usage", tag = "history",
+    params(UsageQuery),
+    responses((status = 200, body = UsageBody)),
 )]
 async fn usage_of(
     State(app): State<App>,

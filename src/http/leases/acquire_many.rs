@@ -113,16 +113,11 @@ impl AcquireManyResult {
 ///
 /// For backends that hold seats for others, at the start of a shift or after a restart. Keys of pages, which name origins, may not.
 #[utoipa::path(
-    post,
-    path = "/v1/pools/{pool}/leases/acquire-many",
-    operation_id = "acquire_many",
-    tag = "leases",
-    params(("pool" = String, Path, description = "Name of the pool")),
+    post, path = "/v1/pools/{pool}/leases/acquire-many", operation_id = "acquire_many", tag = "leases",
     request_body = AcquireManyBody,
     responses(
         (status = 200, description = "A result for each, in order", body = AcquireManyResults),
         (status = 403, description = "`forbidden`; also for a key that names origins"),
-        (status = 404, description = "`pool_not_found`"),
         (status = 503, description = "`recovering` or `store_unavailable`: none was decided, or it is not known whether; with a `key` for each, sending all again is safe"),
     ),
 )]

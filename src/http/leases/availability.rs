@@ -126,14 +126,8 @@ fn tenant_use(pool: &Pool) -> BTreeMap<String, TenantUse> {
 
 /// Says how many seats of a pool are free.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/availability",
-    tag = "leases",
-    params(("pool" = String, Path, description = "Name of the pool")),
-    responses(
-        (status = 200, body = Availability),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/availability", tag = "leases",
+    responses((status = 200, body = Availability)),
 )]
 pub(super) async fn availability(
     State(app): State<App>,

@@ -45,6 +45,7 @@ pub(crate) struct LeasesQuery {
     /// front from the last to the first. Without it by `expires_at`.
     pub(crate) sort: Option<String>,
     /// Most leases of the page, 1 to 1000; 100 without it.
+    #[param(minimum = 1, maximum = 1_000)]
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.
     pub(crate) cursor: Option<String>,
@@ -64,15 +65,9 @@ pub(crate) struct Leases {
 
 /// Lists the live leases of a pool.
 #[utoipa::path(
-    get,
-    path = "/v1/pools/{pool}/leases",
-    operation_id = "list_leases",
-    tag = "leases",
-    params(("pool" = String, Path, description = "Name of the pool"), LeasesQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = Leases),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    get, path = "/v1/pools/{pool}/leases", operation_id = "list_leases", tag = "leases",
+    params(LeasesQuery),
+    responses((status = 200, body = Leases)),
 )]
 pub(super) async fn list(
     State(app): State<App>,

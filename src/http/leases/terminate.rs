@@ -25,6 +25,7 @@ const MAX_BLOCK_MS: u64 = LONGEST_BLOCK.as_secs() * 1_000;
 /// Which leases to end, in exactly one of the first four ways, and why.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
+#[schema(min_properties = 1)]
 pub(super) struct TerminateBody {
     /// These, at most 1000.
     #[schema(value_type = Option<Vec<String>>, max_items = 1_000)]
@@ -67,16 +68,9 @@ pub(crate) struct Outcome {
 
 /// Terminates leases.
 #[utoipa::path(
-    post,
-    path = "/v1/pools/{pool}/leases/terminate",
-    operation_id = "terminate_leases",
-    tag = "leases",
-    params(("pool" = String, Path, description = "Name of the pool")),
+    post, path = "/v1/pools/{pool}/leases/terminate", operation_id = "terminate_leases", tag = "leases",
     request_body = TerminateBody,
-    responses(
-        (status = 200, body = Results),
-        (status = 404, description = "`pool_not_found`"),
-    ),
+    responses((status = 200, body = Results)),
 )]
 pub(super) async fn terminate(
     State(app): State<App>,

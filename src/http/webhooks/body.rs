@@ -18,7 +18,7 @@ pub(crate) struct WebhookBody {
     #[schema(value_type = String, example = "V1StGXR8Z5jd")]
     pub(crate) id: WebhookId,
     /// Where messages are sent. Only admins are shown what follows the host: to some receivers that is a password.
-    #[schema(example = "https://hooks.example.com/leasehold")]
+    #[schema(max_length = 2_048, example = "https://hooks.example.com/leasehold")]
     pub(crate) url: String,
     /// Its name for people.
     #[schema(value_type = Option<String>)]
@@ -147,6 +147,7 @@ pub(crate) struct WebhookRequest {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct WebhookPatch {
     /// Another address.
+    #[schema(max_length = 2_048)]
     pub(crate) url: Option<String>,
     /// Other alerts.
     #[schema(value_type = Option<Vec<String>>)]
@@ -155,7 +156,7 @@ pub(crate) struct WebhookPatch {
     #[schema(value_type = Option<Vec<String>>)]
     pub(crate) pools: Option<Vec<PoolName>>,
     /// Another name; null for none.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, max_length = 128)]
     #[serde(deserialize_with = "given")]
     pub(crate) name: Option<Option<Label>>,
     /// Whether messages are sent.
@@ -172,6 +173,7 @@ fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Lab
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RollWebhook {
     /// How long the former secret signs as well, in milliseconds, at most 90 days; a day without it.
+    #[schema(maximum = 7_776_000_000_u64)]
     pub(super) overlap_ms: Option<u64>,
 }
 

@@ -127,6 +127,7 @@ struct DeliveriesQuery {
     /// Only `pending`, `delivered` or `dead` ones.
     state: Option<String>,
     /// Most of each state, 1 to 500; 100 without it.
+    #[param(minimum = 1, maximum = 500)]
     limit: Option<usize>,
     /// `json` or `csv`, in place of the header `Accept`.
     #[param(inline)]
@@ -137,15 +138,9 @@ struct DeliveriesQuery {
 ///
 /// Kept are the last 100 that were delivered, 500 that are pending and 500 that are dead.
 #[utoipa::path(
-    get,
-    path = "/v1/webhooks/{id}/deliveries",
-    tag = "alerts",
-    operation_id = "list_deliveries",
-    params(("id" = String, Path, description = "Id of the webhook"), DeliveriesQuery),
-    responses(
-        (status = 200, description = "Also as `text/csv`, if `Accept` says so", body = Deliveries),
-        (status = 404, description = "`webhook_not_found`"),
-    ),
+    get, path = "/v1/webhooks/{id}/deliveries", operation_id = "list_deliveries", tag = "alerts",
+    params(DeliveriesQuery),
+    responses((status = 200, body = Deliveries)),
 )]
 async fn list(
     State(app): State<App>,
@@ -249,18 +244,8 @@ pub(crate) struct EnqueuedBody {
 ///
 /// It has the same `webhook-id` as before, so a receiver that has it already can tell.
 #[utoipa::path(
-    post,
-    path = "/v1/webhooks/{id}/deliveries/{delivery}/resend",
-    tag = "alerts",
-    operation_id = "resend_delivery",
-    params(
-        ("id" = String, Path, description = "Id of the webhook"),
-        ("delivery" = String, Path, description = "Id of the delivery"),
-    ),
-    responses(
-        (status = 202, body = EnqueuedBody),
-        (status = 404, description = "`webhook_not_found` or `delivery_not_found`"),
-    ),
+    post, path = "/v1/webhooks/{id}/deliveries/{delivery}/resend", operation_id = "resend_delivery", tag = "alerts",
+    responses((status = 202, body = EnqueuedBody)),
 )]
 async fn resend(
     State(app): State<App>,
@@ -296,15 +281,8 @@ pub(crate) async fn try_again(
 
 /// Sends a test message, whatever the webhook's `events` are.
 #[utoipa::path(
-    post,
-    path = "/v1/webhooks/{id}/test",
-    tag = "alerts",
-    operation_id = "test_webhook",
-    params(("id" = String, Path, description = "Id of the webhook")),
-    responses(
-        (status = 202, body = EnqueuedBody),
-        (status = 404, description = "`webhook_not_found`"),
-    ),
+    post, path = "/v1/webhooks/{id}/test", operation_id = "test_webhook", tag = "alerts",
+    responses((status = 202, body = EnqueuedBody)),
 )]
 async fn test(
     State(app): State<App>,

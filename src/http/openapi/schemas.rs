@@ -1,0 +1,182 @@
+//! Schemas, made such that generators read them right.
+//!
+//! Several generators refuse a member that the schema does not have, and a later release adds some. Others, told that an
+//! object is open, send what nobody reads. So answers are open, requests say nothing, and a schema that is in both becomes
+//! two.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Map, Value, json};
+
+use super::{METHODS, SCHEMAS};
+
+/// A change of what a schema describes: every field can be left out.
+pub(super) fn patch_of(schema: &Value) -> Value {
+    let mut patch = schema.clone();
+    patch["description"] = json!("The fields to change. What is left out stays as it is.");
+    if let Some(members) = patch.as_object_mut() {
+        members.remove("required");
+    }
+    patch
+}
+
+/// Takes the null out of the types of an optional value that is left out when there is none.
+pub(super) fn without_null(schema: &mut Value) {
+    let Some(types) = schema["type"].as_array() else {
+        return;
+    };
+    let mut types = types.iter().filter(|kind| *kind != "null");
+    if let (Some(one), None) = (types.next().cloned(), types.next()) {
+        schema["type"] = one;
+    }
+}
+
+/// Opens every object of an answer, and parts the schemas that are in requests too.
+pub(super) fn open_answers(paths: &mut Map<String, Value>, schemas: &mut BTreeMap<String, Value>) {
+    let (mut asked, mut answered) = (BTreeSet::new(), BTreeSet::new());
+    for operation in operations(paths) {
+        references(&operation["requestBody"], &mut asked);
+        references(&operation["responses"], &mut answered);
+    }
+    let (asked, answered) = (reachable(asked, schemas), reachable(answered, schemas));
+    // Words, and what refers to no object, mean the same both ways.
+    let is_object = |name: &String| {
+        let schema = &schemas[name];
+        schema["type"] == "object" || schema.get("allOf").is_some()
+    };
+    let two_ways: BTreeSet<String> = asked.intersection(&answered).cloned().collect();
+    let two_ways: BTreeSet<String> = two_ways.into_iter().filter(is_object).collect();
+
+    for name in &two_ways {
+        let mut request = schemas[name].clone();
+        rename(&mut request, &two_ways);
+        close_request(&mut request);
+        schemas.insert(format!("{name}Request"), request);
+    }
+    for name in asked.difference(&two_ways) {
+        let schema = schemas.get_mut(name).expect("a schema");
+        rename(schema, &two_ways);
+        close_request(schema);
+    }
+    for name in &answered {
+        open(schemas.get_mut(name).expect("a schema"));
+    }
+    for operation in operations_mut(paths) {
+        if let Some(body) = operation.get_mut("requestBody") {
+            rename(body, &two_ways);
+        }
+    }
+}
+
+fn operations(paths: &Map<String, Value>) -> impl Iterator<Item = &Value> {
+    paths
+        .values()
+        .flat_map(|item| METHODS.iter().filter_map(|method| item.get(method)))
+}
+
+fn operations_mut(paths: &mut Map<String, Value>) -> impl Iterator<Item = &mut Value> {
+    paths.values_mut().flat_map(|item| {
+        item.as_object_mut()
+            .expect("a path item")
+            .iter_mut()
+            .filter(|(method, _)| METHODS.contains(&method.as_str()))
+            .map(|(_, operation)| operation)
+    })
+}
+
+fn references(value: &Value, names: &mut BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for (member, value) in members {
+                match value.as_str().and_then(|text| text.strip_prefix(SCHEMAS)) {
+                    Some(name) if member == "$ref" => {
+                        names.insert(name.to_owned());
+                    }
+                    _ => references(value, names),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| references(item, names)),
+        _ => {}
+    }
+}
+
+fn reachable(from: BTreeSet<String>, schemas: &BTreeMap<String, Value>) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut next: Vec<String> = from.into_iter().collect();
+    while let Some(name) = next.pop() {
+        if let Some(schema) = schemas.get(&name)
+            && found.insert(name)
+        {
+            let mut more = BTreeSet::new();
+            references(schema, &mut more);
+            next.extend(more);
+        }
+    }
+    found
+}
+
+/// Points at the request's form of schemas that have two.
+fn rename(value: &mut Value, two_ways: &BTreeSet<String>) {
+    match value {
+        Value::Object(members) => {
+            for (member, value) in members.iter_mut() {
+                let name = value.as_str().and_then(|text| text.strip_prefix(SCHEMAS));
+                match name {
+                    Some(name) if member == "$ref" && two_ways.contains(name) => {
+                        *value = json!(format!("{SCHEMAS}{name}Request"));
+                    }
+                    _ => rename(value, two_ways),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| rename(item, two_ways)),
+        _ => {}
+    }
+}
+
+/// Takes out of a request's schema what makes generators wrong: a default, which some take for a required field, and the
+/// word that it is closed. The node refuses unknown fields all the same.
+fn close_request(schema: &mut Value) {
+    each_object(schema, &mut |members| {
+        members.remove("default");
+        if members.get("additionalProperties") == Some(&json!(false)) {
+            members.remove("additionalProperties");
+        }
+    });
+}
+
+fn open(schema: &mut Value) {
+    each_object(schema, &mut |members| {
+        if members.contains_key("properties") {
+            members.insert("additionalProperties".to_owned(), json!(true));
+        }
+    });
+}
+
+/// Visits a schema and the schemas in it.
+fn each_object(schema: &mut Value, visit: &mut impl FnMut(&mut Map<String, Value>)) {
+    match schema {
+        Value::Object(members) => {
+            visit(members);
+            for (name, value) in members.iter_mut() {
+                match (name.as_str(), value) {
+                    // The members of `properties` are schemas, whatever they are called.
+                    ("properties", Value::Object(properties)) => {
+                        for property in properties.values_mut() {
+                            each_object(property, visit);
+                        }
+                    }
+                    ("example" | "examples" | "enum" | "const" | "default", _) => {}
+                    (_, value) => each_object(value, visit),
+                }
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                each_object(item, visit);
+            }
+        }
+        _ => {}
+    }
+}
