@@ -310,6 +310,7 @@ async fn put(
     request_body(content = Object, description = "Fields of the policy"),
     responses(
         (status = 200, body = PoolBody),
+        (status = 409, description = "`pool_in_use`"),
         (status = 412, description = "`precondition_failed`"),
     ),
 )]
