@@ -86,6 +86,7 @@ fn path_parameter(path: &str, name: &str) -> Value {
         "delivery" => ("Id of the delivery", id()),
         "id" if path.starts_with("/v1/keys/") => ("Id of the key", id()),
         "id" if path.starts_with("/v1/webhooks/") => ("Id of the webhook", id()),
+        "id" => ("Its id", id()),
         _ => panic!("{path}: say here what {name} is"),
     };
     json!({"name": name, "in": "path", "required": true, "description": description, "schema": schema})
