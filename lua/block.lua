@@ -18,6 +18,7 @@
 --   lifted        the holder is not blocked, or not any more
 --   out_of_range  the end is not later than now, or too late
 --   no_pool       there is no such pool
+--   recovering    data was lost, and the pool was not put back yet
 --   unopened      the bucket has no clock; only three fields
 
 local config, blocks, notes = KEYS[2], KEYS[3], KEYS[4]
@@ -34,7 +35,7 @@ local function answer(status, blocked_until)
 end
 
 if redis.call('EXISTS', config) == 0 then
-  return answer('no_pool', 0)
+  return answer(may_be_lost() and 'recovering' or 'no_pool', 0)
 end
 if until_ms == 0 and for_ms == 0 then
   mark()

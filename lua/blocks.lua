@@ -10,15 +10,16 @@
 -- ARGV[3]  limit         at most 1001 blocks
 --
 -- Returns { status, seq, now_ms, then for each block holder, until_ms and its note as in parts/blocks.lua }
---   listed    the note is empty if nobody wrote one
---   no_pool   there is no such pool
---   unopened  the bucket has no clock; only three fields
+--   listed      the note is empty if nobody wrote one
+--   no_pool     there is no such pool
+--   recovering  data was lost, and the pool was not put back yet
+--   unopened    the bucket has no clock; only three fields
 
 local config, blocks, notes = KEYS[2], KEYS[3], KEYS[4]
 local after_ms, after_holder, limit = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 
 if redis.call('EXISTS', config) == 0 then
-  return { 'no_pool', int(seq), int(now) }
+  return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now) }
 end
 
 -- By rank: blocks that end together are in Redis's order, which Lua's comparison of texts may not be.

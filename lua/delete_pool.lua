@@ -16,10 +16,11 @@
 -- ARGV[3]  keep_ms  how long the mark stays: as long as a token could be shown
 --
 -- Returns { status, seq, now_ms, version, leases }
---   deleted   nothing of it is left but tombstones and the mark; leases is how many there were
---   conflict  it is not what was expected; version is the present one
---   no_pool   there is no such pool
---   unopened  the bucket has no clock; only three fields
+--   deleted     nothing of it is left but tombstones and the mark; leases is how many there were
+--   conflict    it is not what was expected; version is the present one
+--   no_pool     there is no such pool
+--   recovering  data was lost, and the pool was not put back yet
+--   unopened    the bucket has no clock; only three fields
 
 redis.call('PERSIST', clock)
 
@@ -30,7 +31,7 @@ local version = tonumber(redis.call('HGET', config, 'version') or 0)
 local count = redis.call('ZCARD', leases)
 if version == 0 and count == 0 and not redis.call('ZSCORE', pools, pool) then
   redis.call('ZREM', due, pool)
-  return { 'no_pool', int(seq), int(now), '0', '0' }
+  return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '0', '0' }
 end
 if version > 0 and expect ~= 'any' and tonumber(expect) ~= version then
   return { 'conflict', int(seq), int(now), int(version), '0' }

@@ -10,18 +10,19 @@
 --
 -- Returns { status, seq, now_ms, score_ms, expires_at_ms, ttl_ms, renewed_with, changed_ms, generation, in_use,
 --           capacity, record }
---   read      renewed_with is the TTL before the last change of it, which was at changed_ms; record is packed as in
---             parts/record.lua, and empty if there is none
---   ended     it is not live
---   no_pool   there is no such pool
---   unopened  the bucket has no clock; only three fields
+--   read        renewed_with is the TTL before the last change of it, which was at changed_ms; record is packed as in
+--               parts/record.lua, and empty if there is none
+--   ended       it is not live
+--   no_pool     there is no such pool
+--   recovering  data was lost, and the pool was not put back yet
+--   unopened    the bucket has no clock; only three fields
 
 local config, leases, records, id = KEYS[2], KEYS[3], KEYS[4], ARGV[1]
 
 local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'schedule', 'indexed', 'ttl_before_ms', 'ttl_changed_ms',
   'indexing', 'linger_ms')
 if not policy[1] then
-  return { 'no_pool', int(seq), int(now), '0', '0', '0', '0', '0', int(generation), '0', '0', '' }
+  return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '0', '0', '0', '0', '0', int(generation), '0', '0', '' }
 end
 local ttl = tonumber(policy[2])
 local period = lease_period(ttl, tonumber(policy[8]))

@@ -9,10 +9,11 @@
 -- ARGV[3]  limit     at most 1000 leases
 --
 -- Returns { status, seq, now_ms, ttl_ms, renewed_with, changed_ms, floor_ms, until_ms, then for each lease its id and its score, ms }
---   listed    renewed_with is the TTL before the last change of it, which was at changed_ms; a lease ends at its score, but
---             at until_ms if its score is between floor_ms and that
---   no_pool   there is no such pool
---   unopened  the bucket has no clock; only three fields
+--   listed      renewed_with is the TTL before the last change of it, which was at changed_ms; a lease ends at its score, but
+--               at until_ms if its score is between floor_ms and that
+--   no_pool     there is no such pool
+--   recovering  data was lost, and the pool was not put back yet
+--   unopened    the bucket has no clock; only three fields
 
 local config, leases = KEYS[2], KEYS[3]
 local after_ms, after_id, limit = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
@@ -20,7 +21,7 @@ local after_ms, after_id, limit = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
 local policy = redis.call('HMGET', config, 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms', 'linger_ms')
 local ttl = tonumber(policy[1])
 if not ttl then
-  return { 'no_pool', int(seq), int(now), '0', '0', '0', '0', '0' }
+  return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '0', '0', '0', '0', '0' }
 end
 
 local period = lease_period(ttl, tonumber(policy[4]))

@@ -15,10 +15,11 @@
 --
 -- Returns { status, seq, now_ms, waiting, then entries: position, arrival, since when (0 if not known), until when it has to ask
 --           again, eta_ms, tenant and holder, parted by \1 }
---   listed    waiting is how many there are
---   behind    some lost their place by silence: sweep, and ask again
---   no_pool   there is no such pool
---   unopened  the bucket has no clock; only three fields
+--   listed      waiting is how many there are
+--   behind      some lost their place by silence: sweep, and ask again
+--   no_pool     there is no such pool
+--   recovering  data was lost, and the pool was not put back yet
+--   unopened    the bucket has no clock; only three fields
 
 local config = KEYS[2]
 local keys = { queue = KEYS[7], waiting = KEYS[8], tickets = KEYS[9] }
@@ -26,7 +27,7 @@ local after, limit = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'schedule')
 if not policy[1] then
-  return { 'no_pool', int(seq), int(now), '0' }
+  return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '0' }
 end
 local ttl, capacity = tonumber(policy[2]), capacity_at(policy[1], policy[3] or nil, now)
 local index = open_index(config, KEYS[3], KEYS[4], KEYS[5], KEYS[6], keys.queue)

@@ -21,15 +21,16 @@
 --
 -- Returns { status, seq, now_ms, seats, period_ms, period_end_ms, taken, then entries: period, holder, since when and how, parted
 --           by \1 }
---   done       the entries are those asked for, or the one that was made
---   had        the holder had one already; its entry
---   none       the holder has none
---   in_use     the holder has live leases on it, which have to be terminated first
---   moved      it changed hands before in this period
---   exhausted  all are taken
---   no_named   the pool has no named seats
---   no_pool    there is no such pool
---   unopened   the bucket has no clock; only three fields
+--   done        the entries are those asked for, or the one that was made
+--   had         the holder had one already; its entry
+--   none        the holder has none
+--   in_use      the holder has live leases on it, which have to be terminated first
+--   moved       it changed hands before in this period
+--   exhausted   all are taken
+--   no_named    the pool has no named seats
+--   no_pool     there is no such pool
+--   recovering  data was lost, and the pool was not put back yet
+--   unopened    the bucket has no clock; only three fields
 
 redis.call('PERSIST', clock)
 
@@ -39,7 +40,7 @@ local limit, force = tonumber(ARGV[5]), ARGV[6]
 
 local policy = redis.call('HMGET', config, 'capacity', 'named_seats', 'periods', 'ttl_ms', 'linger_ms')
 if not policy[1] then
-  return { 'no_pool', int(seq), int(now), '0', '0', '0', '0' }
+  return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '0', '0', '0', '0' }
 elseif not policy[2] then
   return { 'no_named', int(seq), int(now), '0', '0', '0', '0' }
 end

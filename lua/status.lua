@@ -12,19 +12,20 @@
 -- KEYS[10]  named    ZSET  period, holder, since when and how
 --
 -- Returns { status, seq, now_ms, in_use, capacity, version, policy, leases, waiting, lent_ms, named_taken, change_at_ms, change_capacity, period_ms, period_end_ms, incarnation, seats }
---   read       policy is the JSON that was put; capacity the seats now; lent_ms what was lent today; change_at_ms 0
---              for no change to come; seats are field after value of the index
---   behind     the rules count more than leases, and something is due: sweep, and ask again
---   unindexed  the index does not know all leases; the caller makes it and asks again
---   no_pool    there is no such pool
---   unopened   the bucket has no clock; only three fields
+--   read        policy is the JSON that was put; capacity the seats now; lent_ms what was lent today; change_at_ms 0
+--               for no change to come; seats are field after value of the index
+--   behind      the rules count more than leases, and something is due: sweep, and ask again
+--   unindexed   the index does not know all leases; the caller makes it and asks again
+--   no_pool     there is no such pool
+--   recovering  data was lost, and the pool was not put back yet
+--   unopened    the bucket has no clock; only three fields
 
 local config, leases = KEYS[2], KEYS[3]
 
 local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'version', 'policy', 'schedule', 'periods', 'indexed', 'incarnation',
   'linger_ms')
 if not policy[1] then
-  return { 'no_pool', int(seq), int(now), '0', '0', '0', '', '0', '0', '0', '0', '0', '0', '0', '0', '0', {} }
+  return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '0', '0', '0', '', '0', '0', '0', '0', '0', '0', '0', '0', '0', {} }
 end
 local ttl, schedule = tonumber(policy[2]), policy[5] or nil
 local live = count_live(leases, lease_period(ttl, tonumber(policy[9])))

@@ -135,6 +135,13 @@ impl From<store::Error> for Problem {
             )
             .with("outcome", store::Outcome::None.as_str())
             .cause(&error),
+            store::Error::Recovering => Self::new(
+                Code::Recovering,
+                "The store has lost its data, and the pool was not put back yet, if there is one of this name. Ask again in a moment.",
+            )
+            .with("outcome", store::Outcome::None.as_str())
+            .cause(&error)
+            .retry_after_ms(1_000),
             store::Error::OlderNode(sentence) => {
                 Self::new(Code::OlderNode, sentence.clone()).cause(&error)
             }

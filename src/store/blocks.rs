@@ -94,6 +94,7 @@ impl Store {
         let reply = self.run(keys.bucket, &call).await?;
         match reply.status() {
             "no_pool" => return Ok(None),
+            "recovering" => return Err(Error::Recovering),
             "listed" => {}
             _ => return Err(reply.unexpected(0)),
         }
@@ -165,6 +166,7 @@ impl Store {
             "lifted" => None,
             "out_of_range" => return Ok(Blocked::OutOfRange),
             "no_pool" => return Ok(Blocked::NoPool),
+            "recovering" => return Err(Error::Recovering),
             _ => return Err(reply.unexpected(0)),
         };
         let before = reply.instant(4)?;

@@ -251,6 +251,9 @@ pub enum Error {
     /// Something that only a later version can read. Other nodes may be of one.
     #[error("{0} cannot be read by this version")]
     Newer(String),
+    /// Redis lost its data a moment ago, and what was asked about is not there, or was not put back yet.
+    #[error("Redis has lost its data, and the pool was not put back yet")]
+    Recovering,
     /// A node that is up does not know what was to be written; the text says which, and what to do.
     #[error("{0}")]
     OlderNode(String),
@@ -302,7 +305,7 @@ impl Error {
         match self {
             Self::Unavailable { trouble, .. } => Some(*trouble),
             Self::Full => Some(Trouble::Full),
-            Self::Newer(_) | Self::OlderNode(_) | Self::Broken(_) => None,
+            Self::Newer(_) | Self::Recovering | Self::OlderNode(_) | Self::Broken(_) => None,
         }
     }
 }

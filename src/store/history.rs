@@ -228,7 +228,7 @@ impl Store {
         }
         let reply = self.run(keys.bucket, &call).await?;
         match reply.status() {
-            "checkpoint" => Ok(true),
+            "rolled" => Ok(true),
             "stale" => Ok(false),
             _ => Err(reply.unexpected(0)),
         }

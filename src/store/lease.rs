@@ -27,6 +27,7 @@ impl Store {
         let reply = self.run(keys.bucket, &call).await?;
         match reply.status() {
             "ended" | "no_pool" => Ok(None),
+            "recovering" => Err(Error::Recovering),
             "read" => {
                 let found = LiveLease {
                     id,

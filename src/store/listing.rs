@@ -270,6 +270,7 @@ impl Store {
         let reply = self.run(keys.bucket, &call).await?;
         match reply.status() {
             "no_pool" => return Ok(None),
+            "recovering" => return Err(Error::Recovering),
             "listed" => {}
             _ => return Err(reply.unexpected(0)),
         }

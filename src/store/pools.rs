@@ -158,6 +158,7 @@ impl Store {
         let reply = self.run_whole(pool, &call).await?;
         match reply.status() {
             "no_pool" => Ok(None),
+            "recovering" => Err(Error::Recovering),
             "read" => {
                 let Ok(policy) = serde_json::from_str(reply.text(6)?) else {
                     // What was known of it before is no longer so.
@@ -220,7 +221,8 @@ impl Store {
             let store = self.clone();
             async move {
                 match store.status(&name).await {
-                    Err(Error::Newer(_)) => Ok(None),
+                    // One that was not put back yet is in no list either.
+                    Err(Error::Newer(_) | Error::Recovering) => Ok(None),
                     read => read,
                 }
             }
@@ -265,7 +267,7 @@ impl Store {
                 Ok(Some(pool)) => seen = seen.max(pool.version),
                 Ok(None) => self.finish_deletion(&name).await?,
                 // The others have their turn.
-                Err(Error::Newer(_)) => {}
+                Err(Error::Newer(_) | Error::Recovering) => {}
                 Err(error) => return Err(error),
             }
         }
@@ -333,6 +335,7 @@ impl Store {
             }
             "conflict" => Ok(Deleted::Conflict(reply.count(3)?)),
             "no_pool" => Ok(Deleted::NoPool),
+            "recovering" => Err(Error::Recovering),
             _ => Err(reply.unexpected(0)),
         }
     }

@@ -172,6 +172,7 @@ impl Store {
                 waiting: reply.count(3)?,
             })),
             "no_pool" => Ok(None),
+            "recovering" => Err(Error::Recovering),
             _ => Err(reply.unexpected(0)),
         }
     }

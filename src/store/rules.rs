@@ -334,6 +334,7 @@ impl Store {
             "exhausted" => NamedChanged::Exhausted,
             "no_named" => NamedChanged::NoNamed,
             "no_pool" => NamedChanged::NoPool,
+            "recovering" => return Err(Error::Recovering),
             _ => return Err(reply.unexpected(0)),
         })
     }

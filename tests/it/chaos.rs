@@ -1,9 +1,10 @@
-//! A crowd does everything at once on three nodes while one thing after the other breaks, on Redis alone, behind sentinels and
-//! as a cluster; what everybody saw is held against the rules.
+//! A crowd does everything at once on three nodes while one thing after the other breaks, on Redis alone, behind a name, behind
+//! sentinels and as a cluster; what everybody saw is held against the rules.
 //!
 //! The test gives each topology one round for each of a few faults. `make chaos MINUTES=60` takes longer, all faults and more
 //! load, prints a line for each, and a table at the end; see [`Wish`] for what can be chosen.
 
+mod address;
 pub(crate) mod crowd;
 pub(crate) mod eye;
 mod faults;
@@ -203,6 +204,8 @@ async fn round(stage: &mut Stage, fault: Fault, number: usize, long: bool) -> Ro
             repeated: struck.repeated.into_iter().collect(),
             sent_again: struck.sent_again.into_iter().collect(),
             silences: struck.silence.into_iter().collect(),
+            only_notices_fail: struck.only_notices_fail.into_iter().collect(),
+            moved: struck.moved.into_iter().collect(),
             skew: (least, most),
         };
         let mut verdict = tokio::task::spawn_blocking(move || history.check())
@@ -262,7 +265,7 @@ async fn while_everything_breaks_the_rules_hold() {
             // Redis alone has by far the most that can break.
             let weight = |topology: Topology| match topology {
                 Topology::Alone => 8,
-                Topology::Volatile | Topology::Hosts => 2,
+                Topology::Volatile | Topology::Hosts | Topology::Address => 2,
                 Topology::Sentinel | Topology::Installation => 4,
             };
             let sum: u32 = wish.topologies.iter().map(|one| weight(*one)).sum();

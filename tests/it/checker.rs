@@ -22,6 +22,7 @@ mod mistakes;
 mod order;
 mod queue;
 mod seeded;
+mod service;
 mod terms;
 
 use std::sync::Arc;
@@ -170,6 +171,10 @@ pub(crate) struct History {
     pub(crate) sent_again: Vec<(f64, f64)>,
     /// When surely no script ran, because Redis or all nodes were away. By the clients' clock.
     pub(crate) silences: Vec<(f64, f64)>,
+    /// When nothing was forbidden that a decision needs, only to tell of one. By the clients' clock.
+    pub(crate) only_notices_fail: Vec<(f64, f64)>,
+    /// When the address of Redis led to its new master. By the clients' clock.
+    pub(crate) moved: Vec<f64>,
     /// By how much at least and at most the clock of Redis differs from that of clients, ms.
     pub(crate) skew: (i64, i64),
 }
@@ -212,6 +217,8 @@ impl History {
             repeated: Vec::new(),
             sent_again: Vec::new(),
             silences: Vec::new(),
+            only_notices_fail: Vec::new(),
+            moved: Vec::new(),
             skew: (0, 0),
         }
     }
@@ -267,6 +274,7 @@ impl History {
         order::check(self, &mut verdict);
         blocks::check(self, &mut verdict.violations);
         deletions::check(self, &mut verdict.violations);
+        service::check(self, &mut verdict.violations);
         for (number, segment) in self.segments.iter().enumerate() {
             let operations: Vec<&Operation> = self
                 .operations

@@ -240,3 +240,86 @@ async fn after_a_restored_backup_those_who_hold_seats_come_before_those_of_the_b
     assert_eq!(holders, ["ann", "cid"], "{}", listed.text);
     assert!(node.log().contains("Redis lost the data"), "{}", node.log());
 }
+
+/// Every call about a pool that fails where there is none.
+const ABOUT_A_POOL: [(&str, &str, &str); 32] = [
+    ("POST", "/leases", "{}"),
+    ("POST", "/leases/acquire-many", r#"{"leases": [{}]}"#),
+    ("GET", "/leases", ""),
+    ("GET", "/availability", ""),
+    (
+        "POST",
+        "/leases/terminate",
+        r#"{"ids": ["AAAAAAAAAAAAAAAAAAAAAA"]}"#,
+    ),
+    ("POST", "/leases/terminate", r#"{"holder": "ann"}"#),
+    ("POST", "/leases/terminate", r#"{"tenant": "x"}"#),
+    ("POST", "/leases/terminate", r#"{"all": true}"#),
+    ("GET", "", ""),
+    ("PATCH", "", r#"{"capacity": 2}"#),
+    ("DELETE", "", ""),
+    ("GET", "/blocks", ""),
+    ("PUT", "/blocks/ann", r#"{"for_ms": 1000}"#),
+    ("DELETE", "/blocks/ann", ""),
+    ("GET", "/queue", ""),
+    ("GET", "/named", ""),
+    ("GET", "/named/ann", ""),
+    ("PUT", "/named/ann", ""),
+    ("DELETE", "/named/ann", ""),
+    ("POST", "/named/ann/transfer", r#"{"to": "bob"}"#),
+    ("GET", "/events", ""),
+    ("GET", "/usage", ""),
+    ("GET", "/history", ""),
+    ("GET", "/denials", ""),
+    ("GET", "/holders", ""),
+    ("GET", "/tenants", ""),
+    ("GET", "/sizing", ""),
+    ("GET", "/patterns", ""),
+    ("GET", "/leases?format=csv", ""),
+    ("GET", "/blocks?format=csv", ""),
+    ("GET", "/queue?format=csv", ""),
+    ("GET", "/named?format=csv", ""),
+];
+
+#[tokio::test]
+async fn of_a_pool_that_was_not_put_back_yet_nobody_says_that_there_is_none() {
+    let cluster = Installation::start(1).await;
+    let node = &cluster.nodes[0];
+    node.put_pool("crm", json!({"capacity": 5}), 201).await;
+    let ask = async |method: &str, path: &str, body: &str| {
+        let method = method.parse().expect("a method");
+        let mut call = node.call(method, &format!("/v1/pools/not-back{path}"));
+        if !body.is_empty() {
+            call = call.json(&serde_json::from_str::<Value>(body).expect("JSON"));
+        }
+        call.expect([404, 503]).await
+    };
+    for (method, path, body) in ABOUT_A_POOL {
+        let told = ask(method, path, body).await;
+        assert_eq!(
+            told["code"], "pool_not_found",
+            "{method} {path}: {}",
+            told.text
+        );
+    }
+
+    // Nodes put back what they remember; this one may be about to come from another node.
+    cluster.redis.empty().await;
+    wait_until("the loss is noticed", SOON, async || {
+        node.pool("crm", [200, 404, 503]).await.status == 200
+    })
+    .await;
+    for (method, path, body) in ABOUT_A_POOL {
+        wait_until("its bucket is open", SOON, async || {
+            ask(method, path, body).await["code"] != "store_unavailable"
+        })
+        .await;
+        let told = ask(method, path, body).await;
+        assert_eq!(told["code"], "recovering", "{method} {path}: {}", told.text);
+        assert_eq!(told["outcome"], "none", "{method} {path}: {}", told.text);
+        assert!(told["retry_after_ms"].as_u64().is_some(), "{}", told.text);
+    }
+    // Lists go on without it, and who makes it need not wait.
+    node.get("/v1/pools").expect(200).await;
+    node.put_pool("not-back", json!({"capacity": 1}), 201).await;
+}

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{ANY, Behaviour, Launch, Receiver, Server, Shards, wait_until};
+use crate::harness::{ANY, Behaviour, Launch, NAME, Names, Receiver, Server, Shards, wait_until};
 
 #[tokio::test]
 async fn every_operation_works_and_a_dead_master_is_replaced() {
@@ -174,4 +174,61 @@ async fn alerts_of_all_servers_are_told_and_delivered() {
     receiver.got(25).await;
     let listed = other.get("/v1/webhooks").expect(200).await;
     assert_eq!(listed["items"][0]["dead"], 0);
+}
+
+/// A cluster of one, as a pod that is moved: it has another address afterwards, and is found by its name.
+#[tokio::test]
+async fn servers_whose_addresses_change_behind_their_names_are_followed() {
+    let names = match Names::new() {
+        Ok(names) => names,
+        Err(why) => {
+            eprintln!("nothing to test: {why}");
+            return;
+        }
+    };
+    let mut redis = Server::with_all_slots_at("127.0.0.2").await;
+    if !redis.tells_its_name(NAME).await {
+        eprintln!("nothing to test: servers tell their names from Redis 7 on");
+        return;
+    }
+    names.lead_to(&[redis.ip()]);
+    let launch = Launch::on(&format!("redis+cluster://{NAME}:{}", redis.port));
+    let node = launch.knowing(&names).start().await;
+    node.put_pool("crm", json!({"capacity": 100}), 201).await;
+    let lease = node.acquire("crm", json!({}), 201).await;
+
+    for host in ["127.0.0.3", "127.0.0.2"] {
+        redis.move_to(host).await;
+        // Until then the name leads to where nobody is.
+        wait_until("it is told", Duration::from_secs(5), async || {
+            node.renew(&lease.token(), ANY).await.status == 503
+        })
+        .await;
+        names.lead_to(&[redis.ip()]);
+        wait_until("it is followed", Duration::from_secs(5), async || {
+            node.renew(&lease.token(), ANY).await.status == 200
+        })
+        .await;
+        node.acquire("crm", json!({}), 201).await;
+        node.get("/readyz").expect(200).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cluster_at_an_address_of_version_6_is_served() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("nothing to test: this machine has no IPv6");
+        return;
+    }
+    let redis = Server::with_all_slots_at("::1").await;
+    let node = Launch::on(&format!("redis+cluster://{}", redis.address()))
+        .start()
+        .await;
+    for number in 0..4 {
+        let pool = format!("pool-{number}");
+        node.put_pool(&pool, json!({"capacity": 1}), 201).await;
+        let lease = node.acquire(&pool, json!({}), 201).await;
+        node.renew(&lease.token(), 200).await;
+    }
+    node.get("/readyz").expect(200).await;
 }

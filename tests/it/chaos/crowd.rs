@@ -188,12 +188,6 @@ fn meaning(kind: Kind, reply: &Reply) -> Option<Told> {
         (Kind::Renew, 410) if reply["code"] != "lease_evicted" => Told::Final,
         (Kind::Release | Kind::Leave | Kind::Unblock | Kind::Delete, 204) => Told::Done,
         (Kind::Terminate | Kind::Block, 200) => Told::Done,
-        // After a loss of data the pool may not have been put back yet.
-        (Kind::Terminate | Kind::Block | Kind::Unblock, 404)
-            if reply["code"] == "pool_not_found" =>
-        {
-            Told::NotRun
-        }
         // Its node is gone, or silent.
         (_, 0) => Told::Unknown,
         (_, 503) if reply["outcome"] == "unknown" => Told::Unknown,

@@ -40,6 +40,8 @@ pub(crate) fn third(bucket: u16) -> usize {
 pub(crate) enum Way {
     /// One server.
     Server(String),
+    /// The one of these that says that it is a master.
+    Masters(Vec<String>),
     /// The master that one of these sentinels names.
     Sentinels(Vec<String>),
     Installation(Vec<String>),
@@ -54,15 +56,19 @@ impl Way {
     async fn connect(&self) -> RedisResult<Link> {
         Ok(match self {
             Self::Server(url) => Link::One(connect(url).await?),
-            Self::Sentinels(urls) => {
+            Self::Masters(urls) | Self::Sentinels(urls) => {
                 let mut failure = None;
                 for url in urls {
-                    match named_by(url).await {
+                    let found = match self {
+                        Self::Masters(_) => master_at(url).await,
+                        _ => named_by(url).await,
+                    };
+                    match found {
                         Ok(master) => return Ok(Link::One(master)),
                         Err(error) => failure = Some(error),
                     }
                 }
-                return Err(failure.expect("there are sentinels"));
+                return Err(failure.expect("there are servers"));
             }
             Self::Installation(urls) => {
                 let client = redis::cluster::ClusterClient::builder(urls.clone())
@@ -83,7 +89,12 @@ async fn named_by(sentinel: &str) -> RedisResult<MultiplexedConnection> {
         .arg(&["get-master-addr-by-name", "main"])
         .query_async(&mut sentinel)
         .await?;
-    let mut master = connect(&format!("redis://{host}:{port}")).await?;
+    master_at(&format!("redis://{host}:{port}")).await
+}
+
+/// This server, if it says that it is a master.
+async fn master_at(url: &str) -> RedisResult<MultiplexedConnection> {
+    let mut master = connect(url).await?;
     let role: Vec<redis::Value> = redis::cmd("ROLE").query_async(&mut master).await?;
     let role = role.into_iter().next().map(String::from_redis_value);
     if matches!(role, Some(Ok(role)) if role == "master") {

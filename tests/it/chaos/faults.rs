@@ -45,6 +45,15 @@ pub(crate) enum Fault {
     Planned,
     ReplicaKilled,
     SentinelsKilled,
+    /// The nodes' user loses a right for so long.
+    RightLost(&'static str, u64),
+    /// The two servers of a name change their roles, nothing is lost, and the name follows so much later. The old one goes on
+    /// answering, as a replica.
+    NameMoved(u64),
+    /// kill -9 of the server behind a name; the name leads to its replica.
+    NameLeftTheDead,
+    /// SIGSTOP of the server behind a name; the name leads to its replica, and then the old one comes back as the master that it was.
+    NameLeftTheFrozen,
     /// The host of the master and of a node is cut off.
     MasterCutOff(u64),
     /// The host of a replica and of a node is cut off.
@@ -62,6 +71,10 @@ pub(crate) struct Struck {
     pub(crate) sent_again: Option<(f64, f64)>,
     /// When surely no script ran.
     pub(crate) silence: Option<(f64, f64)>,
+    /// When nothing was forbidden that a decision needs: only that somebody is told of it.
+    pub(crate) only_notices_fail: Option<(f64, f64)>,
+    /// When the name led to the new master.
+    pub(crate) moved: Option<f64>,
     /// From when on everything could work again: Redis was back, or a replica was promoted.
     pub(crate) back: Option<f64>,
 }
@@ -98,6 +111,7 @@ impl Fault {
                 Self::ClockSet(20_000),
                 Self::ClockSet(-30_000),
                 Self::Full(1_500),
+                Self::RightLost("xadd", 1_500),
             ],
             (Topology::Alone, false) => vec![
                 Self::RedisKilled(500),
@@ -105,18 +119,22 @@ impl Fault {
                 Self::RedisFrozen(900),
                 Self::NodeKilled,
                 Self::ScriptsFlushed,
+                Self::RightLost("xadd", 3_000),
                 Self::BlackHole(3_000),
                 Self::RedisKilled(8_000),
+                Self::RightLost("publish", 3_000),
                 Self::RequestsDuplicated,
                 Self::ClockSet(1_500),
                 Self::Delayed,
                 Self::NodesRolled,
                 Self::Full(3_000),
+                Self::RightLost("zrem", 3_000),
                 Self::RedisFrozen(20_000),
                 Self::Cut,
                 Self::ClockSet(40_000),
                 Self::NodeFrozen(4_000),
                 Self::RedisRestarted,
+                Self::RightLost("hset", 6_000),
                 Self::AllBlackHole(6_000),
                 Self::ClockSet(-8_000),
                 Self::AllNodesKilled(5_000),
@@ -132,6 +150,15 @@ impl Fault {
                     Self::RedisKilled(7_000),
                 ]
             }
+            (Topology::Address, true) => vec![Self::NameMoved(500), Self::NameLeftTheDead],
+            (Topology::Address, false) => vec![
+                Self::NameMoved(500),
+                Self::NameLeftTheDead,
+                Self::NameMoved(0),
+                Self::NameLeftTheFrozen,
+                Self::NameMoved(8_000),
+                Self::NodeKilled,
+            ],
             (Topology::Sentinel, true) => vec![Self::Planned, Self::MasterKilled],
             (Topology::Sentinel, false) => vec![
                 Self::MasterKilled,
@@ -192,6 +219,15 @@ impl Fault {
             Self::Planned => "planned failover".to_owned(),
             Self::ReplicaKilled => "kill -9 of a replica".to_owned(),
             Self::SentinelsKilled => "kill -9 of all sentinels".to_owned(),
+            Self::RightLost(right, ms) => {
+                format!("{} forbidden for {} s", right.to_uppercase(), seconds(ms))
+            }
+            Self::NameMoved(0) => "name moved, the old server is a replica".to_owned(),
+            Self::NameMoved(ms) => {
+                format!("name moved {} s after the roles", seconds(ms))
+            }
+            Self::NameLeftTheDead => "name moved from a killed server".to_owned(),
+            Self::NameLeftTheFrozen => "name moved from a frozen server".to_owned(),
             Self::MasterCutOff(ms) => {
                 format!("master and a node cut off for {} s", seconds(ms))
             }
@@ -360,6 +396,10 @@ impl Fault {
                     sentinel.answers().await;
                 }
             }
+            Self::RightLost(right, ms) => right_lost(stage, right, ms, &mut struck).await,
+            Self::NameMoved(ms) => name_moved(stage, ms, &mut struck).await,
+            Self::NameLeftTheDead => name_left(stage, "KILL", &mut struck).await,
+            Self::NameLeftTheFrozen => name_left(stage, "STOP", &mut struck).await,
             Self::MasterCutOff(ms) => cut_off(stage, true, ms, &mut struck).await,
             Self::ReplicaCutOff(ms) => cut_off(stage, false, ms, &mut struck).await,
         }
@@ -373,6 +413,7 @@ impl Fault {
 fn servers(stage: &mut Stage) -> &mut [crate::harness::Server] {
     match &mut stage.store {
         Store::One(server) => std::slice::from_mut(server),
+        Store::Address(address) => &mut address.servers,
         Store::Sentinels(fleet) => &mut fleet.servers,
         Store::Shards(fleet) => &mut fleet.servers,
         Store::Hosts(hosts) => &mut hosts.fleet.servers,
@@ -383,6 +424,7 @@ fn servers(stage: &mut Stage) -> &mut [crate::harness::Server] {
 async fn masters(stage: &Stage) -> Vec<usize> {
     match &stage.store {
         Store::One(_) => vec![0],
+        Store::Address(address) => vec![address.master],
         Store::Sentinels(fleet) => vec![fleet.master().await],
         Store::Shards(fleet) => fleet.masters().await,
         Store::Hosts(hosts) => vec![hosts.fleet.master().await],
@@ -403,6 +445,55 @@ async fn redis_killed(stage: &mut Stage, ms: u64, struck: &mut Struck) {
         struck.lossy = Some((before - LAG, from));
         struck.silence = None;
     }
+}
+
+/// The nodes' user may not run a command, and then it may again.
+async fn right_lost(stage: &mut Stage, right: &str, ms: u64, struck: &mut Struck) {
+    let (without, with) = (format!("-{right}"), format!("+{right}"));
+    let () = stage
+        .server()
+        .query(&["ACL", "SETUSER", "leasehold", &without])
+        .await;
+    let from = now_ms();
+    let_pass(ms).await;
+    let until = now_ms();
+    let () = stage
+        .server()
+        .query(&["ACL", "SETUSER", "leasehold", &with])
+        .await;
+    struck.back = Some(now_ms());
+    struck.only_notices_fail = (right == "publish").then_some((from, until));
+}
+
+async fn name_moved(stage: &mut Stage, ms: u64, struck: &mut Struck) {
+    let address = stage.address();
+    address.swap_roles().await;
+    let from = now_ms();
+    let_pass(ms).await;
+    struck.silence = Some((from, now_ms()));
+    address.move_name();
+    (struck.back, struck.moved) = (Some(now_ms()), Some(now_ms()));
+}
+
+/// The server behind a name dies or falls silent, and the name leads to its replica.
+async fn name_left(stage: &mut Stage, signal: &str, struck: &mut Struck) {
+    let address = stage.address();
+    let (old, from) = (address.master, now_ms());
+    match signal {
+        "KILL" => address.servers[old].kill(),
+        _ => address.servers[old].signal(signal),
+    }
+    // As long as it takes somebody to notice.
+    let_pass(1_000).await;
+    address.promote_other().await;
+    address.move_name();
+    (struck.back, struck.moved) = (Some(now_ms()), Some(now_ms()));
+    let_pass(1_000).await;
+    if signal != "KILL" {
+        address.servers[old].signal("CONT");
+    }
+    address.mend().await;
+    struck.lossy = Some((from - LAG, now_ms() + 50.0));
 }
 
 /// A master dies or falls silent, and one of its replicas takes its place.

@@ -1,4 +1,4 @@
-//! What is broken: three nodes, and Redis alone, behind sentinels or as a cluster. All of it real processes.
+//! What is broken: three nodes, and Redis alone, behind a name, behind sentinels or as a cluster. All of it real processes.
 
 use std::path::Path;
 use std::process::Command;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use tempfile::TempDir;
 
+use super::address::Address;
 use super::eye::Way;
 use super::hosts::Hosts;
 use crate::harness::{
@@ -20,6 +21,8 @@ pub(crate) enum Topology {
     Alone,
     /// One server that keeps nothing.
     Volatile,
+    /// A master and a replica behind a name that leads to the master.
+    Address,
     /// A master, two replicas, three sentinels.
     Sentinel,
     /// Three masters with a replica each.
@@ -29,9 +32,10 @@ pub(crate) enum Topology {
 }
 
 impl Topology {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Alone,
         Self::Volatile,
+        Self::Address,
         Self::Sentinel,
         Self::Installation,
         Self::Hosts,
@@ -41,6 +45,7 @@ impl Topology {
         match self {
             Self::Alone => "alone",
             Self::Volatile => "volatile",
+            Self::Address => "address",
             Self::Sentinel => "sentinel",
             Self::Installation => "cluster",
             Self::Hosts => "hosts",
@@ -51,6 +56,7 @@ impl Topology {
 /// The servers.
 pub(crate) enum Store {
     One(Server),
+    Address(Address),
     Sentinels(Sentinels),
     Shards(Shards),
     Hosts(Hosts),
@@ -97,6 +103,25 @@ impl Clock {
     }
 }
 
+/// The user of nodes where Redis is alone, with the rights that are shipped, and its password; as in a URL.
+const USER: &str = "leasehold:change-me-nodes";
+
+/// Lets the nodes' user in, beside the one of the tests, who may do everything. It is there again after a start.
+async fn know_users(server: &mut Server) {
+    let shipped = include_str!("../../../deploy/redis/leasehold.acl");
+    let nodes = shipped
+        .lines()
+        .find(|line| line.starts_with("user leasehold "));
+    let users = format!(
+        "user default on nopass ~* &* +@all\n{}\n",
+        nodes.expect("the nodes have a user")
+    );
+    std::fs::write(server.directory().join("users.acl"), users).expect("ours");
+    server.set("--aclfile", "users.acl");
+    server.restart();
+    server.answers().await;
+}
+
 /// Everything that runs.
 pub(crate) struct Stage {
     pub(crate) topology: Topology,
@@ -120,11 +145,13 @@ impl Stage {
             Topology::Alone | Topology::Volatile => {
                 clock = Clock::build();
                 let environment = clock.as_ref().map(Clock::environment).unwrap_or_default();
-                let server = Server::alone(topology == Topology::Alone, environment).await;
+                let mut server = Server::alone(topology == Topology::Alone, environment).await;
+                know_users(&mut server).await;
                 let address = ([127, 0, 0, 1], server.port).into();
                 let proxies = (0..3).map(|_| Proxy::start(address)).collect();
                 (Store::One(server), proxies)
             }
+            Topology::Address => (Store::Address(Address::start().await?), Vec::new()),
             Topology::Sentinel => (Store::Sentinels(Sentinels::start().await), Vec::new()),
             Topology::Installation => {
                 let fleet = Shards::start_behind_proxies().await;
@@ -136,9 +163,10 @@ impl Stage {
             Store::One(_) => proxies
                 .iter_mut()
                 .map(|proxy: &mut Proxy| {
-                    Launch::on(&format!("redis://127.0.0.1:{}/0", proxy.port()))
+                    Launch::on(&format!("redis://{USER}@127.0.0.1:{}/0", proxy.port()))
                 })
                 .collect(),
+            Store::Address(address) => vec![address.launch(); 3],
             Store::Sentinels(fleet) => vec![Launch::on(&fleet.url()); 3],
             Store::Shards(fleet) => vec![Launch::on(&fleet.url()); 3],
             Store::Hosts(hosts) => hosts.launches(),
@@ -146,7 +174,7 @@ impl Stage {
         let launches = launches.into_iter().map(|launch| {
             // Each with a port and a directory of its own.
             let launch = match &store {
-                Store::Sentinels(_) | Store::Shards(_) => launch.anew(),
+                Store::Address(_) | Store::Sentinels(_) | Store::Shards(_) => launch.anew(),
                 _ => launch,
             };
             launch.set("trail", "on").set("log", "warn").start()
@@ -185,6 +213,14 @@ impl Stage {
         let url = |port: u16| format!("redis://127.0.0.1:{port}");
         match &self.store {
             Store::One(server) => Way::Server(url(server.port)),
+            Store::Address(address) => {
+                let servers = address.servers.iter();
+                Way::Masters(
+                    servers
+                        .map(|server| format!("redis://{}", server.address()))
+                        .collect(),
+                )
+            }
             Store::Sentinels(fleet) => {
                 Way::Sentinels(fleet.sentinels.iter().map(|one| url(one.port)).collect())
             }
@@ -246,6 +282,13 @@ impl Stage {
         }
     }
 
+    pub(crate) fn address(&mut self) -> &mut Address {
+        match &mut self.store {
+            Store::Address(address) => address,
+            _ => unreachable!("only where there is a name"),
+        }
+    }
+
     pub(crate) fn sentinels(&mut self) -> &mut Sentinels {
         match &mut self.store {
             Store::Sentinels(fleet) => fleet,
@@ -260,6 +303,7 @@ impl Stage {
         }
         match &mut self.store {
             Store::One(_) => {}
+            Store::Address(address) => address.mend().await,
             Store::Sentinels(fleet) => {
                 for server in fleet.servers.iter_mut().chain(&mut fleet.sentinels) {
                     if !server.runs() {

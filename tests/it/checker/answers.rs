@@ -169,8 +169,12 @@ fn check_keys(books: &Books<'_>, operations: &[&Operation], wrong: &mut Vec<Stri
         lives.sort_unstable();
         for pair in lives.windows(2) {
             if pair[1].0 < pair[0].1 && pair[0].2 != pair[1].2 {
+                let asked: Vec<_> = operations
+                    .iter()
+                    .filter(|asked| &*asked.key == key)
+                    .collect();
                 wrong.push(format!(
-                    "idempotency: two leases at once for {key}: {pair:?}"
+                    "idempotency: two leases at once for {key}: {pair:?}, of {asked:?}"
                 ));
             }
         }

@@ -317,6 +317,8 @@ async fn check(mistake: &Mistake) -> Verdict {
         repeated: Vec::new(),
         sent_again: Vec::new(),
         silences,
+        only_notices_fail: Vec::new(),
+        moved: Vec::new(),
         skew,
     };
     let mut verdict = history.check();

@@ -481,6 +481,8 @@ impl World {
             repeated: Vec::new(),
             sent_again: Vec::new(),
             silences: self.silences,
+            only_notices_fail: Vec::new(),
+            moved: Vec::new(),
             skew: (0, 0),
         }
     }
@@ -637,6 +639,8 @@ fn a_renewal_that_ran_in_time_and_once_more_is_no_violation() {
             repeated: Vec::new(),
             sent_again,
             silences: Vec::new(),
+            only_notices_fail: Vec::new(),
+            moved: Vec::new(),
             skew: (0, 0),
         }
     };

@@ -6,6 +6,7 @@
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use redis::FromRedisValue;
@@ -50,6 +51,16 @@ impl Server {
         }
     }
 
+    /// A data server with a file at another address of this machine, started.
+    pub(crate) async fn at(host: &str, port: u16) -> Self {
+        let mut server = Self::prepare(port, &borrowed(&data_server(port)));
+        host.clone_into(&mut server.host);
+        server.set("--bind", host);
+        server.restart();
+        server.answers().await;
+        server
+    }
+
     /// A data server in a network namespace; not started.
     pub(crate) fn prepare_at(host: &str, port: u16, space: &str) -> Self {
         let mut server = Self::prepare(port, &borrowed(&data_server(port)));
@@ -80,9 +91,17 @@ impl Server {
         }
     }
 
-    /// `host:port`.
+    /// `host:port`, as in a URL.
     pub(crate) fn address(&self) -> String {
+        if self.host.contains(':') {
+            return format!("[{}]:{}", self.host, self.port);
+        }
         format!("{}:{}", self.host, self.port)
+    }
+
+    /// The address without the port.
+    pub(crate) fn ip(&self) -> std::net::IpAddr {
+        self.host.parse().expect("an address")
     }
 
     pub(crate) fn directory(&self) -> PathBuf {
@@ -142,22 +161,61 @@ impl Server {
 
     /// A cluster of one.
     pub(crate) async fn with_all_slots() -> Self {
+        Self::with_all_slots_at("127.0.0.1").await
+    }
+
+    /// The same at another address of this machine.
+    pub(crate) async fn with_all_slots_at(host: &str) -> Self {
         let port = free_port();
         let mut arguments = data_server(port);
-        let bus = free_port().to_string();
-        arguments.extend(["--cluster-enabled", "yes", "--cluster-port", &bus].map(str::to_owned));
+        arguments.extend(["--cluster-enabled", "yes"].map(str::to_owned));
+        if is_7() {
+            let bus = free_port().to_string();
+            arguments.extend(["--cluster-port".to_owned(), bus]);
+        }
         let mut server = Self::prepare(port, &borrowed(&arguments));
+        server.bind_to(host);
         server.restart();
         server.answers().await;
-        let () = server
-            .query(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"])
-            .await;
+        server.add_slots(0, 16_383).await;
+        server.serves_all_slots().await;
+        server
+    }
+
+    fn bind_to(&mut self, host: &str) {
+        host.clone_into(&mut self.host);
+        self.set("--bind", host);
+        self.set("--cluster-announce-ip", host);
+    }
+
+    async fn serves_all_slots(&self) {
         wait_until("the cluster is up", Duration::from_secs(20), async || {
-            let info: String = server.query(&["CLUSTER", "INFO"]).await;
+            let info: String = self.query(&["CLUSTER", "INFO"]).await;
             info.contains("cluster_state:ok")
         })
         .await;
-        server
+    }
+
+    /// Has a server of a cluster call itself by this name. False if it cannot.
+    pub(crate) async fn tells_its_name(&mut self, name: &str) -> bool {
+        if !is_7() {
+            return false;
+        }
+        self.set("--cluster-announce-hostname", name);
+        self.set("--cluster-preferred-endpoint-type", "hostname");
+        self.restart();
+        self.answers().await;
+        self.serves_all_slots().await;
+        true
+    }
+
+    /// Starts it at another address of this machine, with the data that it had.
+    pub(crate) async fn move_to(&mut self, host: &str) {
+        self.kill();
+        self.bind_to(host);
+        self.restart();
+        self.answers().await;
+        self.serves_all_slots().await;
     }
 
     /// A single one that is nobody's replica, started. `keeps`: with a file.
@@ -279,6 +337,14 @@ impl Server {
         .await;
     }
 
+    /// One by one, because Redis 6.2 knows no ranges.
+    async fn add_slots(&self, from: u16, to: u16) {
+        let slots: Vec<String> = (from..=to).map(|slot| slot.to_string()).collect();
+        let mut command = vec!["CLUSTER", "ADDSLOTS"];
+        command.extend(slots.iter().map(String::as_str));
+        let () = self.query(&command).await;
+    }
+
     pub(crate) async fn is_master(&self) -> bool {
         let role: redis::RedisResult<Vec<redis::Value>> = self.try_query(&["ROLE"]).await;
         role.is_ok_and(|role| {
@@ -298,7 +364,7 @@ impl Drop for Server {
 /// What every data server is started with.
 fn data_server(port: u16) -> Vec<String> {
     let port = port.to_string();
-    [
+    let mut arguments = [
         "--port",
         &port,
         "--bind",
@@ -311,11 +377,32 @@ fn data_server(port: u16) -> Vec<String> {
         "noeviction",
         "--repl-diskless-sync-delay",
         "0",
-        "--enable-debug-command",
-        "yes",
     ]
     .map(str::to_owned)
-    .to_vec()
+    .to_vec();
+    if is_7() {
+        // Before, it needed no leave.
+        arguments.extend(["--enable-debug-command", "yes"].map(str::to_owned));
+    }
+    arguments
+}
+
+/// Whether the server is at least Redis 7, or Valkey; Redis 6.2 refuses some settings and commands that tests use.
+fn is_7() -> bool {
+    static IS_7: LazyLock<bool> = LazyLock::new(|| {
+        let Some(program) = server_on_the_path() else {
+            return true;
+        };
+        let output = Command::new(program).arg("--version").output();
+        let said = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        !said.is_ok_and(|said| said.contains("v=6."))
+    });
+    *IS_7
+}
+
+/// The port on which servers of a cluster speak to each other: before Redis 7 it could not be chosen.
+fn bus_of(port: u16) -> u16 {
+    if is_7() { free_port() } else { port + 10_000 }
 }
 
 /// A sentinel that notices the death of its master after a second; not started.
@@ -621,17 +708,12 @@ impl Shards {
             let port = free_port();
             let mut arguments = data_server(port);
             arguments.extend(
-                [
-                    "--cluster-enabled",
-                    "yes",
-                    "--cluster-node-timeout",
-                    "1500",
-                    "--cluster-port",
-                ]
-                .map(str::to_owned),
+                ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"].map(str::to_owned),
             );
-            let bus = free_port();
-            arguments.push(bus.to_string());
+            let bus = bus_of(port);
+            if is_7() {
+                arguments.extend(["--cluster-port".to_owned(), bus.to_string()]);
+            }
             if behind_proxies {
                 let proxy = Proxy::start(([127, 0, 0, 1], port).into());
                 let (announced, bus) = (proxy.port().to_string(), bus.to_string());
@@ -687,11 +769,10 @@ impl Shards {
     /// What `redis-cli --cluster create` does; the command is not everywhere where a server is.
     async fn join(&self) {
         let (first, others) = self.servers.split_first().expect("six");
-        for (number, slots) in ["0 5460", "5461 10922", "10923 16383"].iter().enumerate() {
-            let (from, to) = slots.split_once(' ').expect("two");
-            let () = self.servers[number]
-                .query(&["CLUSTER", "ADDSLOTSRANGE", from, to])
-                .await;
+        for (server, (from, to)) in
+            (self.servers.iter()).zip([(0, 5_460), (5_461, 10_922), (10_923, 16_383)])
+        {
+            server.add_slots(from, to).await;
         }
         for (server, epoch) in self.servers.iter().zip(1..) {
             let epoch = format!("{epoch}");

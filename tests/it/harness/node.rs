@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{Client, free_port, signal, wait_until};
+use super::{Client, Names, free_port, signal, wait_until};
 
 /// Signs the tokens of every node, unless a test sets another.
 pub(crate) const SECRET: &str = "b2YgdGhlIHRlc3RzLCBhbmQgb2Ygbm90aGluZyBlbHNlIQ";
@@ -23,6 +23,8 @@ pub(crate) struct Launch {
     port: u16,
     /// The network namespace that it runs in; none for this one.
     space: Option<String>,
+    /// What names mean to it; what they mean to this machine without.
+    names: Option<Names>,
     program: PathBuf,
     directory: Arc<TempDir>,
     settings: Vec<(String, String)>,
@@ -78,6 +80,7 @@ impl Launch {
             host: "127.0.0.1".to_owned(),
             port,
             space: None,
+            names: None,
             program: env!("CARGO_BIN_EXE_leasehold").into(),
             directory: Arc::new(directory),
             settings: Vec::new(),
@@ -134,6 +137,12 @@ impl Launch {
         .set("listen", &listen)
     }
 
+    /// The same node, to which names mean this.
+    pub(crate) fn knowing(self, names: &Names) -> Self {
+        let names = Some(names.clone());
+        Self { names, ..self }
+    }
+
     /// The same node of another build.
     pub(crate) fn running(self, program: &Path) -> Self {
         let program = program.to_owned();
@@ -171,14 +180,15 @@ impl Launch {
     }
 
     fn command(&self) -> Command {
-        let mut command = match &self.space {
-            Some(space) => {
+        let mut command = match (&self.space, &self.names) {
+            (Some(space), _) => {
                 // It becomes the program, so that signals reach that.
                 let mut command = Command::new("ip");
                 command.args(["netns", "exec", space]).arg(&self.program);
                 command
             }
-            None => Command::new(&self.program),
+            (None, Some(names)) => names.around(&self.program),
+            (None, None) => Command::new(&self.program),
         };
         // Nothing of the machine's own settings may leak into a test.
         command
