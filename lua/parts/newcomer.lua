@@ -76,6 +76,8 @@ local function decide(pool, asked)
   local expires_at = now + pool.ttl
   local fence = math.max((tonumber(state[9]) or 0) + 1, now * 1000 + time[2] % 1000)
   state[9] = fence
+  -- This undoes what follows. Whoever may not run it finds out while there is nothing to undo.
+  redis.call('ZREM', leases, id)
   redis.call('ZADD', leases, int(expires_at), id)
   undo_by('ZREM', leases, id)
   redis.call('HSET', clock, 'fence', int(fence))

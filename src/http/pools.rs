@@ -283,9 +283,11 @@ async fn put(
     Body(policy): Body<Policy>,
 ) -> Result<(StatusCode, Tagged<Json<PoolBody>>), Problem> {
     let policy = checked(policy)?;
-    match app.0.store.status(&pool).await? {
-        Some(before) => operator.notes.before(&before.policy),
-        None => may_be_called(&pool)?,
+    match app.0.store.status(&pool).await {
+        Ok(Some(before)) => operator.notes.before(&before.policy),
+        // Whoever makes a pool need not wait until others have put it back.
+        Ok(None) | Err(store::Error::Recovering) => may_be_called(&pool)?,
+        Err(error) => return Err(error.into()),
     }
     operator.notes.after(&policy);
     let status = match app

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::{History, Verdict};
 use crate::chaos::crowd::{Crowd, Plan, now_ms};
 use crate::chaos::eye::{Eye, Way};
-use crate::chaos::stage::Clock;
+use crate::chaos::stage::{Clock, USER, know_users};
 use crate::harness::{Client, Launch, Node, Proxy, Server, let_pass, wait_until};
 
 /// A mistake: what is written in `lua/`, and what somebody might have written. Of the same length.
@@ -38,6 +38,11 @@ enum Happens {
     Loss,
     /// Redis's clock goes back by half a minute.
     ClockBack,
+    /// The nodes' user may not run a command for a while.
+    RightLost(&'static str),
+    /// The address of Redis leads to a replica that became a master, with all that there was. One of the nodes does not follow:
+    /// the old server is still a master, and the connections to it are sound.
+    Moved,
 }
 
 const CLIENTS: usize = 14;
@@ -64,11 +69,11 @@ const fn in_a_queue(mistake: Mistake) -> Mistake {
     }
 }
 
-const MISTAKES: [Mistake; 21] = [
+const MISTAKES: [Mistake; 24] = [
     mistake(
         "one seat too many",
-        "or in_use >= capacity and",
-        "or in_use >  capacity and",
+        "or pool.in_use >= pool.capacity and",
+        "or pool.in_use >  pool.capacity and",
     ),
     mistake(
         "who has expired still counts",
@@ -108,8 +113,8 @@ const MISTAKES: [Mistake; 21] = [
         clients: 4,
         ..mistake(
             "a repeat takes a second seat",
-            "redis.call('GET', repeated)",
-            "false                      ",
+            "redis.call('GET', asked.repeated)",
+            "false                            ",
         )
     },
     mistake(
@@ -203,6 +208,30 @@ const MISTAKES: [Mistake; 21] = [
             "  return 00000\nend",
         )
     },
+    Mistake {
+        happens: Happens::RightLost("xadd"),
+        ..mistake(
+            "what a script wrote before it was refused stays",
+            "for i = #undo, 1, -1 do",
+            "for i = #undo, 1,  1 do",
+        )
+    },
+    Mistake {
+        happens: Happens::RightLost("publish"),
+        ..in_a_queue(mistake(
+            "a message that may not be sent fails its decision",
+            "redis.pcall('PUBLISH', freed, '')",
+            "redis.call('PUBLISH', freed, '') ",
+        ))
+    },
+    Mistake {
+        happens: Happens::Moved,
+        ..mistake(
+            "a node stays with a server that its address has left",
+            "local undo = {}",
+            "local undo = {}",
+        )
+    },
 ];
 
 const TTL_MS: u64 = 1_000;
@@ -221,10 +250,11 @@ async fn check(mistake: &Mistake) -> Verdict {
     let clock = Clock::build();
     let environment = clock.as_ref().map(Clock::environment).unwrap_or_default();
     let mut redis = Server::alone(true, environment).await;
+    know_users(&mut redis).await;
     let address = ([127, 0, 0, 1], redis.port).into();
     let mut proxies: Vec<Proxy> = (0..2).map(|_| Proxy::start(address)).collect();
     let launches = proxies.iter().map(|proxy| {
-        Launch::on(&format!("redis://127.0.0.1:{}/0", proxy.port()))
+        Launch::on(&format!("redis://{USER}@127.0.0.1:{}/0", proxy.port()))
             .set("trail", "on")
             .start()
     });
@@ -256,7 +286,17 @@ async fn check(mistake: &Mistake) -> Verdict {
     }
     let () = redis.query(&["SCRIPT", "FLUSH"]).await;
 
-    let way = Way::Server(format!("redis://127.0.0.1:{}", redis.port));
+    let mut replica = None;
+    let mut way = Way::Server(format!("redis://127.0.0.1:{}", redis.port));
+    if mistake.happens == Happens::Moved {
+        let server = Server::alone(true, Vec::new()).await;
+        let port = redis.port.to_string();
+        let () = server.query(&["REPLICAOF", "127.0.0.1", &port]).await;
+        redis.copied_to(1).await;
+        // What it has is the history that counts; before it is a master, that is the one of the first.
+        way = Way::Server(format!("redis://127.0.0.1:{}", server.port));
+        replica = Some(server);
+    }
     let eye = Eye::open(&way, &["crm".to_owned()]);
     // A few do less in the same time.
     let lasting = if mistake.clients < CLIENTS {
@@ -266,6 +306,7 @@ async fn check(mistake: &Mistake) -> Verdict {
     };
     let mut crowd = Crowd::start(plan, &clients);
     let (mut silences, mut lossy, mut skew) = (Vec::new(), Vec::new(), (0, 0));
+    let mut only_notices_fail = Vec::new();
     let_pass(lasting / 2).await;
     wait_for_answers(&crowd, 0).await;
     let from = now_ms();
@@ -292,6 +333,38 @@ async fn check(mistake: &Mistake) -> Verdict {
             skew.0 = -2_500;
             let_pass(4_000).await;
         }
+        Happens::RightLost(right) => {
+            let (without, with) = (format!("-{right}"), format!("+{right}"));
+            let () = redis
+                .query(&["ACL", "SETUSER", "leasehold", &without])
+                .await;
+            let from = now_ms();
+            let_pass(3_000).await;
+            if right == "publish" {
+                only_notices_fail.push((from, now_ms()));
+            }
+            let () = redis.query(&["ACL", "SETUSER", "leasehold", &with]).await;
+        }
+        Happens::Moved => {
+            let replica = replica.as_ref().expect("it was started");
+            redis.copied_to(1).await;
+            let () = replica.query(&["REPLICAOF", "NO", "ONE"]).await;
+            // It knows none of the users.
+            let _: String = replica
+                .query(&[
+                    "ACL",
+                    "SETUSER",
+                    "leasehold",
+                    "on",
+                    "nopass",
+                    "~*",
+                    "&*",
+                    "+@all",
+                ])
+                .await;
+            proxies[1].lead_to(([127, 0, 0, 1], replica.port).into());
+            proxies[1].cut();
+        }
     }
     let before = crowd.log.answered();
     let_pass(lasting / 2).await;
@@ -317,7 +390,7 @@ async fn check(mistake: &Mistake) -> Verdict {
         repeated: Vec::new(),
         sent_again: Vec::new(),
         silences,
-        only_notices_fail: Vec::new(),
+        only_notices_fail,
         moved: Vec::new(),
         skew,
     };
@@ -364,13 +437,16 @@ async fn each_seeded_mistake_is_found() {
 /// The proxy and the crowd by themselves break nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_mistake_nothing_is_found() {
-    let right = "if in_use >= capacity then";
+    let right = "local undo = {}";
     let none = || mistake("none", right, right);
     for (happens, mistake) in [
         (Happens::Outage, none()),
         (Happens::Loss, none()),
         (Happens::ClockBack, none()),
         (Happens::LongOutage, in_a_queue(none())),
+        (Happens::RightLost("xadd"), none()),
+        (Happens::RightLost("zrem"), none()),
+        (Happens::RightLost("publish"), in_a_queue(none())),
     ] {
         let verdict = check(&Mistake { happens, ..mistake }).await;
         assert_eq!(verdict.violations, Vec::<String>::new());
