@@ -21,8 +21,11 @@
 -- KEYS[18]  tickets    HASH    ticket -> what was asked for
 -- KEYS[19]  denials    HASH    minute and code -> how many acquires were denied
 -- KEYS[20]  notes      HASH    holder -> until when it is blocked, since when, by whom and why
--- KEYS[21]  tombstone  HASH    how the lease with this id ended, if there was one
--- KEYS[22]  repeat     STRING  id of the lease or ticket that this idempotency key got; only with a key
+-- KEYS[21]  line       ZSET    those who are to be called, and those who are called, by tenant and arrival
+-- KEYS[22]  heads      ZSET    tenant -> arrival of its first one in line
+-- KEYS[23]  called     ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+-- KEYS[24]  tombstone  HASH    how the lease with this id ended, if there was one
+-- KEYS[25]  repeat     STRING  id of the lease or ticket that this idempotency key got; only with a key
 --
 -- ARGV[1]   pool        name of the pool, for the due index
 -- ARGV[2]   id          id for the new lease, and for its ticket
@@ -62,8 +65,9 @@
 
 local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local events, denied, blocks, records = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local evicted, repeated = KEYS[14], KEYS[22]
-local keys = { named = KEYS[15], queue = KEYS[16], waiting = KEYS[17], tickets = KEYS[18] }
+local evicted, repeated = KEYS[14], KEYS[25]
+local named = KEYS[15]
+local keys = { queue = KEYS[16], waiting = KEYS[17], tickets = KEYS[18], line = KEYS[21], heads = KEYS[22], called = KEYS[23] }
 local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
 local version, wait = ARGV[9], ARGV[10]
@@ -96,7 +100,7 @@ end
 
 local ttl = rules.ttl
 local period = lease_period(ttl, tonumber(rules.linger_ms))
-local index = open_index(config, KEYS[10], KEYS[11], KEYS[12], KEYS[13], keys.queue)
+local index = open_index(config, KEYS[10], KEYS[11], KEYS[12], KEYS[13])
 -- An index that is being made for rules to come is kept in step; the rules of now do not need it.
 local counts_by_index = index and not index.incomplete
 
@@ -109,7 +113,7 @@ end
 
 local function named_left()
   if rules.named_seats then
-    local left = tonumber(rules.named_seats) - named_taken(keys.named, (period_of(rules.periods, now)))
+    local left = tonumber(rules.named_seats) - named_taken(named, (period_of(rules.periods, now)))
     return math.max(left, 0)
   end
   return -1
@@ -135,7 +139,7 @@ if own > live_from(period) then
 end
 
 -- A copy of a request that comes late, after its lease was given back: it must not take the seat once more.
-if wait ~= 'ticket' and redis.call('EXISTS', KEYS[21]) == 1 then
+if wait ~= 'ticket' and redis.call('EXISTS', KEYS[24]) == 1 then
   in_use = count_seats()
   return answer('pool_full', { retry = 1000 })
 end
@@ -157,7 +161,7 @@ if rules.maintenance then
   in_use = count_seats()
   -- Who waits keeps its place.
   undo_member(keys.waiting, id)
-  redis.call('ZADD', keys.waiting, 'XX', int(now + SILENT_MS), id)
+  redis.call('ZADD', keys.waiting, 'XX', int(now + tonumber(rules.maintenance_ms) + SILENT_MS - ASK_MS), id)
   undo_fields(keys.tickets, 'broken:' .. id)
   redis.call('HDEL', keys.tickets, 'broken:' .. id)
   return answer('maintenance', { detail = rules.maintenance, retry = tonumber(rules.maintenance_ms) })
@@ -174,11 +178,15 @@ end
 mark()
 
 -- The rules count more than leases, so all that is due ends before they are asked.
-if end_due(leases, expired, events, period, 256, on_end(index)) == 256 or not drop_the_silent(keys.queue, keys.waiting, keys.tickets, events) then
+if end_due(leases, expired, events, period, 256, on_end(index)) == 256 then
   return answer('behind')
 end
 if counts_by_index and not is_whole(index, leases) then
   return answer('unindexed')
+end
+local queue = counts_by_index and open_queue(keys, index, config, rules)
+if queue and not queue.drop_silent(events) then
+  return answer('behind')
 end
 if rules.schedule then
   note_changes(config, rules.schedule, tonumber(rules.noted), events, due, pool)
@@ -189,10 +197,9 @@ local place = redis.call('ZRANK', keys.queue, id)
 if wait == 'ticket' and not place then
   return answer('ticket_expired')
 end
-if place then
-  -- It is there again.
-  undo_fields(keys.tickets, 'broken:' .. id)
-  redis.call('HDEL', keys.tickets, 'broken:' .. id)
+local arrival = place and tonumber(redis.call('ZSCORE', keys.queue, id))
+if place and queue then
+  queue.is_back(id, arrival)
 end
 
 local function remember_the_request()
@@ -219,20 +226,21 @@ local function first_free()
   return change and math.min(rest, math.max(change - now, 1)) or rest
 end
 
--- When to ask again: also for a seat that is free, and promised to somebody who may not come for it.
-local passed_at
+-- When a newcomer may ask again: also for a seat that is free, and kept for somebody who may not come for it.
 local function ask_again()
   local rest = first_free()
-  local silent = in_use < rules.capacity and redis.call('ZRANGE', keys.waiting, 0, 0, 'WITHSCORES')
-  if silent and silent[2] then
-    rest = math.min(rest, SILENT_MS, math.max(ends_at(tonumber(silent[2]), SILENT_MS) - now, 1))
+  local kept = in_use < rules.capacity and redis.call('ZRANGE', keys.called, 0, 0, 'WITHSCORES')
+  if kept and kept[2] then
+    return math.min(rest, ASK_MS, math.max(ends_at(tonumber(kept[2]), ASK_MS + LATE_MS) - now, 1))
   end
-  return passed_at and math.min(rest, math.max(passed_at - now, 1)) or rest
+  return rest
 end
 
 local function deny(code, detail, retry)
-  if place then
-    give_up_place(keys, id)
+  if place and queue then
+    queue.give_up(id)
+    -- A seat that was kept for it is the next one's.
+    queue.call_next()
   end
   -- Each denial is counted, but only the first of a run is an event, and there is a bound on runs: a crowd cannot
   -- fill the memory.
@@ -256,7 +264,7 @@ end
 
 local kind, code, detail
 if counts_by_index then
-  kind, code, detail, passed_at = admit(index, config, rules, keys, holder, tenant, place or redis.call('ZCARD', keys.queue))
+  kind, code, detail = admit(queue, index, config, rules, named, holder, tenant, place and id, arrival)
 elseif in_use < rules.capacity then
   kind = 'c'
 else
@@ -285,20 +293,22 @@ end
 
 local may_queue = code == 'pool_full' or (code == 'tenant_full' and detail == 'reserved')
 if not kind and may_queue and wait ~= '' and rules.max_waiting then
+  local ahead = place or redis.call('ZCARD', keys.queue)
+  local retry = queue.ask_after(leases, period, ahead, in_use)
+  local kept_ms = math.max(retry, ASK_MS) + LATE_MS + KEPT_MS
   if not place then
-    if redis.call('ZCARD', keys.queue) >= tonumber(rules.max_waiting) then
+    if ahead >= tonumber(rules.max_waiting) then
       return deny('queue_full')
     end
-    take_place(keys, id, seq, now, table.concat({ tenant, holder, platform, label, activities, given ~= '' and given or nil }, '\1'))
-    place = redis.call('ZRANK', keys.queue, id)
+    queue.take_place(id, seq, now, table.concat({ tenant, holder, platform, label, activities, given ~= '' and given or nil }, '\1'), kept_ms)
     record_event(events, 'queued', id, now, holder, tenant, '')
     remember_the_request()
+  else
+    undo_member(keys.waiting, id)
+    redis.call('ZADD', keys.waiting, int(now + kept_ms), id)
   end
-  undo_member(keys.waiting, id)
-  redis.call('ZADD', keys.waiting, int(now + SILENT_MS), id)
-  -- `retry_after_ms` is never later than the end of the first lease, so that its seat is not left empty.
-  return answer('queued', { id = id, position = place + 1, expires_at = now + SILENT_MS, retry = math.min(ASK_MS, ask_again()),
-    eta = waits_for(index, ttl, rules.capacity, place + 1) })
+  return answer('queued', { id = id, position = ahead + 1, expires_at = now + kept_ms, retry = retry,
+    eta = waits_for(index, ttl, rules.capacity, ahead + 1) })
 end
 if not kind then
   return deny(code, detail)
@@ -324,16 +334,21 @@ write_record(records, id, { int(fence), holder, tenant, int(now), kind ~= 'c' an
 keep_records(records, ttl, margin_ms)
 redis.call('ZADD', due, 'LT', int(expires_at), pool)
 remember_the_request()
-local arrival, turn = 0, ''
-if place then
-  arrival = tonumber(redis.call('ZSCORE', keys.queue, id))
-  turn = (redis.call('HGET', keys.tickets, 'since:' .. id) or int(now)) .. '\1' .. asked
-  give_up_place(keys, id)
+local turn = ''
+if place and queue then
+  local since = redis.call('HGET', keys.tickets, 'since:' .. id) or int(now)
+  turn = since .. '\1' .. redis.call('HGET', keys.tickets, id)
+  queue.count_wait(now - since)
+  local _, _, was_called = queue.give_up(id)
+  -- It shares a seat, or has one of its own: the one that was kept for it is the next one's.
+  if was_called then
+    queue.call_next()
+  end
 end
 record_event(events, 'started', id, now, holder, tenant, '', taken)
 
 local reply = answer('granted', { id = id, expires_at = expires_at, fence = int(fence), seat = kind, named_left = named_left(),
-  position = arrival, detail = turn })
+  position = arrival or 0, detail = turn })
 -- The last call, because nothing takes it back.
 redis.call('ZREM', denied, holder)
 return reply

@@ -45,7 +45,7 @@ if not policy[1] then
   return { 'no_pool', int(seq), int(now), '' }
 end
 local rules = cjson.decode(policy[2])
-local index = open_complete_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11])
+local index = open_complete_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10])
 if index and not is_whole(index, leases) then
   return { 'unindexed', int(seq), int(now), '' }
 end

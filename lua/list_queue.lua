@@ -30,7 +30,7 @@ if not policy[1] then
   return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '0' }
 end
 local ttl, capacity = tonumber(policy[2]), capacity_at(policy[1], policy[3] or nil, now)
-local index = open_index(config, KEYS[3], KEYS[4], KEYS[5], KEYS[6], keys.queue)
+local index = open_index(config, KEYS[3], KEYS[4], KEYS[5], KEYS[6])
 if redis.call('ZCOUNT', keys.waiting, '-inf', int(live_from(SILENT_MS))) > 0 then
   return { 'behind', int(seq), int(now), '0' }
 end

@@ -1,16 +1,15 @@
 -- Assigns, frees or transfers a named seat of the present period, or says who has it. Works for operators, who
 -- need no lease for it.
 --
--- KEYS[1]   clock    HASH    the bucket's clock
--- KEYS[2]   config   HASH    the pool's policy
--- KEYS[3]   leases   ZSET    lease id -> expiry, ms
--- KEYS[4]   who      HASH    lease id -> kind of seat, fence, tenant and holder
--- KEYS[5]   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
--- KEYS[6]   holders  ZSET    holder, kind, tenant, fence and lease id; in this order
--- KEYS[7]   lent     HASH    seat-milliseconds of overdraft, by day
--- KEYS[8]   queue    ZSET    ticket -> order of arrival
--- KEYS[9]   named    ZSET    period, holder, since when and how
--- KEYS[10]  events   STREAM  the pool's history
+-- KEYS[1]  clock    HASH    the bucket's clock
+-- KEYS[2]  config   HASH    the pool's policy
+-- KEYS[3]  leases   ZSET    lease id -> expiry, ms
+-- KEYS[4]  who      HASH    lease id -> kind of seat, fence, tenant and holder
+-- KEYS[5]  seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+-- KEYS[6]  holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+-- KEYS[7]  lent     HASH    seat-milliseconds of overdraft, by day
+-- KEYS[8]  named    ZSET    period, holder, since when and how
+-- KEYS[9]  events   STREAM  the pool's history
 --
 -- ARGV[1]  what     list, read, assign, free or transfer
 -- ARGV[2]  holder   to list, the last one that was read; empty to begin
@@ -34,7 +33,7 @@
 
 redis.call('PERSIST', clock)
 
-local config, leases, named, events = KEYS[2], KEYS[3], KEYS[9], KEYS[10]
+local config, leases, named, events = KEYS[2], KEYS[3], KEYS[8], KEYS[9]
 local what, holder, to, earlier = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4])
 local limit, force = tonumber(ARGV[5]), ARGV[6]
 
@@ -44,7 +43,7 @@ if not policy[1] then
 elseif not policy[2] then
   return { 'no_named', int(seq), int(now), '0', '0', '0', '0' }
 end
-local index = open_index(config, KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+local index = open_index(config, KEYS[4], KEYS[5], KEYS[6], KEYS[7])
 mark()
 
 local period = roll_over(index, named, policy[3])

@@ -15,7 +15,12 @@
 -- KEYS[12]  queue    ZSET    ticket -> order of arrival
 -- KEYS[13]  blocks   ZSET    holder -> until when it may not acquire, ms
 -- KEYS[14]  named    ZSET    period, holder, since when and how
--- KEYS[15..] rest  everything else of the pool; a new pool begins without it
+-- KEYS[15]  waiting  ZSET    ticket -> until when it has to ask again, ms
+-- KEYS[16]  tickets  HASH    ticket -> what was asked for
+-- KEYS[17]  line     ZSET    those who are to be called, and those who are called, by tenant and arrival
+-- KEYS[18]  heads    ZSET    tenant -> arrival of its first one in line
+-- KEYS[19]  called   ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+-- KEYS[20..] rest  everything else of the pool; a new pool begins without it
 --
 -- ARGV[1]  pool     name of the pool
 -- ARGV[2]  expect   any · none (must not exist) · some (must exist) · the version it must have
@@ -82,7 +87,7 @@ if version > 0 and put_back == 0 then
 end
 
 mark()
-local index = open_index(config, KEYS[8], KEYS[9], KEYS[10], KEYS[11], KEYS[12])
+local index = open_index(config, KEYS[8], KEYS[9], KEYS[10], KEYS[11])
 if index then
   -- What happened before this is counted and charged by the rules of before.
   if end_due(leases, expired, events, period, 256, on_end(index)) == 256 then
@@ -138,9 +143,15 @@ if rules.rules then
   redis.call('HSET', config, 'noted', int(now))
   redis.call('ZADD', due, 'LT', int(now), pool)
 end
--- More seats, or less strict rules: those who wait may ask at once.
-if redis.call('ZCARD', KEYS[12]) > 0 then
-  notify(KEYS[12])
+-- More seats, or less strict rules: those who are next for them are called, and nodes look at what else is new for those who wait.
+if redis.call('EXISTS', KEYS[12]) == 1 then
+  notify(KEYS[12], '+')
+  if rules.indexed and index and seat_per == rules.seat_per then
+    local queue = open_queue({ queue = KEYS[12], waiting = KEYS[15], tickets = KEYS[16], line = KEYS[17], heads = KEYS[18],
+      called = KEYS[19] }, open_index(config, KEYS[8], KEYS[9], KEYS[10], KEYS[11]), config)
+    queue.find_heads(1000)
+    queue.call_next()
+  end
 end
 undo_member(pools, pool)
 redis.call('ZADD', pools, int(new_version), pool)

@@ -8,8 +8,7 @@
 -- KEYS[5]  seats    HASH  seats in use: all, overdraft, named, t:<tenant>
 -- KEYS[6]  holders  ZSET  holder, kind, tenant, fence and lease id; in this order
 -- KEYS[7]  lent     HASH  seat-milliseconds of overdraft, by day
--- KEYS[8]  queue    ZSET  ticket -> order of arrival
--- KEYS[9]  records  HASH  lease id -> what is known of the lease
+-- KEYS[8]  records  HASH  lease id -> what is known of the lease
 --
 -- ARGV[1]  cursor  0 to begin, then that of the call before
 -- ARGV[2]  limit   about so many leases
@@ -19,8 +18,8 @@
 --   no_index  the pool needs none
 --   unopened  the bucket has no clock; only three fields
 
-local config, leases, records = KEYS[2], KEYS[3], KEYS[9]
-local index = open_index(config, KEYS[4], KEYS[5], KEYS[6], KEYS[7], KEYS[8])
+local config, leases, records = KEYS[2], KEYS[3], KEYS[8]
+local index = open_index(config, KEYS[4], KEYS[5], KEYS[6], KEYS[7])
 if not index then
   return { 'no_index', int(seq), int(now), '0' }
 end

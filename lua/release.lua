@@ -1,6 +1,6 @@
 -- Frees a seat now, for good. Releasing what has ended is a success too.
 --
--- Joined behind prelude, tombstone, schedule, seats.
+-- Joined behind prelude, tombstone, schedule, seats, queue.
 --
 -- Keys of a pool:
 --   clock          HASH    the bucket's clock
@@ -14,6 +14,11 @@
 --   holders        ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent           HASH    seat-milliseconds of overdraft, by day
 --   queue          ZSET    ticket -> order of arrival
+--   waiting        ZSET    ticket -> until when it has to ask again, ms
+--   tickets        HASH    ticket -> what was asked for
+--   line           ZSET    those who are to be called, and those who are called, by tenant and arrival
+--   heads          ZSET    tenant -> arrival of its first one in line
+--   called         ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
 --   evicted        ZSET    lease id -> end, ms; not yet in a tombstone
 --   tombstone(id)  HASH    how the lease ended
 --
@@ -34,8 +39,8 @@ redis.call('PERSIST', clock)
 
 local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms')
 local period = lease_period(tonumber(policy[1] or 0), tonumber(policy[2] or 0))
-local index = open_index(config, who, seats, holders, lent, queue)
-if index and (index.lent_seats or index.per_holder) then
+local index = open_index(config, who, seats, holders, lent)
+if index and (index.lent_seats or index.per_holder or index.queues) then
   -- What ended before this is charged before this, and frees no seat that is freed by this.
   repeat until end_due(leases, expired, events, period, 64, on_end(index)) < 64
 end
@@ -65,6 +70,7 @@ local reason = redis.call('HGET', tombstone, 'reason')
 if not reason or reason == 'expired' then
   write_tombstone(tombstone, keep, 'reason', 'released', 'ended', int(now))
 end
+hand_on({ queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }, index, config)
 -- The last call, because nothing takes it back.
 redis.call('HDEL', records, id)
 return answer(status)

@@ -23,6 +23,9 @@
 -- KEYS[20]  mark       HASH    the same of this holder
 -- KEYS[21]  mark       HASH    the same of this tenant
 -- KEYS[22]  notes      HASH    holder -> until when it is blocked, since when, by whom and why
+-- KEYS[23]  line       ZSET    those who are to be called, and those who are called, by tenant and arrival
+-- KEYS[24]  heads      ZSET    tenant -> arrival of its first one in line
+-- KEYS[25]  called     ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
 --
 -- ARGV[1]   pool        name of the pool, for the due index
 -- ARGV[2]   id          id of the lease
@@ -113,9 +116,9 @@ if fence <= incarnation then
   undo_by('HSET', config, 'incarnation', policy[6] or '0')
 end
 local period = lease_period(ttl, tonumber(policy[7]))
-local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12], KEYS[13])
+local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12])
 local counts_by_index = index and not index.incomplete
-local keys = { named = KEYS[15], queue = KEYS[13], tickets = KEYS[17] }
+local keys = { queue = KEYS[13], waiting = KEYS[16], tickets = KEYS[17], line = KEYS[23], heads = KEYS[24], called = KEYS[25] }
 
 local record = read_record(records, id)
 if label == '' then
@@ -204,8 +207,11 @@ if policy[5] then
     kind = count_live(leases, period) < rules.capacity and 'c' or nil
   elseif not is_whole(index, leases) then
     return answer('unindexed', 0, ttl, '', '', 0)
-  elseif drop_the_silent(keys.queue, KEYS[16], keys.tickets, events) then
-    kind = admit(index, config, rules, keys, holder, tenant, redis.call('ZCARD', keys.queue))
+  else
+    local queue = open_queue(keys, index, config, rules)
+    if queue.drop_silent(events) then
+      kind = admit(queue, index, config, rules, KEYS[15], holder, tenant)
+    end
   end
 else
   kind = count_live(leases, period) < capacity and 'c' or nil

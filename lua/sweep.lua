@@ -1,7 +1,7 @@
 -- Ends what is due in a pool and says whose records have to be stamped with it. Nothing waits for this:
 -- whoever counts, counts only those who live.
 --
--- Joined behind prelude, due, schedule, seats, rules.
+-- Joined behind prelude, due, schedule, seats, queue, rules.
 --
 -- Keys of a pool:
 --   clock        HASH    the bucket's clock
@@ -21,6 +21,9 @@
 --   named        ZSET    period, holder, since when and how
 --   waiting      ZSET    ticket -> until when it has to ask again, ms
 --   tickets      HASH    ticket -> what was asked for
+--   line         ZSET    those who are to be called, and those who are called, by tenant and arrival
+--   heads        ZSET    tenant -> arrival of its first one in line
+--   called       ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
 --   alerts       HASH    what is known of the pool's alerts
 --   block_notes  HASH    holder -> until when it is blocked, since when, by whom and why
 --
@@ -47,7 +50,7 @@ if not policy[1] and not may_be_lost() then
 end
 local ttl, rules, schedule, noted, periods = tonumber(policy[1] or 0), policy[2], policy[3], policy[4], policy[5]
 local period = lease_period(ttl, tonumber(policy[7] or 0))
-local index = open_index(config, who, seats, holders, lent, queue)
+local index = open_index(config, who, seats, holders, lent)
 mark()
 -- Whoever made the index has given up.
 local given_up = policy[6] and not index
@@ -83,7 +86,12 @@ end
 
 -- Rules have instants of their own: a change of capacity, a waiter that falls silent, a new period.
 if rules then
-  drop_the_silent(queue, waiting, tickets, events)
+  if index and not index.incomplete and redis.call('EXISTS', queue) == 1 then
+    local waiters = open_queue({ queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called },
+      index, config)
+    waiters.drop_silent(events)
+    waiters.call_next()
+  end
   local silent = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
   if silent[1] then
     redis.call('ZADD', due, 'LT', int(ends_at(tonumber(silent[2]), SILENT_MS)), pool)

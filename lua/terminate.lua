@@ -15,7 +15,12 @@
 -- KEYS[12]    records    HASH    lease id -> what is known of the lease
 -- KEYS[13]    notes      HASH    holder -> until when it is blocked, since when, by whom and why
 -- KEYS[14]    mark       HASH    what was ended at once of this holder, tenant or pool: up to which fence, and why
--- KEYS[15..]  tombstone  HASH    one for each lease: how it ended
+-- KEYS[15]    waiting    ZSET    ticket -> until when it has to ask again, ms
+-- KEYS[16]    tickets    HASH    ticket -> what was asked for
+-- KEYS[17]    line       ZSET    those who are to be called, and those who are called, by tenant and arrival
+-- KEYS[18]    heads      ZSET    tenant -> arrival of its first one in line
+-- KEYS[19]    called     ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+-- KEYS[20..]  tombstone  HASH    one for each lease: how it ended
 --
 -- ARGV[1]    reason    what the holders read; empty for none
 -- ARGV[2]    block_ms  how long the holders may not acquire; 0 for not at all
@@ -40,9 +45,9 @@ local marks, by = ARGV[5] == '1', ARGV[6]
 
 local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms')
 local period = lease_period(tonumber(policy[1] or 0), tonumber(policy[2] or 0))
-local index = open_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10], KEYS[11])
+local index = open_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10])
 mark()
-if index and (index.lent_seats or index.per_holder) then
+if index and (index.lent_seats or index.per_holder or index.queues) then
   -- What ended before this is charged before this, and frees no seat that is freed by this.
   repeat until end_due(leases, expired, events, period, 64, on_end(index)) < 64
 end
@@ -60,7 +65,7 @@ end
 
 local reply = { 'done', int(seq), int(now) }
 for i = 7, #ARGV do
-  local id, tombstone = ARGV[i], KEYS[i + 8]
+  local id, tombstone = ARGV[i], KEYS[i + 13]
   local record = read_record(records, id)
   local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
   if score > live_from(period) then
@@ -93,4 +98,5 @@ for i = 7, #ARGV do
     reply[#reply + 1] = int(math.max(at - tonumber(record and record[STARTED] or at), 0))
   end
 end
+hand_on({ queue = KEYS[11], waiting = KEYS[15], tickets = KEYS[16], line = KEYS[17], heads = KEYS[18], called = KEYS[19] }, index, config)
 return reply

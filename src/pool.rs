@@ -171,6 +171,35 @@ impl Policy {
     }
 }
 
+/// How long those who were served lately had waited in the queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waited {
+    /// Half of them had waited at most so long, ms.
+    pub p50_ms: u64,
+    /// Nineteen of twenty.
+    pub p95_ms: u64,
+}
+
+impl Waited {
+    /// From counts by bucket: each is half as long again as the one before, and the first goes up to 100 ms.
+    pub(crate) fn of(counts: &BTreeMap<i32, u64>) -> Option<Self> {
+        let all: u64 = counts.values().sum();
+        let within = |part: f64| {
+            let mut left = all as f64 * part;
+            let bucket = counts.iter().find(|(_, count)| {
+                left -= **count as f64;
+                left <= 0.0
+            });
+            bucket.map(|(bucket, _)| (100.0 * 1.5_f64.powi(*bucket)).round() as u64)
+        };
+        (all > 0).then_some(())?;
+        Some(Self {
+            p50_ms: within(0.5)?,
+            p95_ms: within(0.95)?,
+        })
+    }
+}
+
 /// A pool as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Pool {
@@ -188,6 +217,8 @@ pub struct Pool {
     pub leases: u64,
     /// Tickets in the queue.
     pub waiting: u64,
+    /// How long those who were served lately had waited; none if nobody was.
+    pub waited: Option<Waited>,
     /// Seats in use by tenant, in a pool whose rules count them.
     pub tenants: BTreeMap<String, u64>,
     /// Seats in use that were granted on the overdraft.

@@ -52,6 +52,7 @@ mod scripts;
 mod sweeper;
 mod terminate;
 mod unreadable;
+mod waiters;
 mod webhooks;
 
 use std::sync::Arc;
@@ -97,6 +98,8 @@ use self::script::{Call, OPEN, Reply, Request};
 pub use self::script_trace::{ScriptTrace, carry, durable};
 pub use self::terminate::{Terminated, Termination};
 use self::unreadable::Unreadable;
+pub use self::waiters::HeldOpen;
+use self::waiters::Lines;
 pub use self::webhooks::PutWebhook;
 use crate::config::Durability;
 use crate::names::KeyPrefix;
@@ -123,6 +126,7 @@ pub(crate) struct Shared {
     keyring: access_keys::KeyCache,
     webhooks: webhooks::WebhookCache,
     hints: Hints,
+    lines: Lines,
     meters: Meters,
     unreadable: Unreadable,
     agreement: Agreement,
@@ -187,6 +191,7 @@ impl Store {
             keyring: access_keys::KeyCache::default(),
             webhooks: webhooks::WebhookCache::default(),
             hints: Hints::new(),
+            lines: Lines::default(),
             meters: Meters::new(options.metrics_max_pools),
             unreadable: Unreadable::new(),
             agreement: Agreement::default(),

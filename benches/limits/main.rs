@@ -2,13 +2,14 @@
 //!
 //! The load generator, the node and Redis share the machine, as they do in the targets. Absolute figures drift with the
 //! machine, so the rows of a part are measured in rounds, one after the other in each round, and ratios are taken within
-//! a round. Arguments: names of parts (`beats`, `crowds`, `memory`, `expiry`, `node`, `pages`, `reports`), all of them without one; `--quick` for one
+//! a round. Arguments: names of parts (`beats`, `crowds`, `memory`, `expiry`, `node`, `pages`, `queue`, `reports`), all of them without one; `--quick` for one
 //! short round; `--write` to put the table into the page.
 
 mod load;
 mod node;
 mod pages;
 mod population;
+mod queue;
 mod reports;
 mod table;
 
@@ -38,7 +39,7 @@ async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
     let parts: Vec<&str> = [
-        "beats", "crowds", "memory", "expiry", "node", "pages", "reports",
+        "beats", "crowds", "memory", "expiry", "node", "pages", "queue", "reports",
     ]
     .into_iter()
     .filter(|part| has(part))
@@ -74,6 +75,9 @@ async fn main() {
     }
     if wanted("pages") {
         rows.append(&mut pages::pages().await);
+    }
+    if wanted("queue") {
+        rows.append(&mut queue::queue(depth).await);
     }
     if wanted("reports") {
         rows.append(&mut reports::reports(depth).await);

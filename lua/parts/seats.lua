@@ -11,14 +11,14 @@ local INDEXING_MS = 30000
 
 -- The index of a pool; nil in one whose rules need none. While it is made for rules to come (`indexing`, until when), it is
 -- kept in step and nothing may be counted by it. One whose making was given up is none.
-local function open_index(config, who, seats, holders, lent, queue)
+local function open_index(config, who, seats, holders, lent)
   local rules = redis.call('HMGET', config, 'indexed', 'seat_per', 'lent_seats', 'capacity', 'schedule', 'indexing', 'max_waiting')
   if not rules[1] or (rules[6] and tonumber(rules[6]) < now) then
     return nil
   end
   return { per_holder = rules[2] == 'holder', lent_seats = tonumber(rules[3]), capacity = rules[4],
-    schedule = rules[5] or nil, who = who, seats = seats, holders = holders, lent = lent, queue = queue, queues = rules[7],
-    incomplete = rules[6] and true }
+    schedule = rules[5] or nil, who = who, seats = seats, holders = holders, lent = lent, queues = rules[7],
+    incomplete = rules[6] and true, freed_of = {} }
 end
 
 -- The same for those who count by it: nil also while it is being made.
@@ -144,14 +144,7 @@ local function seat_of(index, id)
   return nil
 end
 
--- Tells those who wait that there may be a seat. A hint, no more: who misses it asks again by itself.
-local function wake_next(index)
-  if redis.call('ZCARD', index.queue) > 0 then
-    notify(index.queue)
-  end
-end
-
--- Notes that a lease has its seat no more, and wakes those who wait for one. Returns how many seats of the
+-- Notes that a lease has its seat no more; hand_on of queue.lua calls somebody for it. Returns how many seats of the
 -- capacity that frees; nil for a lease that is not in the index.
 local function seat_freed(index, at, id)
   local kind, fence, tenant, holder = seat_of(index, id)
@@ -181,10 +174,11 @@ local function seat_freed(index, at, id)
     if kind == 'o' then
       count(index.seats, 'overdraft', -1)
     end
-    wake_next(index)
+    index.freed = true
   end
   if last_in_tenant and tenant ~= '' then
     count(index.seats, 't:' .. tenant, -1)
+    index.freed_of[tenant] = true
   end
   return last and 1 or 0
 end

@@ -43,14 +43,14 @@ local function add(hash, field, by)
   return sum
 end
 
--- The channel on which it is told that a seat came free.
-local freed
+-- What is told to those who wait, and on which channel.
+local channel, message
 
-local function notify(channel)
-  freed = channel
+local function notify(to, text)
+  channel, message = to, text
 end
 
--- Runs a script. Whoever waits is told at the end and in one message; it is a hint, and no decision fails because of it.
+-- Runs a script. Whoever waits is told at the end and in one message; no decision fails because of it.
 local function transaction(script)
   local done, reply = pcall(script)
   if not done then
@@ -59,8 +59,8 @@ local function transaction(script)
     end
     error(reply, 0)
   end
-  if freed then
-    redis.pcall('PUBLISH', freed, '')
+  if channel then
+    redis.pcall('PUBLISH', channel, message)
   end
   return reply
 end

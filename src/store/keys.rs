@@ -362,7 +362,7 @@ impl Keys {
         self.key("named")
     }
 
-    /// ZSET: ticket -> order of arrival. Also the name of the channel on which a seat that came free is told.
+    /// ZSET: ticket -> order of arrival. Also the name of the channel on which tickets are called.
     pub(super) fn queue(&self) -> String {
         self.key("queue")
     }
@@ -375,6 +375,21 @@ impl Keys {
     /// HASH: ticket -> what was asked for.
     pub(super) fn tickets(&self) -> String {
         self.key("tickets")
+    }
+
+    /// ZSET: those who are to be called for a seat, and those who are called, by tenant and arrival.
+    pub(super) fn line(&self) -> String {
+        self.key("line")
+    }
+
+    /// ZSET: tenant -> arrival of its first one in line.
+    pub(super) fn heads(&self) -> String {
+        self.key("heads")
+    }
+
+    /// ZSET: tenant, arrival and ticket -> until when a seat is kept for it, ms.
+    pub(super) fn called(&self) -> String {
+        self.key("called")
     }
 
     /// HASH: what is known of the pool's alerts, and how far its events are judged.
@@ -481,6 +496,9 @@ mod tests {
             keys.queue(),
             keys.waiting(),
             keys.tickets(),
+            keys.line(),
+            keys.heads(),
+            keys.called(),
             keys.alerts(),
             keys.bucket.watch(),
             keys.bucket.alerts(),

@@ -12,7 +12,7 @@ use super::script::{Call, DELETE_POOL, PUT_POOL, Reply, STATUS};
 use super::unreadable::Kind;
 use super::{Store, json};
 use crate::names::PoolName;
-use crate::pool::{Policy, Pool};
+use crate::pool::{Policy, Pool, Waited};
 use crate::time::Timestamp;
 use crate::token;
 
@@ -144,7 +144,7 @@ impl Store {
     pub async fn status(&self, pool: &PoolName) -> Result<Option<Pool>, Error> {
         let keys = Keys::of(pool);
         let call = STATUS
-            .call(10)
+            .call(9)
             .arg(keys.bucket.clock())
             .arg(keys.config())
             .arg(keys.leases())
@@ -152,7 +152,6 @@ impl Store {
             .arg(keys.seats())
             .arg(keys.holders())
             .arg(keys.lent())
-            .arg(keys.queue())
             .arg(keys.waiting())
             .arg(keys.named());
         let reply = self.run_whole(pool, &call).await?;
@@ -362,7 +361,7 @@ fn put_call(
     let mut rest = keys.rest();
     rest.push(keys.alerts());
     let mut call = PUT_POOL
-        .call(14 + rest.len())
+        .call(19 + rest.len())
         .arg(keys.bucket.clock())
         .arg(keys.bucket.pools())
         .arg(keys.config())
@@ -376,7 +375,12 @@ fn put_call(
         .arg(keys.lent())
         .arg(keys.queue())
         .arg(keys.blocks())
-        .arg(keys.named());
+        .arg(keys.named())
+        .arg(keys.waiting())
+        .arg(keys.tickets())
+        .arg(keys.line())
+        .arg(keys.heads())
+        .arg(keys.called());
     for key in rest {
         call.push(key);
     }
@@ -410,6 +414,11 @@ impl Keys {
             self.queue(),
             self.blocks(),
             self.named(),
+            self.waiting(),
+            self.tickets(),
+            self.line(),
+            self.heads(),
+            self.called(),
         ]
     }
 
@@ -421,8 +430,6 @@ impl Keys {
             self.rolled(),
             self.records(),
             self.evicted(),
-            self.waiting(),
-            self.tickets(),
             self.denials(),
         ]
     }
@@ -432,12 +439,16 @@ impl Keys {
 fn read_status(pool: &PoolName, policy: Policy, reply: &Reply) -> Result<Pool, Error> {
     let mut tenants = BTreeMap::new();
     let mut overdrawn = 0;
+    let mut waits = BTreeMap::new();
     for (field, seats) in reply.fields(16)? {
         let seats = seats.parse().map_err(|_| reply.unexpected(16))?;
         if let Some(tenant) = field.strip_prefix("t:") {
             tenants.insert(tenant.to_owned(), seats);
         } else if field == "overdraft" {
             overdrawn = seats;
+        } else if let Some(bucket) = field.strip_prefix("wait:") {
+            let bucket: i32 = bucket.parse().map_err(|_| reply.unexpected(16))?;
+            waits.insert(bucket, seats);
         }
     }
     let (change_at, period, period_end) =
@@ -458,6 +469,7 @@ fn read_status(pool: &PoolName, policy: Policy, reply: &Reply) -> Result<Pool, E
         period: (period.0 > 0).then_some((period, period_end)),
         tenants,
         overdrawn,
+        waited: Waited::of(&waits),
         at: reply.now()?,
     })
 }

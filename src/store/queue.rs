@@ -58,8 +58,6 @@ pub struct Turn {
 pub enum Leaving<'a> {
     /// By saying so.
     Left(LeaseId),
-    /// Its connection broke while it waited; the instant is that of the last answer, by which it was to ask again.
-    Broken(LeaseId, Timestamp),
     /// Its connection broke after the seat was granted, and before it could hear of it.
     Undelivered(&'a Turn),
 }
@@ -78,7 +76,7 @@ pub enum QueueLeft {
 }
 
 impl Store {
-    /// Takes somebody out of the queue of a pool, or lets others pass who cannot hear of its turn.
+    /// Takes somebody out of the queue of a pool, or takes back the seat of somebody who cannot hear of it.
     pub async fn leave_queue(
         &self,
         pool: &PoolName,
@@ -86,7 +84,7 @@ impl Store {
     ) -> Result<QueueLeft, Error> {
         let keys = Keys::of(pool);
         let call = LEAVE_QUEUE
-            .call(13)
+            .call(16)
             .arg(keys.bucket.clock())
             .arg(keys.config())
             .arg(keys.leases())
@@ -99,19 +97,15 @@ impl Store {
             .arg(keys.lent())
             .arg(keys.queue())
             .arg(keys.waiting())
-            .arg(keys.tickets());
+            .arg(keys.tickets())
+            .arg(keys.line())
+            .arg(keys.heads())
+            .arg(keys.called());
         let call = match leaving {
             Leaving::Left(ticket) => call
                 .arg(ticket.to_string())
                 .arg("left")
                 .arg(0)
-                .arg("")
-                .arg(0)
-                .arg(""),
-            Leaving::Broken(ticket, by) => call
-                .arg(ticket.to_string())
-                .arg("broken")
-                .arg(by.0)
                 .arg("")
                 .arg(0)
                 .arg(""),
@@ -127,7 +121,6 @@ impl Store {
         Ok(match reply.status() {
             "left" | "none" => QueueLeft::Left,
             "granted" => QueueLeft::Granted,
-            "broken" => QueueLeft::Kept,
             "returned" => {
                 if let Leaving::Undelivered(turn) = leaving {
                     let held = reply.now()?.since(turn.started_at);

@@ -21,7 +21,7 @@ impl Store {
         let label = renewal.label.as_ref().or(claims.label.as_ref());
         let keys = Keys::of(&claims.pool);
         let call = RESUME
-            .call(22)
+            .call(25)
             .arg(keys.bucket.clock())
             .arg(keys.bucket.due())
             .arg(keys.config())
@@ -58,6 +58,9 @@ impl Store {
                 ),
             )
             .arg(keys.block_notes())
+            .arg(keys.line())
+            .arg(keys.heads())
+            .arg(keys.called())
             .arg(claims.pool.as_str())
             .arg(claims.id.to_string())
             .arg(claims.generation)

@@ -176,7 +176,7 @@ impl Store {
         let mut cursor = "0".to_owned();
         loop {
             let call = REINDEX
-                .call(9)
+                .call(8)
                 .arg(keys.bucket.clock())
                 .arg(keys.config())
                 .arg(keys.leases())
@@ -184,7 +184,6 @@ impl Store {
                 .arg(keys.seats())
                 .arg(keys.holders())
                 .arg(keys.lent())
-                .arg(keys.queue())
                 .arg(keys.records())
                 .arg(&cursor)
                 .arg(REINDEX_AT_ONCE);
@@ -307,7 +306,7 @@ impl Store {
             _ => (None, 0),
         };
         let call = NAMED
-            .call(10)
+            .call(9)
             .arg(keys.bucket.clock())
             .arg(keys.config())
             .arg(keys.leases())
@@ -315,7 +314,6 @@ impl Store {
             .arg(keys.seats())
             .arg(keys.holders())
             .arg(keys.lent())
-            .arg(keys.queue())
             .arg(keys.named())
             .arg(keys.events())
             .arg(what)
@@ -397,7 +395,7 @@ fn acquire_call(
 ) -> Call {
     let keys = Keys::of(pool);
     let mut call = ACQUIRE_BY_RULES
-        .call(21 + usize::from(asked.key.is_some()))
+        .call(24 + usize::from(asked.key.is_some()))
         .arg(keys.bucket.clock())
         .arg(keys.bucket.due())
         .arg(keys.config())
@@ -418,6 +416,9 @@ fn acquire_call(
         .arg(keys.tickets())
         .arg(keys.denials())
         .arg(keys.block_notes())
+        .arg(keys.line())
+        .arg(keys.heads())
+        .arg(keys.called())
         .arg(keys.tombstone(id));
     if let Some(key) = asked.key {
         call.push(keys.repeated(key));

@@ -74,6 +74,7 @@ pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
     "record",
     "schedule",
     "seats",
+    "queue",
     "rules",
     "blocks"
 );
@@ -88,6 +89,7 @@ pub(super) static RESUME: LazyLock<Script> = script!(
     "tombstone",
     "schedule",
     "seats",
+    "queue",
     "rules",
     "blocks"
 );
@@ -97,24 +99,29 @@ pub(super) static TERMINATE: LazyLock<Script> = script!(
     "tombstone",
     "schedule",
     "seats",
+    "queue",
     "blocks",
     "ends"
 );
 pub(super) static LEAVE_QUEUE: LazyLock<Script> =
-    script!("leave_queue", "schedule", "seats", "rules");
+    script!("leave_queue", "schedule", "seats", "queue");
+pub(super) static POLL_QUEUE: LazyLock<Script> =
+    script!("poll_queue", "schedule", "seats", "queue", "rules");
 pub(super) static LIST_QUEUE: LazyLock<Script> =
-    script!("list_queue", "schedule", "seats", "rules");
+    script!("list_queue", "schedule", "seats", "queue");
 pub(super) static LIST: LazyLock<Script> = script!("list");
 pub(super) static LEASE: LazyLock<Script> = script!("lease", "schedule");
-pub(super) static STATUS: LazyLock<Script> = script!("status", "schedule", "seats", "rules");
-pub(super) static PUT_POOL: LazyLock<Script> = script!("put_pool", "schedule", "seats", "ends");
+pub(super) static STATUS: LazyLock<Script> =
+    script!("status", "schedule", "seats", "queue", "rules");
+pub(super) static PUT_POOL: LazyLock<Script> =
+    script!("put_pool", "schedule", "seats", "queue", "ends");
 pub(super) static DELETE_POOL: LazyLock<Script> = script!("delete_pool", "alerts", "ends");
 pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
 pub(super) static ROLLUP_STATE: LazyLock<Script> = script!("rollup_state");
 pub(super) static CHANGED_POOLS: LazyLock<Script> = script!("changed_pools");
 
 /// Those whose headers are read by this module's callers.
-const OTHERS: usize = 29;
+const OTHERS: usize = 30;
 
 fn others() -> [&'static Script; OTHERS] {
     [
@@ -128,6 +135,7 @@ fn others() -> [&'static Script; OTHERS] {
         &RENEW,
         &RESUME,
         &LEAVE_QUEUE,
+        &POLL_QUEUE,
         &LIST_QUEUE,
         &TERMINATE,
         &LIST,

@@ -94,7 +94,7 @@ impl Store {
         let mut words = Vec::with_capacity(ids.len());
         {
             let mut call = TERMINATE
-                .call(14 + ids.len())
+                .call(19 + ids.len())
                 .arg(keys.bucket.clock())
                 .arg(keys.config())
                 .arg(keys.leases())
@@ -108,7 +108,12 @@ impl Store {
                 .arg(keys.queue())
                 .arg(keys.records())
                 .arg(keys.block_notes())
-                .arg(keys.mark(marked.unwrap_or(IndexedBy::All)));
+                .arg(keys.mark(marked.unwrap_or(IndexedBy::All)))
+                .arg(keys.waiting())
+                .arg(keys.tickets())
+                .arg(keys.line())
+                .arg(keys.heads())
+                .arg(keys.called());
             for id in ids {
                 call.push(keys.tombstone(*id));
             }

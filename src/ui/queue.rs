@@ -42,6 +42,9 @@ pub(super) async fn show(
         div #live data-every="5" {
             p.summary {
                 strong { (count(pool.waiting, "holder waits", "holders wait")) } " for a seat. The first is served first."
+                @if let Some(waited) = pool.waited {
+                    " Of those who were served lately half had waited at most " (span(waited.p50_ms)) ", and nineteen of twenty at most " (span(waited.p95_ms)) "."
+                }
             }
             @if queue.items.is_empty() {
                 p.empty {

@@ -147,6 +147,7 @@ impl Scene<'_> {
         self.crowded().await;
         self.blocks().await;
         self.queue().await;
+        self.called().await;
         self.shared().await;
         self.overdraft().await;
         self.named().await;
@@ -549,6 +550,120 @@ impl Scene<'_> {
         leave(&ona).await;
         node.patch_pool("queue", json!({"capacity": 2}), ANY).await;
         self.swept("queue").await;
+    }
+
+    /// Who is called in a pool with a seat that is kept for a tenant, and another one that may have one at most; and who is told
+    /// while its request is held open.
+    async fn called(&self) {
+        let node = &self.node;
+        let policy = |capacity: u32| {
+            json!({"capacity": capacity, "ttl_ms": 60_000, "queue": {"max_waiting": 9},
+                "tenants": {"acme": {"reserved": 1}, "beta": {"max": 1}}})
+        };
+        self.put("called", policy(2)).await;
+        let ticket = |of: &Reply| json!({"ticket": of["ticket"]});
+        let wait =
+            |holder: &str, tenant: &str| json!({"holder": holder, "tenant": tenant, "wait": true});
+        let ann = self.acquire("called", json!({"holder": "ann"})).await;
+        let bob = self
+            .acquire("called", json!({"holder": "bob", "tenant": "acme"}))
+            .await;
+        let first = self.acquire("called", wait("cid", "beta")).await;
+        self.acquire("called", wait("dan", "beta")).await;
+        let acme = self.acquire("called", wait("eve", "acme")).await;
+        let gone = self.acquire("called", wait("fay", "acme")).await;
+        node.release(&token(&bob), ANY).await;
+        self.acquire("called", json!({"holder": "gil", "tenant": "acme"}))
+            .await;
+        let eve = self.acquire("called", ticket(&acme)).await;
+        node.release(&token(&ann), ANY).await;
+        self.put("called", policy(3)).await;
+        self.acquire("called", ticket(&first)).await;
+        // One that is called and does not ask.
+        let called = self.key("called", "called").await;
+        let lapse = async |at: &str| {
+            let entries: Vec<String> = self.redis.query(&["ZRANGE", &called, "0", "-1"]).await;
+            for entry in entries {
+                self.query(&["ZADD", &called, "XX", at, &entry]).await;
+            }
+        };
+        node.release(&token(&eve), ANY).await;
+        lapse("1000").await;
+        self.acquire("called", json!({"holder": "hal"})).await;
+        self.acquire("called", ticket(&gone)).await;
+        node.terminate("called", json!({"all": true}), ANY).await;
+
+        // One that is called while its request is held open, and goes away before it has asked.
+        self.put("called", policy(1)).await;
+        let held = self
+            .acquire("called", json!({"holder": "ann", "tenant": "acme"}))
+            .await;
+        let next = self.acquire("called", wait("ida", "acme")).await;
+        let open = self.ask_and_wait("called", &next["ticket"]).await;
+        let line = self.key("called", "line").await;
+        wait_until("it is in line", Duration::from_secs(5), async || {
+            let entries: Vec<String> = self.redis.query(&["ZRANGE", &line, "0", "-1"]).await;
+            entries.iter().any(|entry| entry.starts_with("wacme"))
+        })
+        .await;
+        let_pass(60).await;
+        let entries: Vec<String> = self.redis.query(&["ZRANGE", &line, "0", "-1"]).await;
+        for entry in entries.iter().filter(|entry| entry.starts_with("wacme")) {
+            self.query(&["ZADD", &called, "99999999999999", &entry[1..]])
+                .await;
+        }
+        drop(open);
+        wait_until("that is noted", Duration::from_secs(5), async || {
+            let scores: Vec<String> = self
+                .redis
+                .query(&["ZRANGE", &called, "0", "-1", "WITHSCORES"])
+                .await;
+            scores.get(1).is_none_or(|score| score != "99999999999999")
+        })
+        .await;
+        lapse("1000").await;
+        self.acquire("called", json!({"holder": "jay"})).await;
+        node.release(&token(&held), ANY).await;
+
+        // Those who can have another seat than one that comes free, or none.
+        self.put(
+            "told",
+            json!({"capacity": 1, "ttl_ms": 60_000, "seat_per": "holder", "queue": {"max_waiting": 9}}),
+        )
+        .await;
+        self.acquire("told", json!({"holder": "ann"})).await;
+        let bob = self
+            .acquire("told", json!({"holder": "bob", "wait": true}))
+            .await;
+        let block = json!({"for_ms": 60_000});
+        node.call(Method::PUT, "/v1/pools/told/blocks/cid")
+            .json(&block)
+            .expect(ANY)
+            .await;
+        let open = self.ask_and_wait("told", &bob["ticket"]).await;
+        let_pass(100).await;
+        self.put("told", json!({"capacity": 2, "ttl_ms": 60_000, "seat_per": "holder", "queue": {"max_waiting": 9}}))
+            .await;
+        let_pass(100).await;
+        drop(open);
+        node.terminate("told", json!({"all": true}), ANY).await;
+        self.put(
+            "spill",
+            json!({"capacity": 1, "ttl_ms": 60_000, "queue": {"max_waiting": 9},
+                "named": {"seats": 1, "spill_to_concurrent": true}}),
+        )
+        .await;
+        for holder in ["ann", "bob"] {
+            self.acquire("spill", json!({"holder": holder})).await;
+        }
+        let cid = self
+            .acquire("spill", json!({"holder": "cid", "wait": true}))
+            .await;
+        let open = self.ask_and_wait("spill", &cid["ticket"]).await;
+        let_pass(100).await;
+        drop(open);
+        self.put("spill", json!({"capacity": 1, "ttl_ms": 60_000}))
+            .await;
     }
 
     async fn shared(&self) {

@@ -18,6 +18,7 @@ mod arrival;
 mod blocks;
 mod books;
 mod deletions;
+pub(crate) mod line;
 mod mistakes;
 mod order;
 mod queue;

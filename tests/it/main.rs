@@ -58,6 +58,7 @@ mod openapi;
 mod out_of_memory;
 mod outage;
 mod pages_of_others;
+mod poll_queue;
 mod pools;
 mod postpone;
 mod race;

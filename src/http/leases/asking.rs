@@ -98,21 +98,25 @@ impl Undelivered {
                 .leave_queue(pool, Leaving::Undelivered(turn))
                 .await
                 .map(drop),
+            // Told to Redis together with others: thousands may close their pages at once.
             Self::QueuePlace(ticket, by) => {
-                let leaving = Leaving::Broken(*ticket, *by);
-                store.leave_queue(pool, leaving).await.map(drop)
+                store.hang_up(pool, *ticket, Some(*by));
+                Ok(())
             }
-            Self::Lost(ticket) => store
-                .leave_queue(pool, Leaving::Left(*ticket))
-                .await
-                .map(drop),
+            Self::Lost(ticket) => {
+                store.hang_up(pool, *ticket, None);
+                Ok(())
+            }
         };
         tracing::debug!(pool.name = %pool, ok = done.is_ok(), "gave back what a client got that is gone");
     }
 }
 
+/// Pause before a ticket asks again that found Redis away.
+const AWAY: Duration = Duration::from_millis(250);
+
 /// Asks until there is an answer, or, while there is none but a place in the queue, until the time to wait is over or
-/// the client is gone.
+/// the client is gone. A ticket asks only when it is called.
 async fn seek(
     app: &App,
     pool: &PoolName,
@@ -121,35 +125,70 @@ async fn seek(
     mut wait: Wait,
     answer: &mut Answer,
 ) -> Result<Acquired, store::Error> {
+    let store = &app.0.store;
     let until = tokio::time::Instant::now() + Duration::from_millis(body.wait_ms);
-    let mut freed = (body.wait_ms > 0 && wait != Wait::No).then(|| app.0.store.freed(pool));
+    let mut held = match wait {
+        Wait::Ticket(ticket) if body.wait_ms > 0 => Some(store.hold_open(pool, ticket, None)),
+        _ => None,
+    };
     let mut changes = 0;
     loop {
-        let asked = app.asked(pool, body, key, wait).await?;
-        let acquired = app.0.store.acquire(pool, &asked).await?;
-        let rest = until.saturating_duration_since(tokio::time::Instant::now());
-        match (&acquired, &mut freed) {
-            // The policy is made anew while we ask; that comes to an end.
-            (Acquired::Changed, _) if changes < MAX_CHANGES => changes += 1,
-            (
-                Acquired::Queued {
-                    ticket,
-                    retry_after,
-                    ..
+        if let Some(held) = &held {
+            let is_stopping = app.0.drain.begun();
+            tokio::select! {
+                // First, because it may be called in the same moment.
+                biased;
+                () = answer.closed() => return Ok(held.unheard()),
+                () = held.called() => {}
+                // The place is kept; another node answers the next question.
+                () = is_stopping => if let Some(place) = held.place() {
+                    return Ok(place);
                 },
-                Some(freed),
-            ) if !rest.is_zero() => {
-                wait = Wait::Ticket(*ticket);
-                tokio::select! {
-                    // First, because a seat may come free in the same moment.
-                    biased;
-                    () = answer.closed() => return Ok(acquired),
-                    // The place is kept; another node answers the next question.
-                    () = app.0.drain.begun() => return Ok(acquired),
-                    () = freed.wait(rest.min(*retry_after)) => {}
+                () = tokio::time::sleep_until(until) => if let Some(place) = held.place() {
+                    return Ok(place);
+                },
+            }
+        }
+        let asked = app.asked(pool, body, key, wait).await;
+        let acquired = match asked {
+            Ok(asked) => store.acquire(pool, &asked).await,
+            Err(error) => Err(error),
+        };
+        let may_wait = body.wait_ms > 0 && tokio::time::Instant::now() < until;
+        match (acquired, &held) {
+            // The policy is made anew while we ask; that comes to an end.
+            (Ok(Acquired::Changed), _) if changes < MAX_CHANGES => changes += 1,
+            (
+                Ok(Acquired::Queued {
+                    ticket,
+                    position,
+                    asks_again_by,
+                    ..
+                }),
+                held_before,
+            ) if may_wait => {
+                wait = Wait::Ticket(ticket);
+                match held_before {
+                    Some(held) => held.waits_on(position, asks_again_by),
+                    None => {
+                        let told = Some((position, asks_again_by));
+                        held = Some(store.hold_open(pool, ticket, told));
+                    }
                 }
             }
-            _ => return Ok(acquired),
+            // Whoever waits goes on waiting: the place outlives an outage, and asking again yields the same seat.
+            (Err(store::Error::Unavailable { .. }), Some(_)) if may_wait => {
+                tokio::time::sleep(AWAY).await;
+            }
+            (Ok(acquired), held) => {
+                if let Some(held) = held
+                    && !matches!(acquired, Acquired::Queued { .. })
+                {
+                    held.is_over();
+                }
+                return Ok(acquired);
+            }
+            (Err(error), _) => return Err(error),
         }
     }
 }

@@ -18,7 +18,7 @@ struct Family {
     values: fn(&Series) -> Vec<(String, u64)>,
 }
 
-const FAMILIES: [Family; 12] = [
+const FAMILIES: [Family; 13] = [
     Family {
         name: "leasehold_seats_capacity",
         kind: "gauge",
@@ -55,6 +55,17 @@ const FAMILIES: [Family; 12] = [
             now(series, |pool| {
                 pool.policy.queue.as_ref().map(|_| pool.waiting)
             })
+        },
+    },
+    Family {
+        name: "leasehold_queue_wait_milliseconds",
+        kind: "gauge",
+        help: "How long those who were served lately had waited in the queue, to within a quarter: quantile 0.5 and 0.95 of about the last two hundred. The same on every node: use max by (pool, quantile)",
+        values: |series| {
+            let waited = series.now.as_ref().and_then(|pool| pool.waited);
+            let quantiles = waited.map(|waited| [("0.5", waited.p50_ms), ("0.95", waited.p95_ms)]);
+            let label = |(quantile, ms)| (format!(",quantile=\"{quantile}\""), ms);
+            quantiles.into_iter().flatten().map(label).collect()
         },
     },
     Family {

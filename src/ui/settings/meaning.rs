@@ -171,6 +171,7 @@ mod tests {
             waiting: 0,
             tenants: BTreeMap::new(),
             overdrawn: 0,
+            waited: None,
             lent_ms: 0,
             named_taken: 0,
             period: None,

@@ -4,8 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use super::{Grace, History, Operation, Told, Verdict};
 
-/// A waiter that is silent for this long loses its place, ms; `lua/parts/rules.lua`.
+/// A waiter that is silent for this long loses its place, ms; `lua/parts/queue.lua`.
 const SILENT: i64 = 6_000;
+/// Who asks no later than this after the last answer is not passed over, ms: the shortest time that anybody is told, and what
+/// a question may be late.
+const IN_TIME: i64 = 2_600;
 
 /// What one waiter heard, in the order of scripts.
 #[derive(Default)]
@@ -20,7 +23,16 @@ impl<'a> Waiter<'a> {
     fn came(&self, history: &History) -> Option<&'a Operation> {
         let first = *self.asked.first()?;
         let sure = history.may_have_run_since(first).is_none() && !history.may_repeat(first);
-        (first.told == Told::Queued && sure && !self.came_before).then_some(first)
+        (first.told == Told::Queued && sure && !self.came_before && self.asked_in_time())
+            .then_some(first)
+    }
+
+    /// Whether it asked as it was told: who did not may have been passed over, and is where it was when it asks again.
+    fn asked_in_time(&self) -> bool {
+        let pairs = self.asked.windows(2);
+        pairs
+            .into_iter()
+            .all(|pair| pair[0].told != Told::Queued || pair[1].at() - pair[0].at() <= IN_TIME)
     }
 
     /// When the last script ran that said that it waits.
@@ -220,6 +232,20 @@ mod tests {
             ];
             assert_eq!(found(story, Vec::new()), Vec::<String>::new());
         }
+    }
+
+    #[test]
+    fn who_did_not_ask_in_time_is_passed_over_and_nobody_else() {
+        let story = |again: i64| {
+            vec![
+                told("a", Told::Queued, 1, 1_000),
+                told("b", Told::Queued, 2, 1_010),
+                told("b", Told::Granted, 3, 3_400),
+                told("a", Told::Queued, 4, again),
+            ]
+        };
+        assert_eq!(found(story(3_500), Vec::new()).len(), 1);
+        assert_eq!(found(story(4_500), Vec::new()), Vec::<String>::new());
     }
 
     #[test]

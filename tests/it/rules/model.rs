@@ -18,6 +18,8 @@ use crate::history::by_hand::held;
 
 const TTL: u64 = 10_000;
 const SILENT: u64 = 6_000;
+/// Who waits and has not asked for so long is passed over until it asks again.
+const IN_TIME: u64 = 2_600;
 const WINDOW: u64 = 8_000;
 const HOLDERS: [&str; 5] = ["ann", "bob", "cid", "dan", ""];
 const TENANTS: [&str; 4] = ["capped", "kept", "other", ""];
@@ -94,6 +96,8 @@ struct Lease {
     named: bool,
     ends: u64,
     released: bool,
+    /// Its end by time was written down.
+    recorded: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -102,6 +106,16 @@ struct Waiter {
     holder: &'static str,
     tenant: &'static str,
     until: u64,
+    /// It was passed over since it asked.
+    passed: bool,
+    /// A seat is kept for it until then.
+    called: Option<u64>,
+}
+
+impl Waiter {
+    fn asks_by(&self) -> u64 {
+        self.until - SILENT + IN_TIME
+    }
 }
 
 struct World<'a> {
@@ -191,8 +205,60 @@ impl World<'_> {
         Taken(counted.map(|lease| (lease.holder, lease.tenant)).collect())
     }
 
-    /// The verdict of the rules for a waiter behind this many others.
-    fn verdict(&self, holder: &'static str, tenant: &'static str, ahead: usize) -> Verdict {
+    /// Seats in use, and those that are kept for who is called; one who waits twice has two of those.
+    fn taken_or_kept(&self) -> Taken {
+        let mut taken = self.taken();
+        let called = self.queue.iter().filter(|waiter| waiter.called.is_some());
+        taken.0.extend(called.map(|waiter| ("", waiter.tenant)));
+        taken
+    }
+
+    /// Writes down ends by time. Returns whether there were any.
+    fn end_due(&mut self) -> bool {
+        let now = self.now;
+        let due = |lease: &&mut Lease| !lease.released && !lease.recorded && lease.ends <= now;
+        let ended = self.leases.iter_mut().filter(due);
+        ended.map(|lease| lease.recorded = true).count() > 0
+    }
+
+    /// Calls those who are next.
+    fn call_next(&mut self) {
+        let (now, capacity) = (self.now, self.capacity());
+        for waiter in &mut self.queue {
+            if waiter.called.is_some_and(|until| until <= now) {
+                (waiter.called, waiter.passed) = (None, true);
+            }
+        }
+        loop {
+            let taken = self.taken_or_kept();
+            let anybody = taken.has_room(&self.rules, capacity, "");
+            let kept = self.rules.tenants && taken.has_room(&self.rules, capacity, "kept");
+            let next = self.queue.iter().position(|waiter| {
+                !waiter.passed
+                    && waiter.called.is_none()
+                    && (anybody || (kept && waiter.tenant == "kept"))
+                    && !taken.is_at_max(&self.rules, waiter.tenant)
+            });
+            let Some(next) = next else {
+                return;
+            };
+            let shares = self.taken().has_seat(&self.rules, self.queue[next].holder);
+            let waiter = &mut self.queue[next];
+            if shares || waiter.asks_by() <= now {
+                waiter.passed = true;
+            } else {
+                waiter.called = Some(waiter.asks_by());
+            }
+        }
+    }
+
+    /// What the rules say to somebody who asks: with a place, or as a newcomer.
+    fn verdict(
+        &mut self,
+        holder: &'static str,
+        tenant: &'static str,
+        place: Option<usize>,
+    ) -> Verdict {
         if let Some(spill) = self.rules.named {
             if !holder.is_empty() && (self.named.contains(holder) || self.named.is_empty()) {
                 return Verdict::Named;
@@ -201,25 +267,23 @@ impl World<'_> {
                 return Verdict::Denied("named_seats_exhausted");
             }
         }
-        let (rules, capacity, mut taken) = (&self.rules, self.capacity(), self.taken());
-        let shares = taken.has_seat(rules, holder);
+        let taken = self.taken();
+        let shares = taken.has_seat(&self.rules, holder);
         let here = shares && taken.0.contains(&(holder, tenant));
-        if !here && taken.is_at_max(rules, tenant) {
+        if !here && taken.is_at_max(&self.rules, tenant) {
             return Verdict::Denied("tenant_full");
         }
         if shares {
             return Verdict::Concurrent;
         }
-        for waiter in &self.queue[..ahead] {
-            let fits = !self.taken().has_seat(rules, waiter.holder)
-                && !taken.is_at_max(rules, waiter.tenant)
-                && taken.has_room(rules, capacity, waiter.tenant);
-            if fits {
-                // One who waits twice is promised two seats.
-                taken.0.push(("", waiter.tenant));
-            }
-        }
-        if taken.has_room(rules, capacity, tenant) {
+        self.call_next();
+        let called = place.map(|place| self.queue[place].called.take());
+        let (rules, capacity, taken) = (&self.rules, self.capacity(), self.taken_or_kept());
+        let may = match called {
+            Some(called) => called.is_some(),
+            None => !taken.is_at_max(rules, tenant),
+        };
+        if may && taken.has_room(rules, capacity, tenant) {
             Verdict::Concurrent
         } else if rules.tenants && taken.seats(rules, None) < capacity {
             Verdict::Denied("reserved")
@@ -240,10 +304,12 @@ impl World<'_> {
                 tenant,
                 wait,
             } => {
+                self.end_due();
                 self.drop_the_silent();
                 self.acquire(HOLDERS[holder], TENANTS[tenant], wait).await;
             }
             Step::SeatRequest(number) if !self.tickets.is_empty() => {
+                self.end_due();
                 self.drop_the_silent();
                 let ticket = self.tickets[number % self.tickets.len()].clone();
                 self.ask(&ticket).await;
@@ -255,7 +321,13 @@ impl World<'_> {
                 let number = number % self.leases.len();
                 let node = self.node();
                 node.release(&self.leases[number].token, 204).await;
+                let was_live = self.live().any(|lease| lease.id == self.leases[number].id);
+                let before = self.taken().seats(&self.rules, None);
                 self.leases[number].released = true;
+                let freed = was_live && self.taken().seats(&self.rules, None) < before;
+                if self.end_due() || freed {
+                    self.call_next();
+                }
             }
             Step::Pass { ms } => {
                 self.now += ms;
@@ -270,7 +342,7 @@ impl World<'_> {
     }
 
     async fn acquire(&mut self, holder: &'static str, tenant: &'static str, wait: bool) {
-        let verdict = self.verdict(holder, tenant, self.queue.len());
+        let verdict = self.verdict(holder, tenant, None);
         let mut body = json!({ "wait": wait });
         for (field, value) in [("holder", holder), ("tenant", tenant)] {
             if !value.is_empty() {
@@ -292,6 +364,8 @@ impl World<'_> {
                     holder,
                     tenant,
                     until: self.now + SILENT,
+                    passed: false,
+                    called: None,
                 });
             }
             None => self.settle(verdict, holder, tenant, None, &reply),
@@ -311,16 +385,21 @@ impl World<'_> {
             assert_eq!(reply["code"], "ticket_expired", "{}", reply.text);
             return;
         };
+        self.queue[place].passed = false;
         let waiter = self.queue[place].clone();
-        let verdict = self.verdict(waiter.holder, waiter.tenant, place);
+        let verdict = self.verdict(waiter.holder, waiter.tenant, Some(place));
         if matches!(verdict, Verdict::Denied("pool_full" | "reserved")) {
             assert_eq!(queued(&reply, place), ticket, "{}", reply.text);
             self.queue[place].until = self.now + SILENT;
             return;
         }
-        self.queue.remove(place);
+        let was_called = self.queue.remove(place).called.is_some();
         let ticket = Some(ticket.to_owned());
         self.settle(verdict, waiter.holder, waiter.tenant, ticket, &reply);
+        // A seat that was kept for it is the next one's.
+        if was_called || matches!(verdict, Verdict::Denied(_)) {
+            self.call_next();
+        }
     }
 
     fn settle(
@@ -368,6 +447,7 @@ impl World<'_> {
             named,
             ends: self.now + TTL,
             released: false,
+            recorded: false,
         });
         assert_eq!(
             reply["pool"]["in_use"],
@@ -390,11 +470,11 @@ impl World<'_> {
         } else {
             // A late beat is asked as a newcomer is.
             let in_time = self.now - lease.ends <= WINDOW;
-            if in_time {
+            self.end_due();
+            let verdict = in_time.then(|| {
                 self.drop_the_silent();
-            }
-            let verdict =
-                in_time.then(|| self.verdict(lease.holder, lease.tenant, self.queue.len()));
+                self.verdict(lease.holder, lease.tenant, None)
+            });
             match verdict {
                 Some(Verdict::Named | Verdict::Concurrent) => {
                     assert_eq!(reply["resumed"], true, "{verdict:?}: {}", reply.text);
@@ -414,9 +494,15 @@ impl World<'_> {
             }
         }
         self.leases[number].ends = self.now + TTL;
+        self.leases[number].recorded = false;
     }
 
     async fn check(&mut self) {
+        // Whoever looks at the pool lets a sweep write down what has ended.
+        if self.end_due() {
+            self.drop_the_silent();
+            self.call_next();
+        }
         let node = self.node();
         let reply = node.availability(&self.pool, 200).await;
         let in_use = self.taken().seats(&self.rules, None);

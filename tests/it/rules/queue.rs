@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::index_is_true;
-use crate::harness::{ANY, Installation, Reply, let_pass};
+use crate::harness::{ANY, Installation, Reply, let_pass, wait_until};
 
 fn ticket(reply: &Reply) -> Value {
     json!({"ticket": reply["ticket"]})
@@ -107,7 +107,7 @@ async fn a_pool_without_a_queue_denies_who_would_wait() {
 }
 
 #[tokio::test]
-async fn a_waiter_that_falls_silent_loses_its_place_and_holds_nobody_up_for_longer() {
+async fn a_waiter_that_does_not_ask_in_time_is_passed_over_and_later_loses_its_place() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = &cluster.nodes[0];
     node.put_pool(
@@ -127,13 +127,24 @@ async fn a_waiter_that_falls_silent_loses_its_place_and_holds_nobody_up_for_long
             break reply;
         }
         assert!(
-            began.elapsed() < Duration::from_secs(8),
+            began.elapsed() < Duration::from_secs(5),
             "held up for too long"
         );
-        let_pass(200).await;
+        let_pass(100).await;
     };
     assert_eq!(granted["lease"]["holder"], "cid");
-    assert!(began.elapsed() > Duration::from_secs(4));
+    // It was kept for as long as it was told to wait before it asks.
+    assert!(began.elapsed() > Duration::from_millis(1_900));
+    // Its place is where it was, for a while.
+    assert_eq!(
+        node.acquire("crm", wait("dan"), 202).await["position"],
+        json!(2)
+    );
+    wait_until("its place is lost", Duration::from_secs(12), async || {
+        node.acquire("crm", json!({"holder": "eve"}), 409).await;
+        node.availability("crm", [200, 503]).await["waiting"] != 2
+    })
+    .await;
     let late = node.acquire("crm", ticket(&silent), 410).await;
     assert_eq!(late["code"], "ticket_expired");
 }
@@ -177,7 +188,7 @@ async fn a_request_held_open_is_answered_as_soon_as_a_seat_comes_free_on_another
             json!({"holder": "bob", "wait": true, "wait_ms": 20_000}),
             201,
         ));
-        crate::harness::wait_until("it waits", Duration::from_secs(3), async || {
+        wait_until("it waits", Duration::from_secs(3), async || {
             a.availability("crm", 200).await["waiting"] == 1
         })
         .await;
@@ -210,7 +221,7 @@ async fn a_node_that_stops_answers_those_who_wait_and_their_places_are_kept() {
         json!({"holder": "bob", "wait": true, "wait_ms": 14_000}),
         202,
     ));
-    crate::harness::wait_until("it waits", Duration::from_secs(3), async || {
+    wait_until("it waits", Duration::from_secs(3), async || {
         b.availability("crm", 200).await["waiting"] == 1
     })
     .await;

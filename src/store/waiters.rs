@@ -1,0 +1,580 @@
+//! Those who wait for a seat with a request held open at this node. All of a pool are reported to Redis together, and learn
+//! together where they are: one call for up to [`AT_ONCE`] of them every two seconds, and none for each.
+//!
+//! A ticket is called by name, by the script that frees its seat (`hints`). The calls that are made here find those whose message was
+//! lost, so nothing depends on one. What a node remembers here decides nothing: it says who has to ask.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use super::acquire::Acquired;
+use super::error::Error;
+use super::keys::Keys;
+use super::script::POLL_QUEUE;
+use super::{Shared, Store};
+use crate::names::{LeaseId, PoolName};
+use crate::tasks::{self, Over};
+use crate::time::Timestamp as At;
+
+/// Waiters that one call reports; about a millisecond of Redis's time.
+const AT_ONCE: usize = 500;
+/// How often all of a pool are reported. Whoever is called is given this time to ask, and a little more (`lua/parts/queue.lua`).
+const EVERY: Duration = Duration::from_secs(2);
+/// The same while no messages come, for few and for many.
+const UNTOLD: Duration = Duration::from_millis(40);
+const UNTOLD_CROWD: Duration = Duration::from_millis(500);
+/// So few are reported with every call, also with one that is made for another reason.
+const FEW: usize = 64;
+/// Pause between two calls for a pool, so that those who come and go meanwhile share one.
+const PAUSE: Duration = Duration::from_millis(5);
+/// Pause after a call that failed.
+const FAILED: Duration = Duration::from_millis(250);
+/// How long a ticket is remembered between two requests: as long as its place is kept.
+const REMEMBERED: Duration = Duration::from_secs(6);
+/// How old what a script said of a place may be, to be the answer to a request: no older than a short outage.
+const FRESH: Duration = Duration::from_secs(10);
+
+/// All queues in which somebody waits at this node, by channel.
+#[derive(Debug, Default)]
+pub(super) struct Lines(Mutex<HashMap<Arc<str>, Arc<Line>>>);
+
+/// Those of one pool.
+#[derive(Debug)]
+struct Line {
+    pool: PoolName,
+    channel: Arc<str>,
+    state: Mutex<State>,
+    /// There is something to report, or to look at.
+    wake: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    tickets: HashMap<LeaseId, Arc<Ticket>>,
+    /// Whose client is gone: until when it was to ask again, or zero if it does not come back.
+    gone: Vec<(LeaseId, At)>,
+    /// When all are reported.
+    next_report: Instant,
+    /// When Redis is asked at the latest, because a seat may come free by time.
+    next_look: Instant,
+    /// The mean time in which a seat comes free, microseconds, and how many are free.
+    pace: (u64, i64),
+}
+
+/// A ticket, as this node knows it.
+#[derive(Debug)]
+struct Ticket {
+    id: LeaseId,
+    /// Requests that are held open for it.
+    open: AtomicU64,
+    /// It has to ask.
+    called: AtomicBool,
+    /// Where it is; 0 if that is not known.
+    position: AtomicU64,
+    /// By when it has to be reported again, by Redis's clock.
+    until: AtomicI64,
+    told: Notify,
+    /// When it was reported or asked, and when its last request ended.
+    times: Mutex<(Option<Instant>, Instant)>,
+}
+
+impl Ticket {
+    fn new(id: LeaseId) -> Self {
+        Self {
+            id,
+            open: AtomicU64::new(0),
+            called: AtomicBool::new(false),
+            position: AtomicU64::new(0),
+            until: AtomicI64::new(0),
+            told: Notify::new(),
+            times: Mutex::new((None, Instant::now())),
+        }
+    }
+
+    fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire) > 0
+    }
+
+    fn call(&self) {
+        self.called.store(true, Ordering::Release);
+        self.told.notify_waiters();
+    }
+
+    fn times(&self) -> MutexGuard<'_, (Option<Instant>, Instant)> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn is_at(&self, position: u64, until: At, reported: Instant) {
+        self.position.store(position, Ordering::Release);
+        self.until.store(until.0, Ordering::Release);
+        self.times().0 = Some(reported);
+    }
+
+    fn is_known(&self) -> bool {
+        self.times().0.is_some()
+    }
+}
+
+/// A request that is held open until its ticket is called.
+#[derive(Debug)]
+pub struct HeldOpen {
+    line: Arc<Line>,
+    ticket: Arc<Ticket>,
+}
+
+impl HeldOpen {
+    /// Waits until the ticket has to ask.
+    pub async fn called(&self) {
+        loop {
+            let told = self.ticket.told.notified();
+            if self.ticket.called.load(Ordering::Acquire) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Notes what it was told when it asked, and that it waits on.
+    pub fn waits_on(&self, position: u64, asks_again_by: At) {
+        self.ticket.is_at(position, asks_again_by, Instant::now());
+        self.ticket.called.store(false, Ordering::Release);
+    }
+
+    /// It has its answer.
+    pub fn is_over(&self) {
+        self.line.state().tickets.remove(&self.ticket.id);
+    }
+
+    /// Where it is, as a script said a moment ago; none if none did.
+    pub fn place(&self) -> Option<Acquired> {
+        let position = self.ticket.position.load(Ordering::Acquire);
+        let reported = self.ticket.times().0?;
+        if position == 0 || reported.elapsed() > FRESH {
+            return None;
+        }
+        let (each_us, free) = self.line.state().pace;
+        let to_end = u64::try_from(i64::try_from(position).ok()? - free).unwrap_or(0);
+        let eta = Duration::from_micros(each_us.saturating_mul(to_end.max(1)));
+        Some(Acquired::Queued {
+            ticket: self.ticket.id,
+            position,
+            // What is left of the time that it was given with the report.
+            retry_after: EVERY
+                .saturating_sub(reported.elapsed())
+                .max(Duration::from_millis(1)),
+            eta: if to_end == 0 {
+                eta.min(REMEMBERED)
+            } else {
+                eta
+            }
+            .max(Duration::from_millis(1)),
+            asks_again_by: At(self.ticket.until.load(Ordering::Acquire)),
+        })
+    }
+
+    /// What there is to say of its place when nobody is there to hear it.
+    pub fn unheard(&self) -> Acquired {
+        Acquired::Queued {
+            ticket: self.ticket.id,
+            position: 0,
+            retry_after: EVERY,
+            eta: EVERY,
+            asks_again_by: At(self.ticket.until.load(Ordering::Acquire)),
+        }
+    }
+}
+
+impl Drop for HeldOpen {
+    fn drop(&mut self) {
+        self.ticket.times().1 = Instant::now();
+        self.ticket.open.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+/// What is reported with one call.
+#[derive(Debug, Default)]
+struct Report {
+    gone: Vec<(LeaseId, At)>,
+    /// Those who are reported for the first time, then the others in their order.
+    tickets: Vec<Arc<Ticket>>,
+    back: usize,
+}
+
+impl Line {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message: names of tickets that are called. Any other word, or none, is a reason to look.
+    fn hear(&self, message: &str) {
+        let mut looks = message.is_empty();
+        {
+            let state = self.state();
+            for word in message.split_ascii_whitespace() {
+                match word.parse::<LeaseId>() {
+                    Ok(id) => {
+                        if let Some(ticket) = state.tickets.get(&id) {
+                            ticket.call();
+                        }
+                    }
+                    Err(_) => looks = true,
+                }
+            }
+        }
+        if looks {
+            self.look(Duration::ZERO);
+        }
+    }
+
+    /// Asks Redis soon, whoever there is to report.
+    fn look(&self, within: Duration) {
+        let mut state = self.state();
+        state.next_look = state.next_look.min(Instant::now() + within);
+        drop(state);
+        self.wake.notify_one();
+    }
+
+    /// What has to be reported now; nothing if it is not time yet.
+    fn due(&self, now: Instant) -> Vec<Report> {
+        let mut state = self.state();
+        state.tickets.retain(|_, ticket| {
+            ticket.is_open() || now.duration_since(ticket.times().1) < REMEMBERED
+        });
+        let open = state.tickets.values().filter(|ticket| ticket.is_open());
+        let (known, back): (Vec<_>, Vec<_>) = open
+            .filter(|ticket| !ticket.called.load(Ordering::Acquire))
+            .map(Arc::clone)
+            .partition(|ticket| ticket.is_known());
+        let all = now >= state.next_report || (now >= state.next_look && known.len() <= FEW);
+        let looks = now >= state.next_look || all;
+        let gone = std::mem::take(&mut state.gone);
+        if all {
+            state.next_report = now + EVERY;
+        }
+        if looks {
+            state.next_look = now + EVERY;
+        }
+        drop(state);
+        let mut known = if all { known } else { Vec::new() };
+        known.sort_by_cached_key(|ticket| ticket.position.load(Ordering::Acquire));
+        let mut reports: Vec<Report> = Vec::new();
+        for gone in gone.chunks(AT_ONCE) {
+            reports.push(Report {
+                gone: gone.to_vec(),
+                ..Report::default()
+            });
+        }
+        for tickets in back.chunks(AT_ONCE) {
+            reports.push(Report {
+                back: tickets.len(),
+                tickets: tickets.to_vec(),
+                ..Report::default()
+            });
+        }
+        for tickets in known.chunks(AT_ONCE) {
+            reports.push(Report {
+                tickets: tickets.to_vec(),
+                ..Report::default()
+            });
+        }
+        if reports.is_empty() && looks {
+            reports.push(Report::default());
+        }
+        // A few of each kind go together.
+        reports.into_iter().fold(Vec::new(), |mut joined, next| {
+            match joined.last_mut() {
+                Some(last)
+                    if last.gone.len() + last.tickets.len() + next.tickets.len() <= AT_ONCE
+                        && next.gone.is_empty() =>
+                {
+                    last.back += next.back;
+                    last.tickets.extend(next.tickets);
+                }
+                _ => joined.push(next),
+            }
+            joined
+        })
+    }
+
+    /// Notes what a script said of those who were reported.
+    fn note(&self, report: &Report, polled: &Polled, asked: Instant) {
+        for (ticket, position) in report.tickets.iter().zip(&polled.positions) {
+            match position {
+                Some(position) => ticket.is_at(*position, polled.until, asked),
+                None => ticket.call(),
+            }
+        }
+        let mut state = self.state();
+        state.pace = (polled.each_us, polled.free);
+        state.next_look = state.next_look.min(asked + polled.next);
+    }
+
+    /// Whether nobody is left to be reported or remembered.
+    fn is_idle(&self) -> bool {
+        let state = self.state();
+        state.tickets.is_empty() && state.gone.is_empty()
+    }
+}
+
+/// What a script said.
+#[derive(Debug)]
+struct Polled {
+    until: At,
+    next: Duration,
+    each_us: u64,
+    free: i64,
+    /// Of each that was reported; none if it has to ask.
+    positions: Vec<Option<u64>>,
+}
+
+/// Reads positions. Between two that are known the others are about where they would be if all who wait were spread evenly.
+fn positions(words: &str) -> Option<Vec<Option<u64>>> {
+    let mut positions: Vec<Option<u64>> = Vec::new();
+    let mut open: Vec<usize> = Vec::new();
+    let mut before: Option<(usize, u64)> = None;
+    for (at, word) in words.split_ascii_whitespace().enumerate() {
+        match word {
+            "?" => positions.push(None),
+            "-" => {
+                open.push(at);
+                positions.push(Some(0));
+            }
+            number => {
+                let position: u64 = number.parse().ok()?;
+                positions.push(Some(position));
+                let (from, first) = before.unwrap_or((at, position));
+                for place in open.drain(..) {
+                    let part = position.saturating_sub(first) * (place.saturating_sub(from)) as u64;
+                    positions[place] = Some(first + part / (at - from).max(1) as u64);
+                }
+                before = Some((at, position));
+            }
+        }
+    }
+    for place in open {
+        positions[place] = before.map(|(_, position)| position + 1);
+    }
+    Some(positions)
+}
+
+impl Lines {
+    fn lines(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Line>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A message on the channel of a queue.
+    pub(super) fn hear(&self, channel: &str, message: &str) {
+        let line = self.lines().get(channel).cloned();
+        if let Some(line) = line {
+            line.hear(message);
+        }
+    }
+
+    /// Messages come again after some may have been missed.
+    pub(super) fn look(&self) {
+        let lines: Vec<Arc<Line>> = self.lines().values().cloned().collect();
+        for line in lines {
+            line.state().next_report = Instant::now();
+            line.wake.notify_one();
+        }
+    }
+}
+
+/// Reports those of one pool until nobody waits any more.
+async fn run(store: Weak<Shared>, line: Arc<Line>) -> Over {
+    loop {
+        let at = {
+            let state = line.state();
+            state.next_report.min(state.next_look)
+        };
+        // Woken or not, it looks at what is due.
+        let _ = tokio::time::timeout_at(at, line.wake.notified()).await;
+        let Some(store) = store.upgrade().map(Store) else {
+            return Over;
+        };
+        let mut failed = false;
+        for report in line.due(Instant::now()) {
+            let asked = Instant::now();
+            match store.poll_queue(&line.pool, &report).await {
+                Ok(polled) => line.note(&report, &polled, asked),
+                Err(error) => {
+                    tracing::debug!(pool.name = %line.pool, error = %error, "those who wait are not reported: {error}");
+                    line.state().gone.extend(report.gone);
+                    failed = true;
+                }
+            }
+        }
+        if failed {
+            tokio::time::sleep(FAILED).await;
+            line.state().next_report = Instant::now();
+            continue;
+        }
+        if !store.0.hints.is_listening() {
+            let mut state = line.state();
+            let pause = if state.tickets.len() <= FEW {
+                UNTOLD
+            } else {
+                UNTOLD_CROWD
+            };
+            state.next_report = state.next_report.min(Instant::now() + pause);
+        }
+        {
+            let mut lines = store.0.lines.lines();
+            if line.is_idle() {
+                lines.remove(&line.channel);
+                return Over;
+            }
+        }
+        drop(store);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+impl Store {
+    /// The line of a pool at this node; its task runs for as long as somebody waits.
+    fn with_line<T>(&self, pool: &PoolName, change: impl FnOnce(&Arc<Line>) -> T) -> T {
+        self.0.hints.start(self);
+        let channel: Arc<str> = Keys::of(pool).queue().into();
+        let mut lines = self.0.lines.lines();
+        let mut is_new = false;
+        let line = lines.entry(Arc::clone(&channel)).or_insert_with(|| {
+            is_new = true;
+            let now = Instant::now();
+            Arc::new(Line {
+                pool: pool.clone(),
+                channel,
+                state: Mutex::new(State {
+                    tickets: HashMap::new(),
+                    gone: Vec::new(),
+                    next_report: now + EVERY,
+                    next_look: now + EVERY,
+                    pace: (0, 0),
+                }),
+                wake: Notify::new(),
+            })
+        });
+        let changed = change(line);
+        let line = Arc::clone(line);
+        drop(lines);
+        line.wake.notify_one();
+        if is_new {
+            let store = Arc::downgrade(&self.0);
+            tasks::spawn("queue", move || run(store.clone(), Arc::clone(&line)));
+        }
+        changed
+    }
+
+    /// Holds a request of somebody who waits. `told` is where it is and by when it has to ask again, if a script said so just now.
+    pub fn hold_open(&self, pool: &PoolName, ticket: LeaseId, told: Option<(u64, At)>) -> HeldOpen {
+        let asked = Instant::now();
+        self.with_line(pool, |line| {
+            let mut state = line.state();
+            if state.pace == (0, 0) {
+                // When a seat can come free by time alone this node does not know yet.
+                state.next_look = asked;
+            }
+            let entry = state
+                .tickets
+                .entry(ticket)
+                .or_insert_with(|| Arc::new(Ticket::new(ticket)));
+            entry.open.fetch_add(1, Ordering::AcqRel);
+            if let Some((position, until)) = told {
+                entry.is_at(position, until, asked);
+                entry.called.store(false, Ordering::Release);
+            }
+            let ticket = Arc::clone(entry);
+            drop(state);
+            HeldOpen {
+                line: Arc::clone(line),
+                ticket,
+            }
+        })
+    }
+
+    /// Notes that nobody is there to hear of a ticket; `until` is by when it was to ask again, none if it does not come back.
+    pub fn hang_up(&self, pool: &PoolName, ticket: LeaseId, until: Option<At>) {
+        // Of one that was never reported nothing is known: it is passed over when its time is over.
+        if until == Some(At(0)) {
+            return;
+        }
+        self.with_line(pool, |line| {
+            let mut state = line.state();
+            if state
+                .tickets
+                .get(&ticket)
+                .is_some_and(|ticket| ticket.is_open())
+            {
+                // Another request with the same ticket is there.
+                return;
+            }
+            state.tickets.remove(&ticket);
+            state.gone.push((ticket, until.unwrap_or(At(0))));
+        });
+    }
+
+    async fn poll_queue(&self, pool: &PoolName, report: &Report) -> Result<Polled, Error> {
+        let keys = Keys::of(pool);
+        let mut call = POLL_QUEUE
+            .call(17)
+            .arg(keys.bucket.clock())
+            .arg(keys.config())
+            .arg(keys.leases())
+            .arg(keys.expired())
+            .arg(keys.events())
+            .arg(keys.blocks())
+            .arg(keys.who())
+            .arg(keys.seats())
+            .arg(keys.holders())
+            .arg(keys.lent())
+            .arg(keys.named())
+            .arg(keys.queue())
+            .arg(keys.waiting())
+            .arg(keys.tickets())
+            .arg(keys.line())
+            .arg(keys.heads())
+            .arg(keys.called())
+            .arg(report.gone.len())
+            .arg(report.back);
+        for (ticket, until) in &report.gone {
+            call.push(ticket.to_string());
+            call.push(until.0);
+        }
+        for ticket in &report.tickets {
+            call.push(ticket.id.to_string());
+        }
+        let reply = self.run_whole(pool, &call).await?;
+        Ok(Polled {
+            until: reply.instant(3)?,
+            next: Duration::from_millis(reply.count(4)?),
+            each_us: reply.count(6)?,
+            free: reply.int(7)?,
+            positions: if reply.status() == "no_pool" {
+                vec![None; report.tickets.len()]
+            } else {
+                positions(reply.text(8)?).ok_or_else(|| reply.unexpected(8))?
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_between_two_that_are_known_are_spread_evenly() {
+        let read = positions("1 2 ? - - - 10 - ? 12 - -").unwrap();
+        let some = |numbers: &[u64]| numbers.iter().map(|number| Some(*number)).collect();
+        let mut right: Vec<Option<u64>> = some(&[1, 2, 0, 4, 6, 8, 10, 10, 0, 12, 13, 13]);
+        right[2] = None;
+        right[8] = None;
+        assert_eq!(read, right);
+        assert_eq!(positions("").unwrap(), Vec::new());
+        assert_eq!(positions("one"), None);
+    }
+}
