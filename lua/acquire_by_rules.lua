@@ -334,18 +334,19 @@ write_record(records, id, { int(fence), holder, tenant, int(now), kind ~= 'c' an
 keep_records(records, ttl, margin_ms)
 redis.call('ZADD', due, 'LT', int(expires_at), pool)
 remember_the_request()
-local turn = ''
+local turn, waited = '', nil
 if place and queue then
   local since = redis.call('HGET', keys.tickets, 'since:' .. id) or int(now)
   turn = since .. '\1' .. redis.call('HGET', keys.tickets, id)
-  queue.count_wait(now - since)
+  waited = now - since
+  queue.count_wait(waited)
   local _, _, was_called = queue.give_up(id)
   -- It shares a seat, or has one of its own: the one that was kept for it is the next one's.
   if was_called then
     queue.call_next()
   end
 end
-record_event(events, 'started', id, now, holder, tenant, '', taken)
+record_event(events, 'started', id, now, holder, tenant, '', taken, waited)
 
 local reply = answer('granted', { id = id, expires_at = expires_at, fence = int(fence), seat = kind, named_left = named_left(),
   position = arrival or 0, detail = turn })

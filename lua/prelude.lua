@@ -113,9 +113,13 @@ local written = 0
 -- Appends to the pool's history. All events have the same fields, which Redis stores once per block; only in a
 -- pool where a lease is not always a seat of the capacity there is one more, the number of seats taken or freed.
 -- Sweeps drop them by age; the number is a bound on the memory of a pool, whatever happens in it.
-local function record_event(events, kind, id, at, holder, tenant, reason, seats)
+local function record_event(events, kind, id, at, holder, tenant, reason, seats, waited)
   local event = { 'type', kind, 'id', id, 'at', int(at), 'holder', holder, 'tenant', tenant, 'reason', reason,
     seats and 'seats', seats }
+  if waited then
+    event[#event + 1] = 'waited'
+    event[#event + 1] = int(waited)
+  end
   local entry
   if shift > 0 then
     -- Readers take the place of an event for when it was written. It is refused where one was written at a later instant.

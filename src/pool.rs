@@ -181,6 +181,12 @@ pub struct Waited {
 }
 
 impl Waited {
+    /// The bucket of one: as `lua/parts/queue.lua` counts.
+    pub(crate) fn bucket(waited_ms: u64) -> i32 {
+        let steps = (waited_ms.max(1) as f64 / 100.0).ln() / 1.5_f64.ln();
+        (steps.ceil() as i32).clamp(0, 31)
+    }
+
     /// From counts by bucket: each is half as long again as the one before, and the first goes up to 100 ms.
     pub(crate) fn of(counts: &BTreeMap<i32, u64>) -> Option<Self> {
         let all: u64 = counts.values().sum();

@@ -14,6 +14,8 @@ local SILENT_MS = ASK_MS + LATE_MS + KEPT_MS
 local RELOAD_MS = 1000
 -- At most so many are called or passed over by one script; about half a millisecond.
 local CALLS = 64
+-- So many of those who are called are looked at by one script, the first that would be passed over.
+local CHECKED = 16
 -- How long those who were served had waited is counted in WAITS buckets, each half as long again as the one before, and the first up to
 -- 100 ms. With so many counted all counts are halved, so what is older fades.
 local WAITS, WAITS_COUNTED = 32, 256
@@ -213,18 +215,36 @@ local function open_queue(keys, index, config, rules)
     return math.min(asks_by, tonumber(redis.call('HGET', tickets, 'broken:' .. id) or asks_by))
   end
 
+  -- Keeps no seat any longer for those who did not ask in time, nor for one that a node of the version before has served. After an
+  -- outage a whole time to ask is left. Returns how many they were.
+  local function drop_late()
+    local first = redis.call('ZRANGE', called, 0, CHECKED - 1, 'WITHSCORES')
+    if #first == 0 then
+      return 0
+    end
+    local ids, late = {}, 0
+    for i = 1, #first, 2 do
+      ids[#ids + 1] = string.sub(first[i], -22)
+    end
+    local places, in_time = redis.call('ZMSCORE', queue, unpack(ids)), live_from(ASK_MS + LATE_MS)
+    for i = 1, #ids do
+      local entry = first[2 * i - 1]
+      if tonumber(first[2 * i]) <= in_time or not places[i] then
+        uncall(entry)
+        find_head((parts_of(entry)))
+        late = late + 1
+      end
+    end
+    return late
+  end
+
   -- Calls those who are next, for all seats that there are. The message names them.
   function self.call_next()
     if not rules.capacity or rules.maintenance or redis.call('EXISTS', queue) == 0 then
       return
     end
     self.file_new()
-    -- After an outage a whole time to ask is left.
-    local late = redis.call('ZRANGE', called, '-inf', int(live_from(ASK_MS + LATE_MS)), 'BYSCORE', 'LIMIT', 0, CALLS)
-    for i = 1, #late do
-      uncall(late[i])
-      find_head((parts_of(late[i])))
-    end
+    local late = drop_late()
     for tenant in pairs(index.freed_of) do
       find_head(tenant)
     end
@@ -255,7 +275,7 @@ local function open_queue(keys, index, config, rules)
         find_head(tenant)
       end
     end
-    self.more = tenant ~= nil or #late == CALLS
+    self.more = tenant ~= nil or late == CHECKED
     if self.more then
       -- Who listens looks again.
       names[#names + 1] = '+'

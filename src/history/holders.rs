@@ -117,6 +117,7 @@ mod tests {
             tenant: None,
             reason: None,
             seats: None,
+            waited_ms: None,
         }
     }
 

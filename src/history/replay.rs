@@ -7,6 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::slot::{Slot, Step};
+use crate::pool::Waited;
 use crate::store::Event;
 
 /// What an event does to a pool, apart from who it was.
@@ -16,6 +17,8 @@ pub enum Change {
     Started {
         /// Seats that are in use now and were not before.
         seats: u64,
+        /// How long its holder had waited in the queue, ms; none if it had not.
+        waited_ms: Option<u64>,
     },
     /// A lease that had ended by time, or was lost, has its seat again.
     Resumed {
@@ -59,6 +62,7 @@ impl Change {
         Some(match event.kind.as_str() {
             "started" => Self::Started {
                 seats: event.seats.unwrap_or(1),
+                waited_ms: event.waited_ms,
             },
             "resumed" | "rebuilt" => Self::Resumed {
                 seats: event.seats.unwrap_or(1),
@@ -162,7 +166,7 @@ impl Replay {
     pub fn apply(&mut self, at_ms: i64, change: &Change, closed: &mut impl FnMut(Step, i64, Slot)) {
         self.pass(at_ms, closed);
         match change {
-            Change::Started { seats } | Change::Resumed { seats } => self.level += seats,
+            Change::Started { seats, .. } | Change::Resumed { seats } => self.level += seats,
             Change::Ended { seats, .. } => self.level = self.level.saturating_sub(*seats),
             Change::Capacity(capacity) => self.capacity = *capacity,
             Change::Silent => self.silent = true,
@@ -184,7 +188,12 @@ impl Replay {
                 slot.high_water_mark.max(self.level)
             };
             match change {
-                Change::Started { .. } => slot.grants += 1,
+                Change::Started { waited_ms, .. } => {
+                    slot.grants += 1;
+                    if let Some(waited_ms) = waited_ms {
+                        *slot.waits.entry(Waited::bucket(*waited_ms)).or_default() += 1;
+                    }
+                }
                 Change::Resumed { .. } => slot.resumes += 1,
                 Change::Ended { reason, .. } => *slot.ends.entry(reason.clone()).or_default() += 1,
                 Change::Denied { reason } => {
@@ -209,8 +218,14 @@ mod tests {
 
     fn change() -> impl Strategy<Value = Change> {
         prop_oneof![
-            Just(Change::Started { seats: 1 }),
-            Just(Change::Started { seats: 0 }),
+            Just(Change::Started {
+                seats: 1,
+                waited_ms: None
+            }),
+            Just(Change::Started {
+                seats: 0,
+                waited_ms: None
+            }),
             Just(Change::Resumed { seats: 1 }),
             Just(Change::Ended {
                 seats: 1,
@@ -232,7 +247,7 @@ mod tests {
             levels.extend((at..*when).map(|_| level));
             at = *when;
             match change {
-                Change::Started { seats } | Change::Resumed { seats } => level += seats,
+                Change::Started { seats, .. } | Change::Resumed { seats } => level += seats,
                 Change::Ended { seats, .. } => level = level.saturating_sub(*seats),
                 _ => {}
             }
@@ -305,8 +320,26 @@ mod tests {
             replay.full_since()
         };
         assert_eq!(apply(1_000, Change::Capacity(2)), None);
-        assert_eq!(apply(2_000, Change::Started { seats: 1 }), None);
-        assert_eq!(apply(3_000, Change::Started { seats: 1 }), Some(3_000));
+        assert_eq!(
+            apply(
+                2_000,
+                Change::Started {
+                    seats: 1,
+                    waited_ms: None
+                }
+            ),
+            None
+        );
+        assert_eq!(
+            apply(
+                3_000,
+                Change::Started {
+                    seats: 1,
+                    waited_ms: None
+                }
+            ),
+            Some(3_000)
+        );
         assert_eq!(apply(4_000, Change::Capacity(1)), Some(3_000));
         assert_eq!(apply(5_000, ended()), Some(3_000));
         assert_eq!(apply(6_000, ended()), None);
@@ -317,7 +350,14 @@ mod tests {
         let mut nothing = |_, _, _| {};
         let mut replay = Replay::begin(1_000);
         replay.apply(1_500, &Change::Capacity(5), &mut nothing);
-        replay.apply(2_000, &Change::Started { seats: 1 }, &mut nothing);
+        replay.apply(
+            2_000,
+            &Change::Started {
+                seats: 1,
+                waited_ms: None,
+            },
+            &mut nothing,
+        );
         let text = serde_json::to_string(&replay).unwrap();
         let mut again: Replay = serde_json::from_str(&text).unwrap();
         assert_eq!(again, replay);

@@ -84,6 +84,9 @@ pub struct Slot {
     /// Acquires that were denied, by reason: each one, also of the same holder.
     #[serde(rename = "r", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub raw_denials: BTreeMap<String, u64>,
+    /// How long those had waited who were served from the queue: how many by bucket ([`crate::pool::Waited`]).
+    #[serde(rename = "q", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub waits: BTreeMap<i32, u64>,
     /// Ends by reason.
     #[serde(rename = "x", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ends: BTreeMap<String, u64>,
@@ -161,6 +164,9 @@ impl Slot {
             for (reason, count) in counts {
                 *sums.entry(reason.clone()).or_default() += count;
             }
+        }
+        for (bucket, count) in &next.waits {
+            *self.waits.entry(*bucket).or_default() += count;
         }
         self.gap_ms += next.gap_ms;
     }

@@ -206,6 +206,7 @@ mod tests {
                 tenant: tenant.map(Into::into),
                 reason: None,
                 seats: None,
+                waited_ms: None,
             });
         };
         // Two before the range, of which one reaches into it.

@@ -84,6 +84,8 @@ pub struct Event {
     pub reason: Option<String>,
     /// How many seats were taken or freed by it, where that is not one.
     pub seats: Option<u64>,
+    /// How long its holder had waited in the queue, where it had.
+    pub waited_ms: Option<u64>,
 }
 
 impl Store {
@@ -148,6 +150,7 @@ fn read((place, fields): Entry) -> Result<Event, Error> {
         tenant: None,
         reason: None,
         seats: None,
+        waited_ms: None,
     };
     let mut fields = fields.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
@@ -162,6 +165,7 @@ fn read((place, fields): Entry) -> Result<Event, Error> {
             "tenant" => event.tenant = Some(value),
             "reason" => event.reason = Some(value),
             "seats" => event.seats = value.parse().ok(),
+            "waited" => event.waited_ms = value.parse().ok(),
             // A later version may say more.
             _ => {}
         }

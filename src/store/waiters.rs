@@ -145,8 +145,9 @@ impl HeldOpen {
         self.ticket.called.store(false, Ordering::Release);
     }
 
-    /// It has its answer.
+    /// It has its answer. Another request with the same ticket asks for it too.
     pub fn is_over(&self) {
+        self.ticket.call();
         self.line.state().tickets.remove(&self.ticket.id);
     }
 

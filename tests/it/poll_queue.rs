@@ -8,6 +8,7 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
+use crate::checker::line;
 use crate::harness::{Client, Installation, Node, Reply, Scrape, let_pass, wait_until};
 
 const CROWD: usize = 200;
@@ -63,6 +64,11 @@ async fn waiting_costs_a_node_one_call_for_all_of_its_waiters_and_a_grant_concer
     let nodes = &cluster.nodes;
     let policy = json!({"capacity": 1, "queue": {"max_waiting": CROWD}});
     let (mut held, crowd) = crowd(&cluster, policy).await;
+
+    assert_eq!(
+        line::check(&cluster.redis, "crm").await,
+        Vec::<String>::new()
+    );
 
     // They only wait: each node reports its hundred every two seconds, and nobody asks.
     let_pass(300).await;

@@ -102,7 +102,7 @@ pub(super) fn synthetic_changes(
             .iter()
             .filter(|event| Some(event.id) <= state.last)
             .map(|event| match &event.change {
-                Some(Change::Started { seats } | Change::Resumed { seats }) => {
+                Some(Change::Started { seats, .. } | Change::Resumed { seats }) => {
                     i64::try_from(*seats).unwrap_or(0)
                 }
                 Some(Change::Ended { seats, .. }) => -i64::try_from(*seats).unwrap_or(0),

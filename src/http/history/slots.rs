@@ -21,6 +21,7 @@ use super::{invalid, must_exist, range, rounded, share, zone};
 use crate::history::slot::Step;
 use crate::history::usage::{self, Span};
 use crate::names::PoolName;
+use crate::pool::Waited;
 use crate::time::Timestamp;
 
 /// Most slots of one answer.
@@ -90,6 +91,27 @@ pub(crate) struct HistoryBody {
     pub(crate) covered_from: Option<Timestamp>,
 }
 
+/// How long holders had waited in the queue when they were served.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Waited)]
+pub(crate) struct WaitedBody {
+    /// Half of them had waited at most so long.
+    #[schema(example = 4_000)]
+    pub(crate) p50_ms: u64,
+    /// Nineteen of twenty.
+    #[schema(example = 20_000)]
+    pub(crate) p95_ms: u64,
+}
+
+impl From<Waited> for WaitedBody {
+    fn from(waited: Waited) -> Self {
+        Self {
+            p50_ms: waited.p50_ms,
+            p95_ms: waited.p95_ms,
+        }
+    }
+}
+
 /// What happened in a stretch of time.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SlotBody {
@@ -113,6 +135,8 @@ pub(crate) struct SlotBody {
     pub(crate) denials: BTreeMap<String, u64>,
     /// Acquires that were denied, by reason: each one, also of the same holder.
     pub(crate) raw_denials: BTreeMap<String, u64>,
+    /// How long those had waited who were served from the queue, to within a quarter; null if nobody was.
+    pub(crate) waited: Option<WaitedBody>,
     /// Ends by reason.
     pub(crate) ends: BTreeMap<String, u64>,
     /// Milliseconds at each number of seats in use; for more than a thousand seats in steps of a thousandth.
@@ -140,6 +164,7 @@ impl From<Span> for SlotBody {
             denials: span.slot.denials,
             raw_denials: span.slot.raw_denials,
             gap_ms: span.slot.gap_ms,
+            waited: Waited::of(&span.slot.waits).map(WaitedBody::from),
             ends: span.slot.ends,
             levels_ms: span.slot.levels.by_level(),
             full_ms: span.slot.levels.at_least_ms(100),

@@ -51,8 +51,8 @@ const MISTAKES: [Mistake; 7] = [
     },
     Mistake {
         name: "a seat waits for a ghost",
-        right: "uncall(late[i])",
-        wrong: "",
+        right: "tonumber(first[2 * i]) <= in_time or not places[i]",
+        wrong: "false",
     },
 ];
 
