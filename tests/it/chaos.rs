@@ -205,7 +205,12 @@ async fn round(stage: &mut Stage, fault: Fault, number: usize, long: bool) -> Ro
             sent_again: struck.sent_again.into_iter().collect(),
             silences: struck.silence.into_iter().collect(),
             only_notices_fail: struck.only_notices_fail.into_iter().collect(),
-            moved: struck.moved.into_iter().collect(),
+            // Where little happened before, the machine was busy with something else.
+            moved: struck
+                .moved
+                .filter(|_| rate >= ENOUGH)
+                .into_iter()
+                .collect(),
             skew: (least, most),
         };
         let mut verdict = tokio::task::spawn_blocking(move || history.check())
