@@ -13,7 +13,7 @@ use tokio::task::AbortHandle;
 
 use crate::error::SeatError;
 use crate::machine::{Answer, Event, Json, Now, Output, Request, State, Timer, is_asking, spread};
-use crate::seat::{Options, Seat, SeatEvent};
+use crate::seat::{Listener, Options, Seat, SeatEvent};
 
 const AGENT: &str = "leasehold-rust/0.1.0 (spec 1)";
 const TICK: Duration = Duration::from_secs(1);
@@ -23,7 +23,7 @@ const BATCH: usize = 500;
 const MOST_BYTES: usize = 4 << 20;
 
 type Asked = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
-type Listener = Arc<dyn Fn(&SeatEvent) + Send + Sync>;
+pub(crate) type Keep = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// What asks for a seat says who it is with.
 #[derive(Clone, Default)]
@@ -68,7 +68,7 @@ pub(crate) struct Inner {
 pub(crate) struct Runner {
     pub(crate) state: State,
     pub(crate) details: Json,
-    pub(crate) keep: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    pub(crate) keep: Option<Keep>,
     seed: String,
     fault: String,
     timers: HashMap<Timer, (i64, u64, AbortHandle)>,
@@ -198,7 +198,7 @@ impl Client {
         pool: &str,
         options: Options,
         event: Event,
-        keep: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+        keep: Option<Keep>,
     ) -> Result<Seat, SeatError> {
         let shared = &self.shared;
         let _ = shared.runtime.set(Handle::current());

@@ -2,9 +2,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::{Shared, now};
+use crate::client::{Keep, Shared, now};
 use crate::error::SeatError;
 use crate::machine::{self, Event, Json, is_active};
+
+/// What is called for each change of a seat.
+pub type Listener = Arc<dyn Fn(&SeatEvent) + Send + Sync>;
 
 /// Who asks for a seat, and how.
 #[derive(Clone, Default)]
@@ -24,7 +27,7 @@ pub struct Options {
     /// Limits the acquire, never the seat: 30 s without, no limit with `wait`.
     pub timeout: Option<Duration>,
     /// Called for each change, in order, on a thread of its own.
-    pub on_event: Option<Arc<dyn Fn(&SeatEvent) + Send + Sync>>,
+    pub on_event: Option<Listener>,
 }
 
 impl Options {
@@ -223,7 +226,7 @@ impl Seat {
         self.shared.quiet(self.id).await;
     }
 
-    pub(crate) fn keep(&self, keep: Arc<dyn Fn(&str) + Send + Sync>) {
+    pub(crate) fn keep(&self, keep: Keep) {
         let mut inner = self.shared.lock();
         if let Some(runner) = inner.seats.get_mut(&self.id) {
             if let Some(token) = &runner.state.token {

@@ -168,12 +168,16 @@ def check(name: str, scenarios: list, real: Optional[Real], report: Report, all_
         if entry.get("proof"):
             vectors(name, "proof", entry["proof"], known, report)
     if all_layers and real:
-        for label, command in entry.get("programs", {}).items():
+        for label, program in entry.get("programs", {}).items():
+            program = program if isinstance(program, dict) else {"command": program}
             where = {"LEASEHOLD_URL": real.url, "LEASEHOLD_KEY": ADMIN}
             done = subprocess.run(
-                command, cwd=load.CLIENTS / name, env={**os.environ, **where}, capture_output=True, text=True, timeout=300
+                program["command"], cwd=load.CLIENTS / name, env={**os.environ, **where}, capture_output=True, text=True, timeout=300
             )  # fmt: skip
-            report.add(name, [], label, done.stderr[-3_000:] if done.returncode else None)
+            if done.returncode == MISSING:
+                report.notes.append(f"{name}: {label} skipped: {done.stderr.strip()}")
+                continue
+            report.add(name, program.get("scenarios", []), label, done.stderr[-3_000:] if done.returncode else None)
     asyncio.run(wire(name, entry, scenarios, known, real.document if real else None, real, report))
 
 

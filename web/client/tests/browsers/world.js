@@ -83,8 +83,8 @@ export async function startSite(node, pages) {
 	const beats = [];
 	const server = createServer(async (request, response) => {
 		const path = new URL(request.url, 'http://site').pathname;
-		if (pages[path]) {
-			const { body, policy, type = 'text/html' } = pages[path];
+		const { body, policy, type = 'text/html' } = pages[path] ?? {};
+		if (body !== undefined) {
 			response.writeHead(200, { 'content-type': `${type}; charset=utf-8`, ...(policy && { 'content-security-policy': policy }) });
 			return response.end(body);
 		}
@@ -94,10 +94,10 @@ export async function startSite(node, pages) {
 		if (!path.startsWith('/v1/')) return response.writeHead(404).end();
 		const chunks = [];
 		for await (const chunk of request) chunks.push(chunk);
-		const body = Buffer.concat(chunks);
-		beats.push({ path, at: Date.now(), token: body.length ? JSON.parse(body).token : undefined });
+		const sent = Buffer.concat(chunks);
+		beats.push({ path, at: Date.now(), token: sent.length ? JSON.parse(sent).token : undefined });
 		const { host, connection, 'content-length': length, ...headers } = request.headers;
-		const answer = await fetch(`${node.url}${request.url}`, { method: request.method, headers, body: body.length ? body : undefined }).catch(() => null);
+		const answer = await fetch(`${node.url}${request.url}`, { method: request.method, headers, body: sent.length ? sent : undefined }).catch(() => null);
 		if (!answer) return response.writeHead(502).end();
 		response.writeHead(answer.status, Object.fromEntries([...answer.headers].filter(([name]) => !/^(connection|content-length|transfer-encoding|date)$/.test(name))));
 		response.end(Buffer.from(await answer.arrayBuffer()));
