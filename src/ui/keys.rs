@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::http::header::ORIGIN;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -144,6 +145,7 @@ fn new_key() -> Markup {
 pub(super) async fn create(
     State(app): State<App>,
     operator: Operator,
+    headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
     let wrong = |error: &dyn std::fmt::Display| {
@@ -180,19 +182,57 @@ pub(super) async fn create(
         expires_in_ms: None,
     };
     let (key, secret) = make(&app, &operator, body).await?;
-    Ok(reveal(&operator, &key, &secret))
+    Ok(reveal(&operator, &headers, &key, &secret))
 }
 
 /// The only page that shows a secret, once.
-fn reveal(operator: &Operator, key: &AccessKey, secret: &SecretString) -> Response {
+fn reveal(
+    operator: &Operator,
+    headers: &HeaderMap,
+    key: &AccessKey,
+    secret: &SecretString,
+) -> Response {
+    // The page that the form was sent from is of this server, as the operator's browser reaches it.
+    let server = headers
+        .get(ORIGIN)
+        .and_then(|origin| origin.to_str().ok())
+        .filter(|origin| origin.starts_with("http"))
+        .unwrap_or("https://seats.example");
     let body = html! {
         h1 { "The secret of " (key.name.as_str()) }
         p role="status" { "Copy it now: it is not kept, and cannot be shown again." }
         (commands(secret.expose_secret()))
         p.quiet { "It is sent as " code { "Authorization: Bearer …" } }
+        @if key.role == Role::Client {
+            h2 { (if key.origins.is_empty() { "In a program" } else { "In a page" }) }
+            (commands(&first_program(server, key, secret.expose_secret())))
+        }
         p.row { a.button href="/admin/keys" { "I have copied it" } }
     };
     page(&operator.caller, "The secret", "/admin/keys", &body)
+}
+
+/// The first lines that somebody writes who got this key. `docs/widget.md` and `clients/` say how to go on.
+fn first_program(server: &str, key: &AccessKey, secret: &str) -> String {
+    let pool = key.pools.first().map_or("…", |pool| pool.as_ref());
+    if key.origins.is_empty() {
+        return format!(
+            "// npm install {server}/client/leasehold-client.tgz\n\
+             import {{ Client }} from 'leasehold/node';\n\n\
+             const client = new Client('{server}', {{ key: '{secret}' }});\n\
+             await client.hold('{pool}', {{ holder: 'agent-7' }}, async (seat, signal) => {{\n  \
+             // Work. The signal is aborted when the seat is lost.\n\
+             }});"
+        );
+    }
+    format!(
+        "<script type=\"module\">\n\
+         import {{ SeatClient }} from '{server}/client/leasehold.js';\n\n\
+         const seat = new SeatClient({{ pool: '{pool}', holder: 'agent-7', key: '{secret}' }});\n\
+         seat.addEventListener('statechange', ({{ detail }}) => console.log(detail.to, detail.problem?.detail));\n\
+         seat.acquire().catch(() => {{}});\n\
+         </script>"
+    )
 }
 
 pub(super) async fn confirm_roll(
@@ -222,6 +262,7 @@ pub(super) async fn roll(
     State(app): State<App>,
     operator: Operator,
     Path(id): Path<String>,
+    headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
     let overlap_ms = fields
@@ -229,7 +270,7 @@ pub(super) async fn roll(
         .and_then(|ms| ms.parse().ok())
         .unwrap_or(DAY_MS);
     let (key, secret) = replace_secret(&app, &operator, &id, overlap_ms).await?;
-    Ok(reveal(&operator, &key, &secret))
+    Ok(reveal(&operator, &headers, &key, &secret))
 }
 
 pub(super) async fn confirm_revoke(

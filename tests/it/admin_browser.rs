@@ -150,6 +150,15 @@ async fn an_operator_works_in_a_browser() {
     browser
         .wait("document.querySelector('pre')?.innerText.startsWith('lh_client_')")
         .await;
+    let program = format!(
+        "{}/client/leasehold-client.tgz",
+        at("").trim_end_matches('/')
+    );
+    browser
+        .wait(&format!(
+            "document.querySelectorAll('pre')[1].innerText.includes('{program}')"
+        ))
+        .await;
 
     assert_eq!(
         browser.script("return window.pwned ?? null").await,
