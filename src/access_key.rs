@@ -120,16 +120,68 @@ impl fmt::Display for KeyId {
 
 /// Where a page comes from, as browsers write it: scheme, host, and the port if it is not the scheme's own.
 ///
-/// Compared as a whole. Deliberately absent: wildcards, suffixes and `null`.
+/// Besides those of the web there are those of programs with pages in them: `capacitor://localhost`,
+/// `chrome-extension://…`, `file://`, and `null` for pages without an origin, such as files and sandboxed frames. `null` stands for all
+/// of these together. Compared as a whole. Deliberately absent: wildcards and suffixes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Origin(String);
 
 impl Origin {
+    /// What browsers write for a page without an origin.
+    const NULL: &'static str = "null";
+
     /// The origin itself.
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Whether this is what a browser wrote.
+    pub fn is(&self, written: &str) -> bool {
+        // Browsers write origins of the web in small letters; the names in others are case-sensitive to some of them.
+        self.0 == written || (!self.is_of_the_web() && self.0.eq_ignore_ascii_case(written))
+    }
+
+    /// Whether it is one of `http` or `https`.
+    pub fn is_of_the_web(&self) -> bool {
+        self.0.starts_with("http://") || self.0.starts_with("https://")
+    }
+}
+
+/// Whether this is the origin of a page in a program: a scheme of its own, and what stands for a host there.
+fn is_of_a_program(scheme: &str, rest: &str) -> bool {
+    // Those of the net, and those that are no origin, are typing errors.
+    const OTHERS: [&str; 8] = [
+        "ftp",
+        "ws",
+        "wss",
+        "data",
+        "blob",
+        "about",
+        "javascript",
+        "mailto",
+    ];
+    let is_scheme = scheme.len() <= 64
+        && scheme.starts_with(|first: char| first.is_ascii_lowercase())
+        && scheme.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"+-.".contains(&byte)
+        });
+    let host = rest.split_once(':');
+    let (host, port) = host.map_or((rest, None), |(host, port)| (host, Some(port)));
+    let is_host = host.len() <= 253
+        && host
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    let is_port = port.is_none_or(|port| {
+        !port.starts_with('0')
+            && port.bytes().all(|byte| byte.is_ascii_digit())
+            && port.parse::<u16>().is_ok()
+    });
+    is_scheme
+        && !OTHERS.contains(&scheme)
+        && is_host
+        && is_port
+        && (host.is_empty() == (scheme == "file"))
 }
 
 impl TryFrom<String> for Origin {
@@ -139,15 +191,19 @@ impl TryFrom<String> for Origin {
         let invalid = || {
             Invalid(
                 "an origin is http:// or https:// and a host, with a port if it is not the usual one, and nothing \
-                 behind it: https://crm.example"
+                 behind it: https://crm.example; or that of a program, such as capacitor://localhost, or null"
                     .into(),
             )
         };
         let text = text.to_ascii_lowercase();
+        if text == Self::NULL {
+            return Ok(Self(text));
+        }
         let (scheme, rest) = text.split_once("://").ok_or_else(invalid)?;
         let usual = match scheme {
             "http" => "80",
             "https" => "443",
+            _ if is_of_a_program(scheme, rest) => return Ok(Self(text)),
             _ => return Err(invalid()),
         };
         let (host, port) = match rest.strip_prefix('[') {
@@ -209,16 +265,30 @@ impl From<Origin> for String {
     }
 }
 
-/// How often a client key may be used, on each node. A short run of ten times as many seconds' worth may come at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+/// How often a client key may be used, on each node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Acquires and looks at the availability per minute with this key, from everywhere together.
-    #[schema(value_type = u32, minimum = 1, default = 6_000)]
+    /// Requests per minute with this key, from everywhere together.
     pub per_minute: NonZeroU32,
     /// The same from one network address. Offices share one address: a shift begins with many at once.
-    #[schema(value_type = u32, minimum = 1, default = 1_200)]
     pub per_address_per_minute: NonZeroU32,
+}
+
+/// What comes at once where nothing else is said: ten seconds' worth.
+pub fn usual_burst(per_minute: NonZeroU32) -> NonZeroU32 {
+    NonZeroU32::new(per_minute.get().div_ceil(6)).unwrap_or(NonZeroU32::MIN)
+}
+
+impl Limits {
+    /// Of a key that no page may use: a backend asks for everybody from one address.
+    pub fn of_a_backend() -> Self {
+        let usual = Self::default();
+        Self {
+            per_address_per_minute: usual.per_minute,
+            ..usual
+        }
+    }
 }
 
 impl Default for Limits {
@@ -231,19 +301,21 @@ impl Default for Limits {
 }
 
 /// SHA-256 of a key's text: all that is kept of it.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Fingerprint([u8; 32]);
+
+/// In a time that does not tell how much is equal.
+impl PartialEq for Fingerprint {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
 
 impl Fingerprint {
     /// Of this text.
     pub fn of(text: &str) -> Self {
         Self(Sha256::digest(text.as_bytes()).into())
-    }
-
-    /// Whether this is the text, in a time that does not tell how much of it is right.
-    pub fn is_of(&self, text: &str) -> bool {
-        self.0.ct_eq(&Self::of(text).0).into()
     }
 }
 
@@ -305,6 +377,10 @@ pub struct AccessKey {
     pub origins: Vec<Origin>,
     /// How often a client key may be used.
     pub limits: Limits,
+    /// How many requests may come at once, also from one address; none is the usual burst of each limit. Not among the limits,
+    /// because nodes of earlier versions refuse a word there that they do not know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub burst: Option<NonZeroU32>,
     /// When it was created, ms since the epoch.
     pub created_at_ms: i64,
     /// When it ends by itself, ms since the epoch.
@@ -348,13 +424,19 @@ impl AccessKey {
         self.expires_at_ms.is_some_and(|at| at <= now.0)
     }
 
-    fn accepts(&self, text: &str, now: Timestamp) -> bool {
-        let present = self.fingerprint.is_of(text);
-        let former = self
-            .former
-            .as_ref()
-            .is_some_and(|former| now.0 < former.until_ms && former.fingerprint.is_of(text));
-        (present || former) && !self.has_expired(now)
+    /// Whether the secret with this fingerprint is good.
+    pub fn is_good_with(&self, secret: &Fingerprint, now: Timestamp) -> bool {
+        let former = self.former.as_ref();
+        let former =
+            former.is_some_and(|former| now.0 < former.until_ms && former.fingerprint == *secret);
+        (self.fingerprint == *secret || former) && !self.has_expired(now)
+    }
+
+    /// When a right by this key may end without any change of it.
+    pub fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
+        let former = self.former.as_ref().map(|former| former.until_ms);
+        let ends = [self.expires_at_ms, former].into_iter().flatten();
+        ends.filter(|at| now.0 < *at).min().map(Timestamp)
     }
 }
 
@@ -407,7 +489,7 @@ impl Keyring {
     /// The key whose text this is.
     pub fn verify(&self, text: &str, now: Timestamp) -> Option<&Arc<AccessKey>> {
         let key = self.keys.get(&id_in(text)?)?;
-        key.accepts(text, now).then_some(key)
+        key.is_good_with(&Fingerprint::of(text), now).then_some(key)
     }
 
     /// Whether a page of this origin may use some client key, of this pool if one is given.
@@ -416,7 +498,7 @@ impl Keyring {
             key.role == Role::Client
                 && !key.has_expired(now)
                 && pool.is_none_or(|pool| key.is_for(pool))
-                && key.origins.iter().any(|named| named.as_str() == origin)
+                && key.origins.iter().any(|named| named.is(origin))
         })
     }
 }
@@ -468,12 +550,29 @@ mod tests {
             ("http://crm.example:8080", "http://crm.example:8080"),
             ("http://[::1]:3000", "http://[::1]:3000"),
             ("http://127.0.0.1:80", "http://127.0.0.1"),
+            ("null", "null"),
+            ("file://", "file://"),
+            ("capacitor://localhost", "capacitor://localhost"),
+            ("tauri://localhost", "tauri://localhost"),
+            ("app://crm", "app://crm"),
+            (
+                "chrome-extension://gighmmpiobklfepjocnamgkkbiglidom",
+                "chrome-extension://gighmmpiobklfepjocnamgkkbiglidom",
+            ),
+            (
+                "moz-extension://6f1f0c1e-5a8b-4d2c-9f60-2b1c7a9e2d11",
+                "moz-extension://6f1f0c1e-5a8b-4d2c-9f60-2b1c7a9e2d11",
+            ),
         ] {
             assert_eq!(text.parse::<Origin>().unwrap().as_str(), kept);
         }
         for text in [
             "",
-            "null",
+            "nul",
+            "capacitor://",
+            "app://a/b",
+            "javascript://x",
+            "wss://crm.example",
             "*",
             "crm.example",
             "https://",
@@ -489,7 +588,7 @@ mod tests {
             "https://crm .example",
             "https://münchen.example",
             "ftp://crm.example",
-            "file://",
+            "file:///home",
             "https://[::1",
             "https://[::1]x",
             "https://[crm]",
@@ -509,6 +608,7 @@ mod tests {
             pools: vec![],
             origins: vec![],
             limits: Limits::default(),
+            burst: None,
             created_at_ms: 0,
             expires_at_ms: None,
             fingerprint: Fingerprint::of(first.expose_secret()),

@@ -21,6 +21,7 @@ mod remote;
 mod report;
 mod run;
 mod serve;
+mod session;
 mod table;
 mod watch;
 mod webhook;
@@ -105,9 +106,12 @@ enum Command {
     /// List blocks
     #[command(subcommand)]
     Block(block::Block),
-    /// Create, list, roll and revoke keys
+    /// Create, list, change, roll and revoke keys
     #[command(subcommand)]
     Key(key::Key),
+    /// List who is logged in to the admin pages, and end sessions
+    #[command(subcommand)]
+    Session(session::Session),
     /// List alerts
     #[command(subcommand)]
     Alert(alert::Alert),
@@ -291,6 +295,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Holder(holder)) => holder::run(&holder),
         Some(Command::Block(block)) => block::run(&block),
         Some(Command::Key(key)) => key::run(&key),
+        Some(Command::Session(session)) => session::run(&session),
         Some(Command::Alert(alert)) => alert::run(&alert),
         Some(Command::Webhook(webhook)) => webhook::run(&webhook),
         Some(Command::Audit(audit)) => audit::run(&audit),

@@ -24,10 +24,12 @@ pub mod problem;
 pub(crate) mod queue;
 pub mod request_id;
 pub mod server;
+pub(crate) mod sessions;
 pub(crate) mod sizing;
 mod tokens;
 pub mod trace;
 pub(crate) mod webhooks;
+pub(crate) mod when;
 pub(crate) mod widget;
 
 use std::sync::Arc;
@@ -59,13 +61,18 @@ pub(crate) struct Inner {
 
 impl App {
     pub(crate) fn new(store: &Store, tokens: &Tokens, settings: &Settings, drain: &Drain) -> Self {
-        Self(Arc::new(Inner {
+        let app = Self(Arc::new(Inner {
             store: store.clone(),
             tokens: tokens.clone(),
             access: Access::new(settings),
             drain: drain.clone(),
             webhooks_allowed: Allowed::of(settings),
-        }))
+        }));
+        tasks::spawn("refusals", {
+            let inner = Arc::downgrade(&app.0);
+            move || access::refusals::write_counts(inner.clone())
+        });
+        app
     }
 
     /// Pools, leases, keys.
@@ -97,6 +104,7 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .merge(sizing::routes())
         .merge(tokens::routes())
         .merge(keys::routes())
+        .merge(sessions::routes())
         .merge(alerts::routes())
         .merge(webhooks::routes())
         .merge(audit::routes())

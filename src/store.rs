@@ -80,7 +80,7 @@ use self::hints::Hints;
 pub use self::history::{ChangedPool, Denials, RollupState, SlotRange, SlotRequest};
 use self::keys::Bucket;
 pub use self::listing::{Cursor, Listing, Selection, Sort};
-pub use self::logins::{CODE, LOGIN};
+pub use self::logins::{CODE, LOGIN, Login, OpenSession, Session};
 use self::losses::Losses;
 use self::memory::PoolCache;
 use self::meters::Meters;
@@ -124,6 +124,7 @@ pub(crate) struct Shared {
     losses: Losses,
     lanes: Batchers,
     keyring: access_keys::KeyCache,
+    key_uses: access_keys::Uses,
     webhooks: webhooks::WebhookCache,
     hints: Hints,
     lines: Lines,
@@ -189,6 +190,7 @@ impl Store {
             memory: PoolCache::new(),
             losses: Losses::default(),
             keyring: access_keys::KeyCache::default(),
+            key_uses: access_keys::Uses::default(),
             webhooks: webhooks::WebhookCache::default(),
             hints: Hints::new(),
             lines: Lines::default(),

@@ -1,7 +1,9 @@
 //! `leasehold key`: who may do what.
 
+use std::num::NonZeroU32;
+
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
@@ -27,6 +29,32 @@ pub(super) enum Key {
         /// When it ends by itself, in ms from now
         #[arg(long, value_name = "MS")]
         expires_in_ms: Option<u64>,
+        /// When it ends by itself, such as `2027-01-01`
+        #[arg(long, value_name = "WHEN", conflicts_with = "expires_in_ms")]
+        expires_at: Option<String>,
+        #[command(flatten)]
+        limits: Limits,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Change a key; its secret stays, and what is not given stays as it is
+    Set {
+        /// Id of the key
+        id: KeyId,
+        /// For people
+        #[arg(long)]
+        name: Option<String>,
+        /// Pool that it is for, in place of those that it has; may be given more than once
+        #[arg(long = "pool", value_name = "POOL")]
+        pools: Vec<PoolName>,
+        /// For client keys: page that may use it, in place of those that may; may be given more than once
+        #[arg(long = "origin", value_name = "ORIGIN")]
+        origins: Vec<Origin>,
+        /// When it ends by itself, such as `2027-01-01`, or `never`
+        #[arg(long, value_name = "WHEN")]
+        expires_at: Option<String>,
+        #[command(flatten)]
+        limits: Limits,
         #[command(flatten)]
         remote: Remote,
     },
@@ -57,6 +85,36 @@ pub(super) enum Key {
     },
 }
 
+/// How often a client key may be used, on each node.
+#[derive(Debug, clap::Args)]
+pub(super) struct Limits {
+    /// For client keys: requests per minute, from everywhere together
+    #[arg(long, value_name = "N")]
+    per_minute: Option<NonZeroU32>,
+    /// For client keys: how many may come at once, also from one address [default: a sixth of each limit]
+    #[arg(long, value_name = "N")]
+    burst: Option<NonZeroU32>,
+    /// For client keys: requests per minute from one network address
+    #[arg(long, value_name = "N")]
+    per_address_per_minute: Option<NonZeroU32>,
+}
+
+impl Limits {
+    /// As the interface takes them; none if none is given.
+    fn body(&self) -> Option<Value> {
+        let given = [
+            ("per_minute", self.per_minute),
+            ("burst", self.burst),
+            ("per_address_per_minute", self.per_address_per_minute),
+        ];
+        let given = given
+            .into_iter()
+            .filter_map(|(name, limit)| Some((name.to_owned(), json!(limit?))));
+        let body: Map<String, Value> = given.collect();
+        (!body.is_empty()).then_some(Value::Object(body))
+    }
+}
+
 pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
     match command {
         Key::Create {
@@ -65,13 +123,57 @@ pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
             pools,
             origins,
             expires_in_ms,
+            expires_at,
+            limits,
             remote,
         } => {
             let mut body = json!({"name": name, "role": role, "pools": pools, "origins": origins});
+            if let Some(at) = expires_at {
+                body["expires_at"] = json!(at);
+            }
+            if let Some(limits) = limits.body() {
+                body["limits"] = limits;
+            }
             if let Some(ms) = expires_in_ms {
                 body["expires_in_ms"] = json!(ms);
             }
             reveal(remote, &remote.call(Method::POST, "/v1/keys", Some(&body))?)
+        }
+        Key::Set {
+            id,
+            name,
+            pools,
+            origins,
+            expires_at,
+            limits,
+            remote,
+        } => {
+            let mut body = Map::new();
+            if let Some(name) = name {
+                body.insert("name".to_owned(), json!(name));
+            }
+            if !pools.is_empty() {
+                body.insert("pools".to_owned(), json!(pools));
+            }
+            if !origins.is_empty() {
+                body.insert("origins".to_owned(), json!(origins));
+            }
+            if let Some(at) = expires_at {
+                let at = (at != "never").then_some(at);
+                body.insert("expires_at".to_owned(), json!(at));
+            }
+            if let Some(limits) = limits.body() {
+                body.insert("limits".to_owned(), limits);
+            }
+            if body.is_empty() {
+                return Err(Failure::new(
+                    Exit::Usage,
+                    "there is nothing to change; say --name, --pool, --origin, --expires-at or a limit",
+                ));
+            }
+            let path = format!("/v1/keys/{id}");
+            let key = remote.call(Method::PATCH, &path, Some(&Value::Object(body)))?;
+            remote.show_one(&key)
         }
         Key::List { remote } => {
             let keys = remote.list("/v1/keys", usize::MAX)?;
@@ -84,6 +186,7 @@ pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
                     "pools",
                     "origins",
                     "created_at",
+                    "last_used_at",
                     "expires_at",
                 ],
                 "there are no keys",

@@ -265,10 +265,11 @@ impl Node {
     async fn introduction(&self, settings: &Settings) -> String {
         let admin = format!("http://{}/admin", self.address);
         // A login that can be used once, for a person only: nothing that could be used belongs into a log.
-        let login = if settings.is_open() || !stderr::is_terminal() {
-            None
-        } else {
-            ui::login_code(&self.store).await.ok()
+        let login = match &settings.admin_key {
+            Some(key) if stderr::is_terminal() => {
+                ui::login_code(&self.store, &self.tokens, key).await.ok()
+            }
+            _ => None,
         };
         let admin = match login {
             Some(code) => format!("{admin}/login?code={code}  (logs in once, within 10 minutes)"),

@@ -14,7 +14,7 @@ use clap::{ArgMatches, Args as _, Command, FromArgMatches};
 use figment::providers::{Format as _, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use serde::de::Error as _;
 use serde::{Deserialize as _, Deserializer};
 
@@ -123,13 +123,24 @@ pub(super) fn pool_flag(text: &str) -> Result<BTreeMap<PoolName, Policy>, Invali
     Ok(BTreeMap::from([(name.trim().parse()?, policy)]))
 }
 
-/// What `--trusted-proxy` says: an address, or a network.
+/// What `--trusted-proxy` says: an address, or a network. IPv4 in the spelling of IPv6 is IPv4, as addresses of peers are.
 pub(super) fn network(text: &str) -> Result<IpNet, Invalid> {
     let text = text.trim();
     let address = || text.parse::<IpAddr>().map(IpNet::from);
-    text.parse()
+    let network = text
+        .parse()
         .or_else(|_| address())
-        .map_err(|_| Invalid("is not an address or a network such as 10.0.0.0/8".into()))
+        .map_err(|_| Invalid("is not an address or a network such as 10.0.0.0/8".into()))?;
+    let IpNet::V6(v6) = network else {
+        return Ok(network);
+    };
+    let mapped = v6.addr().to_ipv4_mapped().filter(|_| v6.prefix_len() >= 96);
+    Ok(match mapped {
+        Some(v4) => IpNet::from(
+            Ipv4Net::new(v4, v6.prefix_len() - 96).expect("what is left of 128 is at most 32"),
+        ),
+        None => network,
+    })
 }
 
 /// Reads a list of addresses and networks.
@@ -339,7 +350,7 @@ fn environment(
                     "give demo=5,crm=10 or {\"demo\": {\"capacity\": 5}} or {demo = {capacity = 5}}",
                 )
             })?,
-            "previous_secrets" | "trusted_proxies" => text.split(',').map(str::trim).collect::<Vec<_>>().into(),
+            "previous_secrets" | "trusted_proxies" => list(text).into(),
             _ => text.into(),
         };
         layers.push(Layer {
@@ -348,6 +359,15 @@ fn environment(
         });
     }
     Ok((layers, config))
+}
+
+/// A list in the environment: separated by commas, or as the settings file has it.
+fn list(text: &str) -> Vec<String> {
+    let in_brackets = text
+        .starts_with('[')
+        .then(|| serde_json::from_str(text).ok())
+        .flatten();
+    in_brackets.unwrap_or_else(|| text.split(',').map(|item| item.trim().to_owned()).collect())
 }
 
 /// Kubernetes tells every container about every service in its namespace. One that is called `leasehold` would

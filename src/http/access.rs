@@ -4,11 +4,15 @@
 //! as a bearer token, or the cookie of the admin pages. Routes of tokens need nothing else: whoever has the token has
 //! the seat. Checking a key costs no round trip: each node has a copy of them, at most a second old.
 
+mod address;
+mod attempts;
 mod audit;
 mod caller;
 mod limits;
 pub(crate) mod login;
 mod origin;
+pub(super) mod refusals;
+mod right;
 mod table;
 
 use std::net::{IpAddr, SocketAddr};
@@ -17,58 +21,77 @@ use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
 use axum::http::header::ALLOW;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use ipnet::IpNet;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 use tower::Service as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
+use self::address::Clients;
+pub(crate) use self::attempts::Attempts;
+pub(crate) use self::caller::{
+    ADMIN_KEY, Caller, Credential, Verified, by_offer, offer, verify, wait_to_guess,
+};
+
 pub(crate) use self::audit::Notes;
 use self::audit::{Entry, RequestOutcome};
-pub(crate) use self::caller::{ADMIN_KEY, Caller, verify};
 use self::limits::Limiters;
 pub(crate) use self::origin::is_from_here;
+use self::refusals::Refusals;
+use self::right::Right;
 pub(super) use self::table::{Needs, needs};
 pub(crate) use self::table::{RouteMatch, find};
 use self::table::{Row, Rule};
 use super::App;
-use super::problem::{Code, Logged, Problem};
+use super::problem::{Code, Problem};
 use super::request_id;
-use crate::access_key::{Fingerprint, Role};
+use crate::access_key::{self, Fingerprint, Role};
 use crate::config::Settings;
 use crate::names::PoolName;
 use crate::store;
 use crate::tasks;
+
+/// The actor in the trail that nobody knows.
+const UNKNOWN: &str = "unknown";
 
 /// How callers are told apart.
 #[derive(Debug)]
 pub(crate) struct Access {
     /// Hash of the admin key; none in open mode.
     admin: Option<Fingerprint>,
-    trusted_proxies: Vec<IpNet>,
+    /// Of the admin key.
+    admin_form: Form,
+    clients: Clients,
     limiters: Limiters,
-    /// Bounds the entries of callers that nobody knows, so that they cannot push the others out of the trail.
+    refusals: Refusals,
+    /// Bounds how often keys are looked for that this node does not know.
     strangers: DefaultDirectRateLimiter,
-    logins: DefaultDirectRateLimiter,
+    /// Guesses of the admin key.
+    pub(crate) attempts: Attempts,
 }
 
 impl Access {
     /// As the settings say.
     pub(super) fn new(settings: &Settings) -> Self {
         let ten = std::num::NonZeroU32::new(10).expect("not zero");
+        let admin = settings.admin_key.as_ref();
         Self {
-            admin: settings
-                .admin_key
-                .as_ref()
-                .map(|key| Fingerprint::of(key.expose_secret())),
-            trusted_proxies: settings.trusted_proxies.clone(),
+            admin: admin.map(|key| Fingerprint::of(key.expose_secret())),
+            admin_form: admin.map_or(Form::Text, |key| Form::of(key.expose_secret())),
+            clients: Clients::behind(&settings.trusted_proxies),
             limiters: Limiters::default(),
+            refusals: Refusals::default(),
             strangers: RateLimiter::direct(Quota::per_second(ten)),
-            logins: RateLimiter::direct(Quota::per_minute(ten).allow_burst(ten)),
+            attempts: Attempts::default(),
         }
+    }
+
+    /// Whether a text cannot be the admin key: a token that a proxy adds, or a damaged key of ours.
+    fn is_foreign(&self, text: &str) -> bool {
+        let form = Form::of(text);
+        form != Form::Text && form != self.admin_form
     }
 
     /// Whether no key is asked for.
@@ -76,43 +99,33 @@ impl Access {
         self.admin.is_none()
     }
 
-    /// Counts an attempt to log in. A few a minute are a person; more are somebody who guesses.
-    pub(crate) fn count_login(&self) -> Result<(), Problem> {
-        self.logins.check().map_err(|_| {
-            Problem::new(
-                Code::TooManyRequests,
-                "There were too many attempts to log in. Wait a minute and try again.",
-            )
-        })
-    }
-
     /// Where a request comes from: the peer, or what a trusted proxy says about it.
-    fn address(&self, request: &Request) -> Option<IpAddr> {
+    pub(crate) fn address(&self, request: &Request) -> Option<IpAddr> {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0;
-        let mut address = peer.ip().to_canonical();
-        let trusted = |address: IpAddr| {
-            self.trusted_proxies
-                .iter()
-                .any(|network| network.contains(&address))
-        };
-        let named: Vec<&str> = request
-            .headers()
-            .get_all("x-forwarded-for")
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .collect();
-        // Each proxy adds on the right whom it heard from; what stands further left than the first stranger is his word.
-        for name in named.into_iter().rev() {
-            if !trusted(address) {
-                break;
-            }
-            match name.trim().parse::<IpAddr>() {
-                Ok(named) => address = named.to_canonical(),
-                Err(_) => break,
-            }
+        Some(self.clients.address(peer.ip(), request.headers()))
+    }
+}
+
+/// What a text that should be a key looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// A key that this program made.
+    Ours,
+    /// A JSON Web Token (RFC 7519): three parts, the first of which begins with `{"`.
+    Jwt,
+    /// Anything else, as people choose an admin key.
+    Text,
+}
+
+impl Form {
+    fn of(text: &str) -> Self {
+        if text.starts_with(access_key::PREFIX) {
+            Self::Ours
+        } else if text.starts_with("eyJ") && text.matches('.').count() == 2 {
+            Self::Jwt
+        } else {
+            Self::Text
         }
-        Some(address)
     }
 }
 
@@ -127,35 +140,32 @@ pub(crate) async fn guard(
     let access = &app.0.access;
     let row = about.row(request.method());
 
+    // The page of another origin that asks, where such pages may.
+    let page = origin::asking(request.headers())
+        .filter(|page| about.shares && !page.is_empty())
+        .map(str::to_owned);
+
     if access.is_open() {
         // A page whose name was pointed at this machine would get around the rule of one origin (DNS rebinding).
         let asked = origin::host(request.headers(), request.uri());
         let machine = row.is_some_and(|row| row.rule == Rule::Anybody);
         if !machine && !asked.is_none_or(origin::is_near) {
-            return Problem::new(
+            let refused = Problem::new(
                 Code::Forbidden,
                 "No key is set, so this server answers only under the names of its own machine: 127.0.0.1, [::1] and \
                  localhost. Set admin_key to serve under another name.",
-            )
-            .into_response();
+            );
+            return origin::shared(refused.into_response(), page.as_deref());
         }
     }
 
-    // The page that asks, if it may read the answer.
-    let known = origin::asking(request.headers())
-        .filter(|from| {
-            about.shares
-                && page_is_known(app, from, pool.as_ref(), request.headers(), request.uri())
-        })
-        .map(str::to_owned);
+    // Leave is given to every page, because without it a page cannot read why the request itself is refused.
     if about.shares && origin::is_preflight(&request) {
-        let Some(from) = known else {
-            let mut refused = origin_not_allowed().into_response();
-            origin::vary(refused.headers_mut());
-            return refused;
-        };
-        return origin::leave(&from, &about.allowed);
+        return origin::leave(page.as_deref().unwrap_or_default(), &about.allowed);
     }
+    let is_known = page.as_deref().is_some_and(|page| {
+        page_is_known(app, page, pool.as_ref(), request.headers(), request.uri())
+    });
 
     let Some(row) = row else {
         let mut response = Problem::new(
@@ -175,15 +185,9 @@ pub(crate) async fn guard(
         _ => Box::pin(admit(app, row, pool, router, request)).await,
     };
     if about.shares {
-        origin::vary(response.headers_mut());
-        // A key that does not name the origin answers a page that another key names, but it cannot be read.
-        let other_key = response
-            .extensions()
-            .get::<Logged>()
-            .is_some_and(|logged| logged.code == Code::OriginNotAllowed);
-        if let Some(from) = known.filter(|_| !other_key) {
-            origin::share(response.headers_mut(), &from);
-        }
+        // A token tells whoever has it nothing new, and a refusal tells nothing of anybody.
+        let may_read = is_known || row.rule == Rule::Token || !response.status().is_success();
+        response = origin::shared(response, page.as_deref().filter(|_| may_read));
     }
     response
 }
@@ -204,18 +208,45 @@ async fn admit(
 ) -> Response {
     let address = app.0.access.address(&request);
     let (mut parts, body) = request.into_parts();
-    let judged = match caller::identify(app, &parts).await {
-        Ok(caller) => match authorize(app, row.rule, &caller, pool.as_ref(), &parts, address) {
-            Ok(()) => Ok(caller),
-            Err(refused) => Err((Some(caller), refused)),
-        },
+    let judged = match caller::identify(app, &parts, address).await {
+        Ok(credential) => {
+            let caller = credential.caller.clone();
+            if let Caller::Key(key) = &caller {
+                app.0.store.note_key_use(&key.id);
+            }
+            match authorize(app, row.rule, &caller, pool.as_ref(), &parts, address) {
+                Ok(()) => Ok(credential),
+                Err(refused) => Err((Some(caller), refused)),
+            }
+        }
         Err(unknown) => Err((None, unknown)),
     };
+    let judged = judged.map_err(|(caller, refused)| {
+        let is_refusal = matches!(
+            refused.code().status(),
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
+        );
+        let actor = caller.as_ref().map_or(UNKNOWN, Caller::id);
+        match app.0.access.refusals.check(actor, address) {
+            Err(wait) if is_refusal => (caller, refusals::too_many(wait)),
+            _ => (caller, refused),
+        }
+    });
     let Some(action) = row.action else {
         return match judged {
-            Ok(caller) => {
-                parts.extensions.insert(caller);
-                route(router, Request::from_parts(parts, body)).await
+            Ok(credential) => {
+                parts.extensions.insert(credential.caller.clone());
+                let right = Right {
+                    credential,
+                    rule: row.rule,
+                    pool,
+                };
+                let answer = route(router, Request::from_parts(parts, body));
+                tokio::select! {
+                    biased;
+                    response = answer => right.bound(app, response),
+                    () = right.clone().ended(app.clone()) => right_ended().into_response(),
+                }
             }
             Err((_, refused)) => refused.into_response(),
         };
@@ -228,7 +259,7 @@ async fn admit(
         notes: Notes::default(),
     };
     match judged {
-        Ok(caller) => {
+        Ok(Credential { caller, .. }) => {
             entry.notes.by(caller.clone());
             parts.extensions.insert(entry.notes.clone());
             parts.extensions.insert(caller);
@@ -256,29 +287,24 @@ async fn admit(
         Err((caller, refused)) => {
             let unavailable = refused.code() == Code::StoreUnavailable;
             let response = refused.into_response();
-            if unavailable || (caller.is_none() && app.0.access.strangers.check().is_err()) {
+            if unavailable {
                 return response;
             }
+            let is_stranger = caller.is_none();
             if let Some(caller) = caller {
                 entry.notes.by(caller);
             }
-            entry
-                .write(app, RequestOutcome::of(&response), "refused")
-                .await;
+            let action = entry.action(RequestOutcome::of(&response), "refused");
+            if let Some(action) = app.0.access.refusals.entry(action, is_stranger, address) {
+                audit::write(&app.0.store, &action).await;
+            }
             response
         }
     }
 }
 
-/// Whether the caller may do what the rule is about.
-fn authorize(
-    app: &App,
-    rule: Rule,
-    caller: &Caller,
-    pool: Option<&PoolName>,
-    parts: &Parts,
-    address: Option<IpAddr>,
-) -> Result<(), Problem> {
+/// Whether the caller's role and pools are enough for the rule.
+fn reach(rule: Rule, caller: &Caller, pool: Option<&PoolName>) -> Result<(), Problem> {
     let role = caller.role();
     let allowed = match rule {
         Rule::Anybody | Rule::Token => true,
@@ -302,22 +328,41 @@ fn authorize(
             None => "This key is for some pools only, and this is about all of them.".to_owned(),
         }));
     }
+    Ok(())
+}
+
+/// Whether the caller may do what the rule is about, from where it asks and as often as it does.
+fn authorize(
+    app: &App,
+    rule: Rule,
+    caller: &Caller,
+    pool: Option<&PoolName>,
+    parts: &Parts,
+    address: Option<IpAddr>,
+) -> Result<(), Problem> {
+    // Before the role: what is refused counts too.
+    if let Caller::Key(key) = caller
+        && key.role == Role::Client
+    {
+        app.0.access.limiters.check(key, address).map_err(|wait| {
+            Problem::new(
+                Code::TooManyRequests,
+                "This key is used more often than its limits allow. Ask again later; seats that are held are not \
+                 affected.",
+            )
+            .retry_after_ms(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
+        })?;
+    }
+    reach(rule, caller, pool)?;
     match caller {
-        Caller::Key(key) if role == Role::Client => {
+        Caller::Key(key) if key.role == Role::Client => {
             let page = origin::asking(&parts.headers);
-            let named =
-                page.is_none_or(|page| key.origins.iter().any(|origin| origin.as_str() == page));
-            if !named {
-                return Err(origin_not_allowed());
+            let named = page.is_none_or(|page| key.origins.iter().any(|origin| origin.is(page)));
+            if named {
+                Ok(())
+            } else {
+                Err(origin_not_allowed())
             }
-            app.0.access.limiters.check(key, address).map_err(|wait| {
-                Problem::new(
-                    Code::TooManyRequests,
-                    "This key is used more often than its limits allow. Ask again later; seats that are held are not \
-                     affected.",
-                )
-                .retry_after_ms(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
-            })
         }
         // A form needs no leave to be sent, so it must come from our own pages.
         Caller::Open
@@ -366,6 +411,14 @@ fn forbidden(detail: &str) -> Problem {
     Problem::new(
         Code::Forbidden,
         format!("{detail} Ask who runs this server for another key."),
+    )
+}
+
+fn right_ended() -> Problem {
+    Problem::new(
+        Code::Unauthorized,
+        "While this waited, the key was revoked, changed or came to its end, or the login ended. Ask again with a key that \
+         is good.",
     )
 }
 

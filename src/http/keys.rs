@@ -1,10 +1,13 @@
 //! `/v1/keys`: who may do what. A secret is shown once, when it is made.
 
+use std::num::NonZeroU32;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use chrono_tz::Tz;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -13,7 +16,8 @@ use super::App;
 use super::access::Operator;
 use super::extract::{Body, Path};
 use super::problem::{Code, Problem};
-use crate::access_key::{AccessKey, Fingerprint, KeyId, Limits, Origin, Role};
+use super::when::When;
+use crate::access_key::{AccessKey, Fingerprint, KeyId, Limits, Origin, Role, usual_burst};
 use crate::names::{Label, PoolName};
 use crate::store::PutKey;
 use crate::time::Timestamp;
@@ -30,7 +34,7 @@ const MAX_KEYS: usize = 10_000;
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list, create))
-        .routes(routes!(read, revoke))
+        .routes(routes!(read, change, revoke))
         .routes(routes!(roll))
 }
 
@@ -53,7 +57,10 @@ pub(crate) struct KeyBody {
     #[schema(value_type = Vec<String>)]
     pub(crate) origins: Vec<Origin>,
     /// How often a client key may be used.
-    pub(crate) limits: Limits,
+    pub(crate) limits: LimitsBody,
+    /// When it was used last, on any node, to a few seconds; null if it never was.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) last_used_at: Option<Timestamp>,
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) created_at: Timestamp,
@@ -66,7 +73,7 @@ pub(crate) struct KeyBody {
 }
 
 impl KeyBody {
-    pub(crate) fn of(key: &AccessKey, now: Timestamp) -> Self {
+    pub(crate) fn of(key: &AccessKey, last_used_at: Option<Timestamp>, now: Timestamp) -> Self {
         let former = key.former.as_ref().map(|former| Timestamp(former.until_ms));
         Self {
             id: key.id.clone(),
@@ -74,10 +81,96 @@ impl KeyBody {
             role: key.role,
             pools: key.pools.clone(),
             origins: key.origins.clone(),
-            limits: key.limits,
+            limits: LimitsBody::of(key),
+            last_used_at,
             created_at: Timestamp(key.created_at_ms),
             expires_at: key.expires_at_ms.map(Timestamp),
             former_secret_until: former.filter(|until| now < *until),
+        }
+    }
+}
+
+/// How often a client key may be used, on each node. Heartbeats are not counted.
+#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
+#[schema(as = Limits)]
+pub(crate) struct LimitsBody {
+    /// Requests per minute with this key, from everywhere together.
+    #[schema(value_type = u32, minimum = 1, example = 6_000)]
+    pub(crate) per_minute: NonZeroU32,
+    /// How many may come at once. Where it was not set it is a sixth of `per_minute`, and from one address a sixth of
+    /// `per_address_per_minute`.
+    #[schema(value_type = u32, minimum = 1, example = 1_000)]
+    pub(crate) burst: NonZeroU32,
+    /// The same as `per_minute` from one network address: an IPv4 address, or the first 64 bits of an IPv6 address.
+    #[schema(value_type = u32, minimum = 1, example = 1_200)]
+    pub(crate) per_address_per_minute: NonZeroU32,
+}
+
+impl LimitsBody {
+    fn of(key: &AccessKey) -> Self {
+        let per_minute = key.limits.per_minute;
+        Self {
+            per_minute,
+            burst: key.burst.unwrap_or_else(|| usual_burst(per_minute)),
+            per_address_per_minute: key.limits.per_address_per_minute,
+        }
+    }
+}
+
+/// Limits to set; what is left out is as it was, or as usual.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[schema(as = LimitsChange)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct LimitsWanted {
+    /// Requests per minute with this key, from everywhere together; 6 000 if nothing else is said.
+    #[schema(value_type = Option<u32>, minimum = 1, example = 6_000)]
+    per_minute: Option<NonZeroU32>,
+    /// How many may come at once, from everywhere together and from one address; a sixth of each limit if nothing else is said.
+    #[schema(value_type = Option<u32>, minimum = 1, example = 1_000)]
+    burst: Option<NonZeroU32>,
+    /// Requests per minute from one network address. If nothing else is said, 1 200 for a key that pages use, and as many as
+    /// `per_minute` for one without origins: a backend asks for everybody from one address.
+    #[schema(value_type = Option<u32>, minimum = 1, example = 1_200)]
+    per_address_per_minute: Option<NonZeroU32>,
+}
+
+impl LimitsWanted {
+    /// Puts these limits in the place of those of a key.
+    fn put_into(self, key: &mut AccessKey) {
+        // Whoever sends back what was read means no change.
+        let is_as_read = self.burst == Some(LimitsBody::of(key).burst)
+            && self
+                .per_minute
+                .is_none_or(|per_minute| per_minute == key.limits.per_minute);
+        if self.burst.is_some() && !is_as_read {
+            key.burst = self.burst;
+        }
+        if let Some(per_minute) = self.per_minute {
+            key.limits.per_minute = per_minute;
+        }
+        if let Some(per_minute) = self.per_address_per_minute {
+            key.limits.per_address_per_minute = per_minute;
+        }
+    }
+
+    /// The limits of a new key.
+    fn of_a_new_key(self, origins: &[Origin]) -> Limits {
+        let usual = if origins.is_empty() {
+            Limits::of_a_backend()
+        } else {
+            Limits::default()
+        };
+        let per_minute = self.per_minute.unwrap_or(usual.per_minute);
+        let of_an_address = usual.per_address_per_minute.min(per_minute);
+        Limits {
+            per_minute,
+            per_address_per_minute: self
+                .per_address_per_minute
+                .unwrap_or(if origins.is_empty() {
+                    per_minute
+                } else {
+                    of_an_address
+                }),
         }
     }
 }
@@ -119,11 +212,45 @@ pub(crate) struct CreateKey {
     pub(crate) origins: Vec<Origin>,
     /// For client keys: how often it may be used.
     #[serde(default)]
-    pub(crate) limits: Limits,
+    pub(crate) limits: LimitsWanted,
     /// When it ends by itself, in milliseconds from now, at most ten years.
     #[serde(default)]
     #[schema(maximum = 316_224_000_000_u64)]
     pub(crate) expires_in_ms: Option<u64>,
+    /// When it ends by itself, as an instant in RFC 3339, in place of `expires_in_ms`.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default)]
+    pub(crate) expires_at: Option<When>,
+}
+
+/// What to change of a key; what is left out stays as it is.
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeKey {
+    /// For people, at most 128 bytes.
+    #[schema(value_type = Option<String>, max_length = 128, example = "crm widget")]
+    #[serde(default)]
+    name: Option<Label>,
+    /// The pools that it is for. A client key names at least one; of an operator's key none means all.
+    #[schema(value_type = Option<Vec<String>>, max_items = 100, example = json!(["crm"]))]
+    #[serde(default)]
+    pools: Option<Vec<PoolName>>,
+    /// For client keys: the pages that may use it.
+    #[schema(value_type = Option<Vec<String>>, max_items = 100, example = json!(["https://crm.example"]))]
+    #[serde(default)]
+    origins: Option<Vec<Origin>>,
+    /// For client keys: how often it may be used.
+    #[serde(default)]
+    limits: Option<LimitsWanted>,
+    /// When it ends by itself, as an instant in RFC 3339; null is never.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(default, deserialize_with = "given")]
+    expires_at: Option<Option<When>>,
+}
+
+/// Tells null from a field that is left out.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
 }
 
 /// How to replace a secret.
@@ -150,12 +277,13 @@ async fn list(State(app): State<App>, _operator: Operator) -> Result<Json<Keys>,
 /// All keys, by name.
 pub(crate) async fn all(app: &App) -> Result<Vec<KeyBody>, Problem> {
     app.0.store.refresh_keys().await?;
+    let uses = app.0.store.key_uses().await?;
     let now = app.0.store.now();
     let keyring = app.0.store.keyring();
     let mut items: Vec<KeyBody> = keyring
         .keys
         .values()
-        .map(|key| KeyBody::of(key, now))
+        .map(|key| KeyBody::of(key, uses.get(&key.id).copied(), now))
         .collect();
     items.sort_by(|a, b| (a.name.as_str(), &a.id).cmp(&(b.name.as_str(), &b.id)));
     Ok(items)
@@ -185,44 +313,43 @@ pub(crate) async fn make(
     operator: &Operator,
     body: CreateKey,
 ) -> Result<(AccessKey, SecretString), Problem> {
-    let invalid = |detail: &'static str| Err(Problem::new(Code::InvalidRequest, detail));
-    if body.role == Role::Client && body.pools.is_empty() {
-        return invalid("A client key names the pools that it is for: \"pools\": [\"crm\"].");
-    }
-    if body.role != Role::Client && !body.origins.is_empty() {
-        return invalid(
-            "Only client keys have origins: an operator's key is never used by a page of others.",
-        );
-    }
-    if body.pools.len() > AccessKey::MAX_LIST || body.origins.len() > AccessKey::MAX_LIST {
-        return invalid("A key names at most 100 pools and 100 origins.");
-    }
-    if body
-        .expires_in_ms
-        .is_some_and(|ms| !(1..=MAX_LIFE_MS).contains(&ms))
-    {
-        return invalid("`expires_in_ms` is 1 millisecond to ten years.");
-    }
     if app.0.store.keyring().keys.len() >= MAX_KEYS {
-        return invalid("There are 10000 keys already. Revoke those that nobody uses.");
+        return Err(invalid(
+            "There are 10000 keys already. Revoke those that nobody uses.",
+        ));
     }
     let now = app.0.store.now();
+    let expires_at_ms = match (body.expires_in_ms, body.expires_at) {
+        (Some(_), Some(_)) => {
+            return Err(invalid(
+                "`expires_in_ms` and `expires_at` say the same. Send one of them.",
+            ));
+        }
+        (Some(ms), None) if !(1..=MAX_LIFE_MS).contains(&ms) => {
+            return Err(invalid("`expires_in_ms` is 1 millisecond to ten years."));
+        }
+        (Some(ms), None) => Some(after(now, ms).0),
+        (None, Some(when)) => Some(end(&when, now)?.0),
+        (None, None) => None,
+    };
     let id = KeyId::random();
     let secret = AccessKey::text(body.role, &id);
     let key = AccessKey {
         id,
         name: body.name,
         role: body.role,
+        limits: body.limits.of_a_new_key(&body.origins),
+        burst: body.limits.burst,
         pools: body.pools,
         origins: body.origins,
-        limits: body.limits,
         created_at_ms: now.0,
-        expires_at_ms: body.expires_in_ms.map(|ms| after(now, ms).0),
+        expires_at_ms,
         fingerprint: Fingerprint::of(secret.expose_secret()),
         former: None,
     };
+    check(&key)?;
     operator.notes.target(&key.id);
-    operator.notes.after(&KeyBody::of(&key, now));
+    operator.notes.after(&KeyBody::of(&key, None, now));
     match app.0.store.put_key(&key, None).await? {
         PutKey::Put => Ok((key, secret)),
         PutKey::Conflict => Err(Problem::new(
@@ -244,7 +371,69 @@ async fn read(
     Path(id): Path<String>,
 ) -> Result<Json<KeyBody>, Problem> {
     app.0.store.refresh_keys().await?;
-    Ok(Json(KeyBody::of(&find(&app, &id)?, app.0.store.now())))
+    let key = find(&app, &id)?;
+    Ok(Json(described(&app, &key).await?))
+}
+
+/// A key with when it was used last.
+async fn described(app: &App, key: &AccessKey) -> Result<KeyBody, Problem> {
+    let used = app.0.store.key_uses().await?.get(&key.id).copied();
+    Ok(KeyBody::of(key, used, app.0.store.now()))
+}
+
+/// Changes a key, on all nodes within a second. Its secret and its role stay.
+#[utoipa::path(
+    patch,
+    path = "/v1/keys/{id}",
+    operation_id = "change_key",
+    tag = "keys",
+    params(("id" = String, Path, description = "Id of the key")),
+    request_body = ChangeKey,
+    responses(
+        (status = 200, description = "The key as it is now", body = KeyBody),
+        (status = 404, description = "`key_not_found`"),
+    ),
+)]
+async fn change(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+    Body(body): Body<ChangeKey>,
+) -> Result<Json<KeyBody>, Problem> {
+    operator.notes.target(&id);
+    app.0.store.refresh_keys().await?;
+    loop {
+        let before = find(&app, &id)?;
+        let now = app.0.store.now();
+        let mut key = before.clone();
+        if let Some(name) = &body.name {
+            key.name = name.clone();
+        }
+        if let Some(pools) = &body.pools {
+            key.pools.clone_from(pools);
+        }
+        if let Some(origins) = &body.origins {
+            key.origins.clone_from(origins);
+        }
+        if let Some(limits) = body.limits {
+            limits.put_into(&mut key);
+        }
+        match &body.expires_at {
+            Some(Some(when)) => key.expires_at_ms = Some(end(when, now)?.0),
+            Some(None) => key.expires_at_ms = None,
+            None => {}
+        }
+        check(&key)?;
+        operator.notes.before(&KeyBody::of(&before, None, now));
+        operator.notes.after(&KeyBody::of(&key, None, now));
+        // On a conflict the copy was read again, and the key may be gone.
+        if app.0.store.put_key(&key, Some(&before)).await? == PutKey::Put {
+            // What was done is done, also if the store is silent now.
+            let uses = app.0.store.key_uses().await.unwrap_or_default();
+            let used = uses.get(&key.id).copied();
+            return Ok(Json(KeyBody::of(&key, used, app.0.store.now())));
+        }
+    }
 }
 
 /// Gives a key a new secret. The former one stays good for a while, so that nothing fails in between.
@@ -284,8 +473,8 @@ pub(crate) async fn replace_secret(
         let now = app.0.store.now();
         let mut key = before.clone();
         let secret = key.roll(after(now, overlap_ms));
-        operator.notes.before(&KeyBody::of(&before, now));
-        operator.notes.after(&KeyBody::of(&key, now));
+        operator.notes.before(&KeyBody::of(&before, None, now));
+        operator.notes.after(&KeyBody::of(&key, None, now));
         // On a conflict the copy was read again, and the key may be gone.
         if app.0.store.put_key(&key, Some(&before)).await? == PutKey::Put {
             return Ok((key, secret));
@@ -315,11 +504,44 @@ pub(crate) async fn withdraw(app: &App, operator: &Operator, id: &str) -> Result
         let before = find(app, id)?;
         operator
             .notes
-            .before(&KeyBody::of(&before, app.0.store.now()));
+            .before(&KeyBody::of(&before, None, app.0.store.now()));
         if app.0.store.delete_key(&before).await? == PutKey::Put {
             return Ok(());
         }
     }
+}
+
+fn invalid(detail: &'static str) -> Problem {
+    Problem::new(Code::InvalidRequest, detail)
+}
+
+/// Refuses what does not fit together.
+fn check(key: &AccessKey) -> Result<(), Problem> {
+    if key.role == Role::Client && key.pools.is_empty() {
+        return Err(invalid(
+            "A client key names the pools that it is for: \"pools\": [\"crm\"].",
+        ));
+    }
+    if key.role != Role::Client && !key.origins.is_empty() {
+        return Err(invalid(
+            "Only client keys have origins: an operator's key is never used by a page of others.",
+        ));
+    }
+    if key.pools.len() > AccessKey::MAX_LIST || key.origins.len() > AccessKey::MAX_LIST {
+        return Err(invalid("A key names at most 100 pools and 100 origins."));
+    }
+    Ok(())
+}
+
+/// When a key ends, if that can be meant.
+fn end(when: &When, now: Timestamp) -> Result<Timestamp, Problem> {
+    let at = when.at("expires_at", Tz::UTC)?;
+    if at <= now || after(now, MAX_LIFE_MS) < at {
+        return Err(invalid(
+            "`expires_at` lies after now, and at most ten years. To end a key now, revoke it.",
+        ));
+    }
+    Ok(at)
 }
 
 /// The key of this id, as this node knows it.
@@ -343,7 +565,7 @@ fn after(now: Timestamp, ms: u64) -> Timestamp {
 impl KeyWithSecret {
     fn of(app: &App, key: &AccessKey, secret: &SecretString) -> Self {
         Self {
-            key: KeyBody::of(key, app.0.store.now()),
+            key: KeyBody::of(key, None, app.0.store.now()),
             secret: secret.expose_secret().to_owned(),
         }
     }

@@ -113,6 +113,8 @@ codes! {
     LeaseNotFound "lease_not_found" NOT_FOUND "No such lease";
     /// No key has this id.
     KeyNotFound "key_not_found" NOT_FOUND "No such key";
+    /// No login to the admin pages has this id.
+    SessionNotFound "session_not_found" NOT_FOUND "No such session";
     /// No webhook has this id.
     WebhookNotFound "webhook_not_found" NOT_FOUND "No such webhook";
     /// The webhook has no delivery of this id, or no longer.

@@ -3,17 +3,24 @@
 //! A node that cannot reach Redis goes on with the copy it has. That lets nobody in: whatever a key allows needs
 //! Redis as well.
 
-use std::sync::{Arc, Mutex, RwLock, Weak};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::error::Error;
-use super::keys::{ACCESS_KEYS, ACCESS_KEYS_REVISION};
+use super::keys::{ACCESS_KEY_USES, ACCESS_KEYS, ACCESS_KEYS_REVISION};
 use super::records::{Others, Records, Refresh};
 use super::script::PUT_KEY;
 use super::unreadable::Kind;
 use super::{DEADLINE, Shared, Store, json};
 use crate::access_key::{AccessKey, KeyId, Keyring};
 use crate::tasks::Over;
+use crate::time::Timestamp;
+
+/// How long the last use of a key is kept here only, so that a busy key costs no write each time, ms.
+const NOTED_EVERY_MS: i64 = 5_000;
 
 /// How often a node looks whether a key was changed. The promise is a second.
 const LOOK_EVERY: Duration = Duration::from_millis(400);
@@ -23,6 +30,17 @@ const RECORDS: Records = Records {
     records: ACCESS_KEYS,
     kind: Kind::AccessKey,
 };
+
+/// When keys were used on this node.
+#[derive(Debug, Default)]
+pub(super) struct Uses(Mutex<HashMap<KeyId, Use>>);
+
+#[derive(Debug, Clone, Copy)]
+struct Use {
+    last_ms: i64,
+    /// The one that Redis knows.
+    written_ms: i64,
+}
 
 /// What became of a change of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,15 +53,15 @@ pub enum PutKey {
 
 /// The node's copy, and what is there besides that only a later version can read.
 #[derive(Debug, Default)]
-pub(super) struct KeyCache(RwLock<Arc<Keyring>>, Mutex<Others>);
+pub(super) struct KeyCache(watch::Sender<Arc<Keyring>>, Mutex<Others>);
 
 impl KeyCache {
     fn get(&self) -> Arc<Keyring> {
-        Arc::clone(&self.0.read().expect("no panic while held"))
+        Arc::clone(&self.0.borrow())
     }
 
     fn set(&self, keyring: Keyring) {
-        *self.0.write().expect("no panic while held") = Arc::new(keyring);
+        self.0.send_replace(Arc::new(keyring));
     }
 }
 
@@ -58,6 +76,9 @@ pub(super) async fn run(store: Weak<Shared>) -> Over {
         };
         if let Err(error) = store.look_at_installation().await {
             tracing::debug!(error = %error, "could not look for the installation: {error}");
+        }
+        if let Err(error) = store.write_key_uses().await {
+            tracing::debug!(error = %error, "could not write when keys were used: {error}");
         }
         if let Err(error) = store.refresh_keys().await {
             // The sweeper says once that Redis is away.
@@ -75,6 +96,83 @@ impl Store {
     /// The keys as this node knows them.
     pub fn keyring(&self) -> Arc<Keyring> {
         self.0.keyring.get()
+    }
+
+    /// Notes that a key is used now.
+    pub fn note_key_use(&self, id: &KeyId) {
+        let now = self.now().0;
+        let mut uses = self.0.key_uses.0.lock().expect("no panic while held");
+        match uses.get_mut(id) {
+            Some(known) => known.last_ms = known.last_ms.max(now),
+            None => {
+                let first = Use {
+                    last_ms: now,
+                    written_ms: 0,
+                };
+                uses.insert(id.clone(), first);
+            }
+        }
+    }
+
+    /// When keys were used last, on any node; those of other nodes may be a few seconds older.
+    pub async fn key_uses(&self) -> Result<HashMap<KeyId, Timestamp>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let written: Vec<(String, f64)> = redis::cmd("ZRANGE")
+            .arg(ACCESS_KEY_USES)
+            .arg(0)
+            .arg(-1)
+            .arg("WITHSCORES")
+            .query_async(&mut *connection)
+            .await?;
+        let written = written
+            .into_iter()
+            .filter_map(|(id, ms)| Some((id.parse().ok()?, Timestamp(ms as i64))));
+        let mut uses: HashMap<KeyId, Timestamp> = written.collect();
+        let here = self.0.key_uses.0.lock().expect("no panic while held");
+        for (id, used) in here.iter() {
+            let last = uses.entry(id.clone()).or_default();
+            *last = (*last).max(Timestamp(used.last_ms));
+        }
+        Ok(uses)
+    }
+
+    /// Writes down when keys were used.
+    async fn write_key_uses(&self) -> Result<(), Error> {
+        let (now, keyring) = (self.now().0, self.keyring());
+        let due: Vec<(KeyId, i64)> = {
+            let mut uses = self.0.key_uses.0.lock().expect("no panic while held");
+            // A key may be so new that this node does not know it yet.
+            uses.retain(|id, used| keyring.keys.contains_key(id) || now - used.last_ms < 60_000);
+            let due = uses.iter().filter(|(id, used)| {
+                used.written_ms < used.last_ms
+                    && NOTED_EVERY_MS <= now - used.written_ms
+                    && keyring.keys.contains_key(*id)
+            });
+            due.map(|(id, used)| (id.clone(), used.last_ms)).collect()
+        };
+        if due.is_empty() {
+            return Ok(());
+        }
+        let mut write = redis::cmd("ZADD");
+        write.arg(ACCESS_KEY_USES).arg("GT");
+        for (id, last_ms) in &due {
+            write.arg(*last_ms).arg(id.as_str());
+        }
+        let mut connection = self.0.connections.get().await?;
+        let () = write.query_async(&mut *connection).await?;
+        drop(connection);
+        let mut uses = self.0.key_uses.0.lock().expect("no panic while held");
+        for (id, last_ms) in due {
+            if let Some(used) = uses.get_mut(&id) {
+                used.written_ms = last_ms;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells whoever holds it when the copy was read anew.
+    pub fn changed_keys(&self) -> watch::Receiver<Arc<Keyring>> {
+        self.0.keyring.0.subscribe()
     }
 
     /// Reads the keys again if one was changed, or puts them back if Redis lost them.
@@ -118,13 +216,29 @@ impl Store {
         key: &AccessKey,
         expect: Option<&AccessKey>,
     ) -> Result<PutKey, Error> {
-        self.check_words(Kind::AccessKey, key).await?;
+        let mut record = serde_json::to_value(key).unwrap_or_default();
+        if key.origins.iter().any(|origin| !origin.is_of_the_web()) {
+            record["origins_of_programs"] = true.into();
+        }
+        self.check_words(Kind::AccessKey, &record).await?;
         self.change_key(&key.id, expect, &json(key)).await
     }
 
     /// Revokes the key that is as in `expect`.
     pub async fn delete_key(&self, expect: &AccessKey) -> Result<PutKey, Error> {
-        self.change_key(&expect.id, Some(expect), "").await
+        let deleted = self.change_key(&expect.id, Some(expect), "").await?;
+        if deleted == PutKey::Put
+            && let Ok(mut connection) = self.0.connections.get().await
+        {
+            // What is left if this fails is a few bytes that nobody asks for.
+            let forgotten = redis::cmd("ZREM")
+                .arg(ACCESS_KEY_USES)
+                .arg(expect.id.as_str())
+                .exec_async(&mut *connection)
+                .await;
+            tracing::debug!(ok = forgotten.is_ok(), "forgot when a key was used");
+        }
+        Ok(deleted)
     }
 
     async fn change_key(

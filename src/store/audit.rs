@@ -18,7 +18,7 @@ const CHUNK: usize = 500;
 const SCANNED: usize = 20_000;
 
 /// What an operator did, or was not allowed to do.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Action {
     /// Who: the id of a key, `admin_key` for the one in the settings, `open` where no key is asked for, or
     /// `unknown` for a credential that is none.
@@ -51,6 +51,15 @@ pub struct Action {
     pub request_id: Option<String>,
     /// The network address that it came from.
     pub address: Option<String>,
+    /// How often. More than once only where refused requests were repeated: the entry is about the last of them.
+    #[serde(default = "once")]
+    #[schema(example = 1)]
+    pub times: u64,
+}
+
+/// Entries of earlier versions do not say how often.
+const fn once() -> u64 {
+    1
 }
 
 /// An action in the trail.

@@ -11,7 +11,7 @@ use super::error::Error;
 use super::unreadable::Kind;
 
 /// What this version knows: the highest number of [`WORDS`].
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// A word in records of one kind.
 struct Word {
@@ -25,12 +25,21 @@ struct Word {
 }
 
 /// The words that came after format 0. A new role, field of a policy or type of alert gets a line here.
-const WORDS: &[Word] = &[Word {
-    kind: Kind::Pool,
-    field: "holder_match",
-    value: Some("folded"),
-    since: 1,
-}];
+const WORDS: &[Word] = &[
+    Word {
+        kind: Kind::Pool,
+        field: "holder_match",
+        value: Some("folded"),
+        since: 1,
+    },
+    // The origin of a page in a program, which has a scheme of its own or is null.
+    Word {
+        kind: Kind::AccessKey,
+        field: "origins_of_programs",
+        value: None,
+        since: 2,
+    },
+];
 
 impl Word {
     fn is_in(&self, record: &Value) -> bool {

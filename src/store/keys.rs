@@ -106,6 +106,8 @@ pub(super) fn of_each_kind() -> impl Iterator<Item = String> {
         NODES,
         WEBHOOKS_REVISION,
         AUDIT,
+        SESSIONS,
+        ACCESS_KEY_USES,
     ];
     let single = single.into_iter().map(|key| key.to_string());
     single
@@ -115,6 +117,9 @@ pub(super) fn of_each_kind() -> impl Iterator<Item = String> {
 
 /// HASH: key id -> its record, JSON.
 pub(super) const ACCESS_KEYS: Key = Key("{keys}:records");
+
+/// ZSET: key id -> when it was used last, ms. In one slot with [`ACCESS_KEYS`].
+pub(super) const ACCESS_KEY_USES: Key = Key("{keys}:used");
 
 /// ZSET with a TTL: what a node says about itself, JSON -> when it did last, ms.
 pub(super) const NODES: Key = Key("{nodes}:signs");
@@ -165,6 +170,9 @@ pub(super) const AUDIT: Key = Key("{audit}:trail");
 pub(super) fn login(fingerprint: &str) -> String {
     format!("{}:{{login}}:{fingerprint}", prefix())
 }
+
+/// HASH: hash of a login -> whose it is, with which secret it was made, from where and when, JSON. In the slot of the logins.
+pub(super) const SESSIONS: Key = Key("sessions:{login}");
 
 /// STRING with a TTL: a login that can be used once, by the hash of its code.
 pub(super) fn login_code(fingerprint: &str) -> String {

@@ -2,15 +2,21 @@
 //!
 //! A login ends half an hour after the last page. What Redis forgets by itself it forgets in an outage too, so the TTL is longer,
 //! and tells when the last page was; whether that is too long ago is judged here, by the rule for all deadlines.
+//!
+//! What is known of a login besides whose it is lies apart from it, because nodes of earlier versions read the login itself.
+//! A login of theirs has nothing of the kind.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use super::Store;
+use serde::{Deserialize, Serialize};
+
 use super::error::Error;
-use super::keys::{Bucket, login, login_code};
+use super::keys::{Bucket, SESSIONS, login, login_code};
 use super::memory::Silence;
+use super::{Store, json};
 use crate::time::Timestamp;
 
 /// How long a login lives without a page.
@@ -20,6 +26,48 @@ pub const LOGIN: Duration = Duration::from_secs(30 * 60);
 const KEPT: Duration = Duration::from_secs(8 * 60 * 60 + 30 * 60);
 /// How long a code can be used.
 pub const CODE: Duration = Duration::from_secs(10 * 60);
+
+/// Most logins at once; with one more the one that was idle for the longest ends.
+const MAX_LOGINS: usize = 1_000;
+/// How long a login may take to begin: what is known of it is there first.
+const BEGINNING: Duration = Duration::from_secs(60);
+/// Logins that are asked for at once.
+const CHUNK: usize = 200;
+/// Characters of a login's hash that name it for operators.
+const ID: usize = 16;
+
+/// What is known of a login.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// Whose it is: the id of a key.
+    pub caller: String,
+    /// Seal of the secret that it was made with: nothing leads from it to the secret.
+    pub secret: String,
+    /// The network address that it was made from.
+    pub address: Option<String>,
+    /// When it was made, ms since the epoch.
+    pub since_ms: i64,
+}
+
+/// A login as operators see it.
+#[derive(Debug, Clone)]
+pub struct OpenSession {
+    /// Names it. Nobody can log in with it.
+    pub id: String,
+    /// What is known of it.
+    pub session: Session,
+    /// When the last page was.
+    pub last_seen: Timestamp,
+}
+
+/// A login that a browser showed.
+#[derive(Debug, Clone)]
+pub struct Login {
+    /// Whose it is: the id of a key.
+    pub caller: String,
+    /// The secret that it was made with; none if a node of an earlier version made it.
+    pub secret: Option<String>,
+}
 
 fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).expect("hours")
@@ -33,45 +81,158 @@ fn is_over(rest_ms: i64, now: Timestamp, silence: Silence) -> bool {
 }
 
 impl Store {
-    /// Keeps a login of `caller`, an id of a key.
-    pub async fn begin_login(&self, fingerprint: &str, caller: &str) -> Result<(), Error> {
-        self.keep(&login(fingerprint), caller, KEPT).await
+    /// Keeps a login.
+    pub async fn begin_login(&self, fingerprint: &str, session: &Session) -> Result<(), Error> {
+        // In this order: a login without what is known of it would look like one of an earlier version.
+        self.describe_login(fingerprint, session).await?;
+        self.keep(&login(fingerprint), &session.caller, KEPT)
+            .await?;
+        // What is over is forgotten now, or with the next login.
+        if let Err(error) = self.logins().await {
+            tracing::debug!(error = %error, "could not look at the logins: {error}");
+        }
+        Ok(())
+    }
+
+    /// Keeps what is known of a login.
+    pub async fn describe_login(&self, fingerprint: &str, session: &Session) -> Result<(), Error> {
+        let mut connection = self.0.connections.get().await?;
+        Ok(redis::cmd("HSET")
+            .arg(SESSIONS)
+            .arg(fingerprint)
+            .arg(json(session))
+            .exec_async(&mut *connection)
+            .await?)
     }
 
     /// Who is logged in with this, for another while.
-    pub async fn login(&self, fingerprint: &str) -> Result<Option<String>, Error> {
+    pub async fn login(&self, fingerprint: &str) -> Result<Option<Login>, Error> {
         let key = login(fingerprint);
         let mut connection = self.0.connections.get().await?;
-        let (caller, rest_ms): (Option<String>, i64) = redis::pipe()
+        let (caller, rest_ms, session): (Option<String>, i64, Option<String>) = redis::pipe()
             .get(&key)
             .pttl(&key)
+            .cmd("HGET")
+            .arg(SESSIONS)
+            .arg(fingerprint)
             .query_async(&mut *connection)
             .await?;
-        if caller.is_none() {
+        let Some(caller) = caller else {
             return Ok(None);
-        }
-        if is_over(rest_ms, self.now(), self.0.memory.silence()) {
-            // There may have been an outage that this node has not heard of yet.
-            self.tick(Bucket::of_no_pool()).boxed().await?;
-            if is_over(rest_ms, self.now(), self.0.memory.silence()) {
-                return Ok(None);
-            }
+        };
+        if self.login_is_over(rest_ms).await? {
+            return Ok(None);
         }
         let () = redis::cmd("PEXPIRE")
             .arg(&key)
             .arg(ms(KEPT))
             .query_async(&mut *connection)
             .await?;
-        Ok(caller)
+        let session = session.and_then(|text| serde_json::from_str::<Session>(&text).ok());
+        Ok(Some(Login {
+            caller,
+            secret: session.map(|session| session.secret),
+        }))
+    }
+
+    /// Whether a login goes on. Asking does not prolong it.
+    pub async fn has_login(&self, fingerprint: &str) -> Result<bool, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let rest_ms: i64 = redis::cmd("PTTL")
+            .arg(login(fingerprint))
+            .query_async(&mut *connection)
+            .await?;
+        Ok(rest_ms > 0 && !self.login_is_over(rest_ms).await?)
+    }
+
+    async fn login_is_over(&self, rest_ms: i64) -> Result<bool, Error> {
+        if !is_over(rest_ms, self.now(), self.0.memory.silence()) {
+            return Ok(false);
+        }
+        // There may have been an outage that this node has not heard of yet.
+        self.tick(Bucket::of_no_pool()).boxed().await?;
+        Ok(is_over(rest_ms, self.now(), self.0.memory.silence()))
     }
 
     /// Ends a login on all nodes at once.
     pub async fn end_login(&self, fingerprint: &str) -> Result<(), Error> {
         let mut connection = self.0.connections.get().await?;
-        Ok(redis::cmd("DEL")
+        Ok(redis::pipe()
+            .cmd("DEL")
             .arg(login(fingerprint))
+            .cmd("HDEL")
+            .arg(SESSIONS)
+            .arg(fingerprint)
             .exec_async(&mut *connection)
             .await?)
+    }
+
+    /// The logins that go on, the last seen first. What is over is forgotten on the way.
+    pub async fn sessions(&self) -> Result<Vec<OpenSession>, Error> {
+        Ok(self
+            .logins()
+            .await?
+            .into_iter()
+            .map(|(_, open)| open)
+            .collect())
+    }
+
+    /// Ends the login of this id; whether there was one.
+    pub async fn end_session(&self, id: &str) -> Result<Option<Session>, Error> {
+        let logins = self.logins().await?;
+        let Some((fingerprint, open)) = logins.into_iter().find(|(_, open)| open.id == id) else {
+            return Ok(None);
+        };
+        self.end_login(&fingerprint).await?;
+        Ok(Some(open.session))
+    }
+
+    async fn logins(&self) -> Result<Vec<(String, OpenSession)>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let known: HashMap<String, String> = redis::cmd("HGETALL")
+            .arg(SESSIONS)
+            .query_async(&mut *connection)
+            .await?;
+        let known: Vec<(String, String)> = known.into_iter().collect();
+        let mut rests: Vec<i64> = Vec::with_capacity(known.len());
+        for some in known.chunks(CHUNK) {
+            let mut asked = redis::pipe();
+            for (fingerprint, _) in some {
+                asked.pttl(login(fingerprint));
+            }
+            let some: Vec<i64> = asked.query_async(&mut *connection).await?;
+            rests.extend(some);
+        }
+        drop(connection);
+        let (mut open, mut over) = (Vec::new(), Vec::new());
+        for ((fingerprint, session), rest_ms) in known.into_iter().zip(rests) {
+            let session = serde_json::from_str::<Session>(&session);
+            // Not that of a login that begins at this moment: what is known of it comes first.
+            let began = session.as_ref().map_or(0, |session| session.since_ms);
+            match session {
+                Ok(session) if rest_ms > 0 && !self.login_is_over(rest_ms).await? => {
+                    let id = fingerprint.get(..ID).unwrap_or_default().to_owned();
+                    let last_seen = Timestamp(self.now().0 - (ms(KEPT) - rest_ms).max(0));
+                    open.push((
+                        fingerprint,
+                        OpenSession {
+                            id,
+                            session,
+                            last_seen,
+                        },
+                    ));
+                }
+                _ if self.now().0 - began > ms(BEGINNING) => over.push(fingerprint),
+                _ => {}
+            }
+        }
+        open.sort_by_key(|(_, open)| std::cmp::Reverse(open.last_seen));
+        let excess = open.split_off(open.len().min(MAX_LOGINS));
+        over.extend(excess.into_iter().map(|(fingerprint, _)| fingerprint));
+        for fingerprint in over {
+            self.end_login(&fingerprint).await?;
+        }
+        Ok(open)
     }
 
     /// Keeps a login that can be used once.

@@ -11,12 +11,14 @@ use serde_json::json;
 
 use super::frame::{commands, may, page, time};
 use super::{Fields, Format, redirect};
-use crate::access_key::{AccessKey, Limits, Role};
+use crate::access_key::{AccessKey, Role};
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::csv::{self, Cell};
 use crate::http::extract::Path;
-use crate::http::keys::{CreateKey, KeyBody, all, find, make, replace_secret, withdraw};
+use crate::http::keys::{
+    CreateKey, KeyBody, LimitsWanted, all, find, make, replace_secret, withdraw,
+};
 use crate::http::problem::{Code, Problem};
 
 /// How long the former secret stays good if nobody says otherwise, in milliseconds.
@@ -41,6 +43,7 @@ pub(super) async fn show(
                     Cell::Text(joined(&key.origins)),
                     Cell::plain(&key.created_at),
                     Cell::Plain(key.expires_at.map(|at| at.to_string()).unwrap_or_default()),
+                    Cell::known(key.last_used_at),
                 ]
             });
             let columns = [
@@ -51,6 +54,7 @@ pub(super) async fn show(
                 "origins",
                 "created_at",
                 "expires_at",
+                "last_used_at",
             ];
             return Ok(csv::file("leasehold-keys", &columns, rows));
         }
@@ -67,7 +71,7 @@ pub(super) async fn show(
                     caption #caption { "Keys of operators and clients" }
                     thead {
                         tr {
-                            @for title in ["Name", "Role", "Pools", "Origins", "Created", "Ends", "Id"] { th scope="col" { (title) } }
+                            @for title in ["Name", "Role", "Pools", "Origins", "Created", "Last used", "Ends", "Id"] { th scope="col" { (title) } }
                             @if changes { th scope="col" { span.hidden { "Actions" } } }
                         }
                     }
@@ -94,6 +98,7 @@ fn row(key: &KeyBody, changes: bool) -> Markup {
             td { @if key.pools.is_empty() { "all" } @else { (joined(&key.pools)) } }
             td { (joined(&key.origins)) }
             td { (time(key.created_at)) }
+            td { @match key.last_used_at { Some(at) => (time(at)), None => "never" } }
             td { @match key.expires_at { Some(at) => (time(at)), None => "never" } }
             td {
                 code { (key.id.as_str()) }
@@ -178,7 +183,8 @@ pub(super) async fn create(
             .map(|origin| origin.parse())
             .collect::<Result<_, _>>()
             .map_err(|error| wrong(&error))?,
-        limits: Limits::default(),
+        limits: LimitsWanted::default(),
+        expires_at: None,
         expires_in_ms: None,
     };
     let (key, secret) = make(&app, &operator, body).await?;

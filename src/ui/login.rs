@@ -12,9 +12,10 @@ use super::frame::whole;
 use super::{Fields, query, redirect};
 use crate::access_key::Role;
 use crate::http::App;
-use crate::http::access::{self, login};
+use crate::http::access::{self, Verified, login};
 use crate::http::problem::{Code, Problem};
 use crate::store;
+use crate::token::Tokens;
 
 pub(super) async fn show(State(app): State<App>, fields: Fields) -> Response {
     if app.access().is_open() {
@@ -59,28 +60,37 @@ fn form(fields: &Fields) -> Response {
 
 pub(super) async fn log_in(State(app): State<App>, request: Request) -> Result<Response, Problem> {
     let (headers, uri) = (request.headers().clone(), request.uri().clone());
+    let address = app.access().address(&request);
     from_here(&headers, &uri)?;
-    app.access().count_login()?;
+    let attempts = &app.access().attempts;
     let fields = Fields::from_request(request, &()).await?;
     let next = fields.get("next").filter(|next| is_page(next));
 
-    let caller = match (fields.get("code"), fields.get("key")) {
+    let credential = match (fields.get("code"), fields.get("key")) {
         (Some(code), _) => {
+            attempts.may_try(address).map_err(access::wait_to_guess)?;
             let fingerprint = access::code_fingerprint(&SecretString::from(code));
-            app.store().take_login(&fingerprint).await?
+            match app.store().take_login(&fingerprint).await? {
+                Some(offer) => access::by_offer(&app, &offer).await?,
+                None => None,
+            }
         }
-        (None, Some(key)) => access::verify(&app, key)
-            .await?
-            .filter(|caller| caller.role() != Role::Client)
-            .map(|caller| caller.id().to_owned()),
+        (None, Some(key)) => match access::verify(&app, key, address).await? {
+            Verified::Good(credential) if credential.caller.role() != Role::Client => {
+                Some(credential)
+            }
+            _ => None,
+        },
         (None, None) => None,
     };
-    let Some(caller) = caller else {
+    let Some(credential) = credential else {
+        attempts.note_wrong_form(address);
         let again = query([("next", next), ("wrong", Some("1"))]);
         return Ok(redirect(&format!("/admin/login{again}")));
     };
+    let caller = credential.caller.id();
     tracing::info!(actor = caller, "{caller} logged in to the admin pages");
-    let cookie = login::begin(app.tokens(), app.store(), &caller).await?;
+    let cookie = login::begin(&app, &credential, address).await?;
     let mut response = redirect(next.unwrap_or("/admin"));
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
@@ -116,11 +126,16 @@ fn is_page(next: &str) -> bool {
 }
 
 /// A login for whoever has just started the node, as the admin of the settings. Good once, for ten minutes.
-pub(crate) async fn login_code(store: &store::Store) -> Result<String, store::Error> {
+pub(crate) async fn login_code(
+    store: &store::Store,
+    tokens: &Tokens,
+    admin_key: &SecretString,
+) -> Result<String, store::Error> {
     use base64::Engine as _;
     let random: [u8; 18] = rand::random();
     let code = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(random);
     let fingerprint = access::code_fingerprint(&SecretString::from(code.as_str()));
-    store.offer_login(&fingerprint, access::ADMIN_KEY).await?;
+    let offer = access::offer(tokens, admin_key);
+    store.offer_login(&fingerprint, &offer).await?;
     Ok(code)
 }

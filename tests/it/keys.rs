@@ -66,7 +66,7 @@ async fn what_is_no_sensible_key_is_refused() {
         json!({"name": "x", "role": "client", "pools": []}),
         json!({"name": "x", "role": "client", "pools": ["a b"]}),
         json!({"name": "x", "role": "client", "pools": ["crm"], "origins": ["*"]}),
-        json!({"name": "x", "role": "client", "pools": ["crm"], "origins": ["null"]}),
+        json!({"name": "x", "role": "client", "pools": ["crm"], "origins": ["ftp://crm.example"]}),
         json!({"name": "x", "role": "client", "pools": ["crm"], "origins": ["https://crm.example/"]}),
         json!({"name": "x", "role": "viewer", "origins": ["https://crm.example"]}),
         json!({"name": "x", "role": "viewer", "secret": "mine"}),
@@ -75,7 +75,28 @@ async fn what_is_no_sensible_key_is_refused() {
     ] {
         node.post("/v1/keys").json(&body).expect(400).await;
     }
+    let made = json!({"name": "x", "role": "client", "pools": ["crm"], "origins": ["https://crm.example"]});
+    let made = node.post("/v1/keys").json(&made).expect(201).await;
+    let path = format!("/v1/keys/{}", made["id"].as_str().expect("an id"));
+    for change in [
+        json!({"secret": "mine"}),
+        json!({"role": "admin"}),
+        json!({"name": ""}),
+        json!({"pools": []}),
+        json!({"origins": ["*"]}),
+        json!({"limits": {"burst": 0}}),
+        json!({"expires_at": "2020-01-01T00:00:00Z"}),
+        json!({"expires_at": "9000-01-01T00:00:00Z"}),
+        json!({"expires_at": "tomorrow"}),
+    ] {
+        let call = node.call(Method::PATCH, &path).json(&change);
+        call.expect(400).await;
+    }
     for path in ["/v1/keys/nobodyhaseis", "/v1/keys/x"] {
+        node.call(Method::PATCH, path)
+            .json(&json!({}))
+            .expect(404)
+            .await;
         let answer = node.get(path).expect(404).await;
         assert_eq!(answer["code"], "key_not_found");
         node.call(Method::DELETE, path).expect(404).await;
@@ -204,4 +225,101 @@ async fn a_client_key_that_is_used_too_often_waits_and_heartbeats_do_not() {
         client.renew(&token, 200).await;
     }
     admin.acquire("crm", json!({}), 201).await;
+}
+
+#[tokio::test]
+async fn a_key_is_changed_without_a_new_secret_on_all_nodes() {
+    let cluster = Installation::start_with(2, &[("admin_key", KEY)]).await;
+    let [a, b] = [&cluster.nodes[0], &cluster.nodes[1]];
+    let admin = a.with_key(KEY);
+    for pool in ["crm", "phone"] {
+        admin.put_pool(pool, json!({"capacity": 100}), 201).await;
+    }
+    let made = json!({"name": "crm widget", "role": "client", "pools": ["crm"], "origins": ["https://crm.example"]});
+    let made = admin.post("/v1/keys").json(&made).expect(201).await;
+    assert_eq!(
+        made["limits"],
+        json!({"per_minute": 6_000, "burst": 1_000, "per_address_per_minute": 1_200})
+    );
+    assert!(made["last_used_at"].is_null() && made["expires_at"].is_null());
+    let path = format!("/v1/keys/{}", made["id"].as_str().expect("an id"));
+    let client = b.with_key(made["secret"].as_str().expect("a secret"));
+    client.acquire("crm", json!({}), 201).await;
+    client.acquire("phone", json!({}), 403).await;
+    wait_until(
+        "its use is known everywhere",
+        Duration::from_secs(8),
+        async || admin.get(&path).expect(200).await["last_used_at"].is_string(),
+    )
+    .await;
+
+    let change = json!({
+        "name": "phone widget", "pools": ["phone"], "origins": ["https://phone.example", "null"],
+        "limits": {"burst": 3, "per_address_per_minute": 6}, "expires_at": "2030-01-01T00:00:00Z",
+    });
+    let changed = admin
+        .call(Method::PATCH, &path)
+        .json(&change)
+        .expect(200)
+        .await;
+    assert_eq!(
+        changed["limits"],
+        json!({"per_minute": 6_000, "burst": 3, "per_address_per_minute": 6})
+    );
+    assert_eq!(changed["expires_at"], "2030-01-01T00:00:00.000Z");
+    assert_eq!(
+        (&changed["name"], &changed["origins"][1]),
+        (&json!("phone widget"), &json!("null"))
+    );
+    assert!(
+        changed["last_used_at"].is_string() && changed["secret"].is_null(),
+        "{}",
+        changed.text
+    );
+    wait_until("the other node knows", Duration::from_secs(2), async || {
+        client.acquire("crm", json!({}), ANY).await.status == 403
+    })
+    .await;
+    // Three at once, and then one in ten seconds. What was refused counted, too.
+    let statuses = async || client.acquire("phone", json!({}), ANY).await.status;
+    let mut seen = vec![statuses().await];
+    while seen.last() != Some(&429) && seen.len() < 5 {
+        seen.push(statuses().await);
+    }
+    assert_eq!(seen.last(), Some(&429), "{seen:?}");
+
+    // What is left out stays; null is never.
+    let changed = admin
+        .call(Method::PATCH, &path)
+        .json(&json!({"expires_at": null}))
+        .expect(200)
+        .await;
+    assert!(changed["expires_at"].is_null() && changed["name"] == "phone widget");
+    let trail = admin.get("/v1/audit?action=key.patch").expect(200).await;
+    let entry = &trail["items"][1];
+    assert_eq!(
+        (&entry["before"]["name"], &entry["after"]["name"]),
+        (&json!("crm widget"), &json!("phone widget"))
+    );
+}
+
+#[tokio::test]
+async fn a_backend_logs_in_a_thousand_people_at_once() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).set("admin_key", KEY).start().await;
+    let admin = node.with_key(KEY);
+    admin.put_pool("crm", json!({"capacity": 2_000}), 201).await;
+    // No page may use it, so everybody comes from one address.
+    let made = json!({"name": "backend", "role": "client", "pools": ["crm"]});
+    let made = admin.post("/v1/keys").json(&made).expect(201).await;
+    assert_eq!(
+        made["limits"],
+        json!({"per_minute": 6_000, "burst": 1_000, "per_address_per_minute": 6_000})
+    );
+    let backend = node.with_key(made["secret"].as_str().expect("a secret"));
+    for _ in 0..20 {
+        // A busy machine may be too slow for all of them; none is too many.
+        let some = (0..50).map(|_| backend.acquire("crm", json!({}), [201, 503]));
+        futures_util::future::join_all(some).await;
+    }
 }

@@ -108,6 +108,7 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
                 Cell::Forbidden
             };
         }
+        ("get", "/v1/sessions") => Who::Admin,
         ("get", _) => Who::Viewer,
         ("post", "/v1/pools/{pool}/leases/terminate") => Who::Operator,
         // Of the policy the schedule only; what is sent here is nothing.

@@ -13,7 +13,7 @@ use crate::http::App;
 use crate::http::problem::{Code, Logged};
 use crate::http::request_id;
 use crate::names::PoolName;
-use crate::store::Action;
+use crate::store::{Action, Store};
 
 /// What a handler knows about an action, for the trail.
 #[derive(Debug, Clone, Default)]
@@ -88,6 +88,11 @@ pub(super) struct Entry {
 impl Entry {
     /// Writes it. The answer stands whatever becomes of the entry: the action has happened.
     pub(super) async fn write(self, app: &App, ended: RequestOutcome, otherwise: &str) {
+        write(&app.0.store, &self.action(ended, otherwise)).await;
+    }
+
+    /// What there is to write.
+    pub(super) fn action(self, ended: RequestOutcome, otherwise: &str) -> Action {
         let noted = std::mem::take(&mut *self.notes.0.lock().expect("no panic while held"));
         let RequestOutcome { status, code } = ended;
         let outcome = if status.is_success() || status.is_redirection() {
@@ -98,9 +103,9 @@ impl Entry {
             otherwise
         };
         let caller = noted.caller.as_ref();
-        let action = Action {
-            actor: caller.map_or("unknown", Caller::id).to_owned(),
-            actor_name: caller.map_or("unknown", Caller::name).to_owned(),
+        Action {
+            actor: caller.map_or(super::UNKNOWN, Caller::id).to_owned(),
+            actor_name: caller.map_or(super::UNKNOWN, Caller::name).to_owned(),
             action: self.action.to_owned(),
             pool: self.pool.or(noted.pool),
             target: noted.target,
@@ -111,19 +116,29 @@ impl Entry {
             after: noted.after,
             request_id: request_id::current().map(|id| id.to_string()),
             address: self.address.map(|address| address.to_string()),
-        };
-        tracing::info!(
-            actor = action.actor,
-            action = action.action,
-            outcome = action.outcome,
-            pool.name = action.pool.as_ref().map(PoolName::as_str),
-            "{} by {}: {}",
-            action.action,
-            action.actor,
-            action.outcome,
-        );
-        if let Err(error) = app.0.store.record_action(&action).await {
-            tracing::error!(error = %error, "an action is in this log and not in the audit trail: {error}");
+            times: 1,
         }
+    }
+}
+
+/// Writes an entry into the log and into the trail.
+pub(super) async fn write(store: &Store, action: &Action) {
+    let often = match action.times {
+        1 => String::new(),
+        times => format!(", {times} times"),
+    };
+    tracing::info!(
+        actor = action.actor,
+        action = action.action,
+        outcome = action.outcome,
+        pool.name = action.pool.as_ref().map(PoolName::as_str),
+        times = action.times,
+        "{} by {}: {}{often}",
+        action.action,
+        action.actor,
+        action.outcome,
+    );
+    if let Err(error) = store.record_action(action).await {
+        tracing::error!(error = %error, "an action is in this log and not in the audit trail: {error}");
     }
 }

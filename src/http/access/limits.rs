@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::access_key::{AccessKey, KeyId, Limits};
+use crate::access_key::{AccessKey, KeyId, Limits, usual_burst};
 
 /// Addresses of one key that are remembered before those that have been quiet are forgotten.
 const ADDRESSES: usize = 10_000;
@@ -30,6 +30,7 @@ impl std::fmt::Debug for Limiters {
 
 struct Limiter {
     limits: Limits,
+    burst: Option<NonZeroU32>,
     all: DefaultDirectRateLimiter,
     address: DefaultKeyedRateLimiter<IpAddr>,
     /// When addresses that are long gone were looked for.
@@ -47,9 +48,8 @@ impl Limiter {
     }
 }
 
-/// So many per minute, of which ten seconds' worth may come at once.
-fn quota(per_minute: NonZeroU32) -> Quota {
-    let burst = NonZeroU32::new(per_minute.get().div_ceil(6)).unwrap_or(NonZeroU32::MIN);
+fn quota(per_minute: NonZeroU32, burst: Option<NonZeroU32>) -> Quota {
+    let burst = burst.unwrap_or_else(|| usual_burst(per_minute));
     Quota::per_minute(per_minute).allow_burst(burst)
 }
 
@@ -75,13 +75,15 @@ impl Limiters {
         let mut limiters = self.0.lock().expect("no panic while held");
         if let Some(limiter) = limiters.get(&key.id)
             && limiter.limits == key.limits
+            && limiter.burst == key.burst
         {
             return Arc::clone(limiter);
         }
         let limiter = Arc::new(Limiter {
             limits: key.limits,
-            all: RateLimiter::direct(quota(key.limits.per_minute)),
-            address: RateLimiter::keyed(quota(key.limits.per_address_per_minute)),
+            burst: key.burst,
+            all: RateLimiter::direct(quota(key.limits.per_minute, key.burst)),
+            address: RateLimiter::keyed(quota(key.limits.per_address_per_minute, key.burst)),
             looked: Mutex::default(),
         });
         limiters.insert(key.id.clone(), Arc::clone(&limiter));
@@ -98,7 +100,7 @@ impl Limiters {
 }
 
 /// The address, or the /64 of it: that is what one customer of an IPv6 network has.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let mut segments = v6.segments();

@@ -3,6 +3,7 @@
 //! The cookie is the instant of the login, 32 random bytes and a seal, so a forged one, or one that is too old, is refused
 //! without asking the store; the store knows only its hash. Ending a login, or revoking its key, ends it on every node.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::http::header::COOKIE;
@@ -10,8 +11,10 @@ use axum::http::{HeaderMap, HeaderValue};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::Credential;
 use crate::access_key::Fingerprint;
-use crate::store::{self, Store};
+use crate::http::App;
+use crate::store::{self, Session, Store};
 use crate::time::Timestamp;
 use crate::token::Tokens;
 
@@ -31,7 +34,7 @@ fn bake(tokens: &Tokens, now: Timestamp) -> (String, String) {
 }
 
 /// The hash of the login in the request's cookie, if it was made here, and not too long ago.
-fn shown(headers: &HeaderMap, tokens: &Tokens, now: Timestamp) -> Option<String> {
+pub(super) fn shown(headers: &HeaderMap, tokens: &Tokens, now: Timestamp) -> Option<String> {
     let cookies = headers.get_all(COOKIE).iter();
     let mut pairs = cookies
         .filter_map(|cookies| cookies.to_str().ok())
@@ -50,26 +53,21 @@ fn shown(headers: &HeaderMap, tokens: &Tokens, now: Timestamp) -> Option<String>
     (age < LONGEST).then(|| Fingerprint::of(id).into())
 }
 
-/// Who is logged in, as the id of a key.
-pub(super) async fn caller(
-    headers: &HeaderMap,
-    tokens: &Tokens,
-    store: &Store,
-) -> Result<Option<String>, store::Error> {
-    match shown(headers, tokens, store.now()) {
-        Some(fingerprint) => store.login(&fingerprint).await,
-        None => Ok(None),
-    }
-}
-
 /// Logs in; the header to send.
 pub(crate) async fn begin(
-    tokens: &Tokens,
-    store: &Store,
-    caller: &str,
+    app: &App,
+    credential: &Credential,
+    address: Option<IpAddr>,
 ) -> Result<HeaderValue, store::Error> {
+    let (tokens, store) = (&app.0.tokens, &app.0.store);
     let (cookie, fingerprint) = bake(tokens, store.now());
-    store.begin_login(&fingerprint, caller).await?;
+    let session = Session {
+        caller: credential.caller.id().to_owned(),
+        secret: credential.seal(app).unwrap_or_default(),
+        address: address.map(|address| address.to_string()),
+        since_ms: store.now().0,
+    };
+    store.begin_login(&fingerprint, &session).await?;
     Ok(header(&cookie, LONGEST.as_secs()))
 }
 

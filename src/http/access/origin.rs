@@ -1,8 +1,9 @@
 //! Which pages may call, and what browsers are told about it (CORS).
 //!
-//! Only the routes of holders answer other origins at all, and each answer names the one origin that asked. Nothing
-//! is reflected that no key names. This is no protection of the server, where an origin can be forged: it protects
-//! the people whose browser a foreign page would use.
+//! Only the routes of holders answer other origins at all, and each answer names the one origin that asked. Every page may
+//! ask for leave, and read why it was refused. It reads what a key or a token gives only if the key names its origin, or if it
+//! has the token. This is no protection of the server, where an origin can be forged: it protects the people whose browser a
+//! foreign page would use.
 
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
@@ -13,7 +14,10 @@ use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode, Uri};
 use axum::response::{IntoResponse as _, Response};
 
 /// What a page may send besides the headers that need no leave.
-const SENT: HeaderValue = HeaderValue::from_static("authorization,content-type,idempotency-key");
+/// `traceparent`, `tracestate` and `baggage` are added by tracing in browsers (W3C Trace Context, W3C Baggage).
+const SENT: HeaderValue = HeaderValue::from_static(
+    "authorization,content-type,idempotency-key,x-request-id,traceparent,tracestate,baggage",
+);
 /// What a page may read besides the headers that need no leave.
 const EXPOSED: HeaderValue = HeaderValue::from_static("retry-after,etag,x-request-id");
 /// Chromium keeps a leave no longer than this, in seconds.
@@ -102,14 +106,19 @@ pub(super) fn leave(origin: &str, methods: &str) -> Response {
     response
 }
 
-/// Lets a page of this origin read the answer.
-pub(super) fn share(headers: &mut HeaderMap, origin: &str) {
-    headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-    name(headers, origin);
+/// The answer of a route that pages may call; a page of this origin may read it.
+pub(super) fn shared(mut response: Response, origin: Option<&str>) -> Response {
+    let headers = response.headers_mut();
+    vary(headers);
+    if let Some(origin) = origin {
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
+        name(headers, origin);
+    }
+    response
 }
 
 /// Keeps caches from giving one origin the answer for another.
-pub(super) fn vary(headers: &mut HeaderMap) {
+fn vary(headers: &mut HeaderMap) {
     headers.append(VARY, HeaderValue::from_static("origin"));
 }
 

@@ -1,0 +1,42 @@
+//! `leasehold session`: who is logged in to the admin pages.
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::remote::Remote;
+use super::{Exit, Failure};
+
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Session {
+    /// List who is logged in to the admin pages
+    List {
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// End a session, on all nodes within a second
+    End {
+        /// Id of the session, as `leasehold session list` prints it
+        id: String,
+        #[command(flatten)]
+        remote: Remote,
+    },
+}
+
+pub(super) fn run(command: &Session) -> Result<Exit, Failure> {
+    match command {
+        Session::List { remote } => {
+            let sessions = remote.list("/v1/sessions", usize::MAX)?;
+            let columns = ["id", "who", "address", "since", "last_seen_at"];
+            remote.show(&sessions, &columns, "nobody is logged in")
+        }
+        Session::End { id, remote } => {
+            let path =
+                percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
+            remote.call(Method::DELETE, &format!("/v1/sessions/{path}"), None)?;
+            remote.done(
+                &format!("the session {id} has ended"),
+                &json!({"id": id, "status": "ended"}),
+            )
+        }
+    }
+}

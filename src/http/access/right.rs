@@ -1,0 +1,78 @@
+//! The right that an answer without an end stands on: event streams and long polls end with it.
+//!
+//! A key that is revoked, rolled or changed ends it as soon as this node reads the keys again, at most half a second later. A
+//! log-out is noticed by asking for the login. While the store does not answer, nothing ends: nothing new comes either.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::Response;
+use futures_util::StreamExt as _;
+use tokio::time::{sleep, timeout};
+
+use super::Credential;
+use super::table::Rule;
+use crate::http::App;
+use crate::names::PoolName;
+
+/// How often a login is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(400);
+/// How long a right without a known end is believed in without a change of the keys.
+const LONGEST: Duration = Duration::from_secs(60);
+
+/// What a request may do, and by what.
+#[derive(Debug, Clone)]
+pub(super) struct Right {
+    pub(super) credential: Credential,
+    pub(super) rule: Rule,
+    pub(super) pool: Option<PoolName>,
+}
+
+impl Right {
+    /// Done when the caller may not do this any more.
+    pub(super) async fn ended(self, app: App) {
+        let store = &app.0.store;
+        let mut changed = store.changed_keys();
+        loop {
+            changed.mark_unchanged();
+            let Some(caller) = self.credential.renewed(&app) else {
+                return;
+            };
+            if super::reach(self.rule, &caller, self.pool.as_ref()).is_err() {
+                return;
+            }
+            if !self.credential.is_logged_in(&app).await {
+                return;
+            }
+            let mut rest = LONGEST;
+            if let Some(end) = caller.next_end(store.now()) {
+                rest = rest.min(Duration::from_millis(end.since(store.now())));
+            }
+            if self.credential.is_login() {
+                rest = rest.min(LOOK_EVERY);
+            }
+            // A little later, because the end itself is not before its instant.
+            let _ = timeout(rest + Duration::from_millis(1), async {
+                if changed.changed().await.is_err() {
+                    sleep(LONGEST).await;
+                }
+            })
+            .await;
+        }
+    }
+
+    /// The answer, which ends with the right if it has no end of its own.
+    pub(super) fn bound(self, app: &App, response: Response) -> Response {
+        let is_stream = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .is_some_and(|kind| kind == HeaderValue::from_static("text/event-stream"));
+        if !is_stream {
+            return response;
+        }
+        let ended = Box::pin(self.ended(app.clone()));
+        response.map(|body| Body::from_stream(body.into_data_stream().take_until(ended)))
+    }
+}

@@ -1,0 +1,129 @@
+//! `/v1/sessions`: who is logged in to the admin pages. A call with a key makes no session.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::App;
+use super::access::{ADMIN_KEY, Operator};
+use super::extract::Path;
+use super::problem::{Code, Problem};
+use crate::store::OpenSession;
+use crate::time::Timestamp;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(list))
+        .routes(routes!(end))
+}
+
+/// Somebody who is logged in to the admin pages.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Session)]
+pub(crate) struct SessionBody {
+    /// Its name for machines. Nobody can log in with it.
+    #[schema(example = "9f86d081884c7d65")]
+    pub(crate) id: String,
+    /// Who: the name of a key, or `admin_key` for the one of the settings.
+    #[schema(example = "Anna, shift lead")]
+    pub(crate) who: String,
+    /// The id of the key, or `admin_key`.
+    #[schema(example = "V1StGXR8Z5jd")]
+    pub(crate) actor: String,
+    /// The network address that the log-in came from; null if a node of an earlier version made it.
+    #[schema(example = "198.51.100.7")]
+    pub(crate) address: Option<String>,
+    /// When it began.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) since: Timestamp,
+    /// When its last page was asked for. Half an hour later it ends.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) last_seen_at: Timestamp,
+}
+
+/// Everybody who is logged in.
+#[derive(Debug, Serialize, ToSchema)]
+struct Sessions {
+    /// The last seen first.
+    items: Vec<SessionBody>,
+    /// Always null: all sessions are on one page.
+    next_cursor: Option<String>,
+}
+
+/// Lists who is logged in to the admin pages.
+#[utoipa::path(
+    get,
+    path = "/v1/sessions",
+    operation_id = "list_sessions",
+    tag = "keys",
+    responses(
+        (status = 200, description = "Who is logged in, the last seen first", body = Sessions),
+    ),
+)]
+async fn list(State(app): State<App>, _operator: Operator) -> Result<Json<Sessions>, Problem> {
+    Ok(Json(Sessions {
+        items: all(&app).await?,
+        next_cursor: None,
+    }))
+}
+
+/// Everybody who is logged in, the last seen first. A login whose key is gone is over, and not among them.
+pub(crate) async fn all(app: &App) -> Result<Vec<SessionBody>, Problem> {
+    let keyring = app.0.store.keyring();
+    let body = |OpenSession {
+                    id,
+                    session,
+                    last_seen,
+                }: OpenSession| {
+        let who = if session.caller == ADMIN_KEY {
+            ADMIN_KEY.to_owned()
+        } else {
+            let key = keyring.keys.get(&session.caller.parse().ok()?)?;
+            key.name.as_str().to_owned()
+        };
+        Some(SessionBody {
+            id,
+            who,
+            actor: session.caller,
+            address: session.address,
+            since: Timestamp(session.since_ms),
+            last_seen_at: last_seen,
+        })
+    };
+    let open = app.0.store.sessions().await?;
+    Ok(open.into_iter().filter_map(body).collect())
+}
+
+/// Ends a session on all nodes, with everything that is open by it.
+#[utoipa::path(
+    delete,
+    path = "/v1/sessions/{id}",
+    operation_id = "end_session",
+    tag = "keys",
+    params(("id" = String, Path, description = "Id of the session")),
+    responses(
+        (status = 204, description = "Ended"),
+        (status = 404, description = "`session_not_found`"),
+    ),
+)]
+async fn end(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    operator.notes.target(&id);
+    match app.0.store.end_session(&id).await? {
+        Some(session) => {
+            operator.notes.before(&session.caller);
+            Ok(StatusCode::NO_CONTENT)
+        }
+        None => Err(Problem::new(
+            Code::SessionNotFound,
+            "There is no session with this id, or not any more. GET /v1/sessions lists those that there are.",
+        )),
+    }
+}
