@@ -30,7 +30,7 @@ pub const DEAD: &str = "leasehold_webhook_deliveries_dead";
 pub const TOLD: &str = "leasehold_alerts_told_total";
 
 /// How webhooks are served.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// Where they may lead.
     pub allowed: Allowed,
@@ -38,6 +38,8 @@ pub struct Options {
     pub first_pause: Duration,
     /// Attempts before a delivery is given up.
     pub attempts: u32,
+    /// The proxy that all messages go through, if there is one.
+    pub proxy: Option<reqwest::Url>,
 }
 
 impl Options {
@@ -47,6 +49,7 @@ impl Options {
             allowed: Allowed::of(settings),
             first_pause: Duration::from_millis(settings.webhook_retry_ms),
             attempts: settings.webhook_attempts,
+            proxy: settings.webhook_proxy(),
         }
     }
 }

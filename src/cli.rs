@@ -206,17 +206,17 @@ impl Failure {
 
     /// On stderr, as a sentence or as one line of JSON.
     fn tell(&self, json: bool) {
-        let text = if json {
+        if json {
             let mut told =
                 json!({"code": self.code, "message": self.sentence, "exit": self.exit as u8});
             if let Some(ms) = self.retry_after_ms {
                 told["retry_after_ms"] = json!(ms);
             }
-            told.to_string()
+            // JSON has its own escapes.
+            stderr::say(format!("{told}\n"));
         } else {
-            format!("leasehold: {self}")
-        };
-        stderr::say_line(text);
+            stderr::say_line(format_args!("leasehold: {self}"));
+        }
     }
 }
 
@@ -356,6 +356,11 @@ fn block_on<T>(runtime: tokio::runtime::Runtime, work: impl Future<Output = T>) 
     let done = runtime.block_on(work);
     runtime.shutdown_background();
     done
+}
+
+/// Writes a CSV file to stdout, with what tells a spreadsheet that it is UTF-8.
+fn print_for_spreadsheets(file: &str) -> Result<Exit, Failure> {
+    print(&format!("\u{feff}{file}"))
 }
 
 /// Writes data to stdout. Whoever reads it may stop early, as `head` does: that is no failure.

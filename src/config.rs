@@ -185,6 +185,10 @@ pub struct Settings {
     )]
     pub trail: Switch,
 
+    /// Whether /metrics asks for the key of a viewer: off or on
+    #[arg(long, value_enum, value_name = "SWITCH", default_value = "off")]
+    pub metrics_key: Switch,
+
     /// Most pools with series of their own in /metrics; the others are counted together, as pool "_other"
     #[arg(long, value_name = "N", default_value = "200")]
     pub metrics_max_pools: usize,
@@ -202,6 +206,12 @@ pub struct Settings {
     /// Whoever may create webhooks can then make a node send a request to whatever it reaches there.
     #[arg(long, value_enum, value_name = "SWITCH", default_value = "off")]
     pub webhook_private_networks: Switch,
+
+    /// Proxy that all messages to webhooks go through, such as http://proxy.example:3128
+    ///
+    /// The proxy looks names up, so it decides which networks they may lead to. The proxies of the environment are not used.
+    #[arg(long, value_name = "URL")]
+    pub webhook_proxy: Option<SecretString>,
 
     /// Pause after the first failed attempt to deliver, in ms; each further one is four times as long, at most 12 h
     #[arg(long, value_name = "MS", default_value = "5000")]
@@ -394,10 +404,37 @@ impl Settings {
         })
     }
 
+    /// The proxy for messages to webhooks.
+    pub fn webhook_proxy(&self) -> Option<reqwest::Url> {
+        let proxy = self.webhook_proxy.as_ref()?.expose_secret();
+        Some(
+            proxy
+                .parse()
+                .expect("checked before the settings were handed out"),
+        )
+    }
+
     /// How often to record ended leases; zero leaves it to other nodes.
     pub const fn sweep_every(&self) -> Duration {
         Duration::from_millis(self.sweep_every_ms)
     }
+}
+
+/// Refuses a filter in which a word stands alone that is no level: it would be the name of a module, and nothing would be
+/// logged but what that says.
+fn log_filter(filter: &str) -> Result<(), String> {
+    for part in filter.split(',').map(str::trim) {
+        let is_level = ["error", "warn", "info", "debug", "trace", "off"]
+            .iter()
+            .any(|level| part.eq_ignore_ascii_case(level));
+        if !is_level && !part.contains(['=', '[']) {
+            return Err(format!(
+                "has \"{}\", which is no level",
+                part.escape_default()
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Reads a file that is to be in PEM form.
@@ -474,6 +511,29 @@ impl Loaded {
                     ),
                 ));
             }
+        }
+        if let Some(proxy) = &settings.webhook_proxy {
+            let url = proxy.expose_secret().parse::<reqwest::Url>().ok();
+            let is_proxy = |url: &reqwest::Url| {
+                ["http", "https"].contains(&url.scheme())
+                    && url.has_host()
+                    && url.path() == "/"
+                    && url.query().is_none()
+            };
+            if !url.as_ref().is_some_and(is_proxy) {
+                return Err(self.wrong(
+                    "webhook_proxy",
+                    "is not the address of a proxy",
+                    "give a URL such as http://proxy.example:3128",
+                ));
+            }
+        }
+        if let Err(sentence) = log_filter(&settings.log) {
+            return Err(self.wrong(
+                "log",
+                sentence,
+                "give error, warn, info, debug, trace or off, or levels by module such as info,leasehold::store=debug",
+            ));
         }
         if let Some(key) = &settings.admin_key {
             let key = key.expose_secret();

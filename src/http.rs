@@ -44,6 +44,7 @@ use self::server::Drain;
 use crate::alerts::address::Allowed;
 use crate::config::Settings;
 use crate::store::{self, Store};
+use crate::tasks;
 use crate::token::Tokens;
 
 /// What handlers can reach.

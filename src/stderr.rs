@@ -12,6 +12,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::names::shown_lines;
+
 /// Texts that wait to be written, at most.
 const LINES: usize = 8 * 1024;
 /// Bytes that wait to be written, at most.
@@ -108,9 +110,9 @@ pub(crate) fn say(text: impl Into<Vec<u8>>) {
     }
 }
 
-/// The same with an end of line.
+/// Says a sentence to a person. A part of it may be the text of others, which must not steer a terminal.
 pub(crate) fn say_line(line: impl std::fmt::Display) {
-    say(format!("{line}\n"));
+    say(format!("{}\n", shown_lines(&line.to_string())));
 }
 
 /// Waits until everything in the queue is written, at most this long.

@@ -56,11 +56,15 @@ const LOCAL_SUFFIXES: [&str; 7] = [
 ];
 
 /// Names of metadata services, which no setting allows.
-const METADATA: [&str; 4] = [
+const METADATA: [&str; 8] = [
     "metadata",
     "metadata.google.internal",
     "metadata.goog",
+    "metadata.azure.internal",
+    "metadata.tencentyun.com",
     "instance-data",
+    "instance-data.ec2.internal",
+    "kubernetes.default.svc",
 ];
 
 impl Allowed {
@@ -164,8 +168,12 @@ fn kind(address: IpAddr) -> Kind {
 
 fn kind_v4(address: Ipv4Addr) -> Kind {
     match address.octets() {
-        // Alibaba's metadata, amid the shared addresses of carriers.
-        [100, 100, 100, 200] => Kind::Special,
+        // Alibaba's metadata, amid the shared addresses of carriers; and Azure's platform, which every virtual machine there
+        // reaches (Microsoft, "What is IP address 168.63.129.16?").
+        [100, 100, 100, 200] | [168, 63, 129, 16] => Kind::Special,
+        // Services of IBM Cloud for its own virtual machines (IBM, "IBM Cloud IP ranges"): names, time, packages, storage.
+        [161, 26, ..] => Kind::Private,
+        [166, second, ..] if second & 0xfc == 8 => Kind::Private,
         [10 | 127, ..] | [192, 168, ..] => Kind::Private,
         [172, second, ..] if second & 0xf0 == 16 => Kind::Private,
         [100, second, ..] if second & 0xc0 == 64 => Kind::Private,
@@ -192,8 +200,8 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
         kind_v4(Ipv4Addr::new(a, b, c, d))
     };
     match address.segments() {
-        // Metadata of Amazon and of Google.
-        [0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x0254] | [0xfd20, 0x00ce, 0, 0, 0, 0, 0, 0x0254] => {
+        // What Amazon, Google and Scaleway have for their virtual machines: metadata, names, time, credentials of containers.
+        [0xfd00, 0x0ec2, ..] | [0xfd20, 0x00ce, ..] | [0xfd00, 0x0042, 0, 0, 0, 0, 0, 0x0042] => {
             Kind::Special
         }
         [0, 0, 0, 0, 0, 0, 0, 1] => Kind::Private,
@@ -213,6 +221,8 @@ fn kind_v6(address: Ipv6Addr) -> Kind {
 /// Looks a name up for the connection that is about to be made, and gives it only what is allowed.
 pub(super) struct Resolver<Lookup> {
     allowed: Allowed,
+    /// A name that the settings themselves lead to: that of the proxy.
+    own: Option<String>,
     lookup: Arc<Lookup>,
 }
 
@@ -225,8 +235,14 @@ where
     pub(super) fn new(allowed: Allowed, lookup: Lookup) -> Self {
         Self {
             allowed,
+            own: None,
             lookup: Arc::new(lookup),
         }
+    }
+
+    /// The same, which gives every address of this name.
+    pub(super) fn with_own(self, own: Option<String>) -> Self {
+        Self { own, ..self }
     }
 }
 
@@ -237,8 +253,13 @@ where
 {
     fn resolve(&self, name: Name) -> Resolving {
         let (allowed, lookup) = (self.allowed, Arc::clone(&self.lookup));
+        let is_own = self.own.as_deref() == Some(name.as_str());
         Box::pin(async move {
             let found = lookup(name.as_str().to_owned()).await?;
+            if is_own {
+                let addresses: Addrs = Box::new(found.into_iter());
+                return Ok(addresses);
+            }
             let addresses: Addrs = Box::new(allowed.all(found)?.into_iter());
             Ok(addresses)
         })

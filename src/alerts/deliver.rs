@@ -72,17 +72,22 @@ pub(super) enum Roots {
     None,
 }
 
-/// A client that connects only to the address it is given: no redirects, no proxy of the environment, no pooled connection.
+/// A client that connects only to the address it is given: no redirects, no proxy but that of the settings, no pooled connection.
+///
+/// A proxy looks names up itself, so it decides where they lead.
 pub(super) fn client<Lookup, Answer>(
     resolver: Resolver<Lookup>,
     roots: Roots,
+    proxy: Option<&reqwest::Url>,
 ) -> Result<reqwest::Client, reqwest::Error>
 where
     Lookup: Fn(String) -> Answer + Send + Sync + 'static,
     Answer: Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + 'static,
 {
     choose_cryptography();
-    let client = reqwest::Client::builder()
+    let own = proxy.and_then(reqwest::Url::host_str).map(str::to_owned);
+    let resolver = resolver.with_own(own);
+    let mut client = reqwest::Client::builder()
         .timeout(TOTAL)
         .connect_timeout(CONNECT)
         .redirect(reqwest::redirect::Policy::none())
@@ -91,6 +96,9 @@ where
         .pool_max_idle_per_host(0)
         .user_agent(concat!("Leasehold/", env!("CARGO_PKG_VERSION")))
         .dns_resolver(Arc::new(resolver));
+    if let Some(proxy) = proxy {
+        client = client.proxy(reqwest::Proxy::all(proxy.clone())?);
+    }
     match roots {
         Roots::Machine => client.build(),
         Roots::None => client.tls_certs_only([]).build(),
@@ -144,7 +152,8 @@ impl Node {
         if let Some(client) = kept.get() {
             return Ok(client);
         }
-        let made = client(Resolver::new(self.options.allowed, system), roots);
+        let resolver = Resolver::new(self.options.allowed, system);
+        let made = client(resolver, roots, self.options.proxy.as_ref());
         let made = made.map_err(|error| {
             format!(
                 "this machine has no CA certificates to check a receiver with; install ca-certificates, or name a file \

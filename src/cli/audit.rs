@@ -17,12 +17,15 @@ pub(super) struct Audit {
     /// Only done, refused or failed
     #[arg(long)]
     outcome: Option<String>,
-    /// From this instant on, RFC 3339
+    /// From then on: a day such as 2026-11-28, which is its begin in --tz, or a timestamp
     #[arg(long)]
     from: Option<String>,
-    /// Before this instant, RFC 3339
+    /// Before then
     #[arg(long)]
     to: Option<String>,
+    /// Time zone of --from and --to, by its IANA name; UTC without it
+    #[arg(long, value_name = "ZONE")]
+    tz: Option<String>,
     /// At most so many, the newest first
     #[arg(long, default_value = "100")]
     limit: usize,
@@ -39,6 +42,7 @@ pub(super) fn run(audit: &Audit) -> Result<Exit, Failure> {
         ("outcome", &audit.outcome),
         ("from", &audit.from),
         ("to", &audit.to),
+        ("tz", &audit.tz),
     ] {
         if let Some(value) = value {
             wanted.append_pair(name, value);

@@ -19,13 +19,13 @@ pub(super) struct Report {
     what: ReportKind,
     /// Name of the pool
     pool: PoolName,
-    /// From when, RFC 3339; not for usage
+    /// From when: a day such as 2026-11-28, which is its begin in --tz, or a timestamp; not for usage
     #[arg(long)]
     from: Option<String>,
-    /// Until when, RFC 3339; now without it; not for usage
+    /// Until when; now without it; not for usage
     #[arg(long)]
     to: Option<String>,
-    /// Time zone of hours and days, by its IANA name; for usage, history and patterns
+    /// Time zone of days and hours, and of times in --csv, by its IANA name
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
     /// minute, hour or day; for history
@@ -37,7 +37,7 @@ pub(super) struct Report {
     /// At most so many rows, for denials, holders and tenants; without it all with --csv, else 1000
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Print CSV, for spreadsheets
+    /// Print CSV, for spreadsheets: UTF-8 with a byte order mark, times as --tz has them
     #[arg(long, conflicts_with = "json")]
     csv: bool,
     #[command(flatten)]
@@ -166,7 +166,7 @@ pub(super) fn report(report: &Report) -> Result<Exit, Failure> {
             }
             page.add("cursor", cursor).path()
         };
-        return super::print(&remote.file(page, limit)?);
+        return super::print_for_spreadsheets(&remote.file(page, limit)?);
     }
     let (rows, columns) = what.table();
     if what.has_pages() {
@@ -218,10 +218,10 @@ fn percent(share: &Value) -> f64 {
 pub(super) struct Sizing {
     /// Name of the pool
     pool: PoolName,
-    /// From when, RFC 3339; without it as long as events are kept
+    /// From when: a day such as 2026-11-28, which is its begin in --tz, or a timestamp; without it as long as events are kept
     #[arg(long)]
     from: Option<String>,
-    /// Until when, RFC 3339; now without it
+    /// Until when; now without it
     #[arg(long)]
     to: Option<String>,
     /// Time zone of the days whose busy hours count, by its IANA name
@@ -271,7 +271,7 @@ pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
     if sizing.csv {
         wanted.add("format", Some("csv"));
         let file = remote.file(|_, _| wanted.clone().path(), None)?;
-        return super::print(&file);
+        return super::print_for_spreadsheets(&file);
     }
     let answer = remote.call(Method::GET, &wanted.path(), None)?;
     if remote.json {

@@ -33,6 +33,16 @@ const A_YEAR: u64 = 366 * 86_400;
 /// Longest time to leave the queue in.
 const LEAVE: Duration = Duration::from_secs(2);
 
+/// What the environment may hold that is not for the command.
+const SECRETS_OF_THE_ENVIRONMENT: [&str; 6] = [
+    "LEASEHOLD_KEY",
+    "LEASEHOLD_ADMIN_KEY",
+    "LEASEHOLD_SECRET",
+    "LEASEHOLD_PREVIOUS_SECRETS",
+    "LEASEHOLD_REDIS_URL",
+    "LEASEHOLD_WEBHOOK_PROXY",
+];
+
 #[derive(Debug, clap::Args)]
 #[command(after_help = RUN_HELP)]
 pub(super) struct Run {
@@ -117,7 +127,12 @@ impl Run {
 
     fn spawn(&self, held: &Held) -> std::io::Result<Child> {
         let (program, arguments) = self.command.split_first().expect("clap asks for one");
-        Command::new(program)
+        let mut command = Command::new(program);
+        // Whoever takes a seat for a program does not give it the key; one that takes seats itself is given LEASEHOLD_KEY_FILE.
+        for name in SECRETS_OF_THE_ENVIRONMENT {
+            command.env_remove(name);
+        }
+        command
             .args(arguments)
             .env("LEASEHOLD_LEASE_ID", held.id())
             .env("LEASEHOLD_FENCE", held.fence().to_string())
@@ -129,7 +144,8 @@ impl Run {
     fn say(&self, event: &str, sentence: &str, held: &Held) {
         if self.remote.json {
             let line: Value = json!({"event": event, "lease_id": held.id(), "fence": held.fence(), "detail": sentence});
-            stderr::say_line(format_args!("{line}"));
+            // JSON has its own escapes.
+            stderr::say(format!("{line}\n"));
         } else if event != "held" {
             stderr::say_line(format_args!("leasehold: {sentence}"));
         }

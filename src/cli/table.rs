@@ -8,6 +8,8 @@ use std::io::IsTerminal as _;
 use serde_json::Value;
 use unicode_width::{UnicodeWidthChar as _, UnicodeWidthStr as _};
 
+use crate::names::shown;
+
 /// Widest cell on a terminal, in columns. Where the output goes to a file nothing is cut.
 const WIDEST: usize = 40;
 
@@ -126,7 +128,7 @@ fn heading(name: &str) -> String {
     name.replace('_', " ")
 }
 
-/// A value for people. Control characters of others stay out of the terminal.
+/// A value for people. What others wrote does not steer the terminal.
 fn words(name: &str, value: &Value) -> String {
     let text = match value {
         Value::Null => String::new(),
@@ -144,9 +146,7 @@ fn words(name: &str, value: &Value) -> String {
         Value::Object(fields) if fields.is_empty() => String::new(),
         value => value.to_string(),
     };
-    text.chars()
-        .map(|c| if c.is_control() { '\u{fffd}' } else { c })
-        .collect()
+    shown(&text).into_owned()
 }
 
 /// An instant to the second, in UTC.
@@ -216,7 +216,7 @@ mod tests {
         ];
         assert_eq!(
             table_within(&items, &["name", "seats", "label"], usize::MAX),
-            "NAME     SEATS\ncrm          5\na\u{fffd}[31mb     12\n"
+            "NAME            SEATS\ncrm                 5\na\\u{1b}[31mb     12\n"
         );
     }
 

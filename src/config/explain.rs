@@ -89,7 +89,7 @@ fn kind_of(actual: &Actual) -> &'static str {
 fn right(setting: &str) -> Option<&'static str> {
     Some(match setting {
         "listen" => "give an address and a port, such as 127.0.0.1:7070 or [::1]:7070",
-        "secret" | "admin_key" | "redis_url" => "give text in quotes",
+        "secret" | "admin_key" | "redis_url" | "webhook_proxy" => "give text in quotes",
         "previous_secrets" => "give a list of strings in quotes",
         "trusted_proxies" => {
             "give a list of addresses or networks, such as [\"127.0.0.1\", \"10.0.0.0/8\"]"
@@ -99,7 +99,7 @@ fn right(setting: &str) -> Option<&'static str> {
         }
         "log_format" => "give text or json",
         "durability" => "give async or replicated",
-        "trail" | "webhook_http" | "webhook_private_networks" => "give off or on",
+        "metrics_key" | "trail" | "webhook_http" | "webhook_private_networks" => "give off or on",
         "drain_wait_ms" | "threads" | "max_connections" | "redis_connections"
         | "redis_timeout_ms" | "metrics_max_pools" | "sweep_every_ms" => "give a whole number",
         _ => return None,

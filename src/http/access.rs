@@ -16,6 +16,7 @@ mod right;
 mod table;
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{ConnectInfo, FromRequestParts, Request};
@@ -43,15 +44,18 @@ use self::refusals::Refusals;
 use self::right::Right;
 pub(super) use self::table::{Needs, needs};
 pub(crate) use self::table::{RouteMatch, find};
-use self::table::{Row, Rule};
+use self::table::{METRICS_WITH_KEY, Row, Rule};
 use super::App;
 use super::problem::{Code, Problem};
 use super::request_id;
 use crate::access_key::{self, Fingerprint, Role};
-use crate::config::Settings;
+use crate::config::{Settings, Switch};
 use crate::names::PoolName;
 use crate::store;
 use crate::tasks;
+
+/// A request that takes no longer than this is not asked again whether it may. The promise about rights that end is a second.
+const QUICK: Duration = Duration::from_millis(700);
 
 /// The actor in the trail that nobody knows.
 const UNKNOWN: &str = "unknown";
@@ -70,6 +74,8 @@ pub(crate) struct Access {
     strangers: DefaultDirectRateLimiter,
     /// Guesses of the admin key.
     pub(crate) attempts: Attempts,
+    /// Whether `/metrics` asks for a key.
+    metrics_key: bool,
 }
 
 impl Access {
@@ -85,6 +91,7 @@ impl Access {
             refusals: Refusals::default(),
             strangers: RateLimiter::direct(Quota::per_second(ten)),
             attempts: Attempts::default(),
+            metrics_key: settings.metrics_key == Switch::On,
         }
     }
 
@@ -138,7 +145,12 @@ pub(crate) async fn guard(
 ) -> Response {
     let RouteMatch { path: about, pool } = found;
     let access = &app.0.access;
-    let row = about.row(request.method());
+    let row = match about.row(request.method()) {
+        Some(_) if access.metrics_key && about.name == METRICS_WITH_KEY.path => {
+            Some(&METRICS_WITH_KEY)
+        }
+        row => row,
+    };
 
     // The page of another origin that asks, where such pages may.
     let page = origin::asking(request.headers())
@@ -245,7 +257,11 @@ async fn admit(
                 tokio::select! {
                     biased;
                     response = answer => right.bound(app, response),
-                    () = right.clone().ended(app.clone()) => right_ended().into_response(),
+                    () = async {
+                        // What is quick ends as it began.
+                        tokio::time::sleep(QUICK).await;
+                        right.clone().ended(app.clone()).await;
+                    } => right_ended().into_response(),
                 }
             }
             Err((_, refused)) => refused.into_response(),

@@ -15,7 +15,9 @@ use super::accept;
 use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::Query;
+use super::history::zone;
 use super::problem::{Code, Problem};
+use super::when;
 use crate::names::PoolName;
 use crate::store::{AuditEntry, AuditFilter};
 
@@ -43,10 +45,14 @@ pub(crate) struct AuditQuery {
     pub(crate) pool: Option<PoolName>,
     /// Only `done`, `refused` or `failed`.
     pub(crate) outcome: Option<String>,
-    /// From this instant on, RFC 3339.
+    /// From then on: a day, which is its begin in `tz`, or a timestamp.
+    #[param(example = "2026-11-28")]
     pub(crate) from: Option<String>,
-    /// Before this instant, RFC 3339.
+    /// Before then.
+    #[param(example = "2026-11-29T08:00:00Z")]
     pub(crate) to: Option<String>,
+    /// Time zone of `from` and `to` where they name none, by its IANA name; UTC without it.
+    pub(crate) tz: Option<String>,
     /// Most entries of the page, 1 to 1000; 100 without it.
     #[param(minimum = 1, maximum = 1_000)]
     pub(crate) limit: Option<usize>,
@@ -191,19 +197,13 @@ pub(crate) fn to_csv(items: Vec<AuditEntry>) -> Response {
 impl AuditQuery {
     /// The same, checked.
     pub(crate) fn filter(self) -> Result<AuditFilter, Problem> {
-        let instant = |name: &str, text: Option<String>| {
-            let Some(text) = text.filter(|text| !text.is_empty()) else {
-                return Ok(None);
-            };
-            chrono::DateTime::parse_from_rfc3339(&text)
-                .map(|at| Some(at.timestamp_millis()))
-                .map_err(|_| {
-                    Problem::new(
-                        Code::InvalidRequest,
-                        format!("`{name}` is an instant such as 2026-11-21T20:00:00Z."),
-                    )
-                })
+        let zone = zone(self.tz.as_deref())?;
+        let at = |name: &str, text: Option<&String>| {
+            let text = text.filter(|text| !text.is_empty());
+            text.map(|text| when::at(name, text, zone).map(|at| at.0))
+                .transpose()
         };
+        let (from_ms, to_ms) = (at("from", self.from.as_ref())?, at("to", self.to.as_ref())?);
         let limit = self.limit.unwrap_or(LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(Problem::new(
@@ -227,8 +227,8 @@ impl AuditQuery {
             action: word(self.action),
             pool: self.pool,
             outcome: word(self.outcome),
-            from_ms: instant("from", self.from)?,
-            to_ms: instant("to", self.to)?,
+            from_ms,
+            to_ms,
             before: self.cursor,
             limit,
         })

@@ -8,7 +8,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -21,8 +21,9 @@ use super::csv::{self, Cell};
 use super::extract::{Body, Path, Query};
 use super::leases::terminate::MAX_REASON;
 use super::problem::{Code, Problem};
+use super::when::When;
 use super::{App, pool_not_found};
-use crate::names::{Holder, PoolName};
+use crate::names::{Holder, PoolName, check_characters};
 use crate::store::{Block, BlockEnd, Blocked};
 use crate::time::Timestamp;
 
@@ -250,9 +251,10 @@ struct PutBlock {
     #[schema(minimum = 1, maximum = 31_622_400_000_u64, example = 600_000)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     for_ms: Option<u64>,
-    /// Until this instant, RFC 3339, at most a year from now.
+    /// Until this timestamp, at most a year from now; a day is its begin in UTC.
+    #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    until: Option<DateTime<Utc>>,
+    until: Option<When>,
     /// What the holder reads when it asks for a seat, at most 512 bytes.
     #[schema(max_length = 512, example = "Call the service desk.")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -261,11 +263,10 @@ struct PutBlock {
 
 impl PutBlock {
     fn end(&self) -> Result<BlockEnd, Problem> {
-        let wrong = match (self.for_ms, self.until) {
+        let wrong = match (self.for_ms, &self.until) {
             (Some(0), None) => return Err(out_of_range()),
             (Some(for_ms), None) => return Ok(BlockEnd::After(Duration::from_millis(for_ms))),
-            (None, Some(until)) if until.timestamp_millis() <= 0 => return Err(out_of_range()),
-            (None, Some(until)) => return Ok(BlockEnd::At(Timestamp(until.timestamp_millis()))),
+            (None, Some(until)) => return Ok(BlockEnd::At(until.at("until", Tz::UTC)?)),
             _ => "Say how long in exactly one way: `for_ms` or `until`.",
         };
         Err(Problem::new(Code::InvalidRequest, wrong))
@@ -300,6 +301,14 @@ async fn put(
     operator.notes.after(&body);
     let end = body.end()?;
     let reason = body.reason.filter(|reason| !reason.is_empty());
+    if let Some(reason) = &reason {
+        check_characters("reason", reason).map_err(|invalid| {
+            Problem::new(
+                Code::InvalidRequest,
+                format!("`reason` is not valid: {invalid}."),
+            )
+        })?;
+    }
     if reason
         .as_ref()
         .is_some_and(|reason| reason.len() > MAX_REASON)

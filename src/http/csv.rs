@@ -2,9 +2,16 @@
 
 use std::fmt::Write as _;
 
+use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LINK};
 use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use chrono::{DateTime, TimeZone as _, Utc};
+use chrono_tz::Tz;
+use futures_util::StreamExt as _;
+
+use crate::time::Timestamp;
 
 /// One cell: a text that a person wrote is made safe, a number is left as it is.
 #[derive(Debug, Clone)]
@@ -24,6 +31,16 @@ impl Cell {
     /// What is written as it is.
     pub(crate) fn plain(value: &(impl ToString + ?Sized)) -> Self {
         Self::Plain(value.to_string())
+    }
+
+    /// A timestamp: in UTC as programs write it, or by the clocks of a zone as spreadsheets read it.
+    pub(crate) fn at(at: Timestamp, zone: Option<Tz>) -> Self {
+        let Some(zone) = zone else {
+            return Self::plain(&at);
+        };
+        let utc: DateTime<Utc> = Utc.timestamp_millis_opt(at.0).single().unwrap_or_default();
+        let local = utc.with_timezone(&zone);
+        Self::Plain(local.format("%Y-%m-%d %H:%M:%S").to_string())
     }
 
     /// The same, or an empty cell for what is not known.
@@ -80,10 +97,32 @@ pub(crate) fn with_next(mut file: Response, asked: Option<&str>, cursor: Option<
     file
 }
 
+/// What tells a spreadsheet that the file is UTF-8. Programs may not expect it.
+const BYTE_ORDER_MARK: &str = "\u{feff}";
+
+/// A file for a person, who opens it in a spreadsheet. Anything else stays as it is.
+pub(crate) fn for_spreadsheets(response: Response) -> Response {
+    let is_csv = response
+        .headers()
+        .get(CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"text/csv"));
+    if !is_csv || !response.status().is_success() {
+        return response;
+    }
+    response.map(|body| {
+        let mark = Bytes::from_static(BYTE_ORDER_MARK.as_bytes());
+        let mark = futures_util::stream::iter([Ok(mark)]);
+        Body::from_stream(mark.chain(body.into_data_stream()))
+    })
+}
+
 /// A spreadsheet runs a text that begins like a formula, so such a text gets an apostrophe in front (OWASP, CSV
-/// injection).
+/// injection). The signs of East Asian keyboards, which are twice as wide, are the same to some.
 fn unformulated(text: &str) -> String {
-    if text.starts_with(['=', '+', '-', '@', '\t', '\r', '\n', '\0']) {
+    const SIGNS: [char; 12] = [
+        '=', '+', '-', '@', '\t', '\r', '\n', '\0', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
+    ];
+    if text.starts_with(SIGNS) {
         format!("'{text}")
     } else {
         text.to_owned()
@@ -107,6 +146,14 @@ mod tests {
         let rows = [
             vec![Cell::Text("=1+1".into()), Cell::Plain("-5".into())],
             vec![Cell::Text("a,\"b\"".into()), Cell::text(None)],
+            vec![
+                Cell::Text("＝1＋1".into()),
+                Cell::at(Timestamp(1_795_000_000_000), None),
+            ],
+            vec![
+                Cell::Text("＠sum".into()),
+                Cell::at(Timestamp(1_795_000_000_000), Some(Tz::Asia__Kathmandu)),
+            ],
         ];
         let response = file("x", &["text", "number"], rows);
         let bytes = axum::body::to_bytes(response.into_body(), usize::MAX)
@@ -114,7 +161,7 @@ mod tests {
             .unwrap();
         assert_eq!(
             String::from_utf8_lossy(&bytes),
-            "text,number\r\n'=1+1,-5\r\n\"a,\"\"b\"\"\",\r\n"
+            "text,number\r\n'=1+1,-5\r\n\"a,\"\"b\"\"\",\r\n'＝1＋1,2026-11-18T11:06:40.000Z\r\n'＠sum,2026-11-18 16:51:40\r\n"
         );
     }
 }

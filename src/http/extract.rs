@@ -7,6 +7,8 @@
 //! repeated to it: it may be a secret in the wrong place. Deliberately absent: a time limit. The
 //! connection has one for every body ([`super::server::Limits::body_read`]); here it only becomes a 408.
 
+mod words;
+
 use std::error::Error as _;
 
 use axum::body::{Body as HttpBody, HttpBody as _};
@@ -221,7 +223,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     }
     serde_json::from_slice(bytes).map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        let message = clean(&without_position(&error.to_string()));
+        let message = words::reworded(&clean(&without_position(&error.to_string())));
         let problem = match error.classify() {
             Category::Data => match field::<T>(bytes) {
                 Some(field) => Problem::new(
@@ -315,16 +317,30 @@ fn bad_path(rejection: PathRejection) -> Problem {
             ErrorKind::ParseErrorAtKey {
                 key, expected_type, ..
             } => {
-                format!("The path is not valid: `{key}` must be of type {expected_type}.")
+                format!(
+                    "The path is not valid: `{key}` takes {}.",
+                    words::of_type(expected_type)
+                )
             }
             ErrorKind::ParseErrorAtIndex { expected_type, .. }
             | ErrorKind::ParseError { expected_type, .. } => {
-                format!("The path is not valid: a part of it must be of type {expected_type}.")
+                format!(
+                    "The path is not valid: a part of it takes {}.",
+                    words::of_type(expected_type)
+                )
             }
             ErrorKind::DeserializeError { key, message, .. } => {
-                format!("The path is not valid: `{key}`: {}.", clean(&message))
+                format!(
+                    "The path is not valid: `{key}`: {}.",
+                    words::reworded(&clean(&message))
+                )
             }
-            ErrorKind::Message(message) => format!("The path is not valid: {}.", clean(&message)),
+            ErrorKind::Message(message) => {
+                format!(
+                    "The path is not valid: {}.",
+                    words::reworded(&clean(&message))
+                )
+            }
             kind => {
                 // Only a route that does not fit its handler gets here.
                 return Problem::new(
@@ -352,10 +368,23 @@ fn bad_query(rejection: &QueryRejection) -> Problem {
             .map_or_else(|| error.body_text(), ToString::to_string),
         _ => rejection.body_text(),
     };
-    Problem::new(
-        Code::InvalidRequest,
-        format!("The query is not valid: {}.", clean(&text)),
-    )
+    let text = clean(&text);
+    // The name of the parameter comes first, if it is known.
+    let named = text.split_once(": ").filter(|(name, _)| is_plain(name));
+    match named {
+        Some((name, said)) => {
+            let said = words::reworded(said);
+            Problem::new(
+                Code::InvalidRequest,
+                format!("The query is not valid: `{name}`: {said}."),
+            )
+            .with("field", name)
+        }
+        None => Problem::new(
+            Code::InvalidRequest,
+            format!("The query is not valid: {}.", words::reworded(&text)),
+        ),
+    }
 }
 
 #[cfg(test)]

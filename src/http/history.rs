@@ -7,7 +7,6 @@ pub(crate) mod slots;
 pub(crate) mod tenants;
 pub(crate) mod usage;
 
-use chrono::{DateTime, Utc};
 use chrono_tz::Tz;
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -15,6 +14,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::accept::Format;
 use super::problem::{Code, Problem};
+use super::when::When;
 use super::{App, pool_not_found};
 use crate::names::PoolName;
 use crate::time::Timestamp;
@@ -47,19 +47,17 @@ pub(crate) fn zone(name: Option<&str>) -> Result<Tz, Problem> {
     })
 }
 
-fn instant(at: Option<DateTime<Utc>>) -> Option<Timestamp> {
-    at.map(|at| Timestamp(at.timestamp_millis()))
-}
-
 /// A range of time, by default up to now and so long.
-fn range(
-    from: Option<DateTime<Utc>>,
-    to: Option<DateTime<Utc>>,
+pub(crate) fn range(
+    from: Option<&When>,
+    to: Option<&When>,
+    zone: Tz,
     now: Timestamp,
     usual_ms: i64,
 ) -> Result<(Timestamp, Timestamp), Problem> {
-    let to = instant(to).unwrap_or(Timestamp(now.0 + 1));
-    let from = instant(from).unwrap_or(Timestamp(to.0 - usual_ms));
+    let at = |name, when: Option<&When>| when.map(|when| when.at(name, zone)).transpose();
+    let to = at("to", to)?.unwrap_or(Timestamp(now.0 + 1));
+    let from = at("from", from)?.unwrap_or(Timestamp(to.0 - usual_ms));
     if to <= from {
         return Err(invalid("`from` comes before `to`."));
     }
@@ -91,9 +89,13 @@ fn share(part: u64, whole: u64) -> f64 {
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListQuery {
     /// From when; without it as long as events are kept, 35 days.
-    pub(crate) from: Option<DateTime<Utc>>,
+    #[param(value_type = Option<String>, example = "2026-11-28")]
+    pub(crate) from: Option<When>,
     /// Until when; now without it.
-    pub(crate) to: Option<DateTime<Utc>>,
+    #[param(value_type = Option<String>, example = "2026-11-29T08:00:00Z")]
+    pub(crate) to: Option<When>,
+    /// Time zone of `from` and `to` where they name none, and of the times in a CSV file, by its IANA name; UTC without it.
+    pub(crate) tz: Option<String>,
     /// Most rows of the page, 1 to 1000; 100 without it.
     #[param(minimum = 1, maximum = 1_000)]
     pub(crate) limit: Option<usize>,
@@ -114,8 +116,23 @@ impl ListQuery {
         }
     }
 
+    fn zone(&self) -> Result<Tz, Problem> {
+        zone(self.tz.as_deref())
+    }
+
+    /// The zone of the times in a file; UTC in the form of programs if none was chosen.
+    fn zone_of_files(&self) -> Result<Option<Tz>, Problem> {
+        self.tz.as_deref().map(|name| zone(Some(name))).transpose()
+    }
+
     fn range(&self, now: Timestamp) -> Result<(Timestamp, Timestamp), Problem> {
-        range(self.from, self.to, now, EVENTS_KEPT_MS)
+        range(
+            self.from.as_ref(),
+            self.to.as_ref(),
+            self.zone()?,
+            now,
+            EVENTS_KEPT_MS,
+        )
     }
 }
 

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
@@ -19,6 +19,7 @@ use super::csv::{self, Cell};
 use super::extract::{Body, Path, Query};
 use super::leases::terminate::terminate_matching;
 use super::problem::{Code, Problem};
+use super::when::When;
 use super::{App, pool_not_found};
 use crate::names::{Holder, PoolName, Recorded};
 use crate::store::{
@@ -93,8 +94,9 @@ pub(crate) struct Seats {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct NamedSeatsQuery {
-    /// An instant of an earlier period, of the last 800 days; without it the present one.
-    pub(crate) at: Option<DateTime<Utc>>,
+    /// A day (its begin in UTC) or a timestamp of an earlier period, of the last 800 days; without it the present one.
+    #[param(value_type = Option<String>, example = "2026-11-28")]
+    pub(crate) at: Option<When>,
     /// Only holders with this text in their name.
     pub(crate) q: Option<String>,
     /// Maximum number of seats in the page, 1 to 5000; 5000 without it.
@@ -212,7 +214,7 @@ pub(crate) async fn page(
         })?),
         None => None,
     };
-    let at = wanted.at.map(|at| Timestamp(at.timestamp_millis()));
+    let at = wanted.at.map(|at| at.at("at", Tz::UTC)).transpose()?;
     let text = wanted.q.unwrap_or_default().to_lowercase();
     let (mut found, mut searched) = (Vec::new(), 0);
     loop {
@@ -261,7 +263,7 @@ pub(crate) async fn export(
     let (mut items, mut cursor) = (Vec::new(), wanted.cursor.clone());
     loop {
         let asked = NamedSeatsQuery {
-            at: wanted.at,
+            at: wanted.at.clone(),
             q: wanted.q.clone(),
             limit: wanted.limit,
             cursor,

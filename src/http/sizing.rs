@@ -4,7 +4,6 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -13,7 +12,9 @@ use utoipa_axum::routes;
 use super::accept::{self, Format};
 use super::csv::{self, Cell};
 use super::extract::{Path, Query};
+use super::history::zone;
 use super::problem::{Code, Problem};
+use super::when::When;
 use super::{App, pool_not_found};
 use crate::blocking;
 use crate::history::growth::Growth;
@@ -50,9 +51,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 pub(crate) struct SizingQuery {
     /// From when; without it as long as events are kept, 35 days.
-    pub(crate) from: Option<DateTime<Utc>>,
+    #[param(value_type = Option<String>, example = "2026-11-28")]
+    pub(crate) from: Option<When>,
     /// Until when; now without it.
-    pub(crate) to: Option<DateTime<Utc>>,
+    #[param(value_type = Option<String>, example = "2026-11-29T08:00:00Z")]
+    pub(crate) to: Option<When>,
     /// Price of a named seat, or tiers: `1:10,51:8` is 10 each for the first fifty and 8 for each further one.
     pub(crate) price_named: Option<String>,
     /// Price of a concurrent seat, likewise.
@@ -67,7 +70,7 @@ pub(crate) struct SizingQuery {
     /// For how long in total a level has to be reached for a sustained peak, in minutes; 30 without it.
     #[param(minimum = 1, maximum = 1_152_000)]
     pub(crate) sustained_minutes: Option<u64>,
-    /// Time zone of the days whose busy hours count, by its IANA name; UTC without it.
+    /// Time zone of `from` and `to` where they name none, and of the days whose busy hours count, by its IANA name; UTC without it.
     pub(crate) tz: Option<String>,
     /// `json` or `csv` (the curve), in place of the header `Accept`.
     #[param(inline)]
@@ -287,14 +290,10 @@ pub(crate) async fn size(
         .status(pool)
         .await?
         .ok_or_else(|| pool_not_found(pool))?;
-    let to = wanted
-        .to
-        .map_or(status.at, |to| Timestamp(to.timestamp_millis()));
-    let from = wanted
-        .from
-        .map_or(Timestamp(to.0 - EVENTS_KEPT_MS), |from| {
-            Timestamp(from.timestamp_millis())
-        });
+    let zone = zone(wanted.tz.as_deref())?;
+    let at = |name, when: &Option<When>| when.as_ref().map(|when| when.at(name, zone)).transpose();
+    let to = at("to", &wanted.to)?.unwrap_or(status.at);
+    let from = at("from", &wanted.from)?.unwrap_or(Timestamp(to.0 - EVENTS_KEPT_MS));
     if to <= from {
         return Err(invalid("`from` comes before `to`.".into()));
     }
@@ -319,7 +318,6 @@ pub(crate) async fn size(
             "`sustained_minutes` is 1 to {MAX_MINUTES}."
         )));
     }
-    let zone = super::history::zone(wanted.tz.as_deref())?;
     let demand = demand::demand(&app.0.store, pool, from, to, status.at).await?;
     let (weeks, was_full) =
         demand::weekly_peaks(&app.0.store, pool, to, terms.sustained_minutes * 60_000).await?;

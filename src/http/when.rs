@@ -2,17 +2,22 @@
 
 use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::problem::{Code, Problem};
 use crate::time::Timestamp;
 
 /// Text that says when. What it means depends on the zone, which another parameter says.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct When(String);
 
 impl When {
+    /// One that is known to the millisecond.
+    pub(crate) fn exactly(at: DateTime<Utc>) -> Self {
+        Self(Timestamp(at.timestamp_millis()).to_string())
+    }
+
     /// The instant that the parameter `name` says.
     pub(crate) fn at(&self, name: &str, zone: Tz) -> Result<Timestamp, Problem> {
         at(name, &self.0, zone)

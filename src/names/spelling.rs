@@ -4,6 +4,8 @@
 //! control, a format character or ignorable is refused, with two exceptions that belong to writing itself: joiners in
 //! scripts and emoji that are joined, and variation selectors behind a character that has variants.
 
+use std::borrow::Cow;
+
 use icu_casemap::CaseMapper;
 use icu_normalizer::{ComposingNormalizer, DecomposingNormalizer};
 use icu_properties::props::{
@@ -54,6 +56,33 @@ pub(crate) fn check_characters(noun: &str, text: &str) -> Result<(), Invalid> {
         }
     }
     Ok(())
+}
+
+/// A text of others as a person may see it: what nobody sees, and what moves a cursor or turns a line around, is written as an
+/// escape, as in `\\u{202e}`.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() && !text.bytes().any(|byte| byte.is_ascii_control()) {
+        return Cow::Borrowed(text);
+    }
+    let characters: Vec<char> = text.chars().collect();
+    let mut shown = String::with_capacity(text.len());
+    for (at, &character) in characters.iter().enumerate() {
+        if kind_of_hidden(&characters, at).is_some() {
+            shown.extend(character.escape_default());
+        } else {
+            shown.push(character);
+        }
+    }
+    Cow::Owned(shown)
+}
+
+/// The same for a text of several lines.
+pub(crate) fn shown_lines(text: &str) -> Cow<'_, str> {
+    if !text.contains('\n') {
+        return shown(text);
+    }
+    let lines: Vec<Cow<'_, str>> = text.split('\n').map(shown).collect();
+    Cow::Owned(lines.join("\n"))
 }
 
 fn is_blank(character: char) -> bool {

@@ -38,6 +38,7 @@ pub(super) async fn show(
         outcome: word("outcome"),
         from: word("from"),
         to: word("to"),
+        tz: word("tz"),
         limit: None,
         cursor: word("cursor"),
         format: None,

@@ -35,7 +35,7 @@ pub(super) async fn show(
     }
     match Format::wanted(&headers, fields.get("format")) {
         Format::Json => return Ok(Json(found).into_response()),
-        Format::Csv => return Ok(to_csv(&name, &found)),
+        Format::Csv => return Ok(to_csv(&name, &found, past.range.chosen(&fields))),
         Format::Html => {}
     }
     let here = |replaced: &[(&str, &str)]| past.here(replaced);

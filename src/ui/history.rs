@@ -20,6 +20,7 @@ use crate::http::history::slots::{
 use crate::http::history::usage::{UsageBody, UsageQuery, usage};
 use crate::http::pool_not_found;
 use crate::http::problem::Problem;
+use crate::http::when::When;
 use crate::names::PoolName;
 
 const PRESETS: &[Preset] = &[HOUR, DAY, WEEK, MONTH, YEAR];
@@ -63,15 +64,15 @@ pub(super) async fn show(
     let zone = range.zone.name().to_owned();
     let wanted = HistoryQuery {
         step: Some(step),
-        from: Some(range.from),
-        to: Some(range.to),
+        from: Some(When::exactly(range.from)),
+        to: Some(When::exactly(range.to)),
         tz: Some(zone.clone()),
         format: None,
     };
     let history = slots(&app, &name, &wanted).await?;
     match Format::wanted(&headers, fields.get("format")) {
         Format::Json => return Ok(Json(history).into_response()),
-        Format::Csv => return Ok(to_csv(&name, &history)),
+        Format::Csv => return Ok(to_csv(&name, &history, range.chosen(&fields))),
         Format::Html => {}
     }
     let wanted = UsageQuery {

@@ -10,6 +10,7 @@ use crate::http::App;
 use crate::http::history::{ListQuery, MAX_LIMIT};
 use crate::http::pool_not_found;
 use crate::http::problem::Problem;
+use crate::http::when::When;
 use crate::names::PoolName;
 use crate::pool::Pool;
 
@@ -21,7 +22,7 @@ pub(super) struct Past<'a> {
     pub(super) pool: Pool,
     /// What the interface is asked for.
     pub(super) wanted: ListQuery,
-    range: Range,
+    pub(super) range: Range,
     /// The view's address, without what it asks for.
     path: String,
     fields: &'a Fields,
@@ -43,8 +44,9 @@ impl<'a> Past<'a> {
         let pool = pool.ok_or_else(|| pool_not_found(name))?;
         let range = Range::of(fields, pool.at, last_day::zone(&pool), PRESETS, default)?;
         let wanted = ListQuery {
-            from: Some(range.from),
-            to: Some(range.to),
+            from: Some(When::exactly(range.from)),
+            to: Some(When::exactly(range.to)),
+            tz: Some(range.zone.name().to_owned()),
             limit: Some(MAX_LIMIT),
             cursor: fields.get("cursor").map(str::to_owned),
             format: None,

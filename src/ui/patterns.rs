@@ -17,6 +17,7 @@ use crate::http::extract::Path;
 use crate::http::history::patterns::{CellBody, PatternsBody, PatternsQuery, patterns, to_csv};
 use crate::http::pool_not_found;
 use crate::http::problem::Problem;
+use crate::http::when::When;
 use crate::names::PoolName;
 
 const PRESETS: &[Preset] = &[WEEK, WEEKS, MONTH];
@@ -44,8 +45,8 @@ pub(super) async fn show(
         .ok_or_else(|| pool_not_found(&name))?;
     let range = Range::of(&fields, pool.at, last_day::zone(&pool), PRESETS, WEEKS)?;
     let wanted = PatternsQuery {
-        from: Some(range.from),
-        to: Some(range.to),
+        from: Some(When::exactly(range.from)),
+        to: Some(When::exactly(range.to)),
         tz: Some(range.zone.name().to_owned()),
         format: None,
     };

@@ -1,12 +1,12 @@
 //! The time that a view is about: a preset or two instants, and a time zone, all of it in the address.
 
-use chrono::{DateTime, NaiveDate, NaiveDateTime, NaiveTime, TimeZone as _, Utc};
+use chrono::{DateTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use maud::{Markup, html};
 
 use super::{Fields, link};
-use crate::http::history;
 use crate::http::problem::{Code, Problem};
+use crate::http::{history, when};
 use crate::time::Timestamp;
 
 const HOUR_MS: i64 = 3_600_000;
@@ -64,8 +64,7 @@ impl Range {
         let now = utc(now);
         let at = |name: &str| {
             let text = fields.get(name);
-            text.map(|text| instant(text, zone).ok_or_else(|| wrong(name)))
-                .transpose()
+            text.map(|text| instant(name, text, zone)).transpose()
         };
         let (from, to) = (at("from")?, at("to")?);
         let preset = match fields.get("range") {
@@ -78,7 +77,7 @@ impl Range {
         let to = to.unwrap_or(now + chrono::TimeDelta::milliseconds(1));
         let from = match from {
             Some(from) => from,
-            None => to.checked_sub_signed(length).ok_or_else(|| wrong("to"))?,
+            None => to - length,
         };
         if to <= from {
             return Err(Problem::new(
@@ -94,6 +93,11 @@ impl Range {
             presets,
             pool_zone,
         })
+    }
+
+    /// The zone that the address names, for files.
+    pub(super) fn chosen(&self, fields: &Fields) -> Option<Tz> {
+        fields.get("tz").map(|_| self.zone)
     }
 
     /// The length, in ms.
@@ -156,61 +160,13 @@ pub(super) fn utc(at: Timestamp) -> DateTime<Utc> {
     Utc.timestamp_millis_opt(at.0).single().unwrap_or_default()
 }
 
-pub(super) fn wrong(name: &str) -> Problem {
-    Problem::new(
-        Code::InvalidRequest,
-        format!(
-            "`{name}` is no time. Write a day like 2026-11-27, a time like 2026-11-27T08:00, or RFC 3339."
-        ),
-    )
-}
-
-/// An instant as programs write it, or a local time or day as people do.
-pub(super) fn instant(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
-    if let Ok(at) = text.parse::<DateTime<Utc>>() {
-        return Some(at);
-    }
-    let time = |form: &str| NaiveDateTime::parse_from_str(text, form).ok();
-    let local = time("%Y-%m-%dT%H:%M")
-        .or_else(|| time("%Y-%m-%dT%H:%M:%S"))
-        .or_else(|| {
-            let day = NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?;
-            Some(day.and_time(NaiveTime::MIN))
-        })?;
-    // A time that clocks leave out is the one after the change.
-    let found = zone.from_local_datetime(&local).earliest().or_else(|| {
-        zone.from_local_datetime(&(local + chrono::TimeDelta::hours(1)))
-            .earliest()
-    })?;
-    Some(found.with_timezone(&Utc))
+/// A time in the address of a page.
+pub(super) fn instant(name: &str, text: &str, zone: Tz) -> Result<DateTime<Utc>, Problem> {
+    when::at(name, text, zone).map(utc)
 }
 
 /// An instant for people, in a zone that the page names.
 pub(super) fn at(at: Timestamp, zone: Tz) -> String {
     let local = utc(at).with_timezone(&zone);
     local.format("%a %-d %b %H:%M").to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_read_as_people_and_programs_write_them() {
-        let zurich: Tz = "Europe/Zurich".parse().unwrap();
-        for (text, at) in [
-            ("2026-11-27T08:00:00Z", "2026-11-27T08:00:00Z"),
-            ("2026-11-27T08:00:00+02:00", "2026-11-27T06:00:00Z"),
-            ("2026-11-27T08:00", "2026-11-27T07:00:00Z"),
-            ("2026-07-01", "2026-06-30T22:00:00Z"),
-            // Left out by the change of clocks.
-            ("2026-03-29T02:30", "2026-03-29T01:30:00Z"),
-        ] {
-            let at: DateTime<Utc> = at.parse().unwrap();
-            assert_eq!(instant(text, zurich), Some(at), "{text}");
-        }
-        for wrong in ["", "yesterday", "2026-13-01", "2026-11-27 08:00"] {
-            assert_eq!(instant(wrong, zurich), None, "{wrong}");
-        }
-    }
 }

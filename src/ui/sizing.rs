@@ -19,6 +19,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::sizing::{
     ComparisonBody, GrowthBody, PointBody, SizingBody, SizingQuery, size, to_csv,
 };
+use crate::http::when::When;
 use crate::names::PoolName;
 
 const PRESETS: &[Preset] = &[WEEK, MONTH, FIVE_WEEKS];
@@ -59,8 +60,8 @@ pub(super) async fn show(
     let range = Range::of(&fields, pool.at, last_day::zone(&pool), PRESETS, FIVE_WEEKS)?;
     let word = |name: &str| fields.get(name).map(str::to_owned);
     let wanted = SizingQuery {
-        from: Some(range.from),
-        to: Some(range.to),
+        from: Some(When::exactly(range.from)),
+        to: Some(When::exactly(range.to)),
         price_named: word("price_named"),
         price_concurrent: word("price_concurrent"),
         target_lean: of(&fields, "target_lean")?,

@@ -23,6 +23,7 @@ use crate::http::history::tenants::{TenantsBody, to_csv, used};
 use crate::http::history::{ListQuery, MAX_LIMIT};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
+use crate::http::when::When;
 use crate::names::{PoolName, Tenant};
 use crate::pool::Pool;
 
@@ -153,8 +154,9 @@ pub(super) async fn show(
 async fn history(app: &App, pool: &Pool, fields: &Fields) -> Result<(Range, TenantsBody), Problem> {
     let range = Range::of(fields, pool.at, last_day::zone(pool), PRESETS, MONTH)?;
     let wanted = ListQuery {
-        from: Some(range.from),
-        to: Some(range.to),
+        from: Some(When::exactly(range.from)),
+        to: Some(When::exactly(range.to)),
+        tz: Some(range.zone.name().to_owned()),
         limit: Some(MAX_LIMIT),
         cursor: fields.get("cursor").map(str::to_owned),
         format: None,

@@ -398,8 +398,16 @@ async fn every_action_leaves_an_entry_whether_it_is_done_or_refused() {
     let about = |step: Step| step.with("id", &id);
     let path = "/v1/keys/{id}/roll";
     walk.go(about(step("POST", path, json!({}), both))).await;
+    let change = json!({"name": "k still"});
+    walk.go(about(step("PATCH", "/v1/keys/{id}", change, both)))
+        .await;
     walk.go(about(step("DELETE", "/v1/keys/{id}", Value::Null, before)))
         .await;
+    crate::admin_pages::log_in(&node, KEY).await;
+    let sessions = walk.admin.get("/v1/sessions").expect(200).await;
+    let id = sessions["items"][0]["id"].as_str().expect("an id");
+    let end = step("DELETE", "/v1/sessions/{id}", Value::Null, before);
+    walk.go(end.with("id", id)).await;
 
     // Nobody listens there.
     let webhook = json!({"url": "https://127.0.0.1:9/", "events": ["*"]});

@@ -256,9 +256,9 @@ async fn reports_and_sizing_are_read_in_a_shell() {
         assert!(table.contains(word), "{what}: {table}");
     }
     let file = run(&["report", "holders", "crm", "--csv"], 0).await;
-    assert!(file.starts_with("holder,leases,"), "{file}");
+    assert!(file.starts_with("\u{feff}holder,leases,"), "{file}");
     let sized = run(&["sizing", "crm", "--csv", "--sustained-minutes", "5"], 0).await;
-    assert!(sized.starts_with("seats,denials,"), "{sized}");
+    assert!(sized.starts_with("\u{feff}seats,denials,"), "{sized}");
     let choices = run(&["sizing", "crm"], 0).await;
     assert!(choices.contains("never_refuse"), "{choices}");
     let sizing = run(&["sizing", "crm", "--json", "--target-lean", "0.1"], 0).await;

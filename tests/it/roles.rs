@@ -89,7 +89,7 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
         ("post", path) if path.starts_with("/v1/leases/") => return Cell::In,
         ("post", "/v1/pools/{pool}/queue/leave") => return Cell::In,
         _ if matches!(who, Who::Nobody | Who::Revoked | Who::Expired) => return Cell::Unknown,
-        ("post", "/v1/pools/{pool}/leases") => {
+        ("post", "/v1/pools/{pool}/leases" | "/v1/pools/{pool}/leases/acquire-many") => {
             return match who {
                 Who::Client | Who::Admin | Who::AdminKey => Cell::In,
                 _ => Cell::Forbidden,

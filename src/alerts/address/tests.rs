@@ -68,6 +68,13 @@ const REFUSED: [&str; 110] = [
     "https://nas.home.arpa/",
     // Metadata of clouds, and link-local.
     "https://169.254.169.254/latest/meta-data/",
+    "https://168.63.129.16/",
+    "https://[::ffff:168.63.129.16]/",
+    "https://161.26.0.10/",
+    "https://166.9.250.192/",
+    "https://[fd00:ec2::253]/",
+    "https://[fd00:42::42]/",
+    "https://metadata.tencentyun.com/",
     "https://169.254.170.2/",
     "https://2852039166/",
     "https://0251.0376.0251.0376/",
@@ -173,6 +180,8 @@ fn settings_open_private_networks_and_never_metadata() {
     }
     for url in [
         "http://169.254.169.254/",
+        "http://168.63.129.16/",
+        "http://[fd00:ec2::23]/",
         "http://[::ffff:169.254.169.254]/",
         "http://[fd00:ec2::254]/",
         "http://100.100.100.200/",
@@ -254,7 +263,7 @@ async fn a_connection_looks_up_once_and_goes_where_that_says() {
         let answer = answers.lock().unwrap().pop().expect("a second look-up");
         std::future::ready(Ok(vec![answer]))
     });
-    let http = deliver::client(resolver, Roots::None).unwrap();
+    let http = deliver::client(resolver, Roots::None, None).unwrap();
     let sent = tokio::spawn(async move {
         http.post(format!("http://hooks.example.com:{port}/"))
             .send()

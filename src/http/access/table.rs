@@ -29,7 +29,7 @@ pub(super) enum Rule {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
     method: &'static str,
-    path: &'static str,
+    pub(super) path: &'static str,
     /// What a caller must show.
     pub(super) rule: Rule,
     /// The word in the audit trail; none for what changes nothing.
@@ -184,6 +184,9 @@ const TABLE: &[Row] = &[
     read("/admin/audit"),
     read("/admin/nodes"),
 ];
+
+/// In place of the row for `/metrics`, where the settings ask for a key.
+pub(super) const METRICS_WITH_KEY: Row = read("/metrics");
 
 /// The kind of credential that a route takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
+use chrono_tz::Tz;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -69,7 +70,7 @@ async fn denials_of(
 ) -> Result<Response, Problem> {
     let found = denials(&app, &pool, &wanted).await?;
     if accept::is_csv(&headers, wanted.format) {
-        let file = to_csv(&pool, &found);
+        let file = to_csv(&pool, &found, wanted.zone_of_files()?);
         return Ok(csv::with_next(
             file,
             asked.as_deref(),
@@ -122,7 +123,7 @@ pub(crate) async fn denials(
 }
 
 /// Denials as a file.
-pub(crate) fn to_csv(pool: &PoolName, found: &DenialsBody) -> Response {
+pub(crate) fn to_csv(pool: &PoolName, found: &DenialsBody, zone: Option<Tz>) -> Response {
     let columns = [
         "at",
         "code",
@@ -134,12 +135,14 @@ pub(crate) fn to_csv(pool: &PoolName, found: &DenialsBody) -> Response {
     ];
     let rows = found.items.iter().map(|denial| {
         vec![
-            Cell::plain(&denial.at),
+            Cell::at(denial.at, zone),
             Cell::plain(&denial.code),
             Cell::text(denial.holder.as_deref()),
             Cell::text(denial.tenant.as_deref()),
             Cell::known(denial.true_denial),
-            Cell::known(denial.granted_at),
+            denial
+                .granted_at
+                .map_or(Cell::text(None), |at| Cell::at(at, zone)),
             Cell::known(denial.waited_ms),
         ]
     });

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::{RawQuery, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
+use chrono_tz::Tz;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -63,7 +64,7 @@ async fn holders_of(
 ) -> Result<Response, Problem> {
     let found = holders(&app, &pool, &wanted).await?;
     if accept::is_csv(&headers, wanted.format) {
-        let file = to_csv(&pool, &found);
+        let file = to_csv(&pool, &found, wanted.zone_of_files()?);
         return Ok(csv::with_next(
             file,
             asked.as_deref(),
@@ -110,14 +111,15 @@ pub(crate) async fn holders(
 }
 
 /// Holders as a file.
-pub(crate) fn to_csv(pool: &PoolName, found: &HoldersBody) -> Response {
+pub(crate) fn to_csv(pool: &PoolName, found: &HoldersBody, zone: Option<Tz>) -> Response {
     let columns = ["holder", "leases", "held_ms", "last_seen_at"];
     let rows = found.items.iter().map(|row| {
         vec![
             Cell::text(row.holder.as_deref()),
             Cell::plain(&row.leases),
             Cell::plain(&row.held_ms),
-            Cell::plain(&row.last_seen_at.map_or(String::new(), |at| at.to_string())),
+            row.last_seen_at
+                .map_or(Cell::text(None), |at| Cell::at(at, zone)),
         ]
     });
     csv::file(&format!("{pool}-holders"), &columns, rows)

@@ -4,7 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
-use chrono::{DateTime, Utc, Weekday};
+use chrono::Weekday;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -15,6 +15,7 @@ use super::super::accept::{self, Format};
 use super::super::csv;
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
+use super::super::when::When;
 use super::{must_exist, range, rounded, zone};
 use crate::history::patterns as busy;
 use crate::names::PoolName;
@@ -33,9 +34,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[into_params(parameter_in = Query)]
 pub(crate) struct PatternsQuery {
     /// From when; without it 28 days back. Hours are kept for 35 days.
-    pub(crate) from: Option<DateTime<Utc>>,
+    #[param(value_type = Option<String>, example = "2026-11-28")]
+    pub(crate) from: Option<When>,
     /// Until when; now without it.
-    pub(crate) to: Option<DateTime<Utc>>,
+    #[param(value_type = Option<String>, example = "2026-11-29T08:00:00Z")]
+    pub(crate) to: Option<When>,
     /// Time zone of the hours, by its IANA name; UTC without it.
     pub(crate) tz: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`.
@@ -142,7 +145,13 @@ pub(crate) async fn patterns(
 ) -> Result<PatternsBody, Problem> {
     let zone = zone(wanted.tz.as_deref())?;
     let now = must_exist(app, pool).await?;
-    let (from, to) = range(wanted.from, wanted.to, now, USUAL_MS)?;
+    let (from, to) = range(
+        wanted.from.as_ref(),
+        wanted.to.as_ref(),
+        zone,
+        now,
+        USUAL_MS,
+    )?;
     let found = busy::patterns(&app.0.store, pool, from, to, zone).await?;
     let cells = found.cells.iter().map(CellBody::from);
     Ok(PatternsBody {

@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
-use chrono::{DateTime, Utc};
+use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -17,6 +17,7 @@ use super::super::accept::{self, Format};
 use super::super::csv::{self, Cell};
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
+use super::super::when::When;
 use super::{invalid, must_exist, range, rounded, share, zone};
 use crate::history::slot::Step;
 use crate::history::usage::{self, Span};
@@ -72,9 +73,11 @@ pub(crate) struct HistoryQuery {
     #[param(inline)]
     pub(crate) step: Option<StepWord>,
     /// From when; without it the last hour, day or 30 days, by step.
-    pub(crate) from: Option<DateTime<Utc>>,
+    #[param(value_type = Option<String>, example = "2026-11-28")]
+    pub(crate) from: Option<When>,
     /// Until when; now without it.
-    pub(crate) to: Option<DateTime<Utc>>,
+    #[param(value_type = Option<String>, example = "2026-11-29T08:00:00Z")]
+    pub(crate) to: Option<When>,
     /// Time zone of hours and days, by its IANA name; UTC without it.
     pub(crate) tz: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`.
@@ -187,7 +190,12 @@ async fn history_of(
 ) -> Result<Response, Problem> {
     let found = slots(&app, &pool, &wanted).await?;
     if accept::is_csv(&headers, wanted.format) {
-        return Ok(to_csv(&pool, &found));
+        let chosen = wanted
+            .tz
+            .as_deref()
+            .map(|name| zone(Some(name)))
+            .transpose()?;
+        return Ok(to_csv(&pool, &found, chosen));
     }
     Ok(Json(found).into_response())
 }
@@ -201,7 +209,13 @@ pub(crate) async fn slots(
     let zone = zone(wanted.tz.as_deref())?;
     let word = wanted.step.unwrap_or(StepWord::Hour);
     let now = must_exist(app, pool).await?;
-    let (from, to) = range(wanted.from, wanted.to, now, word.usual_ms())?;
+    let (from, to) = range(
+        wanted.from.as_ref(),
+        wanted.to.as_ref(),
+        zone,
+        now,
+        word.usual_ms(),
+    )?;
     if MAX_SLOTS < (to.0 - from.0) / word.step().ms() {
         return Err(invalid(format!(
             "That is more than {MAX_SLOTS} slots. Ask for a shorter time or a longer step."
@@ -216,7 +230,7 @@ pub(crate) async fn slots(
 }
 
 /// Slots as a file.
-pub(crate) fn to_csv(pool: &PoolName, found: &HistoryBody) -> Response {
+pub(crate) fn to_csv(pool: &PoolName, found: &HistoryBody, zone: Option<Tz>) -> Response {
     let columns = [
         "from",
         "until",
@@ -234,8 +248,8 @@ pub(crate) fn to_csv(pool: &PoolName, found: &HistoryBody) -> Response {
     ];
     let rows = found.items.iter().map(|slot| {
         vec![
-            Cell::plain(&slot.from),
-            Cell::plain(&slot.until),
+            Cell::at(slot.from, zone),
+            Cell::at(slot.until, zone),
             Cell::plain(&slot.capacity),
             Cell::plain(&slot.high_water_mark),
             Cell::plain(&slot.mean),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::process::{Child, ChildStdin, Command};
 
 use super::EmbeddedError;
-use super::files::{can_have_socket, exists, make_private, write_private};
+use super::files::{can_have_socket, exists, keep_from_others, make_private, write_private};
 use crate::names::LeaseId;
 
 /// How long the server has to finish its file before it is killed, in the shell and here.
@@ -31,6 +31,7 @@ const LOG_LIMIT: u64 = 8 << 20;
 /// without a match it would start with its defaults, on the network. `read` is in a subshell of its own, which dies by
 /// the default action of SIGTERM until there is something to clean up.
 const WATCH: &str = r#"
+umask 077
 program=$1 config=$2 socket=$3 directory=$4
 exec 3<&0
 "$program" - <"$config" 3<&- &
@@ -177,7 +178,15 @@ impl Home {
             make_private(directory).or_else(exists).map_err(unusable)?;
         }
         let log_start = log.metadata().map_err(unusable)?.len();
-        let mut shell = Command::new("sh")
+        keep_from_others(&self.data_dir);
+        let mut shell = Command::new("sh");
+        // What this program was told is not for its children.
+        for (name, _) in std::env::vars_os() {
+            if name.as_bytes().starts_with(b"LEASEHOLD_") {
+                shell.env_remove(name);
+            }
+        }
+        let mut shell = shell
             .args(["-c", WATCH, "sh"])
             .arg(&self.server)
             .arg(&config)

@@ -101,7 +101,7 @@ pub(in super::super) async fn edit(
         let zone = crate::http::history::zone(fields.get("tz"))?;
         let at = |name: &str| {
             let text = fields.get(name).unwrap_or_default();
-            range::instant(text, zone).ok_or_else(|| range::wrong(name))
+            range::instant(name, text, zone)
         };
         schedule.push(Scheduled {
             name: fields.get("name").unwrap_or_default().to_owned(),
