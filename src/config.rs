@@ -12,10 +12,11 @@ mod redis_url;
 mod report;
 mod secrets;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -462,6 +463,30 @@ impl Loaded {
         self.check_pools()?;
         self.check_together()?;
         Ok(self.settings)
+    }
+
+    /// Settings files with a secret in them that every user of this machine can read. Not files that hold a secret only: containers get
+    /// those with such rights, and have no other users.
+    pub fn secrets_that_others_read(&self) -> BTreeSet<PathBuf> {
+        let secrets = [
+            "secret",
+            "previous_secrets",
+            "admin_key",
+            "redis_url",
+            "webhook_proxy",
+        ];
+        let files = secrets
+            .iter()
+            .filter_map(|name| match self.origins.get(*name)? {
+                Origin::File(path) => Some(path.clone()),
+                _ => None,
+            });
+        files
+            .filter(|path| {
+                path.metadata()
+                    .is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+            })
+            .collect()
     }
 
     /// Every value and where it came from, in the order of declaration; secrets are only "(set)" or "(not set)".

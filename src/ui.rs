@@ -163,7 +163,7 @@ pub(crate) async fn with_page_headers<F: Future<Output = Response>>(
             None => response,
         };
     }
-    response = csv::for_spreadsheets(response);
+    response = crate::http::csv::for_spreadsheets(response);
     let headers = response.headers_mut();
     for (name, value) in [
         (CONTENT_SECURITY_POLICY, POLICY),

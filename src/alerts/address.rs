@@ -56,7 +56,7 @@ const LOCAL_SUFFIXES: [&str; 7] = [
 ];
 
 /// Names of metadata services, which no setting allows.
-const METADATA: [&str; 8] = [
+const METADATA: [&str; 7] = [
     "metadata",
     "metadata.google.internal",
     "metadata.goog",
@@ -64,7 +64,6 @@ const METADATA: [&str; 8] = [
     "metadata.tencentyun.com",
     "instance-data",
     "instance-data.ec2.internal",
-    "kubernetes.default.svc",
 ];
 
 impl Allowed {

@@ -17,7 +17,7 @@ pub(super) struct Audit {
     /// Only done, refused or failed
     #[arg(long)]
     outcome: Option<String>,
-    /// From then on: a day such as 2026-11-28, which is its begin in --tz, or a timestamp
+    /// From then on: a day such as 2026-11-28, which is its start in --tz, or a timestamp
     #[arg(long)]
     from: Option<String>,
     /// Before then
@@ -59,6 +59,7 @@ pub(super) fn run(audit: &Audit) -> Result<Exit, Failure> {
         "pool",
         "target",
         "outcome",
+        "times",
         "address",
     ];
     audit

@@ -19,7 +19,7 @@ pub(super) struct Report {
     what: ReportKind,
     /// Name of the pool
     pool: PoolName,
-    /// From when: a day such as 2026-11-28, which is its begin in --tz, or a timestamp; not for usage
+    /// From when: a day such as 2026-11-28, which is its start in --tz, or a timestamp; not for usage
     #[arg(long)]
     from: Option<String>,
     /// Until when; now without it; not for usage
@@ -218,7 +218,7 @@ fn percent(share: &Value) -> f64 {
 pub(super) struct Sizing {
     /// Name of the pool
     pool: PoolName,
-    /// From when: a day such as 2026-11-28, which is its begin in --tz, or a timestamp; without it as long as events are kept
+    /// From when: a day such as 2026-11-28, which is its start in --tz, or a timestamp; without it as long as events are kept
     #[arg(long)]
     from: Option<String>,
     /// Until when; now without it

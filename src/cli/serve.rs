@@ -43,9 +43,17 @@ pub(super) struct Serve {
 }
 
 pub(super) fn run(serve: &Serve) -> Result<Exit, Failure> {
-    let settings = super::load(&serve.flags)?.check()?;
+    let loaded = super::load(&serve.flags)?;
+    let readable = loaded.secrets_that_others_read();
+    let settings = loaded.check()?;
     telemetry::logs(settings.log_format, &settings.log)
         .map_err(|error| Failure::new(Exit::Error, error))?;
+    for file in readable {
+        let file = file.display();
+        tracing::warn!(
+            "{file} holds a secret, and every user of this machine can read it; run: chmod o-rwx {file}"
+        );
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(settings.threads())
         .enable_all()

@@ -408,6 +408,75 @@ fn open_mode_serves_loopback_only() {
 }
 
 #[test]
+fn proxies_are_named_in_every_spelling_of_addresses_and_lists() {
+    for (text, networks) in [
+        ("127.0.0.1", vec!["127.0.0.1/32"]),
+        ("127.0.0.1, ::1", vec!["127.0.0.1/32", "::1/128"]),
+        (
+            "[\"127.0.0.1\", \"10.0.0.0/8\"]",
+            vec!["127.0.0.1/32", "10.0.0.0/8"],
+        ),
+        ("::ffff:127.0.0.1", vec!["127.0.0.1/32"]),
+        ("::ffff:10.0.0.0/104", vec!["10.0.0.0/8"]),
+        ("::/0", vec!["::/0"]),
+    ] {
+        let settings = World::new()
+            .env("LEASEHOLD_TRUSTED_PROXIES", text)
+            .settings();
+        let found: Vec<String> = settings
+            .trusted_proxies
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        assert_eq!(found, networks, "{text}");
+    }
+    World::new()
+        .env("LEASEHOLD_TRUSTED_PROXIES", "proxy.example")
+        .refused(["trusted_proxies", "10.0.0.0/8"]);
+}
+
+#[test]
+fn a_log_filter_of_a_word_that_is_no_level_is_refused() {
+    for filter in [
+        "info",
+        "WARN",
+        "info,leasehold::store=debug",
+        "leasehold=debug,off",
+    ] {
+        World::new().env("LEASEHOLD_LOG", filter).settings();
+    }
+    for filter in ["debugg", "inf", "info,leasehold"] {
+        World::new().env("LEASEHOLD_LOG", filter).refused([
+            "log",
+            "no level",
+            "info,leasehold::store=debug",
+        ]);
+    }
+}
+
+#[test]
+fn a_proxy_for_webhooks_is_an_address() {
+    for proxy in [
+        "http://proxy.example:3128",
+        "https://name:password@proxy.example",
+    ] {
+        let settings = World::new()
+            .env("LEASEHOLD_WEBHOOK_PROXY", proxy)
+            .settings();
+        assert!(settings.webhook_proxy().is_some());
+    }
+    for wrong in [
+        "proxy.example:3128",
+        "socks5://proxy.example",
+        "http://proxy.example/path",
+    ] {
+        World::new()
+            .env("LEASEHOLD_WEBHOOK_PROXY", wrong)
+            .refused(["webhook_proxy", "http://proxy.example:3128"]);
+    }
+}
+
+#[test]
 fn nodes_that_share_a_redis_need_a_secret() {
     World::new()
         .env("LEASEHOLD_REDIS_URL", "redis://redis:6379")

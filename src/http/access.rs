@@ -42,9 +42,9 @@ use self::limits::Limiters;
 pub(crate) use self::origin::is_from_here;
 use self::refusals::Refusals;
 use self::right::Right;
+use self::table::{METRICS_WITH_KEY, Row, Rule};
 pub(super) use self::table::{Needs, needs};
 pub(crate) use self::table::{RouteMatch, find};
-use self::table::{METRICS_WITH_KEY, Row, Rule};
 use super::App;
 use super::problem::{Code, Problem};
 use super::request_id;
@@ -175,10 +175,6 @@ pub(crate) async fn guard(
     if about.shares && origin::is_preflight(&request) {
         return origin::leave(page.as_deref().unwrap_or_default(), &about.allowed);
     }
-    let is_known = page.as_deref().is_some_and(|page| {
-        page_is_known(app, page, pool.as_ref(), request.headers(), request.uri())
-    });
-
     let Some(row) = row else {
         let mut response = Problem::new(
             Code::MethodNotAllowed,
@@ -191,14 +187,19 @@ pub(crate) async fn guard(
         return response;
     };
 
+    // A token tells whoever has it nothing new.
+    let is_known = row.rule == Rule::Token
+        || page.as_deref().is_some_and(|page| {
+            page_is_known(app, page, pool.as_ref(), request.headers(), request.uri())
+        });
     let mut response = match row.rule {
         Rule::Anybody | Rule::Token => route(router, request).await,
         // Apart, so that what those need weighs on no heartbeat.
         _ => Box::pin(admit(app, row, pool, router, request)).await,
     };
     if about.shares {
-        // A token tells whoever has it nothing new, and a refusal tells nothing of anybody.
-        let may_read = is_known || row.rule == Rule::Token || !response.status().is_success();
+        // A refusal tells nothing of anybody.
+        let may_read = is_known || !response.status().is_success();
         response = origin::shared(response, page.as_deref().filter(|_| may_read));
     }
     response
@@ -234,14 +235,14 @@ async fn admit(
         Err(unknown) => Err((None, unknown)),
     };
     let judged = judged.map_err(|(caller, refused)| {
-        let is_refusal = matches!(
-            refused.code().status(),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-        );
+        let status = refused.code().status();
+        if ![StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN].contains(&status) {
+            return (caller, refused);
+        }
         let actor = caller.as_ref().map_or(UNKNOWN, Caller::id);
         match app.0.access.refusals.check(actor, address) {
-            Err(wait) if is_refusal => (caller, refusals::too_many(wait)),
-            _ => (caller, refused),
+            Ok(()) => (caller, refused),
+            Err(wait) => (caller, refusals::too_many(wait)),
         }
     });
     let Some(action) = row.action else {

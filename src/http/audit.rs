@@ -45,7 +45,7 @@ pub(crate) struct AuditQuery {
     pub(crate) pool: Option<PoolName>,
     /// Only `done`, `refused` or `failed`.
     pub(crate) outcome: Option<String>,
-    /// From then on: a day, which is its begin in `tz`, or a timestamp.
+    /// From then on: a day, which is its start in `tz`, or a timestamp.
     #[param(example = "2026-11-28")]
     pub(crate) from: Option<String>,
     /// Before then.
@@ -170,6 +170,7 @@ pub(crate) fn to_csv(items: Vec<AuditEntry>) -> Response {
         "after",
         "request_id",
         "address",
+        "times",
     ];
     let rows = items.into_iter().map(|AuditEntry { at, action, .. }| {
         let json = |value: Option<serde_json::Value>| {
@@ -189,6 +190,7 @@ pub(crate) fn to_csv(items: Vec<AuditEntry>) -> Response {
             json(action.after),
             Cell::text(action.request_id.as_deref()),
             Cell::text(action.address.as_deref()),
+            Cell::plain(&action.times),
         ]
     });
     csv::file("leasehold-audit", &columns, rows)

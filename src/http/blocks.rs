@@ -251,7 +251,7 @@ struct PutBlock {
     #[schema(minimum = 1, maximum = 31_622_400_000_u64, example = 600_000)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     for_ms: Option<u64>,
-    /// Until this timestamp, at most a year from now; a day is its begin in UTC.
+    /// Until this timestamp, at most a year from now; a day is its start in UTC.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     until: Option<When>,

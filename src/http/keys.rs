@@ -383,16 +383,9 @@ async fn described(app: &App, key: &AccessKey) -> Result<KeyBody, Problem> {
 
 /// Changes a key, on all nodes within a second. Its secret and its role stay.
 #[utoipa::path(
-    patch,
-    path = "/v1/keys/{id}",
-    operation_id = "change_key",
-    tag = "keys",
-    params(("id" = String, Path, description = "Id of the key")),
+    patch, path = "/v1/keys/{id}", operation_id = "change_key", tag = "keys",
     request_body = ChangeKey,
-    responses(
-        (status = 200, description = "The key as it is now", body = KeyBody),
-        (status = 404, description = "`key_not_found`"),
-    ),
+    responses((status = 200, description = "The key as it is now", body = KeyBody)),
 )]
 async fn change(
     State(app): State<App>,

@@ -94,7 +94,7 @@ pub(crate) struct Seats {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct NamedSeatsQuery {
-    /// A day (its begin in UTC) or a timestamp of an earlier period, of the last 800 days; without it the present one.
+    /// A day (its start in UTC) or a timestamp of an earlier period, of the last 800 days; without it the present one.
     #[param(value_type = Option<String>, example = "2026-11-28")]
     pub(crate) at: Option<When>,
     /// Only holders with this text in their name.

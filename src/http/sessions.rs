@@ -56,13 +56,8 @@ struct Sessions {
 
 /// Lists who is logged in to the admin pages.
 #[utoipa::path(
-    get,
-    path = "/v1/sessions",
-    operation_id = "list_sessions",
-    tag = "keys",
-    responses(
-        (status = 200, description = "Who is logged in, the last seen first", body = Sessions),
-    ),
+    get, path = "/v1/sessions", operation_id = "list_sessions", tag = "keys",
+    responses((status = 200, body = Sessions)),
 )]
 async fn list(State(app): State<App>, _operator: Operator) -> Result<Json<Sessions>, Problem> {
     Ok(Json(Sessions {
@@ -100,15 +95,8 @@ pub(crate) async fn all(app: &App) -> Result<Vec<SessionBody>, Problem> {
 
 /// Ends a session on all nodes, with everything that is open by it.
 #[utoipa::path(
-    delete,
-    path = "/v1/sessions/{id}",
-    operation_id = "end_session",
-    tag = "keys",
-    params(("id" = String, Path, description = "Id of the session")),
-    responses(
-        (status = 204, description = "Ended"),
-        (status = 404, description = "`session_not_found`"),
-    ),
+    delete, path = "/v1/sessions/{id}", operation_id = "end_session", tag = "keys",
+    responses((status = 204, description = "Ended")),
 )]
 async fn end(
     State(app): State<App>,

@@ -54,7 +54,7 @@ fn read(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
     YEARS.contains(&at.year()).then_some(at)
 }
 
-/// A time by the clocks of a zone; of a day its begin.
+/// A time by the clocks of a zone; of a day its start.
 fn local(text: &str, zone: Tz) -> Option<DateTime<Utc>> {
     let time = |form: &str| NaiveDateTime::parse_from_str(text, form).ok();
     let local = time("%Y-%m-%dT%H:%M")

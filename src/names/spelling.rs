@@ -193,6 +193,25 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_sees_is_shown_as_an_escape() {
+        for (text, expected) in [
+            ("ann", "ann"),
+            ("zoë", "zoë"),
+            (
+                "\u{1b}]0;pwned\u{7}\u{1b}[2J",
+                "\\u{1b}]0;pwned\\u{7}\\u{1b}[2J",
+            ),
+            ("a\u{9b}31m", "a\\u{9b}31m"),
+            ("\u{202e}nna", "\\u{202e}nna"),
+            ("ann\u{200b}", "ann\\u{200b}"),
+            ("two\nlines", "two\\nlines"),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+        assert_eq!(shown_lines("two\n\u{202e}lines"), "two\n\\u{202e}lines");
+    }
+
+    #[test]
     fn a_sentence_says_what_is_wrong_and_where() {
         assert_eq!(
             refused("ann\u{200B}a"),

@@ -116,20 +116,20 @@ fn row(AuditEntry { at, action, .. }: &AuditEntry) -> Markup {
     html! {
         tr {
             td { (time(*at)) }
-            th scope="row" { (action.actor_name) br; code { (action.actor) } }
+            th scope="row" { bdi { (action.actor_name) } br; code { (action.actor) } }
             td { (action.action) }
             td { (action.pool.as_ref().map(PoolName::as_str).unwrap_or_default()) }
-            td { (action.target.as_deref().unwrap_or_default()) }
-            td { span class=(action.outcome) { (action.outcome) } @if let Some(code) = &action.code { br; code { (code) } } }
+            td { bdi { (action.target.as_deref().unwrap_or_default()) } }
+            td { span class=(action.outcome) { (action.outcome) } @if action.times > 1 { " " (action.times) " times" } @if let Some(code) = &action.code { br; code { (code) } } }
             td {
                 details {
                     summary { "Show" span.hidden { " the details" } }
                     dl {
                         @for (name, value) in [("before", &action.before), ("after", &action.after)] {
-                            @if let Some(value) = value { dt { (name) } dd { code { (value) } } }
+                            @if let Some(value) = value { dt { (name) } dd { code { bdi { (value) } } } }
                         }
                         @for (name, value) in [("request", &action.request_id), ("address", &action.address)] {
-                            @if let Some(value) = value { dt { (name) } dd { code { (value) } } }
+                            @if let Some(value) = value { dt { (name) } dd { code { bdi { (value) } } } }
                         }
                     }
                 }

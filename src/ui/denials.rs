@@ -86,8 +86,8 @@ fn row(denial: &DenialBody) -> Markup {
     html! {
         tr {
             th scope="row" { (time(denial.at)) }
-            td { (denial.holder.as_deref().unwrap_or("Guest")) }
-            td { (denial.tenant.as_deref().unwrap_or_default()) }
+            td { bdi { (denial.holder.as_deref().unwrap_or("Guest")) } }
+            td { bdi { (denial.tenant.as_deref().unwrap_or_default()) } }
             td { code { (denial.code) } }
             td {
                 @match denial.true_denial {

@@ -59,7 +59,7 @@ fn framed(
             button #theme type="button" hidden { "Theme" }
             span.name title=(format!("{} ({})", caller.name(), caller.id())) {
                 @if matches!(caller, Caller::Key(_)) { (caller.role().as_str()) ": " }
-                (caller.name())
+                bdi { (caller.name()) }
             }
             @if !matches!(caller, Caller::Open) {
                 form method="post" action="/admin/logout" { button type="submit" { "Log out" } }

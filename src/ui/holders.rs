@@ -90,7 +90,7 @@ fn row(held: &HolderBody, all: u64) -> Markup {
     let share = (held.held_ms * 100).checked_div(all).unwrap_or(0);
     html! {
         tr {
-            th scope="row" { (held.holder.as_deref().unwrap_or("Guests")) }
+            th scope="row" { bdi { (held.holder.as_deref().unwrap_or("Guests")) } }
             td.num { (number(held.leases)) }
             td.num { (span(held.held_ms)) }
             td { @if let Some(at) = held.last_seen_at { (time(at)) } }

@@ -93,7 +93,7 @@ fn joined<T: Clone + Into<String>>(words: &[T]) -> String {
 fn row(key: &KeyBody, changes: bool) -> Markup {
     html! {
         tr {
-            th scope="row" { (key.name.as_str()) }
+            th scope="row" { bdi { (key.name.as_str()) } }
             td { (key.role.as_str()) }
             td { @if key.pools.is_empty() { "all" } @else { (joined(&key.pools)) } }
             td { (joined(&key.origins)) }
@@ -106,8 +106,8 @@ fn row(key: &KeyBody, changes: bool) -> Markup {
             }
             @if changes {
                 td.actions {
-                    a href=(format!("/admin/keys/{}/roll", key.id)) { "Roll" span.hidden { " " (key.name.as_str()) } }
-                    a href=(format!("/admin/keys/{}/revoke", key.id)) { "Revoke" span.hidden { " " (key.name.as_str()) } }
+                    a href=(format!("/admin/keys/{}/roll", key.id)) { "Roll" span.hidden { " " bdi { (key.name.as_str()) } } }
+                    a href=(format!("/admin/keys/{}/revoke", key.id)) { "Revoke" span.hidden { " " bdi { (key.name.as_str()) } } }
                 }
             }
         }
@@ -205,7 +205,7 @@ fn reveal(
         .filter(|origin| origin.starts_with("http"))
         .unwrap_or("https://seats.example");
     let body = html! {
-        h1 { "The secret of " (key.name.as_str()) }
+        h1 { "The secret of " bdi { (key.name.as_str()) } }
         p role="status" { "Copy it now: it is not kept, and cannot be shown again." }
         (commands(secret.expose_secret()))
         p.quiet { "It is sent as " code { "Authorization: Bearer …" } }
@@ -248,7 +248,7 @@ pub(super) async fn confirm_roll(
 ) -> Result<Response, Problem> {
     let key = find(&app, &id)?;
     let body = html! {
-        h1 { "A new secret for " (key.name.as_str()) "?" }
+        h1 { "A new secret for " bdi { (key.name.as_str()) } "?" }
         p { "Both are good while you change over." }
         form method="post" {
             label for="overlap" { "The present secret stays good for" }
@@ -286,7 +286,7 @@ pub(super) async fn confirm_revoke(
 ) -> Result<Response, Problem> {
     let key = find(&app, &id)?;
     let body = html! {
-        h1 { "Revoke " (key.name.as_str()) "?" }
+        h1 { "Revoke " bdi { (key.name.as_str()) } "?" }
         p { "Within a second no node takes it any more. Seats that were acquired with it are kept. This cannot be undone." }
         form method="post" {
             p.row { a.button href="/admin/keys" autofocus { "Cancel" } button.danger type="submit" { "Revoke" } }

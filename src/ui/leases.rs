@@ -248,16 +248,16 @@ fn row(
                 }
             }
             th scope="row" {
-                (holder.unwrap_or("Guest"))
+                bdi { (holder.unwrap_or("Guest")) }
                 @if many > 1 { " " span.badge title="More than one lease of this holder is on this page" { "×" (many) } }
             }
-            td { (lease.tenant.as_ref().map(|tenant| tenant.as_str()).unwrap_or_default()) }
-            td { (lease.label.as_ref().map(|label| label.as_str()).unwrap_or_default()) }
+            td { bdi { (lease.tenant.as_ref().map(|tenant| tenant.as_str()).unwrap_or_default()) } }
+            td { bdi { (lease.label.as_ref().map(|label| label.as_str()).unwrap_or_default()) } }
             td {
                 @if !activities.is_empty() {
                     details data-key=(format!("{id}-activities")) {
                         summary { (activities.len()) }
-                        ul { @for activity in &activities { li { (activity) } } }
+                        ul { @for activity in &activities { li { bdi { (activity) } } } }
                     }
                 }
             }
@@ -324,7 +324,7 @@ pub(super) async fn confirm(
         h1 { "Terminate " (how_many) " of " (name) "?" }
         p { "The seats are free at once. Who held them reads the reason with the next heartbeat. This cannot be undone." }
         @if !sample.is_empty() {
-            ul { @for holder in &sample { li { (holder) } } @if count > sample.len() { li { "and others" } } }
+            ul { @for holder in &sample { li { bdi { (holder) } } } @if count > sample.len() { li { "and others" } } }
         }
         form method="post" action=(format!("{back}/terminate")) {
             @for name in ["all", "q", "tenant", "holder"] {

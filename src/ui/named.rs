@@ -119,13 +119,13 @@ fn table(name: &PoolName, found: &[SeatBody], changes: bool) -> Markup {
                     @for seat in found {
                         @let holder = seat.holder.as_str();
                         tr {
-                            th scope="row" { (holder) }
+                            th scope="row" { bdi { (holder) } }
                             td { (time(seat.occupied_at)) }
                             td { (seat.how) }
                             @if changes {
                                 td.actions {
-                                    a href=(of("transfer", holder)) { "Transfer" span.hidden { " the seat of " (holder) } }
-                                    a href=(of("free", holder)) { "Free" span.hidden { " the seat of " (holder) } }
+                                    a href=(of("transfer", holder)) { "Transfer" span.hidden { " the seat of " bdi { (holder) } } }
+                                    a href=(of("free", holder)) { "Free" span.hidden { " the seat of " bdi { (holder) } } }
                                 }
                             }
                         }
@@ -210,7 +210,7 @@ pub(super) async fn confirm_free(
 ) -> Result<Response, Problem> {
     let (pool, holder) = (asked(&app, &name).await?, holder(&fields, "holder")?);
     let body = html! {
-        h2 { "Free the named seat of " (holder.as_str()) "?" }
+        h2 { "Free the named seat of " bdi { (holder.as_str()) } "?" }
         p { "Somebody else can have it at once, and keeps it for the rest of the period. Live leases of this holder are terminated." }
         form method="post" {
             input type="hidden" name="holder" value=(holder.as_str());
@@ -244,7 +244,7 @@ pub(super) async fn confirm_transfer(
 ) -> Result<Response, Problem> {
     let (pool, holder) = (asked(&app, &name).await?, holder(&fields, "holder")?);
     let body = html! {
-        h2 { "Transfer the named seat of " (holder.as_str()) }
+        h2 { "Transfer the named seat of " bdi { (holder.as_str()) } }
         p { "A seat can be transferred once in a period. Live leases of this holder are terminated." }
         form method="post" {
             input type="hidden" name="holder" value=(holder.as_str());

@@ -75,8 +75,8 @@ fn table(name: &PoolName, queue: &Queue, fields: &Fields) -> Markup {
                     @for waiter in &queue.items {
                         tr data-key=(waiter.position) {
                             td.number { (waiter.position) }
-                            th scope="row" { (waiter.holder.as_ref().map_or("Guest", Holder::as_str)) }
-                            td { (waiter.tenant.as_ref().map_or("", Tenant::as_str)) }
+                            th scope="row" { bdi { (waiter.holder.as_ref().map_or("Guest", Holder::as_str)) } }
+                            td { bdi { (waiter.tenant.as_ref().map_or("", Tenant::as_str)) } }
                             td { @if let Some(since) = waiter.since { (time_of_day(since)) } }
                             td { (time_of_day(waiter.asks_again_by)) }
                             td.number { (span(waiter.eta_ms)) }

@@ -192,7 +192,7 @@ fn used_section(name: &PoolName, fields: &Fields, range: &Range, found: &Tenants
                         tbody {
                             @for used in &found.items {
                                 tr {
-                                    th scope="row" { @match &used.tenant { Some(tenant) => { (tenant) } None => { span.quiet { "no tenant" } } } }
+                                    th scope="row" { @match &used.tenant { Some(tenant) => { bdi { (tenant) } } None => { span.quiet { "no tenant" } } } }
                                     td.num { (number(used.leases)) }
                                     td.num { (span(used.held_ms)) }
                                     td.num { ((used.held_ms * 100).checked_div(all).unwrap_or(0)) " %" }
@@ -220,7 +220,7 @@ fn row_of(pool: &Pool, row: &Row, may_change: bool) -> Markup {
         .is_some_and(|max| row.in_use >= Some(u64::from(max)));
     html! {
         tr data-key=(row.tenant) {
-            th scope="row" { (row.tenant) }
+            th scope="row" { bdi { (row.tenant) } }
             td.num {
                 (row.in_use.map_or_else(|| html! { "–" }, number))
                 @if is_full { " " strong.bad { "full" } }

@@ -1,7 +1,7 @@
 //! Requests that were refused: how many a caller may have, and how many become entries of the trail.
 //!
 //! Each key has its own bounds, and so has each network of callers that nobody knows, so that nobody can push what others did
-//! out of the trail or out of the log. The first few are entries of their own. Further ones are counted, and become one entry that says how often,
+//! out of the trail or out of the log. The first few are entries of their own. Further ones are counted, and become one entry with their number,
 //! after pauses that grow. What operators were allowed to do is always an entry.
 
 use std::collections::HashMap;

@@ -63,7 +63,10 @@ fn complete_parameters(path: &str, operation: &mut Value) {
             Some("tz") => {
                 *schema = json!({"type": "string", "minLength": 1, "example": "Europe/Zurich"});
             }
-            Some("from" | "to") => *schema = json!({"type": "string", "format": "date-time"}),
+            // A day is one as well, and a time of the clocks of `tz`.
+            Some("from" | "to" | "at") => {
+                *schema = json!({"type": "string", "minLength": 1, "example": "2026-11-28"});
+            }
             _ => {}
         }
     }
@@ -86,6 +89,7 @@ fn path_parameter(path: &str, name: &str) -> Value {
         "delivery" => ("Id of the delivery", id()),
         "id" if path.starts_with("/v1/keys/") => ("Id of the key", id()),
         "id" if path.starts_with("/v1/webhooks/") => ("Id of the webhook", id()),
+        "id" if path.starts_with("/v1/sessions/") => ("Id of the session", id()),
         "id" => ("Its id", id()),
         _ => panic!("{path}: say here what {name} is"),
     };
@@ -159,6 +163,8 @@ fn not_found(path: &str, method: &str) -> Option<&'static str> {
         Some("`webhook_not_found`")
     } else if path.contains("/keys/{id}") {
         Some("`key_not_found`")
+    } else if path.contains("/sessions/{id}") {
+        Some("`session_not_found`")
     } else if path.contains("{pool}") {
         Some("`pool_not_found`")
     } else {

@@ -86,7 +86,7 @@ fn is_ours(name: &OsStr) -> bool {
     .any(|begin| name.starts_with(begin))
 }
 
-fn keep_entries(directory: &Path, is_meant: impl Fn(&OsStr) -> bool) -> io::Result<()> {
+fn keep_entries(directory: &Path, is_meant: fn(&OsStr) -> bool) -> io::Result<()> {
     for entry in directory.read_dir()? {
         let entry = entry?;
         // Links lead to what is not ours, and sockets are for this user by their directory.
