@@ -50,7 +50,7 @@ export class Page {
 		} catch (error) {
 			if (more.signal.aborted || !location || new URL(url).origin === location.origin) throw error;
 			// Browsers do not tell a page of another origin what was wrong.
-			throw new Error(`${error.message}. It is away, or no client key allows pages of ${location.origin} in this pool`);
+			throw new Error(`${error.message}. It is away, or what stands in front of it lets no page of ${location.origin} read its answers`);
 		}
 	}
 }
