@@ -575,6 +575,9 @@ impl Scene<'_> {
         node.release(&token(&bob), ANY).await;
         self.acquire("called", json!({"holder": "gil", "tenant": "acme"}))
             .await;
+        // So many were counted that older ones fade.
+        let seats = self.key("called", "seats").await;
+        self.query(&["HSET", &seats, "waits", "300"]).await;
         let eve = self.acquire("called", ticket(&acme)).await;
         node.release(&token(&ann), ANY).await;
         self.put("called", policy(3)).await;

@@ -34,7 +34,7 @@ pub(super) struct Situation {
 pub(super) type Kept = (Vec<u8>, Vec<u8>, bool);
 
 /// What the keys of a pool are called behind its prefix.
-const OF_A_POOL: [&str; 20] = [
+const OF_A_POOL: [&str; 23] = [
     "block_notes",
     "config",
     "leases",
@@ -53,6 +53,9 @@ const OF_A_POOL: [&str; 20] = [
     "queue",
     "waiting",
     "tickets",
+    "line",
+    "heads",
+    "called",
     "alerts",
     "rolled",
 ];
