@@ -20,6 +20,7 @@ use crate::http::keys::{
     CreateKey, KeyBody, LimitsWanted, all, find, make, replace_secret, withdraw,
 };
 use crate::http::problem::{Code, Problem};
+use crate::names::PoolName;
 
 /// How long the former secret stays good if nobody says otherwise, in milliseconds.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -220,7 +221,7 @@ fn reveal(
 
 /// The first lines that somebody writes who got this key. `docs/widget.md` and `clients/` say how to go on.
 fn first_program(server: &str, key: &AccessKey, secret: &str) -> String {
-    let pool = key.pools.first().map_or("…", |pool| pool.as_ref());
+    let pool = key.pools.first().map_or("…", PoolName::as_str);
     if key.origins.is_empty() {
         return format!(
             "// npm install {server}/client/leasehold-client.tgz\n\
