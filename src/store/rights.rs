@@ -411,7 +411,7 @@ mod tests {
 
     #[test]
     fn the_shipped_user_has_exactly_these_rights() {
-        let mut rights = format!("~{} &{} -@all", keys::ALL, keys::QUEUES);
+        let mut rights = format!("~{} resetchannels &{} -@all", keys::ALL, keys::QUEUES);
         for (_, name, _) in COMMANDS {
             write!(rights, " +{name}").expect("a string takes any text");
         }

@@ -149,7 +149,7 @@ async fn a_replica_in_the_place_of_a_master() {
 async fn a_user_that_may_too_little_and_one_that_only_looks() {
     let server = server(&[]).await;
     for user in [
-        "ACL SETUSER short on >p ~lh1:* &lh1:*:queue +@all -xadd -multi -@dangerous +info",
+        "ACL SETUSER short on >p ~lh1:* resetchannels &lh1:*:queue +@all -xadd -multi -@dangerous +info",
         "ACL SETUSER looks on >p ~lh1:* -@all +get +info +ping +time +acl|whoami +hello +auth",
     ] {
         let words: Vec<&str> = user.split(' ').collect();

@@ -394,7 +394,10 @@ async fn a_missing_right_refuses_the_start_and_the_line_that_is_named_gives_it()
         ("on >p ~lh1:* &* +@all -publish", "PUBLISH"),
         ("on >p ~lh1:* &* +@all -psubscribe", "PSUBSCRIBE"),
         ("on >p ~lh1:{* &* +@all", "the keys lh1:*"),
-        ("on >p ~other &lh1:*:queue +@all", "the keys lh1:*"),
+        (
+            "on >p ~other resetchannels &lh1:*:queue +@all",
+            "the keys lh1:*",
+        ),
         (
             "on >p ~lh1:* &* +@all -@scripting -xdel -time -getdel",
             "TIME, XDEL, GETDEL, EVAL, EVALSHA, SCRIPT LOAD",
