@@ -79,9 +79,10 @@ pub(crate) const KEYS: [&str; 4] = ["HASH", "ZSET", "STREAM", "STRING"];
 pub(crate) const OWNERS: [&str; 5] = ["pool", "bucket", "webhook", "alerts", "records"];
 
 /// Types of arguments and fields.
-pub(crate) const TYPES: [&str; 9] = [
+pub(crate) const TYPES: [&str; 10] = [
     "text",
     "json",
+    "change",
     "number",
     "count",
     "ms",

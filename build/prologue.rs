@@ -29,6 +29,11 @@ struct Columns {
 }
 
 impl Columns {
+    /// Whether it takes the count of the last group to know where a column begins.
+    fn need(header: &Header, group: &str) -> bool {
+        header.keys.each(group).len() > 1 || header.arguments.each(group).len() > 1
+    }
+
     /// `fixed` values come first, then for each group all of its first column, all of its second, and so on.
     fn of(header: &Header, fixed: usize, keys: bool) -> Self {
         let mut places = Vec::new();
@@ -163,7 +168,9 @@ pub(crate) fn prologue(header: &Header, uses: impl Fn(&str) -> bool) -> String {
             1 => count,
             columns => format!("({count}) / {columns}"),
         };
-        say(&format!("local {last}_count = {count}"));
+        if uses(&format!("{last}_count")) || Columns::need(header, last) {
+            say(&format!("local {last}_count = {count}"));
+        }
     }
     let mut columns = Columns::of(header, header.keys.entries.len(), true).places;
     columns.extend(Columns::of(header, fixed, false).places);

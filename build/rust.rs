@@ -93,6 +93,14 @@ fn camel(name: &str) -> String {
         .collect()
 }
 
+/// What several of a group are called.
+fn plural(name: &str) -> String {
+    match name.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None => format!("{name}s"),
+    }
+}
+
 /// A description as the documentation of an item.
 fn doc(code: &mut String, indent: usize, text: &str) {
     for line in text.lines() {
@@ -115,6 +123,7 @@ fn sentence(text: &str) -> String {
 fn argument_type(module: &str, entry: &Entry) -> (String, bool) {
     let (plain, borrows) = match entry.kind.as_str() {
         "text" | "json" => ("&'a str".to_owned(), true),
+        "change" => ("Change<'a>".to_owned(), true),
         "number" => ("i64".to_owned(), false),
         "count" => ("u64".to_owned(), false),
         "ms" => ("Duration".to_owned(), false),
@@ -157,7 +166,7 @@ fn keys_type(of: &str) -> (&'static str, bool) {
     match of {
         "pool" => ("&'a Keys", true),
         "bucket" => ("Bucket", false),
-        "webhook" => ("&'a WebhookKeys", true),
+        "webhook" => ("WebhookKeys<'a>", true),
         "alerts" => ("AlertKeys", false),
         _ => ("RecordKeys", false),
     }
@@ -296,7 +305,7 @@ fn script(code: &mut String, header: &Header, text: &str) {
         let text = said.map_or_else(|| format!("What there is for each {group}."), sentence);
         call.add(
             text,
-            &format!("{group}s"),
+            &plural(group),
             format!("&'a [{name}::{}{borrows}]", camel(group)),
             true,
         );
@@ -318,7 +327,7 @@ fn script(code: &mut String, header: &Header, text: &str) {
     );
     writeln!(
         code,
-        "pub(in crate::store) mod {name} {{\n    use super::*;\n"
+        "pub(in crate::store) mod {name} {{\n    #[allow(unused_imports, reason = \"some need nothing\")]\n    use super::*;\n"
     )
     .expect(FITS);
     for group in &groups {
@@ -397,8 +406,8 @@ fn write_call(code: &mut String, header: &Header) {
     for group in &groups {
         match header.keys.each(group).len() {
             0 => {}
-            1 => write!(count, " + self.{group}s.len()").expect(FITS),
-            columns => write!(count, " + {columns} * self.{group}s.len()").expect(FITS),
+            1 => write!(count, " + self.{}.len()", plural(group)).expect(FITS),
+            columns => write!(count, " + {columns} * self.{}.len()", plural(group)).expect(FITS),
         }
     }
     let mut say =
@@ -426,7 +435,7 @@ fn write_call(code: &mut String, header: &Header) {
             _ => "self",
         };
         for key in header.keys.each(group) {
-            say(2, &format!("for row in self.{group}s {{"));
+            say(2, &format!("for row in self.{} {{", plural(group)));
             say(
                 3,
                 &format!("call.push({});", key_expression(owner, "row", key)),
@@ -435,14 +444,14 @@ fn write_call(code: &mut String, header: &Header) {
         }
     }
     for group in &groups[..groups.len().saturating_sub(1)] {
-        say(2, &format!("call.push(self.{group}s.len());"));
+        say(2, &format!("call.push(self.{}.len());", plural(group)));
     }
     for argument in &header.arguments.entries {
         say(2, &format!("self.{}.give_to(&mut call);", argument.name));
     }
     for group in &groups {
         for argument in header.arguments.each(group) {
-            say(2, &format!("for row in self.{group}s {{"));
+            say(2, &format!("for row in self.{} {{", plural(group)));
             say(3, &format!("row.{}.give_to(&mut call);", argument.name));
             say(2, "}");
         }
@@ -484,14 +493,17 @@ fn write_read(code: &mut String, header: &Header) {
             let group_name = &group.name;
             let is_requested = requested.contains(&group_name.as_str());
             let count = if is_requested {
-                format!("Some(self.{group_name}s.len())")
+                format!("Some(self.{}.len())", plural(group_name))
             } else {
                 "None".to_owned()
             };
             let columns = group.entries.len();
             say(
                 2,
-                &format!("let {group_name}s = rows.take({count}, {columns}, |at| {{"),
+                &format!(
+                    "let {} = rows.take({count}, {columns}, |at| {{",
+                    plural(group_name)
+                ),
             );
             say(3, &format!("Ok({name}::{}Reply {{", camel(group_name)));
             for (column, entry) in group.entries.iter().enumerate() {
@@ -511,7 +523,7 @@ fn write_read(code: &mut String, header: &Header) {
         say(3, &format!("{},", field.name));
     }
     for group in &header.fields.groups {
-        say(3, &format!("{}s,", group.name));
+        say(3, &format!("{},", plural(&group.name)));
     }
     say(2, "})");
     say(1, "}");
@@ -567,7 +579,7 @@ fn write_reply(code: &mut String, header: &Header) {
         };
         reply.add(
             text,
-            &format!("{}s", group.name),
+            &plural(&group.name),
             format!("Vec<{}Reply>", camel(&group.name)),
             false,
         );

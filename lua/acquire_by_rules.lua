@@ -166,7 +166,7 @@ if rules.maintenance then
   redis.call('HDEL', keys.tickets, 'broken:' .. id)
   return answer('maintenance', { detail = rules.maintenance, retry = tonumber(rules.maintenance_ms) })
 end
-if state[8] == '1' and now < generation + ttl then
+if lost and now < generation + ttl then
   in_use = count_seats()
   return answer('recovering', { retry = generation + ttl - now })
 end
@@ -315,7 +315,7 @@ if not kind then
 end
 
 local expires_at = now + ttl
-local fence = math.max((tonumber(state[9]) or 0) + 1, now * 1000 + time[2] % 1000)
+local fence = math.max(newest_fence + 1, now * 1000 + time[2] % 1000)
 -- This undoes what follows. Whoever may not run it finds out while there is nothing to undo.
 redis.call('ZREM', leases, id)
 redis.call('ZADD', leases, int(expires_at), id)

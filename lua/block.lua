@@ -1,56 +1,56 @@
 -- Keeps a holder from acquiring until an instant, or lets it again. What it has it keeps.
 --
--- KEYS[1]  clock   HASH  the bucket's clock
--- KEYS[2]  config  HASH  the pool's policy
--- KEYS[3]  blocks  ZSET  holder -> until when it may not acquire, ms
--- KEYS[4]  notes   HASH  holder -> until when it is blocked, since when, by whom and why
+-- Joined behind prelude, blocks.
 --
--- ARGV[1]  holder
--- ARGV[2]  until_ms  the end of the block; 0 where for_ms says it
--- ARGV[3]  for_ms    how long the block is from now; 0 where until_ms says it, and both 0 to lift it
--- ARGV[4]  by        who does it, for the notes
--- ARGV[5]  reason    for the holder, and for those who look at blocks; empty for none
--- ARGV[6]  most_ms   how long a block may be
+-- Keys of a pool:
+--   clock        HASH  the bucket's clock
+--   config       HASH  the pool's policy
+--   blocks       ZSET  holder -> until when it may not acquire, ms
+--   block_notes  HASH  holder -> until when it is blocked, since when, by whom and why
 --
--- Returns { status, seq, now_ms, until_ms, before_until_ms, before }
---   blocked       until then, whatever there was before; before_until_ms is when that would have ended, 0 for no block, and
---                 before its note as in parts/blocks.lua
+-- Arguments:
+--   holder    text        who is blocked
+--   until_at  timestamp?  the end of the block; none where `lasting` says it
+--   lasting   ms?         how long the block is from now; none where until_at says it, and neither to lift it
+--   by        text        who does it, for the notes
+--   reason    text?       for the holder, and for those who look at blocks
+--   longest   ms          how long a block may be
+--
+-- Returns:
+--   blocked       until then, whatever there was before
 --   lifted        the holder is not blocked, or not any more
 --   out_of_range  the end is not later than now, or too late
 --   no_pool       there is no such pool
 --   recovering    data was lost, and the pool was not put back yet
---   unopened      the bucket has no clock; only three fields
-
-local config, blocks, notes = KEYS[2], KEYS[3], KEYS[4]
-local holder, until_ms, for_ms = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+--
+-- With:
+--   blocked_until  timestamp  the end of the block
+--   before_until   timestamp  when the block before would have ended; 0 for none
+--   before         text?      its note, as in parts/blocks.lua
 
 local before_until = tonumber(redis.call('ZSCORE', blocks, holder) or 0)
-local before = before_until > 0 and redis.call('HGET', notes, holder) or ''
+local before = before_until > 0 and redis.call('HGET', block_notes, holder) or ''
 if before_until <= now then
   before_until, before = 0, ''
 end
 
-local function answer(status, blocked_until)
-  return { status, int(seq), int(now), int(blocked_until), int(before_until), before }
-end
-
 if redis.call('EXISTS', config) == 0 then
-  return answer(may_be_lost() and 'recovering' or 'no_pool', 0)
+  return answer(may_be_lost() and 'recovering' or 'no_pool')
 end
-if until_ms == 0 and for_ms == 0 then
+if not until_at and not lasting then
   mark()
   undo_member(blocks, holder)
   redis.call('ZREM', blocks, holder)
-  redis.call('HDEL', notes, holder)
-  return answer('lifted', 0)
+  redis.call('HDEL', block_notes, holder)
+  return answer('lifted', { before_until = before_until, before = before })
 end
 
-local blocked_until = until_ms > 0 and until_ms or now + for_ms
-if blocked_until <= now or now + tonumber(ARGV[6]) < blocked_until then
-  return answer('out_of_range', 0)
+local blocked_until = until_at or now + lasting
+if blocked_until <= now or now + longest < blocked_until then
+  return answer('out_of_range')
 end
 mark()
 undo_member(blocks, holder)
 redis.call('ZADD', blocks, int(blocked_until), holder)
-note_block(notes, holder, blocked_until, ARGV[4], ARGV[5])
-return answer('blocked', blocked_until)
+note_block(block_notes, holder, blocked_until, by, reason)
+return answer('blocked', { blocked_until = blocked_until, before_until = before_until, before = before })

@@ -1,43 +1,49 @@
 -- Reads a page of the blocks of a pool in the order in which they end.
 --
--- KEYS[1]  clock   HASH  the bucket's clock
--- KEYS[2]  config  HASH  the pool's policy
--- KEYS[3]  blocks  ZSET  holder -> until when it may not acquire, ms
--- KEYS[4]  notes   HASH  holder -> until when it is blocked, since when, by whom and why
+-- Joined behind prelude.
 --
--- ARGV[1]  after_ms      end of the last block seen; 0 to begin
--- ARGV[2]  after_holder  its holder; empty to begin
--- ARGV[3]  limit         at most 1001 blocks
+-- Keys of a pool:
+--   clock        HASH  the bucket's clock
+--   config       HASH  the pool's policy
+--   blocks       ZSET  holder -> until when it may not acquire, ms
+--   block_notes  HASH  holder -> until when it is blocked, since when, by whom and why
 --
--- Returns { status, seq, now_ms, then for each block holder, until_ms and its note as in parts/blocks.lua }
---   listed      the note is empty if nobody wrote one
+-- Arguments:
+--   after_until   timestamp  end of the last block seen; 0 to begin
+--   after_holder  text?      its holder; none to begin
+--   limit         count      maximum of blocks, at most 1001
+--
+-- Returns:
+--   listed      the blocks behind the last one seen
 --   no_pool     there is no such pool
 --   recovering  data was lost, and the pool was not put back yet
---   unopened    the bucket has no clock; only three fields
-
-local config, blocks, notes = KEYS[2], KEYS[3], KEYS[4]
-local after_ms, after_holder, limit = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+--
+-- With:
+--   each block:
+--     holder         text       who is blocked
+--     blocked_until  timestamp  the end of it
+--     note           text       as in parts/blocks.lua; empty if nobody wrote one
 
 if redis.call('EXISTS', config) == 0 then
-  return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now) }
+  return answer(may_be_lost() and 'recovering' or 'no_pool')
 end
 
 -- By rank: blocks that end together are in Redis's order, which Lua's comparison of texts may not be.
 local first = redis.call('ZCOUNT', blocks, '-inf', int(now))
 if after_holder ~= '' then
   local seen
-  if tonumber(redis.call('ZSCORE', blocks, after_holder) or 0) == after_ms then
+  if tonumber(redis.call('ZSCORE', blocks, after_holder) or 0) == after_until then
     seen = redis.call('ZRANK', blocks, after_holder) + 1
   else
-    seen = redis.call('ZCOUNT', blocks, '-inf', '(' .. int(after_ms))
+    seen = redis.call('ZCOUNT', blocks, '-inf', '(' .. int(after_until))
   end
   first = math.max(first, seen)
 end
 
-local reply = { 'listed', int(seq), int(now) }
 local page = redis.call('ZRANGE', blocks, first, first + limit - 1, 'WITHSCORES')
 for i = 1, #page, 2 do
-  reply[#reply + 1], reply[#reply + 2] = page[i], int(tonumber(page[i + 1]))
-  reply[#reply + 1] = redis.call('HGET', notes, page[i]) or ''
+  local holder, blocked_until = page[i], tonumber(page[i + 1])
+  local note = redis.call('HGET', block_notes, holder) or ''
+  add_block(holder, blocked_until, note)
 end
-return reply
+return answer('listed')

@@ -1,27 +1,36 @@
 -- Reads a page of live leases in order of expiry.
 --
--- KEYS[1]  clock   HASH  the bucket's clock
--- KEYS[2]  config  HASH  the pool's policy
--- KEYS[3]  leases  ZSET  lease id -> expiry, ms
+-- Joined behind prelude.
 --
--- ARGV[1]  after_ms  expiry of the last lease seen; 0 to begin
--- ARGV[2]  after_id  its id; empty to begin
--- ARGV[3]  limit     at most 1000 leases
+-- Keys of a pool:
+--   clock   HASH  the bucket's clock
+--   config  HASH  the pool's policy
+--   leases  ZSET  lease id -> expiry, ms
 --
--- Returns { status, seq, now_ms, ttl_ms, renewed_with, changed_ms, floor_ms, until_ms, then for each lease its id and its score, ms }
---   listed      renewed_with is the TTL before the last change of it, which was at changed_ms; a lease ends at its score, but
---               at until_ms if its score is between floor_ms and that
---   no_pool     there is no such pool
+-- Arguments:
+--   after_score  number  score of the last lease seen; 0 to begin
+--   after_id     lease?  its id; none to begin
+--   limit        count   maximum of leases, at most 1000
+--
+-- Returns:
+--   listed   the leases behind the last one seen
+--   no_pool  there is no such pool
 --   recovering  data was lost, and the pool was not put back yet
---   unopened    the bucket has no clock; only three fields
-
-local config, leases = KEYS[2], KEYS[3]
-local after_ms, after_id, limit = tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
+--
+-- With:
+--   ttl           ms         of the pool
+--   renewed_with  ms         the TTL before the last change of it
+--   changed       timestamp  when that was
+--   floor         timestamp  a lease ends at its score, but at until_ms if its score is between this and that
+--   until_ms      timestamp  see floor
+--   each lease:
+--     id     lease   the lease
+--     score  number  place in the order of expiry, ms
 
 local policy = redis.call('HMGET', config, 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms', 'linger_ms')
 local ttl = tonumber(policy[1])
 if not ttl then
-  return { may_be_lost() and 'recovering' or 'no_pool', int(seq), int(now), '0', '0', '0', '0', '0' }
+  return answer(may_be_lost() and 'recovering' or 'no_pool')
 end
 
 local period = lease_period(ttl, tonumber(policy[4]))
@@ -31,19 +40,14 @@ local period = lease_period(ttl, tonumber(policy[4]))
 local first = redis.call('ZCOUNT', leases, '-inf', int(live_from(period)))
 if after_id ~= '' then
   local seen
-  if tonumber(redis.call('ZSCORE', leases, after_id) or 0) == after_ms then
+  if tonumber(redis.call('ZSCORE', leases, after_id) or 0) == after_score then
     seen = redis.call('ZRANK', leases, after_id) + 1
   else
-    seen = redis.call('ZCOUNT', leases, '-inf', '(' .. int(after_ms))
+    seen = redis.call('ZCOUNT', leases, '-inf', '(' .. int(after_score))
   end
   first = math.max(first, seen)
 end
 
 -- The two instants are ends_at for all of them: a number made into a text for each would be most of the work.
-local reply = { 'listed', int(seq), int(now), int(ttl), policy[2] or '0', policy[3] or '0', int(floor),
-  int(back + period) }
-local page = redis.call('ZRANGE', leases, first, first + limit - 1, 'WITHSCORES')
-for i = 1, #page do
-  reply[8 + i] = page[i]
-end
-return reply
+add_each_lease(redis.call('ZRANGE', leases, first, first + limit - 1, 'WITHSCORES'))
+return answer('listed', { ttl = ttl, renewed_with = policy[2], changed = policy[3], floor = floor, until_ms = back + period })

@@ -4,27 +4,32 @@
 -- gone, or when a token verifies that was signed in one. Then newcomers wait for one TTL.
 -- The prelude is not joined here: it needs what this script makes.
 --
--- KEYS[1]  clock  HASH  the bucket's clock
+-- Keys of a bucket:
+--   clock(...)  HASH  the bucket's clock, or that of alerts
 --
--- ARGV[1]  remembered  generation that the caller knows, ms; 0 for none
+-- Arguments:
+--   remembered  count  generation that the caller knows; 0 for none
 --
--- Returns
---   { 'opened', generation, lost }  lost is 1 while newcomers have to wait, else 0
-
-local clock, remembered = KEYS[1], tonumber(ARGV[1])
+-- Returns:
+--   opened  the bucket has a clock
+--
+-- With:
+--   generation  count  of the bucket
+--   lost        flag   newcomers have to wait
 
 local time = redis.call('TIME')
 local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
 local state = redis.call('HMGET', clock, 'generation', 'lost')
+local generation, lost = state[1], state[2] == '1'
 
-if not state[1] then
-  local lost = remembered > 0 and '1' or '0'
-  redis.call('HSET', clock, 'generation', now, 'tick', now, 'lost', lost)
-  return { 'opened', now, lost }
+if not generation then
+  lost = remembered > 0
+  redis.call('HSET', clock, 'generation', now, 'tick', now, 'lost', lost and '1' or '0')
+  return answer('opened', { generation = now, lost = lost })
 end
 
-if remembered > 0 and remembered ~= tonumber(state[1]) and state[2] ~= '1' then
+if remembered > 0 and remembered ~= tonumber(generation) and not lost then
+  lost = true
   redis.call('HSET', clock, 'lost', '1')
-  return { 'opened', state[1], '1' }
 end
-return { 'opened', state[1], state[2] }
+return answer('opened', { generation = generation, lost = lost })

@@ -8,13 +8,15 @@ end
 -- Redis is the only clock, read once: on Redis 7.0 it moves while a script runs.
 local time = redis.call('TIME')
 
-local clock, state, generation, tick, seq, now, shift
+local clock, generation, tick, seq, now, shift
 local floor, back, gap, returned
+-- As the clock has them: the longest TTL of a pool, whether data was lost, the last fence, and how far time was ahead before this.
+local longest_ttl, lost, newest_fence, shift_before
 
 -- Notes that nobody could keep a deadline for so long; see live_from. A silence that begins while such a grace may still
 -- be running keeps the older floor.
 local function note_silence(silence)
-  if tick < back + (tonumber(state[7]) or 0) then
+  if tick < back + longest_ttl then
     gap = math.max(gap, silence)
   else
     floor, gap = tick, silence
@@ -26,9 +28,10 @@ end
 -- emptied. All scripts but renew.lua belong to one bucket.
 local function enter(key)
   clock = key
-  state = redis.call('HMGET', clock, 'generation', 'tick', 'seq', 'floor', 'back', 'gap', 'longest_ttl', 'lost', 'fence', 'shift')
+  local state = redis.call('HMGET', clock, 'generation', 'tick', 'seq', 'floor', 'back', 'gap', 'longest_ttl', 'lost', 'fence', 'shift')
   generation, tick, seq, shift = tonumber(state[1]), tonumber(state[2]) or 0, tonumber(state[3]) or 0, tonumber(state[10]) or 0
-  local longest_ttl, instant = tonumber(state[7]) or 0, time[1] * 1000 + math.floor(time[2] / 1000)
+  longest_ttl, lost, newest_fence, shift_before = tonumber(state[7]) or 0, state[8] == '1', tonumber(state[9]) or 0, shift
+  local instant = time[1] * 1000 + math.floor(time[2] / 1000)
   now = instant + shift
   if now < tick then
     -- Redis's clock went back, or a server took over whose clock is behind: time goes on from where it was.
@@ -72,14 +75,14 @@ local function mark()
   else
     redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq))
   end
-  if shift ~= (tonumber(state[10]) or 0) then
+  if shift ~= shift_before then
     redis.call('HSET', clock, 'shift', int(shift))
   end
 end
 
 -- Whether data was lost so lately that a pool which is not there may only not have been put back yet.
 local function may_be_lost()
-  return state[8] == '1' and now < generation + 60000
+  return lost and now < generation + 60000
 end
 
 -- The rule for every deadline that a silence makes unfair, with the whole period that somebody had to meet it: one that had

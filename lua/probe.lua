@@ -2,10 +2,13 @@
 --
 -- The prelude is not joined here: it would open the bucket, which is for calls that need one.
 --
--- KEYS[1]  probe  STRING with a TTL  when a node last tried, ms
+-- Joined behind instant.
 --
--- Returns { status, seq, now_ms }
+-- Keys of a bucket:
+--   probe  STRING with a TTL  when a node last tried, ms
+--
+-- Returns:
 --   able  it was written
 
-redis.call('SET', KEYS[1], int(now), 'PX', '60000')
-return { 'able', '0', int(now) }
+redis.call('SET', probe, int(now), 'PX', '60000')
+return answer('able')

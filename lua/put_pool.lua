@@ -155,7 +155,7 @@ if redis.call('EXISTS', KEYS[12]) == 1 then
 end
 undo_member(pools, pool)
 redis.call('ZADD', pools, int(new_version), pool)
-redis.call('HSET', clock, 'longest_ttl', int(math.max(tonumber(state[7]) or 0, tonumber(ttl))))
+redis.call('HSET', clock, 'longest_ttl', int(math.max(longest_ttl, tonumber(ttl))))
 redis.call('HINCRBY', clock, 'revision', 1)
 record_event(events, 'configured', '', now, '', '', int(capacity_at(capacity, rules.schedule, now)))
 -- An index is made again from the records when a rule needs one that was not there before, or counts otherwise. The last

@@ -1,39 +1,59 @@
 -- Extends live leases, many in one call. What is not that simple is left to resume.lua.
 --
--- The only script that may span buckets, because a call costs Redis as much as several beats in it. In a cluster the node
+-- The only script that may span buckets, because a call costs Redis as much as several heartbeats in it. In a cluster the node
 -- sends those of one bucket, whose keys are in one slot.
 --
--- KEYS[1..]  for each pool three keys, those of a bucket together, then one for each pool that has details:
---   clock    HASH  the clock of its bucket
---   config   HASH  the pool's policy
---   leases   ZSET  lease id -> expiry, ms
---   records  HASH  lease id -> what is known of the lease
+-- Two pools, three heartbeats, and one of them with details:
+--   keys       clock 1, clock 2, config 1, config 2, leases 1, leases 2, records 2
+--   arguments  2 pools, 1 detail, margin, sample; 1, 2 heartbeats; then of the detail pool 2, heartbeat 3, label, activities, read;
+--              id 1, id 2, id 3
+--   reply      renewed, seq, now, rest; seq, now, ttl, '1'; seq, now, ttl, '11'; label, activities, 1
 --
--- ARGV[1]    pools      how many pools
--- ARGV[2]    margin_ms  how long the records outlive leases that are not renewed
--- ARGV[3]    sample     number of the pool whose first id is looked at: how late it is; 0 for none
--- ARGV[4]    place      number of that pool among those that have details
--- ARGV[5..]  for each pool the number of its ids and the ids, at most 1000 in all; then for each detail, pool by pool:
---   pool         number of its pool, from 1
---   position     number of its id in that pool, from 1
---   label        the new one, behind '='; empty to leave it as it is
---   activities   the new JSON array, behind '='; empty to leave it as it is
---   read         1 to return both as they are then; 0 returns them empty, and only the TTL of the records is set
+-- Joined behind prelude, record.
 --
--- Returns { 'renewed', seq, now_ms, then for each pool seq, now_ms, ttl_ms and marks, then for each of the details label and
---           activities, rest_ms }
---   seq and now_ms come first as those of the first bucket, and for each pool as those of its own
---   marks has a character for each id: 1 renewed, 0 left to resume.lua, r renewed but the record of its details is gone
---   ttl_ms is 0 where there is no such pool, or where a bucket that is not the first has no clock
---   rest_ms is how long the sampled id would have lived without this beat, negative if it did not; empty where it is not
---     known, or says nothing about the beat because the lease was left
---   unopened  the first bucket has no clock; only three fields
+-- Keys:
+--   each pool:  those of one bucket together
+--     clock   HASH  the clock of its bucket
+--     config  HASH  the pool's policy
+--     leases  ZSET  lease id -> expiry, ms
+--   each detail, of a pool:  pool by pool
+--     records  HASH  lease id -> what is known of the lease
+--
+-- Arguments:
+--   margin  ms     how long the records outlive leases that are not renewed
+--   sample  count  number of the detail that is looked at: how late its heartbeat is; 0 for none
+--   each pool:
+--     heartbeats  count  how many of them are of this pool
+--   each detail:
+--     pool        count   number of its pool, from 1
+--     heartbeat   count   number of its heartbeat, from 1
+--     label       change  the new one
+--     activities  change  the new JSON array
+--     read        flag    to return both as they are then; else they are empty, and only the TTL of the records is set
+--   each heartbeat:  pool by pool, at most 1000
+--     id  lease  the lease
+--
+-- Returns:
+--   renewed  those that live
+--
+-- With:
+--   rest  number?  how long the sampled lease would have lived without this heartbeat, ms; negative if it did not. Nothing where
+--                  it is not known, or says nothing about the heartbeat because the lease was left
+--   each pool:
+--     seq    count      number of this call in the order of its bucket
+--     now    timestamp  time in its bucket
+--     ttl    ms         of the pool; 0 where there is no such pool, or where a bucket that is not the first has no clock
+--     marks  text       a character for each heartbeat: 1 renewed, 0 left to resume.lua
+--   each detail:
+--     label       text?  as it is now
+--     activities  json?  as they are now
+--     known       flag   the lease was renewed, and its record is there; if not, it is left to resume.lua
 
 -- A write that takes no memory comes first, so that a full memory ends nobody.
 redis.call('PERSIST', clock)
 mark()
 
--- Extends those of the n ids behind ARGV[before] that live. Returns a character for each: 1 extended, 0 not.
+-- Extends those of the n leases behind ARGV[before] that live. Returns a character for each: 1 extended, 0 not.
 --
 -- Whoever is in `leases` lives, but for those that ended in the last second and that no sweep has taken away. These
 -- are few and come first, so they are looked for, and not the score of each lease: that would double the cost.
@@ -70,77 +90,57 @@ local function extend(leases, ttl, linger, before, n)
   return table.concat(marks)
 end
 
--- How long the lease with this id would live without its beat.
+-- How long the lease with this id would live without its heartbeat; nil if that is not known.
 local function rest_of(leases, id, records)
   local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
   local record = score > 0 and read_record(records, id)
   if score > 0 and not (record and tonumber(record[LEFT]) == score) then
-    return int(score - now)
+    return score - now
   end
-  return ''
 end
 
-local pools, margin_ms, sample = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local number, instant = int(seq), int(now)
-local reply = { 'renewed', number, instant }
-local ttls, longest, marks, ids = {}, {}, {}, {}
-local rest, at = '', 5
+local sampled_pool = sample > 0 and tonumber(ARGV[pool_of + sample])
+local all_marks, keep_for, before, rest = {}, {}, id_of, nil
 
-for pool = 1, pools do
-  local n, ttl, linger = tonumber(ARGV[at]), 0, 0
-  if KEYS[3 * pool - 2] ~= clock and enter(KEYS[3 * pool - 2]) then
+for pool = 1, pool_count do
+  local leases, n, ttl, linger = KEYS[leases_of + pool], tonumber(ARGV[heartbeats_of + pool]), 0, 0
+  if KEYS[clock_of + pool] ~= clock and enter(KEYS[clock_of + pool]) then
     mark()
-    number, instant = int(seq), int(now)
   end
   if generation then
-    local policy = redis.call('HMGET', KEYS[3 * pool - 1], 'ttl_ms', 'linger_ms')
+    local policy = redis.call('HMGET', KEYS[config_of + pool], 'ttl_ms', 'linger_ms')
     ttl, linger = tonumber(policy[1] or 0), tonumber(policy[2] or 0)
   end
-  if pool == sample then
-    rest = rest_of(KEYS[3 * pool], ARGV[at + 1], KEYS[3 * pools + tonumber(ARGV[4])])
+  if pool == sampled_pool then
+    rest = rest_of(leases, ARGV[id_of + ARGV[heartbeat_of + sample]], KEYS[records_of + sample])
   end
-  if ttl > 0 then
-    marks[pool] = extend(KEYS[3 * pool], ttl, linger, at, n)
-  else
-    marks[pool] = string.rep('0', n)
-  end
-  ttls[pool], longest[pool], ids[pool] = ttl, tonumber(state[7]) or 0, at
-  reply[4 * pool], reply[4 * pool + 1], reply[4 * pool + 2] = number, instant, int(ttl)
-  at = at + n + 1
+  local marks = ttl > 0 and extend(leases, ttl, linger, before, n) or string.rep('0', n)
+  add_pool(seq, now, ttl, marks)
+  all_marks[pool], keep_for[pool], before = marks, math.max(ttl, longest_ttl), before + n
 end
 
-local details = {}
-local last, records, place = 0, nil, 3 * pools
-while at < #ARGV do
-  local pool, position = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
-  local label, activities, read = ARGV[at + 2], ARGV[at + 3], ARGV[at + 4] == '1'
-  if pool ~= last then
-    last, place = pool, place + 1
-    records = KEYS[place]
-    keep_records(records, math.max(ttls[pool], longest[pool]), margin_ms)
-  end
-  local id, known = ARGV[ids[pool] + position], nil
-  if string.sub(marks[pool], position, position) ~= '0' then
-    known = read and read_record(records, id)
-    if not known and (read or redis.call('HEXISTS', records, id) == 0) then
-      marks[pool] = string.sub(marks[pool], 1, position - 1) .. 'r' .. string.sub(marks[pool], position + 1)
+if detail_count > 0 then
+  local marks, last = table.concat(all_marks), 0
+  for detail = 1, detail_count do
+    local pool, heartbeat, records = tonumber(ARGV[pool_of + detail]), tonumber(ARGV[heartbeat_of + detail]), KEYS[records_of + detail]
+    local new_label, new_activities, reads = ARGV[label_of + detail], ARGV[activities_of + detail], ARGV[read_of + detail] == '1'
+    if pool ~= last then
+      last = pool
+      keep_records(records, keep_for[pool], margin)
     end
+    local id, record, known = ARGV[id_of + heartbeat], nil, false
+    if string.sub(marks, heartbeat, heartbeat) == '1' then
+      record = reads and read_record(records, id)
+      known = record or (not reads and redis.call('HEXISTS', records, id) == 1)
+    end
+    -- In a pool that keeps no names a label is one too, and an activity may hold one.
+    if record and new_label .. new_activities ~= '' and redis.call('HEXISTS', KEYS[config_of + pool], 'privacy') == 0 then
+      record[LABEL] = new_label ~= '' and string.sub(new_label, 2) or record[LABEL]
+      record[ACTIVITIES] = new_activities ~= '' and string.sub(new_activities, 2) or record[ACTIVITIES]
+      write_record(records, id, record)
+    end
+    local label, activities = record and record[LABEL] or '', record and record[ACTIVITIES] or ''
+    add_detail(label, activities, known)
   end
-  -- In a pool that keeps no names a label is one too, and an activity may hold one.
-  if known and label .. activities ~= '' and redis.call('HEXISTS', KEYS[3 * pool - 1], 'privacy') == 0 then
-    known[LABEL] = label ~= '' and string.sub(label, 2) or known[LABEL]
-    known[ACTIVITIES] = activities ~= '' and string.sub(activities, 2) or known[ACTIVITIES]
-    write_record(records, id, known)
-  end
-  details[#details + 1], details[#details + 2] = known and known[LABEL] or '', known and known[ACTIVITIES] or ''
-  at = at + 5
 end
-
-for pool = 1, pools do
-  reply[4 * pool + 3] = marks[pool]
-end
-for i = 1, #details do
-  reply[#reply + 1] = details[i]
-end
-reply[#reply + 1] = rest
-return reply
+return answer('renewed', rest and { rest = rest })

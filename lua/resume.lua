@@ -94,10 +94,10 @@ if in_pool and in_pool[4] then
 end
 
 -- A token of an older generation shows that data was lost: newcomers wait, also if no node remembers.
-if signed_in < generation and state[8] ~= '1' then
+if signed_in < generation and not lost then
   redis.call('HSET', clock, 'lost', '1')
-  undo_by('HSET', clock, 'lost', state[8] or '0')
-  state[8] = '1'
+  undo_by('HSET', clock, 'lost', '0')
+  lost = true
 end
 
 local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms', 'privacy', 'rules', 'incarnation', 'linger_ms')
@@ -224,7 +224,7 @@ if redis.call('ZREM', expired, id) == 1 then
   undo_by('ZADD', expired, ended, id)
   unheard = ended
 end
-if fence > (tonumber(state[9]) or 0) then
+if fence > newest_fence then
   redis.call('HSET', clock, 'fence', int(fence))
 end
 local taken = index and seat_taken(index, now, id, kind, int(fence), tenant, holder) or nil

@@ -36,7 +36,7 @@ local function is_restored()
   return since and tonumber(since) < ticked - 10000 and ticked < tonumber(stop) and generation < ticked
 end
 if seq < last_seq and is_restored() then
-  generation, state[8] = now, '1'
+  generation, lost = now, true
   floor, back, gap, returned = 0, 0, 0, false
   redis.call('HSET', clock, 'generation', int(generation), 'lost', '1', 'floor', '0', 'back', '0', 'gap', '0')
 end
@@ -51,5 +51,5 @@ end
 mark()
 
 add_each_pool(redis.call('ZRANGE', due, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, limit))
-return answer('ticked', { generation = generation, lost = state[8] == '1', revision = redis.call('HGET', clock, 'revision'),
+return answer('ticked', { generation = generation, lost = lost, revision = redis.call('HGET', clock, 'revision'),
   shift = shift, floor = floor, back = back })

@@ -78,7 +78,7 @@ pub use self::events::{Event, EventId};
 pub use self::failover::{FailoverResult, fail_over};
 use self::hints::Hints;
 pub use self::history::{ChangedPool, Denials, RollupState, SlotRange, SlotRequest};
-use self::keys::Bucket;
+use self::keys::{AlertKeys, Bucket};
 pub use self::listing::{Cursor, Listing, Selection, Sort};
 pub use self::logins::{CODE, LOGIN, Login, OpenSession, Session};
 use self::losses::Losses;
@@ -94,7 +94,9 @@ use self::renewals::Batchers;
 pub use self::rules::{
     Force, NamedChange, NamedChanged, NamedSeat, NamedSeats, PolicySnapshot, Wait,
 };
-use self::script::{Call, OPEN, Reply, Request};
+#[doc(hidden)]
+pub use self::script::text_of as script_text;
+use self::script::{Call, Reply, Request};
 pub use self::script_trace::{ScriptTrace, carry, durable};
 pub use self::terminate::{Terminated, Termination};
 use self::unreadable::Unreadable;
@@ -354,14 +356,30 @@ impl Store {
         again.map_err(|again| if cut { again.may_have_run() } else { again })
     }
 
+    /// Asks a script that is about alerts.
+    async fn call_about_alerts<R: Request>(&self, request: &R) -> Result<R::Reply, Error> {
+        let reply = self.send_about_alerts(&request.call()).await?;
+        request.read(&reply)
+    }
+
+    /// Asks a script that belongs to no bucket.
+    async fn call_at_once<R: Request>(&self, request: &R) -> Result<R::Reply, Error> {
+        let call = request.call();
+        let reply = within_deadline(self.send(&call)).await?;
+        request.read(&reply)
+    }
+
     /// Sends a script that is about alerts, and opens their clock first if it is missing.
     async fn send_about_alerts(&self, call: &Call) -> Result<Reply, Error> {
         let reply = self.send(call).await?;
         if reply.status() != "unopened" {
             return Ok(reply);
         }
-        let open = OPEN.call(1).arg(keys::ALERTS_CLOCK).arg(0);
-        self.send(&open).boxed().await?;
+        let open = scripts::Open {
+            clock: AlertKeys.clock().to_string(),
+            remembered: 0,
+        };
+        self.send(&open.call()).boxed().await?;
         self.send(call).boxed().await
     }
 
@@ -377,10 +395,11 @@ impl Store {
     /// Opens a bucket, noting a loss if the caller remembers another generation, and puts back the policies that
     /// this node knows.
     async fn open(&self, bucket: Bucket, remembered: u64) -> Result<(), Error> {
-        let reply = self
-            .send(&OPEN.call(1).arg(bucket.clock()).arg(remembered))
-            .await?;
-        let generation = reply.count(1)?;
+        let open = scripts::Open {
+            clock: bucket.clock(),
+            remembered,
+        };
+        let generation = open.read(&self.send(&open.call()).await?)?.generation;
         let before = self.0.memory.set_generation(bucket, generation);
         if before != 0 && before != generation {
             let pools = self.0.memory.lose(bucket);

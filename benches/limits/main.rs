@@ -13,7 +13,6 @@ mod queue;
 mod reports;
 mod table;
 
-use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -305,12 +304,10 @@ async fn beats(depth: Depth) -> Vec<Row> {
 
 /// The arguments of redis-benchmark for one beat.
 async fn single_renew(redis: &Redis, population: &Population, pool: &PoolName) -> Vec<String> {
-    let lua = Path::new(env!("CARGO_MANIFEST_DIR")).join("lua");
-    let read = |name: &str| std::fs::read_to_string(lua.join(name)).expect("a script");
     let mut connection = redis.connection().await;
     let sha: String = redis::cmd("SCRIPT")
         .arg("LOAD")
-        .arg(read("prelude.lua") + &read("parts/record.lua") + &read("renew.lua"))
+        .arg(leasehold::store::script_text("renew").expect("a script"))
         .query_async(&mut connection)
         .await
         .expect("Redis takes the script");
@@ -320,7 +317,7 @@ async fn single_renew(redis: &Redis, population: &Population, pool: &PoolName) -
     let leases = config.replace(":config", ":leases");
     let clock = format!("{prefix}clock");
     [
-        "EVALSHA", &sha, "3", &clock, &config, &leases, "1", "1200000", "0", "0", "1", &id,
+        "EVALSHA", &sha, "3", &clock, &config, &leases, "1", "0", "1200000", "0", "1", &id,
     ]
     .map(str::to_owned)
     .to_vec()

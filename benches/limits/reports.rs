@@ -1,6 +1,5 @@
 //! What the history costs: reports over a year, what recording adds to an acquire, and memory.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use leasehold::history::rollup;
@@ -225,9 +224,7 @@ async fn recording(depth: Depth) -> Vec<Row> {
             .await
             .expect("Redis runs");
     }
-    let lua = Path::new(env!("CARGO_MANIFEST_DIR")).join("lua");
-    let read = |name: &str| std::fs::read_to_string(lua.join(name)).expect("a script");
-    let with = read("prelude.lua") + &read("parts/record.lua") + &read("acquire.lua");
+    let with = leasehold::store::script_text("acquire").expect("a script");
     let cut = |source: &str, from: &str, to: &str| {
         let (before, rest) = source
             .split_once(from)
@@ -238,19 +235,21 @@ async fn recording(depth: Depth) -> Vec<Row> {
         format!("{before}{after}")
     };
     let mut without = cut(
-        &with,
-        "  redis.call('HINCRBY', KEYS[10]",
-        "  return refuse(code",
+        with,
+        "    -- Each denial is counted, but",
+        "    if code == 'holder_blocked' then\n",
     );
+    // What was cut ends with the line that goes on.
     without = without.replacen(
-        ", in_use, code == 'pool_full'",
-        "  return refuse(code, in_use, code == 'pool_full'",
+        "  if code then\n",
+        "  if code then\n    if code == 'holder_blocked' then\n",
         1,
     );
-    without = cut(&without, "redis.call('ZREM', denied, holder)\n", "\n");
+    without = cut(&without, "redis.call('ZREM', denied, holder)\n", "end\n");
+    without = without.replacen("if known.fence and pool.writes then\n", "", 1);
     let mut connection = redis.connection().await;
     let mut shas = Vec::new();
-    for source in [&with, &without] {
+    for source in [with, without.as_str()] {
         let sha: String = redis::cmd("SCRIPT")
             .arg("LOAD")
             .arg(source)

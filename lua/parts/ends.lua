@@ -4,7 +4,7 @@
 
 -- The fence of this instant: all leases of the bucket have this one or a smaller one, and all later ones a greater one.
 local function last_fence()
-  local fence = math.max(tonumber(state[9]) or 0, now * 1000 + time[2] % 1000)
+  local fence = math.max(newest_fence, now * 1000 + time[2] % 1000)
   redis.call('HSET', clock, 'fence', int(fence))
   return fence
 end

@@ -36,7 +36,7 @@ local function decide(pool, asked)
     end
   end
 
-  if state[8] == '1' and now < generation + pool.ttl then
+  if lost and now < generation + pool.ttl then
     pool.in_use = count_live(leases, period)
     return 'recovering', { retry_after = generation + pool.ttl - now }
   end
@@ -74,8 +74,8 @@ local function decide(pool, asked)
   end
 
   local expires_at = now + pool.ttl
-  local fence = math.max((tonumber(state[9]) or 0) + 1, now * 1000 + time[2] % 1000)
-  state[9] = fence
+  local fence = math.max(newest_fence + 1, now * 1000 + time[2] % 1000)
+  newest_fence = fence
   -- This undoes what follows. Whoever may not run it finds out while there is nothing to undo.
   redis.call('ZREM', leases, id)
   redis.call('ZADD', leases, int(expires_at), id)

@@ -59,5 +59,5 @@ end
 -- Redis forgets the holders by itself when nobody beats any more. One TTL for all of a pool, so it is that of the
 -- longest lease that there may be: one from before a change of the pool's TTL, too.
 local function keep_records(records, ttl, margin_ms)
-  redis.call('PEXPIRE', records, int(math.max(ttl, tonumber(state[7]) or 0) + margin_ms))
+  redis.call('PEXPIRE', records, int(math.max(ttl, longest_ttl) + margin_ms))
 end

@@ -10,11 +10,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::error::Error;
-use super::keys::{ACCESS_KEY_USES, ACCESS_KEYS, ACCESS_KEYS_REVISION};
+use super::keys::{ACCESS_KEY_USES, RecordKeys};
 use super::records::{Others, Records, Refresh};
-use super::script::PUT_KEY;
+use super::scripts;
+use super::scripts::put_key::Status;
 use super::unreadable::Kind;
-use super::{DEADLINE, Shared, Store, json};
+use super::{Shared, Store, json};
 use crate::access_key::{AccessKey, KeyId, Keyring};
 use crate::tasks::Over;
 use crate::time::Timestamp;
@@ -26,8 +27,7 @@ const NOTED_EVERY_MS: i64 = 5_000;
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 
 const RECORDS: Records = Records {
-    revision: ACCESS_KEYS_REVISION,
-    records: ACCESS_KEYS,
+    keys: RecordKeys::ACCESS_KEYS,
     kind: Kind::AccessKey,
 };
 
@@ -247,28 +247,23 @@ impl Store {
         expect: Option<&AccessKey>,
         record: &str,
     ) -> Result<PutKey, Error> {
-        let mut present = String::new();
+        let mut present = None;
         if let Some(expect) = expect {
-            let Some(text) = self.text_of_record(&RECORDS, id.as_str(), expect).await? else {
+            present = self.text_of_record(&RECORDS, id.as_str(), expect).await?;
+            if present.is_none() {
                 self.refresh_keys().await?;
                 return Ok(PutKey::Conflict);
-            };
-            present = text;
+            }
         }
-        let call = PUT_KEY
-            .call(2)
-            .arg(ACCESS_KEYS_REVISION)
-            .arg(ACCESS_KEYS)
-            .arg(id.as_str())
-            .arg(present)
-            .arg(record);
-        let reply = tokio::time::timeout(DEADLINE, self.send(&call))
-            .await
-            .map_err(|_| Error::unanswered("Redis did not answer in time"))??;
-        let put = match reply.status() {
-            "put" => PutKey::Put,
-            "conflict" => PutKey::Conflict,
-            _ => return Err(reply.unexpected(0)),
+        let put_key = scripts::PutKey {
+            keys: RECORDS.keys,
+            id: id.as_str(),
+            expect: present.as_deref(),
+            record: Some(record).filter(|record| !record.is_empty()),
+        };
+        let put = match self.call_at_once(&put_key).await?.status {
+            Status::Put => PutKey::Put,
+            Status::Conflict => PutKey::Conflict,
         };
         // So that the caller's next request to this node finds it. The other nodes look by themselves, as this one does soon if
         // it fails now: what was done is done.

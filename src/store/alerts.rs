@@ -13,11 +13,9 @@ use utoipa::ToSchema;
 use super::deliveries::{Delivery, PENDING};
 use super::error::Error;
 use super::events::EventId;
-use super::keys::{
-    ALERT_LOG, ALERTS_CLOCK, Bucket, DELIVERIES, Keys, RAISED, RELAYED, WEBHOOKS_REVISION, dead,
-    pending,
-};
-use super::script::{EVALUATE_ALERTS, RELAY_ALERTS, SCAN_ALERTS};
+use super::keys::{ALERT_LOG, AlertKeys, Bucket, Keys, RAISED, RELAYED, WebhookKeys};
+use super::script::EVALUATE_ALERTS;
+use super::scripts::{self, relay_alerts, scan_alerts};
 use super::unreadable::Kind;
 use super::{Store, json};
 use crate::names::PoolName;
@@ -199,32 +197,32 @@ impl Store {
         &self,
         bucket: Bucket,
         pools: &[PoolName],
-        every: Duration,
+        mut every: Duration,
     ) -> Result<String, Error> {
-        let mut every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
-        let mut last = String::new();
+        let mut last;
         let mut chunks = pools.chunks(POOLS);
         let mut chunk = chunks.next().unwrap_or_default();
         loop {
-            let mut call = SCAN_ALERTS
-                .call(3 + 2 * chunk.len())
-                .arg(bucket.clock())
-                .arg(bucket.watch())
-                .arg(bucket.alerts());
-            for pool in chunk {
-                let keys = Keys::of(pool);
-                call.push(keys.events());
-                call.push(keys.alerts());
-            }
-            call.push(every_ms);
-            let reply = self.run(bucket, &call).await?;
-            reply.text(3)?.clone_into(&mut last);
-            if reply.status() == "fresh" {
+            let keys: Vec<Keys> = chunk.iter().map(Keys::of).collect();
+            let rows: Vec<_> = keys.iter().map(|keys| scan_alerts::Pool { keys }).collect();
+            let scan = scripts::ScanAlerts {
+                keys: bucket,
+                every,
+                pools: &rows,
+            };
+            let reply = self.call(bucket, &scan).await?;
+            last = reply.last;
+            if reply.status == scan_alerts::Status::Fresh {
                 return Ok(last);
             }
-            for at in 4..reply.len() {
-                let place = usize::try_from(reply.count(at)?).unwrap_or(usize::MAX);
-                let pool = chunk.get(place).ok_or_else(|| reply.unexpected(at))?;
+            for changed in reply.changed_pools {
+                let place = usize::try_from(changed.place).unwrap_or(usize::MAX);
+                let pool = chunk.get(place).ok_or_else(|| {
+                    Error::Broken(format!(
+                        "scan_alerts.lua named pool {place} of {}",
+                        chunk.len()
+                    ))
+                })?;
                 if let Some(end) = self.evaluate_alerts(pool).await? {
                     last = end;
                 }
@@ -233,7 +231,7 @@ impl Store {
                 return Ok(last);
             };
             // The turn is this node's.
-            (chunk, every_ms) = (next, 0);
+            (chunk, every) = (next, Duration::ZERO);
         }
     }
 
@@ -244,7 +242,7 @@ impl Store {
             let call = EVALUATE_ALERTS
                 .call(11)
                 .arg(keys.bucket.clock())
-                .arg(keys.bucket.alerts())
+                .arg(keys.bucket.outbox())
                 .arg(keys.alerts())
                 .arg(keys.config())
                 .arg(keys.events())
@@ -282,7 +280,7 @@ impl Store {
                 format!("({before}")
             };
             let entries: StreamRangeReply = redis::cmd("XRANGE")
-                .arg(bucket.alerts())
+                .arg(bucket.outbox())
                 .arg(start)
                 .arg("+")
                 .arg("COUNT")
@@ -308,62 +306,71 @@ impl Store {
             let webhooks = self.webhooks();
             let mut ids: Vec<_> = webhooks.webhooks.keys().collect();
             ids.sort_unstable();
-            let mut call = RELAY_ALERTS
-                .call(6 + 2 * ids.len())
-                .arg(ALERTS_CLOCK)
-                .arg(WEBHOOKS_REVISION)
-                .arg(RELAYED)
-                .arg(ALERT_LOG)
-                .arg(RAISED)
-                .arg(DELIVERIES);
-            for id in &ids {
-                call.push(pending(id));
-                call.push(dead(id));
-            }
-            call.push(webhooks.revision);
-            call.push(bucket.index());
-            call.push(&before);
-            call.push(&after);
-            call.push(PENDING);
-            for (entry, text, alert) in readable {
-                call.push(alert.id());
-                call.push(alert.kind.as_str());
-                call.push(alert.state.as_str());
-                call.push(alert.since);
-                call.push(alert.until.unwrap_or(alert.at));
-                call.push(text);
-                let wanting: Vec<_> = ids
-                    .iter()
-                    .enumerate()
-                    .filter(|(_, id)| {
-                        webhooks.webhooks[**id].wants(alert.kind, alert.pool.as_ref())
-                    })
-                    .collect();
-                call.push(wanting.len());
-                let message = body(&alert);
-                for (place, id) in wanting {
+            let rows: Vec<relay_alerts::Webhook<'_>> = ids
+                .iter()
+                .map(|id| relay_alerts::Webhook {
+                    keys: WebhookKeys(id),
+                })
+                .collect();
+            // Of each alert its id, and the deliveries that are made of it.
+            let mut made = Vec::with_capacity(readable.len());
+            for (entry, _, alert) in &readable {
+                let message = body(alert);
+                let wanting = ids.iter().enumerate().filter(|(_, id)| {
+                    webhooks.webhooks[**id].wants(alert.kind, alert.pool.as_ref())
+                });
+                let deliveries = wanting.map(|(place, id)| {
                     // Of the entry, so that an alert which is taken twice is the same message.
                     let delivery = format!("msg_{}-{entry}_{id}", bucket.index());
                     let record =
-                        Delivery::new(delivery.clone(), (*id).clone(), &alert, message.clone());
-                    call.push(place);
-                    call.push(delivery);
-                    call.push(json(&record));
-                }
+                        Delivery::new(delivery.clone(), (*id).clone(), alert, message.clone());
+                    (place as u64 + 1, delivery, json(&record))
+                });
+                made.push((alert.id(), deliveries.collect::<Vec<_>>()));
             }
-            let reply = self.send_about_alerts(&call).await?;
-            match reply.status() {
-                "relayed" => {
-                    told += reply.count(1)?;
+            let alerts = readable.iter().zip(&made);
+            let alerts: Vec<relay_alerts::Alert<'_>> = alerts
+                .map(|((_, text, alert), (id, deliveries))| relay_alerts::Alert {
+                    id,
+                    kind: alert.kind.as_str(),
+                    state: alert.state.as_str(),
+                    since: Timestamp(alert.since),
+                    until_at: Timestamp(alert.until.unwrap_or(alert.at)),
+                    text,
+                    wanted: deliveries.len() as u64,
+                })
+                .collect();
+            let deliveries = made.iter().flat_map(|(_, deliveries)| deliveries);
+            let deliveries: Vec<relay_alerts::Delivery<'_>> = deliveries
+                .map(|(webhook, delivery, record)| relay_alerts::Delivery {
+                    webhook: *webhook,
+                    delivery,
+                    record,
+                })
+                .collect();
+            let relay = scripts::RelayAlerts {
+                keys: AlertKeys,
+                known: webhooks.revision,
+                bucket: bucket.index() as u64,
+                before: Some(before.as_str()),
+                after: &after,
+                maximum: PENDING,
+                webhooks: &rows,
+                alerts: &alerts,
+                deliveries: &deliveries,
+            };
+            let reply = self.call_about_alerts(&relay).await?;
+            match reply.status {
+                relay_alerts::Status::Relayed => {
+                    told += reply.told;
                     let whole = entries.ids.last().is_some_and(|last| last.id == after);
                     if !whole || entries.ids.len() < ENTRIES {
                         return Ok(told);
                     }
                     before = after;
                 }
-                "changed" => self.refresh_webhooks().await?,
-                "stale" => return Ok(told),
-                _ => return Err(reply.unexpected(0)),
+                relay_alerts::Status::Changed => self.refresh_webhooks().await?,
+                relay_alerts::Status::Stale => return Ok(told),
             }
         }
     }

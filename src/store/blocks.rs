@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
-use super::script::millis;
-use super::script::{BLOCK, BLOCKS};
+use super::scripts;
+use super::scripts::block::Status;
 use crate::names::{Holder, PoolName};
 use crate::time::Timestamp;
 
@@ -82,31 +82,21 @@ impl Store {
         limit: usize,
     ) -> Result<Option<Vec<Block>>, Error> {
         let keys = Keys::of(pool);
-        let call = BLOCKS
-            .call(4)
-            .arg(keys.bucket.clock())
-            .arg(keys.config())
-            .arg(keys.blocks())
-            .arg(keys.block_notes())
-            .arg(after.map_or(0, |(until, _)| until.0))
-            .arg(after.map_or("", |(_, holder)| holder))
-            .arg(limit);
-        let reply = self.run(keys.bucket, &call).await?;
-        match reply.status() {
-            "no_pool" => return Ok(None),
-            "recovering" => return Err(Error::Recovering),
-            "listed" => {}
-            _ => return Err(reply.unexpected(0)),
-        }
-        let block = |at: usize| {
-            let (holder, until) = (reply.text(at)?.to_owned(), reply.instant(at + 1)?);
-            Ok(Block::of(holder, until, reply.text(at + 2)?))
+        let blocks = scripts::Blocks {
+            keys: &keys,
+            after_until: after.map_or(Timestamp(0), |(until, _)| *until),
+            after_holder: after.map(|(_, holder)| holder.as_str()),
+            limit: limit as u64,
         };
-        (3..reply.len())
-            .step_by(3)
-            .map(block)
-            .collect::<Result<_, Error>>()
-            .map(Some)
+        let reply = self.call(keys.bucket, &blocks).await?;
+        match reply.status {
+            scripts::blocks::Status::NoPool => return Ok(None),
+            scripts::blocks::Status::Recovering => return Err(Error::Recovering),
+            scripts::blocks::Status::Listed => {}
+        }
+        let blocks = reply.blocks.into_iter();
+        let blocks = blocks.map(|block| Block::of(block.holder, block.blocked_until, &block.note));
+        Ok(Some(blocks.collect()))
     }
 
     /// Blocks a holder, whether or not it is blocked already.
@@ -118,63 +108,55 @@ impl Store {
         by: &str,
         reason: Option<&str>,
     ) -> Result<Blocked, Error> {
-        let (until_ms, for_ms) = match end {
-            BlockEnd::At(until) => (until.0, 0),
-            BlockEnd::After(time) => (0, millis(time)),
-        };
-        self.change_block(pool, holder, until_ms, for_ms, by, reason)
-            .await
+        self.change_block(pool, holder, Some(end), by, reason).await
     }
 
     /// Lets a holder acquire again. A success also if it may.
     pub async fn unblock(&self, pool: &PoolName, holder: &Holder) -> Result<Blocked, Error> {
-        self.change_block(pool, holder, 0, 0, "", None).await
+        self.change_block(pool, holder, None, "", None).await
     }
 
     async fn change_block(
         &self,
         pool: &PoolName,
         holder: &Holder,
-        until_ms: i64,
-        for_ms: u64,
+        end: Option<BlockEnd>,
         by: &str,
         reason: Option<&str>,
     ) -> Result<Blocked, Error> {
         let keys = Keys::of(pool);
-        let call = BLOCK
-            .call(4)
-            .arg(keys.bucket.clock())
-            .arg(keys.config())
-            .arg(keys.blocks())
-            .arg(keys.block_notes())
-            .arg(holder.as_str())
-            .arg(until_ms)
-            .arg(for_ms)
-            .arg(by)
-            .arg(reason.unwrap_or_default())
-            .arg(millis(LONGEST_BLOCK));
-        let reply = self.run(keys.bucket, &call).await?;
+        let (until_at, lasting) = match end {
+            Some(BlockEnd::At(until)) => (Some(until), None),
+            Some(BlockEnd::After(time)) => (None, Some(time)),
+            None => (None, None),
+        };
+        let block = scripts::Block {
+            keys: &keys,
+            holder: holder.as_str(),
+            until_at,
+            lasting,
+            by,
+            reason,
+            longest: LONGEST_BLOCK,
+        };
+        let reply = self.call(keys.bucket, &block).await?;
         let named =
             |until: Timestamp, note: &str| Block::of(holder.as_str().to_owned(), until, note);
-        let now = match reply.status() {
-            "blocked" => Some(Block {
-                since: Some(reply.now()?),
+        let now = match reply.status {
+            Status::Blocked => Some(Block {
+                since: Some(reply.now),
                 by: Some(by.to_owned()),
                 reason: reason.map(str::to_owned),
-                ..named(reply.instant(3)?, "")
+                ..named(reply.blocked_until, "")
             }),
-            "lifted" => None,
-            "out_of_range" => return Ok(Blocked::OutOfRange),
-            "no_pool" => return Ok(Blocked::NoPool),
-            "recovering" => return Err(Error::Recovering),
-            _ => return Err(reply.unexpected(0)),
+            Status::Lifted => None,
+            Status::OutOfRange => return Ok(Blocked::OutOfRange),
+            Status::NoPool => return Ok(Blocked::NoPool),
+            Status::Recovering => return Err(Error::Recovering),
         };
-        let before = reply.instant(4)?;
-        let before = (before.0 > 0).then(|| reply.text(5).map(|note| named(before, note)));
-        Ok(Blocked::Done {
-            now,
-            before: before.transpose()?,
-        })
+        let note = reply.before.unwrap_or_default();
+        let before = (reply.before_until.0 > 0).then(|| named(reply.before_until, &note));
+        Ok(Blocked::Done { now, before })
     }
 }
 

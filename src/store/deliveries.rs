@@ -5,17 +5,18 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::keys::{ALERTS_CLOCK, CLAIMS, DELIVERIES, dead, delivered, pending};
-use super::script::{CLAIM_DELIVERIES, Call, ENQUEUE_DELIVERY, FINISH_DELIVERY};
+use super::keys::{AlertKeys, DELIVERIES, WebhookKeys, dead, delivered, pending};
+use super::scripts::finish_delivery::Outcome;
+use super::scripts::{self, FinishDelivery, claim_deliveries, enqueue_delivery, finish_delivery};
 use super::unreadable::Kind;
 use super::{Alert, Store, json};
 use crate::time::Timestamp;
 use crate::webhook::WebhookId;
 
 /// Most deliveries of one webhook that wait, that are remembered as delivered, and as dead.
-pub(super) const PENDING: usize = 500;
-const DELIVERED: usize = 100;
-const DEAD: usize = 500;
+pub(super) const PENDING: u64 = 500;
+const DELIVERED: u64 = 100;
+const DEAD: u64 = 500;
 /// Attempts that are remembered of one delivery.
 const ATTEMPTS: usize = 8;
 
@@ -160,28 +161,26 @@ impl Store {
             .filter(|webhook| webhook.disabled.is_none())
             .map(|webhook| &webhook.id)
             .collect();
-        let mut call = CLAIM_DELIVERIES
-            .call(3 + enabled.len())
-            .arg(ALERTS_CLOCK)
-            .arg(CLAIMS)
-            .arg(DELIVERIES);
-        for id in &enabled {
-            call.push(pending(id));
-        }
-        call.push(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
-        call.push(at_once);
-        for id in &enabled {
-            call.push(id.as_str());
-        }
-        let reply = self.send_about_alerts(&call).await?;
-        let next = reply.instant(3)?;
-        let texts = reply.texts(4)?;
-        let until = reply.instant(2)?;
-        let mut deliveries = Vec::with_capacity(texts.len() / 2);
-        for pair in texts.chunks_exact(2) {
-            match read(pair[0], pair[1]) {
+        let rows: Vec<claim_deliveries::Webhook<'_>> = enabled
+            .iter()
+            .map(|id| claim_deliveries::Webhook {
+                keys: WebhookKeys(id),
+                id: id.as_str(),
+            })
+            .collect();
+        let claim = scripts::ClaimDeliveries {
+            keys: AlertKeys,
+            term: lease,
+            at_once: at_once as u64,
+            webhooks: &rows,
+        };
+        let reply = self.call_about_alerts(&claim).await?;
+        let (until, next) = (reply.until_at, reply.next_at);
+        let mut deliveries = Vec::with_capacity(reply.deliveries.len());
+        for claimed in &reply.deliveries {
+            match read(&claimed.id, &claimed.record) {
                 Ok(delivery) => deliveries.push(delivery),
-                Err(_) => self.give_up(pair[0], pair[1], until).await,
+                Err(_) => self.give_up(&claimed.id, &claimed.record, until).await,
             }
         }
         Ok(Claimed {
@@ -202,8 +201,17 @@ impl Store {
         let Some(Ok(webhook)) = webhook else {
             return;
         };
-        let call = finish_call(&webhook, id, until, "dead", record, Duration::ZERO);
-        if let Err(error) = self.send_about_alerts(&call).await {
+        let finish = FinishDelivery {
+            keys: WebhookKeys(&webhook),
+            id,
+            until_at: until,
+            outcome: Outcome::Dead,
+            record,
+            pause: Duration::ZERO,
+            keep: DELIVERED,
+            keep_dead: DEAD,
+        };
+        if let Err(error) = self.call_about_alerts(&finish).await {
             tracing::debug!(delivery = id, error = %error, "not given up yet: {error}");
         }
     }
@@ -216,14 +224,22 @@ impl Store {
         finished: Finished,
     ) -> Result<bool, Error> {
         let (outcome, pause) = match finished {
-            Finished::Delivered => ("delivered", Duration::ZERO),
-            Finished::Failed(pause) => ("failed", pause),
-            Finished::Dead => ("dead", Duration::ZERO),
+            Finished::Delivered => (Outcome::Delivered, Duration::ZERO),
+            Finished::Failed(pause) => (Outcome::Failed, pause),
+            Finished::Dead => (Outcome::Dead, Duration::ZERO),
         };
-        let webhook = &delivery.webhook;
-        let record = json(delivery);
-        let call = finish_call(webhook, &delivery.id, until, outcome, &record, pause);
-        Ok(self.send_about_alerts(&call).await?.status() == "finished")
+        let finish = FinishDelivery {
+            keys: WebhookKeys(&delivery.webhook),
+            id: &delivery.id,
+            until_at: until,
+            outcome,
+            record: &json(delivery),
+            pause,
+            keep: DELIVERED,
+            keep_dead: DEAD,
+        };
+        let finished = self.call_about_alerts(&finish).await?.status;
+        Ok(finished == finish_delivery::Status::Finished)
     }
 
     /// Makes a delivery due now that was delivered, given up, or waits for its next attempt.
@@ -255,24 +271,16 @@ impl Store {
 
     /// Makes a delivery due now. One that waits for its next attempt stays what it is.
     pub async fn enqueue_delivery(&self, delivery: &Delivery) -> Result<Enqueued, Error> {
-        let webhook = &delivery.webhook;
-        let call = ENQUEUE_DELIVERY
-            .call(6)
-            .arg(ALERTS_CLOCK)
-            .arg(DELIVERIES)
-            .arg(pending(webhook))
-            .arg(delivered(webhook))
-            .arg(dead(webhook))
-            .arg(CLAIMS)
-            .arg(&delivery.id)
-            .arg(json(delivery))
-            .arg(PENDING);
-        let reply = self.send_about_alerts(&call).await?;
-        match reply.status() {
-            "queued" => Ok(Enqueued::Queued),
-            "full" => Ok(Enqueued::Full),
-            _ => Err(reply.unexpected(0)),
-        }
+        let enqueue = scripts::EnqueueDelivery {
+            keys: WebhookKeys(&delivery.webhook),
+            id: &delivery.id,
+            record: &json(delivery),
+            maximum: PENDING,
+        };
+        Ok(match self.call_about_alerts(&enqueue).await?.status {
+            enqueue_delivery::Status::Queued => Enqueued::Queued,
+            enqueue_delivery::Status::Full => Enqueued::Full,
+        })
     }
 
     /// Deliveries of a webhook in one stage, newest first, with the instant that belongs to it: when it is due, when it
@@ -340,29 +348,4 @@ impl Store {
 
 fn read(id: &str, record: &str) -> Result<Delivery, Error> {
     serde_json::from_str(record).map_err(|_| Error::Newer(format!("the delivery {id}")))
-}
-
-fn finish_call(
-    webhook: &WebhookId,
-    id: &str,
-    until: Timestamp,
-    outcome: &str,
-    record: &str,
-    pause: Duration,
-) -> Call {
-    FINISH_DELIVERY
-        .call(6)
-        .arg(ALERTS_CLOCK)
-        .arg(CLAIMS)
-        .arg(DELIVERIES)
-        .arg(pending(webhook))
-        .arg(delivered(webhook))
-        .arg(dead(webhook))
-        .arg(id)
-        .arg(until.0)
-        .arg(outcome)
-        .arg(record)
-        .arg(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX))
-        .arg(DELIVERED)
-        .arg(DEAD)
 }

@@ -7,7 +7,9 @@ use super::Store;
 use super::error::Error;
 use super::events::EventId;
 use super::keys::{Bucket, Keys};
-use super::script::{CHANGED_POOLS, ROLL_UP, ROLLUP_STATE};
+use super::script::ROLL_UP;
+use super::scripts;
+use super::scripts::changed_pools;
 use super::unreadable::Kind;
 use crate::names::PoolName;
 use crate::time::Timestamp;
@@ -98,42 +100,36 @@ impl Store {
     async fn changed_pools_in(
         &self,
         bucket: Bucket,
-        every: Duration,
+        mut every: Duration,
     ) -> Result<Vec<ChangedPool>, Error> {
         let pools: Vec<PoolName> = self.0.memory.policies(bucket).into_keys().collect();
-        let mut every_ms = u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
         let mut found = Vec::new();
         for chunk in pools.chunks(POOLS) {
-            let mut call = CHANGED_POOLS
-                .call(2 + 2 * chunk.len())
-                .arg(bucket.clock())
-                .arg(bucket.watch());
-            for pool in chunk {
-                let keys = Keys::of(pool);
-                call.push(keys.events());
-                call.push(keys.denials());
+            let keys: Vec<Keys> = chunk.iter().map(Keys::of).collect();
+            let pools = keys.iter().map(|keys| changed_pools::Pool { keys });
+            let call = scripts::ChangedPools {
+                keys: bucket,
+                every,
+                pools: &pools.collect::<Vec<_>>(),
+            };
+            let reply = self.call(bucket, &call).await?;
+            if reply.status == changed_pools::Status::Fresh {
+                break;
             }
-            call.push(every_ms);
-            let reply = self.run(bucket, &call).await?;
-            match reply.status() {
-                "stirred" => {}
-                "fresh" => break,
-                _ => return Err(reply.unexpected(0)),
-            }
-            let (now, back) = (reply.now()?, Timestamp(reply.parse(3)?));
-            for (place, pool) in chunk.iter().enumerate() {
-                let (at, last) = (4 + 2 * place, reply.text(4 + 2 * place)?);
-                let last = (!last.is_empty()).then(|| last.parse());
+            for (pool, changed) in chunk.iter().zip(reply.pools) {
+                let broken =
+                    |_| Error::Broken(format!("the last event of pool {pool} is not ours"));
+                let last = changed.last.map(|last| last.parse().map_err(broken));
                 found.push(ChangedPool {
                     pool: pool.clone(),
-                    now,
-                    back,
-                    last: last.transpose().map_err(|_| reply.unexpected(at))?,
-                    denied: reply.count(at + 1)? > 0,
+                    now: reply.now,
+                    back: reply.back,
+                    last: last.transpose()?,
+                    denied: changed.denials > 0,
                 });
             }
             // The turn is this node's.
-            every_ms = 0;
+            every = Duration::ZERO;
         }
         Ok(found)
     }
@@ -146,50 +142,36 @@ impl Store {
     /// How far the events of a pool are checkpoint up, and what belongs to that, at one instant.
     pub async fn rollup_state(&self, pool: &PoolName) -> Result<RollupState, Error> {
         let keys = Keys::of(pool);
-        let call = ROLLUP_STATE
-            .call(7)
-            .arg(keys.bucket.clock())
-            .arg(keys.rolled())
-            .arg(keys.denials())
-            .arg(keys.config())
-            .arg(keys.leases())
-            .arg(keys.seats())
-            .arg(keys.events());
-        let reply = self.run(keys.bucket, &call).await?;
-        if reply.status() != "read" {
-            return Err(reply.unexpected(0));
-        }
-        let not_empty = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let reply = self
+            .call(keys.bucket, &scripts::RollupState { keys: &keys })
+            .await?;
         let broken = || Error::Broken(format!("the counts of pool {pool} are not ours"));
         let instants: Vec<i64> = reply
-            .text(4)?
+            .silences
             .split_ascii_whitespace()
             .map(|at| at.parse().map_err(|_| broken()))
             .collect::<Result<_, _>>()?;
-        let denials = reply
-            .texts(7)?
-            .chunks_exact(2)
-            .filter_map(|pair| {
-                let (minute, code) = pair[0].split_once(':')?;
-                Some(Denials {
-                    minute: minute.parse().ok()?,
-                    code: code.to_owned(),
-                    count: pair[1].parse().ok()?,
-                })
+        let denials = reply.counts.iter().filter_map(|count| {
+            let (minute, code) = count.minute_and_code.split_once(':')?;
+            Some(Denials {
+                minute: minute.parse().ok()?,
+                code: code.to_owned(),
+                count: count.denied.try_into().ok()?,
             })
-            .collect();
+        });
         Ok(RollupState {
-            now: reply.now()?,
-            checkpoint: not_empty(reply.text(3)?),
+            now: reply.now,
+            denials: denials.collect(),
             silences: instants
                 .chunks_exact(2)
                 .map(|pair| (Timestamp(pair[0]), Timestamp(pair[1])))
                 .collect(),
-            seats: reply.count(5)?,
-            last: not_empty(reply.text(6)?)
+            seats: reply.in_use,
+            last: reply
+                .last
                 .map(|id| id.parse().map_err(|_| broken()))
                 .transpose()?,
-            denials,
+            checkpoint: reply.checkpoint,
         })
     }
 

@@ -179,6 +179,111 @@ pub(super) fn login_code(fingerprint: &str) -> String {
     format!("{}:{{login}}:once:{fingerprint}", prefix())
 }
 
+/// The keys of records that every node has a copy of.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RecordKeys {
+    revision: Key,
+    records: Key,
+}
+
+impl RecordKeys {
+    /// Those of access keys.
+    pub(super) const ACCESS_KEYS: Self = Self {
+        revision: ACCESS_KEYS_REVISION,
+        records: ACCESS_KEYS,
+    };
+
+    /// Those of webhooks.
+    pub(super) const WEBHOOKS: Self = Self {
+        revision: WEBHOOKS_REVISION,
+        records: WEBHOOKS,
+    };
+
+    pub(super) const fn revision(self) -> Key {
+        self.revision
+    }
+
+    pub(super) const fn records(self) -> Key {
+        self.records
+    }
+}
+
+/// The keys of what is told about alerts, of all buckets together.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AlertKeys;
+
+impl AlertKeys {
+    pub(super) const fn clock(self) -> Key {
+        ALERTS_CLOCK
+    }
+
+    pub(super) const fn revision(self) -> Key {
+        WEBHOOKS_REVISION
+    }
+
+    pub(super) const fn webhooks(self) -> Key {
+        WEBHOOKS
+    }
+
+    pub(super) const fn relayed(self) -> Key {
+        RELAYED
+    }
+
+    pub(super) const fn log(self) -> Key {
+        ALERT_LOG
+    }
+
+    pub(super) const fn raised(self) -> Key {
+        RAISED
+    }
+
+    pub(super) const fn deliveries(self) -> Key {
+        DELIVERIES
+    }
+
+    pub(super) const fn claims(self) -> Key {
+        CLAIMS
+    }
+}
+
+/// The keys of one webhook, and those of alerts.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct WebhookKeys<'a>(pub(super) &'a WebhookId);
+
+impl WebhookKeys<'_> {
+    pub(super) const fn clock(self) -> Key {
+        AlertKeys.clock()
+    }
+
+    pub(super) const fn revision(self) -> Key {
+        AlertKeys.revision()
+    }
+
+    pub(super) const fn webhooks(self) -> Key {
+        AlertKeys.webhooks()
+    }
+
+    pub(super) const fn deliveries(self) -> Key {
+        AlertKeys.deliveries()
+    }
+
+    pub(super) const fn claims(self) -> Key {
+        AlertKeys.claims()
+    }
+
+    pub(super) fn pending(self) -> String {
+        pending(self.0)
+    }
+
+    pub(super) fn delivered(self) -> String {
+        delivered(self.0)
+    }
+
+    pub(super) fn dead(self) -> String {
+        dead(self.0)
+    }
+}
+
 /// A group of pools that share a hash tag, and so a cluster slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct Bucket(u16);
@@ -230,7 +335,7 @@ impl Bucket {
     }
 
     /// STREAM: alerts of the bucket that are on the way into the log of all.
-    pub(super) fn alerts(self) -> String {
+    pub(super) fn outbox(self) -> String {
         format!("{}:{{{}}}:alerts", prefix(), self.0)
     }
 
@@ -277,6 +382,21 @@ impl Keys {
     /// The index of what is due in the pool's bucket.
     pub(super) fn due(&self) -> String {
         self.bucket.due()
+    }
+
+    /// The names of the pools of the pool's bucket.
+    pub(super) fn pools(&self) -> String {
+        self.bucket.pools()
+    }
+
+    /// The alerts of the pool's bucket that are on their way.
+    pub(super) fn outbox(&self) -> String {
+        self.bucket.outbox()
+    }
+
+    /// The mark of the whole pool.
+    pub(super) fn pool_mark(&self) -> String {
+        self.mark(IndexedBy::All)
     }
 
     fn key(&self, name: &str) -> String {
@@ -509,7 +629,7 @@ mod tests {
             keys.called(),
             keys.alerts(),
             keys.bucket.watch(),
-            keys.bucket.alerts(),
+            keys.bucket.outbox(),
             keys.records(),
             keys.tombstone(id),
             keys.repeated(id),

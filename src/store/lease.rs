@@ -5,7 +5,8 @@ use super::acquire::Grant;
 use super::error::Error;
 use super::keys::Keys;
 use super::record::{LiveLease, Ttls};
-use super::script::LEASE;
+use super::scripts;
+use super::scripts::lease::Status;
 use crate::names::{LeaseId, PoolName};
 
 impl Store {
@@ -16,41 +17,32 @@ impl Store {
         id: LeaseId,
     ) -> Result<Option<Grant>, Error> {
         let keys = Keys::of(pool);
-        let call = LEASE
-            .call(5)
-            .arg(keys.bucket.clock())
-            .arg(keys.config())
-            .arg(keys.leases())
-            .arg(keys.records())
-            .arg(keys.seats())
-            .arg(id.to_string());
-        let reply = self.run(keys.bucket, &call).await?;
-        match reply.status() {
-            "ended" | "no_pool" => Ok(None),
-            "recovering" => Err(Error::Recovering),
-            "read" => {
-                let found = LiveLease {
-                    id,
-                    score: reply.int(3)?,
-                    expires_at: reply.instant(4)?,
-                    read_at: reply.now()?,
-                    ttls: Ttls {
-                        now: reply.int(5)?,
-                        before: reply.int(6)?,
-                        changed: reply.int(7)?,
-                    },
-                };
-                Ok(Some(Grant {
-                    lease: found.lease(pool, reply.text(11)?),
-                    at: found.read_at,
-                    generation: reply.count(8)?,
-                    in_use: reply.count(9)?,
-                    capacity: reply.count(10)?,
-                    named_left: None,
-                    turn: None,
-                }))
-            }
-            _ => Err(reply.unexpected(0)),
+        let call = scripts::Lease { keys: &keys, id };
+        let reply = self.call(keys.bucket, &call).await?;
+        match reply.status {
+            Status::Ended | Status::NoPool => return Ok(None),
+            Status::Recovering => return Err(Error::Recovering),
+            Status::Read => {}
         }
+        let found = LiveLease {
+            id,
+            score: reply.score,
+            expires_at: reply.expires_at,
+            read_at: reply.now,
+            ttls: Ttls {
+                now: reply.ttl.as_millis() as i64,
+                before: reply.renewed_with.as_millis() as i64,
+                changed: reply.changed.0,
+            },
+        };
+        Ok(Some(Grant {
+            lease: found.lease(pool, reply.record.as_deref().unwrap_or_default()),
+            at: found.read_at,
+            generation: reply.generation,
+            in_use: reply.in_use,
+            capacity: reply.capacity,
+            named_left: None,
+            turn: None,
+        }))
     }
 }

@@ -11,7 +11,8 @@ use super::Store;
 use super::error::Error;
 use super::keys::Keys;
 use super::record::{LiveLease, Ttls};
-use super::script::LIST;
+use super::scripts;
+use super::scripts::list::Status;
 use crate::lease::Lease;
 use crate::names::{Holder, LeaseId, PoolName, Tenant};
 use crate::time::Timestamp;
@@ -259,39 +260,39 @@ impl Store {
         limit: usize,
     ) -> Result<Option<Index>, Error> {
         let keys = Keys::of(pool);
-        let call = LIST
-            .call(3)
-            .arg(keys.bucket.clock())
-            .arg(keys.config())
-            .arg(keys.leases())
-            .arg(after.map_or(0, |(score, _)| score))
-            .arg(after.map_or(String::new(), |(_, id)| id.to_string()))
-            .arg(limit);
-        let reply = self.run(keys.bucket, &call).await?;
-        match reply.status() {
-            "no_pool" => return Ok(None),
-            "recovering" => return Err(Error::Recovering),
-            "listed" => {}
-            _ => return Err(reply.unexpected(0)),
+        let list = scripts::List {
+            keys: &keys,
+            after_score: after.map_or(0, |(score, _)| score),
+            after_id: after.map(|(_, id)| id),
+            limit: limit as u64,
+        };
+        let reply = self.call(keys.bucket, &list).await?;
+        match reply.status {
+            Status::NoPool => return Ok(None),
+            Status::Recovering => return Err(Error::Recovering),
+            Status::Listed => {}
         }
         let ttls = Ttls {
-            now: reply.int(3)?,
-            before: reply.int(4)?,
-            changed: reply.int(5)?,
+            now: reply.ttl.as_millis() as i64,
+            before: reply.renewed_with.as_millis() as i64,
+            changed: reply.changed.0,
         };
-        let (floor, until, read_at) = (reply.int(6)?, reply.int(7)?, reply.now()?);
-        let mut found = Vec::with_capacity((reply.len() - 8) / 2);
-        for at in (8..reply.len()).step_by(2) {
-            let score = reply.int(at + 1)?;
-            let in_amnesty = floor < score && score < until;
-            found.push(LiveLease {
-                id: reply.parse::<LeaseId>(at)?,
-                score,
-                expires_at: Timestamp(if in_amnesty { until } else { score }),
-                read_at,
+        let found = reply.leases.iter().map(|lease| {
+            let ends_at_score = Timestamp(lease.score);
+            let in_amnesty = reply.floor < ends_at_score && ends_at_score < reply.until_ms;
+            LiveLease {
+                id: lease.id,
+                score: lease.score,
+                expires_at: if in_amnesty {
+                    reply.until_ms
+                } else {
+                    ends_at_score
+                },
+                read_at: reply.now,
                 ttls,
-            });
-        }
+            }
+        });
+        let found: Vec<LiveLease> = found.collect();
         let more = found.len() == limit;
         Ok(Some(Index { found, more }))
     }

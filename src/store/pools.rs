@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, HashSet};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::Error;
-use super::keys::{Bucket, IndexedBy, Keys};
+use super::keys::{Bucket, Keys};
 use super::memory::CachedPool;
-use super::script::millis;
-use super::script::{Call, DELETE_POOL, PUT_POOL, Reply, STATUS};
+use super::script::{Call, PUT_POOL, Reply, STATUS};
+use super::scripts::{self, delete_pool};
 use super::unreadable::Kind;
 use super::{Store, json};
 use crate::names::PoolName;
@@ -304,39 +304,29 @@ impl Store {
     ) -> Result<Deleted, Error> {
         let keys = Keys::of(pool);
         let slots = slots.iter().map(|(step, number)| keys.slots(step, *number));
-        let rest: Vec<String> = keys
+        let rest = keys
             .only_deleted()
             .into_iter()
             .chain(keys.rest())
-            .chain(slots)
-            .collect();
-        let mut call = DELETE_POOL
-            .call(8 + rest.len())
-            .arg(keys.bucket.clock())
-            .arg(keys.bucket.due())
-            .arg(keys.bucket.pools())
-            .arg(keys.config())
-            .arg(keys.leases())
-            .arg(keys.mark(IndexedBy::All))
-            .arg(keys.alerts())
-            .arg(keys.bucket.alerts());
-        for key in rest {
-            call.push(key);
-        }
-        call.push(pool.as_str());
-        call.push(expect.word());
-        call.push(millis(token::LIFE));
-        let reply = self.run(keys.bucket, &call).await?;
-        match reply.status() {
-            "deleted" => {
+            .chain(slots);
+        let others: Vec<_> = rest.map(|key| delete_pool::Other { key }).collect();
+        let delete = scripts::DeletePool {
+            keys: &keys,
+            pool,
+            expect: &expect.word(),
+            keep: token::LIFE,
+            others: &others,
+        };
+        let reply = self.call(keys.bucket, &delete).await?;
+        Ok(match reply.status {
+            delete_pool::Status::Deleted => {
                 self.0.memory.forget(pool);
-                Ok(Deleted::Deleted)
+                Deleted::Deleted
             }
-            "conflict" => Ok(Deleted::Conflict(reply.count(3)?)),
-            "no_pool" => Ok(Deleted::NoPool),
-            "recovering" => Err(Error::Recovering),
-            _ => Err(reply.unexpected(0)),
-        }
+            delete_pool::Status::Conflict => Deleted::Conflict(reply.version),
+            delete_pool::Status::NoPool => Deleted::NoPool,
+            delete_pool::Status::Recovering => return Err(Error::Recovering),
+        })
     }
 
     /// Finishes the deletion of a pool that has no policy any more: a node of an earlier version needs several calls for one,

@@ -9,7 +9,8 @@ use crate::telemetry;
 
 use super::error::{Error, Trouble};
 use super::keys::Bucket;
-use super::script::PROBE;
+use super::script::Request as _;
+use super::scripts;
 use super::{Store, within_deadline};
 
 /// What an acquire would meet now.
@@ -46,7 +47,7 @@ impl Store {
     }
 
     async fn probe(&self, bucket: Bucket) -> Result<(), Error> {
-        let call = PROBE.call(1).arg(bucket.probe());
+        let call = scripts::Probe { keys: bucket }.call();
         let tried = within_deadline(async { self.send(&call).await.map(drop) }).await;
         self.note(bucket, &tried);
         tried

@@ -9,16 +9,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::Error;
-use super::keys::Key;
-use super::script::PUT_BACK_RECORDS;
+use super::keys::RecordKeys;
+use super::script::Request as _;
+use super::scripts;
+use super::scripts::put_back_records::Record;
 use super::unreadable::Kind;
 use super::{Store, json};
 
 /// Where the records of one kind lie.
 #[derive(Debug)]
 pub(super) struct Records {
-    pub(super) revision: Key,
-    pub(super) records: Key,
+    pub(super) keys: RecordKeys,
     pub(super) kind: Kind,
 }
 
@@ -48,7 +49,7 @@ impl Store {
         }
         let mut connection = self.0.connections.get().await?;
         let revision: Option<u64> = redis::cmd("GET")
-            .arg(kept.revision)
+            .arg(kept.keys.revision())
             .query_async(&mut *connection)
             .await?;
         let revision = revision.unwrap_or(0);
@@ -62,9 +63,9 @@ impl Store {
         let (revision, records): (u64, HashMap<String, String>) = redis::pipe()
             .atomic()
             .cmd("GET")
-            .arg(kept.revision)
+            .arg(kept.keys.revision())
             .cmd("HGETALL")
-            .arg(kept.records)
+            .arg(kept.keys.records())
             .query_async(&mut *connection)
             .await?;
         let (mut found, mut others) = (Vec::new(), Others::new());
@@ -92,20 +93,16 @@ impl Store {
         records: impl Iterator<Item = (&'a str, &'a T)>,
         others: &Others,
     ) -> Result<(), Error> {
-        let mut call = PUT_BACK_RECORDS
-            .call(2)
-            .arg(kept.revision)
-            .arg(kept.records)
-            .arg(revision);
-        for (id, record) in records {
-            call.push(id);
-            call.push(json(record));
-        }
-        for (id, record) in others {
-            call.push(id);
-            call.push(record);
-        }
-        self.send(&call).await?;
+        let ours: Vec<(&str, String)> = records.map(|(id, record)| (id, json(record))).collect();
+        let ours = ours.iter().map(|(id, text)| Record { id, text });
+        let others = others.iter().map(|(id, text)| Record { id, text });
+        let records: Vec<Record<'_>> = ours.chain(others).collect();
+        let call = scripts::PutBackRecords {
+            keys: kept.keys,
+            remembered: revision,
+            records: &records,
+        };
+        self.send(&call.call()).await?;
         Ok(())
     }
 
@@ -121,7 +118,7 @@ impl Store {
     ) -> Result<Option<String>, Error> {
         let mut connection = self.0.connections.get().await?;
         let stored: Option<String> = redis::cmd("HGET")
-            .arg(kept.records)
+            .arg(kept.keys.records())
             .arg(id)
             .query_async(&mut *connection)
             .await?;

@@ -16,7 +16,9 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use super::error::{Error, Trouble};
 use super::keys::{Bucket, Keys};
-use super::script::{RENEW, Reply, millis};
+use super::script::Change;
+use super::scripts;
+use super::scripts::renew;
 use super::{Shared, Store};
 use crate::names::{Activities, Label, LeaseId, PoolName};
 use crate::tasks::Over;
@@ -304,115 +306,95 @@ impl Store {
         beats: &[Heartbeat],
         sample: Option<&PoolName>,
     ) -> Result<Vec<RenewOutcome>, Error> {
-        let pools: Vec<&[Heartbeat]> = beats.chunk_by(|a, b| a.pool == b.pool).collect();
-        let sampled = pools
+        let of_pools: Vec<&[Heartbeat]> = beats.chunk_by(|a, b| a.pool == b.pool).collect();
+        let keys: Vec<Keys> = of_pools.iter().map(|of| Keys::of(&of[0].pool)).collect();
+        let pools: Vec<renew::Pool<'_>> = of_pools
             .iter()
-            .position(|beats| sample == Some(&beats[0].pool));
-        let looked_at = |pool: usize, position: usize| sampled == Some(pool) && position == 0;
-        // Its record tells whether the lease was left, which would look like a late beat.
-        let touches = |pool: usize, position: usize, beat: &Heartbeat| {
-            beat.record || looked_at(pool, position)
-        };
-        let touched: Vec<(usize, usize, &Heartbeat)> = pools
-            .iter()
-            .enumerate()
-            .flat_map(|(pool, beats)| {
-                beats
-                    .iter()
-                    .enumerate()
-                    .map(move |(position, beat)| (pool, position, beat))
+            .zip(&keys)
+            .map(|(of, keys)| renew::Pool {
+                keys,
+                heartbeats: of.len() as u64,
             })
-            .filter(|(pool, position, beat)| touches(*pool, *position, beat))
+            .collect();
+        let heartbeats: Vec<renew::Heartbeat> = beats
+            .iter()
+            .map(|beat| renew::Heartbeat { id: beat.id })
+            .collect();
+        let (mut touched, mut sampled) = (Vec::new(), None);
+        let mut number = 0;
+        for (pool, of) in of_pools.iter().enumerate() {
+            for (position, beat) in of.iter().enumerate() {
+                number += 1;
+                // The record of the sampled one tells whether the lease was left, which would look like a late heartbeat.
+                let is_sampled = position == 0 && sample == Some(&beat.pool);
+                if is_sampled {
+                    sampled = Some((pool, touched.len()));
+                }
+                if is_sampled || beat.record {
+                    touched.push((pool, number, beat));
+                }
+            }
+        }
+        let activities: Vec<Option<String>> = touched
+            .iter()
+            .map(|(_, _, beat)| beat.activities.as_ref().map(super::json))
+            .collect();
+        let details: Vec<renew::Detail<'_>> = touched
+            .iter()
+            .zip(&activities)
+            .map(|((pool, heartbeat, beat), activities)| renew::Detail {
+                keys: &keys[*pool],
+                pool: *pool as u64 + 1,
+                heartbeat: *heartbeat,
+                label: Change(beat.label.as_ref().map(Label::as_str)),
+                activities: Change(activities.as_deref()),
+                read: beat.details,
+            })
             .collect();
 
-        let mut with_records: Vec<usize> = touched.iter().map(|(pool, ..)| *pool).collect();
-        with_records.dedup();
-
-        let mut call = RENEW.call(3 * pools.len() + with_records.len());
-        for beats in &pools {
-            let keys = Keys::of(&beats[0].pool);
-            call.push(keys.bucket.clock());
-            call.push(keys.config());
-            call.push(keys.leases());
-        }
-        for pool in &with_records {
-            call.push(Keys::of(&pools[*pool][0].pool).records());
-        }
-        call.push(pools.len());
-        call.push(millis(RECORD_MARGIN));
-        let place = with_records.iter().position(|pool| sampled == Some(*pool));
-        call.push(sampled.map_or(0, |pool| pool + 1));
-        call.push(place.map_or(0, |place| place + 1));
-        for beats in &pools {
-            call.push(beats.len());
-            for beat in *beats {
-                call.push(&beat.id.to_text()[..]);
-            }
-        }
-        for (pool, position, beat) in &touched {
-            call.push(pool + 1);
-            call.push(position + 1);
-            call.push(
-                beat.label
-                    .as_ref()
-                    .map_or(String::new(), |label| format!("={label}")),
-            );
-            call.push(
-                beat.activities
-                    .as_ref()
-                    .map_or(String::new(), |list| format!("={}", super::json(list))),
-            );
-            call.push(u8::from(beat.details));
+        let call = scripts::Renew {
+            margin: RECORD_MARGIN,
+            sample: sampled.map_or(0, |(_, detail)| detail as u64 + 1),
+            pools: &pools,
+            details: &details,
+            heartbeats: &heartbeats,
+        };
+        let reply = self.call(keys[0].bucket, &call).await?;
+        if let (Some((pool, _)), Some(rest)) = (sampled, reply.rest) {
+            self.0.meters.beaten(rest, reply.pools[pool].ttl);
         }
 
-        let reply = self.run(Bucket::of(&beats[0].pool), &call).await?;
-        let details_from = 3 + 4 * pools.len();
-        let mut details = touched.iter().enumerate();
-        let mut beaten = Vec::with_capacity(beats.len());
-        for (pool, beats) in pools.iter().enumerate() {
-            let from = 3 + 4 * pool;
-            let (seq, at) = (reply.count(from)?, reply.instant(from + 1)?);
-            let ttl = Duration::from_millis(reply.count(from + 2)?);
-            let marks = reply.text(from + 3)?.as_bytes();
-            for (position, (beat, mark)) in beats.iter().zip(marks).enumerate() {
-                let touched = touches(pool, position, beat);
-                let details = match touched.then(|| details.next()).flatten() {
-                    Some((place, _)) => Some(read_details(&reply, details_from + 2 * place)?),
-                    None => None,
-                };
-                beaten.push(match mark {
-                    b'1' => RenewOutcome::Renewed {
-                        at,
-                        seq,
-                        ttl,
-                        details,
-                    },
-                    _ => RenewOutcome::Unclear,
-                });
+        let mut outcomes = Vec::with_capacity(beats.len());
+        for pool in &reply.pools {
+            outcomes.extend(pool.marks.bytes().map(|mark| match mark {
+                b'1' => RenewOutcome::Renewed {
+                    at: pool.now,
+                    seq: pool.seq,
+                    ttl: pool.ttl,
+                    details: None,
+                },
+                _ => RenewOutcome::Unclear,
+            }));
+        }
+        for ((_, heartbeat, _), detail) in touched.iter().zip(reply.details) {
+            match outcomes.get_mut(*heartbeat as usize - 1) {
+                Some(RenewOutcome::Renewed { details, .. }) if detail.known => {
+                    *details = Some((detail.label, detail.activities));
+                }
+                Some(outcome) => *outcome = RenewOutcome::Unclear,
+                None => {}
             }
         }
-        let rest = details_from + 2 * touched.len();
-        if let Some(pool) = sampled
-            && !reply.text(rest)?.is_empty()
-        {
-            let ttl = Duration::from_millis(reply.count(5 + 4 * pool)?);
-            self.0.meters.beaten(reply.int(rest)?, ttl);
-        }
-        if beaten.len() == beats.len() {
-            Ok(beaten)
+        if outcomes.len() == beats.len() {
+            Ok(outcomes)
         } else {
-            Err(reply.unexpected(6))
+            Err(Error::Broken(format!(
+                "renew.lua answered about {} heartbeats of {}",
+                outcomes.len(),
+                beats.len()
+            )))
         }
     }
-}
-
-fn read_details(reply: &Reply, at: usize) -> Result<(Option<String>, Option<String>), Error> {
-    let field = |at| {
-        reply
-            .text(at)
-            .map(|text| (!text.is_empty()).then(|| text.to_owned()))
-    };
-    Ok((field(at)?, field(at + 1)?))
 }
 
 #[cfg(test)]
@@ -454,7 +436,9 @@ mod tests {
                             Timestamp((at + error_ms).max(0)),
                         );
                         assert!(
-                            at - refreshed < ttl_ms + millis(RECORD_MARGIN).cast_signed(),
+                            at - refreshed
+                                < ttl_ms
+                                    + super::super::script::millis(RECORD_MARGIN).cast_signed(),
                             "ttl {ttl_ms} at {at}"
                         );
                         if beat.record {

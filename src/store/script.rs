@@ -50,23 +50,6 @@ macro_rules! script {
     };
 }
 
-/// A script that belongs to no bucket and needs the time.
-macro_rules! timed_script {
-    ($name:literal) => {
-        joined!($name, "parts/instant")
-    };
-}
-
-pub(super) static OPEN: LazyLock<Script> = joined!("open");
-pub(super) static PUT_KEY: LazyLock<Script> = joined!("put_key");
-pub(super) static PUT_WEBHOOK: LazyLock<Script> = joined!("put_webhook");
-pub(super) static PUT_BACK_RECORDS: LazyLock<Script> = joined!("put_back_records");
-pub(super) static RELAY_ALERTS: LazyLock<Script> = script!("relay_alerts");
-pub(super) static CLAIM_DELIVERIES: LazyLock<Script> = script!("claim_deliveries");
-pub(super) static FINISH_DELIVERY: LazyLock<Script> = script!("finish_delivery");
-pub(super) static ENQUEUE_DELIVERY: LazyLock<Script> = script!("enqueue_delivery");
-pub(super) static PROBE: LazyLock<Script> = timed_script!("probe");
-pub(super) static SCAN_ALERTS: LazyLock<Script> = script!("scan_alerts", "alerts");
 pub(super) static EVALUATE_ALERTS: LazyLock<Script> =
     script!("evaluate_alerts", "schedule", "seats", "alerts");
 pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
@@ -80,9 +63,6 @@ pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
 );
 pub(super) static REINDEX: LazyLock<Script> = script!("reindex", "record", "schedule", "seats");
 pub(super) static NAMED: LazyLock<Script> = script!("named", "schedule", "seats", "rules");
-pub(super) static BLOCK: LazyLock<Script> = script!("block", "blocks");
-pub(super) static BLOCKS: LazyLock<Script> = script!("blocks");
-pub(super) static RENEW: LazyLock<Script> = script!("renew", "record");
 pub(super) static RESUME: LazyLock<Script> = script!(
     "resume",
     "record",
@@ -109,52 +89,29 @@ pub(super) static POLL_QUEUE: LazyLock<Script> =
     script!("poll_queue", "schedule", "seats", "queue", "rules");
 pub(super) static LIST_QUEUE: LazyLock<Script> =
     script!("list_queue", "schedule", "seats", "queue");
-pub(super) static LIST: LazyLock<Script> = script!("list");
-pub(super) static LEASE: LazyLock<Script> = script!("lease", "schedule");
 pub(super) static STATUS: LazyLock<Script> =
     script!("status", "schedule", "seats", "queue", "rules");
 pub(super) static PUT_POOL: LazyLock<Script> =
     script!("put_pool", "schedule", "seats", "queue", "ends");
-pub(super) static DELETE_POOL: LazyLock<Script> = script!("delete_pool", "alerts", "ends");
 pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
-pub(super) static ROLLUP_STATE: LazyLock<Script> = script!("rollup_state");
-pub(super) static CHANGED_POOLS: LazyLock<Script> = script!("changed_pools");
 
 /// Those whose headers are read by this module's callers.
-const OTHERS: usize = 30;
+const OTHERS: usize = 12;
 
 fn others() -> [&'static Script; OTHERS] {
     [
-        &OPEN,
-        &PUT_KEY,
         &ACQUIRE_BY_RULES,
         &REINDEX,
         &NAMED,
-        &BLOCK,
-        &BLOCKS,
-        &RENEW,
         &RESUME,
         &LEAVE_QUEUE,
         &POLL_QUEUE,
         &LIST_QUEUE,
         &TERMINATE,
-        &LIST,
-        &LEASE,
         &STATUS,
         &PUT_POOL,
-        &DELETE_POOL,
         &ROLL_UP,
-        &ROLLUP_STATE,
-        &CHANGED_POOLS,
-        &SCAN_ALERTS,
         &EVALUATE_ALERTS,
-        &PUT_WEBHOOK,
-        &PUT_BACK_RECORDS,
-        &RELAY_ALERTS,
-        &CLAIM_DELIVERIES,
-        &FINISH_DELIVERY,
-        &ENQUEUE_DELIVERY,
-        &PROBE,
     ]
 }
 
@@ -177,11 +134,17 @@ pub(super) async fn load_all(connection: &mut Connection, is_cluster: bool) -> R
     pipe.exec_async(connection).await
 }
 
+/// The text of a script as Redis gets it, for whoever measures one by itself.
+pub fn text_of(name: &str) -> Option<&'static str> {
+    let mut all = others().into_iter().chain(scripts::all());
+    all.find(|script| script.name == name)
+        .map(|script| script.source)
+}
+
 /// Tries whether an acquire could be decided over this connection.
 pub(super) async fn try_to_write(bucket: Bucket, connection: &mut Connection) -> RedisResult<()> {
-    PROBE
-        .call(1)
-        .arg(bucket.probe())
+    scripts::Probe { keys: bucket }
+        .call()
         .run(connection)
         .await
         .map(drop)
@@ -377,6 +340,19 @@ impl<T: Argument> Argument for Option<T> {
     fn give_to(&self, call: &mut Call) {
         match self {
             Some(value) => value.give_to(call),
+            None => call.push(""),
+        }
+    }
+}
+
+/// A new text for something, or none to leave it as it is. Behind `=`, because the new one may be empty.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Change<'a>(pub(super) Option<&'a str>);
+
+impl Argument for Change<'_> {
+    fn give_to(&self, call: &mut Call) {
+        match self.0 {
+            Some(text) => call.push(format!("={text}")),
             None => call.push(""),
         }
     }

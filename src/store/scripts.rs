@@ -10,8 +10,8 @@ use std::time::Duration;
 use redis::Value;
 
 use super::error::Error;
-use super::keys::{Bucket, Keys};
-use super::script::{Argument, Call, Field, Reply, Request, Script, text};
+use super::keys::{AlertKeys, Bucket, Keys, RecordKeys, WebhookKeys};
+use super::script::{Argument, Call, Change, Field, Reply, Request, Script, text};
 use crate::names::{LeaseId, PoolName};
 use crate::time::Timestamp;
 

@@ -3,16 +3,16 @@
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::error::Error;
-use super::keys::{DELIVERIES, WEBHOOKS, WEBHOOKS_REVISION, dead, delivered, pending};
+use super::keys::{RecordKeys, WebhookKeys};
 use super::records::{Others, Records, Refresh};
-use super::script::PUT_WEBHOOK;
+use super::scripts;
+use super::scripts::put_webhook::Status;
 use super::unreadable::Kind;
-use super::{DEADLINE, Store, json};
+use super::{Store, json};
 use crate::webhook::{Webhook, WebhookId, Webhooks};
 
 const RECORDS: Records = Records {
-    revision: WEBHOOKS_REVISION,
-    records: WEBHOOKS,
+    keys: RecordKeys::WEBHOOKS,
     kind: Kind::Webhook,
 };
 
@@ -97,34 +97,25 @@ impl Store {
         expect: Option<&Webhook>,
         record: &str,
     ) -> Result<PutWebhook, Error> {
-        let mut present = String::new();
+        let mut present = None;
         if let Some(expect) = expect {
-            let Some(text) = self.text_of_record(&RECORDS, id.as_str(), expect).await? else {
+            present = self.text_of_record(&RECORDS, id.as_str(), expect).await?;
+            if present.is_none() {
                 self.refresh_webhooks().await?;
                 return Ok(PutWebhook::Conflict);
-            };
-            present = text;
+            }
         }
-        let call = PUT_WEBHOOK
-            .call(6)
-            .arg(WEBHOOKS_REVISION)
-            .arg(WEBHOOKS)
-            .arg(DELIVERIES)
-            .arg(pending(id))
-            .arg(delivered(id))
-            .arg(dead(id))
-            .arg(id.as_str())
-            .arg(present)
-            .arg(record)
-            .arg(Webhook::MOST);
-        let reply = tokio::time::timeout(DEADLINE, self.send(&call))
-            .await
-            .map_err(|_| Error::unanswered("Redis did not answer in time"))??;
-        let put = match reply.status() {
-            "put" => PutWebhook::Put,
-            "conflict" => PutWebhook::Conflict,
-            "full" => PutWebhook::Full,
-            _ => return Err(reply.unexpected(0)),
+        let put_webhook = scripts::PutWebhook {
+            keys: WebhookKeys(id),
+            id: id.as_str(),
+            expect: present.as_deref(),
+            record: Some(record).filter(|record| !record.is_empty()),
+            maximum: Webhook::MOST as u64,
+        };
+        let put = match self.call_at_once(&put_webhook).await?.status {
+            Status::Put => PutWebhook::Put,
+            Status::Conflict => PutWebhook::Conflict,
+            Status::Full => PutWebhook::Full,
         };
         // So that the caller's next request to this node finds it. The other nodes look by themselves, as this one does soon if
         // it fails now: what was done is done.

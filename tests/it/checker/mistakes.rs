@@ -144,8 +144,8 @@ const MISTAKES: [Mistake; 24] = [
         happens: Happens::Loss,
         ..mistake(
             "newcomers do not wait after a loss",
-            "if state[8] == '1' and now < generation + ttl then",
-            "if state[8] == '2' and now < generation + ttl then",
+            "if lost and now < generation + pool.ttl then",
+            "if nil  and now < generation + pool.ttl then",
         )
     },
     mistake(
