@@ -6,6 +6,7 @@
 //!
 //! Deliberately absent: reloading. A pool changes over HTTP; everything else is worth a restart.
 
+mod base_path;
 mod explain;
 mod layers;
 mod redis_url;
@@ -25,6 +26,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
+pub use self::base_path::BasePath;
 pub use self::layers::{Flags, Origin};
 pub use self::redis_url::{RedisUrl, Topology};
 pub use self::report::Row;
@@ -43,6 +45,17 @@ pub struct Settings {
     /// Address and port of the HTTP interface
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:7070")]
     pub listen: SocketAddr,
+
+    /// Address and port for /metrics, /livez and /readyz alone; /metrics is then not on the other one
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics_listen: Option<SocketAddr>,
+
+    /// Path in front of everything, if a proxy serves this under one, such as /seats
+    ///
+    /// Requests may come with it or without, as the proxy likes. Links, redirects and cookies have it. A trusted proxy may say
+    /// it in X-Forwarded-Prefix instead.
+    #[arg(long, value_name = "PATH")]
+    pub base_path: Option<String>,
 
     /// Redis to keep the pools in; without one, a private Redis is started in the data directory
     ///
@@ -156,9 +169,17 @@ pub struct Settings {
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 
-    /// Most HTTP connections at once; more wait to be accepted
+    /// Most HTTP connections at once; above that, those that have been idle for longest are closed
+    ///
+    /// Event streams and waits get at most three quarters of them, so that probes, heartbeats and acquires find room.
     #[arg(long, value_name = "N", default_value = "10000")]
     pub max_connections: usize,
+
+    /// How long a connection may stay open without a request, in ms
+    ///
+    /// Longer than a balancer in front keeps it, or some requests meet a connection that is just being closed.
+    #[arg(long, value_name = "MS", default_value = "620000")]
+    pub http_idle_timeout_ms: u64,
 
     /// Connections to Redis
     #[arg(long, value_name = "N", default_value = "8")]
@@ -389,6 +410,11 @@ impl Settings {
         Duration::from_millis(self.redis_timeout_ms)
     }
 
+    /// What is in front of every path.
+    pub fn base_path(&self) -> BasePath {
+        BasePath::of(self.base_path.as_deref().unwrap_or_default())
+    }
+
     /// How long to serve on after SIGTERM.
     pub const fn drain_wait(&self) -> Duration {
         Duration::from_millis(self.drain_wait_ms)
@@ -413,6 +439,11 @@ impl Settings {
                 .parse()
                 .expect("checked before the settings were handed out"),
         )
+    }
+
+    /// How long a connection may stay open without a request.
+    pub const fn http_idle_timeout(&self) -> Duration {
+        Duration::from_millis(self.http_idle_timeout_ms)
     }
 
     /// How often to record ended leases; zero leaves it to other nodes.
@@ -586,6 +617,15 @@ impl Loaded {
         {
             return Err(self.wrong("redis_url", wrong.to_string(), redis_url::RIGHT));
         }
+        if let Some(path) = &settings.base_path
+            && !BasePath::is_one(path)
+        {
+            return Err(self.wrong(
+                "base_path",
+                "is not a path in front of others",
+                "give segments of letters, digits, - _ . and ~, with a / before each, such as /seats",
+            ));
+        }
         if let Some(prefix) = &settings.key_prefix
             && let Err(wrong) = prefix.parse::<KeyPrefix>()
         {
@@ -610,6 +650,12 @@ impl Loaded {
                 settings.max_connections as u64,
                 1,
                 1_000_000,
+            ),
+            (
+                "http_idle_timeout_ms",
+                settings.http_idle_timeout_ms,
+                1_000,
+                86_400_000,
             ),
             (
                 "redis_connections",
@@ -662,6 +708,13 @@ impl Loaded {
                     settings.listen
                 ),
                 "open mode serves loopback only: set admin_key, or listen on 127.0.0.1",
+            ));
+        }
+        if settings.metrics_listen == Some(settings.listen) && settings.listen.port() != 0 {
+            return Err(self.together(
+                ["listen", "metrics_listen"],
+                "are the same address".to_owned(),
+                "give metrics_listen a port of its own, or leave it out",
             ));
         }
         match (&settings.redis_cert_file, &settings.redis_key_file) {

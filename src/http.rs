@@ -7,8 +7,10 @@ pub(crate) mod accept;
 pub(crate) mod access;
 pub(crate) mod alerts;
 pub(crate) mod audit;
+pub(crate) mod base_path;
 mod blocks;
 pub(crate) mod csv;
+mod event_stream;
 mod events;
 pub mod extract;
 pub(crate) mod history;
@@ -40,7 +42,7 @@ use utoipa_axum::router::OpenApiRouter;
 use self::access::Access;
 pub use self::openapi::document as openapi;
 use self::problem::{Code, Problem};
-use self::server::Drain;
+use self::server::{ConnectionLimit, Drain};
 use crate::alerts::address::Allowed;
 use crate::config::Settings;
 use crate::store::{self, Store};
@@ -56,17 +58,25 @@ pub(crate) struct Inner {
     tokens: Tokens,
     access: Access,
     drain: Drain,
+    connections: ConnectionLimit,
     /// Where webhooks may lead.
     webhooks_allowed: Allowed,
 }
 
 impl App {
-    pub(crate) fn new(store: &Store, tokens: &Tokens, settings: &Settings, drain: &Drain) -> Self {
+    pub(crate) fn new(
+        store: &Store,
+        tokens: &Tokens,
+        settings: &Settings,
+        drain: &Drain,
+        connections: &ConnectionLimit,
+    ) -> Self {
         let app = Self(Arc::new(Inner {
             store: store.clone(),
             tokens: tokens.clone(),
             access: Access::new(settings),
             drain: drain.clone(),
+            connections: connections.clone(),
             webhooks_allowed: Allowed::of(settings),
         }));
         tasks::spawn("refusals", {

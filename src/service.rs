@@ -5,19 +5,19 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::http::HeaderValue;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 
-use crate::config::{Durability, Settings, Switch};
+use crate::config::{BasePath, Durability, Settings, Switch};
 use crate::http::access::{self, RouteMatch};
 use crate::http::json::Json;
 use crate::http::machines::{self, Check, Machines, Status};
-use crate::http::server::Drain;
-use crate::http::{self, App, trace};
+use crate::http::server::{ConnectionLimit, Drain};
+use crate::http::{self, App, base_path, trace};
 use crate::store::{self, Readiness, Store, Trouble};
 use crate::tasks;
 use crate::token::Tokens;
@@ -30,8 +30,9 @@ pub fn service(
     settings: &Settings,
     metrics: &PrometheusHandle,
     drain: &Drain,
+    connections: &ConnectionLimit,
 ) -> Service {
-    let app = App::new(store, tokens, settings, drain);
+    let app = App::new(store, tokens, settings, drain, connections);
     let (readiness, installation) = (store.clone(), store.clone());
     let machines = Machines {
         drain: drain.clone(),
@@ -53,7 +54,10 @@ pub fn service(
         .with_state(app.clone())
         .merge(machines::routes(machines))
         .split_for_parts();
-    let router = router.route("/v1/openapi.json", get(async || Json(http::openapi())));
+    let router = router.route(
+        "/v1/openapi.json",
+        get(async || (Extension(base_path::NamesPaths), Json(http::openapi()))),
+    );
     Service {
         // Makes the routes ready once instead of on every request.
         router: router
@@ -61,6 +65,8 @@ pub fn service(
             .merge(http::widget::routes())
             .with_state(()),
         app,
+        base_path: settings.base_path(),
+        metrics_apart: settings.metrics_listen.is_some(),
         reported: match (settings.trail, settings.durability) {
             (Switch::On, _) => Some(Reported::ScriptTrace),
             (_, Durability::Replicated) => Some(Reported::Durability),
@@ -91,11 +97,19 @@ async fn can_decide(store: Store) -> Status {
     }
 }
 
+const METRICS: &str = "/metrics";
+
+/// What is on the address of `metrics_listen`.
+const MACHINES: [&str; 4] = [METRICS, "/livez", "/readyz", "/healthz"];
+
 /// The whole of it: from a request to its answer.
 pub struct Service {
     router: Router,
     app: App,
     reported: Option<Reported>,
+    base_path: BasePath,
+    /// Whether the metrics are on an address of their own.
+    metrics_apart: bool,
 }
 
 /// What answers tell of the store's work, in headers.
@@ -118,8 +132,30 @@ impl Service {
     ///
     /// These are plain functions around each other and no layers of the router: a layer costs each heartbeat as much as the
     /// check of its token does.
-    pub async fn answer(&self, request: Request) -> Response {
+    pub async fn answer(&self, mut request: Request) -> Response {
+        let base = base_path::of(&request, self.app.access(), &self.base_path);
+        if base.is_none() {
+            return self.answer_at_root(request).await;
+        }
+        base_path::take_off(&base, &mut request);
+        let response = Box::pin(self.answer_at_root(request)).await;
+        base_path::put_on(&base, response).await
+    }
+
+    async fn answer_at_root(&self, request: Request) -> Response {
         let found = access::find(request.uri().path());
+        let found = found.filter(|found| !(self.metrics_apart && found.route() == METRICS));
+        self.answer_to(found, request).await
+    }
+
+    /// Answers on the address that is for machines alone.
+    pub async fn answer_machine(&self, request: Request) -> Response {
+        let found = access::find(request.uri().path());
+        let found = found.filter(|found| MACHINES.contains(&found.route()));
+        self.answer_to(found, request).await
+    }
+
+    async fn answer_to(&self, found: Option<RouteMatch>, request: Request) -> Response {
         let name = found.as_ref().map(RouteMatch::route);
         trace::instrument(name, request, |request| {
             self.with_store_headers(found, request)

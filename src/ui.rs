@@ -55,6 +55,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 /// All pages. Not part of the described interface: they are for people.
 pub(crate) fn routes() -> Router<App> {
     Router::new()
+        .route("/", get(root))
+        .route("/favicon.ico", get(icon))
         .route("/admin", get(overview::show))
         .route("/admin/assets/{file}", get(asset))
         .route("/admin/login", get(login::show).post(login::log_in))
@@ -180,6 +182,28 @@ pub(crate) async fn with_page_headers<F: Future<Output = Response>>(
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Leads a browser to the pages. Programs have no business here.
+async fn root(headers: HeaderMap) -> Result<Response, Problem> {
+    if csv::accepts(&headers, "text/html") {
+        return Ok(redirect("/admin"));
+    }
+    Err(Problem::new(
+        Code::RouteNotFound,
+        "There is nothing at this path. The interface begins with /v1, as /v1/openapi.json describes it; the pages are at /admin.",
+    ))
+}
+
+async fn icon() -> Response {
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static("image/x-icon")),
+        (
+            CACHE_CONTROL,
+            HeaderValue::from_static("public, max-age=86400"),
+        ),
+    ];
+    (headers, &include_bytes!("../web/admin/favicon.ico")[..]).into_response()
 }
 
 /// The files of the pages.

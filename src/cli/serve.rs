@@ -21,7 +21,7 @@ use super::{Exit, Failure};
 use crate::alerts;
 use crate::config::{Flags, LogFormat, RedisUrl, Settings};
 use crate::history;
-use crate::http::server::{self, Drain, Limits};
+use crate::http::server::{self, ConnectionLimit, Drain, Limits};
 use crate::names::PoolName;
 use crate::pool::{Policy, seats};
 use crate::service;
@@ -63,8 +63,9 @@ pub(super) fn run(serve: &Serve) -> Result<Exit, Failure> {
 
 /// Starts, serves until a signal, stops.
 ///
-/// SIGTERM comes from an orchestrator, whose balancer needs time to notice; SIGINT from a person, who does not want to
-/// wait. Another signal ends the node at once, and the embedded Redis ends with it.
+/// SIGTERM and SIGQUIT come from an orchestrator, whose balancer needs time to notice; SIGINT from a person, who does not want to
+/// wait. Other daemons reload or reopen by SIGHUP, SIGUSR1 and SIGUSR2. There is nothing of that here, so they change nothing; only a
+/// terminal that hangs up ends the node.
 async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     let StopSignals { mut first, second } = signals()?;
     let mut second = pin!(second);
@@ -87,6 +88,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     }
     let Node {
         listener,
+        metrics_listener,
         address,
         store,
         tokens,
@@ -114,18 +116,41 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     });
     alerts::start(&store, alerts::Options::of(settings));
     let drain = Drain::default();
-    let service = Arc::new(service::service(
-        &store, &tokens, settings, &metrics, &drain,
-    ));
-    let answer = move |request| {
+    let connections = ConnectionLimit::of(settings.max_connections);
+    let service = service::service(&store, &tokens, settings, &metrics, &drain, &connections);
+    let service = Arc::new(service);
+    let answer = {
         let service = Arc::clone(&service);
-        async move { service.answer(request).await }
+        move |request| {
+            let service = Arc::clone(&service);
+            async move { service.answer(request).await }
+        }
+    };
+    let answer_machine = move |request| {
+        let service = Arc::clone(&service);
+        async move { service.answer_machine(request).await }
     };
     let limits = Limits {
-        connections: settings.max_connections,
+        connections: connections.connections(),
+        idle: settings.http_idle_timeout(),
         drain_wait: settings.drain_wait(),
         ..Limits::default()
     };
+    if let Some(listener) = metrics_listener {
+        let limits = Limits {
+            connections: SCRAPERS,
+            ..limits.clone()
+        };
+        // Cut with the runtime: it answers to the last, also that the node is not ready.
+        let serving = server::serve(
+            listener,
+            answer_machine,
+            limits,
+            drain.clone(),
+            std::future::pending(),
+        );
+        tokio::spawn(serving);
+    }
     let drain_wait = settings.drain_wait();
     // Connections wait in the kernel's queue from here on: the listener is bound.
     systemd::serving(&format!("serving http://{address} from {store_is}"));
@@ -134,8 +159,9 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         let told = first.await;
         systemd::stopping();
         match told {
-            Ok(kind) if kind == SignalKind::terminate() => drain_wait,
-            _ => Duration::ZERO,
+            Ok(kind) if kind == SignalKind::interrupt() => Duration::ZERO,
+            Ok(_) => drain_wait,
+            Err(_) => Duration::ZERO,
         }
     };
     tokio::select! {
@@ -197,9 +223,24 @@ async fn connect(options: &Options) -> Result<Store, store::Error> {
     }
 }
 
+/// Connections at a time where only machines ask.
+const SCRAPERS: usize = 64;
+
+async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let sentence = format!(
+            "cannot listen on {address}: {error}; choose another address or port with {flag} ({})",
+            flag.trim_start_matches('-').replace('-', "_"),
+        );
+        Failure::new(Exit::Error, sentence)
+    })
+}
+
 /// A node that is about to serve.
 struct Node {
     listener: TcpListener,
+    /// Where only machines ask, if that is another address.
+    metrics_listener: Option<TcpListener>,
     address: SocketAddr,
     store: Store,
     tokens: Tokens,
@@ -248,19 +289,15 @@ impl Node {
         for (name, policy) in &settings.pools {
             create(&store, name, policy).await.map_err(unavailable)?;
         }
-        let cannot_listen = |error: io::Error| {
-            let listen = settings.listen;
-            let sentence = format!(
-                "cannot listen on {listen}: {error}; choose another address or port with --listen"
-            );
-            Failure::new(Exit::Error, sentence)
+        let listener = listen(settings.listen, "--listen").await?;
+        let metrics_listener = match settings.metrics_listen {
+            Some(address) => Some(listen(address, "--metrics-listen").await?),
+            None => None,
         };
-        let listener = TcpListener::bind(settings.listen)
-            .await
-            .map_err(cannot_listen)?;
         let address = listener.local_addr()?;
         Ok(Self {
             listener,
+            metrics_listener,
             address,
             store,
             tokens,
@@ -429,22 +466,59 @@ struct StopSignals {
 }
 
 fn signals() -> io::Result<StopSignals> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut signals = Signals::new()?;
     let (tell_first, first) = oneshot::channel();
     let (tell_second, second) = oneshot::channel();
     tokio::spawn(async move {
         // Nobody listens any more when the node has ended meanwhile.
-        let _ = tell_first.send(next(&mut terminate, &mut interrupt).await);
-        let _ = tell_second.send(next(&mut terminate, &mut interrupt).await);
+        let _ = tell_first.send(signals.next_to_stop().await);
+        let _ = tell_second.send(signals.next_to_stop().await);
     });
     Ok(StopSignals { first, second })
 }
 
-async fn next(terminate: &mut Signal, interrupt: &mut Signal) -> SignalKind {
-    tokio::select! {
-        _ = terminate.recv() => SignalKind::terminate(),
-        _ = interrupt.recv() => SignalKind::interrupt(),
+/// The signals that a node does not leave to the system.
+struct Signals {
+    terminate: Signal,
+    quit: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            quit: signal(SignalKind::quit())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Waits for one to stop.
+    async fn next_to_stop(&mut self) -> SignalKind {
+        loop {
+            let ignored = tokio::select! {
+                _ = self.terminate.recv() => return SignalKind::terminate(),
+                _ = self.quit.recv() => return SignalKind::quit(),
+                _ = self.interrupt.recv() => return SignalKind::interrupt(),
+                _ = self.hangup.recv() => {
+                    if stderr::is_terminal() {
+                        return SignalKind::interrupt();
+                    }
+                    "SIGHUP"
+                }
+                _ = self.user1.recv() => "SIGUSR1",
+                _ = self.user2.recv() => "SIGUSR2",
+            };
+            tracing::info!(
+                "{ignored} changes nothing: settings are read at start, and logs go to stderr; SIGTERM stops this node"
+            );
+        }
     }
 }
 

@@ -88,6 +88,7 @@ fn kind_of(actual: &Actual) -> &'static str {
 /// What to give instead, where the type alone does not say it.
 fn right(setting: &str) -> Option<&'static str> {
     Some(match setting {
+        "metrics_listen" => "give an address and a port, such as 10.0.0.5:9090",
         "listen" => "give an address and a port, such as 127.0.0.1:7070 or [::1]:7070",
         "secret" | "admin_key" | "redis_url" | "webhook_proxy" => "give text in quotes",
         "previous_secrets" => "give a list of strings in quotes",
@@ -100,8 +101,14 @@ fn right(setting: &str) -> Option<&'static str> {
         "log_format" => "give text or json",
         "durability" => "give async or replicated",
         "metrics_key" | "trail" | "webhook_http" | "webhook_private_networks" => "give off or on",
-        "drain_wait_ms" | "threads" | "max_connections" | "redis_connections"
-        | "redis_timeout_ms" | "metrics_max_pools" | "sweep_every_ms" => "give a whole number",
+        "drain_wait_ms"
+        | "threads"
+        | "max_connections"
+        | "http_idle_timeout_ms"
+        | "redis_connections"
+        | "redis_timeout_ms"
+        | "metrics_max_pools"
+        | "sweep_every_ms" => "give a whole number",
         _ => return None,
     })
 }

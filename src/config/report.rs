@@ -24,6 +24,8 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
     // Taken apart by name, so that a new setting cannot be forgotten here.
     let Settings {
         listen,
+        metrics_listen,
+        base_path,
         redis_url,
         redis_url_file,
         redis_ca_file,
@@ -45,6 +47,7 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         drain_wait_ms,
         threads,
         max_connections,
+        http_idle_timeout_ms,
         redis_connections,
         redis_timeout_ms,
         durability,
@@ -60,6 +63,8 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
     } = settings;
     let values = [
         ("listen", json!(listen)),
+        ("metrics_listen", json!(metrics_listen)),
+        ("base_path", json!(base_path)),
         ("redis_url", hidden(redis_url.as_ref())),
         ("redis_url_file", path(redis_url_file.as_deref())),
         ("redis_ca_file", path(redis_ca_file.as_deref())),
@@ -83,6 +88,7 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         ("drain_wait_ms", json!(drain_wait_ms)),
         ("threads", json!(threads)),
         ("max_connections", json!(max_connections)),
+        ("http_idle_timeout_ms", json!(http_idle_timeout_ms)),
         ("redis_connections", json!(redis_connections)),
         ("redis_timeout_ms", json!(redis_timeout_ms)),
         ("durability", json!(durability)),

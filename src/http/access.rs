@@ -106,6 +106,11 @@ impl Access {
         self.admin.is_none()
     }
 
+    /// Whether what this address says about its clients is believed.
+    pub(super) fn is_proxy(&self, address: IpAddr) -> bool {
+        self.clients.trusts(address.to_canonical())
+    }
+
     /// Where a request comes from: the peer, or what a trusted proxy says about it.
     pub(crate) fn address(&self, request: &Request) -> Option<IpAddr> {
         let peer = request.extensions().get::<ConnectInfo<SocketAddr>>()?.0;

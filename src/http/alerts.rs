@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::sse;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, Stream};
 use serde::{Deserialize, Serialize};
@@ -19,6 +19,7 @@ use super::App;
 use super::accept::{self, Format};
 use super::access::Operator;
 use super::csv::{self, Cell};
+use super::event_stream::event_stream;
 use super::extract::Query;
 use super::problem::{Code, Problem};
 use crate::alerts::message::AlertBody;
@@ -32,8 +33,6 @@ const MAX_LIMIT: usize = 1_000;
 const CHUNK: usize = 100;
 /// How often an idle log is looked at.
 const EVERY: Duration = Duration::from_millis(500);
-/// Says that the connection lives, to whoever closes silent ones.
-const ALIVE: Duration = Duration::from_secs(15);
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -206,6 +205,7 @@ async fn events(
     _operator: Operator,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
+    let room = app.0.connections.long_lived()?;
     let after = match headers.get("last-event-id") {
         Some(id) => id
             .to_str()
@@ -219,8 +219,7 @@ async fn events(
             })?,
         None => app.0.store.last_alert().await?,
     };
-    let keep_alive = KeepAlive::new().interval(ALIVE);
-    Ok(Sse::new(follow(app, after)).keep_alive(keep_alive))
+    Ok(event_stream(room, follow(app, after)))
 }
 
 /// The alerts after a place, for ever; it ends when the node is about to stop, so that clients go to another one.

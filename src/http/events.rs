@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse;
-use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::sse;
 use futures_util::stream::{self, Stream};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::Operator;
+use super::event_stream::event_stream;
 use super::extract::Path;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
@@ -26,8 +27,6 @@ use crate::time::Timestamp;
 const CHUNK: usize = 100;
 /// How often an idle history is looked at. A round trip each; nobody decides by it.
 const EVERY: Duration = Duration::from_millis(500);
-/// Says that the connection lives, to whoever closes silent ones.
-const ALIVE: Duration = Duration::from_secs(15);
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(events))
@@ -71,6 +70,7 @@ async fn events(
     if app.0.store.status(&pool).await?.is_none() {
         return Err(pool_not_found(&pool));
     }
+    let room = app.0.connections.long_lived()?;
     let after = match headers.get("last-event-id") {
         Some(id) => id
             .to_str()
@@ -84,8 +84,7 @@ async fn events(
             })?,
         None => app.0.store.last_event(&pool).await?,
     };
-    let keep_alive = KeepAlive::new().interval(ALIVE);
-    Ok(Sse::new(follow(app, pool, after)).keep_alive(keep_alive))
+    Ok(event_stream(room, follow(app, pool, after)))
 }
 
 /// The events after a place, for ever; it ends when the node is about to stop, so that clients go to another one.

@@ -6,9 +6,13 @@
 //! limits per address. Both belong to the balancer in front, which alone knows the client.
 
 mod connection;
+mod lines;
+mod open;
+mod request;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -22,23 +26,25 @@ use std::time::Duration;
 use axum::extract::Request;
 use axum::response::Response;
 use futures_util::FutureExt as _;
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use hyper_util::server::conn::auto;
-use metrics::{counter, gauge};
+use metrics::counter;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
+use self::open::{Admitted, Connections};
 use crate::telemetry::HTTP_CLOSED;
 
-pub use connection::BodyTimedOut;
+pub use open::{ConnectionLimit, LongLived};
+pub use request::BodyTimedOut;
 
 /// How many connections above the limit are told so at a time; those beyond it are dropped without a word.
 const REFUSALS: usize = 64;
 
-/// Files that are not connections: the listener, the store's connections, logs, the runtime.
-const FILES_FOR_OTHERS: usize = 128;
+/// Streams of one HTTP/2 connection at a time; the least that RFC 9113 recommends.
+const HTTP2_STREAMS: u32 = 100;
 
 /// What a connection may cost.
 #[derive(Debug, Clone)]
@@ -49,13 +55,15 @@ pub struct Limits {
     pub body_read: Duration,
     /// From the end of an answer to the first byte of the next request.
     pub idle: Duration,
-    /// How long the client may take nothing while there is something to send.
+    /// From the end of an answer until the connection gives back what serves requests.
+    pub park: Duration,
+    /// How long the client may take nothing while there is something to send, on its connection or on a stream of it.
     pub write_stall: Duration,
     /// How long a connection that was closed from here may go on sending, so that the client can read the last answer.
     pub linger: Duration,
     /// The request line and the headers together, in bytes; at least 8 192.
     pub header_bytes: usize,
-    /// Connections at a time; fewer if the process may not open as many files.
+    /// Connections at a time.
     pub connections: usize,
     /// From the signal to stop to the end of accepting, so that a balancer can notice first.
     pub drain_wait: Duration,
@@ -68,7 +76,8 @@ impl Default for Limits {
         Self {
             header_read: Duration::from_secs(10),
             body_read: Duration::from_secs(10),
-            idle: Duration::from_secs(75),
+            idle: Duration::from_secs(620),
+            park: Duration::from_secs(1),
             write_stall: Duration::from_secs(15),
             linger: Duration::from_secs(2),
             header_bytes: 16 * 1024,
@@ -132,9 +141,9 @@ struct Shared<F> {
     limits: Limits,
     answer: F,
     drain: Drain,
-    closing: Signal,
-    http: auto::Builder<TokioExecutor>,
-    slots: Arc<Semaphore>,
+    http1: http1::Builder,
+    http2: http2::Builder<TokioExecutor>,
+    open: Arc<Connections>,
     refusals: Arc<Semaphore>,
 }
 
@@ -156,13 +165,12 @@ where
     A: Future<Output = Response> + Send + 'static,
 {
     let address = listener.local_addr()?;
-    let connections = connections_that_fit(limits.connections);
     let shared = Arc::new(Shared {
-        http: http(&limits),
+        http1: http1(&limits),
+        http2: http2(&limits),
         answer,
         drain: drain.clone(),
-        closing: Signal::default(),
-        slots: Arc::new(Semaphore::new(connections)),
+        open: Arc::new(Connections::new(limits.connections)),
         refusals: Arc::new(Semaphore::new(REFUSALS)),
         limits,
     });
@@ -192,7 +200,7 @@ where
         admit(stream, peer, &shared, &mut tasks);
     }
     drop(listener);
-    shared.closing.give();
+    shared.open.tell_to_leave();
     let finished = timeout_at(end, async { while tasks.join_next().await.is_some() {} }).await;
     if finished.is_err() {
         tracing::warn!(
@@ -204,20 +212,28 @@ where
     Ok(())
 }
 
-/// HTTP/1.1 and HTTP/2 in clear text, whichever the client speaks first.
-fn http(limits: &Limits) -> auto::Builder<TokioExecutor> {
-    let mut http = auto::Builder::new(TokioExecutor::new());
+fn http1(limits: &Limits) -> http1::Builder {
+    let mut http = http1::Builder::new();
     // hyper's own header timer cannot tell a slow head from a silence between requests; ours can.
-    http.http1()
-        .timer(TokioTimer::new())
+    http.timer(TokioTimer::new())
         .header_read_timeout(None)
         .max_buf_size(limits.header_bytes);
+    http
+}
+
+fn http2(limits: &Limits) -> http2::Builder<TokioExecutor> {
     // HTTP/2 answers a head above its limit without a body; this one only bounds memory, the real one is ours.
-    http.http2().timer(TokioTimer::new()).max_header_list_size(
-        u32::try_from(limits.header_bytes)
-            .unwrap_or(u32::MAX)
-            .saturating_mul(4),
-    );
+    let head = u32::try_from(limits.header_bytes)
+        .unwrap_or(u32::MAX)
+        .saturating_mul(4);
+    let mut http = http2::Builder::new(TokioExecutor::new());
+    http.timer(TokioTimer::new())
+        .max_header_list_size(head)
+        .max_concurrent_streams(HTTP2_STREAMS)
+        .max_send_buf_size(64 * 1024)
+        // What clients may send before anybody reads it. Bodies are small here.
+        .initial_stream_window_size(64 * 1024)
+        .initial_connection_window_size(256 * 1024);
     http
 }
 
@@ -274,12 +290,11 @@ fn admit<F, A>(
 {
     // An answer is written at once; waiting for more to send only costs a heartbeat 40 ms.
     let _ = stream.set_nodelay(true);
-    if let Ok(slot) = Arc::clone(&shared.slots).try_acquire_owned() {
+    if let Some(Admitted { open, once }) = shared.open.admit() {
         let shared = Arc::clone(shared);
         tasks.spawn(async move {
-            let open = Open::new();
-            connection::run(stream, peer, &shared).await;
-            drop((open, slot));
+            connection::run(stream, peer, &shared, &open.watch, once).await;
+            drop(open);
         });
         return;
     }
@@ -287,51 +302,8 @@ fn admit<F, A>(
     if let Ok(slot) = Arc::clone(&shared.refusals).try_acquire_owned() {
         let linger = shared.limits.linger;
         tasks.spawn(async move {
-            let _ = timeout(linger, connection::refuse(stream)).await;
+            let _ = timeout(linger * 2, connection::refuse(stream, linger)).await;
             drop(slot);
         });
     }
-}
-
-/// Counts a connection for as long as it lives, also when its task is cut.
-struct Open;
-
-impl Open {
-    fn new() -> Self {
-        gauge!(crate::telemetry::HTTP_CONNECTIONS).increment(1);
-        Self
-    }
-}
-
-impl Drop for Open {
-    fn drop(&mut self) {
-        gauge!(crate::telemetry::HTTP_CONNECTIONS).decrement(1);
-    }
-}
-
-/// As many connections as wanted, or as the process has files for.
-///
-/// Without this a flood of connections takes the last file, and then the node cannot reach its store.
-fn connections_that_fit(wanted: usize) -> usize {
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
-    let Some(files) = open_files(&limits) else {
-        return wanted;
-    };
-    let fit = files
-        .saturating_sub(FILES_FOR_OTHERS + REFUSALS)
-        .max(files / 4);
-    if fit < wanted {
-        tracing::warn!(
-            "at most {fit} connections instead of {wanted}: this process may open {files} files; raise `ulimit -n`"
-        );
-    }
-    wanted.min(fit)
-}
-
-/// The soft limit on open files; `None` when there is none, or on a system that does not say.
-fn open_files(limits: &str) -> Option<usize> {
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
 }

@@ -6,7 +6,6 @@
 
 use std::sync::LazyLock;
 
-use axum::Router;
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
     IF_NONE_MATCH,
@@ -14,10 +13,12 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::json;
 use sha2::{Digest as _, Sha256, Sha384};
 
+use super::base_path::NamesPaths;
 use super::extract::Path;
 use super::problem::{Code, Problem};
 
@@ -49,7 +50,7 @@ const FILES: [File; 4] = [
 
 /// A strict policy, also to show that the client works under one.
 const DEMO_POLICY: &str = "default-src 'none'; script-src 'self'; worker-src 'self'; connect-src 'self'; \
-                           style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+                           style-src 'self'; img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 const DEMO: [File; 3] = [
     File {
         name: "demo.html",
@@ -157,6 +158,7 @@ fn manifest() -> Response {
             (ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
             (CACHE_CONTROL, ASK_EACH_TIME),
         ],
+        Extension(NamesPaths),
         axum::Json(json!({ "version": *VERSION, "files": files })),
     )
         .into_response()

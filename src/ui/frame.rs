@@ -182,7 +182,7 @@ pub(super) fn whole(status: StatusCode, title: &str, nav: &Markup, body: &Markup
                 meta name="color-scheme" content="light dark";
                 title { (title) " · Leasehold" }
                 link rel="stylesheet" href="/admin/assets/style.css";
-                link rel="icon" href="data:,";
+                link rel="icon" href="/favicon.ico";
                 script src="/admin/assets/admin.js" defer {}
             }
             body {

@@ -1,8 +1,11 @@
 //! Logging in with an operator's key, or with a code that can be used once.
 
+use std::net::IpAddr;
+
 use axum::extract::FromRequest as _;
 use axum::extract::{Request, State};
-use axum::http::header::SET_COOKIE;
+use axum::http::header::{HOST, SET_COOKIE};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use maud::html;
@@ -17,11 +20,11 @@ use crate::http::problem::{Code, Problem};
 use crate::store;
 use crate::token::Tokens;
 
-pub(super) async fn show(State(app): State<App>, fields: Fields) -> Response {
+pub(super) async fn show(State(app): State<App>, headers: HeaderMap, fields: Fields) -> Response {
     if app.access().is_open() {
         return redirect("/admin");
     }
-    form(&fields)
+    form(&fields, keeps_no_login(&headers))
 }
 
 /// Where somebody goes who has to log in first.
@@ -29,7 +32,7 @@ pub(super) fn prompt(next: &str) -> Response {
     redirect(&format!("/admin/login{}", query([("next", Some(next))])))
 }
 
-fn form(fields: &Fields) -> Response {
+fn form(fields: &Fields, keeps_no_login: bool) -> Response {
     let (next, code) = (fields.get("next"), fields.get("code"));
     let body = html! {
         section.login {
@@ -40,6 +43,7 @@ fn form(fields: &Fields) -> Response {
                      once may have been used."
                 }
             }
+            @if keeps_no_login { p.problem role="alert" { (NEEDS_HTTPS) } }
             form method="post" action="/admin/login" {
                 @if let Some(next) = next { input type="hidden" name="next" value=(next); }
                 @if let Some(code) = code {
@@ -115,8 +119,37 @@ fn from_here(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
     }
     Err(Problem::new(
         Code::Forbidden,
-        "This was sent by a page of another origin. Log in on the page of this server.",
+        if keeps_no_login(headers) {
+            NEEDS_HTTPS
+        } else {
+            "This was sent by a page of another origin. Log in on the page of this server."
+        },
     ))
+}
+
+const NEEDS_HTTPS: &str = "Logging in needs https, or a browser on the machine of the server: over plain http a browser keeps \
+     no login, and others can read the key. Open this page under an address that begins with https://.";
+
+/// Whether a browser would throw the login away, as far as its headers tell: it says where a page comes from only over TLS, or
+/// on its own machine. Nothing is decided by it but what the page says.
+fn keeps_no_login(headers: &HeaderMap) -> bool {
+    if headers.contains_key("sec-fetch-site")
+        || headers
+            .get("x-forwarded-proto")
+            .is_some_and(|proto| proto.as_bytes().eq_ignore_ascii_case(b"https"))
+    {
+        return false;
+    }
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = host.and_then(|host| host.parse::<Authority>().ok());
+    !host.is_some_and(|host| {
+        let name = host.host().trim_start_matches('[').trim_end_matches(']');
+        name == "localhost"
+            || name.ends_with(".localhost")
+            || name
+                .parse::<IpAddr>()
+                .is_ok_and(|address| address.is_loopback())
+    })
 }
 
 /// Only our own pages: whoever makes the link must not choose where it leads.

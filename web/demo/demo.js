@@ -1,6 +1,6 @@
 // A page as an integrator writes it. What matters are the lines up to `show`; the rest is furniture.
 
-import { SeatClient } from '/client/leasehold.js';
+import { SeatClient } from '../client/leasehold.js';
 
 const pool = new URLSearchParams(location.search).get('pool') ?? 'demo';
 const at = (id) => document.getElementById(id);

@@ -19,7 +19,10 @@ use crate::time::Timestamp;
 use crate::token::Tokens;
 
 /// `__Host-` makes browsers refuse it from anywhere but this very host, over TLS or on this machine.
-const NAME: &str = "__Host-leasehold";
+pub(crate) const NAME: &str = "__Host-leasehold";
+
+/// Under a path of a host with other applications, which are not to get it, so that it cannot be the whole host's.
+pub(crate) const NAME_UNDER_A_PATH: &str = "__Secure-leasehold";
 
 /// How long a login lives at most, also where a page asks all the time: a working day.
 const LONGEST: Duration = Duration::from_secs(8 * 60 * 60);

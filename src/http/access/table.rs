@@ -68,6 +68,8 @@ const TABLE: &[Row] = &[
     open("GET", "/v1/openapi.json", Rule::Anybody),
     open("GET", "/client/{file}", Rule::Anybody),
     open("GET", "/client/{version}/{file}", Rule::Anybody),
+    open("GET", "/", Rule::Anybody),
+    open("GET", "/favicon.ico", Rule::Anybody),
     open("GET", "/demo", Rule::Anybody),
     open("GET", "/demo/{file}", Rule::Anybody),
 

@@ -20,13 +20,20 @@ use crate::token::Claims;
 pub(super) async fn ask(
     app: &App,
     pool: &PoolName,
-    body: AcquireBody,
+    mut body: AcquireBody,
     key: Option<LeaseId>,
     wait: Wait,
 ) -> Result<Acquired, Problem> {
+    // Without room for one more wait, the client gets its place in the queue at once, and asks again.
+    let waits = body.wait_ms > 0 && wait != Wait::No;
+    let room = waits.then(|| app.0.connections.long_lived().ok()).flatten();
+    if room.is_none() {
+        body.wait_ms = 0;
+    }
     let (mut answer, answered) = oneshot::channel();
     let (app, pool) = (app.clone(), pool.clone());
     tasks::finish(carry(async move {
+        let _room = room;
         let acquired = seek(&app, &pool, &body, key, wait, &mut answer).await;
         app.0.store.count_acquire(&pool, &acquired);
         let unheard = acquired.as_ref().ok().and_then(|acquired| {

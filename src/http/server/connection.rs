@@ -1,272 +1,380 @@
-//! One connection: hyper drives it, a watchdog in the same task ends it when its time is up.
+//! One connection: hyper drives it while there is something to do, a watchdog in the same task ends it when its time is up.
 //!
-//! The watchdog looks after each step of hyper's, so it needs no timer of its own per request: one
-//! timer per connection, moved only when a deadline comes closer. Deliberately absent: a limit on how
-//! long a handler may take. Handlers answer within their store's time-out.
+//! A connection of HTTP/1 that says nothing for a second is parked: it gives back what serves requests, some 15 KB, and is
+//! only a socket and a timer until the next byte comes. So a hundred thousand widgets may keep theirs. The watchdog looks
+//! after each step of hyper's, so it needs no timer of its own per request: one timer per connection, moved only when a
+//! deadline comes closer. Deliberately absent: a limit on how long a handler may take. Handlers answer within their
+//! store's time-out.
 
-use std::convert::Infallible;
-use std::error::Error;
-use std::fmt;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
-use axum::body::Body;
-use axum::extract::ConnectInfo;
-use axum::http::header::CONNECTION;
-use axum::http::{HeaderMap, HeaderValue, Request, Version};
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::Request;
+use axum::response::Response;
 use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use hyper::body::{Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use metrics::counter;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep, sleep_until};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 
 use super::Shared;
-use super::socket::{Due, Socket, UnderWay, Watch};
+use super::request::{From, answer};
+use super::socket::Socket;
+use super::watch::{Due, Told, Watch};
 use crate::http::problem::{Code, Problem};
 use crate::telemetry::HTTP_CLOSED;
 
-/// Serves one connection to its end.
-pub(super) async fn run<F, A>(stream: TcpStream, peer: SocketAddr, shared: &Arc<Shared<F>>)
+/// What a client that speaks HTTP/2 from the start sends first, as far as it takes to know.
+const HTTP2_PREFACE: &[u8; 4] = b"PRI ";
+
+/// Requests of one HTTP/2 connection that are worked on, or whose large answers wait, at a time. The others wait, so that a
+/// client that opens many streams and takes nothing cannot have an answer made for each of them.
+const HTTP2_TURNS: usize = 16;
+
+/// How a connection, or the part of it that hyper drove, ended.
+enum End {
+    /// There is nothing to do for now.
+    Quiet,
+    /// Both sides may close.
+    Close,
+    /// The client is to be told something first.
+    Say(Problem),
+    /// The client takes nothing.
+    Cut,
+}
+
+/// Serves one connection to its end. `once` is for one above the limit: it gets one answer.
+pub(super) async fn run<F, A>(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    shared: &Arc<Shared<F>>,
+    watch: &Arc<Watch>,
+    once: bool,
+) where
+    F: Fn(Request) -> A + Send + Sync + 'static,
+    A: Future<Output = Response> + Send + 'static,
+{
+    let mut timer = pin!(sleep_until(watch.idle_until(&shared.limits)));
+    let end = loop {
+        let Some(http2) = parked(&stream, watch, shared, timer.as_mut()).await else {
+            break End::Close;
+        };
+        // In a box for as long as it runs: a connection keeps the place of it while it is silent.
+        let end = if http2 {
+            watch.await_frames();
+            Box::pin(http2_to_the_end(
+                &mut stream,
+                peer,
+                shared,
+                watch,
+                timer.as_mut(),
+            ))
+            .await
+        } else {
+            watch.await_head();
+            Box::pin(http1_until_quiet(
+                &mut stream,
+                peer,
+                shared,
+                watch,
+                once,
+                timer.as_mut(),
+            ))
+            .await
+        };
+        match end {
+            End::Quiet => {}
+            end => break end,
+        }
+    };
+    match end {
+        End::Cut => {
+            counter!(HTTP_CLOSED, "reason" => "stalled_write").increment(1);
+            // What it did not take would otherwise stay in the kernel after we are gone.
+            let _ = stream.set_zero_linger();
+        }
+        End::Say(problem) => {
+            // A fresh answer fits the send buffer, or the client would not read it anyway.
+            let _ = stream.try_write(&problem.to_http1());
+            Box::pin(close(stream, shared.limits.linger)).await;
+        }
+        _ => Box::pin(close(stream, shared.limits.linger)).await,
+    }
+}
+
+/// Waits for something to read, and says whether it is HTTP/2; `None` if the connection has to end.
+async fn parked<F>(
+    stream: &TcpStream,
+    watch: &Watch,
+    shared: &Shared<F>,
+    mut timer: Pin<&mut Sleep>,
+) -> Option<bool> {
+    let until = watch.idle_until(&shared.limits);
+    timer.as_mut().reset(until);
+    loop {
+        let mut begin = [0; HTTP2_PREFACE.len()];
+        let read = poll_fn(|cx| {
+            // First, so that a request that is already here is still answered.
+            let mut buf = ReadBuf::new(&mut begin);
+            if let Poll::Ready(read) = stream.poll_peek(cx, &mut buf) {
+                return Poll::Ready(read.ok());
+            }
+            if watch.told(cx).is_some() {
+                return Poll::Ready(None);
+            }
+            ready!(timer.as_mut().poll(cx));
+            if !watch.in_head() {
+                counter!(HTTP_CLOSED, "reason" => "idle").increment(1);
+            }
+            Poll::Ready(None)
+        });
+        match read.await {
+            None | Some(0) => return None,
+            Some(read) if HTTP2_PREFACE.starts_with(&begin[..read]) => {
+                if read == HTTP2_PREFACE.len() {
+                    return Some(true);
+                }
+                // What was only looked at is there at once when it is looked at again.
+                sleep(Duration::from_millis(5)).await;
+                if until <= Instant::now() {
+                    return None;
+                }
+            }
+            Some(_) => return Some(false),
+        }
+    }
+}
+
+/// Serves requests of HTTP/1 for as long as they come.
+async fn http1_until_quiet<F, A>(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    shared: &Arc<Shared<F>>,
+    watch: &Arc<Watch>,
+    once: bool,
+    mut timer: Pin<&mut Sleep>,
+) -> End
 where
-    F: Fn(axum::extract::Request) -> A + Send + Sync + 'static,
+    F: Fn(Request) -> A + Send + Sync + 'static,
     A: Future<Output = Response> + Send + 'static,
 {
     let limits = &shared.limits;
-    let watch = Arc::new(Watch::new());
-    let socket = Socket::new(stream, Arc::clone(&watch), limits.linger);
-    let service = service_fn(|request: Request<Incoming>| answer(request, peer, shared, &watch));
-    let mut connection = pin!(shared.http.serve_connection(TokioIo::new(socket), service));
+    let from = From {
+        peer,
+        shared: Arc::clone(shared),
+        watch: Arc::clone(watch),
+        once,
+        turns: None,
+    };
+    let mut before = Bytes::new();
+    loop {
+        let socket = Socket::http1(stream, watch, std::mem::take(&mut before));
+        let service = service_fn(|request| answer(request, &from));
+        let mut connection = shared.http1.serve_connection(TokioIo::new(socket), service);
+        // Since when this side wants to end the connection.
+        let mut leaving: Option<Instant> = None;
+        timer.as_mut().reset(Instant::now() + limits.header_read);
 
-    let mut closing = pin!(shared.closing.given());
-    // The task's waker never changes, so waiting is begun once; after that the flag is enough.
-    let mut waiting = false;
-    // Since when this side wants to end the connection.
+        let end = poll_fn(|cx| {
+            loop {
+                // First, so that a request that is already here is still answered.
+                if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
+                    return Poll::Ready(match ended {
+                        Err(error) if watch.is_muted() => End::Say(not_understood(&error)),
+                        _ => End::Close,
+                    });
+                }
+                match watch.told(cx) {
+                    Some(Told::Leave) if leaving.is_none() => {
+                        if watch.in_head() {
+                            return Poll::Ready(End::Close);
+                        }
+                        leaving = Some(Instant::now());
+                        Pin::new(&mut connection).graceful_shutdown();
+                        continue;
+                    }
+                    Some(Told::MakeRoom) if watch.quiet_since().is_some() => {
+                        return Poll::Ready(End::Close);
+                    }
+                    Some(Told::MakeRoom) => watch.keeps_its_room(),
+                    _ => {}
+                }
+                let due = match (leaving, watch.quiet_since()) {
+                    // It had its time to say goodbye; whoever is silent now is silent for good.
+                    (Some(since), Some(quiet)) => {
+                        Some((since.max(quiet) + limits.linger * 2, None))
+                    }
+                    _ => watch.due(limits).map(|(at, due)| (at, Some(due))),
+                };
+                let Some((at, due)) = due else {
+                    return Poll::Pending;
+                };
+                if at < timer.deadline() || timer.is_elapsed() {
+                    timer.as_mut().reset(at);
+                }
+                ready!(timer.as_mut().poll(cx));
+                if Instant::now() < at {
+                    // It was set for an earlier deadline that has moved on.
+                    timer.as_mut().reset(at);
+                    ready!(timer.as_mut().poll(cx));
+                }
+                return Poll::Ready(match due {
+                    None => End::Close,
+                    Some(Due::Quiet) => End::Quiet,
+                    Some(Due::Write) => End::Cut,
+                    Some(Due::Head) => {
+                        counter!(HTTP_CLOSED, "reason" => "slow_headers").increment(1);
+                        End::Say(Problem::new(
+                            Code::RequestTimeout,
+                            "The headers did not arrive in time. Send the request again, whole and at once.",
+                        ))
+                    }
+                });
+            }
+        })
+        .await;
+        if !matches!(end, End::Quiet) {
+            return end;
+        }
+        before = connection.into_parts().read_buf;
+        if before.is_empty() && watch.is_quiet() {
+            return End::Quiet;
+        }
+        // The beginning of a head came behind the last request.
+        watch.await_head();
+    }
+}
+
+/// What to say about a head that hyper could not parse.
+fn not_understood(error: &hyper::Error) -> Problem {
+    let (reason, problem) = if error.is_parse_too_large() {
+        let detail = "The request line and the headers are larger, or more, than this server takes. \
+                      Send fewer or smaller headers, and check cookies that another application set.";
+        (
+            "headers_too_large",
+            Problem::new(Code::HeadersTooLarge, detail),
+        )
+    } else {
+        let detail = "What arrived is not an HTTP request that this server understands. \
+                      Check the request line, the headers and the length of the body before it.";
+        ("bad_request", Problem::new(Code::InvalidRequest, detail))
+    };
+    counter!(HTTP_CLOSED, "reason" => reason).increment(1);
+    problem
+}
+
+/// Serves a connection of HTTP/2. A stream that stands still ends its connection: others on it get their answers first, if they
+/// do so soon.
+async fn http2_to_the_end<F, A>(
+    stream: &mut TcpStream,
+    peer: SocketAddr,
+    shared: &Arc<Shared<F>>,
+    watch: &Arc<Watch>,
+    mut timer: Pin<&mut Sleep>,
+) -> End
+where
+    F: Fn(Request) -> A + Send + Sync + 'static,
+    A: Future<Output = Response> + Send + 'static,
+{
+    let limits = &shared.limits;
+    let from = From {
+        peer,
+        shared: Arc::clone(shared),
+        watch: Arc::clone(watch),
+        once: false,
+        turns: Some(Arc::new(Semaphore::new(HTTP2_TURNS))),
+    };
+    let service = service_fn(|request| answer(request, &from));
+    let socket = Socket::http2(stream, watch);
+    let mut connection = pin!(shared.http2.serve_connection(TokioIo::new(socket), service));
+    // Streams run in tasks of their own, which do not wake this one, so it looks now and then.
+    let look = limits.write_stall.min(limits.idle) / 8;
+    timer.as_mut().reset(Instant::now() + look);
     let mut leaving: Option<Instant> = None;
-    let mut timer = pin!(sleep_until(Instant::now() + limits.header_read));
+    let mut stalled = false;
 
     poll_fn(|cx| {
         loop {
-            // First, so that a request that is already here is still answered.
             if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+                return Poll::Ready(End::Close);
             }
-            if leaving.is_none() {
-                if !waiting {
-                    waiting = true;
-                    let _ = closing.as_mut().poll(cx);
-                }
-                if shared.closing.is_given() {
-                    if watch.in_head() {
-                        return Poll::Ready(());
-                    }
-                    leaving = Some(Instant::now());
-                    connection.as_mut().graceful_shutdown();
-                    continue;
-                }
-            }
-
-            let due = match (leaving, watch.quiet_since()) {
-                // It had its time to say goodbye; whoever is silent now is silent for good.
-                (Some(since), Some(quiet)) => Some((since.max(quiet) + limits.linger * 2, None)),
-                _ => watch.due(limits).map(|(at, due)| (at, Some(due))),
-            };
-            let Some((at, due)) = due else {
-                return Poll::Pending;
-            };
-            if at < timer.deadline() || timer.is_elapsed() {
-                timer.as_mut().reset(at);
+            let told = watch.told(cx);
+            if told == Some(Told::MakeRoom) && watch.quiet_since().is_none() {
+                watch.keeps_its_room();
+            } else if told.is_some() && leaving.is_none() {
+                leaving = Some(Instant::now());
+                connection.as_mut().graceful_shutdown();
+                continue;
             }
             ready!(timer.as_mut().poll(cx));
-            if Instant::now() < at {
-                // It was set for an earlier deadline that has moved on.
-                timer.as_mut().reset(at);
-                ready!(timer.as_mut().poll(cx));
-            }
+            let now = Instant::now();
+            timer.as_mut().reset(now + look);
 
-            match due {
-                None => return Poll::Ready(()),
-                Some(Due::Idle) => {
-                    counter!(HTTP_CLOSED, "reason" => "idle").increment(1);
-                    leaving = Some(Instant::now());
-                    connection.as_mut().graceful_shutdown();
+            let quiet = watch.quiet_since();
+            if leaving.is_none() && quiet.is_some_and(|since| since + limits.idle <= now) {
+                counter!(HTTP_CLOSED, "reason" => "idle").increment(1);
+                leaving = Some(now);
+                connection.as_mut().graceful_shutdown();
+            }
+            if let Some(since) = watch.stalled_since()
+                && since + limits.write_stall <= now
+                && !stalled
+            {
+                counter!(HTTP_CLOSED, "reason" => "stalled_stream").increment(1);
+                stalled = true;
+                leaving = Some(now);
+                connection.as_mut().graceful_shutdown();
+            }
+            if let Some(since) = leaving {
+                if stalled && since + limits.linger <= now {
+                    return Poll::Ready(End::Cut);
                 }
-                Some(due @ (Due::Head | Due::Write)) => {
-                    let reason = if due == Due::Head {
-                        "slow_headers"
-                    } else {
-                        "stalled_write"
-                    };
-                    counter!(HTTP_CLOSED, "reason" => reason).increment(1);
-                    watch.expire(due);
-                    let _ = connection.as_mut().poll(cx);
-                    return Poll::Ready(());
+                if quiet.is_some_and(|quiet| since.max(quiet) + limits.linger * 2 <= now) {
+                    return Poll::Ready(End::Close);
                 }
             }
         }
     })
-    .await;
+    .await
+}
+
+/// Closes our side, and then reads what still comes until the client closes its own, for a while.
+///
+/// A socket closed with unread bytes resets the connection, and the reset can reach the client before the answer does: it would
+/// see an error instead of "the body is too large".
+async fn close(mut stream: TcpStream, linger: Duration) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let unwanted = async {
+        let mut unwanted = [0; 8 * 1024];
+        while matches!(stream.read(&mut unwanted).await, Ok(n) if n > 0) {}
+    };
+    let _ = timeout(linger, unwanted).await;
 }
 
 /// Tells a connection above the limit that there are too many, and ends it.
-pub(super) async fn refuse(mut stream: TcpStream) {
+pub(super) async fn refuse(mut stream: TcpStream, linger: Duration) -> io::Result<()> {
     let mut head = Vec::with_capacity(1024);
     // A client that gets an answer before it has asked takes it for a broken connection.
     while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < 16 * 1024 {
-        match stream.read_buf(&mut head).await {
-            Ok(0) | Err(_) => return,
-            Ok(_) => {}
+        if stream.read_buf(&mut head).await? == 0 {
+            return Ok(());
         }
     }
     let problem = Problem::new(
         Code::Overloaded,
         "This node has as many connections as it takes. Try again after the time that Retry-After says.",
     );
-    if stream.write_all(&problem.to_http1()).await.is_err() || stream.shutdown().await.is_err() {
-        return;
-    }
-    // Unread bytes would reset the connection before the answer is read.
-    let mut unwanted = [0; 4 * 1024];
-    while matches!(stream.read(&mut unwanted).await, Ok(n) if n > 0) {}
-}
-
-/// Has one request answered.
-fn answer<F, A>(
-    request: Request<Incoming>,
-    peer: SocketAddr,
-    shared: &Arc<Shared<F>>,
-    watch: &Arc<Watch>,
-) -> BoxFuture<'static, Result<Response<Answer>, Infallible>>
-where
-    F: Fn(axum::extract::Request) -> A + Send + Sync + 'static,
-    A: Future<Output = Response> + Send + 'static,
-{
-    let under_way = UnderWay::new(watch);
-    let shared = Arc::clone(shared);
-    let http1 = request.version() < Version::HTTP_2;
-    let mut request = request.map(|body| timed(body, shared.limits.body_read));
-    request.extensions_mut().insert(ConnectInfo(peer));
-
-    // In a box for as long as it runs: a connection keeps the place of its answer while it is silent, 6 KB of it.
-    Box::pin(async move {
-        let mut response = if !http1 && header_bytes(request.headers()) > shared.limits.header_bytes
-        {
-            let detail =
-                "The headers are larger than this server takes. Send fewer or smaller headers.";
-            Problem::new(Code::HeadersTooLarge, detail).into_response()
-        } else {
-            (shared.answer)(request).await
-        };
-        if http1 && shared.drain.is_draining() {
-            // The client goes by itself before the connection is closed under it.
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        Ok(response.map(|body| Answer {
-            body,
-            _under_way: under_way,
-        }))
-    })
-}
-
-/// The size of a header list as HTTP/2 counts it (RFC 9113, section 6.5.2).
-fn header_bytes(headers: &HeaderMap) -> usize {
-    headers
-        .iter()
-        .map(|(name, value)| name.as_str().len() + value.len() + 32)
-        .sum()
-}
-
-/// The body of an answer; while it is there, the request is under way.
-struct Answer {
-    body: Body,
-    _under_way: UnderWay,
-}
-
-impl hyper::body::Body for Answer {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-/// A request's body did not arrive in time.
-#[derive(Debug, Clone, Copy)]
-pub struct BodyTimedOut;
-
-impl fmt::Display for BodyTimedOut {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the body did not arrive in time")
-    }
-}
-
-impl Error for BodyTimedOut {}
-
-/// The body of a request, with a limit on how long all of it may take.
-struct Timed {
-    body: Incoming,
-    limit: Duration,
-    /// Set when the body is first waited for, which most are not.
-    timer: Option<Pin<Box<Sleep>>>,
-}
-
-fn timed(body: Incoming, limit: Duration) -> Body {
-    if hyper::body::Body::is_end_stream(&body) {
-        return Body::empty();
-    }
-    Body::new(Timed {
-        body,
-        limit,
-        timer: None,
-    })
-}
-
-impl hyper::body::Body for Timed {
-    type Data = Bytes;
-    type Error = Box<dyn Error + Send + Sync>;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let this = &mut *self;
-        if let Poll::Ready(frame) = Pin::new(&mut this.body).poll_frame(cx) {
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
-        }
-        let timer = this
-            .timer
-            .get_or_insert_with(|| Box::pin(sleep(this.limit)));
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Some(Err(Box::new(BodyTimedOut))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    stream.write_all(&problem.to_http1()).await?;
+    close(stream, linger).await;
+    Ok(())
 }

@@ -1,5 +1,6 @@
 //! What clients that behave badly get, over real sockets, with limits short enough to wait for.
 
+use std::sync::atomic::AtomicUsize;
 use std::time::Instant as Clock;
 
 use axum::Router;
@@ -17,6 +18,9 @@ use super::*;
 use crate::http::extract::Body;
 use crate::http::trace::{instrument, no_route};
 
+/// How many answers of `/counted` were made, which one test counts.
+static MADE: AtomicUsize = AtomicUsize::new(0);
+
 /// An answer that no socket buffer holds.
 const LARGE: usize = 24 << 20;
 
@@ -28,6 +32,7 @@ fn short() -> Limits {
         header_read: Duration::from_millis(200),
         body_read: Duration::from_millis(200),
         idle: Duration::from_millis(900),
+        park: Duration::from_millis(250),
         write_stall: Duration::from_millis(300),
         linger: Duration::from_millis(300),
         drain_wait: Duration::from_millis(300),
@@ -57,6 +62,30 @@ fn routes() -> impl Fn(Request) -> BoxFuture<'static, Response> + Send + Sync + 
             get(async || sleep(Duration::from_millis(600)).await),
         )
         .route("/never", get(std::future::pending::<()>))
+        .route(
+            "/host",
+            get(|headers: axum::http::HeaderMap| async move {
+                headers["host"]
+                    .clone()
+                    .to_str()
+                    .unwrap_or_default()
+                    .to_owned()
+            }),
+        )
+        .route(
+            "/endless",
+            get(async || {
+                let bytes = futures_util::stream::repeat(Ok::<_, Infallible>("x".repeat(1_000)));
+                axum::body::Body::from_stream(bytes)
+            }),
+        )
+        .route(
+            "/counted",
+            get(async || {
+                MADE.fetch_add(1, Ordering::Relaxed);
+                vec![b'x'; 100_000]
+            }),
+        )
         .route("/large", get(async || vec![b'x'; LARGE]));
     move |request| {
         let routes = routes.clone();
@@ -156,7 +185,7 @@ impl Client {
     async fn problem(&mut self, status: u16, code: &str) -> String {
         let (head, body) = self.answer().await;
         assert!(
-            head.starts_with(&format!("http/1.1 {status} ")),
+            head[..head.len().min(12)].ends_with(&format!(" {status}")),
             "{head}{body}"
         );
         assert!(
@@ -346,9 +375,9 @@ async fn what_is_not_http_is_a_400() {
         "HELLO\r\n\r\n",
         "GET / HTTP/1.1\r\nno colon\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
-        "POST /wish HTTP/1.1\r\ncontent-length: many\r\n\r\n",
-        "POST /wish HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
-        "POST /wish HTTP/1.1\r\ntransfer-encoding: gzip\r\n\r\n",
+        "POST /wish HTTP/1.1\r\nhost: x\r\ncontent-length: many\r\n\r\n",
+        "POST /wish HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        "POST /wish HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n",
     ] {
         let mut client = node.connect().await;
         client.send(nonsense).await;
@@ -425,9 +454,10 @@ async fn a_client_that_reads_slowly_gets_everything() {
 }
 
 #[tokio::test]
-async fn connections_above_the_limit_are_told_so() {
+async fn whoever_has_been_idle_for_longest_makes_room() {
     let node = Node::start(Limits {
         connections: 2,
+        idle: PATIENCE,
         ..short()
     })
     .await;
@@ -439,15 +469,273 @@ async fn connections_above_the_limit_are_told_so() {
     }
     let mut third = node.connect().await;
     third.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    let head = third.problem(503, "overloaded").await;
-    assert!(head.contains("retry-after: "), "{head}");
-    third.closed().await;
+    let (head, _) = third.answer().await;
+    assert!(
+        head.starts_with("http/1.1 200 ") && !head.contains("connection: close"),
+        "{head}"
+    );
+    first.closed().await;
+    // Parked by now, and of use all the same.
+    sleep(Duration::from_millis(400)).await;
+    second.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(second.answer().await.0.starts_with("http/1.1 200 "));
+}
 
-    drop(first);
+#[tokio::test]
+async fn where_nobody_is_idle_a_few_more_get_one_answer_and_others_are_told_so() {
+    let node = Node::start(Limits {
+        connections: 1,
+        ..short()
+    })
+    .await;
+    let mut busy = Vec::new();
+    for _ in 0..65 {
+        let mut client = node.connect().await;
+        client.send("GET /never HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        busy.push(client);
+        sleep(Duration::from_millis(3)).await;
+    }
+    let mut refused = node.connect().await;
+    refused.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let head = refused.problem(503, "overloaded").await;
+    assert!(head.contains("retry-after: "), "{head}");
+    refused.closed().await;
+
+    busy.pop();
     sleep(Duration::from_millis(100)).await;
-    let mut fourth = node.connect().await;
-    fourth.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
-    assert!(fourth.answer().await.0.starts_with("http/1.1 200 "));
+    let mut probe = node.connect().await;
+    probe.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let (head, _) = probe.answer().await;
+    assert!(
+        head.starts_with("http/1.1 200 ") && head.contains("connection: close"),
+        "{head}"
+    );
+    probe.closed().await;
+}
+
+#[tokio::test]
+async fn an_early_answer_leaves_a_connection_that_can_be_used_or_says_that_it_closes() {
+    let node = Node::start(short()).await;
+    let head = "POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    // The body comes after the head, as Python's http.client sends it.
+    let mut client = node.connect().await;
+    for framing in [
+        "content-length: 14\r\n\r\n",
+        "transfer-encoding: chunked\r\n\r\n",
+    ] {
+        client.send(format!("{head}{framing}")).await;
+        sleep(Duration::from_millis(30)).await;
+        client
+            .send(if framing.starts_with('c') {
+                "{\"wish\":\"much\"}"[..14].to_owned()
+            } else {
+                "2\r\n{}\r\n0\r\n\r\n".to_owned()
+            })
+            .await;
+        let (head, _) = client.answer().await;
+        assert!(
+            head.starts_with("http/1.1 404 ") && !head.contains("connection: close"),
+            "{head}"
+        );
+    }
+    client.send("GET / HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert!(client.answer().await.0.starts_with("http/1.1 200 "));
+
+    for framing in [
+        "content-length: 1000000\r\n\r\n",
+        "expect: 100-continue\r\ncontent-length: 9\r\n\r\n",
+    ] {
+        let mut client = node.connect().await;
+        client.send(format!("{head}{framing}")).await;
+        let (head, _) = client.answer().await;
+        assert!(
+            head.starts_with("http/1.1 404 ") && head.contains("connection: close"),
+            "{framing}: {head}"
+        );
+        client.closed().await;
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_two_could_read_in_two_ways_is_a_400() {
+    let node = Node::start(short()).await;
+    let post = "POST /wish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    for (head, status, code) in [
+        ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400, "invalid_request"),
+        (
+            "GET / HTTP/1.1\r\nhost: x\r\nhost: x\r\n\r\n".to_owned(),
+            400,
+            "invalid_request",
+        ),
+        (
+            "GET / HTTP/1.0\r\nhost: x\r\nhost: y\r\n\r\n".to_owned(),
+            400,
+            "invalid_request",
+        ),
+        (
+            "GET / HTTP/1.1\r\nhost: localhost:80@evil\r\n\r\n".to_owned(),
+            400,
+            "invalid_request",
+        ),
+        (
+            "GET / HTTP/1.1\r\nhost: [::1].evil.example\r\n\r\n".to_owned(),
+            400,
+            "invalid_request",
+        ),
+        (
+            "GET / HTTP/1.1\r\nhost: localhost:x\r\n\r\n".to_owned(),
+            400,
+            "invalid_request",
+        ),
+        (
+            "GET / HTTP/1.1\nhost: x\r\n\r\n".to_owned(),
+            400,
+            "invalid_request",
+        ),
+        (
+            "GET / HTTP/1.1\r\nhost: x\n\r\n".to_owned(),
+            400,
+            "invalid_request",
+        ),
+        (
+            format!("{post}transfer-encoding: chunked, chunked\r\n\r\n0\r\n\r\n"),
+            400,
+            "invalid_request",
+        ),
+        (
+            format!(
+                "{post}transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n"
+            ),
+            400,
+            "invalid_request",
+        ),
+        (
+            format!("{post}transfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+            400,
+            "invalid_request",
+        ),
+        (
+            format!("{post}content-encoding: gzip\r\ncontent-length: 2\r\n\r\n{{}}"),
+            415,
+            "unsupported_media_type",
+        ),
+    ] {
+        let mut client = node.connect().await;
+        client.send(&head).await;
+        let answer = client.problem(status, code).await;
+        assert!(answer.contains("connection: close"), "{head}{answer}");
+        client.closed().await;
+    }
+    // HTTP/1.0 knows no Host, and a target that names the host has precedence over it.
+    let mut client = node.connect().await;
+    client.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert!(client.answer().await.0.starts_with("http/1.0 200 "));
+    let mut client = node.connect().await;
+    client
+        .send("GET http://right.example/host HTTP/1.1\r\nhost: wrong.example\r\n\r\n")
+        .await;
+    assert_eq!(client.answer().await.1, "right.example");
+}
+
+#[tokio::test]
+async fn a_head_that_begins_behind_a_request_has_its_time_too() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    client
+        .send("GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\nhos")
+        .await;
+    client.answer().await;
+    sleep(Duration::from_millis(300)).await;
+    client.send("t: x\r\n\r\n").await;
+    assert!(client.answer().await.0.starts_with("http/1.1 200 "));
+    let started = Clock::now();
+    client
+        .send("GET / HTTP/1.1\r\nhost: x\r\n\r\nGET / HTTP/1.1\r\nhos")
+        .await;
+    client.answer().await;
+    client.problem(408, "request_timeout").await;
+    between(150, started.elapsed(), 850);
+}
+
+/// A frame of HTTP/2 (RFC 9113, section 4.1).
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    let mut frame = length[1..].to_vec();
+    frame.extend([kind, flags]);
+    frame.extend(stream.to_be_bytes());
+    frame.extend(payload);
+    frame
+}
+
+/// What a client sends that asks for `path` on so many streams, with a window of so many bytes for each.
+fn http2(path: &str, streams: u32, window: u32) -> Vec<u8> {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    bytes.extend(frame(
+        4,
+        0,
+        0,
+        &[&[0, 4][..], &window.to_be_bytes()].concat(),
+    ));
+    // GET, http, and two literals: path and authority.
+    let mut head = vec![0x82, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    head.extend(path.as_bytes());
+    head.extend(b"\x01\x01x");
+    for n in 0..streams {
+        bytes.extend(frame(1, 0b101, 2 * n + 1, &head));
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn an_http2_stream_without_a_window_ends_its_connection() {
+    let node = Node::start(short()).await;
+    for (path, window) in [
+        ("/large", 0),
+        ("/large", 1),
+        ("/", 0),
+        ("/", 3),
+        ("/endless", 0),
+    ] {
+        let mut client = node.connect().await;
+        let started = Clock::now();
+        client.send(http2(path, 5, window)).await;
+        let mut frames = Vec::new();
+        let _ = timeout(PATIENCE, client.0.read_to_end(&mut frames))
+            .await
+            .unwrap_or_else(|_| panic!("{path} with a window of {window} is held"));
+        between(300, started.elapsed(), 2_000);
+    }
+}
+
+#[tokio::test]
+async fn an_http2_stream_that_waits_for_us_is_not_ended() {
+    let node = Node::start(short()).await;
+    let mut client = node.connect().await;
+    client.send(http2("/slow", 1, 65_535)).await;
+    let mut frames = Vec::new();
+    let _ = timeout(
+        Duration::from_millis(700),
+        client.0.read_to_end(&mut frames),
+    )
+    .await;
+    // The head of the answer: a frame of type 1 on stream 1.
+    let answered = frames
+        .windows(9)
+        .any(|frame| frame[3] == 1 && frame[5..] == [0, 0, 0, 1]);
+    assert!(answered, "{frames:?}");
+}
+
+#[tokio::test]
+async fn answers_that_an_http2_client_does_not_take_are_not_made() {
+    let node = Node::start(Limits {
+        write_stall: PATIENCE,
+        ..short()
+    })
+    .await;
+    let mut client = node.connect().await;
+    client.send(http2("/counted", 100, 0)).await;
+    sleep(Duration::from_millis(500)).await;
+    assert_eq!(MADE.load(Ordering::Relaxed), 16);
 }
 
 #[tokio::test]
@@ -549,17 +837,4 @@ async fn a_handler_that_never_ends_is_cut_at_the_end() {
     node.stop();
     between(1_300, node.ended().await, 3_000);
     client.closed().await;
-}
-
-#[test]
-fn the_limit_on_files_is_read_as_linux_writes_it() {
-    let limits = "Limit                     Soft Limit           Hard Limit           Units     \n\
-                  Max processes             63459                63459                processes \n\
-                  Max open files            1024                 524288               files     \n";
-    assert_eq!(open_files(limits), Some(1024));
-    assert_eq!(
-        open_files("Max open files            unlimited            unlimited            files"),
-        None
-    );
-    assert_eq!(open_files(""), None);
 }

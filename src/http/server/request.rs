@@ -1,0 +1,431 @@
+//! One request of a connection: what is wrong with it before anybody looks at its path, its body, and the answer on its way out.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use axum::http::header::{CONNECTION, CONTENT_ENCODING, EXPECT, HOST, TRANSFER_ENCODING};
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderValue, Request, Version};
+use axum::response::{IntoResponse as _, Response};
+use bytes::{Buf, Bytes};
+use futures_util::future::BoxFuture;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Frame, Incoming, SizeHint};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Sleep, sleep, timeout};
+
+use super::Shared;
+use super::watch::{BrokenOff, UnderWay, Watch};
+use crate::http::problem::{Code, Problem};
+
+/// Most bytes of a body that are read though nobody wants them, so that the connection can go on.
+const REST: u64 = 64 * 1024;
+
+/// How long such bytes are waited for.
+const REST_WAIT: Duration = Duration::from_secs(1);
+
+/// Answers up to here may wait for their client without a turn.
+const SMALL: u64 = 16 * 1024;
+
+/// How long a request has a turn for what it does. One that takes longer waits for somebody else, as a long poll does.
+const TURN: Duration = Duration::from_millis(100);
+
+/// Largest part of an answer that is given to an HTTP/2 stream at a time.
+const PART: usize = 16 * 1024;
+
+/// Where requests come from.
+pub(super) struct From<F> {
+    pub(super) peer: SocketAddr,
+    pub(super) shared: Arc<Shared<F>>,
+    pub(super) watch: Arc<Watch>,
+    /// Whether the connection ends after one answer.
+    pub(super) once: bool,
+    /// How many of them may be worked on at a time, if there are more than one.
+    pub(super) turns: Option<Arc<Semaphore>>,
+}
+
+/// Has one request answered.
+pub(super) fn answer<F, A>(
+    request: Request<Incoming>,
+    from: &From<F>,
+) -> BoxFuture<'static, Result<Response<Answer>, Infallible>>
+where
+    F: Fn(axum::extract::Request) -> A + Send + Sync + 'static,
+    A: Future<Output = Response> + Send + 'static,
+{
+    let under_way = UnderWay::new(&from.watch);
+    let (shared, watch) = (Arc::clone(&from.shared), Arc::clone(&from.watch));
+    let (turns, once) = (from.turns.clone(), from.once);
+    let http1 = request.version() < Version::HTTP_2;
+    let screened = screen(&request, &watch, shared.limits.header_bytes);
+    // Whoever waits for permission to send a body is not asked for one that nobody wants.
+    let expects = request.headers().contains_key(EXPECT);
+    let keeper = http1.then(|| Arc::clone(&watch));
+    let mut request = request.map(|body| timed(body, shared.limits.body_read, keeper));
+    request.extensions_mut().insert(ConnectInfo(from.peer));
+    name_host(&mut request);
+
+    // In a box for as long as it runs: a connection keeps the place of its answer while it is silent, 6 KB of it.
+    Box::pin(async move {
+        let mut turn = match turns {
+            Some(turns) => turns.acquire_owned().await.ok(),
+            None => None,
+        };
+        let mut closes = once || shared.drain.is_draining();
+        let mut response = match screened {
+            Ok(()) => {
+                let mut answering = pin!((shared.answer)(request));
+                if turn.is_some() {
+                    tokio::select! {
+                        response = &mut answering => response,
+                        () = sleep(TURN) => {
+                            turn = None;
+                            answering.await
+                        }
+                    }
+                } else {
+                    answering.await
+                }
+            }
+            Err(problem) => {
+                closes = true;
+                drop(request);
+                problem.into_response()
+            }
+        };
+        if http1 {
+            if let Some(rest) = watch.take_rest() {
+                closes |= match rest {
+                    Ok(rest) => expects || !read_rest(rest).await,
+                    Err(BrokenOff) => true,
+                };
+            }
+            if closes {
+                // The client goes by itself before the connection is closed under it.
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+        }
+        Ok(response.map(|body| Answer::new(body, under_way, turn, http1)))
+    })
+}
+
+/// Refuses what others could read as another request than this server does.
+fn screen(request: &Request<Incoming>, watch: &Watch, header_bytes: usize) -> Result<(), Problem> {
+    let headers = request.headers();
+    let invalid = |detail: &'static str| Err(Problem::new(Code::InvalidRequest, detail));
+    if request.version() >= Version::HTTP_2 {
+        if list_bytes(headers) > header_bytes {
+            return Err(Problem::new(
+                Code::HeadersTooLarge,
+                "The headers are larger than this server takes. Send fewer or smaller headers.",
+            ));
+        }
+        let authority = request.uri().authority().map(Authority::as_str);
+        if let (Some(host), Some(authority)) = (headers.get(HOST), authority)
+            && !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())
+        {
+            return invalid("\"host\" and \":authority\" name different hosts. Send one of them.");
+        }
+    } else {
+        if watch.has_bare_lf() {
+            return invalid("A line of the headers ends without CR. End each line with CR and LF.");
+        }
+        let codings = headers.get_all(TRANSFER_ENCODING);
+        let mut codings = codings.iter().map(HeaderValue::as_bytes);
+        if let Some(coding) = codings.next()
+            && (!coding.trim_ascii().eq_ignore_ascii_case(b"chunked") || codings.next().is_some())
+        {
+            return invalid("This server takes no transfer coding but \"chunked\", and that once.");
+        }
+    }
+    let mut hosts = headers.get_all(HOST).iter();
+    let host = hosts.next();
+    if hosts.next().is_some() || (host.is_none() && request.version() == Version::HTTP_11) {
+        return invalid("A request names its host in exactly one header \"Host\".");
+    }
+    if host.is_some_and(|host| !is_host(host)) {
+        return invalid("\"Host\" is not the name or address of a host, with a port or without.");
+    }
+    let coded = headers.get(CONTENT_ENCODING);
+    if coded.is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return Err(Problem::new(
+            Code::UnsupportedMediaType,
+            "This server takes no compressed bodies. Send it without \"Content-Encoding\".",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether this is what a `Host` may be (RFC 9110, section 7.2). An empty one stands for none.
+fn is_host(host: &HeaderValue) -> bool {
+    host.is_empty()
+        || host
+            .to_str()
+            .is_ok_and(|host| !host.contains('@') && host.parse::<Authority>().is_ok())
+}
+
+/// Lets the target of a request say which host it is for, where it does: it has precedence over `Host` (RFC 9112, section 3.2.2).
+fn name_host(request: &mut axum::extract::Request) {
+    if let Some(authority) = request.uri().authority()
+        && let Ok(host) = HeaderValue::try_from(authority.as_str())
+    {
+        request.headers_mut().insert(HOST, host);
+    }
+}
+
+/// The size of a header list as HTTP/2 counts it (RFC 9113, section 6.5.2).
+fn list_bytes(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len() + 32)
+        .sum()
+}
+
+/// Reads what is left of a body, if it is little and comes soon, and says whether that was all.
+async fn read_rest(mut rest: Incoming) -> bool {
+    if REST < rest.size_hint().lower() {
+        return false;
+    }
+    let all = async {
+        let mut length = 0;
+        while let Some(frame) = rest.frame().await {
+            length += match frame {
+                Ok(frame) => frame.data_ref().map_or(0, |data| data.len() as u64),
+                Err(_) => return false,
+            };
+            if REST < length {
+                return false;
+            }
+        }
+        true
+    };
+    timeout(REST_WAIT, all).await.unwrap_or(false)
+}
+
+/// The body of an answer; while it is there, the request is under way.
+pub(super) struct Answer {
+    body: Body,
+    /// What was made of it and is not sent.
+    made: Bytes,
+    /// Of HTTP/1; the parts of an HTTP/2 answer have a share in it, because hyper is done with them before they are sent.
+    under_way: Result<UnderWay, Arc<Sending>>,
+}
+
+/// An HTTP/2 answer that is on its way.
+struct Sending {
+    under_way: UnderWay,
+    _turn: Option<OwnedSemaphorePermit>,
+}
+
+impl Answer {
+    fn new(
+        body: Body,
+        under_way: UnderWay,
+        turn: Option<OwnedSemaphorePermit>,
+        http1: bool,
+    ) -> Self {
+        // One without an end, such as an event stream, is made as it is taken.
+        let is_large = body.size_hint().exact().is_some_and(|size| SMALL < size);
+        Self {
+            body,
+            made: Bytes::new(),
+            under_way: if http1 {
+                Ok(under_way)
+            } else {
+                Err(Arc::new(Sending {
+                    under_way,
+                    _turn: turn.filter(|_| is_large),
+                }))
+            },
+        }
+    }
+}
+
+impl hyper::body::Body for Answer {
+    type Data = Part;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Part>, axum::Error>>> {
+        let this = &mut *self;
+        if this.made.is_empty() {
+            let frame = match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => return Poll::Ready(None),
+            };
+            match frame.into_data() {
+                Ok(data) => this.made = data,
+                Err(frame) => {
+                    let frame = frame.map_data(|bytes| Part { bytes, sent: None });
+                    return Poll::Ready(Some(Ok(frame)));
+                }
+            }
+        }
+        let part = match &this.under_way {
+            Ok(_) => Part {
+                bytes: std::mem::take(&mut this.made),
+                sent: None,
+            },
+            Err(sending) => Part {
+                bytes: this.made.split_to(this.made.len().min(PART)),
+                sent: Some(Sent::new(sending)),
+            },
+        };
+        Poll::Ready(Some(Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.made.is_empty() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let (made, rest) = (self.made.len() as u64, self.body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + made);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + made);
+        }
+        hint
+    }
+}
+
+/// Bytes of an answer.
+pub(super) struct Part {
+    bytes: Bytes,
+    sent: Option<Sent>,
+}
+
+impl Buf for Part {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        if let Some(sent) = &self.sent {
+            sent.sending.under_way.0.progressed(sent.id);
+        }
+    }
+}
+
+/// Tells the connection when a part of an HTTP/2 answer is on its way: it goes with the last byte.
+struct Sent {
+    sending: Arc<Sending>,
+    id: u64,
+}
+
+impl Sent {
+    fn new(sending: &Arc<Sending>) -> Self {
+        Self {
+            sending: Arc::clone(sending),
+            id: sending.under_way.0.waits(),
+        }
+    }
+}
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        self.sending.under_way.0.taken(self.id);
+    }
+}
+
+/// A request's body did not arrive in time.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyTimedOut;
+
+impl fmt::Display for BodyTimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the body did not arrive in time")
+    }
+}
+
+impl Error for BodyTimedOut {}
+
+/// The body of a request, with a limit on how long all of it may take.
+struct Timed {
+    body: Option<Incoming>,
+    limit: Duration,
+    /// Set when the body is first waited for, which most are not.
+    timer: Option<Pin<Box<Sleep>>>,
+    failed: bool,
+    /// Takes what nobody read of it.
+    keeper: Option<Arc<Watch>>,
+}
+
+fn timed(body: Incoming, limit: Duration, keeper: Option<Arc<Watch>>) -> Body {
+    if body.is_end_stream() {
+        return Body::empty();
+    }
+    Body::new(Timed {
+        body: Some(body),
+        limit,
+        timer: None,
+        failed: false,
+        keeper,
+    })
+}
+
+impl hyper::body::Body for Timed {
+    type Data = Bytes;
+    type Error = Box<dyn Error + Send + Sync>;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        let this = &mut *self;
+        let Some(body) = &mut this.body else {
+            return Poll::Ready(None);
+        };
+        if let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) {
+            this.failed |= matches!(frame, Some(Err(_)));
+            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+        }
+        let timer = this
+            .timer
+            .get_or_insert_with(|| Box::pin(sleep(this.limit)));
+        ready!(timer.as_mut().poll(cx));
+        this.failed = true;
+        Poll::Ready(Some(Err(Box::new(BodyTimedOut))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body
+            .as_ref()
+            .map_or_else(|| SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+impl Drop for Timed {
+    fn drop(&mut self) {
+        if let (Some(keeper), Some(body)) = (&self.keeper, self.body.take()) {
+            if self.failed {
+                keeper.leave_rest(Err(BrokenOff));
+            } else if !body.is_end_stream() {
+                keeper.leave_rest(Ok(body));
+            }
+        }
+    }
+}
