@@ -1,14 +1,14 @@
 # The ways in. `make run` and `make test` need nothing but Rust: what else they need they get (scripts/redis.sh).
 
-# A server that was fetched without root lies here.
-export PATH := $(CURDIR)/.redis/bin:$(PATH)
+# Servers and proxies that were fetched without root lie here.
+export PATH := $(CURDIR)/.redis/bin:$(CURDIR)/.proxies/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 MODULES_OF_REDIS := acquire:: acquire_many:: clock:: data_loss:: deleted_pools:: durability:: expiry:: failover:: leave:: leave_queue:: \
 	moved_address:: out_of_memory:: outage:: race:: records:: redis_access:: redis_cluster:: refusals:: release:: renew:: renew_many:: \
 	rules:: script_flush:: sentinel:: slot_migration:: terminate::
 
-.PHONY: deb kubernetes help run test test-redis test-valkey test-browsers test-clients test-containers test-hours chaos lint sbom bench redis browser valkey balancer
+.PHONY: deb kubernetes help run test test-redis test-valkey test-browsers test-clients test-containers test-hours chaos lint sbom bench redis browser valkey balancer proxies
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -18,7 +18,7 @@ run: redis ## Build, and serve on 127.0.0.1:7070 with an embedded Redis and a de
 	@exec $${CARGO_TARGET_DIR:-target}/debug/leasehold serve --pool demo=5
 
 # The integration tests come last, so that their summary is the last thing to read.
-test: redis browser balancer ## Run all tests
+test: redis browser balancer proxies ## Run all tests
 	@scripts/widget.sh
 	@cargo test --locked --doc --quiet
 	@cargo test --locked --lib --bins --tests --no-fail-fast
@@ -78,3 +78,6 @@ browser: ## Get Chromium and its driver for the tests of pages, if there is none
 
 balancer: ## Get HAProxy for the tests of a rolling restart, if there is none and it may be installed
 	@scripts/balancer.sh
+
+proxies: ## Get nginx, Caddy and Apache for the tests of proxies, if there are none and they may be fetched
+	@scripts/proxies.sh

@@ -64,6 +64,7 @@ mod pages_of_others;
 mod poll_queue;
 mod pools;
 mod postpone;
+mod proxies;
 mod race;
 mod records;
 mod redis_access;
