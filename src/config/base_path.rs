@@ -37,7 +37,7 @@ impl BasePath {
         &self.0
     }
 
-    /// Whether there is none.
+    /// Whether none.
     pub fn is_none(&self) -> bool {
         self.0.is_empty()
     }

@@ -200,7 +200,7 @@ where
         admit(stream, peer, &shared, &mut tasks);
     }
     drop(listener);
-    shared.open.tell_to_leave();
+    shared.open.drain();
     let finished = timeout_at(end, async { while tasks.join_next().await.is_some() {} }).await;
     if finished.is_err() {
         tracing::warn!(

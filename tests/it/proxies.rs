@@ -236,7 +236,7 @@ struct Visitor {
 
 impl Visitor {
     fn new(base: String) -> Self {
-        leasehold::client::choose_cryptography();
+        leasehold::tls::choose_cryptography();
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())

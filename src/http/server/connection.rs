@@ -28,7 +28,7 @@ use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
 use super::Shared;
 use super::request::{From, answer};
 use super::socket::Socket;
-use super::watch::{Due, Told, Watch};
+use super::watch::{Due, Instruction, Watch};
 use crate::http::problem::{Code, Problem};
 use crate::telemetry::HTTP_CLOSED;
 
@@ -45,10 +45,12 @@ enum End {
     Quiet,
     /// Both sides may close.
     Close,
-    /// The client is to be told something first.
+    /// The client gets a problem document first.
     Say(Problem),
     /// The client takes nothing.
     Cut,
+    /// Nothing is owed to the client, which would only keep a file open by going late.
+    Gone,
 }
 
 /// Serves one connection to its end. `once` is for one above the limit: it gets one answer.
@@ -64,8 +66,9 @@ pub(super) async fn run<F, A>(
 {
     let mut timer = pin!(sleep_until(watch.idle_until(&shared.limits)));
     let end = loop {
-        let Some(http2) = parked(&stream, watch, shared, timer.as_mut()).await else {
-            break End::Close;
+        let http2 = match parked(&stream, watch, shared, timer.as_mut()).await {
+            Ok(http2) => http2,
+            Err(end) => break end,
         };
         // In a box for as long as it runs: a connection keeps the place of it while it is silent.
         let end = if http2 {
@@ -106,17 +109,18 @@ pub(super) async fn run<F, A>(
             let _ = stream.try_write(&problem.to_http1());
             Box::pin(close(stream, shared.limits.linger)).await;
         }
+        End::Gone => {}
         _ => Box::pin(close(stream, shared.limits.linger)).await,
     }
 }
 
-/// Waits for something to read, and says whether it is HTTP/2; `None` if the connection has to end.
+/// Waits for something to read, and returns whether it is HTTP/2, or how the connection has to end.
 async fn parked<F>(
     stream: &TcpStream,
     watch: &Watch,
     shared: &Shared<F>,
     mut timer: Pin<&mut Sleep>,
-) -> Option<bool> {
+) -> Result<bool, End> {
     let until = watch.idle_until(&shared.limits);
     timer.as_mut().reset(until);
     loop {
@@ -125,30 +129,33 @@ async fn parked<F>(
             // First, so that a request that is already here is still answered.
             let mut buf = ReadBuf::new(&mut begin);
             if let Poll::Ready(read) = stream.poll_peek(cx, &mut buf) {
-                return Poll::Ready(read.ok());
+                return Poll::Ready(match read {
+                    Ok(read) if read > 0 => Ok(read),
+                    _ => Err(End::Gone),
+                });
             }
-            if watch.told(cx).is_some() {
-                return Poll::Ready(None);
+            match watch.instruction(cx) {
+                Some(Instruction::Drain) => return Poll::Ready(Err(End::Close)),
+                Some(Instruction::Evict) => return Poll::Ready(Err(End::Gone)),
+                None => {}
             }
             ready!(timer.as_mut().poll(cx));
             if !watch.in_head() {
                 counter!(HTTP_CLOSED, "reason" => "idle").increment(1);
             }
-            Poll::Ready(None)
+            Poll::Ready(Err(End::Close))
         });
-        match read.await {
-            None | Some(0) => return None,
-            Some(read) if HTTP2_PREFACE.starts_with(&begin[..read]) => {
-                if read == HTTP2_PREFACE.len() {
-                    return Some(true);
-                }
-                // What was only looked at is there at once when it is looked at again.
-                sleep(Duration::from_millis(5)).await;
-                if until <= Instant::now() {
-                    return None;
-                }
-            }
-            Some(_) => return Some(false),
+        let read = read.await?;
+        if !HTTP2_PREFACE.starts_with(&begin[..read]) {
+            return Ok(false);
+        }
+        if read == HTTP2_PREFACE.len() {
+            return Ok(true);
+        }
+        // What was only looked at is there at once when it is looked at again.
+        sleep(Duration::from_millis(5)).await;
+        if until <= Instant::now() {
+            return Err(End::Close);
         }
     }
 }
@@ -192,8 +199,8 @@ where
                         _ => End::Close,
                     });
                 }
-                match watch.told(cx) {
-                    Some(Told::Leave) if leaving.is_none() => {
+                match watch.instruction(cx) {
+                    Some(Instruction::Drain) if leaving.is_none() => {
                         if watch.in_head() {
                             return Poll::Ready(End::Close);
                         }
@@ -201,14 +208,14 @@ where
                         Pin::new(&mut connection).graceful_shutdown();
                         continue;
                     }
-                    Some(Told::MakeRoom) if watch.quiet_since().is_some() => {
-                        return Poll::Ready(End::Close);
+                    Some(Instruction::Evict) if watch.quiet_since().is_some() => {
+                        return Poll::Ready(End::Gone);
                     }
-                    Some(Told::MakeRoom) => watch.keeps_its_room(),
+                    Some(Instruction::Evict) => watch.decline_eviction(),
                     _ => {}
                 }
                 let due = match (leaving, watch.quiet_since()) {
-                    // It had its time to say goodbye; whoever is silent now is silent for good.
+                    // It had its time to say goodbye; a client that is silent now stays silent.
                     (Some(since), Some(quiet)) => {
                         Some((since.max(quiet) + limits.linger * 2, None))
                     }
@@ -306,10 +313,10 @@ where
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(End::Close);
             }
-            let told = watch.told(cx);
-            if told == Some(Told::MakeRoom) && watch.quiet_since().is_none() {
-                watch.keeps_its_room();
-            } else if told.is_some() && leaving.is_none() {
+            let instruction = watch.instruction(cx);
+            if instruction == Some(Instruction::Evict) && watch.quiet_since().is_none() {
+                watch.decline_eviction();
+            } else if instruction.is_some() && leaving.is_none() {
                 leaving = Some(Instant::now());
                 connection.as_mut().graceful_shutdown();
                 continue;

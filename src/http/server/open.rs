@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::REFUSALS;
-use super::watch::{Told, Watch};
+use super::watch::{Instruction, Watch};
 use crate::http::problem::{Code, Problem};
 use crate::telemetry::{HTTP_CLOSED, HTTP_CONNECTIONS};
 
@@ -24,7 +24,7 @@ const RESERVE: usize = 64;
 /// Files that are not connections: the listener, the store's connections, logs, the runtime.
 const FILES_FOR_OTHERS: usize = 128;
 
-/// How often the log says that the limit was reached.
+/// Minimum time between two warnings about the limit.
 const WARN_EVERY: Duration = Duration::from_secs(60);
 
 /// How many connections a node takes, and how many of them may have an answer that lasts.
@@ -83,7 +83,7 @@ pub struct LongLived {
     _room: OwnedSemaphorePermit,
 }
 
-/// Raises the limit of open files to what is needed, as far as that is allowed. The limit then; `None` if there is none.
+/// Raises the limit of open files to what is needed, as far as that is allowed. Returns the limit; `None` if it is unlimited.
 fn raise_files(needed: u64) -> Option<u64> {
     let limit = getrlimit(Resource::Nofile);
     let current = limit.current?;
@@ -151,7 +151,7 @@ impl Connections {
             let idle = idle.filter_map(|watch| Some((watch.idle_since()?, watch)));
             match idle.min_by_key(|(since, _)| *since) {
                 Some((_, watch)) => {
-                    watch.tell(Told::MakeRoom);
+                    watch.instruct(Instruction::Evict);
                     counter!(HTTP_CLOSED, "reason" => "made_room").increment(1);
                 }
                 None if table.watches.len() < self.most + RESERVE => once = true,
@@ -173,10 +173,10 @@ impl Connections {
         })
     }
 
-    /// Tells all of them that the node stops.
-    pub(super) fn tell_to_leave(&self) {
+    /// Instructs all of them to drain.
+    pub(super) fn drain(&self) {
         for watch in self.table().watches.values() {
-            watch.tell(Told::Leave);
+            watch.instruct(Instruction::Drain);
         }
     }
 }

@@ -27,7 +27,7 @@ use super::Shared;
 use super::watch::{BrokenOff, UnderWay, Watch};
 use crate::http::problem::{Code, Problem};
 
-/// Most bytes of a body that are read though nobody wants them, so that the connection can go on.
+/// Maximum of unwanted body bytes that are read to keep the connection usable.
 const REST: u64 = 64 * 1024;
 
 /// How long such bytes are waited for.
@@ -39,7 +39,7 @@ const SMALL: u64 = 16 * 1024;
 /// How long a request has a turn for what it does. One that takes longer waits for somebody else, as a long poll does.
 const TURN: Duration = Duration::from_millis(100);
 
-/// Largest part of an answer that is given to an HTTP/2 stream at a time.
+/// Maximum size of a data frame's content on an HTTP/2 stream.
 const PART: usize = 16 * 1024;
 
 /// Where requests come from.
@@ -192,7 +192,7 @@ fn list_bytes(headers: &HeaderMap) -> usize {
         .sum()
 }
 
-/// Reads what is left of a body, if it is little and comes soon, and says whether that was all.
+/// Reads what is left of a body, if it is little and comes soon, and returns whether that was all.
 async fn read_rest(mut rest: Incoming) -> bool {
     if REST < rest.size_hint().lower() {
         return false;

@@ -1,4 +1,4 @@
-//! A TCP stream that tells its [`Watch`] what happens on it.
+//! A TCP stream that reports reads and writes to its [`Watch`].
 //!
 //! hyper answers a head that it cannot parse by itself, with an empty body, and somebody whose browser sends too many cookies of
 //! another application would see a blank page. So what hyper writes while no request waits for its answer does not go out, and

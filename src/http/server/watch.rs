@@ -22,13 +22,13 @@ pub(super) enum Due {
     Write,
 }
 
-/// What a connection was told from outside.
+/// An instruction to a connection from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum Instruction {
     /// To end after what is under way: the node stops.
-    Leave = 1,
+    Drain = 1,
     /// To end if nothing is under way: another connection needs the room.
-    MakeRoom = 2,
+    Evict = 2,
 }
 
 /// A body that cannot be read to its end.
@@ -38,7 +38,7 @@ pub(super) struct BrokenOff;
 #[derive(Debug)]
 pub(super) struct Watch {
     state: Mutex<State>,
-    told: AtomicU8,
+    instruction: AtomicU8,
     task: AtomicWaker,
 }
 
@@ -82,7 +82,7 @@ impl Watch {
                 lines: Lines::default(),
                 rest: None,
             }),
-            told: AtomicU8::new(0),
+            instruction: AtomicU8::new(0),
             task: AtomicWaker::new(),
         }
     }
@@ -153,40 +153,43 @@ impl Watch {
         state.quiet_since = Instant::now();
     }
 
-    /// Tells the connection something, and wakes it. What it was told first stays, except that it must leave in any case.
-    pub(super) fn tell(&self, told: Told) {
-        if told == Told::Leave {
-            self.told.store(Told::Leave as u8, Ordering::Release);
+    /// Instructs the connection, and wakes it. The first instruction stays, except that a drain replaces an eviction.
+    pub(super) fn instruct(&self, instruction: Instruction) {
+        if instruction == Instruction::Drain {
+            self.instruction
+                .store(Instruction::Drain as u8, Ordering::Release);
         } else {
-            let free = (0, told as u8, Ordering::AcqRel, Ordering::Relaxed);
-            let _ = self.told.compare_exchange(free.0, free.1, free.2, free.3);
+            let free = (0, instruction as u8, Ordering::AcqRel, Ordering::Relaxed);
+            let _ = self
+                .instruction
+                .compare_exchange(free.0, free.1, free.2, free.3);
         }
         self.task.wake();
     }
 
-    /// What the connection was told, and has the task woken when that changes.
-    pub(super) fn told(&self, cx: &Context<'_>) -> Option<Told> {
+    /// The instruction, if there is one. Wakes the task when one comes.
+    pub(super) fn instruction(&self, cx: &Context<'_>) -> Option<Instruction> {
         self.task.register(cx.waker());
-        match self.told.load(Ordering::Acquire) {
-            1 => Some(Told::Leave),
-            2 => Some(Told::MakeRoom),
+        match self.instruction.load(Ordering::Acquire) {
+            1 => Some(Instruction::Drain),
+            2 => Some(Instruction::Evict),
             _ => None,
         }
     }
 
-    /// Since when the connection does nothing, if it was not told to end already.
+    /// Since when the connection does nothing; `None` if it was instructed to end already.
     pub(super) fn idle_since(&self) -> Option<Instant> {
-        if self.told.load(Ordering::Acquire) != 0 {
+        if self.instruction.load(Ordering::Acquire) != 0 {
             return None;
         }
         self.quiet_since()
     }
 
-    /// Forgets that room was wanted: the connection has something to do after all.
-    pub(super) fn keeps_its_room(&self) {
-        let room = Told::MakeRoom as u8;
+    /// Cancels an eviction: the connection has something to do after all.
+    pub(super) fn decline_eviction(&self) {
+        let room = Instruction::Evict as u8;
         let _ = self
-            .told
+            .instruction
             .compare_exchange(room, 0, Ordering::AcqRel, Ordering::Relaxed);
     }
 
