@@ -440,6 +440,9 @@ impl Store {
         after: EventId,
         limit: usize,
     ) -> Result<Vec<LoggedAlert>, Error> {
+        if after == EventId::MAX {
+            return Ok(Vec::new());
+        }
         let mut connection = self.0.connections.get().await?;
         let entries: StreamRangeReply = redis::cmd("XRANGE")
             .arg(ALERT_LOG)

@@ -26,6 +26,12 @@ impl fmt::Display for EventId {
 }
 
 impl EventId {
+    /// The last that there can be: Redis knows no place behind it, and refuses to look there.
+    pub const MAX: Self = Self {
+        ms: u64::MAX,
+        number: u64::MAX,
+    };
+
     /// Before the first event of this millisecond.
     pub fn before_ms(ms: i64) -> Self {
         Self {
@@ -96,6 +102,9 @@ impl Store {
         after: EventId,
         limit: usize,
     ) -> Result<Vec<Event>, Error> {
+        if after == EventId::MAX {
+            return Ok(Vec::new());
+        }
         let mut connection = self.0.connections.get().await?;
         let entries: Vec<Entry> = redis::cmd("XRANGE")
             .arg(Keys::of(pool).events())

@@ -56,7 +56,10 @@ async fn streams_without_a_window_cost_little() {
     let greedy = join_all(greedy).await;
     // As many as the node allows a connection were asked for by now, and made.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert_eq!(node.probe("/livez").await, Some(200));
+    wait_until("the node answers", PATIENCE, async || {
+        node.probe("/livez").await == Some(200)
+    })
+    .await;
     let grown = node.memory_kib().saturating_sub(before);
     assert!(
         grown < 60 * 1024,
@@ -79,12 +82,14 @@ async fn idle(address: &str) -> TcpStream {
     stream
 }
 
+fn browser() -> reqwest::Client {
+    let builder = reqwest::Client::builder().no_proxy();
+    builder.build().expect("a client")
+}
+
 /// A stream of events; its status, and itself.
-async fn events(client: &Client, pool: &str) -> (u16, reqwest::Response) {
-    let response = reqwest::Client::builder()
-        .no_proxy()
-        .build()
-        .expect("a client")
+async fn events(http: &reqwest::Client, client: &Client, pool: &str) -> (u16, reqwest::Response) {
+    let response = http
         .get(client.url(&format!("/v1/pools/{pool}/events")))
         .send()
         .await
@@ -102,9 +107,10 @@ async fn heartbeats_and_probes_find_room_beside_idle_connections_and_streams() {
     node.put_pool("crm", json!({"capacity": 50}), 201).await;
     let lease = node.acquire("crm", json!({}), 201).await;
 
+    let http = browser();
     let mut streams = Vec::new();
     for n in 0..18 {
-        let (status, stream) = events(&node, "crm").await;
+        let (status, stream) = events(&http, &node, "crm").await;
         assert_eq!(status, if n < 15 { 200 } else { 503 }, "stream {n}");
         streams.push(stream);
     }
@@ -120,7 +126,8 @@ async fn heartbeats_and_probes_find_room_beside_idle_connections_and_streams() {
     node.put_pool("full", full, 201).await;
     node.acquire("full", json!({}), 201).await;
     let asked = Instant::now();
-    node.acquire("full", json!({"wait_ms": 10_000}), 202).await;
+    node.acquire("full", json!({"wait": true, "wait_ms": 10_000}), 202)
+        .await;
     assert!(asked.elapsed() < Duration::from_secs(5));
 
     node.says("max_connections").await;
@@ -164,7 +171,8 @@ async fn streams_of_the_public_take_no_acquire_from_nodes_behind_the_balancer() 
     })
     .await;
 
-    let streams = join_all((0..140).map(|_| events(&client, "crm"))).await;
+    let http = browser();
+    let streams = join_all((0..140).map(|_| events(&http, &client, "crm"))).await;
     let open = streams.iter().filter(|(status, _)| *status == 200).count();
     assert!((60..=90).contains(&open), "{open} streams");
     // Long enough for the balancer to think about its nodes.

@@ -103,7 +103,6 @@ const APACHE: Kind = Kind {
             "ssl",
             "headers",
             "socache_shmcb",
-            "mime",
         ]
         .map(|name| format!("LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so\n"))
         .concat();
@@ -303,7 +302,7 @@ async fn seats(visitor: &Visitor, pool: &str) {
         .json("POST", "/v1/leases/renew", token.clone(), 200)
         .await;
 
-    let asks = json!({"holder": "a/b", "wait_ms": 4_000});
+    let asks = json!({"holder": "a/b", "wait": true, "wait_ms": 10_000});
     let (granted, _) = tokio::join!(visitor.json("POST", &leases, asks, 201), async {
         wait_until("somebody waits", PATIENCE, async || {
             let pool = visitor

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::REFUSALS;
+use super::request::end_turn;
 use super::watch::{Instruction, Watch};
 use crate::http::problem::{Code, Problem};
 use crate::telemetry::{HTTP_CLOSED, HTTP_CONNECTIONS};
@@ -66,6 +67,7 @@ impl ConnectionLimit {
 
     /// Room for an answer that lasts, for as long as the value lives.
     pub(crate) fn long_lived(&self) -> Result<LongLived, Problem> {
+        end_turn();
         match Arc::clone(&self.long_lived).try_acquire_owned() {
             Ok(room) => Ok(LongLived { _room: room }),
             Err(_) => Err(Problem::new(

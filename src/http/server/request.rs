@@ -1,11 +1,12 @@
 //! One request of a connection: what is wrong with it before anybody looks at its path, its body, and the answer on its way out.
 
+use std::cell::RefCell;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -36,11 +37,19 @@ const REST_WAIT: Duration = Duration::from_secs(1);
 /// Answers up to here may wait for their client without a turn.
 const SMALL: u64 = 16 * 1024;
 
-/// How long a request has a turn for what it does. One that takes longer waits for somebody else, as a long poll does.
-const TURN: Duration = Duration::from_millis(100);
-
 /// Maximum size of a data frame's content on an HTTP/2 stream.
 const PART: usize = 16 * 1024;
+
+tokio::task_local! {
+    /// Of a request that is one of many on its connection, while a handler works on it.
+    static TURN: RefCell<Option<OwnedSemaphorePermit>>;
+}
+
+/// Gives the turn of the request that is worked on to the next: this one only waits from here on. Not by the clock, because on a
+/// busy machine everything takes long.
+pub(super) fn end_turn() {
+    let _ = TURN.try_with(|turn| turn.take());
+}
 
 /// Where requests come from.
 pub(super) struct From<F> {
@@ -83,15 +92,15 @@ where
         let mut closes = once || shared.drain.is_draining();
         let mut response = match screened {
             Ok(()) => {
-                let mut answering = pin!((shared.answer)(request));
+                let answering = (shared.answer)(request);
                 if turn.is_some() {
-                    tokio::select! {
-                        response = &mut answering => response,
-                        () = sleep(TURN) => {
-                            turn = None;
-                            answering.await
-                        }
-                    }
+                    let answering = async {
+                        let response = answering.await;
+                        (response, TURN.with(RefCell::take))
+                    };
+                    let (response, left) = TURN.scope(RefCell::new(turn), answering).await;
+                    turn = left;
+                    response
                 } else {
                     answering.await
                 }
