@@ -100,7 +100,6 @@ pub(super) async fn run<F, A>(
     };
     match end {
         End::Cut => {
-            counter!(HTTP_CLOSED, "reason" => "stalled_write").increment(1);
             // What it did not take would otherwise stay in the kernel after we are gone.
             let _ = stream.set_zero_linger();
         }
@@ -236,7 +235,10 @@ where
                 return Poll::Ready(match due {
                     None => End::Close,
                     Some(Due::Quiet) => End::Quiet,
-                    Some(Due::Write) => End::Cut,
+                    Some(Due::Write) => {
+                        counter!(HTTP_CLOSED, "reason" => "stalled_write").increment(1);
+                        End::Cut
+                    }
                     Some(Due::Head) => {
                         counter!(HTTP_CLOSED, "reason" => "slow_headers").increment(1);
                         End::Say(Problem::new(
