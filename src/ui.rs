@@ -186,7 +186,7 @@ pub(crate) async fn with_page_headers<F: Future<Output = Response>>(
 
 /// Leads a browser to the pages. Programs have no business here.
 async fn root(headers: HeaderMap) -> Result<Response, Problem> {
-    if csv::accepts(&headers, "text/html") {
+    if accept::best(&headers, &[accept::JSON, accept::HTML]) == accept::HTML {
         return Ok(redirect("/admin"));
     }
     Err(Problem::new(

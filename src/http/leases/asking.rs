@@ -26,9 +26,7 @@ pub(super) async fn ask(
 ) -> Result<Acquired, Problem> {
     // Without room for one more wait, the client gets its place in the queue at once, and asks again.
     let waits = body.wait_ms > 0 && wait != Wait::No;
-    let room = waits
-        .then(|| app.0.connections.long_lived().ok())
-        .flatten();
+    let room = waits.then(|| app.0.connections.long_lived().ok()).flatten();
     if room.is_none() {
         body.wait_ms = 0;
     }
