@@ -356,10 +356,7 @@ impl Reader {
         let is_known = match what {
             Part::Keys => KEYS.contains(&word),
             Part::Statuses => true,
-            _ => {
-                TYPES.contains(&kind)
-                    || kind.split('|').all(|word| is_name(word)) && kind.contains('|')
-            }
+            _ => TYPES.contains(&kind) || kind.split('|').all(is_name) && kind.contains('|'),
         };
         if !is_known {
             let known = if what == Part::Keys {

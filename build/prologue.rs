@@ -160,7 +160,7 @@ pub(crate) fn prologue(header: &Header, uses: impl Fn(&str) -> bool) -> String {
             match section.each(group).len() {
                 0 => {}
                 columns => {
-                    write!(count, " - {columns} * {group}_count").expect("a string takes any text")
+                    write!(count, " - {columns} * {group}_count").expect("a string takes any text");
                 }
             }
         }

@@ -507,7 +507,13 @@ fn write_read(code: &mut String, header: &Header) {
             );
             say(3, &format!("Ok({name}::{}Reply {{", camel(group_name)));
             for (column, entry) in group.entries.iter().enumerate() {
-                say(4, &format!("{}: reply.value(at + {column})?,", entry.name));
+                say(
+                    4,
+                    &match column {
+                        0 => format!("{}: reply.value(at)?,", entry.name),
+                        _ => format!("{}: reply.value(at + {column})?,", entry.name),
+                    },
+                );
             }
             say(3, "})");
             say(2, "})?;");

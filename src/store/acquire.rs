@@ -209,6 +209,7 @@ impl Store {
 }
 
 /// What a script says of a seat that it has just given to somebody.
+#[derive(Clone, Copy)]
 pub(super) struct Given {
     pub(super) id: LeaseId,
     pub(super) seat: Seat,

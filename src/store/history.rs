@@ -156,7 +156,7 @@ impl Store {
             Some(Denials {
                 minute: minute.parse().ok()?,
                 code: code.to_owned(),
-                count: count.denied.try_into().ok()?,
+                count: count.denied,
             })
         });
         Ok(RollupState {
