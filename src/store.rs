@@ -48,6 +48,7 @@ mod rights;
 mod rules;
 mod script;
 mod script_trace;
+#[allow(clippy::identity_op, reason = "positions of generated code may be 0")]
 mod scripts;
 mod sweeper;
 mod terminate;

@@ -216,7 +216,7 @@ mod tests {
         ];
         assert_eq!(
             table_within(&items, &["name", "seats", "label"], usize::MAX),
-            "NAME            SEATS\ncrm                 5\na\\u{1b}[31mb     12\n"
+            "NAME          SEATS\ncrm               5\na\\u{1b}[31mb     12\n"
         );
     }
 

@@ -148,7 +148,11 @@ pub async fn patterns(
 ) -> Result<Patterns, Error> {
     let step = usage::parts(zone, from, to);
     let spans = usage::spans(store, pool, step, from, to).await?;
-    Ok(Patterns::of(&spans, zone))
+    let mut patterns = Patterns::of(&spans, zone);
+    if spans.is_empty() {
+        (patterns.from, patterns.until) = (from, to);
+    }
+    Ok(patterns)
 }
 
 #[cfg(test)]

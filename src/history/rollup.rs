@@ -132,7 +132,7 @@ async fn roll_up_all(store: &Store, looks: &mut RollupCache) -> Result<(), Error
         }
         match checkpoint {
             Ok(RollupResult::Nothing) if !changed.denied && is_due(&changed) => {
-                settled = Some(state)
+                settled = Some(state);
             }
             Ok(_) => {}
             // It may be the only one of which something is wrong.

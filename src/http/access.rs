@@ -316,7 +316,7 @@ async fn admit(
             if let Some(caller) = caller {
                 entry.notes.by(caller);
             }
-            let action = entry.action(RequestOutcome::of(&response), "refused");
+            let action = entry.action(&RequestOutcome::of(&response), "refused");
             if let Some(action) = app.0.access.refusals.entry(action, is_stranger, address) {
                 audit::write(&app.0.store, &action).await;
             }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use axum::body::Body;
 use axum::http::HeaderValue;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, LINK};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, LINK};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use chrono::{DateTime, TimeZone as _, Utc};
@@ -109,6 +109,9 @@ pub(crate) fn for_spreadsheets(response: Response) -> Response {
     if !is_csv || !response.status().is_success() {
         return response;
     }
+    let mut response = response;
+    // The router has written the length of the file without the mark.
+    response.headers_mut().remove(CONTENT_LENGTH);
     response.map(|body| {
         let mark = Bytes::from_static(BYTE_ORDER_MARK.as_bytes());
         let mark = futures_util::stream::iter([Ok(mark)]);

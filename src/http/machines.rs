@@ -22,7 +22,7 @@ use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::http::problem::{Code, Problem};
+use crate::http::problem::{Code, Problem, ProblemDocument};
 use crate::http::server::Drain;
 use crate::telemetry;
 
@@ -220,7 +220,11 @@ async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem
 /// Everything that the node counted, in Prometheus's text format.
 #[utoipa::path(
     get, path = "/metrics", tag = "machines",
-    responses((status = 200, description = "Metrics, in the text format of Prometheus", body = String, content_type = "text/plain")),
+    responses(
+        (status = 200, description = "Metrics, in the text format of Prometheus", body = String, content_type = "text/plain"),
+        (status = 401, description = "With `metrics_key = \"on\"`: no key, or an unknown one", body = ProblemDocument, content_type = "application/problem+json"),
+        (status = 403, description = "With `metrics_key = \"on\"`: the key of a client", body = ProblemDocument, content_type = "application/problem+json"),
+    ),
 )]
 async fn metrics(State(machines): State<Machines>) -> impl IntoResponse {
     // First, because they set gauges that are rendered then.

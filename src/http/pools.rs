@@ -271,6 +271,7 @@ async fn read(
     responses(
         (status = 201, description = "Created", body = PoolBody),
         (status = 200, description = "Replaced", body = PoolBody),
+        (status = 404, description = "Somebody deleted the pool at the same time"),
         (status = 409, description = "`pool_in_use`"),
         (status = 412, description = "`precondition_failed`"),
     ),

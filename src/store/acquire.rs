@@ -160,7 +160,7 @@ impl Store {
                 Status::Granted => Acquired::Granted(Grant::new(
                     pool,
                     asked,
-                    Given {
+                    &Given {
                         id: call.id,
                         seat: Seat::Concurrent,
                         at: reply.now,
@@ -224,7 +224,7 @@ pub(super) struct Given {
 
 impl Grant {
     /// A seat for who asked for it just now.
-    pub(super) fn new(pool: &PoolName, asked: &AcquireRequest, given: Given) -> Self {
+    pub(super) fn new(pool: &PoolName, asked: &AcquireRequest, given: &Given) -> Self {
         let started_at = Timestamp(given.expires_at.0 - given.ttl.as_millis() as i64);
         Self {
             lease: Lease {

@@ -99,7 +99,7 @@ fn answer(pool: &PoolName, asked: &AcquireRequest, reply: &Reply, row: &RequestR
         (Word::Granted, Some(id)) => Acquired::Granted(Grant::new(
             pool,
             asked,
-            Given {
+            &Given {
                 id,
                 seat: Seat::Concurrent,
                 at: reply.now,

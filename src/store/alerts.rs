@@ -41,7 +41,7 @@ pub enum AlertState {
     /// It ends.
     Resolved,
     /// It is told once, afterwards.
-    RollupEvent,
+    Happened,
 }
 
 impl AlertState {
@@ -50,7 +50,7 @@ impl AlertState {
         match self {
             Self::Firing => "firing",
             Self::Resolved => "resolved",
-            Self::RollupEvent => "happened",
+            Self::Happened => "happened",
         }
     }
 }

@@ -350,7 +350,7 @@ fn granted(pool: &PoolName, asked: &AcquireRequest, reply: &Reply) -> Result<Gra
         in_use: reply.count(8)?,
         capacity: reply.count(9)?,
     };
-    Ok(Grant::new(pool, asked, given))
+    Ok(Grant::new(pool, asked, &given))
 }
 
 /// The numbers of a reply that grants nothing.

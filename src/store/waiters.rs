@@ -337,7 +337,7 @@ struct Polled {
 fn positions(words: &str) -> Option<Vec<Option<u64>>> {
     let mut positions: Vec<Option<u64>> = Vec::new();
     let mut open: Vec<usize> = Vec::new();
-    let mut before: Option<(usize, u64)> = None;
+    let mut before: Option<u64> = None;
     for (at, word) in words.split_ascii_whitespace().enumerate() {
         match word {
             "?" => positions.push(None),
@@ -348,17 +348,18 @@ fn positions(words: &str) -> Option<Vec<Option<u64>>> {
             number => {
                 let position: u64 = number.parse().ok()?;
                 positions.push(Some(position));
-                let (from, first) = before.unwrap_or((at, position));
-                for place in open.drain(..) {
-                    let part = position.saturating_sub(first) * (place.saturating_sub(from)) as u64;
-                    positions[place] = Some(first + part / (at - from).max(1) as u64);
+                let first = before.unwrap_or(position);
+                let steps = open.len() as u64 + 1;
+                for (step, place) in (1..).zip(open.drain(..)) {
+                    let part = position.saturating_sub(first) * step / steps;
+                    positions[place] = Some(first + part);
                 }
-                before = Some((at, position));
+                before = Some(position);
             }
         }
     }
     for place in open {
-        positions[place] = before.map(|(_, position)| position + 1);
+        positions[place] = before.map(|position| position + 1);
     }
     Some(positions)
 }
@@ -571,7 +572,7 @@ mod tests {
     fn positions_between_two_that_are_known_are_spread_evenly() {
         let read = positions("1 2 ? - - - 10 - ? 12 - -").unwrap();
         let some = |numbers: &[u64]| numbers.iter().map(|number| Some(*number)).collect();
-        let mut right: Vec<Option<u64>> = some(&[1, 2, 0, 4, 6, 8, 10, 10, 0, 12, 13, 13]);
+        let mut right: Vec<Option<u64>> = some(&[1, 2, 0, 4, 6, 8, 10, 11, 0, 12, 13, 13]);
         right[2] = None;
         right[8] = None;
         assert_eq!(read, right);

@@ -139,7 +139,7 @@ fn row(AlertEntry { id, alert }: &AlertEntry) -> Markup {
     let class = match alert.state {
         AlertState::Firing => "bad",
         AlertState::Resolved => "good",
-        AlertState::RollupEvent => "quiet",
+        AlertState::Happened => "quiet",
     };
     html! {
         tr data-key=(id) {

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::ORIGIN;
+use axum::http::header::HOST;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -199,12 +199,17 @@ fn reveal(
     key: &AccessKey,
     secret: &SecretString,
 ) -> Response {
-    // The page that the form was sent from is of this server, as the operator's browser reaches it.
-    let server = headers
-        .get(ORIGIN)
-        .and_then(|origin| origin.to_str().ok())
-        .filter(|origin| origin.starts_with("http"))
-        .unwrap_or("https://seats.example");
+    // A form of a page with `no-referrer` has no origin, so the name is that of the request. Names of this machine have no certificate.
+    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+    let server = host.map_or_else(
+        || "https://seats.example".to_owned(),
+        |host| {
+            let is_here = ["localhost", "127.", "[::1]"]
+                .iter()
+                .any(|name| host.starts_with(name));
+            format!("{}://{host}", if is_here { "http" } else { "https" })
+        },
+    );
     let body = html! {
         h1 { "The secret of " bdi { (key.name.as_str()) } }
         p role="status" { "Copy it now: it is not kept, and cannot be shown again." }
@@ -212,7 +217,7 @@ fn reveal(
         p.quiet { "It is sent as " code { "Authorization: Bearer …" } }
         @if key.role == Role::Client {
             h2 { (if key.origins.is_empty() { "In a program" } else { "In a page" }) }
-            (commands(&first_program(server, key, secret.expose_secret())))
+            (commands(&first_program(&server, key, secret.expose_secret())))
         }
         p.row { a.button href="/admin/keys" { "I have copied it" } }
     };

@@ -380,7 +380,8 @@ async fn a_view_of_a_pool_says_what_the_interface_says() {
             .get(&format!("/v1/pools/crm/{asked}&{range}&format=csv"))
             .expect(200)
             .await;
-        assert_eq!(csv.text, told.text, "{path}");
+        // Spreadsheets know by the mark that a file of a page is UTF-8.
+        assert_eq!(csv.text, format!("\u{feff}{}", told.text), "{path}");
     }
 
     let html = |path: &str| node.get(path).header("accept", "text/html").expect(200);
@@ -563,7 +564,11 @@ async fn webhooks_and_alerts_are_handled_on_pages() {
     post(&resend, &[]).expect(303).await;
     receiver.got(2).await;
     let csv = get(&format!("{here}?format=csv")).expect(200).await;
-    assert!(csv.text.starts_with("id,state,type,"), "{}", csv.text);
+    assert!(
+        csv.text.starts_with("\u{feff}id,state,type,"),
+        "{}",
+        csv.text
+    );
 
     post(
         &here,

@@ -310,7 +310,10 @@ impl Walk {
         let told = (!entry["before"].is_null(), !entry["after"].is_null());
         assert_eq!(told, step.told, "{place}, before and after: {entry}");
         // Pools are named; everything else is identified by its id.
-        let about = if action.starts_with("key.") || action.starts_with("webhook.") {
+        let about = if ["key.", "webhook.", "session."]
+            .iter()
+            .any(|kind| action.starts_with(kind))
+        {
             &entry["target"]
         } else {
             &entry["pool"]
@@ -560,8 +563,8 @@ async fn every_action_leaves_an_entry_whether_it_is_done_or_refused() {
             .get(&format!("{path}?format=jsonl&action=key.&outcome=done"))
             .expect(200)
             .await;
-        // The viewer's own key, and three by each way.
-        assert_eq!(some.text.lines().count(), 7, "{path}");
+        // The viewer's own key, three by each way, and a change.
+        assert_eq!(some.text.lines().count(), 8, "{path}");
     }
     let lines = walk
         .admin

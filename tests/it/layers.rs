@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 /// Modules of `src/`, from the ground up. Those of one floor do not know each other, apart from pairs that are named.
 const FLOORS: [&[&str]; 10] = [
-    &["names", "time", "blocking", "stderr"],
-    &["lease", "pool", "access_key", "webhook", "tls"],
+    &["names", "time", "blocking"],
+    &["lease", "pool", "access_key", "webhook", "tls", "stderr"],
     &["config", "token", "client"],
     &["telemetry"],
     &["tasks"],

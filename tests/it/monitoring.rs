@@ -67,6 +67,19 @@ async fn busy() -> Scrape {
     // From the first waiter on, the node is notified of seats that come free.
     let waits = json!({"holder": "dan", "wait": true, "wait_ms": 50});
     node.acquire("crm", waits, ANY).await;
+    // Somebody is served who had waited.
+    node.put_pool(
+        "line",
+        json!({"capacity": 1, "queue": {"max_waiting": 5}}),
+        201,
+    )
+    .await;
+    let first = node.acquire("line", json!({"holder": "ann"}), 201).await;
+    let waits = json!({"holder": "bob", "wait": true});
+    let queued = node.acquire("line", waits, 202).await;
+    node.release(&first.token(), 204).await;
+    node.acquire("line", json!({"ticket": queued["ticket"]}), 201)
+        .await;
     node.put_pool("small", json!({"capacity": 2, "ttl_ms": 600_000}), 201)
         .await;
     node.fill("small", 2).await;

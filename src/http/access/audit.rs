@@ -88,13 +88,13 @@ pub(super) struct Entry {
 impl Entry {
     /// Writes it. The answer stands whatever becomes of the entry: the action has happened.
     pub(super) async fn write(self, app: &App, ended: RequestOutcome, otherwise: &str) {
-        write(&app.0.store, &self.action(ended, otherwise)).await;
+        write(&app.0.store, &self.action(&ended, otherwise)).await;
     }
 
     /// What there is to write.
-    pub(super) fn action(self, ended: RequestOutcome, otherwise: &str) -> Action {
+    pub(super) fn action(self, ended: &RequestOutcome, otherwise: &str) -> Action {
         let noted = std::mem::take(&mut *self.notes.0.lock().expect("no panic while held"));
-        let RequestOutcome { status, code } = ended;
+        let &RequestOutcome { status, code } = ended;
         let outcome = if status.is_success() || status.is_redirection() {
             "done"
         } else if matches!(code, Some(Code::Forbidden | Code::Unauthorized)) {

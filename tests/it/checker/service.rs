@@ -69,9 +69,9 @@ mod tests {
         }
     }
 
-    fn found(history: History) -> Vec<String> {
+    fn found(history: &History) -> Vec<String> {
         let mut wrong = Vec::new();
-        check(&history, &mut wrong);
+        check(history, &mut wrong);
         wrong
     }
 
@@ -85,10 +85,10 @@ mod tests {
             only_notices_fail: vec![(0.0, 1_000.0)],
             ..History::of(1, 1_000)
         };
-        assert_eq!(found(story(&[false; 5])).len(), 1);
-        assert_eq!(found(story(&[false; 4])), Vec::<String>::new());
+        assert_eq!(found(&story(&[false; 5])).len(), 1);
+        assert_eq!(found(&story(&[false; 4])), Vec::<String>::new());
         assert_eq!(
-            found(story(&[false, false, true, false, false])),
+            found(&story(&[false, false, true, false, false])),
             Vec::<String>::new()
         );
     }
@@ -105,8 +105,8 @@ mod tests {
                 ..History::of(1, 1_000)
             }
         };
-        assert_eq!(found(story(5_500.0)), Vec::<String>::new());
-        assert_eq!(found(story(6_100.0)).len(), 1);
-        assert_eq!(found(story(f64::INFINITY)).len(), 1);
+        assert_eq!(found(&story(5_500.0)), Vec::<String>::new());
+        assert_eq!(found(&story(6_100.0)).len(), 1);
+        assert_eq!(found(&story(f64::INFINITY)).len(), 1);
     }
 }
