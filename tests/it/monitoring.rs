@@ -77,6 +77,8 @@ async fn busy() -> Scrape {
     let first = node.acquire("line", json!({"holder": "ann"}), 201).await;
     let waits = json!({"holder": "bob", "wait": true});
     let queued = node.acquire("line", waits, 202).await;
+    let held_open = json!({"ticket": queued["ticket"], "wait_ms": 1_500});
+    node.acquire("line", held_open, 202).await;
     node.release(&first.token(), 204).await;
     node.acquire("line", json!({"ticket": queued["ticket"]}), 201)
         .await;

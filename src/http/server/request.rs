@@ -179,9 +179,18 @@ fn screen(request: &Request<Incoming>, watch: &Watch, header_bytes: usize) -> Re
 /// Whether this is what a `Host` may be (RFC 9110, section 7.2). An empty one stands for none.
 fn is_host(host: &HeaderValue) -> bool {
     host.is_empty()
-        || host
-            .to_str()
-            .is_ok_and(|host| !host.contains('@') && host.parse::<Authority>().is_ok())
+        || host.to_str().is_ok_and(|host| {
+            // The parser takes anything for a port, and anything behind a bracket.
+            let behind = match host.rsplit_once(']') {
+                Some((_, behind)) => behind,
+                None => host.find(':').map_or("", |colon| &host[colon..]),
+            };
+            let port = behind.strip_prefix(':').unwrap_or_default();
+            !host.contains('@')
+                && (behind.is_empty() || behind.starts_with(':'))
+                && port.bytes().all(|digit| digit.is_ascii_digit())
+                && host.parse::<Authority>().is_ok()
+        })
 }
 
 /// Lets the target of a request say which host it is for, where it does: it has precedence over `Host` (RFC 9112, section 3.2.2).

@@ -621,7 +621,6 @@ async fn a_request_that_two_could_read_in_two_ways_is_a_400() {
         ),
     ] {
         let mut client = node.connect().await;
-        eprintln!("{head:?}");
         client.send(&head).await;
         let answer = client.problem(status, code).await;
         assert!(answer.contains("connection: close"), "{head}{answer}");

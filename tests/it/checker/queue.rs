@@ -60,7 +60,7 @@ const MISTAKES: [Mistake; 7] = [
 const SOON: Duration = Duration::from_millis(4_500);
 
 async fn ask(node: &Client, body: Value) -> Option<String> {
-    let reply = node.acquire("crm", body, [201, 202, 409, 503]).await;
+    let reply = node.acquire("crm", body, [201, 202, 409, 410, 503]).await;
     (reply.status == 201).then(|| reply.token())
 }
 
