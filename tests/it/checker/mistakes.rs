@@ -155,18 +155,18 @@ const MISTAKES: [Mistake; 24] = [
     ),
     mistake(
         "a grant has no event",
-        "record_event(events, 'started', id, now",
-        "record_event(events, 'startet', id, now",
+        "record_event(pool.events, 'started', id",
+        "record_event(pool.events, 'startet', id",
     ),
     in_a_queue(mistake(
         "a newcomer overtakes those who wait",
-        "keys.queue, keys.tickets, ahead)",
-        "keys.queue, keys.tickets, 0    )",
+        "if may and (has_kept(v, tenant) or has_any(v)) then",
+        "if may or not id and v.free > 0                then",
     )),
     in_a_queue(mistake(
-        "who came last is served first",
-        "take_place(keys, id, seq, now, table",
-        "take_place(keys, id,-seq, now, table",
+        "one who waits is overtaken",
+        "'(w' .. tenant .. '\\2', 'LIMIT', 0, 1)[1]",
+        "'(w' .. tenant .. '\\2', 'LIMIT', 1, 1)[1]",
     )),
     Mistake {
         happens: Happens::LongOutage,
@@ -220,8 +220,8 @@ const MISTAKES: [Mistake; 24] = [
         happens: Happens::RightLost("publish"),
         ..in_a_queue(mistake(
             "a message that may not be sent fails its decision",
-            "redis.pcall('PUBLISH', freed, '')",
-            "redis.call('PUBLISH', freed, '') ",
+            "redis.pcall('PUBLISH', channel, message)",
+            "redis.call('PUBLISH', channel, message) ",
         ))
     },
     Mistake {
