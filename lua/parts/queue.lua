@@ -347,9 +347,12 @@ local function open_queue(keys, index, config, rules)
       local counts, halves = redis.call('HMGET', index.seats, unpack(fields)), {}
       for i = 1, WAITS do
         local half = math.floor(tonumber(counts[i] or 0) / 2)
-        halves[2 * i - 1], halves[2 * i], sum = fields[i], int(half), sum + half
+        if half > 0 then
+          halves[#halves + 1], halves[#halves + 2], sum = fields[i], int(half), sum + half
+        end
       end
       undo_fields(index.seats, 'waits', unpack(fields))
+      redis.call('HDEL', index.seats, unpack(fields))
       redis.call('HSET', index.seats, 'waits', int(sum), unpack(halves))
     end
   end

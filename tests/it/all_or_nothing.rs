@@ -576,7 +576,8 @@ impl Scene<'_> {
             .await;
         // So many were counted that older ones fade.
         let seats = self.key("called", "seats").await;
-        self.query(&["HSET", &seats, "waits", "300"]).await;
+        self.query(&["HSET", &seats, "waits", "300", "wait:9", "300"])
+            .await;
         let eve = self.acquire("called", ticket(&acme)).await;
         node.release(&token(&ann), ANY).await;
         self.put("called", policy(3)).await;

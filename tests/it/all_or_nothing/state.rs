@@ -243,7 +243,10 @@ const RULES: [Rule; 4] = [
         "who waits has a place, a time and a ticket",
         |state, pool| {
             let of = |name: &str| state.members(&format!("{pool}{name}"));
-            of("queue") == of("waiting") && of("queue") == of("tickets")
+            let mut tickets = of("tickets");
+            // What is kept of a ticket beside what was asked for.
+            tickets.retain(|field| !field.starts_with("since:") && !field.starts_with("broken:"));
+            of("queue") == of("waiting") && of("queue") == tickets
         },
     ),
 ];
