@@ -250,6 +250,27 @@ pub fn seats(count: u64) -> String {
 }
 
 impl Pool {
+    /// A pool at the instant at which it was deleted: that ends all leases, and nobody waits any more.
+    pub fn emptied(name: PoolName, policy: Policy, version: u64, at: Timestamp) -> Self {
+        Self {
+            capacity: policy.capacity_at(at).into(),
+            period: policy.named.as_ref().map(|named| named.period(at)),
+            name,
+            policy,
+            version,
+            in_use: 0,
+            leases: 0,
+            waiting: 0,
+            waited: None,
+            tenants: BTreeMap::new(),
+            overdrawn: 0,
+            lent_ms: 0,
+            named_taken: 0,
+            next_change: None,
+            at,
+        }
+    }
+
     /// Seats that the next acquire could get, tenants and queue left aside.
     pub fn free(&self) -> u64 {
         self.capacity.saturating_sub(self.in_use)

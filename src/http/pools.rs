@@ -271,7 +271,6 @@ async fn read(
     responses(
         (status = 201, description = "Created", body = PoolBody),
         (status = 200, description = "Replaced", body = PoolBody),
-        (status = 404, description = "Somebody deleted the pool at the same time"),
         (status = 409, description = "`pool_in_use`"),
         (status = 412, description = "`precondition_failed`"),
     ),
@@ -291,19 +290,19 @@ async fn put(
         Err(error) => return Err(error.into()),
     }
     operator.notes.after(&policy);
-    let status = match app
+    let (status, version) = match app
         .0
         .store
         .put_pool(&pool, &policy, expectation(&headers)?)
         .await?
     {
-        Put::Created(_) => StatusCode::CREATED,
-        Put::Replaced(_) => StatusCode::OK,
+        Put::Created(version) => (StatusCode::CREATED, version),
+        Put::Replaced(version) => (StatusCode::OK, version),
         Put::Conflict(version) => return Err(changed_meanwhile(version)),
         Put::InUse => return Err(in_use()),
     };
     tracing::info!(pool.name = %pool, capacity = policy.capacity, "pool {pool} has {}", seats(policy.capacity.into()));
-    Ok((status, tagged(changed(&app, &pool).await?)))
+    Ok((status, tagged(changed(&app, pool, policy, version).await?)))
 }
 
 /// Changes some fields of a policy: a JSON merge patch (RFC 7396). A null puts a field back to its default.
@@ -342,7 +341,7 @@ async fn patch(
         let policy = checked(patched(&before.policy, &changes)?)?;
         operator.notes.before(&before.policy);
         operator.notes.after(&policy);
-        match app
+        let version = match app
             .0
             .store
             .put_pool(&pool, &policy, Expect::Version(before.version))
@@ -351,18 +350,19 @@ async fn patch(
             // Somebody was faster, and the caller did not say that it matters.
             Put::Conflict(_) => continue,
             Put::InUse => return Err(in_use()),
-            Put::Created(_) | Put::Replaced(_) => {}
-        }
+            Put::Created(version) | Put::Replaced(version) => version,
+        };
         tracing::info!(pool.name = %pool, capacity = policy.capacity, "pool {pool} has {}", seats(policy.capacity.into()));
-        return Ok(tagged(changed(&app, &pool).await?));
+        return Ok(tagged(changed(&app, pool, policy, version).await?));
     }
 }
 
-/// A pool that was just changed. It is, also if it cannot be read now.
-async fn changed(app: &App, pool: &PoolName) -> Result<Pool, Problem> {
-    let read = app.0.store.status(pool).await;
-    read.map_err(store::Error::may_have_run)?
-        .ok_or_else(|| pool_not_found(pool))
+/// A pool that was just changed, also if it cannot be read now. Where somebody has deleted it since, it is told as it was when
+/// it was deleted.
+async fn changed(app: &App, name: PoolName, policy: Policy, version: u64) -> Result<Pool, Problem> {
+    let read = app.0.store.status(&name).await;
+    let read = read.map_err(store::Error::may_have_run)?;
+    Ok(read.unwrap_or_else(|| Pool::emptied(name, policy, version, app.0.store.now())))
 }
 
 /// The policy with these changes.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Installation, Node, Reply, Scrape, let_pass, wait_until};
+use crate::harness::{ANY, Installation, Node, Reply, Scrape, let_pass, wait_until};
 
 /// Says that the lease was lost because its pool was deleted.
 async fn reads_that_its_pool_was_deleted(node: &Node, lease: &Reply) {
@@ -251,5 +251,32 @@ pub(crate) async fn add_leases(cluster: &Installation, pool: &str, count: usize)
         let (leases, records) = (key(":leases"), key(":records"));
         let call = ["EVAL", ADD, "3", &config[0], &leases, &records, &from, &to];
         let _: i64 = cluster.redis.query(&call).await;
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_is_put_beside_deletions_is_put_whatever_becomes_of_it() {
+    let cluster = Installation::start_with(2, &[]).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    let puts = async {
+        for _ in 0..300 {
+            let body = json!({"capacity": 2});
+            let put = a.call(Method::PUT, "/v1/pools/crm").json(&body);
+            let put = put.expect(ANY).await;
+            assert!([200, 201].contains(&put.status), "{put:?}");
+            assert_eq!((&put["name"], &put["capacity"]), (&json!("crm"), &json!(2)));
+        }
+    };
+    let deletions = async {
+        loop {
+            let call = b.call(Method::DELETE, "/v1/pools/crm").expect(ANY).await;
+            assert!([204, 404].contains(&call.status), "{call:?}");
+        }
+    };
+    tokio::select! {
+        () = puts => {}
+        never = deletions => never,
     }
 }
