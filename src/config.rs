@@ -229,7 +229,7 @@ pub struct Settings {
     #[arg(long, value_enum, value_name = "SWITCH", default_value = "off")]
     pub webhook_private_networks: Switch,
 
-    /// Proxy that all messages to webhooks go through, such as http://proxy.example:3128
+    /// Proxy that all messages to webhooks go through, such as `http://proxy.example:3128`
     ///
     /// The proxy looks names up, so it decides which networks they may lead to. The proxies of the environment are not used.
     #[arg(long, value_name = "URL")]

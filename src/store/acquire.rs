@@ -30,7 +30,7 @@ pub struct AcquireRequest {
     pub activities: Activities,
     /// What the holder runs on.
     pub platform: Option<Platform>,
-    /// Names this request, so that repeating it yields the same lease; from [`token::fingerprint`].
+    /// Names this request, so that repeating it yields the same lease; from [`crate::token::fingerprint`].
     pub key: Option<LeaseId>,
     /// Whether to queue if there is no seat, or the place in the queue.
     pub wait: Wait,
