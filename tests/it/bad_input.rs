@@ -252,7 +252,7 @@ async fn a_bad_request_is_refused_with_a_reason_and_leaves_no_trace() {
         .await;
 
     assert_eq!(contents(&redis).await, before, "nothing was written");
-    let log = node.log();
+    let log = node.all_said().await;
     for (what, secret) in [("token", token.as_str()), ("key", KEY), ("secret", SECRET)] {
         assert!(!log.contains(secret), "the log holds the {what}:\n{log}");
     }

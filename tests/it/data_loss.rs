@@ -121,8 +121,9 @@ async fn pools_that_cannot_be_put_back_at_once_are_put_back_later() {
     // Time for the sweeper to look at what is there now, which is nothing.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
     // All of it is one trouble for an operator; a busy machine may take its time to see all.
-    let told = node.log().matches("lost the data of").count();
-    assert!((1..4).contains(&told), "{told} lines: {}", node.log());
+    let log = node.all_said().await;
+    let told = log.matches("lost the data of").count();
+    assert!((1..4).contains(&told), "{told} lines: {log}");
     let () = server.query(&["ACL", "SETUSER", "default", "+del"]).await;
     wait_until("all pools are back", SOON, async || {
         has_all(&node, &pools).await
@@ -238,7 +239,7 @@ async fn after_a_restored_backup_those_who_hold_seats_come_before_those_of_the_b
         .collect();
     holders.sort_unstable();
     assert_eq!(holders, ["ann", "cid"], "{}", listed.text);
-    assert!(node.log().contains("Redis lost the data"), "{}", node.log());
+    node.says("Redis lost the data").await;
 }
 
 /// Every call about a pool that fails where there is none.

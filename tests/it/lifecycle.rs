@@ -143,10 +143,8 @@ async fn pools_of_the_settings_are_there_from_the_start_and_not_put_over_those_o
         node.log().contains(told)
     })
     .await;
-    assert!(
-        node.log()
-            .contains("it has 9 seats, and the settings say 5 seats")
-    );
+    node.says("it has 9 seats, and the settings say 5 seats")
+        .await;
     let one = node.launch().anew().set("pools", "crm=1").start().await;
     let told = "crm (9 seats as it was there already; the settings say 1 seat)";
     wait_until("the banner", Duration::from_secs(10), async || {

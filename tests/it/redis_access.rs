@@ -79,7 +79,7 @@ async fn the_shipped_user_is_enough_for_a_node_and_for_nothing_else() {
         },
     )
     .await;
-    let log = node.log() + &other.log();
+    let log = node.all_said().await + &other.all_said().await;
     for trouble in ["NOPERM", "ACL failure", "panic"] {
         assert!(!log.contains(trouble), "{log}");
     }
@@ -337,7 +337,8 @@ async fn sentinels_that_want_a_user_of_their_own_are_followed() {
             "{said}"
         );
     }
-    assert!(!node.log().contains("guards"), "{}", node.log());
+    let log = node.all_said().await;
+    assert!(!log.contains("guards"), "{log}");
 }
 
 #[tokio::test]

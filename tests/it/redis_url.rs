@@ -32,7 +32,7 @@ async fn a_database_is_taken_from_the_path_and_from_the_query() {
         assert!(keys_in(&server, database).await > 0, "{rest}");
         // The log names the address.
         let named = format!("starts, with redis://{}/{database}", server.address());
-        assert!(node.log().contains(&named), "{}", node.log());
+        node.says(&named).await;
     }
     let here: Vec<String> = server.query(&["KEYS", "*:crm:*"]).await;
     assert_eq!(here, [""; 0]);

@@ -52,7 +52,8 @@ async fn refuses(node: &Node, trouble: &str) {
         node.log().contains(&word)
     })
     .await;
-    assert_eq!(node.log().matches(&word).count(), 1, "{}", node.log());
+    let log = node.all_said().await;
+    assert_eq!(log.matches(&word).count(), 1, "{log}");
     // It is said to balancers and to monitoring alike.
     let ready = node.get("/readyz").expect(503).await;
     assert_eq!(ready["checks"]["store"], trouble, "{}", ready.text);
@@ -244,7 +245,7 @@ async fn a_password_that_changed() {
         .await
         .expect("it is connected");
     refuses(&node, "auth").await;
-    assert!(!node.log().contains("another@"));
+    assert!(!node.all_said().await.contains("another@"));
     let () = redis::cmd("CONFIG")
         .arg(&["SET", "requirepass", ""])
         .query_async(&mut admin)

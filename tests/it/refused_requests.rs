@@ -80,7 +80,7 @@ async fn no_key_pushes_what_others_did_out_of_the_trail_and_repetitions_are_coun
         ),
         (json!(1), json!("done"))
     );
-    let lines = node.log().matches("pool.delete").count();
+    let lines = node.all_said().await.matches("pool.delete").count();
     assert!(lines < 3 * 400, "{lines}");
 }
 
@@ -216,5 +216,6 @@ async fn clients_behind_a_proxy_are_told_apart_in_every_spelling_of_their_addres
         node.log().contains("cannot be read")
     })
     .await;
-    assert_eq!(node.log().matches("cannot be read").count(), 1);
+    let log = node.all_said().await;
+    assert_eq!(log.matches("cannot be read").count(), 1, "{log}");
 }

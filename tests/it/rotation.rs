@@ -118,7 +118,7 @@ async fn a_node_that_signs_what_others_cannot_verify_is_the_one_that_is_not_read
         page.text
             .contains("signs with a secret that others do not have")
     );
-    let log = b.log();
+    let log = b.all_said().await;
     let warned = log
         .lines()
         .filter(|line| line.contains("WARN") && line.contains("secret that others"));

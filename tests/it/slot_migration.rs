@@ -213,7 +213,7 @@ async fn slots_move_under_load_and_no_seat_is_lost_or_given_twice() {
         );
     }
     for node in &nodes {
-        let log = node.log();
+        let log = node.all_said().await;
         for trouble in ["lost the data", "NOPERM", "ACL failure"] {
             assert!(!log.contains(trouble), "{log}");
         }

@@ -439,7 +439,7 @@ async fn a_secret_is_shown_once_and_two_sign_while_it_is_rolled() {
         ]
     );
     assert!(!trail.text.contains("part-of-the-url"), "{}", trail.text);
-    let log = node.log();
+    let log = node.all_said().await;
     for secret in [&first[6..], &second[6..], &third[6..], "part-of-the-url"] {
         assert!(!log.contains(secret), "{secret} is in the log");
     }
@@ -640,7 +640,7 @@ async fn without_ca_certificates_everything_works_but_https() {
         .set("ENV_SSL_CERT_DIR", "/nonexistent")
         .start()
         .await;
-    let lines = node.log();
+    let lines = node.all_said().await;
     let told = lines
         .lines()
         .filter(|line| line.contains("CA certificates"));
@@ -670,7 +670,8 @@ async fn without_ca_certificates_everything_works_but_https() {
     )
     .await;
     assert!(node.is_ready().await);
-    assert!(!node.log().contains("panic"), "{}", node.log());
+    let log = node.all_said().await;
+    assert!(!log.contains("panic"), "{log}");
 }
 
 fn told_kind(message: &Message) -> String {

@@ -257,6 +257,19 @@ impl Node {
         .await;
     }
 
+    /// All that the node has written by now. Its lines go through a queue and a pipe in order, so they are read once the one that it
+    /// writes for this signal is.
+    pub(crate) async fn all_said(&self) -> String {
+        let lines = || self.log().matches("SIGUSR2 changes nothing").count();
+        let before = lines();
+        self.signal("USR2");
+        wait_until("the node says it", Duration::from_secs(10), async || {
+            before < lines()
+        })
+        .await;
+        self.log()
+    }
+
     /// Where the node runs and keeps its data.
     pub(crate) fn directory(&self) -> PathBuf {
         self.launch.directory().to_owned()

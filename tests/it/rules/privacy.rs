@@ -66,7 +66,8 @@ async fn use_it(cluster: &Installation, privacy: &str) -> Vec<crate::harness::Re
 async fn says_nothing(cluster: &Installation) {
     assert!(!dump(&cluster.redis).await.contains(MARK));
     for node in &cluster.nodes {
-        assert!(!node.log().contains(MARK), "{}", node.log());
+        let log = node.all_said().await;
+        assert!(!log.contains(MARK), "{log}");
         let metrics = node.get("/metrics").expect(200).await;
         assert!(!metrics.text.contains(MARK));
         let listed = node.list("crm", "", 200).await;
