@@ -18,7 +18,7 @@ use super::App;
 use super::access::Operator;
 use super::extract::{Body, Path};
 use super::problem::{Code, Problem};
-use crate::store::PutWebhook;
+use crate::store::{self, PutWebhook};
 use crate::time::Timestamp;
 use crate::webhook::{AlertPattern, SigningSecret, Webhook, WebhookId};
 
@@ -165,13 +165,28 @@ pub(crate) async fn shown(
     webhook: &Webhook,
 ) -> Result<WebhookBody, Problem> {
     let counts = app.0.store.count_deliveries(&[&webhook.id]).await?;
+    Ok(with_counts(app, operator, webhook, &counts))
+}
+
+/// A webhook that was just changed, with its counts. If they cannot be read, nobody may say that nothing was done.
+async fn changed(
+    app: &App,
+    operator: &Operator,
+    webhook: &Webhook,
+) -> Result<WebhookBody, Problem> {
+    let counts = app.0.store.count_deliveries(&[&webhook.id]).await;
+    let counts = counts.map_err(store::Error::may_have_run)?;
+    Ok(with_counts(app, operator, webhook, &counts))
+}
+
+fn with_counts(
+    app: &App,
+    operator: &Operator,
+    webhook: &Webhook,
+    counts: &[(u64, u64)],
+) -> WebhookBody {
     let counts = counts.first().copied().unwrap_or_default();
-    Ok(WebhookBody::of(
-        operator,
-        webhook,
-        app.0.store.now(),
-        counts,
-    ))
+    WebhookBody::of(operator, webhook, app.0.store.now(), counts)
 }
 
 /// Replaces a webhook; its secret and its deliveries stay.
@@ -194,7 +209,7 @@ async fn replace(
         enabled: Some(body.enabled.unwrap_or(true)),
     };
     let webhook = alter(&app, &operator, &id, &patch).await?;
-    Ok(Json(shown(&app, &operator, &webhook).await?))
+    Ok(Json(changed(&app, &operator, &webhook).await?))
 }
 
 /// Changes a webhook; what is left out stays.
@@ -212,7 +227,7 @@ async fn change(
     Body(patch): Body<WebhookPatch>,
 ) -> Result<Json<WebhookBody>, Problem> {
     let webhook = alter(&app, &operator, &id, &patch).await?;
-    Ok(Json(shown(&app, &operator, &webhook).await?))
+    Ok(Json(changed(&app, &operator, &webhook).await?))
 }
 
 /// Changes a webhook.

@@ -32,6 +32,7 @@ mod events;
 mod expiry;
 mod failover;
 mod failures;
+mod half_done;
 mod harness;
 mod healthcheck;
 mod hints;

@@ -26,6 +26,8 @@ enum Mode {
     BlackHole,
     /// Requests pass; in the place of its reply a connection gets closed.
     DropReplies,
+    /// No request passes any more, and replies to those before still do.
+    Last,
     /// Requests reach the server twice, over a second connection whose replies nobody reads.
     Duplicate(Duration),
 }
@@ -39,6 +41,8 @@ struct State {
     delay: Duration,
     /// Bytes of a request whose reply is to be dropped, once.
     needle: Option<Vec<u8>>,
+    /// Bytes of the request after which nobody is there any more.
+    last: Option<Vec<u8>>,
     /// A text that is replaced by another of the same length in every request.
     replaced: Option<(Vec<u8>, Vec<u8>)>,
     /// Grows with every cut; a connection that began before it ends.
@@ -60,6 +64,7 @@ impl Proxy {
             mode: Mode::Open,
             delay: Duration::ZERO,
             needle: None,
+            last: None,
             replaced: None,
             cuts: 0,
         };
@@ -89,6 +94,7 @@ impl Proxy {
             state.mode = Mode::Open;
             state.delay = Duration::ZERO;
             state.needle = None;
+            state.last = None;
         });
         if self.listener.is_none() {
             self.listen();
@@ -143,6 +149,17 @@ impl Proxy {
         self.state.borrow().needle.is_none()
     }
 
+    /// The next request that contains `needle` is the last one that comes through, and has its reply. Then all connections are
+    /// closed, and so is every new one.
+    pub(crate) fn end_after(&mut self, needle: &str) {
+        self.change(|state| state.last = Some(needle.as_bytes().to_vec()));
+    }
+
+    /// Whether the request of [`Self::end_after`] has come and all is closed.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.state.borrow().mode == Mode::Refuse
+    }
+
     /// Replaces a string in every request by another of the same length, for as long as the proxy is there. The length
     /// stays because requests say their lengths in front.
     pub(crate) fn replace(&mut self, text: &str, by: &str) {
@@ -195,6 +212,9 @@ async fn carry(near: TcpStream, state: watch::Sender<State>) {
     let work = async {
         // A black hole accepts and leads nowhere.
         passage(&state).await;
+        if state.borrow().mode == Mode::Refuse {
+            return;
+        }
         let Ok(far) = TcpStream::connect(upstream).await else {
             return;
         };
@@ -265,6 +285,14 @@ async fn requests(
         };
         let bytes = &changed[..];
         passage(state).await;
+        if end(state, bytes) {
+            let _ = to.write_all(bytes).await;
+            std::future::pending::<()>().await;
+        }
+        let _ = state
+            .subscribe()
+            .wait_for(|now| now.mode != Mode::Last)
+            .await;
         let delay = state.borrow().delay;
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
@@ -311,6 +339,30 @@ async fn replies(
             return;
         }
     }
+}
+
+/// Whether this is the last request; then its reply has a moment to come through before everything is closed.
+fn end(state: &watch::Sender<State>, bytes: &[u8]) -> bool {
+    let is_last = state.send_if_modified(|state| {
+        let last = state.last.as_ref();
+        let found = last.is_some_and(|needle| contains(bytes, needle));
+        if found {
+            state.last = None;
+            state.mode = Mode::Last;
+        }
+        found
+    });
+    if is_last {
+        let state = state.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            state.send_modify(|state| {
+                state.mode = Mode::Refuse;
+                state.cuts += 1;
+            });
+        });
+    }
+    is_last
 }
 
 /// Waits while nothing may pass.
