@@ -134,7 +134,7 @@ impl Store {
         Ok(found)
     }
 
-    /// Notes that the history of a pool cannot be checkpoint up by this version.
+    /// Notes that a part of the history of a pool cannot be read by this version.
     pub(crate) fn note_unreadable_history(&self, pool: &PoolName) {
         self.0.unreadable.note(Kind::History, pool.as_str());
     }

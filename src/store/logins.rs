@@ -6,7 +6,7 @@
 //! What is known of a login besides whose it is lies apart from it, because nodes of earlier versions read the login itself.
 //! A login of theirs has nothing of the kind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::error::Error;
 use super::keys::{Bucket, SESSIONS, login, login_code};
 use super::memory::Silence;
+use super::unreadable::Kind;
 use super::{Store, json};
 use crate::time::Timestamp;
 
@@ -49,6 +50,12 @@ pub struct Session {
     pub since_ms: i64,
 }
 
+/// What a session says also to a version that cannot read the rest.
+#[derive(Deserialize)]
+struct Began {
+    since_ms: i64,
+}
+
 /// A login as operators see it.
 #[derive(Debug, Clone)]
 pub struct OpenSession {
@@ -71,6 +78,11 @@ pub struct Login {
 
 fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).expect("hours")
+}
+
+/// The part of a login's hash that names it.
+pub(super) fn id_of(fingerprint: &str) -> &str {
+    fingerprint.get(..ID).unwrap_or_default()
 }
 
 /// Whether a login with this rest of its TTL is over.
@@ -128,11 +140,16 @@ impl Store {
             .arg(ms(KEPT))
             .query_async(&mut *connection)
             .await?;
-        let session = session.and_then(|text| serde_json::from_str::<Session>(&text).ok());
-        Ok(Some(Login {
-            caller,
-            secret: session.map(|session| session.secret),
-        }))
+        let secret = match session.map(|text| serde_json::from_str::<Session>(&text)) {
+            None => None,
+            Some(Ok(session)) => Some(session.secret),
+            // What it is bound to cannot be read, so nobody may say that it still holds.
+            Some(Err(_)) => {
+                self.0.unreadable.note(Kind::Session, id_of(fingerprint));
+                return Ok(None);
+            }
+        };
+        Ok(Some(Login { caller, secret }))
     }
 
     /// Whether a login goes on. Asking does not prolong it.
@@ -205,13 +222,18 @@ impl Store {
         }
         drop(connection);
         let (mut open, mut over) = (Vec::new(), Vec::new());
-        for ((fingerprint, session), rest_ms) in known.into_iter().zip(rests) {
-            let session = serde_json::from_str::<Session>(&session);
+        let mut others = BTreeSet::new();
+        for ((fingerprint, text), rest_ms) in known.into_iter().zip(rests) {
             // Not that of a login that begins at this moment: what is known of it comes first.
-            let began = session.as_ref().map_or(0, |session| session.since_ms);
-            match session {
-                Ok(session) if rest_ms > 0 && !self.login_is_over(rest_ms).await? => {
-                    let id = fingerprint.get(..ID).unwrap_or_default().to_owned();
+            let began = serde_json::from_str(&text).map_or(0, |began: Began| began.since_ms);
+            let goes_on = rest_ms > 0 && !self.login_is_over(rest_ms).await?;
+            match serde_json::from_str::<Session>(&text) {
+                Err(_) if goes_on => {
+                    self.0.unreadable.note(Kind::Session, id_of(&fingerprint));
+                    others.insert(id_of(&fingerprint).to_owned());
+                }
+                Ok(session) if goes_on => {
+                    let id = id_of(&fingerprint).to_owned();
                     let last_seen = Timestamp(self.now().0 - (ms(KEPT) - rest_ms).max(0));
                     open.push((
                         fingerprint,
@@ -226,6 +248,9 @@ impl Store {
                 _ => {}
             }
         }
+        self.0
+            .unreadable
+            .keep(Kind::Session, |id| others.contains(id));
         open.sort_by_key(|(_, open)| std::cmp::Reverse(open.last_seen));
         let excess = open.split_off(open.len().min(MAX_LOGINS));
         over.extend(excess.into_iter().map(|(fingerprint, _)| fingerprint));

@@ -23,10 +23,11 @@ pub(super) enum Kind {
     Alert,
     Event,
     History,
+    Session,
 }
 
 impl Kind {
-    pub(super) const ALL: [Self; 9] = [
+    pub(super) const ALL: [Self; 10] = [
         Self::AccessKey,
         Self::Webhook,
         Self::Pool,
@@ -36,6 +37,7 @@ impl Kind {
         Self::Alert,
         Self::Event,
         Self::History,
+        Self::Session,
     ];
 
     /// The label of the metric.
@@ -50,6 +52,7 @@ impl Kind {
             Self::Alert => "alert",
             Self::Event => "event",
             Self::History => "history",
+            Self::Session => "session",
         }
     }
 
@@ -69,8 +72,9 @@ impl Kind {
             Self::Event => ("the event", "it is not counted"),
             Self::History => (
                 "the history of the pool",
-                "it is not rolled up by this node",
+                "what cannot be read is not in reports of this node",
             ),
+            Self::Session => ("the session", "nobody is logged in with it at this node"),
         }
     }
 }

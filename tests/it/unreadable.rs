@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::admin_pages::log_in;
 use crate::failover::run;
 use crate::harness::{Launch, Node, Receiver, Redis, Reply, Scrape, wait_until};
 
@@ -184,7 +185,7 @@ async fn what_a_later_version_wrote_spoils_nothing_but_itself() {
     ] {
         assert!(unreadable(&node, kind).await >= 1.0, "{kind}");
     }
-    let log = node.log();
+    let log = node.all_said().await;
     for name in [
         "the access key tomorrow1234",
         "the webhook tomorrow1234",
@@ -276,4 +277,46 @@ async fn a_new_word_waits_until_every_node_that_is_up_knows_it() {
 
     let _: redis::Value = redis.query(&["ZREM", "lh1:{nodes}:signs", &old]).await;
     node.put_pool("crm", folded, 200).await;
+}
+
+#[tokio::test]
+async fn a_session_of_a_later_version_admits_nobody_here_and_goes_on_there() {
+    let redis = Redis::start().await;
+    let node = start(&redis).await;
+    let page = async |cookie: &str, status: u16| {
+        let page = node.get("/admin").header("accept", "text/html");
+        page.header("cookie", cookie).expect(status).await
+    };
+    let cookie = log_in(&node, KEY).await;
+    page(&cookie, 200).await;
+    let sessions = "lh1:sessions:{login}";
+    let ours: Vec<(String, String)> = redis.query(&["HGETALL", sessions]).await;
+    let [(login, session)] = &ours[..] else {
+        panic!("{ours:?}")
+    };
+    // Made by somebody who came by another way than a key; only how it is bound to that is new.
+    let clock = redis.query::<Vec<i64>>(&["TIME"]).await;
+    let theirs = json!({"person": "ann", "since_ms": (clock[0] - 3_600) * 1_000}).to_string();
+    let _: redis::Value = redis.query(&["HSET", sessions, login, &theirs]).await;
+    page(&cookie, 303).await;
+
+    // Whoever logs in here forgets what is over, and that is not.
+    let other = log_in(&node, KEY).await;
+    page(&other, 200).await;
+    let admin = node.with_key(KEY);
+    let listed = admin.get("/v1/sessions").expect(200).await;
+    assert_eq!(listed.list("items").len(), 1, "{}", listed.text);
+    let kept: Option<String> = redis.query(&["HGET", sessions, login]).await;
+    assert_eq!(kept.as_ref(), Some(&theirs));
+    assert_eq!(unreadable(&node, "session").await, 1.0);
+    let doctor = run("doctor", &redis.direct_url());
+    let findings = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    let named = format!("the session {}", &login[..16]);
+    assert!(findings.contains(&named), "{findings}");
+    assert!(!findings.contains(&login[..20]), "{findings}");
+
+    let _: redis::Value = redis.query(&["HSET", sessions, login, session]).await;
+    page(&cookie, 200).await;
+    admin.get("/v1/sessions").expect(200).await;
+    assert_eq!(unreadable(&node, "session").await, 0.0);
 }

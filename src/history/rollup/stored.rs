@@ -59,12 +59,10 @@ pub async fn slots(
     // The slot after the range tells the level in a gap at its end, so it is read too.
     let stretch = |number: i64| number.div_euclid(step.stretch());
     let present = stretch(step.slot(checkpoint.replay.at_ms()));
-    let mut found: BTreeMap<i64, Slot> = store
+    let kept = store
         .slots(pool, step.name(), stretch(first)..=present)
-        .await?
-        .into_iter()
-        .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
-        .collect();
+        .await?;
+    let mut found = read_slots(store, pool, kept);
 
     let others = synthetic_changes(&state, &checkpoint, is_whole, &events, now_ms);
     let (checkpoint, found) = replayed(events.len(), move || {
@@ -80,6 +78,20 @@ pub async fn slots(
         now_ms,
         began_ms: checkpoint.replay.began(),
     }))
+}
+
+/// Slots as they are kept. One that only a later version can read is left out, as if nothing had happened in it.
+fn read_slots(store: &Store, pool: &PoolName, kept: BTreeMap<i64, String>) -> BTreeMap<i64, Slot> {
+    let mut slots = BTreeMap::new();
+    for (number, json) in kept {
+        match serde_json::from_str(&json) {
+            Ok(slot) => {
+                slots.insert(number, slot);
+            }
+            Err(_) => store.note_unreadable_history(pool),
+        }
+    }
+    slots
 }
 
 /// The latest slots of a step, up to now.
@@ -116,10 +128,7 @@ pub async fn latest(
     let Some(mut checkpoint) = begin(store, pool, kept.as_deref()).await? else {
         return Ok(None);
     };
-    let mut found: BTreeMap<i64, Slot> = found
-        .into_iter()
-        .filter_map(|(number, json)| Some((number, serde_json::from_str(&json).ok()?)))
-        .collect();
+    let mut found = read_slots(store, pool, found);
     let enough = |read: &[RollupEvent]| events <= read.len();
     let since = read(store, pool, &checkpoint, enough).await?.events;
     // Not the slots that are there already: only how far they reach.

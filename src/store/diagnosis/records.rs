@@ -12,7 +12,8 @@ use crate::names::PoolName;
 use crate::pool::Policy;
 use crate::store::agreement::disagreements;
 use crate::store::alerts::Alert;
-use crate::store::keys::{ACCESS_KEYS, Bucket, Keys, NODES, RAISED, WEBHOOKS};
+use crate::store::keys::{ACCESS_KEYS, Bucket, Keys, NODES, RAISED, SESSIONS, WEBHOOKS};
+use crate::store::logins::{Session, id_of};
 use crate::store::nodes::{Announcement, Node};
 use crate::store::unreadable::Kind;
 use crate::time::Timestamp;
@@ -37,13 +38,17 @@ pub(super) async fn look_at(server: &mut MultiplexedConnection, notes: &mut Find
         ),
         (Kind::Webhook, WEBHOOKS, can_read::<Webhook>),
         (Kind::Alert, RAISED, can_read::<Alert>),
+        (Kind::Session, SESSIONS, can_read::<Session>),
     ];
     for (kind, key, can_read) in kinds {
         let records: Option<HashMap<String, String>> =
             ask(server, redis::cmd("HGETALL").arg(key)).await;
         let others = records.into_iter().flatten();
         let others = others.filter(|(_, record)| !can_read(record));
-        unreadable.extend(others.map(|(id, _)| (kind, id)));
+        unreadable.extend(others.map(|(id, _)| match kind {
+            Kind::Session => (kind, id_of(&id).to_owned()),
+            _ => (kind, id),
+        }));
     }
     for pool in pools(server).await {
         let command = redis::cmd("HGET")
