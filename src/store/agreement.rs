@@ -80,7 +80,8 @@ pub(crate) fn disagreements(nodes: &[Node]) -> Vec<String> {
         .map(|Node { sign, .. }| {
             format!(
                 "the node {} at {} signs with a secret that others do not have, and is not ready; give all nodes the same \
-                 secret, and the former one in previous_secrets",
+                 secret, and the former one in previous_secrets; if the others are of another installation, give this one a key_prefix \
+                 or a database of its own",
                 sign.host, sign.address
             )
         });
@@ -106,7 +107,8 @@ impl Store {
         match (before.deaf.is_empty(), names.is_empty()) {
             (true, false) => tracing::warn!(
                 "this node signs with a secret that others do not have, and is not ready ({}): give all nodes the same \
-                 secret, and the former one in previous_secrets",
+                 secret, and the former one in previous_secrets; if the others are of another installation, give this one a key_prefix \
+                 or a database of its own",
                 names.join(", ")
             ),
             (false, true) => tracing::info!("all nodes verify what this one signs"),

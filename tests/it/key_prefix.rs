@@ -64,11 +64,7 @@ async fn share(server: &Server, scheme: &str) {
         a_waiter_is_told(node, node, "queue").await;
     }
     assert!(metric(&nodes[0], "leasehold_store_hints_total").await <= told);
-    assert!(
-        nodes[1].log().contains("key_prefix staging"),
-        "{}",
-        nodes[1].log()
-    );
+    nodes[1].says("key_prefix staging").await;
 }
 
 #[tokio::test]
@@ -98,11 +94,8 @@ async fn a_user_with_the_rights_of_one_prefix_is_enough_for_it_and_for_no_other(
     let node = Launch::on(&url).set("key_prefix", "staging").start().await;
     used(&node).await;
     let trouble = ["NOPERM", "ACL failure"];
-    assert!(
-        !trouble.iter().any(|word| node.log().contains(word)),
-        "{}",
-        node.log()
-    );
+    let log = node.all_said().await;
+    assert!(!trouble.iter().any(|word| log.contains(word)), "{log}");
     for other in [
         Launch::on(&url),
         Launch::on(&url).set("key_prefix", "staging2"),
@@ -160,10 +153,7 @@ async fn an_address_that_leads_to_another_installation_is_noticed() {
     let told = node.get("/readyz").expect(503).await;
     assert_eq!(told["code"], "not_ready", "{}", told.text);
     assert_eq!(told["checks"]["installation"], "another");
-    wait_until("the log says it", Duration::from_secs(5), async || {
-        node.log().contains("another installation")
-    })
-    .await;
+    node.says("another installation").await;
 
     // Data that was lost is no other installation: nodes put back what it was.
     proxy.lead_to(ours.address().parse().expect("an address"));
@@ -178,4 +168,39 @@ async fn an_address_that_leads_to_another_installation_is_noticed() {
     })
     .await;
     node.ready().await;
+}
+
+/// Both are meant to be alone: same address, same database, no prefix.
+#[tokio::test]
+async fn two_installations_that_meet_in_one_place_are_told_so() {
+    let server = Server::alone(false, Vec::new()).await;
+    let url = format!("redis://{}", server.address());
+    let first = Launch::on(&url).set("pools", "crm=2").start().await;
+    let held = first.acquire("crm", json!({"holder": "ann"}), 201).await;
+    let second = Launch::on(&url)
+        .set(
+            "secret",
+            "dGhlIHNlY3JldCBvZiBzb21lYm9keSBlbHNlIGFsdG9nZXRoZXI",
+        )
+        .set("pools", "crm=50");
+    let node = second.clone().spawn();
+    node.says("give this one a key_prefix or a database of its own")
+        .await;
+    let told = node.get("/readyz").expect(503).await;
+    assert_eq!(told["checks"]["secret"], "differs", "{}", told.text);
+    // The one that was there first goes on, with what it had.
+    assert!(first.is_ready().await);
+    assert_eq!(first.pool("crm", 200).await["capacity"], 2);
+    first.renew(&held.token(), 200).await;
+    wait_until("operators read it", Duration::from_secs(10), async || {
+        let nodes = first.get("/v1/nodes").expect(200).await;
+        nodes["disagreements"].to_string().contains("key_prefix")
+    })
+    .await;
+
+    node.signal("TERM");
+    node.ended(Duration::from_secs(10)).await;
+    let node = second.set("key_prefix", "second").start().await;
+    assert_eq!(node.pool("crm", 200).await["capacity"], 50);
+    assert_eq!(node.availability("crm", 200).await["in_use"], 0);
 }
