@@ -650,8 +650,9 @@ async fn places_in_the_queue_outlast_a_time_without_nodes_and_are_given_up_6_s_a
         let_pass(200).await;
     };
     node.renew(&token, 200).await;
-    // It was passed over before; its place ends after 6 s of silence.
-    tokio::time::sleep_until((begun + Duration::from_secs(9)).into()).await;
+    // It was passed over before, when its next question was due. Its place ends later, six seconds after the return: until then it would
+    // be where it was with a question.
+    tokio::time::sleep_until((begun + Duration::from_millis(6_200)).into()).await;
     node.acquire("queue", gone, 410).await;
 }
 

@@ -59,6 +59,9 @@ const MISTAKES: [Mistake; 7] = [
 /// A seat that comes free falls to somebody within this time: who is called and does not come has what is left of its time to ask.
 const SOON: Duration = Duration::from_millis(4_500);
 
+/// A token, if there is a seat. Who heard that its place has ended (410) has none, and that is against the rules here: nobody who
+/// asks is silent for six seconds, unless a mistake keeps the seat from those before it for so long. [`check`] reports it as it reports
+/// any other wait.
 async fn ask(node: &Client, body: Value) -> Option<String> {
     let reply = node.acquire("crm", body, [201, 202, 409, 410, 503]).await;
     (reply.status == 201).then(|| reply.token())
