@@ -40,7 +40,7 @@ pub const LEASES_DISPLACED: &str = "leasehold_leases_displaced_total";
 pub const STORE_FAILURES: &str = "leasehold_store_failures_total";
 /// Calls that were not sent, because those before them had failed.
 pub const STORE_SHED: &str = "leasehold_store_calls_shed_total";
-/// The share of the masters at which an acquire could be decided, so without a cluster 0 or 1. Only [`crate::store::Readiness`] sets it.
+/// The share of the masters at which an acquire could be decided, so without a cluster 0 or 1. Only `Readiness` of the store sets it.
 pub const STORE_UP: &str = "leasehold_store_up";
 /// Waits for a replica, by whether one had it in time.
 pub const STORE_WAITS: &str = "leasehold_store_waits_total";
