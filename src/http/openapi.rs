@@ -72,6 +72,14 @@ fn complete(document: &mut Value) {
     }});
     document["components"]["schemas"]["Problem"]["properties"]["code"]["x-extensible-enum"] =
         Code::ALL.iter().map(|code| code.as_str()).collect();
+    // Go's generators name a constant by its value, and `client` would be called as the client itself.
+    let role = &mut document["components"]["schemas"]["Role"];
+    role["x-enum-varnames"] = role["enum"]
+        .as_array()
+        .expect("the roles")
+        .iter()
+        .map(|word| format!("Role{}", capitalised(word.as_str().expect("a word"))))
+        .collect();
     let schemas = document["components"]["schemas"].take();
     let mut schemas: BTreeMap<String, Value> =
         serde_json::from_value(schemas).expect("a map of schemas");
@@ -89,6 +97,32 @@ fn complete(document: &mut Value) {
             }
         }
     }
+    describe_refusals(&mut schemas);
+    // It stands where the stream of them is described, and nowhere else.
+    schemas.remove("Event");
     schemas::open_answers(paths, &mut schemas);
     document["components"]["schemas"] = json!(schemas);
+}
+
+/// Gives a result of many what the problem document of one would say of a refusal.
+fn describe_refusals(schemas: &mut BTreeMap<String, Value>) {
+    let members = schemas["Problem"]["properties"].clone();
+    let result = schemas.get_mut("AcquireManyResult").expect("a schema");
+    for name in [
+        "outcome",
+        "in_use",
+        "capacity",
+        "limit",
+        "tenant",
+        "platforms",
+        "blocked_until",
+        "reason",
+    ] {
+        result["properties"][name] = members[name].clone();
+    }
+}
+
+fn capitalised(word: &str) -> String {
+    let (first, rest) = word.split_at(1);
+    first.to_uppercase() + rest
 }

@@ -90,38 +90,11 @@ struct AcquireManyResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     retry_after_ms: Option<u64>,
-    /// What else the problem document of a single acquire would say: `in_use`, `capacity`, `reason`, `blocked_until`, `outcome`.
+    /// What else the problem document of a single acquire would say. The OpenAPI document names the members as it names those of a
+    /// problem.
     #[serde(flatten)]
-    #[schema(value_type = RefusalDetails)]
+    #[schema(ignore)]
     more: Map<String, Value>,
-}
-
-/// The members of a problem document that a result of `denied` or `failed` has, too.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "describes what `Problem::members` gives")]
-struct RefusalDetails {
-    /// Seats in use.
-    #[schema(nullable = false)]
-    in_use: Option<u64>,
-    /// Seats of the pool.
-    #[schema(nullable = false)]
-    capacity: Option<u64>,
-    /// The rule that was reached.
-    #[schema(nullable = false)]
-    limit: Option<String>,
-    /// The tenant whose maximum was reached.
-    tenant: Option<String>,
-    /// Platforms that the pool admits.
-    #[schema(nullable = false)]
-    platforms: Option<Vec<String>>,
-    /// End of the block of the holder.
-    #[schema(format = DateTime)]
-    blocked_until: Option<String>,
-    /// Reason of the block.
-    reason: Option<String>,
-    /// What is known of a request that failed: `none` or `unknown`.
-    #[schema(nullable = false)]
-    outcome: Option<String>,
 }
 
 impl AcquireManyResult {

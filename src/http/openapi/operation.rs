@@ -247,9 +247,11 @@ fn complete_success(response: &mut Value, schemas: &BTreeMap<String, Value>, for
         };
         content[media_type] = json!({"schema": {"type": "string"}});
     }
-    // A stream has no schema that a generator could decode as a whole.
+    // A stream is no object that a generator could decode as a whole; what each event holds is said beside it.
     if let Some(stream) = content.get_mut("text/event-stream") {
-        stream["schema"] = json!({"type": "string"});
+        let event = stream["schema"]["$ref"].as_str();
+        let event = event.and_then(|event| schemas.get(event.strip_prefix(SCHEMAS)?));
+        stream["schema"] = json!({"type": "string", "contentSchema": event});
     }
     if content[accept::JSON]["schema"]["$ref"] == format!("{SCHEMAS}Pool") {
         fields.insert(

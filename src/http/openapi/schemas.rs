@@ -62,6 +62,9 @@ pub(super) fn open_answers(paths: &mut Map<String, Value>, schemas: &mut BTreeMa
         open(schemas.get_mut(name).expect("a schema"));
     }
     for operation in operations_mut(paths) {
+        if let Some(responses) = operation.get_mut("responses") {
+            open(responses);
+        }
         if let Some(body) = operation.get_mut("requestBody") {
             rename(body, &two_ways);
         }
@@ -148,7 +151,7 @@ fn close_request(schema: &mut Value) {
 
 fn open(schema: &mut Value) {
     each_object(schema, &mut |members| {
-        if members.contains_key("properties") {
+        if members.contains_key("properties") || members.contains_key("allOf") {
             members.insert("additionalProperties".to_owned(), json!(true));
         }
     });

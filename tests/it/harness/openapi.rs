@@ -25,9 +25,9 @@ pub(crate) fn violation(
     headers: &HeaderMap,
     body: &Value,
 ) -> Option<String> {
-    // A path with an empty step is none of ours.
+    // The router of the tests would forgive an empty step. A node has nothing there.
     if path.contains("//") {
-        return None;
+        return (status != 404).then(|| format!("{path} is not in the document"));
     }
     static INTERFACE: LazyLock<Interface> = LazyLock::new(Interface::new);
     let base = path.find("/v1/").unwrap_or(0);
@@ -181,9 +181,7 @@ fn close(document: &Value, schema: &mut Value, part: Part) {
     let Some(keywords) = schema.as_object_mut() else {
         return;
     };
-    if keywords.contains_key("properties")
-        && keywords.get("additionalProperties") == Some(&json!(true))
-    {
+    if keywords.get("additionalProperties") == Some(&json!(true)) {
         keywords.remove("additionalProperties");
     }
     for (keyword, value) in keywords.iter_mut() {
