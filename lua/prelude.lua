@@ -28,9 +28,10 @@ end
 -- emptied. All scripts but renew.lua belong to one bucket.
 local function enter(key)
   clock = key
-  local state = redis.call('HMGET', clock, 'generation', 'tick', 'seq', 'floor', 'back', 'gap', 'longest_ttl', 'lost', 'fence', 'shift')
-  generation, tick, seq, shift = tonumber(state[1]), tonumber(state[2]) or 0, tonumber(state[3]) or 0, tonumber(state[10]) or 0
-  longest_ttl, lost, newest_fence, shift_before = tonumber(state[7]) or 0, state[8] == '1', tonumber(state[9]) or 0, shift
+  local opened, last_tick, last_seq, silent_from, silent_to, silent_for, longest, data_lost, fence, ahead = unpack(redis.call(
+    'HMGET', clock, 'generation', 'tick', 'seq', 'floor', 'back', 'gap', 'longest_ttl', 'lost', 'fence', 'shift'))
+  generation, tick, seq, shift = tonumber(opened), tonumber(last_tick) or 0, tonumber(last_seq) or 0, tonumber(ahead) or 0
+  longest_ttl, lost, newest_fence, shift_before = tonumber(longest) or 0, data_lost == '1', tonumber(fence) or 0, shift
   local instant = time[1] * 1000 + math.floor(time[2] / 1000)
   now = instant + shift
   if now < tick then
@@ -46,7 +47,7 @@ local function enter(key)
   end
 
   -- Every node ticks every second. A longer silence means that Redis or all nodes were away.
-  floor, back, gap, returned = tonumber(state[4]) or 0, tonumber(state[5]) or 0, tonumber(state[6]) or 0, false
+  floor, back, gap, returned = tonumber(silent_from) or 0, tonumber(silent_to) or 0, tonumber(silent_for) or 0, false
   local silence = now - tick
   if silence > 3000 then
     -- It may be that a clock which went back was put right. Where all leases have a grace, time need not pass as well.
