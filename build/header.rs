@@ -149,6 +149,12 @@ impl Header {
             .any(|part| parts.contains(&part.as_str()))
     }
 
+    /// What the caller of the script can read: not what `Store::call_whole` does something about before it asks again.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = &Entry> {
+        let is_for_caller = |status: &&Entry| !["behind", "unindexed"].contains(&&*status.name);
+        self.statuses.iter().filter(is_for_caller)
+    }
+
     /// The groups of keys and arguments, in the order in which the header names them.
     pub(crate) fn groups(&self) -> Vec<&str> {
         let mut names = Vec::new();

@@ -470,7 +470,7 @@ fn write_read(code: &mut String, header: &Header) {
         &format!("fn read(&self, reply: &Reply) -> Result<{name}::Reply, Error> {{"),
     );
     say(2, "let status = match reply.status() {");
-    for status in &header.statuses {
+    for status in header.outcomes() {
         say(
             3,
             &format!(
@@ -538,7 +538,7 @@ fn write_read(code: &mut String, header: &Header) {
 fn write_status(code: &mut String, header: &Header) {
     doc(code, 1, "What happened.");
     code.push_str("    #[derive(Debug, Clone, Copy, PartialEq, Eq)]\n    pub(in crate::store) enum Status {\n");
-    for status in &header.statuses {
+    for status in header.outcomes() {
         doc(code, 2, &sentence(&status.text));
         writeln!(code, "        {},", camel(&status.name)).expect(FITS);
     }

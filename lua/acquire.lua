@@ -26,6 +26,7 @@
 --   activities  json?  array of what the holder is working on
 --   platform    text?  what the holder runs on
 --   margin      ms     how long the records outlive leases that are not renewed
+--   incarnation  count  of the pool that is asked, as the node knows it; 0 if it does not
 --
 -- Returns:
 --   granted         a new lease
@@ -33,6 +34,7 @@
 --   pool_full       denied; retry_after is when the first seat can come free. Also where this id had a lease that has ended
 --   holder_blocked  denied by an operator; retry_after is the rest of the block, detail the reason
 --   recovering      data was lost, and those who had a seat come first, or the pool was not put back yet
+--   changed         there is another pool of this name by now. A copy of a request that comes late gets no seat in it
 --   rules           the pool has rules, or an index for rules to come is being made, and acquire_by_rules.lua decides
 --   no_pool         there is no such pool
 --
@@ -47,10 +49,13 @@
 --   retry_after  ms         time until the answer can be another
 --   detail       text?      see holder_blocked
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'rules', 'indexing', 'linger_ms')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'rules', 'indexing', 'linger_ms', 'incarnation')
 local capacity, ttl = tonumber(policy[1]), tonumber(policy[2])
 if not capacity then
   return answer(may_be_lost() and 'recovering' or 'no_pool', { retry_after = 1000 })
+end
+if incarnation > 0 and policy[6] and incarnation ~= tonumber(policy[6]) then
+  return answer('changed')
 end
 
 if policy[3] or (policy[4] and now <= tonumber(policy[4])) then

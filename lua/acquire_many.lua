@@ -22,6 +22,7 @@
 -- Arguments:
 --   name    pool  the pool, for the due index
 --   margin  ms    how long the records outlive leases that are not renewed
+--   incarnation  count  of the pool that is asked, as the node knows it; 0 if it does not
 --   each request:  as in acquire.lua, at most 64
 --     id          lease  id for the new lease
 --     holder      text?  who asks; none is anonymous
@@ -32,6 +33,7 @@
 --
 -- Returns:
 --   done        each has its word
+--   changed     there is another pool of this name by now
 --   rules       the pool has rules, or an index for rules to come is being made: acquire_by_rules.lua decides, about one at a time
 --   recovering  data was lost, and the pool was not put back yet
 --   no_pool     there is no such pool
@@ -52,10 +54,14 @@
 --     retry_after  ms         time until the answer can be another
 --     detail       text?      of an existing lease its record, packed; of a block the reason
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'rules', 'indexing', 'linger_ms', 'ttl_before_ms', 'ttl_changed_ms')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'rules', 'indexing', 'linger_ms', 'ttl_before_ms', 'ttl_changed_ms',
+  'incarnation')
 local capacity, ttl = tonumber(policy[1]), tonumber(policy[2])
 if not capacity then
   return answer(may_be_lost() and 'recovering' or 'no_pool')
+end
+if incarnation > 0 and policy[8] and incarnation ~= tonumber(policy[8]) then
+  return answer('changed')
 end
 if policy[3] or (policy[4] and now <= tonumber(policy[4])) then
   return answer('rules')

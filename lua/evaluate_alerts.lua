@@ -5,32 +5,35 @@
 -- seen. That order never shows a level that was not there on its way up: a script that grants ends what is due first,
 -- and if more was due than it may end, it ends more than it grants.
 --
--- KEYS[1]   clock    HASH    the bucket's clock
--- KEYS[2]   outbox   STREAM  the bucket's alerts
--- KEYS[3]   alerts   HASH    what is known of the pool's alerts, and how far its events are judged
--- KEYS[4]   config   HASH    the pool's policy
--- KEYS[5]   events   STREAM  the pool's history
--- KEYS[6]   leases   ZSET    lease id -> expiry, ms
--- KEYS[7]   who      HASH    lease id -> kind of seat, fence, tenant and holder
--- KEYS[8]   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
--- KEYS[9]   holders  ZSET    holder, kind, tenant, fence and lease id; in this order
--- KEYS[10]  lent     HASH    seat-milliseconds of overdraft, by day
--- KEYS[11]  queue    ZSET    ticket -> order of arrival
+-- Joined behind prelude, schedule, seats, alerts.
 --
--- ARGV[1]  pool   name of the pool
--- ARGV[2]  limit  at most so many events
+-- Keys of a pool:
+--   clock    HASH    the bucket's clock
+--   outbox   STREAM  the bucket's alerts
+--   alerts   HASH    what is known of the pool's alerts, and how far its events are judged
+--   config   HASH    the pool's policy
+--   events   STREAM  the pool's history
+--   leases   ZSET    lease id -> expiry, ms
+--   who      HASH    lease id -> kind of seat, fence, tenant and holder
+--   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
+--   holders  ZSET    holder, kind, tenant, fence and lease id; in this order
+--   lent     HASH    seat-milliseconds of overdraft, by day
+--   queue    ZSET    ticket -> order of arrival
 --
--- Returns { status, seq, now_ms, last }
---   judged    up to now; last is the last entry of the outbox, empty if there is none
---   more      there are more events: ask again
---   unindexed the index does not know all leases; the caller makes it and asks again
---   no_pool   there is no such pool
---   unopened  the bucket has no clock; only three fields
+-- Arguments:
+--   pool   pool   the pool
+--   limit  count  maximum of events
+--
+-- Returns:
+--   judged     up to now
+--   more       there are more events: ask again
+--   unindexed  the index does not know all leases
+--   no_pool    there is no such pool
+--
+-- With:
+--   last  text?  the last entry of the outbox
 
 redis.call('PERSIST', clock)
-
-local outbox, alerts, config, events, leases = KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local pool, limit = ARGV[1], tonumber(ARGV[2])
 
 -- Points of percent between raising and resolving. A pool that goes up and down all the time is told of at most
 -- FLAPS times in FLAP_MS; then an alert stays until its cause was away for CALM_MS.
@@ -42,12 +45,12 @@ local WINDOW_MS, WEEK, LEAST_EXPIRED, LEAST_ENDS = 600000, 1008, 20, 100
 
 local policy = redis.call('HMGET', config, 'capacity', 'policy', 'schedule')
 if not policy[1] then
-  return { 'no_pool', int(seq), int(now), '' }
+  return answer('no_pool')
 end
 local rules = cjson.decode(policy[2])
-local index = open_complete_index(config, KEYS[7], KEYS[8], KEYS[9], KEYS[10])
+local index = open_complete_index(config, who, seats, holders, lent)
 if index and not is_whole(index, leases) then
-  return { 'unindexed', int(seq), int(now), '' }
+  return answer('unindexed')
 end
 mark()
 
@@ -138,12 +141,12 @@ local changes, change = {}, 0
 local ends, expired = 0, 0
 for i = 1, #batch do
   local entry = batch[i][2]
-  local kind, seats = entry[KIND], tonumber(entry[SEATS] or 1)
+  local kind, taken = entry[KIND], tonumber(entry[SEATS] or 1)
   local by, capacity
   if kind == 'started' or kind == 'resumed' or kind == 'rebuilt' then
-    by = seats
+    by = taken
   elseif kind == 'ended' then
-    by = -seats
+    by = -taken
     ends = ends + 1
     expired = expired + (entry[REASON] == 'expired' and 1 or 0)
   elseif kind == 'configured' then
@@ -174,7 +177,7 @@ if whole then
 end
 held.level, held.capacity = int(in_use), int(capacity)
 
-judge_queue(redis.call('ZCARD', KEYS[11]), now)
+judge_queue(redis.call('ZCARD', queue), now)
 
 -- True denials: counted by the sweep that notices that a holder got no seat within two minutes.
 if held.denied then
@@ -281,4 +284,4 @@ redis.call('HSET', alerts, unpack(written))
 undo_by('DEL', alerts)
 
 local last = redis.call('XREVRANGE', outbox, '+', '-', 'COUNT', 1)[1]
-return { whole and 'judged' or 'more', int(seq), int(now), last and last[1] or '' }
+return answer(whole and 'judged' or 'more', { last = last and last[1] })

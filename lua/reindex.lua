@@ -1,27 +1,32 @@
 -- Takes some of a pool's live leases into its index, from their records: of a pool whose index is being made for rules to come,
 -- or where it is not whole, so that nothing is granted until it is.
 --
--- KEYS[1]  clock    HASH  the bucket's clock
--- KEYS[2]  config   HASH  the pool's policy
--- KEYS[3]  leases   ZSET  lease id -> expiry, ms
--- KEYS[4]  who      HASH  lease id -> kind of seat, fence, tenant and holder
--- KEYS[5]  seats    HASH  seats in use: all, overdraft, named, t:<tenant>
--- KEYS[6]  holders  ZSET  holder, kind, tenant, fence and lease id; in this order
--- KEYS[7]  lent     HASH  seat-milliseconds of overdraft, by day
--- KEYS[8]  records  HASH  lease id -> what is known of the lease
+-- Joined behind prelude, record, schedule, seats.
 --
--- ARGV[1]  cursor  0 to begin, then that of the call before
--- ARGV[2]  limit   about so many leases
+-- Keys of a pool:
+--   clock    HASH  the bucket's clock
+--   config   HASH  the pool's policy
+--   leases   ZSET  lease id -> expiry, ms
+--   who      HASH  lease id -> kind of seat, fence, tenant and holder
+--   seats    HASH  seats in use: all, overdraft, named, t:<tenant>
+--   holders  ZSET  holder, kind, tenant, fence and lease id; in this order
+--   lent     HASH  seat-milliseconds of overdraft, by day
+--   records  HASH  lease id -> what is known of the lease
 --
--- Returns { status, seq, now_ms, cursor }
---   indexed   those that it came across are in the index; cursor is 0 after the last ones
+-- Arguments:
+--   cursor  count  0 to begin, then that of the call before
+--   limit   count  about so many leases
+--
+-- Returns:
+--   indexed   those that it came across are in the index
 --   no_index  the pool needs none
---   unopened  the bucket has no clock; only three fields
+--
+-- With:
+--   next  count  the cursor of the next call; 0 after the last leases
 
-local config, leases, records = KEYS[2], KEYS[3], KEYS[8]
-local index = open_index(config, KEYS[4], KEYS[5], KEYS[6], KEYS[7])
+local index = open_index(config, who, seats, holders, lent)
 if not index then
-  return { 'no_index', int(seq), int(now), '0' }
+  return answer('no_index')
 end
 
 mark()
@@ -35,7 +40,7 @@ if redis.call('HLEN', index.who) > redis.call('ZCARD', leases) then
 end
 -- A scan comes across all that are there all the time, however they are renewed meanwhile; by rank or score some would move
 -- past it. Those that come are taken into the index as they start.
-local scanned = redis.call('ZSCAN', leases, ARGV[1], 'COUNT', ARGV[2])
+local scanned = redis.call('ZSCAN', leases, int(cursor), 'COUNT', limit)
 local found = scanned[2]
 for i = 1, #found, 2 do
   local id = found[i]
@@ -44,4 +49,4 @@ for i = 1, #found, 2 do
     seat_taken(index, now, id, record[SEAT] ~= '' and record[SEAT] or 'c', record[FENCE], record[TENANT], record[HOLDER])
   end
 end
-return { 'indexed', int(seq), int(now), scanned[1] }
+return answer('indexed', { next = scanned[1] })

@@ -1,24 +1,32 @@
 -- Writes slots of a pool's history, and how far its events are rolled up, if nobody else was faster.
 --
--- KEYS[1]    clock    HASH    the bucket's clock
--- KEYS[2]    rolled   STRING  how far the events are rolled up
--- KEYS[3]    denials  HASH    minute and code -> how many acquires were denied
--- KEYS[4..]  slots    HASH    slot number -> JSON; one key for a stretch of slots of one length
+-- Joined behind prelude.
 --
--- ARGV[1]    before  what `rolled` has to be; empty if there is none
--- ARGV[2]    after   what it becomes
--- ARGV[3..]  the number of counts of denials that are in the slots now, and minute and code of each; then for each of
---   the slot keys its TTL in ms, the number of its slots, and number and JSON of each
+-- Keys of a pool:
+--   clock    HASH    the bucket's clock
+--   rolled   STRING  how far the events are rolled up
+--   denials  HASH    minute and code -> how many acquires were denied
+--   each range:  slots of one length that share a key
+--     key(...)  HASH  slot number -> JSON
 --
--- Returns { status, seq, now_ms }
---   rolled    everything is written
---   stale     another node was faster, and nothing is written
---   unopened  the bucket has no clock
-
-local rolled, before, after = KEYS[2], ARGV[1], ARGV[2]
+-- Arguments:
+--   before  text?  what `rolled` has to be; none if there is none
+--   after   text   what it becomes
+--   each range:
+--     keep  ms  how long they stay
+--   each count:  of denials that are in the slots now
+--     minute_and_code  text  its field in `denials`
+--   each slot:  in the order of their ranges
+--     range   count   of which range it is, from 1
+--     number  number  number of the slot
+--     json    json    what happened in it
+--
+-- Returns:
+--   rolled  everything is written
+--   stale   another node was faster, and nothing is written
 
 if (redis.call('GET', rolled) or '') ~= before then
-  return { 'stale', int(seq), int(now) }
+  return answer('stale')
 end
 
 if before == '' then
@@ -27,18 +35,19 @@ else
   undo_by('SET', rolled, before)
 end
 redis.call('SET', rolled, after)
-local at = 4 + tonumber(ARGV[3])
-if at > 4 then
-  undo_fields(KEYS[3], unpack(ARGV, 4, at - 1))
-  redis.call('HDEL', KEYS[3], unpack(ARGV, 4, at - 1))
+if count_count > 0 then
+  undo_fields(denials, unpack(ARGV, minute_and_code_of + 1, minute_and_code_of + count_count))
+  redis.call('HDEL', denials, unpack(ARGV, minute_and_code_of + 1, minute_and_code_of + count_count))
 end
-for i = 4, #KEYS do
-  local ttl, slots = ARGV[at], tonumber(ARGV[at + 1])
-  for number = at + 2, at + 1 + 2 * slots, 2 do
-    undo_fields(KEYS[i], ARGV[number])
+local slot = 1
+for range = 1, range_count do
+  local slots, fields = KEYS[key_of + range], {}
+  while slot <= slot_count and tonumber(ARGV[range_of + slot]) == range do
+    undo_fields(slots, ARGV[number_of + slot])
+    fields[#fields + 1], fields[#fields + 2] = ARGV[number_of + slot], ARGV[json_of + slot]
+    slot = slot + 1
   end
-  redis.call('HSET', KEYS[i], unpack(ARGV, at + 2, at + 1 + 2 * slots))
-  redis.call('PEXPIRE', KEYS[i], ttl)
-  at = at + 2 + 2 * slots
+  redis.call('HSET', slots, unpack(fields))
+  redis.call('PEXPIRE', slots, ARGV[keep_of + range])
 end
-return { 'rolled', int(seq), int(now) }
+return answer('rolled')

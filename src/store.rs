@@ -33,12 +33,14 @@ mod logins;
 mod losses;
 mod memory;
 mod meters;
+mod named;
 mod nodes;
 mod pools;
 mod queue;
 mod readiness;
 mod record;
 mod records;
+mod reindex;
 mod release;
 mod renew;
 mod renewals;
@@ -60,6 +62,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use redis::RedisResult;
 use secrecy::{ExposeSecret as _, SecretString};
 
@@ -86,15 +89,14 @@ use self::losses::Losses;
 use self::memory::PoolCache;
 use self::meters::Meters;
 pub(crate) use self::meters::{AcquireOutcome, EndKind, OTHERS, Series};
+pub use self::named::{Force, NamedChange, NamedChanged, NamedSeat, NamedSeats};
 pub use self::nodes::{Announcement, Node, Server};
 pub use self::pools::{Deleted, Expect, Put};
 pub use self::queue::{Leaving, QueueLeft, Turn, Waiter, Waiters};
 pub use self::readiness::Readiness;
 pub use self::renew::{Renewal, Renewed};
 use self::renewals::Batchers;
-pub use self::rules::{
-    Force, NamedChange, NamedChanged, NamedSeat, NamedSeats, PolicySnapshot, Wait,
-};
+pub use self::rules::{PolicySnapshot, Wait};
 #[doc(hidden)]
 pub use self::script::text_of as script_text;
 use self::script::{Call, Reply, Request};
@@ -307,7 +309,7 @@ impl Store {
             if reply.status() == "unopened" {
                 // Boxed, as is all here that is rare: a future has room for each of its ways, and is moved with every call.
                 let opening = self.open(bucket, self.0.memory.generation(bucket));
-                opening.boxed().await?;
+                opening.await?;
                 reply = self.send(call).boxed().await?;
             }
             if reply.status() == "unopened" {
@@ -395,21 +397,25 @@ impl Store {
 
     /// Opens a bucket, noting a loss if the caller remembers another generation, and puts back the policies that
     /// this node knows.
-    async fn open(&self, bucket: Bucket, remembered: u64) -> Result<(), Error> {
-        let open = scripts::Open {
-            clock: bucket.clock(),
-            remembered,
-        };
-        let generation = open.read(&self.send(&open.call()).await?)?.generation;
-        let before = self.0.memory.set_generation(bucket, generation);
-        if before != 0 && before != generation {
-            let pools = self.0.memory.lose(bucket);
-            self.0.losses.add(pools);
-            metrics::counter!(telemetry::DATA_LOSSES).increment(1);
-            // At once, for those who ask now. What does not get through the sweeper puts back.
-            self.put_back_pools(bucket).await?;
-        }
-        Ok(())
+    ///
+    /// Not an `async fn`: what it calls may have to open a bucket itself.
+    fn open(&self, bucket: Bucket, remembered: u64) -> BoxFuture<'_, Result<(), Error>> {
+        Box::pin(async move {
+            let open = scripts::Open {
+                clock: bucket.clock(),
+                remembered,
+            };
+            let generation = open.read(&self.send(&open.call()).await?)?.generation;
+            let before = self.0.memory.set_generation(bucket, generation);
+            if before != 0 && before != generation {
+                let pools = self.0.memory.lose(bucket);
+                self.0.losses.add(pools);
+                metrics::counter!(telemetry::DATA_LOSSES).increment(1);
+                // At once, for those who ask now. What does not get through the sweeper puts back.
+                self.put_back_pools(bucket).await?;
+            }
+            Ok(())
+        })
     }
 }
 

@@ -70,6 +70,7 @@ struct RenewedBody {
     request_body = RenewBody,
     responses(
         (status = 200, body = RenewedBody),
+        (status = 404, description = "`pool_not_found`: the lease went with its pool"),
         (status = 410, description = "Lost: `lease_expired`, `lease_released`, `lease_terminated` (with `reason` and `blocked_until`) or `lease_evicted`"),
     ),
 )]

@@ -147,6 +147,7 @@ impl Store {
             activities: activities.as_deref(),
             platform: asked.platform.as_ref().map(Platform::as_str),
             margin: RECORD_MARGIN,
+            incarnation: asked.known.incarnation(),
         };
         let mut restored = false;
         loop {
@@ -182,11 +183,15 @@ impl Store {
                 },
                 Status::PoolFull => Acquired::PoolFull(denial),
                 Status::HolderBlocked => Acquired::blocked(denial, reply.now, reply.detail),
+                Status::Changed => {
+                    self.status(pool).boxed().await?;
+                    Acquired::Changed
+                }
                 Status::Rules => {
                     self.status(pool).boxed().await?;
                     // While the index for rules to come is made, leases are started by the script that keeps it in step.
-                    let known = self.0.memory.policy(pool);
-                    if known.is_none_or(|(_, policy)| policy.has_rules()) {
+                    let known = self.0.memory.pool(pool);
+                    if known.is_none_or(|pool| pool.policy.has_rules()) {
                         Acquired::Changed
                     } else {
                         return Box::pin(self.acquire_by_rules(pool, asked)).await;

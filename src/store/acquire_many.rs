@@ -55,6 +55,7 @@ impl Store {
                 keys: &keys,
                 name: pool,
                 margin: RECORD_MARGIN,
+                incarnation: bite[0].known.incarnation(),
                 requests: &requests,
             };
             let mut restored = false;
@@ -66,6 +67,10 @@ impl Store {
                         Ok(rows
                             .map(|(asked, row)| answer(pool, asked, &reply, row))
                             .collect())
+                    }
+                    Status::Changed => {
+                        self.status(pool).boxed().await?;
+                        Ok(vec![Acquired::Changed])
                     }
                     Status::Rules => {
                         self.status(pool).boxed().await?;

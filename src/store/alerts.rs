@@ -14,8 +14,7 @@ use super::deliveries::{Delivery, PENDING};
 use super::error::Error;
 use super::events::EventId;
 use super::keys::{ALERT_LOG, AlertKeys, Bucket, Keys, RAISED, RELAYED, WebhookKeys};
-use super::script::EVALUATE_ALERTS;
-use super::scripts::{self, relay_alerts, scan_alerts};
+use super::scripts::{self, evaluate_alerts, relay_alerts, scan_alerts};
 use super::unreadable::Kind;
 use super::{Store, json};
 use crate::names::PoolName;
@@ -25,7 +24,7 @@ use crate::webhook::AlertType;
 /// Pools that one look asks for; about 3 µs of Redis's time each.
 const POOLS: usize = 128;
 /// Events that one call judges; less than a millisecond of Redis's time.
-const EVENTS: usize = 200;
+const EVENTS: u64 = 200;
 /// Entries of an outbox that are taken at once.
 const ENTRIES: usize = 100;
 /// Entries of the log that are read at once, and at most for one page.
@@ -239,27 +238,16 @@ impl Store {
     async fn evaluate_alerts(&self, pool: &PoolName) -> Result<Option<String>, Error> {
         let keys = Keys::of(pool);
         loop {
-            let call = EVALUATE_ALERTS
-                .call(11)
-                .arg(keys.bucket.clock())
-                .arg(keys.bucket.outbox())
-                .arg(keys.alerts())
-                .arg(keys.config())
-                .arg(keys.events())
-                .arg(keys.leases())
-                .arg(keys.who())
-                .arg(keys.seats())
-                .arg(keys.holders())
-                .arg(keys.lent())
-                .arg(keys.queue())
-                .arg(pool.as_str())
-                .arg(EVENTS);
-            let reply = self.run_whole(pool, &call).await?;
-            match reply.status() {
-                "more" => {}
-                "judged" => return Ok(Some(reply.text(3)?.to_owned())),
-                "no_pool" => return Ok(None),
-                _ => return Err(reply.unexpected(0)),
+            let evaluate = scripts::EvaluateAlerts {
+                keys: &keys,
+                pool,
+                limit: EVENTS,
+            };
+            let reply = self.call_whole(pool, &evaluate).await?;
+            match reply.status {
+                evaluate_alerts::Status::More => {}
+                evaluate_alerts::Status::Judged => return Ok(Some(reply.last.unwrap_or_default())),
+                evaluate_alerts::Status::NoPool => return Ok(None),
             }
         }
     }

@@ -7,9 +7,8 @@ use super::Store;
 use super::error::Error;
 use super::events::EventId;
 use super::keys::{Bucket, Keys};
-use super::script::ROLL_UP;
 use super::scripts;
-use super::scripts::changed_pools;
+use super::scripts::{changed_pools, roll_up};
 use super::unreadable::Kind;
 use crate::names::PoolName;
 use crate::time::Timestamp;
@@ -186,34 +185,45 @@ impl Store {
         stretches: &[SlotRange],
     ) -> Result<bool, Error> {
         let keys = Keys::of(pool);
-        let mut call = ROLL_UP
-            .call(3 + stretches.len())
-            .arg(keys.bucket.clock())
-            .arg(keys.rolled())
-            .arg(keys.denials());
-        for stretch in stretches {
-            call.push(keys.slots(stretch.step, stretch.number));
-        }
-        call.push(before.unwrap_or(""));
-        call.push(after);
-        call.push(counted.len());
-        for count in counted {
-            call.push(count.field());
-        }
-        for stretch in stretches {
-            call.push(stretch.kept_ms);
-            call.push(stretch.slots.len());
-            for (number, json) in &stretch.slots {
-                call.push(*number);
-                call.push(json);
-            }
-        }
-        let reply = self.run(keys.bucket, &call).await?;
-        match reply.status() {
-            "rolled" => Ok(true),
-            "stale" => Ok(false),
-            _ => Err(reply.unexpected(0)),
-        }
+        let ranges: Vec<_> = stretches
+            .iter()
+            .map(|range| roll_up::Range {
+                key: keys.slots(range.step, range.number),
+                keep: Duration::from_millis(u64::try_from(range.kept_ms).unwrap_or(0)),
+            })
+            .collect();
+        let fields: Vec<String> = counted.iter().map(Denials::field).collect();
+        let counts: Vec<_> = fields
+            .iter()
+            .map(|field| roll_up::Count {
+                minute_and_code: field,
+            })
+            .collect();
+        let slots: Vec<_> = (1..)
+            .zip(stretches)
+            .flat_map(|(place, range)| {
+                let slot = move |(number, json): &'_ (i64, String)| (place, *number, json.clone());
+                range.slots.iter().map(slot)
+            })
+            .collect();
+        let slots: Vec<_> = slots
+            .iter()
+            .map(|(range, number, json)| roll_up::Slot {
+                range: *range,
+                number: *number,
+                json,
+            })
+            .collect();
+        let roll_up = scripts::RollUp {
+            keys: &keys,
+            before,
+            after,
+            ranges: &ranges,
+            counts: &counts,
+            slots: &slots,
+        };
+        let reply = self.call(keys.bucket, &roll_up).await?;
+        Ok(reply.status == roll_up::Status::Rolled)
     }
 
     /// The slots of some stretches of one length, by number.

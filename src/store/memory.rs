@@ -180,14 +180,14 @@ impl PoolCache {
         }
     }
 
-    /// The policy of a pool when this node last looked, with its version.
-    pub(super) fn policy(&self, pool: &PoolName) -> Option<(u64, Arc<Policy>)> {
+    /// A pool when this node last looked.
+    pub(super) fn pool(&self, pool: &PoolName) -> Option<CachedPool> {
         self.buckets[Bucket::of(pool).index()]
             .policies
             .lock()
             .expect("no panic while held")
             .get(pool)
-            .map(|known| (known.version, Arc::clone(&known.policy)))
+            .cloned()
     }
 
     /// Forgets a pool that was deleted.

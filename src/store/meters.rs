@@ -221,7 +221,7 @@ impl Store {
         if let Some(counts) = meters.own.read().expect("no panic while held").get(pool) {
             return Arc::clone(counts);
         }
-        if pool.as_str() == OTHERS || self.0.memory.policy(pool).is_none() {
+        if pool.as_str() == OTHERS || self.0.memory.pool(pool).is_none() {
             return Arc::clone(&meters.others);
         }
         let mut own = meters.own.write().expect("no panic while held");

@@ -1,19 +1,19 @@
 //! Pools: put, read, list and delete.
 
 use std::collections::{BTreeMap, HashSet};
+use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::Error;
 use super::keys::{Bucket, Keys};
 use super::memory::CachedPool;
-use super::script::{Call, PUT_POOL, Reply, STATUS};
-use super::scripts::{self, delete_pool};
+use super::script::Request as _;
+use super::scripts::{self, delete_pool, put_pool, status};
 use super::unreadable::Kind;
 use super::{Store, json};
 use crate::names::PoolName;
 use crate::pool::{Policy, Pool, Waited};
-use crate::time::Timestamp;
 use crate::token;
 
 /// How often all leases of a pool are taken into its index before rules that need it are put all the same. A second time is
@@ -83,48 +83,90 @@ impl Store {
         expect: Expect,
     ) -> Result<Put, Error> {
         self.check_words(Kind::Pool, policy).await?;
-        let bucket = Bucket::of(pool);
+        let keys = Keys::of(pool);
         let mut passes = 0;
         loop {
-            let call = put_call(pool, policy, expect, None, passes < PASSES, self.now());
-            let reply = self.run(bucket, &call).await?;
-            let version = reply.count(3)?;
-            return Ok(match reply.status() {
-                "indexing" => {
+            let whole = passes < PASSES;
+            let put = self.put(&keys, pool, policy, expect, None, whole).await?;
+            let reply = put.ok_or_else(|| Error::Broken("put_pool.lua found no clock".into()))?;
+            let version = reply.version;
+            return Ok(match reply.status {
+                put_pool::Status::Indexing => {
                     passes += 1;
                     self.reindex(pool).await?;
                     continue;
                 }
-                "behind" => {
-                    self.sweep(pool).await?;
-                    continue;
-                }
-                "conflict" => Put::Conflict(version),
-                "in_use" => Put::InUse,
-                "created" | "replaced" => {
-                    self.0.memory.note(pool, version, reply.count(4)?, policy);
-                    if reply.status() == "created" {
+                put_pool::Status::Conflict => Put::Conflict(version),
+                put_pool::Status::InUse => Put::InUse,
+                put_pool::Status::Created | put_pool::Status::Replaced => {
+                    self.0.memory.note(pool, version, reply.incarnation, policy);
+                    if reply.status == put_pool::Status::Created {
                         Put::Created(version)
                     } else {
                         Put::Replaced(version)
                     }
                 }
-                _ => return Err(reply.unexpected(0)),
+                put_pool::Status::Kept => {
+                    return Err(Error::Broken(
+                        "put_pool.lua kept what it was to replace".into(),
+                    ));
+                }
             });
         }
     }
 
+    /// `None` where the bucket is not open: whoever puts back a lost pool is opening it.
+    async fn put(
+        &self,
+        keys: &Keys,
+        pool: &PoolName,
+        policy: &Policy,
+        expect: Expect,
+        lost: Option<&CachedPool>,
+        whole: bool,
+    ) -> Result<Option<put_pool::Reply>, Error> {
+        let mut others = keys.rest();
+        others.push(keys.alerts());
+        let others: Vec<_> = others
+            .into_iter()
+            .map(|key| put_pool::Other { key })
+            .collect();
+        let rules = policy.for_scripts(self.now());
+        let rules: Vec<_> = rules
+            .iter()
+            .map(|(name, value)| put_pool::Rule { name, value })
+            .collect();
+        let put = scripts::PutPool {
+            keys,
+            pool,
+            expect: &expect.word(),
+            put_back: lost.map_or(0, |lost| lost.version),
+            policy: &json(policy),
+            capacity: policy.capacity.into(),
+            ttl: Duration::from_millis(policy.ttl_ms),
+            linger: Duration::from_millis(policy.linger_ms),
+            resume_window: Duration::from_millis(policy.resume_window_ms),
+            put_back_as: lost.map_or(0, |lost| lost.incarnation),
+            whole,
+            others: &others,
+            rules: &rules,
+        };
+        let call = put.call();
+        let reply = match lost {
+            Some(_) => self.send(&call).await?,
+            None => self.run_whole(pool, &call).await?,
+        };
+        if reply.status() == "unopened" {
+            return Ok(None);
+        }
+        put.read(&reply).map(Some)
+    }
+
     /// Puts back a pool that Redis lost. A newer policy stays. `false` if the bucket was lost again meanwhile.
     pub(super) async fn put_back(&self, pool: &PoolName, lost: &CachedPool) -> Result<bool, Error> {
-        let call = put_call(
-            pool,
-            &lost.policy,
-            Expect::Any,
-            Some(lost),
-            false,
-            self.now(),
-        );
-        Ok(self.send(&call).await?.status() != "unopened")
+        let keys = Keys::of(pool);
+        let put = self.put(&keys, pool, &lost.policy, Expect::Any, Some(lost), false);
+        Ok(put.await?.is_some())
     }
 
     /// Puts back the policies that Redis lost, and can be called again if it gets through with a part only.
@@ -143,23 +185,14 @@ impl Store {
     /// A pool as it is now; `None` if there is none.
     pub async fn status(&self, pool: &PoolName) -> Result<Option<Pool>, Error> {
         let keys = Keys::of(pool);
-        let call = STATUS
-            .call(9)
-            .arg(keys.bucket.clock())
-            .arg(keys.config())
-            .arg(keys.leases())
-            .arg(keys.who())
-            .arg(keys.seats())
-            .arg(keys.holders())
-            .arg(keys.lent())
-            .arg(keys.waiting())
-            .arg(keys.named());
-        let reply = self.run_whole(pool, &call).await?;
-        match reply.status() {
-            "no_pool" => Ok(None),
-            "recovering" => Err(Error::Recovering),
-            "read" => {
-                let Ok(policy) = serde_json::from_str(reply.text(6)?) else {
+        let reply = self
+            .call_whole(pool, &scripts::Status { keys: &keys })
+            .await?;
+        match reply.status {
+            status::Status::NoPool => Ok(None),
+            status::Status::Recovering => Err(Error::Recovering),
+            status::Status::Read => {
+                let Ok(policy) = serde_json::from_str(&reply.policy) else {
                     // What was known of it before is no longer so.
                     self.0.memory.forget(pool);
                     self.0.unreadable.note(Kind::Pool, pool.as_str());
@@ -168,13 +201,13 @@ impl Store {
                 self.0
                     .unreadable
                     .keep(Kind::Pool, |name| name != pool.as_str());
-                let status = read_status(pool, policy, &reply)?;
+                let incarnation = reply.incarnation;
+                let status = read_status(pool, policy, reply);
                 self.0
                     .memory
-                    .note(pool, status.version, reply.count(15)?, &status.policy);
+                    .note(pool, status.version, incarnation, &status.policy);
                 Ok(Some(status))
             }
-            _ => Err(reply.unexpected(0)),
         }
     }
 
@@ -339,58 +372,6 @@ impl Store {
     }
 }
 
-fn put_call(
-    pool: &PoolName,
-    policy: &Policy,
-    expect: Expect,
-    lost: Option<&CachedPool>,
-    whole: bool,
-    now: Timestamp,
-) -> Call {
-    let keys = Keys::of(pool);
-    let mut rest = keys.rest();
-    rest.push(keys.alerts());
-    let mut call = PUT_POOL
-        .call(19 + rest.len())
-        .arg(keys.bucket.clock())
-        .arg(keys.bucket.pools())
-        .arg(keys.config())
-        .arg(keys.events())
-        .arg(keys.bucket.due())
-        .arg(keys.leases())
-        .arg(keys.expired())
-        .arg(keys.who())
-        .arg(keys.seats())
-        .arg(keys.holders())
-        .arg(keys.lent())
-        .arg(keys.queue())
-        .arg(keys.blocks())
-        .arg(keys.named())
-        .arg(keys.waiting())
-        .arg(keys.tickets())
-        .arg(keys.line())
-        .arg(keys.heads())
-        .arg(keys.called());
-    for key in rest {
-        call.push(key);
-    }
-    call.push(pool.as_str());
-    call.push(expect.word());
-    call.push(lost.map_or(0, |lost| lost.version));
-    call.push(json(policy));
-    call.push(policy.capacity);
-    call.push(policy.ttl_ms);
-    call.push(policy.linger_ms);
-    call.push(policy.resume_window_ms);
-    call.push(lost.map_or(0, |lost| lost.incarnation));
-    call.push(u8::from(whole));
-    for (name, value) in policy.for_scripts(now) {
-        call.push(name);
-        call.push(value);
-    }
-    call
-}
-
 impl Keys {
     /// What `put_pool.lua` names one by one, and `delete_pool.lua` only removes.
     fn only_deleted(&self) -> Vec<String> {
@@ -426,40 +407,34 @@ impl Keys {
 }
 
 /// A pool as `status.lua` reads it.
-fn read_status(pool: &PoolName, policy: Policy, reply: &Reply) -> Result<Pool, Error> {
+fn read_status(pool: &PoolName, policy: Policy, reply: status::Reply) -> Pool {
     let mut tenants = BTreeMap::new();
     let mut overdrawn = 0;
     let mut waits = BTreeMap::new();
-    for (field, seats) in reply.fields(16)? {
-        let seats = seats.parse().map_err(|_| reply.unexpected(16))?;
-        if let Some(tenant) = field.strip_prefix("t:") {
-            tenants.insert(tenant.to_owned(), seats);
-        } else if field == "overdraft" {
-            overdrawn = seats;
-        } else if let Some(bucket) = field.strip_prefix("wait:") {
-            let bucket: i32 = bucket.parse().map_err(|_| reply.unexpected(16))?;
-            waits.insert(bucket, seats);
+    for status::CountReply { name, value } in reply.counts {
+        if let Some(tenant) = name.strip_prefix("t:") {
+            tenants.insert(tenant.to_owned(), value);
+        } else if name == "overdraft" {
+            overdrawn = value;
+        } else if let Some(Ok(bucket)) = name.strip_prefix("wait:").map(str::parse) {
+            waits.insert(bucket, value);
         }
     }
-    let (change_at, period, period_end) =
-        (reply.instant(11)?, reply.instant(13)?, reply.instant(14)?);
-    Ok(Pool {
+    Pool {
         name: pool.clone(),
-        in_use: reply.count(3)?,
-        capacity: reply.count(4)?,
-        version: reply.count(5)?,
+        in_use: reply.in_use,
+        capacity: reply.capacity,
+        version: reply.version,
         policy,
-        leases: reply.count(7)?,
-        waiting: reply.count(8)?,
-        lent_ms: reply.count(9)?,
-        named_taken: reply.count(10)?,
-        next_change: (change_at.0 > 0)
-            .then(|| reply.count(12).map(|seats| (change_at, seats)))
-            .transpose()?,
-        period: (period.0 > 0).then_some((period, period_end)),
+        leases: reply.live,
+        waiting: reply.waiting_now,
+        lent_ms: reply.lent_now.as_millis() as u64,
+        named_taken: reply.named_now,
+        next_change: reply.change_at.map(|at| (at, reply.change_capacity)),
+        period: reply.period.map(|begin| (begin, reply.period_end)),
         tenants,
         overdrawn,
         waited: Waited::of(&waits),
-        at: reply.now()?,
-    })
+        at: reply.now,
+    }
 }

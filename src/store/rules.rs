@@ -1,6 +1,5 @@
-//! Pools with rules: the longer way of an acquire, the index that the rules count by, and named seats.
+//! Pools with rules: the longer way of an acquire.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -9,17 +8,15 @@ use super::Store;
 use super::acquire::{AcquireRequest, Acquired, Denial, Given, Grant};
 use super::error::Error;
 use super::keys::Keys;
+use super::memory::CachedPool;
 use super::queue::turn;
 use super::record::activities_json;
 use super::renewals::RECORD_MARGIN;
-use super::script::{ACQUIRE_BY_RULES, Call, NAMED, REINDEX, Reply, Request, millis, or_empty};
+use super::script::{ACQUIRE_BY_RULES, Call, Reply, millis, or_empty};
 use crate::lease::Seat;
 use crate::names::{Holder, Label, LeaseId, Platform, PoolName, Tenant};
 use crate::pool::Policy;
 use crate::time::Timestamp;
-
-/// About how many leases one call takes into the index: about a millisecond of Redis's time.
-const REINDEX_AT_ONCE: usize = 100;
 
 /// Whether who asks waits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -36,7 +33,7 @@ pub enum Wait {
 /// What a node knows of a pool when it makes a request for it. The scripts check that it is still so.
 #[derive(Debug, Clone, Default)]
 pub struct PolicySnapshot {
-    policy: Option<(u64, Arc<Policy>)>,
+    pool: Option<CachedPool>,
     /// For how long the name of the holder in the request is good; zeros for ever.
     pub from: Timestamp,
     /// The end of it.
@@ -46,7 +43,12 @@ pub struct PolicySnapshot {
 impl PolicySnapshot {
     /// The policy, if the node knows the pool.
     pub fn policy(&self) -> Option<&Policy> {
-        self.policy.as_ref().map(|(_, policy)| policy.as_ref())
+        self.pool.as_ref().map(|pool| pool.policy.as_ref())
+    }
+
+    /// What tells the pool from others that had its name before; 0 if the node does not know it.
+    pub(super) fn incarnation(&self) -> u64 {
+        self.pool.as_ref().map_or(0, |pool| pool.incarnation)
     }
 
     /// Whether the pool has rules.
@@ -55,144 +57,19 @@ impl PolicySnapshot {
     }
 }
 
-/// A named seat.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedSeat {
-    /// Who has it.
-    pub holder: Holder,
-    /// Since when.
-    pub since: Timestamp,
-    /// `used`, `assigned` or `transferred`.
-    pub how: String,
-}
-
-/// The named seats of a pool in one period.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedSeats {
-    /// How many there are.
-    pub seats: u64,
-    /// Begin of the period.
-    pub from: Timestamp,
-    /// End of the period.
-    pub until: Timestamp,
-    /// How many are taken.
-    pub taken: u64,
-    /// Some of those, by holder.
-    pub items: Vec<NamedSeat>,
-}
-
-/// Whether an administrator sets aside that a named seat changes hands once in a period.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Force {
-    /// The rule holds.
-    No,
-    /// It does not, and what is freed is as new.
-    Yes,
-}
-
-/// What an operator does with named seats.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NamedChange<'a> {
-    /// Those of the period of this instant, or of the present one, behind a holder; at most so many.
-    List(Option<Timestamp>, Option<&'a Holder>, usize),
-    /// That of a holder.
-    Read(&'a Holder),
-    /// Gives one to a holder that has used none yet.
-    Assign(&'a Holder),
-    /// Takes it from a holder; by force also one that changed hands before in this period.
-    Free(&'a Holder, Force),
-    /// Takes it from one holder and gives it to another.
-    Transfer(&'a Holder, &'a Holder, Force),
-}
-
-/// What became of that.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NamedChanged {
-    /// Done; those asked for, or the one that was made.
-    Done(NamedSeats),
-    /// The holder had one already.
-    Had(NamedSeats),
-    /// The holder has none.
-    None,
-    /// The holder has live leases on it.
-    InUse,
-    /// It changed hands before in this period.
-    Moved,
-    /// All are taken.
-    Exhausted,
-    /// The pool has no named seats.
-    NoNamed,
-    /// There is no such pool.
-    NoPool,
-}
-
 impl Store {
     /// What this node knows of a pool; it reads the policy if it knows nothing.
     pub async fn known(&self, pool: &PoolName) -> Result<PolicySnapshot, Error> {
-        if self.0.memory.policy(pool).is_none() {
+        let mut known = self.0.memory.pool(pool);
+        if known.is_none() {
             self.status(pool).boxed().await?;
+            known = self.0.memory.pool(pool);
         }
         Ok(PolicySnapshot {
-            policy: self.0.memory.policy(pool),
+            pool: known,
             from: Timestamp(0),
             until: Timestamp(0),
         })
-    }
-
-    /// Asks a script that wants everything counted.
-    #[allow(dead_code, reason = "the first that asks like this comes next")]
-    pub(super) async fn call_whole<R: Request>(
-        &self,
-        pool: &PoolName,
-        request: &R,
-    ) -> Result<R::Reply, Error> {
-        let reply = self.run_whole(pool, &request.call()).await?;
-        request.read(&reply)
-    }
-
-    /// Runs a script that wants everything counted: where it finds that something was not, that is done first.
-    pub(super) async fn run_whole(&self, pool: &PoolName, call: &Call) -> Result<Reply, Error> {
-        let bucket = Keys::of(pool).bucket;
-        let deadline = tokio::time::Instant::now() + super::DEADLINE;
-        loop {
-            let reply = self.run(bucket, call).await?;
-            match reply.status() {
-                // Thousands of leases may end at one instant; each call ends some of them.
-                "behind" => self.sweep(pool).await?,
-                "unindexed" => self.reindex(pool).await?,
-                _ => return Ok(reply),
-            }
-            if tokio::time::Instant::now() > deadline {
-                return Err(Error::not_sent(
-                    "more leases ended or were taken into the index at once than one request can wait for",
-                ));
-            }
-        }
-    }
-
-    /// Takes all leases of a pool into its index, call after call, so that no other call waits long.
-    pub(super) async fn reindex(&self, pool: &PoolName) -> Result<(), Error> {
-        let keys = Keys::of(pool);
-        let mut cursor = "0".to_owned();
-        loop {
-            let call = REINDEX
-                .call(8)
-                .arg(keys.bucket.clock())
-                .arg(keys.config())
-                .arg(keys.leases())
-                .arg(keys.who())
-                .arg(keys.seats())
-                .arg(keys.holders())
-                .arg(keys.lent())
-                .arg(keys.records())
-                .arg(&cursor)
-                .arg(REINDEX_AT_ONCE);
-            let reply = self.run(keys.bucket, &call).await?;
-            reply.text(3)?.clone_into(&mut cursor);
-            if cursor == "0" {
-                return Ok(());
-            }
-        }
     }
 
     /// Asks for a seat in a pool with rules.
@@ -206,8 +83,8 @@ impl Store {
             Wait::Queue => (LeaseId::random(), "wait"),
             Wait::Ticket(id) => (id, "ticket"),
         };
-        let version = match asked.known.policy {
-            Some((version, _)) => version,
+        let version = match &asked.known.pool {
+            Some(pool) => pool.version,
             // The script says whether there is a pool, and nothing else.
             None if wait == "ticket" => 0,
             None => return Ok(Acquired::Changed),
@@ -284,58 +161,6 @@ impl Store {
             });
         }
     }
-
-    /// Reads or changes who has the named seats of a pool.
-    pub async fn named(
-        &self,
-        pool: &PoolName,
-        change: NamedChange<'_>,
-    ) -> Result<NamedChanged, Error> {
-        let keys = Keys::of(pool);
-        let (what, holder, to, force) = match change {
-            NamedChange::List(_, after, _) => {
-                ("list", after.map_or("", Holder::key), "", Force::No)
-            }
-            NamedChange::Read(holder) => ("read", holder.key(), "", Force::No),
-            NamedChange::Assign(holder) => ("assign", holder.key(), "", Force::No),
-            NamedChange::Free(holder, force) => ("free", holder.key(), "", force),
-            NamedChange::Transfer(holder, to, force) => ("transfer", holder.key(), to.key(), force),
-        };
-        let (at, limit) = match change {
-            NamedChange::List(at, _, limit) => (at, limit),
-            _ => (None, 0),
-        };
-        let call = NAMED
-            .call(9)
-            .arg(keys.bucket.clock())
-            .arg(keys.config())
-            .arg(keys.leases())
-            .arg(keys.who())
-            .arg(keys.seats())
-            .arg(keys.holders())
-            .arg(keys.lent())
-            .arg(keys.named())
-            .arg(keys.events())
-            .arg(what)
-            .arg(holder)
-            .arg(to)
-            .arg(at.map_or(0, |at| at.0))
-            .arg(limit)
-            .arg(if force == Force::Yes { "1" } else { "" });
-        let reply = self.run_whole(pool, &call).await?;
-        Ok(match reply.status() {
-            "done" => NamedChanged::Done(named_seats(&reply)?),
-            "had" => NamedChanged::Had(named_seats(&reply)?),
-            "none" => NamedChanged::None,
-            "in_use" => NamedChanged::InUse,
-            "moved" => NamedChanged::Moved,
-            "exhausted" => NamedChanged::Exhausted,
-            "no_named" => NamedChanged::NoNamed,
-            "no_pool" => NamedChanged::NoPool,
-            "recovering" => return Err(Error::Recovering),
-            _ => return Err(reply.unexpected(0)),
-        })
-    }
 }
 
 fn granted(pool: &PoolName, asked: &AcquireRequest, reply: &Reply) -> Result<Grant, Error> {
@@ -364,26 +189,6 @@ fn denial(reply: &Reply) -> Result<Denial, Error> {
 
 fn named_left(reply: &Reply) -> Result<Option<u64>, Error> {
     Ok(u64::try_from(reply.int(13)?).ok())
-}
-
-fn named_seats(reply: &Reply) -> Result<NamedSeats, Error> {
-    let mut items = Vec::new();
-    for entry in reply.texts(7)? {
-        let mut parts = entry.split('\u{1}').skip(1);
-        let mut part = || parts.next().unwrap_or_default();
-        items.push(NamedSeat {
-            holder: Holder::recorded(part().to_owned()).map_err(|_| reply.unexpected(7))?,
-            since: Timestamp(part().parse().map_err(|_| reply.unexpected(7))?),
-            how: part().to_owned(),
-        });
-    }
-    Ok(NamedSeats {
-        seats: reply.count(3)?,
-        from: reply.instant(4)?,
-        until: reply.instant(5)?,
-        taken: reply.count(6)?,
-        items,
-    })
 }
 
 fn acquire_call(

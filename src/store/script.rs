@@ -50,8 +50,6 @@ macro_rules! script {
     };
 }
 
-pub(super) static EVALUATE_ALERTS: LazyLock<Script> =
-    script!("evaluate_alerts", "schedule", "seats", "alerts");
 pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
     "acquire_by_rules",
     "record",
@@ -61,8 +59,6 @@ pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
     "rules",
     "blocks"
 );
-pub(super) static REINDEX: LazyLock<Script> = script!("reindex", "record", "schedule", "seats");
-pub(super) static NAMED: LazyLock<Script> = script!("named", "schedule", "seats", "rules");
 pub(super) static RESUME: LazyLock<Script> = script!(
     "resume",
     "record",
@@ -89,29 +85,18 @@ pub(super) static POLL_QUEUE: LazyLock<Script> =
     script!("poll_queue", "schedule", "seats", "queue", "rules");
 pub(super) static LIST_QUEUE: LazyLock<Script> =
     script!("list_queue", "schedule", "seats", "queue");
-pub(super) static STATUS: LazyLock<Script> =
-    script!("status", "schedule", "seats", "queue", "rules");
-pub(super) static PUT_POOL: LazyLock<Script> =
-    script!("put_pool", "schedule", "seats", "queue", "ends");
-pub(super) static ROLL_UP: LazyLock<Script> = script!("roll_up");
 
 /// Those whose headers are read by this module's callers.
-const OTHERS: usize = 12;
+const OTHERS: usize = 6;
 
 fn others() -> [&'static Script; OTHERS] {
     [
         &ACQUIRE_BY_RULES,
-        &REINDEX,
-        &NAMED,
         &RESUME,
         &LEAVE_QUEUE,
         &POLL_QUEUE,
         &LIST_QUEUE,
         &TERMINATE,
-        &STATUS,
-        &PUT_POOL,
-        &ROLL_UP,
-        &EVALUATE_ALERTS,
     ]
 }
 
@@ -542,17 +527,6 @@ impl Reply {
     /// A field that is a value of a checked type.
     pub(super) fn parse<T: std::str::FromStr>(&self, at: usize) -> Result<T, Error> {
         self.text(at)?.parse().map_err(|_| self.unexpected(at))
-    }
-
-    /// A field that is a list of names and values.
-    pub(super) fn fields(
-        &self,
-        at: usize,
-    ) -> Result<std::collections::HashMap<String, String>, Error> {
-        self.values
-            .get(at)
-            .and_then(|value| redis::from_redis_value(value.clone()).ok())
-            .ok_or_else(|| self.unexpected(at))
     }
 
     /// A reply that its script's header does not know: a bug, or another program's data.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::{ANY, Launch, Node, Proxy, Redis, let_pass};
@@ -151,5 +152,30 @@ async fn a_copy_that_comes_after_the_release_takes_no_seat() {
         let events = redis.events(pool).await;
         let starts = events.iter().filter(|event| event.kind == "started");
         assert_eq!(starts.count(), 1, "{pool}");
+    }
+}
+
+#[tokio::test]
+async fn a_copy_that_comes_after_the_deletion_takes_no_seat_in_the_next_pool_of_the_name() {
+    let (node, mut proxy, other, redis) = start().await;
+    let plain = json!({"capacity": 5});
+    let ruled = json!({"capacity": 5, "tenant_max": 5});
+    other.put_pool("ruled", ruled.clone(), 201).await;
+
+    proxy.duplicate(Duration::from_millis(400));
+    for (pool, policy) in [("crm", plain), ("ruled", ruled)] {
+        let lease = node.acquire(pool, json!({"holder": "agent-7"}), 201).await;
+        let path = format!("/v1/pools/{pool}/leases/acquire-many");
+        let many = json!({"leases": [{"holder": "agent-8"}]});
+        node.post(&path).json(&many).expect(200).await;
+        // Over the other node, so that the copies come later.
+        let path = format!("/v1/pools/{pool}");
+        other.call(Method::DELETE, &path).expect(204).await;
+        other.put_pool(pool, policy, 201).await;
+        let_pass(1_200).await;
+        assert_eq!(other.availability(pool, 200).await["in_use"], 0, "{pool}");
+        let events = redis.events(pool).await;
+        assert!(events.iter().all(|event| event.kind == "configured"));
+        other.renew(&lease.token(), 410).await;
     }
 }
