@@ -615,3 +615,40 @@ async fn webhooks_and_alerts_are_handled_from_the_shell() {
     shell(&["webhook", "delete", &id, "--yes"], 0).await;
     shell(&["webhook", "deliveries", &id], 4).await;
 }
+
+#[tokio::test]
+async fn blocks_are_set_listed_and_lifted_from_the_shell() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).set("admin_key", KEY).start().await;
+    let admin = node.with_key(KEY);
+    let shell = |arguments: &[&str], exit: i32| leasehold(&node, Some(KEY), arguments, exit);
+    admin.put_pool("crm", json!({"capacity": 5}), 201).await;
+    let who = "Zoë Müller/desk 7";
+
+    assert_eq!(shell(&["block", "list"], 0).await, "");
+    shell(&["holder", "block", who, "--pool", "crm"], 2).await;
+    let put = [
+        "holder", "block", who, "--pool", "crm", "--for-ms", "600000", "--reason", "Call us.",
+        "--json",
+    ];
+    let put: Value = serde_json::from_str(&shell(&put, 0).await).expect("JSON");
+    assert_eq!(put["holder"], who);
+    let denied = admin.acquire("crm", json!({"holder": who}), 409).await;
+    assert_eq!(denied["code"], "holder_blocked");
+    assert_eq!(denied["reason"], "Call us.");
+
+    for list in [&["block", "list"][..], &["block", "list", "--pool", "crm"]] {
+        let table = shell(list, 0).await;
+        assert!(table.contains(who) && table.contains("Call us."), "{table}");
+        let listed = shell(&[list, &["--json"]].concat(), 0).await;
+        let listed: Value = serde_json::from_str(&listed).expect("JSON");
+        assert_eq!(listed[0]["until"], denied["blocked_until"]);
+        assert_eq!(listed[0]["by"], "admin key of the settings", "{listed}");
+    }
+
+    shell(&["holder", "unblock", who, "--pool", "crm"], 0).await;
+    assert_eq!(shell(&["block", "list"], 0).await, "");
+    admin.acquire("crm", json!({"holder": who}), 201).await;
+    shell(&["holder", "unblock", who, "--pool", "none"], 4).await;
+    shell(&["block", "list", "--pool", "none"], 4).await;
+}
