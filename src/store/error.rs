@@ -155,6 +155,8 @@ impl Trouble {
                 () if says("READONLY") => Self::Replica,
                 () if says("NOAUTH") || says("WRONGPASS") => Self::Auth,
                 () if says("NOPERM") || text.contains("ACL failure") => Self::AddressRefused,
+                // As Redis says it within a script before 7.2.
+                () if text.contains("The user executing the script can't") => Self::AddressRefused,
                 () if text.contains("max number of clients") => Self::TooManyClients,
                 () => Self::Refused,
             },
@@ -397,6 +399,11 @@ mod tests {
             ),
             (
                 "ERR ACL failure in script: this user has no permissions to run the 'xadd' command",
+                Trouble::AddressRefused,
+                Unknown,
+            ),
+            (
+                "ERR Error running script: @user_script: 1: The user executing the script can't run this command or subcommand",
                 Trouble::AddressRefused,
                 Unknown,
             ),

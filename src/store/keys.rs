@@ -319,9 +319,14 @@ impl Bucket {
         format!("{}:{{{}}}:clock", prefix(), self.0)
     }
 
-    /// STRING with a TTL: written to see whether writes pass.
+    /// HASH with a TTL: written to see whether writes pass. `probe` alone is that of nodes of the version before, a STRING.
     pub(super) fn probe(self) -> String {
-        format!("{}:{{{}}}:probe", prefix(), self.0)
+        format!("{}:{{{}}}:probe:hash", prefix(), self.0)
+    }
+
+    /// No key: commands are tried on it.
+    pub(super) fn absent(self) -> String {
+        format!("{}:{{{}}}:probe:absent", prefix(), self.0)
     }
 
     /// ZSET: pool -> when a sweep has work, ms.

@@ -1,7 +1,7 @@
 //! Whether the next acquire could be decided: tried by a script that writes, and noted in the health of the store.
 //!
 //! The one answer behind `/readyz` and `leasehold_store_up`, so that they cannot disagree. A ping would not do: a replica, a master
-//! without its replicas and a server with a full disk all answer it.
+//! without its replicas, a server with a full disk and a user who lost a right all answer it.
 
 use futures_util::future::join_all;
 

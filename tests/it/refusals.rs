@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{ANY, Launch, Node, Server, free_port, wait_until};
+use crate::harness::{ANY, Launch, Node, Scrape, Server, free_port, wait_until};
 
 async fn start() -> (Server, Node) {
     let port = free_port().to_string();
@@ -122,6 +122,87 @@ async fn a_node_that_nobody_asks_says_by_itself_that_it_could_not_decide() {
         .query(&["CONFIG", "SET", "min-replicas-to-write", "0"])
         .await;
     node.get("/readyz").expect(200).await;
+}
+
+/// Whatever right is taken away while a node runs: it does not report ready while its acquires are refused.
+#[tokio::test]
+async fn a_right_that_was_taken_away_makes_a_node_unready_by_the_next_look() {
+    let (server, node) = start().await;
+    let queue = json!({"capacity": 1, "queue": {"max_waiting": 3}, "tenant_max": 1});
+    node.put_pool("queue", queue, 201).await;
+    node.acquire("queue", json!({"tenant": "acme"}), 201).await;
+    let mut refused = Vec::new();
+    for (number, command) in [
+        "get",
+        "set",
+        "exists",
+        "pttl",
+        "del",
+        "unlink",
+        "hget",
+        "hmget",
+        "hgetall",
+        "hlen",
+        "hset",
+        "hdel",
+        "hincrby",
+        "pexpire",
+        "zadd",
+        "zrem",
+        "zscore",
+        "zmscore",
+        "zcard",
+        "zcount",
+        "zlexcount",
+        "zrank",
+        "zrange",
+        "zrangebylex",
+        "zremrangebylex",
+        "xadd",
+        "xtrim",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let right = |sign: &str| format!("{sign}{command}");
+        let () = server
+            .query(&["ACL", "SETUSER", "default", &right("-")])
+            .await;
+        // Before anything else was asked.
+        let ready = node.get("/readyz").expect([200, 503]).await;
+        let up = Scrape::of(&node).await.get("leasehold_store_up", &[]);
+        let mut able = true;
+        for (pool, body) in [
+            ("crm", json!({"holder": "ann"})),
+            ("queue", json!({"tenant": "beta", "wait": true})),
+            ("queue", json!({"tenant": "acme"})),
+        ] {
+            let key = format!("key-{number}");
+            let answer = node.acquire_once(pool, &key, body, ANY).await;
+            able &= answer.status != 503;
+        }
+        assert!(able || ready.status == 503, "{command}: {}", ready.text);
+        assert_eq!(
+            up,
+            Some(f64::from(u8::from(ready.status == 200))),
+            "{command}"
+        );
+        if ready.status == 503 {
+            assert_eq!(ready["checks"]["store"], "not_allowed", "{}", ready.text);
+            refused.push(command);
+        }
+        let () = server
+            .query(&["ACL", "SETUSER", "default", &right("+")])
+            .await;
+        wait_until("it is ready again", Duration::from_secs(5), async || {
+            node.is_ready().await
+        })
+        .await;
+    }
+    assert!(
+        refused.contains(&"xadd") && refused.contains(&"zadd"),
+        "{refused:?}"
+    );
 }
 
 #[tokio::test]
