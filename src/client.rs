@@ -1,11 +1,13 @@
 //! A client for programs that hold a seat while they run: acquire, heartbeats in the background, release on drop.
 //!
-//! Heartbeats follow the server's `renew_after_ms` and go on through outages for as long as the server has not said
-//! that the lease is lost: holders that come back in time keep their seats. Deliberately absent: a clock of its own
-//! that ends a lease. Whoever needs to know how sure it is asks [`Held::is_sure`].
+//! An answer counts only if it is Leasehold's (`clients/spec/README.md`): a captive portal gives no seat, and the error page of a
+//! proxy ends none. Heartbeats follow the server's `renew_after_ms` and go on through outages for as long as the server has not
+//! said that the lease is lost: holders that come back in time keep their seats. How long a holder may work on meanwhile is told
+//! with the lease; [`Held::left`] says what is left of it, by the further of two clocks, because one of them stands still while a
+//! machine sleeps.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -31,6 +33,17 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const KEEPS_PLACE: Duration = Duration::from_secs(2);
 /// Attempts of an acquire before its error is returned; always with the same idempotency key.
 const TRIES: u32 = 4;
+/// Longest time that is waited because the server says so.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// The codes that end a lease; nothing else does.
+const ENDS: [&str; 6] = [
+    "lease_expired",
+    "lease_released",
+    "lease_terminated",
+    "lease_evicted",
+    "invalid_token",
+    "pool_not_found",
+];
 /// How long the server may hold a waiting request open; well within [`TIMEOUT`].
 const HELD_BACK: Duration = Duration::from_secs(5);
 
@@ -52,13 +65,38 @@ pub enum Error {
     /// The server could not be reached, or did not answer in time.
     #[error("{0}")]
     Unreachable(String),
+    /// Something answered that is not Leasehold.
+    #[error("{detail}")]
+    NotLeasehold {
+        /// The HTTP status.
+        status: u16,
+        /// The sentence for people.
+        detail: String,
+    },
 }
 
 impl Error {
+    /// When the server wants to be asked again; zero if it does not say.
+    fn retry_after(&self) -> Duration {
+        match self {
+            Self::Problem { retry_after_ms, .. } => Duration::from_millis(*retry_after_ms),
+            Self::Unreachable(_) | Self::NotLeasehold { .. } => Duration::ZERO,
+        }
+    }
+
+    /// The code of an answer to a heartbeat that ends the lease; none for any other.
+    fn end(&self) -> Option<&str> {
+        match self {
+            Self::Problem { code, .. } if ENDS.contains(&code.as_str()) => Some(code),
+            _ => None,
+        }
+    }
+
     /// Whether the same request may do better later.
     pub fn is_temporary(&self) -> bool {
         match self {
             Self::Problem { status, .. } => matches!(status, 429 | 500..),
+            Self::NotLeasehold { status, .. } => matches!(status, 408 | 429 | 500..),
             Self::Unreachable(_) => true,
         }
     }
@@ -96,9 +134,9 @@ pub struct QueueTicket {
 /// A lease that the server says is lost.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loss {
-    /// `lease_expired`, `lease_released`, `lease_terminated`, `lease_evicted`, or another code of a final answer.
+    /// One of the codes that end a lease.
     pub code: String,
-    /// What the operator wrote, if one ended it.
+    /// What the server says about it.
     pub reason: Option<String>,
 }
 
@@ -140,13 +178,36 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<Value, Error> {
-        let bytes = self.send(method, path, headers, body).await?;
-        Ok(serde_json::from_slice(&bytes).unwrap_or_default())
+        let (bytes, headers) = self.exchange(method, path, headers, body).await?;
+        if bytes.is_empty() {
+            return Ok(Value::Null);
+        }
+        let is_json = media_type(&headers).is_some_and(|kind| kind == "application/json");
+        let answer = serde_json::from_slice(&bytes).unwrap_or_default();
+        match &answer {
+            // All that the interface says is an object with something in it.
+            Value::Object(fields) if is_json && !fields.is_empty() => Ok(answer),
+            _ => Err(self.not_leasehold(StatusCode::OK)),
+        }
+    }
+
+    /// What is told of an answer that is not Leasehold's.
+    pub(crate) fn not_leasehold(&self, status: StatusCode) -> Error {
+        let base = &self.base;
+        Error::NotLeasehold {
+            status: status.as_u16(),
+            detail: format!(
+                "what answers at {base} is not Leasehold (it says {status}): a proxy, a login page, or another server. See where that address leads"
+            ),
+        }
     }
 
     /// One page of an answer that is not JSON, as it is, and the cursor of the next page.
     pub async fn text(&self, path: &str) -> Result<(String, Option<String>), Error> {
         let (bytes, headers) = self.exchange(Method::GET, path, &[], None).await?;
+        if media_type(&headers).is_none_or(|kind| kind != "text/csv") {
+            return Err(self.not_leasehold(StatusCode::OK));
+        }
         let link = headers.get(reqwest::header::LINK);
         let next = link.and_then(|link| {
             let (target, _) = link
@@ -158,17 +219,6 @@ impl Client {
             fields.find_map(|(name, value)| (name == "cursor").then(|| value.into_owned()))
         });
         Ok((String::from_utf8_lossy(&bytes).into_owned(), next))
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: Option<&Value>,
-    ) -> Result<Bytes, Error> {
-        let (bytes, _) = self.exchange(method, path, headers, body).await?;
-        Ok(bytes)
     }
 
     async fn exchange(
@@ -202,18 +252,23 @@ impl Client {
         let headers = response.headers().clone();
         let bytes = response.bytes().await.map_err(unreachable)?;
         if status.is_success() {
+            if bytes.is_empty() && status != StatusCode::NO_CONTENT {
+                return Err(self.not_leasehold(status));
+            }
             return Ok((bytes, headers));
         }
         let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
         let word = |name: &str| answer[name].as_str().map(str::to_owned);
+        let is_problem =
+            media_type(&headers).is_some_and(|kind| kind == "application/problem+json");
+        let Some(code) = word("code").filter(|code| is_problem && !code.is_empty()) else {
+            return Err(self.not_leasehold(status));
+        };
         Err(Error::Problem {
             status: status.as_u16(),
-            code: word("code").unwrap_or_else(|| "unknown".to_owned()),
-            detail: match (word("reason"), word("detail")) {
-                (Some(reason), Some(detail)) => format!("{detail} {reason}"),
-                (_, Some(detail)) => detail,
-                _ => format!("the server answered {status}"),
-            },
+            code,
+            // The reason of an operator is part of it.
+            detail: word("detail").unwrap_or_else(|| format!("the server answered {status}")),
             retry_after_ms: answer["retry_after_ms"].as_u64().unwrap_or(0),
         })
     }
@@ -221,7 +276,9 @@ impl Client {
     /// Takes a seat, and keeps it until it is released or dropped. Must be called in a tokio runtime.
     pub async fn acquire(&self, pool: &PoolName, ask: &SeatRequest) -> Result<Held, Error> {
         let body = serde_json::to_value(ask).unwrap_or_default();
-        Ok(self.hold(&self.ask(pool, &body).await?))
+        let sent = Clocks::now();
+        let answer = self.ask(pool, &body).await?;
+        self.hold(&answer, sent)
     }
 
     /// Like [`Client::acquire`], but waits for a seat when all are in use; `told` hears of the place while it does.
@@ -261,7 +318,8 @@ impl Client {
             let headers = [("idempotency-key", key.as_str())];
             match self.call(Method::POST, &path, &headers, Some(body)).await {
                 Err(error) if error.is_temporary() && tries < TRIES => {
-                    tokio::time::sleep(jittered(wait)).await;
+                    let asked_for = error.retry_after().min(MAX_RETRY_AFTER);
+                    tokio::time::sleep(jittered(wait.max(asked_for))).await;
                     wait = (wait * 2).min(RETRY.1);
                 }
                 answer => return answer,
@@ -269,29 +327,35 @@ impl Client {
         }
     }
 
-    /// Begins the heartbeats of a seat that was granted.
-    fn hold(&self, answer: &Value) -> Held {
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    /// Begins the heartbeats of a seat that was granted. `sent` is when the request left, or earlier.
+    fn hold(&self, answer: &Value, sent: Clocks) -> Result<Held, Error> {
+        let granted = Promise::of(&answer["lease"], sent);
+        let (Some(promise), Some(token)) = (granted, text(&answer["token"])) else {
+            return Err(self.not_leasehold(StatusCode::OK));
+        };
+        let lease = &answer["lease"];
+        let id = text(&lease["id"]).unwrap_or_default().to_owned();
+        let after = promise.renew_after;
         let state = Arc::new(Mutex::new(State {
-            token: SecretString::from(text(&answer["token"])),
-            sure_until: Instant::now() + length(&answer["lease"]["expires_in_ms"]),
+            token: SecretString::from(token),
+            promise,
         }));
         let (tell, loss) = watch::channel(None);
         let beats = Heartbeats {
             client: self.clone(),
+            id: id.clone(),
             state: Arc::clone(&state),
             tell,
         };
-        let after = length(&answer["lease"]["renew_after_ms"]);
-        Held {
-            id: text(&answer["lease"]["id"]),
-            fence: answer["lease"]["fence"].as_u64().unwrap_or(0),
+        Ok(Held {
+            id,
+            fence: lease["fence"].as_u64().unwrap_or(0),
             client: self.clone(),
             state,
             loss,
             beats: tokio::spawn(beats.run(after)),
             released: false,
-        }
+        })
     }
 
     async fn leave_queue(&self, pool: &PoolName, ticket: &SecretString) -> Result<(), Error> {
@@ -331,6 +395,7 @@ impl WaitingForSeat {
         };
         let mut waits = false;
         loop {
+            let sent = Clocks::now();
             let answer = self.client.ask(&self.pool, &body).await;
             // A client that waits already also waits through an outage. A first request without an answer may have the wrong address.
             if let Err(error) = &answer
@@ -350,7 +415,7 @@ impl WaitingForSeat {
                 Ok(answer) => {
                     let Some(ticket) = answer["ticket"].as_str() else {
                         self.ticket = None;
-                        return Ok(self.client.hold(&answer));
+                        return self.client.hold(&answer, sent);
                     };
                     told(&QueueTicket {
                         position: answer["position"].as_u64(),
@@ -417,8 +482,16 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     innermost.to_string()
 }
 
-fn length(ms: &Value) -> Duration {
-    Duration::from_millis(ms.as_u64().unwrap_or(20_000))
+/// A text that says something.
+fn text(value: &Value) -> Option<&str> {
+    value.as_str().filter(|text| !text.is_empty())
+}
+
+/// The media type of a body, without its parameters.
+fn media_type(headers: &HeaderMap) -> Option<String> {
+    let declared = headers.get(reqwest::header::CONTENT_TYPE)?.to_str().ok()?;
+    let essence = declared.split(';').next().unwrap_or_default().trim();
+    Some(essence.to_ascii_lowercase())
 }
 
 /// A tenth more or less, so that those who began together do not stay together.
@@ -426,14 +499,79 @@ pub(crate) fn jittered(wait: Duration) -> Duration {
     wait.mul_f64(rand::random_range(0.9..=1.1))
 }
 
+/// An instant on two clocks: one that only goes forward, and one that goes on while the machine sleeps.
+#[derive(Debug, Clone, Copy)]
+struct Clocks(Instant, SystemTime);
+
+impl Clocks {
+    fn now() -> Self {
+        Self(Instant::now(), SystemTime::now())
+    }
+
+    /// The further of both, so that no clock that stands still or is set back makes a lease longer.
+    fn elapsed(self) -> Duration {
+        self.0.elapsed().max(self.1.elapsed().unwrap_or_default())
+    }
+}
+
+/// What the last good answer promised.
+#[derive(Debug, Clone, Copy)]
+struct Promise {
+    /// When its request left: the server may have decided at any time since.
+    sent: Clocks,
+    expires_in: Duration,
+    renew_after: Duration,
+    /// For how long work may go on after that; none is without limit.
+    grace: Option<Duration>,
+}
+
+impl Promise {
+    /// What this lease promises; none if it is no lease.
+    fn of(lease: &Value, sent: Clocks) -> Option<Self> {
+        text(&lease["id"])?;
+        let ms = |name: &str| lease[name].as_u64().map(Duration::from_millis);
+        Some(Self {
+            sent,
+            expires_in: ms("expires_in_ms")?,
+            renew_after: ms("renew_after_ms")?,
+            // A server of before does not say; then as ever.
+            grace: ms("outage_grace_ms"),
+        })
+    }
+
+    fn left(&self) -> Left {
+        let elapsed = self.sent.elapsed();
+        Left {
+            certain: self.expires_in.saturating_sub(elapsed),
+            used: elapsed.saturating_sub(self.expires_in),
+            grace: self.grace,
+            length: self.expires_in,
+        }
+    }
+}
+
+/// What is left of a lease while nothing is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// For how long it surely lives.
+    pub certain: Duration,
+    /// For how long that is over.
+    pub used: Duration,
+    /// For how long work may go on after that; none is without limit.
+    pub grace: Option<Duration>,
+    /// How long the lease was when it was last extended.
+    pub length: Duration,
+}
+
 struct State {
     token: SecretString,
-    sure_until: Instant,
+    promise: Promise,
 }
 
 /// The heartbeats of one lease.
 struct Heartbeats {
     client: Client,
+    id: String,
     state: Arc<Mutex<State>>,
     tell: watch::Sender<Option<Loss>>,
 }
@@ -444,46 +582,57 @@ impl Heartbeats {
         let mut retry = RETRY.0;
         loop {
             tokio::time::sleep(jittered(after)).await;
-            let token = self
-                .state
-                .lock()
-                .expect("no panic while held")
-                .token
-                .clone();
-            let sent = Instant::now();
-            let body = json!({ "token": token.expose_secret() });
+            let (token, promise) = {
+                let state = self.state.lock().expect("no panic while held");
+                (state.token.clone(), state.promise)
+            };
+            let sent = Clocks::now();
+            let mut body = json!({ "token": token.expose_secret() });
+            let left = promise.left();
+            if left.certain.is_zero() {
+                let used = left.used.min(left.grace.unwrap_or(left.used));
+                body["grace_used_ms"] = json!(u64::try_from(used.as_millis()).unwrap_or(u64::MAX));
+            }
             let answer = self
                 .client
                 .call(Method::POST, "/v1/leases/renew", &[], Some(&body))
                 .await;
-            match answer {
-                Ok(answer) => {
-                    let mut state = self.state.lock().expect("no panic while held");
-                    // From when it was sent: the server may have decided at any time since.
-                    state.sure_until = sent + length(&answer["lease"]["expires_in_ms"]);
-                    if let Some(token) = answer["token"].as_str() {
-                        state.token = SecretString::from(token);
+            let error = match answer {
+                Ok(answer) => match Promise::of(&answer["lease"], sent) {
+                    Some(promise) if answer["lease"]["id"] == self.id.as_str() => {
+                        let mut state = self.state.lock().expect("no panic while held");
+                        state.promise = promise;
+                        if let Some(token) = text(&answer["token"]) {
+                            state.token = SecretString::from(token);
+                        }
+                        after = promise.renew_after.max(Duration::from_millis(100));
+                        retry = RETRY.0;
+                        continue;
                     }
-                    after = length(&answer["lease"]["renew_after_ms"]);
-                    retry = RETRY.0;
-                }
-                Err(error) if error.is_temporary() => {
-                    tracing::debug!(error = %error, "a heartbeat got no answer: {error}");
-                    after = retry;
-                    retry = (retry * 2).min(RETRY.1);
-                }
-                Err(Error::Problem {
-                    code,
-                    detail,
-                    status,
-                    ..
-                }) => {
-                    let reason = (status == StatusCode::GONE.as_u16()).then_some(detail);
-                    self.tell.send_replace(Some(Loss { code, reason }));
-                    return;
-                }
-                Err(Error::Unreachable(_)) => unreachable!("temporary"),
+                    _ => self.client.not_leasehold(StatusCode::OK),
+                },
+                Err(error) => error,
+            };
+            if let Some(code) = error.end() {
+                let loss = Loss {
+                    code: code.to_owned(),
+                    reason: Some(error.to_string()),
+                };
+                self.tell.send_replace(Some(loss));
+                return;
             }
+            tracing::debug!(error = %error, "a heartbeat got no answer: {error}");
+            // However long the server wants to be left alone, the lease is not to run out for it; and who comes back within one
+            // length of the server's return keeps the seat.
+            let rest = promise.left().certain;
+            let most = match rest.is_zero() {
+                true => promise.expires_in / 2,
+                false => rest / 2,
+            };
+            after = retry
+                .max(error.retry_after())
+                .min(most.max(Duration::from_millis(100)));
+            retry = (retry * 2).min(RETRY.1);
         }
     }
 }
@@ -520,8 +669,16 @@ impl Held {
     /// Whether the lease surely lives: the last answer is younger than the lease's length. Without it the seat may be
     /// somebody else's already, and heartbeats go on trying.
     pub fn is_sure(&self) -> bool {
-        self.loss.borrow().is_none()
-            && Instant::now() < self.state.lock().expect("no panic while held").sure_until
+        self.loss.borrow().is_none() && !self.left().certain.is_zero()
+    }
+
+    /// What is left of the lease, if nothing more is heard.
+    pub fn left(&self) -> Left {
+        self.state
+            .lock()
+            .expect("no panic while held")
+            .promise
+            .left()
     }
 
     /// Waits until the server reports the lease lost.

@@ -46,7 +46,7 @@ pub(super) fn run(command: &Alert) -> Result<Exit, Failure> {
         let columns = ["at", "state", "type", "pool", "summary"];
         return remote.show(&items, &columns, "nothing was told yet");
     }
-    let answer = remote.call(Method::GET, &path, None)?;
+    let answer = remote.call(Method::GET, &path, None, "current")?;
     let current = answer["current"].as_array().cloned().unwrap_or_default();
     let columns = ["since", "type", "pool", "summary"];
     remote.show(&current, &columns, "no alert is raised")

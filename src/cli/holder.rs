@@ -64,7 +64,7 @@ pub(super) fn run(command: &Holder) -> Result<Exit, Failure> {
                 remote,
                 ..
             } = block;
-            let put = remote.call(Method::PUT, &path(pool, holder), Some(&body))?;
+            let put = remote.call(Method::PUT, &path(pool, holder), Some(&body), "until")?;
             let until = put["until"].as_str().unwrap_or_default();
             let sentence = format!("{holder} gets no seat of the pool {pool} until {until}");
             remote.done(&sentence, &put)
@@ -74,7 +74,7 @@ pub(super) fn run(command: &Holder) -> Result<Exit, Failure> {
             pool,
             remote,
         } => {
-            remote.call(Method::DELETE, &path(pool, holder), None)?;
+            remote.delete(&path(pool, holder))?;
             let sentence = format!("{holder} may have seats of the pool {pool}");
             remote.done(&sentence, &json!({ "pool": pool, "holder": holder }))
         }

@@ -137,7 +137,10 @@ pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
             if let Some(ms) = expires_in_ms {
                 body["expires_in_ms"] = json!(ms);
             }
-            reveal(remote, &remote.call(Method::POST, "/v1/keys", Some(&body))?)
+            reveal(
+                remote,
+                &remote.call(Method::POST, "/v1/keys", Some(&body), "secret")?,
+            )
         }
         Key::Set {
             id,
@@ -172,7 +175,7 @@ pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
                 ));
             }
             let path = format!("/v1/keys/{id}");
-            let key = remote.call(Method::PATCH, &path, Some(&Value::Object(body)))?;
+            let key = remote.call(Method::PATCH, &path, Some(&Value::Object(body)), "id")?;
             remote.show_one(&key)
         }
         Key::List { remote } => {
@@ -200,12 +203,17 @@ pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
             let body = overlap_ms.map_or_else(|| json!({}), |ms| json!({ "overlap_ms": ms }));
             reveal(
                 remote,
-                &remote.call(Method::POST, &format!("/v1/keys/{id}/roll"), Some(&body))?,
+                &remote.call(
+                    Method::POST,
+                    &format!("/v1/keys/{id}/roll"),
+                    Some(&body),
+                    "secret",
+                )?,
             )
         }
         Key::Revoke { id, yes, remote } => {
             let path = format!("/v1/keys/{id}");
-            let key = remote.call(Method::GET, &path, None)?;
+            let key = remote.call(Method::GET, &path, None, "id")?;
             confirm(
                 &format!(
                     "Revoke the key {id} ({})?",
@@ -213,7 +221,7 @@ pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
                 ),
                 *yes,
             )?;
-            remote.call(Method::DELETE, &path, None)?;
+            remote.delete(&path)?;
             remote.done(
                 &format!("{id} is revoked"),
                 &json!({"id": id, "status": "revoked"}),

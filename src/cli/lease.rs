@@ -209,7 +209,9 @@ impl Terminate {
             body["reason"] = json!(reason);
         }
         let path = format!("/v1/pools/{}/leases/terminate", self.pool);
-        let answer = self.remote.call(Method::POST, &path, Some(&body))?;
+        let answer = self
+            .remote
+            .call(Method::POST, &path, Some(&body), "results")?;
         Ok(answer["results"].as_array().cloned().unwrap_or_default())
     }
 }

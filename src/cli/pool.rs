@@ -54,9 +54,12 @@ pub(super) fn run(command: &Pool) -> Result<Exit, Failure> {
                 nothing,
             )
         }
-        Pool::Show { pool, remote } => {
-            remote.show_one(&remote.call(Method::GET, &format!("/v1/pools/{pool}"), None)?)
-        }
+        Pool::Show { pool, remote } => remote.show_one(&remote.call(
+            Method::GET,
+            &format!("/v1/pools/{pool}"),
+            None,
+            "capacity",
+        )?),
         Pool::Set {
             pool,
             fields,
@@ -65,24 +68,25 @@ pub(super) fn run(command: &Pool) -> Result<Exit, Failure> {
             let changes = Value::Object(changes(fields)?);
             let path = format!("/v1/pools/{pool}");
             // Looked for first: an attempt to change what is not there would stand in the audit trail as a failure.
-            let set = match remote.call(Method::GET, &path, None) {
+            let set = match remote.call(Method::GET, &path, None, "capacity") {
                 Err(failure) if failure.code == "pool_not_found" => {
                     let made = remote.call_if(Method::PUT, &path, ("if-none-match", "*"), &changes);
                     match made {
                         // Somebody was faster.
                         Err(failure) if failure.code == "precondition_failed" => {
-                            remote.call(Method::PATCH, &path, Some(&changes))
+                            remote.call(Method::PATCH, &path, Some(&changes), "capacity")
                         }
                         made => made,
                     }
                 }
-                found => found.and_then(|_| remote.call(Method::PATCH, &path, Some(&changes))),
+                found => found
+                    .and_then(|_| remote.call(Method::PATCH, &path, Some(&changes), "capacity")),
             }?;
             remote.done(&what_it_means(pool, &set), &set)
         }
         Pool::Delete { pool, yes, remote } => {
             let path = format!("/v1/pools/{pool}");
-            let before = remote.call(Method::GET, &path, None)?;
+            let before = remote.call(Method::GET, &path, None, "capacity")?;
             confirm(
                 &format!(
                     "Remove the pool {pool} and end its {} leases?",
@@ -90,7 +94,7 @@ pub(super) fn run(command: &Pool) -> Result<Exit, Failure> {
                 ),
                 *yes,
             )?;
-            remote.call(Method::DELETE, &path, None)?;
+            remote.delete(&path)?;
             remote.done(
                 &format!("{pool} is removed"),
                 &json!({"name": pool, "status": "removed"}),

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::path::{Path, PathBuf};
 
-use reqwest::Method;
+use reqwest::{Method, StatusCode};
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -62,15 +62,33 @@ impl Remote {
         Ok(Client::new(&self.server, key)?)
     }
 
-    /// One call.
+    /// One call, whose answer has this field if it is Leasehold's.
     pub(super) fn call(
         &self,
         method: Method,
         path: &str,
         body: Option<&Value>,
+        field: &str,
     ) -> Result<Value, Failure> {
         let client = self.client()?;
-        self.run(async { Ok(client.call(method, path, &[], body).await?) })
+        self.run(async {
+            let answer = client.call(method, path, &[], body).await?;
+            match answer.get(field) {
+                Some(_) => Ok(answer),
+                None => Err(client.not_leasehold(StatusCode::OK).into()),
+            }
+        })
+    }
+
+    /// Deletes something, which has no answer.
+    pub(super) fn delete(&self, path: &str) -> Result<(), Failure> {
+        let client = self.client()?;
+        self.run(async {
+            match client.call(Method::DELETE, path, &[], None).await? {
+                Value::Null => Ok(()),
+                _ => Err(client.not_leasehold(StatusCode::OK).into()),
+            }
+        })
     }
 
     /// One call that does something only if a condition of HTTP holds.
@@ -197,7 +215,10 @@ pub(super) async fn items(
         let page = client
             .call(Method::GET, &format!("{path}{cursor}"), &[], None)
             .await?;
-        items.extend(page["items"].as_array().cloned().unwrap_or_default());
+        let Some(some) = page["items"].as_array() else {
+            return Err(client.not_leasehold(StatusCode::OK));
+        };
+        items.extend(some.iter().cloned());
         told(items.len());
         match page["next_cursor"].as_str() {
             Some(next) if items.len() < most => {
@@ -260,6 +281,8 @@ impl From<Error> for Failure {
                 Exit::Unavailable,
                 "Does it run, and is that its address? Give another with --server or LEASEHOLD_SERVER.",
             ),
+            // It says itself what to do.
+            Error::NotLeasehold { .. } => (Exit::Unavailable, ""),
             Error::Problem { status, code, .. } => match status {
                 400 | 412 | 413 | 415 => (Exit::Usage, ""),
                 401 => (
@@ -280,6 +303,7 @@ impl From<Error> for Failure {
         };
         let (code, retry_after_ms) = match &error {
             Error::Unreachable(_) => ("unreachable".to_owned(), 0),
+            Error::NotLeasehold { .. } => ("not_leasehold".to_owned(), 0),
             Error::Problem {
                 code,
                 retry_after_ms,

@@ -175,7 +175,7 @@ pub(super) fn report(report: &Report) -> Result<Exit, Failure> {
         let items = remote.list(&wanted.path(), most)?;
         return remote.show(&items, columns, "nothing of that happened");
     }
-    let answer = remote.call(Method::GET, &wanted.path(), None)?;
+    let answer = remote.call(Method::GET, &wanted.path(), None, rows)?;
     if remote.json {
         return remote.show_json(&answer);
     }
@@ -273,7 +273,7 @@ pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
         let file = remote.file(|_, _| wanted.clone().path(), None)?;
         return super::print_for_spreadsheets(&file);
     }
-    let answer = remote.call(Method::GET, &wanted.path(), None)?;
+    let answer = remote.call(Method::GET, &wanted.path(), None, "inputs")?;
     if remote.json {
         return remote.show_json(&answer);
     }

@@ -1,35 +1,44 @@
 //! `leasehold run`: holds a seat while a command runs.
 //!
-//! The command's exit code becomes ours, as a shell writes it (128 and the signal, if one ended it). Signals to us go on
-//! to the command. If the lease is lost the command is told to stop, and killed when it does not, unless `--keep-going`.
-//! Deliberately absent: a death of the command together with us. Whoever kills us with SIGKILL leaves a command without a
-//! seat; its fence is older than that of whoever gets the seat next.
+//! The command's exit code becomes ours, as a shell writes it (128 and the signal, if one ended it; 127 and 126 for one that is not
+//! there or cannot be run). Signals to us go on to the command and to all that it started. If the lease is lost, or an outage lasts
+//! longer than the lease allows, all of them are told to stop, and killed when they do not, unless `--keep-going`. The seat goes back
+//! when none of them is left. Deliberately absent: a death of all of them together with us. Whoever kills us with SIGKILL leaves a command
+//! without a seat; its fence is older than that of whoever gets the seat next.
+
+mod tree;
 
 use std::io::IsTerminal as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitCode, ExitStatus};
+use std::str::FromStr;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
+use self::tree::Tree;
 use super::progress::Progress;
 use super::remote::Remote;
 use super::{Exit, Failure};
-use crate::client::{Client, Held, QueueTicket, SeatRequest};
+use crate::client::{Client, Held, Left, QueueTicket, SeatRequest};
 use crate::names::PoolName;
 use crate::stderr;
 
 const RUN_HELP: &str = "The command finds LEASEHOLD_LEASE_ID and LEASEHOLD_FENCE in its environment. Exit codes: the command's \
      own (128 and the signal, if one ended it); before it runs 3 if there is no seat, 4 if there is no such pool, 5 if the key \
-     may not, 6 if the server cannot be reached, 1 if the command cannot be run.";
+     may not, 6 if the server cannot be reached or is not Leasehold, 126 if the command cannot be run, 127 if there is none.";
 
 /// Longest that can be asked for, in seconds.
 const A_YEAR: u64 = 366 * 86_400;
+/// How often it is looked how much is left of the lease, and whether anything of the command is.
+const LOOK: Duration = Duration::from_millis(200);
+/// Longest time in which a seat is given back.
+const RELEASE: Duration = Duration::from_secs(3);
 /// Longest time to leave the queue in.
 const LEAVE: Duration = Duration::from_secs(2);
 
@@ -64,6 +73,13 @@ pub(super) struct Run {
     /// Let the command go on when the lease is lost
     #[arg(long)]
     keep_going: bool,
+    /// What the command runs on, for pools with seats for some platforms only
+    #[arg(long)]
+    platform: Option<String>,
+    /// What happens while the server cannot be reached, after the end of what it promised: warn or continue for as long as the pool
+    /// allows, stop at once, or stop=SECONDS
+    #[arg(long, value_name = "WHAT", default_value = "warn")]
+    on_outage: OnOutage,
     /// How long a command that lost its seat may take to stop before it is killed, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(..=A_YEAR))]
     kill_after: u64,
@@ -72,6 +88,51 @@ pub(super) struct Run {
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<std::ffi::OsString>,
+}
+
+/// What happens in an outage that lasts longer than the lease. Never more than the lease allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum OnOutage {
+    /// The command goes on, and nothing is said.
+    Continue,
+    /// It goes on, and it is said.
+    Warn,
+    /// It goes on for so long, and it is said.
+    Stop(Duration),
+}
+
+impl FromStr for OnOutage {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let seconds = text.strip_prefix("stop=").map(str::parse::<u64>);
+        match (text, seconds) {
+            ("continue", _) => Ok(Self::Continue),
+            ("warn", _) => Ok(Self::Warn),
+            ("stop", _) => Ok(Self::Stop(Duration::ZERO)),
+            (_, Some(Ok(seconds))) if seconds <= A_YEAR => {
+                Ok(Self::Stop(Duration::from_secs(seconds)))
+            }
+            _ => Err("say warn, continue, stop, or stop=SECONDS".to_owned()),
+        }
+    }
+}
+
+impl OnOutage {
+    /// For how long the command may go on after the end of what was promised; none is without limit.
+    fn limit(self, left: &Left) -> Option<Duration> {
+        match (self, left.grace) {
+            (Self::Stop(own), Some(grace)) => Some(own.min(grace)),
+            (Self::Stop(own), None) => Some(own),
+            (_, grace) => grace,
+        }
+    }
+
+    /// How much time is left until the command has to be gone; none is without limit.
+    fn rest(self, left: &Left) -> Option<Duration> {
+        let limit = self.limit(left)?;
+        Some((left.certain + limit).saturating_sub(left.used))
+    }
 }
 
 pub(super) fn run(run: &Run) -> Result<ExitCode, Failure> {
@@ -85,44 +146,114 @@ impl Run {
         self.say("held", &format!("holding the lease {}", held.id()), &held);
         // From here on signals are for the command.
         let mut signals = signals()?;
+        let mut tree = Tree::new();
         let mut child = match self.spawn(&held) {
             Ok(child) => child,
             Err(error) => {
                 // Not worth an error of its own: the seat comes back by itself.
-                let _ = held.release().await;
+                let _ = tokio::time::timeout(RELEASE, held.release()).await;
                 let program = self.command[0].to_string_lossy();
-                let sentence = format!("{program} cannot be run: {error}; the seat was given back");
-                return Err(Failure::new(Exit::Error, sentence));
+                stderr::say_line(format_args!(
+                    "leasehold: {program} cannot be run: {error}; the seat was given back"
+                ));
+                let code = match error.kind() {
+                    std::io::ErrorKind::NotFound => 127,
+                    _ => 126,
+                };
+                return Ok(ExitCode::from(code));
             }
         };
-        let mut is_lost = false;
+        tree.begins_with(child.id());
+        let mut lost = false;
+        let mut warned = false;
         let mut kill_at: Option<Instant> = None;
+        let mut status = None;
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let status = loop {
             tokio::select! {
-                status = child.wait() => break status?,
-                Some(signal) = signals.recv() => pass_on(&child, signal),
-                loss = held.lost(), if !is_lost => {
-                    is_lost = true;
+                ended = child.wait(), if status.is_none() => {
+                    status = Some(ended?);
+                    // What it left behind works on this seat, too.
+                    if !self.keep_going && tree.is_there() {
+                        tree.tell(Signal::TERM);
+                        kill_at = kill_at.or_else(|| Some(self.kill_at()));
+                    } else {
+                        break status.expect("set above");
+                    }
+                }
+                Some(signal) = signals.recv() => tree.tell(signal),
+                loss = held.lost(), if !lost => {
+                    lost = true;
                     let reason = loss.reason.as_deref().unwrap_or(&loss.code);
                     self.say("lost", &format!("the seat is lost: {reason}"), &held);
                     if !self.keep_going {
-                        pass_on(&child, Signal::TERM);
-                        kill_at = Some(Instant::now() + Duration::from_secs(self.kill_after));
+                        tree.tell(Signal::TERM);
+                        kill_at = Some(self.kill_at());
+                    }
+                }
+                _ = looks.tick() => {
+                    tree.reap();
+                    if let Some(status) = status && !tree.is_there() {
+                        break status;
+                    }
+                    if !lost && kill_at.is_none() && !self.keep_going {
+                        kill_at = self.look_at_outage(&held, &tree, &mut warned);
                     }
                 }
                 () = tokio::time::sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
                     kill_at = None;
-                    stderr::say_line(format_args!("leasehold: the command did not stop within {} s and is killed", self.kill_after));
-                    pass_on(&child, Signal::KILL);
+                    stderr::say_line(format_args!("leasehold: the command did not stop in time and is killed"));
+                    tree.tell(Signal::KILL);
                 }
             }
         };
-        if !is_lost && let Err(error) = held.release().await {
-            stderr::say_line(format_args!(
-                "leasehold: the seat comes back by itself, it could not be released: {error}"
-            ));
+        if !lost {
+            match tokio::time::timeout(RELEASE, held.release()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => stderr::say_line(format_args!(
+                    "leasehold: the seat comes back by itself, it could not be released: {error}"
+                )),
+                Err(_) => stderr::say_line(format_args!(
+                    "leasehold: the seat comes back by itself, the server did not answer in time"
+                )),
+            }
         }
         Ok(code(status))
+    }
+
+    fn kill_at(&self) -> Instant {
+        Instant::now() + Duration::from_secs(self.kill_after)
+    }
+
+    /// Warns when the lease may be over, and tells the command to stop in time, so that it is gone when it has to be. Returns
+    /// when that is, if it was told.
+    fn look_at_outage(&self, held: &Held, tree: &Tree, warned: &mut bool) -> Option<Instant> {
+        let left = held.left();
+        let rest = self.on_outage.rest(&left);
+        if left.certain.is_zero() && !*warned && self.on_outage != OnOutage::Continue {
+            *warned = true;
+            let on = match rest {
+                Some(rest) => format!("the command may go on for {} s", rest.as_secs()),
+                None => "the command goes on".to_owned(),
+            };
+            self.say(
+                "grace",
+                &format!("the server cannot be reached, and the lease may be over; {on}"),
+                held,
+            );
+        }
+        *warned &= left.certain.is_zero();
+        // A third of the lease is left for the next heartbeat, which is late only when something is wrong.
+        let ahead = Duration::from_secs(self.kill_after).min(left.length / 3);
+        let rest = rest.filter(|rest| *rest <= ahead)?;
+        self.say(
+            "outage_grace_over",
+            "the server cannot be reached for too long, and the command is told to stop",
+            held,
+        );
+        tree.tell(Signal::TERM);
+        Some(Instant::now() + rest)
     }
 
     fn spawn(&self, held: &Held) -> std::io::Result<Child> {
@@ -135,8 +266,12 @@ impl Run {
         command
             .args(arguments)
             .env("LEASEHOLD_LEASE_ID", held.id())
-            .env("LEASEHOLD_FENCE", held.fence().to_string())
-            .spawn()
+            .env("LEASEHOLD_FENCE", held.fence().to_string());
+        if !is_from_terminal() {
+            // What a terminal sends to its group comes by way of us, and once.
+            command.process_group(0);
+        }
+        command.spawn()
     }
 
     /// What happens to the seat. stdout belongs to the command, so this goes to stderr; with `--json` also what needs no
@@ -156,7 +291,7 @@ impl Run {
             holder: self.holder.clone(),
             tenant: self.tenant.clone(),
             label: self.label.clone().or_else(|| self.command_as_label()),
-            platform: None,
+            platform: self.platform.clone(),
         };
         let Some(seconds) = self.wait else {
             return Ok(client.acquire(&self.pool, &ask).await?);
@@ -180,7 +315,7 @@ impl Run {
         let why = tokio::select! {
             held = turn.seat(told) => return Ok(held?),
             () = tokio::time::sleep(limit) => format!(
-                "no seat came free within {seconds} s; wait longer with --wait, or add seats: leasehold pool set {} capacity=N",
+                "no seat came free within {seconds} s; wait longer with --wait, or ask who runs the pool {} for more",
                 self.pool
             ),
             _ = tokio::signal::ctrl_c() => "stopped waiting".to_owned(),
@@ -219,11 +354,17 @@ fn place_in_words(place: &QueueTicket) -> String {
     }
 }
 
-/// The signals that are passed on. Interrupt and quit come from a terminal to the command as well, so there they are left
-/// alone.
+/// Whether the command reads from the terminal. It then stays in our process group, because no other may.
+fn is_from_terminal() -> bool {
+    std::io::stdin().is_terminal()
+}
+
+/// The signals that are passed on. Interrupt and quit come from a terminal to the command as well, where it is in our group, so there
+/// they are left alone. What was ignored before us (`nohup`, jobs in the background) stays ignored, for the command too.
 fn signals() -> std::io::Result<mpsc::UnboundedReceiver<Signal>> {
     let (send, receive) = mpsc::unbounded_channel();
-    let from_terminal = std::io::stdin().is_terminal();
+    let from_terminal = is_from_terminal();
+    let ignored = tree::ignored_signals();
     for (kind, number, also_from_terminal) in [
         (SignalKind::terminate(), Signal::TERM, false),
         (SignalKind::hangup(), Signal::HUP, false),
@@ -232,6 +373,9 @@ fn signals() -> std::io::Result<mpsc::UnboundedReceiver<Signal>> {
         (SignalKind::interrupt(), Signal::INT, true),
         (SignalKind::quit(), Signal::QUIT, true),
     ] {
+        if ignored & (1 << (number.as_raw() - 1)) != 0 {
+            continue;
+        }
         let mut signals = signal(kind)?;
         let send = send.clone();
         tokio::spawn(async move {
@@ -242,17 +386,9 @@ fn signals() -> std::io::Result<mpsc::UnboundedReceiver<Signal>> {
             }
         });
     }
+    // So that there is always somebody who could send.
+    tokio::spawn(async move { send.closed().await });
     Ok(receive)
-}
-
-fn pass_on(child: &Child, signal: Signal) {
-    let pid = child
-        .id()
-        .and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
-    if let Some(pid) = pid {
-        // It fails when the command has just ended, which is what was wanted.
-        let _ = kill_process(pid, signal);
-    }
 }
 
 /// As shells say it.
@@ -262,4 +398,29 @@ fn code(status: ExitStatus) -> ExitCode {
         .or_else(|| status.signal().map(|signal| 128 + signal))
         .unwrap_or(1);
     ExitCode::from(u8::try_from(code).unwrap_or(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outage_is_never_outlasted_by_more_than_the_lease_allows() {
+        let s = Duration::from_secs;
+        let left = |certain, used, grace: Option<u64>| Left {
+            certain: s(certain),
+            used: s(used),
+            grace: grace.map(s),
+            length: s(60),
+        };
+        let rest = |text: &str, left| text.parse::<OnOutage>().expect("a word").rest(&left);
+        assert_eq!(rest("warn", left(40, 0, Some(600))), Some(s(640)));
+        assert_eq!(rest("continue", left(0, 100, Some(600))), Some(s(500)));
+        assert_eq!(rest("stop", left(40, 0, Some(600))), Some(s(40)));
+        assert_eq!(rest("stop=30", left(0, 10, None)), Some(s(20)));
+        assert_eq!(rest("stop=900", left(0, 0, Some(600))), Some(s(600)));
+        assert_eq!(rest("continue", left(0, 10, None)), None);
+        assert_eq!(rest("warn", left(0, 10, Some(0))), Some(s(0)));
+        assert!("stop=x".parse::<OnOutage>().is_err() && "".parse::<OnOutage>().is_err());
+    }
 }

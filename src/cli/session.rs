@@ -1,6 +1,5 @@
 //! `leasehold session`: who is logged in to the admin pages.
 
-use reqwest::Method;
 use serde_json::json;
 
 use super::remote::Remote;
@@ -32,7 +31,7 @@ pub(super) fn run(command: &Session) -> Result<Exit, Failure> {
         Session::End { id, remote } => {
             let path =
                 percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
-            remote.call(Method::DELETE, &format!("/v1/sessions/{path}"), None)?;
+            remote.delete(&format!("/v1/sessions/{path}"))?;
             remote.done(
                 &format!("the session {id} has ended"),
                 &json!({"id": id, "status": "ended"}),

@@ -106,7 +106,7 @@ pub(super) fn run(command: &Webhook) -> Result<Exit, Failure> {
             let body = json!({"url": url, "events": events, "pools": pools, "name": name});
             reveal(
                 remote,
-                &remote.call(Method::POST, "/v1/webhooks", Some(&body))?,
+                &remote.call(Method::POST, "/v1/webhooks", Some(&body), "secret")?,
             )
         }
         Webhook::List { remote } => {
@@ -124,7 +124,10 @@ pub(super) fn run(command: &Webhook) -> Result<Exit, Failure> {
         } => {
             let body = overlap_ms.map_or_else(|| json!({}), |ms| json!({ "overlap_ms": ms }));
             let path = format!("/v1/webhooks/{id}/roll");
-            reveal(remote, &remote.call(Method::POST, &path, Some(&body))?)
+            reveal(
+                remote,
+                &remote.call(Method::POST, &path, Some(&body), "secret")?,
+            )
         }
         Webhook::Deliveries { id, state, remote } => {
             let mut wanted = form_urlencoded::Serializer::new(String::new());
@@ -171,7 +174,7 @@ pub(super) fn run(command: &Webhook) -> Result<Exit, Failure> {
         }
         Webhook::Delete { id, yes, remote } => {
             let path = format!("/v1/webhooks/{id}");
-            let webhook = remote.call(Method::GET, &path, None)?;
+            let webhook = remote.call(Method::GET, &path, None, "id")?;
             confirm(
                 &format!(
                     "Delete the webhook {id} ({}), with what was still to be delivered?",
@@ -179,7 +182,7 @@ pub(super) fn run(command: &Webhook) -> Result<Exit, Failure> {
                 ),
                 *yes,
             )?;
-            remote.call(Method::DELETE, &path, None)?;
+            remote.delete(&path)?;
             stderr::say_line(format_args!("{id} is deleted"));
             Ok(Exit::Ok)
         }
@@ -188,7 +191,12 @@ pub(super) fn run(command: &Webhook) -> Result<Exit, Failure> {
 
 fn enable(remote: &Remote, id: &WebhookId, enabled: bool) -> Result<Exit, Failure> {
     let body = json!({ "enabled": enabled });
-    let webhook = remote.call(Method::PATCH, &format!("/v1/webhooks/{id}"), Some(&body))?;
+    let webhook = remote.call(
+        Method::PATCH,
+        &format!("/v1/webhooks/{id}"),
+        Some(&body),
+        "id",
+    )?;
     if remote.json {
         return remote.show_json(&webhook);
     }
@@ -200,7 +208,7 @@ fn enable(remote: &Remote, id: &WebhookId, enabled: bool) -> Result<Exit, Failur
 }
 
 fn on_its_way(remote: &Remote, path: &str) -> Result<Exit, Failure> {
-    let answer = remote.call(Method::POST, path, Some(&json!({})))?;
+    let answer = remote.call(Method::POST, path, Some(&json!({})), "delivery")?;
     if remote.json {
         return remote.show_json(&answer);
     }

@@ -186,7 +186,7 @@ async fn a_command_holds_a_seat_while_it_runs() {
         &node,
         Some(KEY),
         &["run", "--pool", "crm", "--", "/no/such/command"],
-        1,
+        127,
     )
     .await;
     assert_eq!(admin.availability("crm", 200).await["in_use"], 0);

@@ -21,6 +21,7 @@ mod children;
 mod clock;
 mod coalescing;
 mod command_line;
+mod command_run;
 mod connections;
 mod containers;
 mod data_loss;

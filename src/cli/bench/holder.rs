@@ -299,6 +299,7 @@ impl Holder {
         let why = match error {
             Error::Problem { status, code, .. } => format!("{status} {code}"),
             Error::Unreachable(why) => why.clone(),
+            Error::NotLeasehold { status, .. } => format!("{status} not Leasehold"),
         };
         self.tally.count(operation, took, Err(&why));
     }
