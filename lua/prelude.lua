@@ -115,14 +115,18 @@ end
 local written = 0
 
 -- Appends to the pool's history. All events have the same fields, which Redis stores once per block; only in a
--- pool where a lease is not always a seat of the capacity there is one more, the number of seats taken or freed.
+-- pool where a lease is not always a seat of the capacity there is one more, the number of seats taken or freed. `more` are
+-- names and values that only few have.
 -- Sweeps drop them by age; the number is a bound on the memory of a pool, whatever happens in it.
-local function record_event(events, kind, id, at, holder, tenant, reason, seats, waited)
+local function record_event(events, kind, id, at, holder, tenant, reason, seats, waited, more)
   local event = { 'type', kind, 'id', id, 'at', int(at), 'holder', holder, 'tenant', tenant, 'reason', reason,
     seats and 'seats', seats }
   if waited then
     event[#event + 1] = 'waited'
     event[#event + 1] = int(waited)
+  end
+  for i = 1, more and #more or 0 do
+    event[#event + 1] = more[i]
   end
   local entry
   if shift > 0 then
@@ -135,6 +139,11 @@ local function record_event(events, kind, id, at, holder, tenant, reason, seats,
     entry = redis.call('XADD', events, 'MAXLEN', '~', '4000000', '*', unpack(event))
   end
   undo_by('XDEL', events, entry)
+end
+
+-- By how much an outage put off an end, for the history.
+local function put_off(deadline, at)
+  return at > deadline and { 'delayed_ms', int(at - deadline) } or nil
 end
 
 -- Ends what is due, at most `limit`, in order of expiry: from `leases` to `expired`, where the instant
@@ -153,7 +162,8 @@ local function end_due(leases, expired, events, period, limit, freed)
     undo_by('ZREM', expired, due[i])
     redis.call('ZREM', leases, due[i])
     undo_by('ZADD', leases, due[i + 1], due[i])
-    record_event(events, 'ended', due[i], at, '', '', 'expired', freed and freed(due[i], at))
+    record_event(events, 'ended', due[i], at, '', '', 'expired', freed and freed(due[i], at), nil,
+      put_off(tonumber(due[i + 1]), at))
   end
   return #due / 2
 end

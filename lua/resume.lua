@@ -39,6 +39,7 @@
 -- ARGV[10]  platform    empty for none
 -- ARGV[11]  margin_ms   how long the records outlive leases that are not renewed
 -- ARGV[12]  given       the holder as it was given, if the pool knows it by another form; else empty
+-- ARGV[13]  grace_used  for how long the holder says that it went on after the end, ms; empty if it does not
 --
 -- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, activities, reason, blocked_until_ms, seat, ended_ms }
 --   renewed          it was live after all; it keeps a longer term that it was promised
@@ -100,7 +101,7 @@ if signed_in < generation and not lost then
   lost = true
 end
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms', 'privacy', 'rules', 'incarnation', 'linger_ms')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms', 'privacy', 'rules', 'incarnation', 'linger_ms', 'outage_grace_ms')
 local capacity, ttl, window = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
 if not capacity then
   return answer(may_be_lost() and 'recovering' or 'no_pool', 0, 0, '', '', 0)
@@ -169,7 +170,7 @@ if score > 0 and redis.call('ZREM', leases, id) == 1 then
   undo_by('ZADD', leases, int(score), id)
   redis.call('ZADD', expired, int(ends_at(score, period)), id)
   undo_by('ZREM', expired, id)
-  record_event(events, 'ended', id, ends_at(score, period), holder, tenant, 'expired')
+  record_event(events, 'ended', id, ends_at(score, period), holder, tenant, 'expired', nil, nil, put_off(score, ends_at(score, period)))
 end
 
 local at_once = in_pool or (holder ~= '' and ended_by(KEYS[20])) or (tenant ~= '' and ended_by(KEYS[21]))
@@ -228,5 +229,23 @@ if fence > newest_fence then
   redis.call('HSET', clock, 'fence', int(fence))
 end
 local taken = index and seat_taken(index, now, id, kind, int(fence), tenant, holder) or nil
-record_event(events, status, id, now, holder, tenant, '', taken)
+
+-- Whose silence it was, and for how long two may have believed in the seat.
+local silence
+if status == 'resumed' then
+  local heard, away = ended - ttl, back >= ended - ttl and gap > ttl / 4
+  if away then
+    -- The end was put off by that outage, so that the last beat was before it.
+    heard = math.min(heard, floor)
+  end
+  local overlap = now - ended
+  if policy[8] ~= 'none' then
+    overlap = math.min(overlap, tonumber(policy[8] or window))
+  end
+  silence = { 'gap_ms', int(now - heard), 'cause', away and 'coordinator_away' or 'holder_away', 'possible_overlap_ms', int(overlap) }
+  if ARGV[13] ~= '' then
+    silence[7], silence[8] = 'grace_used_ms', ARGV[13]
+  end
+end
+record_event(events, status, id, now, holder, tenant, '', taken, nil, silence)
 return seat(status, kind)

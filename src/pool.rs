@@ -3,6 +3,7 @@
 //! The rules of a policy are decided by the scripts. Here they are checked, and written down as the scripts want
 //! them: one short text for each rule that the pool has, so that a pool without rules pays for none.
 
+mod grace;
 mod named;
 mod privacy;
 mod rules;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+pub use self::grace::OutageGrace;
 pub use self::named::Named;
 pub use self::privacy::{Kept, Privacy, Pseudonyms};
 pub use self::rules::{HolderMatch, Maintenance, Overdraft, Queue, SeatPer, TenantRule, WhenFull};
@@ -39,6 +41,11 @@ pub struct Policy {
     #[serde(default = "defaults::resume_window_ms")]
     #[schema(maximum = 86_400_000)]
     pub resume_window_ms: u64,
+    /// For how long a holder that hears nothing may go on after the end of what it was promised, 0 to 2 678 400 000 ms; 0 is strict,
+    /// null without limit. Left out it is the resume window. It is told with every lease, and clients keep to it.
+    #[serde(default, skip_serializing_if = "OutageGrace::is_default")]
+    #[schema(value_type = Option<u64>, maximum = 2_678_400_000_u64)]
+    pub outage_grace_ms: OutageGrace,
     /// What takes a seat: each lease, or each holder with all its leases. Can change only while the pool is empty.
     #[serde(default)]
     pub seat_per: SeatPer,
@@ -119,6 +126,7 @@ impl Policy {
             ttl_ms: defaults::ttl_ms(),
             linger_ms: defaults::linger_ms(),
             resume_window_ms: defaults::resume_window_ms(),
+            outage_grace_ms: OutageGrace::ResumeWindow,
             seat_per: SeatPer::Lease,
             holder_match: HolderMatch::Exact,
             when_full: WhenFull::Deny,
@@ -133,6 +141,11 @@ impl Policy {
             maintenance: None,
             alert_at_percent: Vec::new(),
         }
+    }
+
+    /// For how long a holder that hears nothing may go on, in ms; none is without limit.
+    pub fn outage_limit_ms(&self) -> Option<u64> {
+        self.outage_grace_ms.limit_ms(self.resume_window_ms)
     }
 
     /// Refuses values out of range, naming the field.
@@ -159,6 +172,12 @@ impl Policy {
                     Self::MAX_MS
                 )));
             }
+        }
+        if matches!(self.outage_grace_ms, OutageGrace::Limited(ms) if ms > OutageGrace::MAX_MS) {
+            return Err(Invalid(format!(
+                "outage_grace_ms is 0 to {} milliseconds, or null for no limit",
+                OutageGrace::MAX_MS
+            )));
         }
         let levels = &self.alert_at_percent;
         let rising = levels.windows(2).all(|pair| pair[0] < pair[1]);

@@ -78,7 +78,7 @@ use self::connection::Connections;
 pub use self::deliveries::{Attempt, Claimed, Delivery, Enqueued, Finished, Stage};
 pub use self::diagnosis::{Finding, Level, diagnose};
 pub use self::error::{Error, Outcome, Trouble};
-pub use self::events::{Event, EventId};
+pub use self::events::{Event, EventId, Silence};
 pub use self::failover::{FailoverResult, fail_over};
 use self::hints::Hints;
 pub use self::history::{ChangedPool, Denials, RollupState, SlotRange, SlotRequest};

@@ -25,6 +25,8 @@ pub const HTTP_REQUESTS: &str = "leasehold_http_requests_total";
 pub const HTTP_DURATION: &str = "leasehold_http_request_duration_seconds";
 /// Handlers that panicked.
 pub const HTTP_PANICS: &str = "leasehold_http_panics_total";
+/// How long holders went on that could not reach the server.
+pub const GRACE_USED: &str = "leasehold_grace_seconds_total";
 /// Connections open now.
 pub const HTTP_CONNECTIONS: &str = "leasehold_http_connections";
 /// Connections that the node closed for a reason of its own, by reason.
@@ -203,6 +205,10 @@ fn describe() {
         ),
         (HTTP_PANICS, "Requests whose handler panicked"),
         (
+            GRACE_USED,
+            "Seconds for which holders say they went on after the end of what they were promised, because they heard nothing",
+        ),
+        (
             TASK_RESTARTS,
             "Tasks of the node that failed and were started again, by task",
         ),
@@ -256,6 +262,7 @@ fn describe() {
     }
     for name in [
         HTTP_PANICS,
+        GRACE_USED,
         LOG_DROPPED,
         STORE_SHED,
         STORE_FAILOVERS,

@@ -118,6 +118,7 @@ mod tests {
             reason: None,
             seats: None,
             waited_ms: None,
+            silence: None,
         }
     }
 

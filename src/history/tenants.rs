@@ -207,6 +207,7 @@ mod tests {
                 reason: None,
                 seats: None,
                 waited_ms: None,
+                silence: None,
             });
         };
         // Two before the range, of which one reaches into it.

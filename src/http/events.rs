@@ -20,6 +20,7 @@ use super::extract::Path;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::names::PoolName;
+use crate::pool::Policy;
 use crate::store::{Event, EventId};
 use crate::time::Timestamp;
 
@@ -27,6 +28,11 @@ use crate::time::Timestamp;
 const CHUNK: usize = 100;
 /// How often an idle history is looked at. A round trip each; nobody decides by it.
 const EVERY: Duration = Duration::from_millis(500);
+
+/// Redis or all nodes were away.
+const COORDINATOR_AWAY: &str = "coordinator_away";
+/// The holder was.
+const HOLDER_AWAY: &str = "holder_away";
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(events))
@@ -50,6 +56,24 @@ struct EventBody {
     tenant: Option<String>,
     /// Why: `expired`, `released`, `terminated`, `evicted`, or the reason of the denial, or the new capacity.
     reason: Option<String>,
+    /// How long nothing was heard of the holder, at most; of `resumed`, and of `ended` by time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    gap_ms: Option<u64>,
+    /// Whose silence that was: `coordinator_away` if Redis or all nodes were away in it, so that the holder could not beat, else
+    /// `holder_away`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    cause: Option<String>,
+    /// For how long two may have believed in the seat. Of `resumed` from the end of the lease to its return, of `ended` from then on; never
+    /// more than the pool's `outage_grace_ms`. Null is without limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<u64>)]
+    possible_overlap_ms: Option<Option<u64>>,
+    /// For how long the holder says that it went on after the end; of `resumed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    grace_used_ms: Option<u64>,
 }
 
 /// Follows what happens in a pool, from now on, or from after `Last-Event-ID`.
@@ -102,7 +126,9 @@ fn follow(
             }
             if let Some(event) = waiting.pop_front() {
                 after = event.id;
-                return Some((Ok(written(event)), (app, pool, after, waiting)));
+                let policy = app.0.store.cached_policy(&pool);
+                let event = written(event, policy.as_deref());
+                return Some((Ok(event), (app, pool, after, waiting)));
             }
             // An outage of the store is a pause: the client has lost nothing.
             if let Ok(events) = app.0.store.events(&pool, after, CHUNK).await {
@@ -118,16 +144,38 @@ fn follow(
     })
 }
 
-fn written(event: Event) -> sse::Event {
+fn written(event: Event, policy: Option<&Policy>) -> sse::Event {
     let (id, name) = (event.id.to_string(), event.kind.clone());
-    let body = EventBody {
+    let silence = event.silence.unwrap_or_default();
+    let mut body = EventBody {
         kind: event.kind,
         at: event.at,
         lease: event.lease,
         holder: event.holder,
         tenant: event.tenant,
         reason: event.reason,
+        gap_ms: silence.gap_ms,
+        cause: silence.cause,
+        possible_overlap_ms: silence.possible_overlap_ms.map(Some),
+        grace_used_ms: silence.grace_used_ms,
     };
+    // Nothing is written down of an end that was on time: how long the silence was is the policy's.
+    if body.kind == "ended"
+        && body.reason.as_deref() == Some("expired")
+        && let Some(policy) = policy
+    {
+        let was_away = silence.delayed_ms > 0;
+        body.gap_ms = Some(policy.ttl_ms + silence.delayed_ms);
+        body.cause = Some(
+            if was_away {
+                COORDINATOR_AWAY
+            } else {
+                HOLDER_AWAY
+            }
+            .to_owned(),
+        );
+        body.possible_overlap_ms = Some(policy.outage_limit_ms());
+    }
     let json = serde_json::to_string(&body).expect("texts have a JSON form");
     sse::Event::default().id(id).event(name).data(json)
 }

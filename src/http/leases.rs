@@ -26,6 +26,7 @@ use super::json::Json;
 use super::problem::{Code, Problem};
 use crate::lease::{Lease, Seat};
 use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenant};
+use crate::pool::Policy;
 use crate::store::{Acquired, Grant, Wait, durable};
 use crate::time::Timestamp;
 use crate::token::{self, Claims};
@@ -94,16 +95,20 @@ pub(crate) struct LeaseBody {
     /// When to renew.
     #[schema(example = 20_000)]
     pub(crate) renew_after_ms: u64,
+    /// For how long the holder may go on after `expires_at` while it cannot reach the server; null is without limit.
+    #[schema(example = 600_000)]
+    pub(crate) outage_grace_ms: Option<u64>,
 }
 
-impl From<Lease> for LeaseBody {
-    fn from(lease: Lease) -> Self {
+impl LeaseBody {
+    pub(crate) fn of(lease: Lease, outage_grace_ms: Option<u64>) -> Self {
         let millis =
             |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
             expires_in_ms: millis(lease.expires_in),
             ttl_ms: millis(lease.ttl),
             renew_after_ms: millis(lease.renew_after()),
+            outage_grace_ms,
             id: lease.id,
             pool: lease.pool,
             holder: lease.holder,
@@ -321,12 +326,27 @@ impl App {
             capacity: grant.capacity,
         };
         AcquiredBody {
-            lease: Some(grant.lease.into()),
+            lease: Some(self.lease_body(grant.lease)),
             token: Some(token),
             pool: Some(pool),
             named_seats_left: grant.named_left,
             durable: durable(),
             ..AcquiredBody::default()
+        }
+    }
+
+    /// A lease as clients see it.
+    pub(super) fn lease_body(&self, lease: Lease) -> LeaseBody {
+        let grace_ms = self.outage_limit_ms(&lease.pool);
+        LeaseBody::of(lease, grace_ms)
+    }
+
+    /// For how long holders of a pool may go on that hear nothing, ms; none is without limit.
+    pub(super) fn outage_limit_ms(&self, pool: &PoolName) -> Option<u64> {
+        match self.0.store.cached_policy(pool) {
+            Some(policy) => policy.outage_limit_ms(),
+            // One that only a later version can read.
+            None => Policy::with_capacity(0).outage_limit_ms(),
         }
     }
 

@@ -305,7 +305,8 @@ async fn put(
     Ok((status, tagged(changed(&app, pool, policy, version).await?)))
 }
 
-/// Changes some fields of a policy: a JSON merge patch (RFC 7396). A null puts a field back to its default.
+/// Changes some fields of a policy: a JSON merge patch (RFC 7396). A null puts a field back to its default, but for
+/// `outage_grace_ms`, of which null is a value.
 #[utoipa::path(
     patch, path = "/v1/pools/{pool}", operation_id = "patch_pool", tag = "pools",
     params(("If-Match" = Option<String>, Header, description = "The ETag that the pool must have")),
@@ -369,6 +370,10 @@ async fn changed(app: &App, name: PoolName, policy: Policy, version: u64) -> Res
 pub(crate) fn patched(policy: &Policy, changes: &Map<String, Value>) -> Result<Policy, Problem> {
     let mut whole = serde_json::to_value(policy).expect("a policy has a JSON form");
     merge(&mut whole, &Value::Object(changes.clone()));
+    // A value of this field, and not its default.
+    if changes.get("outage_grace_ms").is_some_and(Value::is_null) {
+        whole["outage_grace_ms"] = Value::Null;
+    }
     serde_json::from_value(whole).map_err(|error| {
         Problem::new(
             Code::InvalidRequest,
@@ -447,6 +452,22 @@ mod tests {
         let changes = json!({"capacity": 7, "ttl_ms": null});
         let after = patched(&policy, changes.as_object().unwrap()).unwrap();
         assert_eq!(after, Policy::with_capacity(7));
+    }
+
+    #[test]
+    fn null_is_a_value_of_the_grace() {
+        let policy = Policy::with_capacity(3);
+        let patch = |changes: Value| patched(&policy, changes.as_object().unwrap()).unwrap();
+        let unlimited = patch(json!({"outage_grace_ms": null}));
+        assert_eq!(unlimited.outage_limit_ms(), None);
+        assert_eq!(
+            patch(json!({"capacity": 7})).outage_limit_ms(),
+            Some(600_000)
+        );
+        assert_eq!(
+            patch(json!({"outage_grace_ms": 0})).outage_limit_ms(),
+            Some(0)
+        );
     }
 
     #[test]

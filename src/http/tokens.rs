@@ -19,8 +19,10 @@ use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::lease::{EndReason, Lease};
 use crate::names::{Activities, Label, LeaseId};
+use crate::pool::OutageGrace;
 use crate::store::{Renewal, Renewed, carry};
 use crate::tasks;
+use crate::telemetry::GRACE_USED;
 use crate::time::Timestamp;
 use crate::token::{self, Claims, Rejected};
 
@@ -49,6 +51,9 @@ struct RenewBody {
     #[schema(value_type = Option<String>, max_length = 128)]
     #[serde(default)]
     label: Option<Label>,
+    /// For how long the holder went on after the end of what it was promised, because it heard nothing; for the history.
+    #[serde(default)]
+    grace_used_ms: Option<u64>,
 }
 
 /// A lease that goes on.
@@ -83,24 +88,18 @@ async fn renew(
         claims,
         label: body.label.filter(|_| keeps_details),
         activities: body.activities.filter(|_| keeps_details),
+        grace_used_ms: body.grace_used_ms,
+    };
+    if let Some(ms) = renewal.grace_used_ms {
+        // Nobody can have used more, whatever a client says.
+        metrics::counter!(GRACE_USED).increment(ms.min(OutageGrace::MAX_MS).div_ceil(1_000));
+    }
+    let answer = |lease, generation, resumed| {
+        Json(app.renewed(&renewal, lease, generation, resumed))
     };
     match app.0.store.renew(&renewal).await? {
-        Renewed::Renewed(lease) => {
-            let token = app.new_token(&renewal, renewal.claims.generation, &lease);
-            Ok(Json(RenewedBody {
-                lease: lease.into(),
-                resumed: false,
-                token,
-            }))
-        }
-        Renewed::Resumed { lease, generation } => {
-            let token = app.new_token(&renewal, generation, &lease);
-            Ok(Json(RenewedBody {
-                lease: lease.into(),
-                resumed: true,
-                token,
-            }))
-        }
+        Renewed::Renewed(lease) => Ok(answer(lease, renewal.claims.generation, false)),
+        Renewed::Resumed { lease, generation } => Ok(answer(lease, generation, true)),
         Renewed::Recovering => Err(recovering()),
         Renewed::Lost(end) => Err(lost(&end).with("id", renewal.claims.id)),
         Renewed::NoPool => Err(pool_not_found(&renewal.claims.pool)),
@@ -162,6 +161,20 @@ impl App {
             };
             Problem::new(Code::InvalidToken, detail)
         })
+    }
+
+    fn renewed(
+        &self,
+        renewal: &Renewal,
+        lease: Lease,
+        generation: u64,
+        resumed: bool,
+    ) -> RenewedBody {
+        RenewedBody {
+            token: self.new_token(renewal, generation, &lease),
+            lease: self.lease_body(lease),
+            resumed,
+        }
     }
 
     /// A new token, when the old one is past half of its life or does not say what the lease is now.
@@ -227,6 +240,10 @@ struct RenewManyResult {
     /// When to renew again.
     #[serde(skip_serializing_if = "Option::is_none")]
     renew_after_ms: Option<u64>,
+    /// For how long the holder may go on after the end while it cannot reach the server; null is without limit.
+    #[schema(value_type = Option<u64>)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outage_grace_ms: Option<Option<u64>>,
     /// A new token, if there is one; keep it instead of the old one.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
@@ -258,6 +275,7 @@ async fn renew_many(
                 claims: app.as_recorded(claims).await?.0,
                 label: None,
                 activities: None,
+                grace_used_ms: None,
             }),
             Err(_) => None,
         });
@@ -287,6 +305,7 @@ impl App {
             status,
             expires_in_ms: Some(millis(lease.expires_in)),
             renew_after_ms: Some(millis(lease.renew_after())),
+            outage_grace_ms: Some(self.outage_limit_ms(&lease.pool)),
             token: self.new_token(renewal, generation, lease),
             ..RenewManyResult::default()
         };

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::grace::OutageGrace;
 use super::{Policy, Privacy};
 use crate::names::{Invalid, Platform, Recorded, Tenant, check_characters};
 use crate::time::Timestamp;
@@ -265,6 +266,11 @@ impl Policy {
     /// about right: billing periods are written down from some months before it.
     pub fn for_scripts(&self, now: Timestamp) -> Vec<(String, String)> {
         let mut fields = Vec::new();
+        match self.outage_grace_ms {
+            OutageGrace::ResumeWindow => {}
+            OutageGrace::Limited(ms) => fields.push(("outage_grace_ms".to_owned(), ms.to_string())),
+            OutageGrace::Unlimited => fields.push(("outage_grace_ms".to_owned(), "none".into())),
+        }
         if !self.has_rules() {
             return fields;
         }

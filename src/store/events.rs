@@ -92,6 +92,23 @@ pub struct Event {
     pub seats: Option<u64>,
     /// How long its holder had waited in the queue, where it had.
     pub waited_ms: Option<u64>,
+    /// What is known of the silence before a resume, or of an outage that put an end off.
+    pub silence: Option<Box<Silence>>,
+}
+
+/// A time in which nothing was heard of a holder, as the script wrote it down.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Silence {
+    /// By how much an outage put off the end of the lease, ms.
+    pub delayed_ms: u64,
+    /// How long nothing was heard, ms.
+    pub gap_ms: Option<u64>,
+    /// `coordinator_away` or `holder_away`.
+    pub cause: Option<String>,
+    /// For how long two may have believed in the seat, ms.
+    pub possible_overlap_ms: Option<u64>,
+    /// For how long the holder says that it went on, ms.
+    pub grace_used_ms: Option<u64>,
 }
 
 impl Store {
@@ -141,6 +158,12 @@ impl Store {
     }
 }
 
+impl Event {
+    fn silence(&mut self) -> &mut Silence {
+        self.silence.get_or_insert_default()
+    }
+}
+
 /// The type of an event that only a later version can read.
 const UNKNOWN: &str = "unknown";
 
@@ -160,6 +183,7 @@ fn read((place, fields): Entry) -> Result<Event, Error> {
         reason: None,
         seats: None,
         waited_ms: None,
+        silence: None,
     };
     let mut fields = fields.into_iter();
     while let (Some(name), Some(value)) = (fields.next(), fields.next()) {
@@ -175,6 +199,11 @@ fn read((place, fields): Entry) -> Result<Event, Error> {
             "reason" => event.reason = Some(value),
             "seats" => event.seats = value.parse().ok(),
             "waited" => event.waited_ms = value.parse().ok(),
+            "delayed_ms" => event.silence().delayed_ms = value.parse().unwrap_or(0),
+            "gap_ms" => event.silence().gap_ms = value.parse().ok(),
+            "cause" => event.silence().cause = Some(value),
+            "possible_overlap_ms" => event.silence().possible_overlap_ms = value.parse().ok(),
+            "grace_used_ms" => event.silence().grace_used_ms = value.parse().ok(),
             // A later version may say more.
             _ => {}
         }

@@ -39,6 +39,12 @@ const WORDS: &[Word] = &[
         value: None,
         since: 2,
     },
+    Word {
+        kind: Kind::Pool,
+        field: "outage_grace_ms",
+        value: None,
+        since: 2,
+    },
 ];
 
 impl Word {

@@ -1,6 +1,7 @@
 //! Pools: put, read, list and delete.
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
@@ -235,6 +236,11 @@ impl Store {
             .into_iter()
             .filter_map(|name| PoolName::try_from(name).ok())
             .collect()
+    }
+
+    /// The policy of a pool as this node saw it last; none if it does not know the pool.
+    pub fn cached_policy(&self, pool: &PoolName) -> Option<Arc<Policy>> {
+        Some(self.0.memory.pool(pool)?.policy)
     }
 
     /// The names of all pools, sorted.

@@ -24,6 +24,8 @@ pub struct Renewal {
     pub label: Option<Label>,
     /// New activities.
     pub activities: Option<Activities>,
+    /// For how long the holder says that it went on after the end of what it was promised.
+    pub grace_used_ms: Option<u64>,
 }
 
 /// What a heartbeat yields.

@@ -12,6 +12,7 @@ use super::script::{RESUME, millis, or_empty};
 use super::{Store, json};
 use crate::lease::{EndReason, Lease, Seat};
 use crate::names::{Holder, Label, Platform, Tenant};
+use crate::pool::OutageGrace;
 use crate::telemetry;
 
 impl Store {
@@ -77,7 +78,12 @@ impl Store {
             )
             .arg(or_empty(claims.platform.as_ref(), Platform::as_str))
             .arg(millis(RECORD_MARGIN))
-            .arg(or_empty(claims.holder.as_ref(), Holder::given_beside_key));
+            .arg(or_empty(claims.holder.as_ref(), Holder::given_beside_key))
+            .arg(
+                renewal
+                    .grace_used_ms
+                    .map_or(String::new(), |ms| ms.min(OutageGrace::MAX_MS).to_string()),
+            );
         let mut reply = self.run_whole(&claims.pool, &call).await?;
         if matches!(reply.status(), "no_pool" | "recovering") && self.restore(&claims.pool).await? {
             reply = self.run_whole(&claims.pool, &call).await?;

@@ -117,8 +117,10 @@ async fn listed(app: &App, pool: &PoolName, mut selection: Selection) -> Result<
         .select(pool, &selection)
         .await?
         .ok_or_else(|| pool_not_found(pool))?;
+    let grace_ms = app.outage_limit_ms(pool);
+    let leases = listing.leases.into_iter();
     Ok(Leases {
-        items: listing.leases.into_iter().map(LeaseBody::from).collect(),
+        items: leases.map(|lease| LeaseBody::of(lease, grace_ms)).collect(),
         next_cursor: listing.next.map(|place| to_cursor(&place)),
     })
 }
