@@ -27,7 +27,7 @@ const ID: usize = 12;
 const SECRET: usize = 32;
 const CHECKSUM: usize = 6;
 
-/// What a key allows. Client keys acquire, and nothing else; each of the others does all that the one before does.
+/// What a key allows. Client keys acquire, and nothing else; each of the others does all that the one before it does.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
@@ -35,7 +35,9 @@ const CHECKSUM: usize = 6;
 pub enum Role {
     /// Acquires in the pools that it names. Not a secret among the users of a page.
     Client,
-    /// Reads.
+    /// Verifies leases: asks whether somebody holds one, and nothing else.
+    Verifier,
+    /// Reads, and verifies.
     Viewer,
     /// Reads, terminates, and changes schedules and named seats.
     Operator,
@@ -45,12 +47,19 @@ pub enum Role {
 
 impl Role {
     /// All of them, the least first.
-    pub const ALL: [Self; 4] = [Self::Client, Self::Viewer, Self::Operator, Self::Admin];
+    pub const ALL: [Self; 5] = [
+        Self::Client,
+        Self::Verifier,
+        Self::Viewer,
+        Self::Operator,
+        Self::Admin,
+    ];
 
     /// The word in JSON and in tables.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Client => "client",
+            Self::Verifier => "verifier",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Admin => "admin",
@@ -65,7 +74,7 @@ impl std::str::FromStr for Role {
         Self::ALL
             .into_iter()
             .find(|role| role.as_str() == word)
-            .ok_or_else(|| Invalid("a role is client, viewer, operator or admin".into()))
+            .ok_or_else(|| Invalid("a role is client, verifier, viewer, operator or admin".into()))
     }
 }
 
@@ -443,7 +452,7 @@ impl AccessKey {
 const fn kind(role: Role) -> &'static str {
     match role {
         Role::Client => "lh_client_",
-        Role::Viewer | Role::Operator | Role::Admin => "lh_operator_",
+        Role::Verifier | Role::Viewer | Role::Operator | Role::Admin => "lh_operator_",
     }
 }
 
@@ -510,7 +519,7 @@ mod tests {
     #[test]
     fn a_text_names_its_key_and_any_change_of_it_none() {
         let id = KeyId::random();
-        for role in [Role::Client, Role::Viewer, Role::Operator, Role::Admin] {
+        for role in Role::ALL {
             let text = AccessKey::text(role, &id);
             let text = text.expose_secret();
             assert_eq!(id_in(text), Some(id.clone()), "{text}");

@@ -9,6 +9,7 @@
 mod base_path;
 mod explain;
 mod layers;
+mod public_url;
 mod redis_url;
 mod report;
 mod secrets;
@@ -119,6 +120,18 @@ pub struct Settings {
     /// File that holds the former secrets, one in a line
     #[arg(long, value_name = "FILE")]
     pub previous_secrets_file: Option<PathBuf>,
+
+    /// Address under which callers reach this installation; it stands in proofs of leases as their issuer
+    ///
+    /// https://, or http:// on loopback. Without it the issuer is urn:leasehold: and the id of the installation.
+    #[arg(long, value_name = "URL")]
+    pub public_url: Option<String>,
+
+    /// File with the Ed25519 keys that sign proofs, in PEM form, the first one signs [default: made from the secrets]
+    ///
+    /// openssl genpkey -algorithm ed25519 makes one. A new key stands behind the present one until it is known, and then in front of it.
+    #[arg(long, value_name = "FILE")]
+    pub signing_key_file: Option<PathBuf>,
 
     /// The first operator key, at least 16 characters; without one the program serves loopback only
     ///
@@ -397,6 +410,14 @@ impl Settings {
         })
     }
 
+    /// Whose proofs those of this installation are.
+    pub fn issuer(&self, installation: &str) -> String {
+        match &self.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("urn:leasehold:{installation}"),
+        }
+    }
+
     /// What stands in front of every key.
     pub fn key_prefix(&self) -> KeyPrefix {
         let prefix = self.key_prefix.as_deref().unwrap_or_default();
@@ -611,6 +632,15 @@ impl Loaded {
                     "use letters, digits and punctuation of ASCII, without spaces",
                 ));
             }
+        }
+        if let Some(url) = &settings.public_url
+            && let Err(wrong) = public_url::check(url)
+        {
+            return Err(self.wrong(
+                "public_url",
+                wrong,
+                "give the address that callers use, such as https://seats.example; http:// only on loopback",
+            ));
         }
         if let Some(url) = &settings.redis_url
             && let Err(wrong) = url.expose_secret().parse::<RedisUrl>()

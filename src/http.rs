@@ -15,6 +15,7 @@ mod events;
 pub mod extract;
 pub(crate) mod history;
 pub(crate) mod json;
+mod jwks;
 pub(crate) mod keys;
 pub(crate) mod leases;
 pub mod machines;
@@ -45,6 +46,7 @@ use self::problem::{Code, Problem};
 use self::server::{ConnectionLimit, Drain};
 use crate::alerts::address::Allowed;
 use crate::config::Settings;
+use crate::proof::ProofKeys;
 use crate::store::{self, Store};
 use crate::tasks;
 use crate::token::Tokens;
@@ -56,6 +58,7 @@ pub(crate) struct App(Arc<Inner>);
 pub(crate) struct Inner {
     store: Store,
     tokens: Tokens,
+    proofs: ProofKeys,
     access: Access,
     drain: Drain,
     connections: ConnectionLimit,
@@ -67,6 +70,7 @@ impl App {
     pub(crate) fn new(
         store: &Store,
         tokens: &Tokens,
+        proofs: ProofKeys,
         settings: &Settings,
         drain: &Drain,
         connections: &ConnectionLimit,
@@ -74,6 +78,7 @@ impl App {
         let app = Self(Arc::new(Inner {
             store: store.clone(),
             tokens: tokens.clone(),
+            proofs,
             access: Access::new(settings),
             drain: drain.clone(),
             connections: connections.clone(),
@@ -114,6 +119,7 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .merge(history::routes())
         .merge(sizing::routes())
         .merge(tokens::routes())
+        .merge(jwks::routes())
         .merge(keys::routes())
         .merge(sessions::routes())
         .merge(alerts::routes())

@@ -17,6 +17,7 @@
 //! * [`lease`] and [`pool`]: a seat that is held, and the policy that it is held under.
 //! * [`access_key`]: keys of operators and clients.
 //! * [`token`]: the signed secret that renews and releases one lease.
+//! * [`proof`]: signed proofs of leases, which others verify.
 //! * [`webhook`]: where alerts go, and how that is signed.
 //!
 //! The floors above it, each of which knows only those below:
@@ -45,6 +46,7 @@ pub mod http;
 pub mod lease;
 pub mod names;
 pub mod pool;
+pub mod proof;
 pub mod service;
 mod stderr;
 pub mod store;

@@ -6,6 +6,7 @@
 mod grace;
 mod named;
 mod privacy;
+mod proofs;
 mod rules;
 mod schedule;
 
@@ -17,6 +18,7 @@ use utoipa::ToSchema;
 pub use self::grace::OutageGrace;
 pub use self::named::Named;
 pub use self::privacy::{Kept, Privacy, Pseudonyms};
+pub use self::proofs::Proofs;
 pub use self::rules::{HolderMatch, Maintenance, Overdraft, Queue, SeatPer, TenantRule, WhenFull};
 pub use self::schedule::Scheduled;
 use crate::names::{Invalid, Platform, PoolName, Tenant};
@@ -94,6 +96,9 @@ pub struct Policy {
     /// While it is set nobody new gets a seat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub maintenance: Option<Maintenance>,
+    /// Lets acquire and renew answer a signed proof of the lease, which others can verify without asking.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proofs: Option<Proofs>,
     /// Levels of use that operators want to hear of, in percent of the capacity, rising; at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 10)]
@@ -139,6 +144,7 @@ impl Policy {
             queue: None,
             platforms: None,
             maintenance: None,
+            proofs: None,
             alert_at_percent: Vec::new(),
         }
     }
@@ -178,6 +184,9 @@ impl Policy {
                 "outage_grace_ms is 0 to {} milliseconds, or null for no limit",
                 OutageGrace::MAX_MS
             )));
+        }
+        if let Some(proofs) = &self.proofs {
+            proofs.check()?;
         }
         let levels = &self.alert_at_percent;
         let rising = levels.windows(2).all(|pair| pair[0] < pair[1]);

@@ -18,6 +18,7 @@ use crate::http::json::Json;
 use crate::http::machines::{self, Check, Machines, Status};
 use crate::http::server::{ConnectionLimit, Drain};
 use crate::http::{self, App, base_path, trace};
+use crate::proof::ProofKeys;
 use crate::store::{self, Readiness, Store, Trouble};
 use crate::tasks;
 use crate::token::Tokens;
@@ -27,12 +28,13 @@ use crate::ui;
 pub fn service(
     store: &Store,
     tokens: &Tokens,
+    proofs: ProofKeys,
     settings: &Settings,
     metrics: &PrometheusHandle,
     drain: &Drain,
     connections: &ConnectionLimit,
 ) -> Service {
-    let app = App::new(store, tokens, settings, drain, connections);
+    let app = App::new(store, tokens, proofs, settings, drain, connections);
     let (readiness, installation) = (store.clone(), store.clone());
     let machines = Machines {
         drain: drain.clone(),

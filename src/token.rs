@@ -166,6 +166,13 @@ impl Tokens {
         URL_SAFE_NO_PAD.encode(self.keys[0].seal(text).finalize().into_bytes())
     }
 
+    /// The seals of a text by all secrets, also the former ones, for nodes that have only one of them.
+    pub(crate) fn seals(&self, text: &str) -> Vec<String> {
+        let macs = self.keys.iter().map(|key| key.seal(text).finalize());
+        macs.map(|mac| URL_SAFE_NO_PAD.encode(mac.into_bytes()))
+            .collect()
+    }
+
     /// Whether the seal was made here for this text.
     pub fn is_sealed(&self, text: &str, seal: &str) -> bool {
         let Ok(seal) = URL_SAFE_NO_PAD.decode(seal) else {

@@ -19,11 +19,12 @@ use tokio::sync::{oneshot, watch};
 
 use super::{Exit, Failure};
 use crate::alerts;
-use crate::config::{Flags, LogFormat, RedisUrl, Settings};
+use crate::config::{Flags, LogFormat, RedisUrl, Settings, WrongSetting};
 use crate::history;
 use crate::http::server::{self, ConnectionLimit, Drain, Limits};
 use crate::names::PoolName;
 use crate::pool::{Policy, seats};
+use crate::proof::ProofKeys;
 use crate::service;
 use crate::stderr;
 use crate::store::embedded::Embedded;
@@ -92,6 +93,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         address,
         store,
         tokens,
+        proofs,
         store_is,
         embedded,
     } = node;
@@ -104,7 +106,8 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         let store = store.clone();
         move || history::rollup::run(store.clone())
     });
-    let mut sign = store.new_announcement(address, &tokens, to_agree_on(settings, &tokens));
+    let mut sign =
+        store.new_announcement(address, &tokens, &proofs, to_agree_on(settings, &tokens));
     // Before anybody is served, because what it signs could be unknown to the others.
     if let Err(error) = store.announce_and_compare(&mut sign).await {
         tracing::debug!(error = %error, "not compared with other nodes yet: {error}");
@@ -117,7 +120,15 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     alerts::start(&store, alerts::Options::of(settings));
     let drain = Drain::default();
     let connections = ConnectionLimit::of(settings.max_connections);
-    let service = service::service(&store, &tokens, settings, &metrics, &drain, &connections);
+    let service = service::service(
+        &store,
+        &tokens,
+        proofs,
+        settings,
+        &metrics,
+        &drain,
+        &connections,
+    );
     let service = Arc::new(service);
     let answer = {
         let service = Arc::clone(&service);
@@ -244,6 +255,7 @@ struct Node {
     address: SocketAddr,
     store: Store,
     tokens: Tokens,
+    proofs: ProofKeys,
     store_is: String,
     embedded: Option<Embedded>,
 }
@@ -285,7 +297,10 @@ impl Node {
             metrics_max_pools: settings.metrics_max_pools,
         };
         let store = connect(&options).await.map_err(unavailable)?;
-        let tokens = tokens(&store, settings).await.map_err(unavailable)?;
+        let secrets = secrets(&store, settings).await.map_err(unavailable)?;
+        let tokens = Tokens::new(&secrets[0], &secrets[1..]);
+        let issuer = settings.issuer(store.installation());
+        let proofs = proofs(settings, issuer, &secrets)?;
         for (name, policy) in &settings.pools {
             create(&store, name, policy).await.map_err(unavailable)?;
         }
@@ -301,6 +316,7 @@ impl Node {
             address,
             store,
             tokens,
+            proofs,
             store_is,
             embedded,
         })
@@ -363,8 +379,8 @@ impl Node {
     }
 }
 
-/// What signs and verifies tokens: with the secret of the settings, else with the one that the store keeps.
-async fn tokens(store: &Store, settings: &Settings) -> Result<Tokens, store::Error> {
+/// The secrets that sign and verify tokens: that of the settings, else the one that the store keeps, and the former ones.
+async fn secrets(store: &Store, settings: &Settings) -> Result<Vec<SecretString>, store::Error> {
     let secret = match &settings.secret {
         Some(secret) => secret.clone(),
         None => {
@@ -374,7 +390,32 @@ async fn tokens(store: &Store, settings: &Settings) -> Result<Tokens, store::Err
                 .await?
         }
     };
-    Ok(Tokens::new(&secret, &settings.previous_secrets))
+    let mut secrets = vec![secret];
+    secrets.extend(settings.previous_secrets.iter().cloned());
+    Ok(secrets)
+}
+
+/// The keys that sign proofs: those of the settings, else those that go with the secrets.
+fn proofs(
+    settings: &Settings,
+    issuer: String,
+    secrets: &[SecretString],
+) -> Result<ProofKeys, WrongSetting> {
+    let Some(file) = &settings.signing_key_file else {
+        return Ok(ProofKeys::of_secrets(issuer, secrets));
+    };
+    let wrong = |wrong: String| {
+        WrongSetting {
+        setting: "signing_key_file".to_owned(),
+        origin: file.display().to_string(),
+        wrong,
+        right: "give a file that this program may read with an Ed25519 key, from: openssl genpkey -algorithm ed25519"
+            .to_owned(),
+    }
+    };
+    let text = std::fs::read_to_string(file).map(SecretString::from);
+    let text = text.map_err(|error| wrong(format!("cannot be read: {error}")))?;
+    ProofKeys::of_pem(issuer, &text).map_err(|error| wrong(error.to_string()))
 }
 
 /// The settings that make a difference to callers, or to webhooks, if nodes do not have the same.
@@ -392,6 +433,10 @@ fn to_agree_on(settings: &Settings, tokens: &Tokens) -> BTreeMap<String, String>
     let settings = [
         ("admin_key", admin_key),
         ("durability", settings.durability.to_string()),
+        (
+            "public_url",
+            settings.public_url.clone().unwrap_or_default(),
+        ),
         ("trail", settings.trail.to_string()),
         ("trusted_proxies", networks.join(",")),
         ("webhook_attempts", settings.webhook_attempts.to_string()),

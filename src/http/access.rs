@@ -331,7 +331,8 @@ fn reach(rule: Rule, caller: &Caller, pool: Option<&PoolName>) -> Result<(), Pro
     let allowed = match rule {
         Rule::Anybody | Rule::Token => true,
         Rule::Acquire => matches!(role, Role::Client | Role::Admin),
-        Rule::Availability => true,
+        Rule::Availability => role != Role::Verifier,
+        Rule::Check => role >= Role::Verifier,
         Rule::Role(least) | Rule::OwnPools(least) => role != Role::Client && role >= least,
     };
     if !allowed {
@@ -342,7 +343,7 @@ fn reach(rule: Rule, caller: &Caller, pool: Option<&PoolName>) -> Result<(), Pro
     }
     let in_reach = match pool {
         Some(pool) => caller.is_for(pool),
-        None => matches!(rule, Rule::OwnPools(_)) || !caller.names_pools(),
+        None => matches!(rule, Rule::OwnPools(_) | Rule::Check) || !caller.names_pools(),
     };
     if !in_reach {
         return Err(forbidden(&match pool {

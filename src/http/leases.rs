@@ -3,6 +3,7 @@
 mod acquire_many;
 mod asking;
 pub(super) mod availability;
+mod check;
 mod denied;
 pub(crate) mod list;
 pub(crate) mod terminate;
@@ -44,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(acquire_many::acquire_many))
         .routes(routes!(terminate::terminate))
         .routes(routes!(availability::availability))
+        .routes(routes!(check::check))
 }
 
 /// A lease as clients and operators see it. Its id is not a secret.
@@ -169,6 +171,10 @@ struct AcquiredBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     token: Option<String>,
+    /// A signed proof of the lease, in a pool whose policy has `proofs`. Others verify it with `/v1/jwks`; it gives no right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    proof: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pool: Option<Occupancy>,
@@ -325,9 +331,11 @@ impl App {
             in_use: grant.in_use,
             capacity: grant.capacity,
         };
+        let proof = self.proof(&grant.lease, grant.generation);
         AcquiredBody {
             lease: Some(self.lease_body(grant.lease)),
             token: Some(token),
+            proof,
             pool: Some(pool),
             named_seats_left: grant.named_left,
             durable: durable(),

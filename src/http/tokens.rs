@@ -65,6 +65,9 @@ struct RenewedBody {
     /// A new token, if there is one; keep it instead of the old one.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    /// A signed proof of the lease as it is now, in a pool whose policy has `proofs`; keep it instead of the old one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<String>,
 }
 
 /// Renews a lease: the heartbeat.
@@ -142,7 +145,8 @@ fn lost(end: &EndReason) -> Problem {
     }
 }
 
-fn code(end: &EndReason) -> &'static str {
+/// The code of an end.
+pub(super) fn code_of(end: &EndReason) -> &'static str {
     match end {
         EndReason::Expired => Code::LeaseExpired,
         EndReason::Released => Code::LeaseReleased,
@@ -172,6 +176,7 @@ impl App {
     ) -> RenewedBody {
         RenewedBody {
             token: self.new_token(renewal, generation, &lease),
+            proof: self.proof(&lease, generation),
             lease: self.lease_body(lease),
             resumed,
         }
@@ -247,6 +252,9 @@ struct RenewManyResult {
     /// A new token, if there is one; keep it instead of the old one.
     #[serde(skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    /// A signed proof of the lease as it is now, in a pool whose policy has `proofs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<String>,
 }
 
 /// Renews many leases in one request, for gateways that hold seats for others.
@@ -307,6 +315,7 @@ impl App {
             renew_after_ms: Some(millis(lease.renew_after())),
             outage_grace_ms: Some(self.outage_limit_ms(&lease.pool)),
             token: self.new_token(renewal, generation, lease),
+            proof: self.proof(lease, generation),
             ..RenewManyResult::default()
         };
         let lost = |code| RenewManyResult {
@@ -319,7 +328,7 @@ impl App {
             Renewed::Renewed(lease) => live("renewed", renewal.claims.generation, &lease),
             Renewed::Resumed { lease, generation } => live("resumed", generation, &lease),
             Renewed::Lost(end) => {
-                let code = code(&end);
+                let code = code_of(&end);
                 let (reason, blocked_until) = match end {
                     EndReason::Terminated {
                         reason,

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 
 use super::nodes::{Announcement, Node};
 use super::{Error, Store};
+use crate::proof::PublishedKey;
 
 /// A sign of the same address as ours that is older than this is our predecessor's, which was killed, ms.
 const PREDECESSOR_MS: u64 = 3_000;
@@ -23,6 +24,8 @@ struct Comparison {
     deaf: BTreeSet<String>,
     /// Settings that are not the same everywhere.
     differing: BTreeSet<String>,
+    /// Public keys that any node has told, this one too.
+    proof_keys: Vec<PublishedKey>,
 }
 
 /// Nodes that were here before `this` and cannot verify what it signs.
@@ -99,6 +102,10 @@ impl Store {
         let found = Comparison {
             deaf,
             differing: differing.values().cloned().collect(),
+            proof_keys: nodes
+                .iter()
+                .flat_map(|node| node.sign.proof_keys.iter().cloned())
+                .collect(),
         };
         let mut known = self.0.agreement.0.lock().expect("no panic while held");
         let before = std::mem::replace(&mut *known, found.clone());
@@ -118,6 +125,12 @@ impl Store {
             tracing::warn!("{sentence}");
         }
         Ok(!found.deaf.is_empty())
+    }
+
+    /// The public keys that nodes told which sign proofs, as this one heard last.
+    pub fn published_proof_keys(&self) -> Vec<PublishedKey> {
+        let found = self.0.agreement.0.lock().expect("no panic while held");
+        found.proof_keys.clone()
     }
 
     /// Whether the other nodes can verify what this one signs, as it found when it looked last.
@@ -144,6 +157,7 @@ mod tests {
                 verifies: verifies.iter().map(|key| (*key).to_owned()).collect(),
                 settings: BTreeMap::new(),
                 differs: false,
+                proof_keys: Vec::new(),
                 started_at: Timestamp(started_at),
             },
             seen_at: Timestamp(started_at),

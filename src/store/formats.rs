@@ -45,6 +45,18 @@ const WORDS: &[Word] = &[
         value: None,
         since: 2,
     },
+    Word {
+        kind: Kind::Pool,
+        field: "proofs",
+        value: None,
+        since: 2,
+    },
+    Word {
+        kind: Kind::AccessKey,
+        field: "role",
+        value: Some("verifier"),
+        since: 2,
+    },
 ];
 
 impl Word {

@@ -55,6 +55,11 @@ impl Store {
         Ok(())
     }
 
+    /// The id of this installation.
+    pub fn installation(&self) -> &str {
+        self.0.installation.id.get().map_or("", String::as_str)
+    }
+
     /// Whether Redis holds another installation than when this node began.
     pub fn is_at_another_installation(&self) -> bool {
         self.0.installation.is_another.load(Ordering::Acquire)

@@ -21,6 +21,7 @@ use super::info::Info;
 use super::keys::NODES;
 use super::unreadable::Kind;
 use super::{Store, json, within_deadline};
+use crate::proof::{ProofKeys, PublishedKey};
 use crate::tasks::Over;
 use crate::time::Timestamp;
 use crate::token::Tokens;
@@ -64,6 +65,9 @@ pub struct Announcement {
     /// Whether it found that nodes which were there before cannot verify what it signs.
     #[serde(default)]
     pub differs: bool,
+    /// The public keys of the proofs that it signs, or will sign.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proof_keys: Vec<PublishedKey>,
     /// When it began to serve.
     #[serde(rename = "started_at_ms", with = "milliseconds")]
     pub started_at: Timestamp,
@@ -139,6 +143,7 @@ impl Store {
         &self,
         address: SocketAddr,
         tokens: &Tokens,
+        proofs: &ProofKeys,
         settings: BTreeMap<String, String>,
     ) -> Announcement {
         Announcement {
@@ -154,6 +159,7 @@ impl Store {
             verifies: tokens.key_ids().collect(),
             settings,
             differs: false,
+            proof_keys: proofs.to_publish(tokens),
             started_at: self.now(),
         }
     }

@@ -124,7 +124,7 @@ fn new_key() -> Markup {
                 div.field {
                     label for="role" { "Role" }
                     select #role name="role" aria-describedby="role-hint" {
-                        @for role in [Role::Client, Role::Viewer, Role::Operator, Role::Admin] {
+                        @for role in Role::ALL {
                             option value=(role.as_str()) { (role.as_str()) }
                         }
                     }

@@ -80,7 +80,7 @@ pub(super) async fn log_in(State(app): State<App>, request: Request) -> Result<R
             }
         }
         (None, Some(key)) => match access::verify(&app, key, address).await? {
-            Verified::Good(credential) if credential.caller.role() != Role::Client => {
+            Verified::Good(credential) if credential.caller.role() >= Role::Viewer => {
                 Some(credential)
             }
             _ => None,

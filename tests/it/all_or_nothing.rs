@@ -223,6 +223,17 @@ impl Scene<'_> {
         self.node.post(&path).json(&leases).expect(ANY).await;
     }
 
+    /// Asks whether a lease lives.
+    async fn check(&self, of: &Reply) {
+        let lease = &of["lease"];
+        let body = json!({"id": lease["id"], "pool": lease["pool"], "fence": lease["fence"]});
+        self.node
+            .post("/v1/leases/check")
+            .json(&body)
+            .expect(ANY)
+            .await;
+    }
+
     /// A connection that waits for its turn with a ticket.
     async fn ask_and_wait(&self, pool: &str, ticket: &Value) -> TcpStream {
         let mut stream = TcpStream::connect(self.node.address())
@@ -295,7 +306,9 @@ impl Scene<'_> {
             .await;
 
         // Ends that nobody has written down yet.
+        self.check(&ann).await;
         self.expire("crm", Some(&id(&ann))).await;
+        self.check(&ann).await;
         node.renew(&token(&ann), ANY).await;
         self.expire("crm", Some(&id(&ann))).await;
         node.release(&token(&ann), ANY).await;
@@ -340,6 +353,7 @@ impl Scene<'_> {
             .await;
         self.acquire("crm", json!({"holder": "ann"})).await;
         node.renew(&token(&ann), ANY).await;
+        self.check(&ann).await;
 
         // A holder that was blocked after its lease had ended by time.
         let gil = self.acquire("crm", json!({"holder": "gil"})).await;

@@ -9,7 +9,7 @@ const FLOORS: [&[&str]; 10] = [
     &["names", "time", "blocking"],
     &["lease", "pool", "access_key", "webhook", "tls", "stderr"],
     &["config", "token", "client"],
-    &["telemetry"],
+    &["telemetry", "proof"],
     &["tasks"],
     &["store"],
     &["history", "alerts"],

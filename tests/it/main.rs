@@ -66,6 +66,7 @@ mod pages_of_others;
 mod poll_queue;
 mod pools;
 mod postpone;
+mod proofs;
 mod proxies;
 mod race;
 mod records;

@@ -83,12 +83,19 @@ fn pages() -> Vec<(&'static str, &'static str)> {
 /// The rule of a route, said a second time and independently of the program's own table.
 fn expected(method: &str, path: &str, who: Who) -> Cell {
     let least = match (method, path) {
-        ("get", "/livez" | "/readyz" | "/healthz" | "/metrics" | "/v1/openapi.json") => {
+        (
+            "get",
+            "/livez" | "/readyz" | "/healthz" | "/metrics" | "/v1/openapi.json" | "/v1/jwks",
+        ) => {
             return Cell::In;
         }
-        ("post", path) if path.starts_with("/v1/leases/") => return Cell::In,
+        ("post", path) if path.starts_with("/v1/leases/") && path != "/v1/leases/check" => {
+            return Cell::In;
+        }
         ("post", "/v1/pools/{pool}/queue/leave") => return Cell::In,
         _ if matches!(who, Who::Nobody | Who::Revoked | Who::Expired) => return Cell::Unknown,
+        ("post", "/v1/leases/check") if who >= Who::ViewerOfAnother => return Cell::In,
+        ("post", "/v1/leases/check") => return Cell::Forbidden,
         ("post", "/v1/pools/{pool}/leases" | "/v1/pools/{pool}/leases/acquire-many") => {
             return match who {
                 Who::Client | Who::Admin | Who::AdminKey => Cell::In,

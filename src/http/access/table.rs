@@ -19,6 +19,8 @@ pub(super) enum Rule {
     Acquire,
     /// A client key for the pool, or whoever reads.
     Availability,
+    /// A verifier's key, or whoever reads; the handler keeps to the pools of the key.
+    Check,
     /// An operator's key of at least this role, for the pool if the key names pools.
     Role(Role),
     /// The same, for routes that show the pools of the key and no others.
@@ -76,6 +78,8 @@ const TABLE: &[Row] = &[
     // Holders.
     open("POST", "/v1/leases/renew", Rule::Token),
     open("POST", "/v1/leases/renew-many", Rule::Token),
+    open("POST", "/v1/leases/check", Rule::Check),
+    open("GET", "/v1/jwks", Rule::Anybody),
     open("POST", "/v1/leases/release", Rule::Token),
     open("POST", "/v1/leases/leave", Rule::Token),
     open("POST", "/v1/pools/{pool}/queue/leave", Rule::Token),
@@ -220,6 +224,10 @@ pub(in crate::http) fn needs(path: &str, method: &str) -> Option<(Needs, String)
         Rule::Availability => (
             Needs::Key,
             "Needs a client key of the pool, or an operator's of any role.".to_owned(),
+        ),
+        Rule::Check => (
+            Needs::Key,
+            "Needs a key of the role `verifier` or a higher one.".to_owned(),
         ),
         Rule::Role(role) | Rule::OwnPools(role) => {
             let role = role.as_str();

@@ -78,6 +78,10 @@ struct AcquireManyResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     token: Option<String>,
+    /// A signed proof of the lease, in a pool whose policy has `proofs`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    proof: Option<String>,
     /// Why there is none, of `denied` and `failed`: the code that a single acquire would get.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false, example = "pool_full")]
@@ -281,6 +285,7 @@ fn results(
                 status,
                 lease: answer.lease,
                 token: answer.token,
+                proof: answer.proof,
                 ..AcquireManyResult::default()
             }
         };
