@@ -57,7 +57,7 @@
 --   incarnation  count  tells the pool from others of its name
 
 local before = redis.call('HMGET', config, 'version', 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms', 'schedule', 'noted',
-  'incarnation', 'linger_ms')
+  'incarnation', 'linger_ms', 'noticed')
 local version = tonumber(before[1] or 0)
 
 if put_back > 0 then
@@ -139,6 +139,9 @@ if before[2] and tonumber(before[2]) ~= ttl then
   redis.call('HSET', config, 'ttl_before_ms', before[2], 'ttl_changed_ms', int(now))
 elseif before[3] then
   redis.call('HSET', config, 'ttl_before_ms', before[3], 'ttl_changed_ms', before[4])
+end
+if before[9] then
+  rules.noticed = before[9]
 end
 for name, value in pairs(rules) do
   redis.call('HSET', config, name, value)

@@ -90,6 +90,18 @@ local function extend(leases, ttl, linger, before, n)
   return table.concat(marks)
 end
 
+-- Turns the marks of those for which an operator left something: resume.lua takes it. They have been extended.
+local function leave_to_resume(marks, noticed, before, n)
+  local is_noticed, left = {}, {}
+  for id in string.gmatch(noticed, '%S+') do
+    is_noticed[id] = true
+  end
+  for i = 1, n do
+    left[i] = is_noticed[ARGV[before + i]] and '0' or string.sub(marks, i, i)
+  end
+  return table.concat(left)
+end
+
 -- How long the lease with this id would live without its heartbeat; nil if that is not known.
 local function rest_of(leases, id, records)
   local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
@@ -103,18 +115,21 @@ local sampled_pool = sample > 0 and tonumber(ARGV[pool_of + sample])
 local all_marks, keep_for, before, rest = {}, {}, id_of, nil
 
 for pool = 1, pool_count do
-  local leases, n, ttl, linger = KEYS[leases_of + pool], tonumber(ARGV[heartbeats_of + pool]), 0, 0
+  local leases, n, ttl, linger, noticed = KEYS[leases_of + pool], tonumber(ARGV[heartbeats_of + pool]), 0, 0, nil
   if KEYS[clock_of + pool] ~= clock and enter(KEYS[clock_of + pool]) then
     mark()
   end
   if generation then
-    local policy = redis.call('HMGET', KEYS[config_of + pool], 'ttl_ms', 'linger_ms')
-    ttl, linger = tonumber(policy[1] or 0), tonumber(policy[2] or 0)
+    local policy = redis.call('HMGET', KEYS[config_of + pool], 'ttl_ms', 'linger_ms', 'noticed')
+    ttl, linger, noticed = tonumber(policy[1] or 0), tonumber(policy[2] or 0), policy[3]
   end
   if pool == sampled_pool then
     rest = rest_of(leases, ARGV[id_of + ARGV[heartbeat_of + sample]], KEYS[records_of + sample])
   end
   local marks = ttl > 0 and extend(leases, ttl, linger, before, n) or string.rep('0', n)
+  if noticed then
+    marks = leave_to_resume(marks, noticed, before, n)
+  end
   add_pool(seq, now, ttl, marks)
   all_marks[pool], keep_for[pool], before = marks, math.max(ttl, longest_ttl), before + n
 end

@@ -26,6 +26,7 @@
 -- KEYS[23]  line       ZSET    those who are to be called, and those who are called, by tenant and arrival
 -- KEYS[24]  heads      ZSET    tenant -> arrival of its first one in line
 -- KEYS[25]  called     ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+-- KEYS[26]  notices    HASH    lease id, behind n: or i: -> what an operator left for it; see leave_notice.lua
 --
 -- ARGV[1]   pool        name of the pool, for the due index
 -- ARGV[2]   id          id of the lease
@@ -41,8 +42,10 @@
 -- ARGV[12]  given       the holder as it was given, if the pool knows it by another form; else empty
 -- ARGV[13]  grace_used  for how long the holder says that it went on after the end, ms; empty if it does not
 --
--- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, activities, reason, blocked_until_ms, seat, ended_ms }
+-- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, activities, reason, blocked_until_ms, seat, ended_ms,
+--           notice, end_when_idle }
 --   renewed          it was live after all; it keeps a longer term that it was promised
+--                    notice is what an operator left for it, once; end_when_idle how it is to end if it has no activities, which the caller does
 --   resumed          it had expired, and has its seat again; ended_ms is when, if no tombstone said so yet, else 0
 --   rebuilt          its data was lost, and it has its seat again
 --   lost_expired     lost; time ended it
@@ -67,11 +70,11 @@ local label, activities, platform, margin_ms, given = ARGV[8], ARGV[9], ARGV[10]
 
 mark()
 
-local unheard = 0
+local unheard, notice, end_when_idle = 0, '', ''
 
 local function answer(status, expires_at, ttl, known_activities, reason, blocked_until, kind)
   return { status, int(seq), int(now), int(expires_at), int(ttl), int(generation), known_activities, reason,
-    int(blocked_until), kind or 'c', int(unheard) }
+    int(blocked_until), kind or 'c', int(unheard), notice, end_when_idle }
 end
 
 local known = redis.call('HMGET', tombstone, 'reason', 'message', 'blocked_until', 'ended', 'label', 'activities')
@@ -101,7 +104,8 @@ if signed_in < generation and not lost then
   lost = true
 end
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms', 'privacy', 'rules', 'incarnation', 'linger_ms', 'outage_grace_ms')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms', 'privacy', 'rules', 'incarnation', 'linger_ms', 'outage_grace_ms',
+  'noticed')
 local capacity, ttl, window = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
 if not capacity then
   return answer(may_be_lost() and 'recovering' or 'no_pool', 0, 0, '', '', 0)
@@ -137,6 +141,28 @@ if policy[4] == 'anonymous' then
   platform = ''
 end
 
+-- Takes what an operator left for this lease.
+local function take_notice()
+  local left = redis.call('HMGET', KEYS[26], 'n:' .. id, 'i:' .. id)
+  notice, end_when_idle = left[1] or '', left[2] or ''
+  if not left[2] then
+    local ids = {}
+    for other in string.gmatch(policy[9], '%S+') do
+      ids[#ids + 1] = other ~= id and other or nil
+    end
+    undo_by('HSET', config, 'noticed', policy[9])
+    if #ids > 0 then
+      redis.call('HSET', config, 'noticed', table.concat(ids, ' '))
+    else
+      redis.call('HDEL', config, 'noticed')
+    end
+  end
+  if left[1] then
+    -- The last call, because nothing takes it back: the TTL would be gone with the last field.
+    redis.call('HDEL', KEYS[26], 'n:' .. id)
+  end
+end
+
 local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
 
 local function seat(status, kind)
@@ -155,6 +181,9 @@ local function seat(status, kind)
   write_record(records, id, { int(fence), holder, tenant, started, kind ~= 'c' and kind or '', platform, label, activities, '', '', given,
     packed = record and record.packed })
   keep_records(records, ttl, margin_ms)
+  if policy[9] and string.find(policy[9], id, 1, true) then
+    take_notice()
+  end
   return answer(status, expires_at, ttl, activities, '', 0, kind)
 end
 

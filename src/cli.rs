@@ -100,7 +100,7 @@ enum Command {
     /// List those who wait for a seat
     #[command(subcommand)]
     Queue(queue::Queue),
-    /// Block and unblock holders
+    /// List, show, end, notify, block and unblock holders
     #[command(subcommand)]
     Holder(holder::Holder),
     /// List blocks

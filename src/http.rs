@@ -14,6 +14,7 @@ mod event_stream;
 mod events;
 pub mod extract;
 pub(crate) mod history;
+pub(crate) mod holders;
 pub(crate) mod json;
 mod jwks;
 pub(crate) mod keys;
@@ -115,6 +116,7 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .merge(queue::routes())
         .merge(blocks::routes())
         .merge(leases::routes())
+        .merge(holders::routes())
         .merge(events::routes())
         .merge(history::routes())
         .merge(sizing::routes())

@@ -2,14 +2,55 @@
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::remote::Remote;
+use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
 use crate::names::PoolName;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Holder {
+    /// List people: what they hold in all pools, and until when they are blocked
+    List {
+        /// Only those with this in their name
+        #[arg(long, short)]
+        query: Option<String>,
+        /// Only what they hold in this pool
+        #[arg(long)]
+        pool: Option<PoolName>,
+        /// Only what they hold for this tenant
+        #[arg(long)]
+        tenant: Option<String>,
+        /// At most so many
+        #[arg(long, default_value = "1000")]
+        limit: usize,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// Show what somebody holds, waits for and has, where it is blocked, and what it did
+    Show {
+        /// Who it is
+        holder: String,
+        /// Also what it did in so many days, at most 35
+        #[arg(long)]
+        days: Option<u32>,
+        #[command(flatten)]
+        remote: Remote,
+    },
+    /// End the leases of somebody, at once or when it is idle
+    End(End),
+    /// Send somebody a message, which the next heartbeat of each of its leases brings
+    Notify {
+        /// Who it is
+        holder: String,
+        /// What it reads
+        message: String,
+        /// Only in this pool; may be given more than once
+        #[arg(long = "pool")]
+        pools: Vec<PoolName>,
+        #[command(flatten)]
+        remote: Remote,
+    },
     /// Let a holder have no seat of a pool for a time; what it has it keeps
     Block(Block),
     /// Let a holder have seats of a pool again
@@ -45,8 +86,107 @@ pub(super) struct Block {
     remote: Remote,
 }
 
+#[derive(Debug, clap::Args)]
+pub(super) struct End {
+    /// Who it is
+    holder: String,
+    /// Only in this pool; may be given more than once
+    #[arg(long = "pool")]
+    pools: Vec<PoolName>,
+    /// What it reads with its next heartbeat
+    #[arg(long)]
+    reason: Option<String>,
+    /// For how long it may not acquire, in ms
+    #[arg(long, default_value = "0", value_name = "MS")]
+    block_ms: u64,
+    /// Only with the first heartbeat without activities
+    #[arg(long)]
+    when_idle: bool,
+    /// Do not ask
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    remote: Remote,
+}
+
 pub(super) fn run(command: &Holder) -> Result<Exit, Failure> {
     match command {
+        Holder::List {
+            query,
+            pool,
+            tenant,
+            limit,
+            remote,
+        } => {
+            let mut wanted = form_urlencoded::Serializer::new(String::new());
+            let pool = pool.as_ref().map(PoolName::as_str);
+            for (name, value) in [
+                ("q", query.as_deref()),
+                ("pool", pool),
+                ("tenant", tenant.as_deref()),
+            ] {
+                if let Some(value) = value {
+                    wanted.append_pair(name, value);
+                }
+            }
+            wanted.append_pair("limit", &limit.clamp(&1, &1_000).to_string());
+            let people = remote.list(&format!("/v1/holders?{}", wanted.finish()), *limit)?;
+            if remote.json {
+                return remote.show_json(&people.into());
+            }
+            let rows: Vec<Value> = people.iter().map(in_one_line).collect();
+            let columns = ["holder", "seats", "pools", "blocked_until"];
+            remote.show(&rows, &columns, "nobody holds a seat")
+        }
+        Holder::Show {
+            holder,
+            days,
+            remote,
+        } => {
+            let days = days.map_or(String::new(), |days| format!("?days={days}"));
+            let path = format!("/v1/holders/{}{days}", encoded(holder));
+            remote.show_one(&remote.call(Method::GET, &path, None, "leases")?)
+        }
+        Holder::End(end) => {
+            let End { holder, remote, .. } = end;
+            confirm(&format!("End the leases of {holder}?"), end.yes)?;
+            let mut body = json!({ "block_ms": end.block_ms });
+            if !end.pools.is_empty() {
+                body["pools"] = json!(end.pools);
+            }
+            if let Some(reason) = &end.reason {
+                body["reason"] = json!(reason);
+            }
+            if end.when_idle {
+                body["when"] = json!("idle");
+            }
+            let path = format!("/v1/holders/{}/terminate", encoded(holder));
+            let ended = remote.call(Method::POST, &path, Some(&body), "results")?;
+            let count = ended["results"].as_array().map_or(0, Vec::len);
+            let how = if end.when_idle {
+                "will end when idle"
+            } else {
+                "were ended"
+            };
+            remote.done(&format!("{count} leases of {holder} {how}"), &ended)
+        }
+        Holder::Notify {
+            holder,
+            message,
+            pools,
+            remote,
+        } => {
+            let mut body = json!({ "message": message });
+            if !pools.is_empty() {
+                body["pools"] = json!(pools);
+            }
+            let path = format!("/v1/holders/{}/notice", encoded(holder));
+            let sent = remote.call(Method::POST, &path, Some(&body), "leases")?;
+            let count = sent["leases"].as_u64().unwrap_or_default();
+            let sentence =
+                format!("{count} leases of {holder} bring the message with their next heartbeat");
+            remote.done(&sentence, &sent)
+        }
         Holder::Block(block) => {
             let mut body = json!({});
             if let Some(for_ms) = block.for_ms {
@@ -81,7 +221,28 @@ pub(super) fn run(command: &Holder) -> Result<Exit, Failure> {
     }
 }
 
+/// A person, as a row of a table.
+fn in_one_line(person: &Value) -> Value {
+    let pools = person["pools"].as_array().into_iter().flatten();
+    let pools: Vec<String> = pools
+        .map(|held| {
+            let pool = held["pool"].as_str().unwrap_or_default();
+            match held["leases"].as_u64() {
+                Some(leases) if leases != 1 => format!("{pool} ({leases})"),
+                _ => pool.to_owned(),
+            }
+        })
+        .collect();
+    json!({
+        "holder": person["holder"], "seats": person["seats"], "pools": pools.join(", "),
+        "blocked_until": person["blocked_until"],
+    })
+}
+
+fn encoded(holder: &str) -> String {
+    utf8_percent_encode(holder, NON_ALPHANUMERIC).to_string()
+}
+
 fn path(pool: &PoolName, holder: &str) -> String {
-    let holder = utf8_percent_encode(holder, NON_ALPHANUMERIC);
-    format!("/v1/pools/{pool}/blocks/{holder}")
+    format!("/v1/pools/{pool}/blocks/{}", encoded(holder))
 }

@@ -45,6 +45,62 @@ pub async fn holders(
     Ok(blocking::run(|| report.finish()).await)
 }
 
+/// What one person did in a pool.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HolderHistory {
+    /// How often and how long it held a seat.
+    pub used: HolderUsage,
+    /// How often it was denied, by reason.
+    pub denials: BTreeMap<String, u64>,
+    /// How its leases ended, by reason.
+    pub ends: BTreeMap<String, u64>,
+}
+
+/// What one holder did in a pool from an instant on, as long as events are kept.
+pub async fn holder(
+    store: &Store,
+    pool: &PoolName,
+    name: &str,
+    from: Timestamp,
+    now: Timestamp,
+) -> Result<HolderHistory, Error> {
+    let mut report = Report {
+        from,
+        until: now,
+        live: HashMap::new(),
+        counted: HashSet::new(),
+        holders: BTreeMap::new(),
+    };
+    let (mut denials, mut ends) = (BTreeMap::new(), BTreeMap::new());
+    reading::each(store, pool, EventId::default(), |event| {
+        let is_own = event.holder.as_deref() == Some(name);
+        let lease = event.lease.as_deref().unwrap_or_default();
+        let counts = match event.kind.as_str() {
+            "denied" if is_own => Some(&mut denials),
+            // The end of a lease that expired does not say whose it was.
+            "ended" if report.live.contains_key(lease) => Some(&mut ends),
+            _ => None,
+        };
+        if let Some(counts) = counts.filter(|_| from <= event.at) {
+            *counts
+                .entry(event.reason.clone().unwrap_or_default())
+                .or_insert(0) += 1;
+        }
+        // Of the others nothing is kept.
+        if is_own || event.kind == "ended" {
+            report.add(event);
+        }
+        ControlFlow::Continue(())
+    })
+    .await?;
+    let used = report.finish().remove(&Some(name.to_owned()));
+    Ok(HolderHistory {
+        used: used.unwrap_or_default(),
+        denials,
+        ends,
+    })
+}
+
 struct Report {
     from: Timestamp,
     until: Timestamp,

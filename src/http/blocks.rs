@@ -63,7 +63,7 @@ pub(crate) struct BlockBody {
 }
 
 impl BlockBody {
-    fn of(pool: &PoolName, block: Block) -> Self {
+    pub(super) fn of(pool: &PoolName, block: Block) -> Self {
         Self {
             pool: pool.clone(),
             holder: block.holder,

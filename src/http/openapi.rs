@@ -34,6 +34,7 @@ const METHODS: [&str; 5] = ["get", "put", "post", "patch", "delete"];
     tags(
         (name = "leases", description = "For holders and operators: seats that are held."),
         (name = "pools", description = "For operators: sets of seats, and their policy."),
+        (name = "holders", description = "For operators: people, and what they hold in all pools."),
         (name = "keys", description = "For admins: who may do what, and who did."),
         (name = "history", description = "For operators: what happened, and what it means."),
         (name = "alerts", description = "For operators: what needs attention, and where it is reported."),

@@ -20,7 +20,7 @@ use super::{App, pool_not_found};
 use crate::lease::{EndReason, Lease};
 use crate::names::{Activities, Label, LeaseId};
 use crate::pool::OutageGrace;
-use crate::store::{Renewal, Renewed, carry};
+use crate::store::{Notice, Renewal, Renewed, carry};
 use crate::tasks;
 use crate::telemetry::GRACE_USED;
 use crate::time::Timestamp;
@@ -68,6 +68,32 @@ struct RenewedBody {
     /// A signed proof of the lease as it is now, in a pool whose policy has `proofs`; keep it instead of the old one.
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<String>,
+    /// What an operator has to say, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notice: Option<NoticeBody>,
+}
+
+/// A message of an operator to a holder.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Notice)]
+struct NoticeBody {
+    /// What it says.
+    #[schema(example = "The shift ends in ten minutes.")]
+    message: String,
+    /// When it was sent.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+}
+
+/// What became of a heartbeat, and what an operator left for its holder.
+fn with_notice(renewed: Renewed) -> (Renewed, Option<NoticeBody>) {
+    match renewed {
+        Renewed::Noticed(renewed, notice) => {
+            let Notice { message, at } = notice;
+            (*renewed, Some(NoticeBody { message, at }))
+        }
+        renewed => (renewed, None),
+    }
 }
 
 /// Renews a lease: the heartbeat.
@@ -97,13 +123,15 @@ async fn renew(
         // Nobody can have used more, whatever a client says.
         metrics::counter!(GRACE_USED).increment(ms.min(OutageGrace::MAX_MS).div_ceil(1_000));
     }
+    let (renewed, notice) = with_notice(app.0.store.renew(&renewal).await?);
     let answer = |lease, generation, resumed| {
-        Json(app.renewed(&renewal, lease, generation, resumed))
+        let renewed = app.renewed(&renewal, lease, generation, resumed);
+        Json(RenewedBody { notice, ..renewed })
     };
-    match app.0.store.renew(&renewal).await? {
+    match renewed {
         Renewed::Renewed(lease) => Ok(answer(lease, renewal.claims.generation, false)),
         Renewed::Resumed { lease, generation } => Ok(answer(lease, generation, true)),
-        Renewed::Recovering => Err(recovering()),
+        Renewed::Recovering | Renewed::Noticed(..) => Err(recovering()),
         Renewed::Lost(end) => Err(lost(&end).with("id", renewal.claims.id)),
         Renewed::NoPool => Err(pool_not_found(&renewal.claims.pool)),
     }
@@ -179,6 +207,7 @@ impl App {
             proof: self.proof(&lease, generation),
             lease: self.lease_body(lease),
             resumed,
+            notice: None,
         }
     }
 
@@ -255,6 +284,9 @@ struct RenewManyResult {
     /// A signed proof of the lease as it is now, in a pool whose policy has `proofs`.
     #[serde(skip_serializing_if = "Option::is_none")]
     proof: Option<String>,
+    /// What an operator has to say, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notice: Option<NoticeBody>,
 }
 
 /// Renews many leases in one request, for gateways that hold seats for others.
@@ -324,7 +356,8 @@ impl App {
             code: Some(code),
             ..RenewManyResult::default()
         };
-        Ok(match renewed {
+        let (renewed, notice) = with_notice(renewed);
+        let told = match renewed {
             Renewed::Renewed(lease) => live("renewed", renewal.claims.generation, &lease),
             Renewed::Resumed { lease, generation } => live("resumed", generation, &lease),
             Renewed::Lost(end) => {
@@ -343,8 +376,9 @@ impl App {
                 }
             }
             Renewed::NoPool => lost(Code::PoolNotFound.as_str()),
-            Renewed::Recovering => return Err(recovering()),
-        })
+            Renewed::Recovering | Renewed::Noticed(..) => return Err(recovering()),
+        };
+        Ok(RenewManyResult { notice, ..told })
     }
 }
 

@@ -451,6 +451,11 @@ impl Keys {
         self.key("block_notes")
     }
 
+    /// HASH with a TTL: lease id -> what an operator left for its next heartbeat.
+    pub(super) fn notices(&self) -> String {
+        self.key("notices")
+    }
+
     /// HASH with a TTL: up to which fence the leases of the pool, or those of it that this names, were ended at once, and why.
     pub(super) fn mark(&self, whose: IndexedBy<'_>) -> String {
         match whose {
@@ -620,6 +625,7 @@ mod tests {
             keys.denied(),
             keys.denials(),
             keys.blocks(),
+            keys.notices(),
             keys.evicted(),
             keys.who(),
             keys.seats(),

@@ -404,6 +404,7 @@ impl Keys {
         vec![
             self.denied(),
             self.block_notes(),
+            self.notices(),
             self.rolled(),
             self.records(),
             self.evicted(),

@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use super::Store;
 use super::error::{Error, Outcome};
 use super::keys::Bucket;
+use super::leave_notice::Notice;
 use super::record::parse_activities;
 use super::renewals::{Heartbeat, RenewOutcome};
 use crate::lease::{EndReason, Lease};
@@ -40,6 +41,8 @@ pub enum Renewed {
         /// Generation of the bucket, for a new token.
         generation: u64,
     },
+    /// One of those above, with what an operator left for its holder.
+    Noticed(Box<Self>, Notice),
     /// It has ended for good.
     Lost(EndReason),
     /// Data was lost, and its pool was not put back yet.

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use super::error::Error;
 use super::keys::{IndexedBy, Keys};
+use super::leave_notice::{Notice, read_end};
 use super::meters::EndKind;
 use super::record::parse_activities;
 use super::renew::{Renewal, Renewed, from_claims};
 use super::renewals::RECORD_MARGIN;
 use super::script::{RESUME, millis, or_empty};
+use super::terminate::Termination;
 use super::{Store, json};
 use crate::lease::{EndReason, Lease, Seat};
 use crate::names::{Holder, Label, Platform, Tenant};
 use crate::pool::OutageGrace;
 use crate::telemetry;
+use crate::time::Timestamp;
+use crate::token::Claims;
 
 impl Store {
     /// Decides on a beat of a lease that is not live.
@@ -22,7 +26,7 @@ impl Store {
         let label = renewal.label.as_ref().or(claims.label.as_ref());
         let keys = Keys::of(&claims.pool);
         let call = RESUME
-            .call(25)
+            .call(26)
             .arg(keys.bucket.clock())
             .arg(keys.bucket.due())
             .arg(keys.config())
@@ -62,6 +66,7 @@ impl Store {
             .arg(keys.line())
             .arg(keys.heads())
             .arg(keys.called())
+            .arg(keys.notices())
             .arg(claims.pool.as_str())
             .arg(claims.id.to_string())
             .arg(claims.generation)
@@ -104,7 +109,13 @@ impl Store {
                 ..lease
             })
         };
-        match reply.status() {
+        if matches!(reply.status(), "renewed" | "resumed" | "rebuilt")
+            && let Some(why) = read_end(reply.text(12)?)
+            && parse_activities(reply.text(6)?).is_empty()
+        {
+            return self.end_idle(claims, &why).await;
+        }
+        let renewed = match reply.status() {
             "renewed" => Ok(Renewed::Renewed(lease()?)),
             "resumed" | "rebuilt" => {
                 if reply.status() == "rebuilt" {
@@ -151,6 +162,21 @@ impl Store {
             "recovering" => Ok(Renewed::Recovering),
             "no_pool" => Ok(Renewed::NoPool),
             _ => Err(reply.unexpected(0)),
+        };
+        match Notice::read(reply.text(11)?) {
+            Some(notice) => Ok(Renewed::Noticed(Box::new(renewed?), notice)),
+            None => renewed,
         }
+    }
+
+    /// Ends a lease without activities, as an operator wanted it. If the node dies before, the next heartbeat finds the same.
+    async fn end_idle(&self, claims: &Claims, why: &Termination) -> Result<Renewed, Error> {
+        self.terminate(&claims.pool, &[claims.id], why).await?;
+        let blocked_until = (!why.block.is_zero() && claims.holder.is_some())
+            .then(|| Timestamp(self.now().0 + why.block.as_millis() as i64));
+        Ok(Renewed::Lost(EndReason::Terminated {
+            reason: why.reason.clone(),
+            blocked_until,
+        }))
     }
 }

@@ -223,6 +223,31 @@ impl Scene<'_> {
         self.node.post(&path).json(&leases).expect(ANY).await;
     }
 
+    /// Notices for a holder and for another, and an end when it is idle.
+    async fn notices(&self, ann: &Reply, bob: &Reply) {
+        let node = &self.node;
+        let message = json!({"message": "Hello", "pools": ["crm"]});
+        for holder in ["ann", "bob"] {
+            let path = format!("/v1/holders/{holder}/notice");
+            node.post(&path).json(&message).expect(ANY).await;
+        }
+        node.renew(&token(ann), ANY).await;
+        node.renew(&token(bob), ANY).await;
+        node.post("/v1/holders/ann/notice")
+            .json(&message)
+            .expect(ANY)
+            .await;
+        let when = json!({"when": "idle", "pools": ["crm"]});
+        node.post("/v1/holders/ann/terminate")
+            .json(&when)
+            .expect(ANY)
+            .await;
+        node.renew(&token(ann), ANY).await;
+        let policy =
+            json!({"capacity": 2, "ttl_ms": 60_000, "linger_ms": 500, "resume_window_ms": 60_000});
+        self.put("crm", policy).await;
+    }
+
     /// Asks whether a lease lives.
     async fn check(&self, of: &Reply) {
         let lease = &of["lease"];
@@ -306,6 +331,7 @@ impl Scene<'_> {
             .await;
 
         // Ends that nobody has written down yet.
+        self.notices(&ann, &bob).await;
         self.check(&ann).await;
         self.expire("crm", Some(&id(&ann))).await;
         self.check(&ann).await;

@@ -63,6 +63,7 @@ mod openapi;
 mod out_of_memory;
 mod outage;
 mod pages_of_others;
+mod people;
 mod poll_queue;
 mod pools;
 mod postpone;

@@ -108,7 +108,8 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
                 _ => Cell::In,
             };
         }
-        ("get", "/v1/pools" | "/v1/blocks") => {
+        ("post", path) if path.starts_with("/v1/holders/") => Who::Operator,
+        ("get", "/v1/pools" | "/v1/blocks" | "/v1/holders" | "/v1/holders/{holder}") => {
             return if who >= Who::ViewerOfAnother {
                 Cell::In
             } else {

@@ -60,6 +60,20 @@ const fn change(method: &'static str, path: &'static str, role: Role, action: &'
     }
 }
 
+const fn change_own(
+    method: &'static str,
+    path: &'static str,
+    role: Role,
+    action: &'static str,
+) -> Row {
+    Row {
+        method,
+        path,
+        rule: Rule::OwnPools(role),
+        action: Some(action),
+    }
+}
+
 #[rustfmt::skip]
 const TABLE: &[Row] = &[
     // Machines, and readers of the description.
@@ -98,6 +112,10 @@ const TABLE: &[Row] = &[
     change("POST", "/v1/pools/{pool}/leases/terminate", Role::Operator, "leases.terminate"),
     read("/v1/pools/{pool}/queue"),
     open("GET", "/v1/blocks", Rule::OwnPools(Role::Viewer)),
+    open("GET", "/v1/holders", Rule::OwnPools(Role::Viewer)),
+    open("GET", "/v1/holders/{holder}", Rule::OwnPools(Role::Viewer)),
+    change_own("POST", "/v1/holders/{holder}/terminate", Role::Operator, "holder.terminate"),
+    change_own("POST", "/v1/holders/{holder}/notice", Role::Operator, "holder.notice"),
     read("/v1/pools/{pool}/blocks"),
     change("PUT", "/v1/pools/{pool}/blocks/{holder}", Role::Operator, "block.put"),
     change("DELETE", "/v1/pools/{pool}/blocks/{holder}", Role::Operator, "block.delete"),

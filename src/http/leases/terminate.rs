@@ -20,7 +20,7 @@ pub(crate) const MAX_IDS: usize = 1_000;
 /// Longest reason, in bytes.
 pub(crate) const MAX_REASON: usize = 512;
 /// Longest block, in milliseconds.
-const MAX_BLOCK_MS: u64 = LONGEST_BLOCK.as_secs() * 1_000;
+pub(crate) const MAX_BLOCK_MS: u64 = LONGEST_BLOCK.as_secs() * 1_000;
 
 /// Which leases to end, in exactly one of the first four ways, and why.
 #[derive(Debug, Default, Deserialize, ToSchema)]

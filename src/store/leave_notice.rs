@@ -1,0 +1,115 @@
+//! What an operator leaves for the next heartbeats of leases.
+
+use std::time::Duration;
+
+use super::Store;
+use super::error::Error;
+use super::keys::Keys;
+use super::script::millis;
+use super::scripts;
+use super::scripts::leave_notice::{Kind, Status};
+use super::terminate::Termination;
+use crate::names::{LeaseId, PoolName};
+use crate::time::Timestamp;
+
+/// Most leases of one call.
+const AT_ONCE: usize = 500;
+/// Most leases of a pool for which something is left at a time: every call that renews leases of the pool goes through them.
+const MAX_NOTICED: u64 = 1_000;
+/// How long it waits for a heartbeat: longer than any lease.
+const KEPT: Duration = Duration::from_secs(2 * 86_400);
+
+/// What is left for a lease.
+#[derive(Debug, Clone, Copy)]
+pub enum Left<'a> {
+    /// A message, which its next heartbeat reads once.
+    Notice(&'a str),
+    /// That it ends with the first heartbeat without activities.
+    EndWhenIdle(&'a Termination),
+}
+
+/// A message of an operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Notice {
+    /// What the holder reads.
+    pub message: String,
+    /// When the operator sent it.
+    pub at: Timestamp,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoticeLeft {
+    /// For each lease, whether it lives and will hear of it.
+    Left(Vec<bool>),
+    /// Something is left for too many leases of the pool already.
+    TooMany,
+    /// There is no such pool.
+    NoPool,
+}
+
+impl Notice {
+    /// The notice behind its text in Redis; none if there is none.
+    pub(super) fn read(text: &str) -> Option<Self> {
+        let (at, message) = text.split_once('\u{1}')?;
+        Some(Self {
+            message: message.to_owned(),
+            at: Timestamp(at.parse().ok()?),
+        })
+    }
+}
+
+/// How a lease is to end, behind its text in Redis; none if it is not.
+pub(super) fn read_end(text: &str) -> Option<Termination> {
+    let mut parts = text.splitn(3, '\u{1}');
+    let block_ms = parts.next()?.parse().ok()?;
+    let (by, reason) = (parts.next()?, parts.next()?);
+    Some(Termination {
+        reason: (!reason.is_empty()).then(|| reason.to_owned()),
+        block: Duration::from_millis(block_ms),
+        holder: None,
+        by: by.to_owned(),
+    })
+}
+
+impl Store {
+    /// Leaves something for the next heartbeats of leases.
+    pub async fn leave_notice(
+        &self,
+        pool: &PoolName,
+        ids: &[LeaseId],
+        left: Left<'_>,
+    ) -> Result<NoticeLeft, Error> {
+        let keys = Keys::of(pool);
+        let (kind, text) = match left {
+            Left::Notice(message) => (Kind::Notice, format!("{}\u{1}{message}", self.now().0)),
+            Left::EndWhenIdle(why) => {
+                let reason = why.reason.as_deref().unwrap_or_default();
+                let block_ms = millis(why.block);
+                (Kind::End, format!("{block_ms}\u{1}{}\u{1}{reason}", why.by))
+            }
+        };
+        let mut living = Vec::with_capacity(ids.len());
+        for ids in ids.chunks(AT_ONCE) {
+            let leases: Vec<_> = ids
+                .iter()
+                .map(|id| scripts::leave_notice::Lease { id: *id })
+                .collect();
+            let call = scripts::LeaveNotice {
+                keys: &keys,
+                kind,
+                text: &text,
+                keep: KEPT,
+                limit: MAX_NOTICED,
+                leases: &leases,
+            };
+            let reply = self.call(keys.bucket, &call).await?;
+            match reply.status {
+                Status::Left => living.extend(reply.leases.iter().map(|lease| lease.lives)),
+                Status::TooMany => return Ok(NoticeLeft::TooMany),
+                Status::NoPool => return Ok(NoticeLeft::NoPool),
+            }
+        }
+        Ok(NoticeLeft::Left(living))
+    }
+}
