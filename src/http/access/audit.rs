@@ -121,8 +121,8 @@ impl Entry {
     }
 }
 
-/// Writes an entry into the log and into the trail.
-pub(super) async fn write(store: &Store, action: &Action) {
+/// Writes an entry into the log and into the trail. Returns whether the store took it.
+pub(super) async fn write(store: &Store, action: &Action) -> bool {
     let often = match action.times {
         1 => String::new(),
         times => format!(", {times} times"),
@@ -138,7 +138,9 @@ pub(super) async fn write(store: &Store, action: &Action) {
         action.actor,
         action.outcome,
     );
-    if let Err(error) = store.record_action(action).await {
+    let recorded = store.record_action(action).await;
+    if let Err(error) = &recorded {
         tracing::error!(error = %error, "an action is in this log and not in the audit trail: {error}");
     }
+    recorded.is_ok()
 }

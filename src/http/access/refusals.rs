@@ -40,6 +40,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10 * 60);
 const CALLERS: usize = 10_000;
 
 type Caller = (String, IpAddr);
+/// What is counted together: a caller, and what it asked for.
+type Counted = (Caller, String);
 
 /// The refusals of this node.
 #[derive(Debug)]
@@ -47,7 +49,7 @@ pub(super) struct Refusals {
     answers: DefaultKeyedRateLimiter<Caller>,
     entries: DefaultKeyedRateLimiter<Caller>,
     strangers: DefaultDirectRateLimiter,
-    counts: Mutex<HashMap<(Caller, String), Count>>,
+    counts: Mutex<HashMap<Counted, Count>>,
 }
 
 #[derive(Debug)]
@@ -124,27 +126,36 @@ impl Refusals {
     }
 
     /// Entries about what was counted, and is due.
-    fn due(&self, now: Instant, all: bool) -> Vec<Action> {
+    fn due(&self, now: Instant, all: bool) -> Vec<(Counted, Action)> {
         let mut counts = self.counts.lock().expect("no panic while held");
         // Who was quiet for as long as the pause begins anew.
         counts.retain(|_, count| count.times > 0 || now < count.due + count.pause);
-        let mut due: Vec<&mut Count> = counts
-            .values_mut()
-            .filter(|count| count.times > 0 && (all || count.due <= now))
+        let mut due: Vec<(&Counted, &mut Count)> = counts
+            .iter_mut()
+            .filter(|(_, count)| count.times > 0 && (all || count.due <= now))
             .collect();
-        due.sort_by_key(|count| std::cmp::Reverse(count.times));
+        due.sort_by_key(|(_, count)| std::cmp::Reverse(count.times));
         due.truncate(WRITTEN_AT_ONCE);
         due.into_iter()
-            .map(|count| {
+            .map(|(counted, count)| {
                 let times = std::mem::take(&mut count.times);
                 count.pause = (2 * count.pause).min(LONGEST_PAUSE);
                 count.due = now + count.pause;
-                Action {
+                let action = Action {
                     times,
                     ..count.last.clone()
-                }
+                };
+                (counted.clone(), action)
             })
             .collect()
+    }
+
+    /// Takes back what could not be written.
+    fn put_back(&self, counted: &Counted, times: u64) {
+        let mut counts = self.counts.lock().expect("no panic while held");
+        if let Some(count) = counts.get_mut(counted) {
+            count.times += times;
+        }
     }
 }
 
@@ -165,8 +176,11 @@ pub(in crate::http) async fn write_counts(inner: Weak<Inner>) -> Over {
             return Over;
         };
         let all = inner.drain.is_draining();
-        for action in inner.access.refusals.due(Instant::now(), all) {
-            super::audit::write(&inner.store, &action).await;
+        let refusals = &inner.access.refusals;
+        for (counted, action) in refusals.due(Instant::now(), all) {
+            if !super::audit::write(&inner.store, &action).await {
+                refusals.put_back(&counted, action.times);
+            }
         }
     }
 }
@@ -203,11 +217,16 @@ mod tests {
         assert!(refusals.due(begun, false).is_empty());
         let due = refusals.due(begun + FIRST_PAUSE, false);
         assert_eq!(due.len(), 1);
-        assert_eq!(due[0].times, 5_010 - written as u64);
+        assert_eq!(due[0].1.times, 5_010 - written as u64);
         // The next one comes later, and then later still.
         entries(&refusals, "a", "192.0.2.1", 3);
         assert!(refusals.due(begun + 2 * FIRST_PAUSE, false).is_empty());
-        assert_eq!(refusals.due(begun + 4 * FIRST_PAUSE, false)[0].times, 3);
+        let (counted, action) = refusals.due(begun + 4 * FIRST_PAUSE, false).remove(0);
+        assert_eq!(action.times, 3);
+        // What the store did not take is told with what comes next.
+        refusals.put_back(&counted, action.times);
+        let later = begun + 100 * FIRST_PAUSE;
+        assert_eq!(refusals.due(later, false)[0].1.times, 3);
     }
 
     #[test]
