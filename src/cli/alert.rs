@@ -1,4 +1,4 @@
-//! `leasehold alert`: what was worth telling.
+//! `leasehold alert`: the alerts.
 
 use super::remote::Remote;
 use super::{Exit, Failure};

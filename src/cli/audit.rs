@@ -26,7 +26,7 @@ pub(super) struct Audit {
     /// Time zone of --from and --to, by its IANA name; UTC without it
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
-    /// At most so many, the newest first
+    /// Maximum number of entries, the newest first
     #[arg(long, default_value = "100")]
     limit: usize,
     #[command(flatten)]

@@ -48,13 +48,13 @@ pub(super) struct Bench {
     /// Pool to load
     #[arg(long)]
     pool: PoolName,
-    /// Make the pool with so many seats, if there is none; needs the key of an admin
+    /// Create the pool with this number of seats, if it does not exist; needs the key of an admin
     #[arg(long, value_name = "N")]
     seats: Option<u32>,
     /// How many holders come and go
     #[arg(long, value_name = "N", default_value = "50", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     holders: u32,
-    /// Spread the holders over so many tenants
+    /// Number of tenants that the holders are spread over
     #[arg(long, value_name = "N", default_value = "0")]
     tenants: u32,
     /// How long a holder stays, on average
@@ -63,13 +63,13 @@ pub(super) struct Bench {
     /// How long it is away, on average
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time)]
     away: Duration,
-    /// Beat so often, instead of when the server says
+    /// Time between heartbeats, instead of what the server asks for
     #[arg(long, value_name = "TIME", value_parser = time)]
     beat: Option<Duration>,
-    /// How many in a hundred stays end without a word
+    /// Percent of stays that end without a release, as in a crash
     #[arg(long, value_name = "PERCENT", default_value = "10", value_parser = clap::value_parser!(u8).range(0..=100))]
     crash: u8,
-    /// How many in a hundred stays are left, as by a page that goes away; half of those come back in time
+    /// Percent of stays that end with `leave`, as a closing page does; half of them return in time
     #[arg(long, value_name = "PERCENT", default_value = "30", value_parser = clap::value_parser!(u8).range(0..=100))]
     leave: u8,
     /// Queue for a seat instead of asking again
@@ -78,10 +78,10 @@ pub(super) struct Bench {
     /// End after this time
     #[arg(long = "for", value_name = "TIME", default_value = "60s", value_parser = time)]
     length: Duration,
-    /// End after so many requests
+    /// Number of requests after which the run ends
     #[arg(long, value_name = "N")]
     requests: Option<u64>,
-    /// Say how it goes so often
+    /// Time between two lines of progress
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     every: Duration,
     /// Address of the server; it has to be named to load anything but this machine [default: http://127.0.0.1:7070]
@@ -185,7 +185,7 @@ impl Bench {
         super::print(&if self.json {
             format!(
                 "{}\n",
-                serde_json::to_string_pretty(&report).expect("numbers and texts")
+                serde_json::to_string_pretty(&report).expect("numbers and strings")
             )
         } else {
             screen::summary(&report)

@@ -11,7 +11,7 @@ pub(super) enum Block {
         /// Only of this pool
         #[arg(long)]
         pool: Option<PoolName>,
-        /// At most so many
+        /// Maximum number of blocks
         #[arg(long, default_value = "1000")]
         limit: usize,
         #[command(flatten)]

@@ -46,7 +46,7 @@ pub(super) fn run(doctor: &Doctor) -> Result<Exit, Failure> {
 
     let mut text = String::new();
     if doctor.json {
-        text = serde_json::to_string_pretty(&findings).expect("texts have a JSON form");
+        text = serde_json::to_string_pretty(&findings).expect("strings have a JSON form");
         text.push('\n');
     } else {
         for finding in &findings {

@@ -22,7 +22,7 @@ pub(super) fn run(failover: &Failover) -> Result<Exit, Failure> {
     let switched = super::block_on(runtime, fail_over(&options))
         .map_err(|error| Failure::new(Exit::Unavailable, error))?;
     let text = if failover.json {
-        serde_json::to_string(&switched).expect("texts have a JSON form")
+        serde_json::to_string(&switched).expect("strings have a JSON form")
     } else {
         format!(
             "{} is the master now, after {}; writes were held for {} ms and none was lost",

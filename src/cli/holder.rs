@@ -73,7 +73,7 @@ pub(super) struct Block {
     /// In this pool
     #[arg(long)]
     pool: PoolName,
-    /// For so long, in ms
+    /// Duration of the block, in ms
     #[arg(long, group = "end", value_name = "MS")]
     for_ms: Option<u64>,
     /// Until this instant, such as 2026-12-01T18:00:00Z

@@ -27,7 +27,7 @@ pub(super) enum Lease {
         /// holder, tenant, label, started_at, renewed_at, expires_at, platform or activities; with - in front backwards
         #[arg(long, allow_hyphen_values = true)]
         sort: Option<String>,
-        /// At most so many
+        /// Maximum number of leases
         #[arg(long, default_value = "1000")]
         limit: usize,
         #[command(flatten)]
@@ -117,9 +117,9 @@ pub(super) fn run(command: &Lease) -> Result<Exit, Failure> {
     }
 }
 
-/// Most ids of one request.
+/// Maximum ids per request.
 const AT_ONCE: usize = 1_000;
-/// Most results that are shown to a person one by one.
+/// Maximum results that are shown to a person one by one.
 const WORTH_A_LINE: usize = 20;
 
 impl Terminate {

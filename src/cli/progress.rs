@@ -18,7 +18,7 @@ impl Progress {
         Self::shown(ProgressBar::new_spinner().with_style(style), what)
     }
 
-    /// Work on so many things.
+    /// Work on a known number of things.
     pub(super) fn of(total: usize, what: &str) -> Self {
         let template = "{msg} {wide_bar} {human_pos} of {human_len}, {eta} left";
         let style = ProgressStyle::with_template(template).expect("a template");

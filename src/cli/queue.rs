@@ -10,7 +10,7 @@ pub(super) enum Queue {
     List {
         /// Name of the pool
         pool: PoolName,
-        /// At most so many
+        /// Maximum number of waiters
         #[arg(long, default_value = "1000")]
         limit: usize,
         #[command(flatten)]

@@ -103,7 +103,7 @@ impl Remote {
         self.run(async { Ok(client.call(method, path, &[condition], Some(body)).await?) })
     }
 
-    /// A file as the server sends it, page after page, at most so many rows; all without a number. The columns come once.
+    /// A file as the server sends it, page after page, at most `limit` rows; all without a limit. The columns come once.
     pub(super) fn file(
         &self,
         page: impl Fn(usize, Option<&str>) -> String,
@@ -139,7 +139,7 @@ impl Remote {
         Ok(file)
     }
 
-    /// The items of a list, page after page, at most so many. Says so when there are more.
+    /// The items of a list, page after page, at most `limit`. Reports if there are more.
     pub(super) fn list(&self, path: &str, most: usize) -> Result<Vec<Value>, Failure> {
         let client = self.client()?;
         let progress = Progress::spinner("reading");

@@ -9,7 +9,7 @@ use super::{Exit, Failure};
 use crate::names::PoolName;
 use crate::stderr;
 
-/// Rows of a table, if nobody says how many; also the most of one page.
+/// Default number of rows in a table, and the maximum per page.
 const MOST: usize = 1_000;
 
 #[derive(Debug, clap::Args)]
@@ -279,7 +279,7 @@ pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
     }
     let inputs = &answer["inputs"];
     stderr::say_line(format_args!(
-        "{} wishes of {} holders, {} truly denied; {} seats now, at most {} wanted at once, {} for {} minutes in total",
+        "{} requests of {} holders, {} truly denied; {} seats now, at most {} wanted at once, {} for {} minutes in total",
         inputs["wishes"],
         inputs["holders"],
         inputs["true_denials"],

@@ -1,6 +1,6 @@
 //! Data for people: tables, and one thing as lines. Programs get JSON.
 //!
-//! Units are in the names of fields, so the names say how a value is written: `at` and what ends in `_at` is an instant, in `_ms` a
+//! Units are in the names of fields, so the names decide how a value is written: `at` and what ends in `_at` is an instant, in `_ms` a
 //! length of time. The unit goes into the value and out of the head.
 
 use std::io::IsTerminal as _;
@@ -184,7 +184,7 @@ pub(super) fn length(ms: u64) -> String {
     parts.join(" ")
 }
 
-/// At most so many columns of a terminal.
+/// At most `width` columns of a terminal.
 pub(super) fn cut(text: &str, widest: usize) -> String {
     if text.width() <= widest {
         return text.to_owned();

@@ -1,4 +1,4 @@
-//! `/v1/alerts`: what was worth telling, as a list and as it happens (server-sent events).
+//! `/v1/alerts`: alerts as a list, and as they happen (server-sent events).
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -51,7 +51,7 @@ pub(crate) struct AlertsQuery {
     /// Only of this type, such as `pool.full`.
     #[serde(rename = "type")]
     pub(crate) kind: Option<String>,
-    /// Most entries of the page, 1 to 1000; 100 without it.
+    /// Maximum entries per page, 1 to 1000; 100 without it.
     #[param(minimum = 1, maximum = 1_000)]
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.
@@ -112,12 +112,12 @@ impl AlertEntry {
     }
 }
 
-/// What is raised now, and part of what was told.
+/// Alerts that are raised now, and a page of the log.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Alerts {
     /// Alerts that are raised now, the oldest first.
     pub(crate) current: Vec<AlertBody>,
-    /// What was told, newest first.
+    /// The log of alerts, newest first.
     pub(crate) items: Vec<AlertEntry>,
     /// Send it back as `cursor` for the next page; null at the end.
     pub(crate) next_cursor: Option<String>,
@@ -142,13 +142,13 @@ pub(crate) async fn read(app: &App, wanted: &AlertsFilter) -> Result<Alerts, Pro
     })
 }
 
-/// Lists the alerts that are raised now and those that were told, newest first.
+/// Lists the alerts that are raised now, and the log of alerts, newest first.
 ///
 /// The last 10 000 or so are kept.
 #[utoipa::path(
     get, path = "/v1/alerts", operation_id = "list_alerts", tag = "alerts",
     params(AlertsQuery),
-    responses((status = 200, description = "Also as `text/csv`, if `Accept` says so: then `items` only", body = Alerts)),
+    responses((status = 200, description = "With `Accept: text/csv` as CSV, `items` only", body = Alerts)),
 )]
 async fn list(
     State(app): State<App>,
@@ -250,8 +250,8 @@ fn follow(app: App, after: EventId) -> impl Stream<Item = Result<sse::Event, Inf
 }
 
 fn written(logged: &LoggedAlert) -> sse::Event {
-    let json =
-        serde_json::to_string(&AlertEntry::of(logged)).expect("texts and numbers have a JSON form");
+    let json = serde_json::to_string(&AlertEntry::of(logged))
+        .expect("strings and numbers have a JSON form");
     sse::Event::default()
         .id(logged.place.to_string())
         .event(logged.alert.kind.as_str())

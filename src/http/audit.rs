@@ -53,7 +53,7 @@ pub(crate) struct AuditQuery {
     pub(crate) to: Option<String>,
     /// Time zone of `from` and `to` where they name none, by its IANA name; UTC without it.
     pub(crate) tz: Option<String>,
-    /// Most entries of the page, 1 to 1000; 100 without it.
+    /// Maximum entries per page, 1 to 1000; 100 without it.
     #[param(minimum = 1, maximum = 1_000)]
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.

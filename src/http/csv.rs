@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 
 use crate::time::Timestamp;
 
-/// One cell: a text that a person wrote is made safe, a number is left as it is.
+/// One cell: a string that a person wrote is made safe, a number is left as it is.
 #[derive(Debug, Clone)]
 pub(crate) enum Cell {
     /// Free text.
@@ -119,7 +119,7 @@ pub(crate) fn for_spreadsheets(response: Response) -> Response {
     })
 }
 
-/// A spreadsheet runs a text that begins like a formula, so such a text gets an apostrophe in front (OWASP, CSV
+/// A spreadsheet runs a string that begins like a formula, so such a string gets an apostrophe in front (OWASP, CSV
 /// injection). The signs of East Asian keyboards, which are twice as wide, are the same to some.
 fn unformulated(text: &str) -> String {
     const SIGNS: [char; 12] = [

@@ -1,6 +1,6 @@
 //! What handlers take out of a request, with every refusal as a [`Problem`].
 //!
-//! [`Body`] wants JSON and says so in its media type, which also keeps foreign pages from sending it
+//! [`Body`] requires the media type of JSON, which also keeps foreign pages from sending it
 //! without a preflight. [`Beacon`] takes the same bytes under any media type, for the routes where the
 //! token in the body is the credential. Both read the whole body first and parse it in place: renewals
 //! come this way, and most bodies are one chunk, which is never copied. What a client sent is never
@@ -32,7 +32,7 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 /// The largest body of `renew-many`, in bytes: 1 000 tokens and room to spare.
 pub const RENEW_MANY_LIMIT: usize = 1536 * 1024;
 
-/// The largest body of `acquire-many`, in bytes: 500 requests with the longest texts.
+/// The largest body of `acquire-many`, in bytes: 500 requests with the longest fields.
 pub const ACQUIRE_MANY_LIMIT: usize = 1024 * 1024;
 
 /// A JSON body of at most `LIMIT` bytes, declared as JSON. An empty one stands for `{}`.

@@ -22,7 +22,7 @@ use crate::time::Timestamp;
 /// Rows of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
 pub(crate) const MAX_LIMIT: usize = 1_000;
-/// How far back a report goes that does not say from when, ms: as long as events are kept.
+/// Length of a report without `from`, ms: as long as events are kept.
 const EVENTS_KEPT_MS: i64 = 35 * 86_400_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -47,7 +47,7 @@ pub(crate) fn zone(name: Option<&str>) -> Result<Tz, Problem> {
     })
 }
 
-/// A range of time, by default up to now and so long.
+/// A range of time; by default it ends now and is `usual_ms` long.
 pub(crate) fn range(
     from: Option<&When>,
     to: Option<&When>,
@@ -96,7 +96,7 @@ pub(crate) struct ListQuery {
     pub(crate) to: Option<When>,
     /// Time zone of `from` and `to` where they name none, and of the times in a CSV file, by its IANA name; UTC without it.
     pub(crate) tz: Option<String>,
-    /// Most rows of the page, 1 to 1000; 100 without it.
+    /// Maximum rows per page, 1 to 1000; 100 without it.
     #[param(minimum = 1, maximum = 1_000)]
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.
@@ -136,7 +136,7 @@ impl ListQuery {
     }
 }
 
-/// The cursor of a list by name: the name of the last row of the page, behind a sign. Who has none comes first.
+/// The cursor of a list by name: the name of the last row of the page, behind a sign. The row without a name comes first.
 fn cursor(name: Option<&str>) -> String {
     name.map_or("-".to_owned(), |name| format!("={name}"))
 }

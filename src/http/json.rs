@@ -17,7 +17,7 @@ pub(crate) struct Json<T>(pub(crate) T);
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         let mut body = Vec::with_capacity(CAPACITY);
-        serde_json::to_writer(&mut body, &self.0).expect("texts and numbers have a JSON form");
+        serde_json::to_writer(&mut body, &self.0).expect("strings and numbers have a JSON form");
         let media_type = HeaderValue::from_static("application/json");
         ([(CONTENT_TYPE, media_type)], body).into_response()
     }

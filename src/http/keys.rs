@@ -67,7 +67,7 @@ pub(crate) struct KeyBody {
     /// When it ends by itself; null is never.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) expires_at: Option<Timestamp>,
-    /// Until when the secret before the present one is good; null if there is none.
+    /// End of the time in which the former secret is accepted, too; null without one.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) former_secret_until: Option<Timestamp>,
 }

@@ -71,7 +71,7 @@ impl Check {
     }
 }
 
-/// Makes the series of the pools, in Prometheus's text format, and sets the gauges that say how the node is now.
+/// Makes the series of the pools, in Prometheus's text format, and sets the gauges of the node.
 pub type SeriesOfPools = Arc<dyn Fn() -> BoxFuture<'static, String> + Send + Sync>;
 
 /// What the routes for machines look at.
@@ -106,7 +106,7 @@ struct Ready {
 /// What was checked. A problem of `/readyz` has the same two fields.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 struct Checked {
-    /// For each check `ok`, or a stable word that says what is wrong: of `store` the words of
+    /// For each check `ok`, or a stable word for what is wrong: for `store` the words of
     /// `leasehold_store_failures_total`, `partial` in a cluster of which a part works, and `full`, with which the node is
     /// ready, because those who have a seat are served.
     #[schema(value_type = BTreeMap<String, String>, example = json!({"node": "ok", "store": "ok"}))]

@@ -45,7 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = NamedSeat)]
 pub(crate) struct SeatBody {
-    /// Who has it.
+    /// Its holder.
     #[schema(value_type = String, example = "agent-7")]
     pub(crate) holder: Holder,
     /// Since when.
@@ -379,7 +379,7 @@ fn forced(operator: &Operator, force: bool) -> Result<Force, Problem> {
     Ok(Force::Yes)
 }
 
-/// Who has the seat, for the trail.
+/// The holder of the seat, for the audit trail.
 fn noted(holder: &Holder, force: Force) -> serde_json::Value {
     match force {
         Force::No => json!({ "holder": holder }),
@@ -424,7 +424,7 @@ async fn take_away(
 ) -> Result<NamedSeats, Problem> {
     for round in 0..3 {
         let changed = app.0.store.named(pool, change).await;
-        // Once leases were ended for it, nobody may say that nothing was done.
+        // Once leases were ended for it, a failure must not be reported as "nothing was done".
         let changed = changed.map_err(|error| match round {
             0 => error,
             _ => error.may_have_run(),

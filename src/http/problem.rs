@@ -1,7 +1,7 @@
 //! The one shape of every error answer: a problem document (RFC 9457).
 //!
 //! A [`Code`] is the stable word for programs; the detail is a sentence for the person who reads the
-//! answer and says what to do next. What went wrong inside is a [`Problem::cause`]: it goes to the log,
+//! answer and tells what to do next. What went wrong inside is a [`Problem::cause`]: it goes to the log,
 //! once, and never to the client. Deliberately absent: any conversion from a foreign error. Each edge
 //! says in its own words what its errors mean.
 
@@ -25,7 +25,7 @@ pub const MEDIA_TYPE: &str = "application/problem+json";
 /// Declares the codes once, so that word, status and title cannot get out of step.
 macro_rules! codes {
     ($($(#[$doc:meta])* $code:ident $word:literal $status:ident $title:literal;)*) => {
-        /// The stable word for programs that says what kind of problem it is.
+        /// The stable word for programs that names the kind of problem.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
             $($(#[$doc])* $code,)*
@@ -153,7 +153,7 @@ codes! {
     StoreFull "store_full" SERVICE_UNAVAILABLE "The store is full";
     /// Only a node of a later version can do this.
     NewerNodeNeeded "newer_node_needed" SERVICE_UNAVAILABLE "A newer node is needed";
-    /// The node has as many connections as it takes.
+    /// The connection limit of the node is reached.
     Overloaded "overloaded" SERVICE_UNAVAILABLE "The node is overloaded";
     /// The node is about to stop.
     Draining "draining" SERVICE_UNAVAILABLE "The node is stopping";
@@ -166,7 +166,7 @@ codes! {
 }
 
 impl Code {
-    /// Whether every problem of this code says when to come back, also when the caller gave no time.
+    /// `true` if every problem of this code carries a time to come back, also when the caller gave none.
     fn always_says_when(self) -> bool {
         self == Self::PoolFull
             || matches!(
@@ -218,7 +218,7 @@ pub(crate) struct Logged {
 }
 
 impl Problem {
-    /// A problem of kind `code`; `detail` is whole sentences for a person and says what to do next.
+    /// A problem of kind `code`; `detail` is whole sentences for a person, with what to do next.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
         Self {
             code,
@@ -253,7 +253,7 @@ impl Problem {
         &self.detail
     }
 
-    /// When to come back, in milliseconds, if it says so.
+    /// Time until a retry makes sense, in milliseconds, if there is one.
     pub(crate) fn when_to_come_back(&self) -> Option<u64> {
         self.retry_after_ms
             // Spread out, so that those who were refused together do not come back together.
@@ -548,7 +548,7 @@ mod tests {
             let class = entry["class"].as_str().unwrap();
             let known = ["ends", "retry", "denied", "misuse"];
             assert!(known.contains(&class), "{code:?} is of no class: {class}");
-            // What says when to come back is worth a second try, and nothing that ends a lease is.
+            // A problem with a time to come back is worth a retry, and nothing that ends a lease is.
             let temporary = code.always_says_when() && *code != Code::PoolFull;
             assert!(!temporary || class == "retry", "{code:?} is temporary");
         }

@@ -40,7 +40,7 @@ use crate::telemetry::HTTP_CLOSED;
 pub use open::{ConnectionLimit, LongLived};
 pub use request::BodyTimedOut;
 
-/// How many connections above the limit are told so at a time; those beyond it are dropped without a word.
+/// Connections above the limit that get an answer at the same time; those beyond it are dropped without one.
 const REFUSALS: usize = 64;
 
 /// Streams of one HTTP/2 connection at a time; the least that RFC 9113 recommends.
@@ -149,7 +149,7 @@ struct Shared<F> {
 
 /// Serves `answer` on `listener` until `shutdown` is done or `drain` begins, and then finds an end.
 ///
-/// `shutdown` says how long connections are still accepted, for a balancer to notice; otherwise it is `drain_wait`.
+/// `shutdown` returns how long connections are still accepted, for a balancer to notice; otherwise it is `drain_wait`.
 /// In this order: not ready at once, while connections are still accepted; then no more
 /// accepting, idle connections and those without a whole head are closed, the others after their
 /// answer. What is left at `drain_total` is cut.
@@ -278,7 +278,7 @@ fn is_about_one_client(error: &io::Error) -> bool {
     )
 }
 
-/// Starts a connection, or tells it that there are too many.
+/// Starts a connection, or answers that the limit is reached.
 fn admit<F, A>(
     stream: TcpStream,
     peer: SocketAddr,

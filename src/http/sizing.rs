@@ -24,13 +24,13 @@ use crate::history::{demand, formulas, reading};
 use crate::names::PoolName;
 use crate::time::Timestamp;
 
-/// How far back the demand goes that does not say from when, ms: as long as events are kept.
+/// Length of the demand without `from`, ms: as long as events are kept.
 const EVENTS_KEPT_MS: i64 = 35 * 86_400_000;
-/// Most minutes of a sustained peak: so many days.
+/// Maximum minutes of a sustained peak.
 const MAX_MINUTES: u64 = 35 * 24 * 60;
 /// Wishes without which a replay says little.
 const ENOUGH: u64 = 30;
-/// Share of refused wishes that a lean and a balanced choice accept, without others.
+/// Share of refused requests that a lean and a balanced choice accept by default.
 const LEAN: f64 = 0.005;
 const BALANCED: f64 = 0.001;
 /// For how long in total a level has to be reached for a sustained peak, in minutes, without another time.
@@ -60,9 +60,9 @@ pub(crate) struct SizingQuery {
     pub(crate) price_named: Option<String>,
     /// Price of a concurrent seat, likewise.
     pub(crate) price_concurrent: Option<String>,
-    /// Share of refused wishes that the lean choice accepts, 0 to 1; 0.005 without it.
+    /// Share of refused requests that the lean choice accepts, 0 to 1; 0.005 without it.
     pub(crate) target_lean: Option<f64>,
-    /// Share of refused wishes that the balanced choice accepts, 0 to 1; 0.001 without it.
+    /// Share of refused requests that the balanced choice accepts, 0 to 1; 0.001 without it.
     pub(crate) target_balanced: Option<f64>,
     /// What is added to each choice for what has not been seen, in percent, 0 to 100; 10 without it.
     #[param(maximum = 100)]
@@ -83,7 +83,7 @@ pub(crate) struct SizingBody {
     pub(crate) inputs: InputsBody,
     /// What different numbers of seats would have meant.
     pub(crate) curve: Vec<PointBody>,
-    /// Where the curve bends: from there on a further seat helps little. Null for a curve that does not.
+    /// Where the curve bends: beyond that, one more seat helps little. Null for a curve that does not bend.
     pub(crate) knee: Option<PointBody>,
     /// What the seats that there are now would have meant.
     pub(crate) present: PointBody,
@@ -112,22 +112,22 @@ pub(crate) struct InputsBody {
     /// How many of them are true denials; for these the median length of a lease is assumed.
     pub(crate) true_denials: u64,
     pub(crate) holders: u64,
-    /// Seats that were wanted on the average (Erlang).
+    /// Seats that were wanted on average (Erlang).
     pub(crate) load: f64,
     /// The most seats that were wanted at once.
     pub(crate) peak: u64,
     /// Seats that there are now.
     pub(crate) capacity: u64,
-    /// Seats that were wanted on the average in the busiest hour of a day, the mean over the days (Erlang).
+    /// Seats that were wanted on average in the busiest hour of a day, the mean over the days (Erlang).
     pub(crate) busy_hour_load: f64,
     /// The highest number of seats that was wanted for `sustained_minutes` in total.
     pub(crate) sustained_peak: u64,
     pub(crate) sustained_minutes: u64,
-    /// Share of refused wishes that the lean choice accepts.
+    /// Share of refused requests that the lean choice accepts.
     pub(crate) target_lean: f64,
-    /// Share of refused wishes that the balanced choice accepts.
+    /// Share of refused requests that the balanced choice accepts.
     pub(crate) target_balanced: f64,
-    /// From when on events are kept that this is made of; null if there are none.
+    /// Earliest event that this report is based on; null without events.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) covered_from: Option<Timestamp>,
     /// Whether the pool was full, so that demand above its capacity is a lower bound.
@@ -153,11 +153,11 @@ pub(crate) struct CrossCheckBody {
     pub(crate) target: f64,
     /// By Erlang's B formula, for demand that comes at random from very many.
     pub(crate) erlang_b_seats: u64,
-    /// By Engset's formula, for demand that comes at random from as many holders as there are.
+    /// By Engset's formula, for demand that comes at random from the holders that there are.
     pub(crate) engset_seats: u64,
 }
 
-/// What so many seats would have meant.
+/// What this number of seats would have meant.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PointBody {
     pub(crate) seats: u64,
@@ -167,7 +167,7 @@ pub(crate) struct PointBody {
     pub(crate) holders_denied: u64,
     /// The longest time until one of them could have had a seat.
     pub(crate) longest_wait_ms: u64,
-    /// Share of refused wishes by Erlang's B formula, for comparison.
+    /// Share of refused requests by Erlang's B formula, for comparison.
     pub(crate) erlang_b: f64,
     /// Share of time at which all seats are taken by Engset's formula, for comparison.
     pub(crate) engset: f64,
@@ -196,7 +196,7 @@ impl From<Point> for PointBody {
 /// Three answers, each with its consequences.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ChoicesBody {
-    /// At most `target_lean` of the wishes would have been refused.
+    /// At most `target_lean` of the requests would have been refused.
     pub(crate) lean: PointBody,
     /// At most `target_balanced` of them, and never fewer seats than the sustained peak.
     pub(crate) balanced: PointBody,
@@ -483,7 +483,7 @@ fn warnings(
     let mut warnings = Vec::new();
     if demand.len() < ENOUGH {
         warnings.push(format!(
-            "There are only {} wishes in this time: a replay of so few says little.",
+            "There are only {} requests in this time: a replay of so few has little meaning.",
             demand.len()
         ));
     }
@@ -496,7 +496,7 @@ fn warnings(
     }
     match growth {
         None => warnings.push(format!(
-            "There are fewer than {} whole weeks: no trend can be told.",
+            "There are fewer than {} whole weeks: too few for a trend.",
             Growth::ENOUGH
         )),
         Some(true) => warnings.push(

@@ -56,7 +56,7 @@ pub(crate) async fn instrument<F: Future<Output = Response>>(
             counter!(HTTP_PANICS).increment(1);
             Problem::new(
                 Code::Internal,
-                "Something went wrong inside. It was logged under this request_id; tell it to the operator.",
+                "Something went wrong inside. It was logged under this request_id; send it to the operator.",
             )
             .cause("the handler panicked")
             .into_response()
@@ -68,7 +68,7 @@ pub(crate) async fn instrument<F: Future<Output = Response>>(
     headers
         .entry(X_CONTENT_TYPE_OPTIONS)
         .or_insert(HeaderValue::from_static("nosniff"));
-    // Answers are about one instant; pages with files that can be kept say so themselves.
+    // Answers are about one instant; handlers of files that can be cached set their own header.
     headers
         .entry(CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));

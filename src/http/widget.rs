@@ -135,7 +135,7 @@ fn find(files: &[File], name: &str) -> Result<File, Problem> {
 fn no_file() -> Problem {
     Problem::new(
         Code::RouteNotFound,
-        "There is no such file, or it is of another version. /client/manifest.json says what there is.",
+        "There is no such file, or it is of another version. /client/manifest.json lists the files.",
     )
 }
 

@@ -60,7 +60,7 @@ impl Holder {
         }
     }
 
-    /// Until it is told to stop. What makes no sense to go on with ends the whole run.
+    /// Runs until the end of the run. An error that makes going on pointless ends the whole run.
     pub(super) async fn live(
         mut self,
         mut stop: watch::Receiver<bool>,
@@ -167,7 +167,7 @@ impl Holder {
         }
     }
 
-    /// At the end of a run: a request that was not answered may have got a seat, which the same request is told of.
+    /// At the end of a run: a request without an answer may have got a seat, and the same request repeated learns that.
     async fn give_back_what_may_be_ours(&self, headers: &[(&str, &str)], body: &Value) {
         let answer = self
             .client

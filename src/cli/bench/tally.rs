@@ -97,7 +97,7 @@ pub(super) struct Moment {
     pub(super) failures: BTreeMap<String, u64>,
 }
 
-/// How it went, from the begin to the end.
+/// The results, from the start to the end.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) pool: String,

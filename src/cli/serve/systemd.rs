@@ -37,6 +37,6 @@ pub(super) async fn watchdog() -> Over {
 
 fn tell(state: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(state) {
-        tracing::warn!("systemd cannot be told: {error}");
+        tracing::warn!("systemd cannot be notified: {error}");
     }
 }

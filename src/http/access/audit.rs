@@ -34,7 +34,7 @@ impl Notes {
         self.noted(|noted| noted.caller = Some(caller));
     }
 
-    /// The pool that it was about, where the path does not say so.
+    /// The pool that it was about, where the path does not name it.
     pub(crate) fn pool(&self, pool: &PoolName) {
         self.noted(|noted| noted.pool = Some(pool.clone()));
     }

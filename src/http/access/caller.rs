@@ -1,4 +1,4 @@
-//! Who asks: the credential of a request, made into a caller.
+//! The caller: made of the credential of a request.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -23,14 +23,14 @@ const OPEN: &str = "open";
 /// The caller's name with the key of the settings.
 pub(crate) const ADMIN_KEY: &str = "admin_key";
 
-/// Who asks.
+/// The sender of a request, as its credential names it.
 #[derive(Debug, Clone)]
 pub(crate) enum Caller {
     /// Anybody on this machine.
     Open,
-    /// Who has the key of the settings.
+    /// Holds the key of the settings.
     AdminKey,
-    /// Who has a key of the store.
+    /// Holds a key of the store.
     Key(Arc<AccessKey>),
 }
 

@@ -54,7 +54,7 @@ fn quota(per_minute: NonZeroU32, burst: Option<NonZeroU32>) -> Quota {
 }
 
 impl Limiters {
-    /// Counts one use of a key. An error says when the next one is free.
+    /// Counts one use of a key. An error carries the time until the next one is free.
     pub(super) fn check(&self, key: &AccessKey, address: Option<IpAddr>) -> Result<(), Duration> {
         let limiter = self.of(key);
         let now = DefaultClock::default().now();

@@ -1,4 +1,4 @@
-//! Which pages may call, and what browsers are told about it (CORS).
+//! Pages that may call, and the headers by which browsers learn it (CORS).
 //!
 //! Only the routes of holders answer other origins at all, and each answer names the one origin that asked. Every page may
 //! ask for leave, and read why it was refused. It reads what a key or a token gives only if the key names its origin, or if it
@@ -74,7 +74,7 @@ pub(super) fn is_same(origin: &str, host: Option<&str>) -> bool {
     authority.is_some_and(|authority| host.is_some_and(|host| host.eq_ignore_ascii_case(authority)))
 }
 
-/// Whether a browser says that a page of this very origin sent the request. For what changes something with a
+/// `true` if the headers of a browser show that a page of this very origin sent the request. For what changes something with a
 /// credential that the browser adds by itself.
 pub(crate) fn is_from_here(headers: &HeaderMap, uri: &Uri) -> bool {
     match headers.get("sec-fetch-site") {

@@ -31,7 +31,7 @@ pub(crate) struct DenialsBody {
     pub(crate) items: Vec<DenialBody>,
     /// Send it back as `cursor` for the next page; null at the end.
     pub(crate) next_cursor: Option<String>,
-    /// From when on events are kept that this is made of; null if there are none.
+    /// Earliest event that this report is based on; null without events.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) covered_from: Option<Timestamp>,
 }
@@ -80,7 +80,7 @@ async fn denials_of(
     Ok(Json(found).into_response())
 }
 
-/// Who was denied.
+/// The holder that was denied.
 pub(crate) async fn denials(
     app: &App,
     pool: &PoolName,

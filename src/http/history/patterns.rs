@@ -21,7 +21,7 @@ use crate::history::patterns as busy;
 use crate::names::PoolName;
 use crate::time::Timestamp;
 
-/// How far back patterns go that do not say from when, ms: whole weeks, so that each weekday counts alike.
+/// Length of patterns without `from`, ms: whole weeks, so that each weekday counts alike.
 const USUAL_MS: i64 = 28 * 86_400_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -59,7 +59,7 @@ pub(crate) struct PatternsBody {
     pub(crate) tz: String,
     /// 168 of them: the hours of Monday, then of Tuesday, and so on.
     pub(crate) cells: Vec<CellBody>,
-    /// The hours that are busiest on the average, at most ten, the busiest first.
+    /// The hours that are busiest on average, at most ten, the busiest first.
     pub(crate) busiest: Vec<CellBody>,
 }
 
@@ -72,7 +72,7 @@ pub(crate) struct CellBody {
     pub(crate) hour: u32,
     /// Time that is known, in hours; 0 where there is no history.
     pub(crate) hours: f64,
-    /// Seats in use on the average; null without a history.
+    /// Seats in use on average; null without a history.
     pub(crate) mean: Option<f64>,
     /// The most seats in use at once; null without a history.
     pub(crate) peak: Option<u64>,

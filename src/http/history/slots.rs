@@ -25,7 +25,7 @@ use crate::names::PoolName;
 use crate::pool::Waited;
 use crate::time::Timestamp;
 
-/// Most slots of one answer.
+/// Maximum slots per answer.
 pub(crate) const MAX_SLOTS: i64 = 3_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -54,7 +54,7 @@ impl StepWord {
         }
     }
 
-    /// How far back a report goes that does not say from when, ms.
+    /// Length of a report without `from`, ms.
     const fn usual_ms(self) -> i64 {
         match self {
             Self::Minute => 3_600_000,
@@ -89,7 +89,7 @@ pub(crate) struct HistoryQuery {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct HistoryBody {
     pub(crate) items: Vec<SlotBody>,
-    /// From when on there are slots: as long as these are kept, and since the pool has a history; null if there are none.
+    /// Earliest slot: as far back as slots are kept, and the pool has a history; null without slots.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) covered_from: Option<Timestamp>,
 }
@@ -128,7 +128,7 @@ pub(crate) struct SlotBody {
     pub(crate) capacity: u64,
     /// The most seats in use at once.
     pub(crate) high_water_mark: u64,
-    /// Seats in use on the average.
+    /// Seats in use on average.
     pub(crate) mean: f64,
     /// Leases that got a seat for the first time.
     pub(crate) grants: u64,

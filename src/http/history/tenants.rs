@@ -29,7 +29,7 @@ pub(crate) struct TenantsBody {
     pub(crate) items: Vec<TenantBody>,
     /// Send it back as `cursor` for the next page; null at the end.
     pub(crate) next_cursor: Option<String>,
-    /// From when on events are kept that this is made of; null if there are none.
+    /// Earliest event that this report is based on; null without events.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) covered_from: Option<Timestamp>,
 }

@@ -22,9 +22,9 @@ use crate::history::usage as full;
 use crate::names::PoolName;
 use crate::time::Timestamp;
 
-/// Most days of a usage report: as long as days are kept.
+/// Maximum days per usage report: as long as days are kept.
 const MAX_DAYS: u32 = 800;
-/// Most minutes of a sustained peak: so many days.
+/// Maximum minutes of a sustained peak.
 const MAX_MINUTES: u64 = 800 * 24 * 60;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -67,7 +67,7 @@ pub(crate) struct UsageBody {
     pub(crate) days: u32,
     /// The days since the pool has a history, the present one last.
     pub(crate) daily: Vec<DayBody>,
-    /// From when on there are days: in UTC they are kept for 800 days, in other zones for 35; null if there are none.
+    /// Earliest day: in UTC days are kept for 800 days, in other zones for 35; null without days.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) covered_from: Option<Timestamp>,
     /// The highest number of seats in use that was reached for a while in total; some vendors bill that.
@@ -82,7 +82,7 @@ pub(crate) struct UsageBody {
     pub(crate) gap_ms: u64,
 }
 
-/// The highest number of seats that was in use, or more of them, for so many minutes in total.
+/// The highest number of seats at which at least that many were in use for `minutes` in total.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SustainedBody {
     pub(crate) minutes: u64,
@@ -134,7 +134,7 @@ pub(crate) struct DayBody {
     pub(crate) date: chrono::NaiveDate,
     /// The most seats in use at once.
     pub(crate) high_water_mark: u64,
-    /// Seats in use on the average.
+    /// Seats in use on average.
     pub(crate) mean: f64,
     /// Leases that got a seat.
     pub(crate) grants: u64,

@@ -6,7 +6,7 @@ use crate::stderr;
 use crate::store::Store;
 use crate::telemetry::{LOG_DROPPED, POOLS, SWEEPER_LAG};
 
-/// Sets the gauges that say how the node is now.
+/// Sets the gauges of the node.
 pub(crate) fn record(store: &Store) {
     gauge!(POOLS).set(store.known_pools().len() as f64);
     metrics_process::Collector::default().collect();

@@ -14,7 +14,7 @@ struct Family {
     name: &'static str,
     kind: &'static str,
     help: &'static str,
-    /// Labels beside the pool's, ready to be written, and values.
+    /// Labels after the pool's, ready to be written, and values.
     values: fn(&Series) -> Vec<(String, u64)>,
 }
 
@@ -40,7 +40,7 @@ const FAMILIES: [Family; 13] = [
     Family {
         name: "leasehold_overcommit",
         kind: "gauge",
-        help: "Seats in use beyond the capacity and the overdraft, because the capacity was lowered: nothing is granted until it fits, and then there is none. The same on every node: use max by (pool)",
+        help: "Seats in use beyond the capacity and the overdraft, because the capacity was lowered: nothing is granted until it fits, and then the series ends. The same on every node: use max by (pool)",
         values: |series| {
             now(series, |pool| {
                 Some(pool.overcommit()).filter(|seats| *seats > 0)
@@ -170,7 +170,7 @@ pub(crate) fn write(out: &mut String, all: &[Series]) {
         for series in all {
             let pool = series.name.as_ref().map_or(OTHERS, |name| name.as_str());
             for (labels, value) in (family.values)(series) {
-                // Writing into a text cannot fail.
+                // Writing into a string cannot fail.
                 let _ = writeln!(lines, "{}{{pool=\"{pool}\"{labels}}} {value}", family.name);
             }
         }

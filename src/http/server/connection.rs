@@ -381,7 +381,7 @@ pub(super) async fn refuse(mut stream: TcpStream, linger: Duration) -> io::Resul
     }
     let problem = Problem::new(
         Code::Overloaded,
-        "This node has as many connections as it takes. Try again after the time that Retry-After says.",
+        "The connection limit of this node is reached. Try again after the time in Retry-After.",
     );
     stream.write_all(&problem.to_http1()).await?;
     close(stream, linger).await;

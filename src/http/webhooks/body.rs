@@ -26,7 +26,7 @@ pub(crate) struct WebhookBody {
     /// Which alerts; `*` is all.
     #[schema(value_type = Vec<String>, example = json!(["pool.full", "pool.level"]))]
     pub(crate) events: Vec<AlertPattern>,
-    /// Only alerts of these pools, and those of the store; all if there are none.
+    /// Only alerts of these pools, and those of the store; all if it is empty.
     #[schema(value_type = Vec<String>)]
     pub(crate) pools: Vec<PoolName>,
     /// Whether messages are sent.
@@ -36,7 +36,7 @@ pub(crate) struct WebhookBody {
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) created_at: Timestamp,
-    /// Until when the secret before the present one signs as well; null if there is none.
+    /// End of the time in which the former secret signs as well; null without one.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) former_secret_until: Option<Timestamp>,
     /// Messages that wait for an attempt.
@@ -129,7 +129,7 @@ pub(crate) struct WebhookRequest {
     /// Which alerts, at least one; `*` is all.
     #[schema(value_type = Vec<String>, min_items = 1, example = json!(["pool.full", "pool.level"]))]
     pub(crate) events: Vec<AlertPattern>,
-    /// Only alerts of these pools, and those of the store; all if there are none.
+    /// Only alerts of these pools, and those of the store; all if it is empty.
     #[schema(value_type = Vec<String>, max_items = 100)]
     #[serde(default)]
     pub(crate) pools: Vec<PoolName>,

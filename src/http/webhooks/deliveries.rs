@@ -48,7 +48,7 @@ pub(crate) struct AttemptBody {
     pub(crate) status: Option<u16>,
     /// What went wrong; null if nothing did.
     pub(crate) error: Option<String>,
-    /// The begin of what the receiver said; only admins are shown it.
+    /// The first part of the receiver's answer; only admins see it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reply: Option<String>,
 }
