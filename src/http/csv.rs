@@ -1,6 +1,6 @@
 //! Tables as CSV (RFC 4180), safe to open in a spreadsheet.
 
-use std::fmt::Write as _;
+use std::borrow::Cow;
 
 use axum::body::Body;
 use axum::http::HeaderValue;
@@ -49,27 +49,30 @@ impl Cell {
     }
 }
 
+/// A vector takes every row that has as many cells as there are columns.
+const FITS: &str = "a row has a cell for each column";
+
 /// A file of this name with these columns and rows.
 pub(crate) fn file(
     name: &str,
     columns: &[&str],
     rows: impl IntoIterator<Item = Vec<Cell>>,
 ) -> Response {
-    let mut text = columns.join(",");
-    text.push_str("\r\n");
+    let mut file = csv::WriterBuilder::new()
+        .terminator(csv::Terminator::CRLF)
+        .from_writer(Vec::new());
+    file.write_record(columns).expect(FITS);
     for row in rows {
-        for (at, cell) in row.iter().enumerate() {
-            if at > 0 {
-                text.push(',');
-            }
+        for cell in &row {
             match cell {
-                Cell::Text(cell) => quote(&mut text, &unformulated(cell)),
-                Cell::Plain(cell) => quote(&mut text, cell),
+                Cell::Text(cell) => file.write_field(&*unformulated(cell)),
+                Cell::Plain(cell) => file.write_field(cell),
             }
+            .expect(FITS);
         }
-        text.push_str("\r\n");
+        file.write_record(None::<&[u8]>).expect(FITS);
     }
-    let mut response = text.into_response();
+    let mut response = file.into_inner().expect(FITS).into_response();
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,
@@ -121,22 +124,14 @@ pub(crate) fn for_spreadsheets(response: Response) -> Response {
 
 /// A spreadsheet runs a string that begins like a formula, so such a string gets an apostrophe in front (OWASP, CSV
 /// injection). The signs of East Asian keyboards, which are twice as wide, are the same to some.
-fn unformulated(text: &str) -> String {
+fn unformulated(text: &str) -> Cow<'_, str> {
     const SIGNS: [char; 12] = [
         '=', '+', '-', '@', '\t', '\r', '\n', '\0', '\u{ff1d}', '\u{ff0b}', '\u{ff0d}', '\u{ff20}',
     ];
     if text.starts_with(SIGNS) {
-        format!("'{text}")
+        Cow::Owned(format!("'{text}"))
     } else {
-        text.to_owned()
-    }
-}
-
-fn quote(to: &mut String, cell: &str) {
-    if cell.contains([',', '"', '\r', '\n']) {
-        write!(to, "\"{}\"", cell.replace('"', "\"\"")).expect("a string takes any text");
-    } else {
-        to.push_str(cell);
+        Cow::Borrowed(text)
     }
 }
 
