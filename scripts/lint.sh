@@ -33,4 +33,11 @@ else
     say "advisories skipped: the advisory database cannot be fetched"
 fi
 
+# A dependency that nothing uses is built by everybody.
+machete=$(scripts/cargo-tool.sh cargo-machete 0.9.2)
+unused=$("$machete" 2>&1) || {
+    say "$unused"
+    exit 1
+}
+
 scripts/kubernetes.sh
