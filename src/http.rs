@@ -24,13 +24,13 @@ pub(crate) mod named;
 pub(crate) mod nodes;
 mod openapi;
 pub(crate) mod pools;
+mod privacy;
 pub mod problem;
 pub(crate) mod queue;
 pub mod request_id;
 pub mod server;
 pub(crate) mod sessions;
 pub(crate) mod sizing;
-mod tokens;
 pub mod trace;
 pub(crate) mod webhooks;
 pub(crate) mod when;
@@ -120,7 +120,6 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .merge(events::routes())
         .merge(history::routes())
         .merge(sizing::routes())
-        .merge(tokens::routes())
         .merge(jwks::routes())
         .merge(keys::routes())
         .merge(sessions::routes())

@@ -222,7 +222,7 @@ async fn leave(
             format!("`ticket` is not one of the pool {pool}, so there is no place to leave."),
         )
     })?;
-    super::tokens::finish(async move { leave_place(&app, &pool, ticket).await }).await
+    super::leases::finish(async move { leave_place(&app, &pool, ticket).await }).await
 }
 
 async fn leave_place(app: &App, pool: &PoolName, ticket: LeaseId) -> Result<(), Error> {

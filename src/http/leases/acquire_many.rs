@@ -6,8 +6,9 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
 
-use super::asking::{MAX_CHANGES, Undelivered};
-use super::{AcquireBody, MAX_KEY, denied, request_name};
+use super::acquire::{AcquireBody, MAX_KEY, request_name};
+use super::attempt::{MAX_CHANGES, Undelivered};
+use super::denied;
 use crate::http::access::Client;
 use crate::http::extract::{ACQUIRE_MANY_LIMIT, Body, Path};
 use crate::http::json::Json;
@@ -239,7 +240,7 @@ async fn acquire_all(
         let some = async {
             let mut asked = Vec::new();
             for Wanted { body, key } in wanted[done.len()..].iter().take(store::ACQUIRE_AT_ONCE) {
-                asked.push(app.asked(pool, body, *key, Wait::No).await?);
+                asked.push(app.acquire_request(pool, body, *key, Wait::No).await?);
                 // Those of a pool with rules go one by one.
                 if asked[0].known.has_rules() {
                     break;

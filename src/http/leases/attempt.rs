@@ -1,23 +1,21 @@
-//! How a question reaches the store: with no more of who asks than the pool may know, and for as long as who asks
-//! is there to hear the answer.
+//! One attempt to get a seat: for as long as its client is there to read the answer, and with nothing left behind when it is not.
 
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::AcquireBody;
+use super::acquire::AcquireBody;
 use crate::http::App;
 use crate::http::problem::{Code, Problem};
-use crate::names::{Activities, Holder, LeaseId, PoolName};
-use crate::pool::{HolderMatch, Privacy};
-use crate::store::{self, AcquireRequest, Acquired, Leaving, PolicySnapshot, Turn, Wait, carry};
+use crate::names::{LeaseId, PoolName};
+use crate::store::{self, Acquired, Leaving, Turn, Wait, carry};
 use crate::tasks;
 use crate::time::Timestamp;
 use crate::token::Claims;
 
 /// Asks in a task of its own, because the request is dropped when its client goes away, and what nobody will hear of
 /// goes back at once.
-pub(super) async fn ask(
+pub(super) async fn acquire(
     app: &App,
     pool: &PoolName,
     mut body: AcquireBody,
@@ -34,7 +32,7 @@ pub(super) async fn ask(
     let (app, pool) = (app.clone(), pool.clone());
     tasks::finish(carry(async move {
         let _room = room;
-        let acquired = seek(&app, &pool, &body, key, wait, &mut answer).await;
+        let acquired = acquire_or_wait(&app, &pool, &body, key, wait, &mut answer).await;
         app.0.store.count_acquire(&pool, &acquired);
         let unheard = acquired.as_ref().ok().and_then(|acquired| {
             let can_ask_again = key.is_some() || matches!(wait, Wait::Ticket(_));
@@ -124,7 +122,7 @@ const AWAY: Duration = Duration::from_millis(250);
 
 /// Asks until there is an answer, or, while there is none but a place in the queue, until the time to wait is over or
 /// the client is gone. A ticket asks only when it is called.
-async fn seek(
+async fn acquire_or_wait(
     app: &App,
     pool: &PoolName,
     body: &AcquireBody,
@@ -156,7 +154,7 @@ async fn seek(
                 },
             }
         }
-        let asked = app.asked(pool, body, key, wait).await;
+        let asked = app.acquire_request(pool, body, key, wait).await;
         let acquired = match asked {
             Ok(asked) => store.acquire(pool, &asked).await,
             Err(error) => Err(error),
@@ -197,119 +195,5 @@ async fn seek(
             }
             (Err(error), _) => return Err(error),
         }
-    }
-}
-
-impl App {
-    /// What is asked of the store: of who asks, no more than the pool's privacy allows.
-    pub(super) async fn asked(
-        &self,
-        pool: &PoolName,
-        body: &AcquireBody,
-        key: Option<LeaseId>,
-        wait: Wait,
-    ) -> Result<AcquireRequest, store::Error> {
-        let mut known = self.0.store.known(pool).await?;
-        let mut asked = AcquireRequest {
-            holder: body.holder.clone(),
-            tenant: body.tenant.clone(),
-            label: body.label.clone(),
-            activities: body.activities.clone(),
-            platform: body.platform.clone(),
-            key,
-            wait,
-            known: PolicySnapshot::default(),
-        };
-        if let Some(policy) = known.policy()
-            && policy.changes_holders()
-        {
-            let kept = self.0.tokens.pseudonyms().kept(
-                policy,
-                pool,
-                self.0.store.now(),
-                asked.holder,
-                asked.tenant,
-            );
-            (asked.holder, asked.tenant) = (kept.holder, kept.tenant);
-            if policy.privacy != Privacy::Named {
-                (asked.label, asked.activities) = (None, Activities::default());
-            }
-            (known.from, known.until) = (kept.from, kept.until);
-        }
-        asked.known = known;
-        Ok(asked)
-    }
-
-    /// A holder as a pool tells it from others, however much it may know of it.
-    pub(super) async fn compared_holder(
-        &self,
-        pool: &PoolName,
-        holder: Option<&Holder>,
-    ) -> Result<Option<Holder>, Problem> {
-        let known = self.0.store.known(pool).await?;
-        let holder = holder.cloned();
-        Ok(match known.policy().map(|policy| policy.holder_match) {
-            Some(HolderMatch::Folded) => holder.map(Holder::folded),
-            Some(HolderMatch::Exact) | None => holder,
-        })
-    }
-
-    /// The name under which a pool knows a holder.
-    pub(in crate::http) async fn recorded_holder(
-        &self,
-        pool: &PoolName,
-        holder: Holder,
-    ) -> Result<Holder, Problem> {
-        let known = self.0.store.known(pool).await?;
-        let Some(policy) = known.policy() else {
-            return Ok(holder);
-        };
-        let kept =
-            self.0
-                .tokens
-                .pseudonyms()
-                .kept(policy, pool, self.0.store.now(), Some(holder), None);
-        kept.holder.ok_or_else(|| {
-            Problem::new(
-                Code::InvalidRequest,
-                format!(
-                    "The pool {pool} is anonymous: it knows no holders. Name leases by their ids."
-                ),
-            )
-        })
-    }
-
-    /// What a token says, of its holder no more than the pool's privacy allows now: it may be older than that.
-    /// And whether labels and activities may be kept.
-    pub(in crate::http) async fn as_recorded(
-        &self,
-        mut claims: Claims,
-    ) -> Result<(Claims, bool), store::Error> {
-        let known = match self.0.store.known(&claims.pool).await {
-            // What was granted goes on. What its policy allows to be kept now only a later version knows.
-            Err(store::Error::Newer(_)) => {
-                claims.label = None;
-                return Ok((claims, false));
-            }
-            known => known?,
-        };
-        if let Some(policy) = known.policy()
-            && policy.changes_holders()
-        {
-            let kept = self.0.tokens.pseudonyms().kept(
-                policy,
-                &claims.pool,
-                self.0.store.now(),
-                claims.holder,
-                claims.tenant,
-            );
-            (claims.holder, claims.tenant) = (kept.holder, kept.tenant);
-            let keeps_details = policy.privacy == Privacy::Named;
-            if !keeps_details {
-                claims.label = None;
-            }
-            return Ok((claims, keeps_details));
-        }
-        Ok((claims, true))
     }
 }

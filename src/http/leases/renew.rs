@@ -1,0 +1,197 @@
+//! `POST /v1/leases/renew`: the heartbeat.
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::LeaseBody;
+use crate::http::extract::Beacon;
+use crate::http::json::Json;
+use crate::http::problem::{Code, Problem};
+use crate::http::{App, pool_not_found};
+use crate::lease::{EndReason, Lease};
+use crate::names::{Activities, Label};
+use crate::pool::OutageGrace;
+use crate::store::{Notice, Renewal, Renewed};
+use crate::telemetry::GRACE_USED;
+use crate::time::Timestamp;
+
+/// A heartbeat.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RenewBody {
+    /// The latest token of the lease.
+    token: String,
+    /// What the holder is working on now; left out, it stays as it was.
+    #[schema(value_type = Option<Vec<String>>, max_items = 32)]
+    #[serde(default)]
+    activities: Option<Activities>,
+    /// What operators read next to the holder; left out, it stays as it was.
+    #[schema(value_type = Option<String>, max_length = 128)]
+    #[serde(default)]
+    label: Option<Label>,
+    /// For how long the holder went on after the end of what it was promised, because it heard nothing; for the history.
+    #[serde(default)]
+    grace_used_ms: Option<u64>,
+}
+
+/// A lease that goes on.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RenewedBody {
+    lease: LeaseBody,
+    /// Whether it had ended by time, and has its seat again.
+    resumed: bool,
+    /// A new token, if there is one; keep it instead of the old one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+    /// A signed proof of the lease as it is now, in a pool whose policy has `proofs`; keep it instead of the old one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<String>,
+    /// What an operator has to say, once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notice: Option<NoticeBody>,
+}
+
+/// A message of an operator to a holder.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Notice)]
+pub(super) struct NoticeBody {
+    /// What it says.
+    #[schema(example = "The shift ends in ten minutes.")]
+    message: String,
+    /// When it was sent.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+}
+
+/// What became of a heartbeat, and what an operator left for its holder.
+pub(super) fn with_notice(renewed: Renewed) -> (Renewed, Option<NoticeBody>) {
+    match renewed {
+        Renewed::Noticed(renewed, notice) => {
+            let Notice { message, at } = notice;
+            (*renewed, Some(NoticeBody { message, at }))
+        }
+        renewed => (renewed, None),
+    }
+}
+
+/// Renews a lease: the heartbeat.
+///
+/// One that comes too late resumes the lease if a seat is free and it ended by time not too long ago.
+#[utoipa::path(
+    post, path = "/v1/leases/renew", tag = "leases",
+    request_body = RenewBody,
+    responses(
+        (status = 200, body = RenewedBody),
+        (status = 404, description = "`pool_not_found`: the lease went with its pool"),
+        (status = 410, description = "Lost: `lease_expired`, `lease_released`, `lease_terminated` (with `reason` and `blocked_until`) or `lease_evicted`"),
+    ),
+)]
+pub(super) async fn renew(
+    State(app): State<App>,
+    Beacon(body): Beacon<RenewBody>,
+) -> Result<Json<RenewedBody>, Problem> {
+    let (claims, keeps_details) = app.as_recorded(app.verify(&body.token)?).await?;
+    let renewal = Renewal {
+        claims,
+        label: body.label.filter(|_| keeps_details),
+        activities: body.activities.filter(|_| keeps_details),
+        grace_used_ms: body.grace_used_ms,
+    };
+    if let Some(ms) = renewal.grace_used_ms {
+        // Nobody can have used more, whatever a client says.
+        metrics::counter!(GRACE_USED).increment(ms.min(OutageGrace::MAX_MS).div_ceil(1_000));
+    }
+    let (renewed, notice) = with_notice(app.0.store.renew(&renewal).await?);
+    let answer = |lease, generation, resumed| {
+        let renewed = app.renewed(&renewal, lease, generation, resumed);
+        Json(RenewedBody { notice, ..renewed })
+    };
+    match renewed {
+        Renewed::Renewed(lease) => Ok(answer(lease, renewal.claims.generation, false)),
+        Renewed::Resumed { lease, generation } => Ok(answer(lease, generation, true)),
+        Renewed::Recovering | Renewed::Noticed(..) => Err(recovering()),
+        Renewed::Lost(end) => Err(lost(&end).with("id", renewal.claims.id)),
+        Renewed::NoPool => Err(pool_not_found(&renewal.claims.pool)),
+    }
+}
+
+impl App {
+    fn renewed(
+        &self,
+        renewal: &Renewal,
+        lease: Lease,
+        generation: u64,
+        resumed: bool,
+    ) -> RenewedBody {
+        RenewedBody {
+            token: self.new_token(renewal, generation, &lease),
+            proof: self.proof(&lease, generation),
+            lease: self.lease_body(lease),
+            resumed,
+            notice: None,
+        }
+    }
+}
+
+/// Its pool may come back, and the seat with it.
+pub(super) fn recovering() -> Problem {
+    let detail = "The store has lost its data, and this pool was not put back yet. Send the same request again.";
+    Problem::new(Code::Recovering, detail).with("outcome", "none")
+}
+
+/// Why a lease is lost, for its holder.
+fn lost(end: &EndReason) -> Problem {
+    match end {
+        EndReason::Expired => Problem::new(
+            Code::LeaseExpired,
+            "No beat came in time, and the seat was given back. Acquire again.",
+        ),
+        EndReason::Released => Problem::new(
+            Code::LeaseReleased,
+            "The holder gave this seat back. Acquire again.",
+        ),
+        EndReason::Evicted => Problem::new(
+            Code::LeaseEvicted,
+            "A newer lease of the same holder took this one's place.",
+        ),
+        EndReason::Terminated {
+            reason,
+            blocked_until,
+        } => {
+            let detail = match reason {
+                Some(reason) => format!("An operator ended this lease: {reason}"),
+                None => "An operator ended this lease.".to_owned(),
+            };
+            Problem::new(Code::LeaseTerminated, detail)
+                .with("reason", reason)
+                .with("blocked_until", blocked_until)
+        }
+    }
+}
+
+/// The code of an end.
+pub(super) fn code_of(end: &EndReason) -> &'static str {
+    match end {
+        EndReason::Expired => Code::LeaseExpired,
+        EndReason::Released => Code::LeaseReleased,
+        EndReason::Evicted => Code::LeaseEvicted,
+        EndReason::Terminated { .. } => Code::LeaseTerminated,
+    }
+    .as_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, F: Future>(_: impl FnOnce(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn what_waits_for_a_heartbeat_is_small() {
+        let renew = size_of_future(renew);
+        assert!(renew <= 1_024, "{renew}");
+    }
+}

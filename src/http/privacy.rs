@@ -1,0 +1,123 @@
+//! What a pool may know of a holder: requests reach the store with no more than its privacy allows.
+
+use super::App;
+use super::leases::AcquireBody;
+use super::problem::{Code, Problem};
+use crate::names::{Activities, Holder, LeaseId, PoolName};
+use crate::pool::{HolderMatch, Privacy};
+use crate::store::{self, AcquireRequest, PolicySnapshot, Wait};
+use crate::token::Claims;
+
+impl App {
+    /// What is asked of the store: of who asks, no more than the pool's privacy allows.
+    pub(super) async fn acquire_request(
+        &self,
+        pool: &PoolName,
+        body: &AcquireBody,
+        key: Option<LeaseId>,
+        wait: Wait,
+    ) -> Result<AcquireRequest, store::Error> {
+        let mut known = self.0.store.known(pool).await?;
+        let mut asked = AcquireRequest {
+            holder: body.holder.clone(),
+            tenant: body.tenant.clone(),
+            label: body.label.clone(),
+            activities: body.activities.clone(),
+            platform: body.platform.clone(),
+            key,
+            wait,
+            known: PolicySnapshot::default(),
+        };
+        if let Some(policy) = known.policy()
+            && policy.changes_holders()
+        {
+            let kept = self.0.tokens.pseudonyms().kept(
+                policy,
+                pool,
+                self.0.store.now(),
+                asked.holder,
+                asked.tenant,
+            );
+            (asked.holder, asked.tenant) = (kept.holder, kept.tenant);
+            if policy.privacy != Privacy::Named {
+                (asked.label, asked.activities) = (None, Activities::default());
+            }
+            (known.from, known.until) = (kept.from, kept.until);
+        }
+        asked.known = known;
+        Ok(asked)
+    }
+
+    /// A holder as a pool tells it from others, however much it may know of it.
+    pub(super) async fn compared_holder(
+        &self,
+        pool: &PoolName,
+        holder: Option<&Holder>,
+    ) -> Result<Option<Holder>, Problem> {
+        let known = self.0.store.known(pool).await?;
+        let holder = holder.cloned();
+        Ok(match known.policy().map(|policy| policy.holder_match) {
+            Some(HolderMatch::Folded) => holder.map(Holder::folded),
+            Some(HolderMatch::Exact) | None => holder,
+        })
+    }
+
+    /// The name under which a pool knows a holder.
+    pub(super) async fn recorded_holder(
+        &self,
+        pool: &PoolName,
+        holder: Holder,
+    ) -> Result<Holder, Problem> {
+        let known = self.0.store.known(pool).await?;
+        let Some(policy) = known.policy() else {
+            return Ok(holder);
+        };
+        let kept =
+            self.0
+                .tokens
+                .pseudonyms()
+                .kept(policy, pool, self.0.store.now(), Some(holder), None);
+        kept.holder.ok_or_else(|| {
+            Problem::new(
+                Code::InvalidRequest,
+                format!(
+                    "The pool {pool} is anonymous: it knows no holders. Name leases by their ids."
+                ),
+            )
+        })
+    }
+
+    /// What a token says, of its holder no more than the pool's privacy allows now: it may be older than that.
+    /// And whether labels and activities may be kept.
+    pub(super) async fn as_recorded(
+        &self,
+        mut claims: Claims,
+    ) -> Result<(Claims, bool), store::Error> {
+        let known = match self.0.store.known(&claims.pool).await {
+            // What was granted goes on. What its policy allows to be kept now only a later version knows.
+            Err(store::Error::Newer(_)) => {
+                claims.label = None;
+                return Ok((claims, false));
+            }
+            known => known?,
+        };
+        if let Some(policy) = known.policy()
+            && policy.changes_holders()
+        {
+            let kept = self.0.tokens.pseudonyms().kept(
+                policy,
+                &claims.pool,
+                self.0.store.now(),
+                claims.holder,
+                claims.tenant,
+            );
+            (claims.holder, claims.tenant) = (kept.holder, kept.tenant);
+            let keeps_details = policy.privacy == Privacy::Named;
+            if !keeps_details {
+                claims.label = None;
+            }
+            return Ok((claims, keeps_details));
+        }
+        Ok((claims, true))
+    }
+}
