@@ -69,16 +69,6 @@ pub(super) static RESUME: LazyLock<Script> = script!(
     "rules",
     "blocks"
 );
-pub(super) static TERMINATE: LazyLock<Script> = script!(
-    "terminate",
-    "record",
-    "tombstone",
-    "schedule",
-    "seats",
-    "queue",
-    "blocks",
-    "ends"
-);
 pub(super) static LEAVE_QUEUE: LazyLock<Script> =
     script!("leave_queue", "schedule", "seats", "queue");
 pub(super) static POLL_QUEUE: LazyLock<Script> =
@@ -87,7 +77,7 @@ pub(super) static LIST_QUEUE: LazyLock<Script> =
     script!("list_queue", "schedule", "seats", "queue");
 
 /// Those whose headers are read by this module's callers.
-const OTHERS: usize = 6;
+const OTHERS: usize = 5;
 
 fn others() -> [&'static Script; OTHERS] {
     [
@@ -96,7 +86,6 @@ fn others() -> [&'static Script; OTHERS] {
         &LEAVE_QUEUE,
         &POLL_QUEUE,
         &LIST_QUEUE,
-        &TERMINATE,
     ]
 }
 

@@ -6,7 +6,8 @@ use super::Store;
 use super::error::Error;
 use super::keys::{IndexedBy, Keys};
 use super::meters::EndKind;
-use super::script::{TERMINATE, millis, or_empty};
+use super::script::millis;
+use super::scripts::{self, terminate};
 use crate::names::{Holder, LeaseId, PoolName, Tenant};
 use crate::token;
 
@@ -91,58 +92,33 @@ impl Store {
         why: &Termination,
     ) -> Result<Vec<Terminated>, Error> {
         let keys = Keys::of(pool);
-        let mut words = Vec::with_capacity(ids.len());
-        {
-            let mut call = TERMINATE
-                .call(19 + ids.len())
-                .arg(keys.bucket.clock())
-                .arg(keys.config())
-                .arg(keys.leases())
-                .arg(keys.expired())
-                .arg(keys.events())
-                .arg(keys.blocks())
-                .arg(keys.who())
-                .arg(keys.seats())
-                .arg(keys.holders())
-                .arg(keys.lent())
-                .arg(keys.queue())
-                .arg(keys.records())
-                .arg(keys.block_notes())
-                .arg(keys.mark(marked.unwrap_or(IndexedBy::All)))
-                .arg(keys.waiting())
-                .arg(keys.tickets())
-                .arg(keys.line())
-                .arg(keys.heads())
-                .arg(keys.called());
-            for id in ids {
-                call.push(keys.tombstone(*id));
+        let leases: Vec<_> = ids.iter().map(|id| terminate::Lease { id: *id }).collect();
+        let terminate = scripts::Terminate {
+            keys: &keys,
+            ended_mark: keys.mark(marked.unwrap_or(IndexedBy::All)),
+            reason: why.reason.as_deref(),
+            block_for: why.block,
+            blocked: why.holder.as_ref().map(Holder::key),
+            keep: token::LIFE,
+            marks: marked.is_some(),
+            by: Some(&why.by),
+            leases: &leases,
+        };
+        let reply = self.call(keys.bucket, &terminate).await?;
+        let words = reply.leases.iter().map(|lease| {
+            let held_ms = millis(lease.held);
+            match lease.word {
+                terminate::Word::Terminated => {
+                    self.count_end(pool, EndKind::Terminated, held_ms);
+                    Terminated::Terminated
+                }
+                terminate::Word::Expired => {
+                    self.count_end(pool, EndKind::Expired, held_ms);
+                    Terminated::Ended
+                }
+                terminate::Word::Ended => Terminated::Ended,
             }
-            call.push(why.reason.as_deref().unwrap_or(""));
-            call.push(millis(why.block));
-            call.push(or_empty(why.holder.as_ref(), Holder::key));
-            call.push(millis(token::LIFE));
-            call.push(u8::from(marked.is_some()));
-            call.push(&why.by);
-            for id in ids {
-                call.push(id.to_string());
-            }
-            let reply = self.run(keys.bucket, &call).await?;
-            for at in (3..reply.len()).step_by(2) {
-                let held_ms = reply.count(at + 1)?;
-                words.push(match reply.text(at)? {
-                    "terminated" => {
-                        self.count_end(pool, EndKind::Terminated, held_ms);
-                        Terminated::Terminated
-                    }
-                    "expired" => {
-                        self.count_end(pool, EndKind::Expired, held_ms);
-                        Terminated::Ended
-                    }
-                    "ended" => Terminated::Ended,
-                    _ => return Err(reply.unexpected(at)),
-                });
-            }
-        }
-        Ok(words)
+        });
+        Ok(words.collect())
     }
 }
