@@ -1,89 +1,90 @@
 -- Decides on a renew whose lease is not live, or whose record is gone: resumed, rebuilt after a loss of
 -- data, or lost with its reason. A seat is taken again only if one is free.
 --
--- KEYS[1]   clock      HASH    the bucket's clock
--- KEYS[2]   due        ZSET    pool -> lower bound of its earliest expiry, ms
--- KEYS[3]   config     HASH    the pool's policy
--- KEYS[4]   leases     ZSET    lease id -> expiry, ms
--- KEYS[5]   expired    ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[6]   events     STREAM  the pool's history
--- KEYS[7]   blocks     ZSET    holder -> until when it may not acquire, ms
--- KEYS[8]   records    HASH    lease id -> what is known of the lease
--- KEYS[9]   who        HASH    lease id -> kind of seat, fence, tenant and holder
--- KEYS[10]  seats      HASH    seats in use: all, overdraft, named, t:<tenant>
--- KEYS[11]  holders    ZSET    holder, kind, tenant, fence and lease id; in this order
--- KEYS[12]  lent       HASH    seat-milliseconds of overdraft, by day
--- KEYS[13]  queue      ZSET    ticket -> order of arrival
--- KEYS[14]  evicted    ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[15]  named      ZSET    period, holder, since when and how
--- KEYS[16]  waiting    ZSET    ticket -> until when it has to ask again, ms
--- KEYS[17]  tickets    HASH    ticket -> what was asked for
--- KEYS[18]  tombstone  HASH    how the lease ended, if it did
--- KEYS[19]  mark       HASH    what was ended at once in this pool: up to which fence, and why
--- KEYS[20]  mark       HASH    the same of this holder
--- KEYS[21]  mark       HASH    the same of this tenant
--- KEYS[22]  notes      HASH    holder -> until when it is blocked, since when, by whom and why
--- KEYS[23]  line       ZSET    those who are to be called, and those who are called, by tenant and arrival
--- KEYS[24]  heads      ZSET    tenant -> arrival of its first one in line
--- KEYS[25]  called     ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
--- KEYS[26]  notices    HASH    lease id, behind n: or i: -> what an operator left for it; see leave_notice.lua
+-- Joined behind prelude, record, tombstone, schedule, seats, queue, rules, blocks.
 --
--- ARGV[1]   pool        name of the pool, for the due index
--- ARGV[2]   id          id of the lease
--- ARGV[3]   generation  of the bucket when the token was signed
--- ARGV[4]   started_ms  begin of the lease
--- ARGV[5]   fence       of the lease
--- ARGV[6]   holder      who asks; empty for anonymous
--- ARGV[7]   tenant      sub-account; empty for none
--- ARGV[8]   label       from the request or the token; empty for none
--- ARGV[9]   activities  JSON array from the request, behind '='; empty to keep what is known
--- ARGV[10]  platform    empty for none
--- ARGV[11]  margin_ms   how long the records outlive leases that are not renewed
--- ARGV[12]  given       the holder as it was given, if the pool knows it by another form; else empty
--- ARGV[13]  grace_used  for how long the holder says that it went on after the end, ms; empty if it does not
+-- Keys of a pool:
+--   clock             HASH    the bucket's clock
+--   due               ZSET    pool -> lower bound of its earliest expiry, ms
+--   config            HASH    the pool's policy
+--   leases            ZSET    lease id -> expiry, ms
+--   expired           ZSET    lease id -> end, ms; not yet in a tombstone
+--   events            STREAM  the pool's history
+--   blocks            ZSET    holder -> until when it may not acquire, ms
+--   records           HASH    lease id -> what is known of the lease
+--   who               HASH    lease id -> kind of seat, fence, tenant and holder
+--   seats             HASH    seats in use: all, overdraft, named, t:<tenant>
+--   holders           ZSET    holder, kind, tenant, fence and lease id; in this order
+--   lent              HASH    seat-milliseconds of overdraft, by day
+--   queue             ZSET    ticket -> order of arrival
+--   evicted           ZSET    lease id -> end, ms; not yet in a tombstone
+--   named             ZSET    period, holder, since when and how
+--   waiting           ZSET    ticket -> until when it has to ask again, ms
+--   tickets           HASH    ticket -> what was asked for
+--   tombstone(id)     HASH    how the lease ended, if it did
+--   pool_mark         HASH    what was ended at once in this pool: up to which fence, and why
+--   holder_mark(...)  HASH    the same of this holder
+--   tenant_mark(...)  HASH    the same of this tenant
+--   block_notes       HASH    holder -> until when it is blocked, since when, by whom and why
+--   line              ZSET    those who are to be called, and those who are called, by tenant and arrival
+--   heads             ZSET    tenant -> arrival of its first one in line
+--   called            ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+--   notices           HASH    lease id, behind n: or i: -> what an operator left for it; see leave_notice.lua
 --
--- Returns { status, seq, now_ms, expires_at_ms, ttl_ms, generation, activities, reason, blocked_until_ms, seat, ended_ms,
---           notice, end_when_idle }
+-- Arguments:
+--   pool        pool       the pool, for the due index
+--   id          lease      the lease
+--   signed_in   count      generation of the bucket when the token was signed
+--   started     timestamp  begin of the lease
+--   fence       count      of the lease
+--   holder      text?      who asks; none is anonymous
+--   tenant      text?      sub-account
+--   label       text?      from the request or the token
+--   activities  change     array from the request
+--   platform    text?      what the holder runs on
+--   margin      ms         how long the records outlive leases that are not renewed
+--   given       text?      the holder as it was given, if the pool knows it by another form
+--   grace_used  ms?        for how long the holder says that it went on after the end
+--
+-- Returns:
 --   renewed          it was live after all; it keeps a longer term that it was promised
---                    notice is what an operator left for it, once; end_when_idle how it is to end if it has no activities, which the caller does
---   resumed          it had expired, and has its seat again; ended_ms is when, if no tombstone said so yet, else 0
+--   resumed          it had expired, and has its seat again
 --   rebuilt          its data was lost, and it has its seat again
 --   lost_expired     lost; time ended it
 --   lost_displaced   lost; its data was lost, and meanwhile somebody else was given the seat
 --   lost_released    lost; the holder gave it back
---   lost_terminated  lost; an operator ended it, for `reason`, and blocked the holder until then (0 for not at all)
+--   lost_terminated  lost; an operator ended it, for `reason`, and blocked the holder until then
 --   lost_evicted     lost; a policy ended it
 --   lost_deleted     lost; its pool was deleted, and if there is one of this name it is another
 --   recovering       data was lost, and the pool was not put back yet
---   behind           more was due than one call ends; ask again at once
---   unindexed        the index does not know all leases; the caller makes it and asks again
+--   behind           more was due than one call ends
+--   unindexed        the index does not know all leases
 --   no_pool          there is no such pool
---   unopened         the bucket has no clock; only three fields
+--
+-- With:
+--   expires_at     timestamp   when it ends if it is not renewed
+--   ttl            ms          of the pool
+--   in_generation  count       of the bucket, for the token
+--   doing          json?       what the holder is working on
+--   reason         text?       what the holder reads
+--   blocked_until  timestamp?  until when it may not acquire
+--   kind           text?       of seat: c, n or o
+--   ended_at       timestamp?  of a resumed lease: when it had ended, if no tombstone said so yet
+--   notice         text?       what an operator left for it, once
+--   end_when_idle  text?       how it is to end if it has no activities, which the caller does
 
 redis.call('PERSIST', clock)
 
-local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local events, blocks, records, tombstone = KEYS[6], KEYS[7], KEYS[8], KEYS[18]
-local pool, id, signed_in = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local started, fence, holder, tenant = ARGV[4], tonumber(ARGV[5]), ARGV[6], ARGV[7]
-local label, activities, platform, margin_ms, given = ARGV[8], ARGV[9], ARGV[10], tonumber(ARGV[11]), ARGV[12]
-
 mark()
-
-local unheard, notice, end_when_idle = 0, '', ''
-
-local function answer(status, expires_at, ttl, known_activities, reason, blocked_until, kind)
-  return { status, int(seq), int(now), int(expires_at), int(ttl), int(generation), known_activities, reason,
-    int(blocked_until), kind or 'c', int(unheard), notice, end_when_idle }
-end
 
 local known = redis.call('HMGET', tombstone, 'reason', 'message', 'blocked_until', 'ended', 'label', 'activities')
 if known[1] and known[1] ~= 'expired' then
-  return answer('lost_' .. known[1], 0, 0, '', known[2] or '', tonumber(known[3] or 0))
+  local until_ms = tonumber(known[3] or 0)
+  return answer('lost_' .. known[1], { reason = known[2], blocked_until = until_ms > 0 and until_ms or nil })
 end
 
-if redis.call('ZSCORE', KEYS[14], id) then
-  return answer('lost_evicted', 0, 0, '', '', 0)
+if redis.call('ZSCORE', evicted, id) then
+  return answer('lost_evicted')
 end
 
 -- What was ended at once: the lease is one of those if its fence is not above the mark's. Nil if it is none.
@@ -92,9 +93,9 @@ local function ended_by(mark_key)
   return found[1] and fence <= tonumber(found[1]) and found or nil
 end
 
-local in_pool = ended_by(KEYS[19])
+local in_pool = ended_by(pool_mark)
 if in_pool and in_pool[4] then
-  return answer('lost_deleted', 0, 0, '', '', 0)
+  return answer('lost_deleted')
 end
 
 -- A token of an older generation shows that data was lost: newcomers wait, also if no node remembers.
@@ -108,22 +109,23 @@ local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_
   'noticed')
 local capacity, ttl, window = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
 if not capacity then
-  return answer(may_be_lost() and 'recovering' or 'no_pool', 0, 0, '', '', 0)
+  return answer(may_be_lost() and 'recovering' or 'no_pool')
 end
 local incarnation = tonumber(policy[6]) or 0
 if fence <= incarnation then
   -- After a loss of data the pool may have been made by hand or by a setting before a node that remembered it could put it
   -- back. A token from before the loss is then of the same pool, as far as anybody knows.
   if signed_in == generation or incarnation < generation * 1000 then
-    return answer('lost_deleted', 0, 0, '', '', 0)
+    return answer('lost_deleted')
   end
   redis.call('HSET', config, 'incarnation', '0')
   undo_by('HSET', config, 'incarnation', policy[6] or '0')
 end
 local period = lease_period(ttl, tonumber(policy[7]))
-local index = open_index(config, KEYS[9], KEYS[10], KEYS[11], KEYS[12])
+local index = open_index(config, who, seats, holders, lent)
 local counts_by_index = index and not index.incomplete
-local keys = { queue = KEYS[13], waiting = KEYS[16], tickets = KEYS[17], line = KEYS[23], heads = KEYS[24], called = KEYS[25] }
+local keys = { queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }
+local ended_at, notice, end_when_idle
 
 local record = read_record(records, id)
 if label == '' then
@@ -143,8 +145,8 @@ end
 
 -- Takes what an operator left for this lease.
 local function take_notice()
-  local left = redis.call('HMGET', KEYS[26], 'n:' .. id, 'i:' .. id)
-  notice, end_when_idle = left[1] or '', left[2] or ''
+  local left = redis.call('HMGET', notices, 'n:' .. id, 'i:' .. id)
+  notice, end_when_idle = left[1], left[2]
   if not left[2] then
     local ids = {}
     for other in string.gmatch(policy[9], '%S+') do
@@ -159,7 +161,7 @@ local function take_notice()
   end
   if left[1] then
     -- The last call, because nothing takes it back: the TTL would be gone with the last field.
-    redis.call('HDEL', KEYS[26], 'n:' .. id)
+    redis.call('HDEL', notices, 'n:' .. id)
   end
 end
 
@@ -177,14 +179,15 @@ local function seat(status, kind)
     undo_by('ZREM', leases, id)
   end
   redis.call('ZADD', due, 'LT', int(expires_at), pool)
-  drop_tombstone(tombstone, ttl + margin_ms)
-  write_record(records, id, { int(fence), holder, tenant, started, kind ~= 'c' and kind or '', platform, label, activities, '', '', given,
+  drop_tombstone(tombstone, ttl + margin)
+  write_record(records, id, { int(fence), holder, tenant, int(started), kind ~= 'c' and kind or '', platform, label, activities, '', '', given,
     packed = record and record.packed })
-  keep_records(records, ttl, margin_ms)
+  keep_records(records, ttl, margin)
   if policy[9] and string.find(policy[9], id, 1, true) then
     take_notice()
   end
-  return answer(status, expires_at, ttl, activities, '', 0, kind)
+  return answer(status, { expires_at = expires_at, ttl = ttl, in_generation = generation, doing = activities, kind = kind,
+    ended_at = ended_at, notice = notice, end_when_idle = end_when_idle })
 end
 
 if score > live_from(period) then
@@ -193,7 +196,7 @@ end
 
 -- More may be due than one call ends; this lease must be among those that are.
 if end_due(leases, expired, events, period, 64, on_end(index)) == 64 and index then
-  return answer('behind', 0, ttl, '', '', 0)
+  return answer('behind')
 end
 if score > 0 and redis.call('ZREM', leases, id) == 1 then
   undo_by('ZADD', leases, int(score), id)
@@ -202,9 +205,10 @@ if score > 0 and redis.call('ZREM', leases, id) == 1 then
   record_event(events, 'ended', id, ends_at(score, period), holder, tenant, 'expired', nil, nil, put_off(score, ends_at(score, period)))
 end
 
-local at_once = in_pool or (holder ~= '' and ended_by(KEYS[20])) or (tenant ~= '' and ended_by(KEYS[21]))
+local at_once = in_pool or (holder ~= '' and ended_by(holder_mark)) or (tenant ~= '' and ended_by(tenant_mark))
 if at_once then
-  return answer('lost_terminated', 0, ttl, '', at_once[2], tonumber(at_once[3]))
+  local until_ms = tonumber(at_once[3])
+  return answer('lost_terminated', { reason = at_once[2], blocked_until = until_ms > 0 and until_ms or nil })
 end
 
 local ended = tonumber(redis.call('ZSCORE', expired, id) or known[4])
@@ -222,11 +226,11 @@ end
 
 local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
 if blocked_until > now then
-  return answer('lost_terminated', 0, ttl, '', reason_of_block(KEYS[22], holder, blocked_until), blocked_until)
+  return answer('lost_terminated', { reason = reason_of_block(block_notes, holder, blocked_until), blocked_until = blocked_until })
 end
 
 if status == 'lost_expired' then
-  return answer('lost_expired', 0, ttl, '', '', 0)
+  return answer('lost_expired')
 end
 
 -- The rules are asked as for a newcomer: a late beat takes no seat that somebody waits for.
@@ -236,23 +240,23 @@ if policy[5] then
   if not counts_by_index then
     kind = count_live(leases, period) < rules.capacity and 'c' or nil
   elseif not is_whole(index, leases) then
-    return answer('unindexed', 0, ttl, '', '', 0)
+    return answer('unindexed')
   else
-    local queue = open_queue(keys, index, config, rules)
-    if queue.drop_silent(events) then
-      kind = admit(queue, index, config, rules, KEYS[15], holder, tenant)
+    local waiters = open_queue(keys, index, config, rules)
+    if waiters.drop_silent(events) then
+      kind = admit(waiters, index, config, rules, named, holder, tenant)
     end
   end
 else
   kind = count_live(leases, period) < capacity and 'c' or nil
 end
 if not kind then
-  return answer(status == 'rebuilt' and 'lost_displaced' or 'lost_expired', 0, ttl, '', '', 0)
+  return answer(status == 'rebuilt' and 'lost_displaced' or 'lost_expired')
 end
 
 if redis.call('ZREM', expired, id) == 1 then
   undo_by('ZADD', expired, ended, id)
-  unheard = ended
+  ended_at = ended
 end
 if fence > newest_fence then
   redis.call('HSET', clock, 'fence', int(fence))
@@ -272,8 +276,8 @@ if status == 'resumed' then
     overlap = math.min(overlap, tonumber(policy[8] or window))
   end
   silence = { 'gap_ms', int(now - heard), 'cause', away and 'coordinator_away' or 'holder_away', 'possible_overlap_ms', int(overlap) }
-  if ARGV[13] ~= '' then
-    silence[7], silence[8] = 'grace_used_ms', ARGV[13]
+  if grace_used then
+    silence[7], silence[8] = 'grace_used_ms', int(grace_used)
   end
 end
 record_event(events, status, id, now, holder, tenant, '', taken, nil, silence)

@@ -9,7 +9,9 @@ use super::meters::EndKind;
 use super::record::parse_activities;
 use super::renew::{Renewal, Renewed, from_claims};
 use super::renewals::RECORD_MARGIN;
-use super::script::{RESUME, millis, or_empty};
+use super::script::Change;
+use super::scripts;
+use super::scripts::resume::Status;
 use super::terminate::Termination;
 use super::{Store, json};
 use crate::lease::{EndReason, Lease, Seat};
@@ -25,104 +27,62 @@ impl Store {
         let claims = &renewal.claims;
         let label = renewal.label.as_ref().or(claims.label.as_ref());
         let keys = Keys::of(&claims.pool);
-        let call = RESUME
-            .call(26)
-            .arg(keys.bucket.clock())
-            .arg(keys.bucket.due())
-            .arg(keys.config())
-            .arg(keys.leases())
-            .arg(keys.expired())
-            .arg(keys.events())
-            .arg(keys.blocks())
-            .arg(keys.records())
-            .arg(keys.who())
-            .arg(keys.seats())
-            .arg(keys.holders())
-            .arg(keys.lent())
-            .arg(keys.queue())
-            .arg(keys.evicted())
-            .arg(keys.named())
-            .arg(keys.waiting())
-            .arg(keys.tickets())
-            .arg(keys.tombstone(claims.id))
-            .arg(keys.mark(IndexedBy::All))
-            .arg(
-                keys.mark(
-                    claims
-                        .holder
-                        .as_ref()
-                        .map_or(IndexedBy::All, IndexedBy::Holder),
-                ),
-            )
-            .arg(
-                keys.mark(
-                    claims
-                        .tenant
-                        .as_ref()
-                        .map_or(IndexedBy::All, IndexedBy::Tenant),
-                ),
-            )
-            .arg(keys.block_notes())
-            .arg(keys.line())
-            .arg(keys.heads())
-            .arg(keys.called())
-            .arg(keys.notices())
-            .arg(claims.pool.as_str())
-            .arg(claims.id.to_string())
-            .arg(claims.generation)
-            .arg(claims.started_at.0)
-            .arg(claims.fence)
-            .arg(or_empty(claims.holder.as_ref(), Holder::key))
-            .arg(or_empty(claims.tenant.as_ref(), Tenant::as_str))
-            .arg(or_empty(label, Label::as_str))
-            .arg(
-                renewal
-                    .activities
-                    .as_ref()
-                    .map_or(String::new(), |list| format!("={}", json(list))),
-            )
-            .arg(or_empty(claims.platform.as_ref(), Platform::as_str))
-            .arg(millis(RECORD_MARGIN))
-            .arg(or_empty(claims.holder.as_ref(), Holder::given_beside_key))
-            .arg(
-                renewal
-                    .grace_used_ms
-                    .map_or(String::new(), |ms| ms.min(OutageGrace::MAX_MS).to_string()),
-            );
-        let mut reply = self.run_whole(&claims.pool, &call).await?;
-        if matches!(reply.status(), "no_pool" | "recovering") && self.restore(&claims.pool).await? {
-            reply = self.run_whole(&claims.pool, &call).await?;
-        }
-        let lease = || -> Result<Lease, Error> {
-            let ttl = Duration::from_millis(reply.count(4)?);
-            let activities = parse_activities(reply.text(6)?);
-            let lease = from_claims(
-                claims,
-                label.cloned(),
-                activities,
-                reply.now()?,
-                reply.instant(3)?,
-                ttl,
-            );
-            Ok(Lease {
-                seat: Seat::from_letter(reply.text(9)?),
-                ..lease
-            })
+        let activities = renewal.activities.as_ref().map(json);
+        let holder_mark = claims.holder.as_ref().map(IndexedBy::Holder);
+        let tenant_mark = claims.tenant.as_ref().map(IndexedBy::Tenant);
+        let resume = scripts::Resume {
+            keys: &keys,
+            holder_mark: keys.mark(holder_mark.unwrap_or(IndexedBy::All)),
+            tenant_mark: keys.mark(tenant_mark.unwrap_or(IndexedBy::All)),
+            pool: &claims.pool,
+            id: claims.id,
+            signed_in: claims.generation,
+            started: claims.started_at,
+            fence: claims.fence,
+            holder: claims.holder.as_ref().map(Holder::key),
+            tenant: claims.tenant.as_ref().map(Tenant::as_str),
+            label: label.map(Label::as_str),
+            activities: Change(activities.as_deref()),
+            platform: claims.platform.as_ref().map(Platform::as_str),
+            margin: RECORD_MARGIN,
+            given: claims.holder.as_ref().map(Holder::given_beside_key),
+            grace_used: renewal
+                .grace_used_ms
+                .map(|ms| Duration::from_millis(ms.min(OutageGrace::MAX_MS))),
         };
-        if matches!(reply.status(), "renewed" | "resumed" | "rebuilt")
-            && let Some(why) = read_end(reply.text(12)?)
-            && parse_activities(reply.text(6)?).is_empty()
+        let mut reply = self.call_whole(&claims.pool, &resume).await?;
+        if matches!(reply.status, Status::NoPool | Status::Recovering)
+            && self.restore(&claims.pool).await?
+        {
+            reply = self.call_whole(&claims.pool, &resume).await?;
+        }
+        let doing = parse_activities(reply.doing.as_deref().unwrap_or_default());
+        if matches!(
+            reply.status,
+            Status::Renewed | Status::Resumed | Status::Rebuilt
+        ) && let Some(why) = reply.end_when_idle.as_deref().and_then(read_end)
+            && doing.is_empty()
         {
             return self.end_idle(claims, &why).await;
         }
-        let renewed = match reply.status() {
-            "renewed" => Ok(Renewed::Renewed(lease()?)),
-            "resumed" | "rebuilt" => {
-                if reply.status() == "rebuilt" {
+        let lease = || Lease {
+            seat: Seat::from_letter(reply.kind.as_deref().unwrap_or_default()),
+            ..from_claims(
+                claims,
+                label.cloned(),
+                doing,
+                reply.now,
+                reply.expires_at,
+                reply.ttl,
+            )
+        };
+        let renewed = match reply.status {
+            Status::Renewed => Renewed::Renewed(lease()),
+            Status::Resumed | Status::Rebuilt => {
+                if reply.status == Status::Rebuilt {
                     metrics::counter!(telemetry::LEASES_REBUILT).increment(1);
                 } else {
-                    let ended = reply.instant(10)?;
-                    if ended.0 > 0 {
+                    if let Some(ended) = reply.ended_at {
                         self.count_end(
                             &claims.pool,
                             EndKind::Expired,
@@ -131,42 +91,38 @@ impl Store {
                     }
                     self.count_resume(&claims.pool);
                 }
-                Ok(Renewed::Resumed {
-                    lease: lease()?,
-                    generation: reply.count(5)?,
-                })
+                Renewed::Resumed {
+                    lease: lease(),
+                    generation: reply.in_generation,
+                }
             }
-            "lost_expired" => Ok(Renewed::Lost(EndReason::Expired)),
-            "lost_displaced" => {
+            Status::LostExpired => Renewed::Lost(EndReason::Expired),
+            Status::LostDisplaced => {
                 metrics::counter!(telemetry::LEASES_DISPLACED).increment(1);
                 tracing::warn!(
                     pool.name = %claims.pool,
                     lease.id = %claims.id,
                     "a lease was lost with Redis's data, and its seat was given to somebody else before it could be rebuilt"
                 );
-                Ok(Renewed::Lost(EndReason::Expired))
+                Renewed::Lost(EndReason::Expired)
             }
-            "lost_released" => Ok(Renewed::Lost(EndReason::Released)),
-            "lost_evicted" => Ok(Renewed::Lost(EndReason::Evicted)),
-            "lost_deleted" => Ok(Renewed::Lost(EndReason::Terminated {
+            Status::LostReleased => Renewed::Lost(EndReason::Released),
+            Status::LostEvicted => Renewed::Lost(EndReason::Evicted),
+            Status::LostDeleted => Renewed::Lost(EndReason::Terminated {
                 reason: Some("The pool was deleted.".to_owned()),
                 blocked_until: None,
-            })),
-            "lost_terminated" => {
-                let (reason, until) = (reply.text(7)?, reply.instant(8)?);
-                Ok(Renewed::Lost(EndReason::Terminated {
-                    reason: (!reason.is_empty()).then(|| reason.to_owned()),
-                    blocked_until: (until.0 > 0).then_some(until),
-                }))
-            }
-            "recovering" => Ok(Renewed::Recovering),
-            "no_pool" => Ok(Renewed::NoPool),
-            _ => Err(reply.unexpected(0)),
+            }),
+            Status::LostTerminated => Renewed::Lost(EndReason::Terminated {
+                reason: reply.reason,
+                blocked_until: reply.blocked_until,
+            }),
+            Status::Recovering => Renewed::Recovering,
+            Status::NoPool => Renewed::NoPool,
         };
-        match Notice::read(reply.text(11)?) {
-            Some(notice) => Ok(Renewed::Noticed(Box::new(renewed?), notice)),
+        Ok(match reply.notice.as_deref().and_then(Notice::read) {
+            Some(notice) => Renewed::Noticed(Box::new(renewed), notice),
             None => renewed,
-        }
+        })
     }
 
     /// Ends a lease without activities, as an operator wanted it. If the node dies before, the next heartbeat finds the same.

@@ -59,16 +59,6 @@ pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
     "rules",
     "blocks"
 );
-pub(super) static RESUME: LazyLock<Script> = script!(
-    "resume",
-    "record",
-    "tombstone",
-    "schedule",
-    "seats",
-    "queue",
-    "rules",
-    "blocks"
-);
 pub(super) static LEAVE_QUEUE: LazyLock<Script> =
     script!("leave_queue", "schedule", "seats", "queue");
 pub(super) static POLL_QUEUE: LazyLock<Script> =
@@ -77,16 +67,10 @@ pub(super) static LIST_QUEUE: LazyLock<Script> =
     script!("list_queue", "schedule", "seats", "queue");
 
 /// Those whose headers are read by this module's callers.
-const OTHERS: usize = 5;
+const OTHERS: usize = 4;
 
 fn others() -> [&'static Script; OTHERS] {
-    [
-        &ACQUIRE_BY_RULES,
-        &RESUME,
-        &LEAVE_QUEUE,
-        &POLL_QUEUE,
-        &LIST_QUEUE,
-    ]
+    [&ACQUIRE_BY_RULES, &LEAVE_QUEUE, &POLL_QUEUE, &LIST_QUEUE]
 }
 
 /// Compiles all scripts in Redis, so that a broken one stops the start and no call has to send one.
