@@ -25,7 +25,7 @@ use tokio::net::TcpSocket;
 pub(crate) use self::browser::Browser;
 pub(crate) use self::client::{ANY, Answer, Call, Client, Reply};
 pub(crate) use self::docker::{Docker, KEY as DOCKER_KEY, Project, field};
-pub(crate) use self::fleet::{Certificates, Guards, Sentinels, Server, Shards};
+pub(crate) use self::fleet::{Certificates, Guards, Sentinels, Server, Shards, is_7};
 pub(crate) use self::names::{NAME, Names};
 pub(crate) use self::node::{Launch, Node, Reader, SECRET};
 pub(crate) use self::proxy::Proxy;

@@ -4,25 +4,17 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{ANY, Launch, Node, Scrape, Server, free_port, wait_until};
+use crate::harness::{ANY, Launch, Node, Scrape, Server, free_port, is_7, wait_until};
 
 async fn start() -> (Server, Node) {
     let port = free_port().to_string();
-    let mut server = Server::prepare(
-        port.parse().expect("a port"),
-        &[
-            "--port",
-            &port,
-            "--save",
-            "",
-            "--appendonly",
-            "no",
-            "--enable-debug-command",
-            "yes",
-            "--enable-protected-configs",
-            "yes",
-        ],
-    );
+    let arguments = ["--port", &port, "--save", "", "--appendonly", "no"];
+    let mut server = Server::prepare(port.parse().expect("a port"), &arguments);
+    if is_7() {
+        // Before, it needed no leave.
+        server.set("--enable-debug-command", "yes");
+        server.set("--enable-protected-configs", "yes");
+    }
     server.restart();
     server.answers().await;
     let node = Launch::on(&format!("redis://127.0.0.1:{port}"))
@@ -236,7 +228,7 @@ async fn a_disk_that_cannot_be_written() {
 async fn a_script_of_somebody_else_that_does_not_end() {
     let (server, node) = start().await;
     let () = server
-        .query(&["CONFIG", "SET", "busy-reply-threshold", "100"])
+        .query(&["CONFIG", "SET", "lua-time-limit", "100"])
         .await;
     let client = redis::Client::open(format!("redis://127.0.0.1:{}", server.port)).expect("a URL");
     let looping = tokio::spawn(async move {

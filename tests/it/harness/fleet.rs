@@ -131,8 +131,8 @@ impl Server {
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .args(&self.arguments)
             .stdin(Stdio::null())
-            .stdout(log)
-            .stderr(Stdio::null())
+            .stdout(log.try_clone().expect("an open file"))
+            .stderr(log)
             .spawn()
             .expect("the server starts");
         self.child = Some(child);
@@ -166,12 +166,11 @@ impl Server {
 
     /// The same at another address of this machine.
     pub(crate) async fn with_all_slots_at(host: &str) -> Self {
-        let port = free_port();
+        let (port, bus) = ports_of_a_cluster();
         let mut arguments = data_server(port);
         arguments.extend(["--cluster-enabled", "yes"].map(str::to_owned));
         if is_7() {
-            let bus = free_port().to_string();
-            arguments.extend(["--cluster-port".to_owned(), bus]);
+            arguments.extend(["--cluster-port".to_owned(), bus.to_string()]);
         }
         let mut server = Self::prepare(port, &borrowed(&arguments));
         server.bind_to(host);
@@ -388,7 +387,7 @@ fn data_server(port: u16) -> Vec<String> {
 }
 
 /// Whether the server is at least Redis 7, or Valkey; Redis 6.2 refuses some settings and commands that tests use.
-fn is_7() -> bool {
+pub(crate) fn is_7() -> bool {
     static IS_7: LazyLock<bool> = LazyLock::new(|| {
         let Some(program) = server_on_the_path() else {
             return true;
@@ -400,9 +399,19 @@ fn is_7() -> bool {
     *IS_7
 }
 
-/// The port on which servers of a cluster speak to each other: before Redis 7 it could not be chosen.
-fn bus_of(port: u16) -> u16 {
-    if is_7() { free_port() } else { port + 10_000 }
+/// The port of a server of a cluster, and the one on which they speak to each other. Before Redis 7 that could not be chosen; then it is
+/// the first one that has to be free there, because connections of clients begin at ports higher up.
+fn ports_of_a_cluster() -> (u16, u16) {
+    const APART: u16 = 10_000;
+    loop {
+        let bus = free_port();
+        if is_7() {
+            return (free_port(), bus);
+        }
+        if std::net::TcpListener::bind(("127.0.0.1", bus - APART)).is_ok() {
+            return (bus - APART, bus);
+        }
+    }
 }
 
 /// A sentinel that notices the death of its master after a second; not started.
@@ -546,8 +555,8 @@ impl Sentinels {
             let port = free_port();
             let mut arguments = data_server(port);
             if number > 0 {
-                let master = format!("127.0.0.1 {}", servers[0].port);
-                arguments.extend(["--replicaof".to_owned(), master]);
+                let master = servers[0].port.to_string();
+                arguments.extend(["--replicaof", "127.0.0.1", &master].map(str::to_owned));
             }
             if let Some(guards) = guards {
                 for name in ["--requirepass", "--masterauth"] {
@@ -705,12 +714,11 @@ impl Shards {
     async fn start_with(behind_proxies: bool) -> Self {
         let (mut servers, mut proxies) = (Vec::new(), Vec::new());
         for _ in 0..6 {
-            let port = free_port();
+            let (port, bus) = ports_of_a_cluster();
             let mut arguments = data_server(port);
             arguments.extend(
                 ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"].map(str::to_owned),
             );
-            let bus = bus_of(port);
             if is_7() {
                 arguments.extend(["--cluster-port".to_owned(), bus.to_string()]);
             }

@@ -519,6 +519,11 @@ impl Process {
         if data.exists() {
             std::fs::remove_dir_all(data).expect("the directory is ours");
         }
+        // Before Redis 7 it is one file.
+        let data = self.directory.path().join("appendonly.aof");
+        if data.exists() {
+            std::fs::remove_file(data).expect("the directory is ours");
+        }
     }
 }
 
