@@ -249,7 +249,7 @@ impl ProofKeys {
             },
         };
         let key = &self.keys[0];
-        let claims = serde_json::to_vec(&claims).expect("texts and numbers have a JSON form");
+        let claims = serde_json::to_vec(&claims).expect("strings and numbers have a JSON form");
         let mut text = format!("{}.{}", key.header, URL_SAFE_NO_PAD.encode(claims));
         let signature = key.pair.sign(text.as_bytes());
         text.push('.');

@@ -58,7 +58,7 @@ pub(super) struct Run {
     /// Pool to take a seat in
     #[arg(long)]
     pool: PoolName,
-    /// Who holds the seat [default: nobody in particular]
+    /// Holder of the seat [default: anonymous]
     #[arg(long)]
     holder: Option<String>,
     /// Sub-account that it belongs to
@@ -67,7 +67,7 @@ pub(super) struct Run {
     /// What operators read next to the holder [default: the command]
     #[arg(long)]
     label: Option<String>,
-    /// Wait for a seat instead of failing when all are in use, for ever or for so many seconds
+    /// Wait for a seat instead of failing when all are in use, without limit or for this many seconds
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "0", value_parser = clap::value_parser!(u64).range(..=A_YEAR))]
     wait: Option<u64>,
     /// Let the command go on when the lease is lost

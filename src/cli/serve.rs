@@ -210,7 +210,7 @@ fn named(redis: &RedisUrl, settings: &Settings) -> String {
 const START_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Connects to Redis. One that is slow, loads its data or is about to become the master gets some time: whoever starts nodes and Redis
-/// together starts both on a busy machine. Anything else is a wrong setting, and is told at once.
+/// together starts both on a busy machine. Anything else is a wrong setting, and reported at once.
 async fn connect(options: &Options) -> Result<Store, store::Error> {
     let until = tokio::time::Instant::now() + START_TIMEOUT;
     let mut told = false;

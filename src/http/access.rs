@@ -1,4 +1,4 @@
-//! Who may do what. Every request passes [`guard`], which asks the one table.
+//! The rights of callers. Every request passes [`guard`], which asks the one table.
 //!
 //! Without an admin key the program is open, and serves this machine only. With one, operators and clients show a key
 //! as a bearer token, or the cookie of the admin pages. Routes of tokens need nothing else: whoever has the token has
@@ -60,7 +60,7 @@ const QUICK: Duration = Duration::from_millis(700);
 /// The actor in the trail that nobody knows.
 const UNKNOWN: &str = "unknown";
 
-/// How callers are told apart.
+/// How callers are authenticated.
 #[derive(Debug)]
 pub(crate) struct Access {
     /// Hash of the admin key; none in open mode.

@@ -88,7 +88,7 @@ struct Blocks {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct BlocksQuery {
-    /// Most blocks of the page, 1 to 1000; 100 without it.
+    /// Maximum blocks per page, 1 to 1000; 100 without it.
     #[param(minimum = 1, maximum = 1_000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
@@ -193,7 +193,7 @@ async fn page(app: &App, pools: Vec<PoolName>, wanted: &BlocksQuery) -> Result<B
         .map(|pool| async move {
             let place = after.as_ref().filter(|(last, _)| *last == pool);
             let place = place.map(|(_, place)| place);
-            // One more than the page has says whether there is another page.
+            // One more than the page has shows if there is another page.
             let blocks = app.0.store.blocks(&pool, place, limit + 1).await?;
             Ok::<_, Problem>((pool, blocks.unwrap_or_default()))
         })
@@ -211,7 +211,7 @@ async fn page(app: &App, pools: Vec<PoolName>, wanted: &BlocksQuery) -> Result<B
     items.truncate(limit);
     let next_cursor = items.last().filter(|_| more).map(|last| {
         let cursor = Cursor(last.pool.clone(), last.until.0, last.holder.clone());
-        let json = serde_json::to_string(&cursor).expect("texts and numbers have a JSON form");
+        let json = serde_json::to_string(&cursor).expect("strings and numbers have a JSON form");
         URL_SAFE_NO_PAD.encode(json)
     });
     Ok(Blocks { items, next_cursor })
@@ -328,7 +328,7 @@ async fn put(
     Ok(Json(block))
 }
 
-/// Lifts the block of a holder. A success also if there is none.
+/// Lifts the block of a holder. Succeeds without a block, too.
 #[utoipa::path(
     delete, path = "/v1/pools/{pool}/blocks/{holder}", operation_id = "delete_block", tag = "pools",
     responses(

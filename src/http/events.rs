@@ -50,7 +50,7 @@ struct EventBody {
     at: Timestamp,
     /// The id of the lease, if it is about one.
     lease: Option<String>,
-    /// Who holds or asked, if that is known.
+    /// The holder, if it is known.
     holder: Option<String>,
     /// The sub-account, if that is known.
     tenant: Option<String>,
@@ -176,6 +176,6 @@ fn written(event: Event, policy: Option<&Policy>) -> sse::Event {
         );
         body.possible_overlap_ms = Some(policy.outage_limit_ms());
     }
-    let json = serde_json::to_string(&body).expect("texts have a JSON form");
+    let json = serde_json::to_string(&body).expect("strings have a JSON form");
     sse::Event::default().id(id).event(name).data(json)
 }

@@ -57,7 +57,7 @@ pub(crate) struct LeaseBody {
     /// The pool whose seat it is.
     #[schema(value_type = String, example = "crm")]
     pub(crate) pool: PoolName,
-    /// Who holds it; null is anonymous.
+    /// The holder; null is anonymous.
     #[schema(value_type = Option<String>, example = "agent-7")]
     pub(crate) holder: Option<Holder>,
     /// The sub-account it belongs to.
@@ -87,7 +87,7 @@ pub(crate) struct LeaseBody {
     /// When it ends unless a renew comes first.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) expires_at: Timestamp,
-    /// Time until then, from when this was decided.
+    /// Time from the decision until then.
     #[schema(example = 60_000)]
     pub(crate) expires_in_ms: u64,
     /// The pool's TTL.

@@ -179,7 +179,7 @@ pub(crate) fn checked(policy: Policy) -> Result<Policy, Problem> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct PoolsQuery {
-    /// Most pools of the page, 1 to 1000; 100 without it.
+    /// Maximum pools per page, 1 to 1000; 100 without it.
     #[param(minimum = 1, maximum = 1_000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
@@ -348,7 +348,7 @@ async fn patch(
             .put_pool(&pool, &policy, Expect::Version(before.version))
             .await?
         {
-            // Somebody was faster, and the caller did not say that it matters.
+            // Somebody was faster, and the caller set no precondition.
             Put::Conflict(_) => continue,
             Put::InUse => return Err(in_use()),
             Put::Created(version) | Put::Replaced(version) => version,

@@ -48,7 +48,7 @@ impl App {
         Ok(asked)
     }
 
-    /// A holder as a pool tells it from others, however much it may know of it.
+    /// A holder as a pool distinguishes it from others, however much it may know of it.
     pub(super) async fn compared_holder(
         &self,
         pool: &PoolName,

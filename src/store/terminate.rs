@@ -57,7 +57,7 @@ impl Store {
         let mut words = Vec::with_capacity(ids.len());
         for (chunk, ids) in ids.chunks(TERMINATE_AT_ONCE).enumerate() {
             let ended = self.terminate_some(pool, ids, None, why).await;
-            // Of a failure after the first call nobody may say that nothing was done.
+            // After the first call, a failure must not be reported as "nothing was done".
             words.extend(ended.map_err(|error| match chunk {
                 0 => error,
                 _ => error.may_have_run(),

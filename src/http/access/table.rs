@@ -1,4 +1,4 @@
-//! The one table that says who may do what. A route that is not in it is served to nobody.
+//! The one table of rights. A route that is not in it is served to nobody.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;

@@ -22,10 +22,10 @@ pub(super) const MAX_KEY: usize = 255;
 /// Names a request, so that it can be repeated.
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
-/// Longest time for which a request is held open, in ms. Balancers cut what is silent for 30 s.
+/// Maximum time for which a request is held open, in ms. Balancers cut what is silent for 30 s.
 const MAX_WAIT_MS: u64 = 25_000;
 
-/// Who asks for a seat. All fields may be left out; without a holder the lease is anonymous.
+/// A request for a seat. All fields may be left out; without a holder the lease is anonymous.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(in crate::http) struct AcquireBody {
@@ -38,7 +38,7 @@ pub(in crate::http) struct AcquireBody {
     /// What operators read next to the holder, at most 128 bytes.
     #[schema(value_type = Option<String>, max_length = 128, example = "Front desk")]
     pub(in crate::http) label: Option<Label>,
-    /// What the holder is working on: at most 32 texts of at most 128 bytes.
+    /// What the holder is working on: at most 32 strings of at most 128 bytes.
     #[schema(value_type = Vec<String>, max_items = 32)]
     pub(in crate::http) activities: Activities,
     /// What the holder runs on, at most 32 bytes.

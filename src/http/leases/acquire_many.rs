@@ -19,7 +19,7 @@ use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenan
 use crate::store::{self, Acquired, Grant, Wait, carry, durable};
 use crate::tasks;
 
-/// Most leases of one request.
+/// Maximum leases per request.
 const MAX_LEASES: usize = 500;
 
 /// Seats to take, at most 500.
@@ -31,7 +31,7 @@ pub(super) struct AcquireManyBody {
     leases: Vec<AcquireOne>,
 }
 
-/// Who asks for one of them. All fields may be left out.
+/// A request for one of them. All fields may be left out.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(default, deny_unknown_fields)]
 struct AcquireOne {
@@ -44,7 +44,7 @@ struct AcquireOne {
     /// What operators read next to the holder, at most 128 bytes.
     #[schema(value_type = Option<String>, max_length = 128, example = "Front desk")]
     label: Option<Label>,
-    /// What the holder is working on: at most 32 texts of at most 128 bytes.
+    /// What the holder is working on: at most 32 strings of at most 128 bytes.
     #[schema(value_type = Vec<String>, max_items = 32)]
     activities: Activities,
     /// What the holder runs on, at most 32 bytes.
@@ -83,7 +83,7 @@ struct AcquireManyResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     proof: Option<String>,
-    /// Why there is none, of `denied` and `failed`: the code that a single acquire would get.
+    /// For `denied` and `failed`, the code that a single acquire would get.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false, example = "pool_full")]
     code: Option<Code>,

@@ -1,4 +1,4 @@
-//! What who asked and got no seat is told.
+//! The answers to requests that get no seat.
 
 use std::time::Duration;
 

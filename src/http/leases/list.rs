@@ -44,7 +44,7 @@ pub(crate) struct LeasesQuery {
     /// `expires_at`, `started_at`, `renewed_at`, `holder`, `tenant`, `label`, `platform` or `activities`; with `-` in
     /// front from the last to the first. Without it by `expires_at`.
     pub(crate) sort: Option<String>,
-    /// Most leases of the page, 1 to 1000; 100 without it.
+    /// Maximum leases per page, 1 to 1000; 100 without it.
     #[param(minimum = 1, maximum = 1_000)]
     pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before, with everything else as it was.

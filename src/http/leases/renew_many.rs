@@ -15,7 +15,7 @@ use crate::names::LeaseId;
 use crate::store::{Renewal, Renewed};
 use crate::time::Timestamp;
 
-/// Most tokens of one renew-many.
+/// Maximum tokens per renew-many.
 const MAX_TOKENS: usize = 1_000;
 
 /// Many heartbeats.
@@ -39,7 +39,7 @@ struct RenewManyResult {
     #[schema(value_type = Option<String>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<LeaseId>,
-    /// `renewed`, `resumed`, `lost`, or `invalid` for a text that is no token.
+    /// `renewed`, `resumed`, `lost`, or `invalid` for a string that is no token.
     status: &'static str,
     /// Why it is lost.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -15,7 +15,7 @@ use crate::http::{App, pool_not_found};
 use crate::names::{Holder, LeaseId, PoolName, Tenant, check_characters, recorded_if_any};
 use crate::store::{self, LONGEST_BLOCK, Selection, Terminated, Termination, durable};
 
-/// Most ids of one request, so that a request stays short. Whoever has more sends several, or says which by holder.
+/// Maximum ids per request, so that a request stays short. For more, send several, or name the holder.
 pub(crate) const MAX_IDS: usize = 1_000;
 /// Longest reason, in bytes.
 pub(crate) const MAX_REASON: usize = 512;
@@ -201,7 +201,7 @@ pub(crate) async fn terminate_matching(
             let words = store.terminate(pool, &ids, why).await?;
             Ok(Some((outcomes(&ids, words), listing)))
         };
-        // Of a failure after the first call nobody may say that nothing was done.
+        // After the first call, a failure must not be reported as "nothing was done".
         let part = part.await.map_err(
             |error: store::Error| {
                 if begun { error.may_have_run() } else { error }

@@ -31,7 +31,7 @@ impl App {
         })
     }
 
-    /// A new token, when the old one is past half of its life or does not say what the lease is now.
+    /// A new token, when the old one is past half of its life or no longer describes the lease.
     pub(super) fn new_token(
         &self,
         renewal: &Renewal,
