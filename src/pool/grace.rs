@@ -20,7 +20,6 @@ impl OutageGrace {
     /// Longest limit: 31 days, in ms.
     pub const MAX_MS: u64 = 31 * 86_400_000;
 
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
     pub(super) fn is_default(&self) -> bool {
         *self == Self::ResumeWindow
     }
