@@ -5,8 +5,8 @@ export PATH := $(CURDIR)/.redis/bin:$(CURDIR)/.proxies/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 MODULES_OF_REDIS := acquire:: acquire_many:: clock:: data_loss:: deleted_pools:: durability:: expiry:: failover:: leave:: leave_queue:: \
-	moved_address:: out_of_memory:: outage:: race:: records:: redis_access:: redis_cluster:: refusals:: release:: renew:: renew_many:: \
-	rules:: script_flush:: sentinel:: slot_migration:: terminate::
+	half_done:: key_prefix:: moved_address:: out_of_memory:: outage:: race:: records:: redis_access:: redis_cluster:: refusals:: release:: renew:: renew_many:: \
+	rules:: script_flush:: sentinel:: slot_migration:: terminate:: unreadable::
 
 .PHONY: deb kubernetes help run test test-redis test-valkey test-browsers test-clients test-containers test-hours chaos lint sbom bench redis browser valkey balancer proxies
 

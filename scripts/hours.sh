@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-[ $# -gt 0 ] || set -- history:: rules:: alerts:: admin_pages::
+[ $# -gt 0 ] || set -- history:: rules:: alerts:: admin_pages:: dates::
 
 target=${CARGO_TARGET_DIR:-target}
 logs=$target/hours
