@@ -99,6 +99,20 @@ impl Redis {
         self.info("memory", "used_memory").await
     }
 
+    /// Ends the server, which is started again with its data by whoever looks after it, and waits for that.
+    pub(crate) async fn restart(&self) {
+        let mut connection = self.connection().await;
+        let _ = redis::cmd("SHUTDOWN").exec_async(&mut connection).await;
+        loop {
+            if let Ok(mut connection) = self.client.get_multiplexed_async_connection().await
+                && redis::cmd("PING").exec_async(&mut connection).await.is_ok()
+            {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Stops it and waits for that.
     pub(crate) async fn stop(self) {
         self.embedded.stop().await;

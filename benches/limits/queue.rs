@@ -1,8 +1,9 @@
 //! What it costs to wait, and what it costs to be served: two nodes, 50 seats, and up to 10 000 who wait with requests held open.
 
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -66,38 +67,106 @@ impl Http {
 struct Served {
     at: Instant,
     token: String,
-    arrival: usize,
 }
 
-/// Waits as the interface says until there is a seat.
-async fn wait(
-    address: SocketAddr,
-    arrival: usize,
-    served: mpsc::UnboundedSender<Served>,
-    turned_away: Arc<AtomicU64>,
-) {
-    let mut http = Http::connect(address).await;
-    let mut body =
-        json!({"holder": format!("agent-{arrival:05}"), "wait": true, "wait_ms": 25_000});
+/// Those who wait, and what becomes of them.
+#[derive(Default)]
+struct Crowd {
+    /// Where each of them asks: at this node, or at the next one when it is gone.
+    addresses: Vec<SocketAddr>,
+    /// They give their seats back as soon as they have them.
+    hurry: AtomicBool,
+    turned_away: AtomicU64,
+    granted: AtomicU64,
+    /// Answers that say that it waits, to those who had lost their node.
+    back: AtomicU64,
+}
+
+/// Waits as the interface says until there is a seat. First it takes a ticket, so that it can come back with it.
+async fn wait(arrival: usize, crowd: Arc<Crowd>, served: mpsc::UnboundedSender<Served>) {
+    let mut node = arrival % crowd.addresses.len();
+    let mut http = Http::connect(crowd.addresses[node]).await;
+    let mut body = json!({"holder": format!("agent-{arrival:05}"), "wait": true});
+    let mut moved = false;
     loop {
         let Some((status, answer)) = http.ask("POST", "/v1/pools/full/leases", &body).await else {
-            http = Http::connect(address).await;
+            node = (node + 1) % crowd.addresses.len();
+            match TcpStream::connect(crowd.addresses[node]).await {
+                Ok(stream) => http = Http(stream, Vec::new()),
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+            if !moved && body.get("ticket").is_some() {
+                // Whether the place is still there is what it asks first.
+                body = json!({"ticket": body["ticket"]});
+                moved = true;
+            }
             continue;
         };
         match status {
             200 | 201 => {
+                crowd.granted.fetch_add(1, Ordering::Relaxed);
                 let token = answer["token"].as_str().unwrap_or_default().to_owned();
-                let at = Instant::now();
-                let _ = served.send(Served { at, token, arrival });
+                if crowd.hurry.load(Ordering::Relaxed) {
+                    let body = json!({ "token": token });
+                    http.ask("POST", "/v1/leases/release", &body).await;
+                } else {
+                    let at = Instant::now();
+                    let _ = served.send(Served { at, token });
+                }
                 return;
             }
-            202 => body = json!({"ticket": answer["ticket"], "wait_ms": 25_000}),
+            202 => {
+                if moved {
+                    moved = false;
+                    crowd.back.fetch_add(1, Ordering::Relaxed);
+                }
+                body = json!({"ticket": answer["ticket"], "wait_ms": 25_000});
+            }
             _ => {
-                turned_away.fetch_add(1, Ordering::Relaxed);
+                crowd.turned_away.fetch_add(1, Ordering::Relaxed);
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         }
     }
+}
+
+/// How often somebody was served before more than those who could be called at the time and came earlier, by the pool's history.
+async fn overtaken(redis: &Redis, seats: usize) -> usize {
+    let mut connection = redis.connection().await;
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg("lh1:*:full:events")
+        .query_async(&mut connection)
+        .await
+        .expect("Redis answers");
+    let events: Vec<(String, HashMap<String, String>)> = redis::cmd("XRANGE")
+        .arg(&keys[0])
+        .arg(&["-", "+"])
+        .query_async(&mut connection)
+        .await
+        .expect("Redis answers");
+    let (mut ranks, mut waiting, mut overtaken) = (HashMap::new(), BTreeSet::new(), 0);
+    for (_, event) in &events {
+        let (Some(kind), Some(id)) = (event.get("type"), event.get("id")) else {
+            continue;
+        };
+        let next = ranks.len();
+        match kind.as_str() {
+            "queued" => {
+                waiting.insert(*ranks.entry(id).or_insert(next));
+            }
+            "started" | "gave_up" => {
+                if let Some(rank) = ranks.get(id)
+                    && waiting.remove(rank)
+                    && kind == "started"
+                    && waiting.range(..rank).nth(seats).is_some()
+                {
+                    overtaken += 1;
+                }
+            }
+            _ => {}
+        }
+    }
+    overtaken
 }
 
 /// Calls of scripts so far, and their time in microseconds.
@@ -140,12 +209,13 @@ pub(crate) async fn queue(depth: Depth) -> Vec<Row> {
     for length in lengths {
         rows.append(&mut with(*length).await);
     }
+    rows.append(&mut herds(if depth.rounds == 1 { 1_000 } else { 10_000 }).await);
     rows
 }
 
-async fn with(length: usize) -> Vec<Row> {
-    let redis = Redis::start().await;
-    let nodes = [Node::start(&redis).await, Node::start(&redis).await];
+/// Two nodes, and a pool with that many seats of which all are held; their tokens.
+async fn full_pool(redis: &Redis) -> ([Node; 2], Http, Vec<String>) {
+    let nodes = [Node::start(redis).await, Node::start(redis).await];
     let mut http = Http::connect(nodes[0].address).await;
     let policy = json!({"capacity": SEATS, "ttl_ms": 600_000, "queue": {"max_waiting": 10_000}});
     http.ask("PUT", "/v1/pools/full", &policy)
@@ -161,6 +231,193 @@ async fn with(length: usize) -> Vec<Row> {
         let (_, granted) = granted.expect("a seat");
         held.push(granted["token"].as_str().expect("a token").to_owned());
     }
+    (nodes, http, held)
+}
+
+/// Waits until so many wait, and says how long that took; none if it did not come to that.
+async fn until_waiting(http: &mut Http, number: usize) -> Option<f64> {
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(60) {
+        let answer = http
+            .ask("GET", "/v1/pools/full/availability", &json!({}))
+            .await;
+        if answer.is_some_and(|(_, answer)| answer["waiting"] == number) {
+            return Some(began.elapsed().as_secs_f64());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    None
+}
+
+/// Has them come, a thousand in a second.
+async fn come(
+    length: usize,
+    crowd: &Arc<Crowd>,
+    sender: &mpsc::UnboundedSender<Served>,
+) -> Vec<tokio::task::JoinHandle<()>> {
+    let mut tasks = Vec::with_capacity(length);
+    let began = Instant::now();
+    for arrival in 0..length {
+        tasks.push(tokio::spawn(wait(
+            arrival,
+            Arc::clone(crowd),
+            sender.clone(),
+        )));
+        if arrival % 10 == 9 {
+            let due = began + Duration::from_millis(arrival as u64 + 1);
+            tokio::time::sleep_until(due.into()).await;
+        }
+    }
+    tasks
+}
+
+/// What happens to thousands at once.
+async fn herds(length: usize) -> Vec<Row> {
+    let redis = Redis::start().await;
+    let (nodes, mut http, _held) = full_pool(&redis).await;
+    let [first, second] = nodes;
+    let crowd = Arc::new(Crowd {
+        addresses: vec![first.address, second.address],
+        ..Crowd::default()
+    });
+    let (sender, _served) = mpsc::unbounded_channel();
+    let half = length / 2;
+    let mut rows = Vec::new();
+    let mut add = |what: String, took: Option<f64>, aside: f64, away: u64| {
+        let took = took.map_or("not within a minute".to_owned(), |took| {
+            format!("{took:.1} s")
+        });
+        let text = format!("{took}; {away} turned away; elsewhere p99 {aside:.0} ms");
+        let reached = !took.starts_with("not") && away == 0;
+        rows.push(goal(
+            what,
+            text,
+            "all of them, 0 turned away",
+            reached,
+            COMMAND,
+        ));
+    };
+    let away = |crowd: &Crowd| crowd.turned_away.swap(0, Ordering::Relaxed);
+    let prober = tokio::spawn(elsewhere(second.address));
+    let aside = || {
+        let mut probes = PROBES.lock().expect("no panic").split_off(0);
+        at(&mut probes, 0.99)
+    };
+
+    say(&format!("{length} come within {} s", length / 1_000));
+    let began = Instant::now();
+    let tasks = come(length, &crowd, &sender).await;
+    let took = until_waiting(&mut http, length).await;
+    let took = took.map(|_| began.elapsed().as_secs_f64());
+    let who = number(length as f64);
+    add(
+        format!("{who} come, a thousand a second"),
+        took,
+        aside(),
+        away(&crowd),
+    );
+
+    say("Redis is restarted");
+    drop(http);
+    let began = Instant::now();
+    redis.restart().await;
+    let mut http = Http::connect(second.address).await;
+    let took = until_waiting(&mut http, length).await;
+    // Nobody lost a place while nobody could ask.
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let kept = until_waiting(&mut http, length).await;
+    let took = took.and(kept).map(|_| began.elapsed().as_secs_f64() - 8.0);
+    aside();
+    add(
+        format!("Redis is restarted while {who} wait, and all are there"),
+        took,
+        0.0,
+        away(&crowd),
+    );
+
+    let more = length / 10;
+    say(&format!("capacity grows by {more}"));
+    let began = Instant::now();
+    let grown = json!({"capacity": SEATS + more});
+    http.ask("PATCH", "/v1/pools/full", &grown).await;
+    let mut took = None;
+    while took.is_none() && began.elapsed() < Duration::from_secs(60) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        if crowd.granted.load(Ordering::Relaxed) >= more as u64 {
+            took = Some(began.elapsed().as_secs_f64());
+        }
+    }
+    add(
+        format!("{} seats more, and as many are served", number(more as f64)),
+        took,
+        aside(),
+        away(&crowd),
+    );
+
+    let lost = tasks
+        .iter()
+        .step_by(2)
+        .filter(|task| !task.is_finished())
+        .count();
+    say(&format!("a node with {lost} dies"));
+    let began = Instant::now();
+    drop(first);
+    let mut took = None;
+    while took.is_none() && began.elapsed() < Duration::from_secs(60) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        if crowd.back.load(Ordering::Relaxed) >= lost as u64 {
+            took = Some(began.elapsed().as_secs_f64());
+        }
+    }
+    let took = took.filter(|_| crowd.back.load(Ordering::Relaxed) == lost as u64);
+    let kept = until_waiting(&mut http, length - more).await;
+    let what = format!(
+        "a node with {} of them dies, and they have their places at another",
+        number(lost as f64)
+    );
+    add(
+        what,
+        took.and_then(|took| kept.map(|_| took)),
+        aside(),
+        away(&crowd),
+    );
+
+    say("half of them close their pages");
+    let left = tasks
+        .iter()
+        .filter(|task| !task.is_finished())
+        .take(half)
+        .inspect(|task| task.abort())
+        .count();
+    let closed = Instant::now();
+    // They have tickets and could come back, so their places are kept for a while.
+    let took = until_waiting(&mut http, length - more - left).await;
+    add(
+        format!(
+            "{} close their pages, and their places are gone",
+            number(left as f64)
+        ),
+        took.map(|_| closed.elapsed().as_secs_f64()),
+        aside(),
+        away(&crowd),
+    );
+    prober.abort();
+    let wrong = overtaken(&redis, SEATS + more).await;
+    rows.push(goal(
+        "… served out of order in all of that",
+        number(wrong as f64),
+        "0",
+        wrong == 0,
+        COMMAND,
+    ));
+    drop(second);
+    redis.stop().await;
+    rows
+}
+
+async fn with(length: usize) -> Vec<Row> {
+    let redis = Redis::start().await;
+    let (nodes, mut http, mut held) = full_pool(&redis).await;
     let (before, resident) = (redis.memory().await, nodes[0].resident_mib());
     let idle = scripts(&redis).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -168,31 +425,12 @@ async fn with(length: usize) -> Vec<Row> {
 
     say(&format!("{length} come"));
     let (sender, mut served) = mpsc::unbounded_channel();
-    let turned_away = Arc::new(AtomicU64::new(0));
-    for arrival in 0..length {
-        let node = nodes[arrival % 2].address;
-        tokio::spawn(wait(
-            node,
-            arrival,
-            sender.clone(),
-            Arc::clone(&turned_away),
-        ));
-        if arrival % 10 == 9 {
-            tokio::time::sleep(Duration::from_millis(8)).await;
-        }
-    }
-    let began = Instant::now();
-    loop {
-        let answer = http
-            .ask("GET", "/v1/pools/full/availability", &json!({}))
-            .await;
-        if answer.is_some_and(|(_, answer)| answer["waiting"] == length)
-            || began.elapsed() > Duration::from_secs(60)
-        {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+    let crowd = Arc::new(Crowd {
+        addresses: nodes.iter().map(|node| node.address).collect(),
+        ..Crowd::default()
+    });
+    let _tasks = come(length, &crowd, &sender).await;
+    until_waiting(&mut http, length).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let bytes = (redis.memory().await - before) / length as f64;
     let resident = nodes[0].resident_mib() - resident;
@@ -211,7 +449,7 @@ async fn with(length: usize) -> Vec<Row> {
     say("seats come free, one by one");
     let prober = tokio::spawn(elsewhere(nodes[1].address));
     let (start, began) = (scripts(&redis).await, Instant::now());
-    let grants = 40;
+    let grants = 40_usize;
     let mut late = Vec::new();
     for _ in 0..grants {
         let token = held.remove(0);
@@ -234,37 +472,34 @@ async fn with(length: usize) -> Vec<Row> {
     let mut probes = PROBES.lock().expect("no panic").split_off(0);
     // Two scripts of the prober for each of its rounds.
     let background = (idle_rate + waiting_rate) * seconds + 2.0 * probes.len() as f64;
-    let per_grant = (end.0 - start.0 - background) / f64::from(grants);
-    let time = (end.1 - start.1) / f64::from(grants) / 1_000.0;
+    let per_grant = (end.0 - start.0 - background) / grants as f64;
+    let time = (end.1 - start.1) / grants as f64 / 1_000.0;
 
     say("seats come free as fast as they are given back");
-    let (began, mut count, mut last, mut disorder) = (Instant::now(), 0_u32, 0, 0);
+    crowd.hurry.store(true, Ordering::Relaxed);
+    let (start, cpu) = (scripts(&redis).await, redis.cpu_seconds().await);
+    let (began, before) = (Instant::now(), crowd.granted.load(Ordering::Relaxed));
     for token in held.split_off(0) {
         http.ask("POST", "/v1/leases/release", &json!({"token": token}))
             .await
             .expect("an answer");
     }
-    let mut back = Vec::new();
-    for number in 0..4 {
-        back.push(Http::connect(nodes[number % 2].address).await);
+    let most = (length - grants).min(5_000) as u64;
+    let fast = || crowd.granted.load(Ordering::Relaxed) - before;
+    while fast() < most && began.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    let most = (length as u32).saturating_sub(grants as u32).min(2_000);
-    while count < most && began.elapsed() < Duration::from_secs(20) {
-        let Ok(Some(next)) = tokio::time::timeout(Duration::from_secs(5), served.recv()).await
-        else {
-            break;
-        };
-        // Those of one group of ten came at the same time; others are in order.
-        disorder += u32::from(next.arrival + 200 < last);
-        last = last.max(next.arrival);
-        let http = &mut back[count as usize % 4];
-        http.ask("POST", "/v1/leases/release", &json!({"token": next.token}))
-            .await
-            .expect("an answer");
-        count += 1;
-    }
-    let rate = f64::from(count) / began.elapsed().as_secs_f64();
-    let away = turned_away.load(Ordering::Relaxed);
+    let (seconds, count) = (began.elapsed().as_secs_f64(), fast() as f64);
+    let rate = count / seconds;
+    let end = scripts(&redis).await;
+    let at_once = format!(
+        "{:.1} scripts and {:.2} ms of them each, Redis at {:.0} %",
+        (end.0 - start.0) / count,
+        (end.1 - start.1) / count / 1_000.0,
+        (redis.cpu_seconds().await - cpu) / seconds * 100.0
+    );
+    let disorder = overtaken(&redis, SEATS).await;
+    let away = crowd.turned_away.load(Ordering::Relaxed);
 
     let who = number(length as f64);
     let goals = length == 2_000;
@@ -304,7 +539,7 @@ async fn with(length: usize) -> Vec<Row> {
         row("turned away", number(away as f64), "0", away == 0),
     ];
     let fast = format!("{who} wait: grants a second, in order ({disorder} out of it)");
-    let text = format!("{rate:.0}");
+    let text = format!("{rate:.0}; {at_once}");
     let memory = format!("{who} wait: memory of a node; bytes of Redis each, with their events");
     let sizes = format!("{resident:.0} MiB for half of them; {bytes:.0}");
     if length == 10_000 {
@@ -332,7 +567,7 @@ async fn with(length: usize) -> Vec<Row> {
 }
 
 /// How long acquires in another pool took, ms.
-static PROBES: std::sync::Mutex<Vec<f64>> = std::sync::Mutex::new(Vec::new());
+static PROBES: Mutex<Vec<f64>> = Mutex::new(Vec::new());
 
 /// Acquires and releases in another pool, all the time.
 async fn elsewhere(address: SocketAddr) {
