@@ -38,12 +38,20 @@ end
 local reply = { 'listed', int(seq), int(now), int(redis.call('ZCARD', keys.queue)) }
 local first = redis.call('ZCOUNT', keys.queue, '-inf', int(after))
 local page = index and redis.call('ZRANGE', keys.queue, first, first + limit - 1, 'WITHSCORES') or {}
+if #page == 0 then
+  return reply
+end
+local each, free = pace_for(index, ttl, capacity)
+local ids, fields = {}, {}
 for i = 1, #page, 2 do
-  local id, position = page[i], first + (i + 1) / 2
-  local known = redis.call('HMGET', keys.tickets, id, 'since:' .. id)
-  local tenant, holder = string.match(known[1] or '\1\1', '^([^\1]*)\1([^\1]*)')
-  reply[#reply + 1] = table.concat({ int(position), int(tonumber(page[i + 1])), known[2] or '0',
-    int(ends_at(tonumber(redis.call('ZSCORE', keys.waiting, id) or now), SILENT_MS)), int(waits_for(index, ttl, capacity, position)),
-    tenant, holder }, '\1')
+  ids[#ids + 1] = page[i]
+  fields[#fields + 1], fields[#fields + 2] = page[i], 'since:' .. page[i]
+end
+local known, deadlines = redis.call('HMGET', keys.tickets, unpack(fields)), redis.call('ZMSCORE', keys.waiting, unpack(ids))
+for i = 1, #ids do
+  local position = first + i
+  local tenant, holder = string.match(known[2 * i - 1] or '\1\1', '^([^\1]*)\1([^\1]*)')
+  reply[#reply + 1] = table.concat({ int(position), int(tonumber(page[2 * i])), known[2 * i] or '0',
+    int(ends_at(tonumber(deadlines[i] or now), SILENT_MS)), int(wait_of(each, free, position)), tenant, holder }, '\1')
 end
 return reply

@@ -2,8 +2,8 @@
 -- concerns one waiter: the script that frees it calls the next and names it in one message, and only that one has to ask.
 --
 -- `queue` has everybody who waits. `line` has those who are to be called (behind `w`), in an order in which the first of a tenant
--- is found at once, and those who are called (behind `c`). `heads` has the first of each tenant that may get a seat. `called` says
--- until when a seat is kept for a ticket. Whoever did not ask in time is in neither until it asks again: it is passed over.
+-- is found at once, and those who are called (behind `c`): tenant and arrival, because `queue` finds a ticket by its arrival.
+-- `heads` has the first of each tenant that may get a seat. `called` says until when a seat is kept for a ticket. Whoever did not ask in time is in neither until it asks again: it is passed over.
 -- All three follow from `queue`; nodes of the version before do not know them, so what is missing is filed, and a ghost is dropped.
 
 -- A waiter at the front is told to ask again after ASK_MS, one far behind after FAR_MS at most. A question may come LATE_MS later than
@@ -35,15 +35,20 @@ local function open_queue(keys, index, config, rules)
       lent_seats = index.lent_seats, lent_ms = values[3] or nil, maintenance = values[4] or nil }
   end
 
-  -- A digit for the length makes the order of texts that of numbers.
-  local function entry_of(tenant, arrival, id)
+  -- As it is in `line`. A letter for the length makes the order of texts that of numbers.
+  local function entry_of(tenant, arrival)
     local digits = int(arrival)
-    return tenant .. '\1' .. string.char(64 + #digits) .. digits .. '\1' .. id
+    return tenant .. '\1' .. string.char(64 + #digits) .. digits
+  end
+
+  -- As it is in `called`, which is read without `queue`.
+  local function called_entry_of(tenant, arrival, id)
+    return entry_of(tenant, arrival) .. '\1' .. id
   end
 
   local function parts_of(entry)
-    local tenant, arrival, id = string.match(entry, '^([^\1]*)\1.(%d+)\1(.*)$')
-    return tenant, tonumber(arrival), id
+    local tenant, arrival = string.match(entry, '^([^\1]*)\1.(%d+)')
+    return tenant, tonumber(arrival)
   end
 
   local function first_of(tenant)
@@ -86,12 +91,13 @@ local function open_queue(keys, index, config, rules)
     end
   end
 
-  local function uncall(entry)
+  local function uncall(tenant, arrival, id)
+    local entry = called_entry_of(tenant, arrival, id)
     local kept = redis.call('ZSCORE', called, entry)
     if kept then
       redis.call('ZREM', called, entry)
       undo_by('ZADD', called, kept, entry)
-      take_out_of_line('c' .. entry)
+      take_out_of_line('c' .. entry_of(tenant, arrival))
       vacancies = nil
       return true
     end
@@ -99,8 +105,8 @@ local function open_queue(keys, index, config, rules)
 
   -- Puts a ticket into line that is neither there nor called.
   function self.file(tenant, arrival, id)
-    local entry = entry_of(tenant, arrival, id)
-    if not redis.call('ZSCORE', called, entry) and put_into_line('w' .. entry) then
+    local is_called = redis.call('ZSCORE', called, called_entry_of(tenant, arrival, id))
+    if not is_called and put_into_line('w' .. entry_of(tenant, arrival)) then
       find_head(tenant)
     end
   end
@@ -206,9 +212,9 @@ local function open_queue(keys, index, config, rules)
     return holder ~= '' and leases_of(index, holder .. '\1c') > 0
   end
 
-  -- Until when a seat would be kept for a ticket; 0 for one that is not there any more, or needs none.
-  local function kept_until(arrival, id)
-    if tonumber(redis.call('ZSCORE', queue, id) or nil) ~= arrival or shares(id) then
+  -- Until when a seat would be kept for a ticket; 0 for one that needs none.
+  local function kept_until(id)
+    if shares(id) then
       return 0
     end
     local asks_by = ends_at(tonumber(redis.call('ZSCORE', waiting, id) or 0), SILENT_MS) - KEPT_MS
@@ -230,8 +236,9 @@ local function open_queue(keys, index, config, rules)
     for i = 1, #ids do
       local entry = first[2 * i - 1]
       if tonumber(first[2 * i]) <= in_time or not places[i] then
-        uncall(entry)
-        find_head((parts_of(entry)))
+        local tenant, arrival = parts_of(entry)
+        uncall(tenant, arrival, ids[i])
+        find_head(tenant)
         late = late + 1
       end
     end
@@ -259,13 +266,16 @@ local function open_queue(keys, index, config, rules)
       if not entry or is_full(tenant) then
         leave_out(tenant)
       else
-        local _, arrival, id = parts_of(entry)
-        local kept = kept_until(arrival, id)
+        local _, arrival = parts_of(entry)
+        local id = redis.call('ZRANGE', queue, int(arrival), int(arrival), 'BYSCORE')[1]
+        -- Without a ticket it is a ghost.
+        local kept = id and kept_until(id) or 0
         take_out_of_line('w' .. entry)
         if kept > now then
+          local kept_for = called_entry_of(tenant, arrival, id)
           put_into_line('c' .. entry)
-          redis.call('ZADD', called, int(kept), entry)
-          undo_by('ZREM', called, entry)
+          redis.call('ZADD', called, int(kept), kept_for)
+          undo_by('ZREM', called, kept_for)
           if has_kept(v, tenant) then
             v.left[tenant], v.covered = v.left[tenant] - 1, v.covered + 1
           end
@@ -288,7 +298,7 @@ local function open_queue(keys, index, config, rules)
   -- The kind of seat for somebody who asks, after those who are next were called: with a ticket (`id` and its arrival) only
   -- if it is among them, without one only what nobody who waits could have. Or nil and why.
   function self.take(tenant, id, arrival)
-    local is_called = id and uncall(entry_of(tenant, arrival, id))
+    local is_called = id and uncall(tenant, arrival, id)
     local v = look()
     local may = is_called or (not id and not self.more and not is_full(tenant))
     if may and (has_kept(v, tenant) or has_any(v)) then
@@ -327,7 +337,7 @@ local function open_queue(keys, index, config, rules)
     undo_fields(tickets, 'broken:' .. id)
     redis.call('HSET', tickets, 'broken:' .. id, int(now + RELOAD_MS))
     local arrival = tonumber(redis.call('ZSCORE', queue, id))
-    local entry = entry_of(string.match(redis.call('HGET', tickets, id) or '', '^[^\1]*'), arrival, id)
+    local entry = called_entry_of(string.match(redis.call('HGET', tickets, id) or '', '^[^\1]*'), arrival, id)
     local kept = tonumber(redis.call('ZSCORE', called, entry) or nil)
     if kept and kept > now + RELOAD_MS then
       redis.call('ZADD', called, int(now + RELOAD_MS), entry)
@@ -363,9 +373,8 @@ local function open_queue(keys, index, config, rules)
     local tenant, holder = string.match(asked, '^([^\1]*)\1([^\1]*)')
     local was_called
     if arrival then
-      local entry = entry_of(tenant, arrival, id)
-      was_called = uncall(entry)
-      if take_out_of_line('w' .. entry) or was_called then
+      was_called = uncall(tenant, arrival, id)
+      if take_out_of_line('w' .. entry_of(tenant, arrival)) or was_called then
         find_head(tenant)
       end
     end
@@ -432,10 +441,15 @@ local function pace_for(index, ttl, capacity)
   return (held_ms / math.max(all, 1) + guess) / (ends + 1), capacity - all
 end
 
--- About how long somebody waits who is `position` in the queue.
-local function waits_for(index, ttl, capacity, position)
-  local each, free = pace_for(index, ttl, capacity)
+-- The same for a place, of what pace_for returned.
+local function wait_of(each, free, position)
   -- A seat that is free falls to somebody before the places of the silent have lapsed.
   local to_end = position - free
   return math.max(to_end > 0 and to_end * each or math.min(each, SILENT_MS), 1)
+end
+
+-- About how long somebody waits who is `position` in the queue.
+local function waits_for(index, ttl, capacity, position)
+  local each, free = pace_for(index, ttl, capacity)
+  return wait_of(each, free, position)
 end

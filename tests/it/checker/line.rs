@@ -14,9 +14,9 @@ local reply = { capacity - all, time[1] * 1000 + math.floor(time[2] / 1000) }
 local kinds, ghosts = {}, {}
 local line = redis.call('ZRANGE', KEYS[6], 0, -1)
 for i = 1, #line do
-  local id = string.sub(line[i], -22)
-  kinds[id] = string.sub(line[i], 1, 1)
-  if not redis.call('ZSCORE', KEYS[3], id) then ghosts[#ghosts + 1] = line[i] end
+  local arrival = string.match(line[i], '\1.(%d+)$')
+  kinds[arrival] = string.sub(line[i], 1, 1)
+  if redis.call('ZCOUNT', KEYS[3], arrival, arrival) == 0 then ghosts[#ghosts + 1] = line[i] end
 end
 local tickets = {}
 local queue = redis.call('ZRANGE', KEYS[3], 0, -1, 'WITHSCORES')
@@ -24,7 +24,7 @@ for i = 1, #queue, 2 do
   local id = queue[i]
   local holder = string.match(redis.call('HGET', KEYS[5], id) or '', '^[^\1]*\1([^\1]*)')
   tickets[#tickets + 1] = { queue[i + 1], redis.call('ZSCORE', KEYS[4], id) or '0', redis.call('HGET', KEYS[5], 'broken:' .. id) or '0',
-    kinds[id] or '-', holder or '' }
+    kinds[queue[i + 1]] or '-', holder or '' }
 end
 reply[3], reply[4], reply[5] = tickets, ghosts, redis.call('ZCARD', KEYS[7])
 return reply";
