@@ -1,16 +1,22 @@
 //! Who waits for a seat is called by name when there is one, on whichever node that was noticed.
 //!
-//! A message decides nothing and may be lost: `waiters` finds out by itself. One subscription serves all pools of the
-//! node; it is made when somebody waits for the first time, so a node whose pools have no queue has none.
+//! A message decides nothing and may be lost: `waiters` finds out by itself. One connection serves all pools of the node. It
+//! is made when somebody waits for the first time, and is subscribed to the queues in which somebody waits here, so a node
+//! hears nothing of others.
 
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
+use redis::aio::PubSubSink;
 use redis::{ErrorKind, RedisError, RedisResult};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use super::connection::Source;
+use super::error::Trouble;
 use super::{Shared, Store, keys};
 use crate::tasks::{self, Over};
 use crate::telemetry;
@@ -21,12 +27,17 @@ const PAUSE: Duration = Duration::from_millis(500);
 const ANSWER: Duration = Duration::from_secs(1);
 /// How often a subscription is held against what became of the servers.
 const POLL: Duration = Duration::from_millis(200);
+/// Channels that are subscribed to with one command.
+const AT_ONCE: usize = 500;
+/// How often channels are left on which nobody waits any more: a queue that was empty for a moment is not left.
+const TIDY: Duration = Duration::from_secs(10);
 
 /// The hints of a node.
 #[derive(Debug)]
 pub(super) struct Hints {
     started: AtomicBool,
-    listening: Arc<AtomicBool>,
+    /// Somebody waits in a pool in which nobody did.
+    changed: Arc<Notify>,
 }
 
 impl Hints {
@@ -34,13 +45,13 @@ impl Hints {
     pub(super) fn new() -> Self {
         Self {
             started: AtomicBool::new(false),
-            listening: Arc::new(AtomicBool::new(false)),
+            changed: Arc::new(Notify::new()),
         }
     }
 
-    /// Whether messages come.
-    pub(super) fn is_listening(&self) -> bool {
-        self.listening.load(Ordering::Acquire)
+    /// Subscribes to the queues in which somebody waits now.
+    pub(super) fn change(&self) {
+        self.changed.notify_one();
     }
 
     /// Begins to listen, when somebody waits for the first time.
@@ -51,13 +62,13 @@ impl Hints {
         // Weak, because a store that is dropped takes its connections along.
         let source = Arc::downgrade(store.0.connections.source());
         let age = Arc::clone(store.0.connections.age());
-        let (shared, listening) = (Arc::downgrade(&store.0), Arc::clone(&self.listening));
+        let (shared, changed) = (Arc::downgrade(&store.0), Arc::clone(&self.changed));
         tasks::spawn("hints", move || {
             run(
                 source.clone(),
                 Arc::clone(&age),
                 shared.clone(),
-                Arc::clone(&listening),
+                Arc::clone(&changed),
             )
         });
     }
@@ -68,22 +79,18 @@ async fn run(
     source: Weak<Source>,
     age: Arc<AtomicU64>,
     store: Weak<Shared>,
-    listening: Arc<AtomicBool>,
+    changed: Arc<Notify>,
 ) -> Over {
-    let is_listening = |is: bool| {
-        listening.store(is, Ordering::Release);
-        metrics::gauge!(telemetry::STORE_LISTENING).set(if is { 1.0 } else { 0.0 });
-        if is && let Some(store) = store.upgrade() {
-            store.lines.look();
-        }
-    };
     while let Some(strong) = source.upgrade() {
         let made_at = age.load(Ordering::Relaxed);
-        let listened = listen(strong, &store, &is_listening, || {
+        let listened = listen(strong, &store, &changed, || {
             age.load(Ordering::Relaxed) == made_at && source.strong_count() > 0
         });
         let ended = listened.await;
-        is_listening(false);
+        metrics::gauge!(telemetry::STORE_LISTENING).set(0.0);
+        if let Some(store) = store.upgrade() {
+            store.lines.hear_nothing();
+        }
         if let Err(error) = ended {
             tracing::debug!(error = %error, "no hints from Redis: {error}");
             tokio::time::sleep(PAUSE).await;
@@ -92,33 +99,109 @@ async fn run(
     Over
 }
 
+/// What a connection is subscribed to.
+struct Subscribed {
+    sink: PubSubSink,
+    channels: HashSet<Arc<str>>,
+    /// All queues, because the user may not run SUBSCRIBE: nodes of the version before needed only PSUBSCRIBE.
+    all: bool,
+    next_tidy: Instant,
+}
+
+/// An answer of Redis, if it comes in time.
+async fn in_time(answer: impl Future<Output = RedisResult<()>>) -> RedisResult<()> {
+    let late = || RedisError::from((ErrorKind::Io, "no answer to a subscription in time"));
+    tokio::time::timeout(ANSWER, answer)
+        .await
+        .unwrap_or_else(|_| Err(late()))
+}
+
+impl Subscribed {
+    async fn begin(mut sink: PubSubSink) -> RedisResult<Self> {
+        let all = match in_time(sink.subscribe(keys::LISTENING)).await {
+            Err(error) if Trouble::of(&error) == Trouble::AddressRefused => {
+                in_time(sink.psubscribe(keys::QUEUES)).await?;
+                true
+            }
+            answer => answer.map(|()| false)?,
+        };
+        Ok(Self {
+            sink,
+            channels: HashSet::new(),
+            all,
+            next_tidy: Instant::now() + TIDY,
+        })
+    }
+
+    /// Follows the queues in which somebody waits at this node.
+    async fn follow(&mut self, store: &Shared) -> RedisResult<()> {
+        let wanted = store.lines.channels();
+        let new: Vec<Arc<str>> = wanted
+            .iter()
+            .filter(|channel| !self.channels.contains(*channel))
+            .cloned()
+            .collect();
+        for new in new.chunks(AT_ONCE) {
+            if !self.all {
+                let names: Vec<&str> = new.iter().map(AsRef::as_ref).collect();
+                in_time(self.sink.subscribe(names)).await?;
+            }
+            self.channels.extend(new.iter().cloned());
+        }
+        store.lines.hear_on(&wanted);
+        if self.next_tidy <= Instant::now() {
+            self.next_tidy = Instant::now() + TIDY;
+            let wanted: HashSet<Arc<str>> = wanted.into_iter().collect();
+            let left: Vec<Arc<str>> = self.channels.difference(&wanted).cloned().collect();
+            for left in left.chunks(AT_ONCE) {
+                if !self.all {
+                    let names: Vec<&str> = left.iter().map(AsRef::as_ref).collect();
+                    // To hear more than is wanted does no harm; a connection that is cut is noticed elsewhere.
+                    let _ = in_time(self.sink.unsubscribe(names)).await;
+                }
+                for channel in left {
+                    self.channels.remove(channel);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Listens for as long as the servers are `the_same`.
 async fn listen(
     source: Arc<Source>,
     store: &Weak<Shared>,
-    is_listening: impl Fn(bool),
+    changed: &Notify,
     the_same: impl Fn() -> bool,
 ) -> RedisResult<()> {
-    let mut subscription = source.subscribe().await?;
+    let (sink, mut messages) = source.subscribe().await?.split();
     drop(source);
-    tokio::time::timeout(ANSWER, subscription.psubscribe(keys::QUEUES))
-        .await
-        .map_err(|_| RedisError::from((ErrorKind::Io, "no answer to a subscription in time")))??;
-    is_listening(true);
-    let mut messages = subscription.on_message();
+    let mut subscribed = Subscribed::begin(sink).await?;
+    metrics::gauge!(telemetry::STORE_LISTENING).set(1.0);
+    let mut follows = true;
     while the_same() {
-        match tokio::time::timeout(POLL, messages.next()).await {
-            Ok(Some(message)) => {
-                metrics::counter!(telemetry::STORE_HINTS).increment(1);
-                let text: String = message.get_payload()?;
-                if let Some(store) = store.upgrade() {
-                    store.lines.hear(message.get_channel_name(), &text);
+        if (follows || subscribed.next_tidy <= Instant::now())
+            && let Some(store) = store.upgrade()
+        {
+            subscribed.follow(&store).await?;
+        }
+        follows = false;
+        tokio::select! {
+            message = tokio::time::timeout(POLL, messages.next()) => match message {
+                Ok(Some(message)) => {
+                    metrics::counter!(telemetry::STORE_HINTS).increment(1);
+                    let text: String = message.get_payload()?;
+                    if let Some(store) = store.upgrade() {
+                        store.lines.hear(message.get_channel_name(), &text);
+                    }
                 }
-            }
-            Ok(None) => {
-                return Err((ErrorKind::Io, "the subscription was cut").into());
-            }
-            Err(_) => {}
+                Ok(None) => {
+                    return Err((ErrorKind::Io, "the subscription was cut").into());
+                }
+                Err(_) => {}
+            },
+            () = changed.notified() => follows = true,
         }
     }
     Ok(())

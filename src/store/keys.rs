@@ -84,6 +84,10 @@ pub(super) const ALL: Key = Key("*");
 /// exactly that pattern.
 pub(super) const QUEUES: Key = Key("*:queue");
 
+/// A channel on which nobody publishes. Whoever listens on it has a subscription also while nobody waits, and is not cut as an
+/// idle client.
+pub(super) const LISTENING: Key = Key("{nodes}:queue");
+
 /// The HASH, ZSET, STREAM or STRING that rights are tried with. The ZSET is also a channel.
 pub(super) fn probe(kind: &str) -> Option<Key> {
     Some(match kind {

@@ -97,6 +97,9 @@ const COMMANDS: &[Right] = {
         (WithSentinels, "role", &[]),
         (InCluster, "asking", &[]),
         (InCluster, "cluster|slots", &[]),
+        // Without it a node hears of all queues.
+        (Never, "subscribe", &[]),
+        (Never, "unsubscribe", &[]),
         (Never, "cluster|info", &[]),
         (Never, "select", &[]),
         (Never, "auth", &[]),
@@ -400,6 +403,8 @@ mod tests {
             "multi",
             "exec",
             "psubscribe",
+            "subscribe",
+            "unsubscribe",
             "cluster|info",
             "getex",
         ] {

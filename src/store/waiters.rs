@@ -23,6 +23,8 @@ use crate::time::Timestamp as At;
 
 /// Waiters that one call reports; about a millisecond of Redis's time.
 const AT_ONCE: usize = 500;
+/// Those who are gone, in one call: each of them is taken out of all indexes, and has an event.
+const GONE_AT_ONCE: usize = 100;
 /// How often all of a pool are reported. Whoever is called is given this time to ask, and a little more (`lua/parts/queue.lua`).
 const EVERY: Duration = Duration::from_secs(2);
 /// The same while no messages come, for few and for many.
@@ -51,11 +53,15 @@ struct Line {
     state: Mutex<State>,
     /// There is something to report, or to look at.
     wake: Notify,
+    /// Whether messages come.
+    hears: AtomicBool,
 }
 
 #[derive(Debug)]
 struct State {
     tickets: HashMap<LeaseId, Arc<Ticket>>,
+    /// Those who came with a ticket of which this node knows nothing yet.
+    unknown: Vec<Arc<Ticket>>,
     /// Whose client is gone: until when it was to ask again, or zero if it does not come back.
     gone: Vec<(LeaseId, At)>,
     /// When all are reported.
@@ -98,6 +104,11 @@ impl Ticket {
 
     fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether somebody is there for it who has not to ask yet.
+    fn waits(&self) -> bool {
+        self.is_open() && !self.called.load(Ordering::Acquire)
     }
 
     fn call(&self) {
@@ -240,31 +251,33 @@ impl Line {
         self.wake.notify_one();
     }
 
-    /// What has to be reported now; nothing if it is not time yet.
+    /// What has to be reported now; nothing if it is not time yet. All who wait are gone through only when all are reported.
     fn due(&self, now: Instant) -> Vec<Report> {
         let mut state = self.state();
-        state.tickets.retain(|_, ticket| {
-            ticket.is_open() || now.duration_since(ticket.times().1) < REMEMBERED
-        });
-        let open = state.tickets.values().filter(|ticket| ticket.is_open());
-        let (known, back): (Vec<_>, Vec<_>) = open
-            .filter(|ticket| !ticket.called.load(Ordering::Acquire))
-            .map(Arc::clone)
-            .partition(|ticket| ticket.is_known());
-        let all = now >= state.next_report || (now >= state.next_look && known.len() <= FEW);
-        let looks = now >= state.next_look || all;
+        let looks = now >= state.next_report.min(state.next_look);
+        let all = now >= state.next_report || (looks && state.tickets.len() <= FEW);
         let gone = std::mem::take(&mut state.gone);
+        let mut back = std::mem::take(&mut state.unknown);
+        let mut known = Vec::new();
         if all {
             state.next_report = now + EVERY;
+            state.tickets.retain(|_, ticket| {
+                ticket.is_open() || now.duration_since(ticket.times().1) < REMEMBERED
+            });
+            let waiting = state.tickets.values().filter(|ticket| ticket.waits());
+            (known, back) = waiting
+                .map(Arc::clone)
+                .partition(|ticket| ticket.is_known());
+        } else {
+            back.retain(|ticket| ticket.waits() && !ticket.is_known());
         }
         if looks {
             state.next_look = now + EVERY;
         }
         drop(state);
-        let mut known = if all { known } else { Vec::new() };
         known.sort_by_cached_key(|ticket| ticket.position.load(Ordering::Acquire));
         let mut reports: Vec<Report> = Vec::new();
-        for gone in gone.chunks(AT_ONCE) {
+        for gone in gone.chunks(GONE_AT_ONCE) {
             reports.push(Report {
                 gone: gone.to_vec(),
                 ..Report::default()
@@ -377,11 +390,27 @@ impl Lines {
         }
     }
 
-    /// Messages come again after some may have been missed.
-    pub(super) fn look(&self) {
-        let lines: Vec<Arc<Line>> = self.lines().values().cloned().collect();
+    /// The channels of all queues in which somebody waits here.
+    pub(super) fn channels(&self) -> Vec<Arc<str>> {
+        self.lines().keys().cloned().collect()
+    }
+
+    /// Messages come on these channels. What came before on one that is new was missed.
+    pub(super) fn hear_on(&self, channels: &[Arc<str>]) {
+        let lines = self.lines();
+        let lines = channels.iter().filter_map(|channel| lines.get(channel));
         for line in lines {
-            line.state().next_report = Instant::now();
+            if !line.hears.swap(true, Ordering::AcqRel) {
+                line.state().next_report = Instant::now();
+                line.wake.notify_one();
+            }
+        }
+    }
+
+    /// No messages come any more.
+    pub(super) fn hear_nothing(&self) {
+        for line in self.lines().values() {
+            line.hears.store(false, Ordering::Release);
             line.wake.notify_one();
         }
     }
@@ -416,7 +445,7 @@ async fn run(store: Weak<Shared>, line: Arc<Line>) -> Over {
             line.state().next_report = Instant::now();
             continue;
         }
-        if !store.0.hints.is_listening() {
+        if !line.hears.load(Ordering::Acquire) {
             let mut state = line.state();
             let pause = if state.tickets.len() <= FEW {
                 UNTOLD
@@ -452,19 +481,21 @@ impl Store {
                 channel,
                 state: Mutex::new(State {
                     tickets: HashMap::new(),
+                    unknown: Vec::new(),
                     gone: Vec::new(),
                     next_report: now + EVERY,
                     next_look: now + EVERY,
                     pace: (0, 0),
                 }),
                 wake: Notify::new(),
+                hears: AtomicBool::new(false),
             })
         });
         let changed = change(line);
         let line = Arc::clone(line);
         drop(lines);
-        line.wake.notify_one();
         if is_new {
+            self.0.hints.change();
             let store = Arc::downgrade(&self.0);
             tasks::spawn("queue", move || run(store.clone(), Arc::clone(&line)));
         }
@@ -479,6 +510,7 @@ impl Store {
             if state.pace == (0, 0) {
                 // When a seat can come free by time alone this node does not know yet.
                 state.next_look = asked;
+                line.wake.notify_one();
             }
             let entry = state
                 .tickets
@@ -490,6 +522,10 @@ impl Store {
                 entry.called.store(false, Ordering::Release);
             }
             let ticket = Arc::clone(entry);
+            if !ticket.is_known() {
+                state.unknown.push(Arc::clone(&ticket));
+                line.wake.notify_one();
+            }
             drop(state);
             HeldOpen {
                 line: Arc::clone(line),
@@ -516,6 +552,7 @@ impl Store {
             }
             state.tickets.remove(&ticket);
             state.gone.push((ticket, until.unwrap_or(At(0))));
+            line.wake.notify_one();
         });
     }
 

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Launch, Node, Scrape, Sentinels, Server, Shards, wait_until};
+use crate::harness::{
+    Answer, Installation, Launch, Node, Scrape, Sentinels, Server, Shards, wait_until,
+};
 
 /// Long enough for a failover.
 const LONG: Duration = Duration::from_secs(15);
@@ -17,9 +19,11 @@ pub(crate) async fn metric(node: &Node, name: &str) -> f64 {
     Scrape::of(node).await.get(name, &[]).unwrap_or(0.0)
 }
 
-/// How many listen to all queues at a server.
+/// How many nodes listen at a server.
 async fn listeners(server: &Server) -> u64 {
-    server.try_query(&["PUBSUB", "NUMPAT"]).await.unwrap_or(0)
+    let counted = ["PUBSUB", "NUMSUB", "lh1:{nodes}:queue"];
+    let (_, count): (String, u64) = server.try_query(&counted).await.unwrap_or_default();
+    count
 }
 
 async fn listens(node: &Node) {
@@ -162,4 +166,25 @@ async fn in_a_cluster_hints_come_from_all_masters_and_outlive_the_node_that_told
     for pool in &pools {
         a_waiter_is_told(&a, &b, pool).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_hears_only_of_queues_in_which_somebody_waits_at_it() {
+    let cluster = Installation::start(2).await;
+    let [a, b] = &cluster.nodes[..] else {
+        unreachable!()
+    };
+    for pool in ["crm", "desk"] {
+        let policy = json!({"capacity": 1, "queue": {"max_waiting": 9}});
+        a.put_pool(pool, policy, 201).await;
+    }
+    let desk = a.acquire("desk", json!({}), 201).await;
+    let waits = tokio::spawn(waiter(b, "desk"));
+    waiting(a, "desk").await;
+    a_waiter_is_told(b, a, "crm").await;
+    // The other node listens too, and was told nothing of that queue.
+    listens(b).await;
+    assert!(metric(b, "leasehold_store_hints_total").await.abs() < 0.5);
+    a.release(&desk.token(), 204).await;
+    assert_eq!(waits.await.expect("no panic").status, 201);
 }
