@@ -69,6 +69,7 @@ mod pools;
 mod postpone;
 mod proofs;
 mod proxies;
+mod queue_herds;
 mod race;
 mod records;
 mod redis_access;

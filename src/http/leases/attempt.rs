@@ -44,7 +44,7 @@ pub(super) async fn acquire(
         if (sent.is_err() || heard.await.is_err())
             && let Some(unheard) = unheard
         {
-            unheard.give_back(&app, &pool).await;
+            Box::pin(unheard.give_back(&app, &pool)).await;
         }
     }));
     match answered.await {
@@ -154,11 +154,12 @@ async fn acquire_or_wait(
                 },
             }
         }
-        let asked = app.acquire_request(pool, body, key, wait).await;
-        let acquired = match asked {
-            Ok(asked) => store.acquire(pool, &asked).await,
-            Err(error) => Err(error),
-        };
+        // In a box for as long as it runs: thousands are held open here who do not ask.
+        let acquired = Box::pin(async {
+            let asked = app.acquire_request(pool, body, key, wait).await?;
+            store.acquire(pool, &asked).await
+        })
+        .await;
         let may_wait = body.wait_ms > 0 && tokio::time::Instant::now() < until;
         match (acquired, &held) {
             // The policy is made anew while we ask; that comes to an end.
