@@ -644,6 +644,7 @@ impl Scene<'_> {
         let next = self.acquire("called", wait("ida", "acme")).await;
         let open = self.ask_and_wait("called", &next["ticket"]).await;
         let line = self.key("called", "line").await;
+        let queue = self.key("called", "queue").await;
         wait_until("it is in line", Duration::from_secs(5), async || {
             let entries: Vec<String> = self.redis.query(&["ZRANGE", &line, "0", "-1"]).await;
             entries.iter().any(|entry| entry.starts_with("wacme"))
@@ -652,7 +653,11 @@ impl Scene<'_> {
         let_pass(60).await;
         let entries: Vec<String> = self.redis.query(&["ZRANGE", &line, "0", "-1"]).await;
         for entry in entries.iter().filter(|entry| entry.starts_with("wacme")) {
-            self.query(&["ZADD", &called, "99999999999999", &entry[1..]])
+            let (_, arrival) = entry.split_once('\u{1}').expect("tenant and arrival");
+            let by_arrival = ["ZRANGE", &queue, &arrival[1..], &arrival[1..], "BYSCORE"];
+            let tickets: Vec<String> = self.redis.query(&by_arrival).await;
+            let entry = format!("{}\u{1}{}", &entry[1..], tickets[0]);
+            self.query(&["ZADD", &called, "99999999999999", &entry])
                 .await;
         }
         drop(open);
