@@ -362,7 +362,7 @@ struct HistoryInPool {
     path = "/v1/holders/{holder}",
     tag = "holders",
     operation_id = "read_holder",
-    params(("holder" = String, Path, description = "The holder"), HolderQuery),
+    params(HolderQuery),
     responses(
         (status = 200, body = HolderDetails),
     ),
@@ -565,7 +565,6 @@ struct EndHolderResult {
     path = "/v1/holders/{holder}/terminate",
     tag = "holders",
     operation_id = "terminate_holder",
-    params(("holder" = String, Path, description = "The holder")),
     request_body = EndHolder,
     responses(
         (status = 200, body = EndHolderResults),
@@ -676,7 +675,6 @@ struct Notified {
     path = "/v1/holders/{holder}/notice",
     tag = "holders",
     operation_id = "notify_holder",
-    params(("holder" = String, Path, description = "The holder")),
     request_body = NotifyHolder,
     responses(
         (status = 202, description = "It waits for the next heartbeats", body = Notified),

@@ -5,6 +5,7 @@
 //! what a client can read: each mend says which kind of generator needs it. The tests hold every answer that they get
 //! against this document.
 
+mod examples;
 mod operation;
 mod schemas;
 
@@ -12,6 +13,8 @@ use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
+
+use examples::Examples;
 
 use super::access::Credentials;
 use super::problem::{Code, ProblemDocument};
@@ -91,18 +94,19 @@ fn complete(document: &mut Value) {
     let paths = document["paths"].as_object_mut().expect("paths");
     paths["/v1/pools/{pool}"]["patch"]["requestBody"]["content"]["application/json"]["schema"] =
         json!({"$ref": format!("{SCHEMAS}PolicyPatch")});
+    let examples = Examples::read();
     for (path, item) in paths.iter_mut() {
         for method in METHODS {
             if let Some(operation) = item.get_mut(method) {
                 operation::complete(path, method, operation, &schemas);
+                examples.add_to(operation);
             }
         }
     }
     describe_refusals(&mut schemas);
-    // It stands where the stream of them is described, and nowhere else.
-    schemas.remove("Event");
     schemas::open_answers(paths, &mut schemas);
     document["components"]["schemas"] = json!(schemas);
+    document["components"]["examples"] = json!(examples.of_problems());
 }
 
 /// Gives a result of many what the problem document of one would say of a refusal.

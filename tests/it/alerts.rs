@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Event, Installation, Reply, wait_until};
+use crate::harness::{Client, Event, Installation, Reply, openapi, wait_until};
 
 async fn log(node: &Client, query: &str) -> Vec<Value> {
     let answer = node.get(&format!("/v1/alerts?{query}")).expect(200).await;
@@ -408,6 +408,11 @@ async fn alerts_are_listed_by_page_as_csv_and_as_a_stream_that_goes_on_where_it_
                 .expect("a stream")
                 .expect("more");
             text.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
+        }
+        for event in text.lines().filter_map(|line| line.strip_prefix("data: ")) {
+            let event = serde_json::from_str(event).expect("JSON");
+            let violation = openapi::violation_of_event("/v1/alerts/events", &event);
+            assert_eq!(violation, None, "{event}");
         }
         text
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Response;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Installation, Launch, Redis, let_pass, wait_until};
+use crate::harness::{Client, Installation, Launch, Redis, let_pass, openapi, wait_until};
 
 fn url(node: &Client, path: &str) -> String {
     format!("http://{}{path}", node.address())
@@ -25,6 +25,11 @@ async fn read(response: &mut Response, count: usize) -> Vec<Event> {
         loop {
             let events = parse(&text);
             if events.len() >= count {
+                for event in &events {
+                    let violation =
+                        openapi::violation_of_event("/v1/pools/crm/events", &event.data);
+                    assert_eq!(violation, None, "{event:?}");
+                }
                 return events;
             }
             let chunk = response.chunk().await.expect("a stream").expect("more");
@@ -111,18 +116,12 @@ async fn a_follower_sees_starts_denials_and_ends_and_goes_on_where_it_was() {
 async fn an_unknown_pool_and_a_wrong_id_are_refused() {
     let cluster = Installation::start(1).await;
     let node = &cluster.nodes[0];
-    let unknown = reqwest::get(url(node, "/v1/pools/none/events"))
-        .await
-        .unwrap();
-    assert_eq!(unknown.status(), 404);
+    node.get("/v1/pools/none/events").expect(404).await;
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
-    let wrong = reqwest::Client::new()
-        .get(url(node, "/v1/pools/crm/events"))
+    node.get("/v1/pools/crm/events")
         .header("last-event-id", "yesterday")
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(wrong.status(), 400);
+        .expect(400)
+        .await;
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ mod docker;
 mod fleet;
 mod names;
 mod node;
-mod openapi;
+pub(crate) mod openapi;
 mod proxy;
 mod receiver;
 mod redis;

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use reqwest::Method;
+use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::Value;
 
+use crate::harness::openapi::violation;
 use crate::harness::{Launch, Redis};
 
 /// Every route of the contract that the core serves.
@@ -214,7 +216,7 @@ fn each_schema(document: &Value, part: &Value, visit: &mut impl FnMut(&Value)) {
                         let target = document.pointer(reference.trim_start_matches('#'));
                         each_schema(document, target.expect("a schema"), visit);
                     }
-                    _ if name == "example" => {}
+                    _ if ["example", "examples"].contains(&name.as_str()) => {}
                     _ => each_schema(document, value, visit),
                 }
             }
@@ -226,6 +228,90 @@ fn each_schema(document: &Value, part: &Value, visit: &mut impl FnMut(&Value)) {
         }
         _ => {}
     }
+}
+
+#[tokio::test]
+async fn every_request_has_an_example_that_is_taken_and_every_answer_one_that_is_true() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    let document = node.get("/v1/openapi.json").expect(200).await.body;
+    let problems = document["components"]["examples"]
+        .as_object()
+        .expect("problems");
+
+    let mut wrong = Vec::new();
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        if path == "/v1/openapi.json" {
+            continue;
+        }
+        let filled = path
+            .replace("{pool}", "crm")
+            .replace("{holder}", "agent-7")
+            .replace("{id}", "nobody")
+            .replace("{delivery}", "none");
+        for word in METHODS {
+            let operation = &item[word];
+            let method: Method = word.to_uppercase().parse().expect("a method");
+            for (status, response) in operation["responses"].as_object().into_iter().flatten() {
+                for (media_type, content) in response["content"].as_object().into_iter().flatten() {
+                    let shown: Vec<&Value> = match &content["examples"] {
+                        Value::Object(examples) => examples
+                            .keys()
+                            .map(|code| &problems[code]["value"])
+                            .collect(),
+                        _ => content.get("example").into_iter().collect(),
+                    };
+                    let text = response["description"].as_str().unwrap_or_default();
+                    let lacks = match media_type.as_str() {
+                        "application/json" => shown.is_empty(),
+                        // Where an answer names codes, one of each is shown.
+                        "application/problem+json" => problems.values().any(|problem| {
+                            let value = &problem["value"];
+                            let code = value["code"].as_str().unwrap_or_default();
+                            value["status"].to_string() == *status
+                                && text.contains(&format!("`{code}`"))
+                                && !shown.contains(&value)
+                        }),
+                        _ => continue,
+                    };
+                    if lacks {
+                        wrong.push(format!("{word} {path}: {status} lacks an example"));
+                    }
+                    let mut headers = HeaderMap::new();
+                    headers.insert(CONTENT_TYPE, media_type.parse().expect("a media type"));
+                    for example in shown {
+                        let number: u16 = status.parse().expect("no example of `default`");
+                        let problem = example["status"].as_u64().unwrap_or(number.into());
+                        assert_eq!(problem, u64::from(number), "{word} {path}: {example}");
+                        wrong.extend(violation(&method, &filled, number, &headers, example));
+                    }
+                }
+            }
+            if operation["requestBody"].is_null() {
+                continue;
+            }
+            let example = &operation["requestBody"]["content"]["application/json"]["example"];
+            let answer = node
+                .call(method.clone(), &filled)
+                .json(example)
+                .expect([])
+                .await;
+            // Its names lead nowhere, and its secrets are cut short; it is understood all the same.
+            let of_nobody = answer.text.contains("`ticket` is not one");
+            if example.is_null() || [400, 413, 415].contains(&answer.status) && !of_nobody {
+                wrong.push(format!(
+                    "{word} {path}: {example} was answered {}",
+                    answer.text
+                ));
+            }
+            if path == "/v1/webhooks" {
+                let made = answer["id"].as_str().expect("an id");
+                let webhook = format!("{path}/{made}");
+                node.call(Method::DELETE, &webhook).expect(204).await;
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
 #[tokio::test]

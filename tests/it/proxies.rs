@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::harness::{Certificates, Launch, Node, Redis, free_port, wait_until};
+use crate::harness::{Certificates, Launch, Node, Redis, free_port, openapi, wait_until};
 
 const KEY: &str = "the-operator-key-of-the-tests";
 const HTML: &str = "text/html,application/xhtml+xml;q=0.9";
@@ -266,10 +266,15 @@ impl Visitor {
 
     async fn json(&self, method: &str, path: &str, body: Value, status: u16) -> Value {
         let response = self.send(method, path, body).await;
-        let found = response.status().as_u16();
+        let (found, headers) = (response.status().as_u16(), response.headers().clone());
         let text = response.text().await.unwrap_or_default();
         assert_eq!(found, status, "{method} {}{path}: {text}", self.base);
-        serde_json::from_str(&text).unwrap_or_default()
+        let answer = serde_json::from_str(&text).unwrap_or_default();
+        let method = method.parse().expect("a method");
+        let asked = path.split('?').next().unwrap_or(path);
+        let violation = openapi::violation(&method, asked, found, &headers, &answer);
+        assert_eq!(violation, None, "{}{path}: {text}", self.base);
+        answer
     }
 
     /// What a browser gets for a whole path of this host.

@@ -31,7 +31,7 @@ pub(super) fn without_null(schema: &mut Value) {
     }
 }
 
-/// Opens every object of an answer, and parts the schemas that are in requests too.
+/// Opens every object of an answer, parts the schemas that are in requests too, and drops those that are in nothing.
 pub(super) fn open_answers(paths: &mut Map<String, Value>, schemas: &mut BTreeMap<String, Value>) {
     let (mut asked, mut answered) = (BTreeSet::new(), BTreeSet::new());
     for operation in operations(paths) {
@@ -58,17 +58,57 @@ pub(super) fn open_answers(paths: &mut Map<String, Value>, schemas: &mut BTreeMa
         rename(schema, &two_ways);
         close_request(schema);
     }
+    let parts = schemas.clone();
     for name in &answered {
-        open(schemas.get_mut(name).expect("a schema"));
+        let schema = schemas.get_mut(name).expect("a schema");
+        flatten(schema, &parts);
+        open(schema);
     }
     for operation in operations_mut(paths) {
         if let Some(responses) = operation.get_mut("responses") {
+            flatten(responses, &parts);
             open(responses);
         }
         if let Some(body) = operation.get_mut("requestBody") {
             rename(body, &two_ways);
         }
     }
+    let mut used = BTreeSet::new();
+    operations(paths).for_each(|operation| references(operation, &mut used));
+    let used = reachable(used, schemas);
+    schemas.retain(|name, _| used.contains(name));
+}
+
+/// Makes one object of parts. Of an open one with parts, generators for Python and TypeScript make code that does not run; of one that
+/// is not open, a generator for Go makes code that refuses what a later release adds.
+fn flatten(schema: &mut Value, parts: &BTreeMap<String, Value>) {
+    each_object(schema, &mut |members| {
+        if let Some(Value::Array(composed)) = members.remove("allOf") {
+            members.insert("type".to_owned(), json!("object"));
+            composed
+                .iter()
+                .for_each(|part| take_in(part, parts, members));
+        }
+    });
+}
+
+/// Adds what a part says, or the parts that it has itself.
+fn take_in(part: &Value, parts: &BTreeMap<String, Value>, whole: &mut Map<String, Value>) {
+    let named = part["$ref"].as_str();
+    let part = match named.and_then(|named| named.strip_prefix(SCHEMAS)) {
+        Some(name) => &parts[name],
+        None => part,
+    };
+    for inner in part["allOf"].as_array().into_iter().flatten() {
+        take_in(inner, parts, whole);
+    }
+    let properties = whole.entry("properties").or_insert_with(|| json!({}));
+    for (name, schema) in part["properties"].as_object().into_iter().flatten() {
+        properties[name] = schema.clone();
+    }
+    let required = part["required"].as_array().into_iter().flatten().cloned();
+    let all = whole.entry("required").or_insert_with(|| json!([]));
+    all.as_array_mut().expect("names").extend(required);
 }
 
 fn operations(paths: &Map<String, Value>) -> impl Iterator<Item = &Value> {
@@ -151,7 +191,7 @@ fn close_request(schema: &mut Value) {
 
 fn open(schema: &mut Value) {
     each_object(schema, &mut |members| {
-        if members.contains_key("properties") || members.contains_key("allOf") {
+        if members.contains_key("properties") {
             members.insert("additionalProperties".to_owned(), json!(true));
         }
     });

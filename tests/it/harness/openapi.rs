@@ -1,7 +1,8 @@
 //! The OpenAPI document, held against every answer that a test gets.
 //!
 //! A client may meet fields that the document does not have, because a later release adds some. Here none may come: what a
-//! node answers today is what its own document says. An event stream, a table and a page are compared by content type only.
+//! node answers today is what its own document says. Tables and pages are compared by content type only. Tests that read a stream
+//! hold its events against the document with [`violation_of_event`].
 
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -29,12 +30,18 @@ pub(crate) fn violation(
     if path.contains("//") {
         return (status != 404).then(|| format!("{path} is not in the document"));
     }
-    static INTERFACE: LazyLock<Interface> = LazyLock::new(Interface::new);
     let base = path.find("/v1/").unwrap_or(0);
     INTERFACE
         .check(method, &path[base..], status, headers, body)
         .err()
 }
+
+/// What is wrong about an event of a stream; nothing if all is right.
+pub(crate) fn violation_of_event(path: &str, event: &Value) -> Option<String> {
+    INTERFACE.check_event(path, event).err()
+}
+
+static INTERFACE: LazyLock<Interface> = LazyLock::new(Interface::new);
 
 struct Interface {
     /// The document, with every object closed.
@@ -123,19 +130,32 @@ impl Interface {
             path.replace('/', "~1"),
             sent.replace('/', "~1"),
         );
-        let validator = self.validator(&pointer);
+        self.conforms(&pointer, body).map_err(|faults| {
+            format!("{word} {path}: {status} is not as its schema says: {faults}")
+        })
+    }
+
+    fn check_event(&self, path: &str, event: &Value) -> Result<(), String> {
+        let matched = self.paths.at(path).expect("the path of a stream");
+        let pointer = format!(
+            "/paths/{}/get/responses/200/content/text~1event-stream/schema/contentSchema",
+            matched.value.replace('/', "~1"),
+        );
+        self.conforms(&pointer, event)
+            .map_err(|faults| format!("{path}: an event is not as its schema says: {faults}"))
+    }
+
+    fn conforms(&self, pointer: &str, value: &Value) -> Result<(), String> {
+        let validator = self.validator(pointer);
         let faults: Vec<String> = validator
-            .iter_errors(body)
+            .iter_errors(value)
             .take(5)
             .map(|fault| format!("at {:?}: {fault}", fault.instance_path().as_str()))
             .collect();
         if faults.is_empty() {
             return Ok(());
         }
-        Err(format!(
-            "{word} {path}: {status} is not as its schema says: {}",
-            faults.join("; ")
-        ))
+        Err(faults.join("; "))
     }
 
     fn validator(&self, pointer: &str) -> Arc<Validator> {
@@ -172,6 +192,14 @@ fn closed(document: &Value) -> Value {
     let schemas = closed["components"]["schemas"].as_object_mut();
     for schema in schemas.expect("schemas").values_mut() {
         close(document, schema, Part::Some);
+    }
+    let paths = closed["paths"].as_object_mut().expect("paths");
+    for path in paths.values_mut() {
+        let stream =
+            path.pointer_mut("/get/responses/200/content/text~1event-stream/schema/contentSchema");
+        if let Some(event) = stream {
+            close(document, event, Part::Some);
+        }
     }
     closed
 }
