@@ -8,7 +8,7 @@ MODULES_OF_REDIS := acquire:: acquire_many:: clock:: data_loss:: deleted_pools::
 	half_done:: key_prefix:: moved_address:: out_of_memory:: outage:: race:: records:: redis_access:: redis_cluster:: refusals:: release:: renew:: renew_many:: \
 	rules:: script_flush:: sentinel:: slot_migration:: terminate:: unreadable::
 
-.PHONY: deb kubernetes help run test test-redis test-valkey test-browsers test-clients test-containers test-hours chaos lint sbom bench redis browser valkey balancer proxies
+.PHONY: deb kubernetes help run test test-redis test-valkey test-browsers test-clients test-containers test-generators test-hours chaos lint sbom bench redis browser valkey balancer proxies
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -34,8 +34,11 @@ test-redis: ## Run the tests that matter on another version of Redis; TESTS=modu
 test-browsers: redis browser ## Test the widget client in browsers, with pages hidden for minutes
 	@scripts/widget.sh long
 
-test-clients: redis ## Hold the clients in clients/ against their specification; CLIENT=python for one of them
+test-clients: redis ## Hold the clients in clients/ against their specification, and try four generators; CLIENT=python for one client
 	@scripts/clients.sh $(if $(CLIENT),--client $(CLIENT))
+
+test-generators: redis ## Make clients of the OpenAPI document with ten generators, run each, lint it, and write the table into docs/api.md
+	@scripts/generators.sh --write
 
 test-hours: redis ## Run the tests that deal with dates at other hours of the week and the year; TESTS=module:: for others
 	@scripts/hours.sh $(TESTS)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Holds the clients in clients/ against clients/spec, and says by scenario which passes. What a machine has not is skipped, and said.
 #
-#   scripts/clients.sh                    all clients: vectors, scenarios with a scripted server and with a real one
+#   scripts/clients.sh                    all clients: vectors, scenarios with a scripted server and with a real one. Writes the table into
+#                                         clients/README.md, and tries four generators of clients
 #   scripts/clients.sh --client python    one of them; further words are those of `python3 -m conformance`
 set -eu
 cd "$(dirname "$0")/.."
@@ -31,4 +32,7 @@ export PYTHONDONTWRITEBYTECODE=1
 python3 make_machine.py --check
 python3 make_proofs.py --check
 python3 -m unittest -q test_conformance
-exec python3 -m conformance "$@"
+[ $# -eq 0 ] || exec python3 -m conformance "$@"
+python3 -m conformance --table ../README.md
+cd ../..
+exec scripts/generators.sh --quick
