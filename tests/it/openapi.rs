@@ -268,7 +268,7 @@ async fn every_request_has_an_example_that_is_taken_and_every_answer_one_that_is
                         "application/problem+json" => problems.values().any(|problem| {
                             let value = &problem["value"];
                             let code = value["code"].as_str().unwrap_or_default();
-                            value["status"].to_string() == *status
+                            value["status"].as_u64() == status.parse().ok()
                                 && text.contains(&format!("`{code}`"))
                                 && !shown.contains(&value)
                         }),
