@@ -7,6 +7,7 @@ Everything runs on loopback, with leases of three seconds, and is gone at the en
 """
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -324,3 +325,4 @@ finally:
         if process.poll() is None:
             process.kill()
             process.wait()
+    shutil.rmtree(SCRATCH, ignore_errors=True)
