@@ -54,7 +54,9 @@ local capacity, ttl = tonumber(policy[1]), tonumber(policy[2])
 if not capacity then
   return answer(may_be_lost() and 'recovering' or 'no_pool', { retry_after = 1000 })
 end
-if incarnation > 0 and policy[6] and incarnation ~= tonumber(policy[6]) then
+-- One that is not known any more after a loss of data is taken for the same.
+local present = tonumber(policy[6]) or 0
+if incarnation > 0 and present > 0 and incarnation ~= present then
   return answer('changed')
 end
 

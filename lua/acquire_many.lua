@@ -60,7 +60,9 @@ local capacity, ttl = tonumber(policy[1]), tonumber(policy[2])
 if not capacity then
   return answer(may_be_lost() and 'recovering' or 'no_pool')
 end
-if incarnation > 0 and policy[8] and incarnation ~= tonumber(policy[8]) then
+-- One that is not known any more after a loss of data is taken for the same.
+local present = tonumber(policy[8]) or 0
+if incarnation > 0 and present > 0 and incarnation ~= present then
   return answer('changed')
 end
 if policy[3] or (policy[4] and now <= tonumber(policy[4])) then
