@@ -77,7 +77,8 @@ async fn three_nodes_behind_a_balancer_are_one_that_does_not_fail() {
         assert_ne!(field(&server, "stot"), "0", "{server:?}");
     }
     // What is for machines inside stays inside, and so does everything but the balancer.
-    client.get("/metrics").expect(404).await;
+    let metrics = client.get("/metrics").of_another_program();
+    metrics.expect(404).await;
     for service in ["node", "redis"] {
         for id in project.containers(service) {
             let format = "{{range $port, $on := .NetworkSettings.Ports}}{{range $on}}{{.HostPort}} {{end}}{{end}}";
@@ -271,14 +272,16 @@ impl Prometheus {
     async fn ask(&self, question: &str) -> Vec<Value> {
         let query: String = form_urlencoded::byte_serialize(question.as_bytes()).collect();
         let path = format!("/api/v1/query?query={query}");
-        let reply = self.0.get(&path).expect([200, 503]).await;
+        let call = self.0.get(&path).of_another_program();
+        let reply = call.expect([200, 503]).await;
         let found = reply["data"]["result"].as_array();
         found.cloned().unwrap_or_default()
     }
 
     /// The rules that it has, with what came of them.
     async fn rules(&self) -> Vec<Value> {
-        let reply = self.0.get("/api/v1/rules").expect(200).await;
+        let call = self.0.get("/api/v1/rules").of_another_program();
+        let reply = call.expect(200).await;
         let groups = reply["data"]["groups"].as_array().expect("groups");
         let rules = groups.iter().filter_map(|group| group["rules"].as_array());
         rules.flatten().cloned().collect()
