@@ -19,11 +19,11 @@ use super::accept::{self, Format};
 use super::access::Operator;
 use super::csv::{self, Cell};
 use super::extract::{Body, Path, Query};
-use super::leases::terminate::MAX_REASON;
+use super::leases::terminate::check_text;
 use super::problem::{Code, Problem};
 use super::when::When;
 use super::{App, pool_not_found};
-use crate::names::{Holder, PoolName, check_characters};
+use crate::names::{Holder, PoolName};
 use crate::store::{Block, BlockEnd, Blocked};
 use crate::time::Timestamp;
 
@@ -301,23 +301,7 @@ async fn put(
     operator.notes.after(&body);
     let end = body.end()?;
     let reason = body.reason.filter(|reason| !reason.is_empty());
-    if let Some(reason) = &reason {
-        check_characters("reason", reason).map_err(|invalid| {
-            Problem::new(
-                Code::InvalidRequest,
-                format!("`reason` is not valid: {invalid}."),
-            )
-        })?;
-    }
-    if reason
-        .as_ref()
-        .is_some_and(|reason| reason.len() > MAX_REASON)
-    {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            format!("`reason` has at most {MAX_REASON} bytes."),
-        ));
-    }
+    check_text("reason", reason.as_deref())?;
     let by = operator.caller.name();
     let store = &app.0.store;
     let blocked = store

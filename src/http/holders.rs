@@ -3,7 +3,7 @@
 //! A holder is found by its leases: there is no index of holders, because every acquire would pay for it. A list reads the records of all
 //! leases of the pools that it is about, a thousand at a time, as a list of leases with a filter does.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
 use axum::Json;
@@ -22,14 +22,16 @@ use super::access::Operator;
 use super::blocks::BlockBody;
 use super::extract::{Body, Path, Query};
 use super::leases::LeaseBody;
-use super::leases::terminate::{self, MAX_BLOCK_MS, MAX_REASON};
+use super::leases::terminate::{self, check_block_ms, check_text};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::history::holders::{self as history, HolderHistory};
 use crate::lease::Lease;
-use crate::names::{Holder, LeaseId, PoolName, Tenant, check_characters};
+use crate::names::{Holder, LeaseId, PoolName, Tenant};
 use crate::pool::SeatPer;
-use crate::store::{Left, NamedChange, NamedChanged, NoticeLeft, Selection, Termination};
+use crate::store::{
+    self, Block, Left, NamedChange, NamedChanged, NoticeLeft, Selection, Termination,
+};
 use crate::time::Timestamp;
 
 /// Holders of a page unless the caller says otherwise, and at most.
@@ -215,11 +217,11 @@ async fn list(
         }
         if wanted.tenant.is_none() {
             for block in blocks_of(&app, &pool).await? {
-                if is_wanted(&block.0) {
+                if is_wanted(&block.holder) {
                     let person = people
-                        .entry(block.0.clone())
-                        .or_insert_with(|| PersonBody::new(&block.0));
-                    person.blocked_until = person.blocked_until.max(Some(block.1));
+                        .entry(block.holder.clone())
+                        .or_insert_with(|| PersonBody::new(&block.holder));
+                    person.blocked_until = person.blocked_until.max(Some(block.until));
                 }
             }
         }
@@ -262,16 +264,16 @@ impl PersonBody {
     }
 }
 
-/// The holders that are blocked in a pool, and until when.
-async fn blocks_of(app: &App, pool: &PoolName) -> Result<Vec<(String, Timestamp)>, Problem> {
-    let mut found: Vec<(String, Timestamp)> = Vec::new();
+/// All blocks of a pool.
+async fn blocks_of(app: &App, pool: &PoolName) -> Result<Vec<Block>, store::Error> {
+    let mut found: Vec<Block> = Vec::new();
     let mut after = None;
     loop {
         let page = app.0.store.blocks(pool, after.as_ref(), MAX_LIMIT).await?;
         let page = page.unwrap_or_default();
         let whole = page.len() == MAX_LIMIT;
         after = page.last().map(|last| (last.until, last.holder.clone()));
-        found.extend(page.into_iter().map(|block| (block.holder, block.until)));
+        found.extend(page);
         if !whole {
             return Ok(found);
         }
@@ -288,7 +290,7 @@ struct HolderQuery {
 }
 
 /// All that is known of a person.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Default, Serialize, ToSchema)]
 struct HolderDetails {
     /// Who it is.
     #[schema(example = "agent-7")]
@@ -385,11 +387,8 @@ async fn read(
     let pools = pools_of(&app, &operator, None).await?;
     let mut details = HolderDetails {
         holder: holder.as_str().to_owned(),
-        leases: Vec::new(),
-        waiting: Vec::new(),
-        named: Vec::new(),
-        blocks: Vec::new(),
         history: wanted.days.map(|_| Vec::new()),
+        ..HolderDetails::default()
     };
     let (app, holder) = (&app, &holder);
     let mut found = stream::iter(pools)
@@ -417,16 +416,8 @@ async fn in_pool(
     days: Option<u32>,
 ) -> Result<HolderDetails, Problem> {
     let store = &app.0.store;
-    let mut details = HolderDetails {
-        holder: String::new(),
-        leases: Vec::new(),
-        waiting: Vec::new(),
-        named: Vec::new(),
-        blocks: Vec::new(),
-        history: None,
-    };
-    // An anonymous pool knows nobody.
-    let Ok(holder) = app.recorded_holder(&pool, holder.clone()).await else {
+    let mut details = HolderDetails::default();
+    let Some(holder) = name_in(app, &pool, holder).await? else {
         return Ok(details);
     };
     let leases = leases_of(app, &pool, &holder).await?;
@@ -463,21 +454,11 @@ async fn in_pool(
             })
             .collect();
     }
-    let mut after = None;
-    loop {
-        let page = store.blocks(&pool, after.as_ref(), MAX_LIMIT).await?;
-        let page = page.unwrap_or_default();
-        let whole = page.len() == MAX_LIMIT;
-        after = page.last().map(|last| (last.until, last.holder.clone()));
-        let own = page.into_iter().find(|block| block.holder == holder.key());
-        if let Some(block) = own {
-            details.blocks.push(BlockBody::of(&pool, block));
-            break;
-        }
-        if !whole {
-            break;
-        }
-    }
+    let blocks = blocks_of(app, &pool).await?.into_iter();
+    let own = blocks.filter(|block| block.holder == holder.key());
+    details
+        .blocks
+        .extend(own.map(|block| BlockBody::of(&pool, block)));
     if let Some(days) = days {
         let now = store.now();
         let from = Timestamp(now.0 - i64::from(days) * 86_400_000);
@@ -500,8 +481,44 @@ async fn in_pool(
     Ok(details)
 }
 
+/// The name under which a pool knows a holder; none in an anonymous pool, and where only a later version can read the policy.
+async fn name_in(
+    app: &App,
+    pool: &PoolName,
+    holder: &Holder,
+) -> Result<Option<Holder>, store::Error> {
+    match app.recorded_name(pool, holder.clone()).await {
+        Err(store::Error::Newer(_)) => Ok(None),
+        name => name,
+    }
+}
+
+/// Where a holder is known, by which name. The trail gets these names, and no other: there may be no pool that keeps the one
+/// that was asked for.
+async fn known_in(
+    app: &App,
+    operator: &Operator,
+    pools: Option<Vec<PoolName>>,
+    holder: &Holder,
+) -> Result<Vec<(PoolName, Holder)>, Problem> {
+    let mut known = Vec::new();
+    for pool in pools_of(app, operator, pools).await? {
+        if let Some(name) = name_in(app, &pool, holder).await? {
+            known.push((pool, name));
+        }
+    }
+    let names: BTreeSet<&str> = known.iter().map(|(_, name)| name.as_str()).collect();
+    let names: Vec<&str> = names.into_iter().collect();
+    operator.notes.target(&names.join(", "));
+    Ok(known)
+}
+
 /// The live leases of a holder, by the name under which the pool knows it.
-async fn leases_of(app: &App, pool: &PoolName, holder: &Holder) -> Result<Vec<Lease>, Problem> {
+async fn leases_of(
+    app: &App,
+    pool: &PoolName,
+    holder: &Holder,
+) -> Result<Vec<Lease>, store::Error> {
     let mut rest = Selection::of(Some(holder.clone()), None);
     let mut found = Vec::new();
     while let Some(listing) = app.0.store.select(pool, &rest).await? {
@@ -577,41 +594,39 @@ async fn end(
     Path(holder): Path<Holder>,
     Body(body): Body<EndHolder>,
 ) -> Result<Json<EndHolderResults>, Problem> {
-    operator.notes.target(&holder);
     operator.notes.after(&body);
     check_text("reason", body.reason.as_deref())?;
-    if body.block_ms > MAX_BLOCK_MS {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            format!("`block_ms` is 0 to {MAX_BLOCK_MS}."),
-        ));
-    }
+    check_block_ms(body.block_ms)?;
+    let reason = body.reason.filter(|reason| !reason.is_empty());
     let mut results = Vec::new();
-    for pool in pools_of(&app, &operator, body.pools).await? {
-        let Ok(kept) = app.recorded_holder(&pool, holder.clone()).await else {
-            continue;
-        };
+    let known = known_in(&app, &operator, body.pools, &holder).await?;
+    for (number, (pool, name)) in known.into_iter().enumerate() {
         let why = Termination {
-            reason: body.reason.clone().filter(|reason| !reason.is_empty()),
+            reason: reason.clone(),
             block: Duration::from_millis(body.block_ms),
-            holder: Some(kept.clone()),
+            holder: Some(name.clone()),
             by: operator.caller.name().to_owned(),
         };
-        if body.when == When::Now {
-            let selection = Selection::of(Some(kept), None);
-            let ended = terminate::terminate_matching(&app, &pool, &selection, &why).await?;
-            results.extend(ended.into_iter().map(|ended| EndHolderResult {
-                pool: pool.clone(),
-                id: ended.id,
-                status: ended.status,
-            }));
-            continue;
-        }
-        let left = leave(&app, &pool, &kept, Left::EndWhenIdle(&why)).await?;
-        results.extend(left.into_iter().map(|(id, lives)| EndHolderResult {
+        let ended = match body.when {
+            When::Now => {
+                let selection = Selection::of(Some(name), None);
+                let ended = terminate::terminate_matching(&app, &pool, &selection, &why).await;
+                let ended = ended.map_err(|error| error.after_a_part(number > 0))?;
+                ended
+                    .into_iter()
+                    .map(|ended| (ended.id, ended.status))
+                    .collect()
+            }
+            When::Idle => leave(&app, (number, &pool), &name, Left::EndWhenIdle(&why))
+                .await?
+                .into_iter()
+                .map(|(id, lives)| (id, if lives { "pending" } else { "ended" }))
+                .collect::<Vec<_>>(),
+        };
+        results.extend(ended.into_iter().map(|(id, status)| EndHolderResult {
             pool: pool.clone(),
             id,
-            status: if lives { "pending" } else { "ended" },
+            status,
         }));
     }
     tracing::info!(
@@ -624,16 +639,19 @@ async fn end(
 /// Leaves something for the next heartbeats of a holder, and says of each lease whether it lives.
 async fn leave(
     app: &App,
-    pool: &PoolName,
+    (number, pool): (usize, &PoolName),
     holder: &Holder,
     left: Left<'_>,
 ) -> Result<Vec<(LeaseId, bool)>, Problem> {
-    let leases = leases_of(app, pool, holder).await?;
+    // What was done in the pools before this one stays.
+    let failed = |error: store::Error| error.after_a_part(number > 0);
+    let leases = leases_of(app, pool, holder).await.map_err(failed)?;
     let ids: Vec<LeaseId> = leases.into_iter().map(|lease| lease.id).collect();
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    match app.0.store.leave_notice(pool, &ids, left).await? {
+    let left = app.0.store.leave_notice(pool, &ids, left).await;
+    match left.map_err(failed)? {
         NoticeLeft::Left(lives) => Ok(ids.into_iter().zip(lives).collect()),
         NoticeLeft::NoPool => Ok(Vec::new()),
         NoticeLeft::TooMany => Err(Problem::new(
@@ -688,7 +706,6 @@ async fn notify(
     Path(holder): Path<Holder>,
     Body(body): Body<NotifyHolder>,
 ) -> Result<(StatusCode, Json<Notified>), Problem> {
-    operator.notes.target(&holder);
     operator
         .notes
         .after(&json!({ "message": body.message, "pools": body.pools }));
@@ -700,29 +717,10 @@ async fn notify(
     }
     check_text("message", Some(&body.message))?;
     let mut leases = 0;
-    for pool in pools_of(&app, &operator, body.pools).await? {
-        let Ok(kept) = app.recorded_holder(&pool, holder.clone()).await else {
-            continue;
-        };
-        let left = leave(&app, &pool, &kept, Left::Notice(&body.message)).await?;
+    let known = known_in(&app, &operator, body.pools, &holder).await?;
+    for (number, (pool, name)) in known.into_iter().enumerate() {
+        let left = leave(&app, (number, &pool), &name, Left::Notice(&body.message)).await?;
         leases += left.iter().filter(|(_, lives)| *lives).count();
     }
     Ok((StatusCode::ACCEPTED, Json(Notified { leases })))
-}
-
-/// Refuses a text that is too long, or holds what nobody sees.
-fn check_text(name: &'static str, text: Option<&str>) -> Result<(), Problem> {
-    let Some(text) = text else { return Ok(()) };
-    if text.len() > MAX_REASON {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            format!("`{name}` has at most {MAX_REASON} bytes."),
-        ));
-    }
-    check_characters(name, text).map_err(|invalid| {
-        Problem::new(
-            Code::InvalidRequest,
-            format!("`{name}` is not valid: {invalid}."),
-        )
-    })
 }

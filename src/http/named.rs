@@ -425,16 +425,14 @@ async fn take_away(
     for round in 0..3 {
         let changed = app.0.store.named(pool, change).await;
         // Once leases were ended for it, a failure must not be reported as "nothing was done".
-        let changed = changed.map_err(|error| match round {
-            0 => error,
-            _ => error.may_have_run(),
-        })?;
+        let changed = changed.map_err(|error| error.after_a_part(round > 0))?;
         if changed != NamedChanged::InUse {
             return settled(pool, changed);
         }
         let all = Selection::of(Some(holder.clone()), None);
         let why = Termination::because("An operator gave the named seat away.");
-        terminate_matching(app, pool, &all, &why).await?;
+        let ended = terminate_matching(app, pool, &all, &why).await;
+        ended.map_err(|error| error.after_a_part(round > 0))?;
     }
     settled(pool, NamedChanged::InUse)
 }

@@ -62,22 +62,31 @@ impl App {
         })
     }
 
-    /// The name under which a pool knows a holder.
+    /// The name under which a pool knows a holder; none in an anonymous pool.
+    pub(super) async fn recorded_name(
+        &self,
+        pool: &PoolName,
+        holder: Holder,
+    ) -> Result<Option<Holder>, store::Error> {
+        let known = self.0.store.known(pool).await?;
+        let Some(policy) = known.policy() else {
+            return Ok(Some(holder));
+        };
+        let pseudonyms = self.0.tokens.pseudonyms();
+        let now = self.0.store.now();
+        Ok(pseudonyms
+            .kept(policy, pool, now, Some(holder), None)
+            .holder)
+    }
+
+    /// The same, for a request that names a holder of a pool.
     pub(super) async fn recorded_holder(
         &self,
         pool: &PoolName,
         holder: Holder,
     ) -> Result<Holder, Problem> {
-        let known = self.0.store.known(pool).await?;
-        let Some(policy) = known.policy() else {
-            return Ok(holder);
-        };
-        let kept =
-            self.0
-                .tokens
-                .pseudonyms()
-                .kept(policy, pool, self.0.store.now(), Some(holder), None);
-        kept.holder.ok_or_else(|| {
+        let name = self.recorded_name(pool, holder).await?;
+        name.ok_or_else(|| {
             Problem::new(
                 Code::InvalidRequest,
                 format!(

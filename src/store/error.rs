@@ -302,6 +302,11 @@ impl Error {
         }
     }
 
+    /// The same, if a part of what was asked was done before this failed.
+    pub fn after_a_part(self, done: bool) -> Self {
+        if done { self.may_have_run() } else { self }
+    }
+
     /// What kind of failure it is; nothing for data that cannot be read.
     pub const fn trouble(&self) -> Option<Trouble> {
         match self {

@@ -90,7 +90,7 @@ impl Store {
             }
         };
         let mut living = Vec::with_capacity(ids.len());
-        for ids in ids.chunks(AT_ONCE) {
+        for (chunk, ids) in ids.chunks(AT_ONCE).enumerate() {
             let leases: Vec<_> = ids
                 .iter()
                 .map(|id| scripts::leave_notice::Lease { id: *id })
@@ -103,7 +103,8 @@ impl Store {
                 limit: MAX_NOTICED,
                 leases: &leases,
             };
-            let reply = self.call(keys.bucket, &call).await?;
+            let reply = self.call(keys.bucket, &call).await;
+            let reply = reply.map_err(|error| error.after_a_part(chunk > 0))?;
             match reply.status {
                 Status::Left => living.extend(reply.leases.iter().map(|lease| lease.lives)),
                 Status::TooMany => return Ok(NoticeLeft::TooMany),

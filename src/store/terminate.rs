@@ -58,10 +58,7 @@ impl Store {
         for (chunk, ids) in ids.chunks(TERMINATE_AT_ONCE).enumerate() {
             let ended = self.terminate_some(pool, ids, None, why).await;
             // After the first call, a failure must not be reported as "nothing was done".
-            words.extend(ended.map_err(|error| match chunk {
-                0 => error,
-                _ => error.may_have_run(),
-            })?);
+            words.extend(ended.map_err(|error| error.after_a_part(chunk > 0))?);
         }
         Ok(words)
     }

@@ -200,11 +200,49 @@ async fn people(mut stage: Stage) {
     stage.other.renew(&bob.token(), 410).await;
 }
 
+/// What is done in one pool after the other, and was done in the first.
+async fn people_in_pools(mut stage: Stage) {
+    let mut leases = Vec::new();
+    for pool in ["first", "second"] {
+        let policy = json!({"capacity": 5});
+        stage.other.put_pool(pool, policy, 201).await;
+        let eve = json!({"holder": "eve", "activities": ["a call"]});
+        leases.push(stage.other.acquire(pool, eve, 201).await);
+    }
+    for (path, body, needle) in [
+        (
+            "/v1/holders/eve/notice",
+            json!({"message": "needle-n"}),
+            "needle-n",
+        ),
+        (
+            "/v1/holders/eve/terminate",
+            json!({"when": "idle", "reason": "needle-i"}),
+            "needle-i",
+        ),
+    ] {
+        let answer = stage.change(Method::POST, path, body.clone(), needle).await;
+        assert_eq!(answer["outcome"], "unknown", "{}", answer.text);
+        stage.node.post(path).json(&body).expect(ANY).await;
+    }
+    let beat = |lease: &Reply| json!({"token": lease.token(), "activities": []});
+    for lease in &leases {
+        let ended = stage.other.renew_with(beat(lease), 410).await;
+        assert_eq!(ended["reason"], "needle-i");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_a_change_that_was_made_nobody_says_that_nothing_was_done() {
     let redis = Redis::start().await;
     let other = Launch::on(&redis.url()).start().await;
-    let stages = join_all((0..4).map(|_| Stage::start(&redis, &other))).await;
-    let [a, b, c, d] = <[Stage; 4]>::try_from(stages).unwrap_or_else(|_| unreachable!());
-    tokio::join!(keys(a), webhooks(b), pools(c), people(d));
+    let stages = join_all((0..5).map(|_| Stage::start(&redis, &other))).await;
+    let [a, b, c, d, e] = <[Stage; 5]>::try_from(stages).unwrap_or_else(|_| unreachable!());
+    tokio::join!(
+        keys(a),
+        webhooks(b),
+        pools(c),
+        people(d),
+        people_in_pools(e)
+    );
 }

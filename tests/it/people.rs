@@ -121,6 +121,24 @@ async fn a_person_is_found_in_all_pools_that_the_key_may_see() {
 }
 
 #[tokio::test]
+async fn the_trail_has_no_name_that_no_pool_keeps() {
+    let cluster = Installation::start(1).await;
+    let node = &cluster.nodes[0];
+    let policy = json!({"capacity": 9, "privacy": "pseudonymous"});
+    node.put_pool("crm", policy, 201).await;
+    node.put_pool("erp", json!({"capacity": 9, "privacy": "anonymous"}), 201)
+        .await;
+    let ann = json!({"holder": "unmistakable-ann"});
+    let lease = node.acquire("crm", ann, 201).await;
+    notify(node, "unmistakable-ann", json!({"message": "Lunch"}), 202).await;
+    end(node, "unmistakable-ann", json!({}), 200).await;
+    let trail = node.get("/v1/audit?limit=2").expect(200).await;
+    assert_eq!(trail["items"][0]["action"], "holder.terminate");
+    assert_eq!(trail["items"][0]["target"], lease["lease"]["holder"]);
+    assert!(!trail.text.contains("unmistakable-ann"), "{}", trail.text);
+}
+
+#[tokio::test]
 async fn a_notice_comes_with_the_next_heartbeat_and_once() {
     let cluster = Installation::start(2).await;
     let [a, b] = &cluster.nodes[..] else {

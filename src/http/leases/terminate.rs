@@ -131,25 +131,36 @@ impl TerminateBody {
             "Say which leases to terminate in exactly one way: `ids`, `holder`, `tenant` or `\"all\": true`.".to_owned()
         } else if self.ids.as_ref().is_some_and(|ids| ids.len() > MAX_IDS) {
             format!("`ids` has at most {MAX_IDS} entries. Send several requests.")
-        } else if self
-            .reason
-            .as_ref()
-            .is_some_and(|reason| reason.len() > MAX_REASON)
-        {
-            format!("`reason` has at most {MAX_REASON} bytes.")
-        } else if let Some(Err(invalid)) = self
-            .reason
-            .as_ref()
-            .map(|reason| check_characters("reason", reason))
-        {
-            format!("`reason` is not valid: {invalid}.")
-        } else if self.block_ms > MAX_BLOCK_MS {
-            format!("`block_ms` is 0 to {MAX_BLOCK_MS}.")
         } else {
-            return Ok(());
+            check_text("reason", self.reason.as_deref())?;
+            return check_block_ms(self.block_ms);
         };
         Err(Problem::new(Code::InvalidRequest, wrong))
     }
+}
+
+/// Refuses a text for holders that is too long, or holds what nobody sees.
+pub(in crate::http) fn check_text(name: &'static str, text: Option<&str>) -> Result<(), Problem> {
+    let Some(text) = text else { return Ok(()) };
+    let wrong = if text.len() > MAX_REASON {
+        format!("`{name}` has at most {MAX_REASON} bytes.")
+    } else if let Err(invalid) = check_characters(name, text) {
+        format!("`{name}` is not valid: {invalid}.")
+    } else {
+        return Ok(());
+    };
+    Err(Problem::new(Code::InvalidRequest, wrong))
+}
+
+/// Refuses a block that is too long.
+pub(in crate::http) fn check_block_ms(block_ms: u64) -> Result<(), Problem> {
+    if block_ms <= MAX_BLOCK_MS {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::InvalidRequest,
+        format!("`block_ms` is 0 to {MAX_BLOCK_MS}."),
+    ))
 }
 
 /// Terminates these.
@@ -182,7 +193,7 @@ pub(crate) async fn terminate_matching(
     pool: &PoolName,
     selection: &Selection,
     why: &Termination,
-) -> Result<Vec<Outcome>, Problem> {
+) -> Result<Vec<Outcome>, store::Error> {
     let store = &app.0.store;
     let (holder, tenant) = (selection.holder.as_ref(), selection.tenant.as_ref());
     let by_text = selection.text.is_some() || (holder.is_some() && tenant.is_some());
@@ -202,11 +213,8 @@ pub(crate) async fn terminate_matching(
             Ok(Some((outcomes(&ids, words), listing)))
         };
         // After the first call, a failure must not be reported as "nothing was done".
-        let part = part.await.map_err(
-            |error: store::Error| {
-                if begun { error.may_have_run() } else { error }
-            },
-        )?;
+        let part = part.await;
+        let part = part.map_err(|error: store::Error| error.after_a_part(begun))?;
         begun = true;
         let Some((ended, listing)) = part else {
             return Ok(results);
