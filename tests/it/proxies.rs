@@ -3,12 +3,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use reqwest::header::{ACCEPT, LOCATION, SET_COOKIE};
 use reqwest::{Response, StatusCode};
+use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
@@ -33,7 +35,8 @@ struct Proxy {
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        let _ = self.process.kill();
+        // The workers of some outlive their parent.
+        let _ = kill_process_group(Pid::from_child(&self.process), Signal::KILL);
         let _ = self.process.wait();
     }
 }
@@ -196,6 +199,7 @@ impl Proxy {
         let log = fs::File::create(directory.path().join("said")).expect("ours");
         let process = command
             .env("HOME", directory.path())
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a file"))
             .stderr(log)
