@@ -146,6 +146,8 @@ impl Run {
         self.say("held", &format!("holding the lease {}", held.id()), &held);
         // From here on signals are for the command.
         let mut signals = signals()?;
+        // Before the command starts, so that no end is missed.
+        let mut ends = signal(SignalKind::child())?;
         let mut tree = Tree::new();
         let mut child = match self.spawn(&held) {
             Ok(child) => child,
@@ -192,8 +194,8 @@ impl Run {
                         kill_at = Some(self.kill_at());
                     }
                 }
+                _ = ends.recv() => tree.reap(),
                 _ = looks.tick() => {
-                    tree.reap();
                     if let Some(status) = status && !tree.is_there() {
                         break status;
                     }
