@@ -30,13 +30,7 @@ pub async fn holders(
     now: Timestamp,
 ) -> Result<BTreeMap<Option<String>, HolderUsage>, Error> {
     let until = to.min(now);
-    let mut report = Report {
-        from,
-        until,
-        live: HashMap::new(),
-        counted: HashSet::new(),
-        holders: BTreeMap::new(),
-    };
+    let mut report = Report::new(from, until);
     reading::each(store, pool, EventId::default(), |event| {
         report.add(event);
         ControlFlow::Continue(())
@@ -64,13 +58,7 @@ pub async fn holder(
     from: Timestamp,
     now: Timestamp,
 ) -> Result<HolderHistory, Error> {
-    let mut report = Report {
-        from,
-        until: now,
-        live: HashMap::new(),
-        counted: HashSet::new(),
-        holders: BTreeMap::new(),
-    };
+    let mut report = Report::new(from, now);
     let (mut denials, mut ends) = (BTreeMap::new(), BTreeMap::new());
     reading::each(store, pool, EventId::default(), |event| {
         let is_own = event.holder.as_deref() == Some(name);
@@ -112,6 +100,16 @@ struct Report {
 }
 
 impl Report {
+    fn new(from: Timestamp, until: Timestamp) -> Self {
+        Self {
+            from,
+            until,
+            live: HashMap::new(),
+            counted: HashSet::new(),
+            holders: BTreeMap::new(),
+        }
+    }
+
     fn add(&mut self, event: Event) {
         let Some(id) = event.lease else { return };
         match event.kind.as_str() {
@@ -180,13 +178,7 @@ mod tests {
 
     #[test]
     fn only_the_part_of_a_life_that_lies_in_the_range_counts() {
-        let mut report = Report {
-            from: Timestamp(100),
-            until: Timestamp(200),
-            live: HashMap::new(),
-            counted: HashSet::new(),
-            holders: BTreeMap::new(),
-        };
+        let mut report = Report::new(Timestamp(100), Timestamp(200));
         for event in [
             event("started", 50, "a", Some("ann")),
             event("ended", 130, "a", None),
@@ -205,13 +197,7 @@ mod tests {
 
     #[test]
     fn a_lease_that_is_resumed_is_one_lease() {
-        let mut report = Report {
-            from: Timestamp(100),
-            until: Timestamp(200),
-            live: HashMap::new(),
-            counted: HashSet::new(),
-            holders: BTreeMap::new(),
-        };
+        let mut report = Report::new(Timestamp(100), Timestamp(200));
         let expired = |at, lease| Event {
             reason: Some("expired".into()),
             ..event("ended", at, lease, None)

@@ -103,8 +103,6 @@ pub(crate) struct LeaseBody {
 
 impl LeaseBody {
     pub(crate) fn of(lease: Lease, outage_grace_ms: Option<u64>) -> Self {
-        let millis =
-            |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         Self {
             expires_in_ms: millis(lease.expires_in),
             ttl_ms: millis(lease.ttl),

@@ -122,11 +122,7 @@ fn answer(pool: &PoolName, asked: &AcquireRequest, reply: &Reply, row: &RequestR
                 score: row.score,
                 expires_at: row.expires_at,
                 read_at: reply.now,
-                ttls: Ttls {
-                    now: reply.ttl.as_millis() as i64,
-                    before: reply.renewed_with.as_millis() as i64,
-                    changed: reply.changed.0,
-                },
+                ttls: Ttls::of(reply.ttl, reply.renewed_with, reply.changed),
             };
             Acquired::Existing(Grant {
                 lease: found.lease(pool, row.detail.as_deref().unwrap_or_default()),

@@ -37,11 +37,7 @@ impl Store {
                     score: reply.score,
                     expires_at: reply.expires_at,
                     read_at: reply.now,
-                    ttls: Ttls {
-                        now: reply.ttl.as_millis() as i64,
-                        before: reply.renewed_with.as_millis() as i64,
-                        changed: reply.changed.0,
-                    },
+                    ttls: Ttls::of(reply.ttl, reply.renewed_with, reply.changed),
                 };
                 let mut lease = live.lease(pool, reply.record.as_deref().unwrap_or_default());
                 lease.fence = fence;

@@ -202,16 +202,12 @@ impl Store {
         let slots: Vec<_> = (1..)
             .zip(stretches)
             .flat_map(|(place, range)| {
-                let slot = move |(number, json): &'_ (i64, String)| (place, *number, json.clone());
-                range.slots.iter().map(slot)
-            })
-            .collect();
-        let slots: Vec<_> = slots
-            .iter()
-            .map(|(range, number, json)| roll_up::Slot {
-                range: *range,
-                number: *number,
-                json,
+                let slots = range.slots.iter();
+                slots.map(move |(number, json)| roll_up::Slot {
+                    range: place,
+                    number: *number,
+                    json,
+                })
             })
             .collect();
         let roll_up = scripts::RollUp {

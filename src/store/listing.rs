@@ -272,11 +272,7 @@ impl Store {
             Status::Recovering => return Err(Error::Recovering),
             Status::Listed => {}
         }
-        let ttls = Ttls {
-            now: reply.ttl.as_millis() as i64,
-            before: reply.renewed_with.as_millis() as i64,
-            changed: reply.changed.0,
-        };
+        let ttls = Ttls::of(reply.ttl, reply.renewed_with, reply.changed);
         let found = reply.leases.iter().map(|lease| {
             let ends_at_score = Timestamp(lease.score);
             let in_amnesty = reply.floor < ends_at_score && ends_at_score < reply.until_ms;

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::error::Error;
 use super::keys::{Bucket, Keys};
 use super::memory::CachedPool;
-use super::script::Request as _;
+use super::script::{Request as _, millis};
 use super::scripts::{self, delete_pool, put_pool, status};
 use super::unreadable::Kind;
 use super::{Store, json};
@@ -435,7 +435,7 @@ fn read_status(pool: &PoolName, policy: Policy, reply: status::Reply) -> Pool {
         policy,
         leases: reply.live,
         waiting: reply.waiting_now,
-        lent_ms: reply.lent_now.as_millis() as u64,
+        lent_ms: millis(reply.lent_now),
         named_taken: reply.named_now,
         next_change: reply.change_at.map(|at| (at, reply.change_capacity)),
         period: reply.period.map(|begin| (begin, reply.period_end)),

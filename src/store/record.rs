@@ -112,6 +112,15 @@ pub(super) struct Ttls {
 }
 
 impl Ttls {
+    /// As scripts answer them.
+    pub(super) fn of(now: Duration, before: Duration, changed: Timestamp) -> Self {
+        Self {
+            now: now.as_millis() as i64,
+            before: before.as_millis() as i64,
+            changed: changed.0,
+        }
+    }
+
     /// When a lease with this score was last renewed, ms.
     fn beat(&self, score: i64, record: &Record<'_>, read_at: Timestamp) -> Timestamp {
         if let Some((beat, left)) = record.left
