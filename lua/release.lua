@@ -3,27 +3,31 @@
 -- Joined behind prelude, tombstone, schedule, seats, queue.
 --
 -- Keys of a pool:
---   clock          HASH    the bucket's clock
---   config         HASH    the pool's policy
---   leases         ZSET    lease id -> expiry, ms
---   expired        ZSET    lease id -> end, ms; not yet in a tombstone
---   events         STREAM  the pool's history
---   records        HASH    lease id -> what is known of the lease
---   who            HASH    lease id -> kind of seat, fence, tenant and holder
---   seats          HASH    seats in use: all, overdraft, named, t:<tenant>
---   holders        ZSET    holder, kind, tenant, fence and lease id; in this order
---   lent           HASH    seat-milliseconds of overdraft, by day
---   queue          ZSET    ticket -> order of arrival
---   waiting        ZSET    ticket -> until when it has to ask again, ms
---   tickets        HASH    ticket -> what was asked for
---   line           ZSET    those who are to be called, and those who are called, by tenant and arrival
---   heads          ZSET    tenant -> arrival of its first one in line
---   called         ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
---   evicted        ZSET    lease id -> end, ms; not yet in a tombstone
---   tombstone(id)  HASH    how the lease ended
+--   clock             HASH    the bucket's clock
+--   config            HASH    the pool's policy
+--   leases            ZSET    lease id -> expiry, ms
+--   expired           ZSET    lease id -> end, ms; not yet in a tombstone
+--   events            STREAM  the pool's history
+--   records           HASH    lease id -> what is known of the lease
+--   who               HASH    lease id -> kind of seat, fence, tenant and holder
+--   seats             HASH    seats in use: all, overdraft, named, t:<tenant>
+--   holders           ZSET    holder, kind, tenant, fence and lease id; in this order
+--   lent              HASH    seat-milliseconds of overdraft, by day
+--   queue             ZSET    ticket -> order of arrival
+--   waiting           ZSET    ticket -> until when it has to ask again, ms
+--   tickets           HASH    ticket -> what was asked for
+--   line              ZSET    those who are to be called, and those who are called, by tenant and arrival
+--   heads             ZSET    tenant -> arrival of its first one in line
+--   called            ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+--   evicted           ZSET    lease id -> end, ms; not yet in a tombstone
+--   tombstone(id)     HASH    how the lease ended
+--   pool_mark         HASH    what was ended at once in this pool: up to which fence, and why
+--   holder_mark(...)  HASH    the same of this holder
+--   tenant_mark(...)  HASH    the same of this tenant
 --
 -- Arguments:
 --   id      lease  the lease
+--   fence   count  of the lease
 --   holder  text?  for the event; none if it is anonymous
 --   tenant  text?  for the event
 --   keep    ms     how long the tombstone stays: as long as a token of the lease could be shown
@@ -67,8 +71,15 @@ if not live then
 end
 
 local reason = redis.call('HGET', tombstone, 'reason')
+-- One that was ended together with others has no tombstone that says so, and stays ended by that.
+local function was_ended_at_once()
+  return ended_by(pool_mark, fence) or (holder ~= '' and ended_by(holder_mark, fence))
+    or (tenant ~= '' and ended_by(tenant_mark, fence))
+end
 if not reason or reason == 'expired' then
-  write_tombstone(tombstone, keep, 'reason', 'released', 'ended', int(now))
+  if live or not was_ended_at_once() then
+    write_tombstone(tombstone, keep, 'reason', 'released', 'ended', int(now))
+  end
 end
 hand_on({ queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }, index, config)
 -- The last call, because nothing takes it back.

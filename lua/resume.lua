@@ -87,13 +87,7 @@ if redis.call('ZSCORE', evicted, id) then
   return answer('lost_evicted')
 end
 
--- What was ended at once: the lease is one of those if its fence is not above the mark's. Nil if it is none.
-local function ended_by(mark_key)
-  local found = redis.call('HMGET', mark_key, 'fence', 'reason', 'blocked_until', 'deleted')
-  return found[1] and fence <= tonumber(found[1]) and found or nil
-end
-
-local in_pool = ended_by(pool_mark)
+local in_pool = ended_by(pool_mark, fence)
 if in_pool and in_pool[4] then
   return answer('lost_deleted')
 end
@@ -205,7 +199,7 @@ if score > 0 and redis.call('ZREM', leases, id) == 1 then
   record_event(events, 'ended', id, ends_at(score, period), holder, tenant, 'expired', nil, nil, put_off(score, ends_at(score, period)))
 end
 
-local at_once = in_pool or (holder ~= '' and ended_by(holder_mark)) or (tenant ~= '' and ended_by(tenant_mark))
+local at_once = in_pool or (holder ~= '' and ended_by(holder_mark, fence)) or (tenant ~= '' and ended_by(tenant_mark, fence))
 if at_once then
   local until_ms = tonumber(at_once[3])
   return answer('lost_terminated', { reason = at_once[2], blocked_until = until_ms > 0 and until_ms or nil })

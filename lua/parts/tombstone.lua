@@ -1,4 +1,11 @@
--- Joined in front of scripts that end leases: how an end is written down.
+-- Joined in front of scripts that end leases: how an end is written down, and how one of many is told.
+
+-- What was ended at once, by a mark of parts/ends.lua: a lease is one of those if its fence is not above the mark's. Nil if it is
+-- none.
+local function ended_by(mark_key, fence)
+  local found = redis.call('HMGET', mark_key, 'fence', 'reason', 'blocked_until', 'deleted')
+  return found[1] and fence <= tonumber(found[1]) and found or nil
+end
 
 -- Forgets how a lease ended.
 local function drop_tombstone(tombstone, keep_ms)

@@ -14,8 +14,11 @@ impl Store {
     pub async fn release(&self, claims: &Claims) -> Result<(), Error> {
         let keys = Keys::of(&claims.pool);
         let release = scripts::Release {
+            holder_mark: keys.holder_mark(claims),
+            tenant_mark: keys.tenant_mark(claims),
             keys: &keys,
             id: claims.id,
+            fence: claims.fence,
             holder: claims.holder.as_ref().map(Holder::key),
             tenant: claims.tenant.as_ref().map(Tenant::as_str),
             keep: token::LIFE,

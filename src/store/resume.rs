@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::error::Error;
-use super::keys::{IndexedBy, Keys};
+use super::keys::Keys;
 use super::leave_notice::{Notice, read_end};
 use super::meters::EndKind;
 use super::record::parse_activities;
@@ -28,12 +28,10 @@ impl Store {
         let label = renewal.label.as_ref().or(claims.label.as_ref());
         let keys = Keys::of(&claims.pool);
         let activities = renewal.activities.as_ref().map(json);
-        let holder_mark = claims.holder.as_ref().map(IndexedBy::Holder);
-        let tenant_mark = claims.tenant.as_ref().map(IndexedBy::Tenant);
         let resume = scripts::Resume {
             keys: &keys,
-            holder_mark: keys.mark(holder_mark.unwrap_or(IndexedBy::All)),
-            tenant_mark: keys.mark(tenant_mark.unwrap_or(IndexedBy::All)),
+            holder_mark: keys.holder_mark(claims),
+            tenant_mark: keys.tenant_mark(claims),
             pool: &claims.pool,
             id: claims.id,
             signed_in: claims.generation,

@@ -9,7 +9,7 @@ use super::meters::EndKind;
 use super::script::millis;
 use super::scripts::{self, terminate};
 use crate::names::{Holder, LeaseId, PoolName, Tenant};
-use crate::token;
+use crate::token::{self, Claims};
 
 /// Why leases are terminated, and what follows for their holders.
 #[derive(Debug, Clone, Default)]
@@ -45,6 +45,28 @@ pub enum Terminated {
 
 /// Most ids of one terminate call.
 const TERMINATE_AT_ONCE: usize = 100;
+
+impl Keys {
+    /// The mark of whoever holds this lease; that of the pool where it is anonymous.
+    pub(super) fn holder_mark(&self, claims: &Claims) -> String {
+        self.mark(
+            claims
+                .holder
+                .as_ref()
+                .map_or(IndexedBy::All, IndexedBy::Holder),
+        )
+    }
+
+    /// The mark of its tenant; that of the pool where it has none.
+    pub(super) fn tenant_mark(&self, claims: &Claims) -> String {
+        self.mark(
+            claims
+                .tenant
+                .as_ref()
+                .map_or(IndexedBy::All, IndexedBy::Tenant),
+        )
+    }
+}
 
 impl Store {
     /// Ends leases at once. The words are in the order of the ids.

@@ -250,6 +250,10 @@ async fn what_had_expired_and_could_come_back_ends_with_its_holder_its_tenant_an
             let lost = a.renew(&lease.token(), 410).await;
             assert_eq!(lost["code"], "lease_terminated", "{which}");
             assert_eq!(lost["reason"], "The shift is over.");
+            // To give back what is over changes nothing about how it ended.
+            a.release(&lease.token(), 204).await;
+            let lost = b.renew(&lease.token(), 410).await;
+            assert_eq!(lost["code"], "lease_terminated", "{which}");
             // Of those that were not meant nobody has ended.
             let rest = if number == 2 { 410 } else { 200 };
             b.renew(&other.token(), rest).await;
