@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -13,6 +13,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use crate::harness::{Client, Launch, Node, Redis, free_port, wait_until};
+use crate::rolling_restart::Balancer;
 
 const KEY: &str = "the-operator-key-of-the-tests";
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -153,35 +154,14 @@ async fn streams_of_the_public_take_no_acquire_from_nodes_behind_the_balancer() 
     };
     let (a, b) = tokio::join!(launch(), launch());
     a.put_pool("crm", json!({"capacity": 500}), 201).await;
-    let (port, statistics) = (free_port(), free_port());
-    let spawned = Command::new("haproxy")
-        .args(["-db", "-f"])
-        .arg(concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/deploy/haproxy/haproxy.cfg"
-        ))
-        .env("BALANCER_LISTEN", format!("127.0.0.1:{port}"))
-        .env("BALANCER_STATISTICS", format!("127.0.0.1:{statistics}"))
-        .env("NODE_1", a.address())
-        .env("NODE_2", b.address())
-        .env("NODE_3", "127.0.0.1:1")
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn();
-    let Ok(mut balancer) = spawned else {
-        eprintln!("skipped: no haproxy on the PATH (scripts/balancer.sh gets one)");
+    let nodes = [a, b];
+    let Some(balancer) = Balancer::start(&nodes).await else {
         return;
     };
-    let client = Client::new(&format!("http://127.0.0.1:{port}"));
-    wait_until("the balancer has nodes", PATIENCE, async || {
-        let url = client.url("/readyz");
-        let answer = browser().get(url).send().await;
-        answer.is_ok_and(|answer| answer.status() == 200)
-    })
-    .await;
+    let client = &balancer.client;
 
     let http = browser();
-    let streams = join_all((0..140).map(|_| events(&http, &client, "crm"))).await;
+    let streams = join_all((0..140).map(|_| events(&http, client, "crm"))).await;
     let open = streams.iter().filter(|(status, _)| *status == 200).count();
     assert!((60..=90).contains(&open), "{open} streams");
     // Long enough for the balancer to think about its nodes.
@@ -192,8 +172,6 @@ async fn streams_of_the_public_take_no_acquire_from_nodes_behind_the_balancer() 
         client.release(&lease.token(), 204).await;
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let _ = balancer.kill();
-    let _ = balancer.wait();
 }
 
 /// Sends head and body apart, as Python's own client does, to a node that refuses them before it has read the body.

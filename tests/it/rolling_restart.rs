@@ -15,15 +15,15 @@ use crate::harness::{Client, Launch, Node, Redis, free_port, wait_until};
 const CLIENTS: usize = 12;
 
 /// HAProxy with the settings of `deploy/haproxy`, in front of these nodes.
-struct Balancer {
+pub(crate) struct Balancer {
     process: Child,
-    client: Client,
+    pub(crate) client: Client,
     statistics: u16,
 }
 
 impl Balancer {
     /// `None` where there is no HAProxy.
-    async fn start(nodes: &[Node]) -> Option<Self> {
+    pub(crate) async fn start(nodes: &[Node]) -> Option<Self> {
         let (port, statistics) = (free_port(), free_port());
         let mut haproxy = Command::new("haproxy");
         haproxy
