@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenant};
 use crate::time::Timestamp;
 
+/// Shortest time between two heartbeats that a lease asks for which can end soon.
+const SHORTEST_RENEW: Duration = Duration::from_millis(100);
+
 /// What kind of seat a lease occupies.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -62,12 +65,75 @@ pub struct Lease {
     pub expires_in: Duration,
     /// The pool's TTL when this was decided.
     pub ttl: Duration,
+    /// When its user was last active, as far as its holder reports that; kept only in a pool with a policy for idle seats.
+    pub active_at: Option<Timestamp>,
+    /// When a policy can end it, if that is soon.
+    pub ends: Option<Ends>,
+}
+
+/// Why a policy of the pool ended a lease.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Eviction {
+    /// A newer lease of the same holder took its place.
+    #[default]
+    NewerLease,
+    /// Nobody used it.
+    Idle,
+    /// It was held for too long.
+    MaxHold,
+}
+
+impl Eviction {
+    /// What a script says of it; a lease of which nothing more is known had to make room for a newer one.
+    pub(crate) fn from_word(word: &str) -> Self {
+        match word {
+            "idle" => Self::Idle,
+            "max_hold" => Self::MaxHold,
+            _ => Self::NewerLease,
+        }
+    }
+
+    /// The reason that its holder reads; none for a newer lease, whose code says it all.
+    pub fn reason(self) -> Option<&'static str> {
+        match self {
+            Self::NewerLease => None,
+            Self::Idle => Some("idle"),
+            Self::MaxHold => Some("max_hold"),
+        }
+    }
+}
+
+/// How a policy ends a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EndsBy {
+    /// Its seat is given to somebody who would be denied or have to wait.
+    Yield,
+    /// It ends with a heartbeat.
+    End,
+}
+
+/// That a policy can end a lease soon.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// The time until then, unless its user is active before; zero once it can end at any instant.
+    pub within: Duration,
+    /// The policy.
+    pub reason: Eviction,
+    /// What happens then.
+    pub then: EndsBy,
 }
 
 impl Lease {
-    /// When the holder should beat next: a third of what is left, so that two lost beats do not cost the seat.
+    /// When the holder should beat next: a third of what is left, so that two lost beats do not cost the seat, nor the last word before
+    /// a policy takes it.
     pub fn renew_after(&self) -> Duration {
-        self.ttl.min(self.expires_in) / 3
+        let usual = self.ttl.min(self.expires_in) / 3;
+        match self.ends {
+            Some(ends) if !ends.within.is_zero() => usual.min(SHORTEST_RENEW.max(ends.within / 3)),
+            _ => usual,
+        }
     }
 }
 
@@ -86,5 +152,5 @@ pub enum EndReason {
         blocked_until: Option<Timestamp>,
     },
     /// A policy of the pool ended it.
-    Evicted,
+    Evicted(Eviction),
 }

@@ -4,6 +4,7 @@
 //! them: one short text for each rule that the pool has, so that a pool without rules pays for none.
 
 mod grace;
+mod idle;
 mod named;
 mod privacy;
 mod proofs;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::grace::OutageGrace;
+pub use self::idle::{Idle, MAX_IDLE_MS, MaxHold, WhenHeld, WhenIdle};
 pub use self::named::Named;
 pub use self::privacy::{Kept, Privacy, Pseudonyms};
 pub use self::proofs::Proofs;
@@ -99,6 +101,12 @@ pub struct Policy {
     /// Lets acquire and renew answer a signed proof of the lease, which others can verify without asking.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proofs: Option<Proofs>,
+    /// When a seat is idle, by what its holder reports, and what happens then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle: Option<Idle>,
+    /// How long a lease may be held, and what happens then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_hold: Option<MaxHold>,
     /// Levels of use that operators want to hear of, in percent of the capacity, rising; at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 10)]
@@ -145,6 +153,8 @@ impl Policy {
             platforms: None,
             maintenance: None,
             proofs: None,
+            idle: None,
+            max_hold: None,
             alert_at_percent: Vec::new(),
         }
     }
@@ -195,6 +205,7 @@ impl Policy {
                 "alert_at_percent has at most 10 levels, rising, of 1 to 1000".into(),
             ));
         }
+        self.check_idle()?;
         self.check_rules()
     }
 }

@@ -341,6 +341,8 @@ mod tests {
             renewed_at: Timestamp(1_795_953_600_900),
             expires_at: Timestamp(expires_at),
             expires_in: Duration::from_secs(60),
+            active_at: None,
+            ends: None,
             ttl: Duration::from_secs(60),
         }
     }

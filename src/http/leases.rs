@@ -29,7 +29,7 @@ use super::App;
 use super::problem::{Code, Problem};
 use crate::lease::{Lease, Seat};
 use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenant};
-use crate::pool::Policy;
+use crate::pool::{MAX_IDLE_MS, Policy};
 use crate::store::carry;
 use crate::tasks;
 use crate::time::Timestamp;
@@ -99,15 +99,23 @@ pub(crate) struct LeaseBody {
     /// For how long the holder may go on after `expires_at` while it cannot reach the server; null is without limit.
     #[schema(example = 600_000)]
     pub(crate) outage_grace_ms: Option<u64>,
+    /// When its user was last active, by Redis's clock; null where nothing is known. Only in a pool whose policy has `idle`.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) active_at: Option<Option<Timestamp>>,
 }
 
 impl LeaseBody {
-    pub(crate) fn of(lease: Lease, outage_grace_ms: Option<u64>) -> Self {
+    /// A lease of a pool with this policy; none if only a later version can read it.
+    pub(crate) fn of(lease: Lease, policy: Option<&Policy>) -> Self {
         Self {
+            active_at: policy
+                .is_some_and(|policy| policy.idle.is_some())
+                .then_some(lease.active_at),
+            outage_grace_ms: outage_limit_ms(policy),
             expires_in_ms: millis(lease.expires_in),
             ttl_ms: millis(lease.ttl),
             renew_after_ms: millis(lease.renew_after()),
-            outage_grace_ms,
             id: lease.id,
             pool: lease.pool,
             holder: lease.holder,
@@ -131,17 +139,34 @@ pub(in crate::http) fn millis(duration: Duration) -> u64 {
 impl App {
     /// A lease as clients see it.
     pub(super) fn lease_body(&self, lease: Lease) -> LeaseBody {
-        let grace_ms = self.outage_limit_ms(&lease.pool);
-        LeaseBody::of(lease, grace_ms)
+        let policy = self.0.store.cached_policy(&lease.pool);
+        LeaseBody::of(lease, policy.as_deref())
     }
 
     /// For how long holders of a pool may go on that hear nothing, ms; none is without limit.
     pub(super) fn outage_limit_ms(&self, pool: &PoolName) -> Option<u64> {
-        match self.0.store.cached_policy(pool) {
-            Some(policy) => policy.outage_limit_ms(),
-            // One that only a later version can read.
-            None => Policy::with_capacity(0).outage_limit_ms(),
-        }
+        outage_limit_ms(self.0.store.cached_policy(pool).as_deref())
+    }
+}
+
+/// The same under this policy.
+fn outage_limit_ms(policy: Option<&Policy>) -> Option<u64> {
+    match policy {
+        Some(policy) => policy.outage_limit_ms(),
+        None => Policy::with_capacity(0).outage_limit_ms(),
+    }
+}
+
+/// For how long a user has done nothing, as a program says it.
+pub(in crate::http) fn checked_idle(idle_ms: Option<u64>) -> Result<Option<Duration>, Problem> {
+    match idle_ms {
+        Some(ms) if MAX_IDLE_MS < ms => Err(Problem::new(
+            Code::InvalidRequest,
+            format!(
+                "`idle_ms` is 0 to {MAX_IDLE_MS}. Send at most that, or leave it out where it is not known."
+            ),
+        )),
+        ms => Ok(ms.map(Duration::from_millis)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! What a pool may know of a holder: requests reach the store with no more than its privacy allows.
 
+use std::time::Duration;
+
 use super::App;
 use super::leases::AcquireBody;
 use super::problem::{Code, Problem};
@@ -23,6 +25,7 @@ impl App {
             tenant: body.tenant.clone(),
             label: body.label.clone(),
             activities: body.activities.clone(),
+            idle: idle_time(body.idle_ms.map(Duration::from_millis), &body.activities),
             platform: body.platform.clone(),
             key,
             wait,
@@ -128,5 +131,14 @@ impl App {
             return Ok((claims, keeps_details));
         }
         Ok((claims, true))
+    }
+}
+
+/// For how long somebody has done nothing: nobody is idle who says what it is working on.
+pub(super) fn idle_time(reported: Option<Duration>, activities: &Activities) -> Option<Duration> {
+    if activities.is_empty() {
+        reported
+    } else {
+        Some(Duration::ZERO)
     }
 }

@@ -241,6 +241,7 @@ impl Policy {
             || self.overdraft.is_some()
             || self.named.is_some()
             || self.queue.is_some()
+            || self.watches_use()
     }
 
     /// Whether it matters of which tenant a lease is.
@@ -343,6 +344,7 @@ impl Policy {
             set("maintenance", maintenance.message.clone());
             set("maintenance_ms", maintenance.retry_after_ms.to_string());
         }
+        self.set_idle(set);
         fields
     }
 }

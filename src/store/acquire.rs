@@ -30,6 +30,8 @@ pub struct AcquireRequest {
     pub activities: Activities,
     /// What the holder runs on.
     pub platform: Option<Platform>,
+    /// For how long its user has done nothing, as far as the holder says so.
+    pub idle: Option<Duration>,
     /// Names this request, so that repeating it yields the same lease; from [`crate::token::fingerprint`].
     pub key: Option<LeaseId>,
     /// Whether to queue if there is no seat, or the place in the queue.
@@ -247,6 +249,8 @@ impl Grant {
                 expires_at: given.expires_at,
                 expires_in: Duration::from_millis(given.expires_at.since(given.at)),
                 ttl: given.ttl,
+                active_at: None,
+                ends: None,
             },
             at: given.at,
             generation: given.generation,

@@ -6,7 +6,7 @@ use super::keys::Keys;
 use super::record::{LiveLease, Ttls};
 use super::scripts;
 use super::scripts::check::Status;
-use crate::lease::{EndReason, Lease};
+use crate::lease::{EndReason, Eviction, Lease};
 use crate::names::{LeaseId, PoolName};
 
 /// What is known of a lease that somebody asked about.
@@ -46,7 +46,7 @@ impl Store {
             Status::Ended => Checked::Ended(match reply.reason.as_deref() {
                 Some("expired") => Some(EndReason::Expired),
                 Some("released") => Some(EndReason::Released),
-                Some("evicted") => Some(EndReason::Evicted),
+                Some("evicted") => Some(EndReason::Evicted(Eviction::default())),
                 Some("terminated") => Some(EndReason::Terminated {
                     reason: None,
                     blocked_until: None,

@@ -11,7 +11,7 @@ use super::error::Error;
 use super::unreadable::Kind;
 
 /// What this version knows: the highest number of [`WORDS`].
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// A word in records of one kind.
 struct Word {
@@ -56,6 +56,18 @@ const WORDS: &[Word] = &[
         field: "role",
         value: Some("verifier"),
         since: 2,
+    },
+    Word {
+        kind: Kind::Pool,
+        field: "idle",
+        value: None,
+        since: 3,
+    },
+    Word {
+        kind: Kind::Pool,
+        field: "max_hold",
+        value: None,
+        since: 3,
     },
 ];
 

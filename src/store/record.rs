@@ -96,6 +96,8 @@ impl LiveLease {
             expires_at: self.expires_at,
             expires_in: Duration::from_millis(self.expires_at.since(self.read_at)),
             ttl,
+            active_at: None,
+            ends: None,
         }
     }
 }

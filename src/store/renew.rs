@@ -27,6 +27,8 @@ pub struct Renewal {
     pub activities: Option<Activities>,
     /// For how long the holder says that it went on after the end of what it was promised.
     pub grace_used_ms: Option<u64>,
+    /// For how long its user has done nothing, as far as the holder says so.
+    pub idle: Option<Duration>,
 }
 
 /// What a heartbeat yields.
@@ -148,6 +150,8 @@ pub(super) fn from_claims(
         expires_at,
         expires_in: Duration::from_millis(expires_at.since(renewed_at)),
         ttl,
+        active_at: None,
+        ends: None,
     }
 }
 

@@ -14,7 +14,7 @@ use super::scripts;
 use super::scripts::resume::Status;
 use super::terminate::Termination;
 use super::{Store, json};
-use crate::lease::{EndReason, Lease, Seat};
+use crate::lease::{EndReason, Eviction, Lease, Seat};
 use crate::names::{Holder, Label, Platform, Tenant};
 use crate::pool::OutageGrace;
 use crate::telemetry;
@@ -105,7 +105,9 @@ impl Store {
                 Renewed::Lost(EndReason::Expired)
             }
             Status::LostReleased => Renewed::Lost(EndReason::Released),
-            Status::LostEvicted => Renewed::Lost(EndReason::Evicted),
+            Status::LostEvicted => Renewed::Lost(EndReason::Evicted(Eviction::from_word(
+                reply.reason.as_deref().unwrap_or_default(),
+            ))),
             Status::LostDeleted => Renewed::Lost(EndReason::Terminated {
                 reason: Some("The pool was deleted.".to_owned()),
                 blocked_until: None,

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{LeaseBody, attempt, denied, millis};
+use super::{LeaseBody, attempt, checked_idle, denied, millis};
 use crate::http::App;
 use crate::http::access::Client;
 use crate::http::extract::{Body, Path};
@@ -52,6 +52,10 @@ pub(in crate::http) struct AcquireBody {
     /// How long the answer may take while there is no seat, at most 25 000 ms, for `wait` or a `ticket`.
     #[schema(maximum = 25_000)]
     pub(in crate::http) wait_ms: u64,
+    /// For how long the program has seen no activity of its user, by its own measure; left out where it does not know, which counts as
+    /// active.
+    #[schema(maximum = 2_678_400_000_u64)]
+    pub(in crate::http) idle_ms: Option<u64>,
 }
 
 /// A seat, or a place in the queue.
@@ -163,6 +167,7 @@ pub(super) async fn acquire(
             format!("`wait_ms` is 0 to {MAX_WAIT_MS}."),
         ));
     }
+    checked_idle(body.idle_ms)?;
     let wait = match &body.ticket {
         Some(ticket) => {
             Wait::Ticket(app.0.tokens.verify_ticket(&pool, ticket).ok_or_else(|| {

@@ -12,7 +12,7 @@ use super::denied;
 use crate::http::access::Client;
 use crate::http::extract::{ACQUIRE_MANY_LIMIT, Body, Path};
 use crate::http::json::Json;
-use crate::http::leases::LeaseBody;
+use crate::http::leases::{LeaseBody, checked_idle};
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
 use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenant};
@@ -53,6 +53,9 @@ struct AcquireOne {
     /// Names this one request, as the header `Idempotency-Key` does that of a single acquire; at most 255 bytes.
     #[schema(min_length = 1, max_length = 255)]
     key: Option<String>,
+    /// For how long the program has seen no activity of its user; left out where it does not know, which counts as active.
+    #[schema(maximum = 2_678_400_000_u64)]
+    idle_ms: Option<u64>,
 }
 
 /// What became of each, in the order of the request.
@@ -202,7 +205,9 @@ impl AcquireOne {
         pool: &PoolName,
         at: usize,
     ) -> Result<Wanted, Problem> {
+        checked_idle(self.idle_ms)?;
         let body = AcquireBody {
+            idle_ms: self.idle_ms,
             holder: self.holder,
             tenant: self.tenant,
             label: self.label,

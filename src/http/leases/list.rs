@@ -117,10 +117,12 @@ async fn listed(app: &App, pool: &PoolName, mut selection: Selection) -> Result<
         .select(pool, &selection)
         .await?
         .ok_or_else(|| pool_not_found(pool))?;
-    let grace_ms = app.outage_limit_ms(pool);
+    let policy = app.0.store.cached_policy(pool);
     let leases = listing.leases.into_iter();
     Ok(Leases {
-        items: leases.map(|lease| LeaseBody::of(lease, grace_ms)).collect(),
+        items: leases
+            .map(|lease| LeaseBody::of(lease, policy.as_deref()))
+            .collect(),
         next_cursor: listing.next.map(|place| to_cursor(&place)),
     })
 }

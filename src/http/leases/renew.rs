@@ -4,12 +4,13 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::LeaseBody;
+use super::{LeaseBody, checked_idle, millis};
 use crate::http::extract::Beacon;
 use crate::http::json::Json;
+use crate::http::privacy::idle_time;
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
-use crate::lease::{EndReason, Lease};
+use crate::lease::{EndReason, EndsBy, Eviction, Lease};
 use crate::names::{Activities, Label};
 use crate::pool::OutageGrace;
 use crate::store::{Notice, Renewal, Renewed};
@@ -33,6 +34,11 @@ pub(super) struct RenewBody {
     /// For how long the holder went on after the end of what it was promised, because it heard nothing; for the history.
     #[serde(default)]
     grace_used_ms: Option<u64>,
+    /// For how long the program has seen no activity of its user, by its own measure; left out where it does not know, which counts as
+    /// active.
+    #[schema(maximum = 2_678_400_000_u64)]
+    #[serde(default)]
+    idle_ms: Option<u64>,
 }
 
 /// A lease that goes on.
@@ -50,6 +56,34 @@ pub(super) struct RenewedBody {
     /// What an operator has to say, once.
     #[serde(skip_serializing_if = "Option::is_none")]
     notice: Option<NoticeBody>,
+    /// When a policy of the pool can end the lease, if that is soon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ends: Option<EndsBody>,
+}
+
+/// That a policy of the pool can end a lease soon.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Ends)]
+pub(super) struct EndsBody {
+    /// The time until then; 0 once it can end at any instant.
+    #[schema(example = 90_000)]
+    in_ms: u64,
+    /// `idle`, which any activity of the user puts off, or `max_hold`.
+    #[schema(value_type = String, example = "idle")]
+    reason: Eviction,
+    /// `yield`: the seat is given to somebody who needs it; `end`: it ends.
+    #[schema(value_type = String, example = "yield")]
+    then: EndsBy,
+}
+
+impl EndsBody {
+    pub(super) fn of(lease: &Lease) -> Option<Self> {
+        lease.ends.map(|ends| Self {
+            in_ms: millis(ends.within),
+            reason: ends.reason,
+            then: ends.then,
+        })
+    }
 }
 
 /// A message of an operator to a holder.
@@ -84,16 +118,22 @@ pub(super) fn with_notice(renewed: Renewed) -> (Renewed, Option<NoticeBody>) {
     responses(
         (status = 200, body = RenewedBody),
         (status = 404, description = "`pool_not_found`: the lease went with its pool"),
-        (status = 410, description = "Lost: `lease_expired`, `lease_released`, `lease_terminated` (with `reason` and `blocked_until`) or `lease_evicted`"),
+        (status = 410, description = "Lost: `lease_expired`, `lease_released`, `lease_terminated` (with `reason` and `blocked_until`) or `lease_evicted` (with `reason` `idle` or `max_hold` where such a policy ended it)"),
     ),
 )]
 pub(super) async fn renew(
     State(app): State<App>,
     Beacon(body): Beacon<RenewBody>,
 ) -> Result<Json<RenewedBody>, Problem> {
-    let (claims, keeps_details) = app.as_recorded(app.verify(&body.token)?).await?;
+    let claims = app.verify(&body.token)?;
+    let idle = checked_idle(body.idle_ms)?;
+    let (claims, keeps_details) = app.as_recorded(claims).await?;
     let renewal = Renewal {
         claims,
+        idle: match &body.activities {
+            Some(activities) => idle_time(idle, activities),
+            None => idle,
+        },
         label: body.label.filter(|_| keeps_details),
         activities: body.activities.filter(|_| keeps_details),
         grace_used_ms: body.grace_used_ms,
@@ -127,6 +167,7 @@ impl App {
         RenewedBody {
             token: self.new_token(renewal, generation, &lease),
             proof: self.proof(&lease, generation),
+            ends: EndsBody::of(&lease),
             lease: self.lease_body(lease),
             resumed,
             notice: None,
@@ -151,10 +192,22 @@ fn lost(end: &EndReason) -> Problem {
             Code::LeaseReleased,
             "The holder gave this seat back. Acquire again.",
         ),
-        EndReason::Evicted => Problem::new(
-            Code::LeaseEvicted,
-            "A newer lease of the same holder took this one's place.",
-        ),
+        EndReason::Evicted(why) => {
+            let detail = match why {
+                Eviction::NewerLease => "A newer lease of the same holder took this one's place.",
+                Eviction::Idle => {
+                    "Nobody used this seat for so long that the pool's policy gave it away. Acquire again when somebody is there."
+                }
+                Eviction::MaxHold => {
+                    "This seat was held for as long as the pool's policy allows. Acquire again."
+                }
+            };
+            let problem = Problem::new(Code::LeaseEvicted, detail);
+            match why.reason() {
+                Some(reason) => problem.with("reason", reason),
+                None => problem,
+            }
+        }
         EndReason::Terminated {
             reason,
             blocked_until,
@@ -175,7 +228,7 @@ pub(super) fn code_of(end: &EndReason) -> &'static str {
     match end {
         EndReason::Expired => Code::LeaseExpired,
         EndReason::Released => Code::LeaseReleased,
-        EndReason::Evicted => Code::LeaseEvicted,
+        EndReason::Evicted(_) => Code::LeaseEvicted,
         EndReason::Terminated { .. } => Code::LeaseTerminated,
     }
     .as_str()

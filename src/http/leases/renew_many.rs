@@ -1,11 +1,13 @@
 //! `POST /v1/leases/renew-many`: heartbeats of a gateway that holds seats for others.
 
+use std::time::Duration;
+
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::millis;
-use super::renew::{NoticeBody, code_of, recovering, with_notice};
+use super::renew::{EndsBody, NoticeBody, code_of, recovering, with_notice};
+use super::{checked_idle, millis};
 use crate::http::App;
 use crate::http::extract::{Beacon, RENEW_MANY_LIMIT};
 use crate::http::json::Json;
@@ -23,8 +25,25 @@ const MAX_TOKENS: usize = 1_000;
 #[serde(deny_unknown_fields)]
 pub(super) struct RenewManyBody {
     /// The latest tokens of the leases, at most 1000.
-    #[schema(max_items = 1_000)]
-    tokens: Vec<String>,
+    #[schema(max_items = 1_000, nullable = false)]
+    #[serde(default)]
+    tokens: Option<Vec<String>>,
+    /// The same, where something is known of their users; in place of `tokens`.
+    #[schema(max_items = 1_000, nullable = false)]
+    #[serde(default)]
+    leases: Option<Vec<RenewOne>>,
+}
+
+/// One of many heartbeats.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct RenewOne {
+    /// The latest token of the lease.
+    token: String,
+    /// For how long the program has seen no activity of its user; left out where it does not know, which counts as active.
+    #[schema(maximum = 2_678_400_000_u64)]
+    #[serde(default)]
+    idle_ms: Option<u64>,
 }
 
 /// What became of each, in the order of the tokens.
@@ -44,7 +63,7 @@ struct RenewManyResult {
     /// Why it is lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
-    /// What the operator who ended it wants the holder to read.
+    /// What the operator who ended it wants the holder to read, or the policy that ended it: `idle` or `max_hold`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// Until when the holder may not acquire in this pool.
@@ -70,6 +89,9 @@ struct RenewManyResult {
     /// What an operator has to say, once.
     #[serde(skip_serializing_if = "Option::is_none")]
     notice: Option<NoticeBody>,
+    /// When a policy of the pool can end the lease, if that is soon.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ends: Option<EndsBody>,
 }
 
 /// Renews many leases in one request, for gateways that hold seats for others.
@@ -85,17 +107,13 @@ pub(super) async fn renew_many(
     State(app): State<App>,
     Beacon(body): Beacon<RenewManyBody, RENEW_MANY_LIMIT>,
 ) -> Result<Json<RenewManyResults>, Problem> {
-    if body.tokens.len() > MAX_TOKENS {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            format!("`tokens` has at most {MAX_TOKENS} entries. Send several requests."),
-        ));
-    }
-    let mut verified: Vec<Option<Renewal>> = Vec::with_capacity(body.tokens.len());
-    for text in &body.tokens {
-        verified.push(match app.verify(text) {
+    let heartbeats = body.heartbeats()?;
+    let mut verified: Vec<Option<Renewal>> = Vec::with_capacity(heartbeats.len());
+    for (token, idle) in &heartbeats {
+        verified.push(match app.verify(token) {
             Ok(claims) => Some(Renewal {
                 claims: app.as_recorded(claims).await?.0,
+                idle: *idle,
                 label: None,
                 activities: None,
                 grace_used_ms: None,
@@ -120,6 +138,37 @@ pub(super) async fn renew_many(
     Ok(Json(RenewManyResults { results }))
 }
 
+impl RenewManyBody {
+    /// The tokens, and for how long each user has done nothing.
+    fn heartbeats(self) -> Result<Vec<(String, Option<Duration>)>, Problem> {
+        let refused = |detail: String| Err(Problem::new(Code::InvalidRequest, detail));
+        let (name, given) = match (self.tokens, self.leases) {
+            (Some(tokens), None) => {
+                let tokens = tokens.into_iter().map(|token| (token, None));
+                ("tokens", tokens.collect::<Vec<_>>())
+            }
+            (None, Some(leases)) => {
+                let leases = leases.into_iter().map(|lease| (lease.token, lease.idle_ms));
+                ("leases", leases.collect())
+            }
+            _ => {
+                return refused(
+                    "Say which leases to renew in one way: `tokens` or `leases`.".into(),
+                );
+            }
+        };
+        if given.len() > MAX_TOKENS {
+            return refused(format!(
+                "`{name}` has at most {MAX_TOKENS} entries. Send several requests."
+            ));
+        }
+        let given = given.into_iter();
+        given
+            .map(|(token, idle_ms)| Ok((token, checked_idle(idle_ms)?)))
+            .collect()
+    }
+}
+
 impl App {
     fn result(&self, renewal: &Renewal, renewed: Renewed) -> Result<RenewManyResult, Problem> {
         let id = Some(renewal.claims.id);
@@ -131,6 +180,7 @@ impl App {
             outage_grace_ms: Some(self.outage_limit_ms(&lease.pool)),
             token: self.new_token(renewal, generation, lease),
             proof: self.proof(lease, generation),
+            ends: EndsBody::of(lease),
             ..RenewManyResult::default()
         };
         let lost = |code| RenewManyResult {
@@ -150,7 +200,8 @@ impl App {
                         reason,
                         blocked_until,
                     } => (reason, blocked_until),
-                    EndReason::Expired | EndReason::Released | EndReason::Evicted => (None, None),
+                    EndReason::Evicted(why) => (why.reason().map(str::to_owned), None),
+                    EndReason::Expired | EndReason::Released => (None, None),
                 };
                 RenewManyResult {
                     reason,
