@@ -28,6 +28,8 @@ var sentences = map[string]string{
 	"cancelled":         "The request for a seat was withdrawn.",
 	"closed":            "The client was closed.",
 	"lease_released":    "The seat was given back.",
+	"idle":              "Nobody used the seat for a while, and it was given back.",
+	"max_hold":          "The seat was held for as long as its pool allows, and was given back.",
 }
 
 func newError(code string, event map[string]any, lost bool) *Error {
@@ -40,7 +42,11 @@ func newError(code string, event map[string]any, lost bool) *Error {
 	if ms, is := event["retry_after_ms"].(float64); is {
 		e.RetryAfter = time.Duration(ms) * time.Millisecond
 	}
-	for _, other := range []string{sentences[code], text("title"), code} {
+	kind := code
+	if code == "lease_evicted" {
+		kind = e.Reason
+	}
+	for _, other := range []string{sentences[kind], text("title"), code} {
 		if e.Detail == "" {
 			e.Detail = other
 		}

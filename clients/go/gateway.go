@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"sync"
+
+	"leasehold/internal/machine"
 )
 
 // Gateway holds one seat for each session of a product, for a web backend.
@@ -101,6 +103,13 @@ func (g *Gateway) Check(session string) error {
 	return seat.Check()
 }
 
+// Touch says that the user of this session did something just now: see Seat.Touch.
+func (g *Gateway) Touch(session string) {
+	if seat := g.seat(session); seat != nil {
+		seat.Touch()
+	}
+}
+
 // Logout gives the seat of this session back.
 func (g *Gateway) Logout(session string) {
 	g.mu.Lock()
@@ -150,7 +159,8 @@ func (g *Gateway) options(session string, options Options) Options {
 }
 
 func (g *Gateway) lost(session string, event Event, reacquire bool) {
-	again := event.Code == "outage_grace_over" || (reacquire && (event.Code == "lease_expired" || event.Code == "invalid_token"))
+	expired := event.Code == "lease_expired" || event.Code == "invalid_token" || machine.Unused(event.Code, event.More["reason"])
+	again := event.Code == "outage_grace_over" || (reacquire && expired)
 	g.mu.Lock()
 	ours := g.seats[session] == event.Seat
 	forget := ours && (event.State == "denied" || !again)

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	random "math/rand/v2"
 	"net/http"
 	"net/url"
@@ -30,12 +31,13 @@ import (
 )
 
 const (
-	userAgent = "leasehold-go/0.1.0 (spec 1)"
+	userAgent = "leasehold-go/0.1.0 (spec 2)"
 	tick      = time.Second
 	many      = 20
 	batchSize = 500
 	endTime   = 3 * time.Second
 	mostBytes = 4 << 20
+	mostIdle  = 31 * 24 * time.Hour
 )
 
 var began = time.Now()
@@ -51,18 +53,31 @@ type Options struct {
 	MaxGrace                        *time.Duration // Stop sooner in an outage than the server allows.
 	OnEvent                         func(Event)    // Called for each change, in order, on a goroutine of its own.
 
+	// Idle returns how long the user has done nothing; less than 0 if that is not known. It has to be quick. See Seat.Touch.
+	Idle func() time.Duration
+
 	onToken func(token string)
 }
 
 // Event is a change of a seat. More has what the server said: detail, reason, position, retry_after_ms and so on.
 type Event struct {
-	Seat    *Seat
-	State   string
-	Code    string
-	Resumed bool
-	More    map[string]any
+	Seat       *Seat
+	State      string
+	Code       string
+	Resumed    bool
+	Ending     *Ending // The seat ends soon. An event with EndingOver says that this is no longer so.
+	EndingOver bool
+	More       map[string]any
 
 	token string
+	poll  bool
+}
+
+// Ending says that a seat ends soon: because it is idle, which any activity of its user ends, or because of max_hold, which nothing does.
+type Ending struct {
+	In     time.Duration
+	Reason string
+	Then   string // yield: when somebody else needs a seat. end: in any case.
 }
 
 // Client speaks to one server. One for a whole program is enough; it may be used by all goroutines.
@@ -240,9 +255,12 @@ func (c *Client) turn() {
 			c.mu.Unlock()
 			return
 		}
-		if jumped {
-			for seat := range c.busy {
+		for seat := range c.busy {
+			if jumped {
 				seat.step(machine.Event{Kind: "wake"})
+			}
+			if seat.options.Idle != nil && seat.state.Away() {
+				seat.deliver(Event{Seat: seat, poll: true})
 			}
 		}
 		c.mu.Unlock()
@@ -295,7 +313,13 @@ func (c *Client) send(group []outgoing) {
 		if fresh {
 			c.http.CloseIdleConnections()
 		}
-		event := c.post(ctx, group)
+		said := make([]*int64, len(group))
+		for i, one := range group {
+			if one.request.Idle {
+				said[i] = one.seat.idleMS()
+			}
+		}
+		event := c.post(ctx, group, said)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		events := make([]machine.Event, len(group))
@@ -309,23 +333,41 @@ func (c *Client) send(group []outgoing) {
 			events = machine.Spread(ids, event.Status, event.Headers, event.Body)
 		}
 		for i, one := range group {
+			events[i].IdleMS = said[i]
 			one.seat.step(events[i])
 		}
 	}()
 }
 
-func (c *Client) post(ctx context.Context, group []outgoing) machine.Event {
+// body is that of a request, or of many, with the idle time that is reported.
+func body(group []outgoing, said []*int64) machine.JSON {
+	bodies, tokens, some := make([]machine.JSON, len(group)), make([]string, len(group)), false
+	for i, one := range group {
+		bodies[i] = maps.Clone(one.request.Body)
+		if len(group) > 1 {
+			tokens[i] = bodies[i]["token"].(string)
+		}
+		if said[i] != nil {
+			bodies[i]["idle_ms"], some = *said[i], true
+		}
+	}
+	switch {
+	case len(group) == 1:
+		return bodies[0]
+	case some:
+		return machine.JSON{"leases": bodies}
+	}
+	return machine.JSON{"tokens": tokens}
+}
+
+func (c *Client) post(ctx context.Context, group []outgoing, said []*int64) machine.Event {
 	failed := machine.Event{Kind: "failed"}
 	first := group[0].request
-	path, body := first.Path, first.Body
+	path := first.Path
 	if len(group) > 1 {
-		tokens := make([]any, len(group))
-		for i, one := range group {
-			tokens[i] = one.request.Body["token"]
-		}
-		path, body = "/v1/leases/renew-many", machine.JSON{"tokens": tokens}
+		path = "/v1/leases/renew-many"
 	}
-	data, err := json.Marshal(body)
+	data, err := json.Marshal(body(group, said))
 	if err != nil {
 		return failed
 	}

@@ -24,6 +24,9 @@ type Seat struct {
 	told    string // The token that the program knows.
 	timers  map[string]*planned
 	calls   map[int]context.CancelFunc
+	touched int64 // When the user did something last, if the program has said so.
+	touches bool
+	idleWas int64         // What the program's function returned last.
 	changed chan struct{} // Closed and made anew at each step.
 	idle    chan struct{} // Closed while nothing is under way.
 	events  chan Event
@@ -41,6 +44,7 @@ func newSeat(c *Client, pool string, o Options) *Seat {
 	seat := &Seat{Pool: pool, Holder: o.Holder, client: c, options: o, seed: seed(), timers: map[string]*planned{}}
 	seat.calls, seat.changed, seat.idle = map[int]context.CancelFunc{}, make(chan struct{}), make(chan struct{})
 	close(seat.idle)
+	seat.idleWas = -1
 	seat.ctx, seat.cancel = context.WithCancelCause(context.Background())
 	options := machine.Options{Pool: pool, Holder: o.Holder, Tenant: o.Tenant, Label: o.Label, Platform: o.Platform}
 	options.Activities, options.Wait, options.Reacquire, options.Key = o.Activities, o.Wait, o.Reacquire, c.kind
@@ -129,6 +133,58 @@ func (s *Seat) Report(activities ...string) {
 	s.feed(machine.Event{Kind: "report", Activities: &activities})
 }
 
+// Touch reports that the user did something just now. From the first call on, heartbeats report how long nobody did. It may be called
+// often. Without it, and without Options.Idle, the seat counts as used.
+func (s *Seat) Touch() {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	s.touched, s.touches = monotonic(), true
+	if s.state.Heeds() {
+		s.step(machine.Event{Kind: "active"})
+	}
+}
+
+// asked is what the program's own function returns, in milliseconds; less than 0 if that is not known.
+func (s *Seat) asked() (ms int64) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			s.client.log.Error("the function for the idle time of a seat panicked; its heartbeats go on without it", "fault", fault)
+			ms = -1
+		}
+	}()
+	if s.options.Idle == nil {
+		return -1
+	}
+	return min(s.options.Idle(), mostIdle).Milliseconds()
+}
+
+// idleMS is how long nobody has used the seat, nil if that is not known. The lock is not held: the function is the program's.
+func (s *Seat) idleMS() *int64 {
+	ms := s.asked()
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	s.idleWas = ms
+	if untouched := min(max(0, monotonic()-s.touched), mostIdle.Milliseconds()); s.touches && (ms < 0 || untouched < ms) {
+		ms = untouched
+	}
+	if ms < 0 {
+		return nil
+	}
+	return &ms
+}
+
+// poll notices that the user is back, where only the program's function knows.
+func (s *Seat) poll() {
+	ms := s.asked()
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	was := s.idleWas
+	s.idleWas = ms
+	if ms >= 0 && ms < was {
+		s.step(machine.Event{Kind: "active"})
+	}
+}
+
 // Release gives the seat back. It takes three seconds at most, and may be called at any time.
 func (s *Seat) Release() { s.end("release") }
 
@@ -187,7 +243,16 @@ func (s *Seat) step(event machine.Event) {
 		s.told = token
 	}
 	if out.Tell != nil {
-		s.deliver(Event{Seat: s, State: s.state.Name(), More: out.Tell})
+		event := Event{Seat: s, State: s.state.Name(), More: out.Tell}
+		if ends, is := out.Tell["ending"].(map[string]any); is {
+			ms, _ := ends["in_ms"].(float64)
+			event.Ending = &Ending{In: time.Duration(ms) * time.Millisecond}
+			event.Ending.Reason, _ = ends["reason"].(string)
+			event.Ending.Then, _ = ends["then"].(string)
+		} else if _, is := out.Tell["ending"]; is {
+			event.EndingOver = true
+		}
+		s.deliver(event)
 	}
 	if out.Done {
 		delete(c.busy, s)
@@ -248,7 +313,7 @@ func (s *Seat) tell(told map[string]any) {
 
 // deliver hands an event to the program, on a goroutine of its own: it may panic, and take as long as it likes.
 func (s *Seat) deliver(event Event) {
-	if s.options.OnEvent == nil {
+	if s.options.OnEvent == nil && !event.poll {
 		return
 	}
 	if s.events == nil {
@@ -269,9 +334,12 @@ func (s *Seat) listen(events <-chan Event) {
 					s.client.log.Error("a listener of a seat panicked; its heartbeats go on", "fault", fault)
 				}
 			}()
-			if event.token != "" {
+			switch {
+			case event.token != "":
 				s.options.onToken(event.token)
-			} else {
+			case event.poll:
+				s.poll()
+			default:
 				s.options.OnEvent(event)
 			}
 		}()

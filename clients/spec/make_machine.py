@@ -56,16 +56,18 @@ def said(state, code, status=None, **more):
     return {"state": state, "code": code, "title": "T", "detail": "D", "status": status or ERRORS[code]["status"], **more}
 
 
-def ask(id, acquisition=1, body=None, timeout=8_000, **more):
+def ask(id, acquisition=1, body=None, timeout=8_000, idle=True, **more):
+    more = {"idle": True, **more} if idle else more
     return {"id": id, "path": ACQUIRE, "body": body or {"holder": "ann"}, "acquisition": acquisition, "timeout_ms": timeout, **more}
 
 
 def poll(id, acquisition=1, ticket="k1", **more):
-    return ask(id, acquisition, {"ticket": ticket, "wait_ms": 20_000}, 28_000, **more)
+    return ask(id, acquisition, {"ticket": ticket, "wait_ms": 20_000}, 28_000, idle=False, **more)
 
 
-def beat(id, token="t1", timeout=8_000, fresh=False, **body):
-    return {"id": id, "path": RENEW, "body": {"token": token, **body}, "timeout_ms": timeout, **({"fresh": True} if fresh else {})}
+def beat(id, token="t1", timeout=8_000, fresh=False, idle=False, **body):
+    marks = {**({"fresh": True} if fresh else {}), **({"idle": True} if idle else {})}
+    return {"id": id, "path": RENEW, "body": {"token": token, **body}, "timeout_ms": timeout, **marks}
 
 
 def end(id, path=RELEASE, token="t1", timeout=2_000, fresh=False):
@@ -78,7 +80,7 @@ def leave_queue(id, ticket="k1"):
 
 NEXT, DEADLINE, WAKE = {"event": "timer", "timer": "next"}, {"event": "timer", "timer": "deadline"}, {"event": "wake"}
 ACQUIRED, RELEASED, CLOSED, CANCELLED = ({"event": name} for name in ("acquire", "release", "close", "cancel"))
-FORKED = {"event": "forked"}
+FORKED, ACTIVE = {"event": "forked"}, {"event": "active"}
 
 
 class Vector:
@@ -613,7 +615,7 @@ v("a notice is passed on", [9]).beating().then(
 )
 v("an announced end is passed on", [9]).beating().then(
     20_000, renewed(2, more={"ends": {"in_ms": 90_000, "reason": "idle", "then": "yield"}, "notice": None}), "held", timers=HELD_TIMERS,
-    tell={"ends": {"in_ms": 90_000, "reason": "idle", "then": "yield"}},
+    tell={"ending": {"in_ms": 90_000, "reason": "idle", "then": "yield"}},
 )
 v("a new proof takes the place of the old one", [26]).beating().then(
     20_000, renewed(2, more={"proof": "d.e.f"}), "held", timers=HELD_TIMERS, peek={"proof": "d.e.f"}
@@ -806,6 +808,150 @@ v("a notice in a result", [56]).beating().then(
     "held", timers=HELD_TIMERS, tell={"notice": {"message": "M"}}, peek={"proof": "p"},
 )
 
+# ------------------------------------------------------------------------------------------------------------------- idle
+v = file("idle")
+AT = "2026-11-29T12:00:00.000Z"
+ENDING = {"in_ms": 90_000, "reason": "idle", "then": "yield"}
+LONG = {"in_ms": 90_000, "reason": "max_hold", "then": "end"}
+
+
+def after(idle_ms, event):
+    """The answer to a request that reported how long nobody did anything."""
+    return {**event, "idle_ms": idle_ms}
+
+
+def away(name, numbers, at=AT, **options):
+    """At 20 100 a heartbeat has said that nobody did anything for 20 000 ms."""
+    return v(name, numbers, **options).held(active_at=None).do(20_000, NEXT).do(20_100, after(20_000, renewed(2, active_at=at)))
+
+
+def evicted(name, numbers, reason="idle", **options):
+    """At 40 100 the seat has ended because nobody used it."""
+    return away(name, numbers, **options).do(40_000, NEXT).do(40_100, problem(3, "lease_evicted", reason=reason))
+
+
+v("a heartbeat to a server that knows nothing of idle time says nothing of it", [64, 68]).held().then(20_000, NEXT, "held", send=[beat(2)])
+v("a heartbeat can report how long nobody did anything", [64]).held(active_at=None).then(20_000, NEXT, "held", send=[beat(2, idle=True)]).then(
+    20_100, after(19_000, renewed(2, active_at=AT)), "held", timers={"next": [17_000, 20_000], "deadline": [59_900, 59_900]}, peek={"away": False}
+)
+v("a heartbeat with something to report can say it, too", [64]).held(active_at=None).do(1_000, {"event": "report", "activities": ["A"]}).then(
+    1_500, NEXT, "held", send=[beat(2, idle=True, activities=["A"])]
+)
+v("a heartbeat in grace can say it, too", [64]).held(active_at=None, outage_grace_ms=None).do(60_000, DEADLINE).then(
+    61_000, NEXT, "grace", send=[beat(2, idle=True, grace_used_ms=1_000)]
+)
+v("an adopted token says nothing of idle time before its first answer", [64]).then(
+    0, {"event": "adopt", "token": "t9"}, "acquiring", emit=[{"state": "acquiring"}], send=[beat(1, "t9")]
+).do(0, renewed(1, active_at=None)).then(20_000, NEXT, "held", send=[beat(2, "t9", idle=True)])
+v("a place in the queue is asked for without it", [64], wait=True).waiting().then(1_500, NEXT, "waiting", send=[poll(2)])
+away("after a heartbeat that said so the user is away", [65]).then(20_200, None, "held", peek={"away": True})
+away("who comes back is told to the server at once", [65]).then(
+    25_000, ACTIVE, "held", timers={"next": None}, send=[beat(3, idle=True)]
+).then(25_100, after(100, renewed(3, active_at=AT)), "held", peek={"away": False}, timers={"next": [17_000, 20_000], "deadline": [59_900, 59_900]}).then(
+    26_000, ACTIVE, "held"
+)
+v("activity of somebody who was not away sends nothing", [65]).held(active_at=None).do(20_000, NEXT).do(
+    20_100, after(19_999, renewed(2, active_at=AT))
+).then(25_000, ACTIVE, "held", peek={"away": False})
+v("activity before the first heartbeat sends nothing", [65]).held(active_at=AT).then(5_000, ACTIVE, "held")
+v("activity after a heartbeat that said nothing of it sends nothing", [65]).held(active_at=AT).do(20_000, NEXT).do(
+    20_100, renewed(2, active_at=AT)
+).then(25_000, ACTIVE, "held", peek={"away": False})
+away("in a pool without the policy nobody is away", [65], at=None).then(25_000, ACTIVE, "held", peek={"away": False})
+v("with rare heartbeats a minute is enough to be away", [65]).held(active_at=None, renew_after_ms=300_000, ttl=900_000).do(250_000, NEXT).do(
+    250_000, after(60_000, renewed(2, active_at=AT, renew_after_ms=300_000, ttl=900_000))
+).then(251_000, ACTIVE, "held", timers={"next": None}, send=[beat(3, idle=True)])
+away("who comes back during a heartbeat is told by the next, which follows at once", [65]).do(40_000, NEXT).then(40_010, ACTIVE, "held").then(
+    40_020, after(39_900, renewed(3, active_at=AT)), "held", timers={"next": [0, 0], "deadline": [59_980, 59_980]}
+).then(40_020, NEXT, "held", send=[beat(4, idle=True)])
+away("a heartbeat that said it already is enough", [65]).do(40_000, NEXT).do(40_010, ACTIVE).then(
+    40_020, after(5, renewed(3, active_at=AT)), "held", timers={"next": [17_000, 20_000], "deadline": [59_980, 59_980]}
+)
+away("activity in an outage does not send more", [65]).do(40_000, NEXT).do(48_000, failed(3)).then(48_100, ACTIVE, "unstable")
+v("activity in an outage does not send more, also when the end is near", [65, 66]).beating().do(20_000, renewed(2, more={"ends": ENDING})).do(
+    40_000, NEXT
+).do(48_000, failed(3)).then(48_100, ACTIVE, "unstable")
+away("a wish to report goes along", [65]).do(24_900, {"event": "report", "activities": ["A"]}).then(
+    25_000, ACTIVE, "held", timers={"next": None}, send=[beat(3, idle=True, activities=["A"])]
+)
+v("an end that is near is told, and that it is no longer", [66]).held(active_at=None).do(20_000, NEXT).then(
+    20_000, after(20_000, renewed(2, active_at=AT, renew_after_ms=10_000, more={"ends": ENDING})), "held", tell={"ending": ENDING},
+    timers={"next": [8_500, 10_000], "deadline": [60_000, 60_000]},
+).then(25_000, ACTIVE, "held", timers={"next": None}, send=[beat(3, idle=True)]).then(
+    25_000, after(0, renewed(3, active_at=AT)), "held", tell={"ending": None}, timers=HELD_TIMERS
+).do(45_000, NEXT).then(45_000, renewed(4, active_at=AT), "held", timers=HELD_TIMERS)
+v("an end that is near is told with each heartbeat", [66]).beating().do(20_000, renewed(2, more={"ends": ENDING})).do(40_000, NEXT).then(
+    40_000, renewed(3, more={"ends": {**ENDING, "in_ms": 70_000}}), "held", tell={"ending": {**ENDING, "in_ms": 70_000}}, timers=HELD_TIMERS
+)
+v("an end that is near is told by a result", [56, 66]).beating().then(
+    20_000, {"event": "result", "id": 2, "result": {"id": "L1", "status": "renewed", "expires_in_ms": 60_000, "ends": ENDING}}, "held",
+    timers=HELD_TIMERS, tell={"ending": ENDING}, peek={"away": True},
+)
+v("who is told that an idle seat ends is away", [65, 66]).beating().do(20_000, renewed(2, more={"ends": ENDING})).then(
+    21_000, ACTIVE, "held", timers={"next": None}, send=[beat(3)]
+)
+v("activity does not hinder the end of a seat that was held for long", [66]).beating().do(20_000, renewed(2, more={"ends": LONG})).then(
+    21_000, ACTIVE, "held", peek={"away": False}
+)
+for what, ends in {"a list": [1], "a word": "soon", "no time": {"reason": "idle", "then": "end"}, "a time that is past": {**ENDING, "in_ms": -1}}.items():
+    v(f"an end that is near, told as {what}, is ignored", [9, 66]).beating().then(20_000, renewed(2, more={"ends": ends}), "held", timers=HELD_TIMERS)
+for reason in ("idle", "max_hold"):
+    evicted(f"a seat that ended as {reason} is lost", [38, 67], reason).then(40_200, ACTIVE, "lost", peek={"away": False}).then(60_000, NEXT, "lost")
+    evicted(f"with reacquire the first activity after {reason} asks for a new seat, and nothing before", [67], reason, reacquire=True).then(
+        40_200, None, "lost", peek={"away": True}
+    ).then(60_000, NEXT, "lost").then(60_000, WAKE, "lost").then(99_000, {"event": "report", "activities": ["A"]}, "lost").then(
+        100_000, ACTIVE, "acquiring", emit=[{"state": "acquiring"}], send=[ask(4, acquisition=2, body={"holder": "ann", "activities": ["A"]})]
+    ).then(
+        100_100, granted(4, token="t2", id="L2"), "held", emit=[{"state": "held"}], timers={"next": [17_000, 20_000], "deadline": [59_900, 59_900]},
+        peek={"away": False, "token": "t2"},
+    )
+away("the end of an idle seat says why", [67], reacquire=True).do(40_000, NEXT).then(
+    40_100, problem(3, "lease_evicted", reason="idle"), "lost", emit=[said("lost", "lease_evicted", reason="idle")], timers={"deadline": None}
+)
+v("the end of an idle seat in a result", [56, 67], reacquire=True).beating().then(
+    20_000, {"event": "result", "id": 2, "result": {"id": "L1", "status": "lost", "code": "lease_evicted", "reason": "idle"}}, "lost",
+    emit=[{"state": "lost", "code": "lease_evicted", "reason": "idle"}], timers={"deadline": None},
+).then(30_000, ACTIVE, "acquiring", emit=[{"state": "acquiring"}], send=[ask(3, acquisition=2)])
+evicted("an eviction for another reason is final", [38, 67], "capacity", reacquire=True).then(50_000, ACTIVE, "lost", peek={"away": False})
+evicted("a release ends the wait for activity", [50, 67], reacquire=True).then(
+    50_000, RELEASED, "released", emit=[{"state": "released", "code": "lease_released"}], done=True
+).then(51_000, ACTIVE, "released")
+evicted("a close ends the wait for activity", [52, 67], reacquire=True).then(
+    50_000, CLOSED, "released", emit=[{"state": "released", "code": "closed"}], done=True
+)
+evicted("a cancel does not end the wait for activity", [15, 67], reacquire=True).then(50_000, CANCELLED, "lost")
+evicted("an acquire does not wait for activity", [67], reacquire=True).then(
+    50_000, ACQUIRED, "acquiring", emit=[{"state": "acquiring"}], send=[ask(4, acquisition=2)]
+)
+evicted("the child of a fork does not wait for activity", [53, 67], reacquire=True).then(50_000, FORKED, "lost", done=True).then(51_000, ACTIVE, "lost")
+evicted("a denial of the new seat is final", [67], reacquire=True).do(50_000, ACTIVE).then(
+    50_100, problem(4, "pool_full"), "denied", emit=[said("denied", "pool_full")], done=True
+).then(51_000, ACTIVE, "denied")
+v("an adopted token of an idle seat is replaced at once with reacquire", [67], reacquire=True).do(0, {"event": "adopt", "token": "t9"}).then(
+    100, problem(1, "lease_evicted", reason="idle"), "acquiring", send=[ask(2)]
+)
+v("an ask that is refused for its idle time is sent without it", [68]).asking().then(
+    100, after(5_000, problem(1, "invalid_request")), "acquiring", send=[ask(2, idle=False)]
+).then(200, problem(2, "invalid_request"), "denied", emit=[said("denied", "invalid_request")], done=True)
+v("an ask that said nothing of idle time is refused for another reason", [7, 68]).asking().then(
+    100, problem(1, "invalid_request"), "denied", emit=[said("denied", "invalid_request")], done=True
+)
+v("a heartbeat that is refused for its idle time is sent without it", [68]).held(active_at=None).do(20_000, NEXT).then(
+    20_100, after(20_000, problem(2, "invalid_request")), "held", timers={"next": [0, 100]}
+).then(20_150, NEXT, "held", send=[beat(3)]).then(20_200, renewed(3), "held", timers={"next": [17_000, 20_000], "deadline": [59_950, 59_950]}).then(
+    40_000, NEXT, "held", send=[beat(4)]
+)
+v("what else a refused heartbeat had to report is reported again", [68]).held(active_at=None).do(
+    1_000, {"event": "report", "activities": ["A"]}
+).do(1_500, NEXT).do(1_600, after(9, problem(2, "invalid_request"))).then(1_650, NEXT, "held", send=[beat(3, activities=["A"])])
+v("after an answer that knows of idle time the next heartbeat says it again", [68]).held(active_at=None).do(20_000, NEXT).do(
+    20_100, after(20_000, problem(2, "invalid_request"))
+).do(20_150, NEXT).do(20_200, renewed(3, active_at=None)).then(40_000, NEXT, "held", send=[beat(4, idle=True)])
+v("a refused result is sent alone without it", [56, 68]).held(active_at=None).do(20_000, NEXT).then(
+    20_100, {"event": "answer", "id": 2, "status": 400, "headers": PROBLEM, "body": problem(2, "invalid_request")["body"], "idle_ms": 7}, "held",
+    timers={"next": [0, 100]},
+)
+
 BATCH = []
 
 
@@ -847,7 +993,7 @@ def main():
         names = [vector["name"] for vector in vectors]
         assert len(set(names)) == len(names), f"{name}: two vectors have one name"
         lines = ",\n".join("  " + json.dumps(vector, ensure_ascii=False, separators=(", ", ": ")) for vector in vectors)
-        text = f'{{"spec": 1, "vectors": [\n{lines}\n]}}\n'
+        text = f'{{"spec": 2, "vectors": [\n{lines}\n]}}\n'
         path = HERE / "machine" / f"{name}.json"
         if "--check" not in sys.argv:
             path.write_text(text)

@@ -200,7 +200,7 @@ def main():
     names = [entry["name"] for entry in VECTORS]
     assert len(set(names)) == len(names)
     lines = ",\n".join("  " + json.dumps(entry) for entry in VECTORS)
-    text = f'{{"spec": 1, "keys": {json.dumps(KEYS["keys"])}, "vectors": [\n{lines}\n]}}\n'
+    text = f'{{"spec": 2, "keys": {json.dumps(KEYS["keys"])}, "vectors": [\n{lines}\n]}}\n'
     if "--check" in sys.argv:
         if not PATH.exists() or PATH.read_text() != text:
             sys.exit("not as make_proofs.py writes it: proof/proofs.json")

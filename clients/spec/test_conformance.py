@@ -15,7 +15,7 @@ from conformance.known import judged
 # A client that takes a seat, in so far as one line of a script can tell, and does what a test adds.
 DRIVER = """
 import json, sys, urllib.request
-print(json.dumps({"ready": "test", "spec": 1, "can": []}), flush=True)
+print(json.dumps({"ready": "test", "spec": 2, "can": []}), flush=True)
 def post(path, body, **headers):
     request = urllib.request.Request(url + path, json.dumps(body).encode(), {"content-type": "application/json", **headers})
     return json.loads(urllib.request.urlopen(request).read() or "null")

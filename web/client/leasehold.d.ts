@@ -47,9 +47,24 @@ export interface SeatEvent extends Problem {
 	readonly state: SeatState;
 	/** The lease had expired, and has its seat again. */
 	readonly resumed?: boolean;
-	readonly notice?: unknown;
-	readonly ends?: unknown;
+	/** What an operator has to say. Show it as text. */
+	readonly notice?: Notice;
+	/** The seat ends soon unless its user does something; null when that is no longer so. */
+	readonly ending?: Ending | null;
 	readonly seat_requested?: unknown;
+}
+
+export interface Notice {
+	readonly message: string;
+	readonly at?: string;
+}
+
+export interface Ending {
+	readonly in_ms: number;
+	/** `idle`: any activity ends the matter. `max_hold`: it was held for long, and nothing does. */
+	readonly reason: string;
+	/** `yield`: when somebody else needs a seat. `end`: in any case. */
+	readonly then: string;
 }
 
 export type Listener = (seat: Seat, event: SeatEvent) => unknown;
@@ -98,6 +113,11 @@ export interface AcquireOptions {
 	onLost?: (seat: Seat, error: SeatError) => unknown;
 	/** In pages. `holder`, the default: the tabs of a holder in one browser share the seat. `tab`: each has its own. */
 	sharing?: 'holder' | 'tab';
+	/**
+	 * How long the user has done nothing, in milliseconds, or null if that is not known. In a page that is measured without it; with
+	 * `false` nothing is reported.
+	 */
+	idle?: (() => number | null | undefined) | false;
 }
 
 export type Work<Result> = (seat: Seat, signal: AbortSignal) => Result | Promise<Result>;
@@ -129,6 +149,10 @@ export declare class Seat {
 	check(): void;
 	/** Tells operators what the holder works on, with the next heartbeat. */
 	report(news: { activities?: readonly string[]; label?: string }): void;
+	/** The user did something just now. From the first call on, heartbeats report how long nobody did. It may be called often. */
+	active(): void;
+	/** What the next heartbeat will report: how long nobody has used the seat, in milliseconds, or null. */
+	readonly idle: number | null;
 	/** Calls the listener for every change from now on; gives back what ends that. */
 	listen(listener: Listener): () => void;
 	/** Gives the seat back, in a page for all tabs that share it. It never rejects, takes three seconds at most, and may be called at any time. */
@@ -185,6 +209,8 @@ export declare class Gateway {
 	login(session: string, options?: AcquireOptions): Promise<Seat>;
 	/** For each request of a user: the seat, or it throws a {@link SeatError}. */
 	check(session: string): Seat;
+	/** The user of this session did something just now: see {@link Seat.active}. */
+	active(session: string): void;
 	/** Gives the seat of this session back. */
 	logout(session: string): Promise<void>;
 }
@@ -217,6 +243,11 @@ export interface SeatOptions {
 	leave?: boolean;
 	/** Where leasehold-worker.js is; left out, beside this module, or made of a text. `false`: no worker. */
 	worker?: string | URL | false;
+	/**
+	 * How long the user has done nothing, in milliseconds, or null if that is not known: from products that know better than the
+	 * page, which measures it otherwise. With `false` nothing is reported.
+	 */
+	idle?: (() => number | null | undefined) | false;
 	/** What stands for `globalThis`, in tests. */
 	scope?: object;
 }
@@ -238,6 +269,10 @@ export type SeatEventMap = { [state in Exclude<SeatState, 'idle' | 'grace'>]: Cu
 	statechange: CustomEvent<SeatChange>;
 	/** The lease had expired, and has its seat again. */
 	resumed: CustomEvent<{ readonly lease: Lease }>;
+	/** The seat ends soon unless its user does something; null when that is no longer so. */
+	ending: CustomEvent<Ending | null>;
+	/** What an operator has to say. Show it as text. */
+	notice: CustomEvent<Notice>;
 };
 
 /** Keeps a seat for a page, as an object with events. What happens when: docs/widget.md. */
@@ -257,6 +292,15 @@ export declare class SeatClient extends EventTarget {
 	close(): Promise<void>;
 	/** Says what the holder works on now; with several tabs, the last word counts. */
 	setActivities(activities: readonly string[]): void;
+	/** The user did something just now, also where the page cannot see it: in a call, in a frame. It may be called often. */
+	active(): void;
+	/** What the next heartbeat will report: how long nobody has used the seat, in milliseconds, or null. */
+	readonly idle: number | null;
+	/**
+	 * Counts also what is done outside of the page, where the browser has an IdleDetector and its user allows it. To be called in a
+	 * click. Whether it is so.
+	 */
+	detectIdle(): Promise<boolean>;
 	addEventListener<K extends keyof SeatEventMap>(type: K, listener: ((event: SeatEventMap[K]) => void) | null, options?: boolean | AddEventListenerOptions): void;
 	addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
 	removeEventListener<K extends keyof SeatEventMap>(type: K, listener: ((event: SeatEventMap[K]) => void) | null, options?: boolean | EventListenerOptions): void;

@@ -10,6 +10,7 @@ function login() {
 	seat = new SeatClient({ pool, holder: at('holder').value, key: at('key').value, wait: true, platform: 'web' });
 	seat.addEventListener('statechange', ({ detail }) => show(detail));
 	seat.addEventListener('waiting', ({ detail }) => show(detail));
+	seat.addEventListener('ending', ({ detail }) => warn(detail));
 	seat.acquire().catch(() => {}); // The states tell.
 }
 at('login').addEventListener('submit', (event) => {
@@ -25,12 +26,37 @@ const SAYS = {
 	held: () => 'You have a seat.',
 	unstable: () => 'The server does not answer. You still have your seat.',
 	suspect: () => 'No answer for a long time. Your seat may be gone.',
-	lost: ({ reason, problem }) => (reason ? `Your seat was taken back: ${reason}` : problem?.detail ?? 'Your seat is gone.'),
+	lost: ({ code, reason, problem }) => UNUSED[code === 'lease_evicted' && reason]
+		?? (reason ? `Your seat was taken back: ${reason}` : problem?.detail ?? 'Your seat is gone.'),
 	denied: ({ problem, code }) => problem?.detail ?? `There is no seat for you: ${code}.`,
 	released: () => 'You have given your seat back.',
 };
 
+// A new seat comes with the next thing that you do, not before: that would take it from whoever needed it.
+const UNUSED = {
+	idle: 'Nobody used your seat for a while, so it was given back, or to somebody who needed it. Do something, and you get another one.',
+	max_hold: 'You had your seat for as long as this pool allows. Do something, and you get another one.',
+};
+
+// Whatever is done in the page is an answer, and the client sends it at once. The button is for those who look for one.
+function warn(ending) {
+	clearInterval(warn.countdown);
+	at('ending').hidden = !ending;
+	if (!ending) return;
+	const end = performance.now() + ending.in_ms;
+	const tell = () => {
+		const seconds = Math.max(0, Math.ceil((end - performance.now()) / 10_000) * 10); // Not each second: it is read aloud.
+		const what = ending.then === 'yield' ? 'whoever needs your seat gets it' : 'your seat ends';
+		const why = ending.reason === 'idle' ? 'You have done nothing for a while' : 'You have had your seat for long';
+		at('ending').querySelector('output').textContent = `${why}: ${what} in about ${seconds} s.`;
+	};
+	tell();
+	warn.countdown = setInterval(tell, 10_000);
+}
+setInterval(() => (at('idle').textContent = Math.floor((seat?.idle ?? 0) / 1_000)), 1_000);
+
 function show(detail) {
+	if (!['held', 'unstable', 'suspect'].includes(detail.to)) warn(null);
 	const text = SAYS[detail.to](detail);
 	const there = !['lost', 'denied', 'released'].includes(detail.to);
 	if (!there) sessionStorage.removeItem('agent');

@@ -10,6 +10,7 @@ const MOST_MS = 2 ** 31 - 1; // What a timer can count to.
 /** The engines with seats or requests; node.js ends them at the end of the program. */
 export const engines = new Set();
 
+const reported = ({ idle_ms }) => idle_ms === undefined ? {} : { idle_ms };
 const parsed = (text) => {
 	try {
 		return JSON.parse(text);
@@ -81,7 +82,7 @@ export class Engine {
 		if (this.stop) return;
 		engines.add(this);
 		const all = (what) => (...given) => [...this.busy].forEach((one) => one[what]?.(...given));
-		this.stop = this.platform.start({ wake: all('wake'), hide: all('hide'), show: all('show') });
+		this.stop = this.platform.start({ wake: all('wake'), hide: all('hide'), show: all('show'), act: all('act') });
 	}
 
 	rest(runner) {
@@ -138,7 +139,7 @@ export class Engine {
 			for (const [i, [runner, request]] of group.entries()) {
 				runner.calls.delete(request.id);
 				if (fault) runner.fault = `${new URL(this.base).host} did not answer: ${fault}`;
-				runner.feed(events[i]);
+				runner.feed({ ...events[i], ...reported(request) });
 			}
 		};
 		const cancel = this.platform.after(timeout, () => {
@@ -156,6 +157,7 @@ export class Engine {
 	}
 
 	async post(group, signal) {
+		await this.askForIdle(group);
 		const [runner, { path, body, acquisition, refused = false }] = group[0];
 		const headers = { accept: 'application/json', 'content-type': 'application/json' };
 		if (acquisition) {
@@ -165,11 +167,20 @@ export class Engine {
 		}
 		const fresh = group.some(([, request]) => request.fresh);
 		const many = group.length > 1;
-		const tokens = group.map(([, request]) => request.body.token);
+		const leases = group.map(([, request]) => ({ token: request.body.token, ...reported(request) }));
+		const together = leases.some(({ idle_ms }) => idle_ms !== undefined) ? { leases } : { tokens: leases.map(({ token }) => token) };
 		// What ends a seat is sent even if the page goes away meanwhile.
 		const keepalive = /\/(release|leave)$/.test(path);
 		const url = this.base + (many ? '/v1/leases/renew-many' : path);
-		return this.platform.post(url, headers, JSON.stringify(many ? { tokens } : body), { signal, fresh, keepalive });
+		const said = many ? together : { ...body, ...reported(group[0][1]) };
+		return this.platform.post(url, headers, JSON.stringify(said), { signal, fresh, keepalive });
+	}
+
+	async askForIdle(group) {
+		const asked = group.filter(([, { idle }]) => idle);
+		if (!asked.length) return;
+		await null; // Not in the middle of a step: the function is the program's.
+		for (const [runner, request] of asked) request.idle_ms = runner.idleMs() ?? undefined;
 	}
 
 	async askForKey(refused) {

@@ -6,12 +6,14 @@ const SENTENCES = {
 	cancelled: 'The request for a seat was withdrawn.',
 	closed: 'The client was closed.',
 	lease_released: 'The seat was given back.',
+	idle: 'Nobody used the seat for a while, and it was given back.',
+	max_hold: 'The seat was held for as long as its pool allows, and was given back.',
 };
 
 /** Why there is no seat. `code` is the stable word for programs, `detail` a sentence for people. */
 export class SeatError extends Error {
 	constructor(code, details = {}, isLost = false) {
-		const detail = details.detail || SENTENCES[code] || details.title || code;
+		const detail = details.detail || SENTENCES[code === 'lease_evicted' ? details.reason : code] || details.title || code;
 		super(`${detail} (${code})`);
 		this.name = 'SeatError';
 		this.code = code;

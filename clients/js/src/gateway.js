@@ -1,6 +1,7 @@
 // Seats that a web backend holds for the users who are logged in to it.
 
 import { SeatError } from './errors.js';
+import { isUnused } from './machine.js';
 
 const AT_ONCE = 16;
 const isGood = (seat) => ['held', 'unstable', 'grace'].includes(seat.state);
@@ -59,6 +60,11 @@ export class Gateway {
 		return seat;
 	}
 
+	/** The user of this session did something just now: see Seat.active. */
+	active(session) {
+		this.#seats.get(session)?.active();
+	}
+
 	/** Gives the seat of this session back. */
 	async logout(session) {
 		await this.#logins.get(session)?.catch(() => {});
@@ -102,7 +108,8 @@ export class Gateway {
 
 	async #lost(session, seat, { state, code, ...event }, reacquire) {
 		if (this.#seats.get(session) !== seat) return; // An acquire that was denied, or a seat that is no longer this session's.
-		const again = code === 'outage_grace_over' || (reacquire && (code === 'lease_expired' || code === 'invalid_token'));
+		const expired = code === 'lease_expired' || code === 'invalid_token' || isUnused(code, event.reason);
+		const again = code === 'outage_grace_over' || (reacquire && expired);
 		if (state === 'denied' || !again) {
 			this.#seats.delete(session);
 			await this.#write(session, null);

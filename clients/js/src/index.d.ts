@@ -48,9 +48,24 @@ export interface SeatEvent extends Problem {
 	readonly state: SeatState;
 	/** The lease had expired, and has its seat again. */
 	readonly resumed?: boolean;
-	readonly notice?: unknown;
-	readonly ends?: unknown;
+	/** What an operator has to say. Show it as text. */
+	readonly notice?: Notice;
+	/** The seat ends soon unless its user does something; null when that is no longer so. */
+	readonly ending?: Ending | null;
 	readonly seat_requested?: unknown;
+}
+
+export interface Notice {
+	readonly message: string;
+	readonly at?: string;
+}
+
+export interface Ending {
+	readonly in_ms: number;
+	/** `idle`: any activity ends the matter. `max_hold`: it was held for long, and nothing does. */
+	readonly reason: string;
+	/** `yield`: when somebody else needs a seat. `end`: in any case. */
+	readonly then: string;
 }
 
 export type Listener = (seat: Seat, event: SeatEvent) => unknown;
@@ -99,6 +114,11 @@ export interface AcquireOptions {
 	onLost?: (seat: Seat, error: SeatError) => unknown;
 	/** In pages. `holder`, the default: the tabs of a holder in one browser share the seat. `tab`: each has its own. */
 	sharing?: 'holder' | 'tab';
+	/**
+	 * How long the user has done nothing, in milliseconds, or null if that is not known. In a page that is measured without it; with
+	 * `false` nothing is reported.
+	 */
+	idle?: (() => number | null | undefined) | false;
 }
 
 export type Work<Result> = (seat: Seat, signal: AbortSignal) => Result | Promise<Result>;
@@ -130,6 +150,10 @@ export declare class Seat {
 	check(): void;
 	/** Tells operators what the holder works on, with the next heartbeat. */
 	report(news: { activities?: readonly string[]; label?: string }): void;
+	/** The user did something just now. From the first call on, heartbeats report how long nobody did. It may be called often. */
+	active(): void;
+	/** What the next heartbeat will report: how long nobody has used the seat, in milliseconds, or null. */
+	readonly idle: number | null;
 	/** Calls the listener for every change from now on; gives back what ends that. */
 	listen(listener: Listener): () => void;
 	/** Gives the seat back, in a page for all tabs that share it. It never rejects, takes three seconds at most, and may be called at any time. */
@@ -186,6 +210,8 @@ export declare class Gateway {
 	login(session: string, options?: AcquireOptions): Promise<Seat>;
 	/** For each request of a user: the seat, or it throws a {@link SeatError}. */
 	check(session: string): Seat;
+	/** The user of this session did something just now: see {@link Seat.active}. */
+	active(session: string): void;
 	/** Gives the seat of this session back. */
 	logout(session: string): Promise<void>;
 }

@@ -13,7 +13,9 @@ const LONG_POLL_MS = 20_000;
 const END_MS = 3_000;
 const TEXTS = ['title', 'detail', 'reason', 'blocked_until', 'request_id'];
 const NUMBERS = ['retry_after_ms', 'in_use', 'capacity', 'position', 'eta_ms'];
-const TOLD = ['notice', 'ends', 'seat_requested'];
+const TOLD = ['notice', 'seat_requested'];
+const UNUSED = ['idle', 'max_hold'];
+const AWAY_MS = 60_000;
 const RENEWED = ['expires_in_ms', 'renew_after_ms', 'outage_grace_ms'];
 
 const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -30,7 +32,8 @@ export function begin(options) {
 	return {
 		options, name: 'idle', code: null, position: null, lease: null, token: null, proof: null, ticket: null,
 		sent: { mono: 0, wall: 0 }, acquisition: 0, requests: 0, flight: null, strays: {}, ending: null, misses: 0,
-		fresh: false, refused: false, heard: false, again: false, news: false, label: options.label, activities: options.activities, running: {},
+		fresh: false, refused: false, heard: false, again: false, dormant: false, idle: null, ends: null, returned: false, plain: false,
+		news: false, label: options.label, activities: options.activities, running: {},
 	};
 }
 
@@ -56,7 +59,16 @@ export function seen(state, now) {
 /** Whether nobody else can have the seat. */
 export const sure = (state, now) => ['held', 'unstable'].includes(seen(state, now)[0]);
 
-const isBusy = (s) => Boolean(s.flight || s.ending || Object.keys(s.strays).length || Object.keys(s.running).length);
+/** Whether somebody who comes back may have another seat after an end like this. */
+export const isUnused = (code, reason) => code === 'lease_evicted' && UNUSED.includes(reason);
+
+/** Whether the next activity of the user makes a difference: to a seat that may end as idle, or to one that has ended so. */
+export function away({ lease, dormant, ends, idle }) {
+	if (!lease || dormant) return dormant;
+	return ends?.reason === 'idle' || (isText(lease.active_at) && (idle ?? 0) >= Math.min(Math.floor(lease.renew_after_ms), AWAY_MS));
+}
+
+const isBusy = (s) => Boolean(s.flight || s.ending || s.dormant || Object.keys(s.strays).length || Object.keys(s.running).length);
 
 /** What follows from an event. The output has only what is to be done. */
 export function step(state, event, now) {
@@ -112,6 +124,7 @@ class Step {
 			case 'timer': return this.timer(event.timer);
 			case 'wake': return this.wake();
 			case 'report': return this.report(event);
+			case 'active': return this.active();
 			case 'release': return this.end('/v1/leases/release', 'lease_released', 3);
 			case 'close': return this.end('/v1/leases/leave', 'closed', 1);
 			case 'cancel': return isAsking(this.s.name) ? this.end('/v1/leases/release', 'cancelled', 3) : undefined;
@@ -127,7 +140,7 @@ class Step {
 		const { s } = this;
 		if (isAsking(s.name) || s.lease) return;
 		this.stop('next');
-		Object.assign(s, { misses: 0, fresh: false, again: false, acquisition: s.acquisition + 1 });
+		Object.assign(s, { misses: 0, fresh: false, again: false, dormant: false, plain: false, acquisition: s.acquisition + 1 });
 		this.to('acquiring');
 		if (!s.ending) return this.ask();
 		s.again = true; // The seat that is being given back may be the one that it gets.
@@ -172,6 +185,14 @@ class Step {
 		if (s.lease && !s.flight) this.wait(500, 500);
 	}
 
+	/** The user is there, or back. */
+	active() {
+		const { s } = this;
+		if (s.dormant) this.acquire();
+		else if (s.flight) s.returned = s.flight.idle;
+		else if (s.name === 'held' && away(s)) this.beat(); // In an outage the tries have their own times.
+	}
+
 	/** Only in pages: this one goes on with a copy of the state of a page that is gone, or that froze. */
 	takeover() {
 		Object.assign(this.s, { flight: null, ending: null, strays: {}, running: {}, misses: 0, fresh: true, refused: false });
@@ -182,7 +203,7 @@ class Step {
 	forked() {
 		const { s } = this;
 		// The sockets, the timers and the seat are the parent's.
-		Object.assign(s, { flight: null, ending: null, strays: {}, running: {}, again: false });
+		Object.assign(s, { flight: null, ending: null, strays: {}, running: {}, again: false, dormant: false });
 		if (isAsking(s.name) || isActive(s.name) || s.lease) this.finish('lost', 'forked');
 	}
 
@@ -201,6 +222,7 @@ class Step {
 		}
 		if (flight?.id !== event.id) return; // It came too late, and a later one has been heard.
 		s.flight = null;
+		s.idle = event.idle_ms ?? null;
 		if (event.event === 'result') return this.hearResult(flight, event.result);
 		const code = problemCode(status, headers, body);
 		if (flight.kind === 'end') this.hearEnd(status);
@@ -242,6 +264,10 @@ class Step {
 			s.refused = true;
 			return this.ask();
 		}
+		if (code === 'invalid_request' && s.idle !== null) {
+			s.plain = true; // An older server knows nothing of it.
+			return this.ask();
+		}
 		const temporary = [0, 408, 429].includes(status) || status >= 500;
 		if (code && !temporary && code !== 'ticket_expired') return this.finish('denied', code, details);
 		if (!ours && !s.heard && !temporary) return this.finish('denied', 'not_leasehold', details);
@@ -257,6 +283,12 @@ class Step {
 		if (ENDS.has(code)) return this.lose(code, detailsOf(status, body, true));
 		s.news ||= flight.news && code !== 'invalid_request';
 		if (code === 'draining' && !s.misses) return this.atOnce();
+		if (code === 'invalid_request' && s.idle !== null && s.lease) {
+			const { active_at: _, ...older } = s.lease;
+			s.lease = older;
+			s.news ||= flight.news;
+			return this.wait(0, 100);
+		}
 		const said = code ?? (status ? 'not_leasehold' : 'unreachable');
 		this.miss(said, detailsOf(status, body, Boolean(code)), retryAfter(headers, body, Boolean(code)), !status);
 	}
@@ -294,6 +326,9 @@ class Step {
 		if (isText(body.token)) s.token = body.token;
 		if (isText(body.proof)) s.proof = body.proof;
 		const told = pick(TOLD, body, (value) => value !== undefined && value !== null);
+		const ends = isObject(body.ends) && isLength(body.ends.in_ms) ? body.ends : null;
+		if (ends || s.ends) told.ending = ends;
+		Object.assign(s, { ends, plain: false });
 		if (Object.keys(told).length) this.out.tell = told;
 		if (left(s, this.now) <= 0) { // It took longer than the lease lasts.
 			if (isAsking(s.name)) s.name = 'held';
@@ -304,7 +339,10 @@ class Step {
 		this.to('held', null, body.resumed === true ? { resumed: true } : {});
 		this.watch();
 		const every = Math.max(100, Math.min(Math.floor(lease.renew_after_ms), Math.floor(lease.expires_in_ms / 2)));
-		if (s.news) this.wait(500, 500);
+		const back = s.returned && away(s);
+		s.returned = false;
+		if (back) this.wait(0, 0);
+		else if (s.news) this.wait(500, 500);
 		else this.wait(every - Math.floor((every * 15) / 100), every);
 	}
 
@@ -328,13 +366,15 @@ class Step {
 			s.again = true;
 			this.wait(0, 2_000);
 		}
+		// Whoever took it back before anybody is there would undo what the pool is asked to do.
+		s.dormant = Boolean(s.options.reacquire && isUnused(code, details.reason));
 	}
 
 	end(path, code, most) {
 		const { s } = this;
 		const { ticket } = s;
 		const token = code === 'cancelled' ? null : s.token; // An adopted one is not this program's to give up.
-		if (!(s.lease || s.again || isAsking(s.name))) return;
+		if (!(s.lease || s.again || s.dormant || isAsking(s.name))) return;
 		if (s.ending) { // It was asked for again, and is no longer.
 			s.again = false;
 			return this.to('released', code);
@@ -372,7 +412,7 @@ class Step {
 		s.news = false;
 		const more = { acquisition: s.acquisition, ...(s.refused && { refused: true }) };
 		const timeout = REQUEST_MS + (wait_ms ?? 0);
-		this.send(`/v1/pools/${encoded(pool)}/leases`, body, timeout, { kind: 'ask', fresh: s.fresh, more });
+		this.send(`/v1/pools/${encoded(pool)}/leases`, body, timeout, { kind: 'ask', fresh: s.fresh, more, idle: !s.ticket && !s.plain });
 	}
 
 	beat() {
@@ -381,7 +421,7 @@ class Step {
 		const body = { token: s.token, ...(s.news && { activities: s.activities, label: s.label }) };
 		if (s.lease && rest < 0 && 'outage_grace_ms' in s.lease) body.grace_used_ms = Math.min(-rest, grace(s) ?? Infinity);
 		const timeout = rest > 0 ? Math.max(250, Math.min(REQUEST_MS, Math.floor(rest / 2))) : REQUEST_MS;
-		this.send('/v1/leases/renew', body, timeout, { kind: 'renew', fresh: s.fresh, news: s.news });
+		this.send('/v1/leases/renew', body, timeout, { kind: 'renew', fresh: s.fresh, news: s.news, idle: 'active_at' in (s.lease ?? {}) });
 		s.news = false;
 	}
 
@@ -414,6 +454,7 @@ class Step {
 		this.stop('deadline');
 		Object.assign(this.s, { lease: null, token: null, ticket: null, proof: null, position: null });
 		Object.assign(this.s, { misses: 0, fresh: false, refused: false, again: false });
+		Object.assign(this.s, { dormant: false, idle: null, ends: null, returned: false });
 		this.to(name, code, details);
 	}
 
@@ -444,17 +485,17 @@ class Step {
 		if (told) (this.out.emit ??= []).push({ state: name, ...(code && { code }), ...details });
 	}
 
-	send(path, body, timeout, { kind, stray, fresh, news = false, more }) {
+	send(path, body, timeout, { kind, stray, fresh, news = false, idle = false, more }) {
 		const { s } = this;
 		const id = (s.requests += 1);
 		const given = Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined && value !== null));
-		(this.out.send ??= []).push({ id, path, body: given, timeout_ms: timeout, ...more, ...(fresh && { fresh: true }) });
+		(this.out.send ??= []).push({ id, path, body: given, timeout_ms: timeout, ...more, ...(fresh && { fresh: true }), ...(idle && { idle: true }) });
 		if (stray) {
 			s.strays[id] = stray;
 			return;
 		}
 		this.stop('next');
-		s.flight = { id, kind, at: this.now, news };
+		s.flight = { id, kind, at: this.now, news, idle: idle && kind === 'renew' };
 	}
 
 	abort() {

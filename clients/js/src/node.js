@@ -12,7 +12,7 @@ export { Seat, hold } from './seat.js';
 export { SeatClient } from './widget.js';
 export { Gateway } from './gateway.js';
 
-const AGENT = 'leasehold-js/0.1.0 (spec 1)';
+const AGENT = 'leasehold-js/0.1.0 (spec 2)';
 const IDLE_MS = 30_000;
 const MOST_BYTES = 4 << 20;
 const began = { uptime: os.uptime() * 1_000, mono: performance.now() };

@@ -1,9 +1,10 @@
 // Seats in pages. What a page adds to a seat: a clock that runs while it is hidden, a word when it goes away, the same seat after a
 // reload, and one seat for all tabs of a holder in a browser.
 
+import { Activity } from './activity.js';
 import { clock } from './clock.js';
 import { portable } from './engine.js';
-import { since } from './machine.js';
+import { away, isUnused, since } from './machine.js';
 import { Runner } from './seat.js';
 
 const MOST_MS = 2 ** 31 - 1;
@@ -19,6 +20,7 @@ export class Page {
 
 	constructor({ scope = globalThis, worker, leave = true } = {}) {
 		Object.assign(this, { scope, leave });
+		this.activity = new Activity(scope, () => this.now().mono);
 		this.#clock = clock(scope, worker, (surely) => this.wake?.(surely));
 	}
 
@@ -35,10 +37,14 @@ export class Page {
 		return this.#clock.after(Math.min(ms, MOST_MS), run);
 	}
 
-	start({ wake, hide, show }) {
+	start({ wake, hide, show, act }) {
 		this.wake = wake;
 		this.#clock.start({ pagehide: hide, pageshow: show });
-		return () => this.#clock.stop();
+		this.activity.start(act);
+		return () => {
+			this.#clock.stop();
+			this.activity.stop();
+		};
 	}
 
 	/** Only what needs them has headers: a request without is sent to another origin without asking it first. */
@@ -63,8 +69,8 @@ export class PageRunner extends Runner {
 	/** `out`: no tab is sharing yet, or any more. `away`: the page is in the cache of the browser. */
 	mode = 'out';
 
-	constructor(engine, options, { sharing } = {}) {
-		super(engine, options);
+	constructor(engine, options, { sharing, idle } = {}) {
+		super(engine, options, { idle });
 		const { scope, leave } = engine.platform;
 		this.scope = scope;
 		this.leave = leave;
@@ -72,6 +78,7 @@ export class PageRunner extends Runner {
 		this.name = JSON.stringify(['leasehold', engine.base, options.pool, options.tenant, options.holder]);
 		this.shares = options.holder != null && sharing !== 'tab' && scope.navigator?.locks && scope.BroadcastChannel;
 		this.reacquire = options.reacquire;
+		this.measures = idle === undefined && Boolean(this.scope.document);
 	}
 
 	get leader() {
@@ -86,7 +93,7 @@ export class PageRunner extends Runner {
 		}
 		if (kind === 'release') return this.giveBack();
 		if (kind === 'close' || kind === 'cancel') return this.leaveAlone(kind);
-		if (kind === 'report' && this.mode === 'follow') return this.say('activities', { activities: event.activities, label: event.label });
+		if (kind === 'report' && this.mode === 'follow') return this.tellOthers('activities', { activities: event.activities, label: event.label });
 		if (this.mode !== 'lead') return undefined; // It is the leader's now.
 		return this.lead(event);
 	}
@@ -108,14 +115,15 @@ export class PageRunner extends Runner {
 			}
 		}
 		if (state.sent !== sent || state.acquisition !== acquisition) this.store(this.shares);
+		if (state.dormant) this.store(false);
 		if (this.isOver()) return this.end(out);
 		this.inform({ resumed: out.emit?.some(({ resumed }) => resumed), told: out.tell });
 		return out;
 	}
 
 	isOver() {
-		const { name, lease, again } = this.state;
-		return FINAL.has(name) && !lease && !again;
+		const { name, lease, again, dormant } = this.state;
+		return FINAL.has(name) && !lease && !again && !dormant;
 	}
 
 	end(out) {
@@ -140,6 +148,7 @@ export class PageRunner extends Runner {
 		Object.assign(this.state, { name: 'acquiring', code: null, acquisition: Number(acquisition), token: adopted ?? token ?? null, ticket: ticket ?? null });
 		// A seat of a page before this one is no more than a hint: if it is gone, this page still wants one.
 		if (token && !adopted) this.state.options = { ...this.state.options, reacquire: true };
+		if (this.measures) this.touched = this.engine.platform.now().mono;
 		this.engine.start(this);
 		this.tell({ state: 'acquiring' });
 		this.join();
@@ -203,9 +212,35 @@ export class PageRunner extends Runner {
 		return (surely || (state.lease && ago > state.lease.renew_after_ms / 2)) && this.feed({ event: 'wake' });
 	}
 
+	/** Somebody did something in this page. */
+	act() {
+		if (this.measures) this.touch();
+	}
+
+	/** All tabs are told, because any of them may lead next. */
+	touch() {
+		super.touch();
+		if (this.mode === 'lead') this.tellOthers('active');
+	}
+
+	back() {
+		if (this.mode !== 'follow') return super.back();
+		this.tellOthers('active');
+		if (this.state.dormant && !this.unlook) this.look(1_000); // Unless the leader is frozen, it takes a seat.
+	}
+
+	untouchedMs() {
+		const untouched = super.untouchedMs();
+		return this.measures ? Math.min(untouched ?? Infinity, this.engine.platform.activity.idleMs()) : untouched;
+	}
+
+	polls() {
+		return this.mode === 'follow' || (this.mode === 'lead' && away(this.state));
+	}
+
 	hide({ persisted }) {
 		const { mode, scope } = this;
-		const { token, acquisition } = this.state;
+		const { token, acquisition, dormant } = this.state;
 		if (mode === 'out' || mode === 'away') return;
 		if (mode === 'lead' && token && this.leave && (persisted || !this.later)) {
 			const body = JSON.stringify({ token }); // As text: a beacon of JSON is dropped without a word.
@@ -213,7 +248,7 @@ export class PageRunner extends Runner {
 			if (!scope.navigator?.sendBeacon?.(this.leaving, body)) scope.fetch(this.leaving, request).catch(() => {});
 		}
 		if (persisted) this.later = this.later?.abort();
-		this.store(token || acquisition);
+		this.store(token || (acquisition && !dormant));
 		this.part();
 		this.forget();
 		this.mode = 'away';
@@ -285,13 +320,13 @@ export class PageRunner extends Runner {
 		this.channel.onmessage = ({ data }) => this.hear(data);
 		this.queue();
 		this.joining = true;
-		this.say('hello');
+		this.tellOthers('hello');
 		this.look(1_000);
 	}
 
 	part() {
 		this.mode = 'out';
-		this.unlook?.();
+		this.unlook = this.unlook?.();
 		this.channel = this.channel?.close();
 		this.queued?.abort();
 		this.free = this.free?.();
@@ -320,7 +355,7 @@ export class PageRunner extends Runner {
 	}
 
 	takeOver() {
-		this.unlook?.();
+		this.unlook = this.unlook?.();
 		this.mode = 'lead';
 		this.settle = Boolean(this.state.token);
 		this.engine.start(this);
@@ -328,13 +363,18 @@ export class PageRunner extends Runner {
 	}
 
 	// A leader that says nothing by itself is frozen, though it may answer. It loses the lead, sooner to a visible tab.
-	look(ms = (this.state.lease?.renew_after_ms ?? 4_000) * (this.scope.document?.hidden ? 2 : 1.25)) {
+	look(ms = this.state.dormant ? null : (this.state.lease?.renew_after_ms ?? 4_000) * (this.scope.document?.hidden ? 2 : 1.25)) {
 		if (this.mode !== 'follow') return;
-		this.unlook?.();
-		this.unlook = this.engine.platform.after(ms * (1 + this.engine.platform.random() / 8), () => this.queue(true));
+		this.unlook = this.unlook?.();
+		if (ms === null) return; // It has nothing to say before somebody is there.
+		const cancel = this.engine.platform.after(ms * (1 + this.engine.platform.random() / 8), () => {
+			this.unlook = null;
+			this.queue(true);
+		});
+		this.unlook = () => void cancel();
 	}
 
-	say(kind, more) {
+	tellOthers(kind, more) {
 		this.channel?.postMessage({ kind, ...more });
 	}
 
@@ -343,11 +383,13 @@ export class PageRunner extends Runner {
 		const { name, lease, token, ticket, sent, proof, code } = this.state;
 		const problem = code || name === 'waiting' ? { code, ...this.details } : null;
 		const state = name === 'grace' ? 'suspect' : name;
-		this.say('state', { ...more, state, problem, lease, token, request: this.request(), ticket, proof, wall: sent.wall });
+		this.tellOthers('state', { ...more, state, problem, lease, token, request: this.request(), ticket, proof, wall: sent.wall });
 	}
 
 	hear({ kind, ...said }) {
 		if (kind === 'activities' && this.mode === 'lead') this.feed({ event: 'report', ...said });
+		if (kind === 'active') this.touched = this.engine.platform.now().mono;
+		if (kind === 'active' && this.mode === 'lead') this.back();
 		if (kind === 'hello' && this.mode === 'lead') this.inform({ reply: true });
 		if (kind === 'state' && this.mode === 'follow') this.copy(said);
 		if (kind === 'state' && this.mode === 'lead' && said.state === 'released') this.released(said);
@@ -372,12 +414,15 @@ export class PageRunner extends Runner {
 			lease: lease ?? null, token: token ?? null, ticket: ticket ?? null, proof: proof ?? null,
 			sent: wall ? { mono: mono - (now - wall), wall } : this.state.sent, acquisition: Number(acquisition ?? this.state.acquisition),
 			again: said === 'lost' && this.reacquire && /^(lease_expired|invalid_token)$/.test(why), heard: true,
+			dormant: said === 'lost' && Boolean(this.reacquire) && isUnused(why, details.reason),
+			ends: told && 'ending' in told ? told.ending : this.state.ends,
 		};
 		const { state } = this;
 		if (state.name !== name || resumed || (why !== code && !['held', 'unstable', 'grace'].includes(name)) || state.position !== position) {
 			this.tell({ state: state.name, ...(why && { code: why }), ...details, ...(resumed && { resumed }) });
 		}
-		if (told) this.deliver({ state: state.name, ...told });
+		if (told) this.say(told);
+		this.poll();
 		if (this.isOver()) {
 			this.store(false);
 			this.part();

@@ -1,4 +1,4 @@
-import type { AcquireOptions, Client, Seat, SeatState } from './index.js';
+import type { AcquireOptions, Client, Ending, Seat, SeatState } from './index.js';
 
 export interface SeatView {
 	readonly state: SeatState;
@@ -8,6 +8,8 @@ export interface SeatView {
 	readonly reason: string | null;
 	/** The place in the queue, from 1. */
 	readonly position: number | null;
+	/** The seat ends soon unless its user does something: ask whether somebody is still there. */
+	readonly ending: Ending | null;
 	readonly seat: Seat | null;
 	/** What the acquire rejected with. */
 	readonly error: Error | null;

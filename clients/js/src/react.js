@@ -4,8 +4,9 @@
 import { useCallback, useSyncExternalStore } from 'react';
 
 const RELEASE_MS = 1_000;
-const IDLE = Object.freeze({ state: 'idle', code: null, detail: null, reason: null, position: null, seat: null, error: null, again: () => {} });
+const IDLE = Object.freeze({ state: 'idle', code: null, detail: null, reason: null, position: null, ending: null, seat: null, error: null, again: () => {} });
 const FINAL = new Set(['lost', 'denied', 'released']);
+const WORKS = new Set(['held', 'unstable', 'grace']);
 // On the global object: a module that is loaded again finds the seats of the one before.
 const clients = (globalThis[Symbol.for('leasehold.seats')] ??= new WeakMap());
 
@@ -52,8 +53,9 @@ class SharedSeat {
 		}
 	}
 
-	tell({ state, code = null, detail = null, reason = null, position = null, seat, error = null }) {
-		this.snapshot = Object.freeze({ state, code, detail, reason, position, seat, error, again: this.again });
+	tell({ state, code = null, detail = null, reason = null, position = null, ending, seat, error = null }) {
+		const near = ending === undefined && WORKS.has(state) ? this.snapshot.ending : (ending ?? null);
+		this.snapshot = Object.freeze({ state, code, detail, reason, position, ending: near, seat, error, again: this.again });
 		for (const notify of [...this.users]) notify();
 	}
 

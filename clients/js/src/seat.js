@@ -1,9 +1,11 @@
 // One seat: its machine, and the object that the program has of it.
 
 import { SeatError } from './errors.js';
-import { begin, seen, step, sure } from './machine.js';
+import { away, begin, seen, step, sure } from './machine.js';
 
 const END_MS = 3_000;
+const POLL_MS = 1_000;
+const MOST_IDLE_MS = 31 * 24 * 3_600_000;
 export const INSPECT = Symbol.for('nodejs.util.inspect.custom');
 
 const isActive = (name) => name === 'held' || name === 'unstable' || name === 'grace';
@@ -24,9 +26,13 @@ export class Runner {
 	listeners = new Set();
 	waiters = new Set();
 	stop = new AbortController();
+	touched = null;
+	lastIdle = null;
 
-	constructor(engine, options) {
+	/** `idle` is a function of the program, if it has one. */
+	constructor(engine, options, { idle } = {}) {
 		this.engine = engine;
+		this.idle = idle || undefined;
 		this.state = begin(options);
 		this.seed = seed();
 		this.seat = new Seat(this);
@@ -47,11 +53,66 @@ export class Runner {
 		}
 		for (const told of out.emit ?? []) this.tell(told);
 		if (state.token && state.token !== before) this.onToken?.(state.token);
-		if (out.tell) this.deliver({ state: state.name, ...out.tell });
+		if (out.tell) this.say(out.tell);
 		if (out.done) engine.rest(this);
 		else if (Object.keys(out).length) engine.start(this);
 		for (const waiter of [...this.waiters]) waiter();
+		this.poll();
 		return out;
+	}
+
+	/** What the server had to say besides. */
+	say(told) {
+		this.onSaid?.(told);
+		this.deliver({ state: this.state.name, ...told });
+	}
+
+	/** The user did something just now. */
+	touch() {
+		this.touched = this.engine.platform.now().mono;
+		this.back();
+	}
+
+	back() {
+		if (this.state.flight || away(this.state)) this.feed({ event: 'active' });
+	}
+
+	/** How long nobody has used the seat; null if that is not known. */
+	idleMs() {
+		this.lastIdle = this.askedIdle();
+		const known = [this.lastIdle, this.untouchedMs()].filter((ms) => ms !== null);
+		return known.length ? Math.max(0, Math.min(...known, MOST_IDLE_MS)) : null;
+	}
+
+	untouchedMs() {
+		return this.touched === null ? null : this.engine.platform.now().mono - this.touched;
+	}
+
+	askedIdle() {
+		try {
+			const ms = this.idle?.();
+			return Number.isFinite(ms) ? Math.floor(ms) : null;
+		} catch (error) {
+			this.engine.log.error('the function for the idle time of a seat threw; its heartbeats go on without it', error);
+			return null;
+		}
+	}
+
+	/** Where only the function of the program knows that its user is back, it is asked once a second. */
+	poll() {
+		if (!this.idle || this.polling || !this.polls()) return;
+		this.polling = true;
+		this.engine.platform.after(POLL_MS, () => {
+			const last = this.lastIdle;
+			this.lastIdle = this.askedIdle();
+			this.polling = false;
+			if (last !== null && this.lastIdle !== null && this.lastIdle < last) this.back();
+			this.poll();
+		});
+	}
+
+	polls() {
+		return away(this.state);
 	}
 
 	/** Time has jumped, or the network is back. */
@@ -207,6 +268,16 @@ export class Seat {
 	/** Tells operators what the holder works on, with the next heartbeat. */
 	report({ activities, label } = {}) {
 		this.#runner.feed({ event: 'report', ...(activities && { activities: [...activities] }), ...(label !== undefined && { label }) });
+	}
+
+	/** The user did something just now. From the first call on, heartbeats report how long nobody did. It may be called often. */
+	active() {
+		this.#runner.touch();
+	}
+
+	/** What the next heartbeat will report: how long nobody has used the seat, in milliseconds, or null. */
+	get idle() {
+		return this.#runner.idleMs();
 	}
 
 	/** Calls listener(seat, event) for every change from now on; gives back what ends that. */

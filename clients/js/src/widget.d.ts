@@ -1,4 +1,4 @@
-import type { Lease, Problem, SeatState } from './index.js';
+import type { Ending, Lease, Notice, Problem, SeatState } from './index.js';
 
 export interface SeatOptions {
 	/** The pool to take a seat of. */
@@ -27,6 +27,11 @@ export interface SeatOptions {
 	leave?: boolean;
 	/** Where leasehold-worker.js is; left out, beside this module, or made of a text. `false`: no worker. */
 	worker?: string | URL | false;
+	/**
+	 * How long the user has done nothing, in milliseconds, or null if that is not known: from products that know better than the
+	 * page, which measures it otherwise. With `false` nothing is reported.
+	 */
+	idle?: (() => number | null | undefined) | false;
 	/** What stands for `globalThis`, in tests. */
 	scope?: object;
 }
@@ -48,6 +53,10 @@ export type SeatEventMap = { [state in Exclude<SeatState, 'idle' | 'grace'>]: Cu
 	statechange: CustomEvent<SeatChange>;
 	/** The lease had expired, and has its seat again. */
 	resumed: CustomEvent<{ readonly lease: Lease }>;
+	/** The seat ends soon unless its user does something; null when that is no longer so. */
+	ending: CustomEvent<Ending | null>;
+	/** What an operator has to say. Show it as text. */
+	notice: CustomEvent<Notice>;
 };
 
 /** Keeps a seat for a page, as an object with events. What happens when: docs/widget.md. */
@@ -67,6 +76,15 @@ export declare class SeatClient extends EventTarget {
 	close(): Promise<void>;
 	/** Says what the holder works on now; with several tabs, the last word counts. */
 	setActivities(activities: readonly string[]): void;
+	/** The user did something just now, also where the page cannot see it: in a call, in a frame. It may be called often. */
+	active(): void;
+	/** What the next heartbeat will report: how long nobody has used the seat, in milliseconds, or null. */
+	readonly idle: number | null;
+	/**
+	 * Counts also what is done outside of the page, where the browser has an IdleDetector and its user allows it. To be called in a
+	 * click. Whether it is so.
+	 */
+	detectIdle(): Promise<boolean>;
 	addEventListener<K extends keyof SeatEventMap>(type: K, listener: ((event: SeatEventMap[K]) => void) | null, options?: boolean | AddEventListenerOptions): void;
 	addEventListener(type: string, listener: EventListenerOrEventListenerObject | null, options?: boolean | AddEventListenerOptions): void;
 	removeEventListener<K extends keyof SeatEventMap>(type: K, listener: ((event: SeatEventMap[K]) => void) | null, options?: boolean | EventListenerOptions): void;

@@ -14,21 +14,21 @@ const named = (state) => OLD_NAMES[state] ?? state;
 export class SeatClient extends EventTarget {
 	#engine;
 	#options;
-	#sharing;
+	#more;
 	#runner = null;
 	#asked = null;
 	#state = 'idle';
 	/** What the server said last, if it was not a lease. */
 	problem = null;
 
-	constructor({ url = SERVED_BY, pool, key, worker, leave = true, scope = globalThis, sharing, ...options }) {
+	constructor({ url = SERVED_BY, pool, key, worker, leave = true, scope = globalThis, sharing, idle, ...options }) {
 		super();
 		if (!url || !pool) throw new TypeError('a SeatClient needs `pool`, and the `url` of the server');
 		const address = new URL(String(url), scope.location?.href);
 		this.#engine = new Engine(address, { key: key || null, platform: new Page({ scope, worker, leave }) });
 		const { holder, tenant, label, platform, activities, wait = false, reacquire = true, maxGrace } = options;
 		this.#options = { pool, holder, tenant, label, platform, activities, wait, reacquire, max_grace_ms: maxGrace };
-		this.#sharing = sharing;
+		this.#more = { sharing, idle };
 	}
 
 	get state() {
@@ -53,6 +53,7 @@ export class SeatClient extends EventTarget {
 		asked.promise.catch(() => {}); // Who listens to the events need not catch.
 		this.#asked = asked;
 		if (this.#runner?.state.lease) this.#runner.wake(true); // After a long outage it still asks by itself.
+		else if (this.#runner?.state.dormant) this.#runner.touch();
 		else this.#start(asked);
 		this.#bound(asked, signal, timeout);
 		return asked.promise;
@@ -73,18 +74,39 @@ export class SeatClient extends EventTarget {
 		this.#runner?.feed({ event: 'report', activities: [...activities] });
 	}
 
+	/** The user did something just now, also where the page cannot see it: in a call, in a frame. It may be called often. */
+	active() {
+		this.#runner?.touch();
+	}
+
+	/** What the next heartbeat will report: how long nobody has used the seat, in milliseconds, or null. */
+	get idle() {
+		return this.#runner?.idleMs() ?? null;
+	}
+
+	/**
+	 * Counts also what is done outside of the page, where the browser has an IdleDetector and its user allows it. To be called in a
+	 * click. Whether it is so.
+	 */
+	detectIdle() {
+		return this.#engine.platform.activity.detect();
+	}
+
 	async #start(asked) {
 		const before = this.#runner;
 		this.#become('acquiring');
 		if (before?.isBusy()) await before.quiet(); // The seat that is being given back may be the one that it gets.
 		if (this.#asked !== asked) return; // Given up meanwhile, or by a listener.
 		const engine = this.#engine;
-		const runner = new PageRunner(engine, { ...this.#options, key: engine.kind }, { sharing: this.#sharing });
+		const runner = new PageRunner(engine, { ...this.#options, key: engine.kind }, this.#more);
 		this.#runner = runner;
 		runner.onTold = ({ state, code, resumed, ...details }) => {
 			if (runner !== this.#runner) return;
 			this.#become(named(state), code ? { code, ...details } : state === 'waiting' ? details : null, runner.state.lease);
 			if (resumed) this.#emit('resumed', { lease: runner.state.lease });
+		};
+		runner.onSaid = (said) => {
+			if (runner === this.#runner) for (const [type, detail] of Object.entries(said)) this.#emit(type, detail);
 		};
 		runner.feed({ event: 'acquire' });
 	}

@@ -17,14 +17,21 @@ const kept = () => Object.fromEntries([...tokens].map(([session, token]) => [ses
 
 const say = (line) => writeSync(1, `${JSON.stringify(line)}\n`);
 
-function options({ as, holder, tenant, label, wait, reacquire, activities, max_grace_ms: maxGrace, timeout_ms: timeout, listener }) {
+const idles = {}; // What the program says of each seat: milliseconds, or "raise".
+
+function options({ as, holder, tenant, label, wait, reacquire, activities, max_grace_ms: maxGrace, timeout_ms: timeout, listener, idle: said }) {
+	idles[as] = said;
+	const idle = said === undefined ? undefined : () => {
+		if (idles[as] === 'raise') throw new Error('a function of the program');
+		return idles[as];
+	};
 	stops[as] = new AbortController();
 	const onEvent = async (seat, { state, ...more }) => {
 		say({ seat: as, event: state, id: seat.id ?? undefined, ...more });
 		if (listener === 'raise') throw new Error('a listener of the program');
 		if (listener === 'block') await sleep(10_000, null, { ref: false });
 	};
-	return { holder, tenant, label, wait, reacquire, activities, maxGrace, timeout, signal: stops[as].signal, onEvent };
+	return { holder, tenant, label, wait, reacquire, activities, maxGrace, timeout, signal: stops[as].signal, onEvent, idle };
 }
 
 function failed(as, error) {
@@ -71,10 +78,11 @@ const steps = {
 			else say({ seat: as, body: 'cancelled' });
 		}
 	},
-	async many({ pool, count }) {
+	async many({ pool, count, touch }) {
 		const one = async (name) => {
 			const onLost = (_, { code }) => say({ seat: name, event: 'lost', code });
 			seats[name] = await client.acquire(pool, { holder: name, onLost });
+			if (touch) seats[name].active();
 		};
 		await Promise.all(Array.from({ length: count }, (_, i) => one(`s${i + 1}`)));
 		say({ seat: '', result: 'held', count: Object.keys(seats).length });
@@ -92,6 +100,10 @@ const steps = {
 		}
 		process.stderr.write(`${inspect(seat, { depth: 9, showHidden: true })} ${JSON.stringify(seat)}\n`);
 		say({ seat: as, check: said, state: seat.state, sure: seat.sure });
+	},
+	touch: ({ as }) => seats[as].active(),
+	idle({ as, ms }) {
+		idles[as] = ms;
 	},
 	report: ({ as, activities }) => seats[as].report({ activities }),
 	async verify({ as, proof, at, issuer, audience, times }) {
@@ -129,7 +141,7 @@ process.once('SIGTERM', async () => {
 	process.exit(143);
 });
 
-say({ ready: 'js', spec: 1, can: ['cancel', 'verify', 'gateway', ...(react ? ['react'] : [])] });
+say({ ready: 'js', spec: 2, can: ['cancel', 'verify', 'gateway', ...(react ? ['react'] : [])] });
 try {
 	for await (const text of createInterface({ input: process.stdin })) {
 		const line = { as: 's', ...JSON.parse(text) };

@@ -9,7 +9,8 @@ const client = new Client('https://seats.example', { key: 'lh_client_1', worker:
 
 export async function script(signal: AbortSignal): Promise<number> {
 	const seat: Seat = await client.acquire('crm', { holder: 'agent-7', timeout: 30_000, signal, sharing: 'tab' });
-	seat.listen((one, event: SeatEvent) => console.log(one.id, event.state, event.position));
+	seat.listen((one, event: SeatEvent) => console.log(one.id, event.state, event.position, event.ending?.in_ms));
+	seat.active();
 	await seat.close();
 	return hold(seat, async (one) => one.fence ?? 0);
 }
@@ -23,7 +24,7 @@ export async function backend(): Promise<string> {
 	}
 }
 
-export const shown = (): string => useSeat(client, 'crm', { holder: 'ann' }).state;
+export const shown = (): string => useSeat(client, 'crm', { holder: 'ann', idle: () => null }).ending?.reason ?? '';
 export const widget: Promise<{ id: string }> = new SeatClient({ pool: 'crm' }).acquire({ timeout: 1_000 });
 export const verifier = new Verifier({ issuer: 'https://seats.example', audience: 'crm', url: 'https://seats.example' });
 

@@ -3,7 +3,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { basename } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
-import { begin, seen, spread, step, sure } from '../src/machine.js';
+import { away, begin, seen, spread, step, sure } from '../src/machine.js';
 
 const layer = process.argv[2] ?? 'machine';
 const home = new URL(`../../spec/${layer}/`, import.meta.url);
@@ -20,7 +20,7 @@ function run({ options, steps }) {
 		const { peek = {}, ...expected } = then;
 		const got = plain({ state: seen(state, now)[0], sure: sure(state, now), ...out });
 		if (!isDeepStrictEqual(got, expected)) return `step ${number + 1}: got ${JSON.stringify(got)}, expected ${JSON.stringify(expected)}`;
-		const known = { token: state.token, proof: state.proof, lease_id: state.lease?.id ?? null };
+		const known = { token: state.token, proof: state.proof, lease_id: state.lease?.id ?? null, away: away(state) };
 		for (const [name, value] of Object.entries(peek)) {
 			if (known[name] !== value) return `step ${number + 1}: ${name} is ${known[name]}, expected ${value}`;
 		}

@@ -45,6 +45,10 @@ class AsyncSeat:
         """Tells operators what the holder works on."""
         self._seat.report(activities=activities, label=label)
 
+    def touch(self) -> None:
+        """The user did something just now; see :meth:`leasehold.Seat.touch`."""
+        self._seat.touch()
+
     async def lost(self) -> SeatLost:
         """Waits until work has to stop, and says why."""
         await self._until(lambda: self._seat.state not in ("held", "unstable", "grace"))

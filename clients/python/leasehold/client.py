@@ -40,6 +40,7 @@ TICK_S = 1.0
 MANY = 20
 BATCH = 500
 EXIT_S = 3.0
+MOST_IDLE_MS = 31 * 24 * 3_600_000
 _boot = getattr(time, "CLOCK_BOOTTIME", None)  # Goes on while the machine sleeps, unlike the monotonic clock.
 
 
@@ -61,6 +62,7 @@ class AcquireOptions(TypedDict, total=False):
     max_grace: float | None
     on_event: Listener | None
     on_lost: Callable[[Seat, SeatLost], None] | None
+    idle: Callable[[], float | None] | None
 
 
 class Seat:
@@ -70,8 +72,15 @@ class Seat:
     raises :class:`SeatLost`.
     """
 
-    def __init__(self, engine: Engine, options: machine.Options, listeners: Iterable[Listener] = ()) -> None:
+    def __init__(
+        self, engine: Engine, options: machine.Options, listeners: Iterable[Listener] = (),
+        idle: Callable[[], float | None] | None = None,
+    ) -> None:  # fmt: skip
         self._engine = engine
+        self._idle = idle
+        self._touched: int | None = None
+        self._last_idle: int | None = None
+        self._polled = 0
         self._machine = machine.begin(options)
         self._seed = secrets.token_urlsafe(16)
         self._timers: dict[str, int] = {}
@@ -141,6 +150,16 @@ class Seat:
             event["label"] = label
         self._engine.feed(self, event)
 
+    def touch(self) -> None:
+        """The user did something just now. From the first call on, heartbeats report how long nobody did.
+
+        It may be called often. Without it, and without ``idle``, the seat counts as used.
+        """
+        self._touched = now().mono
+        state = self._machine
+        if state.flight or machine.away(state):
+            self._engine.feed(self, {"event": "active"})
+
     def listen(self, listener: Listener) -> None:
         """Calls ``listener(seat, event)`` on a thread of its own for every change from now on."""
         self._listeners.append(listener)
@@ -165,6 +184,28 @@ class Seat:
         self.release()
         if lost is not None and kind is None:
             raise lost
+
+    def _asked_idle(self) -> int | None:
+        """What the program's own function returns, in milliseconds."""
+        try:
+            value = self._idle() if self._idle is not None else None
+            return None if value is None else max(0, min(int(value * 1_000), MOST_IDLE_MS))
+        except Exception:
+            log.exception("the function for the idle time of a seat raised; its heartbeats go on without it")
+            return None
+
+    def _idle_ms(self) -> int | None:
+        """How long nobody has used the seat; None if that is not known."""
+        self._last_idle = self._asked_idle()
+        touched = None if self._touched is None else min(max(0, now().mono - self._touched), MOST_IDLE_MS)
+        known = [value for value in (self._last_idle, touched) if value is not None]
+        return min(known) if known else None
+
+    def _poll_idle(self) -> None:
+        """Notices that the user is back, where only the program's function knows."""
+        last, self._last_idle = self._last_idle, self._asked_idle()
+        if last is not None and self._last_idle is not None and self._last_idle < last:
+            self._engine.feed(self, {"event": "active"})
 
     def _loss(self) -> SeatLost | None:
         state, code = machine.seen(self._machine, now())
@@ -333,6 +374,10 @@ class Engine:
         if jumped or instant.mono - last.mono > 1_000 * TICK_S + 2_000:
             for seat in list(self.busy):
                 self.feed(seat, {"event": "wake"})
+        for seat in self.busy:
+            if seat._idle is not None and instant.mono - seat._polled >= 1_000 and machine.away(seat._machine):
+                seat._polled = instant.mono
+                self._later(seat._poll_idle)
         held = [seat for seat in self.busy if seat._machine.lease]
         self.batch = [] if len(held) > MANY else None
         while self.due and self.due[0][0] <= instant.mono:
@@ -380,8 +425,15 @@ class Engine:
         changed = self.changed
         seat, request = group[0]
         path, body, headers = request["path"], request["body"], {}
+        for one, asked in group:
+            if asked.get("idle") and (idle_ms := one._idle_ms()) is not None:
+                asked["idle_ms"] = idle_ms
         if len(group) > 1:
-            path, body = "/v1/leases/renew-many", {"tokens": [request["body"]["token"] for _, request in group]}
+            path = "/v1/leases/renew-many"
+            leases = [{"token": asked["body"]["token"], **_reported(asked)} for _, asked in group]
+            body = {"leases": leases} if any(len(lease) > 1 for lease in leases) else {"tokens": [lease["token"] for lease in leases]}
+        else:
+            body = {**body, **_reported(request)}
         try:
             if "acquisition" in request:
                 headers["idempotency-key"] = f"{seat._seed}-{request['acquisition']}"
@@ -411,8 +463,8 @@ class Engine:
         if len(group) > 1 and event["event"] == "answer":
             ids = [request["id"] for _, request in group]
             events = machine.spread(ids, event["status"], event["headers"], event["body"])
-        for (seat, _), one in zip(group, events):
-            self.feed(seat, one)
+        for (seat, request), one in zip(group, events):
+            self.feed(seat, {**one, **_reported(request)})
 
     def end(self, how: str) -> None:
         """Ends all seats, with one limit of time for all of them."""
@@ -451,7 +503,8 @@ class Client:
         ``holder``, ``tenant``, ``label``, ``platform`` and ``activities`` say who asks. With ``wait=True`` it queues when all seats
         are in use. ``timeout``, in seconds, limits this call and never the seat's life: 30 by default, none when it queues.
         ``reacquire=True`` asks once more when the seat has expired, ``max_grace`` (seconds) stops sooner in an outage than the
-        server allows; ``on_event(seat, event)`` and ``on_lost(seat, error)`` are called on a thread of their own.
+        server allows; ``on_event(seat, event)`` and ``on_lost(seat, error)`` are called on a thread of their own. ``idle`` is a
+        function that returns for how many seconds the user has done nothing, or None; it has to be quick. See :meth:`Seat.touch`.
         """
         seat = self._seat(pool, options)
         if timeout == -1:
@@ -502,7 +555,11 @@ class Client:
         if on_lost is not None:
             told = on_lost
             listeners.append(lambda seat, event: told(seat, SeatLost(event["code"], event)) if event["state"] == "lost" else None)
-        return Seat(self._engine, wanted, listeners)
+        return Seat(self._engine, wanted, listeners, options.get("idle"))
+
+
+def _reported(request: dict[str, Any]) -> dict[str, int]:
+    return {"idle_ms": request["idle_ms"]} if "idle_ms" in request else {}
 
 
 def _deliver(news: queue.SimpleQueue[Any]) -> None:

@@ -14,6 +14,8 @@ SENTENCES = {
     "cancelled": "The request for a seat was withdrawn.",
     "closed": "The client was closed.",
     "lease_released": "The seat was given back.",
+    "idle": "Nobody used the seat for a while, and it was given back.",
+    "max_hold": "The seat was held for as long as its pool allows, and was given back.",
 }
 
 
@@ -24,7 +26,8 @@ class SeatError(Exception):
         details = dict(details or {})
         self.code = code
         self.status: int | None = details.get("status")
-        self.detail: str = details.get("detail") or SENTENCES.get(code) or details.get("title") or code
+        kind = str(details.get("reason")) if code == "lease_evicted" else code
+        self.detail: str = details.get("detail") or SENTENCES.get(kind) or details.get("title") or code
         self.reason: str | None = details.get("reason")
         wait = details.get("retry_after_ms")
         self.retry_after: float | None = None if wait is None else wait / 1_000

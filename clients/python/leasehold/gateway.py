@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .client import AcquireOptions, Client, Seat
 from .errors import SeatError, SeatLost
+from .machine import UNUSED
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -88,6 +89,12 @@ class Gateway:
         seat.check()
         return seat
 
+    def touch(self, session: str) -> None:
+        """The user of this session did something just now; see :meth:`Seat.touch`."""
+        seat = self._seats.get(session)
+        if seat is not None:
+            seat.touch()
+
     def logout(self, session: str) -> None:
         """Gives the seat of this session back."""
         with self._lock:
@@ -125,7 +132,8 @@ class Gateway:
         def told(seat: Seat, event: dict[str, Any]) -> None:
             if event["state"] not in ("lost", "denied") or self._seats.get(session) is not seat:
                 return
-            if event["state"] == "denied" or event["code"] not in back:  # From those it may come back.
+            unused = reacquire and event["code"] == "lease_evicted" and event.get("reason") in UNUSED
+            if event["state"] == "denied" or not (event["code"] in back or unused):  # From those it may come back.
                 with self._lock:
                     if self._seats.get(session) is seat:
                         del self._seats[session]

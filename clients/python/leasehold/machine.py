@@ -21,7 +21,9 @@ LONG_POLL_MS = 20_000
 END_MS = 3_000
 TEXTS = ("title", "detail", "reason", "blocked_until", "request_id")
 NUMBERS = ("retry_after_ms", "in_use", "capacity", "position", "eta_ms")
-TOLD = ("notice", "ends", "seat_requested")
+TOLD = ("notice", "seat_requested")
+UNUSED = ("idle", "max_hold")  # Why a seat was taken from somebody who may have another one.
+AWAY_MS = 60_000
 
 
 class Now(NamedTuple):
@@ -55,6 +57,7 @@ class Flight:
     kind: str
     at: Now
     news: bool = False
+    idle: bool = False
 
 
 @dataclass
@@ -91,6 +94,11 @@ class State:
     refused: bool = False
     heard: bool = False
     again: bool = False
+    dormant: bool = False
+    idle_ms: int | None = None
+    ends: dict[str, Any] | None = None
+    returned: bool = False
+    plain: bool = False
     news: bool = False
     label: str | None = None
     activities: tuple[str, ...] | None = None
@@ -134,6 +142,16 @@ def sure(state: State, now: Now) -> bool:
     return seen(state, now)[0] in ("held", "unstable")
 
 
+def away(state: State) -> bool:
+    """Whether the next activity of the user makes a difference: to a seat that may end as idle, or to one that has ended so."""
+    lease = state.lease or {}
+    if not lease or state.dormant:
+        return state.dormant
+    if state.ends and state.ends.get("reason") == "idle":
+        return True
+    return _is_text(lease.get("active_at")) and (state.idle_ms or 0) >= min(int(lease["renew_after_ms"]), AWAY_MS)
+
+
 def step(state: State, event: dict[str, Any], now: Now) -> tuple[State, dict[str, Any]]:
     """What follows from an event. The output has only what is to be done; see the specification."""
     draft = copy.copy(state)
@@ -147,7 +165,7 @@ def step(state: State, event: dict[str, Any], now: Now) -> tuple[State, dict[str
 
 
 def _is_busy(state: State) -> bool:
-    return bool(state.flight or state.strays or state.running or state.ending)
+    return bool(state.flight or state.strays or state.running or state.ending or state.dormant)
 
 
 def spread(ids: list[int], status: int, headers: dict[str, Any], body: Any) -> list[dict[str, Any]]:
@@ -227,7 +245,7 @@ class _Step:
         if s.name in ("acquiring", "waiting") or s.lease:
             return
         self.stop("next")
-        s.misses, s.fresh, s.again = 0, False, False
+        s.misses, s.fresh, s.again, s.dormant, s.plain = 0, False, False, False, False
         s.acquisition += 1
         self.to("acquiring")
         if s.ending:
@@ -281,6 +299,16 @@ class _Step:
         if s.lease and not s.flight:
             self.wait(500, 500)
 
+    def on_active(self, _: dict[str, Any]) -> None:
+        """The user is there, or back."""
+        s = self.state
+        if s.dormant:
+            self.on_acquire({})
+        elif s.flight:
+            s.returned = s.flight.idle
+        elif s.name == "held" and away(s):  # In an outage the tries have their own times.
+            self.beat()
+
     def on_release(self, _: dict[str, Any]) -> None:
         self.end("/v1/leases/release", "lease_released", 3)
 
@@ -295,7 +323,7 @@ class _Step:
         s = self.state
         # The sockets, the timers and the seat are the parent's.
         s.flight = s.ending = None
-        s.strays, s.running, s.again = {}, frozenset(), False
+        s.strays, s.running, s.again, s.dormant = {}, frozenset(), False, False
         if s.name in ("acquiring", "waiting", "held", "unstable", "grace") or s.lease:
             self.finish("lost", "forked")
 
@@ -316,6 +344,7 @@ class _Step:
         if not flight or flight.id != event["id"]:
             return  # It came too late, and a later one has been heard.
         s.flight = None
+        s.idle_ms = event.get("idle_ms")
         if event["event"] == "result":
             return self.beat_result(flight, event["result"])
         status = event.get("status", 0)
@@ -354,6 +383,9 @@ class _Step:
         if code == "unauthorized" and s.options.key == "function" and not refused:
             s.refused = True
             return self.ask()
+        if code == "invalid_request" and s.idle_ms is not None:
+            s.plain = True  # An older server knows nothing of it.
+            return self.ask()
         temporary = status in (0, 408, 429) or status >= 500
         if code and not temporary and code != "ticket_expired":
             return self.finish("denied", code, details)
@@ -375,6 +407,10 @@ class _Step:
         s.news = s.news or (flight.news and code != "invalid_request")
         if code == "draining" and not s.misses:
             return self.at_once()
+        if code == "invalid_request" and s.idle_ms is not None and s.lease:
+            s.lease = {name: value for name, value in s.lease.items() if name != "active_at"}
+            s.news = s.news or flight.news
+            return self.wait(0, 100)
         said = code or ("not_leasehold" if status else "unreachable")
         self.miss(said, _details(status, body, bool(code)), _retry_after(headers, body, bool(code)), not status)
 
@@ -417,6 +453,11 @@ class _Step:
         s.ticket = s.position = None
         s.fresh, s.heard = False, True
         told = {name: body[name] for name in TOLD if body.get(name) is not None}
+        ends = body.get("ends")
+        ends = ends if isinstance(ends, dict) and _is_length(ends.get("in_ms")) else None
+        if ends or s.ends:
+            told["ending"] = ends
+        s.ends, s.plain = ends, False
         if told:
             self.out["tell"] = told
         rest = left(s, self.now)
@@ -429,7 +470,11 @@ class _Step:
         self.to("held", None, {"resumed": True} if resumed else {})
         self.watch()
         every = max(100, min(int(lease["renew_after_ms"]), int(lease["expires_in_ms"]) // 2))
-        self.wait(500, 500) if s.news else self.wait(every - every * 15 // 100, every)
+        low, high = (500, 500) if s.news else (every - every * 15 // 100, every)
+        if s.returned and away(s):
+            low = high = 0
+        s.returned = False
+        self.wait(low, high)
 
     def miss(self, code: str, details: dict[str, Any], retry_after: int, unheard: bool) -> None:
         s = self.state
@@ -452,13 +497,15 @@ class _Step:
         if s.options.reacquire and code in ("lease_expired", "invalid_token"):
             s.again = True
             self.wait(0, 2_000)
+        # Whoever took it back before anybody is there would undo what the pool is asked to do.
+        s.dormant = s.options.reacquire and code == "lease_evicted" and details.get("reason") in UNUSED
 
     def end(self, path: str, code: str, tries: int) -> None:
         s = self.state
         token, ticket = s.token, s.ticket
         if code == "cancelled":
             token = None  # An adopted one is not this program's to give up.
-        if not (s.lease or s.again or s.name in ("acquiring", "waiting")):
+        if not (s.lease or s.again or s.dormant or s.name in ("acquiring", "waiting")):
             return
         if s.ending:  # It was asked for again, and is no longer.
             s.again = False
@@ -494,7 +541,7 @@ class _Step:
         timeout = REQUEST_MS + (LONG_POLL_MS if s.ticket else 0)
         path = f"/v1/pools/{quote(o.pool, safe='')}/leases"
         more: dict[str, Any] = {"acquisition": s.acquisition, **({"refused": True} if s.refused else {})}
-        self.send(path, body, timeout, kind="ask", fresh=s.fresh, more=more)
+        self.send(path, body, timeout, kind="ask", fresh=s.fresh, more=more, idle=not s.ticket and not s.plain)
 
     def beat(self) -> None:
         s = self.state
@@ -507,7 +554,8 @@ class _Step:
             limit = grace(s)
             body["grace_used_ms"] = -rest if limit is None else min(-rest, limit)
         timeout = max(250, min(REQUEST_MS, rest // 2)) if rest > 0 else REQUEST_MS
-        self.send("/v1/leases/renew", body, timeout, kind="renew", fresh=s.fresh, news=s.news)
+        idle = "active_at" in (s.lease or {})
+        self.send("/v1/leases/renew", body, timeout, kind="renew", fresh=s.fresh, news=s.news, idle=idle)
         s.news = False
 
     def retry(self, retry_after: int, unheard: bool) -> None:
@@ -538,6 +586,7 @@ class _Step:
         self.stop("deadline")
         s.lease = s.token = s.ticket = s.proof = s.position = None
         s.misses, s.fresh, s.refused, s.again = 0, False, False, False
+        s.dormant, s.idle_ms, s.ends, s.returned = False, None, None, False
         self.to(name, code, details)
 
     def look(self) -> None:
@@ -573,7 +622,7 @@ class _Step:
 
     def send(
         self, path: str, body: dict[str, Any], timeout: int, *, kind: str = "", stray: str = "", fresh: bool = False,
-        more: dict[str, Any] | None = None, news: bool = False,
+        more: dict[str, Any] | None = None, news: bool = False, idle: bool = False,
     ) -> None:  # fmt: skip
         s = self.state
         s.requests += 1
@@ -581,12 +630,14 @@ class _Step:
         request = {"id": s.requests, "path": path, "body": body, "timeout_ms": timeout, **(more or {})}
         if fresh:
             request["fresh"] = True
+        if idle:
+            request["idle"] = True  # It may report how long nobody did anything.
         self.out.setdefault("send", []).append(request)
         if stray:
             s.strays[s.requests] = stray
         else:
             self.stop("next")
-            s.flight = Flight(s.requests, kind, self.now, news)
+            s.flight = Flight(s.requests, kind, self.now, news, idle and kind == "renew")
 
     def abort(self, flight: Flight) -> None:
         s = self.state

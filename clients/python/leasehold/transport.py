@@ -14,7 +14,7 @@ from base64 import b64encode
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-USER_AGENT = "leasehold-python/0.1.0 (spec 1)"
+USER_AGENT = "leasehold-python/0.1.0 (spec 2)"
 IDLE_S = 30.0
 MOST_IDLE = 8
 MOST_BYTES = 4 << 20

@@ -21,6 +21,7 @@ except ImportError:  # Needs `cryptography`.
 writing = threading.Lock()
 PREFIX = "SECRET-"
 OPTIONS = ("holder", "tenant", "label", "wait", "reacquire", "activities")
+idle = {}  # What the program says of each seat: milliseconds, or "raise".
 
 
 def say(**line):
@@ -47,7 +48,15 @@ def options(line):
         if kind == "block":
             time.sleep(10)
 
+    def asked():
+        if idle[name] == "raise":
+            raise RuntimeError("a function of the program")
+        return idle[name] / 1_000
+
     more["on_event"] = told
+    if "idle" in line:
+        idle[name] = line["idle"]
+        more["idle"] = asked
     return more
 
 
@@ -149,6 +158,8 @@ class Sync:
         threading.Thread(target=work, daemon=True).start()
 
     def many(self, line):
+        self.touches = line.get("touch", False)
+
         def work():
             threads = []
             for number in range(1, line["count"] + 1):
@@ -164,6 +175,8 @@ class Sync:
     def _quietly(self, name, pool):
         lost = lambda seat, error: say(seat=name, event="lost", code=error.code)  # noqa: E731
         self.seats[name] = self.client.acquire(pool, holder=name, on_lost=lost)
+        if self.touches:
+            self.seats[name].touch()
 
     def release(self, line):
         self._end(line, "release")
@@ -187,6 +200,12 @@ class Sync:
     def report(self, line):
         self.seats[line.get("as", "s")].report(activities=line["activities"])
 
+    def touch(self, line):
+        self.seats[line.get("as", "s")].touch()
+
+    def idle(self, line):
+        idle[line.get("as", "s")] = line["ms"]
+
     def fork(self, line):
         if os.fork() == 0:
             name = line.get("as", "s")
@@ -197,7 +216,7 @@ class Sync:
             os._exit(0)
 
     def run(self):
-        say(ready="python", spec=1, can=self.can)
+        say(ready="python", spec=2, can=self.can)
         for text in sys.stdin:
             line = json.loads(text)
             if line["do"] == "quit":
@@ -250,6 +269,8 @@ class Async:
         async def one(name):
             lost = lambda seat, error: say(seat=name, event="lost", code=error.code)  # noqa: E731
             self.seats[name] = await self.client.acquire(line["pool"], holder=name, on_lost=lost)
+            if line.get("touch"):
+                self.seats[name].touch()
 
         await asyncio.gather(*(one(f"s{number}") for number in range(1, line["count"] + 1)))
         say(seat="", result="held", count=len(self.seats))
@@ -274,8 +295,14 @@ class Async:
     def report(self, line):
         self.seats[line.get("as", "s")].report(activities=line["activities"])
 
+    def touch(self, line):
+        self.seats[line.get("as", "s")].touch()
+
+    def idle(self, line):
+        idle[line.get("as", "s")] = line["ms"]
+
     async def run(self):
-        say(ready="python", spec=1, can=self.can)
+        say(ready="python", spec=2, can=self.can)
         loop = asyncio.get_running_loop()
         reader = asyncio.StreamReader()
         await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)

@@ -32,7 +32,7 @@ def run(vector):
             continue
         then = dict(step["then"])
         peek = then.pop("peek", {})
-        known = {"token": state.token, "proof": state.proof, "lease_id": state.lease and state.lease["id"]}
+        known = {"token": state.token, "proof": state.proof, "lease_id": state.lease and state.lease["id"], "away": machine.away(state)}
         got = {"state": machine.seen(state, instant)[0], "sure": machine.sure(state, instant), **out}
         if json.loads(json.dumps(got)) != then:
             return f"step {number}: got {json.dumps(got)}, expected {json.dumps(then)}"

@@ -21,6 +21,8 @@ struct Driver {
     seats: Arc<Mutex<HashMap<String, Arc<Seat>>>>,
     tasks: Arc<Mutex<HashMap<String, AbortHandle>>>,
     tokens: Arc<Mutex<HashMap<String, String>>>,
+    /// What the program says of each seat: milliseconds, or "raise".
+    idle: Arc<Mutex<HashMap<String, Value>>>,
 }
 
 fn say(mut line: Value) {
@@ -108,6 +110,23 @@ impl Driver {
             .collect()
     }
 
+    fn options(&self, line: &Value) -> Options {
+        let mut options = options(line);
+        if !line["idle"].is_null() {
+            let (name, idle) = (name(line), self.idle.clone());
+            idle.lock()
+                .expect("a lock")
+                .insert(name.clone(), line["idle"].clone());
+            options.idle = Some(Arc::new(move || {
+                let said = idle.lock().expect("a lock")[&name].clone();
+                Some(Duration::from_millis(
+                    said.as_u64().expect("a function of the program"),
+                ))
+            }));
+        }
+        options
+    }
+
     fn spawn(&self, name: &str, work: impl Future<Output = ()> + Send + 'static) {
         let task = tokio::spawn(work);
         self.tasks
@@ -140,8 +159,8 @@ impl Driver {
         let mut cancelled = Unless(Some(json!({ "seat": name, "error": "cancelled" })));
         let client = self.client();
         let result = match text(&line["token"]) {
-            Some(token) => client.adopt(&pool, &token, options(&line)).await,
-            None => client.acquire(&pool, options(&line)).await,
+            Some(token) => client.adopt(&pool, &token, self.options(&line)).await,
+            None => client.acquire(&pool, self.options(&line)).await,
         };
         cancelled.0 = None;
         match result {
@@ -161,7 +180,8 @@ impl Driver {
             say(json!({ "seat": name, "body": "runs" }));
             tokio::time::sleep(Duration::from_secs(60)).await;
         };
-        let result = self.client().hold(&pool, options(&line), work).await;
+        let options = self.options(&line);
+        let result = self.client().hold(&pool, options, work).await;
         cancelled.0 = None;
         if let Err(error) = result {
             say(
@@ -172,6 +192,7 @@ impl Driver {
 
     async fn many(self, line: Value) {
         let pool = text(&line["pool"]).unwrap_or_default();
+        let touch = line["touch"] == true;
         let mut all = tokio::task::JoinSet::new();
         for n in 1..=line["count"].as_u64().unwrap_or(0) {
             let (driver, pool, name) = (self.clone(), pool.clone(), format!("s{n}"));
@@ -187,7 +208,12 @@ impl Driver {
                     ..Options::holder(&*name)
                 };
                 match driver.client().acquire(&pool, options).await {
-                    Ok(seat) => driver.keep(&name, seat),
+                    Ok(seat) => {
+                        if touch {
+                            seat.touch();
+                        }
+                        driver.keep(&name, seat)
+                    }
                     Err(error) => failed(&name, &error),
                 }
             });
@@ -325,6 +351,13 @@ impl Driver {
                     .collect();
                 self.seat(&as_name).report(&activities);
             }
+            "touch" => self.seat(&as_name).touch(),
+            "idle" => drop(
+                self.idle
+                    .lock()
+                    .expect("a lock")
+                    .insert(as_name, line["ms"].clone()),
+            ),
             "gateway" => {
                 self.gateway(&line);
                 drop(tokio::spawn(self.clone().restore(line)));
@@ -346,7 +379,7 @@ async fn main() {
     if cfg!(feature = "verify") {
         can.push("verify");
     }
-    say(json!({ "ready": "rust", "spec": 1, "can": can }));
+    say(json!({ "ready": "rust", "spec": 2, "can": can }));
     let mut driver = Driver::default();
     let mut terminate = signal(SignalKind::terminate()).expect("signals");
     let mut lines = BufReader::new(stdin()).lines();

@@ -56,6 +56,7 @@ fn event(event: &Value) -> Event {
         "release" => Event::Release,
         "close" => Event::Close,
         "forked" => Event::Forked,
+        "active" => Event::Active,
         other => panic!("no event is called {other}"),
     }
 }
@@ -67,7 +68,11 @@ fn plain(out: Output) -> Map<String, Value> {
         if let Some(acquisition) = request.acquisition {
             one["acquisition"] = acquisition.into();
         }
-        for (name, is) in [("refused", request.refused), ("fresh", request.fresh)] {
+        for (name, is) in [
+            ("refused", request.refused),
+            ("fresh", request.fresh),
+            ("idle", request.idle),
+        ] {
             if is {
                 one[name] = true.into();
             }
@@ -124,7 +129,7 @@ fn run(vector: &Value) -> Result<(), String> {
         };
         let out = step
             .get("event")
-            .map(|one| state.step(event(one), now))
+            .map(|one| state.step_said(event(one), one["idle_ms"].as_i64(), now))
             .unwrap_or_default();
         let Some(then) = step.get("then").and_then(Value::as_object) else {
             continue;
@@ -146,7 +151,7 @@ fn run(vector: &Value) -> Result<(), String> {
             .lease
             .as_ref()
             .map_or(Value::Null, |lease| lease["id"].clone());
-        let known = json!({ "token": state.token, "proof": state.proof, "lease_id": lease_id });
+        let known = json!({ "token": state.token, "proof": state.proof, "lease_id": lease_id, "away": state.is_away() });
         for (name, value) in peek
             .as_ref()
             .and_then(Value::as_object)

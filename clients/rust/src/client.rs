@@ -13,14 +13,15 @@ use tokio::task::AbortHandle;
 
 use crate::error::SeatError;
 use crate::machine::{Answer, Event, Json, Now, Output, Request, State, Timer, is_asking, spread};
-use crate::seat::{Listener, Options, Seat, SeatEvent};
+use crate::seat::{Idle, Listener, Options, Seat, SeatEvent};
 
-const AGENT: &str = "leasehold-rust/0.1.0 (spec 1)";
+const AGENT: &str = "leasehold-rust/0.1.0 (spec 2)";
 const TICK: Duration = Duration::from_secs(1);
 const END: Duration = Duration::from_secs(3);
 const MANY: usize = 20;
 const BATCH: usize = 500;
 const MOST_BYTES: usize = 4 << 20;
+const MOST_IDLE: Duration = Duration::from_secs(31 * 24 * 3_600);
 
 type Asked = Pin<Box<dyn Future<Output = Result<String, String>> + Send>>;
 pub(crate) type Keep = Arc<dyn Fn(&str) + Send + Sync>;
@@ -75,6 +76,10 @@ pub(crate) struct Runner {
     planned: u64,
     calls: HashMap<u64, AbortHandle>,
     listener: Option<Listener>,
+    idle: Option<Idle>,
+    /// What the program's function returned last.
+    idle_was: Option<i64>,
+    touched: Option<i64>,
     busy: bool,
     dropped: bool,
     changed: watch::Sender<()>,
@@ -219,6 +224,9 @@ impl Client {
                 planned: 0,
                 calls: HashMap::new(),
                 listener: options.on_event.clone(),
+                idle: options.idle.clone(),
+                idle_was: None,
+                touched: None,
                 busy: false,
                 dropped: false,
                 changed: watch::Sender::new(()),
@@ -275,6 +283,41 @@ impl Shared {
         self.step(&mut self.lock(), id, event);
     }
 
+    pub(crate) fn touch(self: &Arc<Self>, id: u64) {
+        let mut inner = self.lock();
+        if let Some(runner) = inner.seats.get_mut(&id) {
+            runner.touched = Some(now().mono);
+            if runner.state.heeds() {
+                self.step(&mut inner, id, Event::Active);
+            }
+        }
+    }
+
+    /// How long nobody has used the seat, if that is known.
+    fn idle_ms(&self, id: u64) -> Option<i64> {
+        let idle = self.lock().seats.get(&id)?.idle.clone();
+        let asked = asked(idle); // Without the lock: the function is the program's.
+        let mut inner = self.lock();
+        let runner = inner.seats.get_mut(&id)?;
+        runner.idle_was = asked;
+        let untouched = runner.touched.map(|at| (now().mono - at).max(0));
+        let known = asked.into_iter().chain(untouched).min()?;
+        Some(known.min(MOST_IDLE.as_millis() as i64))
+    }
+
+    /// Notices that the user is back, where only the program's function knows.
+    fn poll(self: &Arc<Self>, id: u64, idle: Idle) {
+        let asked = asked(Some(idle));
+        let mut inner = self.lock();
+        let Some(runner) = inner.seats.get_mut(&id) else {
+            return;
+        };
+        let was = std::mem::replace(&mut runner.idle_was, asked);
+        if asked.zip(was).is_some_and(|(asked, was)| asked < was) {
+            self.step(&mut inner, id, Event::Active);
+        }
+    }
+
     /// The program has no use for the seat any more.
     pub(crate) fn drop_seat(self: &Arc<Self>, id: u64, events: Vec<Event>) {
         let mut inner = self.lock();
@@ -316,6 +359,10 @@ impl Shared {
 
     /// Takes one step, and carries out what follows.
     fn step(self: &Arc<Self>, inner: &mut Inner, id: u64, event: Event) {
+        self.step_said(inner, id, event, None);
+    }
+
+    fn step_said(self: &Arc<Self>, inner: &mut Inner, id: u64, event: Event, idle_ms: Option<i64>) {
         let Some(runner) = inner.seats.get_mut(&id) else {
             return;
         };
@@ -327,7 +374,7 @@ impl Shared {
             emit,
             tell,
             done,
-        } = runner.state.step(event, now());
+        } = runner.state.step_said(event, idle_ms, now());
         if let Some(call) = abort.and_then(|id| runner.calls.remove(&id)) {
             call.abort();
         }
@@ -483,10 +530,14 @@ impl Shared {
                 .map(|(_, request)| request.timeout_ms)
                 .min()
                 .unwrap_or(0);
-            let asked = shared.post(&http, &seed, &group);
+            let idle: Vec<_> = group
+                .iter()
+                .map(|(id, request)| request.idle.then(|| shared.idle_ms(*id)).flatten())
+                .collect();
+            let asked = shared.post(&http, &seed, &group, &idle);
             let answer = tokio::time::timeout(Duration::from_millis(timeout as u64), asked).await;
             let answer = answer.unwrap_or_else(|_| Err("no answer in time".into()));
-            shared.hear(group, answer);
+            shared.hear(group, &idle, answer);
         });
         // One seat of many that is released must not abort the heartbeats of all.
         if let Some((id, request)) = alone
@@ -496,7 +547,12 @@ impl Shared {
         }
     }
 
-    fn hear(self: &Arc<Self>, group: Vec<(u64, Request)>, answer: Result<Answer, String>) {
+    fn hear(
+        self: &Arc<Self>,
+        group: Vec<(u64, Request)>,
+        idle: &[Option<i64>],
+        answer: Result<Answer, String>,
+    ) {
         let ids: Vec<u64> = group.iter().map(|(_, request)| request.id).collect();
         let fault = answer
             .as_ref()
@@ -508,12 +564,12 @@ impl Shared {
             Err(_) => ids.into_iter().map(|id| Event::Failed { id }).collect(),
         };
         let inner = &mut *self.lock();
-        for ((id, request), event) in group.into_iter().zip(events) {
+        for (((id, request), event), idle) in group.into_iter().zip(events).zip(idle) {
             if let Some(runner) = inner.seats.get_mut(&id) {
                 runner.calls.remove(&request.id);
                 runner.fault = fault.clone().unwrap_or_default();
             }
-            self.step(inner, id, event);
+            self.step_said(inner, id, event, *idle);
         }
     }
 
@@ -522,24 +578,21 @@ impl Shared {
         http: &reqwest::Client,
         seed: &str,
         group: &[(u64, Request)],
+        idle: &[Option<i64>],
     ) -> Result<Answer, String> {
         let (
             _,
             Request {
                 path,
-                body,
                 acquisition,
                 refused,
                 ..
             },
         ) = &group[0];
-        let tokens: Vec<_> = group
-            .iter()
-            .map(|(_, request)| request.body.get("token"))
-            .collect();
-        let (path, body) = match group.len() {
-            1 => (&**path, Value::from(body.clone())),
-            _ => ("/v1/leases/renew-many", json!({ "tokens": tokens })),
+        let body = body_of(group, idle);
+        let path = match group.len() {
+            1 => path,
+            _ => "/v1/leases/renew-many",
         };
         let mut request = http.post(format!("{}{path}", self.base));
         request = request
@@ -609,8 +662,16 @@ impl Shared {
                 if !inner.ticks {
                     return;
                 }
-                for id in busy.into_iter().filter(|_| jumped) {
-                    shared.step(inner, id, Event::Wake);
+                for id in busy.into_iter() {
+                    if jumped {
+                        shared.step(inner, id, Event::Wake);
+                    }
+                    if let Some(runner) = inner.seats.get(&id)
+                        && let Some(idle) = runner.idle.clone().filter(|_| runner.state.is_away())
+                    {
+                        let shared = shared.clone();
+                        tokio::spawn(async move { shared.poll(id, idle) });
+                    }
                 }
             }
         });
@@ -649,6 +710,39 @@ impl Runner {
     fn lease_id(&self) -> Option<String> {
         Some(self.state.lease.as_ref()?.get("id")?.as_str()?.to_owned())
     }
+}
+
+/// What the program's own function returns, in milliseconds.
+fn asked(idle: Option<Idle>) -> Option<i64> {
+    let idle = idle?;
+    let run = std::panic::AssertUnwindSafe(|| idle());
+    let asked = std::panic::catch_unwind(run).unwrap_or_else(|_| {
+        tracing::error!(
+            "the function for the idle time of a seat panicked; its heartbeats go on without it"
+        );
+        None
+    });
+    Some(asked?.min(MOST_IDLE).as_millis() as i64)
+}
+
+/// The body of a request, or of many, with the idle time that is reported.
+fn body_of(group: &[(u64, Request)], idle: &[Option<i64>]) -> Value {
+    let bodies = group.iter().zip(idle).map(|((_, request), idle)| {
+        let mut body = request.body.clone();
+        if let Some(ms) = idle {
+            body.insert("idle_ms".into(), (*ms).into());
+        }
+        body
+    });
+    let mut bodies: Vec<Json> = bodies.collect();
+    if bodies.len() == 1 {
+        return bodies.remove(0).into();
+    }
+    if idle.iter().any(Option::is_some) {
+        return json!({ "leases": bodies });
+    }
+    let tokens: Vec<_> = bodies.iter().map(|body| &body["token"]).collect();
+    json!({ "tokens": tokens })
 }
 
 pub(crate) fn http() -> reqwest::Client {

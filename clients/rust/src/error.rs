@@ -23,10 +23,16 @@ impl SeatError {
     pub(crate) fn new(code: &str, details: &Json, is_lost: bool) -> Self {
         let text = |name: &str| Some(details.get(name)?.as_str()?.to_owned());
         let number = |name: &str| details.get(name)?.as_u64();
+        let reason = details.get("reason").and_then(|reason| reason.as_str());
+        let reason = reason.unwrap_or("");
         Self {
             code: code.to_owned(),
             detail: text("detail")
-                .or(sentence(code))
+                .or(sentence(if code == "lease_evicted" {
+                    reason
+                } else {
+                    code
+                }))
                 .or(text("title"))
                 .unwrap_or(code.to_owned()),
             status: number("status").and_then(|status| status.try_into().ok()),
@@ -59,6 +65,8 @@ fn sentence(code: &str) -> Option<String> {
         "cancelled" => "The request for a seat was withdrawn.",
         "closed" => "The client was closed.",
         "lease_released" => "The seat was given back.",
+        "idle" => "Nobody used the seat for a while, and it was given back.",
+        "max_hold" => "The seat was held for as long as its pool allows, and was given back.",
         _ => return None,
     };
     Some(sentence.to_owned())

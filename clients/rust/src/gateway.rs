@@ -8,7 +8,7 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::client::Client;
 use crate::error::SeatError;
-use crate::machine::{Json, is_active};
+use crate::machine::{Json, is_active, is_unused};
 use crate::seat::{Options, Seat, SeatEvent};
 
 const AT_ONCE: usize = 16;
@@ -142,6 +142,13 @@ impl Gateway {
         Ok(seat)
     }
 
+    /// The user of this session did something just now: see [`Seat::touch`].
+    pub fn touch(&self, session: &str) {
+        if let Some(seat) = self.lock().seats.get(session) {
+            seat.touch();
+        }
+    }
+
     /// Gives the seat of this session back.
     pub async fn logout(&self, session: &str) {
         let seat = self.lock().seats.remove(session);
@@ -172,8 +179,13 @@ impl Gateway {
         );
         let told = move |event: &SeatEvent| {
             let code = event.code().unwrap_or("").to_owned();
-            let again = code == "outage_grace_over"
-                || (reacquire && matches!(&*code, "lease_expired" | "invalid_token"));
+            let reason = event
+                .details
+                .get("reason")
+                .and_then(|reason| reason.as_str());
+            let expired =
+                matches!(&*code, "lease_expired" | "invalid_token") || is_unused(&code, reason);
+            let again = code == "outage_grace_over" || (reacquire && expired);
             let ended = matches!(&*event.state, "lost" | "denied");
             if ended && let Some(sessions) = sessions.upgrade() {
                 // An acquire that was denied is of no session yet.

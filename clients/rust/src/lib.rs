@@ -13,6 +13,6 @@ mod verify;
 pub use client::{Client, Key};
 pub use error::SeatError;
 pub use gateway::Gateway;
-pub use seat::{Listener, Options, Seat, SeatEvent};
+pub use seat::{Ending, Idle, Listener, Options, Seat, SeatEvent};
 #[cfg(feature = "verify")]
 pub use verify::{InvalidProof, Proof, Verifier};

@@ -21,7 +21,8 @@ const LONG_POLL_MS: i64 = 20_000;
 const END_MS: i64 = 3_000;
 const TEXTS: [&str; 5] = ["title", "detail", "reason", "blocked_until", "request_id"];
 const NUMBERS: [&str; 5] = ["retry_after_ms", "in_use", "capacity", "position", "eta_ms"];
-const TOLD: [&str; 3] = ["notice", "ends", "seat_requested"];
+const TOLD: [&str; 2] = ["notice", "seat_requested"];
+const AWAY_MS: i64 = 60_000;
 const RENEWED: [&str; 3] = ["expires_in_ms", "renew_after_ms", "outage_grace_ms"];
 
 /// Both clocks, in milliseconds: one that only goes forward, and the one on the wall.
@@ -80,6 +81,8 @@ pub enum Event {
         activities: Option<Vec<String>>,
         label: Option<String>,
     },
+    /// The user is there, or back.
+    Active,
     Cancel,
     Release,
     Close,
@@ -160,6 +163,8 @@ pub struct Request {
     pub acquisition: Option<u64>,
     pub refused: bool,
     pub fresh: bool,
+    /// It may report how long nobody did anything.
+    pub idle: bool,
 }
 
 /// What there is to do after a step, and nothing else.
@@ -186,6 +191,7 @@ struct Flight {
     kind: Kind,
     at: Now,
     news: bool,
+    idle: bool,
 }
 
 /// A request that nobody waits for any more.
@@ -228,6 +234,11 @@ pub struct State {
     refused: bool,
     heard: bool,
     again: bool,
+    dormant: bool,
+    returned: bool,
+    plain: bool,
+    idle_ms: Option<i64>,
+    ends: Value,
     news: bool,
 }
 
@@ -246,6 +257,11 @@ fn is_lease(value: &Value) -> bool {
     text(value, "id").is_some()
         && length(&value["expires_in_ms"]).is_some()
         && length(&value["renew_after_ms"]).is_some()
+}
+
+/// Whether somebody who comes back may have another seat after an end like this.
+pub fn is_unused(code: &str, reason: Option<&str>) -> bool {
+    code == "lease_evicted" && matches!(reason, Some("idle" | "max_hold"))
 }
 
 pub fn is_active(name: &str) -> bool {
@@ -326,6 +342,11 @@ impl State {
             refused: false,
             heard: false,
             again: false,
+            dormant: false,
+            returned: false,
+            plain: false,
+            idle_ms: None,
+            ends: Value::Null,
             news: false,
         }
     }
@@ -385,6 +406,34 @@ impl State {
             || self.ending.is_some()
             || !self.strays.is_empty()
             || !self.running.is_empty()
+            || self.dormant
+    }
+
+    /// Whether the next activity of the user makes a difference: to a seat that may end as idle, or to one that has ended so.
+    pub fn is_away(&self) -> bool {
+        let Some(lease) = self.lease.as_ref().filter(|_| !self.dormant) else {
+            return self.dormant;
+        };
+        let least = self.of_lease("renew_after_ms").min(AWAY_MS);
+        let told = lease.get("active_at").is_some_and(Value::is_string);
+        self.ends["reason"] == "idle" || (told && self.idle_ms.is_some_and(|ms| ms >= least))
+    }
+
+    /// Whether the machine is to hear of activity.
+    pub fn heeds(&self) -> bool {
+        self.flight.is_some() || self.is_away()
+    }
+
+    /// The same as `step`, with the answer to a request that may have reported how long nobody did anything.
+    pub fn step_said(&mut self, event: Event, idle_ms: Option<i64>, now: Now) -> Output {
+        let heard = match &event {
+            Event::Answer { id, .. } | Event::Result { id, .. } | Event::Failed { id } => Some(*id),
+            _ => None,
+        };
+        if heard.is_some() && self.flight.map(|flight| flight.id) == heard {
+            self.idle_ms = idle_ms;
+        }
+        self.step(event, now)
     }
 
     /// Takes one step.
@@ -422,6 +471,7 @@ impl Step<'_> {
             Event::Timer(timer) => self.timer(timer),
             Event::Wake => self.wake(),
             Event::Report { activities, label } => self.report(activities, label),
+            Event::Active => self.active(),
             Event::Release => self.end("/v1/leases/release", "lease_released", 3),
             Event::Close => self.end("/v1/leases/leave", "closed", 1),
             Event::Cancel if is_asking(self.s.name) => {
@@ -444,6 +494,7 @@ impl Step<'_> {
         self.stop(Timer::Next);
         let s = &mut *self.s;
         (s.misses, s.fresh, s.again) = (0, false, false);
+        (s.dormant, s.plain) = (false, false);
         s.acquisition += 1;
         self.to("acquiring", None, Json::new());
         if self.s.ending.is_none() {
@@ -511,10 +562,20 @@ impl Step<'_> {
         }
     }
 
+    fn active(&mut self) {
+        if self.s.dormant {
+            self.acquire();
+        } else if let Some(flight) = self.s.flight {
+            self.s.returned = flight.idle;
+        } else if self.s.name == "held" && self.s.is_away() {
+            self.beat(); // In an outage the tries have their own times.
+        }
+    }
+
     fn forked(&mut self) {
         let s = &mut *self.s;
         // The sockets, the timers and the seat are the parent's.
-        (s.flight, s.ending, s.again) = (None, None, false);
+        (s.flight, s.ending, s.again, s.dormant) = (None, None, false, false);
         s.strays.clear();
         s.running.clear();
         if is_asking(s.name) || is_active(s.name) || s.lease.is_some() {
@@ -595,6 +656,10 @@ impl Step<'_> {
             self.s.refused = true;
             return self.ask();
         }
+        if is("invalid_request") && self.s.idle_ms.is_some() {
+            self.s.plain = true; // An older server knows nothing of it.
+            return self.ask();
+        }
         let temporary = answer.is_temporary();
         match code {
             Some(code) if !temporary && code != "ticket_expired" => {
@@ -625,6 +690,14 @@ impl Step<'_> {
         self.s.news |= flight.news && code != Some("invalid_request");
         if code == Some("draining") && self.s.misses == 0 {
             return self.at_once();
+        }
+        if code == Some("invalid_request")
+            && self.s.idle_ms.is_some()
+            && let Some(lease) = &mut self.s.lease
+        {
+            lease.remove("active_at");
+            self.s.news |= flight.news;
+            return self.wait(Timer::Next, 0, 100);
         }
         let ours = code.is_some();
         self.miss(
@@ -708,7 +781,13 @@ impl Step<'_> {
                 body.get(name).filter(|value| !value.is_null())?.clone(),
             ))
         });
-        let told: Json = told.collect();
+        let mut told: Json = told.collect();
+        let near = Some(&body["ends"]).filter(|ends| length(&ends["in_ms"]).is_some());
+        let near = near.cloned().unwrap_or_default();
+        if !near.is_null() || !self.s.ends.is_null() {
+            told.insert("ending".into(), near.clone());
+        }
+        (self.s.ends, self.s.plain) = (near, false);
         if !told.is_empty() {
             self.out.tell = Some(told);
         }
@@ -737,7 +816,9 @@ impl Step<'_> {
             .of_lease("renew_after_ms")
             .min(self.s.of_lease("expires_in_ms") / 2)
             .max(100);
-        if self.s.news {
+        if std::mem::take(&mut self.s.returned) && self.s.is_away() {
+            self.wait(Timer::Next, 0, 0)
+        } else if self.s.news {
             self.wait(Timer::Next, 500, 500)
         } else {
             self.wait(Timer::Next, every - every * 15 / 100, every)
@@ -760,6 +841,8 @@ impl Step<'_> {
             self.s.acquisition += 1;
             return self.ask();
         }
+        let reason = details.get("reason").and_then(Value::as_str);
+        let unused = is_unused(code, reason);
         self.finish(
             if code == "lease_released" {
                 "released"
@@ -769,6 +852,8 @@ impl Step<'_> {
             code,
             details,
         );
+        // Whoever took it back before anybody is there would undo what the pool is asked to do.
+        self.s.dormant = self.s.options.reacquire && unused;
         if self.s.options.reacquire && matches!(code, "lease_expired" | "invalid_token") {
             self.s.again = true;
             self.wait(Timer::Next, 0, 2_000);
@@ -780,7 +865,7 @@ impl Step<'_> {
         // An adopted token that was not heard of yet is not this program's to give up.
         let token = s.token.clone().filter(|_| code != "cancelled");
         let ticket = s.ticket.clone();
-        if s.lease.is_none() && !s.again && !is_asking(s.name) {
+        if s.lease.is_none() && !s.again && !s.dormant && !is_asking(s.name) {
             return;
         }
         if s.ending.is_some() {
@@ -836,7 +921,7 @@ impl Step<'_> {
                 object(json!({ "token": token })),
                 timeout,
                 fresh,
-                false,
+                [false, false],
             );
         }
     }
@@ -858,14 +943,14 @@ impl Step<'_> {
         };
         s.news = false;
         let path = format!("/v1/pools/{}/leases", segment(&o.pool));
-        let fresh = s.fresh;
+        let (fresh, idle) = (s.fresh, s.ticket.is_none() && !s.plain);
         self.send(
             Kind::Ask,
             path,
             object(body),
             REQUEST_MS + long,
             fresh,
-            false,
+            [false, idle],
         );
     }
 
@@ -894,13 +979,15 @@ impl Step<'_> {
             REQUEST_MS
         };
         let fresh = s.fresh;
+        let idle = s.lease.as_ref();
+        let idle = idle.is_some_and(|lease| lease.contains_key("active_at"));
         self.send(
             Kind::Renew,
             "/v1/leases/renew".into(),
             body,
             timeout,
             fresh,
-            news,
+            [news, idle],
         );
     }
 
@@ -938,6 +1025,7 @@ impl Step<'_> {
         let s = &mut *self.s;
         (s.lease, s.token, s.ticket, s.proof, s.position) = (None, None, None, None, Value::Null);
         (s.misses, s.fresh, s.refused, s.again) = (0, false, false, false);
+        (s.dormant, s.returned, s.idle_ms, s.ends) = (false, false, None, Value::Null);
         self.to(name, Some(code), details);
     }
 
@@ -990,15 +1078,19 @@ impl Step<'_> {
         body: Json,
         timeout_ms: i64,
         fresh: bool,
-        news: bool,
+        [news, idle]: [bool; 2],
     ) {
         self.stop(Timer::Next);
         let id = self.request(path, body, timeout_ms, fresh, kind == Kind::Ask);
+        if let Some(request) = self.out.send.last_mut() {
+            request.idle = idle;
+        }
         self.s.flight = Some(Flight {
             id,
             kind,
             at: self.now,
             news,
+            idle: idle && kind == Kind::Renew,
         });
     }
 
@@ -1027,6 +1119,7 @@ impl Step<'_> {
             acquisition,
             refused,
             fresh,
+            idle: false,
         });
         id
     }

@@ -9,6 +9,9 @@ use crate::machine::{self, Event, Json, is_active};
 /// What is called for each change of a seat.
 pub type Listener = Arc<dyn Fn(&SeatEvent) + Send + Sync>;
 
+/// A function that returns how long the user of a seat has done nothing.
+pub type Idle = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+
 /// Who asks for a seat, and how.
 #[derive(Clone, Default)]
 pub struct Options {
@@ -28,6 +31,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// Called for each change, in order, on a thread of its own.
     pub on_event: Option<Listener>,
+    /// Returns how long the user has done nothing, or nothing if that is not known. It has to be quick. See [`Seat::touch`].
+    pub idle: Option<Idle>,
 }
 
 impl Options {
@@ -73,6 +78,29 @@ impl SeatEvent {
     pub fn code(&self) -> Option<&str> {
         self.details.get("code")?.as_str()
     }
+
+    /// If the event is about it: the end that is near, or that it no longer is.
+    pub fn ending(&self) -> Option<Option<Ending>> {
+        let ends = self.details.get("ending")?;
+        let text = |name: &str| ends[name].as_str().unwrap_or("").to_owned();
+        let ending = ends["in_ms"].as_f64().map(|ms| Ending {
+            within: Duration::from_millis(ms as u64),
+            reason: text("reason"),
+            then: text("then"),
+        });
+        Some(ending)
+    }
+}
+
+/// A seat ends soon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ending {
+    pub within: Duration,
+    /// `idle`: any activity of its user ends the matter. `max_hold`: it was held for long, and nothing does.
+    pub reason: String,
+    /// `yield`: when somebody else needs a seat. `end`: in any case.
+    pub then: String,
 }
 
 /// A seat, from its grant to its end. A lost one is not used again: acquire another. Whoever drops it gives it back, if the runtime still
@@ -212,6 +240,12 @@ impl Seat {
                 label: None,
             },
         );
+    }
+
+    /// The user did something just now. From the first call on, heartbeats report how long nobody did. It may be called often. Without it,
+    /// and without [`Options::idle`], the seat counts as used.
+    pub fn touch(&self) {
+        self.shared.touch(self.id);
     }
 
     /// Gives the seat back. Three seconds at most; may be called at any time; never fails.

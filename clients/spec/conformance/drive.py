@@ -145,7 +145,7 @@ async def _ready(driver: Driver) -> dict:
         if driver.process.returncode is not None and not driver.results.get("", []):
             raise Failed(f"it did not start; {driver._heard()}")
     ready = driver.results[""].pop(0)
-    if ready.get("spec") != 1 or "can" not in ready:
+    if ready.get("spec") != 2 or "can" not in ready:
         raise Failed(f"its first line is {json.dumps(ready)}; {driver._heard()}")
     return ready
 

@@ -62,7 +62,7 @@ def render(answer: dict, kind: str, body: dict, document: Optional[dict]) -> tup
     elif "results" in answer:
         # One for each token; `results` says how those that differ do, by token.
         status, results = 200, []
-        for token in body.get("tokens", []):
+        for token in body.get("tokens") or [lease["token"] for lease in body["leases"]]:
             name = token.removeprefix(PREFIX)
             results.append(answer["results"].get(name, {"id": "L" + name, "status": "renewed", "expires_in_ms": answer["members"]["ttl_ms"]}))
         said = {"results": results}
@@ -199,6 +199,11 @@ class Scripted:
             if body.get(name) != (PREFIX + value if secret else value):
                 found.append(f"{name} is {body.get(name)!r}, not {value!r}")
         found += [f"{name} is there" for name in exchange.get("without", []) if name in body]
+        if "idle_ms" in exchange:
+            low, high = exchange["idle_ms"]
+            for said in body.get("leases", [body]):
+                if not low <= said.get("idle_ms", -1) <= high:
+                    found.append(f"idle_ms is {said.get('idle_ms')!r}, not within {low} to {high}")
         if "key" in exchange:
             key = headers.get("idempotency-key")
             known = self.keys.setdefault(exchange["key"], key)

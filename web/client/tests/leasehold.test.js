@@ -585,3 +585,215 @@ test('requests with a token have no header that another origin would have to all
   assert.ok(bare.length > 2 && bare.every(({ headers }) => !Object.keys(headers).length));
   assert.equal(asks()[0].headers.authorization, 'Bearer secret');
 });
+
+const said = () => renewals().map(({ body }) => body.idle_ms);
+const does = (page, type = 'keydown') => page.dispatchEvent(new Event(type));
+
+test('a page reports how long nobody used it, and beats at once when its user comes back', async () => {
+  const { page, seat } = await held();
+  await browser.pass(61_000);
+  assert.ok(said().length >= 3 && said().every((ms, i) => Math.abs(ms - renewals()[i].at) < 100), String(said()));
+  const { length } = said();
+  does(page, 'pointermove');
+  await browser.pass(10);
+  assert.equal(said().length, length + 1);
+  assert.ok(said().at(-1) < 20);
+  for (let move = 0; move < 100; move += 1) {
+    does(page, 'pointermove');
+    await browser.pass(100);
+  }
+  assert.equal(said().length, length + 1);
+  assert.ok(seat.idle < 200);
+});
+
+test('a page that is shown is used, and one that is hidden is not', async () => {
+  const { page } = await held();
+  await browser.pass(30_000);
+  page.document.hidden = true;
+  page.document.dispatchEvent(new Event('visibilitychange'));
+  await browser.pass(30_000);
+  assert.ok(said().at(-1) > 35_000);
+  page.document.hidden = false;
+  page.document.dispatchEvent(new Event('visibilitychange'));
+  await browser.pass(100);
+  assert.ok(said().at(-1) < 100);
+});
+
+test('the tab that leads says the least idle time of all, and hears at once who comes back in another', async () => {
+  const one = await held();
+  const two = await held();
+  await browser.pass(61_000);
+  assert.ok(said().at(-1) > 40_000);
+  const { length } = said();
+  does(two.page);
+  await browser.pass(50);
+  assert.equal(said().length, length + 1);
+  assert.ok(said().at(-1) < 100);
+  await browser.pass(5_000);
+  does(two.page);
+  one.page.close();
+  await browser.pass(20_000);
+  assert.ok(two.seat.leader && said().at(-1) <= 20_000, String(said()));
+});
+
+test('a page asks whether somebody is still there, and any activity is the answer', async () => {
+  server.idleAfter = 180_000;
+  const tabs = [await held(), await held()];
+  const endings = tabs.map(({ seat }) => {
+    const all = [];
+    seat.addEventListener('ending', ({ detail }) => all.push(detail));
+    return all;
+  });
+  await browser.pass(100_000);
+  for (const all of endings) {
+    assert.ok(all.length && all[0].in_ms < 120_000 && all[0].in_ms > 90_000, JSON.stringify(all));
+    assert.equal(all[0].reason, 'idle');
+  }
+  does(tabs[1].page);
+  await browser.pass(100);
+  assert.deepEqual(endings.map((all) => all.at(-1)), [null, null]);
+  assert.equal(tabs[0].seat.state, 'held');
+});
+
+for (const [who, at] of [['the tab that leads', 0], ['another tab', 1]]) {
+  test(`after an end as idle nothing is asked before somebody is there, in ${who}`, async () => {
+    const tabs = [await held(), await held()];
+    const reasons = [];
+    tabs[0].seat.addEventListener('lost', ({ detail }) => reasons.push(detail.reason));
+    Object.assign(server.leases.get('token-1'), { end: 'lease_evicted', reason: 'idle' });
+    await browser.pass(600_000);
+    assert.deepEqual(tabs.map(({ seat }) => seat.state), ['lost', 'lost']);
+    assert.deepEqual(reasons, ['idle']);
+    assert.equal(asks().length, 1);
+    const { length } = browser.requests;
+    does(tabs[at].page);
+    await browser.pass(3_000);
+    assert.deepEqual(tabs.map(({ seat }) => seat.state), ['held', 'held']);
+    assert.deepEqual(tabs.map(({ seat }) => seat.lease.id), ['lease-2', 'lease-2']);
+    assert.equal(browser.requests.length, length + 1);
+  });
+}
+
+test('a tab whose leader is frozen after an end as idle takes the new seat itself', async () => {
+  const one = await held();
+  const two = await held();
+  Object.assign(server.leases.get('token-1'), { end: 'lease_evicted', reason: 'idle' });
+  await browser.pass(60_000);
+  one.page.frozen = true;
+  for (let second = 0; second < 4; second += 1) {
+    does(two.page);
+    await browser.pass(1_000);
+  }
+  assert.ok(two.seat.leader);
+  assert.equal(two.seat.state, 'held');
+});
+
+test('a page that loads anew after an end as idle asks for a seat of its own', async () => {
+  const { page } = await held();
+  Object.assign(server.leases.get('token-1'), { end: 'lease_evicted', reason: 'idle' });
+  await browser.pass(60_000);
+  page.close();
+  const after = await held({}, browser.page({ storage: page.storage }));
+  assert.equal(after.seat.lease.id, 'lease-2');
+  const keys = asks().map(({ headers }) => headers['idempotency-key']);
+  assert.notEqual(keys[0], keys[1]);
+});
+
+test('an acquire, a release or a close after an end as idle is heeded', async () => {
+  for (const how of ['acquire', 'release', 'close']) {
+    const { seat, page } = await held();
+    const token = [...server.leases.keys()].at(-1);
+    Object.assign(server.leases.get(token), { end: 'lease_evicted', reason: 'max_hold' });
+    await browser.pass(60_000);
+    assert.equal(seat.state, 'lost');
+    seat[how]();
+    await browser.pass(1_000);
+    assert.equal(seat.state, how === 'acquire' ? 'held' : 'released');
+    if (how === 'acquire') seat.release();
+    does(page);
+    await browser.pass(5_000);
+    assert.equal(server.live().length, 0);
+  }
+});
+
+test('work in a frame that the page cannot see into counts as long as it has the focus', async () => {
+  const { page } = await held();
+  Object.assign(page.document, { activeElement: { tagName: 'IFRAME' }, hasFocus: () => true });
+  does(page, 'blur');
+  await browser.pass(120_000);
+  assert.ok(said().every((ms) => ms <= 20_000) && said().at(-1) <= 15_100, String(said()));
+  page.document.hasFocus = () => false;
+  await browser.pass(120_000);
+  assert.ok(said().at(-1) > 80_000, String(said()));
+});
+
+test('a product that knows better says it, by a function or a call, or says nothing', async () => {
+  let idle = 5_000;
+  const { page, seat } = await held({ idle: () => idle });
+  assert.equal(asks()[0].body.idle_ms, 5_000);
+  does(page);
+  await browser.pass(20_000);
+  idle = 70_000;
+  await browser.pass(20_000);
+  assert.deepEqual(said().slice(0, 2), [5_000, 70_000]);
+  assert.equal(seat.idle, 70_000);
+  seat.active(); // A call is in progress.
+  await browser.pass(10);
+  assert.ok(said().at(-1) < 20);
+  idle = 80_000;
+  await browser.pass(60_000);
+  assert.ok(said().at(-1) > 20_000);
+  const { length } = said();
+  idle = 100;
+  await browser.pass(1_500);
+  assert.equal(said().length, length + 1);
+  assert.equal(said().at(-1), 100);
+  await seat.release();
+  const quiet = await held({ idle: false });
+  does(quiet.page);
+  await browser.pass(60_000);
+  assert.equal(asks().at(-1).body.idle_ms, undefined);
+  assert.equal(said().at(-1), undefined);
+  assert.equal(quiet.seat.idle, null);
+});
+
+test('a browser that can tell is asked on request, and counts what is done elsewhere', async () => {
+  const detectors = [];
+  class IdleDetector extends EventTarget {
+    static requestPermission = async () => 'granted';
+    userState = 'active';
+    screenState = 'unlocked';
+    async start() {
+      detectors.push(this);
+    }
+  }
+  const { seat } = await held({}, browser.page({ IdleDetector }));
+  await browser.pass(61_000);
+  assert.ok(said().at(-1) > 40_000);
+  assert.equal(await seat.detectIdle(), true);
+  assert.equal(seat.idle, 0);
+  await browser.pass(60_000);
+  assert.equal(said().at(-1), 0);
+  const [detector] = detectors;
+  detector.userState = 'idle';
+  detector.dispatchEvent(new Event('change'));
+  assert.equal(seat.idle, 60_000);
+  await seat.release();
+  IdleDetector.requestPermission = async () => 'denied';
+  const other = await held({}, browser.page({ IdleDetector }));
+  assert.equal(await other.seat.detectIdle(), false);
+  assert.equal(await (await held({}, browser.page())).seat.detectIdle(), false);
+});
+
+test('an older server is told nothing of idle time', async () => {
+  const { answer } = browser;
+  browser.answer = (path, body, request) => {
+    if ('idle_ms' in body) return [400, { status: 400, code: 'invalid_request' }];
+    const [status, said] = answer(path, body, request);
+    return [status, { ...said, lease: { ...said.lease, active_at: undefined } }];
+  };
+  await held();
+  assert.equal(asks().length, 2);
+  await browser.pass(60_000);
+  assert.ok(said().length >= 3 && said().every((ms) => ms === undefined));
+});

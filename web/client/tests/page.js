@@ -169,6 +169,7 @@ export class Server {
   leases = new Map();
   capacity = 1;
   ttl = 60_000;
+  idleAfter = 900_000;
   #last = 0;
   down = false;
 
@@ -188,7 +189,7 @@ export class Server {
   document(lease) {
     return {
       id: lease.id, expires_in_ms: lease.until - this.clock, ttl_ms: this.ttl, renew_after_ms: this.ttl / 3, outage_grace_ms: this.grace,
-      activities: lease.activities ?? [],
+      activities: lease.activities ?? [], active_at: lease.active_at ?? null,
     };
   }
 
@@ -213,7 +214,11 @@ export class Server {
       if (resumed && this.live().length >= this.capacity) return problem(410, 'lease_expired');
       lease.until = this.clock + this.ttl;
       lease.activities = body.activities ?? lease.activities;
-      return [200, { lease: this.document(lease), resumed }];
+      const idle = body.idle_ms ?? null;
+      lease.active_at = idle === null ? null : new Date(this.clock - idle).toISOString();
+      const left = this.idleAfter - idle;
+      const ends = left < 120_000 ? { in_ms: left, reason: 'idle', then: 'yield' } : undefined;
+      return [200, { lease: this.document(lease), resumed, ends }];
     }
     if (path.endsWith('/release')) lease.end ??= 'lease_released';
     return [204, {}];

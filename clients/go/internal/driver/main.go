@@ -31,6 +31,9 @@ type line struct {
 	Proof, Issuer, Audience, Session                          string
 	At                                                        float64
 	Tokens                                                    map[string]string
+	Idle                                                      any // Milliseconds, or "raise".
+	MS                                                        int64
+	Touch                                                     bool
 }
 
 type driver struct {
@@ -42,6 +45,7 @@ type driver struct {
 	verifier *verify.Verifier
 	gateway  *leasehold.Gateway
 	tokens   map[string]string
+	idles    map[string]any
 }
 
 var writing sync.Mutex
@@ -54,7 +58,7 @@ func say(said map[string]any) {
 }
 
 func main() {
-	d := &driver{seats: map[string]*leasehold.Seat{}, cancels: map[string]context.CancelFunc{}}
+	d := &driver{seats: map[string]*leasehold.Seat{}, cancels: map[string]context.CancelFunc{}, idles: map[string]any{}}
 	defer func() {
 		if d.client != nil {
 			d.client.Close()
@@ -62,7 +66,7 @@ func main() {
 	}()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
-	say(map[string]any{"ready": "go", "spec": 1, "can": []string{"cancel", "verify", "gateway"}})
+	say(map[string]any{"ready": "go", "spec": 2, "can": []string{"cancel", "verify", "gateway"}})
 	lines := make(chan line)
 	go func() {
 		defer close(lines)
@@ -138,6 +142,12 @@ func (d *driver) do(l line) {
 		say(map[string]any{"seat": l.As, "check": code, "state": seat.State(), "sure": seat.Sure()})
 	case "report":
 		d.seat(l.As).Report(l.Activities...)
+	case "touch":
+		d.seat(l.As).Touch()
+	case "idle":
+		d.mu.Lock()
+		d.idles[l.As] = float64(l.MS)
+		d.mu.Unlock()
 	case "verify":
 		if d.verifier == nil {
 			d.verifier = &verify.Verifier{Issuer: l.Issuer, Audience: l.Audience, URL: d.url}
@@ -206,6 +216,20 @@ func (d *driver) options(l line) leasehold.Options {
 	if l.MaxGraceMS != nil {
 		grace := time.Duration(*l.MaxGraceMS) * time.Millisecond
 		o.MaxGrace = &grace
+	}
+	if l.Idle != nil {
+		d.mu.Lock()
+		d.idles[l.As] = l.Idle
+		d.mu.Unlock()
+		o.Idle = func() time.Duration {
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			ms, is := d.idles[l.As].(float64)
+			if !is {
+				panic("a function of the program")
+			}
+			return time.Duration(ms) * time.Millisecond
+		}
 	}
 	o.OnEvent = func(event leasehold.Event) {
 		said := maps.Clone(event.More)
@@ -278,6 +302,9 @@ func (d *driver) many(l line) {
 			}})
 			if err == nil {
 				d.keep(name, seat)
+				if l.Touch {
+					seat.Touch()
+				}
 			}
 		})
 	}

@@ -29,8 +29,10 @@ var (
 	full    = words("pool_full tenant_full queue_full")
 	texts   = []string{"title", "detail", "reason", "blocked_until", "request_id"}
 	numbers = []string{"retry_after_ms", "in_use", "capacity", "position", "eta_ms"}
-	told    = []string{"notice", "ends", "seat_requested"}
+	told    = []string{"notice", "seat_requested"}
 )
+
+const awayMS = 60_000
 
 func words(text string) map[string]bool {
 	found := map[string]bool{}
@@ -67,6 +69,7 @@ type Event struct {
 	Token      string
 	Activities *[]string
 	Label      *string
+	IdleMS     *int64 // What the request that is answered reported, if anything.
 }
 
 // Request is to be sent.
@@ -78,6 +81,7 @@ type Request struct {
 	Acquisition int    `json:"acquisition,omitempty"`
 	Refused     bool   `json:"refused,omitempty"`
 	Fresh       bool   `json:"fresh,omitempty"`
+	Idle        bool   `json:"idle,omitempty"` // It may report how long nobody did anything.
 }
 
 // Output is what there is to do.
@@ -95,6 +99,7 @@ type flight struct {
 	kind string
 	at   Now
 	news bool
+	idle bool
 }
 
 type ending struct {
@@ -122,6 +127,10 @@ type State struct {
 	fresh, refused        bool
 	heard, again          bool
 	news                  bool
+	dormant, returned     bool
+	plain                 bool
+	idleMS                *int64
+	ends                  JSON
 	label                 string
 	activities            []string
 	next, deadline        bool
@@ -184,8 +193,27 @@ func (s *State) Name() string { return s.name }
 func (s *State) Code() string { return s.code }
 
 func (s *State) busy() bool {
-	return s.flight != nil || len(s.strays) > 0 || s.next || s.deadline || s.ending != nil
+	return s.flight != nil || len(s.strays) > 0 || s.next || s.deadline || s.ending != nil || s.dormant
 }
+
+// Unused reports whether somebody who comes back may have another seat after an end like this.
+func Unused(code string, reason any) bool {
+	return code == "lease_evicted" && (reason == "idle" || reason == "max_hold")
+}
+
+// Away reports whether the next activity of the user makes a difference: to a seat that may end as idle, or to one that has ended so.
+func (s *State) Away() bool {
+	if s.Lease == nil || s.dormant {
+		return s.dormant
+	}
+	if s.ends["reason"] == "idle" {
+		return true
+	}
+	return isText(s.Lease["active_at"]) && s.idleMS != nil && *s.idleMS >= min(whole(s.Lease["renew_after_ms"]), awayMS)
+}
+
+// Heeds reports whether the machine is to hear of activity.
+func (s *State) Heeds() bool { return s.flight != nil || s.Away() }
 
 // Step is what follows from an event. The state that it was given stays as it was.
 func Step(before *State, event Event, now Now) (*State, Output) {
@@ -319,6 +347,8 @@ func (d *step) take(event Event) {
 		d.wake()
 	case "report":
 		d.report(event)
+	case "active":
+		d.active()
 	case "release":
 		d.end("/v1/leases/release", "lease_released", 3)
 	case "close":
@@ -341,7 +371,7 @@ func (d *step) acquire() {
 		return
 	}
 	d.stop("next")
-	d.misses, d.fresh, d.again = 0, false, false
+	d.misses, d.fresh, d.again, d.dormant, d.plain = 0, false, false, false, false
 	d.acquisition++
 	d.to("acquiring", "", nil)
 	if d.ending == nil {
@@ -405,10 +435,22 @@ func (d *step) report(event Event) {
 	}
 }
 
+// active: the user is there, or back.
+func (d *step) active() {
+	switch {
+	case d.dormant:
+		d.acquire()
+	case d.flight != nil:
+		d.returned = d.flight.idle
+	case d.name == "held" && d.Away(): // In an outage the tries have their own times.
+		d.beat()
+	}
+}
+
 func (d *step) forked() {
 	had := d.isAcquiring() || d.Lease != nil
 	d.flight, d.ending, d.strays = nil, nil, map[int]string{}
-	d.next, d.deadline, d.again = false, false, false
+	d.next, d.deadline, d.again, d.dormant = false, false, false, false
 	if had {
 		d.finish("lost", "forked", nil)
 	}
@@ -429,7 +471,7 @@ func (d *step) hear(event Event) {
 	if flight == nil || flight.id != event.ID {
 		return // It came too late, and a later one has been heard.
 	}
-	d.flight = nil
+	d.flight, d.idleMS = nil, event.IdleMS
 	switch {
 	case event.Kind == "result":
 		d.beatResult(flight, event.Result)
@@ -484,6 +526,9 @@ func (d *step) askHeard(flight *flight, event Event) {
 	case code == "unauthorized" && d.options.Key == "function" && !refused:
 		d.refused = true
 		d.ask()
+	case code == "invalid_request" && d.idleMS != nil:
+		d.plain = true // An older server knows nothing of it.
+		d.ask()
 	case code != "" && !temporary && code != "ticket_expired":
 		d.finish("denied", code, more)
 	case !ours && !d.heard && !temporary:
@@ -525,6 +570,13 @@ func (d *step) beatHeard(flight *flight, event Event) {
 	d.news = d.news || (flight.news && code != "invalid_request")
 	if code == "draining" && d.misses == 0 {
 		d.atOnce()
+		return
+	}
+	if code == "invalid_request" && d.idleMS != nil && d.Lease != nil {
+		d.Lease = maps.Clone(d.Lease)
+		delete(d.Lease, "active_at")
+		d.news = d.news || flight.news
+		d.wait(0, 100, "next")
 		return
 	}
 	ours := code != ""
@@ -583,13 +635,24 @@ func (d *step) hold(flight *flight, body, lease JSON) {
 	}
 	d.ticket, d.positionIsKnown = "", false
 	d.fresh, d.heard = false, true
+	tell := JSON{}
 	for _, name := range told {
 		if body[name] != nil {
-			if d.out.Tell == nil {
-				d.out.Tell = JSON{}
-			}
-			d.out.Tell[name] = body[name]
+			tell[name] = body[name]
 		}
+	}
+	ends, _ := body["ends"].(JSON)
+	if !isLength(ends["in_ms"]) {
+		ends = nil
+	}
+	if ends != nil {
+		tell["ending"] = ends
+	} else if d.ends != nil {
+		tell["ending"] = nil
+	}
+	d.ends, d.plain = ends, false
+	if len(tell) > 0 {
+		d.out.Tell = tell
 	}
 	if d.left(d.now) <= 0 { // It took longer than the lease lasts.
 		if d.isAcquiring() {
@@ -607,9 +670,14 @@ func (d *step) hold(flight *flight, body, lease JSON) {
 	d.to("held", "", more)
 	d.watch()
 	every := max(100, min(whole(lease["renew_after_ms"]), whole(lease["expires_in_ms"])/2))
-	if d.news {
+	returned := d.returned && d.Away()
+	d.returned = false
+	switch {
+	case returned:
+		d.wait(0, 0, "next")
+	case d.news:
 		d.wait(500, 500, "next")
-	} else {
+	default:
 		d.wait(every-every*15/100, every, "next")
 	}
 }
@@ -642,6 +710,8 @@ func (d *step) lose(code string, more JSON) {
 		d.again = true
 		d.wait(0, 2_000, "next")
 	}
+	// Whoever took it back before anybody is there would undo what the pool is asked to do.
+	d.dormant = d.options.Reacquire && Unused(code, more["reason"])
 }
 
 func (d *step) end(path, code string, tries int) {
@@ -649,7 +719,7 @@ func (d *step) end(path, code string, tries int) {
 	if code == "cancelled" {
 		token = "" // An adopted one is not this program's to give up.
 	}
-	if d.Lease == nil && !d.again && !d.isAcquiring() {
+	if d.Lease == nil && !d.again && !d.dormant && !d.isAcquiring() {
 		return
 	}
 	if d.ending != nil { // It was asked for again, and is no longer.
@@ -707,7 +777,7 @@ func (d *step) ask() {
 	d.news = false
 	d.send("/v1/pools/"+segment(o.Pool)+"/leases", body, timeout, "ask", "", d.fresh)
 	request := &d.out.Send[len(d.out.Send)-1]
-	request.Acquisition, request.Refused = d.acquisition, d.refused
+	request.Acquisition, request.Refused, request.Idle = d.acquisition, d.refused, d.ticket == "" && !d.plain
 }
 
 func (d *step) beat() {
@@ -732,6 +802,8 @@ func (d *step) beat() {
 		timeout = max(250, min(requestMS, rest/2))
 	}
 	d.send("/v1/leases/renew", body, timeout, "renew", "", d.fresh)
+	_, d.flight.idle = d.Lease["active_at"]
+	d.out.Send[len(d.out.Send)-1].Idle = d.flight.idle
 	d.flight.news, d.news = d.news, false
 }
 
@@ -763,6 +835,7 @@ func (d *step) finish(name, code string, more JSON) {
 	d.stop("deadline")
 	d.Lease, d.Token, d.ticket, d.Proof, d.positionIsKnown = nil, "", "", "", false
 	d.misses, d.fresh, d.refused, d.again = 0, false, false, false
+	d.dormant, d.returned, d.idleMS, d.ends = false, false, nil, nil
 	d.to(name, code, more)
 }
 
@@ -816,7 +889,7 @@ func (d *step) send(path string, body JSON, timeout int64, kind, stray string, f
 		return
 	}
 	d.stop("next")
-	d.flight = &flight{d.requests, kind, d.now, false}
+	d.flight = &flight{id: d.requests, kind: kind, at: d.now}
 }
 
 func (d *step) abort() {

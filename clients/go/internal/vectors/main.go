@@ -130,7 +130,7 @@ func run(one vector) string {
 		if !reflect.DeepEqual(got, step.Then) {
 			return fmt.Sprintf("step %d: got %s, expected %s", number+1, text(got), text(step.Then))
 		}
-		known := map[string]any{"token": state.Token, "proof": state.Proof, "lease_id": state.Lease["id"]}
+		known := map[string]any{"token": state.Token, "proof": state.Proof, "lease_id": state.Lease["id"], "away": state.Away()}
 		for name, value := range peek {
 			if known[name] != value {
 				return fmt.Sprintf("step %d: %s is %v, expected %v", number+1, name, known[name], value)
@@ -175,13 +175,14 @@ func event(from map[string]any) machine.Event {
 		Body, Result        any
 		Activities          *[]string
 		Label               *string
+		IdleMS              *int64 `json:"idle_ms"`
 	}
 	if err := json.Unmarshal([]byte(text(from)), &read); err != nil {
 		panic(err)
 	}
 	return machine.Event{
 		Kind: read.Event, ID: read.ID, Status: read.Status, Headers: read.Headers, Body: read.Body, Result: read.Result,
-		Timer: read.Timer, Token: read.Token, Activities: read.Activities, Label: read.Label,
+		Timer: read.Timer, Token: read.Token, Activities: read.Activities, Label: read.Label, IdleMS: read.IdleMS,
 	}
 }
 

@@ -7,6 +7,7 @@ import java.net.http.HttpResponse;
 import java.security.SecureRandom;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.Base64;
 import java.util.HashMap;
 import java.util.HashSet;
@@ -30,7 +31,7 @@ import javax.net.ssl.SSLContext;
  * ending. When the program ends its seats are released, within three seconds.
  */
 public final class Client implements AutoCloseable {
-    private static final String USER_AGENT = "leasehold-java/0.1.0 (spec 1)";
+    private static final String USER_AGENT = "leasehold-java/0.1.0 (spec 2)";
     private static final System.Logger LOG = System.getLogger("leasehold");
     private static final long TICK_MS = 1_000;
     private static final long END_MS = 3_000;
@@ -267,6 +268,7 @@ public final class Client implements AutoCloseable {
         if (Math.abs(apart) > 1_000 || late) {
             List.copyOf(busy).forEach(seat -> step(seat, Machine.Event.of("wake")));
         }
+        busy.stream().filter(seat -> seat.options.idle() != null && seat.machine.isAway()).forEach(seat -> events(seat::poll));
     }
 
     synchronized void feed(Seat seat, Machine.Event event) {
@@ -367,9 +369,11 @@ public final class Client implements AutoCloseable {
             group.get(0).seat().calls.put(first.id(), call);
         }
         // The function for keys is the program's own, and may block.
+        Long[] idle = new Long[group.size()];
         Thread sender = daemon(() -> {
             try {
-                CompletableFuture<HttpResponse<String>> sent = through.sendAsync(request(group), HttpResponse.BodyHandlers.ofString());
+                Arrays.setAll(idle, i -> group.get(i).request().idle() ? group.get(i).seat().idleMs() : null);
+                CompletableFuture<HttpResponse<String>> sent = through.sendAsync(request(group, idle), HttpResponse.BodyHandlers.ofString());
                 call.whenComplete((answer, error) -> sent.cancel(true));
                 sent.whenComplete((answer, error) -> {
                     if (error != null) {
@@ -382,18 +386,29 @@ public final class Client implements AutoCloseable {
                 call.completeExceptionally(error);
             }
         }, "leasehold request");
-        call.orTimeout(timeout, TimeUnit.MILLISECONDS).whenComplete((answer, error) -> heard(group, answer, error));
+        call.orTimeout(timeout, TimeUnit.MILLISECONDS).whenComplete((answer, error) -> heard(group, idle, answer, error));
         sender.start();
     }
 
-    private HttpRequest request(List<Outgoing> group) {
-        Machine.Request first = group.get(0).request();
-        String path = first.path();
-        Map<String, Object> body = first.body();
-        if (group.size() > 1) {
-            path = "/v1/leases/renew-many";
-            body = Map.of("tokens", group.stream().map(one -> one.request().body().get("token")).toList());
+    /** The body of a request, or of many, with the idle time that is reported. */
+    private static Map<String, Object> body(List<Outgoing> group, Long[] idle) {
+        List<Map<String, Object>> bodies = new ArrayList<>();
+        for (int i = 0; i < idle.length; i++) {
+            Map<String, Object> body = new HashMap<>(group.get(i).request().body());
+            if (idle[i] != null) {
+                body.put("idle_ms", idle[i]);
+            }
+            bodies.add(body);
         }
+        boolean some = Arrays.stream(idle).anyMatch(ms -> ms != null);
+        return idle.length == 1 ? bodies.get(0) : some ? Map.of("leases", bodies)
+                : Map.of("tokens", bodies.stream().map(body -> body.get("token")).toList());
+    }
+
+    private HttpRequest request(List<Outgoing> group, Long[] idle) {
+        Machine.Request first = group.get(0).request();
+        String path = group.size() > 1 ? "/v1/leases/renew-many" : first.path();
+        Map<String, Object> body = body(group, idle);
         HttpRequest.Builder builder = HttpRequest.newBuilder(URI.create(base + path))
                 .header("content-type", "application/json")
                 .header("accept", "application/json")
@@ -409,7 +424,7 @@ public final class Client implements AutoCloseable {
         return builder.build();
     }
 
-    private synchronized void heard(List<Outgoing> group, HttpResponse<String> answer, Throwable error) {
+    private synchronized void heard(List<Outgoing> group, Long[] idle, HttpResponse<String> answer, Throwable error) {
         List<Integer> ids = group.stream().map(one -> one.request().id()).toList();
         List<Machine.Event> heard;
         if (answer == null) {
@@ -433,7 +448,7 @@ public final class Client implements AutoCloseable {
         for (int i = 0; i < group.size(); i++) {
             Seat seat = group.get(i).seat();
             seat.calls.remove(ids.get(i));
-            step(seat, heard.get(i));
+            step(seat, heard.get(i).of(idle[i]));
         }
     }
 

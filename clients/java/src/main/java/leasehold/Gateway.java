@@ -113,6 +113,14 @@ public final class Gateway {
         return seat;
     }
 
+    /** Says that the user of this session did something just now: see {@link Seat#touch()}. */
+    public void touch(String session) {
+        Seat seat = seat(session);
+        if (seat != null) {
+            seat.touch();
+        }
+    }
+
     /** Gives the seat of this session back. */
     public void logout(String session) {
         Seat seat;
@@ -171,7 +179,8 @@ public final class Gateway {
     }
 
     private void lost(String session, SeatEvent event, boolean reacquires) {
-        boolean again = event.code().equals("outage_grace_over") || (reacquires && EXPIRED.contains(event.code()));
+        boolean expired = EXPIRED.contains(event.code()) || Machine.isUnused(event.code(), event.details().get("reason"));
+        boolean again = event.code().equals("outage_grace_over") || (reacquires && expired);
         synchronized (this) {
             if (seats.get(session) != event.seat()) {
                 return; // An acquire that was denied, or a seat that is no longer this session's.

@@ -22,7 +22,8 @@ final class Machine implements Cloneable {
     private static final Set<String> FULL = Set.of("pool_full", "tenant_full", "queue_full");
     private static final List<String> TEXTS = List.of("title", "detail", "reason", "blocked_until", "request_id");
     private static final List<String> NUMBERS = List.of("retry_after_ms", "in_use", "capacity", "position", "eta_ms");
-    private static final List<String> TOLD = List.of("notice", "ends", "seat_requested");
+    private static final List<String> TOLD = List.of("notice", "seat_requested");
+    private static final long AWAY_MS = 60_000;
     private static final long REQUEST_MS = 8_000;
     private static final long LONG_POLL_MS = 20_000;
     private static final long END_MS = 3_000;
@@ -42,38 +43,44 @@ final class Machine implements Cloneable {
     /** Something that happened. Members that an event of its kind does not have are null or 0. */
     record Event(
             String kind, int id, int status, Map<String, String> headers, Object body, Object result, String timer,
-            String token, List<String> activities, String label) {
+            String token, List<String> activities, String label, Long idleMs) {
         static Event of(String kind) {
-            return new Event(kind, 0, 0, Map.of(), null, null, null, null, null, null);
+            return new Event(kind, 0, 0, Map.of(), null, null, null, null, null, null, null);
         }
 
         static Event timer(String timer) {
-            return new Event("timer", 0, 0, Map.of(), null, null, timer, null, null, null);
+            return new Event("timer", 0, 0, Map.of(), null, null, timer, null, null, null, null);
         }
 
         static Event adopt(String token) {
-            return new Event("adopt", 0, 0, Map.of(), null, null, null, token, null, null);
+            return new Event("adopt", 0, 0, Map.of(), null, null, null, token, null, null, null);
         }
 
         static Event report(List<String> activities, String label) {
-            return new Event("report", 0, 0, Map.of(), null, null, null, null, activities, label);
+            return new Event("report", 0, 0, Map.of(), null, null, null, null, activities, label, null);
         }
 
         static Event failed(int id) {
-            return new Event("failed", id, 0, Map.of(), null, null, null, null, null, null);
+            return new Event("failed", id, 0, Map.of(), null, null, null, null, null, null, null);
         }
 
         static Event answer(int id, int status, Map<String, String> headers, Object body) {
-            return new Event("answer", id, status, headers, body, null, null, null, null, null);
+            return new Event("answer", id, status, headers, body, null, null, null, null, null, null);
         }
 
         static Event result(int id, Object result) {
-            return new Event("result", id, 0, Map.of(), null, result, null, null, null, null);
+            return new Event("result", id, 0, Map.of(), null, result, null, null, null, null, null);
+        }
+
+        /** The same, of a request that reported how long nobody did anything. */
+        Event of(Long idleMs) {
+            return new Event(kind, id, status, headers, body, result, timer, token, activities, label, idleMs);
         }
     }
 
-    /** A request to send. */
-    record Request(int id, String path, Map<String, Object> body, long timeoutMs, int acquisition, boolean refused, boolean fresh) {}
+    /** A request to send. One with `idle` may report how long nobody did anything. */
+    record Request(
+            int id, String path, Map<String, Object> body, long timeoutMs, int acquisition, boolean refused, boolean fresh, boolean idle) {}
 
     /** What there is to do. A timer with null stops. */
     static final class Output {
@@ -85,7 +92,7 @@ final class Machine implements Cloneable {
         boolean done;
     }
 
-    private record Flight(int id, String kind, Now at, boolean news) {}
+    private record Flight(int id, String kind, Now at, boolean news, boolean idle) {}
 
     private record Ending(String path, Map<String, Object> body, int tries, int most, Now at) {}
 
@@ -108,6 +115,11 @@ final class Machine implements Cloneable {
     private boolean refused;
     private boolean heard;
     private boolean again;
+    private boolean dormant;
+    private boolean returned;
+    private boolean plain;
+    private Long idleMs;
+    private Map<String, Object> ends = Map.of();
     private boolean news;
     private String label;
     private List<String> activities;
@@ -149,7 +161,27 @@ final class Machine implements Cloneable {
     }
 
     private boolean isBusy() {
-        return flight != null || !abandoned.isEmpty() || next || deadline || ending != null;
+        return flight != null || !abandoned.isEmpty() || next || deadline || ending != null || dormant;
+    }
+
+    /** Whether somebody who comes back may have another seat after an end like this. */
+    static boolean isUnused(String code, Object reason) {
+        return "lease_evicted".equals(code) && ("idle".equals(reason) || "max_hold".equals(reason));
+    }
+
+    /** Whether the next activity of the user makes a difference: to a seat that may end as idle, or to one that has ended so. */
+    boolean isAway() {
+        if (lease == null || dormant) {
+            return dormant;
+        }
+        boolean told = text(lease.get("active_at")) != null && idleMs != null
+                && idleMs >= Math.min(whole(lease.get("renew_after_ms")), AWAY_MS);
+        return told || "idle".equals(ends.get("reason"));
+    }
+
+    /** Whether it is to hear of activity. */
+    boolean heeds() {
+        return flight != null || isAway();
     }
 
     private long left(Now now) {
@@ -290,6 +322,7 @@ final class Machine implements Cloneable {
                     plan("next", 500, 500);
                 }
             }
+            case "active" -> active();
             case "release" -> end("/v1/leases/release", "lease_released", 3);
             case "close" -> end("/v1/leases/leave", "closed", 1);
             case "cancel" -> {
@@ -302,7 +335,7 @@ final class Machine implements Cloneable {
                 flight = null;
                 ending = null;
                 abandoned.clear();
-                next = deadline = again = false;
+                next = deadline = again = dormant = false;
                 if (had) {
                     finish("lost", "forked", Map.of());
                 }
@@ -317,7 +350,7 @@ final class Machine implements Cloneable {
         }
         stop("next");
         misses = 0;
-        fresh = again = false;
+        fresh = again = dormant = plain = false;
         acquisition++;
         to("acquiring", null, Map.of());
         if (ending == null) {
@@ -368,6 +401,17 @@ final class Machine implements Cloneable {
         }
     }
 
+    /** The user is there, or back. */
+    private void active() {
+        if (dormant) {
+            acquire();
+        } else if (flight != null) {
+            returned = flight.idle();
+        } else if (name.equals("held") && isAway()) { // In an outage the tries have their own times.
+            beat();
+        }
+    }
+
     private void hear(Event event) {
         String kind = abandoned.remove(event.id());
         if (kind != null) {
@@ -385,6 +429,7 @@ final class Machine implements Cloneable {
             return; // It came too late, and a later one has been heard.
         }
         flight = null;
+        idleMs = event.idleMs();
         if (event.kind().equals("result")) {
             beatResult(answered, object(event.result()));
         } else {
@@ -434,6 +479,9 @@ final class Machine implements Cloneable {
         } else if ("unauthorized".equals(problem) && options.key().equals("function") && !wasRefused) {
             refused = true;
             ask();
+        } else if ("invalid_request".equals(problem) && idleMs != null) {
+            plain = true; // An older server knows nothing of it.
+            ask();
         } else if (problem != null && !temporary && !problem.equals("ticket_expired")) {
             finish("denied", problem, details);
         } else if (!ours && !heard && !temporary) {
@@ -465,6 +513,13 @@ final class Machine implements Cloneable {
         news |= beaten.news() && !"invalid_request".equals(problem);
         if ("draining".equals(problem) && misses == 0) {
             atOnce();
+            return;
+        }
+        if ("invalid_request".equals(problem) && idleMs != null && lease != null) {
+            lease = new LinkedHashMap<>(lease);
+            lease.remove("active_at");
+            news |= beaten.news();
+            plan("next", 0, 100);
             return;
         }
         boolean ours = problem != null;
@@ -518,6 +573,12 @@ final class Machine implements Cloneable {
         fresh = false;
         heard = true;
         TOLD.stream().filter(name -> body.get(name) != null).forEach(name -> out.tell.put(name, body.get(name)));
+        Map<String, Object> near = isLength(object(body.get("ends")).get("in_ms")) ? object(body.get("ends")) : Map.of();
+        if (!near.isEmpty() || !ends.isEmpty()) {
+            out.tell.put("ending", near.isEmpty() ? null : near);
+        }
+        ends = near;
+        plain = false;
         long rest = left(now);
         if (rest <= 0) { // It took longer than the lease lasts.
             name = isAcquiring() ? "held" : name;
@@ -529,7 +590,12 @@ final class Machine implements Cloneable {
         to("held", null, Boolean.TRUE.equals(body.get("resumed")) ? Map.of("resumed", true) : Map.of());
         watch();
         long every = Math.max(100, Math.min(whole(told.get("renew_after_ms")), whole(told.get("expires_in_ms")) / 2));
-        plan("next", news ? 500 : every - every * 15 / 100, news ? 500 : every);
+        if (returned && isAway()) {
+            plan("next", 0, 0);
+        } else {
+            plan("next", news ? 500 : every - every * 15 / 100, news ? 500 : every);
+        }
+        returned = false;
     }
 
     private void miss(String why, Map<String, Object> details, long after, boolean unheard) {
@@ -554,12 +620,14 @@ final class Machine implements Cloneable {
             again = true;
             plan("next", 0, 2_000);
         }
+        // Whoever took it back before anybody is there would undo what the pool is asked to do.
+        dormant = options.reacquire() && isUnused(why, details.get("reason"));
     }
 
     private void end(String path, String why, int tries) {
         String last = why.equals("cancelled") ? null : token; // An adopted one is not this program's to give up.
         String place = ticket;
-        if (lease == null && !again && !isAcquiring()) {
+        if (lease == null && !again && !dormant && !isAcquiring()) {
             return;
         }
         if (ending != null) { // It was asked for again, and is no longer.
@@ -589,7 +657,7 @@ final class Machine implements Cloneable {
     private void giveBack() {
         ending = new Ending(ending.path(), ending.body(), ending.tries() + 1, ending.most(), ending.at());
         long timeout = Math.max(100, Math.min(2_000, END_MS - now.since(ending.at())));
-        send(ending.path(), ending.body(), timeout, "end", 0, ending.tries() > 1);
+        send(ending.path(), ending.body(), timeout, "end", 0, ending.tries() > 1, false);
     }
 
     private static String segment(String name) {
@@ -612,7 +680,8 @@ final class Machine implements Cloneable {
         body.values().removeIf(value -> value == null);
         news = false;
         String path = "/v1/pools/" + segment(options.pool()) + "/leases";
-        send(path, body, REQUEST_MS + (ticket != null ? LONG_POLL_MS : 0), "ask", acquisition, fresh);
+        boolean idle = ticket == null && !plain;
+        send(path, body, REQUEST_MS + (ticket != null ? LONG_POLL_MS : 0), "ask", acquisition, fresh, idle);
     }
 
     private void beat() {
@@ -629,7 +698,8 @@ final class Machine implements Cloneable {
             body.put("grace_used_ms", limit == null ? -rest : Math.min(-rest, limit));
         }
         long timeout = rest > 0 ? Math.max(250, Math.min(REQUEST_MS, rest / 2)) : REQUEST_MS;
-        send("/v1/leases/renew", body, timeout, "renew", 0, fresh);
+        boolean idle = lease != null && lease.containsKey("active_at");
+        send("/v1/leases/renew", body, timeout, "renew", 0, fresh, idle);
         news = false;
     }
 
@@ -665,7 +735,9 @@ final class Machine implements Cloneable {
         token = ticket = proof = null;
         position = null;
         misses = 0;
-        fresh = refused = again = false;
+        fresh = refused = again = dormant = returned = false;
+        idleMs = null;
+        ends = Map.of();
         to(state, why, details);
     }
 
@@ -711,14 +783,15 @@ final class Machine implements Cloneable {
         }
     }
 
-    private void send(String path, Map<String, Object> body, long timeout, String kind, int acquisition, boolean fresh) {
-        out.send.add(new Request(++requests, path, body, timeout, acquisition, acquisition > 0 && refused, fresh));
+    private void send(
+            String path, Map<String, Object> body, long timeout, String kind, int acquisition, boolean fresh, boolean idle) {
+        out.send.add(new Request(++requests, path, body, timeout, acquisition, acquisition > 0 && refused, fresh, idle));
         stop("next");
-        flight = new Flight(requests, kind, now, news);
+        flight = new Flight(requests, kind, now, news, idle && kind.equals("renew"));
     }
 
     private void abandon(String path, Map<String, Object> body, long timeout) {
-        out.send.add(new Request(++requests, path, body, timeout, 0, false, false));
+        out.send.add(new Request(++requests, path, body, timeout, 0, false, false, false));
         abandoned.put(requests, "end");
     }
 

@@ -1,5 +1,6 @@
 package leasehold;
 
+import java.time.Duration;
 import java.util.HashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -13,6 +14,8 @@ import java.util.function.Consumer;
 /** A seat, from its grant to its end. Closing it gives it back. A lost one is not used again: acquire another. */
 public final class Seat implements AutoCloseable {
     static final Set<String> WORKS = Set.of("held", "unstable", "grace");
+    private static final System.Logger LOG = System.getLogger("leasehold");
+    private static final long MOST_IDLE_MS = Duration.ofDays(31).toMillis();
 
     final Client client;
     final SeatOptions options;
@@ -25,6 +28,8 @@ public final class Seat implements AutoCloseable {
     Map<String, Object> details = Map.of();
     String fault = "";
     Consumer<String> keep;
+    private Long touched;
+    private Long idleWas;
 
     /** A timer that runs. */
     record Planned(long at, Future<?> timer) {}
@@ -106,6 +111,52 @@ public final class Seat implements AutoCloseable {
     /** Tells operators what the holder works on, with the next heartbeat. */
     public void report(String... activities) {
         client.feed(this, Machine.Event.report(List.of(activities), null));
+    }
+
+    /**
+     * Reports that the user did something just now. From the first call on, heartbeats report how long nobody did. It may be called often.
+     * Without it, and without the option `idle`, the seat counts as used.
+     */
+    public void touch() {
+        synchronized (client) {
+            touched = Client.now().mono();
+            if (machine.heeds()) {
+                client.feed(this, Machine.Event.of("active"));
+            }
+        }
+    }
+
+    /** What the program's own function returns, in milliseconds; null if that is not known. */
+    private Long asked() {
+        try {
+            Duration idle = options.idle() == null ? null : options.idle().get();
+            return idle == null || idle.isNegative() ? null : (Long) Math.min(idle.toMillis(), MOST_IDLE_MS);
+        } catch (RuntimeException error) {
+            LOG.log(System.Logger.Level.ERROR, "the function for the idle time of a seat failed; its heartbeats go on without it", error);
+            return null;
+        }
+    }
+
+    /** How long nobody has used the seat; null if that is not known. Called without the lock: the function is the program's. */
+    Long idleMs() {
+        Long asked = asked();
+        synchronized (client) {
+            idleWas = asked;
+            Long untouched = touched == null ? null : (Long) Math.min(MOST_IDLE_MS, Math.max(0, Client.now().mono() - touched));
+            return asked == null ? untouched : untouched == null ? asked : (Long) Math.min(asked, untouched);
+        }
+    }
+
+    /** Notices that the user is back, where only the program's function knows. */
+    void poll() {
+        Long asked = asked();
+        synchronized (client) {
+            Long was = idleWas;
+            idleWas = asked;
+            if (asked != null && was != null && asked < was) {
+                client.feed(this, Machine.Event.of("active"));
+            }
+        }
     }
 
     /** Gives the seat back. Three seconds at most; may be called at any time; never throws. */

@@ -1,6 +1,8 @@
 package leasehold;
 
+import java.time.Duration;
 import java.util.Map;
+import java.util.Optional;
 
 /**
  * A change of a seat.
@@ -10,4 +12,27 @@ import java.util.Map;
  * @param code why, or null
  * @param details what the server said: detail, reason, position, retry_after_ms and so on
  */
-public record SeatEvent(Seat seat, String state, String code, Map<String, Object> details) {}
+public record SeatEvent(Seat seat, String state, String code, Map<String, Object> details) {
+    /**
+     * Says that a seat ends soon.
+     *
+     * @param in when
+     * @param reason `idle`: any activity of its user ends the matter. `max_hold`: it was held for long, and nothing does
+     * @param then `yield`: when somebody else needs a seat. `end`: in any case
+     */
+    public record Ending(Duration in, String reason, String then) {}
+
+    /** Whether this event is about an end that is near, or no longer is. */
+    public boolean isEnding() {
+        return details.containsKey("ending");
+    }
+
+    /** The end that is near; empty with {@link #isEnding()} when that is no longer so. */
+    public Optional<Ending> ending() {
+        if (!(details.get("ending") instanceof Map<?, ?> ends)) {
+            return Optional.empty();
+        }
+        long ms = ((Number) ends.get("in_ms")).longValue();
+        return Optional.of(new Ending(Duration.ofMillis(ms), String.valueOf(ends.get("reason")), String.valueOf(ends.get("then"))));
+    }
+}

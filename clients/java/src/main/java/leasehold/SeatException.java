@@ -14,7 +14,9 @@ public final class SeatException extends Exception {
             "outage_grace_over", "The server has not been heard for longer than work may go on without it.",
             "cancelled", "The request for a seat was withdrawn.",
             "closed", "The client was closed.",
-            "lease_released", "The seat was given back.");
+            "lease_released", "The seat was given back.",
+            "idle", "Nobody used the seat for a while, and it was given back.",
+            "max_hold", "The seat was held for as long as its pool allows, and was given back.");
 
     private final String code;
     private final String detail;
@@ -37,7 +39,8 @@ public final class SeatException extends Exception {
 
     private static String detail(String code, Map<String, Object> details) {
         Object other = details.getOrDefault("title", code);
-        return String.valueOf(details.getOrDefault("detail", SENTENCES.getOrDefault(code, String.valueOf(other))));
+        String kind = code.equals("lease_evicted") ? String.valueOf(details.get("reason")) : code;
+        return String.valueOf(details.getOrDefault("detail", SENTENCES.getOrDefault(kind, String.valueOf(other))));
     }
 
     /** The stable word: a code of the server, or `unreachable`, `timeout`, `not_leasehold`, `outage_grace_over`. */

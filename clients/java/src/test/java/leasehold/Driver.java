@@ -16,6 +16,7 @@ final class Driver {
     private static final Map<String, Seat> SEATS = new ConcurrentHashMap<>();
     private static final Map<String, Thread> THREADS = new ConcurrentHashMap<>();
     private static final Map<String, String> TOKENS = new ConcurrentHashMap<>();
+    private static final Map<String, Object> IDLE = new ConcurrentHashMap<>(); // Milliseconds, or "raise".
     private static Client client;
     private static String server;
     private static Verifier verifier;
@@ -35,7 +36,7 @@ final class Driver {
     }
 
     public static void main(String[] arguments) throws IOException {
-        say("ready", "java", "spec", 1, "can", List.of("cancel", "verify", "gateway"));
+        say("ready", "java", "spec", 2, "can", List.of("cancel", "verify", "gateway"));
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String text = in.readLine(); text != null; text = in.readLine()) {
             Map<String, Object> line = (Map<String, Object>) Json.read(text);
@@ -87,6 +88,8 @@ final class Driver {
                     }
                     say("seat", name, "check", said, "state", seat.state(), "sure", seat.sure());
                 }
+                case "touch" -> SEATS.get(name).touch();
+                case "idle" -> IDLE.put(name, line.get("ms"));
                 default -> SEATS.get(name).report(((List<String>) line.get("activities")).toArray(String[]::new));
             }
         }
@@ -103,6 +106,10 @@ final class Driver {
         SeatOptions options = SeatOptions.holder((String) line.get("holder"));
         options = Boolean.TRUE.equals(line.get("wait")) ? options.queue() : options;
         options = Boolean.TRUE.equals(line.get("reacquire")) ? options.reacquire() : options;
+        if (line.get("idle") != null) {
+            IDLE.put(name, line.get("idle"));
+            options = options.idle(() -> Duration.ofMillis(((Number) IDLE.get(name)).longValue())); // Throws for "raise".
+        }
         Object listener = line.get("listener");
         return options.onEvent(event -> {
             Map<String, Object> said = new LinkedHashMap<>(event.details());
@@ -207,11 +214,15 @@ final class Driver {
             String name = "s" + n;
             Thread thread = new Thread(() -> {
                 try {
-                    SEATS.put(name, client.acquire((String) line.get("pool"), SeatOptions.holder(name).onEvent(event -> {
+                    Seat seat = client.acquire((String) line.get("pool"), SeatOptions.holder(name).onEvent(event -> {
                         if (event.state().equals("lost")) {
                             say("seat", name, "event", "lost", "code", event.code());
                         }
-                    })));
+                    }));
+                    SEATS.put(name, seat);
+                    if (Boolean.TRUE.equals(line.get("touch"))) {
+                        seat.touch();
+                    }
                 } catch (SeatException | InterruptedException error) {
                     say("seat", name, "error", error.toString());
                 }

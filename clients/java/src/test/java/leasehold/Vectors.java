@@ -72,6 +72,7 @@ final class Vectors {
             known.put("token", machine.token());
             known.put("proof", machine.proof());
             known.put("lease_id", machine.lease() == null ? null : machine.lease().get("id"));
+            known.put("away", machine.isAway());
             if (peek != null) {
                 for (Map.Entry<String, Object> entry : peek.entrySet()) {
                     if (!same(known.get(entry.getKey()), entry.getValue())) {
@@ -126,10 +127,11 @@ final class Vectors {
     private static Machine.Event event(Map<String, Object> e) {
         Number id = (Number) e.getOrDefault("id", 0.0);
         Number status = (Number) e.getOrDefault("status", 0.0);
+        Long idle = e.get("idle_ms") instanceof Number ms ? (Long) ms.longValue() : null;
         return new Machine.Event(
                 (String) e.get("event"), id.intValue(), status.intValue(),
                 (Map<String, String>) e.getOrDefault("headers", Map.of()), e.get("body"), e.get("result"), (String) e.get("timer"),
-                (String) e.get("token"), (List<String>) e.get("activities"), (String) e.get("label"));
+                (String) e.get("token"), (List<String>) e.get("activities"), (String) e.get("label"), idle);
     }
 
     private static Map<String, Object> plain(Machine.Output out) {
@@ -146,6 +148,9 @@ final class Vectors {
             }
             if (request.fresh()) {
                 one.put("fresh", true);
+            }
+            if (request.idle()) {
+                one.put("idle", true);
             }
             send.add(one);
         }
