@@ -37,6 +37,7 @@ mod memory;
 mod meters;
 mod named;
 mod nodes;
+mod ownership;
 mod pools;
 mod queue;
 mod readiness;
@@ -142,6 +143,7 @@ pub(crate) struct Shared {
     agreement: Agreement,
     /// Whether this node ends what is due.
     sweeps: bool,
+    owned: ownership::Owned,
     /// What this node is called among the others.
     node: String,
     servers: nodes::ServersCache,
@@ -207,6 +209,7 @@ impl Store {
             unreadable: Unreadable::new(),
             agreement: Agreement::default(),
             sweeps: !options.sweep_every.is_zero(),
+            owned: ownership::Owned::new(!options.sweep_every.is_zero()),
             node: nodes::new_id(),
             servers: nodes::ServersCache::default(),
             installation: installation::Installation::default(),

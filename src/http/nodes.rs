@@ -75,6 +75,9 @@ pub(crate) struct NodeBody {
     pub(crate) seen_at: Timestamp,
     /// How long ago it was seen.
     pub(crate) silent_ms: u64,
+    /// Numbers of the buckets of pools that it does the background work of: recording ends, alerts, roll-ups. Empty for a version
+    /// that does not say.
+    pub(crate) owned_buckets: Vec<u16>,
 }
 
 /// A Redis server, as it describes itself.
@@ -117,7 +120,7 @@ impl From<&Server> for ServerBody {
 }
 
 impl NodeBody {
-    fn of(node: Node, this: &str) -> Self {
+    fn of(node: Node, this: &str, owned_buckets: Vec<u16>) -> Self {
         Self {
             state: if node.is_up() { "up" } else { "silent" },
             is_this: node.sign.id == this,
@@ -139,6 +142,7 @@ impl NodeBody {
             started_at: node.sign.started_at,
             seen_at: node.seen_at,
             silent_ms: node.silent_ms,
+            owned_buckets,
         }
     }
 }
@@ -147,12 +151,16 @@ impl NodeBody {
 pub(crate) async fn nodes(app: &App) -> Result<NodesBody, Problem> {
     let store = app.store();
     let nodes = store.nodes().await?;
+    let mut owners = store.buckets_by_owner().await?;
     let servers = store.servers().await?;
     Ok(NodesBody {
         disagreements: disagreements(&nodes),
         items: nodes
             .into_iter()
-            .map(|node| NodeBody::of(node, store.node_id()))
+            .map(|node| {
+                let owned = owners.remove(&node.sign.id).unwrap_or_default();
+                NodeBody::of(node, store.node_id(), owned)
+            })
             .collect(),
         redis: servers.iter().map(ServerBody::from).collect(),
     })

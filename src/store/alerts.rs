@@ -147,12 +147,17 @@ impl AlertsFilter {
 
 impl Store {
     /// Judges what has happened since the last look, and takes what there is to tell into the log and the deliveries, whose
-    /// bodies `body` writes. Any number of nodes may do so at any time. Returns how many alerts this node took.
+    /// bodies `body` writes; in the buckets of this node. Any number of nodes may do so at any time. Returns how many alerts
+    /// this node took.
     pub async fn watch_alerts(
         &self,
         every: Duration,
         body: &(dyn Fn(&Alert) -> String + Sync),
     ) -> Result<u64, Error> {
+        let owned: Vec<Bucket> = self.owned_buckets().collect();
+        if owned.is_empty() {
+            return Ok(0);
+        }
         let mut connection = self.0.connections.get().await?;
         let relayed: HashMap<String, String> = redis::cmd("HGETALL")
             .arg(RELAYED)
@@ -160,7 +165,7 @@ impl Store {
             .await?;
         drop(connection);
         let (mut told, mut trouble) = (0, None);
-        for bucket in Bucket::all() {
+        for bucket in owned {
             // Buckets may be on several servers: one that is away does not keep the others from being told of.
             match self.watch_bucket(bucket, &relayed, every, body).await {
                 Ok(alerts) => told += alerts,

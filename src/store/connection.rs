@@ -492,7 +492,7 @@ impl bb8::ErrorSink<RedisError> for Reasons {
     }
 }
 
-/// Makes connections, and loads the scripts into each new one's server.
+/// Makes connections, and loads the scripts that the server of a new one does not have.
 pub(super) struct Manager {
     source: Arc<Source>,
     /// Grows with each failure of a connection; those made before are dropped.
@@ -513,7 +513,7 @@ impl Manager {
             age: Arc::clone(&self.age),
             broken: Arc::default(),
         };
-        match script::load_all(&mut connection, self.source.is_cluster()).await {
+        match script::load_missing(&mut connection, self.source.is_cluster()).await {
             // In a cluster this goes to all masters, and one that is away must not keep us from the others: a script
             // that a server lacks is sent whole.
             Err(error) if self.source.is_cluster() && Trouble::of(&error) != Trouble::Refused => {}

@@ -82,12 +82,13 @@ pub struct ChangedPool {
 pub type SlotRequest = (&'static str, i64, Vec<i64>);
 
 impl Store {
-    /// What each pool has that a roll-up may not know of; only of those buckets which no node has asked for within `every`.
+    /// What each pool has that a roll-up may not know of; only of those buckets of this node which no node has asked for within
+    /// `every`.
     /// Costs a pool in which nothing happened two reads, and no call of its own. Buckets may be on several servers: an error
     /// only if none of them says anything.
     pub async fn changed_pools(&self, every: Duration) -> Result<Vec<ChangedPool>, Error> {
         let (mut all, mut trouble) = (Vec::new(), None);
-        for bucket in Bucket::all() {
+        for bucket in self.owned_buckets() {
             match self.changed_pools_in(bucket, every).await {
                 Ok(found) => all.extend(found),
                 Err(error) => trouble = Some(error),

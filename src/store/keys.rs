@@ -128,6 +128,9 @@ pub(super) const ACCESS_KEY_USES: Key = Key("{keys}:used");
 /// ZSET with a TTL: what a node says about itself, JSON -> when it did last, ms.
 pub(super) const NODES: Key = Key("{nodes}:signs");
 
+/// HASH: the marks of nodes, and of the buckets that they have ticked. In one slot with [`NODES`].
+pub(super) const MARKS: Key = Key("{nodes}:marks");
+
 /// STRING: grows with every change of a webhook. In one slot with everything else about alerts that is not of one bucket.
 pub(super) const WEBHOOKS_REVISION: Key = Key("{alerts}:revision");
 
@@ -306,6 +309,16 @@ impl Bucket {
     /// All buckets.
     pub(super) fn all() -> impl Iterator<Item = Self> {
         (0..BUCKETS).map(Self)
+    }
+
+    /// The bucket with this number, if there is one.
+    pub(super) fn numbered(number: u16) -> Option<Self> {
+        (number < BUCKETS).then_some(Self(number))
+    }
+
+    /// Its number, which is in its keys.
+    pub(super) const fn number(self) -> u16 {
+        self.0
     }
 
     /// Its place among all buckets.

@@ -58,7 +58,7 @@ impl Silence {
 }
 
 /// What the last tick of a bucket said, and when that was heard.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LastTick {
     /// By Redis's clock.
     pub(super) at: Timestamp,
@@ -74,6 +74,8 @@ pub(super) struct LastTick {
 struct CachedBucket {
     generation: AtomicU64,
     revision: AtomicU64,
+    /// The revision that Redis has, as was heard last.
+    present_revision: AtomicU64,
     /// All changes of pools up to this version were read.
     seen: AtomicU64,
     policies: Mutex<Pools>,
@@ -140,6 +142,20 @@ impl PoolCache {
         self.buckets[bucket.index()]
             .revision
             .load(Ordering::Acquire)
+    }
+
+    /// The revision that Redis has, as was heard last.
+    pub(super) fn present_revision(&self, bucket: Bucket) -> u64 {
+        self.buckets[bucket.index()]
+            .present_revision
+            .load(Ordering::Acquire)
+    }
+
+    /// Notes the revision that Redis has.
+    pub(super) fn note_revision(&self, bucket: Bucket, revision: u64) {
+        self.buckets[bucket.index()]
+            .present_revision
+            .store(revision, Ordering::Release);
     }
 
     /// Up to which version all changes of the bucket's pools were read. Not the highest version that is known: a

@@ -185,6 +185,7 @@ impl Store {
                 // Gone is stopped as well.
                 () = async { drop(stopped.wait_for(|stopped| *stopped).await) } => {
                     let _ = within_deadline(self.retract_announcement(&sign)).await;
+                    let _ = within_deadline(self.remove_mark()).await;
                     return Over;
                 }
             };

@@ -97,6 +97,8 @@ const COMMANDS: &[Right] = {
         (WithSentinels, "role", &[]),
         (InCluster, "asking", &[]),
         (InCluster, "cluster|slots", &[]),
+        // Without it a node loads all scripts over each new connection.
+        (Never, "script|exists", &[]),
         // Without it a node hears of all queues.
         (Never, "subscribe", &[]),
         (Never, "unsubscribe", &[]),
@@ -407,6 +409,7 @@ mod tests {
             "unsubscribe",
             "cluster|info",
             "getex",
+            "script|exists",
         ] {
             used.insert(name.to_owned());
         }

@@ -8,7 +8,7 @@ use metrics::{Histogram, histogram};
 use redis::{Cmd, RedisResult, ToRedisArgs, Value};
 
 use super::connection::Connection;
-use super::error::{Error, Outcome};
+use super::error::{Error, Outcome, Trouble};
 use super::keys::Bucket;
 use super::script_trace::ScriptStep;
 use super::scripts;
@@ -73,20 +73,38 @@ fn others() -> [&'static Script; OTHERS] {
     [&ACQUIRE_BY_RULES, &LEAVE_QUEUE, &POLL_QUEUE, &LIST_QUEUE]
 }
 
-/// Compiles all scripts in Redis, so that a broken one stops the start and no call has to send one.
+/// Compiles in Redis those scripts that it does not have, so that a broken one stops the start and no call has to send one. They
+/// are loaded once for a server, by whichever node comes first.
 /// In one go, except in a cluster, where a pipeline goes to one server and each of these has to go to all.
-pub(super) async fn load_all(connection: &mut Connection, is_cluster: bool) -> RedisResult<()> {
+pub(super) async fn load_missing(connection: &mut Connection, is_cluster: bool) -> RedisResult<()> {
+    let scripts: Vec<&Script> = others().into_iter().chain(scripts::all()).collect();
+    let mut exist = redis::cmd("SCRIPT");
+    exist.arg("EXISTS");
+    for script in &scripts {
+        exist.arg(&script.sha);
+    }
+    let there: Vec<bool> = match exist.query_async(connection).await {
+        Ok(there) => there,
+        // A user that was made for an earlier version may not ask.
+        Err(error) if Trouble::of(&error) == Trouble::AddressRefused => Vec::new(),
+        Err(error) => return Err(error),
+    };
     let mut pipe = redis::pipe();
-    for script in others().into_iter().chain(scripts::all()) {
+    let mut is_empty = true;
+    for (place, script) in scripts.into_iter().enumerate() {
+        if there.get(place) == Some(&true) {
+            continue;
+        }
         let mut load = redis::cmd("SCRIPT");
         load.arg("LOAD").arg(script.source);
         if is_cluster {
             load.exec_async(connection).await?;
         } else {
             pipe.add_command(load).ignore();
+            is_empty = false;
         }
     }
-    if is_cluster {
+    if is_empty {
         return Ok(());
     }
     pipe.exec_async(connection).await

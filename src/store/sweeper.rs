@@ -1,8 +1,9 @@
 //! The sign of life, and the recording of ends that nobody asked for.
 //!
-//! Every node does this for every bucket, each second; they do not get in each other's way. Nothing else waits for
-//! it: a seat whose time is over is free for the next acquire whether or not a sweep has been there.
+//! Each bucket has one node that does this, each second ([`super::ownership`]); where two do, they do not get in each other's way.
+//! Nothing else waits for it: a seat whose time is over is free for the next acquire whether or not a sweep has been there.
 
+use std::collections::HashMap;
 use std::sync::Weak;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ use super::error::Error;
 use super::keys::{Bucket, Keys};
 use super::memory::{LastTick, Silence};
 use super::meters::EndKind;
+use super::ownership::{BucketMark, LOOKS, Marks};
 use super::script::millis;
 use super::scripts;
 use super::scripts::finalize_ends::How;
@@ -32,14 +34,15 @@ const AT_ONCE: usize = 4;
 /// Age at which events are dropped.
 const EVENTS: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
-/// Ticks all buckets until the store is dropped, and has done what the ticks find to do.
+/// Ticks the buckets of this node until the store is dropped, and has done what the ticks find to do.
 ///
 /// The work runs beside the ticks: a silence of some seconds counts as an outage, however busy the node was.
 pub(super) async fn run(store: Weak<Shared>, every: Duration) -> Over {
-    let mut interval = tokio::time::interval(every);
+    let mut interval = tokio::time::interval(every / LOOKS);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut work: Option<JoinHandle<()>> = None;
     let mut shift = ClockShift::default();
+    let mut marks: Option<Marks> = None;
     loop {
         interval.tick().await;
         let Some(store) = store.upgrade().map(Store) else {
@@ -53,20 +56,23 @@ pub(super) async fn run(store: Weak<Shared>, every: Duration) -> Over {
             std::panic::resume_unwind(panic);
         }
         let asked = Instant::now();
-        let (todo, all) = store.tick_all().await;
+        let marks = marks.get_or_insert_with(|| Marks::new(store.node_id(), every, asked));
+        store.follow_marks(marks).await;
+        let round = store.tick_due(marks).await;
         shift.note(store.0.memory.shift_ms());
         if work.is_some() {
             continue;
         }
+        let todo = store.todo(round.replies);
         if todo.is_empty() {
-            if all {
+            if round.is_whole {
                 store.0.meters.caught_up(asked);
             }
             continue;
         }
         work = Some(tokio::spawn(async move {
             let done = store.work(todo).await;
-            if all && done {
+            if round.is_whole && done {
                 store.0.meters.caught_up(asked);
             }
         }));
@@ -76,24 +82,88 @@ pub(super) async fn run(store: Weak<Shared>, every: Duration) -> Over {
 /// What a tick says of its bucket.
 pub(super) struct TickReply {
     bucket: Bucket,
-    /// Counts the changes of pools.
-    revision: u64,
     /// Pools with leases to end, at most [`POOLS`].
+    due: Vec<PoolName>,
+    /// What other nodes are told of it.
+    mark: BucketMark,
+}
+
+/// The ticks of one look.
+struct Round {
+    replies: Vec<TickReply>,
+    /// Whether there was anything to tick, and all of it was.
+    is_whole: bool,
+}
+
+/// What is to do in a bucket.
+struct Todo {
+    bucket: Bucket,
     due: Vec<PoolName>,
 }
 
 impl Store {
-    /// One round over all buckets. A bucket that fails is left for the next round, which is soon; the log has it
-    /// already. Buckets may be on several servers, so one that fails does not keep the others from their sign of life.
-    async fn tick_all(&self) -> (Vec<TickReply>, bool) {
-        let ticks = stream::iter(Bucket::all()).map(|bucket| self.tick(bucket));
-        let ticked: Vec<Result<TickReply, Error>> = ticks.buffer_unordered(AT_ONCE).collect().await;
-        let all = ticked.iter().all(Result::is_ok);
-        let todo = ticked.into_iter().flatten().filter(|ticked| {
-            let changed = ticked.revision != self.0.memory.revision(ticked.bucket);
-            changed || !ticked.due.is_empty() || !self.0.memory.lost(ticked.bucket).is_empty()
+    /// Learns of the buckets of other nodes what it learns of its own from their ticks.
+    async fn follow_marks(&self, marks: &mut Marks) {
+        for (bucket, mark) in self.read_marks(marks).await {
+            // It may have been written before the last tick of this node.
+            let last = self.0.memory.last_tick(bucket);
+            if last.is_some_and(|last| mark.tick.at < last.at) {
+                continue;
+            }
+            self.0.memory.note_tick(bucket, mark.tick, mark.silence);
+            self.0.memory.note_revision(bucket, mark.revision);
+            if let Err(error) = self.note_generation(bucket, mark.generation).await {
+                tracing::debug!(bucket = bucket.index(), error = %error, "the bucket is not opened: {error}");
+            }
+        }
+    }
+
+    /// Ticks the buckets of this node, and one at each master: so it notices in time that Redis does not work for it. A
+    /// bucket that fails is left for the next round, which is soon; the log has it already. Buckets may be on several servers,
+    /// so one that fails does not keep the others from their sign of life.
+    async fn tick_due(&self, marks: &mut Marks) -> Round {
+        let tried = self.0.connections.one_bucket_of_each_master();
+        let wanted = Bucket::all().filter(|bucket| self.owns(*bucket) || tried.contains(bucket));
+        let due = marks.due(wanted, Instant::now());
+        let ticks = stream::iter(due).map(async |bucket| (bucket, self.tick(bucket).await));
+        let ticked: Vec<_> = ticks.buffer_unordered(AT_ONCE).collect().await;
+        let is_whole = !ticked.is_empty() && ticked.iter().all(|(_, reply)| reply.is_ok());
+        let now = Instant::now();
+        let mut replies = Vec::with_capacity(ticked.len());
+        for (bucket, reply) in ticked {
+            if let Ok(mut reply) = reply {
+                marks.note_tick(bucket, now);
+                if !self.owns(bucket) {
+                    reply.due.clear();
+                }
+                replies.push(reply);
+            }
+        }
+        let ticked: Vec<(Bucket, BucketMark)> = replies
+            .iter()
+            .filter(|reply| self.owns(reply.bucket))
+            .map(|reply| (reply.bucket, reply.mark.clone()))
+            .collect();
+        self.write_marks(marks, &ticked).await;
+        Round { replies, is_whole }
+    }
+
+    /// The buckets in which there is something to do: what ticks found, pools to read, pools to put back.
+    fn todo(&self, replies: Vec<TickReply>) -> Vec<Todo> {
+        let mut due: HashMap<Bucket, Vec<PoolName>> = replies
+            .into_iter()
+            .map(|reply| (reply.bucket, reply.due))
+            .collect();
+        let todo = Bucket::all().map(|bucket| Todo {
+            bucket,
+            due: due.remove(&bucket).unwrap_or_default(),
         });
-        (todo.collect(), all)
+        todo.filter(|todo| {
+            let changed =
+                self.0.memory.present_revision(todo.bucket) != self.0.memory.revision(todo.bucket);
+            changed || !todo.due.is_empty() || !self.0.memory.lost(todo.bucket).is_empty()
+        })
+        .collect()
     }
 
     /// Gives a sign of life for a bucket.
@@ -119,25 +189,31 @@ impl Store {
             back: reply.back,
         };
         self.0.memory.note_tick(bucket, ticked, silence);
-        if reply.generation != self.0.memory.generation(bucket) {
-            // Another node opened it: say that data was lost, and put back what this node knows. It is lost also if that
-            // does not get through now.
-            let open = self.open(bucket, self.0.memory.generation(bucket));
-            super::within_deadline(open).await?;
-        }
+        self.0.memory.note_revision(bucket, reply.revision);
+        self.note_generation(bucket, reply.generation).await?;
         Ok(TickReply {
             bucket,
-            revision: reply.revision,
             due: reply.pools.into_iter().map(|pool| pool.name).collect(),
+            mark: self.mark_of(ticked, silence, reply.generation, reply.revision),
         })
+    }
+
+    /// If another node opened the bucket: says that data was lost, and puts back what this node knows. It is lost also if that
+    /// does not get through now.
+    async fn note_generation(&self, bucket: Bucket, generation: u64) -> Result<(), Error> {
+        let known = self.0.memory.generation(bucket);
+        if generation == known {
+            return Ok(());
+        }
+        super::within_deadline(self.open(bucket, known)).await
     }
 
     /// Reads changed pools, and ends what is due. Whatever fails in one bucket or pool is left for the next round and keeps no
     /// other from its turn; `false` if anything did.
-    async fn work(&self, todo: Vec<TickReply>) -> bool {
+    async fn work(&self, todo: Vec<Todo>) -> bool {
         let mut done = true;
-        for ticked in todo {
-            let bucket = ticked.bucket.index();
+        for Todo { bucket: at, due } in todo {
+            let bucket = at.index();
             let mut note = |what: &str, result: Result<(), Error>| {
                 if let Err(error) = result {
                     // Where Redis is away the log has it already.
@@ -145,33 +221,31 @@ impl Store {
                     done = false;
                 }
             };
-            note(
-                "policies are not put back",
-                self.put_back_pools(ticked.bucket).await,
-            );
-            if ticked.revision != self.0.memory.revision(ticked.bucket) {
-                let remembered = self.remember_pools(ticked.bucket, ticked.revision).await;
+            note("policies are not put back", self.put_back_pools(at).await);
+            let revision = self.0.memory.present_revision(at);
+            if revision != self.0.memory.revision(at) {
+                let remembered = self.remember_pools(at, revision).await;
                 note("policies are not read", remembered);
             }
-            note("ends are not recorded", self.end_due(ticked).await);
+            note("ends are not recorded", self.end_due(at, due).await);
         }
         done
     }
 
     /// Ends what is due in a bucket, pool by pool; the last error if there was one.
-    async fn end_due(&self, mut ticked: TickReply) -> Result<(), Error> {
+    async fn end_due(&self, bucket: Bucket, mut due: Vec<PoolName>) -> Result<(), Error> {
         let mut failure = None;
         loop {
-            for pool in &self.postpone(ticked.bucket, &ticked.due).await? {
+            for pool in &self.postpone(bucket, &due).await? {
                 if let Err(error) = self.sweep(pool).await {
                     failure = Some(error);
                 }
             }
             // Those that failed would be named again and again.
-            if ticked.due.len() < POOLS || failure.is_some() {
+            if due.len() < POOLS || failure.is_some() {
                 return failure.map_or(Ok(()), Err);
             }
-            ticked = self.tick(ticked.bucket).await?;
+            due = self.tick(bucket).await?.due;
         }
     }
 

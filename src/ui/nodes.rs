@@ -37,7 +37,7 @@ pub(super) async fn show(
                     caption #nodes { "Nodes that share this Redis" }
                     thead {
                         tr {
-                            @for title in ["Host", "State", "Address", "Version", "Runs since", "Last seen", "Id"] {
+                            @for title in ["Host", "State", "Address", "Version", "Runs since", "Last seen", "Background work", "Id"] {
                                 th scope="col" { (title) }
                             }
                         }
@@ -101,6 +101,7 @@ fn row(node: &NodeBody) -> Markup {
             td { (node.version) }
             td { (time(node.started_at)) }
             td { (time(node.seen_at)) }
+            td { @if !node.owned_buckets.is_empty() { (count(node.owned_buckets.len() as u64, "bucket", "buckets")) } }
             td { code { (node.id) } }
         }
     }

@@ -62,6 +62,7 @@ mod nodes;
 mod openapi;
 mod out_of_memory;
 mod outage;
+mod ownership;
 mod pages_of_others;
 mod people;
 mod poll_queue;

@@ -20,7 +20,7 @@ done
 # one for sentinels.
 cat >"$data/users.acl" <<ACL
 user default off ~* &* +@all
-user leasehold on >$NODES_PASSWORD ~lh1:* resetchannels &lh1:*:queue -@all +time +hset +hsetnx +hget +hmget +hgetall +hexists +hincrby +hlen +hdel +persist +pexpire +pttl +exists +zadd +zrem +zscore +zmscore +zcard +zcount +zlexcount +zrank +zrange +zrevrange +zscan +zrangebylex +zremrangebylex +zremrangebyscore +zremrangebyrank +xadd +xdel +xrange +xrevrange +xtrim +set +get +getex +getdel +incr +publish +unlink +del +eval +evalsha +script|load +multi +exec +info +ping +psubscribe +wait +role +asking +cluster|slots +subscribe +unsubscribe +cluster|info +select +auth +hello
+user leasehold on >$NODES_PASSWORD ~lh1:* resetchannels &lh1:*:queue -@all +time +hset +hsetnx +hget +hmget +hgetall +hexists +hincrby +hlen +hdel +persist +pexpire +pttl +exists +zadd +zrem +zscore +zmscore +zcard +zcount +zlexcount +zrank +zrange +zrevrange +zscan +zrangebylex +zremrangebylex +zremrangebyscore +zremrangebyrank +xadd +xdel +xrange +xrevrange +xtrim +set +get +getex +getdel +incr +publish +unlink +del +eval +evalsha +script|load +multi +exec +info +ping +psubscribe +wait +role +asking +cluster|slots +script|exists +subscribe +unsubscribe +cluster|info +select +auth +hello
 user leasehold-operator on >$OPERATORS_PASSWORD ~lh1:* -@all +get +hmget +hget +exists +config|get +client|pause +client|unpause +client|kill +client|list +replicaof +info +role +ping +hello +auth +select +time +acl|whoami +cluster|slots +cluster|info
 user replica on >$REPLICAS_PASSWORD -@all +psync +replconf +ping
 user sentinel on >$SENTINEL_PASSWORD allchannels -@all +multi +slaveof +ping +exec +subscribe +config|rewrite +role +publish +info +client|setname +client|kill +script|kill
