@@ -887,6 +887,9 @@ v("an end that is near is told by a result", [56, 66]).beating().then(
     20_000, {"event": "result", "id": 2, "result": {"id": "L1", "status": "renewed", "expires_in_ms": 60_000, "ends": ENDING}}, "held",
     timers=HELD_TIMERS, tell={"ending": ENDING}, peek={"away": True},
 )
+v("a result can say that the pool wants to know of idle time", [56, 64]).beating().do(
+    20_000, {"event": "result", "id": 2, "result": {"id": "L1", "status": "renewed", "expires_in_ms": 60_000, "active_at": None}}
+).then(40_000, NEXT, "held", send=[beat(3, idle=True)])
 v("who is told that an idle seat ends is away", [65, 66]).beating().do(20_000, renewed(2, more={"ends": ENDING})).then(
     21_000, ACTIVE, "held", timers={"next": None}, send=[beat(3)]
 )

@@ -16,7 +16,7 @@ const NUMBERS = ['retry_after_ms', 'in_use', 'capacity', 'position', 'eta_ms'];
 const TOLD = ['notice', 'seat_requested'];
 const UNUSED = ['idle', 'max_hold'];
 const AWAY_MS = 60_000;
-const RENEWED = ['expires_in_ms', 'renew_after_ms', 'outage_grace_ms'];
+const RENEWED = ['expires_in_ms', 'renew_after_ms', 'outage_grace_ms', 'active_at'];
 
 const isObject = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
 const isLength = (value) => typeof value === 'number' && value >= 0;

@@ -421,7 +421,7 @@ class _Step:
         if result.get("id", s.lease and s.lease["id"]) != (s.lease and s.lease["id"]):
             status = None  # Somebody else's.
         if status in ("renewed", "resumed") and s.lease and _is_length(result.get("expires_in_ms")):
-            kept = ("expires_in_ms", "renew_after_ms", "outage_grace_ms")
+            kept = ("expires_in_ms", "renew_after_ms", "outage_grace_ms", "active_at")
             lease = {**s.lease, **{name: result[name] for name in kept if name in result}}
             return self.hold(flight, {**result, "resumed": status == "resumed"}, lease)
         if status == "lost" and code in ENDS:

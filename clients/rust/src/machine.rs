@@ -23,7 +23,12 @@ const TEXTS: [&str; 5] = ["title", "detail", "reason", "blocked_until", "request
 const NUMBERS: [&str; 5] = ["retry_after_ms", "in_use", "capacity", "position", "eta_ms"];
 const TOLD: [&str; 2] = ["notice", "seat_requested"];
 const AWAY_MS: i64 = 60_000;
-const RENEWED: [&str; 3] = ["expires_in_ms", "renew_after_ms", "outage_grace_ms"];
+const RENEWED: [&str; 4] = [
+    "expires_in_ms",
+    "renew_after_ms",
+    "outage_grace_ms",
+    "active_at",
+];
 
 /// Both clocks, in milliseconds: one that only goes forward, and the one on the wall.
 #[derive(Clone, Copy, Debug, Default)]

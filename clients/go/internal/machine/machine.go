@@ -593,7 +593,7 @@ func (d *step) beatResult(flight *flight, value any) {
 	switch {
 	case (status == "renewed" || status == "resumed") && d.Lease != nil && isLength(result["expires_in_ms"]):
 		lease := maps.Clone(d.Lease)
-		for _, name := range []string{"expires_in_ms", "renew_after_ms", "outage_grace_ms"} {
+		for _, name := range []string{"expires_in_ms", "renew_after_ms", "outage_grace_ms", "active_at"} {
 			if value, is := result[name]; is {
 				lease[name] = value
 			}

@@ -532,7 +532,7 @@ final class Machine implements Cloneable {
         String ended = text(result.get("code"));
         if (isOurs && ("renewed".equals(status) || "resumed".equals(status)) && isLength(result.get("expires_in_ms"))) {
             Map<String, Object> renewed = new LinkedHashMap<>(lease);
-            for (String name : List.of("expires_in_ms", "renew_after_ms", "outage_grace_ms")) {
+            for (String name : List.of("expires_in_ms", "renew_after_ms", "outage_grace_ms", "active_at")) {
                 if (result.containsKey(name)) {
                     renewed.put(name, result.get(name));
                 }
