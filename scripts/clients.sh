@@ -16,14 +16,15 @@ if ! python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; 
     exit 0
 fi
 
-# Proofs are verified with `cryptography`: of the machine, or else in an environment of its own.
-if ! python3 -c 'import cryptography' 2>/dev/null; then
+# What the tests of the Python client need: of the machine, or else in an environment of its own.
+needs='import cryptography, fastapi, gunicorn, uvicorn'
+if ! python3 -c "$needs" 2>/dev/null; then
     home=${CARGO_TARGET_DIR:-target}/clients-python
     if [ -x "$home/bin/python3" ] || python3 -m venv "$home" >/dev/null 2>&1; then
-        "$home/bin/python3" -c 'import cryptography' 2>/dev/null || "$home/bin/pip" install --quiet cryptography >/dev/null 2>&1 || true
-        PATH="$PWD/$home/bin:$PATH"
+        "$home/bin/python3" -c "$needs" 2>/dev/null || "$home/bin/pip" install --quiet -r clients/python/tests/requirements.txt >/dev/null 2>&1 || true
+        PATH="$(cd "$home" && pwd)/bin:$PATH"
     fi
-    python3 -c 'import cryptography' 2>/dev/null || say "no package cryptography: proofs are not verified"
+    python3 -c "$needs" 2>/dev/null || say "without some of: $needs. Proofs or web backends in Python are not tried"
 fi
 
 cargo build --locked --quiet --bin leasehold

@@ -83,7 +83,7 @@ func (g *Gateway) Restore(ctx context.Context, tokens map[string]string) int {
 			seat, err := g.Client.Adopt(ctx, g.Pool, token, g.options(session, Options{}))
 			if err == nil {
 				g.put(session, seat)
-			} else if g.Keep != nil && errors.Is(err, ErrLost) {
+			} else if failure := (*Error)(nil); g.Keep != nil && errors.As(err, &failure) && (failure.lost || failure.Code == "lease_released") {
 				g.Keep(session, "")
 			}
 		}()

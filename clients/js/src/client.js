@@ -43,7 +43,7 @@ export class Client {
 	}
 
 	async #start(pool, options = {}, event) {
-		const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name) && name !== 'onToken');
+		const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name) && name !== 'onToken' && name !== 'outlives');
 		if (unknown) throw new TypeError(`there is no option ${unknown}`);
 		if (typeof pool !== 'string' || !pool) throw new TypeError('a seat is of a pool, which has a name');
 		const { holder, tenant, label, platform, activities, wait = false, reacquire = false, maxGrace, signal, sharing, idle } = options;
@@ -57,7 +57,7 @@ export class Client {
 		const { onEvent, onLost, onToken, timeout = wait ? null : ACQUIRE_MS } = options;
 		if (onEvent) runner.listeners.add(onEvent);
 		if (onLost) runner.listeners.add((seat, told) => told.state === 'lost' && onLost(seat, new SeatError(told.code, told, true)));
-		runner.onToken = onToken;
+		Object.assign(runner, { onToken, outlives: options.outlives ?? false }); // Of a gateway.
 		runner.feed(event);
 		await runner.until(() => runner.isDecided(), timeout, signal);
 		const { state } = runner;

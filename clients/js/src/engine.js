@@ -193,9 +193,9 @@ export class Engine {
 		}
 	}
 
-	/** Releases all seats, and waits once for what is under way, with one limit of time for all of them. */
-	async end() {
-		const open = [...this.busy].filter((runner) => !runner.ending);
+	/** Releases all seats, or those whose token is not kept, and waits once for what is under way, with one limit of time for all of them. */
+	async end({ exiting = false } = {}) {
+		const open = [...this.busy].filter((runner) => !runner.ending && !(exiting && runner.outlives));
 		for (const runner of open) {
 			runner.ending = true;
 			runner.feed({ event: 'release' });

@@ -8,7 +8,7 @@ const isGood = (seat) => ['held', 'unstable', 'grace'].includes(seat.state);
 
 /**
  * One seat for each session of a product. `tokens` is where the secrets of the leases are kept over a restart: anything with `set`,
- * `delete` and `entries` like those of a Map, also with promises.
+ * `delete` and `entries` like those of a Map, also with promises. With it the seats stay when the program ends, for the next start of it.
  */
 export class Gateway {
 	#client;
@@ -18,11 +18,13 @@ export class Gateway {
 	#seats = new Map();
 	#logins = new Map();
 	#writes = new Map();
+	#keeps;
 
-	constructor(client, pool, { tokens = new Map(), onLost } = {}) {
+	constructor(client, pool, { tokens, onLost } = {}) {
 		this.#client = client;
 		this.#pool = pool;
-		this.#tokens = tokens;
+		this.#tokens = tokens ?? new Map();
+		this.#keeps = Boolean(tokens);
 		this.#onLost = onLost;
 	}
 
@@ -85,7 +87,8 @@ export class Gateway {
 		try {
 			await this.#put(session, await this.#client.adopt(this.#pool, token, this.#options(session, { timeout })));
 		} catch (error) {
-			if (error.isLost) await this.#write(session, null); // Else the server was away, and the seat may still be there.
+			const { isLost, code } = error;
+			if (isLost || code === 'lease_released') await this.#write(session, null); // Else the server was away, and the seat may still be there.
 		}
 	}
 
@@ -98,6 +101,7 @@ export class Gateway {
 	#options(session, options) {
 		return {
 			...options,
+			outlives: this.#keeps,
 			onToken: (token) => this.#seats.has(session) && this.#write(session, token).catch(() => {}),
 			onEvent: (seat, event) => {
 				const lost = event.state === 'lost' || event.state === 'denied' ? this.#lost(session, seat, event, options.reacquire) : null;

@@ -200,7 +200,7 @@ export interface Tokens {
 	entries(): Iterable<[string, string]> | Promise<Iterable<[string, string]>>;
 }
 
-/** One seat for each session of a product, for a web backend. */
+/** One seat for each session of a product, for a web backend. With `tokens` the seats stay when the program ends, for the next start of it. */
 export declare class Gateway {
 	constructor(client: Client, pool: string, options?: { tokens?: Tokens; onLost?: (session: string, error: SeatError) => unknown });
 	readonly size: number;

@@ -74,5 +74,5 @@ export class Client extends Portable {
 
 // The event loop is empty. Node waits for the releases, three seconds at most.
 process.on('beforeExit', () => {
-	for (const engine of [...engines]) engine.end();
+	for (const engine of [...engines]) engine.end({ exiting: true });
 });

@@ -3,19 +3,16 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import * as chromium from '../../../web/client/tests/browsers/chromium.js';
 import { pass, startSite, until } from '../../../web/client/tests/browsers/world.js';
+import { application, areThere, tools } from './tools.js';
 
 const { LEASEHOLD_URL: url, LEASEHOLD_KEY: admin } = process.env;
-const tools = fileURLToPath(new URL('./bundlers/', import.meta.url));
-const npm = (cwd, ...words) => spawnSync('npm', [...words, '--ignore-scripts', '--no-audit', '--no-fund', '--silent'], { cwd, encoding: 'utf8' });
-if (!existsSync(join(tools, 'node_modules/vite'))) npm(tools, 'ci');
-const lacks = [!chromium.path && 'Chromium', !existsSync(join(tools, 'node_modules/vite')) && 'bundlers, and no registry'].filter(Boolean);
+const lacks = [!chromium.path && 'Chromium', !areThere() && 'bundlers, and no registry'].filter(Boolean);
 if (lacks.length) {
 	console.error(`there is no ${lacks.join(' and no ')}`);
 	process.exit(77);
@@ -80,18 +77,10 @@ const BUNDLERS = {
 	},
 };
 
-const home = mkdtempSync(join(tmpdir(), 'leasehold-bundle-'));
+const home = await application(url, { 'app.js': APP });
 const sent = {};
 const pages = {};
 try {
-	writeFileSync(join(home, 'package.json'), '{"type":"module","private":true}');
-	writeFileSync(join(home, 'app.js'), APP);
-	writeFileSync(join(home, 'client.tgz'), Buffer.from(await (await fetch(`${url}/client/leasehold-client.tgz`)).arrayBuffer()));
-	const { status, stderr } = npm(home, 'install', '--offline', '--legacy-peer-deps', './client.tgz');
-	assert.equal(status, 0, stderr);
-	for (const name of ['react', 'scheduler']) {
-		if (existsSync(join(tools, 'node_modules', name))) symlinkSync(join(tools, 'node_modules', name), join(home, 'node_modules', name));
-	}
 	// As a server renders it: nothing is done, nothing is missing.
 	const rendered = spawnSync(process.execPath, ['--input-type=module', '-e', `
 		import { Client, SeatClient } from 'leasehold';

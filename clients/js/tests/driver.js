@@ -141,7 +141,7 @@ process.once('SIGTERM', async () => {
 	process.exit(143);
 });
 
-say({ ready: 'js', spec: 2, can: ['cancel', 'verify', 'gateway', ...(react ? ['react'] : [])] });
+say({ ready: 'js', spec: 2, can: ['cancel', 'exit', 'verify', 'gateway', ...(react ? ['react'] : [])] });
 try {
 	for await (const text of createInterface({ input: process.stdin })) {
 		const line = { as: 's', ...JSON.parse(text) };

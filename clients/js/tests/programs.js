@@ -78,9 +78,24 @@ test('a backend that is killed and started again goes on with its seats', async 
 	assert.equal(await second.read(), '2');
 	assert.deepEqual(await login(second), ids);
 	assert.deepEqual(await holders(name), ['ann', 'bob']);
-	second.child.stdin.end(); // It has nothing more to do, and says nothing: the seats go back by themselves.
+	second.child.stdin.end(); // It has nothing more to do, as at the end of a deployment: the next one continues.
 	const [code] = await once(second.child, 'exit');
 	assert.equal(code, 0);
+	const third = start();
+	assert.equal(await third.read(), '2');
+	assert.deepEqual(await login(third), ids);
+	assert.deepEqual(await holders(name), ['ann', 'bob']);
+});
+
+test('the seats of a backend that keeps no tokens go back when it ends', async () => {
+	const name = await pool('js-backend-ends', { capacity: 5, ttl_ms: 60_000 });
+	const text = `
+		import { Client, Gateway } from ${JSON.stringify(new URL('../src/node.js', import.meta.url))};
+		const [url, key, pool] = process.argv.slice(1);
+		await new Gateway(new Client(url, { key }), pool).login('s1', { holder: 'ann' });
+	`;
+	const child = spawn(process.execPath, ['--input-type=module', '-e', text, url, key, name], { stdio: 'inherit' });
+	assert.deepEqual(await once(child, 'exit'), [0, null]);
 	assert.deepEqual(await holders(name), []);
 });
 

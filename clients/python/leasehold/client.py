@@ -90,6 +90,7 @@ class Seat:
         self._listeners = list(listeners)
         self._watchers: list[Callable[[], None]] = []
         self._keep: Callable[[Seat, str], None] | None = None
+        self._outlives = False  # Its token is kept for the next start of the program.
         self.pool, self.holder, self.tenant = options.pool, options.holder, options.tenant
 
     def __repr__(self) -> str:
@@ -466,10 +467,10 @@ class Engine:
         for (seat, request), one in zip(group, events):
             self.feed(seat, {**one, **_reported(request)})
 
-    def end(self, how: str) -> None:
-        """Ends all seats, with one limit of time for all of them."""
+    def end(self, how: str, exiting: bool = False) -> None:
+        """Ends all seats, with one limit of time for all of them. At the end of the program those stay whose tokens are kept."""
         with self.changed:
-            seats = list(self.busy)
+            seats = [seat for seat in self.busy if not (exiting and seat._outlives)]
             for seat in seats:
                 self.feed(seat, {"event": how})
         until = time.monotonic() + EXIT_S
@@ -585,7 +586,7 @@ def _after_fork() -> None:
 def _at_exit() -> None:
     for engine in list(_engines):
         engine.exiting = deque()
-        engine.end("release")
+        engine.end("release", exiting=True)
 
 
 if hasattr(os, "register_at_fork"):

@@ -19,7 +19,7 @@ class Gateway:
     """One seat for each session of a product.
 
     ``tokens`` is where the secrets of the leases are kept over a restart: any mapping from session to token, such as a table.
-    Without one a restart leaves the seats to run out. Beyond 20 seats the heartbeats go out together, up to 500 in one request.
+    With it the seats stay when the program ends, for the next start of it; without they are released. Beyond 20 seats the heartbeats go out together, up to 500 in one request.
     """
 
     def __init__(
@@ -32,6 +32,7 @@ class Gateway:
     ) -> None:
         self.client, self.pool, self.on_lost = client, pool, on_lost
         self._tokens: MutableMapping[str, str] = {} if tokens is None else tokens
+        self._keeps = tokens is not None
         self._seats: dict[str, Seat] = {}
         self._lock = threading.Lock()
         self._logins: set[str] = set()
@@ -75,7 +76,7 @@ class Gateway:
             seat.release()  # It may still hope to come back.
         seat = self.client.acquire(self.pool, **options)
         seat.listen(self._listener(session, options.get("reacquire", False)))
-        seat._keep = self._saver(session)
+        seat._keep, seat._outlives = self._saver(session), self._keeps
         with self._lock:
             self._seats[session] = seat
         self._keep(session, seat, seat.token)
@@ -107,13 +108,12 @@ class Gateway:
         session, token, timeout = kept
         try:
             seat = self.client.adopt(self.pool, token, timeout=timeout, on_event=self._listener(session, False))
-        except SeatLost:
-            with self._lock:
-                self._tokens.pop(session, None)
+        except SeatError as error:
+            if isinstance(error, SeatLost) or error.code == "lease_released":  # Else the server was away, and the seat may still be there.
+                with self._lock:
+                    self._tokens.pop(session, None)
             return
-        except SeatError:
-            return  # The server is away, and the seat may still be there.
-        seat._keep = self._saver(session)
+        seat._keep, seat._outlives = self._saver(session), self._keeps
         with self._lock:
             self._seats[session] = seat
         self._keep(session, seat, seat.token)

@@ -79,7 +79,7 @@ def check(name, seat):
 
 
 class Sync:
-    can = ["sync", "fork", "gateway", *(["verify"] if verify else [])]
+    can = ["sync", "fork", "gateway", "exit", *(["verify"] if verify else [])]
 
     def __init__(self):
         self.seats, self.verifier = {}, None

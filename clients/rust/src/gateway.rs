@@ -101,7 +101,9 @@ impl Gateway {
                     .await
                 {
                     Ok(seat) => drop(gateway.put(&session, seat)),
-                    Err(error) if error.is_lost => (gateway.keep)(&session, None),
+                    Err(error) if error.is_lost || error.code == "lease_released" => {
+                        (gateway.keep)(&session, None)
+                    }
                     Err(_) => {} // The server is away, and the seat may still be there.
                 }
             });

@@ -44,7 +44,7 @@ public final class Client implements AutoCloseable {
     private final Supplier<HttpClient> https;
     private final ScheduledThreadPoolExecutor timers;
     private final ExecutorService events;
-    private final Thread atExit = new Thread(this::releaseAll, "leasehold exit");
+    private final Thread atExit = new Thread(() -> releaseAll(true), "leasehold exit");
     private final Set<Seat> busy = new HashSet<>();
     private HttpClient http;
     private List<Outgoing> batch;
@@ -156,7 +156,7 @@ public final class Client implements AutoCloseable {
     /** Releases all seats, within three seconds. */
     @Override
     public void close() {
-        releaseAll();
+        releaseAll(false);
         timers.shutdownNow();
         events.shutdown();
         try {
@@ -193,10 +193,11 @@ public final class Client implements AutoCloseable {
         };
     }
 
-    private void releaseAll() {
+    /** At the end of the program those stay whose tokens are kept. */
+    private void releaseAll(boolean exiting) {
         List<Seat> seats;
         synchronized (this) {
-            seats = List.copyOf(busy);
+            seats = busy.stream().filter(seat -> !(exiting && seat.outlives)).toList();
             seats.forEach(seat -> step(seat, Machine.Event.of("release")));
         }
         until(() -> seats.stream().noneMatch(busy::contains), END_MS);

@@ -24,21 +24,27 @@ public final class Gateway {
     private final String pool;
     private final Map<String, String> tokens;
     private final BiConsumer<String, SeatException> onLost;
+    private final boolean keeps;
     private final Map<String, Seat> seats = new HashMap<>();
     private final Set<String> logins = new HashSet<>();
 
-    /** A gateway whose seats run out when the program ends without releasing them. */
+    /** A gateway whose seats are released when the program ends. */
     public Gateway(Client client, String pool) {
-        this(client, pool, new HashMap<>(), null);
+        this(client, pool, new HashMap<>(), null, false);
     }
 
     /**
-     * A gateway that goes on after a restart.
+     * A gateway that continues after a restart: its seats stay when the program ends, unless the client is closed.
      *
      * @param tokens where the secrets of the leases are kept, by session: any map, such as a table
      * @param onLost called when a session has lost its seat; may be null
      */
     public Gateway(Client client, String pool, Map<String, String> tokens, BiConsumer<String, SeatException> onLost) {
+        this(client, pool, tokens, onLost, true);
+    }
+
+    private Gateway(Client client, String pool, Map<String, String> tokens, BiConsumer<String, SeatException> onLost, boolean keeps) {
+        this.keeps = keeps;
         this.client = client;
         this.pool = pool;
         this.tokens = tokens;
@@ -141,7 +147,7 @@ public final class Gateway {
         try {
             put(session, client.adopt(pool, token, listening(session, SeatOptions.anonymous()), timeout));
         } catch (SeatException error) {
-            if (error.isLost()) { // Else the server is away, and the seat may still be there.
+            if (error.isLost() || error.code().equals("lease_released")) { // Else the server is away, and the seat may still be there.
                 synchronized (this) {
                     tokens.remove(session);
                 }
@@ -153,6 +159,7 @@ public final class Gateway {
     private Seat put(String session, Seat seat) {
         synchronized (client) { // So that no new token comes in between.
             seat.keep = token -> keep(session, seat, token);
+            seat.outlives = keeps;
             synchronized (this) {
                 seats.put(session, seat);
             }

@@ -28,6 +28,7 @@ public final class Seat implements AutoCloseable {
     Map<String, Object> details = Map.of();
     String fault = "";
     Consumer<String> keep;
+    boolean outlives; // Its token is kept for the next start of the program.
     private Long touched;
     private Long idleWas;
 

@@ -36,7 +36,7 @@ final class Driver {
     }
 
     public static void main(String[] arguments) throws IOException {
-        say("ready", "java", "spec", 2, "can", List.of("cancel", "verify", "gateway"));
+        say("ready", "java", "spec", 2, "can", List.of("cancel", "exit", "verify", "gateway"));
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         for (String text = in.readLine(); text != null; text = in.readLine()) {
             Map<String, Object> line = (Map<String, Object>) Json.read(text);
