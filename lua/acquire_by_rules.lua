@@ -1,59 +1,61 @@
 -- Gives a holder a seat in a pool that has rules; acquire.lua answers `rules` for such a pool. A file of its
 -- own, because a pool without rules must not pay for making these functions with every call.
 --
--- KEYS[1]   clock      HASH    the bucket's clock
--- KEYS[2]   due        ZSET    pool -> lower bound of its earliest expiry, ms
--- KEYS[3]   config     HASH    the pool's policy
--- KEYS[4]   leases     ZSET    lease id -> expiry, ms
--- KEYS[5]   expired    ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[6]   events     STREAM  the pool's history
--- KEYS[7]   denied     ZSET    holder -> begin of its present run of denials, ms
--- KEYS[8]   blocks     ZSET    holder -> until when it may not acquire, ms
--- KEYS[9]   records    HASH    lease id -> what is known of the lease
--- KEYS[10]  who        HASH    lease id -> kind of seat, fence, tenant and holder
--- KEYS[11]  seats      HASH    seats in use: all, overdraft, named, t:<tenant>
--- KEYS[12]  holders    ZSET    holder, kind, tenant, fence and lease id; in this order
--- KEYS[13]  lent       HASH    seat-milliseconds of overdraft, by day
--- KEYS[14]  evicted    ZSET    lease id -> end, ms; not yet in a tombstone
--- KEYS[15]  named      ZSET    period, holder, since when and how
--- KEYS[16]  queue      ZSET    ticket -> order of arrival
--- KEYS[17]  waiting    ZSET    ticket -> until when it has to ask again, ms
--- KEYS[18]  tickets    HASH    ticket -> what was asked for
--- KEYS[19]  denials    HASH    minute and code -> how many acquires were denied
--- KEYS[20]  notes      HASH    holder -> until when it is blocked, since when, by whom and why
--- KEYS[21]  line       ZSET    those who are to be called, and those who are called, by tenant and arrival
--- KEYS[22]  heads      ZSET    tenant -> arrival of its first one in line
--- KEYS[23]  called     ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
--- KEYS[24]  tombstone  HASH    how the lease with this id ended, if there was one
--- KEYS[25]  repeat     STRING  id of the lease or ticket that this idempotency key got; only with a key
+-- Joined behind prelude, record, schedule, seats, queue, rules, blocks.
 --
--- ARGV[1]   pool        name of the pool, for the due index
--- ARGV[2]   id          id for the new lease, and for its ticket
--- ARGV[3]   holder      who asks; empty for anonymous
--- ARGV[4]   tenant      sub-account; empty for none
--- ARGV[5]   label       empty for none
--- ARGV[6]   activities  JSON array; empty for none
--- ARGV[7]   platform    empty for none
--- ARGV[8]   margin_ms   how long the records outlive leases that are not renewed
--- ARGV[9]   version     of the policy that the caller knows
--- ARGV[10]  wait        wait to queue if there is no seat; ticket if id is a ticket; empty for neither
--- ARGV[11]  from_ms     the caller made the holder's pseudonym for this time; 0 for always
--- ARGV[12]  until_ms    the end of it; 0 for never
--- ARGV[13]  given       the holder as it was given, if the pool knows it by another form; else empty
+-- Keys of a pool:
+--   clock           HASH    the bucket's clock
+--   due             ZSET    pool -> lower bound of its earliest expiry, ms
+--   config          HASH    the pool's policy
+--   leases          ZSET    lease id -> expiry, ms
+--   expired         ZSET    lease id -> end, ms; not yet in a tombstone
+--   events          STREAM  the pool's history
+--   denied          ZSET    holder -> begin of its present run of denials, ms
+--   blocks          ZSET    holder -> until when it may not acquire, ms
+--   records         HASH    lease id -> what is known of the lease
+--   who             HASH    lease id -> kind of seat, fence, tenant and holder
+--   seats           HASH    seats in use: all, overdraft, named, t:<tenant>
+--   holders         ZSET    holder, kind, tenant, fence and lease id; in this order
+--   lent            HASH    seat-milliseconds of overdraft, by day
+--   evicted         ZSET    lease id -> end, ms; not yet in a tombstone
+--   named           ZSET    period, holder, since when and how
+--   queue           ZSET    ticket -> order of arrival
+--   waiting         ZSET    ticket -> until when it has to ask again, ms
+--   tickets         HASH    ticket -> what was asked for
+--   denials         HASH    minute and code -> how many acquires were denied
+--   block_notes     HASH    holder -> until when it is blocked, since when, by whom and why
+--   line            ZSET    those who are to be called, and those who are called, by tenant and arrival
+--   heads           ZSET    tenant -> arrival of its first one in line
+--   called          ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+--   tombstone(id)   HASH    how the lease with this id ended, if there was one
+--   repeated(...)?  STRING  id of the lease or ticket that this idempotency key got; only with a key
 --
--- Returns { status, seq, now_ms, id, expires_at_ms, ttl_ms, fence, generation, in_use, capacity, retry_after_ms,
---           seat, detail, named_left, position, eta_ms }
---   granted                a new lease; seat is c, o or n. To somebody who waited position is the order of its arrival, and
---                          detail what stood in the ticket, behind since when; both for leave_queue.lua
---   existing               the lease that this idempotency key already has; only id and expiry are set
---   queued                 no seat yet; position and eta_ms, retry_after_ms to ask again, and in expires_at_ms until when
+-- Arguments:
+--   name        pool       the pool, for the due index
+--   id          lease      id for the new lease, and for its ticket
+--   holder      text?      who asks; none is anonymous
+--   tenant      text?      sub-account
+--   label       text?      what operators read next to the holder
+--   activities  json?      array of what the holder is working on
+--   platform    text?      what the holder runs on
+--   margin      ms         how long the records outlive leases that are not renewed
+--   version     count      of the policy that the caller knows
+--   wait        no|queue|ticket  what to do without a seat: deny, or queue; `id` is a ticket
+--   name_from   timestamp  since when the holder's pseudonym is made like this; 0 for ever
+--   name_until  timestamp  until when; 0 for ever
+--   given       text?      the holder as it was given, if the pool knows it by another form
+--
+-- Returns:
+--   granted                a new lease. Somebody who waited also gets `arrival` and `turn`, both for leave_queue.lua
+--   existing               the lease that this idempotency key already has; of the lease only id and expiry are said
+--   queued                 no seat yet; the caller asks again after retry_after, and by expires_at at the latest
 --   waiting                this idempotency key has the ticket `id`: ask with that
 --   ticket_expired         the ticket is not in the queue
 --   pool_full              denied; every seat is in use or promised to somebody who waits
 --   tenant_full            denied; detail is the rule: max, tenant_max or reserved
 --   named_seats_exhausted  denied; all named seats of the period are taken
---   queue_full             denied; as many wait as may
---   holder_blocked         denied by an operator; retry_after_ms is the rest of the block, detail the reason
+--   queue_full             denied; the queue is as long as it may be
+--   holder_blocked         denied by an operator; retry_after is the rest of the block, detail the reason
 --   platform_not_licensed  denied; detail lists the platforms
 --   maintenance            denied; detail is the operator's message
 --   recovering             data was lost, and those who had a seat come first, or the pool was not put back yet
@@ -61,20 +63,28 @@
 --   behind                 more was due than one call ends; ask again at once
 --   unindexed              the index does not know all leases; the caller makes it and asks again
 --   no_pool                there is no such pool
---   unopened               the bucket has no clock; only three fields
+--
+-- With:
+--   id           lease?     the lease, or the ticket
+--   expires_at   timestamp  when the lease ends if it is not renewed; of a ticket, when its place lapses
+--   ttl          ms         of the pool; 0 only where there is no pool
+--   fence        count      of the lease
+--   generation   count      of the bucket, for the token
+--   in_use       count      live leases of the pool
+--   capacity     count      seats of the pool at this hour
+--   retry_after  ms         time until the answer can be another
+--   seat         text?      kind of seat: c, o or n
+--   detail       text?      what a denial adds
+--   named_left   count?     named seats that are left in this period, in a pool that has them
+--   position     count      place in the queue; 1 is the next
+--   eta          ms         about how long it waits still
+--   arrival      count      order of arrival of somebody who waited
+--   turn         text?      since when somebody waited, and what stood in the ticket
 
-local due, config, leases, expired = KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local events, denied, blocks, records = KEYS[6], KEYS[7], KEYS[8], KEYS[9]
-local evicted, repeated = KEYS[14], KEYS[25]
-local named = KEYS[15]
-local keys = { queue = KEYS[16], waiting = KEYS[17], tickets = KEYS[18], line = KEYS[21], heads = KEYS[22], called = KEYS[23] }
-local pool, id, holder, tenant = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local label, activities, platform, margin_ms = ARGV[5], ARGV[6], ARGV[7], tonumber(ARGV[8])
-local version, wait = ARGV[9], ARGV[10]
-local from_ms, until_ms, given = tonumber(ARGV[11]), tonumber(ARGV[12]), ARGV[13]
+local queue_keys = { queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }
 
 -- A ticket stands for what was asked for when it was given.
-local asked = wait == 'ticket' and redis.call('HGET', keys.tickets, id)
+local asked = wait == 'ticket' and redis.call('HGET', tickets, id)
 if asked then
   tenant, holder, platform, label, activities, given =
     string.match(asked, '^([^\1]*)\1([^\1]*)\1([^\1]*)\1([^\1]*)\1([^\1]*)\1?(.*)$')
@@ -83,24 +93,26 @@ end
 local rules = read_rules(config, tenant)
 local in_use = 0
 
-local function answer(status, fields)
+local function answer_with(status, fields)
   fields = fields or {}
-  return { status, int(seq), int(now), fields.id or '', int(fields.expires_at or 0), int(rules.ttl or 0),
-    fields.fence or '0', int(generation), int(in_use), int(rules.capacity or 0), int(fields.retry or 0),
-    fields.seat or '', fields.detail or '', int(fields.named_left or -1), int(fields.position or 0), int(fields.eta or 0) }
+  fields.in_use = in_use
+  fields.capacity = rules.capacity
+  fields.ttl = rules.ttl
+  fields.generation = generation
+  return answer(status, fields)
 end
 
 if not rules.capacity then
-  return answer(may_be_lost() and 'recovering' or 'no_pool', { retry = 1000 })
+  return answer_with(may_be_lost() and 'recovering' or 'no_pool', { retry_after = 1000 })
 end
 -- What the caller did with the holder's name follows from the policy and the period; both must be those of now.
-if rules.version ~= version or now < from_ms or (until_ms > 0 and now >= until_ms) then
-  return answer('changed')
+if tonumber(rules.version) ~= version or now < name_from or (name_until > 0 and now >= name_until) then
+  return answer_with('changed')
 end
 
 local ttl = rules.ttl
 local period = lease_period(ttl, tonumber(rules.linger_ms))
-local index = open_index(config, KEYS[10], KEYS[11], KEYS[12], KEYS[13])
+local index = open_index(config, who, seats, holders, lent)
 -- An index that is being made for rules to come is kept in step; the rules of now do not need it.
 local counts_by_index = index and not index.incomplete
 
@@ -116,7 +128,6 @@ local function named_left()
     local left = tonumber(rules.named_seats) - named_taken(named, (period_of(rules.periods, now)))
     return math.max(left, 0)
   end
-  return -1
 end
 
 -- Moves the end of a lease by a millisecond when it is told to somebody who asks again. leave_queue.lua takes a seat back
@@ -134,14 +145,14 @@ if own > live_from(period) then
   in_use = count_seats()
   is_told(id, own)
   local record = read_record(records, id)
-  return answer('granted', { id = id, expires_at = ends_at(own, period), fence = record and record[FENCE],
+  return answer_with('granted', { id = id, expires_at = ends_at(own, period), fence = record and record[FENCE],
     seat = index and seat_of(index, id) or 'c', named_left = named_left() })
 end
 
 -- A copy of a request that comes late, after its lease was given back: it must not take the seat once more.
-if wait ~= 'ticket' and redis.call('EXISTS', KEYS[24]) == 1 then
+if wait ~= 'ticket' and redis.call('EXISTS', tombstone) == 1 then
   in_use = count_seats()
-  return answer('pool_full', { retry = 1000 })
+  return answer_with('pool_full', { retry_after = 1000 })
 end
 
 local earlier
@@ -151,27 +162,27 @@ if repeated then
   if score and score > live_from(period) then
     is_told(earlier, score)
     in_use = count_seats()
-    return answer('existing', { id = earlier, expires_at = ends_at(score, period), named_left = named_left() })
-  elseif earlier and wait ~= 'ticket' and redis.call('ZSCORE', keys.queue, earlier) then
-    return answer('waiting', { id = earlier })
+    return answer_with('existing', { id = earlier, expires_at = ends_at(score, period), named_left = named_left() })
+  elseif earlier and wait ~= 'ticket' and redis.call('ZSCORE', queue, earlier) then
+    return answer_with('waiting', { id = earlier })
   end
 end
 
 if rules.maintenance then
   in_use = count_seats()
-  -- Who waits keeps its place.
-  undo_member(keys.waiting, id)
-  redis.call('ZADD', keys.waiting, 'XX', int(now + tonumber(rules.maintenance_ms) + SILENT_MS - ASK_MS), id)
-  undo_fields(keys.tickets, 'broken:' .. id)
-  redis.call('HDEL', keys.tickets, 'broken:' .. id)
-  return answer('maintenance', { detail = rules.maintenance, retry = tonumber(rules.maintenance_ms) })
+  -- Whoever waits keeps the place.
+  undo_member(waiting, id)
+  redis.call('ZADD', waiting, 'XX', int(now + tonumber(rules.maintenance_ms) + SILENT_MS - ASK_MS), id)
+  undo_fields(tickets, 'broken:' .. id)
+  redis.call('HDEL', tickets, 'broken:' .. id)
+  return answer_with('maintenance', { detail = rules.maintenance, retry_after = tonumber(rules.maintenance_ms) })
 end
 if lost and now < generation + ttl then
   in_use = count_seats()
-  return answer('recovering', { retry = generation + ttl - now })
+  return answer_with('recovering', { retry_after = generation + ttl - now })
 end
 if rules.platforms and not string.find(rules.platforms, '\1' .. platform .. '\1', 1, true) then
-  return answer('platform_not_licensed', { detail = string.gsub(string.sub(rules.platforms, 2, -2), '\1', ', ') })
+  return answer_with('platform_not_licensed', { detail = string.gsub(string.sub(rules.platforms, 2, -2), '\1', ', ') })
 end
 
 -- The first write. It is one that Redis refuses when memory is full, so nothing is half done.
@@ -179,27 +190,27 @@ mark()
 
 -- The rules count more than leases, so all that is due ends before they are asked.
 if end_due(leases, expired, events, period, 256, on_end(index)) == 256 then
-  return answer('behind')
+  return answer_with('behind')
 end
 if counts_by_index and not is_whole(index, leases) then
-  return answer('unindexed')
+  return answer_with('unindexed')
 end
-local queue = counts_by_index and open_queue(keys, index, config, rules)
-if queue and not queue.drop_silent(events) then
-  return answer('behind')
+local waiters = counts_by_index and open_queue(queue_keys, index, config, rules)
+if waiters and not waiters.drop_silent(events) then
+  return answer_with('behind')
 end
 if rules.schedule then
-  note_changes(config, rules.schedule, tonumber(rules.noted), events, due, pool)
+  note_changes(config, rules.schedule, tonumber(rules.noted), events, due, name)
 end
 in_use = count_seats()
 
-local place = redis.call('ZRANK', keys.queue, id)
-if wait == 'ticket' and not place then
-  return answer('ticket_expired')
+local rank = redis.call('ZRANK', queue, id)
+if wait == 'ticket' and not rank then
+  return answer_with('ticket_expired')
 end
-local arrival = place and tonumber(redis.call('ZSCORE', keys.queue, id))
-if place and queue then
-  queue.is_back(id, arrival)
+local arrival = rank and tonumber(redis.call('ZSCORE', queue, id))
+if rank and waiters then
+  waiters.is_back(id, arrival)
 end
 
 local function remember_the_request()
@@ -229,7 +240,7 @@ end
 -- When a newcomer may ask again: also for a seat that is free, and kept for somebody who may not come for it.
 local function ask_again()
   local rest = first_free()
-  local kept = in_use < rules.capacity and redis.call('ZRANGE', keys.called, 0, 0, 'WITHSCORES')
+  local kept = in_use < rules.capacity and redis.call('ZRANGE', called, 0, 0, 'WITHSCORES')
   if kept and kept[2] then
     return math.min(rest, ASK_MS, math.max(ends_at(tonumber(kept[2]), ASK_MS + LATE_MS) - now, 1))
   end
@@ -237,34 +248,34 @@ local function ask_again()
 end
 
 local function deny(code, detail, retry)
-  if place and queue then
-    queue.give_up(id)
+  if rank and waiters then
+    waiters.give_up(id)
     -- A seat that was kept for it is the next one's.
-    queue.call_next()
+    waiters.call_next()
   end
   -- Each denial is counted, but only the first of a run is an event, and there is a bound on runs: a crowd cannot
   -- fill the memory.
-  add(KEYS[19], int((now - now % 60000) / 60000) .. ':' .. code, 1)
+  add(denials, int((now - now % 60000) / 60000) .. ':' .. code, 1)
   if redis.call('ZADD', denied, 'NX', int(now), holder) == 1 then
     undo_by('ZREM', denied, holder)
     if redis.call('ZCARD', denied) > 10000 then
       redis.call('ZREM', denied, holder)
     else
       record_event(events, 'denied', '', now, holder, tenant, code)
-      redis.call('ZADD', due, 'LT', int(now + 120000), pool)
+      redis.call('ZADD', due, 'LT', int(now + 120000), name)
     end
   end
-  return answer(code, { detail = detail, retry = retry or ask_again(), named_left = named_left() })
+  return answer_with(code, { detail = detail, retry_after = retry or ask_again(), named_left = named_left() })
 end
 
 local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
 if blocked_until > now then
-  return deny('holder_blocked', reason_of_block(KEYS[20], holder, blocked_until), blocked_until - now)
+  return deny('holder_blocked', reason_of_block(block_notes, holder, blocked_until), blocked_until - now)
 end
 
 local kind, code, detail
 if counts_by_index then
-  kind, code, detail = admit(queue, index, config, rules, named, holder, tenant, place and id, arrival)
+  kind, code, detail = admit(waiters, index, config, rules, named, holder, tenant, rank and id, arrival)
 elseif in_use < rules.capacity then
   kind = 'c'
 else
@@ -285,29 +296,29 @@ if not kind and rules.when_full == 'evict_oldest_of_holder' and holder ~= ''
     redis.call('ZREM', leases, old)
     redis.call('ZADD', evicted, int(now), old)
     undo_by('ZREM', evicted, old)
-    redis.call('ZADD', due, 'LT', int(now), pool)
+    redis.call('ZADD', due, 'LT', int(now), name)
     record_event(events, 'ended', old, now, holder, tenant, 'evicted', seat_freed(index, now, old))
     in_use = count_seats()
   end
 end
 
 local may_queue = code == 'pool_full' or (code == 'tenant_full' and detail == 'reserved')
-if not kind and may_queue and wait ~= '' and rules.max_waiting then
-  local ahead = place or redis.call('ZCARD', keys.queue)
-  local retry = queue.ask_after(leases, period, ahead, in_use)
+if not kind and may_queue and wait ~= 'no' and rules.max_waiting then
+  local ahead = rank or redis.call('ZCARD', queue)
+  local retry = waiters.ask_after(leases, period, ahead, in_use)
   local kept_ms = math.max(retry, ASK_MS) + LATE_MS + KEPT_MS
-  if not place then
+  if not rank then
     if ahead >= tonumber(rules.max_waiting) then
       return deny('queue_full')
     end
-    queue.take_place(id, seq, now, table.concat({ tenant, holder, platform, label, activities, given ~= '' and given or nil }, '\1'), kept_ms)
+    waiters.take_place(id, seq, now, table.concat({ tenant, holder, platform, label, activities, given ~= '' and given or nil }, '\1'), kept_ms)
     record_event(events, 'queued', id, now, holder, tenant, '')
     remember_the_request()
   else
-    undo_member(keys.waiting, id)
-    redis.call('ZADD', keys.waiting, int(now + kept_ms), id)
+    undo_member(waiting, id)
+    redis.call('ZADD', waiting, int(now + kept_ms), id)
   end
-  return answer('queued', { id = id, position = ahead + 1, expires_at = now + kept_ms, retry = retry,
+  return answer_with('queued', { id = id, position = ahead + 1, expires_at = now + kept_ms, retry_after = retry,
     eta = waits_for(index, ttl, rules.capacity, ahead + 1) })
 end
 if not kind then
@@ -331,25 +342,25 @@ if rules.privacy == 'anonymous' then
   platform = ''
 end
 write_record(records, id, { int(fence), holder, tenant, int(now), kind ~= 'c' and kind or '', platform, label, activities, '', '', given })
-keep_records(records, ttl, margin_ms)
-redis.call('ZADD', due, 'LT', int(expires_at), pool)
+keep_records(records, ttl, margin)
+redis.call('ZADD', due, 'LT', int(expires_at), name)
 remember_the_request()
-local turn, waited = '', nil
-if place and queue then
-  local since = redis.call('HGET', keys.tickets, 'since:' .. id) or int(now)
-  turn = since .. '\1' .. redis.call('HGET', keys.tickets, id)
+local turn, waited
+if rank and waiters then
+  local since = redis.call('HGET', tickets, 'since:' .. id) or int(now)
+  turn = since .. '\1' .. redis.call('HGET', tickets, id)
   waited = now - since
-  queue.count_wait(waited)
-  local _, _, was_called = queue.give_up(id)
+  waiters.count_wait(waited)
+  local _, _, was_called = waiters.give_up(id)
   -- It shares a seat, or has one of its own: the one that was kept for it is the next one's.
   if was_called then
-    queue.call_next()
+    waiters.call_next()
   end
 end
 record_event(events, 'started', id, now, holder, tenant, '', taken, waited)
 
-local reply = answer('granted', { id = id, expires_at = expires_at, fence = int(fence), seat = kind, named_left = named_left(),
-  position = arrival or 0, detail = turn })
+local reply = answer_with('granted', { id = id, expires_at = expires_at, fence = fence, seat = kind, named_left = named_left(),
+  arrival = arrival, turn = turn })
 -- The last call, because nothing takes it back.
 redis.call('ZREM', denied, holder)
 return reply

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::names::PoolName;
+use crate::time::millis;
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -423,7 +424,7 @@ impl WaitingForSeat {
                         detail: None,
                     });
                     // The server holds the answer back until there is a seat, so there is nothing to wait for here.
-                    body = json!({ "ticket": ticket, "wait_ms": HELD_BACK.as_millis() as u64 });
+                    body = json!({ "ticket": ticket, "wait_ms": millis(HELD_BACK) });
                     self.ticket = Some(SecretString::from(ticket));
                 }
                 Err(Error::Problem { code, .. }) if code == "ticket_expired" => {
@@ -591,7 +592,7 @@ impl Heartbeats {
             let left = promise.left();
             if left.certain.is_zero() {
                 let used = left.used.min(left.grace.unwrap_or(left.used));
-                body["grace_used_ms"] = json!(u64::try_from(used.as_millis()).unwrap_or(u64::MAX));
+                body["grace_used_ms"] = json!(millis(used));
             }
             let answer = self
                 .client

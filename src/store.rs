@@ -6,6 +6,7 @@
 
 mod access_keys;
 mod acquire;
+mod acquire_by_rules;
 mod acquire_many;
 mod agreement;
 mod alerts;
@@ -30,16 +31,19 @@ mod keys;
 mod lease;
 mod leave;
 mod leave_notice;
-mod listing;
+mod leave_queue;
+mod list;
+mod list_queue;
 mod logins;
 mod losses;
-mod memory;
 mod meters;
 mod named;
 mod nodes;
 mod ownership;
+mod policy_snapshot;
+mod poll_queue;
+mod pool_cache;
 mod pools;
-mod queue;
 mod readiness;
 mod record;
 mod records;
@@ -50,7 +54,6 @@ mod renewals;
 mod restore;
 mod resume;
 mod rights;
-mod rules;
 mod script;
 mod script_trace;
 #[allow(clippy::identity_op, reason = "positions of generated code may be 0")]
@@ -70,7 +73,7 @@ use redis::RedisResult;
 use secrecy::{ExposeSecret as _, SecretString};
 
 pub use self::access_keys::PutKey;
-pub use self::acquire::{AcquireRequest, Acquired, Denial, Grant};
+pub use self::acquire::{AcquireRequest, Acquired, Denial, Grant, Wait};
 pub use self::acquire_many::ACQUIRE_AT_ONCE;
 use self::agreement::Agreement;
 pub(crate) use self::agreement::disagreements;
@@ -88,20 +91,21 @@ use self::hints::Hints;
 pub use self::history::{ChangedPool, Denials, RollupState, SlotRange, SlotRequest};
 use self::keys::{AlertKeys, Bucket};
 pub use self::leave_notice::{Left, Notice, NoticeLeft};
-pub use self::listing::{Cursor, Listing, Selection, Sort};
+pub use self::leave_queue::{Leaving, QueueLeft, Turn};
+pub use self::list::{Cursor, Listing, Selection, Sort};
+pub use self::list_queue::{Waiter, Waiters};
 pub use self::logins::{CODE, LOGIN, Login, OpenSession, Session};
 use self::losses::Losses;
-use self::memory::PoolCache;
 use self::meters::Meters;
 pub(crate) use self::meters::{AcquireOutcome, EndKind, OTHERS, Series};
 pub use self::named::{Force, NamedChange, NamedChanged, NamedSeat, NamedSeats};
 pub use self::nodes::{Announcement, Node, Server};
+pub use self::policy_snapshot::PolicySnapshot;
+use self::pool_cache::PoolCache;
 pub use self::pools::{Deleted, Expect, Put};
-pub use self::queue::{Leaving, QueueLeft, Turn, Waiter, Waiters};
 pub use self::readiness::Readiness;
 pub use self::renew::{Renewal, Renewed};
 use self::renewals::Batchers;
-pub use self::rules::{PolicySnapshot, Wait};
 #[doc(hidden)]
 pub use self::script::text_of as script_text;
 use self::script::{Call, Reply, Request};
@@ -130,7 +134,7 @@ pub(crate) struct Shared {
     connections: Connections,
     /// For calls that wait for a replica, which keeps their connection from others.
     waiting: Option<Connections>,
-    memory: PoolCache,
+    pool_cache: PoolCache,
     losses: Losses,
     lanes: Batchers,
     keyring: access_keys::KeyCache,
@@ -198,7 +202,7 @@ impl Store {
         let store = Self(Arc::new_cyclic(|shared: &std::sync::Weak<Shared>| Shared {
             connections,
             waiting,
-            memory: PoolCache::new(),
+            pool_cache: PoolCache::new(),
             losses: Losses::default(),
             keyring: access_keys::KeyCache::default(),
             key_uses: access_keys::Uses::default(),
@@ -291,14 +295,14 @@ impl Store {
         let (seconds, micros): (i64, i64) =
             redis::cmd("TIME").query_async(&mut *connection).await?;
         self.0
-            .memory
+            .pool_cache
             .set_now(Timestamp(seconds * 1_000 + micros / 1_000));
         Ok(())
     }
 
     /// About what Redis's clock says; for the age of a token, never for a lease.
     pub fn now(&self) -> Timestamp {
-        self.0.memory.now()
+        self.0.pool_cache.now()
     }
 
     /// Asks a script of a bucket.
@@ -315,7 +319,7 @@ impl Store {
             let mut reply = self.send(call).await?;
             if reply.status() == "unopened" {
                 // Boxed, as is all here that is rare: a future has room for each of its ways, and is moved with every call.
-                let opening = self.open(bucket, self.0.memory.generation(bucket));
+                let opening = self.open(bucket, self.0.pool_cache.generation(bucket));
                 opening.await?;
                 reply = self.send(call).boxed().await?;
             }
@@ -324,7 +328,7 @@ impl Store {
                     "Redis loses its data as fast as it gets it",
                 ));
             }
-            self.0.memory.set_now(reply.now()?);
+            self.0.pool_cache.set_now(reply.now()?);
             script_trace::note(reply.step()?);
             Ok(reply)
         })
@@ -413,9 +417,9 @@ impl Store {
                 remembered,
             };
             let generation = open.read(&self.send(&open.call()).await?)?.generation;
-            let before = self.0.memory.set_generation(bucket, generation);
+            let before = self.0.pool_cache.set_generation(bucket, generation);
             if before != 0 && before != generation {
-                let pools = self.0.memory.lose(bucket);
+                let pools = self.0.pool_cache.lose(bucket);
                 self.0.losses.add(pools);
                 metrics::counter!(telemetry::DATA_LOSSES).increment(1);
                 // At once, for those who ask now. What does not get through the sweeper puts back.

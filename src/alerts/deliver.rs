@@ -21,7 +21,7 @@ use super::address::{Allowed, Resolver, system};
 use super::{ATTEMPTS, Options};
 use crate::client::innermost;
 use crate::store::{Attempt, Delivery, Error, Finished, PutWebhook, Store};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 use crate::tls::choose_cryptography;
 use crate::webhook::{Webhook, WebhookId};
 
@@ -221,7 +221,7 @@ impl Node {
                 None
             }
         };
-        attempt.took_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        attempt.took_ms = millis(begun.elapsed());
         let status = attempt.status;
         let failed = attempt.error.clone();
         delivery.tried(attempt);

@@ -53,6 +53,7 @@ use crate::config::{Settings, Switch};
 use crate::names::PoolName;
 use crate::store;
 use crate::tasks;
+use crate::time::millis;
 
 /// A request that takes no longer than this is not asked again whether it may. The promise about rights that end is a second.
 const QUICK: Duration = Duration::from_millis(700);
@@ -373,7 +374,7 @@ fn authorize(
                 "This key is used more often than its limits allow. Ask again later; seats that are held are not \
                  affected.",
             )
-            .retry_after_ms(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
+            .retry_after_ms(millis(wait).max(1))
         })?;
     }
     reach(rule, caller, pool)?;

@@ -32,7 +32,7 @@ use crate::pool::SeatPer;
 use crate::store::{
     self, Block, Left, NamedChange, NamedChanged, NoticeLeft, Selection, Termination,
 };
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 
 /// Holders of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
@@ -437,7 +437,7 @@ async fn in_pool(
                 position: waiter.position,
                 since: waiter.since,
                 asks_again_by: waiter.asks_again_by,
-                eta_ms: waiter.eta_ms,
+                eta_ms: millis(waiter.eta),
             })
             .collect();
     }

@@ -32,7 +32,7 @@ use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenan
 use crate::pool::{MAX_IDLE_MS, Policy};
 use crate::store::carry;
 use crate::tasks;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -130,10 +130,6 @@ impl LeaseBody {
             expires_at: lease.expires_at,
         }
     }
-}
-
-pub(in crate::http) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl App {

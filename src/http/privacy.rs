@@ -19,7 +19,7 @@ impl App {
         key: Option<LeaseId>,
         wait: Wait,
     ) -> Result<AcquireRequest, store::Error> {
-        let mut known = self.0.store.known(pool).await?;
+        let mut snapshot = self.0.store.policy_snapshot(pool).await?;
         let mut asked = AcquireRequest {
             holder: body.holder.clone(),
             tenant: body.tenant.clone(),
@@ -29,9 +29,9 @@ impl App {
             platform: body.platform.clone(),
             key,
             wait,
-            known: PolicySnapshot::default(),
+            snapshot: PolicySnapshot::default(),
         };
-        if let Some(policy) = known.policy()
+        if let Some(policy) = snapshot.policy()
             && policy.changes_holders()
         {
             let kept = self.0.tokens.pseudonyms().kept(
@@ -45,9 +45,9 @@ impl App {
             if policy.privacy != Privacy::Named {
                 (asked.label, asked.activities) = (None, Activities::default());
             }
-            (known.from, known.until) = (kept.from, kept.until);
+            (snapshot.from, snapshot.until) = (kept.from, kept.until);
         }
-        asked.known = known;
+        asked.snapshot = snapshot;
         Ok(asked)
     }
 
@@ -57,9 +57,9 @@ impl App {
         pool: &PoolName,
         holder: Option<&Holder>,
     ) -> Result<Option<Holder>, Problem> {
-        let known = self.0.store.known(pool).await?;
+        let snapshot = self.0.store.policy_snapshot(pool).await?;
         let holder = holder.cloned();
-        Ok(match known.policy().map(|policy| policy.holder_match) {
+        Ok(match snapshot.policy().map(|policy| policy.holder_match) {
             Some(HolderMatch::Folded) => holder.map(Holder::folded),
             Some(HolderMatch::Exact) | None => holder,
         })
@@ -71,8 +71,8 @@ impl App {
         pool: &PoolName,
         holder: Holder,
     ) -> Result<Option<Holder>, store::Error> {
-        let known = self.0.store.known(pool).await?;
-        let Some(policy) = known.policy() else {
+        let snapshot = self.0.store.policy_snapshot(pool).await?;
+        let Some(policy) = snapshot.policy() else {
             return Ok(Some(holder));
         };
         let pseudonyms = self.0.tokens.pseudonyms();
@@ -105,15 +105,15 @@ impl App {
         &self,
         mut claims: Claims,
     ) -> Result<(Claims, bool), store::Error> {
-        let known = match self.0.store.known(&claims.pool).await {
+        let snapshot = match self.0.store.policy_snapshot(&claims.pool).await {
             // What was granted goes on. What its policy allows to be kept now only a later version knows.
             Err(store::Error::Newer(_)) => {
                 claims.label = None;
                 return Ok((claims, false));
             }
-            known => known?,
+            snapshot => snapshot?,
         };
-        if let Some(policy) = known.policy()
+        if let Some(policy) = snapshot.policy()
             && policy.changes_holders()
         {
             let kept = self.0.tokens.pseudonyms().kept(

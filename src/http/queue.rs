@@ -17,7 +17,7 @@ use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::names::{Holder, LeaseId, PoolName, Tenant};
 use crate::store::{Error, Leaving, QueueLeft, Waiter};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 
 /// Waiters of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
@@ -63,7 +63,7 @@ impl From<Waiter> for WaiterBody {
             tenant: waiter.tenant,
             since: waiter.since,
             asks_again_by: waiter.asks_again_by,
-            eta_ms: waiter.eta_ms,
+            eta_ms: millis(waiter.eta),
         }
     }
 }
@@ -232,6 +232,6 @@ async fn leave_place(app: &App, pool: &PoolName, ticket: LeaseId) -> Result<(), 
             Some(grant) => store.release(&app.claims(&grant)).await,
             None => Ok(()),
         },
-        QueueLeft::Left | QueueLeft::Kept | QueueLeft::AcquireRequest => Ok(()),
+        QueueLeft::Left | QueueLeft::Kept | QueueLeft::AskedAgain => Ok(()),
     }
 }

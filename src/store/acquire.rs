@@ -1,4 +1,4 @@
-//! Acquire: asks for a seat in a pool without rules. Where a pool has some, `rules.rs` goes on.
+//! Acquire: asks for a seat in a pool without rules. Where a pool has some, `acquire_by_rules.rs` goes on.
 
 use std::time::Duration;
 
@@ -7,15 +7,27 @@ use futures_util::FutureExt as _;
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
-use super::queue::Turn;
+use super::leave_queue::Turn;
+use super::policy_snapshot::PolicySnapshot;
 use super::record::activities_json;
 use super::renewals::RECORD_MARGIN;
-use super::rules::{PolicySnapshot, Wait};
 use super::scripts;
 use super::scripts::acquire::Status;
 use crate::lease::{Lease, Seat};
 use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenant};
 use crate::time::Timestamp;
+
+/// Whether who asks waits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Wait {
+    /// No: it is denied if there is no seat.
+    #[default]
+    No,
+    /// It gets a place in the queue if there is no seat, and the pool has one.
+    Queue,
+    /// It has a place already.
+    Ticket(LeaseId),
+}
 
 /// What a holder asks for.
 #[derive(Debug, Clone, Default)]
@@ -36,8 +48,8 @@ pub struct AcquireRequest {
     pub key: Option<LeaseId>,
     /// Whether to queue if there is no seat, or the place in the queue.
     pub wait: Wait,
-    /// What the caller knew of the pool's rules when it made this; from [`Store::known`].
-    pub known: PolicySnapshot,
+    /// What the caller knew of the pool's rules when it made this; from [`Store::policy_snapshot`].
+    pub snapshot: PolicySnapshot,
 }
 
 /// A seat, and how full the pool is with it.
@@ -126,7 +138,7 @@ impl Store {
     ) -> Result<Acquired, Error> {
         super::within_deadline(async {
             // A ticket is nobody's request of its own: where there is no queue any more, it has no place.
-            if asked.known.has_rules() || matches!(asked.wait, Wait::Ticket(_)) {
+            if asked.snapshot.has_rules() || matches!(asked.wait, Wait::Ticket(_)) {
                 return self.acquire_by_rules(pool, asked).await;
             }
             self.ask(pool, asked).await
@@ -149,7 +161,7 @@ impl Store {
             activities: activities.as_deref(),
             platform: asked.platform.as_ref().map(Platform::as_str),
             margin: RECORD_MARGIN,
-            incarnation: asked.known.incarnation(),
+            incarnation: asked.snapshot.incarnation(),
         };
         let mut restored = false;
         loop {
@@ -192,7 +204,7 @@ impl Store {
                 Status::Rules => {
                     self.status(pool).boxed().await?;
                     // While the index for rules to come is made, leases are started by the script that keeps it in step.
-                    let known = self.0.memory.pool(pool);
+                    let known = self.0.pool_cache.pool(pool);
                     if known.is_none_or(|pool| pool.policy.has_rules()) {
                         Acquired::Changed
                     } else {
@@ -232,7 +244,7 @@ pub(super) struct Given {
 impl Grant {
     /// A seat for who asked for it just now.
     pub(super) fn new(pool: &PoolName, asked: &AcquireRequest, given: &Given) -> Self {
-        let started_at = Timestamp(given.expires_at.0 - given.ttl.as_millis() as i64);
+        let started_at = given.expires_at - given.ttl;
         Self {
             lease: Lease {
                 id: given.id,
@@ -265,7 +277,7 @@ impl Grant {
 impl Acquired {
     /// A denial by a block, which is over when it is worth asking again.
     pub(super) fn blocked(denial: Denial, now: Timestamp, reason: Option<String>) -> Self {
-        let until = Timestamp(now.0 + denial.retry_after.as_millis() as i64);
+        let until = now + denial.retry_after;
         Self::HolderBlocked(denial, until, reason)
     }
 }

@@ -28,7 +28,7 @@ impl Store {
     ) -> Result<Vec<Acquired>, Error> {
         super::within_deadline(async {
             let bite = &asked[..asked.len().min(ACQUIRE_AT_ONCE)];
-            if bite.iter().any(|asked| asked.known.has_rules()) {
+            if bite.iter().any(|asked| asked.snapshot.has_rules()) {
                 return Ok(vec![self.acquire(pool, &asked[0]).boxed().await?]);
             }
             let keys = Keys::of(pool);
@@ -55,7 +55,7 @@ impl Store {
                 keys: &keys,
                 name: pool,
                 margin: RECORD_MARGIN,
-                incarnation: bite[0].known.incarnation(),
+                incarnation: bite[0].snapshot.incarnation(),
                 requests: &requests,
             };
             let mut restored = false;

@@ -186,7 +186,7 @@ impl Store {
         body: &(dyn Fn(&Alert) -> String + Sync),
     ) -> Result<u64, Error> {
         // Also where there are no pools any more: there may be the end of an alert.
-        let pools: Vec<PoolName> = self.0.memory.policies(bucket).into_keys().collect();
+        let pools: Vec<PoolName> = self.0.pool_cache.policies(bucket).into_keys().collect();
         let last = self.evaluate_bucket(bucket, &pools, every).await?;
         let name = bucket.index().to_string();
         let before = relayed.get(&name).cloned().unwrap_or_default();

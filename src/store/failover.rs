@@ -14,6 +14,7 @@ use super::connection::Source;
 use super::connection::sentinel::Sentinel;
 use super::error::Error;
 use super::info::Info;
+use crate::time::millis;
 
 /// Writes are held for at most so long, whatever becomes of us, in ms.
 const PAUSE_MS: u64 = 15_000;
@@ -107,7 +108,7 @@ pub async fn fail_over(options: &Options) -> Result<FailoverResult, Error> {
     Ok(FailoverResult {
         from: format!("{}:{}", from.0, from.1),
         to: format!("{}:{}", to.0, to.1),
-        paused_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        paused_ms: millis(began.elapsed()),
     })
 }
 

@@ -14,6 +14,7 @@ use redis::RedisError;
 
 use super::error::{Error, Outcome, Trouble};
 use super::keys::{BUCKETS, Bucket};
+use crate::time::millis;
 
 /// So many failures in a row, and calls fail at once.
 const OPEN_AFTER: u32 = 5;
@@ -68,7 +69,7 @@ impl Health {
     }
 
     fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(self.began.elapsed())
     }
 
     /// Whether a call may be sent now.
@@ -77,7 +78,7 @@ impl Health {
         if circuit.failures.load(Ordering::Relaxed) < OPEN_AFTER {
             return Ok(());
         }
-        let (now, probe) = (self.elapsed_ms(), PROBE.as_millis() as u64);
+        let (now, probe) = (self.elapsed_ms(), millis(PROBE));
         let next = circuit.next_probe.load(Ordering::Relaxed);
         let won = now >= next
             && circuit
@@ -166,7 +167,7 @@ impl Health {
         if !closed || known.last.elapsed() < CALM {
             return;
         }
-        let lasted_ms = u64::try_from((known.last - known.since).as_millis()).unwrap_or(u64::MAX);
+        let lasted_ms = millis(known.last - known.since);
         let trouble = known.trouble.as_str();
         *episode = None;
         self.troubled.store(false, Ordering::Relaxed);

@@ -102,7 +102,7 @@ impl Store {
         bucket: Bucket,
         mut every: Duration,
     ) -> Result<Vec<ChangedPool>, Error> {
-        let pools: Vec<PoolName> = self.0.memory.policies(bucket).into_keys().collect();
+        let pools: Vec<PoolName> = self.0.pool_cache.policies(bucket).into_keys().collect();
         let mut found = Vec::new();
         for chunk in pools.chunks(POOLS) {
             let keys: Vec<Keys> = chunk.iter().map(Keys::of).collect();

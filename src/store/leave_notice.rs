@@ -5,12 +5,11 @@ use std::time::Duration;
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
-use super::script::millis;
 use super::scripts;
 use super::scripts::leave_notice::{Kind, Status};
 use super::terminate::Termination;
 use crate::names::{LeaseId, PoolName};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 
 /// Most leases of one call.
 const AT_ONCE: usize = 500;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::keys::{Bucket, SESSIONS, login, login_code};
-use super::memory::Silence;
+use super::pool_cache::Silence;
 use super::unreadable::Kind;
 use super::{Store, json};
 use crate::time::Timestamp;
@@ -163,12 +163,12 @@ impl Store {
     }
 
     async fn login_is_over(&self, rest_ms: i64) -> Result<bool, Error> {
-        if !is_over(rest_ms, self.now(), self.0.memory.silence()) {
+        if !is_over(rest_ms, self.now(), self.0.pool_cache.silence()) {
             return Ok(false);
         }
         // There may have been an outage that this node has not heard of yet.
         self.tick(Bucket::of_no_pool()).boxed().await?;
-        Ok(is_over(rest_ms, self.now(), self.0.memory.silence()))
+        Ok(is_over(rest_ms, self.now(), self.0.pool_cache.silence()))
     }
 
     /// Ends a login on all nodes at once.

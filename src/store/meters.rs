@@ -20,6 +20,7 @@ use super::{Error, Store};
 use crate::names::PoolName;
 use crate::pool::Pool;
 use crate::telemetry;
+use crate::time::millis;
 
 /// The pool of what is counted together. A pool of this name is counted with it, so that no series is there twice.
 pub(crate) const OTHERS: &str = "_other";
@@ -173,14 +174,14 @@ impl Meters {
     }
 
     fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        millis(self.began.elapsed())
     }
 
     /// Whether the next heartbeat of a bucket is one to look at.
     pub(super) fn takes_a_sample(&self, bucket: Bucket) -> bool {
         let (now, next) = (self.elapsed_ms(), &self.next_sample[bucket.index()]);
         let due = next.load(Ordering::Relaxed);
-        let after = now + SAMPLE_EVERY.as_millis() as u64;
+        let after = now + millis(SAMPLE_EVERY);
         now >= due
             && next
                 .compare_exchange(due, after, Ordering::Relaxed, Ordering::Relaxed)
@@ -221,7 +222,7 @@ impl Store {
         if let Some(counts) = meters.own.read().expect("no panic while held").get(pool) {
             return Arc::clone(counts);
         }
-        if pool.as_str() == OTHERS || self.0.memory.pool(pool).is_none() {
+        if pool.as_str() == OTHERS || self.0.pool_cache.pool(pool).is_none() {
             return Arc::clone(&meters.others);
         }
         let mut own = meters.own.write().expect("no panic while held");

@@ -8,13 +8,14 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
 use super::error::Error;
 use super::keys::{Bucket, Keys};
-use super::memory::CachedPool;
-use super::script::{Request as _, millis};
+use super::pool_cache::CachedPool;
+use super::script::Request as _;
 use super::scripts::{self, delete_pool, put_pool, status};
 use super::unreadable::Kind;
 use super::{Store, json};
 use crate::names::PoolName;
 use crate::pool::{Policy, Pool, Waited};
+use crate::time::millis;
 use crate::token;
 
 /// How often all leases of a pool are taken into its index before rules that need it are put all the same. A second time is
@@ -100,7 +101,9 @@ impl Store {
                 put_pool::Status::Conflict => Put::Conflict(version),
                 put_pool::Status::InUse => Put::InUse,
                 put_pool::Status::Created | put_pool::Status::Replaced => {
-                    self.0.memory.note(pool, version, reply.incarnation, policy);
+                    self.0
+                        .pool_cache
+                        .note(pool, version, reply.incarnation, policy);
                     if reply.status == put_pool::Status::Created {
                         Put::Created(version)
                     } else {
@@ -152,11 +155,10 @@ impl Store {
             others: &others,
             rules: &rules,
         };
-        let call = put.call();
-        let reply = match lost {
-            Some(_) => self.send(&call).await?,
-            None => self.run_whole(pool, &call).await?,
-        };
+        if lost.is_none() {
+            return self.call_whole(pool, &put).await.map(Some);
+        }
+        let reply = self.send(&put.call()).await?;
         if reply.status() == "unopened" {
             return Ok(None);
         }
@@ -172,10 +174,10 @@ impl Store {
 
     /// Puts back the policies that Redis lost, and can be called again if it gets through with a part only.
     pub(super) async fn put_back_pools(&self, bucket: Bucket) -> Result<(), Error> {
-        let lost = self.0.memory.lost(bucket).clone();
+        let lost = self.0.pool_cache.lost(bucket).clone();
         let put_back = lost.into_iter().map(async |(pool, remembered)| {
             if self.put_back(&pool, &remembered).await? {
-                self.0.memory.lost(bucket).remove(&pool);
+                self.0.pool_cache.lost(bucket).remove(&pool);
             }
             Ok::<_, Error>(())
         });
@@ -195,7 +197,7 @@ impl Store {
             status::Status::Read => {
                 let Ok(policy) = serde_json::from_str(&reply.policy) else {
                     // What was known of it before is no longer so.
-                    self.0.memory.forget(pool);
+                    self.0.pool_cache.forget(pool);
                     self.0.unreadable.note(Kind::Pool, pool.as_str());
                     return Err(Error::Newer(format!("the policy of pool {pool}")));
                 };
@@ -205,7 +207,7 @@ impl Store {
                 let incarnation = reply.incarnation;
                 let status = read_status(pool, policy, reply);
                 self.0
-                    .memory
+                    .pool_cache
                     .note(pool, status.version, incarnation, &status.policy);
                 Ok(Some(status))
             }
@@ -240,7 +242,7 @@ impl Store {
 
     /// The policy of a pool as this node saw it last; none if it does not know the pool.
     pub fn cached_policy(&self, pool: &PoolName) -> Option<Arc<Policy>> {
-        Some(self.0.memory.pool(pool)?.policy)
+        Some(self.0.pool_cache.pool(pool)?.policy)
     }
 
     /// The names of all pools, sorted.
@@ -271,7 +273,7 @@ impl Store {
 
     /// Pools that this node knows of, perhaps a second late; for work that can wait.
     pub fn known_pools(&self) -> Vec<PoolName> {
-        self.0.memory.pools()
+        self.0.pool_cache.pools()
     }
 
     async fn pool_names(&self, bucket: Bucket) -> Result<Vec<PoolName>, Error> {
@@ -296,8 +298,8 @@ impl Store {
 
     /// Reads what has changed in a bucket's pools into the node's memory, so that it can be put back after a loss.
     pub(super) async fn remember_pools(&self, bucket: Bucket, revision: u64) -> Result<(), Error> {
-        let generation = self.0.memory.generation(bucket);
-        let since = self.0.memory.seen(bucket);
+        let generation = self.0.pool_cache.generation(bucket);
+        let since = self.0.pool_cache.seen(bucket);
         let mut seen = since;
         for name in self.pools_since(bucket, since).await? {
             // Reading it notes it.
@@ -313,7 +315,7 @@ impl Store {
         // If the data was lost meanwhile, the names are those of an emptied bucket, and what is known here is what puts the
         // others back. The generation is read after the names: the other way round it could be lost in between.
         if self.generation_now(bucket).await? == Some(generation) {
-            self.0.memory.keep(bucket, &names, revision, seen);
+            self.0.pool_cache.keep(bucket, &names, revision, seen);
             self.0.unreadable.keep(Kind::Pool, |name| {
                 let name = PoolName::try_from(name.to_owned());
                 name.is_ok_and(|name| Bucket::of(&name) != bucket || names.contains(&name))
@@ -359,7 +361,7 @@ impl Store {
         let reply = self.call(keys.bucket, &delete).await?;
         Ok(match reply.status {
             delete_pool::Status::Deleted => {
-                self.0.memory.forget(pool);
+                self.0.pool_cache.forget(pool);
                 Deleted::Deleted
             }
             delete_pool::Status::Conflict => Deleted::Conflict(reply.version),

@@ -3,7 +3,7 @@
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
-use super::script::{Call, Reply, Request};
+use super::script::Request;
 use super::scripts;
 use crate::names::PoolName;
 
@@ -11,27 +11,22 @@ use crate::names::PoolName;
 const LEASES: u64 = 100;
 
 impl Store {
-    /// Asks a script that wants everything counted.
+    /// Runs a script that wants everything counted: where it finds that something was not, that is done first.
     pub(super) async fn call_whole<R: Request>(
         &self,
         pool: &PoolName,
         request: &R,
     ) -> Result<R::Reply, Error> {
-        let reply = self.run_whole(pool, &request.call()).await?;
-        request.read(&reply)
-    }
-
-    /// Runs a script that wants everything counted: where it finds that something was not, that is done first.
-    pub(super) async fn run_whole(&self, pool: &PoolName, call: &Call) -> Result<Reply, Error> {
+        let call = request.call();
         let bucket = Keys::of(pool).bucket;
         let deadline = tokio::time::Instant::now() + super::DEADLINE;
         loop {
-            let reply = self.run(bucket, call).await?;
+            let reply = self.run(bucket, &call).await?;
             match reply.status() {
                 // Thousands of leases may end at one instant; each call ends some of them.
                 "behind" => self.sweep(pool).await?,
                 "unindexed" => self.reindex(pool).await?,
-                _ => return Ok(reply),
+                _ => return request.read(&reply),
             }
             if tokio::time::Instant::now() > deadline {
                 return Err(Error::not_sent(

@@ -88,7 +88,7 @@ impl Store {
 
     fn beat(&self, renewal: &Renewal) -> Heartbeat {
         let claims = &renewal.claims;
-        let ttl = self.0.memory.ttl(&claims.pool);
+        let ttl = self.0.pool_cache.ttl(&claims.pool);
         Heartbeat::of(
             claims,
             renewal.label.clone(),
@@ -120,7 +120,7 @@ impl Store {
             .as_deref()
             .map(parse_activities)
             .unwrap_or_default();
-        let expires_at = Timestamp(at.0 + ttl.as_millis() as i64);
+        let expires_at = at + ttl;
         Ok(Renewed::Renewed(from_claims(
             claims, label, activities, at, expires_at, ttl,
         )))
@@ -155,7 +155,7 @@ pub(super) fn from_claims(
     }
 }
 
-impl super::memory::PoolCache {
+impl super::pool_cache::PoolCache {
     /// About the TTL of a pool, as this node last saw it; for when a record is worth a refresh.
     fn ttl(&self, pool: &PoolName) -> Duration {
         let ttl_ms = self.ttl_ms(pool).unwrap_or(Policy::with_capacity(0).ttl_ms);

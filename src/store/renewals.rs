@@ -400,6 +400,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::millis;
 
     fn claims(started_at: i64) -> Claims {
         Claims {
@@ -436,9 +437,7 @@ mod tests {
                             Timestamp((at + error_ms).max(0)),
                         );
                         assert!(
-                            at - refreshed
-                                < ttl_ms
-                                    + super::super::script::millis(RECORD_MARGIN).cast_signed(),
+                            at - refreshed < ttl_ms + millis(RECORD_MARGIN).cast_signed(),
                             "ttl {ttl_ms} at {at}"
                         );
                         if beat.record {

@@ -8,7 +8,7 @@ use crate::names::PoolName;
 impl Store {
     /// Puts back a pool that this node remembers and Redis does not know. `false` if there is nothing to put back.
     pub(super) async fn restore(&self, pool: &PoolName) -> Result<bool, Error> {
-        let policies = self.0.memory.policies(Bucket::of(pool));
+        let policies = self.0.pool_cache.policies(Bucket::of(pool));
         let Some(remembered) = policies.get(pool) else {
             return Ok(false);
         };
@@ -21,6 +21,6 @@ impl Store {
 
     /// Whether the bucket was opened again after a policy was made: versions are instants too.
     fn lost_since(&self, bucket: Bucket, version: u64) -> bool {
-        version < self.0.memory.generation(bucket)
+        version < self.0.pool_cache.generation(bucket)
     }
 }

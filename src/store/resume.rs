@@ -18,7 +18,6 @@ use crate::lease::{EndReason, Eviction, Lease, Seat};
 use crate::names::{Holder, Label, Platform, Tenant};
 use crate::pool::OutageGrace;
 use crate::telemetry;
-use crate::time::Timestamp;
 use crate::token::Claims;
 
 impl Store {
@@ -128,8 +127,8 @@ impl Store {
     /// Ends a lease without activities, as an operator wanted it. If the node dies before, the next heartbeat finds the same.
     async fn end_idle(&self, claims: &Claims, why: &Termination) -> Result<Renewed, Error> {
         self.terminate(&claims.pool, &[claims.id], why).await?;
-        let blocked_until = (!why.block.is_zero() && claims.holder.is_some())
-            .then(|| Timestamp(self.now().0 + why.block.as_millis() as i64));
+        let blocked_until =
+            (!why.block.is_zero() && claims.holder.is_some()).then(|| self.now() + why.block);
         Ok(Renewed::Lost(EndReason::Terminated {
             reason: why.reason.clone(),
             blocked_until,

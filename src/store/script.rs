@@ -1,6 +1,6 @@
-//! Scripts: joined at compile time, called by their hash, decoded by position.
+//! Scripts: called by their hash. What goes in and what comes back is typed by `build.rs`, from the headers of `lua/`.
 
-use std::sync::{LazyLock, OnceLock};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use futures_util::FutureExt as _;
@@ -14,7 +14,7 @@ use super::script_trace::ScriptStep;
 use super::scripts;
 use crate::names::{LeaseId, PoolName};
 use crate::telemetry;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 
 /// One file of `lua/`.
 pub(super) struct Script {
@@ -25,59 +25,11 @@ pub(super) struct Script {
     durations: [OnceLock<Histogram>; 3],
 }
 
-/// A script of `lua/`, as a transaction, behind the files of `lua/` that it needs.
-macro_rules! joined {
-    ($name:literal $(, $file:expr)*) => {
-        LazyLock::new(|| {
-            Script::new(
-                $name,
-                concat!(
-                    include_str!("../../lua/parts/transaction.lua"),
-                    $(include_str!(concat!("../../lua/", $file, ".lua")),)*
-                    "return transaction(function()\n",
-                    include_str!(concat!("../../lua/", $name, ".lua")),
-                    "end)\n"
-                ),
-            )
-        })
-    };
-}
-
-/// A script that belongs to a bucket, with the prelude in front, and behind that the parts that it needs.
-macro_rules! script {
-    ($name:literal $(, $part:literal)*) => {
-        joined!($name, "prelude" $(, concat!("parts/", $part))*)
-    };
-}
-
-pub(super) static ACQUIRE_BY_RULES: LazyLock<Script> = script!(
-    "acquire_by_rules",
-    "record",
-    "schedule",
-    "seats",
-    "queue",
-    "rules",
-    "blocks"
-);
-pub(super) static LEAVE_QUEUE: LazyLock<Script> =
-    script!("leave_queue", "schedule", "seats", "queue");
-pub(super) static POLL_QUEUE: LazyLock<Script> =
-    script!("poll_queue", "schedule", "seats", "queue", "rules");
-pub(super) static LIST_QUEUE: LazyLock<Script> =
-    script!("list_queue", "schedule", "seats", "queue");
-
-/// Those whose headers are read by this module's callers.
-const OTHERS: usize = 4;
-
-fn others() -> [&'static Script; OTHERS] {
-    [&ACQUIRE_BY_RULES, &LEAVE_QUEUE, &POLL_QUEUE, &LIST_QUEUE]
-}
-
 /// Compiles in Redis those scripts that it does not have, so that a broken one stops the start and no call has to send one. They
 /// are loaded once for a server, by whichever node comes first.
 /// In one go, except in a cluster, where a pipeline goes to one server and each of these has to go to all.
 pub(super) async fn load_missing(connection: &mut Connection, is_cluster: bool) -> RedisResult<()> {
-    let scripts: Vec<&Script> = others().into_iter().chain(scripts::all()).collect();
+    let scripts = scripts::all();
     let mut exist = redis::cmd("SCRIPT");
     exist.arg("EXISTS");
     for script in &scripts {
@@ -112,8 +64,9 @@ pub(super) async fn load_missing(connection: &mut Connection, is_cluster: bool) 
 
 /// The text of a script as Redis gets it, for whoever measures one by itself.
 pub fn text_of(name: &str) -> Option<&'static str> {
-    let mut all = others().into_iter().chain(scripts::all());
-    all.find(|script| script.name == name)
+    scripts::all()
+        .into_iter()
+        .find(|script| script.name == name)
         .map(|script| script.source)
 }
 
@@ -147,15 +100,6 @@ impl Script {
     }
 }
 
-/// A text or nothing, as scripts want it.
-pub(super) fn or_empty<'a, T>(value: Option<&'a T>, text: impl Fn(&'a T) -> &'a str) -> &'a str {
-    value.map_or("", text)
-}
-
-pub(super) fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
 /// The first key of a command that runs a script; none of any other command.
 pub(super) fn first_key(command: &Cmd) -> Option<&[u8]> {
     let mut args = command.args_iter();
@@ -175,12 +119,6 @@ pub(super) struct Call {
 
 impl Call {
     /// Appends a key or an argument.
-    pub(super) fn arg(mut self, arg: impl ToRedisArgs) -> Self {
-        self.command.arg(arg);
-        self
-    }
-
-    /// Appends a key or an argument in place.
     pub(super) fn push(&mut self, arg: impl ToRedisArgs) {
         self.command.arg(arg);
     }
@@ -482,11 +420,6 @@ impl Reply {
         self.values.len()
     }
 
-    /// The fields from a place on, as texts.
-    pub(super) fn texts(&self, from: usize) -> Result<Vec<&str>, Error> {
-        (from..self.len()).map(|at| self.text(at)).collect()
-    }
-
     /// A field that is a text.
     pub(super) fn text(&self, at: usize) -> Result<&str, Error> {
         match self.values.get(at) {
@@ -508,16 +441,6 @@ impl Reply {
     /// A field that is a number without sign.
     pub(super) fn count(&self, at: usize) -> Result<u64, Error> {
         u64::try_from(self.int(at)?).map_err(|_| self.unexpected(at))
-    }
-
-    /// A field that is an instant.
-    pub(super) fn instant(&self, at: usize) -> Result<Timestamp, Error> {
-        Ok(Timestamp(self.int(at)?))
-    }
-
-    /// A field that is a value of a checked type.
-    pub(super) fn parse<T: std::str::FromStr>(&self, at: usize) -> Result<T, Error> {
-        self.text(at)?.parse().map_err(|_| self.unexpected(at))
     }
 
     /// A reply that its script's header does not know: a bug, or another program's data.

@@ -13,16 +13,15 @@ use tokio::task::JoinHandle;
 use super::clock_shift::ClockShift;
 use super::error::Error;
 use super::keys::{Bucket, Keys};
-use super::memory::{LastTick, Silence};
 use super::meters::EndKind;
 use super::ownership::{BucketMark, LOOKS, Marks};
-use super::script::millis;
+use super::pool_cache::{LastTick, Silence};
 use super::scripts;
 use super::scripts::finalize_ends::How;
 use super::{Shared, Store};
 use crate::names::{LeaseId, PoolName};
 use crate::tasks::Over;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 use crate::token;
 
 /// Pools of a bucket that one tick names.
@@ -59,7 +58,7 @@ pub(super) async fn run(store: Weak<Shared>, every: Duration) -> Over {
         let marks = marks.get_or_insert_with(|| Marks::new(store.node_id(), every, asked));
         store.follow_marks(marks).await;
         let round = store.tick_due(marks).await;
-        shift.note(store.0.memory.shift_ms());
+        shift.note(store.0.pool_cache.shift_ms());
         if work.is_some() {
             continue;
         }
@@ -106,12 +105,12 @@ impl Store {
     async fn follow_marks(&self, marks: &mut Marks) {
         for (bucket, mark) in self.read_marks(marks).await {
             // It may have been written before the last tick of this node.
-            let last = self.0.memory.last_tick(bucket);
+            let last = self.0.pool_cache.last_tick(bucket);
             if last.is_some_and(|last| mark.tick.at < last.at) {
                 continue;
             }
-            self.0.memory.note_tick(bucket, mark.tick, mark.silence);
-            self.0.memory.note_revision(bucket, mark.revision);
+            self.0.pool_cache.note_tick(bucket, mark.tick, mark.silence);
+            self.0.pool_cache.note_revision(bucket, mark.revision);
             if let Err(error) = self.note_generation(bucket, mark.generation).await {
                 tracing::debug!(bucket = bucket.index(), error = %error, "the bucket is not opened: {error}");
             }
@@ -160,15 +159,15 @@ impl Store {
         });
         todo.filter(|todo| {
             let changed =
-                self.0.memory.present_revision(todo.bucket) != self.0.memory.revision(todo.bucket);
-            changed || !todo.due.is_empty() || !self.0.memory.lost(todo.bucket).is_empty()
+                self.0.pool_cache.present_revision(todo.bucket) != self.0.pool_cache.revision(todo.bucket);
+            changed || !todo.due.is_empty() || !self.0.pool_cache.lost(todo.bucket).is_empty()
         })
         .collect()
     }
 
     /// Gives a sign of life for a bucket.
     pub(super) async fn tick(&self, bucket: Bucket) -> Result<TickReply, Error> {
-        let last = self.0.memory.last_tick(bucket);
+        let last = self.0.pool_cache.last_tick(bucket);
         let tick = scripts::Tick {
             keys: bucket,
             limit: POOLS as u64,
@@ -188,8 +187,8 @@ impl Store {
             floor: reply.floor,
             back: reply.back,
         };
-        self.0.memory.note_tick(bucket, ticked, silence);
-        self.0.memory.note_revision(bucket, reply.revision);
+        self.0.pool_cache.note_tick(bucket, ticked, silence);
+        self.0.pool_cache.note_revision(bucket, reply.revision);
         self.note_generation(bucket, reply.generation).await?;
         Ok(TickReply {
             bucket,
@@ -201,7 +200,7 @@ impl Store {
     /// If another node opened the bucket: says that data was lost, and puts back what this node knows. It is lost also if that
     /// does not get through now.
     async fn note_generation(&self, bucket: Bucket, generation: u64) -> Result<(), Error> {
-        let known = self.0.memory.generation(bucket);
+        let known = self.0.pool_cache.generation(bucket);
         if generation == known {
             return Ok(());
         }
@@ -222,8 +221,8 @@ impl Store {
                 }
             };
             note("policies are not put back", self.put_back_pools(at).await);
-            let revision = self.0.memory.present_revision(at);
-            if revision != self.0.memory.revision(at) {
+            let revision = self.0.pool_cache.present_revision(at);
+            if revision != self.0.pool_cache.revision(at) {
                 let remembered = self.remember_pools(at, revision).await;
                 note("policies are not read", remembered);
             }

@@ -6,9 +6,9 @@ use super::Store;
 use super::error::Error;
 use super::keys::{IndexedBy, Keys};
 use super::meters::EndKind;
-use super::script::millis;
 use super::scripts::{self, terminate};
 use crate::names::{Holder, LeaseId, PoolName, Tenant};
+use crate::time::millis;
 use crate::token::{self, Claims};
 
 /// Why leases are terminated, and what follows for their holders.

@@ -13,13 +13,12 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::acquire::Acquired;
-use super::error::Error;
 use super::keys::Keys;
-use super::script::POLL_QUEUE;
+use super::poll_queue::PolledQueue;
 use super::{Shared, Store};
 use crate::names::{LeaseId, PoolName};
 use crate::tasks::{self, Over};
-use crate::time::Timestamp as At;
+use crate::time::Timestamp;
 
 /// Waiters that one call reports; about a millisecond of Redis's time.
 const AT_ONCE: usize = 500;
@@ -63,7 +62,7 @@ struct State {
     /// Those who came with a ticket of which this node knows nothing yet.
     unknown: Vec<Arc<Ticket>>,
     /// Whose client is gone: until when it was to ask again, or zero if it does not come back.
-    gone: Vec<(LeaseId, At)>,
+    gone: Vec<(LeaseId, Timestamp)>,
     /// When all are reported.
     next_report: Instant,
     /// When Redis is asked at the latest, because a seat may come free by time.
@@ -120,7 +119,7 @@ impl Ticket {
         self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_at(&self, position: u64, until: At, reported: Instant) {
+    fn is_at(&self, position: u64, until: Timestamp, reported: Instant) {
         self.position.store(position, Ordering::Release);
         self.until.store(until.0, Ordering::Release);
         self.times().0 = Some(reported);
@@ -151,7 +150,7 @@ impl HeldOpen {
     }
 
     /// Notes what it was told when it asked, and that it waits on.
-    pub fn waits_on(&self, position: u64, asks_again_by: At) {
+    pub fn waits_on(&self, position: u64, asks_again_by: Timestamp) {
         self.ticket.is_at(position, asks_again_by, Instant::now());
         self.ticket.called.store(false, Ordering::Release);
     }
@@ -185,7 +184,7 @@ impl HeldOpen {
                 eta
             }
             .max(Duration::from_millis(1)),
-            asks_again_by: At(self.ticket.until.load(Ordering::Acquire)),
+            asks_again_by: Timestamp(self.ticket.until.load(Ordering::Acquire)),
         })
     }
 
@@ -196,7 +195,7 @@ impl HeldOpen {
             position: 0,
             retry_after: EVERY,
             eta: EVERY,
-            asks_again_by: At(self.ticket.until.load(Ordering::Acquire)),
+            asks_again_by: Timestamp(self.ticket.until.load(Ordering::Acquire)),
         }
     }
 }
@@ -211,7 +210,7 @@ impl Drop for HeldOpen {
 /// What is reported with one call.
 #[derive(Debug, Default)]
 struct Report {
-    gone: Vec<(LeaseId, At)>,
+    gone: Vec<(LeaseId, Timestamp)>,
     /// Those who are reported for the first time, then the others in their order.
     tickets: Vec<Arc<Ticket>>,
     back: usize,
@@ -316,10 +315,10 @@ impl Line {
     }
 
     /// Notes what a script said of those who were reported.
-    fn note(&self, report: &Report, polled: &Polled, asked: Instant) {
+    fn note(&self, report: &Report, polled: &PolledQueue, asked: Instant) {
         for (ticket, position) in report.tickets.iter().zip(&polled.positions) {
             match position {
-                Some(position) => ticket.is_at(*position, polled.until, asked),
+                Some(position) => ticket.is_at(*position, polled.deadline, asked),
                 None => ticket.call(),
             }
         }
@@ -333,48 +332,6 @@ impl Line {
         let state = self.state();
         state.tickets.is_empty() && state.gone.is_empty()
     }
-}
-
-/// What a script said.
-#[derive(Debug)]
-struct Polled {
-    until: At,
-    next: Duration,
-    each_us: u64,
-    free: i64,
-    /// Of each that was reported; none if it has to ask.
-    positions: Vec<Option<u64>>,
-}
-
-/// Reads positions. Between two that are known the others are about where they would be if all who wait were spread evenly.
-fn positions(words: &str) -> Option<Vec<Option<u64>>> {
-    let mut positions: Vec<Option<u64>> = Vec::new();
-    let mut open: Vec<usize> = Vec::new();
-    let mut before: Option<u64> = None;
-    for (at, word) in words.split_ascii_whitespace().enumerate() {
-        match word {
-            "?" => positions.push(None),
-            "-" => {
-                open.push(at);
-                positions.push(Some(0));
-            }
-            number => {
-                let position: u64 = number.parse().ok()?;
-                positions.push(Some(position));
-                let first = before.unwrap_or(position);
-                let steps = open.len() as u64 + 1;
-                for (step, place) in (1..).zip(open.drain(..)) {
-                    let part = position.saturating_sub(first) * step / steps;
-                    positions[place] = Some(first + part);
-                }
-                before = Some(position);
-            }
-        }
-    }
-    for place in open {
-        positions[place] = before.map(|position| position + 1);
-    }
-    Some(positions)
 }
 
 impl Lines {
@@ -431,7 +388,9 @@ async fn run(store: Weak<Shared>, line: Arc<Line>) -> Over {
         let mut failed = false;
         for report in line.due(Instant::now()) {
             let asked = Instant::now();
-            match store.poll_queue(&line.pool, &report).await {
+            let tickets = report.tickets.iter().map(|ticket| ticket.id).collect();
+            let polled = store.poll_queue(&line.pool, &report.gone, tickets, report.back);
+            match polled.await {
                 Ok(polled) => line.note(&report, &polled, asked),
                 Err(error) => {
                     tracing::debug!(pool.name = %line.pool, error = %error, "those who wait are not reported: {error}");
@@ -503,7 +462,12 @@ impl Store {
     }
 
     /// Holds a request of somebody who waits. `told` is where it is and by when it has to ask again, if a script said so just now.
-    pub fn hold_open(&self, pool: &PoolName, ticket: LeaseId, told: Option<(u64, At)>) -> HeldOpen {
+    pub fn hold_open(
+        &self,
+        pool: &PoolName,
+        ticket: LeaseId,
+        told: Option<(u64, Timestamp)>,
+    ) -> HeldOpen {
         let asked = Instant::now();
         self.with_line(pool, |line| {
             let mut state = line.state();
@@ -535,9 +499,9 @@ impl Store {
     }
 
     /// Notes that nobody is there to hear of a ticket; `until` is by when it was to ask again, none if it does not come back.
-    pub fn hang_up(&self, pool: &PoolName, ticket: LeaseId, until: Option<At>) {
+    pub fn hang_up(&self, pool: &PoolName, ticket: LeaseId, until: Option<Timestamp>) {
         // Of one that was never reported nothing is known: it is passed over when its time is over.
-        if until == Some(At(0)) {
+        if until == Some(Timestamp(0)) {
             return;
         }
         self.with_line(pool, |line| {
@@ -551,69 +515,8 @@ impl Store {
                 return;
             }
             state.tickets.remove(&ticket);
-            state.gone.push((ticket, until.unwrap_or(At(0))));
+            state.gone.push((ticket, until.unwrap_or(Timestamp(0))));
             line.wake.notify_one();
         });
-    }
-
-    async fn poll_queue(&self, pool: &PoolName, report: &Report) -> Result<Polled, Error> {
-        let keys = Keys::of(pool);
-        let mut call = POLL_QUEUE
-            .call(17)
-            .arg(keys.bucket.clock())
-            .arg(keys.config())
-            .arg(keys.leases())
-            .arg(keys.expired())
-            .arg(keys.events())
-            .arg(keys.blocks())
-            .arg(keys.who())
-            .arg(keys.seats())
-            .arg(keys.holders())
-            .arg(keys.lent())
-            .arg(keys.named())
-            .arg(keys.queue())
-            .arg(keys.waiting())
-            .arg(keys.tickets())
-            .arg(keys.line())
-            .arg(keys.heads())
-            .arg(keys.called())
-            .arg(report.gone.len())
-            .arg(report.back);
-        for (ticket, until) in &report.gone {
-            call.push(ticket.to_string());
-            call.push(until.0);
-        }
-        for ticket in &report.tickets {
-            call.push(ticket.id.to_string());
-        }
-        let reply = self.run_whole(pool, &call).await?;
-        Ok(Polled {
-            until: reply.instant(3)?,
-            next: Duration::from_millis(reply.count(4)?),
-            each_us: reply.count(6)?,
-            free: reply.int(7)?,
-            positions: if reply.status() == "no_pool" {
-                vec![None; report.tickets.len()]
-            } else {
-                positions(reply.text(8)?).ok_or_else(|| reply.unexpected(8))?
-            },
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn positions_between_two_that_are_known_are_spread_evenly() {
-        let read = positions("1 2 ? - - - 10 - ? 12 - -").unwrap();
-        let some = |numbers: &[u64]| numbers.iter().map(|number| Some(*number)).collect();
-        let mut right: Vec<Option<u64>> = some(&[1, 2, 0, 4, 6, 8, 10, 11, 0, 12, 13, 13]);
-        right[2] = None;
-        right[8] = None;
-        assert_eq!(read, right);
-        assert_eq!(positions("").unwrap(), Vec::new());
-        assert_eq!(positions("one"), None);
     }
 }

@@ -15,7 +15,7 @@ use crate::http::App;
 use crate::http::problem::{Code, Problem};
 use crate::names::PoolName;
 use crate::store;
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 use crate::token::Tokens;
 
 /// The caller's name where no key is asked for.
@@ -271,7 +271,7 @@ pub(crate) fn wait_to_guess(wait: Duration) -> Problem {
         Code::TooManyRequests,
         "Too many wrong keys came from this address. Wait, and try again with the right one.",
     )
-    .retry_after_ms(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
+    .retry_after_ms(millis(wait).max(1))
 }
 
 /// Looks for a key in the store that this node does not know: it may have been made on another one a moment ago.

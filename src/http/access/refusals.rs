@@ -18,6 +18,7 @@ use crate::http::Inner;
 use crate::http::problem::Problem;
 use crate::store::Action;
 use crate::tasks::Over;
+use crate::time::millis;
 
 /// Answers that refuse, for one caller from one network: some at once, and so many a minute.
 const ANSWERS_AT_ONCE: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
@@ -165,7 +166,7 @@ pub(super) fn too_many(wait: Duration) -> Problem {
         crate::http::problem::Code::TooManyRequests,
         "Too many of these requests were refused. Ask again later, with a key that may do this.",
     )
-    .retry_after_ms(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX).max(1))
+    .retry_after_ms(millis(wait).max(1))
 }
 
 /// Writes what was counted into the trail, for as long as the node serves.

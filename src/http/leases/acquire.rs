@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{LeaseBody, attempt, checked_idle, denied, millis};
+use super::{LeaseBody, attempt, checked_idle, denied};
 use crate::http::App;
 use crate::http::access::Client;
 use crate::http::extract::{Body, Path};
@@ -14,6 +14,7 @@ use crate::http::json::Json;
 use crate::http::problem::{Code, Problem};
 use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenant};
 use crate::store::{Acquired, Grant, Wait, durable};
+use crate::time::millis;
 use crate::token::{self, Claims};
 
 /// Longest `Idempotency-Key`, in bytes.

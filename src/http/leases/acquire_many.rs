@@ -247,7 +247,7 @@ async fn acquire_all(
             for Wanted { body, key } in wanted[done.len()..].iter().take(store::ACQUIRE_AT_ONCE) {
                 asked.push(app.acquire_request(pool, body, *key, Wait::No).await?);
                 // Those of a pool with rules go one by one.
-                if asked[0].known.has_rules() {
+                if asked[0].snapshot.has_rules() {
                     break;
                 }
             }

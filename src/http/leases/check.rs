@@ -10,12 +10,12 @@ use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Body;
 use crate::http::json::Json;
-use crate::http::leases::millis;
 use crate::http::leases::renew::code_of;
 use crate::http::problem::{Code, Problem};
 use crate::names::{Holder, LeaseId, PoolName, Tenant};
 use crate::proof::ProofKeys;
 use crate::store::Checked;
+use crate::time::millis;
 
 /// The code of a proof that no node of this installation signed.
 const INVALID_PROOF: &str = "invalid_proof";

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use super::millis;
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
 use crate::names::{PoolName, Tenant};
 use crate::store::{Acquired, Denial};
+use crate::time::millis;
 
 /// The problem that says why there is no seat.
 pub(super) fn problem(pool: &PoolName, tenant: Option<&Tenant>, acquired: Acquired) -> Problem {

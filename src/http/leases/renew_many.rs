@@ -6,8 +6,8 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::checked_idle;
 use super::renew::{EndsBody, NoticeBody, code_of, recovering, with_notice};
-use super::{checked_idle, millis};
 use crate::http::App;
 use crate::http::extract::{Beacon, RENEW_MANY_LIMIT};
 use crate::http::json::Json;
@@ -15,7 +15,7 @@ use crate::http::problem::{Code, Problem};
 use crate::lease::{EndReason, Lease};
 use crate::names::LeaseId;
 use crate::store::{Renewal, Renewed};
-use crate::time::Timestamp;
+use crate::time::{Timestamp, millis};
 
 /// Maximum tokens per renew-many.
 const MAX_TOKENS: usize = 1_000;
