@@ -31,6 +31,7 @@ pub mod request_id;
 pub mod server;
 pub(crate) mod sessions;
 pub(crate) mod sizing;
+pub(crate) mod table;
 pub mod trace;
 pub(crate) mod webhooks;
 pub(crate) mod when;

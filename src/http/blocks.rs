@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{RawQuery, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono_tz::Tz;
@@ -15,12 +15,13 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::accept::{self, Format};
+use super::accept::Format;
 use super::access::Operator;
-use super::csv::{self, Cell};
+use super::csv::Cell;
 use super::extract::{Body, Path, Query};
 use super::leases::terminate::check_text;
 use super::problem::{Code, Problem};
+use super::table::{Asked, Column, Page, Row};
 use super::when::When;
 use super::{App, pool_not_found};
 use crate::names::{Holder, PoolName};
@@ -83,6 +84,29 @@ struct Blocks {
     next_cursor: Option<String>,
 }
 
+impl Page for Blocks {
+    type Row = BlockBody;
+
+    fn items(&self) -> &[BlockBody] {
+        &self.items
+    }
+
+    fn next_cursor(&self) -> Option<&str> {
+        self.next_cursor.as_deref()
+    }
+}
+
+impl Row for BlockBody {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("pool", |block, _| Cell::plain(&block.pool)),
+        ("holder", |block, _| Cell::text(Some(&block.holder))),
+        ("until", |block, _| Cell::plain(&block.until)),
+        ("reason", |block, _| Cell::text(block.reason.as_deref())),
+        ("by", |block, _| Cell::text(block.by.as_deref())),
+        ("since", |block, _| Cell::known(block.since)),
+    ];
+}
+
 /// What is wanted of the list.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -142,20 +166,13 @@ impl BlocksQuery {
 async fn list(
     State(app): State<App>,
     operator: Operator,
-    headers: HeaderMap,
-    RawQuery(asked): RawQuery,
+    asked: Asked,
     Query(wanted): Query<BlocksQuery>,
 ) -> Result<Response, Problem> {
     let mut pools = app.0.store.names().await?;
     pools.retain(|pool| operator.caller.is_for(pool));
     let found = page(&app, pools, &wanted).await?;
-    Ok(answer(
-        "leasehold-blocks",
-        found,
-        &wanted,
-        &headers,
-        asked.as_deref(),
-    ))
+    Ok(asked.answer(wanted.format, "leasehold-blocks", &found, None))
 }
 
 /// Lists the blocks of a pool in the order in which they end.
@@ -168,8 +185,7 @@ async fn list_of_pool(
     State(app): State<App>,
     _operator: Operator,
     Path(pool): Path<PoolName>,
-    headers: HeaderMap,
-    RawQuery(asked): RawQuery,
+    asked: Asked,
     Query(wanted): Query<BlocksQuery>,
 ) -> Result<Response, Problem> {
     if app.0.store.blocks(&pool, None, 1).await?.is_none() {
@@ -177,7 +193,7 @@ async fn list_of_pool(
     }
     let name = format!("leasehold-{pool}-blocks");
     let found = page(&app, vec![pool], &wanted).await?;
-    Ok(answer(&name, found, &wanted, &headers, asked.as_deref()))
+    Ok(asked.answer(wanted.format, &name, &found, None))
 }
 
 /// A page of the blocks of these pools. A pool that is deleted meanwhile has none.
@@ -215,31 +231,6 @@ async fn page(app: &App, pools: Vec<PoolName>, wanted: &BlocksQuery) -> Result<B
         URL_SAFE_NO_PAD.encode(json)
     });
     Ok(Blocks { items, next_cursor })
-}
-
-fn answer(
-    name: &str,
-    found: Blocks,
-    wanted: &BlocksQuery,
-    headers: &HeaderMap,
-    asked: Option<&str>,
-) -> Response {
-    if !accept::is_csv(headers, wanted.format) {
-        return Json(found).into_response();
-    }
-    let columns = ["pool", "holder", "until", "reason", "by", "since"];
-    let rows = found.items.iter().map(|block| {
-        vec![
-            Cell::plain(&block.pool),
-            Cell::text(Some(&block.holder)),
-            Cell::plain(&block.until),
-            Cell::text(block.reason.as_deref()),
-            Cell::text(block.by.as_deref()),
-            Cell::known(block.since),
-        ]
-    });
-    let file = csv::file(name, &columns, rows);
-    csv::with_next(file, asked, found.next_cursor.as_deref())
 }
 
 /// How long a holder is blocked, in one of the first two ways, and why.

@@ -43,13 +43,18 @@ impl Cell {
         Self::Plain(local.format("%Y-%m-%d %H:%M:%S").to_string())
     }
 
-    /// The same, or an empty cell for what is not known.
+    /// The same, or an empty cell.
+    pub(crate) fn at_if_any(at: Option<Timestamp>, zone: Option<Tz>) -> Self {
+        at.map_or(Self::text(None), |at| Self::at(at, zone))
+    }
+
+    /// A value as it is written, or an empty cell for what is not known.
     pub(crate) fn known(value: Option<impl ToString>) -> Self {
         Self::Plain(value.map_or_else(String::new, |value| value.to_string()))
     }
 }
 
-/// A vector takes every row that has as many cells as there are columns.
+/// Writing to a vector fails only where a row has another number of cells than the file has columns.
 const FITS: &str = "a row has a cell for each column";
 
 /// A file of this name with these columns and rows.

@@ -2,18 +2,19 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::accept::{self, Format};
+use super::accept::Format;
 use super::access::Operator;
-use super::csv::{self, Cell};
+use super::csv::Cell;
 use super::extract::{Beacon, Path, Query};
 use super::problem::{Code, Problem};
+use super::table::{self, Asked, Column, Row};
 use super::{App, pool_not_found};
 use crate::names::{Holder, LeaseId, PoolName, Tenant};
 use crate::store::{Error, Leaving, QueueLeft, Waiter};
@@ -68,6 +69,23 @@ impl From<Waiter> for WaiterBody {
     }
 }
 
+impl Row for WaiterBody {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("position", |waiter, _| Cell::plain(&waiter.position)),
+        ("holder", |waiter, _| {
+            Cell::text(waiter.holder.as_ref().map(Holder::as_str))
+        }),
+        ("tenant", |waiter, _| {
+            Cell::text(waiter.tenant.as_ref().map(Tenant::as_str))
+        }),
+        ("since", |waiter, _| Cell::known(waiter.since)),
+        ("asks_again_by", |waiter, _| {
+            Cell::plain(&waiter.asks_again_by)
+        }),
+        ("eta_ms", |waiter, _| Cell::plain(&waiter.eta_ms)),
+    ];
+}
+
 /// Part of a queue.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Waiters)]
@@ -103,10 +121,10 @@ async fn list(
     State(app): State<App>,
     _operator: Operator,
     Path(pool): Path<PoolName>,
-    headers: HeaderMap,
+    asked: Asked,
     Query(wanted): Query<QueueQuery>,
 ) -> Result<Response, Problem> {
-    if accept::is_csv(&headers, wanted.format) {
+    if asked.wants_file(wanted.format) {
         return export(&app, &pool, wanted).await;
     }
     Ok(Json(page(&app, &pool, wanted).await?).into_response())
@@ -167,28 +185,10 @@ pub(crate) async fn export(
             break;
         }
     }
-    let columns = [
-        "position",
-        "holder",
-        "tenant",
-        "since",
-        "asks_again_by",
-        "eta_ms",
-    ];
-    let rows = items.into_iter().map(|waiter| {
-        vec![
-            Cell::plain(&waiter.position),
-            Cell::text(waiter.holder.as_ref().map(Holder::as_str)),
-            Cell::text(waiter.tenant.as_ref().map(Tenant::as_str)),
-            Cell::known(waiter.since),
-            Cell::plain(&waiter.asks_again_by),
-            Cell::plain(&waiter.eta_ms),
-        ]
-    });
-    Ok(csv::file(
+    Ok(table::file(
         &format!("leasehold-{pool}-queue"),
-        &columns,
-        rows,
+        &items,
+        None,
     ))
 }
 

@@ -13,8 +13,9 @@ use super::{Fields, Format};
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
-use crate::http::history::holders::{HolderBody, holders, to_csv};
+use crate::http::history::holders::{HolderBody, holders};
 use crate::http::problem::Problem;
+use crate::http::table;
 use crate::names::PoolName;
 use crate::pool::Privacy;
 
@@ -54,7 +55,13 @@ pub(super) async fn show(
     sort(&mut found.items, order);
     match Format::wanted(&headers, fields.get("format")) {
         Format::Json => return Ok(Json(found).into_response()),
-        Format::Csv => return Ok(to_csv(&name, &found, past.range.chosen(&fields))),
+        Format::Csv => {
+            return Ok(table::file(
+                &format!("{name}-holders"),
+                &found.items,
+                past.range.chosen(&fields),
+            ));
+        }
         Format::Html => {}
     }
     let here = |replaced: &[(&str, &str)]| past.here(replaced);

@@ -19,10 +19,11 @@ use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::csv::{self, Cell};
 use crate::http::extract::Path;
-use crate::http::history::tenants::{TenantsBody, to_csv, used};
+use crate::http::history::tenants::{TenantsBody, used};
 use crate::http::history::{ListQuery, MAX_LIMIT};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
+use crate::http::table;
 use crate::http::when::When;
 use crate::names::{PoolName, Tenant};
 use crate::pool::Pool;
@@ -92,7 +93,9 @@ pub(super) async fn show(
         history.as_ref(),
     ) {
         (Format::Json, Some((_, found))) => return Ok(Json(found).into_response()),
-        (Format::Csv, Some((_, found))) => return Ok(to_csv(&name, found)),
+        (Format::Csv, Some((_, found))) => {
+            return Ok(table::file(&format!("{name}-tenants"), &found.items, None));
+        }
         (Format::Json, None) => {
             let items: Vec<Value> = rows
                 .iter()

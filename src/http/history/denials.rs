@@ -1,20 +1,17 @@
 //! `GET /v1/pools/{pool}/denials`: who got no seat.
 
-use axum::Json;
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::{IntoResponse as _, Response};
-use chrono_tz::Tz;
+use axum::extract::State;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::App;
-use super::super::accept;
-use super::super::csv::{self, Cell};
+use super::super::csv::Cell;
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
+use super::super::table::{Asked, Column, Page, Row};
 use super::{ListQuery, must_exist, not_a_cursor};
 use crate::history::{denials as refused, reading};
 use crate::names::PoolName;
@@ -64,23 +61,15 @@ pub(crate) struct DenialBody {
 async fn denials_of(
     State(app): State<App>,
     Path(pool): Path<PoolName>,
-    headers: HeaderMap,
-    RawQuery(asked): RawQuery,
+    asked: Asked,
     Query(wanted): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let found = denials(&app, &pool, &wanted).await?;
-    if accept::is_csv(&headers, wanted.format) {
-        let file = to_csv(&pool, &found, wanted.zone_of_files()?);
-        return Ok(csv::with_next(
-            file,
-            asked.as_deref(),
-            found.next_cursor.as_deref(),
-        ));
-    }
-    Ok(Json(found).into_response())
+    let name = format!("{pool}-denials");
+    Ok(asked.answer(wanted.format, &name, &found, wanted.zone_of_files()?))
 }
 
-/// The holder that was denied.
+/// Denials of a pool.
 pub(crate) async fn denials(
     app: &App,
     pool: &PoolName,
@@ -122,29 +111,28 @@ pub(crate) async fn denials(
     })
 }
 
-/// Denials as a file.
-pub(crate) fn to_csv(pool: &PoolName, found: &DenialsBody, zone: Option<Tz>) -> Response {
-    let columns = [
-        "at",
-        "code",
-        "holder",
-        "tenant",
-        "true_denial",
-        "granted_at",
-        "waited_ms",
+impl Page for DenialsBody {
+    type Row = DenialBody;
+
+    fn items(&self) -> &[DenialBody] {
+        &self.items
+    }
+
+    fn next_cursor(&self) -> Option<&str> {
+        self.next_cursor.as_deref()
+    }
+}
+
+impl Row for DenialBody {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("at", |denial, zone| Cell::at(denial.at, zone)),
+        ("code", |denial, _| Cell::plain(&denial.code)),
+        ("holder", |denial, _| Cell::text(denial.holder.as_deref())),
+        ("tenant", |denial, _| Cell::text(denial.tenant.as_deref())),
+        ("true_denial", |denial, _| Cell::known(denial.true_denial)),
+        ("granted_at", |denial, zone| {
+            Cell::at_if_any(denial.granted_at, zone)
+        }),
+        ("waited_ms", |denial, _| Cell::known(denial.waited_ms)),
     ];
-    let rows = found.items.iter().map(|denial| {
-        vec![
-            Cell::at(denial.at, zone),
-            Cell::plain(&denial.code),
-            Cell::text(denial.holder.as_deref()),
-            Cell::text(denial.tenant.as_deref()),
-            Cell::known(denial.true_denial),
-            denial
-                .granted_at
-                .map_or(Cell::text(None), |at| Cell::at(at, zone)),
-            Cell::known(denial.waited_ms),
-        ]
-    });
-    csv::file(&format!("{pool}-denials"), &columns, rows)
 }

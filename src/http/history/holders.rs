@@ -1,20 +1,17 @@
 //! `GET /v1/pools/{pool}/holders`: who used a pool.
 
-use axum::Json;
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::{IntoResponse as _, Response};
-use chrono_tz::Tz;
+use axum::extract::State;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::App;
-use super::super::accept;
-use super::super::csv::{self, Cell};
+use super::super::csv::Cell;
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
+use super::super::table::{Asked, Column, Page, Row};
 use super::{ListQuery, after, cursor, must_exist};
 use crate::history::{holders as held, reading};
 use crate::names::PoolName;
@@ -58,20 +55,12 @@ pub(crate) struct HolderBody {
 async fn holders_of(
     State(app): State<App>,
     Path(pool): Path<PoolName>,
-    headers: HeaderMap,
-    RawQuery(asked): RawQuery,
+    asked: Asked,
     Query(wanted): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let found = holders(&app, &pool, &wanted).await?;
-    if accept::is_csv(&headers, wanted.format) {
-        let file = to_csv(&pool, &found, wanted.zone_of_files()?);
-        return Ok(csv::with_next(
-            file,
-            asked.as_deref(),
-            found.next_cursor.as_deref(),
-        ));
-    }
-    Ok(Json(found).into_response())
+    let name = format!("{pool}-holders");
+    Ok(asked.answer(wanted.format, &name, &found, wanted.zone_of_files()?))
 }
 
 /// Who used a pool.
@@ -110,17 +99,25 @@ pub(crate) async fn holders(
     })
 }
 
-/// Holders as a file.
-pub(crate) fn to_csv(pool: &PoolName, found: &HoldersBody, zone: Option<Tz>) -> Response {
-    let columns = ["holder", "leases", "held_ms", "last_seen_at"];
-    let rows = found.items.iter().map(|row| {
-        vec![
-            Cell::text(row.holder.as_deref()),
-            Cell::plain(&row.leases),
-            Cell::plain(&row.held_ms),
-            row.last_seen_at
-                .map_or(Cell::text(None), |at| Cell::at(at, zone)),
-        ]
-    });
-    csv::file(&format!("{pool}-holders"), &columns, rows)
+impl Page for HoldersBody {
+    type Row = HolderBody;
+
+    fn items(&self) -> &[HolderBody] {
+        &self.items
+    }
+
+    fn next_cursor(&self) -> Option<&str> {
+        self.next_cursor.as_deref()
+    }
+}
+
+impl Row for HolderBody {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("holder", |row, _| Cell::text(row.holder.as_deref())),
+        ("leases", |row, _| Cell::plain(&row.leases)),
+        ("held_ms", |row, _| Cell::plain(&row.held_ms)),
+        ("last_seen_at", |row, zone| {
+            Cell::at_if_any(row.last_seen_at, zone)
+        }),
+    ];
 }

@@ -98,7 +98,7 @@ pub(crate) struct HistoryBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Waited)]
 pub(crate) struct WaitedBody {
-    /// Half of them had waited at most so long.
+    /// Median of the wait.
     #[schema(example = 4_000)]
     pub(crate) p50_ms: u64,
     /// Nineteen of twenty.

@@ -1,19 +1,17 @@
 //! `GET /v1/pools/{pool}/tenants`: what each sub-account used of a pool.
 
-use axum::Json;
-use axum::extract::{RawQuery, State};
-use axum::http::HeaderMap;
-use axum::response::{IntoResponse as _, Response};
+use axum::extract::State;
+use axum::response::Response;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::App;
-use super::super::accept;
-use super::super::csv::{self, Cell};
+use super::super::csv::Cell;
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
+use super::super::table::{Asked, Column, Page, Row};
 use super::{ListQuery, after, cursor, must_exist};
 use crate::history::{reading, tenants};
 use crate::names::PoolName;
@@ -60,20 +58,12 @@ pub(crate) struct TenantBody {
 async fn tenants_of(
     State(app): State<App>,
     Path(pool): Path<PoolName>,
-    headers: HeaderMap,
-    RawQuery(asked): RawQuery,
+    asked: Asked,
     Query(wanted): Query<ListQuery>,
 ) -> Result<Response, Problem> {
     let found = used(&app, &pool, &wanted).await?;
-    if accept::is_csv(&headers, wanted.format) {
-        let file = to_csv(&pool, &found);
-        return Ok(csv::with_next(
-            file,
-            asked.as_deref(),
-            found.next_cursor.as_deref(),
-        ));
-    }
-    Ok(Json(found).into_response())
+    let name = format!("{pool}-tenants");
+    Ok(asked.answer(wanted.format, &name, &found, None))
 }
 
 /// What each tenant used.
@@ -114,25 +104,25 @@ pub(crate) async fn used(
     })
 }
 
-/// What each tenant used, as a file.
-pub(crate) fn to_csv(pool: &PoolName, found: &TenantsBody) -> Response {
-    let columns = [
-        "tenant",
-        "leases",
-        "held_ms",
-        "peak",
-        "denials",
-        "true_denials",
+impl Page for TenantsBody {
+    type Row = TenantBody;
+
+    fn items(&self) -> &[TenantBody] {
+        &self.items
+    }
+
+    fn next_cursor(&self) -> Option<&str> {
+        self.next_cursor.as_deref()
+    }
+}
+
+impl Row for TenantBody {
+    const COLUMNS: &'static [Column<Self>] = &[
+        ("tenant", |row, _| Cell::text(row.tenant.as_deref())),
+        ("leases", |row, _| Cell::plain(&row.leases)),
+        ("held_ms", |row, _| Cell::plain(&row.held_ms)),
+        ("peak", |row, _| Cell::plain(&row.peak)),
+        ("denials", |row, _| Cell::plain(&row.denials)),
+        ("true_denials", |row, _| Cell::plain(&row.true_denials)),
     ];
-    let rows = found.items.iter().map(|row| {
-        vec![
-            Cell::text(row.tenant.as_deref()),
-            Cell::plain(&row.leases),
-            Cell::plain(&row.held_ms),
-            Cell::plain(&row.peak),
-            Cell::plain(&row.denials),
-            Cell::plain(&row.true_denials),
-        ]
-    });
-    csv::file(&format!("{pool}-tenants"), &columns, rows)
 }
