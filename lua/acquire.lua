@@ -9,11 +9,11 @@
 --   leases          ZSET    lease id -> expiry, ms
 --   expired         ZSET    lease id -> end, ms; not yet in a tombstone
 --   events          STREAM  the pool's history
---   denied          ZSET    holder -> begin of its present run of denials, ms
---   blocks          ZSET    holder -> until when it may not acquire, ms
+--   denied          ZSET    holder -> start of its present run of denials, ms
+--   blocks          ZSET    holder -> end of its block, ms
 --   records         HASH    lease id -> what is known of the lease
 --   denials         HASH    minute and code -> how many acquires were denied
---   block_notes     HASH    holder -> until when it is blocked, since when, by whom and why
+--   block_notes     HASH    holder -> end and start of its block, its author and its reason
 --   tombstone(id)   HASH    how the lease with this id ended, if there was one
 --   repeated(...)?  STRING  id of the lease that this idempotency key got; only with a key
 --

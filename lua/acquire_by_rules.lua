@@ -10,8 +10,8 @@
 --   leases          ZSET    lease id -> expiry, ms
 --   expired         ZSET    lease id -> end, ms; not yet in a tombstone
 --   events          STREAM  the pool's history
---   denied          ZSET    holder -> begin of its present run of denials, ms
---   blocks          ZSET    holder -> until when it may not acquire, ms
+--   denied          ZSET    holder -> start of its present run of denials, ms
+--   blocks          ZSET    holder -> end of its block, ms
 --   records         HASH    lease id -> what is known of the lease
 --   who             HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats           HASH    seats in use: all, overdraft, named, t:<tenant>
@@ -20,13 +20,13 @@
 --   evicted         ZSET    lease id -> end, ms; not yet in a tombstone
 --   named           ZSET    period, holder, since when and how
 --   queue           ZSET    ticket -> order of arrival
---   waiting         ZSET    ticket -> until when it has to ask again, ms
+--   waiting         ZSET    ticket -> deadline of its next request, ms
 --   tickets         HASH    ticket -> what was asked for
 --   denials         HASH    minute and code -> how many acquires were denied
---   block_notes     HASH    holder -> until when it is blocked, since when, by whom and why
+--   block_notes     HASH    holder -> end and start of its block, its author and its reason
 --   line            ZSET    those who are to be called, and those who are called, by tenant and arrival
 --   heads           ZSET    tenant -> arrival of its first one in line
---   called          ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+--   called          ZSET    tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms
 --   tombstone(id)   HASH    how the lease with this id ended, if there was one
 --   repeated(...)?  STRING  id of the lease or ticket that this idempotency key got; only with a key
 --
@@ -42,7 +42,7 @@
 --   version     count      of the policy that the caller knows
 --   wait        no|queue|ticket  what to do without a seat: deny, or queue; `id` is a ticket
 --   name_from   timestamp  since when the holder's pseudonym is made like this; 0 for ever
---   name_until  timestamp  until when; 0 for ever
+--   name_until  timestamp  its end; 0 for ever
 --   given       text?      the holder as it was given, if the pool knows it by another form
 --
 -- Returns:
@@ -130,7 +130,7 @@ local function named_left()
   end
 end
 
--- Moves the end of a lease by a millisecond when it is told to somebody who asks again. leave_queue.lua takes a seat back
+-- Moves the end of a lease by a millisecond with the answer to a repeated request. leave_queue.lua takes a seat back
 -- that nobody heard of, and knows it by its end; without memory to write it this is better left out than refused.
 local function is_told(lease, expires_at)
   if rules.max_waiting then

@@ -5,8 +5,8 @@
 -- Keys of a pool:
 --   clock        HASH  the bucket's clock
 --   config       HASH  the pool's policy
---   blocks       ZSET  holder -> until when it may not acquire, ms
---   block_notes  HASH  holder -> until when it is blocked, since when, by whom and why
+--   blocks       ZSET  holder -> end of its block, ms
+--   block_notes  HASH  holder -> end and start of its block, its author and its reason
 --
 -- Arguments:
 --   holder    text        who is blocked

@@ -5,8 +5,8 @@
 -- Keys of a pool:
 --   clock        HASH  the bucket's clock
 --   config       HASH  the pool's policy
---   blocks       ZSET  holder -> until when it may not acquire, ms
---   block_notes  HASH  holder -> until when it is blocked, since when, by whom and why
+--   blocks       ZSET  holder -> end of its block, ms
+--   block_notes  HASH  holder -> end and start of its block, its author and its reason
 --
 -- Arguments:
 --   after_until   timestamp  end of the last block seen; 0 to begin
@@ -28,7 +28,7 @@ if redis.call('EXISTS', config) == 0 then
   return answer(may_be_lost() and 'recovering' or 'no_pool')
 end
 
--- By rank: blocks that end together are in Redis's order, which Lua's comparison of texts may not be.
+-- By rank: blocks that end together are in Redis's order, which Lua's comparison of strings may not be.
 local first = redis.call('ZCOUNT', blocks, '-inf', int(now))
 if after_holder ~= '' then
   local seen

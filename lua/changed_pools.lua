@@ -20,7 +20,7 @@
 -- With:
 --   back  timestamp  end of the last time in which no node could work
 --   each pool:
---     last     text?  last event; none if there is none
+--     last     text?  last event
 --     denials  count  how many counts of denials it has
 
 local before = tonumber(redis.call('HGET', watch, 'stirred') or 0)

@@ -4,7 +4,7 @@
 --
 -- Keys of alerts:
 --   clock       HASH  the clock of what is done about alerts
---   claims      ZSET  delivery id -> until when a node sends it, ms
+--   claims      ZSET  delivery id -> end of the claim of the node that sends it, ms
 --   deliveries  HASH  delivery id -> its record, JSON
 --   each webhook:
 --     pending  ZSET  delivery id -> when it is due, ms
@@ -19,7 +19,7 @@
 --   claimed  the deliveries are the caller's
 --
 -- With:
---   until_at  timestamp  until when they are
+--   until_at  timestamp  end of the claim
 --   next_at   timestamp  when the next one is due that is not due yet; 0 for none
 --   each delivery:
 --     id      text  its id
@@ -27,7 +27,7 @@
 
 redis.call('PERSIST', clock)
 mark()
--- Who sent one while Redis was away has a whole time to say how that ended.
+-- A node that sent one while Redis was away has the whole time again to report the result.
 local over = live_from(term)
 local flying = {}
 for _, id in ipairs(redis.call('ZRANGE', claims, '(' .. int(over), '+inf', 'BYSCORE')) do

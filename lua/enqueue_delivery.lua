@@ -8,7 +8,7 @@
 --   pending     ZSET  of the webhook: delivery id -> when it is due, ms
 --   delivered   ZSET  of the webhook: delivery id -> when it arrived, ms
 --   dead        ZSET  of the webhook: delivery id -> when it was given up, ms
---   claims      ZSET  delivery id -> until when a node sends it, ms
+--   claims      ZSET  delivery id -> end of the claim of the node that sends it, ms
 --
 -- Arguments:
 --   id       text   the delivery

@@ -1,5 +1,5 @@
 -- Judges what happened in a pool since the last look, and tells of the alerts that this raises or resolves. State and
--- outbox change in one step, so for all nodes together each is told once.
+-- outbox change in one step, so all nodes together send each once.
 --
 -- The level after each event is followed in the order in which the events were written, so a peak between two looks is
 -- seen. That order never shows a level that was not there on its way up: a script that grants ends what is due first,
@@ -35,10 +35,10 @@
 
 redis.call('PERSIST', clock)
 
--- Points of percent between raising and resolving. A pool that goes up and down all the time is told of at most
+-- Points of percent between raising and resolving. A pool that goes up and down all the time raises it at most
 -- FLAPS times in FLAP_MS; then an alert stays until its cause was away for CALM_MS.
 local HYSTERESIS, FLAPS, FLAP_MS, CALM_MS = 5, 10, 600000, 60000
--- True denials: resolved when there was none for so long.
+-- True denials: resolved after this time without one.
 local DENIALS_MS = 600000
 -- Expiries: share of the ends within WINDOW_MS against that of about a week, which is WEEK windows.
 local WINDOW_MS, WEEK, LEAST_EXPIRED, LEAST_ENDS = 600000, 1008, 20, 100

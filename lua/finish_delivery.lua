@@ -1,10 +1,10 @@
--- Says how an attempt to deliver ended. Only whoever still has the delivery may say so.
+-- Notes the result of an attempt to deliver. Only the node that still has the delivery may do it.
 --
 -- Joined behind prelude.
 --
 -- Keys of a webhook:
 --   clock       HASH  the clock of what is done about alerts
---   claims      ZSET  delivery id -> until when a node sends it, ms
+--   claims      ZSET  delivery id -> end of the claim of the node that sends it, ms
 --   deliveries  HASH  delivery id -> its record, JSON
 --   pending     ZSET  of the webhook: delivery id -> when it is due, ms
 --   delivered   ZSET  of the webhook: delivery id -> when it arrived, ms
@@ -12,7 +12,7 @@
 --
 -- Arguments:
 --   id         text                   the delivery
---   until_at   timestamp              until when the caller has it
+--   until_at   timestamp              end of the caller's claim
 --   outcome    delivered|failed|dead  failed is to be tried again
 --   record     json                   as it is now
 --   pause      ms                     when to try again

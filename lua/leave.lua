@@ -33,7 +33,7 @@ if expires_at < score then
   redis.call('ZADD', leases, 'XX', int(expires_at), id)
   undo_by('ZADD', leases, int(score), id)
   redis.call('ZADD', due, 'LT', int(expires_at), pool)
-  -- The last beat cannot be told from the expiry any more, so it is written down beside what it was replaced by.
+  -- The expiry no longer gives the last beat, so it is written down with what replaced it.
   local record = read_record(records, id)
   if record then
     record[BEAT], record[LEFT] = int(score - ttl), int(expires_at)

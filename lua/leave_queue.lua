@@ -14,11 +14,11 @@
 --   holders  ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent     HASH    seat-milliseconds of overdraft, by day
 --   queue    ZSET    ticket -> order of arrival
---   waiting  ZSET    ticket -> until when it has to ask again, ms
+--   waiting  ZSET    ticket -> deadline of its next request, ms
 --   tickets  HASH    ticket -> what was asked for
 --   line     ZSET    those who are to be called, and those who are called, by tenant and arrival
 --   heads    ZSET    tenant -> arrival of its first one in line
---   called   ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+--   called   ZSET    tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms
 --
 -- Arguments:
 --   id          lease         the ticket, and the lease that it may have got

@@ -35,8 +35,8 @@ end
 
 local period = lease_period(ttl, tonumber(policy[4]))
 
--- By rank: leases that share an expiry are in Redis's order, which Lua's comparison of texts may not be.
--- A lease that was renewed since the page before is not where it was; then those beside it come again.
+-- By rank: leases that share an expiry are in Redis's order, which Lua's comparison of strings may not be.
+-- A lease that was renewed since the page before is not where it was; then its neighbours come again.
 local first = redis.call('ZCOUNT', leases, '-inf', int(live_from(period)))
 if after_id ~= '' then
   local seen
@@ -48,6 +48,6 @@ if after_id ~= '' then
   first = math.max(first, seen)
 end
 
--- The two instants are ends_at for all of them: a number made into a text for each would be most of the work.
+-- The two instants are ends_at for all of them: formatting a number for each would be most of the work.
 add_each_lease(redis.call('ZRANGE', leases, first, first + limit - 1, 'WITHSCORES'))
 return answer('listed', { ttl = ttl, renewed_with = policy[2], changed = policy[3], floor = floor, until_ms = back + period })

@@ -10,7 +10,7 @@
 --   holders  ZSET  holder, kind, tenant, fence and lease id; in this order
 --   lent     HASH  seat-milliseconds of overdraft, by day
 --   queue    ZSET  ticket -> order of arrival
---   waiting  ZSET  ticket -> until when it has to ask again, ms
+--   waiting  ZSET  ticket -> deadline of its next request, ms
 --   tickets  HASH  ticket -> what was asked for
 --
 -- Arguments:

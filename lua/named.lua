@@ -1,4 +1,4 @@
--- Assigns, frees or transfers a named seat of the present period, or says who has it. Works for operators, who
+-- Assigns, frees or transfers a named seat of the present period, or reads its owner. Works for operators, who
 -- need no lease for it.
 --
 -- Joined behind prelude, schedule, seats, rules.
@@ -35,7 +35,7 @@
 --
 -- With:
 --   count       count      named seats in all
---   period      timestamp  begin of the period
+--   period      timestamp  start of the period
 --   period_end  timestamp  its end
 --   taken       count      named seats of the period that are taken
 --   each seat:

@@ -9,24 +9,24 @@
 --   leases   ZSET    lease id -> expiry, ms
 --   expired  ZSET    lease id -> end, ms; not yet in a tombstone
 --   events   STREAM  the pool's history
---   blocks   ZSET    holder -> until when it may not acquire, ms
+--   blocks   ZSET    holder -> end of its block, ms
 --   who      HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders  ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent     HASH    seat-milliseconds of overdraft, by day
 --   named    ZSET    period, holder, since when and how
 --   queue    ZSET    ticket -> order of arrival
---   waiting  ZSET    ticket -> until when it has to ask again, ms
+--   waiting  ZSET    ticket -> deadline of its next request, ms
 --   tickets  HASH    ticket -> what was asked for
 --   line     ZSET    those who are to be called, and those who are called, by tenant and arrival
 --   heads    ZSET    tenant -> arrival of its first one in line
---   called   ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+--   called   ZSET    tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms
 --
 -- Arguments:
 --   new  count  how many of the waiters this node reports for the first time, or again after it said that they were gone
 --   each gone:
 --     gone      lease      a ticket whose client went away
---     deadline  timestamp  until when it was to ask again; 0 for one that does not come back
+--     deadline  timestamp  of its next request; 0 for one that does not come back
 --   each waiter:
 --     ticket  lease  first the new ones, then the others in their order; at most 500
 --
@@ -111,7 +111,7 @@ if waiters.more then
   next_ms = 1
 end
 
--- Who is called, the next that would be passed over first; and who can have a seat of another kind, or none at all any more.
+-- The called ones, the next that would be passed over first; and those who can have a seat of another kind, or none at all any more.
 local row_of = {}
 for i = 1, #ids do
   row_of[ids[i]] = i

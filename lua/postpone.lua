@@ -10,10 +10,10 @@
 --     config       HASH    the pool's policy
 --     leases       ZSET    lease id -> expiry, ms
 --     expired      ZSET    lease id -> end, ms; not yet in a tombstone
---     denied       ZSET    holder -> begin of its present run of denials, ms
---     blocks       ZSET    holder -> until when it may not acquire, ms
+--     denied       ZSET    holder -> start of its present run of denials, ms
+--     blocks       ZSET    holder -> end of its block, ms
 --     events       STREAM  the pool's history
---     block_notes  HASH    holder -> until when it is blocked, since when, by whom and why
+--     block_notes  HASH    holder -> end and start of its block, its author and its reason
 --
 -- Arguments:
 --   keep  ms  age at which events are dropped

@@ -13,7 +13,7 @@ local floor, back, gap, returned
 -- As the clock has them: the longest TTL of a pool, whether data was lost, the last fence, and how far time was ahead before this.
 local longest_ttl, lost, newest_fence, shift_before
 
--- Notes that nobody could keep a deadline for so long; see live_from. A silence that begins while such a grace may still
+-- Notes the length of a time in which nobody could keep a deadline; see live_from. A silence that begins while such a grace may still
 -- be running keeps the older floor.
 local function note_silence(silence)
   if tick < back + longest_ttl then
@@ -38,7 +38,7 @@ local function enter(key)
     -- Redis's clock went back, or a server took over whose clock is behind: time goes on from where it was.
     now = tick
   elseif shift > 0 then
-    -- Back to Redis's clock by a millisecond in every so many, so that no lease ends more than 2 s late for it.
+    -- Back to Redis's clock by a millisecond for each `every`, so that no lease ends more than 2 s late for it.
     local every = math.max(33, longest_ttl / 2000)
     now = now - math.min(shift, math.floor(instant / every) - math.floor((tick - shift) / every))
   end
@@ -148,7 +148,7 @@ end
 
 -- Ends what is due, at most `limit`, in order of expiry: from `leases` to `expired`, where the instant
 -- waits until a sweep has written it into the lease's tombstone. `freed`, if given, is called with the id and the
--- end of each, and says how many seats that frees. Returns how many were ended.
+-- end of each, and how many seats that frees. Returns how many were ended.
 local function end_due(leases, expired, events, period, limit, freed)
   local due = redis.call('ZRANGE', leases, '-inf', int(live_from(period)), 'BYSCORE',
     'LIMIT', 0, limit, 'WITHSCORES')
@@ -173,8 +173,8 @@ local function count_live(leases, period)
   return redis.call('ZCOUNT', leases, '(' .. int(live_from(period)), '+inf')
 end
 
--- Time until a seat comes free if nobody renews or releases: the expiry of as many leases as are too
--- many, plus one. With no seat at all that is never; then it is worth asking again after a TTL.
+-- Time until a seat comes free if nobody renews or releases: the expiry of the lease with
+-- whose end there are fewer leases than seats. With no seat at all that is never; then it is worth asking again after a TTL.
 local function first_free_in(leases, ttl, period, in_use, capacity)
   if capacity == 0 then
     return ttl

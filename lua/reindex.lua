@@ -15,7 +15,7 @@
 --
 -- Arguments:
 --   cursor  count  0 to begin, then that of the call before
---   limit   count  about so many leases
+--   limit   count  about how many leases to read
 --
 -- Returns:
 --   indexed   those that it came across are in the index

@@ -25,7 +25,7 @@
 --     kind      text       its type
 --     state     text       firing, resolved or happened
 --     since     timestamp  when it began
---     until_at  timestamp  when it was over, or was told
+--     until_at  timestamp  when it was over, or was sent
 --     text      json       the alert
 --     wanted    count      how many deliveries are made of it
 --   each delivery:  alert by alert

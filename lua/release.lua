@@ -1,4 +1,4 @@
--- Frees a seat now, for good. Releasing what has ended is a success too.
+-- Frees a seat now, permanently. Releasing what has ended is a success too.
 --
 -- Joined behind prelude, tombstone, schedule, seats, queue.
 --
@@ -14,11 +14,11 @@
 --   holders           ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent              HASH    seat-milliseconds of overdraft, by day
 --   queue             ZSET    ticket -> order of arrival
---   waiting           ZSET    ticket -> until when it has to ask again, ms
+--   waiting           ZSET    ticket -> deadline of its next request, ms
 --   tickets           HASH    ticket -> what was asked for
 --   line              ZSET    those who are to be called, and those who are called, by tenant and arrival
 --   heads             ZSET    tenant -> arrival of its first one in line
---   called            ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+--   called            ZSET    tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms
 --   evicted           ZSET    lease id -> end, ms; not yet in a tombstone
 --   tombstone(id)     HASH    how the lease ended
 --   pool_mark         HASH    what was ended at once in this pool: up to which fence, and why
@@ -71,7 +71,7 @@ if not live then
 end
 
 local reason = redis.call('HGET', tombstone, 'reason')
--- One that was ended together with others has no tombstone that says so, and stays ended by that.
+-- One that was ended together with others has no tombstone of its own, and stays ended by theirs.
 local function was_ended_at_once()
   return ended_by(pool_mark, fence) or (holder ~= '' and ended_by(holder_mark, fence))
     or (tenant ~= '' and ended_by(tenant_mark, fence))

@@ -77,11 +77,11 @@ local function extend(leases, ttl, linger, before, n)
       size = size + 2
     end
   end
-  -- GT: a shorter TTL does not take back what was promised before; resume.lua says until when that is.
+  -- GT: a shorter TTL does not take back what was promised before; resume.lua answers the end of that.
   if size > 0 and redis.call('ZADD', leases, 'XX', 'GT', 'CH', unpack(beats)) == n then
     return string.rep('1', n)
   end
-  -- Who was extended has exactly this score, also if it stands here twice or has beaten in the same millisecond.
+  -- An extended lease has exactly this score, even if it is listed twice or has beaten in the same millisecond.
   scores = redis.call('ZMSCORE', leases, unpack(ARGV, before + 1, before + n))
   local marks = {}
   for i = 1, n do

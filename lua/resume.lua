@@ -10,7 +10,7 @@
 --   leases            ZSET    lease id -> expiry, ms
 --   expired           ZSET    lease id -> end, ms; not yet in a tombstone
 --   events            STREAM  the pool's history
---   blocks            ZSET    holder -> until when it may not acquire, ms
+--   blocks            ZSET    holder -> end of its block, ms
 --   records           HASH    lease id -> what is known of the lease
 --   who               HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats             HASH    seats in use: all, overdraft, named, t:<tenant>
@@ -19,23 +19,23 @@
 --   queue             ZSET    ticket -> order of arrival
 --   evicted           ZSET    lease id -> end, ms; not yet in a tombstone
 --   named             ZSET    period, holder, since when and how
---   waiting           ZSET    ticket -> until when it has to ask again, ms
+--   waiting           ZSET    ticket -> deadline of its next request, ms
 --   tickets           HASH    ticket -> what was asked for
 --   tombstone(id)     HASH    how the lease ended, if it did
 --   pool_mark         HASH    what was ended at once in this pool: up to which fence, and why
 --   holder_mark(...)  HASH    the same of this holder
 --   tenant_mark(...)  HASH    the same of this tenant
---   block_notes       HASH    holder -> until when it is blocked, since when, by whom and why
+--   block_notes       HASH    holder -> end and start of its block, its author and its reason
 --   line              ZSET    those who are to be called, and those who are called, by tenant and arrival
 --   heads             ZSET    tenant -> arrival of its first one in line
---   called            ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+--   called            ZSET    tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms
 --   notices           HASH    lease id, behind n: or i: -> what an operator left for it; see leave_notice.lua
 --
 -- Arguments:
 --   pool        pool       the pool, for the due index
 --   id          lease      the lease
 --   signed_in   count      generation of the bucket when the token was signed
---   started     timestamp  begin of the lease
+--   started     timestamp  start of the lease
 --   fence       count      of the lease
 --   holder      text?      who asks; none is anonymous
 --   tenant      text?      sub-account
@@ -44,7 +44,7 @@
 --   platform    text?      what the holder runs on
 --   margin      ms         how long the records outlive leases that are not renewed
 --   given       text?      the holder as it was given, if the pool knows it by another form
---   grace_used  ms?        for how long the holder says that it went on after the end
+--   grace_used  ms?        for how long the holder went on after the end, by its own account
 --
 -- Returns:
 --   renewed          it was live after all; it keeps a longer term that it was promised
@@ -67,7 +67,7 @@
 --   in_generation  count       of the bucket, for the token
 --   doing          json?       what the holder is working on
 --   reason         text?       what the holder reads
---   blocked_until  timestamp?  until when it may not acquire
+--   blocked_until  timestamp?  end of the block
 --   kind           text?       of seat: c, n or o
 --   ended_at       timestamp?  of a resumed lease: when it had ended, if no tombstone said so yet
 --   notice         text?       what an operator left for it, once

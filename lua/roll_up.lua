@@ -10,7 +10,7 @@
 --     key(...)  HASH  slot number -> JSON
 --
 -- Arguments:
---   before  text?  what `rolled` has to be; none if there is none
+--   before  text?  what `rolled` has to be; none before the first
 --   after   text   what it becomes
 --   each range:
 --     keep  ms  how long they stay

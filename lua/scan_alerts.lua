@@ -7,7 +7,7 @@
 --
 -- Keys of a bucket:
 --   clock   HASH    the bucket's clock
---   watch   HASH    `looked`, and what was told of the bucket: `back`, `lost`
+--   watch   HASH    `looked`, and what was reported of the bucket: `back`, `lost`
 --   outbox  STREAM  the bucket's alerts
 --   each pool:
 --     events  STREAM  the pool's history
@@ -21,7 +21,7 @@
 --   fresh   another node looked a moment ago
 --
 -- With:
---   last  text  last entry of the outbox; empty if there is none
+--   last  text  last entry of the outbox; empty before the first
 --   each changed_pool:  those that have something to judge
 --     place  count  its place among those asked for, from 0
 

@@ -10,7 +10,7 @@
 --   seats    HASH  seats in use: all, overdraft, named, t:<tenant>
 --   holders  ZSET  holder, kind, tenant, fence and lease id; in this order
 --   lent     HASH  seat-milliseconds of overdraft, by day
---   waiting  ZSET  ticket -> until when it has to ask again, ms
+--   waiting  ZSET  ticket -> deadline of its next request, ms
 --   named    ZSET  period, holder, since when and how
 --
 -- Returns:
@@ -31,7 +31,7 @@
 --   named_now        count       named seats that are taken in this period
 --   change_at        timestamp?  the next change of capacity by the schedule
 --   change_capacity  count       seats from then on
---   period           timestamp?  begin of the billing period
+--   period           timestamp?  start of the billing period
 --   period_end       timestamp   its end
 --   incarnation      count       tells the pool from others of its name
 --   each count:

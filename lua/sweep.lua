@@ -10,8 +10,8 @@
 --   leases       ZSET    lease id -> expiry, ms
 --   expired      ZSET    lease id -> end, ms; not yet in a tombstone
 --   events       STREAM  the pool's history
---   denied       ZSET    holder -> begin of its present run of denials, ms
---   blocks       ZSET    holder -> until when it may not acquire, ms
+--   denied       ZSET    holder -> start of its present run of denials, ms
+--   blocks       ZSET    holder -> end of its block, ms
 --   who          HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats        HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders      ZSET    holder, kind, tenant, fence and lease id; in this order
@@ -19,13 +19,13 @@
 --   queue        ZSET    ticket -> order of arrival
 --   evicted      ZSET    lease id -> end, ms; not yet in a tombstone
 --   named        ZSET    period, holder, since when and how
---   waiting      ZSET    ticket -> until when it has to ask again, ms
+--   waiting      ZSET    ticket -> deadline of its next request, ms
 --   tickets      HASH    ticket -> what was asked for
 --   line         ZSET    those who are to be called, and those who are called, by tenant and arrival
 --   heads        ZSET    tenant -> arrival of its first one in line
---   called       ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+--   called       ZSET    tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms
 --   alerts       HASH    what is known of the pool's alerts
---   block_notes  HASH    holder -> until when it is blocked, since when, by whom and why
+--   block_notes  HASH    holder -> end and start of its block, its author and its reason
 --
 -- Arguments:
 --   pool   pool   for the due index
@@ -60,7 +60,7 @@ if given_up then
 end
 
 end_due(leases, expired, events, period, limit, on_end(index))
--- Who was denied for two minutes begins a new run with its next denial.
+-- A holder that was denied for two minutes starts a new run with its next denial.
 local true_denials = redis.call('ZCOUNT', denied, '-inf', int(now - RUN))
 if true_denials > 0 and ttl > 0 then
   add(alerts, 'denied', true_denials)

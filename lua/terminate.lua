@@ -1,4 +1,4 @@
--- Ends leases at once because an operator says so, with a reason that the holders read in their next renew. Those of a whole
+-- Ends leases at once by an operator's order, with a reason that the holders read in their next renew. Those of a whole
 -- holder, tenant or pool are marked first: also what has expired and could be resumed ends with that, found or not.
 --
 -- Joined behind prelude, record, tombstone, schedule, seats, queue, blocks, ends.
@@ -9,19 +9,19 @@
 --   leases       ZSET    lease id -> expiry, ms
 --   expired      ZSET    lease id -> end, ms; not yet in a tombstone
 --   events       STREAM  the pool's history
---   blocks       ZSET    holder -> until when it may not acquire, ms
+--   blocks       ZSET    holder -> end of its block, ms
 --   who          HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats        HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders      ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent         HASH    seat-milliseconds of overdraft, by day
 --   queue        ZSET    ticket -> order of arrival
 --   records      HASH    lease id -> what is known of the lease
---   block_notes  HASH    holder -> until when it is blocked, since when, by whom and why
---   waiting      ZSET    ticket -> until when it has to ask again, ms
+--   block_notes  HASH    holder -> end and start of its block, its author and its reason
+--   waiting      ZSET    ticket -> deadline of its next request, ms
 --   tickets      HASH    ticket -> what was asked for
 --   line         ZSET    those who are to be called, and those who are called, by tenant and arrival
 --   heads        ZSET    tenant -> arrival of its first one in line
---   called       ZSET    tenant, arrival and ticket -> until when a seat is kept for it, ms
+--   called       ZSET    tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms
 --   ended_mark(...)  HASH    what was ended at once of this holder, tenant or pool: up to which fence, and why
 --   each lease:
 --     tombstone(id)  HASH  how it ended
@@ -62,7 +62,7 @@ local function block_if_asked(holder)
   end
 end
 block_if_asked(blocked)
--- A pool that is gone has a mark already, which says so.
+-- A pool that is gone has a mark already.
 if marks and redis.call('EXISTS', config) == 1 then
   end_until(ended_mark, last_fence(), reason, block_for > 0 and blocked ~= '' and now + block_for or 0, keep)
 end

@@ -18,14 +18,14 @@
 -- With:
 --   generation  count      of the bucket
 --   lost        flag       after a loss of data
---   revision    count      changes of pools so far
+--   revision    count      changes of pools
 --   shift       ms         how far time is ahead of Redis's clock because that went back
---   floor       timestamp  begin of the last silence; 0 for none
+--   floor       timestamp  start of the last silence; 0 for none
 --   back        timestamp  end of the last silence; 0 for none
 --   each pool:
 --     name  pool  a pool with leases to end
 
--- The data is older than what the caller was told: somebody restored a backup, or a replica that was far behind took over.
+-- The data is older than what the caller knows: somebody restored a backup, or a replica that was far behind took over.
 -- Leases in it may have ended long ago, and others are not in it. So it counts as lost: who holds a seat comes back by its
 -- token, and newcomers wait for one TTL; nobody has a grace by what this data says.
 local function is_restored()

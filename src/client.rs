@@ -2,8 +2,8 @@
 //!
 //! An answer counts only if it is Leasehold's (`clients/spec/README.md`): a captive portal gives no seat, and the error page of a
 //! proxy ends none. Heartbeats follow the server's `renew_after_ms` and go on through outages for as long as the server has not
-//! said that the lease is lost: holders that come back in time keep their seats. How long a holder may work on meanwhile is told
-//! with the lease; [`Held::left`] says what is left of it, by the further of two clocks, because one of them stands still while a
+//! said that the lease is lost: holders that come back in time keep their seats. How long a holder may work on meanwhile comes
+//! with the lease; [`Held::left`] is the rest of it, by the further of two clocks, because one of them stands still while a
 //! machine sleeps.
 
 use std::sync::{Arc, Mutex};
@@ -34,7 +34,7 @@ const RETRY: (Duration, Duration) = (Duration::from_millis(500), Duration::from_
 const KEEPS_PLACE: Duration = Duration::from_secs(2);
 /// Attempts of an acquire before its error is returned; always with the same idempotency key.
 const TRIES: u32 = 4;
-/// Longest time that is waited because the server says so.
+/// Maximum wait that a server can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 /// The codes that end a lease; nothing else does.
 const ENDS: [&str; 6] = [
@@ -192,7 +192,7 @@ impl Client {
         }
     }
 
-    /// What is told of an answer that is not Leasehold's.
+    /// The message about an answer that is not Leasehold's.
     pub(crate) fn not_leasehold(&self, status: StatusCode) -> Error {
         let base = &self.base;
         Error::NotLeasehold {

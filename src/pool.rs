@@ -46,7 +46,7 @@ pub struct Policy {
     #[schema(maximum = 86_400_000)]
     pub resume_window_ms: u64,
     /// For how long a holder that hears nothing may go on after the end of what it was promised, 0 to 2 678 400 000 ms; 0 is strict,
-    /// null without limit. Left out it is the resume window. It is told with every lease, and clients keep to it.
+    /// null without limit. Left out it is the resume window. Every lease has it, and clients keep to it.
     #[serde(default, skip_serializing_if = "OutageGrace::is_default")]
     #[schema(value_type = Option<u64>, maximum = 2_678_400_000_u64)]
     pub outage_grace_ms: OutageGrace,
@@ -213,7 +213,7 @@ impl Policy {
 /// How long those who were served lately had waited in the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Waited {
-    /// Half of them had waited at most so long, ms.
+    /// Median of the wait, ms.
     pub p50_ms: u64,
     /// Nineteen of twenty.
     pub p95_ms: u64,

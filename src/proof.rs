@@ -1,8 +1,8 @@
-//! Proofs of leases: signed texts that others can verify without asking. No HTTP, no Redis.
+//! Proofs of leases: signed tokens that others can verify without asking. No HTTP, no Redis.
 //!
-//! A proof is a JWT with one fixed header: `alg` `EdDSA`, `typ` `leasehold-lease+jwt`, `kid`. It says who had a seat when it was
-//! signed and until when the lease runs, and not that the seat was not taken away since. Unlike a token it gives no right: whoever
-//! has it can neither renew nor release.
+//! A proof is a JWT with one fixed header: `alg` `EdDSA`, `typ` `leasehold-lease+jwt`, `kid`. It names the holder of a seat at the time
+//! it was signed, and the end of the lease. It does not prove that the seat was not taken away since. Unlike a token it gives no right:
+//! whoever has it can neither renew nor release.
 //!
 //! Keys are Ed25519. They come from `signing_key_file`, else from the secrets that sign tokens, so that nodes which share those
 //! share these. A kid is the thumbprint of its key (RFC 7638). Deliberately absent: any choice of algorithm, and any key or address
@@ -25,7 +25,7 @@ use crate::token::Tokens;
 
 /// How long whoever verifies may keep the keys, in seconds.
 pub const MAX_AGE_S: u64 = 300;
-/// Longest proof that is looked at, in characters.
+/// Maximum length of a proof, in characters; a longer one is not read.
 const MAX_TEXT: usize = 8_192;
 
 /// Signs and verifies proofs.
@@ -52,7 +52,7 @@ pub struct PublicKey {
     pub kid: String,
 }
 
-/// A public key as a node tells it to the others: with seals, so that whoever can write into Redis can publish none.
+/// A public key as nodes publish it to each other: with seals, so that whoever can write into Redis can publish none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PublishedKey {
     /// The key.
@@ -154,7 +154,7 @@ struct LeaseClaims<'a> {
     grace_ms: Option<u64>,
 }
 
-/// Milliseconds, written as seconds: a whole number where it is one, so that the end is told exactly.
+/// Milliseconds, written as seconds: a whole number where it is one, so that the end is exact.
 struct Seconds(i64);
 
 impl Serialize for Seconds {
@@ -257,7 +257,7 @@ impl ProofKeys {
         Some(text)
     }
 
-    /// What a proof says that one of these keys signed, however old it is.
+    /// The claims of a proof that one of these keys signed, however old it is.
     pub fn read(known: &[PublicKey], text: &str) -> Option<Proven> {
         #[derive(Deserialize)]
         struct Header {

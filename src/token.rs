@@ -32,7 +32,7 @@ use crate::time::Timestamp;
 /// Tombstones stay as long: a token that verifies and whose lease Redis does not know means lost data.
 pub const LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Longest token that is looked at, in characters. One with the longest fields has about 1 200.
+/// Maximum length of a token, in characters; a longer one is not read. One with the longest fields has about 1 200.
 const MAX_TEXT: usize = 1536;
 /// The version whose lengths are one byte.
 const VERSION_1: u8 = 1;
@@ -166,7 +166,7 @@ impl Tokens {
         URL_SAFE_NO_PAD.encode(self.keys[0].seal(text).finalize().into_bytes())
     }
 
-    /// The seals of a text by all secrets, also the former ones, for nodes that have only one of them.
+    /// The seals of a string by all secrets, also the former ones, for nodes that have only one of them.
     pub(crate) fn seals(&self, text: &str) -> Vec<String> {
         let macs = self.keys.iter().map(|key| key.seal(text).finalize());
         macs.map(|mac| URL_SAFE_NO_PAD.encode(mac.into_bytes()))

@@ -1,6 +1,6 @@
 -- Joined in front of postpone.lua and sweep.lua: when a pool without rules has work for a sweep, and what of it needs none.
 
--- A holder that is denied for so long, and gets no seat, is a true denial.
+-- A holder that is denied for this time, and gets no seat, is a true denial.
 local RUN = 120000
 
 -- The instant at which the next lease ends or the next run of denials is over; math.huge if there is neither.

@@ -1,4 +1,4 @@
--- Joined behind the prelude of scripts that end many leases at one instant, without a look at each: a mark says that whatever
+-- Joined behind the prelude of scripts that end many leases at one instant, without a look at each: a mark means that whatever
 -- was granted up to a fence has ended, and why. It also reaches leases that are in no index any more and could come back
 -- with a late beat. resume.lua reads it.
 

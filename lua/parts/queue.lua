@@ -3,21 +3,21 @@
 --
 -- `queue` has everybody who waits. `line` has those who are to be called (behind `w`), in an order in which the first of a tenant
 -- is found at once, and those who are called (behind `c`): tenant and arrival, because `queue` finds a ticket by its arrival.
--- `heads` has the first of each tenant that may get a seat. `called` says until when a seat is kept for a ticket. Whoever did not ask in time is in neither until it asks again: it is passed over.
+-- `heads` has the first of each tenant that may get a seat. `called` has the end of the time for which a seat is kept for a ticket. A ticket that did not ask in time is in neither until it asks again: it is passed over.
 -- All three follow from `queue`; nodes of the version before do not know them, so what is missing is filed, and a ghost is dropped.
 
--- A waiter at the front is told to ask again after ASK_MS, one far behind after FAR_MS at most. A question may come LATE_MS later than
+-- A waiter at the front has to ask again after ASK_MS, one far behind after FAR_MS at most. A question may come LATE_MS later than
 -- told; from then on no seat is kept for it, and after KEPT_MS more the place is lost.
 local ASK_MS, FAR_MS, LATE_MS, KEPT_MS = 2000, 5400, 600, 3400
 local SILENT_MS = ASK_MS + LATE_MS + KEPT_MS
 -- Nobody is called whose connection broke so long ago: a page has time to load again.
 local RELOAD_MS = 1000
--- At most so many are called or passed over by one script; about half a millisecond.
+-- Maximum of tickets that one script calls or passes over; about half a millisecond.
 local CALLS = 64
 -- So many of those who are called are looked at by one script, the first that would be passed over.
 local CHECKED = 16
 -- How long those who were served had waited is counted in WAITS buckets, each half as long again as the one before, and the first up to
--- 100 ms. With so many counted all counts are halved, so what is older fades.
+-- 100 ms. At this count all counts are halved, so what is older fades.
 local WAITS, WAITS_COUNTED = 32, 256
 
 -- The queue of a pool. `rules`, if given, are those of read_rules.
@@ -35,7 +35,7 @@ local function open_queue(keys, index, config, rules)
       lent_seats = index.lent_seats, lent_ms = values[3] or nil, maintenance = values[4] or nil }
   end
 
-  -- As it is in `line`. A letter for the length makes the order of texts that of numbers.
+  -- As it is in `line`. A letter for the length makes the order of strings that of numbers.
   local function entry_of(tenant, arrival)
     local digits = int(arrival)
     return tenant .. '\1' .. string.char(64 + #digits) .. digits

@@ -2,7 +2,7 @@
 -- written down. The records of a pool are one hash, because a key for each would cost three times what is in it.
 --
 -- A record is parted by \1, which none of its parts contains; empty ones at the end are left out. STARTED is empty
--- where the fence tells it, as it does unless two leases began within a microsecond: a fence is the instant of the
+-- where the fence has it, as it does unless two leases began within a microsecond: a fence is the instant of the
 -- grant in microseconds. src/store/record.rs reads the same.
 -- GIVEN is the holder as it was given, where the pool knows it by another form.
 local FENCE, HOLDER, TENANT, STARTED, SEAT, PLATFORM, LABEL, ACTIVITIES, BEAT, LEFT, GIVEN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
@@ -15,7 +15,7 @@ local function begin_of(fence)
   return int(math.floor((tonumber(fence) or 0) / 1000))
 end
 
--- All parts of a record; nil if there is none.
+-- All parts of a record; nil without one.
 local function read_record(records, id)
   local packed = redis.call('HGET', records, id)
   if not packed then
@@ -56,7 +56,7 @@ local function forget_record(records, id, record, keep_ms)
   end
 end
 
--- Redis forgets the holders by itself when nobody beats any more. One TTL for all of a pool, so it is that of the
+-- Redis forgets the holders by itself after the last heartbeat. One TTL for all of a pool, so it is that of the
 -- longest lease that there may be: one from before a change of the pool's TTL, too.
 local function keep_records(records, ttl, margin_ms)
   redis.call('PEXPIRE', records, int(math.max(ttl, longest_ttl) + margin_ms))

@@ -15,7 +15,7 @@ local function capacity_at(base, schedule, at)
   return capacity
 end
 
--- The next change after an instant and the seats from then on; nil when there is none.
+-- The next change after an instant and the seats from then on; nil without one.
 local function next_change(schedule, at)
   if schedule then
     for from, seats in string.gmatch(schedule, '(%d+) (%d+)') do

@@ -9,7 +9,7 @@ local DAY = 86400000
 -- How long an index is kept in step that is being made and that nobody works at.
 local INDEXING_MS = 30000
 
--- The index of a pool; nil in one whose rules need none. While it is made for rules to come (`indexing`, until when), it is
+-- The index of a pool; nil in one whose rules need none. While it is made for rules to come (`indexing`, the end of that), it is
 -- kept in step and nothing may be counted by it. One whose making was given up is none.
 local function open_index(config, who, seats, holders, lent)
   local rules = redis.call('HMGET', config, 'indexed', 'seat_per', 'lent_seats', 'capacity', 'schedule', 'indexing', 'max_waiting')

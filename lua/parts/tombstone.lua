@@ -1,4 +1,4 @@
--- Joined in front of scripts that end leases: how an end is written down, and how one of many is told.
+-- Joined in front of scripts that end leases: how an end is written down, and how one of many is recognised.
 
 -- What was ended at once, by a mark of parts/ends.lua: a lease is one of those if its fence is not above the mark's. Nil if it is
 -- none.

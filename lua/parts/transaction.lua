@@ -43,14 +43,14 @@ local function add(hash, field, by)
   return sum
 end
 
--- What is told to those who wait, and on which channel.
+-- The message for those who wait, and its channel.
 local channel, message
 
 local function notify(to, text)
   channel, message = to, text
 end
 
--- Runs a script. Whoever waits is told at the end and in one message; no decision fails because of it.
+-- Runs a script. Waiters are notified at the end and in one message; no decision fails because of it.
 local function transaction(script)
   local done, reply = pcall(script)
   if not done then

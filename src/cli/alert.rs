@@ -6,9 +6,9 @@ use reqwest::Method;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Alert {
-    /// List the alerts that are raised now, or those that were told, the newest first
+    /// List the alerts that are raised now, or the log of alerts, the newest first
     List {
-        /// Also what is over: the log of all that was told
+        /// Also alerts that are over: the whole log
         #[arg(long)]
         all: bool,
         /// Only of this pool
@@ -44,7 +44,7 @@ pub(super) fn run(command: &Alert) -> Result<Exit, Failure> {
     if *all {
         let items = remote.list(&path, *limit)?;
         let columns = ["at", "state", "type", "pool", "summary"];
-        return remote.show(&items, &columns, "nothing was told yet");
+        return remote.show(&items, &columns, "no alerts yet");
     }
     let answer = remote.call(Method::GET, &path, None, "current")?;
     let current = answer["current"].as_array().cloned().unwrap_or_default();

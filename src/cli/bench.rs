@@ -84,7 +84,7 @@ pub(super) struct Bench {
     /// Time between two lines of progress
     #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
     every: Duration,
-    /// Address of the server; it has to be named to load anything but this machine [default: http://127.0.0.1:7070]
+    /// Address of the server; required for anything but this machine [default: http://127.0.0.1:7070]
     #[arg(long, value_name = "URL")]
     server: Option<String>,
     /// File that holds the key; without one it is taken from LEASEHOLD_KEY

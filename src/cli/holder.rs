@@ -10,7 +10,7 @@ use crate::names::PoolName;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Holder {
-    /// List people: what they hold in all pools, and until when they are blocked
+    /// List people: what they hold in all pools, and when their blocks end
     List {
         /// Only those with this in their name
         #[arg(long, short)]
@@ -21,7 +21,7 @@ pub(super) enum Holder {
         /// Only what they hold for this tenant
         #[arg(long)]
         tenant: Option<String>,
-        /// At most so many
+        /// Maximum number of rows
         #[arg(long, default_value = "1000")]
         limit: usize,
         #[command(flatten)]
@@ -31,7 +31,7 @@ pub(super) enum Holder {
     Show {
         /// Who it is
         holder: String,
-        /// Also what it did in so many days, at most 35
+        /// Also its history of that many days, at most 35
         #[arg(long)]
         days: Option<u32>,
         #[command(flatten)]

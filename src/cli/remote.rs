@@ -121,7 +121,7 @@ impl Remote {
                     None => file.push_str(&text),
                     Some(_) => file.push_str(text.split_once("\r\n").map_or("", |(_, rows)| rows)),
                 }
-                progress.say(&format!("reading: {} KiB so far", file.len() / 1024));
+                progress.say(&format!("reading: {} KiB", file.len() / 1024));
                 left -= rows;
                 if next.is_none() || left == 0 {
                     return Ok((file, next.is_some()));
@@ -143,7 +143,7 @@ impl Remote {
     pub(super) fn list(&self, path: &str, most: usize) -> Result<Vec<Value>, Failure> {
         let client = self.client()?;
         let progress = Progress::spinner("reading");
-        let say = |count: usize| progress.say(&format!("reading: {count} so far"));
+        let say = |count: usize| progress.say(&format!("reading: {count} rows"));
         let (items, has_more) = self.run(async { Ok(items(&client, path, most, say).await?) })?;
         drop(progress);
         if has_more {
@@ -200,7 +200,7 @@ impl Remote {
     }
 }
 
-/// The items of a list, page after page, at most so many; and whether there are more. `told` hears how many there are so
+/// The items of a list, page after page, up to a limit; and whether there are more. `told` gets the count so
 /// far.
 pub(super) async fn items(
     client: &Client,

@@ -34,7 +34,7 @@ pub(super) struct Report {
     /// How many days, today included; for usage
     #[arg(long)]
     days: Option<u32>,
-    /// At most so many rows, for denials, holders and tenants; without it all with --csv, else 1000
+    /// Maximum number of rows, for denials, holders and tenants; by default all with --csv, else 1000
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// Print CSV, for spreadsheets: UTF-8 with a byte order mark, times as --tz has them
@@ -233,10 +233,10 @@ pub(super) struct Sizing {
     /// Price of a concurrent seat, or tiers
     #[arg(long, value_name = "PRICE", requires = "price_named")]
     price_concurrent: Option<String>,
-    /// Share of refused wishes that the lean choice accepts, 0 to 1
+    /// Share of refused requests that the lean choice accepts, 0 to 1
     #[arg(long, value_name = "SHARE")]
     target_lean: Option<String>,
-    /// Share of refused wishes that the balanced choice accepts, 0 to 1
+    /// Share of refused requests that the balanced choice accepts, 0 to 1
     #[arg(long, value_name = "SHARE")]
     target_balanced: Option<String>,
     /// What is added for what has not been seen, in percent

@@ -2,7 +2,7 @@
 //!
 //! The command's exit code becomes ours, as a shell writes it (128 and the signal, if one ended it; 127 and 126 for one that is not
 //! there or cannot be run). Signals to us go on to the command and to all that it started. If the lease is lost, or an outage lasts
-//! longer than the lease allows, all of them are told to stop, and killed when they do not, unless `--keep-going`. The seat goes back
+//! longer than the lease allows, all of them get SIGTERM, and SIGKILL when that does not help, unless `--keep-going`. The seat goes back
 //! when none of them is left. Deliberately absent: a death of all of them together with us. Whoever kills us with SIGKILL leaves a command
 //! without a seat; its fence is older than that of whoever gets the seat next.
 
@@ -97,7 +97,7 @@ enum OnOutage {
     Continue,
     /// It goes on, and it is said.
     Warn,
-    /// It goes on for so long, and it is said.
+    /// The command goes on for this long, with a warning.
     Stop(Duration),
 }
 
@@ -229,7 +229,7 @@ impl Run {
     }
 
     /// Warns when the lease may be over, and tells the command to stop in time, so that it is gone when it has to be. Returns
-    /// when that is, if it was told.
+    /// when that is, if the server said it.
     fn look_at_outage(&self, held: &Held, tree: &Tree, warned: &mut bool) -> Option<Instant> {
         let left = held.left();
         let rest = self.on_outage.rest(&left);
@@ -251,7 +251,7 @@ impl Run {
         let rest = rest.filter(|rest| *rest <= ahead)?;
         self.say(
             "outage_grace_over",
-            "the server cannot be reached for too long, and the command is told to stop",
+            "the server cannot be reached for too long, and the command gets its signal to stop",
             held,
         );
         tree.tell(Signal::TERM);

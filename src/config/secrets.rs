@@ -123,7 +123,7 @@ fn read(
     let text = std::fs::read_to_string(path).map_err(|error| {
         wrong(
             format!("names {}, which cannot be read: {error}", path.display()),
-            "name a text file that this program may read",
+            "name a UTF-8 file that this program may read",
         )
     })?;
     let text = text.trim();

@@ -57,7 +57,7 @@ pub(crate) fn best<'a>(headers: &HeaderMap, offered: &[&'a str]) -> &'a str {
     best
 }
 
-/// The quality of a media type in thousandths: what the most specific range says that matches it.
+/// The quality of a media type in thousandths: that of the most specific range that matches it.
 fn quality(ranges: &[Range<'_>], media_type: &str) -> u16 {
     let media_type = MediaType::parse(media_type).expect("one of our own media types");
     let matching = ranges.iter().filter(|range| range.matches(&media_type));
@@ -71,7 +71,7 @@ struct Range<'a> {
     media_type: MediaType<'a>,
     /// 0 for `*/*`, 1 for `text/*`, 2 for a whole media type, and more for each parameter.
     specificity: usize,
-    /// In thousandths; as many digits as there can be.
+    /// In thousandths; no more digits are possible.
     quality: u16,
 }
 

@@ -96,7 +96,7 @@ impl Access {
         }
     }
 
-    /// Whether a text cannot be the admin key: a token that a proxy adds, or a damaged key of ours.
+    /// Whether a string cannot be the admin key: a token that a proxy adds, or a damaged key of ours.
     fn is_foreign(&self, text: &str) -> bool {
         let form = Form::of(text);
         form != Form::Text && form != self.admin_form
@@ -119,7 +119,7 @@ impl Access {
     }
 }
 
-/// What a text that should be a key looks like.
+/// The form of a string that should be a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Form {
     /// A key that this program made.

@@ -70,7 +70,7 @@ struct EventBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<u64>)]
     possible_overlap_ms: Option<Option<u64>>,
-    /// For how long the holder says that it went on after the end; of `resumed`.
+    /// For how long the holder went on after the end, by its own account; of `resumed`.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     grace_used_ms: Option<u64>,

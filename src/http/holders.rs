@@ -37,11 +37,11 @@ use crate::time::{Timestamp, millis};
 /// Holders of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
-/// Most leases that a list reads; whoever has more names the pool.
+/// Maximum of leases that a list reads; a larger request has to name the pool.
 const MAX_LEASES: usize = 500_000;
 /// Pools that are asked at the same time.
 const AT_ONCE: usize = 8;
-/// Longest history of a person: as long as events are kept.
+/// Maximum length of a person's history: events are kept no longer.
 const MAX_DAYS: u32 = 35;
 /// Most people who wait that are looked through in a pool.
 const MAX_WAITING: usize = 1_000;
@@ -67,7 +67,7 @@ struct HoldersQuery {
     /// Only what they hold for this tenant.
     #[param(value_type = Option<String>)]
     tenant: Option<Tenant>,
-    /// Most holders of the page, 1 to 1000; 100 without it.
+    /// Page size, 1 to 1000; 100 by default.
     limit: Option<usize>,
     /// `next_cursor` of the page before.
     cursor: Option<String>,
@@ -206,7 +206,7 @@ async fn list(
                     .or_insert_with(|| PersonBody::new(holder));
                 person.add(lease, per_holder);
             }
-            // No more than a page of them is kept, and one that says that there is another.
+            // A page of them is kept, and one more: then there is another page.
             while people.len() > limit + 1 {
                 people.pop_last();
             }
@@ -285,7 +285,7 @@ async fn blocks_of(app: &App, pool: &PoolName) -> Result<Vec<Block>, store::Erro
 #[serde(default, deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct HolderQuery {
-    /// Also what it did in so many days, 1 to 35.
+    /// Also its history of that many days, 1 to 35.
     days: Option<u32>,
 }
 
@@ -697,7 +697,7 @@ struct Notified {
     responses(
         (status = 202, description = "It waits for the next heartbeats", body = Notified),
         (status = 404, description = "`pool_not_found`"),
-        (status = 429, description = "`too_many_requests`: messages wait for as many leases as may"),
+        (status = 429, description = "`too_many_requests`: too many leases have a message that waits"),
     ),
 )]
 async fn notify(

@@ -358,7 +358,7 @@ async fn patch(
     }
 }
 
-/// A pool that was just changed, also if it cannot be read now. Where somebody has deleted it since, it is told as it was when
+/// A pool that was just changed, also if it cannot be read now. Where somebody has deleted it since, the answer is the pool as it was when
 /// it was deleted.
 async fn changed(app: &App, name: PoolName, policy: Policy, version: u64) -> Result<Pool, Problem> {
     let read = app.0.store.status(&name).await;

@@ -11,7 +11,7 @@ use crate::store::{self, AcquireRequest, PolicySnapshot, Wait};
 use crate::token::Claims;
 
 impl App {
-    /// What is asked of the store: of who asks, no more than the pool's privacy allows.
+    /// The request for the store, with no more of the client than the pool's privacy allows.
     pub(super) async fn acquire_request(
         &self,
         pool: &PoolName,

@@ -417,7 +417,7 @@ pub struct ProblemDocument {
     /// With `platform_not_licensed`: those that get a seat.
     #[schema(nullable = false)]
     platforms: Option<Vec<String>>,
-    /// With `holder_blocked` and `lease_terminated`: until when the holder may not acquire.
+    /// With `holder_blocked` and `lease_terminated`: the end of the block.
     #[schema(format = DateTime)]
     blocked_until: Option<String>,
     /// With `holder_blocked` and `lease_terminated`: what the operator said.
@@ -425,7 +425,7 @@ pub struct ProblemDocument {
     /// The id of the lease or of the thing that it is about.
     #[schema(nullable = false)]
     id: Option<String>,
-    /// With `precondition_failed`: the version that there is; null if there is none.
+    /// With `precondition_failed`: the present version; null for a pool that does not exist.
     version: Option<u64>,
     /// With `invalid_request`: the field of the body that does not fit.
     #[schema(nullable = false, example = "capacity")]

@@ -168,7 +168,7 @@ pub(crate) async fn shown(
     Ok(with_counts(app, operator, webhook, &counts))
 }
 
-/// A webhook that was just changed, with its counts. If they cannot be read, nobody may say that nothing was done.
+/// A webhook that was just changed, with its counts. If they cannot be read, the answer is not an error: the change was made.
 async fn changed(
     app: &App,
     operator: &Operator,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::{Code, Problem};
 use crate::time::Timestamp;
 
-/// Text that says when. What it means depends on the zone, which another parameter says.
+/// A date or an instant. Its meaning depends on the zone, which is a parameter of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct When(String);
@@ -24,7 +24,7 @@ impl When {
     }
 }
 
-/// The instant that a text says, which is the parameter `name`.
+/// The instant of the parameter `name`.
 pub(crate) fn at(name: &str, text: &str, zone: Tz) -> Result<Timestamp, Problem> {
     // In an address a plus sign that is not written %2B means a blank.
     let repaired = text.replacen(' ', "+", 1);

@@ -76,7 +76,7 @@ pub(crate) fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
-/// The same for a text of several lines.
+/// The same for several lines.
 pub(crate) fn shown_lines(text: &str) -> Cow<'_, str> {
     if !text.contains('\n') {
         return shown(text);

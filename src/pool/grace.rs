@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// For how long a holder may go on working after the end of what it was promised, while it cannot reach the server.
 ///
-/// The server decides nothing by it: it tells it with every lease, and clients keep to it.
+/// The server decides nothing by it: every lease has it, and clients keep to it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum OutageGrace {
     /// As long as the seat could be resumed. It is not written down, so that older nodes can read the policy.

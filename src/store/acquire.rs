@@ -32,7 +32,7 @@ pub enum Wait {
 /// What a holder asks for.
 #[derive(Debug, Clone, Default)]
 pub struct AcquireRequest {
-    /// Who asks; none is anonymous.
+    /// The holder; none is anonymous.
     pub holder: Option<Holder>,
     /// The sub-account it belongs to.
     pub tenant: Option<Tenant>,
@@ -95,7 +95,7 @@ pub enum Acquired {
     TenantFull(Denial, String),
     /// All named seats of the period are taken.
     NamedSeatsExhausted(Denial),
-    /// As many wait as may.
+    /// The queue is full.
     QueueFull(Denial),
     /// An operator has blocked this holder, until then, and perhaps said why.
     HolderBlocked(Denial, Timestamp, Option<String>),
@@ -118,7 +118,7 @@ pub enum Acquired {
     },
     /// The ticket was not shown in time, or has been used.
     TicketExpired,
-    /// The rules are others than those that the caller knew: make the request anew.
+    /// The rules have changed since the caller read them: make the request anew.
     Changed,
     /// Data was lost, and those who had a seat come first.
     Recovering {

@@ -27,7 +27,7 @@ impl Store {
         let has_ticket = matches!(asked.wait, Wait::Ticket(_));
         let version = match &asked.snapshot.pool {
             Some(pool) => pool.version,
-            // The script says whether there is a pool, and nothing else.
+            // The script only checks that there is a pool.
             None if has_ticket => 0,
             None => return Ok(Acquired::Changed),
         };
@@ -140,7 +140,7 @@ fn granted(pool: &PoolName, asked: &AcquireRequest, id: LeaseId, reply: &Reply) 
     }
 }
 
-/// The turn of somebody who waited; none of one that was told before.
+/// The turn of somebody who waited; none for a repeated request.
 fn turn(ticket: LeaseId, reply: Reply) -> Option<Turn> {
     Some(Turn {
         ticket,

@@ -15,7 +15,7 @@ use super::scripts::acquire_many::{Reply, Request, RequestReply, Status, Word};
 use crate::lease::Seat;
 use crate::names::{Holder, Label, LeaseId, Platform, PoolName, Tenant};
 
-/// Most requests of one call, which takes about two milliseconds of Redis's time.
+/// Maximum of requests per call, which takes about two milliseconds of Redis's time.
 pub const ACQUIRE_AT_ONCE: usize = 32;
 impl Store {
     /// Answers the first of these requests, at least one of them, in their order. Each is decided alone.
@@ -93,7 +93,7 @@ impl Store {
     }
 }
 
-/// What one of them is told.
+/// The answer to one of them.
 fn answer(pool: &PoolName, asked: &AcquireRequest, reply: &Reply, row: &RequestReply) -> Acquired {
     let denial = Denial {
         in_use: row.in_use,

@@ -1,4 +1,4 @@
-//! Alerts: what is worth telling about, decided by `evaluate_alerts.lua` and `scan_alerts.lua`, and the log of all that was told.
+//! Alerts, decided by `evaluate_alerts.lua` and `scan_alerts.lua`, and their log.
 //!
 //! A bucket's scripts put alerts into the bucket's outbox, in the step that decides them. From there they are taken into the
 //! log, and become deliveries, in one step as well; it lies in another slot of a cluster, so it cannot be the same one.
@@ -39,7 +39,7 @@ pub enum AlertState {
     Firing,
     /// It ends.
     Resolved,
-    /// It is told once, afterwards.
+    /// One message, afterwards.
     Happened,
 }
 
@@ -120,7 +120,7 @@ pub struct LoggedAlert {
     pub alert: Alert,
 }
 
-/// An alert that this version cannot read is left to other nodes for so long, ms.
+/// How long an alert that this version cannot read is left to other nodes, ms.
 const LEFT_TO_OTHERS_MS: i64 = 60_000;
 
 /// Which alerts are wanted; newest first.
@@ -287,7 +287,7 @@ impl Store {
                 let text: String = entry.get("alert").unwrap_or_default();
                 match read(&entry.id, &text) {
                     Ok(alert) => readable.push((&entry.id, text, alert)),
-                    // A node of the version that judged it tells it, if there is one.
+                    // A node of the version that raised it sends it, if one is up.
                     Err(_) if self.is_fresh(&entry.id) => break,
                     Err(_) => self.0.unreadable.note(Kind::Alert, &entry.id),
                 }
@@ -474,7 +474,7 @@ impl Store {
         place.is_ok_and(|place| self.now().0 - place.written_ms() < LEFT_TO_OTHERS_MS)
     }
 
-    /// The place of the last alert; the first place of all if there is none.
+    /// The place of the last alert; the first place of all before the first alert.
     pub async fn last_alert(&self) -> Result<EventId, Error> {
         let wanted = AlertsFilter {
             limit: 1,

@@ -57,7 +57,7 @@ pub struct Action {
     pub times: u64,
 }
 
-/// Entries of earlier versions do not say how often.
+/// Entries of earlier versions have no count.
 const fn once() -> u64 {
     1
 }
@@ -116,7 +116,7 @@ impl AuditFilter {
                 .is_none_or(|outcome| action.outcome == *outcome)
     }
 
-    /// Whether a text is a place in the trail.
+    /// Whether a string is a place in the trail.
     pub fn is_place(text: &str) -> bool {
         text.contains('-') && text.parse::<EventId>().is_ok()
     }

@@ -19,7 +19,7 @@ pub(super) struct ClockShift {
 }
 
 impl ClockShift {
-    /// Notes how far it is, and says when it begins, grows and ends.
+    /// Notes how far it is, and logs its start, growth and end.
     pub(super) fn note(&mut self, shift_ms: u64) {
         let seconds = shift_ms as f64 / 1e3;
         gauge!(telemetry::CLOCK_SHIFT).set(seconds);

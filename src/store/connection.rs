@@ -140,13 +140,13 @@ impl Source {
         }
     }
 
-    /// A connection to each master, or why there is none, with a name for an operator. Fails if it cannot be known who they
+    /// A connection to each master, or why it failed, with a name for an operator. Fails if it cannot be known who they
     /// are.
     pub(super) async fn masters(&self) -> Result<Vec<Master>, RedisError> {
         Ok(match self {
             Self::Single(single) => {
                 let master = match single.connect_to_master().await {
-                    // Whoever asks wants to say what it is.
+                    // The caller names it in its message.
                     Err(error) if Trouble::of(&error) == Trouble::Replica => single.connect().await,
                     master => master,
                 };

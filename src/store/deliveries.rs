@@ -13,7 +13,7 @@ use super::{Alert, Store, json};
 use crate::time::Timestamp;
 use crate::webhook::WebhookId;
 
-/// Most deliveries of one webhook that wait, that are remembered as delivered, and as dead.
+/// Maximum of deliveries per webhook: those that wait, those that are remembered as delivered, and dead ones.
 pub(super) const PENDING: u64 = 500;
 const DELIVERED: u64 = 100;
 const DEAD: u64 = 500;
@@ -52,7 +52,7 @@ pub struct Attempt {
     pub status: Option<u16>,
     /// What went wrong otherwise.
     pub error: Option<String>,
-    /// The begin of what the receiver said. For admins only: it may be something internal.
+    /// The start of the receiver's answer. For admins only: it may be something internal.
     pub reply: Option<String>,
 }
 
@@ -140,7 +140,7 @@ pub enum Finished {
 pub enum Enqueued {
     /// It is due.
     Queued,
-    /// As many wait as may.
+    /// The queue is full.
     Full,
     /// There is no such delivery.
     Unknown,

@@ -172,7 +172,7 @@ impl Embedded {
         })
     }
 
-    /// Where the server of another process listens that has this data directory; none if there is none.
+    /// The address of another process's server on this data directory; none without such a server.
     pub fn elsewhere(data_dir: &Path) -> Option<String> {
         let data_dir = data_dir.canonicalize().ok()?;
         let socket = server::known_socket(&data_dir)?;

@@ -99,7 +99,7 @@ impl Trouble {
                 "Redis allows this user too little; give it what deploy/redis/leasehold.acl lists"
             }
             Self::TooManyClients => {
-                "Redis has as many clients as it takes; raise maxclients, or lower redis_connections"
+                "Redis has reached its limit of clients; raise maxclients, or lower redis_connections"
             }
             Self::Replica => {
                 "this Redis is a replica and takes no writes; redis_url must lead to the master"

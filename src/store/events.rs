@@ -82,7 +82,7 @@ pub struct Event {
     pub at: Timestamp,
     /// The lease, if it is about one.
     pub lease: Option<String>,
-    /// Who holds or asked, where the script knew it.
+    /// The holder, where the script knew it.
     pub holder: Option<String>,
     /// The sub-account.
     pub tenant: Option<String>,
@@ -107,7 +107,7 @@ pub struct Silence {
     pub cause: Option<String>,
     /// For how long two may have believed in the seat, ms.
     pub possible_overlap_ms: Option<u64>,
-    /// For how long the holder says that it went on, ms.
+    /// For how long the holder went on, by its own account, ms.
     pub grace_used_ms: Option<u64>,
 }
 
@@ -142,7 +142,7 @@ impl Store {
         read.collect()
     }
 
-    /// The place of a pool's last event; the first place of all if there is none.
+    /// The place of a pool's last event; the first place of all before the first event.
     pub async fn last_event(&self, pool: &PoolName) -> Result<EventId, Error> {
         let mut connection = self.0.connections.get().await?;
         let reply: StreamRangeReply = redis::cmd("XREVRANGE")

@@ -16,7 +16,7 @@ use super::error::Error;
 use super::info::Info;
 use crate::time::millis;
 
-/// Writes are held for at most so long, whatever becomes of us, in ms.
+/// Maximum time for which writes are held, whatever becomes of us, in ms.
 const PAUSE_MS: u64 = 15_000;
 /// How long each step may take.
 const STEP: Duration = Duration::from_secs(10);
@@ -37,7 +37,7 @@ pub struct FailoverResult {
     pub paused_ms: u64,
 }
 
-/// Makes a replica the master and loses nothing. Refuses if there is none that is up to date.
+/// Makes a replica the master and loses nothing. Refuses without a replica that is up to date.
 pub async fn fail_over(options: &Options) -> Result<FailoverResult, Error> {
     let source =
         Source::new(options, Arc::default()).map_err(|error| Error::not_connected(&error))?;
@@ -112,7 +112,7 @@ pub async fn fail_over(options: &Options) -> Result<FailoverResult, Error> {
     })
 }
 
-/// Lets a replica catch up, asks a sentinel for the failover and waits until a replica says that it is the master.
+/// Lets a replica catch up, asks a sentinel for the failover and waits until a replica reports that it is the master.
 async fn promote(
     sentinel: &Sentinel,
     old: &mut MultiplexedConnection,

@@ -22,7 +22,7 @@ const OPEN_AFTER: u32 = 5;
 /// While they do, one in this time is let through.
 const PROBE: Duration = Duration::from_millis(200);
 
-/// A trouble is over when it was not seen for so long. Shorter, and a mix of answers would fill the log.
+/// A trouble is over when it was not seen for this time. Shorter, and a mix of answers would fill the log.
 const CALM: Duration = Duration::from_secs(3);
 
 /// One for each node.

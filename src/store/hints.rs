@@ -1,4 +1,4 @@
-//! Who waits for a seat is called by name when there is one, on whichever node that was noticed.
+//! Hints: a waiter is called by name when a seat comes free, whichever node noticed it.
 //!
 //! A message decides nothing and may be lost: `waiters` finds out by itself. One connection serves all pools of the node. It
 //! is made when somebody waits for the first time, and is subscribed to the queues in which somebody waits here, so a node

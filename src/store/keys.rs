@@ -1,4 +1,4 @@
-//! The only place that spells keys. `lua/README.md` says what each of them holds.
+//! The only place that spells keys. `lua/README.md` describes them.
 //!
 //! What stands in front of all of them is fixed once for the process, because a process is a node of one installation: as a part of
 //! every key it would otherwise go through every function that names one.
@@ -152,7 +152,7 @@ pub(super) const ALERTS_CLOCK: Key = Key("{alerts}:clock");
 /// HASH: delivery id -> its record, JSON.
 pub(super) const DELIVERIES: Key = Key("{alerts}:deliveries");
 
-/// ZSET: delivery id -> until when a node sends it, ms.
+/// ZSET: delivery id -> end of the claim of the node that sends it, ms.
 pub(super) const CLAIMS: Key = Key("{alerts}:claims");
 
 /// ZSET: deliveries of a webhook that wait for an attempt -> when it is due, ms.
@@ -215,7 +215,7 @@ impl RecordKeys {
     }
 }
 
-/// The keys of what is told about alerts, of all buckets together.
+/// The keys of the log of alerts, of all buckets together.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AlertKeys;
 
@@ -351,7 +351,7 @@ impl Bucket {
         format!("{}:{{{}}}:due", prefix(), self.0)
     }
 
-    /// HASH: when the bucket was looked at for alerts, and what was told of it.
+    /// HASH: when the bucket was last evaluated for alerts, and which were raised.
     pub(super) fn watch(self) -> String {
         format!("{}:{{{}}}:watch", prefix(), self.0)
     }
@@ -448,7 +448,7 @@ impl Keys {
         self.key("events")
     }
 
-    /// ZSET: holder -> begin of its run of denials, ms.
+    /// ZSET: holder -> start of its run of denials, ms.
     pub(super) fn denied(&self) -> String {
         self.key("denied")
     }
@@ -458,12 +458,12 @@ impl Keys {
         self.key("denials")
     }
 
-    /// ZSET: holder -> until when it may not acquire, ms.
+    /// ZSET: holder -> end of its block, ms.
     pub(super) fn blocks(&self) -> String {
         self.key("blocks")
     }
 
-    /// HASH with a TTL: holder -> until when it is blocked, since when, by whom and why.
+    /// HASH with a TTL: holder -> end and start of its block, its author and its reason.
     pub(super) fn block_notes(&self) -> String {
         self.key("block_notes")
     }
@@ -522,7 +522,7 @@ impl Keys {
         self.key("queue")
     }
 
-    /// ZSET: ticket -> until when it has to ask again, ms.
+    /// ZSET: ticket -> deadline of its next request, ms.
     pub(super) fn waiting(&self) -> String {
         self.key("waiting")
     }
@@ -542,7 +542,7 @@ impl Keys {
         self.key("heads")
     }
 
-    /// ZSET: tenant, arrival and ticket -> until when a seat is kept for it, ms.
+    /// ZSET: tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms.
     pub(super) fn called(&self) -> String {
         self.key("called")
     }

@@ -11,9 +11,9 @@ use super::terminate::Termination;
 use crate::names::{LeaseId, PoolName};
 use crate::time::{Timestamp, millis};
 
-/// Most leases of one call.
+/// Maximum of leases per call.
 const AT_ONCE: usize = 500;
-/// Most leases of a pool for which something is left at a time: every call that renews leases of the pool goes through them.
+/// Maximum of leases per pool for which a message waits: every call that renews leases of the pool goes through them.
 const MAX_NOTICED: u64 = 1_000;
 /// How long it waits for a heartbeat: longer than any lease.
 const KEPT: Duration = Duration::from_secs(2 * 86_400);
@@ -48,7 +48,7 @@ pub enum NoticeLeft {
 }
 
 impl Notice {
-    /// The notice behind its text in Redis; none if there is none.
+    /// The notice behind its text in Redis; none for an empty one.
     pub(super) fn read(text: &str) -> Option<Self> {
         let (at, message) = text.split_once('\u{1}')?;
         Some(Self {

@@ -32,7 +32,7 @@ pub enum Sort {
     StartedAt,
     /// When it was last renewed.
     RenewedAt,
-    /// Who holds it.
+    /// The holder.
     Holder,
     /// The sub-account.
     Tenant,
@@ -49,7 +49,7 @@ pub enum Sort {
 pub enum Cursor {
     /// In an order by instants or numbers.
     Number(i64, LeaseId),
-    /// In an order by texts, without regard to case; no text comes first.
+    /// In an order by strings, without regard to case; a missing one comes first.
     Text(String, LeaseId),
 }
 
@@ -68,7 +68,7 @@ pub struct Selection {
     pub descending: bool,
     /// Only what comes after this place.
     pub after: Option<Cursor>,
-    /// Most leases of a page, at least 1.
+    /// Maximum of leases per page, at least 1.
     pub limit: usize,
 }
 
@@ -293,7 +293,7 @@ impl Store {
         Ok(Some(Index { found, more }))
     }
 
-    /// The packed records of leases, in the order of the ids; empty where there is none.
+    /// The packed records of leases, in the order of the ids; empty where a lease has no record.
     async fn records(
         &self,
         pool: &PoolName,

@@ -23,7 +23,7 @@ use crate::time::Timestamp;
 /// How long a login lives without a page.
 pub const LOGIN: Duration = Duration::from_secs(30 * 60);
 /// How long Redis keeps one after the last page: the eight hours for which a cookie is good, and more than nodes of a version gave
-/// that let Redis judge, so that theirs can be told from ours.
+/// that let Redis judge, to tell theirs apart from ours.
 const KEPT: Duration = Duration::from_secs(8 * 60 * 60 + 30 * 60);
 /// How long a code can be used.
 pub const CODE: Duration = Duration::from_secs(10 * 60);
@@ -117,7 +117,7 @@ impl Store {
             .await?)
     }
 
-    /// Who is logged in with this, for another while.
+    /// The login behind this, for another while.
     pub async fn login(&self, fingerprint: &str) -> Result<Option<Login>, Error> {
         let key = login(fingerprint);
         let mut connection = self.0.connections.get().await?;
@@ -143,7 +143,7 @@ impl Store {
         let secret = match session.map(|text| serde_json::from_str::<Session>(&text)) {
             None => None,
             Some(Ok(session)) => Some(session.secret),
-            // What it is bound to cannot be read, so nobody may say that it still holds.
+            // What it is bound to cannot be read, so it must not count as valid.
             Some(Err(_)) => {
                 self.0.unreadable.note(Kind::Session, id_of(fingerprint));
                 return Ok(None);

@@ -17,7 +17,7 @@ struct Lost {
 }
 
 impl Losses {
-    /// A bucket with so many pools of this node was emptied.
+    /// A bucket was emptied; the number is that of the pools that this node knew there.
     pub(super) fn add(&self, pools: usize) {
         let mut lost = self.0.lock().expect("no panic while held");
         lost.buckets += 1;

@@ -2,7 +2,7 @@
 //!
 //! Counters are this node's own, so they are added up over the nodes. What a pool looks like now is read from Redis and is
 //! the same on every node; it is asked for when somebody reads the metrics, at most every [`FRESH`], and what could not be
-//! read is left out: nothing old is shown as if it were new. Only so many pools have series of their own
+//! read is left out: nothing old is shown as if it were new. Only a limited number of pools have series of their own
 //! ([`super::Options::metrics_max_pools`]); the others are counted together. Deliberately absent: labels for holders and
 //! tenants, whose number nobody bounds.
 
@@ -28,7 +28,7 @@ pub(crate) const OTHERS: &str = "_other";
 /// A pool is read anew when what is known of it is older than this.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// Longest time that reading all pools may take. A scrape waits for it, and has ten seconds as a rule.
+/// Maximum time for reading all pools. A scrape waits for it, and has ten seconds as a rule.
 const READ: Duration = Duration::from_secs(3);
 
 /// Pools that are read at the same time.
@@ -158,7 +158,7 @@ pub(super) struct Meters {
 }
 
 impl Meters {
-    /// With series for so many pools.
+    /// With series for up to `pools` pools.
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -239,7 +239,7 @@ impl Store {
         }
     }
 
-    /// Counts an end of a lease that was held for so long.
+    /// Counts an end of a lease, and for how long it was held.
     pub(super) fn count_end(&self, pool: &PoolName, ended: EndKind, held_ms: u64) {
         self.counts(pool).ends[ended as usize].fetch_add(1, Ordering::Relaxed);
         self.0.meters.held(held_ms);

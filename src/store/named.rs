@@ -11,7 +11,7 @@ use crate::time::Timestamp;
 /// A named seat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedSeat {
-    /// Who has it.
+    /// Its owner.
     pub holder: Holder,
     /// Since when.
     pub since: Timestamp,
@@ -46,7 +46,7 @@ pub enum Force {
 /// What an operator does with named seats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NamedChange<'a> {
-    /// Those of the period of this instant, or of the present one, behind a holder; at most so many.
+    /// Those of the period of this instant, or of the present one, behind a holder, up to a limit.
     List(Option<Timestamp>, Option<&'a Holder>, usize),
     /// That of a holder.
     Read(&'a Holder),

@@ -3,7 +3,7 @@
 //! Nothing about a lease is decided by either: they tell people who serves, and nodes whether they agree
 //! ([`super::agreement`]) and what the others can read ([`super::formats`]). A node signs every two seconds, takes its sign away when it stops,
 //! and is forgotten a quarter of an hour after a crash. Deliberately absent: anything secret, and any list of nodes
-//! that a node would have to be told.
+//! that a node would need.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -34,7 +34,7 @@ const SILENT_MS: u64 = 10_000;
 const KEPT_MS: i64 = 15 * 60 * 1_000;
 /// Signs that are kept, the latest.
 const MOST: isize = 256;
-/// What servers said is told again for so long: several people may look at once.
+/// How long the answers of servers are cached: several people may look at once.
 const FRESH: Duration = Duration::from_secs(2);
 /// PINGs that the latency is the median of.
 const PINGS: usize = 5;
@@ -328,7 +328,7 @@ pub(super) fn new_id() -> String {
     URL_SAFE_NO_PAD.encode(rand::random::<[u8; 9]>())
 }
 
-/// An instant as a number: texts of instants are for people.
+/// An instant as a number: RFC 3339 is for people.
 mod milliseconds {
     use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::Store;
 use super::error::Error;
 use super::keys::{BUCKETS, Bucket, MARKS};
-use super::memory::{LastTick, Silence};
+use super::pool_cache::{LastTick, Silence};
 use crate::time::Timestamp;
 
 /// Looks at the marks between two ticks of a bucket.

@@ -36,7 +36,7 @@ pub(super) struct PoolCache {
     silence: Mutex<Silence>,
 }
 
-/// The last time in which nobody could keep a deadline; zeros if there was none.
+/// The last time in which nobody could keep a deadline; zeros without one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Silence {
     /// The last sign of life before it.

@@ -56,7 +56,7 @@ pub enum Put {
     Created(u64),
     /// It has this policy now, and this version.
     Replaced(u64),
-    /// It is not what was expected; this is its version, 0 if there is none.
+    /// It is not what was expected; this is its version, 0 for a pool that does not exist.
     Conflict(u64),
     /// `seat_per` cannot change while anybody has a seat.
     InUse,
@@ -185,7 +185,7 @@ impl Store {
         put_back.try_for_each(|()| std::future::ready(Ok(()))).await
     }
 
-    /// A pool as it is now; `None` if there is none.
+    /// A pool as it is now; `None` for one that does not exist.
     pub async fn status(&self, pool: &PoolName) -> Result<Option<Pool>, Error> {
         let keys = Keys::of(pool);
         let reply = self

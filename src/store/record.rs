@@ -1,4 +1,4 @@
-//! What is known of a lease until its end is written down, and the lease as that tells it. `lua/parts/record.lua` packs records.
+//! What is known of a lease until its end is written down, and the lease as that describes it. `lua/parts/record.lua` packs records.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ impl<'a> Record<'a> {
             fence: fence.unwrap_or_default().cast_unsigned(),
             holder,
             tenant,
-            // A fence is the instant of the grant in microseconds, unless another text says when that was.
+            // A fence is the instant of the grant in microseconds, unless another field has it.
             started_at: number(started)
                 .or(fence.map(|fence| fence / 1_000))
                 .map(Timestamp),
@@ -72,7 +72,7 @@ impl LiveLease {
         (self.score, self.id)
     }
 
-    /// As its record tells it, if that was read. What the record does not know is left out: the lease lives all the same.
+    /// As its record describes it, if that was read. What the record does not know is left out: the lease lives all the same.
     pub(super) fn lease(&self, pool: &PoolName, packed: &str) -> Lease {
         // An empty part is none, and no value is empty.
         fn text<T>(part: &str, read: impl FnOnce(String) -> Result<T, Invalid>) -> Option<T> {

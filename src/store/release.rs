@@ -1,4 +1,4 @@
-//! Release: gives a seat back now, for good.
+//! Release: gives a seat back now, permanently.
 
 use super::Store;
 use super::error::Error;
@@ -10,7 +10,7 @@ use crate::names::{Holder, Tenant};
 use crate::token::{self, Claims};
 
 impl Store {
-    /// Frees a seat now, for good. A lease that has ended is released too.
+    /// Frees a seat now, permanently. A lease that has ended is released too.
     pub async fn release(&self, claims: &Claims) -> Result<(), Error> {
         let keys = Keys::of(&claims.pool);
         let release = scripts::Release {

@@ -25,7 +25,7 @@ pub struct Renewal {
     pub label: Option<Label>,
     /// New activities.
     pub activities: Option<Activities>,
-    /// For how long the holder says that it went on after the end of what it was promised.
+    /// For how long the holder went on after the end of what it was promised, by its own account.
     pub grace_used_ms: Option<u64>,
     /// For how long its user has done nothing, as far as the holder says so.
     pub idle: Option<Duration>,
@@ -45,7 +45,7 @@ pub enum Renewed {
     },
     /// One of those above, with what an operator left for its holder.
     Noticed(Box<Self>, Notice),
-    /// It has ended for good.
+    /// It has ended permanently.
     Lost(EndReason),
     /// Data was lost, and its pool was not put back yet.
     Recovering,

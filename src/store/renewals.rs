@@ -26,19 +26,19 @@ use crate::telemetry;
 use crate::time::Timestamp;
 use crate::token::Claims;
 
-/// Most beats of one call; about half a millisecond of Redis's time.
+/// Maximum of beats per call; about half a millisecond of Redis's time.
 const BATCH: usize = 256;
 
-/// Most pools of one call, each of which costs as much as several beats.
+/// Maximum of pools per call; a pool costs as much as several beats.
 const POOLS: usize = 64;
 
-/// Most beats of one round, over all buckets.
+/// Maximum of beats per round, over all buckets.
 const ROUND: usize = 1024;
 
 /// Rounds of a lane that are under way at once: while Redis works on one, the next is on its way.
 const ROUNDS: usize = 2;
 
-/// Most beats that wait for one lane.
+/// Maximum of beats that wait for one lane.
 const WAITING: usize = 16 * 1024;
 
 /// How long records outlive the window in which they should have been refreshed.
@@ -55,7 +55,7 @@ const REFRESH: Duration = Duration::from_secs(5 * 60);
 /// The node's idea of Redis's clock may be wrong by this much.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// How long the records of a pool stay when nobody beats any more, beyond the longest TTL.
+/// How long the records of a pool stay after the last heartbeat, beyond the longest TTL.
 pub(super) const RECORD_MARGIN: Duration = MARGIN.saturating_add(REFRESH);
 
 /// One heartbeat.
@@ -180,7 +180,7 @@ pub(super) async fn run(
             return Over;
         }
         // A lane is woken by the first beat and would run before the other requests that are here already, so calls would
-        // carry two or three. It lets them have their turn; where there are none, this takes no time.
+        // carry two or three. It lets them have their turn; without any, this takes no time.
         tokio::task::yield_now().await;
         while round.len() < ROUND
             && let Ok(waiting) = lane.try_recv()

@@ -199,7 +199,7 @@ impl MissingRights {
     }
 }
 
-/// Refuses to start where a right is missing, and says what gives it. `master` is what an operator calls the server.
+/// Refuses to start where a right is missing, and names the rule that grants it. `master` is what an operator calls the server.
 pub(super) async fn check(
     source: &Source,
     server: &mut MultiplexedConnection,

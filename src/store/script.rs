@@ -89,7 +89,7 @@ impl Script {
         }
     }
 
-    /// Begins a call with so many keys; first they follow, then the arguments.
+    /// Begins a call with a number of keys; first they follow, then the arguments.
     pub(super) fn call(&'static self, keys: usize) -> Call {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.sha).arg(keys);
@@ -157,7 +157,7 @@ impl Call {
         duration.record(elapsed.as_secs_f64());
     }
 
-    /// Its first key, which in a cluster says where it runs.
+    /// Its first key, which in a cluster decides where it runs.
     pub(super) fn first_key(&self) -> Option<&[u8]> {
         first_key(&self.command)
     }
@@ -278,7 +278,7 @@ pub(super) trait Field: Sized {
     fn read(value: &Value) -> Option<Self>;
 }
 
-/// A value that is a text.
+/// A value that is a string.
 pub(super) fn text(value: &Value) -> Option<&str> {
     match value {
         Value::BulkString(bytes) => std::str::from_utf8(bytes).ok(),
@@ -355,7 +355,7 @@ pub(super) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// The next `count` rows, or all that are left, each of so many values. None where the reply ends before them.
+    /// The next `count` rows, or all that are left, each of `columns` values. None where the reply ends before them.
     pub(super) fn take<T>(
         &mut self,
         count: Option<usize>,
@@ -384,7 +384,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// The word that says what happened.
+    /// The first field: what happened.
     pub(super) fn status(&self) -> &str {
         self.text(0).unwrap_or("")
     }
@@ -420,7 +420,7 @@ impl Reply {
         self.values.len()
     }
 
-    /// A field that is a text.
+    /// A field that is a string.
     pub(super) fn text(&self, at: usize) -> Result<&str, Error> {
         match self.values.get(at) {
             Some(Value::BulkString(bytes)) => std::str::from_utf8(bytes).ok(),

@@ -1,6 +1,6 @@
 //! Which scripts ran for one request, in which order of their bucket, and whether a replica has what they wrote.
 //!
-//! Carried beside the calls and not in their results: what a lease is does not depend on it. Without somebody who follows
+//! Carried alongside the calls and not in their results: what a lease is does not depend on it. Without somebody who follows
 //! a request it costs one look at a thread-local.
 
 use std::fmt::Write as _;

@@ -35,7 +35,7 @@ const EVENTS: Duration = Duration::from_secs(35 * 24 * 60 * 60);
 
 /// Ticks the buckets of this node until the store is dropped, and has done what the ticks find to do.
 ///
-/// The work runs beside the ticks: a silence of some seconds counts as an outage, however busy the node was.
+/// The work does not hold up the ticks: a silence of some seconds counts as an outage, however busy the node was.
 pub(super) async fn run(store: Weak<Shared>, every: Duration) -> Over {
     let mut interval = tokio::time::interval(every / LOOKS);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

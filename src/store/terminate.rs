@@ -43,7 +43,7 @@ pub enum Terminated {
     Ended,
 }
 
-/// Most ids of one terminate call.
+/// Maximum of ids per terminate call.
 const TERMINATE_AT_ONCE: usize = 100;
 
 impl Keys {

@@ -2,7 +2,7 @@
 //! together where they are: one call for up to [`AT_ONCE`] of them every two seconds, and none for each.
 //!
 //! A ticket is called by name, by the script that frees its seat (`hints`). The calls that are made here find those whose message was
-//! lost, so nothing depends on one. What a node remembers here decides nothing: it says who has to ask.
+//! lost, so nothing depends on one. What a node remembers here decides nothing: it only names those who have to ask.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -61,7 +61,7 @@ struct State {
     tickets: HashMap<LeaseId, Arc<Ticket>>,
     /// Those who came with a ticket of which this node knows nothing yet.
     unknown: Vec<Arc<Ticket>>,
-    /// Whose client is gone: until when it was to ask again, or zero if it does not come back.
+    /// Tickets whose client is gone, each with the deadline of its next request; zero if it does not come back.
     gone: Vec<(LeaseId, Timestamp)>,
     /// When all are reported.
     next_report: Instant,
@@ -149,7 +149,7 @@ impl HeldOpen {
         }
     }
 
-    /// Notes what it was told when it asked, and that it waits on.
+    /// Notes the answer to its request, and that it waits on.
     pub fn waits_on(&self, position: u64, asks_again_by: Timestamp) {
         self.ticket.is_at(position, asks_again_by, Instant::now());
         self.ticket.called.store(false, Ordering::Release);

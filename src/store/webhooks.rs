@@ -1,4 +1,4 @@
-//! Webhooks: every node has a copy, and puts it back if Redis loses them. That is how the loss itself can be told.
+//! Webhooks: every node has a copy, and puts it back if Redis loses them. That is how the loss itself can be reported.
 
 use std::sync::{Arc, Mutex, RwLock};
 

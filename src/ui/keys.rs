@@ -224,7 +224,7 @@ fn reveal(
     page(&operator.caller, "The secret", "/admin/keys", &body)
 }
 
-/// The first lines that somebody writes who got this key. `docs/widget.md` and `clients/` say how to go on.
+/// The first lines that somebody writes who got this key. The rest is in `docs/widget.md` and `clients/`.
 fn first_program(server: &str, key: &AccessKey, secret: &str) -> String {
     let pool = key.pools.first().map_or("…", PoolName::as_str);
     if key.origins.is_empty() {

@@ -130,7 +130,7 @@ fn from_here(headers: &HeaderMap, uri: &Uri) -> Result<(), Problem> {
 const NEEDS_HTTPS: &str = "Logging in needs https, or a browser on the machine of the server: over plain http a browser keeps \
      no login, and others can read the key. Open this page under an address that begins with https://.";
 
-/// Whether a browser would throw the login away, as far as its headers tell: it says where a page comes from only over TLS, or
+/// Whether a browser would throw the login away, as far as its headers tell: it sends the origin of a page only over TLS, or
 /// on its own machine. Nothing is decided by it but what the page says.
 fn keeps_no_login(headers: &HeaderMap) -> bool {
     if headers.contains_key("sec-fetch-site")

@@ -65,7 +65,7 @@ async fn long_work_shows_how_far_it_is_and_cleans_up_behind_itself() {
     proxy.delay(Duration::from_millis(300));
     let slow = format!("http://127.0.0.1:{}", proxy.port());
     let mut terminal = leasehold(&slow, &["lease", "terminate", "crm", "--all", "--yes"]);
-    terminal.shows("reading: 1000 so far").await;
+    terminal.shows("reading: 1000 rows").await;
     terminal.shows("terminating").await;
     terminal.shows("1,000 of 1,250").await;
     let (status, text) = terminal.ended().await;

@@ -11,7 +11,7 @@ const trusted = window.trustedTypes?.createPolicy("leasehold", { createHTML: (te
 const parse = (text) => new DOMParser().parseFromString(trusted ? trusted.createHTML(text) : text, "text/html");
 const say = (text) => { document.getElementById("say").textContent = text; };
 
-// Times. The reader's choice holds on all pages; a view that the server works out in a zone says so in its address.
+// Times. The reader's choice holds on all pages; the address of a view that the server works out in a zone names the zone.
 const zone = document.getElementById("zone");
 const drawn = document.querySelector("[data-tz]");
 function named(word) {

@@ -98,7 +98,7 @@ fn processes() -> HashMap<i32, Process> {
     read.collect()
 }
 
-/// The signals that this program was told to ignore when it was started, as a mask; none where that is not known.
+/// The signals that this program ignores since its start, as a mask; none where that is not known.
 pub(super) fn ignored_signals() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mut lines = status.lines();

@@ -2,7 +2,7 @@
 //!
 //! `X-Forwarded-For` counts if it is there, otherwise `Forwarded` (RFC 7239). Each proxy adds on the right whom it heard from;
 //! what stands further left than the first stranger is the stranger's word. What cannot be read leaves the address at the
-//! proxy that said it, and the log says so once, because then all clients of that proxy share one limit.
+//! proxy that said it, with one line in the log, because then all clients of that proxy share one limit.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Once;

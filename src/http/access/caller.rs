@@ -217,7 +217,7 @@ fn unknown_key() -> Problem {
     )
 }
 
-/// What a text is that should be a key.
+/// The kind of a string that should be a key.
 pub(crate) enum Verified {
     /// A good key, and whose.
     Good(Credential),
@@ -283,7 +283,7 @@ async fn look_for(app: &App, id: &KeyId) -> Result<(), store::Error> {
     Ok(())
 }
 
-/// Who is logged in by the cookie of a request, if the secret of the login is still good.
+/// The login of a request's cookie, if the secret of the login is still good.
 async fn logged_in(app: &App, headers: &HeaderMap) -> Result<Option<Credential>, store::Error> {
     let store = &app.0.store;
     let Some(login) = login::shown(headers, &app.0.tokens, store.now()) else {
@@ -347,7 +347,7 @@ pub(crate) fn offer(tokens: &Tokens, admin_key: &SecretString) -> String {
     format!("{ADMIN_KEY}:{}", tokens.seal(&sealed(secret)))
 }
 
-/// Who may log in by what was kept of a login that can be used once.
+/// The login behind a link that can be used once.
 pub(crate) async fn by_offer(app: &App, offer: &str) -> Result<Option<Credential>, store::Error> {
     // A node of an earlier version kept the id alone.
     let (id, seal) = match offer.split_once(':') {

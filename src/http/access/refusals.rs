@@ -20,7 +20,7 @@ use crate::store::Action;
 use crate::tasks::Over;
 use crate::time::millis;
 
-/// Answers that refuse, for one caller from one network: some at once, and so many a minute.
+/// Refusals for one caller from one network: a burst, and a rate per minute.
 const ANSWERS_AT_ONCE: NonZeroU32 = NonZeroU32::new(1_000).unwrap();
 const ANSWERS_A_MINUTE: NonZeroU32 = NonZeroU32::new(1_200).unwrap();
 /// Entries for one key, or for one network of strangers.
@@ -80,7 +80,7 @@ fn caller(actor: &str, address: Option<IpAddr>) -> Caller {
 }
 
 impl Refusals {
-    /// Counts an answer that refuses; an error says when the next one is given.
+    /// Counts a refusal; an error has the time until the next one.
     pub(super) fn check(&self, actor: &str, address: Option<IpAddr>) -> Result<(), Duration> {
         for limiter in [&self.answers, &self.entries] {
             if limiter.len() > CALLERS {
@@ -129,7 +129,7 @@ impl Refusals {
     /// Entries about what was counted, and is due.
     fn due(&self, now: Instant, all: bool) -> Vec<(Counted, Action)> {
         let mut counts = self.counts.lock().expect("no panic while held");
-        // Who was quiet for as long as the pause begins anew.
+        // After a quiet time as long as the pause it begins anew.
         counts.retain(|_, count| count.times > 0 || now < count.due + count.pause);
         let mut due: Vec<(&Counted, &mut Count)> = counts
             .iter_mut()
@@ -224,7 +224,7 @@ mod tests {
         assert!(refusals.due(begun + 2 * FIRST_PAUSE, false).is_empty());
         let (counted, action) = refusals.due(begun + 4 * FIRST_PAUSE, false).remove(0);
         assert_eq!(action.times, 3);
-        // What the store did not take is told with what comes next.
+        // What the store did not take goes with the next report.
         refusals.put_back(&counted, action.times);
         let later = begun + 100 * FIRST_PAUSE;
         assert_eq!(refusals.due(later, false)[0].1.times, 3);

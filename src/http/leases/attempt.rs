@@ -120,7 +120,7 @@ impl Undelivered {
 /// Pause before a ticket asks again that found Redis away.
 const AWAY: Duration = Duration::from_millis(250);
 
-/// Asks until there is an answer, or, while there is none but a place in the queue, until the time to wait is over or
+/// Asks until there is an answer, or, as long as the answer is a place in the queue, until the time to wait is over or
 /// the client is gone. A ticket asks only when it is called.
 async fn acquire_or_wait(
     app: &App,

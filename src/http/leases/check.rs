@@ -43,7 +43,7 @@ pub(super) struct CheckedBody {
     /// Whether somebody holds this seat now.
     active: bool,
     /// Why not: `lease_expired`, `lease_released`, `lease_terminated`, `lease_evicted`, `lease_not_found`, `pool_not_found`, or
-    /// `invalid_proof` for a text that nobody signed here.
+    /// `invalid_proof` for a string that no node signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     code: Option<&'static str>,
@@ -51,7 +51,7 @@ pub(super) struct CheckedBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = String, nullable = false, example = "crm")]
     pool: Option<PoolName>,
-    /// Who holds it, as the pool keeps it; null is anonymous. Only of an active lease, as all below.
+    /// The holder, as the pool keeps it; null is anonymous. Only of an active lease, as all below.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "agent-7")]
     holder: Option<Option<Holder>>,

@@ -1,4 +1,4 @@
-//! `POST /v1/leases/leave`: what a page says that goes away and may come back.
+//! `POST /v1/leases/leave`: the call of a page that goes away and may come back.
 
 use axum::extract::State;
 use axum::http::StatusCode;

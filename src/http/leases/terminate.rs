@@ -139,7 +139,7 @@ impl TerminateBody {
     }
 }
 
-/// Refuses a text for holders that is too long, or holds what nobody sees.
+/// Refuses a message for holders that is too long, or has invisible characters.
 pub(in crate::http) fn check_text(name: &'static str, text: Option<&str>) -> Result<(), Problem> {
     let Some(text) = text else { return Ok(()) };
     let wrong = if text.len() > MAX_REASON {

@@ -247,7 +247,7 @@ fn complete_success(response: &mut Value, schemas: &BTreeMap<String, Value>, for
         };
         content[media_type] = json!({"schema": {"type": "string"}});
     }
-    // A stream is no object that a generator could decode as a whole; what each event holds is said beside it.
+    // A generator cannot decode a stream as one object; its events have schemas of their own.
     if let Some(stream) = content.get_mut("text/event-stream") {
         let event = stream["schema"]["$ref"].as_str();
         let event = event.and_then(|event| schemas.get(event.strip_prefix(SCHEMAS)?));

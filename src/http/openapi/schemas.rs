@@ -20,7 +20,7 @@ pub(super) fn patch_of(schema: &Value) -> Value {
     patch
 }
 
-/// Takes the null out of the types of an optional value that is left out when there is none.
+/// Removes null from the types of a value that is left out when it is unknown.
 pub(super) fn without_null(schema: &mut Value) {
     let Some(types) = schema["type"].as_array() else {
         return;

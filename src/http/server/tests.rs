@@ -54,7 +54,7 @@ fn routes() -> impl Fn(Request) -> BoxFuture<'static, Response> + Send + Sync + 
             get(|ConnectInfo(peer): ConnectInfo<SocketAddr>| async move { peer.ip().to_string() }),
         )
         .route(
-            "/wish",
+            "/order",
             post(|Body(wish): Body<Wish>| async move { wish.wish.unwrap_or_default() }),
         )
         .route(
@@ -128,7 +128,7 @@ impl Node {
         self.stop.take().unwrap().send(()).unwrap();
     }
 
-    /// Waits for the end and says how long it took.
+    /// Waits for the end and returns how long it took.
     async fn ended(self) -> Duration {
         let started = Clock::now();
         timeout(PATIENCE, self.task)
@@ -203,7 +203,7 @@ impl Client {
         head
     }
 
-    /// Waits until the server closes and says how long it took; anything else that arrives is a failure.
+    /// Waits until the server closes and returns how long it took; anything else that arrives is a failure.
     async fn closed(&mut self) -> Duration {
         let started = Clock::now();
         let mut rest = Vec::new();
@@ -301,7 +301,7 @@ async fn a_body_that_takes_too_long_is_a_408_and_closed() {
     let node = Node::start(short()).await;
     let mut client = node.connect().await;
     let started = Clock::now();
-    client.send("POST /wish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{").await;
+    client.send("POST /order HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 20\r\n\r\n{").await;
     let head = client.problem(408, "request_timeout").await;
     assert!(head.contains("connection: close"), "{head}");
     client.closed().await;
@@ -313,7 +313,7 @@ async fn a_gigabyte_is_refused_before_it_is_sent() {
     let node = Node::start(short()).await;
     let mut client = node.connect().await;
     client
-        .send("POST /wish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000000000\r\n\r\n")
+        .send("POST /order HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 1000000000\r\n\r\n")
         .await;
     let head = client.problem(413, "payload_too_large").await;
     assert!(head.contains("connection: close"), "{head}");
@@ -326,7 +326,7 @@ async fn a_client_that_sends_too_much_and_reads_late_still_gets_its_answer() {
     for framing in ["content-length: 4000000", "transfer-encoding: chunked"] {
         let mut client = node.connect().await;
         let head = format!(
-            "POST /wish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"
+            "POST /order HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n{framing}\r\n\r\n"
         );
         client.send(head).await;
         let chunk = if framing.starts_with('c') {
@@ -375,9 +375,9 @@ async fn what_is_not_http_is_a_400() {
         "HELLO\r\n\r\n",
         "GET / HTTP/1.1\r\nno colon\r\n\r\n",
         "GET / HTTP/9.9\r\n\r\n",
-        "POST /wish HTTP/1.1\r\nhost: x\r\ncontent-length: many\r\n\r\n",
-        "POST /wish HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
-        "POST /wish HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n",
+        "POST /order HTTP/1.1\r\nhost: x\r\ncontent-length: many\r\n\r\n",
+        "POST /order HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
+        "POST /order HTTP/1.1\r\nhost: x\r\ntransfer-encoding: gzip\r\n\r\n",
     ] {
         let mut client = node.connect().await;
         client.send(nonsense).await;
@@ -411,7 +411,7 @@ async fn a_chunk_that_is_none_is_a_400() {
     let node = Node::start(short()).await;
     let mut client = node.connect().await;
     client
-        .send("POST /wish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n")
+        .send("POST /order HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\nzz\r\n{}\r\n")
         .await;
     client.problem(400, "invalid_request").await;
 }
@@ -527,7 +527,7 @@ async fn an_early_answer_leaves_a_connection_that_can_be_used_or_says_that_it_cl
         sleep(Duration::from_millis(30)).await;
         client
             .send(if framing.starts_with('c') {
-                "{\"wish\":\"much\"}"[..14].to_owned()
+                "{\"order\":\"much\"}"[..14].to_owned()
             } else {
                 "2\r\n{}\r\n0\r\n\r\n".to_owned()
             })
@@ -559,7 +559,7 @@ async fn an_early_answer_leaves_a_connection_that_can_be_used_or_says_that_it_cl
 #[tokio::test]
 async fn a_request_that_two_could_read_in_two_ways_is_a_400() {
     let node = Node::start(short()).await;
-    let post = "POST /wish HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
+    let post = "POST /order HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n";
     for (head, status, code) in [
         ("GET / HTTP/1.1\r\n\r\n".to_owned(), 400, "invalid_request"),
         (

@@ -40,7 +40,7 @@ pub(in crate::store) struct Sentinel {
     master: String,
     tls: Tls,
     response_timeout: Duration,
-    /// Who was the master when last asked.
+    /// The master when last asked.
     known: Mutex<Option<Address>>,
     /// Told when the master changes.
     changed: watch::Sender<()>,

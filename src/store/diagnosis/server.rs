@@ -11,7 +11,7 @@ use crate::store::error::{Error, Trouble};
 use crate::store::info::Info;
 use crate::store::{Options, keys, rights};
 
-/// A clock that differs by more is worth a word: the end of a lease is told by Redis's.
+/// A clock that differs by more is worth a warning: the end of a lease is by Redis's clock.
 const CLOCK: Duration = Duration::from_secs(2);
 /// A slower answer makes every heartbeat slow.
 const SLOW: Duration = Duration::from_millis(20);
@@ -336,7 +336,7 @@ async fn look_at_user(
     let user: RedisResult<String> = redis::cmd("ACL").arg("WHOAMI").query_async(server).await;
     match user {
         Ok(user) if user != "default" => notes.ok(format!("the user is {user}")),
-        // Who may not ask has fewer rights than the default user.
+        // A user that may not ask has fewer rights than the default user.
         Err(_) => notes.ok("the user has few rights"),
         Ok(_) if seen.is_private => {
             notes.ok("the user is default, who may do anything; nobody else reaches this Redis");

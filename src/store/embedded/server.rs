@@ -17,7 +17,7 @@ use crate::names::LeaseId;
 /// How long the server has to finish its file before it is killed, in the shell and here.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// How long a server may neither answer nor say that it is loading.
+/// How long a server may neither answer nor report that it is loading.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// A log that has grown beyond this is emptied at start, in bytes.
@@ -180,7 +180,7 @@ impl Home {
         let log_start = log.metadata().map_err(unusable)?.len();
         keep_from_others(&self.data_dir);
         let mut shell = Command::new("sh");
-        // What this program was told is not for its children.
+        // The environment of this program is not for its children.
         for (name, _) in std::env::vars_os() {
             if name.as_bytes().starts_with(b"LEASEHOLD_") {
                 shell.env_remove(name);
@@ -252,7 +252,7 @@ impl Home {
              pidfile {pid}\n\
              daemonize no\n\
              logfile \"\"\n\
-             # The truth is the append-only file; a snapshot beside it would be older.\n\
+             # The truth is the append-only file; a snapshot would be older.\n\
              appendonly yes\n\
              appendfsync everysec\n\
              save \"\"\n\
@@ -271,7 +271,7 @@ impl Home {
         )
     }
 
-    /// Waits until the server has read its data, for as long as it says that it is reading.
+    /// Waits until the server has read its data, for as long as it reports that it is reading.
     pub(super) async fn until_ready(&self, running: &mut Running) -> Result<(), EmbeddedError> {
         let client = redis::Client::open(self.url()).expect("a path is a URL");
         let mut heard = Instant::now();

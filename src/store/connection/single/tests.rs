@@ -139,7 +139,7 @@ async fn without_a_master_it_is_said_what_the_servers_said() {
     let nobody: SocketAddr = "127.0.0.1:1".parse().expect("an address");
     for addresses in [[replica, nobody], [nobody, replica]] {
         let error = name_of(3, &addresses).connect_to_master().await;
-        let error = error.expect_err("there is none");
+        let error = error.expect_err("no server listens");
         assert_eq!(Trouble::of(&error), Trouble::Replica, "{error}");
     }
     // Whoever only looks may look at a replica.
