@@ -158,8 +158,8 @@ impl Store {
             due: due.remove(&bucket).unwrap_or_default(),
         });
         todo.filter(|todo| {
-            let changed =
-                self.0.pool_cache.present_revision(todo.bucket) != self.0.pool_cache.revision(todo.bucket);
+            let changed = self.0.pool_cache.present_revision(todo.bucket)
+                != self.0.pool_cache.revision(todo.bucket);
             changed || !todo.due.is_empty() || !self.0.pool_cache.lost(todo.bucket).is_empty()
         })
         .collect()

@@ -7,8 +7,8 @@ use crate::harness::{Installation, let_pass};
 
 #[tokio::test]
 async fn everything_that_was_said_about_a_holder_stands_in_its_lease() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
 
     let body = json!({"holder": "agent-7", "tenant": "acme", "label": "Front desk",
@@ -55,8 +55,8 @@ async fn everything_that_was_said_about_a_holder_stands_in_its_lease() {
 
 #[tokio::test]
 async fn a_holder_may_be_anonymous_and_say_nothing() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 3}), 201).await;
 
     let first = node.acquire("crm", json!({}), 201).await;
@@ -71,10 +71,8 @@ async fn a_holder_may_be_anonymous_and_say_nothing() {
 
 #[tokio::test]
 async fn a_full_pool_denies_on_every_node_and_says_when_to_come_back() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 2, "ttl_ms": 30_000}), 201)
         .await;
 
@@ -103,8 +101,8 @@ async fn a_full_pool_denies_on_every_node_and_says_when_to_come_back() {
 
 #[tokio::test]
 async fn the_denial_names_the_instant_of_the_first_free_seat_not_of_the_last() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 2, "ttl_ms": 60_000, "linger_ms": 5_000}),
@@ -123,8 +121,8 @@ async fn the_denial_names_the_instant_of_the_first_free_seat_not_of_the_last() {
 
 #[tokio::test]
 async fn a_pool_without_seats_denies_and_does_not_break() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 0}), 201).await;
 
     let denial = node.acquire("crm", json!({}), 409).await;
@@ -135,8 +133,8 @@ async fn a_pool_without_seats_denies_and_does_not_break() {
 
 #[tokio::test]
 async fn nobody_gets_a_seat_in_a_pool_that_is_not_there() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
 
     let refused = node.acquire("nowhere", json!({}), 404).await;
     assert_eq!(refused["code"], "pool_not_found");
@@ -146,8 +144,8 @@ async fn nobody_gets_a_seat_in_a_pool_that_is_not_there() {
 
 #[tokio::test]
 async fn a_repeated_request_tells_the_last_beat_whatever_became_of_the_expiry() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 2, "ttl_ms": 3_600_000}), 201)
         .await;
     let asked = async |key, status: u16| {
@@ -167,10 +165,8 @@ async fn a_repeated_request_tells_the_last_beat_whatever_became_of_the_expiry() 
 
 #[tokio::test]
 async fn the_same_idempotency_key_yields_the_same_lease_on_every_node() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 1}), 201).await;
 
     let first = a
@@ -212,8 +208,8 @@ async fn one_idempotency_key_asked_many_times_at_once_takes_one_seat() {
 
 #[tokio::test]
 async fn an_idempotency_key_is_free_again_when_its_lease_has_ended() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let first = node.acquire_once("crm", "tab-1", json!({}), 201).await;
 
@@ -227,8 +223,8 @@ async fn an_idempotency_key_is_free_again_when_its_lease_has_ended() {
 
 #[tokio::test]
 async fn an_idempotency_key_counts_in_its_own_pool_only() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     node.put_pool("phone", json!({"capacity": 1}), 201).await;
 
@@ -240,10 +236,8 @@ async fn an_idempotency_key_counts_in_its_own_pool_only() {
 
 #[tokio::test]
 async fn the_fence_grows_with_every_grant_on_whatever_node() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 1}), 201).await;
 
     let mut last = 0;
@@ -260,8 +254,8 @@ async fn the_fence_grows_with_every_grant_on_whatever_node() {
 
 #[tokio::test]
 async fn a_denied_holder_gets_the_seat_as_soon_as_it_is_free() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let ann = node.acquire("crm", json!({"holder": "ann"}), 201).await;
     node.acquire("crm", json!({"holder": "bob"}), 409).await;
@@ -280,8 +274,8 @@ async fn a_denied_holder_gets_the_seat_as_soon_as_it_is_free() {
 
 #[tokio::test]
 async fn a_denial_tells_people_how_many_seats_there_are() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     for (seats, said) in [
         (0, "The pool crm-0 has no seats at present."),
         (1, "The only seat of the pool crm-1 is in use."),

@@ -19,8 +19,8 @@ fn statuses(answer: &Reply) -> Vec<&str> {
 
 #[tokio::test]
 async fn each_is_decided_alone_in_the_order_of_the_list() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 2}), 201).await;
     let block = node.call(Method::PUT, "/v1/pools/crm/blocks/bob");
     block
@@ -86,8 +86,8 @@ async fn each_is_decided_alone_in_the_order_of_the_list() {
 
 #[tokio::test]
 async fn rules_hold_for_each_and_more_than_a_bite_is_answered() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let policy = json!({"capacity": 3, "tenant_max": 1, "platforms": ["web"]});
     node.put_pool("crm", policy, 201).await;
     let leases = json!({"leases": [
@@ -131,8 +131,8 @@ async fn rules_hold_for_each_and_more_than_a_bite_is_answered() {
 
 #[tokio::test]
 async fn what_cannot_be_asked_is_refused_whole() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let ask = async |body: Value, status: u16| node.post(PATH).json(&body).expect(status).await;
     let none = ask(json!({"leases": [{}]}), 404).await;
     assert_eq!(none["code"], "pool_not_found");

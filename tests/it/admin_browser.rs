@@ -238,7 +238,7 @@ async fn a_live_list_leaves_its_reader_in_peace_and_says_when_it_is_old() {
         return;
     };
     let mut cluster = Installation::start_with(1, &[PATIENT]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let policy = json!({"capacity": 90, "ttl_ms": 600_000});
     node.put_pool("crm", policy, 201).await;
     let lease = |name: String| {

@@ -114,8 +114,8 @@ async fn a_level_is_told_at_eighty_and_is_over_at_seventy_five() {
 
 #[tokio::test]
 async fn a_peak_between_two_looks_is_not_missed() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 4, "alert_at_percent": [50]}), 201)
         .await;
     // Up and down in one go: some of these peaks are shorter than any look.
@@ -140,8 +140,8 @@ async fn a_peak_between_two_looks_is_not_missed() {
 
 #[tokio::test]
 async fn a_capacity_that_changes_raises_and_resolves_and_so_does_the_policy() {
-    let cluster = Installation::start(2).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::two().await;
+    let node = cluster.first();
     let policy =
         |capacity: u32, levels: Value| json!({"capacity": capacity, "alert_at_percent": levels});
     node.put_pool("crm", policy(10, json!([50])), 201).await;
@@ -182,8 +182,8 @@ async fn a_capacity_that_changes_raises_and_resolves_and_so_does_the_policy() {
 
 #[tokio::test]
 async fn an_expiry_resolves_and_a_shared_seat_counts_once() {
-    let cluster = Installation::start(2).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::two().await;
+    let node = cluster.first();
     let policy = json!({"capacity": 2, "ttl_ms": 1_500, "seat_per": "holder"});
     node.put_pool("crm", policy, 201).await;
     for _ in 0..4 {
@@ -201,8 +201,8 @@ async fn an_expiry_resolves_and_a_shared_seat_counts_once() {
 
 #[tokio::test]
 async fn what_goes_up_and_down_all_the_time_is_told_ten_times_and_then_calms_down() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("tiny", json!({"capacity": 1}), 201).await;
     for _ in 0..15 {
         let lease = node.acquire("tiny", json!({}), 201).await;
@@ -229,8 +229,8 @@ async fn what_goes_up_and_down_all_the_time_is_told_ten_times_and_then_calms_dow
 
 #[tokio::test]
 async fn holders_that_get_no_seat_within_two_minutes_are_told() {
-    let cluster = Installation::start(2).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::two().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let first = node.acquire("crm", json!({"holder": "ann"}), 201).await;
     for holder in ["bob", "cid", "dan"] {
@@ -268,8 +268,8 @@ async fn holders_that_get_no_seat_within_two_minutes_are_told() {
 
 #[tokio::test]
 async fn far_more_expiries_than_usual_are_told() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 100, "ttl_ms": 1_000}), 201)
         .await;
     node.fill("crm", 1).await;
@@ -318,8 +318,8 @@ async fn far_more_expiries_than_usual_are_told() {
 
 #[tokio::test]
 async fn a_queue_that_is_nearly_full_is_told() {
-    let cluster = Installation::start(2).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::two().await;
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 1, "queue": {"max_waiting": 5}}),
@@ -348,8 +348,8 @@ async fn a_queue_that_is_nearly_full_is_told() {
 
 #[tokio::test]
 async fn an_overdraft_that_is_spent_is_told_when_it_is() {
-    let cluster = Installation::start(2).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::two().await;
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 1, "overdraft": {"seats": 1, "seat_minutes_per_day": 1}}),
@@ -377,10 +377,8 @@ async fn an_overdraft_that_is_spent_is_told_when_it_is() {
 
 #[tokio::test]
 async fn alerts_are_listed_by_page_as_csv_and_as_a_stream_that_goes_on_where_it_was() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     let follow = async |from: Option<&str>| {
         let mut request =
             reqwest::Client::new().get(format!("http://{}/v1/alerts/events", b.address()));
@@ -482,7 +480,7 @@ fn expected(history: &[Event], capacity: i64, percents: &[i64]) -> Vec<(String, 
 async fn a_random_walk_over_three_nodes_is_told_as_its_history_says() {
     use rand::RngExt as _;
     let cluster = Installation::start(3).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let pools = ["a", "b", "c", "d"];
     for pool in pools {
         node.put_pool(
@@ -533,7 +531,7 @@ async fn a_random_walk_over_three_nodes_is_told_as_its_history_says() {
 #[tokio::test]
 async fn many_nodes_that_look_at_once_tell_nothing_twice() {
     let cluster = Installation::start(3).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let pools: Vec<String> = (0..24).map(|n| format!("pool-{n}")).collect();
     for pool in &pools {
         node.put_pool(pool, json!({"capacity": 2}), 201).await;

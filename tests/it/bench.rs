@@ -31,8 +31,8 @@ fn report(output: &Output, exit: i32) -> Value {
 
 #[tokio::test]
 async fn a_crowd_counts_what_happened_and_leaves_nothing_behind() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let crowd = "--pool crm --seats 4 --holders 8 --stay 100ms --away 20ms --beat 20ms --crash 0 --leave 0 \
                  --requests 400 --for 5m --json";
     let report = report(&bench(node, crowd).output().await.expect("it runs"), 0);
@@ -68,8 +68,8 @@ async fn a_crowd_counts_what_happened_and_leaves_nothing_behind() {
 
 #[tokio::test]
 async fn holders_leave_and_come_back_or_go_without_a_word() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 5, "ttl_ms": 1000, "linger_ms": 500, "queue": {"max_waiting": 50}}),
@@ -91,8 +91,8 @@ async fn holders_leave_and_come_back_or_go_without_a_word() {
 
 #[tokio::test]
 async fn a_failure_is_counted_and_told() {
-    let mut cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let mut cluster = Installation::one().await;
+    let node = cluster.first();
     // So long that nobody goes while the node is away: that seat would come back only by itself.
     let crowd = "--pool crm --seats 4 --holders 4 --stay 10h --away 10ms --beat 20ms --crash 0 --leave 0 --for 5m --every 100ms";
     let running = bench(node, crowd).spawn().expect("it starts");
@@ -125,8 +125,8 @@ async fn a_failure_is_counted_and_told() {
 
 #[tokio::test]
 async fn it_loads_what_was_meant_and_nothing_else() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let exit = async |command: &mut Command| command.output().await.expect("it runs").status.code();
 
     let mut meant_otherwise = Command::new(env!("CARGO_BIN_EXE_leasehold"));
@@ -158,8 +158,8 @@ async fn it_loads_what_was_meant_and_nothing_else() {
 
 #[tokio::test]
 async fn a_terminal_shows_one_picture_after_the_other_and_then_the_result() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     // `script` runs it on a terminal of its own.
     let line = format!(
         "{} bench --pool crm --seats 4 --holders 8 --stay 200ms --away 20ms --beat 50ms --every 100ms --for 3s --server http://{}",

@@ -20,10 +20,8 @@ async fn lift(node: &Node, pool: &str, holder: &str, status: u16) {
 
 #[tokio::test]
 async fn a_blocked_holder_reads_until_when_and_why_and_a_lifted_one_gets_its_seat() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     for (pool, policy) in [
         ("plain", json!({"capacity": 5})),
         ("rules", json!({"capacity": 5, "tenant_max": 5})),
@@ -67,7 +65,7 @@ async fn a_blocked_holder_reads_until_when_and_why_and_a_lifted_one_gets_its_sea
 #[tokio::test]
 async fn a_block_ends_by_itself_and_can_be_made_shorter() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "100")]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5, "ttl_ms": 1_000}), 201)
         .await;
     put(node, "crm", "ann", json!({"for_ms": 3_600_000}), 200).await;
@@ -102,8 +100,8 @@ async fn a_block_ends_by_itself_and_can_be_made_shorter() {
 
 #[tokio::test]
 async fn a_termination_with_a_block_is_in_the_list_and_one_of_an_earlier_node_has_no_reason() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     node.acquire("crm", json!({"holder": "ann"}), 201).await;
     let why = json!({"holder": "ann", "reason": "Enough.", "block_ms": 60_000});
@@ -131,8 +129,8 @@ async fn a_termination_with_a_block_is_in_the_list_and_one_of_an_earlier_node_ha
 
 #[tokio::test]
 async fn blocks_are_listed_page_by_page_and_as_a_table() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let mut all = 0;
     for pool in ["a", "b", "c"] {
         node.put_pool(pool, json!({"capacity": 5}), 201).await;
@@ -178,8 +176,8 @@ async fn blocks_are_listed_page_by_page_and_as_a_table() {
 
 #[tokio::test]
 async fn a_block_that_cannot_be_is_refused() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     for body in [
         json!({}),
@@ -207,8 +205,8 @@ async fn a_block_that_cannot_be_is_refused() {
 
 #[tokio::test]
 async fn a_pool_that_keeps_no_names_lists_what_it_keeps() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let policy = json!({"capacity": 5, "privacy": "pseudonymous"});
     node.put_pool("secret", policy, 201).await;
     let block = put(node, "secret", "ann", json!({"for_ms": 60_000}), 200).await;

@@ -6,18 +6,18 @@
 
 mod address;
 pub(crate) mod crowd;
-pub(crate) mod eye;
 mod faults;
 mod hosts;
 mod long_outage;
+pub(crate) mod observer;
 pub(crate) mod stage;
 mod table;
 
 use std::time::{Duration, Instant};
 
 use self::crowd::{Crowd, Plan, now_ms};
-use self::eye::{Eye, bucket, third};
 use self::faults::Fault;
+use self::observer::{Observer, bucket, third};
 use self::stage::{Stage, Topology};
 use self::table::{Row, Table};
 use crate::checker::History;
@@ -147,7 +147,7 @@ async fn round(stage: &mut Stage, fault: Fault, number: usize, long: bool) -> Ro
     }
     let (lead_before, begun) = (stage.lead, Instant::now());
     let pools: Vec<String> = plans.iter().map(|plan| plan.pool.clone()).collect();
-    let eye = Eye::open(&stage.way(), &pools);
+    let observer = Observer::open(&stage.way(), &pools);
     let mut crowds: Vec<Crowd> = plans
         .into_iter()
         .map(|plan| Crowd::start(plan, &clients))
@@ -176,7 +176,7 @@ async fn round(stage: &mut Stage, fault: Fault, number: usize, long: bool) -> Ro
     }
     let ended_at = now_ms();
     stage.repair().await;
-    let sights = eye.close().await;
+    let sights = observer.close().await;
 
     let mut row = Row::new(stage.topology, &fault.name(), rate, rate >= ENOUGH);
     let passed = i64::try_from(begun.elapsed().as_millis()).expect("minutes");

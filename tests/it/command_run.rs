@@ -100,8 +100,8 @@ async fn nothing_runs_without_a_lease_that_leasehold_gave() {
 
 #[tokio::test]
 async fn a_command_that_cannot_run_says_so_as_shells_do_and_keys_stay_with_us() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1, "platforms": ["desktop"]}), 201)
         .await;
     let run = async |command: &[&str]| {
@@ -124,8 +124,8 @@ async fn a_command_that_cannot_run_says_so_as_shells_do_and_keys_stay_with_us() 
 
 #[tokio::test]
 async fn all_that_a_command_has_started_is_told_and_gone_before_the_seat_is_free() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let directory = tempfile::tempdir().expect("a directory");
     // A start script in front of a program that does not stop, and whose reader is gone.

@@ -67,8 +67,8 @@ async fn hundreds_of_pools_of_several_nodes_are_put_back_with_their_holders() {
 
 #[tokio::test]
 async fn what_an_operator_ends_after_the_loss_is_not_brought_back_by_its_token() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let ended = node.acquire("crm", json!({"holder": "ann"}), 201).await;
     let goes_on = node.acquire("crm", json!({"holder": "bob"}), 201).await;
@@ -284,8 +284,8 @@ const ABOUT_A_POOL: [(&str, &str, &str); 32] = [
 
 #[tokio::test]
 async fn of_a_pool_that_was_not_put_back_yet_nobody_says_that_there_is_none() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let ask = async |method: &str, path: &str, body: &str| {
         let method = method.parse().expect("a method");

@@ -24,9 +24,7 @@ async fn delete(node: &Node, pool: &str) {
 #[tokio::test]
 async fn an_evicted_lease_does_not_come_back_in_a_new_pool_of_the_name() {
     let cluster = Installation::start_with(2, &[("sweep_every_ms", "0")]).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let (a, b) = cluster.pair();
     let evict = json!({"capacity": 1, "when_full": "evict_oldest_of_holder"});
     a.put_pool("crm", evict, 201).await;
     let first = a.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -50,7 +48,7 @@ async fn an_evicted_lease_does_not_come_back_in_a_new_pool_of_the_name() {
 async fn an_expired_lease_does_not_come_back_in_a_new_pool_whether_or_not_a_sweep_has_been_there() {
     for sweep_every_ms in ["0", "100"] {
         let cluster = Installation::start_with(1, &[("sweep_every_ms", sweep_every_ms)]).await;
-        let node = &cluster.nodes[0];
+        let node = cluster.first();
         let short = json!({"capacity": 1, "ttl_ms": 1_000});
         node.put_pool("crm", short.clone(), 201).await;
         let old = node.acquire("crm", json!({"holder": "old"}), 201).await;
@@ -82,8 +80,8 @@ async fn an_expired_lease_does_not_come_back_in_a_new_pool_whether_or_not_a_swee
 
 #[tokio::test]
 async fn no_ticket_and_no_idempotency_key_of_a_deleted_pool_has_an_effect_in_the_new_one() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let queue = json!({"capacity": 1, "queue": {"max_waiting": 5}});
     node.put_pool("crm", queue.clone(), 201).await;
     let ann = json!({"holder": "ann"});
@@ -106,8 +104,8 @@ async fn no_ticket_and_no_idempotency_key_of_a_deleted_pool_has_an_effect_in_the
 
 #[tokio::test]
 async fn a_pool_with_its_incarnation_is_put_back_after_a_loss_and_only_its_own_leases_with_it() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 3}), 201).await;
     let old = node.acquire("crm", json!({"holder": "old"}), 201).await;
     delete(node, "crm").await;
@@ -128,7 +126,7 @@ async fn a_pool_with_its_incarnation_is_put_back_after_a_loss_and_only_its_own_l
 
 #[tokio::test]
 async fn a_pool_that_is_made_anew_after_a_loss_takes_in_the_leases_from_before_it() {
-    let mut cluster = Installation::start(1).await;
+    let mut cluster = Installation::one().await;
     cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 3, "ttl_ms": 2_000}), 201)
         .await;
@@ -157,7 +155,7 @@ async fn a_pool_that_is_made_anew_after_a_loss_takes_in_the_leases_from_before_i
 
 #[tokio::test]
 async fn a_node_that_is_killed_in_the_middle_of_a_deletion_leaves_all_or_nothing() {
-    let mut cluster = Installation::start(2).await;
+    let mut cluster = Installation::two().await;
     cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 4_000}), 201)
         .await;
@@ -186,8 +184,8 @@ async fn a_node_that_is_killed_in_the_middle_of_a_deletion_leaves_all_or_nothing
 
 #[tokio::test]
 async fn what_an_earlier_version_left_half_deleted_is_finished_by_any_node() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 400, "ttl_ms": 2_000}), 201)
         .await;
     let leases = node.fill("crm", 300).await;
@@ -213,7 +211,7 @@ async fn what_an_earlier_version_left_half_deleted_is_finished_by_any_node() {
 #[tokio::test]
 async fn a_pool_from_before_this_version_keeps_its_leases_and_loses_them_with_its_deletion() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let short = json!({"capacity": 3, "ttl_ms": 1_000});
     node.put_pool("crm", short.clone(), 201).await;
     let config = cluster.redis.keys("lh1:*:crm:config").await.remove(0);
@@ -257,9 +255,7 @@ pub(crate) async fn add_leases(cluster: &Installation, pool: &str, count: usize)
 #[tokio::test]
 async fn a_policy_that_is_put_beside_deletions_is_put_whatever_becomes_of_it() {
     let cluster = Installation::start_with(2, &[]).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let (a, b) = cluster.pair();
     let puts = async {
         for _ in 0..300 {
             let body = json!({"capacity": 2});

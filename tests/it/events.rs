@@ -70,10 +70,8 @@ fn kinds(events: &[Event]) -> Vec<&str> {
 
 #[tokio::test]
 async fn a_follower_sees_starts_denials_and_ends_and_goes_on_where_it_was() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;
 
@@ -114,8 +112,8 @@ async fn a_follower_sees_starts_denials_and_ends_and_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn an_unknown_pool_and_a_wrong_id_are_refused() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.get("/v1/pools/none/events").expect(404).await;
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     node.get("/v1/pools/crm/events")

@@ -16,7 +16,7 @@ async fn unswept(nodes: usize) -> Installation {
 #[tokio::test]
 async fn a_silent_lease_of_2_s_denies_at_1_95_s_and_is_free_at_2_00_s() {
     let cluster = unswept(1).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 2_000}), 201)
         .await;
 
@@ -54,9 +54,7 @@ async fn a_silent_lease_of_2_s_denies_at_1_95_s_and_is_free_at_2_00_s() {
 #[tokio::test]
 async fn who_comes_back_when_the_denial_said_gets_the_seat() {
     let cluster = unswept(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 3, "ttl_ms": 1_000}), 201)
         .await;
     for node in [a, b, a] {
@@ -72,7 +70,7 @@ async fn who_comes_back_when_the_denial_said_gets_the_seat() {
 #[tokio::test]
 async fn the_seat_changes_hands_at_the_exact_millisecond_by_the_clock_of_redis() {
     let cluster = unswept(1).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;
     let first = node.acquire("crm", json!({}), 201).await;
@@ -100,7 +98,7 @@ async fn the_seat_changes_hands_at_the_exact_millisecond_by_the_clock_of_redis()
 #[tokio::test]
 async fn who_has_ended_is_counted_and_listed_no_more_though_nobody_swept() {
     let cluster = unswept(1).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 4, "ttl_ms": 1_000}), 201)
         .await;
     node.fill("crm", 4).await;
@@ -119,9 +117,7 @@ async fn who_has_ended_is_counted_and_listed_no_more_though_nobody_swept() {
 #[tokio::test]
 async fn many_that_end_at_once_leave_all_their_seats_to_the_next() {
     let cluster = unswept(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 300, "ttl_ms": 2_000}), 201)
         .await;
     // More than one script call may end, so the first acquires meet leases that are dead and not yet ended.
@@ -145,8 +141,8 @@ async fn many_that_end_at_once_leave_all_their_seats_to_the_next() {
 
 #[tokio::test]
 async fn the_end_is_recorded_within_2_s_with_the_instant_at_which_it_was() {
-    let cluster = Installation::start(2).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::two().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5, "ttl_ms": 1_000}), 201)
         .await;
     let leases = node.fill("crm", 5).await;
@@ -185,10 +181,8 @@ async fn the_end_is_recorded_within_2_s_with_the_instant_at_which_it_was() {
 
 #[tokio::test]
 async fn a_renew_that_comes_late_resumes_the_same_lease_if_a_seat_is_free() {
-    for cluster in [unswept(2).await, Installation::start(2).await] {
-        let [a, b] = &cluster.nodes[..] else {
-            unreachable!()
-        };
+    for cluster in [unswept(2).await, Installation::two().await] {
+        let (a, b) = cluster.pair();
         a.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
             .await;
         let body = json!({"holder": "ann", "label": "Front desk", "activities": ["Order 17"]});
@@ -210,9 +204,7 @@ async fn a_renew_that_comes_late_resumes_the_same_lease_if_a_seat_is_free() {
 #[tokio::test]
 async fn a_lease_is_lost_when_its_seat_was_taken_meanwhile() {
     let cluster = unswept(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;
     let ann = a.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -227,8 +219,8 @@ async fn a_lease_is_lost_when_its_seat_was_taken_meanwhile() {
 
 #[tokio::test]
 async fn a_lease_is_lost_when_the_resume_window_is_over() {
-    for cluster in [unswept(1).await, Installation::start(1).await] {
-        let node = &cluster.nodes[0];
+    for cluster in [unswept(1).await, Installation::one().await] {
+        let node = cluster.first();
         node.put_pool(
             "crm",
             json!({"capacity": 2, "ttl_ms": 1_000, "resume_window_ms": 300}),
@@ -251,7 +243,7 @@ async fn a_lease_is_lost_when_the_resume_window_is_over() {
 #[tokio::test]
 async fn without_a_resume_window_a_late_renew_never_gets_the_seat_back() {
     let cluster = unswept(1).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 5, "ttl_ms": 1_000, "resume_window_ms": 0}),
@@ -300,8 +292,8 @@ async fn late_heartbeats_never_take_one_seat_too_many() {
 
 #[tokio::test]
 async fn starts_are_ends_and_live_leases_after_every_way_to_end() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 10, "ttl_ms": 1_000}), 201)
         .await;
     let leases = node.fill("crm", 6).await;

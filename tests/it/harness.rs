@@ -44,6 +44,26 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
+    /// One node.
+    pub(crate) async fn one() -> Self {
+        Self::start(1).await
+    }
+
+    /// Two nodes.
+    pub(crate) async fn two() -> Self {
+        Self::start(2).await
+    }
+
+    /// The first node.
+    pub(crate) fn first(&self) -> &Node {
+        &self.nodes[0]
+    }
+
+    /// The first two nodes.
+    pub(crate) fn pair(&self) -> (&Node, &Node) {
+        (&self.nodes[0], &self.nodes[1])
+    }
+
     pub(crate) async fn start(nodes: usize) -> Self {
         Self::start_with(nodes, &[]).await
     }

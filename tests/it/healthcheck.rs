@@ -22,7 +22,7 @@ async fn exit(listen: &str, arguments: &[&str]) -> Option<i32> {
 
 #[tokio::test]
 async fn a_node_without_its_store_is_healthy_and_not_ready() {
-    let mut cluster = Installation::start(1).await;
+    let mut cluster = Installation::one().await;
     let address = cluster.nodes[0].address().to_string();
     let (_, port) = address.rsplit_once(':').expect("an address");
     // As in a container, where it listens on every address.

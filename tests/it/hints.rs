@@ -170,10 +170,8 @@ async fn in_a_cluster_hints_come_from_all_masters_and_outlive_the_node_that_told
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_hears_only_of_queues_in_which_somebody_waits_at_it() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     for pool in ["crm", "desk"] {
         let policy = json!({"capacity": 1, "queue": {"max_waiting": 9}});
         a.put_pool(pool, policy, 201).await;

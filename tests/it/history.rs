@@ -29,10 +29,8 @@ fn total(items: &[Value], field: &str) -> u64 {
 
 #[tokio::test]
 async fn usage_and_history_tell_what_happened_and_when() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 3, "ttl_ms": 1_500}), 201)
         .await;
     let mut leases = Vec::new();
@@ -185,8 +183,8 @@ async fn patterns_tell_the_busy_hours_of_the_week_by_the_clock_of_a_zone() {
 
 #[tokio::test]
 async fn holders_are_listed_by_name_with_what_they_used() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 10}), 201).await;
     for holder in ["bob", "ann", "ann", "=1+1"] {
         let lease = node.acquire("crm", json!({"holder": holder}), 201).await;
@@ -227,8 +225,8 @@ async fn holders_are_listed_by_name_with_what_they_used() {
 
 #[tokio::test]
 async fn what_each_tenant_used_opens_as_a_table() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 2}), 201).await;
     for (holder, tenant, status) in [
         ("ann", "Müller, \"north\"", 201),
@@ -256,8 +254,8 @@ async fn what_each_tenant_used_opens_as_a_table() {
 
 #[tokio::test]
 async fn a_denial_is_a_true_one_unless_the_holder_soon_gets_a_seat() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let lease = node.acquire("crm", json!({"holder": "ann"}), 201).await;
     node.acquire("crm", json!({"holder": "bob", "tenant": "acme"}), 409)
@@ -366,8 +364,8 @@ async fn sizing_replays_the_demand_and_compares_prices() {
 
 #[tokio::test]
 async fn a_question_that_makes_no_sense_is_refused() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     for query in [
         "usage?days=0",
@@ -635,8 +633,8 @@ async fn set(
 
 #[tokio::test]
 async fn each_denial_is_counted_once_in_pools_with_and_without_rules() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("plain", json!({"capacity": 1}), 201).await;
     node.put_pool(
         "rules",

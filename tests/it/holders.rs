@@ -33,8 +33,8 @@ fn encoded(text: &str) -> String {
 
 #[tokio::test]
 async fn a_holder_has_up_to_512_bytes_everywhere() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let holder = distinguished_name();
     let named = json!({"capacity": 2_000, "named": {"seats": 5, "anchor_day": 1}});
     node.put_pool("crm", named, 201).await;
@@ -72,8 +72,8 @@ fn detail(reply: &Reply) -> &str {
 
 #[tokio::test]
 async fn a_name_that_nobody_could_read_is_refused_with_a_sentence() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let named = json!({"capacity": 5, "named": {"seats": 5, "anchor_day": 1}});
     node.put_pool("crm", named, 201).await;
     let ann = node.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -179,7 +179,7 @@ async fn given_before(node: &Node, pool: &str, holder: &str) -> String {
 
 #[tokio::test]
 async fn a_lease_whose_name_was_taken_before_goes_on() {
-    let mut cluster = Installation::start(1).await;
+    let mut cluster = Installation::one().await;
     let padded = "ann\u{200B} ";
     cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 3, "ttl_ms": LONG_TTL}), 201)
@@ -190,7 +190,7 @@ async fn a_lease_whose_name_was_taken_before_goes_on() {
 
     // Also where its seat is made again from the token.
     cluster.redis.restart_empty().await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.ready().await;
     let renewed = node.renew(&token, 200).await;
     assert_eq!(renewed["lease"]["holder"], json!(padded));
@@ -230,8 +230,8 @@ async fn as_it_is(node: &Node, method: &str, path: &str, body: &str) -> (u16, St
 
 #[tokio::test]
 async fn no_new_pool_is_called_dot_and_an_old_one_can_be_deleted() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let policy = r#"{"capacity": 1}"#;
     for name in [".", ".."] {
         let path = format!("/v1/pools/{name}");

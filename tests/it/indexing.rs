@@ -13,9 +13,7 @@ use crate::harness::{Installation, Redis, let_pass};
 async fn acquires_go_on_while_a_rule_comes_to_a_large_pool_and_no_script_is_long() {
     for size in [1_000, 5_000, 20_000] {
         let cluster = Installation::start_on(Redis::start_alone().await, 2, &[]).await;
-        let [a, b] = &cluster.nodes[..] else {
-            unreachable!()
-        };
+        let (a, b) = cluster.pair();
         // Long terms: what is added here nobody renews.
         let policy = json!({"capacity": 100_000, "ttl_ms": 600_000});
         a.put_pool("crm", policy, 201).await;
@@ -87,7 +85,7 @@ async fn acquires_go_on_while_a_rule_comes_to_a_large_pool_and_no_script_is_long
 #[tokio::test]
 async fn an_index_that_nobody_goes_on_to_make_is_given_up() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "100")]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 10, "ttl_ms": 1_000}), 201)
         .await;
     let config = cluster.redis.keys("lh1:*:crm:config").await.remove(0);

@@ -7,9 +7,7 @@ use crate::harness::{Installation, let_pass};
 #[tokio::test]
 async fn a_lease_that_was_left_ends_after_the_linger_time() {
     let cluster = Installation::start_with(2, &[("sweep_every_ms", "0")]).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 1, "ttl_ms": 60_000, "linger_ms": 500}),
@@ -29,10 +27,8 @@ async fn a_lease_that_was_left_ends_after_the_linger_time() {
 
 #[tokio::test]
 async fn a_renew_within_the_linger_time_undoes_the_leave() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 1, "ttl_ms": 60_000, "linger_ms": 1_000}),
@@ -53,8 +49,8 @@ async fn a_renew_within_the_linger_time_undoes_the_leave() {
 
 #[tokio::test]
 async fn leaving_twice_or_late_prolongs_nothing() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 1, "ttl_ms": 60_000, "linger_ms": 1_000}),
@@ -92,8 +88,8 @@ async fn leaving_twice_or_late_prolongs_nothing() {
 
 #[tokio::test]
 async fn leaving_an_ended_lease_is_a_success_and_changes_nothing() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let token = node.acquire("crm", json!({}), 201).await.token();
     node.release(&token, 204).await;
@@ -106,8 +102,8 @@ async fn leaving_an_ended_lease_is_a_success_and_changes_nothing() {
 
 #[tokio::test]
 async fn a_linger_time_of_zero_frees_the_seat_at_once_and_a_reload_resumes_it() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1, "linger_ms": 0}), 201)
         .await;
     let granted = node.acquire("crm", json!({}), 201).await;

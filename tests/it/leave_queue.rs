@@ -111,10 +111,8 @@ async fn served(node: &Client, mut body: Value, within: Duration) -> Reply {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_waiter_that_closed_its_connection_is_not_served_and_the_next_one_is_in_its_own_time() {
     for (in_order, gone_before) in [(true, 300), (false, 300), (true, 1_300), (true, 20)] {
-        let cluster = Installation::start(2).await;
-        let [a, b] = &cluster.nodes[..] else {
-            unreachable!()
-        };
+        let cluster = Installation::two().await;
+        let (a, b) = cluster.pair();
         let held = pool_of_one(a).await;
         let first = a.acquire("crm", wait("bob"), 202).await;
         let mut ask = ticket(&first);
@@ -133,7 +131,7 @@ async fn a_waiter_that_closed_its_connection_is_not_served_and_the_next_one_is_i
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seat_that_was_granted_while_its_client_went_away_goes_to_the_next_one() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let b = &cluster.nodes[0];
     let mut held = pool_of_one(b).await;
     let mut proxy = Proxy::start(cluster.redis.address());
@@ -177,8 +175,8 @@ async fn a_seat_that_was_granted_while_its_client_went_away_goes_to_the_next_one
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_closes_its_connection_right_before_its_turn_does_not_keep_the_seat_with_nobody() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let mut held = pool_of_one(node).await;
     for turn in 0..8 {
         let first = node.acquire("crm", wait("bob"), 202).await;
@@ -198,10 +196,8 @@ async fn whoever_closes_its_connection_right_before_its_turn_does_not_keep_the_s
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_asks_again_with_its_ticket_is_where_it_was() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     let held = pool_of_one(a).await;
     let first = a.acquire("crm", wait("bob"), 202).await;
     let next = b.acquire("crm", wait("cid"), 202).await;
@@ -237,8 +233,8 @@ async fn whoever_asks_again_with_its_ticket_is_where_it_was() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_place_that_nobody_can_ask_for_again_is_given_up_at_once() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     pool_of_one(node).await;
     for key in [None, Some("tab-1")] {
         let ask = json!({"holder": "bob", "wait": true, "wait_ms": 25_000});
@@ -264,7 +260,7 @@ async fn a_place_that_nobody_can_ask_for_again_is_given_up_at_once() {
 #[tokio::test]
 async fn while_places_lapse_the_retry_time_is_short_and_the_words_are_true() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let held = pool_of_one(node).await;
     node.acquire("crm", wait("bob"), 202).await;
     node.acquire("crm", wait("cid"), 202).await;
@@ -297,10 +293,8 @@ async fn while_places_lapse_the_retry_time_is_short_and_the_words_are_true() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leaving_frees_the_place_at_once_and_the_next_one_is_told() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     let held = pool_of_one(a).await;
     let first = a.acquire("crm", wait("bob"), 202).await;
     let next = b.acquire("crm", wait("cid"), 202).await;
@@ -350,8 +344,8 @@ async fn leaving_frees_the_place_at_once_and_the_next_one_is_told() {
 
 #[tokio::test]
 async fn only_a_ticket_of_the_pool_leaves_its_queue() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let held = pool_of_one(node).await;
     let policy = json!({"capacity": 1, "queue": {"max_waiting": 9}});
     node.put_pool("erp", policy, 201).await;
@@ -382,7 +376,7 @@ async fn only_a_ticket_of_the_pool_leaves_its_queue() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crowd_that_leaves_and_hangs_up_holds_nobody_up_and_loses_no_seat() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let nodes = &cluster.nodes;
     let policy = json!({"capacity": 2, "ttl_ms": 60_000, "queue": {"max_waiting": 50}});
     nodes[0].put_pool("crm", policy, 201).await;
@@ -429,8 +423,8 @@ async fn a_crowd_that_leaves_and_hangs_up_holds_nobody_up_and_loses_no_seat() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_that_was_heard_is_not_taken_back() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let held = pool_of_one(node).await;
     let queued = node.acquire("crm", wait("bob"), 202).await;
     let mut ask = ticket(&queued);

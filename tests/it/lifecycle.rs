@@ -94,7 +94,7 @@ async fn a_rolling_restart_fails_no_request_of_those_who_go_where_it_is_ready() 
 
 #[tokio::test]
 async fn a_node_that_is_killed_takes_nothing_with_it() {
-    let mut cluster = Installation::start(2).await;
+    let mut cluster = Installation::two().await;
     cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 1, "ttl_ms": 2_000}), 201)
         .await;

@@ -34,8 +34,8 @@ async fn pages(node: &Node, pool: &str, query: &str) -> Vec<Reply> {
 
 #[tokio::test]
 async fn leases_are_found_by_holder_by_tenant_and_by_a_part_of_what_is_known() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 10}), 201).await;
     for (holder, tenant, label) in [
         ("ann", "acme", "Front desk"),
@@ -69,8 +69,8 @@ async fn leases_are_found_by_holder_by_tenant_and_by_a_part_of_what_is_known() {
 
 #[tokio::test]
 async fn the_list_is_sorted_as_asked() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 10}), 201).await;
     for holder in ["cid", "ann", "dan", "bob"] {
         node.acquire("crm", json!({"holder": holder}), 201).await;
@@ -93,10 +93,8 @@ async fn the_list_is_sorted_as_asked() {
 
 #[tokio::test]
 async fn a_cursor_leads_through_250_leases_and_shows_each_once() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 250}), 201).await;
     let leases = a.fill("crm", 250).await;
     let ids: HashSet<_> = leases.iter().map(Reply::id).collect();
@@ -130,8 +128,8 @@ async fn a_cursor_leads_through_250_leases_and_shows_each_once() {
 
 #[tokio::test]
 async fn a_wrong_question_is_refused() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 10}), 201).await;
 
     for query in [

@@ -12,10 +12,8 @@ async fn ask(node: &Node, ticket: &Value) -> Reply {
 
 #[tokio::test]
 async fn the_queue_is_listed_in_its_order_by_pages_and_as_a_table() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     let policy = json!({"capacity": 1, "tenant_max": 9, "queue": {"max_waiting": 20}});
     a.put_pool("crm", policy, 201).await;
     a.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -85,7 +83,7 @@ async fn the_queue_is_listed_in_its_order_by_pages_and_as_a_table() {
 #[tokio::test]
 async fn the_time_until_a_seat_does_not_jump_while_nothing_happens_and_comes_to_be_right() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let policy = json!({"capacity": 3, "ttl_ms": 900_000, "queue": {"max_waiting": 50}});
     node.put_pool("crm", policy, 201).await;
     let mut held: Vec<String> = Vec::new();

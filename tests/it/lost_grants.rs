@@ -71,10 +71,8 @@ async fn lost_grants_are_rebuilt_while_there_are_seats_and_counted_where_there_a
 
 #[tokio::test]
 async fn a_lowered_capacity_is_overcommitted_until_it_fits() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 5}), 201).await;
     let leases = a.fill("crm", 5).await;
     a.patch_pool("crm", json!({"capacity": 2}), 200).await;
@@ -107,8 +105,8 @@ async fn a_lowered_capacity_is_overcommitted_until_it_fits() {
 
 #[tokio::test]
 async fn a_loss_of_everything_is_a_new_generation() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let generation = async || {
         let scrape = Scrape::of(node).await;
         scrape

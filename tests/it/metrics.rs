@@ -16,7 +16,7 @@ async fn both(cluster: &Installation, name: &str, labels: &[(&str, &str)]) -> f6
 
 #[tokio::test]
 async fn what_was_done_on_two_nodes_is_what_they_counted() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let (a, b) = (&cluster.nodes[0], &cluster.nodes[1]);
     a.put_pool("crm", json!({"capacity": 4, "ttl_ms": 1500}), 201)
         .await;
@@ -97,7 +97,7 @@ async fn what_was_done_on_two_nodes_is_what_they_counted() {
 
 #[tokio::test]
 async fn evictions_places_in_the_queue_and_true_denials_are_counted() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let (a, b) = (&cluster.nodes[0], &cluster.nodes[1]);
     let policy =
         json!({"capacity": 1, "when_full": "evict_oldest_of_holder", "queue": {"max_waiting": 5}});
@@ -138,7 +138,7 @@ async fn evictions_places_in_the_queue_and_true_denials_are_counted() {
 
 #[tokio::test]
 async fn the_gauges_of_a_pool_are_the_same_on_every_node_and_go_with_it() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let (a, b) = (&cluster.nodes[0], &cluster.nodes[1]);
     let policy = json!({
         "capacity": 3, "queue": {"max_waiting": 5}, "overdraft": {"seats": 1, "seat_minutes_per_day": 9},
@@ -271,8 +271,8 @@ async fn while_redis_is_away_no_old_gauge_is_shown_as_if_it_were_new() {
 
 #[tokio::test]
 async fn with_300_pools_there_are_series_for_200_and_nothing_is_lost() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let names: Vec<String> = (0..300).map(|number| format!("pool-{number:03}")).collect();
     for batch in names.chunks(8) {
         join_all(
@@ -314,8 +314,8 @@ async fn with_300_pools_there_are_series_for_200_and_nothing_is_lost() {
 
 #[tokio::test]
 async fn a_beat_of_any_pool_may_be_looked_at_if_one_call_is_for_many() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let mut tokens = Vec::new();
     for number in 0..20 {
         let pool = format!("team-{number}");
@@ -343,8 +343,8 @@ async fn a_beat_of_any_pool_may_be_looked_at_if_one_call_is_for_many() {
 
 #[tokio::test]
 async fn a_beat_that_comes_late_is_seen_and_one_of_a_page_that_left_is_not() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 9, "ttl_ms": 6000, "linger_ms": 5000}),

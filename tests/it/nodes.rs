@@ -56,7 +56,7 @@ async fn every_node_knows_all_that_share_its_redis() {
 
 #[tokio::test]
 async fn a_node_that_stops_takes_its_sign_away_and_one_that_crashes_falls_silent() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let here = &cluster.nodes[0];
     let stops = Launch::on(&cluster.redis.url()).start().await;
     let crashes = Launch::on(&cluster.redis.url()).start().await;

@@ -135,7 +135,7 @@ async fn never_more_than(redis: &Redis, capacity: i64) {
 
 #[tokio::test]
 async fn redis_was_away_for_longer_than_the_ttl_and_kept_its_data() {
-    let mut cluster = Installation::start(2).await;
+    let mut cluster = Installation::two().await;
     let tokens = seated(&cluster.nodes[0], 5).await;
     let (holders, newcomers) = (
         holders(&cluster.nodes, &tokens),
@@ -163,7 +163,7 @@ async fn redis_was_away_for_longer_than_the_ttl_and_kept_its_data() {
 
 #[tokio::test]
 async fn redis_was_frozen_for_longer_than_the_ttl() {
-    let mut cluster = Installation::start(2).await;
+    let mut cluster = Installation::two().await;
     let tokens = seated(&cluster.nodes[0], 5).await;
     let (holders, newcomers) = (
         holders(&cluster.nodes, &tokens),
@@ -186,7 +186,7 @@ async fn redis_was_frozen_for_longer_than_the_ttl() {
 
 #[tokio::test]
 async fn all_nodes_were_away_for_longer_than_the_ttl() {
-    let mut cluster = Installation::start(2).await;
+    let mut cluster = Installation::two().await;
     let tokens = seated(&cluster.nodes[0], 5).await;
 
     for node in &cluster.nodes {
@@ -208,7 +208,7 @@ async fn all_nodes_were_away_for_longer_than_the_ttl() {
 
 #[tokio::test]
 async fn redis_came_back_empty_to_nodes_that_remember() {
-    let mut cluster = Installation::start(2).await;
+    let mut cluster = Installation::two().await;
     let tokens = seated(&cluster.nodes[0], 3).await;
     let holders = holders(&cluster.nodes, &tokens);
     let_pass(500).await;
@@ -250,7 +250,7 @@ async fn redis_came_back_empty_to_nodes_that_remember() {
 
 #[tokio::test]
 async fn a_full_pool_whose_data_was_lost_while_all_ran_stays_with_its_holders() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let tokens = seated(&cluster.nodes[0], 5).await;
     let (holders, newcomers) = (
         holders(&cluster.nodes, &tokens),
@@ -273,10 +273,8 @@ async fn a_full_pool_whose_data_was_lost_while_all_ran_stays_with_its_holders() 
 
 #[tokio::test]
 async fn a_node_that_does_not_know_a_lost_pool_yet_does_not_say_that_there_is_none() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     // Since a moment ago, and only on one node.
     let tokens = seated(a, 2).await;
     cluster.redis.empty().await;
@@ -348,7 +346,7 @@ async fn redis_came_back_empty_to_nodes_that_are_new_too() {
 
 #[tokio::test]
 async fn a_first_start_on_an_empty_redis_is_not_a_loss() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 1}), 201)
         .await;
@@ -422,8 +420,8 @@ fn recovers(node: &Client) -> impl Future<Output = ()> {
 #[tokio::test]
 async fn without_redis_every_call_is_refused_within_a_second_and_all_is_well_a_second_after_its_return()
  {
-    let mut cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let mut cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let token = node.acquire("crm", json!({}), 201).await.token();
     let spare = spare(node).await;
@@ -478,8 +476,8 @@ async fn a_node_that_says_it_is_ready_takes_the_next_request() {
 
 #[tokio::test]
 async fn a_frozen_redis_holds_up_nobody_for_a_second_and_fills_no_memory() {
-    let mut cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let mut cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let token = node.acquire("crm", json!({}), 201).await.token();
     let spare = spare(node).await;
@@ -589,7 +587,7 @@ const QUEUE_OUTAGE_MS: u64 = 7_500;
 
 #[tokio::test]
 async fn places_in_the_queue_outlast_a_redis_that_was_away() {
-    let mut cluster = Installation::start(2).await;
+    let mut cluster = Installation::two().await;
     let (held, tickets) = queue_of_three(&cluster.nodes[0]).await;
     cluster.redis.kill().await;
     let_pass(QUEUE_OUTAGE_MS).await;
@@ -602,7 +600,7 @@ async fn places_in_the_queue_outlast_a_redis_that_was_away() {
 #[tokio::test]
 async fn places_in_the_queue_outlast_a_redis_that_was_frozen_but_not_a_waiter_that_was_gone_before()
 {
-    let mut cluster = Installation::start(2).await;
+    let mut cluster = Installation::two().await;
     let (held, tickets) = queue_of_three(&cluster.nodes[0]).await;
     let gone = json!({"holder": "fay", "wait": true});
     let gone = cluster.nodes[0].acquire("queue", gone, 202).await;
@@ -625,7 +623,7 @@ async fn places_in_the_queue_outlast_a_redis_that_was_frozen_but_not_a_waiter_th
 
 #[tokio::test]
 async fn places_in_the_queue_outlast_a_time_without_nodes_and_are_given_up_6_s_after_it() {
-    let mut cluster = Installation::start(2).await;
+    let mut cluster = Installation::two().await;
     let (held, mut tickets) = queue_of_three(&cluster.nodes[0]).await;
     for node in &cluster.nodes {
         node.kill();
@@ -635,7 +633,7 @@ async fn places_in_the_queue_outlast_a_time_without_nodes_and_are_given_up_6_s_a
         node.restart().await;
     }
     // The second does not come back, and holds up those behind it for as long as ever.
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let gone = tickets.remove(1);
     node.release(&held.token(), 204).await;
     let mut token = node.acquire("queue", tickets[0].clone(), 201).await.token();
@@ -659,10 +657,8 @@ async fn places_in_the_queue_outlast_a_time_without_nodes_and_are_given_up_6_s_a
 #[tokio::test]
 async fn a_page_that_left_and_comes_back_after_an_outage_that_is_short_against_the_ttl_has_its_seat()
  {
-    let mut cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let mut cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     let policy = json!({"capacity": 1, "ttl_ms": 60_000, "linger_ms": 5_000});
     a.put_pool("crm", policy, 201).await;
     let lease = a.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -693,8 +689,8 @@ async fn a_page_that_left_and_comes_back_after_an_outage_that_is_short_against_t
 
 #[tokio::test]
 async fn the_window_of_a_resume_does_not_pass_while_nobody_could_beat() {
-    let mut cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let mut cluster = Installation::one().await;
+    let node = cluster.first();
     let policy = json!({"capacity": 2, "ttl_ms": 1_000, "resume_window_ms": 4_000});
     node.put_pool("crm", policy, 201).await;
     let late = node.acquire("crm", json!({"holder": "ann"}), 201).await;

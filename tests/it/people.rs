@@ -122,8 +122,8 @@ async fn a_person_is_found_in_all_pools_that_the_key_may_see() {
 
 #[tokio::test]
 async fn the_trail_has_no_name_that_no_pool_keeps() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let policy = json!({"capacity": 9, "privacy": "pseudonymous"});
     node.put_pool("crm", policy, 201).await;
     node.put_pool("erp", json!({"capacity": 9, "privacy": "anonymous"}), 201)
@@ -140,10 +140,8 @@ async fn the_trail_has_no_name_that_no_pool_keeps() {
 
 #[tokio::test]
 async fn a_notice_comes_with_the_next_heartbeat_and_once() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 9}), 201).await;
     a.put_pool("erp", json!({"capacity": 9, "tenant_max": 5}), 201)
         .await;
@@ -191,8 +189,8 @@ async fn a_notice_comes_with_the_next_heartbeat_and_once() {
 
 #[tokio::test]
 async fn who_is_to_end_when_idle_ends_with_the_first_heartbeat_without_activities() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 9}), 201).await;
     let busy = json!({"holder": "ann", "activities": ["Order 17"]});
     let lease = node.acquire("crm", busy, 201).await;

@@ -60,7 +60,7 @@ async fn crowd(cluster: &Installation, policy: Value) -> (Reply, Vec<JoinHandle<
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn waiting_costs_a_node_one_call_for_all_of_its_waiters_and_a_grant_concerns_one() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let nodes = &cluster.nodes;
     let policy = json!({"capacity": 1, "queue": {"max_waiting": CROWD}});
     let (mut held, crowd) = crowd(&cluster, policy).await;
@@ -115,7 +115,7 @@ async fn waiting_costs_a_node_one_call_for_all_of_its_waiters_and_a_grant_concer
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_seats_at_once_go_to_as_many_of_those_who_wait_in_order() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let nodes = &cluster.nodes;
     let policy = json!({"capacity": 1, "queue": {"max_waiting": CROWD}});
     let (_held, crowd) = crowd(&cluster, policy).await;
@@ -149,7 +149,7 @@ async fn many_seats_at_once_go_to_as_many_of_those_who_wait_in_order() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_closes_its_page_is_passed_over_also_when_all_do_at_once() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let nodes = &cluster.nodes;
     let policy = json!({"capacity": 1, "queue": {"max_waiting": CROWD + 1}});
     let (held, crowd) = crowd(&cluster, policy).await;
@@ -173,10 +173,8 @@ async fn who_closes_its_page_is_passed_over_also_when_all_do_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn positions_and_times_are_those_of_the_line_and_nobody_is_turned_away() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 1, "queue": {"max_waiting": 500}}),

@@ -8,10 +8,8 @@ use crate::harness::{ANY, Installation, Redis, Reply};
 
 #[tokio::test]
 async fn a_pool_is_created_replaced_changed_read_and_removed() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
 
     a.put_pool("crm", json!({"capacity": 5}), 201).await;
     let pool = b.pool("crm", 200).await;
@@ -48,10 +46,8 @@ async fn a_pool_is_created_replaced_changed_read_and_removed() {
 
 #[tokio::test]
 async fn all_pools_are_listed_by_name() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     assert_eq!(a.get("/v1/pools").expect(200).await["items"], json!([]));
 
     for name in ["phone", "crm", "Chat", "a.b_c-9"] {
@@ -89,10 +85,8 @@ async fn a_change_holds_on_every_node_from_the_answer_on() {
 
 #[tokio::test]
 async fn lowering_the_capacity_ends_nobody_and_grants_nothing_until_it_fits() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 4}), 201).await;
     let leases = a.fill("crm", 4).await;
 
@@ -119,10 +113,8 @@ async fn lowering_the_capacity_ends_nobody_and_grants_nothing_until_it_fits() {
 
 #[tokio::test]
 async fn an_etag_guards_against_lost_updates() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     let put = |etag: &str, capacity: u32, status: u16| {
         let call = a
             .call(Method::PUT, "/v1/pools/crm")
@@ -180,8 +172,8 @@ async fn an_etag_guards_against_lost_updates() {
 
 #[tokio::test]
 async fn a_pool_is_not_created_over_another() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let create = |capacity: u32, status: u16| {
         let call = node
             .call(Method::PUT, "/v1/pools/crm")
@@ -197,7 +189,7 @@ async fn a_pool_is_not_created_over_another() {
 
 #[tokio::test]
 async fn of_many_who_change_the_same_version_one_wins() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let created = cluster.nodes[0]
         .put_pool("crm", json!({"capacity": 1}), 201)
         .await;
@@ -224,8 +216,8 @@ async fn of_many_who_change_the_same_version_one_wins() {
 
 #[tokio::test]
 async fn a_typing_error_is_never_a_silent_default() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
 
     for policy in [
@@ -257,8 +249,8 @@ async fn a_typing_error_is_never_a_silent_default() {
 
 #[tokio::test]
 async fn deleting_a_pool_ends_its_leases_for_good() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 300}), 201).await;
     let leases = node.fill("crm", 250).await;
     let tokens: Vec<_> = leases.iter().map(Reply::token).collect();
@@ -278,7 +270,7 @@ async fn of_a_change_that_was_made_nobody_says_that_nothing_has_changed() {
     let mut cluster = Installation::start_on(Redis::start_alone().await, 1, &[]).await;
     // Redis goes away at some moment of each of these; whatever is said then must be true.
     for round in 0..36_u64 {
-        let node = &cluster.nodes[0];
+        let node = cluster.first();
         let pool = format!("crm-{round}");
         let policy = json!({"capacity": 1});
         node.put_pool(&pool, policy, 201).await;
@@ -296,7 +288,7 @@ async fn of_a_change_that_was_made_nobody_says_that_nothing_has_changed() {
         cluster.redis.freeze().await;
         let answer = asked.await.expect("no panic");
         cluster.redis.thaw().await;
-        let node = &cluster.nodes[0];
+        let node = cluster.first();
         node.ready().await;
         let says = match answer.status {
             200 | 204 => Some(true),

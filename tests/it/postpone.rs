@@ -61,7 +61,7 @@ async fn calls(node: &Node, script: &str) -> f64 {
 
 #[tokio::test]
 async fn a_pool_in_which_nothing_is_due_is_not_swept() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let (node, redis) = (&cluster.nodes[0], &cluster.redis);
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     node.acquire("crm", json!({}), 201).await;
@@ -82,7 +82,7 @@ async fn a_pool_in_which_nothing_is_due_is_not_swept() {
 
 #[tokio::test]
 async fn what_is_too_old_goes_without_a_sweep() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let (node, redis) = (&cluster.nodes[0], &cluster.redis);
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let keys = Keys::find(redis).await;
@@ -110,7 +110,7 @@ async fn what_is_too_old_goes_without_a_sweep() {
 
 #[tokio::test]
 async fn where_there_is_something_to_do_a_sweep_follows() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let (node, redis) = (&cluster.nodes[0], &cluster.redis);
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let lease = node.acquire("crm", json!({}), 201).await;

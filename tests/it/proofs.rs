@@ -219,7 +219,7 @@ async fn a_backend_asks_whether_a_lease_lives_and_changes_nothing_by_it() {
 
 #[tokio::test]
 async fn keys_of_a_file_sign_and_nodes_publish_what_any_of_them_will_sign_with() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let old = &cluster.nodes[0];
     let before = kids(old).await;
     assert_eq!(before.len(), 1);
@@ -268,7 +268,7 @@ async fn keys_of_a_file_sign_and_nodes_publish_what_any_of_them_will_sign_with()
 
 #[tokio::test]
 async fn a_preflight_is_not_needed_for_the_keys_and_they_may_be_kept() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let answer = cluster.nodes[0]
         .call(Method::GET, "/v1/jwks")
         .expect(200)

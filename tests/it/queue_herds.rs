@@ -129,7 +129,7 @@ async fn full_pool(cluster: &Installation) -> (Vec<Client>, String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn those_who_waited_at_a_node_that_dies_are_served_in_their_order_at_another() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let (nodes, held) = full_pool(&cluster).await;
     let mut crowd = Crowd::wait_at(&nodes).await;
     all_wait(&nodes[1]).await;
@@ -148,7 +148,7 @@ async fn those_who_waited_at_a_node_that_dies_are_served_in_their_order_at_anoth
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_waits_while_redis_is_away_keeps_the_place_and_hears_of_no_failure() {
-    let mut cluster = Installation::start(2).await;
+    let mut cluster = Installation::two().await;
     let (nodes, held) = full_pool(&cluster).await;
     let mut crowd = Crowd::wait_at(&nodes).await;
     all_wait(&nodes[1]).await;

@@ -62,10 +62,8 @@ async fn of_64_clients_on_3_nodes_exactly_10_get_one_of_10_seats_in_100_rounds()
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_seat_that_comes_free_goes_to_exactly_one_of_all_who_ask() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 1}), 201).await;
     let mut token = a.acquire("crm", json!({}), 201).await.token();
 

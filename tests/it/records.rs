@@ -27,7 +27,7 @@ async fn listed(node: &Node, holder: &str) -> Value {
 
 #[tokio::test]
 async fn redis_forgets_by_itself_who_had_the_seats() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let (node, redis) = (&cluster.nodes[0], &cluster.redis);
     node.put_pool("crm", json!({"capacity": 5, "ttl_ms": 30_000}), 201)
         .await;
@@ -38,7 +38,7 @@ async fn redis_forgets_by_itself_who_had_the_seats() {
 
 #[tokio::test]
 async fn nobody_who_has_a_seat_is_forgotten_when_the_ttl_becomes_shorter() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let (node, redis) = (&cluster.nodes[0], &cluster.redis);
     let hour = 60 * 60_000;
     node.put_pool("crm", json!({"capacity": 5, "ttl_ms": hour}), 201)
@@ -58,7 +58,7 @@ async fn nobody_who_has_a_seat_is_forgotten_when_the_ttl_becomes_shorter() {
 
 #[tokio::test]
 async fn with_the_last_lease_the_records_are_gone() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let (node, redis) = (&cluster.nodes[0], &cluster.redis);
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let ann = node.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -80,7 +80,7 @@ async fn with_the_last_lease_the_records_are_gone() {
 
 #[tokio::test]
 async fn leases_of_nodes_that_kept_a_key_for_each_go_on() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let (node, redis) = (&cluster.nodes[0], &cluster.redis);
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let ann = node.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -107,8 +107,8 @@ async fn leases_of_nodes_that_kept_a_key_for_each_go_on() {
 
 #[tokio::test]
 async fn every_part_of_a_record_is_listed_whichever_others_there_are() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 50}), 201).await;
     let parts = [
         ("tenant", json!("acme")),
@@ -139,7 +139,7 @@ async fn every_part_of_a_record_is_listed_whichever_others_there_are() {
 
 #[tokio::test]
 async fn a_beat_that_asks_for_a_record_that_is_lost_makes_it_again() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let (node, redis) = (&cluster.nodes[0], &cluster.redis);
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let asked = json!({"holder": "ann", "tenant": "acme", "platform": "linux"});

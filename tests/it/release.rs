@@ -7,10 +7,8 @@ use crate::harness::{Installation, let_pass};
 
 #[tokio::test]
 async fn a_released_seat_is_free_at_once_on_every_node() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 1}), 201).await;
     let token = a.acquire("crm", json!({}), 201).await.token();
     b.acquire("crm", json!({}), 409).await;
@@ -23,10 +21,8 @@ async fn a_released_seat_is_free_at_once_on_every_node() {
 
 #[tokio::test]
 async fn releasing_again_is_a_success_and_frees_nobody_elses_seat() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 1}), 201).await;
     let first = a.acquire("crm", json!({}), 201).await.token();
     a.release(&first, 204).await;
@@ -48,10 +44,8 @@ async fn releasing_again_is_a_success_and_frees_nobody_elses_seat() {
 
 #[tokio::test]
 async fn no_token_of_a_released_lease_gets_a_seat_again() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 5, "ttl_ms": 1_000}), 201)
         .await;
     let token = a.acquire("crm", json!({}), 201).await.token();
@@ -66,8 +60,8 @@ async fn no_token_of_a_released_lease_gets_a_seat_again() {
 
 #[tokio::test]
 async fn a_lease_that_was_released_after_it_expired_is_not_resumed() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;
     let token = node.acquire("crm", json!({}), 201).await.token();
@@ -81,10 +75,8 @@ async fn a_lease_that_was_released_after_it_expired_is_not_resumed() {
 
 #[tokio::test]
 async fn a_release_and_a_renew_at_once_leave_the_lease_ended() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 1}), 201).await;
 
     for _ in 0..30 {

@@ -6,10 +6,8 @@ use crate::harness::{Installation, Launch, Redis, let_pass};
 
 #[tokio::test]
 async fn a_renew_on_any_node_gives_the_lease_its_whole_ttl_again() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 1, "ttl_ms": 30_000}), 201)
         .await;
     let granted = a
@@ -45,8 +43,8 @@ async fn a_renew_on_any_node_gives_the_lease_its_whole_ttl_again() {
 
 #[tokio::test]
 async fn a_renew_may_change_what_the_holder_is_doing() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let body = json!({"holder": "ann", "label": "Front desk", "activities": ["Order 17"]});
     let token = node.acquire("crm", body, 201).await.token();
@@ -80,8 +78,8 @@ async fn a_renew_may_change_what_the_holder_is_doing() {
 
 #[tokio::test]
 async fn a_lease_that_beats_outlives_its_ttl() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;
     let granted = node.acquire("crm", json!({}), 201).await;
@@ -95,8 +93,8 @@ async fn a_lease_that_beats_outlives_its_ttl() {
 
 #[tokio::test]
 async fn a_page_can_beacon_as_plain_text() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
     let token = node.acquire("crm", json!({}), 201).await.token();
     let body = json!({"token": token}).to_string();
@@ -124,10 +122,8 @@ async fn a_page_can_beacon_as_plain_text() {
 
 #[tokio::test]
 async fn a_shorter_ttl_takes_back_nothing_that_was_promised() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 1, "ttl_ms": 60_000}), 201)
         .await;
     let granted = a.acquire("crm", json!({}), 201).await;
@@ -152,8 +148,8 @@ async fn a_shorter_ttl_takes_back_nothing_that_was_promised() {
 
 #[tokio::test]
 async fn a_token_that_does_not_verify_renews_nothing() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let token = node.acquire("crm", json!({}), 201).await.token();
 

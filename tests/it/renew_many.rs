@@ -6,10 +6,8 @@ use crate::harness::{Installation, Reply, let_pass};
 
 #[tokio::test]
 async fn the_results_are_in_the_order_of_the_tokens() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     // Pools of several buckets, which share a call.
     let pools: Vec<_> = (0..5).map(|i| format!("pool-{i}")).collect();
     for pool in &pools {
@@ -35,8 +33,8 @@ async fn the_results_are_in_the_order_of_the_tokens() {
 
 #[tokio::test]
 async fn a_bad_token_spoils_nothing_and_every_lease_gets_its_own_answer() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 10}), 201).await;
     node.put_pool("short", json!({"capacity": 10, "ttl_ms": 1_000}), 201)
         .await;
@@ -100,8 +98,8 @@ async fn a_bad_token_spoils_nothing_and_every_lease_gets_its_own_answer() {
 
 #[tokio::test]
 async fn a_bucket_that_lost_its_clock_holds_no_other_up() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let mut leases = Vec::new();
     for number in 0..12 {
         let pool = format!("pool-{number}");
@@ -131,8 +129,8 @@ async fn a_bucket_that_lost_its_clock_holds_no_other_up() {
 
 #[tokio::test]
 async fn a_thousand_leases_fit_in_one_call_and_not_one_more() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1_000}), 201).await;
     let leases = node.fill("crm", 1_000).await;
     let tokens: Vec<_> = leases.iter().map(Reply::token).collect();

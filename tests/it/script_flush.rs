@@ -6,10 +6,8 @@ use crate::harness::Installation;
 
 #[tokio::test]
 async fn a_flushed_script_cache_is_invisible() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     let flush = async || {
         let () = cluster.redis.query(&["SCRIPT", "FLUSH"]).await;
     };

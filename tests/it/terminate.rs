@@ -15,10 +15,8 @@ fn terminated(answer: &Reply) -> Vec<&Value> {
 
 #[tokio::test]
 async fn a_terminated_holder_reads_the_reason_in_its_next_renew() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;
     let granted = a.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -53,10 +51,8 @@ async fn a_terminated_holder_reads_the_reason_in_its_next_renew() {
 
 #[tokio::test]
 async fn a_blocked_holder_gets_no_seat_until_the_block_is_over() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 5}), 201).await;
     let ann = a.acquire("crm", json!({"holder": "ann"}), 201).await;
 
@@ -91,8 +87,8 @@ async fn a_blocked_holder_gets_no_seat_until_the_block_is_over() {
 
 #[tokio::test]
 async fn all_leases_of_a_holder_or_of_a_tenant_or_of_the_pool_end_together() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 100}), 201).await;
     for (holder, tenant) in [
         ("ann", "acme"),
@@ -132,8 +128,8 @@ async fn all_leases_of_a_holder_or_of_a_tenant_or_of_the_pool_end_together() {
 
 #[tokio::test]
 async fn a_whole_pool_of_hundreds_is_terminated_in_one_call() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 450}), 201).await;
     let leases = node.fill("crm", 450).await;
     let tokens: Vec<_> = leases.iter().map(Reply::token).collect();
@@ -151,8 +147,8 @@ async fn a_whole_pool_of_hundreds_is_terminated_in_one_call() {
 
 #[tokio::test]
 async fn each_id_gets_its_own_result() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let live = node.acquire("crm", json!({}), 201).await;
     let released = node.acquire("crm", json!({}), 201).await;
@@ -180,8 +176,8 @@ async fn each_id_gets_its_own_result() {
 
 #[tokio::test]
 async fn a_terminate_names_exactly_one_kind_of_lease() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let lease = node.acquire("crm", json!({"holder": "ann"}), 201).await;
 
@@ -203,8 +199,8 @@ async fn a_terminate_names_exactly_one_kind_of_lease() {
 
 #[tokio::test]
 async fn a_lease_that_was_terminated_after_it_expired_is_not_resumed() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;
     let granted = node.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -223,9 +219,7 @@ async fn a_lease_that_was_terminated_after_it_expired_is_not_resumed() {
 async fn what_had_expired_and_could_come_back_ends_with_its_holder_its_tenant_and_its_pool() {
     for sweep_every_ms in ["0", "100"] {
         let cluster = Installation::start_with(2, &[("sweep_every_ms", sweep_every_ms)]).await;
-        let [a, b] = &cluster.nodes[..] else {
-            unreachable!()
-        };
+        let (a, b) = cluster.pair();
         let policy = json!({"capacity": 5, "ttl_ms": 1_000});
         a.put_pool("crm", policy, 201).await;
         for (number, which) in [

@@ -59,7 +59,7 @@ fn told(message: &Message) -> (String, String) {
 #[tokio::test]
 async fn three_nodes_tell_each_alert_once_signed_and_that_it_is_over() {
     let cluster = Installation::start_with(3, &HERE).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let receiver = Receiver::start().await;
     let (id, secret) = create(node, &receiver.url(), &["pool.level", "pool.full"]).await;
     let policy = json!({"capacity": 10, "alert_at_percent": [80]});
@@ -107,7 +107,7 @@ async fn three_nodes_tell_each_alert_once_signed_and_that_it_is_over() {
 #[tokio::test]
 async fn a_message_that_failed_comes_again_with_the_same_id_after_growing_pauses() {
     let cluster = Installation::start_with(2, &HERE).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let receiver = Receiver::that(|n, _| Behaviour::Status(if n < 4 { 500 } else { 200 })).await;
     let (id, secret) = create(node, &receiver.url(), &["pool.full"]).await;
     node.post(&format!("/v1/webhooks/{id}/test"))
@@ -142,7 +142,7 @@ async fn what_is_given_up_is_a_dead_letter_that_can_be_sent_again() {
     let mut settings = HERE.to_vec();
     settings.push(("webhook_attempts", "3"));
     let cluster = Installation::start_with(1, &settings).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let receiver = Receiver::that(|_, _| Behaviour::Status(503)).await;
     let (id, _) = create(node, &receiver.url(), &["pool.full"]).await;
     node.put_pool("crm", json!({"capacity": 1}), 201).await;
@@ -179,7 +179,7 @@ async fn what_is_given_up_is_a_dead_letter_that_can_be_sent_again() {
 #[tokio::test]
 async fn a_receiver_that_is_gone_is_left_alone_until_an_operator_says_so() {
     let cluster = Installation::start_with(2, &HERE).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let receiver = Receiver::that(|_, _| Behaviour::Status(410)).await;
     let (id, _) = create(node, &receiver.url(), &["*"]).await;
     let path = format!("/v1/webhooks/{id}");
@@ -214,7 +214,7 @@ async fn a_receiver_that_is_gone_is_left_alone_until_an_operator_says_so() {
 #[tokio::test]
 async fn a_receiver_that_asks_for_time_gets_it() {
     let cluster = Installation::start_with(1, &HERE).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let receiver = Receiver::that(|n, _| match n {
         0 => Behaviour::Later(429, "2".into()),
         1 => {
@@ -241,7 +241,7 @@ async fn a_receiver_that_asks_for_time_gets_it() {
 #[tokio::test]
 async fn a_redirect_is_not_followed_and_an_endless_reply_is_not_read() {
     let cluster = Installation::start_with(1, &HERE).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let inside = Receiver::start().await;
     let target = inside.url();
     let redirecting = Receiver::that(move |_, _| Behaviour::Redirect(target.clone())).await;
@@ -271,7 +271,7 @@ async fn a_redirect_is_not_followed_and_an_endless_reply_is_not_read() {
 #[tokio::test]
 async fn a_receiver_that_hangs_delays_no_other() {
     let cluster = Installation::start_with(1, &HERE).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let hanging = Receiver::that(|_, _| Behaviour::Hang).await;
     let quick = Receiver::start().await;
     let (slow_id, _) = create(node, &hanging.url(), &["*"]).await;
@@ -311,9 +311,7 @@ async fn a_receiver_that_hangs_delays_no_other() {
 #[tokio::test]
 async fn a_node_that_dies_amid_a_delivery_leaves_it_to_another() {
     let cluster = Installation::start_with(2, &HERE).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let (a, b) = cluster.pair();
     // It has taken the message, and never answers.
     let receiver = Receiver::that(|n, _| match n {
         0 => Behaviour::Hang,
@@ -448,9 +446,7 @@ async fn a_secret_is_shown_once_and_two_sign_while_it_is_rolled() {
 #[tokio::test]
 async fn a_webhook_can_be_listed_changed_and_deleted() {
     let cluster = Installation::start_with(2, &HERE).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let (a, b) = cluster.pair();
     let receiver = Receiver::that(|_, _| Behaviour::Status(500)).await;
     let (id, _) = create(a, &receiver.url(), &["pool.full", "pool.full"]).await;
     let path = format!("/v1/webhooks/{id}");
@@ -580,7 +576,7 @@ async fn a_setting_that_is_taken_back_holds_for_webhooks_that_are_there() {
 #[tokio::test]
 async fn a_loss_of_data_is_told_by_the_webhooks_that_were_lost() {
     let cluster = Installation::start_with(2, &HERE).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let receiver = Receiver::start().await;
     let (id, secret) = create(node, &receiver.url(), &["store.data_lost"]).await;
     node.put_pool("crm", json!({"capacity": 5}), 201).await;

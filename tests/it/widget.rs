@@ -10,7 +10,7 @@ const DOCS: &str = include_str!("../../docs/widget.md");
 
 #[tokio::test]
 async fn every_node_serves_the_same_files_to_any_origin_and_says_what_they_hash_to() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let (a, b) = (&cluster.nodes[0], &cluster.nodes[1]);
 
     let manifest = a.get("/client/manifest.json").expect(200).await;
@@ -89,7 +89,7 @@ async fn every_node_serves_the_same_files_to_any_origin_and_says_what_they_hash_
 
 #[tokio::test]
 async fn the_demo_comes_with_a_strict_policy() {
-    let cluster = Installation::start(1).await;
+    let cluster = Installation::one().await;
     let page = cluster.nodes[0].get("/demo").expect(200).await;
     assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
     let policy = page.headers["content-security-policy"]

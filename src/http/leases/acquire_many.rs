@@ -149,25 +149,25 @@ pub(super) async fn acquire_many(
             format!("`leases` has at most {MAX_LEASES} entries. Send several requests."),
         ));
     }
-    let mut wanted = Vec::with_capacity(body.leases.len());
+    let mut requests = Vec::with_capacity(body.leases.len());
     for (at, one) in body.leases.into_iter().enumerate() {
-        wanted.push(one.wanted(&app, &client, &pool, at).await?);
+        requests.push(one.checked(&app, &client, &pool, at).await?);
     }
-    let tenants: Vec<Option<Tenant>> = wanted
+    let tenants: Vec<Option<Tenant>> = requests
         .iter()
-        .map(|wanted| wanted.body.tenant.clone())
+        .map(|requests| requests.body.tenant.clone())
         .collect();
     let (answer, answered) = oneshot::channel();
     // In a task of its own, as a single acquire: seats that nobody hears of go back at once.
     tasks::finish(carry({
         let (app, pool) = (app.clone(), pool.clone());
         async move {
-            let done = acquire_all(&app, &pool, &wanted).await;
+            let done = acquire_all(&app, &pool, &requests).await;
             let unheard: Vec<Undelivered> = done
                 .iter()
-                .zip(&wanted)
-                .filter_map(|(acquired, wanted)| {
-                    let can_ask_again = wanted.key.is_some();
+                .zip(&requests)
+                .filter_map(|(acquired, requests)| {
+                    let can_ask_again = requests.key.is_some();
                     Undelivered::of(&app, acquired.as_ref().ok()?, can_ask_again)
                 })
                 .collect();
@@ -192,19 +192,19 @@ pub(super) async fn acquire_many(
 }
 
 /// One request of many, checked.
-struct Wanted {
+struct CheckedRequest {
     body: AcquireBody,
     key: Option<LeaseId>,
 }
 
 impl AcquireOne {
-    async fn wanted(
+    async fn checked(
         self,
         app: &App,
         client: &Client,
         pool: &PoolName,
         at: usize,
-    ) -> Result<Wanted, Problem> {
+    ) -> Result<CheckedRequest, Problem> {
         checked_idle(self.idle_ms)?;
         let body = AcquireBody {
             idle_ms: self.idle_ms,
@@ -229,7 +229,7 @@ impl AcquireOne {
             }
             None => None,
         };
-        Ok(Wanted { body, key })
+        Ok(CheckedRequest { body, key })
     }
 }
 
@@ -237,14 +237,16 @@ impl AcquireOne {
 async fn acquire_all(
     app: &App,
     pool: &PoolName,
-    wanted: &[Wanted],
+    requests: &[CheckedRequest],
 ) -> Vec<Result<Acquired, store::Error>> {
-    let mut done: Vec<Result<Acquired, store::Error>> = Vec::with_capacity(wanted.len());
+    let mut done: Vec<Result<Acquired, store::Error>> = Vec::with_capacity(requests.len());
     let mut changes = 0;
-    while done.len() < wanted.len() {
+    while done.len() < requests.len() {
         let some = async {
             let mut asked = Vec::new();
-            for Wanted { body, key } in wanted[done.len()..].iter().take(store::ACQUIRE_AT_ONCE) {
+            for CheckedRequest { body, key } in
+                requests[done.len()..].iter().take(store::ACQUIRE_AT_ONCE)
+            {
                 asked.push(app.acquire_request(pool, body, *key, Wait::No).await?);
                 // Those of a pool with rules go one by one.
                 if asked[0].snapshot.has_rules() {
@@ -279,12 +281,12 @@ async fn acquire_all(
 fn results(
     app: &App,
     pool: &PoolName,
-    wanted: &[Option<Tenant>],
+    tenants: &[Option<Tenant>],
     done: Vec<Result<Acquired, store::Error>>,
     durable: Option<bool>,
 ) -> Result<AcquireManyResults, Problem> {
-    let mut results = Vec::with_capacity(wanted.len());
-    for (acquired, tenant) in done.into_iter().zip(wanted) {
+    let mut results = Vec::with_capacity(tenants.len());
+    for (acquired, tenant) in done.into_iter().zip(tenants) {
         let granted = |status, grant: Grant| {
             let answer = app.answer(grant);
             AcquireManyResult {
@@ -312,7 +314,7 @@ fn results(
         "The store failed before this one was asked for, so nothing has changed. Send it again.",
     )
     .with("outcome", store::Outcome::None.as_str());
-    results.resize_with(wanted.len(), || {
+    results.resize_with(tenants.len(), || {
         AcquireManyResult::refused("failed", &not_asked)
     });
     Ok(AcquireManyResults { results, durable })

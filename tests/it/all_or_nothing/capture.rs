@@ -66,12 +66,12 @@ const MOST: usize = 600;
 struct Shared {
     direct: MultiplexedConnection,
     upstream: SocketAddr,
-    kept: Mutex<Book>,
+    kept: Mutex<Captured>,
     turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
-struct Book {
+struct Captured {
     sources: HashMap<String, Arc<str>>,
     situations: Vec<Situation>,
     known: HashSet<Vec<u8>>,

@@ -177,7 +177,7 @@ impl Spoilt {
 
 /// What became of all.
 #[derive(Default)]
-pub(super) struct Found {
+pub(super) struct Exploration {
     pub(super) violations: Vec<String>,
     /// The calls that were made.
     pub(super) sites: BTreeSet<Site>,
@@ -216,9 +216,12 @@ fn look(pipe: &mut Pipeline, situation: &Situation) -> usize {
 }
 
 /// Lets every call of the kept situations fail.
-pub(super) async fn explore(situations: &[Situation], redis: &mut MultiplexedConnection) -> Found {
+pub(super) async fn explore(
+    situations: &[Situation],
+    redis: &mut MultiplexedConnection,
+) -> Exploration {
     let files = files();
-    let mut found = Found::default();
+    let mut found = Exploration::default();
     let mut scripts: HashMap<Arc<str>, Spoilt> = HashMap::new();
     let mut explored: HashSet<(String, String)> = HashSet::new();
     for situation in situations {
@@ -243,7 +246,7 @@ async fn explore_one(
     situation: &Situation,
     redis: &mut MultiplexedConnection,
     explored: &mut HashSet<(String, String)>,
-    found: &mut Found,
+    found: &mut Exploration,
 ) {
     // As it is without a failure.
     let mut pipe = Pipeline::new();

@@ -8,8 +8,8 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 
 use super::address::Address;
-use super::eye::Way;
 use super::hosts::Hosts;
+use super::observer::Way;
 use crate::harness::{
     Client, Launch, Node, Proxy, Sentinels, Server, Shards, let_pass, wait_until,
 };

@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 
 use super::{History, Verdict};
 use crate::chaos::crowd::{Crowd, Plan, now_ms};
-use crate::chaos::eye::{Eye, Way};
+use crate::chaos::observer::{Observer, Way};
 use crate::chaos::stage::{Clock, USER, know_users};
 use crate::harness::{Client, Launch, Node, Proxy, Server, let_pass, wait_until};
 
@@ -297,7 +297,7 @@ async fn check(mistake: &Mistake) -> Verdict {
         way = Way::Server(format!("redis://127.0.0.1:{}", server.port));
         replica = Some(server);
     }
-    let eye = Eye::open(&way, &["crm".to_owned()]);
+    let observer = Observer::open(&way, &["crm".to_owned()]);
     // A few do less in the same time.
     let lasting = if mistake.clients < CLIENTS {
         9_000
@@ -372,7 +372,7 @@ async fn check(mistake: &Mistake) -> Verdict {
     crowd.stop().await;
     // Whatever is to be recorded is recorded by then.
     let_pass(TTL_MS + 2_600).await;
-    let sight = eye.close().await.remove(0);
+    let sight = observer.close().await.remove(0);
     let (operations, strange) = crowd.log.take();
     let history = History {
         capacity: crowd.plan.capacity,

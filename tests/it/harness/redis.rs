@@ -27,7 +27,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{Proxy, free_port, signal, wait_until};
 
-/// The image that users get, name and tag: one place says which.
+/// The image that users get, name and tag: one backend says which.
 fn image() -> (&'static str, &'static str) {
     let compose = include_str!("../../../docker-compose.yml");
     let image = compose
@@ -56,11 +56,11 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Redis {
     /// Where a client of the server connects, without the proxy of a shared one.
     direct: Url,
-    place: Place,
+    backend: Backend,
     full: bool,
 }
 
-enum Place {
+enum Backend {
     Shared {
         proxy: Proxy,
         _database: Database,
@@ -107,7 +107,7 @@ impl Redis {
             let proxy = Proxy::start(address(&direct));
             let redis = Self {
                 direct,
-                place: Place::Shared {
+                backend: Backend::Shared {
                     proxy,
                     _database: database,
                 },
@@ -119,7 +119,7 @@ impl Redis {
         match server_on_the_path() {
             Some(program) => {
                 let port = free_port();
-                Self::private(Place::Process(Process::new(program, port)), port).await
+                Self::private(Backend::Process(Process::new(program, port)), port).await
             }
             None => Self::in_container().await,
         }
@@ -129,13 +129,13 @@ impl Redis {
     pub(crate) async fn in_container() -> Self {
         let port = free_port();
         let container = None;
-        Self::private(Place::Container { container, port }, port).await
+        Self::private(Backend::Container { container, port }, port).await
     }
 
-    async fn private(place: Place, port: u16) -> Self {
+    async fn private(backend: Backend, port: u16) -> Self {
         let mut redis = Self {
             direct: Url::parse(&format!("redis://127.0.0.1:{port}/0")).expect("a URL"),
-            place,
+            backend,
             full: false,
         };
         redis.restart().await;
@@ -144,21 +144,21 @@ impl Redis {
 
     /// The image and the id of its container, if it is in one.
     pub(crate) fn container(&self) -> Option<(String, String)> {
-        match &self.place {
-            Place::Container { container, .. } => {
+        match &self.backend {
+            Backend::Container { container, .. } => {
                 let (name, tag) = image();
                 let id = container.as_ref()?.id().to_owned();
                 Some((format!("{name}:{tag}"), id))
             }
-            Place::Shared { .. } | Place::Process(_) => None,
+            Backend::Shared { .. } | Backend::Process(_) => None,
         }
     }
 
     /// What a node gets as `redis_url`.
     pub(crate) fn url(&self) -> String {
-        match &self.place {
-            Place::Shared { proxy, .. } => self.url_through(proxy),
-            Place::Process(_) | Place::Container { .. } => self.direct.to_string(),
+        match &self.backend {
+            Backend::Shared { proxy, .. } => self.url_through(proxy),
+            Backend::Process(_) | Backend::Container { .. } => self.direct.to_string(),
         }
     }
 
@@ -177,9 +177,9 @@ impl Redis {
 
     /// Where the server listens.
     pub(crate) fn address(&self) -> SocketAddr {
-        match &self.place {
-            Place::Shared { proxy, .. } => ([127, 0, 0, 1], proxy.port()).into(),
-            Place::Process(_) | Place::Container { .. } => (
+        match &self.backend {
+            Backend::Shared { proxy, .. } => ([127, 0, 0, 1], proxy.port()).into(),
+            Backend::Process(_) | Backend::Container { .. } => (
                 [127, 0, 0, 1],
                 self.direct.port().expect("a URL with a port"),
             )
@@ -189,10 +189,10 @@ impl Redis {
 
     /// Kills it: no time to say good-bye. Its data stays, up to what the server had written to its file.
     pub(crate) async fn kill(&mut self) {
-        match &mut self.place {
-            Place::Shared { proxy, .. } => proxy.refuse().await,
-            Place::Process(process) => process.kill(),
-            Place::Container { container, .. } => {
+        match &mut self.backend {
+            Backend::Shared { proxy, .. } => proxy.refuse().await,
+            Backend::Process(process) => process.kill(),
+            Backend::Container { container, .. } => {
                 if let Some(container) = container {
                     container
                         .stop_with_timeout(Some(0))
@@ -205,10 +205,10 @@ impl Redis {
 
     /// Freezes it: connections stay open, and nobody answers.
     pub(crate) async fn freeze(&mut self) {
-        match &mut self.place {
-            Place::Shared { proxy, .. } => proxy.black_hole(),
-            Place::Process(process) => process.signal("STOP"),
-            Place::Container { container, .. } => {
+        match &mut self.backend {
+            Backend::Shared { proxy, .. } => proxy.black_hole(),
+            Backend::Process(process) => process.signal("STOP"),
+            Backend::Container { container, .. } => {
                 container
                     .as_ref()
                     .expect("it runs")
@@ -221,10 +221,10 @@ impl Redis {
 
     /// Undoes [`Self::freeze`].
     pub(crate) async fn thaw(&mut self) {
-        match &mut self.place {
-            Place::Shared { proxy, .. } => proxy.restore(),
-            Place::Process(process) => process.signal("CONT"),
-            Place::Container { container, .. } => {
+        match &mut self.backend {
+            Backend::Shared { proxy, .. } => proxy.restore(),
+            Backend::Process(process) => process.signal("CONT"),
+            Backend::Container { container, .. } => {
                 container
                     .as_ref()
                     .expect("it runs")
@@ -237,16 +237,16 @@ impl Redis {
 
     /// Starts it, with the data that it had.
     pub(crate) async fn restart(&mut self) {
-        match &mut self.place {
-            Place::Shared { proxy, .. } => proxy.restore(),
-            Place::Process(process) => process.start(),
-            Place::Container {
+        match &mut self.backend {
+            Backend::Shared { proxy, .. } => proxy.restore(),
+            Backend::Process(process) => process.start(),
+            Backend::Container {
                 container: Some(container),
                 ..
             } => {
                 container.start().await.expect("the container starts");
             }
-            Place::Container { container, port } => {
+            Backend::Container { container, port } => {
                 *container = Some(Box::new(start_container(*port).await));
             }
         }
@@ -255,11 +255,11 @@ impl Redis {
 
     /// Starts it without its data.
     pub(crate) async fn restart_empty(&mut self) {
-        match &mut self.place {
+        match &mut self.backend {
             // Emptied behind the nodes' back, before they get through to it again.
-            Place::Shared { .. } => self.empty().await,
-            Place::Process(process) => process.forget(),
-            Place::Container { container, .. } => {
+            Backend::Shared { .. } => self.empty().await,
+            Backend::Process(process) => process.forget(),
+            Backend::Container { container, .. } => {
                 if let Some(container) = container.take() {
                     container.rm().await.expect("the container goes");
                 }

@@ -30,7 +30,7 @@ async fn a_hundred_thousand_leases_that_expire_at_once_are_recorded_at_that_inst
     let today = store.clock().await.expect("a clock").0.div_euclid(DAY);
     let begin = (today + 1) * DAY + 12 * HOUR + 59 * MINUTE;
     let mut hands = Hands::take(&cluster.redis, "crm", begin).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": CROWD, "ttl_ms": 60_000}), 201)
         .await;
 

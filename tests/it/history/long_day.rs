@@ -50,7 +50,7 @@ struct Mine {
 
 /// What clients heard, and nothing else.
 #[derive(Default)]
-struct Told {
+struct ClientLog {
     /// Holders, and the start and end of their seats.
     lives: Vec<(String, i64, i64)>,
     grants: Vec<i64>,
@@ -60,7 +60,7 @@ struct Told {
     denials: Vec<(i64, String)>,
 }
 
-impl Told {
+impl ClientLog {
     fn end(&mut self, lease: &Mine, at: i64, reason: &'static str) {
         self.lives.push((lease.holder.clone(), lease.since, at));
         self.ends.push((at, reason));
@@ -83,7 +83,7 @@ struct Day<'a> {
     mine: Vec<Mine>,
     /// Whose heartbeats have stopped.
     silent: Vec<Mine>,
-    told: Told,
+    told: ClientLog,
 }
 
 /// What somebody does.
@@ -406,7 +406,7 @@ async fn a_day(policy: Value, seed: u64, batches: usize) {
         dice: Dice(seed),
         mine: Vec::new(),
         silent: Vec::new(),
-        told: Told::default(),
+        told: ClientLog::default(),
     };
     let end = day.hands.now + 40 * HOUR;
     for batch in 1..=batches {

@@ -25,8 +25,8 @@ fn change(year: i32, month: u32) -> i64 {
 
 #[tokio::test]
 async fn a_day_has_23_or_25_hours_where_clocks_change() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let year = chrono::Utc::now().year() + 1;
     for (pool, sunday, begin, hours) in [
         ("march", change(year, 3), -HOUR, 23),
@@ -192,8 +192,8 @@ async fn pages(node: &Client, path: &str) -> Vec<Vec<String>> {
 
 #[tokio::test]
 async fn files_of_any_length_come_page_by_page_and_hostile_names_stay_one_cell() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 7}), 201).await;
     let hostile = [
         "=cmd|' /C calc'!A0",
@@ -268,8 +268,8 @@ async fn files_of_any_length_come_page_by_page_and_hostile_names_stay_one_cell()
 
 #[tokio::test]
 async fn reports_tell_of_holders_what_the_pool_keeps_of_them_and_no_more() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     for privacy in ["named", "pseudonymous", "anonymous"] {
         let policy = json!({"capacity": 1, "privacy": privacy});
         node.put_pool(privacy, policy, 201).await;

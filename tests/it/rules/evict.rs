@@ -9,10 +9,8 @@ use crate::harness::{Installation, wait_until};
 
 #[tokio::test]
 async fn a_new_login_ends_the_oldest_lease_of_its_holder_which_learns_why() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 3, "when_full": "evict_oldest_of_holder"}),
@@ -53,8 +51,8 @@ async fn a_new_login_ends_the_oldest_lease_of_its_holder_which_learns_why() {
 
 #[tokio::test]
 async fn while_there_are_more_leases_than_seats_nobody_is_evicted_for_a_new_one() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let policy =
         |capacity: u32| json!({"capacity": capacity, "when_full": "evict_oldest_of_holder"});
     node.put_pool("crm", policy(2), 201).await;

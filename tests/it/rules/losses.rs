@@ -9,10 +9,8 @@ use crate::harness::{Installation, Redis, Reply, let_pass, wait_until};
 
 #[tokio::test]
 async fn holders_that_beat_after_a_loss_of_all_data_have_their_seats_as_the_rules_say() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 2, "ttl_ms": 3_000, "seat_per": "holder", "tenants": {"acme": {"max": 1}},
@@ -57,7 +55,7 @@ async fn holders_that_beat_after_a_loss_of_all_data_have_their_seats_as_the_rule
 #[tokio::test]
 async fn in_a_full_store_seats_are_given_back_and_counted() {
     let mut cluster = Installation::start_on(Redis::start_alone().await, 1, &[]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 3, "tenant_max": 3, "when_full": "evict_oldest_of_holder",
@@ -85,7 +83,7 @@ async fn in_a_full_store_seats_are_given_back_and_counted() {
 
 #[tokio::test]
 async fn an_outage_longer_than_the_ttl_takes_no_shared_and_no_promised_seat_away() {
-    let mut cluster = Installation::start(2).await;
+    let mut cluster = Installation::two().await;
     cluster.nodes[0]
         .put_pool(
             "crm",

@@ -6,10 +6,8 @@ use crate::harness::Installation;
 
 #[tokio::test]
 async fn newcomers_are_sent_away_with_the_message_and_holders_go_on() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 5}), 201).await;
     let held = a
         .acquire_once("crm", "once", json!({"holder": "ann"}), 201)
@@ -46,7 +44,7 @@ async fn newcomers_are_sent_away_with_the_message_and_holders_go_on() {
 #[tokio::test]
 async fn a_late_beat_comes_back_during_maintenance() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;
     let held = node.acquire("crm", json!({}), 201).await;

@@ -28,10 +28,8 @@ fn ms(instant: &Value) -> u64 {
 
 #[tokio::test]
 async fn the_first_lease_takes_a_seat_for_the_period_and_any_number_of_leases_follow() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 1, "named": {"seats": 2, "anchor_day": 5, "time_zone": "Europe/Zurich"}}),
@@ -72,8 +70,8 @@ async fn the_first_lease_takes_a_seat_for_the_period_and_any_number_of_leases_fo
 
 #[tokio::test]
 async fn who_finds_no_named_seat_gets_a_concurrent_one_if_the_pool_says_so() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 1, "named": {"seats": 1, "spill_to_concurrent": true}}),
@@ -93,10 +91,8 @@ async fn who_finds_no_named_seat_gets_a_concurrent_one_if_the_pool_says_so() {
 
 #[tokio::test]
 async fn operators_assign_free_and_transfer_once() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 1, "named": {"seats": 2}}), 201)
         .await;
 
@@ -144,9 +140,7 @@ async fn operators_assign_free_and_transfer_once() {
 #[tokio::test]
 async fn all_seats_are_clear_when_the_next_period_begins_by_the_clock_of_redis() {
     let cluster = Installation::start_with(2, &[("sweep_every_ms", "0")]).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 0, "ttl_ms": 86_400_000,
@@ -179,7 +173,7 @@ async fn all_seats_are_clear_when_the_next_period_begins_by_the_clock_of_redis()
 #[tokio::test]
 async fn a_late_beat_of_a_named_seat_needs_no_free_one() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 0, "ttl_ms": 1_000, "named": {"seats": 1}}),
@@ -217,8 +211,8 @@ async fn crowd(redis: &Redis, node: &Node, seats: u64, taken: u64) {
 
 #[tokio::test]
 async fn the_list_is_whole_and_what_is_left_is_right_beyond_five_thousand() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     crowd(&cluster.redis, node, 12_000, 6_000).await;
     let (mut all, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
     loop {

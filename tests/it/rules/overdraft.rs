@@ -17,9 +17,7 @@ fn tomorrow(reply: &Reply) -> u64 {
 #[tokio::test]
 async fn seats_are_lent_while_the_budget_lasts_and_charged_exactly() {
     let (cluster, _proxy, _) = held_cluster(&[("sweep_every_ms", "0")]).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 1, "ttl_ms": 86_400_000, "overdraft": {"seats": 2, "seat_minutes_per_day": 3}}),

@@ -6,10 +6,8 @@ use crate::harness::Installation;
 
 #[tokio::test]
 async fn a_pool_for_the_web_gives_no_seat_to_an_app() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 2, "platforms": ["web", "kiosk"]}),

@@ -6,8 +6,8 @@ use crate::harness::Installation;
 
 #[tokio::test]
 async fn what_is_wrong_with_a_rule_is_said() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     for (field, policy) in [
         (
             "schedule[1].from",
@@ -56,10 +56,8 @@ async fn what_is_wrong_with_a_rule_is_said() {
 
 #[tokio::test]
 async fn a_policy_with_every_rule_is_read_as_it_was_put_on_every_node() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     let policy = json!({"capacity": 50, "ttl_ms": 60_000, "linger_ms": 10_000, "resume_window_ms": 600_000,
         "seat_per": "holder",
         "tenants": {"acme": {"max": 3, "reserved": 1}}, "tenant_max": 7,
@@ -90,8 +88,8 @@ async fn a_policy_with_every_rule_is_read_as_it_was_put_on_every_node() {
 
 #[tokio::test]
 async fn a_pool_says_which_of_its_levels_the_use_has_reached() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 4, "alert_at_percent": [50, 100]}),

@@ -24,9 +24,7 @@ async fn dump(redis: &Redis) -> String {
 }
 
 async fn use_it(cluster: &Installation, privacy: &str) -> Vec<crate::harness::Reply> {
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 2, "ttl_ms": 1_000, "privacy": privacy, "queue": {"max_waiting": 5}}),
@@ -77,7 +75,7 @@ async fn says_nothing(cluster: &Installation) {
 
 #[tokio::test]
 async fn a_pseudonymous_pool_keeps_a_keyed_hash_and_knows_its_holders_by_it() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let leases = use_it(&cluster, "pseudonymous").await;
     says_nothing(&cluster).await;
     let names: BTreeSet<_> = leases
@@ -102,11 +100,11 @@ async fn a_pseudonymous_pool_keeps_a_keyed_hash_and_knows_its_holders_by_it() {
 
 #[tokio::test]
 async fn an_anonymous_pool_keeps_nothing_but_the_id() {
-    let cluster = Installation::start(2).await;
+    let cluster = Installation::two().await;
     let leases = use_it(&cluster, "anonymous").await;
     says_nothing(&cluster).await;
     assert!(leases[0]["lease"]["holder"].is_null());
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.patch_pool("crm", json!({"capacity": 9}), 200).await;
     node.acquire(
         "crm",
@@ -125,10 +123,8 @@ async fn an_anonymous_pool_keeps_nothing_but_the_id() {
 
 #[tokio::test]
 async fn one_person_is_one_holder_on_every_node_and_another_in_another_pool() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     for pool in ["crm", "erp"] {
         a.put_pool(
             pool,
@@ -148,7 +144,7 @@ async fn one_person_is_one_holder_on_every_node_and_another_in_another_pool() {
 #[tokio::test]
 async fn a_token_from_before_brings_no_name_back() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1, "ttl_ms": 1_000}), 201)
         .await;
     let named = node

@@ -18,10 +18,8 @@ fn wait(holder: &str) -> Value {
 
 #[tokio::test]
 async fn who_came_first_gets_the_seat_and_a_newcomer_does_not_overtake() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 1, "queue": {"max_waiting": 2}}),
@@ -77,8 +75,8 @@ async fn who_came_first_gets_the_seat_and_a_newcomer_does_not_overtake() {
 
 #[tokio::test]
 async fn a_ticket_is_of_its_pool_and_no_lease_id() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 1, "queue": {"max_waiting": 2}}),
@@ -100,8 +98,8 @@ async fn a_ticket_is_of_its_pool_and_no_lease_id() {
 
 #[tokio::test]
 async fn a_pool_without_a_queue_denies_who_would_wait() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 0}), 201).await;
     node.acquire("crm", wait("bob"), 409).await;
 }
@@ -109,7 +107,7 @@ async fn a_pool_without_a_queue_denies_who_would_wait() {
 #[tokio::test]
 async fn a_waiter_that_does_not_ask_in_time_is_passed_over_and_later_loses_its_place() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 1, "queue": {"max_waiting": 9}}),
@@ -151,7 +149,7 @@ async fn a_waiter_that_does_not_ask_in_time_is_passed_over_and_later_loses_its_p
 
 #[tokio::test]
 async fn a_place_in_the_queue_survives_the_node_that_gave_it() {
-    let mut cluster = Installation::start(2).await;
+    let mut cluster = Installation::two().await;
     cluster.nodes[0]
         .put_pool(
             "crm",
@@ -170,10 +168,8 @@ async fn a_place_in_the_queue_survives_the_node_that_gave_it() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_held_open_is_answered_as_soon_as_a_seat_comes_free_on_another_node() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 1, "queue": {"max_waiting": 9}}),
@@ -205,10 +201,8 @@ async fn a_request_held_open_is_answered_as_soon_as_a_seat_comes_free_on_another
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_stops_answers_those_who_wait_and_their_places_are_kept() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 1, "queue": {"max_waiting": 9}}),
@@ -237,7 +231,7 @@ async fn a_node_that_stops_answers_those_who_wait_and_their_places_are_kept() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_request_held_open_gets_the_seat_of_a_lease_that_runs_out_at_that_instant() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 1, "ttl_ms": 1_500, "queue": {"max_waiting": 9}}),

@@ -14,9 +14,7 @@ fn at(offset_ms: i64) -> String {
 #[tokio::test]
 async fn capacity_rises_and_falls_at_the_instant_and_nobody_is_thrown_out() {
     let cluster = Installation::start_with(2, &[("sweep_every_ms", "0")]).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 1, "schedule": [
@@ -55,8 +53,8 @@ async fn capacity_rises_and_falls_at_the_instant_and_nobody_is_thrown_out() {
 
 #[tokio::test]
 async fn a_change_is_recorded_with_its_instant_on_an_idle_pool_too() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let put = node
         .put_pool(
             "crm",

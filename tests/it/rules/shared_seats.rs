@@ -7,10 +7,8 @@ use crate::harness::{Installation, let_pass};
 
 #[tokio::test]
 async fn the_tabs_of_a_holder_share_one_seat_until_the_last_is_closed() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 2, "seat_per": "holder"}), 201)
         .await;
 
@@ -43,8 +41,8 @@ async fn the_tabs_of_a_holder_share_one_seat_until_the_last_is_closed() {
 
 #[tokio::test]
 async fn who_has_no_name_has_a_seat_of_its_own() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 2, "seat_per": "holder"}), 201)
         .await;
     node.acquire("crm", json!({}), 201).await;
@@ -56,7 +54,7 @@ async fn who_has_no_name_has_a_seat_of_its_own() {
 async fn the_seat_is_free_to_the_millisecond_when_the_last_tab_ran_out_and_a_tab_comes_back_for_nothing()
  {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 1, "seat_per": "holder", "ttl_ms": 1_000}),
@@ -79,8 +77,8 @@ async fn the_seat_is_free_to_the_millisecond_when_the_last_tab_ran_out_and_a_tab
 
 #[tokio::test]
 async fn what_counts_as_a_seat_changes_only_while_nobody_has_one() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 2}), 201).await;
     let held = node.acquire("crm", json!({"holder": "ann"}), 201).await;
     let refused = node
@@ -95,8 +93,8 @@ async fn what_counts_as_a_seat_changes_only_while_nobody_has_one() {
 
 #[tokio::test]
 async fn a_holder_that_is_terminated_loses_all_its_tabs() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool("crm", json!({"capacity": 1, "seat_per": "holder"}), 201)
         .await;
     let tabs = [

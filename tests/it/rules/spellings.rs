@@ -17,10 +17,8 @@ fn holders(list: &Reply) -> Vec<&str> {
 
 #[tokio::test]
 async fn spellings_of_one_name_share_a_seat_and_each_lease_shows_its_own() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     let policy = json!({"capacity": 1, "seat_per": "holder", "holder_match": "folded"});
     let put = a.put_pool("crm", policy, 201).await;
     assert_eq!(put["holder_match"], "folded");
@@ -67,7 +65,7 @@ async fn spellings_of_one_name_share_a_seat_and_each_lease_shows_its_own() {
 
 #[tokio::test]
 async fn leases_that_are_made_again_from_their_tokens_are_of_one_holder_again() {
-    let mut cluster = Installation::start(1).await;
+    let mut cluster = Installation::one().await;
     let policy = json!({"capacity": 2, "seat_per": "holder", "holder_match": "folded"});
     cluster.nodes[0].put_pool("crm", policy, 201).await;
     let mut tokens = Vec::new();
@@ -76,7 +74,7 @@ async fn leases_that_are_made_again_from_their_tokens_are_of_one_holder_again() 
         tokens.push(lease.await.token());
     }
     cluster.redis.restart_empty().await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     for token in &tokens {
         wait_until("it is made again", Duration::from_secs(20), async || {
             node.renew(token, [200, 503]).await.status == 200
@@ -90,10 +88,8 @@ async fn leases_that_are_made_again_from_their_tokens_are_of_one_holder_again() 
 
 #[tokio::test]
 async fn spellings_of_one_name_have_one_named_seat_and_one_place() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     let named =
         json!({"capacity": 0, "holder_match": "folded", "named": {"seats": 1, "anchor_day": 1}});
     a.put_pool("crm", named, 201).await;
@@ -156,8 +152,8 @@ async fn spellings_of_one_name_have_one_named_seat_and_one_place() {
 
 #[tokio::test]
 async fn when_two_spellings_are_one_changes_only_where_nobody_is_known() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     let folded = |word: Value| json!({ "holder_match": word });
     let policy = json!({"capacity": 2, "seat_per": "holder", "queue": {"max_waiting": 3}, "named": {"seats": 1,
         "anchor_day": 1, "spill_to_concurrent": true}});

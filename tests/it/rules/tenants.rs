@@ -7,10 +7,8 @@ use crate::harness::{Installation, let_pass};
 
 #[tokio::test]
 async fn a_tenant_gets_no_more_than_its_cap_and_the_rest_no_more_than_theirs() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool(
         "crm",
         json!({"capacity": 10, "tenants": {"acme": {"max": 3}}, "tenant_max": 1}),
@@ -63,8 +61,8 @@ async fn a_tenant_gets_no_more_than_its_cap_and_the_rest_no_more_than_theirs() {
 
 #[tokio::test]
 async fn a_reserved_seat_is_kept_for_its_tenant() {
-    let cluster = Installation::start(1).await;
-    let node = &cluster.nodes[0];
+    let cluster = Installation::one().await;
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 3, "tenants": {"acme": {"reserved": 1}}}),
@@ -95,7 +93,7 @@ async fn a_reserved_seat_is_kept_for_its_tenant() {
 #[tokio::test]
 async fn a_lease_that_ran_out_frees_its_tenant_at_once_and_a_late_beat_asks_the_rules() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     node.put_pool(
         "crm",
         json!({"capacity": 9, "ttl_ms": 1_000, "tenants": {"acme": {"max": 1}}}),
@@ -119,10 +117,8 @@ async fn a_lease_that_ran_out_frees_its_tenant_at_once_and_a_late_beat_asks_the_
 
 #[tokio::test]
 async fn a_cap_that_comes_later_counts_those_who_were_there_before() {
-    let cluster = Installation::start(2).await;
-    let [a, b] = &cluster.nodes[..] else {
-        unreachable!()
-    };
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
     a.put_pool("crm", json!({"capacity": 700}), 201).await;
     let asks =
         (0..450).map(|i| a.acquire("crm", json!({"tenant": (["acme", "other"][i % 2])}), 201));

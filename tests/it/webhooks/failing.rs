@@ -99,7 +99,7 @@ fn serve(listener: TcpListener, way: Way, mended: Arc<AtomicBool>) -> tokio::tas
 #[tokio::test]
 async fn however_a_receiver_fails_its_operator_is_told_and_the_message_comes_when_it_is_mended() {
     let cluster = Installation::start_with(1, &HERE).await;
-    let node = &cluster.nodes[0];
+    let node = cluster.first();
     let before = node.memory_kib();
     let mut servers = Vec::new();
     let mut hooks = Vec::new();

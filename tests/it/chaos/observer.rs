@@ -119,16 +119,16 @@ impl Link {
     }
 }
 
-/// What was seen of one pool.
+/// What was observed of one pool.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct ObservedPool {
     pool: String,
     segments: Vec<Segment>,
     /// Up to where the events were read.
     last: String,
 }
 
-impl Seen {
+impl ObservedPool {
     fn key(&self, name: &str) -> String {
         format!("lh1:{{{}}}:{}:{name}", bucket(&self.pool), self.pool)
     }
@@ -191,7 +191,7 @@ impl Seen {
     }
 }
 
-impl Seen {
+impl ObservedPool {
     /// Drops the silences that a master noted which had been replaced already, when it woke up: they went with it.
     async fn forget_what_is_gone(&mut self, link: &mut Link) -> RedisResult<()> {
         let clock = format!("lh1:{{{}}}:clock", bucket(&self.pool));
@@ -221,27 +221,27 @@ pub(crate) struct Sight {
 }
 
 /// Watches the pools of a round until it is closed.
-pub(crate) struct Eye {
+pub(crate) struct Observer {
     way: Way,
-    seen: Arc<Mutex<Vec<Seen>>>,
+    observed: Arc<Mutex<Vec<ObservedPool>>>,
     task: JoinHandle<()>,
 }
 
-impl Eye {
+impl Observer {
     pub(crate) fn open(way: &Way, pools: &[String]) -> Self {
-        let seen: Vec<Seen> = pools
+        let observed: Vec<ObservedPool> = pools
             .iter()
-            .map(|pool| Seen {
+            .map(|pool| ObservedPool {
                 pool: pool.clone(),
                 segments: Vec::new(),
                 last: "-".to_owned(),
             })
             .collect();
-        let seen = Arc::new(Mutex::new(seen));
-        let task = tokio::spawn(watch(way.clone(), Arc::clone(&seen)));
+        let observed = Arc::new(Mutex::new(observed));
+        let task = tokio::spawn(watch(way.clone(), Arc::clone(&observed)));
         Self {
             way: way.clone(),
-            seen,
+            observed,
             task,
         }
     }
@@ -250,7 +250,7 @@ impl Eye {
     pub(crate) async fn close(self) -> Vec<Sight> {
         self.task.abort();
         let _ = self.task.await;
-        let mut all = self.seen.lock().await;
+        let mut all = self.observed.lock().await;
         let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
         loop {
             match close(&self.way, &mut all).await {
@@ -265,7 +265,7 @@ impl Eye {
     }
 }
 
-async fn close(way: &Way, all: &mut [Seen]) -> RedisResult<Vec<Sight>> {
+async fn close(way: &Way, all: &mut [ObservedPool]) -> RedisResult<Vec<Sight>> {
     const COUNT: &str = r"
         local change = { started = 1, resumed = 1, rebuilt = 1, ended = -1 }
         local balance = 0
@@ -280,21 +280,23 @@ async fn close(way: &Way, all: &mut [Seen]) -> RedisResult<Vec<Sight>> {
         return { balance, redis.call('ZCARD', KEYS[2]), time[1] * 1000 + math.floor(time[2] / 1000) }";
     let mut link = way.connect().await?;
     let mut sights = Vec::new();
-    for seen in all {
+    for observed in all {
         let mut command = redis::cmd("EVAL");
         command.arg(COUNT).arg(2);
-        command.arg(seen.key("events")).arg(seen.key("leases"));
+        command
+            .arg(observed.key("events"))
+            .arg(observed.key("leases"));
         let (starts, members, until): (i64, i64, i64) = link.query(&command).await?;
         let mut command = redis::cmd("EVAL");
         command.arg(LEFT_RECORDS).arg(LEFT_RECORDS_OF.len());
         for key in LEFT_RECORDS_OF {
-            command.arg(seen.key(key));
+            command.arg(observed.key(key));
         }
         let left: Vec<String> = link.query(&command).await?;
-        seen.look(&mut link, true).await?;
-        seen.forget_what_is_gone(&mut link).await?;
+        observed.look(&mut link, true).await?;
+        observed.forget_what_is_gone(&mut link).await?;
         sights.push(Sight {
-            segments: seen.segments.clone(),
+            segments: observed.segments.clone(),
             until,
             balance: (starts, members),
             left_records: left,
@@ -304,7 +306,7 @@ async fn close(way: &Way, all: &mut [Seen]) -> RedisResult<Vec<Sight>> {
 }
 
 /// Looks again and again. While Redis is away there is nothing to see.
-async fn watch(way: Way, seen: Arc<Mutex<Vec<Seen>>>) {
+async fn watch(way: Way, observed: Arc<Mutex<Vec<ObservedPool>>>) {
     let mut link = None;
     loop {
         // Soon enough to have nearly all when a Redis without a file dies.
@@ -314,7 +316,7 @@ async fn watch(way: Way, seen: Arc<Mutex<Vec<Seen>>>) {
         }
         let Some(connected) = &mut link else { continue };
         let mut failed = false;
-        for one in seen.lock().await.iter_mut() {
+        for one in observed.lock().await.iter_mut() {
             failed |= one.look(connected, false).await.is_err();
         }
         if failed {
