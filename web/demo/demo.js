@@ -48,7 +48,8 @@ function warn(ending) {
 		const seconds = Math.max(0, Math.ceil((end - performance.now()) / 10_000) * 10); // Not each second: it is read aloud.
 		const what = ending.then === 'yield' ? 'whoever needs your seat gets it' : 'your seat ends';
 		const why = ending.reason === 'idle' ? 'You have done nothing for a while' : 'You have had your seat for long';
-		at('ending').querySelector('output').textContent = `${why}: ${what} in about ${seconds} s.`;
+		const when = seconds ? `in about ${seconds} s` : 'from now on';
+		at('ending').querySelector('output').textContent = `${why}: ${what} ${when}.`;
 	};
 	tell();
 	warn.countdown = setInterval(tell, 10_000);
