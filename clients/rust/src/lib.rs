@@ -1,6 +1,8 @@
 //! Holds seats of a [Leasehold](https://example.invalid/leasehold) pool. What it does when is written down for all clients in
 //! `clients/spec`; how a program looks is in the README of this crate.
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod client;
 mod error;
 mod gateway;
