@@ -421,7 +421,7 @@ fn recovers(node: &Client) -> impl Future<Output = ()> {
 async fn without_redis_every_call_is_refused_within_a_second_and_all_is_well_a_second_after_its_return()
  {
     let mut cluster = Installation::one().await;
-    let node = cluster.first();
+    let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let token = node.acquire("crm", json!({}), 201).await.token();
     let spare = spare(node).await;
@@ -477,7 +477,7 @@ async fn a_node_that_says_it_is_ready_takes_the_next_request() {
 #[tokio::test]
 async fn a_frozen_redis_holds_up_nobody_for_a_second_and_fills_no_memory() {
     let mut cluster = Installation::one().await;
-    let node = cluster.first();
+    let node = &cluster.nodes[0];
     node.put_pool("crm", json!({"capacity": 5}), 201).await;
     let token = node.acquire("crm", json!({}), 201).await.token();
     let spare = spare(node).await;
@@ -658,7 +658,7 @@ async fn places_in_the_queue_outlast_a_time_without_nodes_and_are_given_up_6_s_a
 async fn a_page_that_left_and_comes_back_after_an_outage_that_is_short_against_the_ttl_has_its_seat()
  {
     let mut cluster = Installation::two().await;
-    let (a, b) = cluster.pair();
+    let (a, b) = (&cluster.nodes[0], &cluster.nodes[1]);
     let policy = json!({"capacity": 1, "ttl_ms": 60_000, "linger_ms": 5_000});
     a.put_pool("crm", policy, 201).await;
     let lease = a.acquire("crm", json!({"holder": "ann"}), 201).await;
@@ -690,7 +690,7 @@ async fn a_page_that_left_and_comes_back_after_an_outage_that_is_short_against_t
 #[tokio::test]
 async fn the_window_of_a_resume_does_not_pass_while_nobody_could_beat() {
     let mut cluster = Installation::one().await;
-    let node = cluster.first();
+    let node = &cluster.nodes[0];
     let policy = json!({"capacity": 2, "ttl_ms": 1_000, "resume_window_ms": 4_000});
     node.put_pool("crm", policy, 201).await;
     let late = node.acquire("crm", json!({"holder": "ann"}), 201).await;

@@ -55,7 +55,7 @@ async fn holders_that_beat_after_a_loss_of_all_data_have_their_seats_as_the_rule
 #[tokio::test]
 async fn in_a_full_store_seats_are_given_back_and_counted() {
     let mut cluster = Installation::start_on(Redis::start_alone().await, 1, &[]).await;
-    let node = cluster.first();
+    let node = &cluster.nodes[0];
     node.put_pool(
         "crm",
         json!({"capacity": 3, "tenant_max": 3, "when_full": "evict_oldest_of_holder",
