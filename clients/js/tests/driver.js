@@ -101,7 +101,7 @@ const steps = {
 		process.stderr.write(`${inspect(seat, { depth: 9, showHidden: true })} ${JSON.stringify(seat)}\n`);
 		say({ seat: as, check: said, state: seat.state, sure: seat.sure });
 	},
-	touch: ({ as }) => seats[as].active(),
+	touch: ({ as, session }) => (session ? gateway.active(session) : seats[as].active()),
 	idle({ as, ms }) {
 		idles[as] = ms;
 	},

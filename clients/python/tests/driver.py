@@ -201,7 +201,10 @@ class Sync:
         self.seats[line.get("as", "s")].report(activities=line["activities"])
 
     def touch(self, line):
-        self.seats[line.get("as", "s")].touch()
+        if "session" in line:
+            self.gateway.touch(line["session"])
+        else:
+            self.seats[line.get("as", "s")].touch()
 
     def idle(self, line):
         idle[line.get("as", "s")] = line["ms"]

@@ -351,7 +351,10 @@ impl Driver {
                     .collect();
                 self.seat(&as_name).report(&activities);
             }
-            "touch" => self.seat(&as_name).touch(),
+            "touch" => match (text(&line["session"]), &self.gateway) {
+                (Some(session), Some(gateway)) => gateway.touch(&session),
+                _ => self.seat(&as_name).touch(),
+            },
             "idle" => drop(
                 self.idle
                     .lock()

@@ -143,7 +143,11 @@ func (d *driver) do(l line) {
 	case "report":
 		d.seat(l.As).Report(l.Activities...)
 	case "touch":
-		d.seat(l.As).Touch()
+		if l.Session != "" {
+			d.gateway.Touch(l.Session)
+		} else {
+			d.seat(l.As).Touch()
+		}
 	case "idle":
 		d.mu.Lock()
 		d.idles[l.As] = float64(l.MS)

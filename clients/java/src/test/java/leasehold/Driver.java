@@ -88,7 +88,13 @@ final class Driver {
                     }
                     say("seat", name, "check", said, "state", seat.state(), "sure", seat.sure());
                 }
-                case "touch" -> SEATS.get(name).touch();
+                case "touch" -> {
+                    if (line.get("session") instanceof String session) {
+                        gateway.touch(session);
+                    } else {
+                        SEATS.get(name).touch();
+                    }
+                }
                 case "idle" -> IDLE.put(name, line.get("ms"));
                 default -> SEATS.get(name).report(((List<String>) line.get("activities")).toArray(String[]::new));
             }
