@@ -81,6 +81,7 @@ class Seat:
         self._touched: int | None = None
         self._last_idle: int | None = None
         self._polled = 0
+        self._polls = False
         self._machine = machine.begin(options)
         self._seed = secrets.token_urlsafe(16)
         self._timers: dict[str, int] = {}
@@ -205,6 +206,7 @@ class Seat:
     def _poll_idle(self) -> None:
         """Notices that the user is back, where only the program's function knows."""
         last, self._last_idle = self._last_idle, self._asked_idle()
+        self._polls = False
         if last is not None and self._last_idle is not None and self._last_idle < last:
             self._engine.feed(self, {"event": "active"})
 
@@ -376,8 +378,9 @@ class Engine:
             for seat in list(self.busy):
                 self.feed(seat, {"event": "wake"})
         for seat in self.busy:
-            if seat._idle is not None and instant.mono - seat._polled >= 1_000 and machine.away(seat._machine):
-                seat._polled = instant.mono
+            asks = seat._idle is not None and not seat._polls and instant.mono - seat._polled >= 1_000
+            if asks and machine.away(seat._machine):
+                seat._polled, seat._polls = instant.mono, True
                 self._later(seat._poll_idle)
         held = [seat for seat in self.busy if seat._machine.lease]
         self.batch = [] if len(held) > MANY else None

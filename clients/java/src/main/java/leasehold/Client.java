@@ -269,7 +269,12 @@ public final class Client implements AutoCloseable {
         if (Math.abs(apart) > 1_000 || late) {
             List.copyOf(busy).forEach(seat -> step(seat, Machine.Event.of("wake")));
         }
-        busy.stream().filter(seat -> seat.options.idle() != null && seat.machine.isAway()).forEach(seat -> events(seat::poll));
+        for (Seat seat : busy) {
+            if (seat.options.idle() != null && seat.machine.isAway() && !seat.polls) {
+                seat.polls = true;
+                events(seat::poll);
+            }
+        }
     }
 
     synchronized void feed(Seat seat, Machine.Event event) {

@@ -28,6 +28,7 @@ public final class Seat implements AutoCloseable {
     Map<String, Object> details = Map.of();
     String fault = "";
     Consumer<String> keep;
+    boolean polls;
     boolean outlives; // Its token is kept for the next start of the program.
     private Long touched;
     private Long idleWas;
@@ -154,6 +155,7 @@ public final class Seat implements AutoCloseable {
         synchronized (client) {
             Long was = idleWas;
             idleWas = asked;
+            polls = false;
             if (asked != null && was != null && asked < was) {
                 client.feed(this, Machine.Event.of("active"));
             }
