@@ -22,6 +22,7 @@ use tokio::task::JoinHandle;
 
 use crate::names::PoolName;
 use crate::time::millis;
+use crate::trace_context::{TRACEPARENT, TraceContext};
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -147,11 +148,29 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     key: Option<SecretString>,
+    /// What the program is a part of, if whoever started it says so.
+    trace: Option<TraceContext>,
 }
 
 impl Client {
     /// For the server at `base`, such as `http://127.0.0.1:7070`, with a key if it asks for one.
     pub fn new(base: &str, key: Option<SecretString>) -> Result<Self, Error> {
+        Self::build(base, key, |http| http)
+    }
+
+    /// For a node on this machine that is asked by its address, which no certificate names. It believes whatever certificate it is
+    /// shown, and so it is shown no key.
+    pub(crate) fn of_this_machine(base: &str) -> Result<Self, Error> {
+        Self::build(base, None, |http| {
+            http.tls_danger_accept_invalid_certs(true)
+        })
+    }
+
+    fn build(
+        base: &str,
+        key: Option<SecretString>,
+        change: impl FnOnce(reqwest::ClientBuilder) -> reqwest::ClientBuilder,
+    ) -> Result<Self, Error> {
         crate::tls::choose_cryptography();
         let mut http = reqwest::Client::builder()
             .timeout(TIMEOUT)
@@ -161,13 +180,14 @@ impl Client {
             // Without TLS there is nothing to verify, and a container may have no certificates to do it with.
             http = http.tls_certs_only([]);
         }
-        let http = http.build().map_err(|error| {
+        let http = change(http).build().map_err(|error| {
             Error::Unreachable(format!("{base} cannot be asked: {}", innermost(&error)))
         })?;
         Ok(Self {
             http,
             base: base.trim_end_matches('/').to_owned(),
             key,
+            trace: TraceContext::of_environment(),
         })
     }
 
@@ -235,6 +255,9 @@ impl Client {
         }
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(trace) = &self.trace {
+            request = request.header(TRACEPARENT, trace.child().to_string());
         }
         if let Some(body) = body {
             request = request

@@ -34,7 +34,7 @@ pub use self::report::Row;
 use crate::names::KeyPrefix;
 use crate::names::PoolName;
 use crate::pool::Policy;
-use crate::tls::{ClientCertificate, Tls};
+use crate::tls::{ClientCertificate, ServerCertificate, Tls};
 
 /// Every setting of the program.
 ///
@@ -50,6 +50,16 @@ pub struct Settings {
     /// Address and port for /metrics, /livez and /readyz alone; /metrics is then not on the other one
     #[arg(long, value_name = "ADDRESS")]
     pub metrics_listen: Option<SocketAddr>,
+
+    /// Certificate with its chain, in PEM form: with it the interface speaks TLS (HTTP/1.1 and HTTP/2) and nothing else
+    ///
+    /// Read again when it changes, with its key, so that a renewed one needs no restart. metrics_listen stays without TLS.
+    #[arg(long = "tls-cert", value_name = "FILE")]
+    pub tls_cert_file: Option<PathBuf>,
+
+    /// Private key of that certificate, in PEM form
+    #[arg(long = "tls-key", value_name = "FILE")]
+    pub tls_key_file: Option<PathBuf>,
 
     /// Path in front of everything, if a proxy serves this under one, such as /seats
     ///
@@ -171,6 +181,18 @@ pub struct Settings {
     /// What is logged: a level, or levels by module such as "info,leasehold::store=debug"
     #[arg(long, value_name = "FILTER", default_value = "info")]
     pub log: String,
+
+    /// What stands in front of the name of a runbook in alerts [default: /docs/runbooks of public_url, or of this node]
+    ///
+    /// Every node serves the runbooks of its version, without a key. Prometheus learns the address from /metrics.
+    #[arg(long, value_name = "URL")]
+    pub runbook_url: Option<String>,
+
+    /// Collector of OpenTelemetry that gets the spans of requests, over HTTP, such as `http://127.0.0.1:4318`
+    ///
+    /// A request with a traceparent is exported if its caller records it; one without begins a trace, heartbeats and probes excepted.
+    #[arg(long, value_name = "URL")]
+    pub otlp_endpoint: Option<String>,
 
     /// After SIGTERM, serve on for so long before connections are refused, so that balancers notice, in ms
     #[arg(long, value_name = "MS", default_value = "5000")]
@@ -410,6 +432,55 @@ impl Settings {
         })
     }
 
+    /// What callers are shown, if this node speaks TLS.
+    pub fn server_certificate(&self) -> Result<Option<ServerCertificate>, WrongSetting> {
+        let (Some(certificate), Some(key)) = (&self.tls_cert_file, &self.tls_key_file) else {
+            return Ok(None);
+        };
+        let read = ServerCertificate::read(certificate, key);
+        read.map(Some).map_err(|unusable| WrongSetting {
+            setting: "tls_cert_file and tls_key_file".to_owned(),
+            origin: format!("{} and {}", certificate.display(), key.display()),
+            wrong: format!("cannot be used: {unusable}"),
+            right:
+                "give a certificate and its private key, both in PEM form, that this user may read"
+                    .to_owned(),
+        })
+    }
+
+    /// How the addresses of this node begin.
+    pub const fn scheme(&self) -> &'static str {
+        if self.tls_cert_file.is_some() {
+            "https"
+        } else {
+            "http"
+        }
+    }
+
+    /// Where the runbooks are, for a node that listens at this address.
+    pub fn runbooks(&self, address: SocketAddr) -> String {
+        if let Some(url) = &self.runbook_url {
+            return url.trim_end_matches('/').to_owned();
+        }
+        let node = match &self.public_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => {
+                let host = if address.ip().is_unspecified() {
+                    let name = rustix::system::uname();
+                    name.nodename().to_string_lossy().into_owned()
+                } else {
+                    SocketAddr::new(address.ip(), 0)
+                        .to_string()
+                        .trim_end_matches(":0")
+                        .to_owned()
+                };
+                let (scheme, port) = (self.scheme(), address.port());
+                format!("{scheme}://{host}:{port}{}", self.base_path().as_str())
+            }
+        };
+        format!("{node}/docs/runbooks")
+    }
+
     /// Whose proofs those of this installation are.
     pub fn issuer(&self, installation: &str) -> String {
         match &self.public_url {
@@ -551,6 +622,11 @@ impl Loaded {
         self.settings.listen
     }
 
+    /// How its address begins.
+    pub const fn scheme(&self) -> &'static str {
+        self.settings.scheme()
+    }
+
     fn wrong(
         &self,
         setting: &str,
@@ -602,6 +678,31 @@ impl Loaded {
                     "webhook_proxy",
                     "is not the address of a proxy",
                     "give a URL such as http://proxy.example:3128",
+                ));
+            }
+        }
+        if let Some(url) = &settings.runbook_url
+            && !url.parse::<reqwest::Url>().is_ok_and(|url| url.has_host())
+        {
+            return Err(self.wrong(
+                "runbook_url",
+                "is not an address",
+                "give one such as https://wiki.example/leasehold",
+            ));
+        }
+        if let Some(url) = &settings.otlp_endpoint {
+            let url = url.parse::<reqwest::Url>().ok();
+            let is_one = |url: &reqwest::Url| {
+                ["http", "https"].contains(&url.scheme())
+                    && url.has_host()
+                    && url.username().is_empty()
+                    && url.query().is_none()
+            };
+            if !url.as_ref().is_some_and(is_one) {
+                return Err(self.wrong(
+                    "otlp_endpoint",
+                    "is not the address of a collector",
+                    "give a URL such as http://127.0.0.1:4318; headers it asks for come from OTEL_EXPORTER_OTLP_HEADERS",
                 ));
             }
         }
@@ -745,6 +846,13 @@ impl Loaded {
                 ["listen", "metrics_listen"],
                 "are the same address".to_owned(),
                 "give metrics_listen a port of its own, or leave it out",
+            ));
+        }
+        if settings.tls_cert_file.is_some() != settings.tls_key_file.is_some() {
+            return Err(self.together(
+                ["tls_cert_file", "tls_key_file"],
+                "do not go one without the other".to_owned(),
+                "give both, or none; both may name the same file",
             ));
         }
         match (&settings.redis_cert_file, &settings.redis_key_file) {

@@ -8,6 +8,7 @@
 //! * `blocking`: where long work goes, so that no heartbeat waits for it.
 //! * `stderr`: the only place that writes there.
 //! * [`tls`]: what nodes show and accept.
+//! * `trace_context`: which trace a request belongs to.
 //! * [`config`]: every setting, its unit and its default.
 //! * [`telemetry`]: logs and metrics.
 //! * `tasks`: work that goes on for as long as the program, and is started again when it fails.
@@ -55,5 +56,6 @@ pub mod telemetry;
 pub mod time;
 pub mod tls;
 pub mod token;
+mod trace_context;
 mod ui;
 pub mod webhook;

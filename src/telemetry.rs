@@ -1,9 +1,11 @@
-//! Logs and metrics: how they are set up, and what each metric means.
+//! Logs, metrics and traces: how they are set up, and what each metric means.
 //!
 //! Logs go to stderr, because stdout belongs to the data of the command line, through the queue of `stderr`. Nothing secret is ever
 //! logged or counted: no bodies, no tokens, no `Authorization`, no query strings. Labels are bounded:
 //! no ids, no names that a client chose. Deliberately absent: an HTTP listener of the exporter's own
-//! (`/metrics` is a route like others) and any sending of traces.
+//! (`/metrics` is a route like others).
+
+mod spans;
 
 use std::convert::Infallible;
 use std::sync::Mutex;
@@ -18,6 +20,10 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::config::LogFormat;
 use crate::stderr;
+
+pub(crate) use self::spans::{
+    Answered, RequestSpan, export as export_spans, finish as finish_spans,
+};
 
 /// Requests answered, by method, matched route and status.
 pub const HTTP_REQUESTS: &str = "leasehold_http_requests_total";
@@ -75,6 +81,8 @@ pub const DENIALS: &str = "leasehold_denials_total";
 pub const LOG_DROPPED: &str = "leasehold_log_lines_dropped_total";
 /// 1, with the version and the revision that this program was built from.
 const BUILD: &str = "leasehold_build_info";
+/// 1, with the address of the runbooks.
+const RUNBOOKS: &str = "leasehold_runbooks_info";
 /// 1 while the node wants traffic, else 0.
 const READY: &str = "leasehold_ready";
 /// How long ago all that was due was last known to be recorded.
@@ -115,6 +123,9 @@ pub enum Error {
     /// Logs or metrics were set up before, by somebody else.
     #[error("{0} of this process are already set up")]
     Twice(&'static str),
+    /// Spans cannot be exported.
+    #[error("spans cannot be exported: {0}")]
+    Spans(String),
     /// The metrics could not be built.
     #[error("the metrics cannot be set up: {0}")]
     Metrics(#[from] BuildError),
@@ -192,6 +203,11 @@ pub(crate) async fn upkeep(handle: PrometheusHandle) -> Infallible {
 /// Sets the gauge that follows `/readyz`.
 pub(crate) fn ready(ready: bool) {
     gauge!(READY).set(if ready { 1.0 } else { 0.0 });
+}
+
+/// Tells alerts where the runbooks are.
+pub(crate) fn runbooks_are_at(url: String) {
+    gauge!(RUNBOOKS, "url" => url).set(1.0);
 }
 
 /// Says what each metric means, for the `# HELP` lines, and begins those at 0 whose first increase must be seen as one.
@@ -307,6 +323,10 @@ fn describe() {
         (
             BUILD,
             "Always 1; the labels say which version and revision this is",
+        ),
+        (
+            RUNBOOKS,
+            "Always 1; the label says where the runbooks are that alerts lead to",
         ),
         (HTTP_CONNECTIONS, "Connections open now"),
         (

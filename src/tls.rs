@@ -1,6 +1,10 @@
 //! TLS: what a node shows and accepts, and what computes it.
 
+mod server;
+
 use secrecy::SecretSlice;
+
+pub use self::server::{ServerCertificate, Unusable};
 
 /// How the two ends of a connection with TLS know each other.
 #[derive(Debug, Clone, Default)]

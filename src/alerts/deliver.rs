@@ -23,6 +23,7 @@ use crate::client::innermost;
 use crate::store::{Attempt, Delivery, Error, Finished, PutWebhook, Store};
 use crate::time::{Timestamp, millis};
 use crate::tls::choose_cryptography;
+use crate::trace_context::{TRACEPARENT, TraceContext};
 use crate::webhook::{Webhook, WebhookId};
 
 /// How long one attempt may take in all, and to connect.
@@ -318,6 +319,10 @@ impl Node {
             .header("webhook-id", &delivery.id)
             .header("webhook-timestamp", at.0.div_euclid(1_000))
             .header("webhook-signature", signatures)
+            .header(
+                TRACEPARENT,
+                TraceContext::of_attempt(&delivery.id).to_string(),
+            )
             .body(body)
             .send()
             .await

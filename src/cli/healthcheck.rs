@@ -26,7 +26,8 @@ pub(super) struct Healthcheck {
 /// Prints what the node answered, which is JSON. Exits with 6 if it does not answer, or not well.
 pub(super) fn run(healthcheck: &Healthcheck) -> Result<Exit, Failure> {
     // Only `listen` is needed of the settings: what else may be wrong with them is the node's to say.
-    let listen = super::load(&healthcheck.flags)?.listen();
+    let settings = super::load(&healthcheck.flags)?;
+    let listen = settings.listen();
     if listen.port() == 0 {
         return Err(Failure::new(
             Exit::Usage,
@@ -38,7 +39,8 @@ pub(super) fn run(healthcheck: &Healthcheck) -> Result<Exit, Failure> {
     } else {
         "/livez"
     };
-    let client = Client::new(&format!("http://{}", reachable(listen)), None)?;
+    let node = format!("{}://{}", settings.scheme(), reachable(listen));
+    let client = Client::of_this_machine(&node)?;
     let within = Duration::from_millis(healthcheck.within_ms);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -175,6 +175,14 @@ const ENVIRONMENT: &[(&str, &str)] = &[
         "SSL_CERT_FILE",
         "Certificates that are trusted instead of the machine's, for a server with https.",
     ),
+    (
+        "TRACEPARENT",
+        "The trace that requests of commands belong to, as a traceparent header has it.",
+    ),
+    (
+        "OTEL_EXPORTER_OTLP_HEADERS, OTEL_RESOURCE_ATTRIBUTES",
+        "Headers for the collector at otlp_endpoint, and what is said there of this node.",
+    ),
     ("NO_COLOR", "If set, leasehold watch uses no colours."),
     (
         "NOTIFY_SOCKET, WATCHDOG_USEC",

@@ -31,6 +31,7 @@ use crate::store::embedded::Embedded;
 use crate::store::{self, Expect, Options, Put, Store, Trouble};
 use crate::tasks;
 use crate::telemetry;
+use crate::tls::ServerCertificate;
 use crate::token::Tokens;
 use crate::ui;
 
@@ -89,6 +90,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
     }
     let Node {
         listener,
+        certificate,
         metrics_listener,
         address,
         store,
@@ -98,6 +100,11 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         embedded,
     } = node;
 
+    telemetry::runbooks_are_at(settings.runbooks(address));
+    if let Some(endpoint) = &settings.otlp_endpoint {
+        telemetry::export_spans(endpoint, &address.to_string())
+            .map_err(|error| Failure::new(Exit::Error, error))?;
+    }
     tasks::spawn("metrics", {
         let metrics = metrics.clone();
         move || telemetry::upkeep(metrics.clone())
@@ -155,6 +162,7 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         // Cut with the runtime: it answers to the last, also that the node is not ready.
         let serving = server::serve(
             listener,
+            None,
             answer_machine,
             limits,
             drain.clone(),
@@ -162,9 +170,14 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         );
         tokio::spawn(serving);
     }
+    if let Some(certificate) = &certificate {
+        let certificate = certificate.clone();
+        tasks::spawn("certificate", move || certificate.clone().follow_files());
+    }
     let drain_wait = settings.drain_wait();
     // Connections wait in the kernel's queue from here on: the listener is bound.
-    systemd::serving(&format!("serving http://{address} from {store_is}"));
+    let scheme = settings.scheme();
+    systemd::serving(&format!("serving {scheme}://{address} from {store_is}"));
     tasks::spawn("watchdog", systemd::watchdog);
     let shutdown = async move {
         let told = first.await;
@@ -176,13 +189,14 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         }
     };
     tokio::select! {
-        served = server::serve(listener, answer, limits, drain, shutdown) => served?,
+        served = server::serve(listener, certificate.as_ref(), answer, limits, drain, shutdown) => served?,
         _ = &mut second => {
             tracing::warn!("told to stop a second time: stopping at once");
             return Ok(Exit::Error);
         }
     }
     tasks::finished(FAREWELL).await;
+    telemetry::finish_spans(FAREWELL).await;
     stop_signing.send_replace(true);
     // A sign that stays is forgotten.
     let _ = tokio::time::timeout(FAREWELL, signing).await;
@@ -250,6 +264,8 @@ async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure>
 /// A node that is about to serve.
 struct Node {
     listener: TcpListener,
+    /// What it shows to callers, if it speaks TLS.
+    certificate: Option<ServerCertificate>,
     /// Where only machines ask, if that is another address.
     metrics_listener: Option<TcpListener>,
     address: SocketAddr,
@@ -262,6 +278,8 @@ struct Node {
 
 impl Node {
     async fn start(settings: &Settings) -> Result<Self, Failure> {
+        // First, because it is wrong at once or not at all.
+        let certificate = settings.server_certificate()?;
         let (url, store_is, embedded) = match (&settings.redis_url, settings.redis()) {
             (Some(url), Some(redis)) => (url.clone(), named(&redis, settings), None),
             _ => {
@@ -312,6 +330,7 @@ impl Node {
         let address = listener.local_addr()?;
         Ok(Self {
             listener,
+            certificate,
             metrics_listener,
             address,
             store,
@@ -324,7 +343,8 @@ impl Node {
 
     /// What a person wants to know who has just started it.
     async fn introduction(&self, settings: &Settings) -> String {
-        let admin = format!("http://{}/admin", self.address);
+        let address = format!("{}://{}", settings.scheme(), self.address);
+        let admin = format!("{address}/admin");
         // A login that can be used once, for a person only: nothing that could be used belongs into a log.
         let login = match &settings.admin_key {
             Some(key) if stderr::is_terminal() => {
@@ -351,13 +371,13 @@ impl Node {
             pools.join(", ")
         };
         let mut text = format!(
-            "\n  Leasehold {version}\n\n  address  http://{address}\n  admin    {admin}\n  mode     {mode}\n  \
+            "\n  Leasehold {version}\n\n  address  {address}\n  admin    {admin}\n  mode     {mode}\n  \
              store    {store}\n  pools    {pools}\n\n",
             version = env!("CARGO_PKG_VERSION"),
-            address = self.address,
             store = self.store_is,
         );
-        if settings.is_open() {
+        // With TLS the address would have to be a name of the certificate, and that is not known here.
+        if settings.is_open() && self.certificate.is_none() {
             text.push_str(&try_it(self.address, settings.pools.keys().next()));
         }
         text

@@ -50,6 +50,19 @@ pub(super) fn find_credentials(
             origins.insert(format!("{name}_file"), origin);
         }
     }
+    // Files that systemd read as root, which the user of the node could not.
+    for (name, file) in [
+        ("tls_cert_file", &mut settings.tls_cert_file),
+        ("tls_key_file", &mut settings.tls_key_file),
+        ("signing_key_file", &mut settings.signing_key_file),
+    ] {
+        let credential = credentials.join(format!("leasehold_{name}"));
+        if file.is_none() && credential.exists() {
+            *file = Some(credential);
+            let origin = Origin::Environment(CREDENTIALS.to_owned());
+            origins.insert(name.to_owned(), origin);
+        }
+    }
 }
 
 /// Reads every `…_file` into the setting that it stands for.

@@ -523,9 +523,16 @@ fn the_example_file_shows_the_defaults() {
         let text = line.starts_with(['s', 'p', 'a', 'r']) && line.contains(['"', ']']);
         (text && !line.starts_with('['))
             || line.starts_with("threads")
-            || ["key_prefix", "metrics_listen", "base_path", "webhook_proxy"]
-                .iter()
-                .any(|name| line.starts_with(name))
+            || [
+                "key_prefix",
+                "metrics_listen",
+                "tls_",
+                "base_path",
+                "otlp_endpoint",
+                "webhook_proxy",
+            ]
+            .iter()
+            .any(|name| line.starts_with(name))
     };
     let text = lines()
         .filter(|line| !invented(line))

@@ -2,14 +2,15 @@
 //!
 //! `axum::serve` has no timers, so one client that says nothing keeps its connection, and the process,
 //! for ever. Here every connection is watched: how long a head, a body, a silence and a stalled write
-//! may take, how large a head may be, how many connections there are. Deliberately absent: TLS and
-//! limits per address. Both belong to the balancer in front, which alone knows the client.
+//! may take, how large a head may be, how many connections there are. With a certificate it speaks TLS, and nothing else.
+//! Deliberately absent: limits per address. They belong to the balancer in front, which alone knows the client.
 
 mod connection;
 mod lines;
 mod open;
 mod request;
 mod socket;
+mod stream;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -33,9 +34,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 use self::open::{Admitted, Connections};
 use crate::telemetry::HTTP_CLOSED;
+use crate::tls::ServerCertificate;
 
 pub use open::{ConnectionLimit, LongLived};
 pub use request::BodyTimedOut;
@@ -141,13 +144,14 @@ struct Shared<F> {
     limits: Limits,
     answer: F,
     drain: Drain,
+    tls: Option<TlsAcceptor>,
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     open: Arc<Connections>,
     refusals: Arc<Semaphore>,
 }
 
-/// Serves `answer` on `listener` until `shutdown` is done or `drain` begins, and then finds an end.
+/// Serves `answer` on `listener`, with TLS if there is a certificate, until `shutdown` is done or `drain` begins, and then finds an end.
 ///
 /// `shutdown` returns how long connections are still accepted, for a balancer to notice; otherwise it is `drain_wait`.
 /// In this order: not ready at once, while connections are still accepted; then no more
@@ -155,6 +159,7 @@ struct Shared<F> {
 /// answer. What is left at `drain_total` is cut.
 pub async fn serve<F, A>(
     listener: TcpListener,
+    certificate: Option<&ServerCertificate>,
     answer: F,
     limits: Limits,
     drain: Drain,
@@ -170,12 +175,18 @@ where
         http2: http2(&limits),
         answer,
         drain: drain.clone(),
+        tls: certificate.map(|certificate| TlsAcceptor::from(certificate.config())),
         open: Arc::new(Connections::new(limits.connections)),
         refusals: Arc::new(Semaphore::new(REFUSALS)),
         limits,
     });
     let mut tasks = JoinSet::new();
-    tracing::info!(http.address = %address, "serving http://{address}");
+    let scheme = if certificate.is_some() {
+        "https"
+    } else {
+        "http"
+    };
+    tracing::info!(http.address = %address, "serving {scheme}://{address}");
 
     let wait = tokio::select! {
         never = accept(&listener, &shared, &mut tasks) => match never {},
@@ -300,9 +311,11 @@ fn admit<F, A>(
     }
     counter!(HTTP_CLOSED, "reason" => "overloaded").increment(1);
     if let Ok(slot) = Arc::clone(&shared.refusals).try_acquire_owned() {
-        let linger = shared.limits.linger;
+        let shared = Arc::clone(shared);
         tasks.spawn(async move {
-            let _ = timeout(linger * 2, connection::refuse(stream, linger)).await;
+            let linger = shared.limits.linger;
+            let refused = connection::refuse(stream, shared.tls.as_ref(), linger);
+            let _ = timeout(linger * 2, refused).await;
             drop(slot);
         });
     }

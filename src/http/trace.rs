@@ -2,8 +2,8 @@
 //! in our own shape also when no route fits or a handler panics.
 //!
 //! It is on the path of every renewal, so it does little: no bodies are touched, and nothing is logged
-//! above `debug` unless it failed. Logged are the method, the matched route, the status and the request
-//! id, never the path as it was sent, the query or a header. Deliberately absent: a log line for every
+//! above `debug` unless it failed. Logged are the method, the matched route, the status, the request
+//! id and the trace that the caller says it belongs to, never the path as it was sent, the query or a header. Deliberately absent: a log line for every
 //! 503 of an outage. The first in a second stands for the others.
 
 use std::cell::RefCell;
@@ -22,7 +22,7 @@ use metrics::{Counter, Histogram, counter, histogram};
 
 use crate::http::problem::{Code, Logged, Problem};
 use crate::http::request_id;
-use crate::telemetry::{HTTP_DURATION, HTTP_PANICS, HTTP_REQUESTS};
+use crate::telemetry::{Answered, HTTP_DURATION, HTTP_PANICS, HTTP_REQUESTS, RequestSpan};
 
 /// The label of requests that match no route. A path that a client chose is never a label.
 const NO_ROUTE: &str = "none";
@@ -44,6 +44,7 @@ pub(crate) async fn instrument<F: Future<Output = Response>>(
     let started = Instant::now();
     let method = method_label(request.method());
     let (id, id_header) = request_id::of(&request);
+    let span = RequestSpan::begin(request.headers(), route);
 
     let answer = request_id::scope(
         Arc::clone(&id),
@@ -75,6 +76,18 @@ pub(crate) async fn instrument<F: Future<Output = Response>>(
 
     let status = response.status();
     let elapsed = started.elapsed();
+    let trace_id = span.as_ref().map(RequestSpan::trace_id);
+    if let Some(span) = span {
+        let failed = response.extensions().get::<Logged>();
+        let failed = failed.filter(|_| status.is_server_error());
+        span.end(&Answered {
+            method,
+            route,
+            status: status.as_u16(),
+            failure: failed.map(|failed| failed.code.as_str()),
+            request_id: &id,
+        });
+    }
     let route = route.unwrap_or(NO_ROUTE);
     METERS.with_borrow_mut(|meters| meters.of(route, method, status).record(elapsed));
 
@@ -84,11 +97,12 @@ pub(crate) async fn instrument<F: Future<Output = Response>>(
         http.status = status.as_u16(),
         duration_us = u64::try_from(elapsed.as_micros()).unwrap_or(u64::MAX),
         request.id = &*id,
+        trace.id = trace_id.as_deref(),
         "{method} {route} answered {}",
         status.as_u16(),
     );
     if status.is_server_error() {
-        log_failure(&response, method, route, &id);
+        log_failure(&response, method, route, &id, trace_id.as_deref());
     }
     response
 }
@@ -149,7 +163,7 @@ impl Meter {
 }
 
 /// Writes the one line about a failed request.
-fn log_failure(response: &Response, method: &str, route: &str, id: &str) {
+fn log_failure(response: &Response, method: &str, route: &str, id: &str, trace_id: Option<&str>) {
     let status = response.status().as_u16();
     let logged = response.extensions().get::<Logged>();
     let Some(Logged { code, cause }) = logged else {
@@ -158,6 +172,7 @@ fn log_failure(response: &Response, method: &str, route: &str, id: &str) {
             http.route = route,
             http.status = status,
             request.id = id,
+            trace.id = trace_id,
             "{method} {route} failed with {status} and no code"
         );
         return;
@@ -173,6 +188,7 @@ fn log_failure(response: &Response, method: &str, route: &str, id: &str) {
                 http.status = status,
                 problem.code = code,
                 request.id = id,
+                trace.id = trace_id,
                 $($more)*
                 "{method} {route} failed with {code}: {cause}"
             )

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules of `src/`, from the ground up. Those of one floor do not know each other, apart from pairs that are named.
 const FLOORS: [&[&str]; 10] = [
-    &["names", "time", "blocking"],
+    &["names", "time", "blocking", "trace_context"],
     &["lease", "pool", "access_key", "webhook", "tls", "stderr"],
     &["config", "token", "client"],
     &["telemetry", "proof"],

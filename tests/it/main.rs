@@ -94,6 +94,8 @@ mod stderr;
 mod systemd;
 mod terminal;
 mod terminate;
+mod tls;
+mod traces;
 mod unreadable;
 mod upgrade;
 mod webhooks;

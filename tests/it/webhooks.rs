@@ -116,6 +116,10 @@ async fn a_message_that_failed_comes_again_with_the_same_id_after_growing_pauses
     let came = receiver.got(5).await;
     for message in &came {
         assert_eq!(message.id(), came[0].id());
+        // All of them are one trace, each a part of its own.
+        let (trace, first) = (message.header("traceparent"), came[0].header("traceparent"));
+        assert!(trace.starts_with("00-") && trace.len() == 55, "{trace}");
+        assert_eq!(trace[..36], first[..36]);
         assert_eq!(message.body, came[0].body);
         assert!(message.is_signed_with(&secret));
     }

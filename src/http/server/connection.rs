@@ -24,10 +24,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, Sleep, sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use super::Shared;
 use super::request::{From, answer};
 use super::socket::Socket;
+use super::stream::Stream;
 use super::watch::{Due, Instruction, Watch};
 use crate::http::problem::{Code, Problem};
 use crate::telemetry::HTTP_CLOSED;
@@ -55,7 +57,7 @@ enum End {
 
 /// Serves one connection to its end. `once` is for one above the limit: it gets one answer.
 pub(super) async fn run<F, A>(
-    mut stream: TcpStream,
+    stream: TcpStream,
     peer: SocketAddr,
     shared: &Arc<Shared<F>>,
     watch: &Arc<Watch>,
@@ -64,9 +66,16 @@ pub(super) async fn run<F, A>(
     F: Fn(Request) -> A + Send + Sync + 'static,
     A: Future<Output = Response> + Send + 'static,
 {
+    let mut stream = match &shared.tls {
+        None => Stream::Tcp(stream),
+        Some(tls) => match Box::pin(agree_on_tls(stream, tls, watch, shared)).await {
+            Some(stream) => stream,
+            None => return,
+        },
+    };
     let mut timer = pin!(sleep_until(watch.idle_until(&shared.limits)));
     let end = loop {
-        let http2 = match parked(&stream, watch, shared, timer.as_mut()).await {
+        let http2 = match parked(&mut stream, watch, shared, timer.as_mut()).await {
             Ok(http2) => http2,
             Err(end) => break end,
         };
@@ -101,11 +110,11 @@ pub(super) async fn run<F, A>(
     match end {
         End::Cut => {
             // What it did not take would otherwise stay in the kernel after we are gone.
-            let _ = stream.set_zero_linger();
+            stream.forget_unsent();
         }
         End::Say(problem) => {
             // A fresh answer fits the send buffer, or the client would not read it anyway.
-            let _ = stream.try_write(&problem.to_http1());
+            stream.write_now(&problem.to_http1());
             Box::pin(close(stream, shared.limits.linger)).await;
         }
         End::Gone => {}
@@ -113,9 +122,71 @@ pub(super) async fn run<F, A>(
     }
 }
 
+/// The stream after the handshake; none if there was none.
+///
+/// A client has as long for it as for the head of its first request, and for both together: one that says nothing, or half of
+/// something, holds a socket for `header_read` and no longer. What it may send before anything is decided is bounded by rustls, 64 KiB.
+async fn agree_on_tls<F>(
+    stream: TcpStream,
+    tls: &TlsAcceptor,
+    watch: &Watch,
+    shared: &Shared<F>,
+) -> Option<Stream> {
+    let mut timer = pin!(sleep_until(watch.idle_until(&shared.limits)));
+    let mut first = [0];
+    let looked = before_head(watch, timer.as_mut(), stream.peek(&mut first)).await?;
+    if looked.ok()? == 0 {
+        return None;
+    }
+    // Those who write http:// where https:// belongs get a sentence. A record of TLS begins with 22.
+    if first[0].is_ascii_alphabetic() {
+        counter!(HTTP_CLOSED, "reason" => "no_tls").increment(1);
+        let mut stream = Stream::Tcp(stream);
+        stream.write_now(&speaks_tls().to_http1());
+        close(stream, shared.limits.linger).await;
+        return None;
+    }
+    match before_head(watch, timer, tls.accept(stream)).await? {
+        Ok(stream) => Some(Stream::tls(stream)),
+        Err(error) => {
+            counter!(HTTP_CLOSED, "reason" => "no_tls").increment(1);
+            tracing::debug!("no agreement on TLS: {error}");
+            None
+        }
+    }
+}
+
+/// Does this while there is time for a head and nobody needs the room of the connection.
+async fn before_head<T>(
+    watch: &Watch,
+    mut timer: Pin<&mut Sleep>,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Some(done));
+        }
+        if watch.instruction(cx).is_some() {
+            return Poll::Ready(None);
+        }
+        ready!(timer.as_mut().poll(cx));
+        counter!(HTTP_CLOSED, "reason" => "slow_handshake").increment(1);
+        Poll::Ready(None)
+    })
+    .await
+}
+
+fn speaks_tls() -> Problem {
+    Problem::new(
+        Code::InvalidRequest,
+        "This port speaks TLS, and the request came without. Write https:// in place of http:// in the address.",
+    )
+}
+
 /// Waits for something to read, and returns whether it is HTTP/2, or how the connection has to end.
 async fn parked<F>(
-    stream: &TcpStream,
+    stream: &mut Stream,
     watch: &Watch,
     shared: &Shared<F>,
     mut timer: Pin<&mut Sleep>,
@@ -161,7 +232,7 @@ async fn parked<F>(
 
 /// Serves requests of HTTP/1 for as long as they come.
 async fn http1_until_quiet<F, A>(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     peer: SocketAddr,
     shared: &Arc<Shared<F>>,
     watch: &Arc<Watch>,
@@ -283,7 +354,7 @@ fn not_understood(error: &hyper::Error) -> Problem {
 /// Serves a connection of HTTP/2. A stream that stands still ends its connection: others on it get their answers first, if they
 /// do so soon.
 async fn http2_to_the_end<F, A>(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     peer: SocketAddr,
     shared: &Arc<Shared<F>>,
     watch: &Arc<Watch>,
@@ -359,11 +430,12 @@ where
 ///
 /// A socket closed with unread bytes resets the connection, and the reset can reach the client before the answer does: it would
 /// see an error instead of "the body is too large".
-async fn close(mut stream: TcpStream, linger: Duration) {
-    if stream.shutdown().await.is_err() {
-        return;
-    }
+async fn close(mut stream: Stream, linger: Duration) {
     let unwanted = async {
+        // With TLS that says goodbye first, for which there may be no room.
+        if stream.shutdown().await.is_err() {
+            return;
+        }
         let mut unwanted = [0; 8 * 1024];
         while matches!(stream.read(&mut unwanted).await, Ok(n) if n > 0) {}
     };
@@ -371,7 +443,15 @@ async fn close(mut stream: TcpStream, linger: Duration) {
 }
 
 /// Tells a connection above the limit that there are too many, and ends it.
-pub(super) async fn refuse(mut stream: TcpStream, linger: Duration) -> io::Result<()> {
+pub(super) async fn refuse(
+    stream: TcpStream,
+    tls: Option<&TlsAcceptor>,
+    linger: Duration,
+) -> io::Result<()> {
+    let mut stream = match tls {
+        Some(tls) => Stream::tls(tls.accept(stream).await?),
+        None => Stream::Tcp(stream),
+    };
     let mut head = Vec::with_capacity(1024);
     // A client that gets an answer before it has asked takes it for a broken connection.
     while !head.windows(4).any(|end| end == b"\r\n\r\n") && head.len() < 16 * 1024 {
@@ -384,6 +464,7 @@ pub(super) async fn refuse(mut stream: TcpStream, linger: Duration) -> io::Resul
         "The connection limit of this node is reached. Try again after the time in Retry-After.",
     );
     stream.write_all(&problem.to_http1()).await?;
+    stream.flush().await?;
     close(stream, linger).await;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A TCP stream that reports reads and writes to its [`Watch`].
+//! A stream that reports reads and writes to its [`Watch`].
 //!
 //! hyper answers a head that it cannot parse by itself, with an empty body, and somebody whose browser sends too many cookies of
 //! another application would see a blank page. So what hyper writes while no request waits for its answer does not go out, and
@@ -10,14 +10,14 @@ use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
+use super::stream::Stream;
 use super::watch::Watch;
 
 /// The stream of a connection, for as long as one hyper connection drives it.
 #[derive(Debug)]
 pub(super) struct Socket<'a> {
-    stream: &'a mut TcpStream,
+    stream: &'a mut Stream,
     watch: &'a Watch,
     /// What was read already.
     before: Bytes,
@@ -28,7 +28,7 @@ pub(super) struct Socket<'a> {
 }
 
 impl<'a> Socket<'a> {
-    pub(super) const fn http1(stream: &'a mut TcpStream, watch: &'a Watch, before: Bytes) -> Self {
+    pub(super) const fn http1(stream: &'a mut Stream, watch: &'a Watch, before: Bytes) -> Self {
         Self {
             stream,
             watch,
@@ -38,7 +38,7 @@ impl<'a> Socket<'a> {
         }
     }
 
-    pub(super) const fn http2(stream: &'a mut TcpStream, watch: &'a Watch) -> Self {
+    pub(super) const fn http2(stream: &'a mut Stream, watch: &'a Watch) -> Self {
         Self {
             stream,
             watch,
@@ -109,7 +109,13 @@ impl AsyncWrite for Socket<'_> {
         self.stream.is_write_vectored()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // With TLS there can be records that found no room.
+        let flushed = Pin::new(&mut *self.stream).poll_flush(cx);
+        if flushed.is_pending() {
+            self.note_write(true);
+        }
+        ready!(flushed)?;
         // hyper flushes the socket when its own buffer is empty, so the answer has left.
         self.watch.flushed();
         Poll::Ready(Ok(()))

@@ -105,13 +105,31 @@ struct Node {
 
 impl Node {
     async fn start(limits: Limits) -> Self {
+        Self::start_with(None, limits).await
+    }
+
+    async fn start_with(certificate: Option<ServerCertificate>, limits: Limits) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let drain = Drain::default();
         let (stop, stopped) = oneshot::channel();
         let wait = limits.drain_wait;
         let shutdown = async move { stopped.await.map_or(wait, |()| wait) };
-        let task = tokio::spawn(serve(listener, routes(), limits, drain.clone(), shutdown));
+        let serving = {
+            let drain = drain.clone();
+            async move {
+                serve(
+                    listener,
+                    certificate.as_ref(),
+                    routes(),
+                    limits,
+                    drain,
+                    shutdown,
+                )
+                .await
+            }
+        };
+        let task = tokio::spawn(serving);
         Self {
             address,
             drain,
@@ -837,4 +855,43 @@ async fn a_handler_that_never_ends_is_cut_at_the_end() {
     node.stop();
     between(1_300, node.ended().await, 3_000);
     client.closed().await;
+}
+
+/// A certificate for localhost that nobody has signed.
+fn certificate() -> ServerCertificate {
+    let directory = tempfile::tempdir().unwrap();
+    let made = std::process::Command::new("openssl")
+        .current_dir(directory.path())
+        .args("req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key -out pem -days 2 -subj /CN=localhost".split(' '))
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{made:?}");
+    ServerCertificate::read(&directory.path().join("pem"), &directory.path().join("key")).unwrap()
+}
+
+#[tokio::test]
+async fn a_handshake_has_as_long_as_a_head_and_holds_nobody_else_up() {
+    let node = Node::start_with(Some(certificate()), short()).await;
+    let started = Clock::now();
+    let mut slow = Vec::new();
+    for n in 0..64 {
+        let mut client = node.connect().await;
+        // Nothing, the beginning of a record, and a record whose rest never comes.
+        let sent: &[u8] = [&[][..], &[22, 3], &[22, 3, 1, 2, 0, 1, 0, 1, 252]][n % 3];
+        client.send(sent).await;
+        slow.push(client);
+    }
+    crate::tls::choose_cryptography();
+    let browser = reqwest::Client::builder()
+        .tls_danger_accept_invalid_certs(true)
+        .build()
+        .unwrap();
+    let url = format!("https://localhost:{}/large", node.address.port());
+    let large = browser.get(url).send().await.unwrap();
+    assert_eq!(large.version(), reqwest::Version::HTTP_2);
+    assert_eq!(large.bytes().await.unwrap().len(), LARGE);
+    for client in &mut slow {
+        client.closed().await;
+    }
+    between(180, started.elapsed(), 4_000);
 }
