@@ -1,6 +1,7 @@
 //! Makes Rust types of the headers of `lua/*.lua`, and binds the names in them for the scripts; `lua/README.md` has the grammar.
-//!
 //! A header that does not fit its body stops the build with file, line and a sentence.
+//!
+//! Lists the runbooks in `docs/runbooks`, which every node serves.
 
 #[path = "build/check.rs"]
 mod check;
@@ -13,13 +14,14 @@ mod prologue;
 #[path = "build/rust.rs"]
 mod rust;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::header::Fault;
 
 fn main() {
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=lua");
+    println!("cargo::rerun-if-changed=docs/runbooks");
     let variable = |name| PathBuf::from(std::env::var_os(name).expect("Cargo sets it"));
     match rust::generate(&variable("CARGO_MANIFEST_DIR").join("lua")) {
         Ok(code) => {
@@ -32,4 +34,22 @@ fn main() {
             }
         }
     }
+    let runbooks = runbooks(&variable("CARGO_MANIFEST_DIR").join("docs/runbooks"));
+    let path = variable("OUT_DIR").join("runbooks.rs");
+    std::fs::write(path, runbooks).expect("OUT_DIR can be written to");
+}
+
+/// A list of names and texts, in order of the names.
+fn runbooks(directory: &Path) -> String {
+    let entries = std::fs::read_dir(directory).expect("docs/runbooks is there");
+    let paths = entries.map(|entry| entry.expect("it can be listed").path());
+    let mut paths: Vec<_> = paths
+        .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+        .collect();
+    paths.sort();
+    let rows = paths.iter().map(|path| {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        format!("({name:?}, include_str!({path:?})),")
+    });
+    format!("&[{}]", rows.collect::<String>())
 }

@@ -9,12 +9,14 @@ mod alerts;
 mod audit;
 mod charts;
 mod denials;
+mod errors;
 mod frame;
 mod history;
 mod holders;
 mod keys;
 mod leases;
 mod login;
+mod markdown;
 mod named;
 mod nodes;
 mod overview;
@@ -22,6 +24,8 @@ mod past;
 mod patterns;
 mod queue;
 mod range;
+mod reference;
+mod runbooks;
 mod settings;
 mod sizing;
 mod tenants;
@@ -135,11 +139,18 @@ pub(crate) fn routes() -> Router<App> {
         )
         .route("/admin/audit", get(audit::show))
         .route("/admin/nodes", get(nodes::show))
+        .route("/docs", get(reference::list))
+        .route("/docs/api", get(reference::list))
+        .route("/docs/api/{tag}", get(reference::show))
+        .route("/docs/errors", get(errors::list))
+        .route("/docs/errors/{code}", get(errors::show))
+        .route("/docs/runbooks", get(runbooks::list))
+        .route("/docs/runbooks/{name}", get(runbooks::show))
 }
 
 /// Whether this is the path of a page, or of something that belongs to one.
 pub(crate) fn has(path: &str) -> bool {
-    path == "/admin" || path.starts_with("/admin/")
+    path == "/admin" || path.starts_with("/admin/") || path == "/docs" || path.starts_with("/docs/")
 }
 
 /// Gives a page its headers, and a problem the form of a page if a browser asks.

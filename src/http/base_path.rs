@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::Response;
 
 use super::access::{Access, login};
+use super::problem;
 use crate::config::BasePath;
 
 /// Attributes of our pages that hold an address. What people wrote never looks like one: in it, quotes are escaped.
@@ -81,13 +82,17 @@ pub(crate) async fn put_on(base: &BasePath, response: Response) -> Response {
     let kind = parts.headers.get(CONTENT_TYPE);
     let kind = kind.map_or(&b""[..], HeaderValue::as_bytes);
     let names_paths = parts.extensions.remove::<NamesPaths>().is_some();
-    if !kind.starts_with(b"text/html") && !names_paths {
+    let is_problem = kind.starts_with(problem::MEDIA_TYPE.as_bytes());
+    if !kind.starts_with(b"text/html") && !names_paths && !is_problem {
         return Response::from_parts(parts, body);
     }
     // Ours, and in memory already.
     let text = to_bytes(body, usize::MAX).await.unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
-    let text = if names_paths {
+    let text = if is_problem {
+        let kind = format!("\"type\":\"{}{}", base.as_str(), problem::TYPES);
+        text.replacen(&format!("\"type\":\"{}", problem::TYPES), &kind, 1)
+    } else if names_paths {
         // Without a `/` at the end of what others put paths behind.
         let root = format!("url\":\"{}\"", base.as_str());
         let path = format!("url\":\"{}/", base.as_str());

@@ -22,13 +22,16 @@ use crate::http::request_id;
 /// Media type of a problem document.
 pub const MEDIA_TYPE: &str = "application/problem+json";
 
+/// Where each code is explained, on every node: `type` is an address below it.
+pub(crate) const TYPES: &str = "/docs/errors/";
+
 /// Declares the codes once, so that word, status and title cannot get out of step.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $code:ident $word:literal $status:ident $title:literal;)*) => {
+    ($($(#[doc = $meaning:literal])* $code:ident $word:literal $status:ident $title:literal;)*) => {
         /// The stable word for programs that names the kind of problem.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
-            $($(#[$doc])* $code,)*
+            $($(#[doc = $meaning])* $code,)*
         }
 
         impl Code {
@@ -46,6 +49,13 @@ macro_rules! codes {
             pub const fn status(self) -> StatusCode {
                 match self {
                     $(Self::$code => StatusCode::$status,)*
+                }
+            }
+
+            /// What it says, in a sentence.
+            pub const fn meaning(self) -> &'static str {
+                match self {
+                    $(Self::$code => concat!($($meaning),*),)*
                 }
             }
 
@@ -350,10 +360,7 @@ impl Serialize for Document<'_> {
             ..
         } = self.problem;
         let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry(
-            "type",
-            &format_args!("urn:leasehold:problem:{}", code.as_str()),
-        )?;
+        map.serialize_entry("type", &format_args!("{TYPES}{}", code.as_str()))?;
         map.serialize_entry("title", code.title())?;
         map.serialize_entry("status", &code.status().as_u16())?;
         map.serialize_entry("detail", detail)?;
@@ -380,8 +387,8 @@ impl Serialize for Document<'_> {
     reason = "only the schema of it is used: a problem is written by hand, member by member"
 )]
 pub struct ProblemDocument {
-    /// `urn:leasehold:problem:` and the code.
-    #[schema(rename = "type", example = "urn:leasehold:problem:pool_full")]
+    /// Where the code is explained: an address of the node that answered.
+    #[schema(rename = "type", example = "/docs/errors/pool_full")]
     type_: String,
     /// Short name of the kind of problem, for people.
     #[schema(example = "All seats are in use")]
@@ -478,7 +485,7 @@ mod tests {
         assert_eq!(
             document,
             serde_json::json!({
-                "type": "urn:leasehold:problem:pool_full",
+                "type": "/docs/errors/pool_full",
                 "title": "All seats are in use",
                 "status": 409,
                 "detail": "All 5 seats are in use.",

@@ -12,7 +12,8 @@ use tokio::net::TcpStream;
 
 use crate::harness::{ANY, Launch, Proxy, Redis, Scrape, let_pass, wait_until};
 
-const RUNBOOKS: &str = "https://example.invalid/leasehold/blob/main/docs/runbooks/";
+/// What leads to the runbooks that nodes serve, or to those of `runbook_url`.
+const RUNBOOKS: &str = "{{ with query `max by (url) (last_over_time(leasehold_runbooks_info[1d]))` }}{{ . | first | label `url` }}{{ end }}/";
 
 fn file(path: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
@@ -204,15 +205,15 @@ fn every_alert_says_how_bad_it_is_and_leads_to_a_page_that_helps() {
         let page = url
             .strip_prefix(RUNBOOKS)
             .unwrap_or_else(|| panic!("{name} leads to {url}"));
-        let text = file(&format!("docs/runbooks/{page}"));
+        let text = file(&format!("docs/runbooks/{page}.md"));
         assert!(
             text.contains(name),
-            "docs/runbooks/{page} does not name {name}"
+            "docs/runbooks/{page}.md does not name {name}"
         );
         for part in ["## What it means", "## Look", "## Do", "## Over when"] {
             assert!(
                 text.contains(part),
-                "docs/runbooks/{page} has no part \"{part}\""
+                "docs/runbooks/{page}.md has no part \"{part}\""
             );
         }
         pages.insert(page.to_owned());
@@ -220,10 +221,45 @@ fn every_alert_says_how_bad_it_is_and_leads_to_a_page_that_helps() {
     let operating = file("docs/operating.md");
     for page in pages {
         assert!(
-            operating.contains(&format!("runbooks/{page}")),
+            operating.contains(&format!("runbooks/{page}.md")),
             "docs/operating.md does not list {page}"
         );
     }
+}
+
+#[tokio::test]
+async fn alerts_lead_to_pages_that_every_node_serves_to_anybody() {
+    let node = Launch::embedded()
+        .set("admin_key", "the-operator-key-of-the-tests")
+        .start()
+        .await;
+    let address = node.url("/docs/runbooks");
+    let metrics = node.get("/metrics").of_another_program().expect(200).await;
+    let says = |url: &str| format!("leasehold_runbooks_info{{url=\"{url}\"}} 1");
+    assert!(metrics.text.contains(&says(&address)), "{}", metrics.text);
+    for name in ["", "/store-down", "/store-down.md"] {
+        let page = node
+            .get(&format!("/docs/runbooks{name}"))
+            .header("accept", "text/html")
+            .expect(200)
+            .await;
+        assert_eq!(page.headers["content-type"], "text/html; charset=utf-8");
+        assert!(
+            page.headers.contains_key("content-security-policy"),
+            "{name}"
+        );
+        assert!(page.text.contains("LeaseholdStoreDown"), "{}", page.text);
+    }
+    let none = node.get("/docs/runbooks/none").expect(404).await;
+    assert_eq!(none["code"], "route_not_found");
+
+    let moved = Launch::embedded()
+        .set("runbook_url", "https://wiki.example/seats/")
+        .start()
+        .await;
+    let metrics = moved.get("/metrics").of_another_program().expect(200).await;
+    let wiki = says("https://wiki.example/seats");
+    assert!(metrics.text.contains(&wiki), "{}", metrics.text);
 }
 
 #[test]

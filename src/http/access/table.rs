@@ -88,6 +88,13 @@ const TABLE: &[Row] = &[
     open("GET", "/favicon.ico", Rule::Anybody),
     open("GET", "/demo", Rule::Anybody),
     open("GET", "/demo/{file}", Rule::Anybody),
+    open("GET", "/docs", Rule::Anybody),
+    open("GET", "/docs/api", Rule::Anybody),
+    open("GET", "/docs/api/{tag}", Rule::Anybody),
+    open("GET", "/docs/errors", Rule::Anybody),
+    open("GET", "/docs/errors/{code}", Rule::Anybody),
+    open("GET", "/docs/runbooks", Rule::Anybody),
+    open("GET", "/docs/runbooks/{name}", Rule::Anybody),
 
     // Holders.
     open("POST", "/v1/leases/renew", Rule::Token),

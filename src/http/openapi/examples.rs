@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::accept;
-use super::super::problem::{Code, MEDIA_TYPE};
+use super::super::problem::{Code, MEDIA_TYPE, TYPES};
 
 /// What `examples.json` holds.
 #[derive(Deserialize)]
@@ -54,7 +54,7 @@ impl Examples {
     pub(super) fn of_problems(&self) -> Map<String, Value> {
         let known = Code::ALL.iter().filter_map(|code| {
             let mut problem = json!({
-                "type": format!("urn:leasehold:problem:{}", code.as_str()),
+                "type": format!("{TYPES}{}", code.as_str()),
                 "title": code.title(),
                 "status": code.status().as_u16(),
                 "code": code.as_str(),
