@@ -14,6 +14,7 @@ mod holder;
 mod key;
 mod lease;
 mod man;
+mod plan;
 mod pool;
 mod progress;
 mod queue;
@@ -124,6 +125,8 @@ enum Command {
     Report(report::Report),
     /// Tell how many seats a pool needs, by replaying its recorded demand
     Sizing(report::Sizing),
+    /// Estimate how many nodes and how much Redis a number of agents needs
+    Plan(plan::Plan),
     /// Watch how full the pools are
     Watch(watch::Watch),
     /// Hold a seat while a command runs
@@ -301,6 +304,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Audit(audit)) => audit::run(&audit),
         Some(Command::Report(report)) => report::report(&report),
         Some(Command::Sizing(sizing)) => report::sizing(&sizing),
+        Some(Command::Plan(plan)) => plan::run(&plan),
         Some(Command::Watch(watch)) => watch::run(&watch),
         Some(Command::Run(run)) => match run::run(&run) {
             // The command's own code, which need not be one of ours.
