@@ -20,6 +20,7 @@ user probe on nopass -@all +ping
 END
 # The official image has a script that gives up being root; an image without it needs none.
 exec $(command -v docker-entrypoint.sh) redis-server "$settings" --dir /data --bind '* -::*' --protected-mode no \
-    --appendonly yes --save '' --maxmemory-policy noeviction --loglevel notice --aclfile "$users" \
+    --appendonly yes --save '' --maxmemory "$REDIS_MAXMEMORY" \
+    --maxmemory-policy noeviction --loglevel notice --aclfile "$users" \
     --auto-aof-rewrite-min-size 256mb --stream-node-max-bytes 1536 --hash-max-ziplist-value 256 \
     --masteruser replica --masterauth "$REDIS_OPERATOR_PASSWORD" --replica-announce-ip "$REDIS_NAME"

@@ -68,6 +68,7 @@ async fn a_good_server_gets_no_more_than_advice() {
     let redis = Redis::start().await;
     let findings = Findings::of(&redis.url());
     findings.says("ok", "maxmemory-policy noeviction");
+    findings.says("warning", "no maxmemory");
     findings.says("ok", "an append-only file is kept");
     findings.says("ok", "this user may do what nodes do");
     findings.says("ok", "no replicas");

@@ -182,6 +182,7 @@ impl Proxy {
             .env("BALANCER_LISTEN", format!("127.0.0.1:{plain}"))
             .env("BALANCER_TLS", format!("127.0.0.1:{tls}"))
             .env("BALANCER_CERTIFICATE", bundle(&certificates))
+            .env("BALANCER_REDIRECT", tls.to_string())
             .env("BALANCER_STATISTICS", format!("127.0.0.1:{}", free_port()));
         if prefix {
             command.env("BALANCER_PREFIX", "/seats");
@@ -526,6 +527,22 @@ async fn everything_works_behind_haproxy() {
         everything(proxy.tls.clone(), "tls"),
         everything(format!("{}/seats", under_a_path.tls), "path"),
     );
+
+    // Who comes without TLS from another machine is led there, and probes are not.
+    let visitor = Visitor::new(proxy.plain.clone());
+    let from_elsewhere = async |path: &str| {
+        let request = visitor.http.get(format!("{}{path}", proxy.plain));
+        let asked = request.header("host", "seats.example.com:80").send().await;
+        asked.expect("an answer")
+    };
+    let led = from_elsewhere("/admin?sort=use").await;
+    let port = proxy.tls.rsplit(':').next().expect("a port");
+    assert_eq!(led.status(), StatusCode::PERMANENT_REDIRECT);
+    assert_eq!(
+        location(&led),
+        format!("https://seats.example.com:{port}/admin?sort=use")
+    );
+    assert_eq!(from_elsewhere("/readyz").await.status(), StatusCode::OK);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult};
 
-use super::Findings;
+use super::{Findings, is_private};
 use crate::store::clock_shift::WORTH_A_WORD;
 use crate::store::error::{Error, Trouble};
 use crate::store::info::Info;
@@ -59,6 +59,9 @@ pub(super) async fn look_at(
 ) -> Result<(), Error> {
     look_at_version(info, notes);
     look_at_memory(info, notes);
+    if !is_private(options) {
+        look_at_bound(info, notes);
+    }
     look_at_persistence(info, notes);
     look_at_clients(info, notes);
     look_at_latency(server, notes).await?;
@@ -158,6 +161,16 @@ pub(super) fn look_at_memory(info: &Info, notes: &mut Findings<'_>) {
         notes.warn(
             format!("{} % of maxmemory are used", used * 100 / most),
             "raise maxmemory: a full Redis gives no new leases",
+        );
+    }
+}
+
+/// Where nothing bounds its memory the kernel does, without a word. The embedded server is on somebody's own machine.
+fn look_at_bound(info: &Info, notes: &mut Findings<'_>) {
+    if info.number("maxmemory") == 0 {
+        notes.warn(
+            "no maxmemory: if memory runs out the kernel kills Redis, and with it every heartbeat",
+            "set maxmemory to half of what its machine or container has: a full Redis refuses new leases and keeps the others",
         );
     }
 }

@@ -150,6 +150,7 @@ impl Project {
             ("NODE_IMAGE", &image.name),
             ("BALANCER_BIND", "127.0.0.1"),
             ("BALANCER_PORT", &port.to_string()),
+            ("TLS_PORT", &free_port().to_string()),
             ("PROMETHEUS_PORT", &free_port().to_string()),
             ("LEASEHOLD_ADMIN_KEY", KEY),
             ("LEASEHOLD_SECRET", SECRET),
