@@ -133,9 +133,81 @@ fn what_is_deployed_is_of_one_version() {
     let compose = file("docker-compose.yml");
     assert!(compose.contains(&format!("image: ${{NODE_IMAGE:-leasehold:{version}}}\n")));
 
+    let chart = file("deploy/helm/leasehold/Chart.yaml");
+    assert_eq!(value(&chart, "version"), version);
+    assert_eq!(value(&chart, "appVersion"), version);
+
     let redis = file("deploy/kubernetes/components/sentinel/kustomization.yaml");
     let tag = value(&redis, "newTag");
     assert!(compose.contains(&format!("image: redis:{tag}\n")), "{tag}");
+}
+
+/// A file of the chart as it comes out with these values; none where there is no helm.
+fn of_chart(template: &str, values: &str) -> Option<String> {
+    let found = Command::new("sh")
+        .args(["scripts/helm.sh", "--no-build"])
+        .current_dir(ROOT)
+        .output()
+        .expect("sh runs");
+    if !found.status.success() {
+        eprintln!("skipped: {}", String::from_utf8_lossy(&found.stderr));
+        return None;
+    }
+    let helm = String::from_utf8(found.stdout).expect("a path");
+    let chart = "deploy/helm/leasehold";
+    let values = format!("{chart}/ci/{values}-values.yaml");
+    let built = Command::new(helm.trim())
+        .args(["template", "seats", chart, "--kube-version", "1.37"])
+        .args(["--values", &values, "--show-only", template])
+        .current_dir(ROOT)
+        .output()
+        .expect("helm runs");
+    let said = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "{said}");
+    Some(String::from_utf8(built.stdout).expect("UTF-8"))
+}
+
+#[test]
+fn the_settings_of_the_chart_are_settings_of_a_node() {
+    let Some(settings) = of_chart("templates/settings.yaml", "external") else {
+        return;
+    };
+    let (_, settings) = settings.split_once("leasehold.toml: |\n").expect("a file");
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("leasehold.toml");
+    std::fs::write(&path, settings).expect("ours");
+    let output = Command::new(env!("CARGO_BIN_EXE_leasehold"))
+        .args(["config", "--json", "--config"])
+        .arg(&path)
+        .env_clear()
+        .env("LEASEHOLD_ADMIN_KEY", "the-key-of-the-operators")
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let rows: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let rows = rows.as_array().expect("a list");
+    let row = |name: &str| {
+        let row = rows.iter().find(|row| row["setting"] == name);
+        row.unwrap_or_else(|| panic!("no {name}"))["value"].clone()
+    };
+    assert_eq!(row("drain_wait_ms"), 10_000);
+    assert_eq!(row("pools.crm")["alert_at_percent"][1], 95);
+
+    // What the pods are given besides is what those of the other manifests are given.
+    let chart = of_chart("templates/deployment.yaml", "plain").expect("helm is there");
+    let base = file("deploy/kubernetes/base/deployment.yaml");
+    for text in [
+        "terminationGracePeriodSeconds: 30",
+        "maxUnavailable: 0",
+        "LEASEHOLD_REDIS_URL_FILE",
+        "LEASEHOLD_SECRET_FILE",
+        "LEASEHOLD_ADMIN_KEY_FILE",
+        "readOnlyRootFilesystem: true",
+        "failureThreshold: 60",
+    ] {
+        assert!(base.contains(text) && chart.contains(text), "{text}");
+    }
 }
 
 /// The lines of a file that make users, without their passwords.
@@ -148,6 +220,34 @@ fn users(text: &str) -> BTreeMap<&str, String> {
             Some((name, words.collect::<Vec<_>>().join(" ")))
         })
         .collect()
+}
+
+#[test]
+fn every_setting_can_be_given_to_the_nodes_of_compose() {
+    let compose = file("docker-compose.yml");
+    let (_, node) = compose.split_once("\n  node:\n").expect("nodes");
+    let (node, _) = node.split_once("\n  balancer:\n").expect("a balancer");
+    let example = file("leasehold.example.toml");
+    // What the image or the project decides: where a node listens, and where its data are.
+    let ours = ["listen", "metrics_listen", "data_dir", "redis_server"];
+    let (example, _) = example.split_once("#[pools").expect("pools come last");
+    let settings = example.lines().filter_map(|line| {
+        let (name, _) = line.strip_prefix('#')?.split_once(" = ")?;
+        let is_name = name
+            .chars()
+            .all(|letter| letter.is_ascii_lowercase() || letter == '_');
+        // Files would have to be in the container, too.
+        (is_name && !name.ends_with("_file") && !ours.contains(&name)).then_some(name)
+    });
+    let settings: Vec<&str> = settings.collect();
+    assert!(settings.len() > 25, "{settings:?}");
+    for name in settings {
+        let line = format!("\n      LEASEHOLD_{}:", name.to_uppercase());
+        assert!(
+            node.contains(&line),
+            "docker-compose.yml does not pass {name} on"
+        );
+    }
 }
 
 #[test]

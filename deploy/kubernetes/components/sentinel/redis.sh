@@ -2,19 +2,28 @@
 # Starts the Redis of a pod: as the master if nobody knows another one, else as its replica.
 set -eu
 umask 077
-me=$(hostname).redis
+# The headless service; pods are $service-0 to $service-2.
+service=${SERVICE:-redis}
+me=$(hostname).$service
 data=${DATA:-/data}
+# Passwords are files, one for each name; without files they are in the environment.
+secrets=${SECRETS:-/run/secrets/redis}
+password() { if [ -r "$secrets/$1" ]; then cat "$secrets/$1"; else eval "printf %s \"\${$1:?is missing}\""; fi; }
+NODES_PASSWORD=$(password NODES_PASSWORD)
+OPERATORS_PASSWORD=$(password OPERATORS_PASSWORD)
+REPLICAS_PASSWORD=$(password REPLICAS_PASSWORD)
+SENTINEL_PASSWORD=$(password SENTINEL_PASSWORD)
 
 # The sentinels know. When all pods start at once none answers yet; then what our own one wrote down is the best there is, and at
 # the very first start the first pod is the master.
 master=
-for peer in redis-0 redis-1 redis-2; do
-    answer=$(REDISCLI_AUTH=$SENTINEL_PASSWORD timeout 2 redis-cli -h "$peer.redis" -p 26379 \
+for peer in "$service-0" "$service-1" "$service-2"; do
+    answer=$(REDISCLI_AUTH=$SENTINEL_PASSWORD timeout 2 redis-cli -h "$peer.$service" -p 26379 \
         sentinel get-master-addr-by-name leasehold 2>/dev/null | head -n 1) || true
-    case $answer in redis-[0-9]*.redis) master=$answer && break ;; esac
+    case $answer in "$service"-[0-9]*."$service") master=$answer && break ;; esac
 done
 [ -n "$master" ] || master=$(sed -n 's/^sentinel monitor leasehold \([^ ]*\) .*/\1/p' "$data/sentinel.conf" 2>/dev/null) || true
-[ -n "$master" ] || master=redis-0.redis
+[ -n "$master" ] || master=$service-0.$service
 
 # The same users as in deploy/redis/leasehold.acl (why the default user has rights and is off: the README there), one for replicas and
 # one for sentinels.
@@ -37,6 +46,7 @@ masterauth $REPLICAS_PASSWORD
 replica-announce-ip $me
 appendonly yes
 appendfsync everysec
+maxmemory ${MAXMEMORY:-600mb}
 maxmemory-policy noeviction
 auto-aof-rewrite-min-size 256mb
 stream-node-max-bytes 1536

@@ -1,0 +1,1 @@
+../../../kubernetes/components/sentinel/redis.sh
