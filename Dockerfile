@@ -16,6 +16,8 @@ RUN mkdir -p src tests/it benches/limits && \
     cargo build --locked --release --bin leasehold --target "$(rustc --print host-tuple)"
 COPY build.rs build.rs
 COPY build build
+COPY docs/performance.md docs/performance.md
+COPY docs/runbooks docs/runbooks
 COPY lua lua
 COPY web web
 COPY src src
@@ -25,6 +27,20 @@ RUN touch src/lib.rs src/main.rs && \
     install -D "target/$(rustc --print host-tuple)/release/leasehold" /image/usr/local/bin/leasehold && \
     install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt
 COPY LICENSE-* /image/usr/share/doc/leasehold/
+# The licences of the crates in the program go where it goes.
+COPY scripts/notices.sh scripts/notices.sh
+RUN scripts/notices.sh /image/usr/share/doc/leasehold/NOTICES
+
+# To look at: a Redis inside, a pool with five seats, and a key that is printed. Its data goes with the container.
+#
+#   docker build --target demo -t leasehold-demo . && docker run --rm -p 127.0.0.1:7070:7070 leasehold-demo
+FROM redis:7.2.16-bookworm AS demo
+COPY --from=build /image/ /
+COPY deploy/docker/demo.sh /demo.sh
+USER redis
+ENV LEASEHOLD_LISTEN=0.0.0.0:7070 LEASEHOLD_DATA_DIR=/data/leasehold
+EXPOSE 7070
+ENTRYPOINT ["sh", "/demo.sh"]
 
 FROM scratch
 COPY --from=build /image/ /
@@ -40,7 +56,10 @@ CMD ["serve"]
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="Leasehold" \
-      org.opencontainers.image.description="Concurrent-seat leases for a fleet of stateless nodes, kept in Redis" \
+      org.opencontainers.image.description="Floating licences for your own product: an exact seat counter on Redis" \
+      org.opencontainers.image.source="https://example.invalid/leasehold" \
+      org.opencontainers.image.url="https://example.invalid/leasehold" \
+      org.opencontainers.image.documentation="https://example.invalid/leasehold/blob/main/docs/containers.md" \
       org.opencontainers.image.licenses="MIT OR Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

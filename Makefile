@@ -8,7 +8,7 @@ MODULES_OF_REDIS := acquire:: acquire_many:: clock:: data_loss:: deleted_pools::
 	half_done:: key_prefix:: moved_address:: out_of_memory:: outage:: race:: records:: redis_access:: redis_cluster:: refusals:: release:: renew:: renew_many:: \
 	rules:: script_flush:: sentinel:: slot_migration:: terminate:: unreadable::
 
-.PHONY: deb kubernetes help run test test-redis test-valkey test-browsers test-clients test-containers test-generators test-hours chaos lint sbom bench redis browser valkey balancer proxies
+.PHONY: deb dist kubernetes help run test test-redis test-valkey test-browsers test-clients test-containers test-generators test-hours chaos lint sbom bench redis browser valkey balancer proxies
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -18,10 +18,14 @@ run: redis ## Build, and serve on 127.0.0.1:7070 with an embedded Redis and a de
 	@exec $${CARGO_TARGET_DIR:-target}/debug/leasehold serve --pool demo=5
 
 # The integration tests come last, so that their summary is the last thing to read.
-test: redis browser balancer proxies ## Run all tests
+test: redis browser balancer proxies ## Run all tests; TESTS=module:: for those with that in their names
+ifdef TESTS
+	@cargo test --locked --lib --tests --no-fail-fast -- $(TESTS)
+else
 	@scripts/widget.sh
 	@cargo test --locked --doc --quiet
 	@cargo test --locked --lib --bins --tests --no-fail-fast
+endif
 
 test-valkey: valkey ## Run the integration tests on Valkey, whatever other server there is; TESTS=module:: for some of them
 	@PATH="$(CURDIR)/.redis/valkey:$$PATH" cargo test --locked --test it -- $(TESTS)
@@ -60,6 +64,9 @@ lint: ## Check form, lints, documentation and dependencies
 
 sbom: ## Write what the program is made of to target/leasehold.cdx.json (CycloneDX)
 	@scripts/sbom.sh
+
+dist: ## Make what a release consists of in target/dist: program, package, images, chart, bill of materials, checksums
+	@scripts/dist.sh
 
 deb: ## Make a Debian package in target/debian
 	@scripts/deb.sh

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes a Debian package: target/debian/leasehold_VERSION_ARCH.deb. The manual pages and completions in it are made by the
-# program that is in it.
+# program that is in it. PROGRAM is one that is built already, such as that of `make dist`.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -16,23 +16,88 @@ if ! command -v dpkg-shlibdeps >/dev/null 2>&1; then
 fi
 
 deb=$(scripts/cargo-tool.sh cargo-deb 3.8.0)
-cargo build --locked --release --bin leasehold
 target=${CARGO_TARGET_DIR:-target}
-program=$target/release/leasehold
+if [ -z "${PROGRAM:-}" ]; then
+    cargo build --locked --release --bin leasehold
+    PROGRAM=$target/release/leasehold
+elif [ "$PROGRAM" != "$target/release/leasehold" ]; then
+    mkdir -p "$target/release"
+    cp "$PROGRAM" "$target/release/leasehold"
+fi
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+repository=$(sed -n 's/^repository = "\(.*\)"/\1/p' Cargo.toml)
+maintainer=$(sed -n 's/^maintainer = "\(.*\)"/\1/p' Cargo.toml)
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct 2>/dev/null || date +%s)}
+export SOURCE_DATE_EPOCH
 
 # What Cargo.toml lists under package.metadata.deb.assets.
 made=target/package
 rm -rf "$made"
 mkdir -p "$made/completions"
-"$program" man --out "$made/man"
+"$PROGRAM" man --out "$made/man"
 gzip -9n "$made"/man/*
 for shell in bash zsh fish; do
-    "$program" completions "$shell" >"$made/completions/$shell"
+    "$PROGRAM" completions "$shell" >"$made/completions/$shell"
 done
-# A package's settings are where Debian has them, not in the directory where somebody happens to be.
+# A package's settings are where Debian has them, not in the directory where somebody happens to be. Secrets are files that its
+# units hand over, so no line says where they are.
 sed -e 's#^\# Copy to leasehold.toml and take#\# Take#' \
     -e 's#"./leasehold-data"#"/var/lib/leasehold"#' \
-    -e 's#"/run/secrets/leasehold-\(.*\)"#"/etc/leasehold/secrets/\1"#' leasehold.example.toml >"$made/leasehold.toml"
+    -e 's#^\#\([a-z_]*\)_file = "/run/secrets/.*#\# In a file, under the units of this package: /etc/leasehold/secrets/\1, for root alone.#' \
+    -e 's#secrets/signing_key,#secrets/signing_key_file,#' leasehold.example.toml >"$made/leasehold.toml"
+
+# Where a link leads to what is not in the package it leads to the repository.
+mkdir -p "$made/doc/docs/runbooks"
+cp README.md "$made/doc/"
+cp docs/*.md "$made/doc/docs/"
+cp docs/runbooks/*.md "$made/doc/docs/runbooks/"
+(cd "$made/doc" && find . -name '*.md') | sed 's,^\./,,' | while read -r page; do
+    PAGE=$page ROOT=$made/doc ELSEWHERE=$repository/blob/v$version perl -pi -e '
+        BEGIN {
+            use File::Basename;
+            our $folder = dirname($ENV{PAGE});
+            sub lead {
+                my ($to, $anchor) = @_;
+                my @path;
+                for (split m{/}, ($folder eq "." ? "" : "$folder/") . $to) {
+                    next if $_ eq "." or $_ eq "";
+                    $_ eq ".." ? pop @path : push @path, $_;
+                }
+                my $path = join "/", @path;
+                return -e "$ENV{ROOT}/$path" ? "$to$anchor" : "$ENV{ELSEWHERE}/$path$anchor";
+            }
+        }
+        s{\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)}{"](" . lead($1, $2 // "") . ")"}ge' "$made/doc/$page"
+done
+
+gzip -9nc CHANGELOG.md >"$made/changelog.gz"
+scripts/notices.sh "$made/NOTICES"
+gzip -9n "$made/NOTICES"
+{
+    printf 'leasehold (%s-1) unstable; urgency=medium\n\n  * What changed is in changelog.gz.\n\n' "$version"
+    printf ' -- %s  %s\n' "$maintainer" "$(LC_ALL=C date -u -R -d "@$SOURCE_DATE_EPOCH")"
+} >"$made/changelog"
+{
+    cat <<COPYRIGHT
+Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/
+Upstream-Name: leasehold
+Source: $repository
+Comment: The program contains works of others: NOTICES.gz beside this file has
+ their licences.
+
+Files: *
+Copyright: The Leasehold authors
+License: Expat or Apache-2.0
+
+License: Expat
+COPYRIGHT
+    sed -e 's/^$/./' -e 's/^/ /' LICENSE-MIT
+    printf '\nLicense: Apache-2.0\n On Debian systems the whole text of this licence is in\n /usr/share/common-licenses/Apache-2.0.\n'
+} >"$made/copyright"
 
 "$deb" --no-build --locked --quiet
-ls "$target"/debian/leasehold_*.deb
+package=$(ls -t "$target"/debian/leasehold_*.deb | head -n 1)
+if command -v lintian >/dev/null 2>&1; then
+    lintian --fail-on error --suppress-tags bad-distribution-in-changes-file "$package" || { echo "deb: lintian finds errors in $package" >&2; exit 1; }
+fi
+echo "$package"
