@@ -72,6 +72,7 @@ mod proofs;
 mod proxies;
 mod queue_herds;
 mod race;
+mod readme;
 mod records;
 mod redis_access;
 mod redis_cluster;
