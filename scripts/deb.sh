@@ -98,6 +98,6 @@ COPYRIGHT
 "$deb" --no-build --locked --quiet
 package=$(ls -t "$target"/debian/leasehold_*.deb | head -n 1)
 if command -v lintian >/dev/null 2>&1; then
-    lintian --fail-on error --suppress-tags bad-distribution-in-changes-file "$package" || { echo "deb: lintian finds errors in $package" >&2; exit 1; }
+    lintian --fail-on error "$package" || { echo "deb: lintian finds errors in $package" >&2; exit 1; }
 fi
 echo "$package"

@@ -163,7 +163,7 @@ pub(super) async fn list() -> Response {
                         @for operation in Operation::all(document).filter(|operation| operation.tag() == name) {
                             tr {
                                 th scope="row" { a href=(operation.address()) { code { (operation.name()) } } }
-                                td { (operation.described["summary"].as_str().unwrap_or_default()) }
+                                td { (codes(operation.described["summary"].as_str().unwrap_or_default())) }
                             }
                         }
                     }
