@@ -10,9 +10,9 @@ import shutil
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from . import drive, load, mutants
 from .known import judged
@@ -138,8 +138,10 @@ def main() -> None:
     if real is None and not options.no_real:
         report.notes.append("no real server: target/debug/leasehold or redis-server is missing")
     try:
-        for name in clients:
-            check(name, scenarios, real, report, not options.only)
+        with ThreadPoolExecutor(2) as beside:
+            running = [one for name in clients for one in check(name, scenarios, real, report, not options.only, beside)]
+            for one in running:
+                one.report(report)
     finally:
         if real:
             real.stop()
@@ -154,47 +156,53 @@ def main() -> None:
     sys.exit(report.failed > 0)
 
 
-def check(name: str, scenarios: list, real: Optional[Real], report: Report, all_layers: bool) -> None:
+def check(name: str, scenarios: list, real: Optional[Real], report: Report, all_layers: bool, beside: Executor) -> list["Program"]:
+    """Everything but the client's own programs, which go on."""
     entry = load.client(name)
     missing = [tool for tool in entry.get("needs", []) if not shutil.which(tool)]
     if missing:
         report.notes.append(f"{name}: skipped, there is no {', '.join(missing)}")
-        return
+        return []
     report.clients.append(name)
     if entry.get("build"):
         built = subprocess.run(entry["build"], cwd=load.CLIENTS / name, capture_output=True, text=True)
         if built.returncode:
             report.add(name, [], "its build", built.stdout[-1_000:] + built.stderr[-2_000:])
-            return
+            return []
     known = {failure["scenario"]: failure for failure in entry.get("known_failures", [])}
     if all_layers:
         vectors(name, "machine", entry["machine"], known, report)
         if entry.get("proof"):
             vectors(name, "proof", entry["proof"], known, report)
-    if all_layers and real:
-        programs(name, entry, real, report)
+    listed = entry.get("programs", {}) if all_layers and real else {}
+    running = [Program(name, label, one, real, beside) for label, one in listed.items()]
     asyncio.run(wire(name, entry, scenarios, known, real.document if real else None, real, report))
+    return running
 
 
-def programs(name: str, entry: dict, real: Real, report: Report) -> None:
-    """The client's own tests. They mostly wait, so two of them run at once; what fails gets a second try alone, as a scenario does."""
-    listed = {label: one if isinstance(one, dict) else {"command": one} for label, one in entry.get("programs", {}).items()}
-    where = {"LEASEHOLD_URL": real.url, "LEASEHOLD_KEY": ADMIN}
+class Program:
+    """One of a client's own tests. It mostly waits, so it runs beside the scenarios; one that fails gets a second try alone, as they do."""
 
-    def run(program: dict) -> subprocess.CompletedProcess:
+    def __init__(self, client: str, label: str, entry: Any, real: Real, beside: Executor) -> None:
+        entry = entry if isinstance(entry, dict) else {"command": entry}
+        self.client, self.label, self.command, self.scenarios = client, label, entry["command"], entry.get("scenarios", [])
+        self.environ = {**os.environ, "LEASEHOLD_URL": real.url, "LEASEHOLD_KEY": ADMIN}
+        self.done = beside.submit(self.run)
+
+    def run(self) -> subprocess.CompletedProcess:
         return subprocess.run(
-            program["command"], cwd=load.CLIENTS / name, env={**os.environ, **where}, capture_output=True, text=True, timeout=300
+            self.command, cwd=load.CLIENTS / self.client, env=self.environ, capture_output=True, text=True, timeout=300
         )  # fmt: skip
 
-    with ThreadPoolExecutor(2) as both:
-        results = list(both.map(run, listed.values()))
-    for (label, program), done in zip(listed.items(), results):
+    def report(self, report: Report) -> None:
+        done = self.done.result()
         if done.returncode not in (0, MISSING):
-            done = run(program)
+            done = self.run()
         if done.returncode == MISSING:
-            report.notes.append(f"{name}: {label} skipped: {done.stderr.strip()}")
-            continue
-        report.add(name, program.get("scenarios", []), label, done.stderr[-3_000:] if done.returncode else None)
+            report.notes.append(f"{self.client}: {self.label} skipped: {done.stderr.strip()}")
+        else:
+            why = (done.stdout[-1_000:] + done.stderr[-3_000:]) if done.returncode else None
+            report.add(self.client, self.scenarios, self.label, why)
 
 
 def write(path: Path, table: str) -> None:
