@@ -18,6 +18,7 @@ use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
 
 use crate::names::{Invalid, Label, PoolName, recorded};
+use crate::scope::Scope;
 use crate::time::Timestamp;
 
 /// Pattern of keys, for secret scanners: `lh_(client|operator)_[0-9A-Za-z]{50}`.
@@ -426,6 +427,11 @@ impl AccessKey {
     /// Whether the key is for this pool.
     pub fn is_for(&self, pool: &PoolName) -> bool {
         (self.pools.is_empty() && self.role != Role::Client) || self.pools.contains(pool)
+    }
+
+    /// What the key may see and touch.
+    pub fn scope(&self) -> Scope {
+        Scope::of(&self.pools, &[])
     }
 
     /// Whether the key is over.

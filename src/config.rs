@@ -9,6 +9,7 @@
 mod base_path;
 mod explain;
 mod layers;
+mod oidc_roles;
 mod public_url;
 mod redis_url;
 mod report;
@@ -29,6 +30,7 @@ use tracing_subscriber::EnvFilter;
 
 pub use self::base_path::BasePath;
 pub use self::layers::{Flags, Origin};
+pub use self::oidc_roles::RoleRules;
 pub use self::redis_url::{RedisUrl, Topology};
 pub use self::report::Row;
 use crate::names::KeyPrefix;
@@ -159,6 +161,86 @@ pub struct Settings {
     #[arg(long = "trusted-proxy", value_name = "NETWORK", value_parser = layers::network, required = false)]
     #[serde(default, deserialize_with = "layers::networks")]
     pub trusted_proxies: Vec<IpNet>,
+
+    /// Provider of the single sign-on for the admin pages (OpenID Connect): https://, or http:// on loopback
+    ///
+    /// Its discovery document is at this address, behind it /.well-known/openid-configuration. A node starts and runs without it.
+    #[arg(long, value_name = "URL")]
+    pub oidc_issuer: Option<String>,
+
+    /// Name of this installation at the provider
+    #[arg(long, value_name = "ID")]
+    pub oidc_client_id: Option<String>,
+
+    /// Secret of this installation at the provider; none if it is a public client there
+    ///
+    /// The command line is visible to others on this machine: prefer the environment or a file.
+    #[arg(long, value_name = "SECRET")]
+    pub oidc_client_secret: Option<SecretString>,
+
+    /// File that holds the oidc_client_secret
+    #[arg(long, value_name = "FILE")]
+    pub oidc_client_secret_file: Option<PathBuf>,
+
+    /// What the provider is asked for, with spaces between
+    #[arg(long, value_name = "SCOPES", default_value = "openid profile email")]
+    pub oidc_scopes: String,
+
+    /// Claim that is shown as the name of a person; who it is is told by issuer and subject
+    #[arg(long, value_name = "CLAIM", default_value = "email")]
+    pub oidc_user_claim: String,
+
+    /// Claim with the groups of a person: groups, roles at Entra, or a path such as realm_access.roles
+    #[arg(long, value_name = "CLAIM", default_value = "groups")]
+    pub oidc_groups_claim: String,
+
+    /// Role of a group, such as "floor-leads = operator pools=crm,phone tenants=acme"; may be given more than once
+    ///
+    /// Also for the groups that a proxy names. Whose groups have no rule is not let in. Of several roles the highest counts. In the
+    /// environment they are separated by semicolons.
+    #[arg(long = "oidc-role", value_name = "RULE", action = clap::ArgAction::Append, value_parser = oidc_roles::flag, required = false)]
+    #[serde(default)]
+    pub oidc_roles: RoleRules,
+
+    /// File with the certificate, in PEM form, that a provider with a certificate of your own is signed with
+    #[arg(long, value_name = "FILE")]
+    pub oidc_ca_file: Option<PathBuf>,
+
+    /// What a log-out ends: local (the session here) or provider (the one at the provider, too)
+    #[arg(long, value_enum, value_name = "WHERE", default_value = "local")]
+    pub oidc_logout: OidcLogout,
+
+    /// Text of the link on the login page that leads to the provider
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "Log in with single sign-on"
+    )]
+    pub oidc_button: String,
+
+    /// Whether the login page asks for a key where there is a single sign-on: on or off; /admin/login?with=key always does
+    #[arg(long, value_enum, value_name = "SWITCH", default_value = "on")]
+    pub login_with_keys: Switch,
+
+    /// Header in which a proxy of trusted_proxies names the person that it has logged in, such as Remote-User
+    ///
+    /// Requests with it from anybody else are refused.
+    #[arg(long, value_name = "HEADER")]
+    pub proxy_user_header: Option<String>,
+
+    /// Header in which that proxy names the groups of the person, with commas between, such as Remote-Groups
+    #[arg(long, value_name = "HEADER")]
+    pub proxy_groups_header: Option<String>,
+
+    /// Secret that the proxy sends in the header Leasehold-Proxy-Secret; needed unless this listens on loopback
+    ///
+    /// The command line is visible to others on this machine: prefer the environment or a file.
+    #[arg(long, value_name = "SECRET")]
+    pub proxy_secret: Option<SecretString>,
+
+    /// File that holds the proxy_secret
+    #[arg(long, value_name = "FILE")]
+    pub proxy_secret_file: Option<PathBuf>,
 
     /// Pool to create at start, with its number of seats; may be given more than once
     ///
@@ -315,6 +397,26 @@ impl fmt::Display for LogFormat {
         f.write_str(match self {
             Self::Text => "text",
             Self::Json => "json",
+        })
+    }
+}
+
+/// What a log-out ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum OidcLogout {
+    /// The session of the admin pages.
+    #[default]
+    Local,
+    /// That of the provider, too.
+    Provider,
+}
+
+impl fmt::Display for OidcLogout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "local",
+            Self::Provider => "provider",
         })
     }
 }
@@ -489,6 +591,11 @@ impl Settings {
         }
     }
 
+    /// The certificate of the provider, if it is one of your own.
+    pub fn oidc_ca(&self) -> Result<Option<Vec<u8>>, WrongSetting> {
+        pem("oidc_ca_file", self.oidc_ca_file.as_deref(), "certificate")
+    }
+
     /// What stands in front of every key.
     pub fn key_prefix(&self) -> KeyPrefix {
         let prefix = self.key_prefix.as_deref().unwrap_or_default();
@@ -597,6 +704,8 @@ impl Loaded {
             "admin_key",
             "redis_url",
             "webhook_proxy",
+            "oidc_client_secret",
+            "proxy_secret",
         ];
         let files = secrets
             .iter()
@@ -743,6 +852,43 @@ impl Loaded {
                 "give the address that callers use, such as https://seats.example; http:// only on loopback",
             ));
         }
+        if let Some(url) = &settings.oidc_issuer
+            && let Err(wrong) = public_url::check(url)
+        {
+            return Err(self.wrong(
+                "oidc_issuer",
+                wrong,
+                "give the address of the provider as its discovery document has it, such as https://login.example/realms/ops; \
+                 http:// only on loopback",
+            ));
+        }
+        if let Some(secret) = &settings.proxy_secret
+            && secret.expose_secret().chars().count() < Settings::MIN_ADMIN_KEY
+        {
+            return Err(self.wrong(
+                "proxy_secret",
+                format!("has {} characters", secret.expose_secret().chars().count()),
+                format!(
+                    "use at least {}, for example from: openssl rand -hex 16",
+                    Settings::MIN_ADMIN_KEY
+                ),
+            ));
+        }
+        for (name, header) in [
+            ("proxy_user_header", &settings.proxy_user_header),
+            ("proxy_groups_header", &settings.proxy_groups_header),
+        ] {
+            if header
+                .as_ref()
+                .is_some_and(|header| header.parse::<axum::http::HeaderName>().is_err())
+            {
+                return Err(self.wrong(
+                    name,
+                    "is not the name of a header",
+                    "give a name such as Remote-User",
+                ));
+            }
+        }
         if let Some(url) = &settings.redis_url
             && let Err(wrong) = url.expose_secret().parse::<RedisUrl>()
         {
@@ -848,6 +994,7 @@ impl Loaded {
                 "give metrics_listen a port of its own, or leave it out",
             ));
         }
+        self.check_single_sign_on()?;
         if settings.tls_cert_file.is_some() != settings.tls_key_file.is_some() {
             return Err(self.together(
                 ["tls_cert_file", "tls_key_file"],
@@ -881,6 +1028,86 @@ impl Loaded {
                 format!("do not go together: {redis} is on another host and there is no secret"),
                 "nodes that share a Redis verify each other's tokens: set the same secret on all of them",
             ));
+        }
+        Ok(())
+    }
+
+    /// Refuses a single sign-on that lacks something, or that would let in the wrong people.
+    fn check_single_sign_on(&self) -> Result<(), WrongSetting> {
+        let settings = &self.settings;
+        let lacks = |first: &'static str, second: &'static str, right: &str| {
+            Err(self.together(
+                [first, second],
+                format!("do not go one without the other: {second} is not set"),
+                right,
+            ))
+        };
+        let roles = "name a role for each group, such as oidc_roles = [\"floor-leads = operator pools=crm\"]";
+        let key = "keep an admin_key as the way in when the single sign-on fails";
+        settings.oidc_ca()?;
+        if settings.oidc_issuer.is_some() {
+            if settings.oidc_client_id.is_none() {
+                return lacks(
+                    "oidc_issuer",
+                    "oidc_client_id",
+                    "give the client id that the provider has for this installation",
+                );
+            }
+            if settings.public_url.is_none() {
+                return lacks(
+                    "oidc_issuer",
+                    "public_url",
+                    "give the address of the admin pages, to which the provider leads back",
+                );
+            }
+            if settings.oidc_roles.is_empty() {
+                return lacks("oidc_issuer", "oidc_roles", roles);
+            }
+            if settings.is_open() {
+                return lacks("oidc_issuer", "admin_key", key);
+            }
+        } else if settings.oidc_client_id.is_some() {
+            return lacks(
+                "oidc_client_id",
+                "oidc_issuer",
+                "give the address of the provider",
+            );
+        }
+        if settings.proxy_user_header.is_some() {
+            if settings.proxy_groups_header.is_none() {
+                return lacks(
+                    "proxy_user_header",
+                    "proxy_groups_header",
+                    "give the header in which the proxy names the groups of a person",
+                );
+            }
+            if settings.trusted_proxies.is_empty() {
+                return lacks(
+                    "proxy_user_header",
+                    "trusted_proxies",
+                    "give the address of the proxy: nobody else is believed",
+                );
+            }
+            if settings.oidc_roles.is_empty() {
+                return lacks("proxy_user_header", "oidc_roles", roles);
+            }
+            if settings.is_open() {
+                return lacks("proxy_user_header", "admin_key", key);
+            }
+            if settings.proxy_secret.is_none() && !settings.listen.ip().to_canonical().is_loopback()
+            {
+                return lacks(
+                    "proxy_user_header",
+                    "proxy_secret",
+                    "give a secret, and let the proxy send it in the header Leasehold-Proxy-Secret; on loopback none is needed",
+                );
+            }
+        } else if settings.proxy_groups_header.is_some() {
+            return lacks(
+                "proxy_groups_header",
+                "proxy_user_header",
+                "give the header in which the proxy names the person",
+            );
         }
         Ok(())
     }

@@ -48,6 +48,7 @@ use self::problem::{Code, Problem};
 use self::server::{ConnectionLimit, Drain};
 use crate::alerts::address::Allowed;
 use crate::config::Settings;
+use crate::oidc::Provider;
 use crate::proof::ProofKeys;
 use crate::store::{self, Store};
 use crate::tasks;
@@ -66,6 +67,8 @@ pub(crate) struct Inner {
     connections: ConnectionLimit,
     /// Where webhooks may lead.
     webhooks_allowed: Allowed,
+    /// Where people log in, if the settings name a provider.
+    provider: Option<Provider>,
 }
 
 impl App {
@@ -85,6 +88,7 @@ impl App {
             drain: drain.clone(),
             connections: connections.clone(),
             webhooks_allowed: Allowed::of(settings),
+            provider: Provider::of(settings),
         }));
         tasks::spawn("refusals", {
             let inner = Arc::downgrade(&app.0);
@@ -101,6 +105,11 @@ impl App {
     /// What signs.
     pub(crate) fn tokens(&self) -> &Tokens {
         &self.0.tokens
+    }
+
+    /// Where people log in, if the settings name a provider.
+    pub(crate) fn provider(&self) -> Option<&Provider> {
+        self.0.provider.as_ref()
     }
 
     /// The rights of callers.

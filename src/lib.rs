@@ -17,8 +17,10 @@
 //!
 //! * [`lease`] and [`pool`]: a seat that is held, and the policy that it is held under.
 //! * [`access_key`]: keys of operators and clients.
+//! * [`scope`]: the pools and tenants that somebody may see.
 //! * [`token`]: the signed secret that renews and releases one lease.
 //! * [`proof`]: signed proofs of leases, which others verify.
+//! * [`oidc`]: the provider of a single sign-on, and what it says of people.
 //! * [`webhook`]: where alerts go, and how that is signed.
 //!
 //! The floors above it, each of which knows only those below:
@@ -46,8 +48,10 @@ pub mod history;
 pub mod http;
 pub mod lease;
 pub mod names;
+pub mod oidc;
 pub mod pool;
 pub mod proof;
+pub mod scope;
 pub mod service;
 mod stderr;
 pub mod store;

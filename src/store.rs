@@ -94,7 +94,7 @@ pub use self::leave_notice::{Left, Notice, NoticeLeft};
 pub use self::leave_queue::{Leaving, QueueLeft, Turn};
 pub use self::list::{Cursor, Listing, Selection, Sort};
 pub use self::list_queue::{Waiter, Waiters};
-pub use self::logins::{CODE, LOGIN, Login, OpenSession, Session};
+pub use self::logins::{CODE, LOGIN, Login, OpenSession, Session, SessionOfPerson};
 use self::losses::Losses;
 use self::meters::Meters;
 pub(crate) use self::meters::{AcquireOutcome, EndKind, OTHERS, Series};

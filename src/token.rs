@@ -19,6 +19,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
@@ -109,6 +110,8 @@ pub struct Tokens {
 struct Key {
     id: [u8; 4],
     mac: Hmac<Sha256>,
+    /// Hides what others keep for us.
+    cipher: LessSafeKey,
 }
 
 impl Key {
@@ -122,9 +125,11 @@ impl Key {
         };
         let id = derive(b"leasehold lease token key id 1");
         let key = derive(b"leasehold lease token key 1");
+        let cipher = UnboundKey::new(&AES_256_GCM, &derive(b"leasehold encryption key 1"));
         Self {
             id: [id[0], id[1], id[2], id[3]],
             mac: Hmac::new_from_slice(&key).expect("HMAC takes a key of any length"),
+            cipher: LessSafeKey::new(cipher.expect("32 bytes")),
         }
     }
 
@@ -181,6 +186,35 @@ impl Tokens {
         self.keys
             .iter()
             .any(|key| key.seal(text).verify_slice(&seal).is_ok())
+    }
+
+    /// Hides a text from whoever keeps it for us, and tells if it was changed. `purpose` keeps a text of one kind from being shown as one
+    /// of another kind.
+    pub(crate) fn encrypt(&self, purpose: &str, text: &str) -> String {
+        let nonce: [u8; NONCE_LEN] = rand::random();
+        let mut hidden = text.as_bytes().to_vec();
+        self.keys[0]
+            .cipher
+            .seal_in_place_append_tag(
+                Nonce::assume_unique_for_key(nonce),
+                Aad::from(purpose.as_bytes()),
+                &mut hidden,
+            )
+            .expect("a text is no longer than the cipher takes");
+        URL_SAFE_NO_PAD.encode([&nonce[..], &hidden].concat())
+    }
+
+    /// The text that was hidden, if that was done here for this purpose.
+    pub(crate) fn decrypt(&self, purpose: &str, hidden: &str) -> Option<String> {
+        let hidden = URL_SAFE_NO_PAD.decode(hidden).ok()?;
+        let (nonce, hidden) = hidden.split_first_chunk::<NONCE_LEN>()?;
+        self.keys.iter().find_map(|key| {
+            let mut text = hidden.to_vec();
+            let nonce = Nonce::assume_unique_for_key(*nonce);
+            let aad = Aad::from(purpose.as_bytes());
+            let text = key.cipher.open_in_place(nonce, aad, &mut text).ok()?;
+            String::from_utf8(text.to_vec()).ok()
+        })
     }
 
     /// Ids of the keys, the one that signs first. They are in every token, and nothing leads from them to the secrets.

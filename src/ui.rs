@@ -26,6 +26,7 @@ mod queue;
 mod range;
 mod reference;
 mod runbooks;
+mod sessions;
 mod settings;
 mod sizing;
 mod tenants;
@@ -64,6 +65,12 @@ pub(crate) fn routes() -> Router<App> {
         .route("/admin", get(overview::show))
         .route("/admin/assets/{file}", get(asset))
         .route("/admin/login", get(login::show).post(login::log_in))
+        .route("/admin/login/oidc", get(login::single_sign_on::begin))
+        .route(
+            "/admin/login/callback",
+            get(login::single_sign_on::come_back),
+        )
+        .route("/admin/login/backchannel", post(login::single_sign_on::end))
         .route("/admin/logout", post(login::log_out))
         .route("/admin/pools", post(settings::create))
         .route("/admin/pools/{pool}", get(leases::show))
@@ -138,6 +145,11 @@ pub(crate) fn routes() -> Router<App> {
             get(webhooks::confirm_delete).post(webhooks::delete),
         )
         .route("/admin/audit", get(audit::show))
+        .route(
+            "/admin/sessions",
+            get(sessions::show).post(sessions::end_others),
+        )
+        .route("/admin/sessions/{id}/end", post(sessions::end))
         .route("/admin/nodes", get(nodes::show))
         .route("/docs", get(reference::list))
         .route("/docs/api", get(reference::list))
@@ -164,6 +176,7 @@ pub(crate) async fn with_page_headers<F: Future<Output = Response>>(
         .path_and_query()
         .map_or_else(|| "/admin".to_owned(), ToString::to_string);
     let reads = request.method().is_safe();
+    let may_be_kept_back = reads && login::may_be_kept_back(request.headers());
     let mut response = answer(request).await;
     if page {
         response = match response
@@ -171,6 +184,8 @@ pub(crate) async fn with_page_headers<F: Future<Output = Response>>(
             .get::<Logged>()
             .map(|logged| logged.code)
         {
+            // A link in a mail: the login comes along with the next request, which this page makes.
+            Some(Code::Unauthorized) if may_be_kept_back => login::lead_on(&here),
             Some(Code::Unauthorized) => login::prompt(if reads { &here } else { "/admin" }),
             Some(_) => frame::problem(response).await,
             None => response,

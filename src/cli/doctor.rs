@@ -9,13 +9,25 @@ use crate::config::{Flags, Settings};
 use crate::store::embedded::Embedded;
 use crate::store::{Level, diagnose};
 
+mod oidc;
+
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(super) struct Doctor {
+    #[command(subcommand)]
+    other: Option<Other>,
     #[command(flatten)]
     flags: Flags,
     /// Print a list of findings as JSON
     #[arg(long)]
     json: bool,
+}
+
+/// What else than Redis can be looked at.
+#[derive(Debug, clap::Subcommand)]
+enum Other {
+    /// Look at the provider of the single sign-on: its documents, its clock, and which role somebody would get
+    Oidc(oidc::Oidc),
 }
 
 /// Where the embedded Redis of these settings listens.
@@ -32,6 +44,9 @@ fn embedded(settings: &Settings) -> Result<String, Failure> {
 
 /// Exits with 1 if leases can be lost, and with 6 if Redis cannot be reached.
 pub(super) fn run(doctor: &Doctor) -> Result<Exit, Failure> {
+    if let Some(Other::Oidc(oidc)) = &doctor.other {
+        return oidc::run(oidc);
+    }
     let mut settings = super::load(&doctor.flags)?.check()?;
     if settings.redis_url.is_none() {
         settings.redis_url = Some(embedded(&settings)?.into());

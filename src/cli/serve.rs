@@ -454,6 +454,19 @@ fn to_agree_on(settings: &Settings, tokens: &Tokens) -> BTreeMap<String, String>
         ("admin_key", admin_key),
         ("durability", settings.durability.to_string()),
         (
+            "oidc_client_id",
+            settings.oidc_client_id.clone().unwrap_or_default(),
+        ),
+        (
+            "oidc_issuer",
+            settings.oidc_issuer.clone().unwrap_or_default(),
+        ),
+        ("oidc_roles", settings.oidc_roles.to_string()),
+        (
+            "proxy_user_header",
+            settings.proxy_user_header.clone().unwrap_or_default(),
+        ),
+        (
             "public_url",
             settings.public_url.clone().unwrap_or_default(),
         ),

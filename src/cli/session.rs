@@ -15,7 +15,11 @@ pub(super) enum Session {
     /// End a session, on all nodes within a second
     End {
         /// Id of the session, as `leasehold session list` prints it
-        id: String,
+        #[arg(required_unless_present = "all")]
+        id: Option<String>,
+        /// End all sessions
+        #[arg(long, conflicts_with = "id")]
+        all: bool,
         #[command(flatten)]
         remote: Remote,
     },
@@ -28,7 +32,17 @@ pub(super) fn run(command: &Session) -> Result<Exit, Failure> {
             let columns = ["id", "who", "address", "since", "last_seen_at"];
             remote.show(&sessions, &columns, "nobody is logged in")
         }
-        Session::End { id, remote } => {
+        Session::End {
+            id: None, remote, ..
+        } => {
+            remote.delete("/v1/sessions")?;
+            remote.done("all sessions have ended", &json!({"status": "ended"}))
+        }
+        Session::End {
+            id: Some(id),
+            remote,
+            ..
+        } => {
             let path =
                 percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC);
             remote.delete(&format!("/v1/sessions/{path}"))?;

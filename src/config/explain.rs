@@ -7,7 +7,14 @@ use figment::error::{Actual, Kind};
 use super::{Origin, WrongSetting};
 
 /// Settings whose wrong value is not repeated in an error.
-const SECRETS: [&str; 4] = ["redis_url", "secret", "previous_secrets", "admin_key"];
+const SECRETS: [&str; 6] = [
+    "redis_url",
+    "secret",
+    "previous_secrets",
+    "admin_key",
+    "oidc_client_secret",
+    "proxy_secret",
+];
 
 /// A name that no setting has.
 pub(super) fn unknown(name: &str, origin: String, known: &str) -> WrongSetting {
@@ -90,7 +97,12 @@ fn right(setting: &str) -> Option<&'static str> {
     Some(match setting {
         "metrics_listen" => "give an address and a port, such as 10.0.0.5:9090",
         "listen" => "give an address and a port, such as 127.0.0.1:7070 or [::1]:7070",
-        "secret" | "admin_key" | "redis_url" | "webhook_proxy" => "give text in quotes",
+        "secret" | "admin_key" | "redis_url" | "webhook_proxy" | "oidc_client_secret"
+        | "proxy_secret" => "give text in quotes",
+        "oidc_roles" => {
+            "give a list of rules, such as [\"floor-leads = operator pools=crm,phone\"]"
+        }
+        "oidc_logout" => "give local or provider",
         "previous_secrets" => "give a list of strings in quotes",
         "trusted_proxies" => {
             "give a list of addresses or networks, such as [\"127.0.0.1\", \"10.0.0.0/8\"]"
@@ -100,7 +112,11 @@ fn right(setting: &str) -> Option<&'static str> {
         }
         "log_format" => "give text or json",
         "durability" => "give async or replicated",
-        "metrics_key" | "trail" | "webhook_http" | "webhook_private_networks" => "give off or on",
+        "metrics_key"
+        | "trail"
+        | "webhook_http"
+        | "webhook_private_networks"
+        | "login_with_keys" => "give off or on",
         "drain_wait_ms"
         | "threads"
         | "max_connections"

@@ -19,7 +19,7 @@ use serde::de::Error as _;
 use serde::{Deserialize as _, Deserializer};
 
 use super::explain::{explain, unknown, without_source_lines};
-use super::{Settings, WrongSetting};
+use super::{RoleRules, Settings, WrongSetting};
 use crate::names::{Invalid, PoolName};
 use crate::pool::Policy;
 
@@ -351,6 +351,7 @@ fn environment(
                 )
             })?,
             "previous_secrets" | "trusted_proxies" => list(text).into(),
+            "oidc_roles" => RoleRules::lines(text).into(),
             _ => text.into(),
         };
         layers.push(Layer {
@@ -394,7 +395,7 @@ fn command_line(flags: &Flags) -> Result<Vec<Layer>, WrongSetting> {
                 wrong: invalid.to_string(),
                 right: "give --pool NAME=CAPACITY for each pool".into(),
             })?,
-            "previous_secrets" | "trusted_proxies" => values.clone().into(),
+            "previous_secrets" | "trusted_proxies" | "oidc_roles" => values.clone().into(),
             _ => values
                 .last()
                 .map(|value| value.trim())

@@ -42,6 +42,16 @@ pub(super) fn find_credentials(
             is_unset(&settings.admin_key),
             &mut settings.admin_key_file,
         ),
+        (
+            "oidc_client_secret",
+            is_unset(&settings.oidc_client_secret),
+            &mut settings.oidc_client_secret_file,
+        ),
+        (
+            "proxy_secret",
+            is_unset(&settings.proxy_secret),
+            &mut settings.proxy_secret_file,
+        ),
     ] {
         let credential = credentials.join(format!("leasehold_{name}"));
         if is_unset && file.is_none() && credential.exists() {
@@ -81,6 +91,16 @@ pub(super) fn read_files(
             "admin_key",
             &mut settings.admin_key,
             &settings.admin_key_file,
+        ),
+        (
+            "oidc_client_secret",
+            &mut settings.oidc_client_secret,
+            &settings.oidc_client_secret_file,
+        ),
+        (
+            "proxy_secret",
+            &mut settings.proxy_secret,
+            &settings.proxy_secret_file,
         ),
     ] {
         if let Some(path) = file {

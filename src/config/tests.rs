@@ -530,6 +530,10 @@ fn the_example_file_shows_the_defaults() {
                 "base_path",
                 "otlp_endpoint",
                 "webhook_proxy",
+                "oidc_issuer",
+                "oidc_client",
+                "oidc_roles",
+                "oidc_ca_file",
             ]
             .iter()
             .any(|name| line.starts_with(name))

@@ -11,6 +11,8 @@ mod caller;
 mod limits;
 pub(crate) mod login;
 mod origin;
+pub(crate) mod person;
+mod proxy_user;
 pub(super) mod refusals;
 mod right;
 mod table;
@@ -40,6 +42,7 @@ pub(crate) use self::audit::Notes;
 use self::audit::{Entry, RequestOutcome};
 use self::limits::Limiters;
 pub(crate) use self::origin::is_from_here;
+use self::proxy_user::ProxyUsers;
 use self::refusals::Refusals;
 use self::right::Right;
 use self::table::{METRICS_WITH_KEY, Row, Rule};
@@ -49,7 +52,7 @@ use super::App;
 use super::problem::{Code, Problem};
 use super::request_id;
 use crate::access_key::{self, Fingerprint, Role};
-use crate::config::{Settings, Switch};
+use crate::config::{RoleRules, Settings, Switch};
 use crate::names::PoolName;
 use crate::store;
 use crate::tasks;
@@ -77,6 +80,13 @@ pub(crate) struct Access {
     pub(crate) attempts: Attempts,
     /// Whether `/metrics` asks for a key.
     metrics_key: bool,
+    /// Roles of groups.
+    pub(crate) roles: RoleRules,
+    proxy_users: ProxyUsers,
+    /// Whether the login page asks for a key.
+    pub(crate) asks_for_keys: bool,
+    /// What stands on the link to the provider.
+    pub(crate) oidc_button: String,
 }
 
 impl Access {
@@ -93,6 +103,10 @@ impl Access {
             strangers: RateLimiter::direct(Quota::per_second(ten)),
             attempts: Attempts::default(),
             metrics_key: settings.metrics_key == Switch::On,
+            roles: settings.oidc_roles.clone(),
+            proxy_users: ProxyUsers::of(settings),
+            asks_for_keys: settings.login_with_keys == Switch::On,
+            oidc_button: settings.oidc_button.clone(),
         }
     }
 
@@ -230,7 +244,7 @@ async fn admit(
     let judged = match caller::identify(app, &parts, address).await {
         Ok(credential) => {
             let caller = credential.caller.clone();
-            if let Caller::Key(key) = &caller {
+            if let Some(key) = caller.key() {
                 app.0.store.note_key_use(&key.id);
             }
             match authorize(app, row.rule, &caller, pool.as_ref(), &parts, address) {
@@ -365,7 +379,7 @@ fn authorize(
     address: Option<IpAddr>,
 ) -> Result<(), Problem> {
     // Before the role: what is refused counts too.
-    if let Caller::Key(key) = caller
+    if let Some(key) = caller.key()
         && key.role == Role::Client
     {
         app.0.access.limiters.check(key, address).map_err(|wait| {
@@ -378,37 +392,35 @@ fn authorize(
         })?;
     }
     reach(rule, caller, pool)?;
-    match caller {
-        Caller::Key(key) if key.role == Role::Client => {
-            let page = origin::asking(&parts.headers);
-            let named = page.is_none_or(|page| key.origins.iter().any(|origin| origin.is(page)));
-            if named {
-                Ok(())
-            } else {
-                Err(origin_not_allowed())
-            }
-        }
-        // A form needs no leave to be sent, so it must come from our own pages.
-        Caller::Open
-            if parts.uri.path().starts_with("/admin")
-                && !parts.method.is_safe()
-                && !origin::is_from_here(&parts.headers, &parts.uri) =>
+    if let Some(key) = caller.key()
+        && key.role == Role::Client
+    {
+        let page = origin::asking(&parts.headers);
+        let named = page.is_none_or(|page| key.origins.iter().any(|origin| origin.is(page)));
+        return if named {
+            Ok(())
+        } else {
+            Err(origin_not_allowed())
+        };
+    }
+    if !caller.is_open() {
+        return Ok(());
+    }
+    let is_from_here = origin::is_from_here(&parts.headers, &parts.uri);
+    // A form needs no leave to be sent, so it must come from our own pages.
+    if parts.uri.path().starts_with("/admin") && !parts.method.is_safe() && !is_from_here {
+        return Err(forbidden(
+            "This was sent by a page of another origin. Use the admin pages of this server.",
+        ));
+    }
+    // Nothing is shown, so a foreign page could make the browser of somebody on this machine do it.
+    match origin::asking(&parts.headers) {
+        // Our own pages keep their address to themselves, so a browser calls the origin of their forms "null".
+        Some(page)
+            if !is_from_here && !page_is_known(app, page, pool, &parts.headers, &parts.uri) =>
         {
-            Err(forbidden(
-                "This was sent by a page of another origin. Use the admin pages of this server.",
-            ))
+            Err(origin_not_allowed())
         }
-        // Nothing is shown, so a foreign page could make the browser of somebody on this machine do it.
-        Caller::Open => match origin::asking(&parts.headers) {
-            // Our own pages keep their address to themselves, so a browser calls the origin of their forms "null".
-            Some(page)
-                if !origin::is_from_here(&parts.headers, &parts.uri)
-                    && !page_is_known(app, page, pool, &parts.headers, &parts.uri) =>
-            {
-                Err(origin_not_allowed())
-            }
-            _ => Ok(()),
-        },
         _ => Ok(()),
     }
 }

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION, REFRESH, SET_COOKIE};
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderValue, Uri};
 use axum::response::Response;
@@ -121,6 +121,15 @@ fn put_on_headers(base: &BasePath, headers: &mut HeaderMap) {
         let location = [base.as_str().as_bytes(), location.as_bytes()].concat();
         if let Ok(location) = HeaderValue::from_bytes(&location) {
             headers.insert(LOCATION, location);
+        }
+    }
+    // An answer that leads on by itself: "0;url=/admin".
+    if let Some(refresh) = headers.get(REFRESH)
+        && let Some(path) = refresh.as_bytes().strip_prefix(b"0;url=/")
+    {
+        let refresh = [b"0;url=", base.as_str().as_bytes(), b"/", path].concat();
+        if let Ok(refresh) = HeaderValue::from_bytes(&refresh) {
+            headers.insert(REFRESH, refresh);
         }
     }
     let ours = format!("{}=", login::NAME);

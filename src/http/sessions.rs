@@ -2,14 +2,14 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::access::{ADMIN_KEY, Operator};
+use super::access::{ADMIN_KEY, Operator, login};
 use super::extract::Path;
 use super::problem::{Code, Problem};
 use crate::store::OpenSession;
@@ -17,7 +17,7 @@ use crate::time::Timestamp;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(list))
+        .routes(routes!(list, end_all))
         .routes(routes!(end))
 }
 
@@ -28,10 +28,11 @@ pub(crate) struct SessionBody {
     /// Its name for machines. Nobody can log in with it.
     #[schema(example = "9f86d081884c7d65")]
     pub(crate) id: String,
-    /// Who: the name of a key, or `admin_key` for the one of the settings.
+    /// Who: the name of a person or a key, or `admin_key` for the key of the settings; where somebody gave a name at the login, that
+    /// and the key.
     #[schema(example = "Anna, shift lead")]
     pub(crate) who: String,
-    /// The id of the key, or `admin_key`.
+    /// The id of the key, `admin_key`, or `oidc:` and the subject at the provider.
     #[schema(example = "V1StGXR8Z5jd")]
     pub(crate) actor: String,
     /// The network address that the log-in came from; null if a node of an earlier version made it.
@@ -74,11 +75,17 @@ pub(crate) async fn all(app: &App) -> Result<Vec<SessionBody>, Problem> {
                     session,
                     last_seen,
                 }: OpenSession| {
-        let who = if session.caller == ADMIN_KEY {
+        let by = if let Some(person) = &session.person {
+            person.name.clone()
+        } else if session.caller == ADMIN_KEY {
             ADMIN_KEY.to_owned()
         } else {
             let key = keyring.keys.get(&session.caller.parse().ok()?)?;
             key.name.as_str().to_owned()
+        };
+        let who = match &session.name {
+            Some(name) => format!("{name} ({by})"),
+            None => by,
         };
         Some(SessionBody {
             id,
@@ -103,15 +110,49 @@ async fn end(
     operator: Operator,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    operator.notes.target(&id);
-    match app.0.store.end_session(&id).await? {
+    end_session(&app, &operator, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends a session.
+pub(crate) async fn end_session(app: &App, operator: &Operator, id: &str) -> Result<(), Problem> {
+    operator.notes.target(id);
+    match app.0.store.end_session(id).await? {
         Some(session) => {
             operator.notes.before(&session.caller);
-            Ok(StatusCode::NO_CONTENT)
+            Ok(())
         }
         None => Err(Problem::new(
             Code::SessionNotFound,
             "There is no session with this id, or not any more. GET /v1/sessions lists those that there are.",
         )),
     }
+}
+
+/// Ends all sessions but that of the caller, on all nodes, with everything that is open by them.
+#[utoipa::path(
+    delete, path = "/v1/sessions", operation_id = "end_all_sessions", tag = "keys",
+    responses((status = 204, description = "Ended, all that there were")),
+)]
+async fn end_all(
+    State(app): State<App>,
+    operator: Operator,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    end_others_than(&app, &operator, &headers).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Ends all sessions but the one of a request.
+pub(crate) async fn end_others_than(
+    app: &App,
+    operator: &Operator,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    let own = login::fingerprint(app, headers);
+    let ended = app.0.store.end_other_sessions(own.as_deref()).await?;
+    operator
+        .notes
+        .after(&serde_json::json!({ "sessions": ended }));
+    Ok(())
 }

@@ -186,6 +186,11 @@ pub(super) fn login_code(fingerprint: &str) -> String {
     format!("{}:{{login}}:once:{fingerprint}", prefix())
 }
 
+/// STRING with a TTL: what the provider is shown when a login ends, encrypted, by the hash of what the browser keeps.
+pub(super) fn login_hint(fingerprint: &str) -> String {
+    format!("{}:{{login}}:hint:{fingerprint}", prefix())
+}
+
 /// The keys of records that every node has a copy of.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RecordKeys {

@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 
 use super::error::Error;
-use super::keys::{Bucket, SESSIONS, login, login_code};
+use super::keys::{Bucket, SESSIONS, login, login_code, login_hint};
 use super::pool_cache::Silence;
 use super::unreadable::Kind;
 use super::{Store, json};
@@ -25,6 +25,8 @@ pub const LOGIN: Duration = Duration::from_secs(30 * 60);
 /// How long Redis keeps one after the last page: the eight hours for which a cookie is good, and more than nodes of a version gave
 /// that let Redis judge, to tell theirs apart from ours.
 const KEPT: Duration = Duration::from_secs(8 * 60 * 60 + 30 * 60);
+/// How long a cookie is good at most.
+const LONGEST: Duration = Duration::from_secs(8 * 60 * 60);
 /// How long a code can be used.
 pub const CODE: Duration = Duration::from_secs(10 * 60);
 
@@ -48,6 +50,40 @@ pub struct Session {
     pub address: Option<String>,
     /// When it was made, ms since the epoch.
     pub since_ms: i64,
+    /// What whoever showed a key says to be called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Whom a provider logged in, where no key was shown. Nodes of earlier versions let nobody in by it: its caller is no key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<SessionOfPerson>,
+}
+
+/// What a provider said of somebody. What the groups may do is judged by the settings of today.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionOfPerson {
+    /// Which provider.
+    pub issuer: String,
+    /// Names the person there.
+    pub subject: String,
+    /// For people.
+    pub name: String,
+    /// Those of the groups that rules named at the login.
+    pub groups: Vec<String>,
+    /// The session at the provider.
+    pub sid: Option<String>,
+}
+
+impl SessionOfPerson {
+    /// Whether this is what ended at a provider: one session, or all of a person.
+    fn is(&self, issuer: &str, subject: Option<&str>, sid: Option<&str>) -> bool {
+        let of_person = subject.is_none_or(|subject| subject == self.subject);
+        let of_session = match (sid, &self.sid) {
+            (Some(sid), Some(own)) => sid == own,
+            // Without a word about the session all of the person's end.
+            _ => subject.is_some(),
+        };
+        issuer == self.issuer && of_person && of_session
+    }
 }
 
 /// What a session says also to a version that cannot read the rest.
@@ -74,6 +110,10 @@ pub struct Login {
     pub caller: String,
     /// The secret that it was made with; none if a node of an earlier version made it.
     pub secret: Option<String>,
+    /// What whoever logged in says to be called.
+    pub name: Option<String>,
+    /// Whom a provider logged in.
+    pub person: Option<SessionOfPerson>,
 }
 
 fn ms(duration: Duration) -> i64 {
@@ -140,16 +180,25 @@ impl Store {
             .arg(ms(KEPT))
             .query_async(&mut *connection)
             .await?;
-        let secret = match session.map(|text| serde_json::from_str::<Session>(&text)) {
+        let session = match session.map(|text| serde_json::from_str::<Session>(&text)) {
             None => None,
-            Some(Ok(session)) => Some(session.secret),
+            Some(Ok(session)) => Some(session),
             // What it is bound to cannot be read, so it must not count as valid.
             Some(Err(_)) => {
                 self.0.unreadable.note(Kind::Session, id_of(fingerprint));
                 return Ok(None);
             }
         };
-        Ok(Some(Login { caller, secret }))
+        let (mut secret, mut name, mut person) = (None, None, None);
+        if let Some(session) = session {
+            (secret, name, person) = (Some(session.secret), session.name, session.person);
+        }
+        Ok(Some(Login {
+            caller,
+            secret,
+            name,
+            person,
+        }))
     }
 
     /// Whether a login goes on. Asking does not prolong it.
@@ -177,6 +226,8 @@ impl Store {
         Ok(redis::pipe()
             .cmd("DEL")
             .arg(login(fingerprint))
+            .cmd("DEL")
+            .arg(login_hint(fingerprint))
             .cmd("HDEL")
             .arg(SESSIONS)
             .arg(fingerprint)
@@ -202,6 +253,65 @@ impl Store {
         };
         self.end_login(&fingerprint).await?;
         Ok(Some(open.session))
+    }
+
+    /// Ends all logins but this one; how many there were.
+    pub async fn end_other_sessions(&self, kept: Option<&str>) -> Result<usize, Error> {
+        self.end_all(|fingerprint, _| Some(fingerprint) != kept)
+            .await
+    }
+
+    /// Ends the logins of a session or of a person that ended at a provider; how many there were.
+    pub async fn end_sessions_of(
+        &self,
+        issuer: &str,
+        subject: Option<&str>,
+        sid: Option<&str>,
+    ) -> Result<usize, Error> {
+        self.end_all(|_, session| {
+            let person = session.person.as_ref();
+            person.is_some_and(|person| person.is(issuer, subject, sid))
+        })
+        .await
+    }
+
+    async fn end_all(&self, is_meant: impl Fn(&str, &Session) -> bool) -> Result<usize, Error> {
+        let mut ended = 0;
+        for (fingerprint, open) in self.logins().await? {
+            if is_meant(&fingerprint, &open.session) {
+                self.end_login(&fingerprint).await?;
+                ended += 1;
+            }
+        }
+        Ok(ended)
+    }
+
+    /// Keeps what the provider is shown when the login ends, as long as the login.
+    pub async fn keep_login_hint(&self, fingerprint: &str, hint: &str) -> Result<(), Error> {
+        self.keep(&login_hint(fingerprint), hint, LONGEST).await
+    }
+
+    /// What the provider is shown when the login ends.
+    pub async fn login_hint(&self, fingerprint: &str) -> Result<Option<String>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        Ok(redis::cmd("GET")
+            .arg(login_hint(fingerprint))
+            .query_async(&mut *connection)
+            .await?)
+    }
+
+    /// Whether a message of this fingerprint comes for the first time in this while.
+    pub async fn is_first(&self, fingerprint: &str, within: Duration) -> Result<bool, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let set: Option<String> = redis::cmd("SET")
+            .arg(login_code(fingerprint))
+            .arg("")
+            .arg("NX")
+            .arg("PX")
+            .arg(ms(within))
+            .query_async(&mut *connection)
+            .await?;
+        Ok(set.is_some())
     }
 
     async fn logins(&self) -> Result<Vec<(String, OpenSession)>, Error> {
@@ -319,6 +429,29 @@ mod tests {
             ..silence
         };
         assert!(!after_a_page(6 * HOUR + HOUR / 4, longer_ago));
+    }
+
+    #[test]
+    fn what_ends_at_the_provider_is_one_session_or_all_of_a_person() {
+        let person = |sid: Option<&str>| SessionOfPerson {
+            issuer: "i".into(),
+            subject: "anna".into(),
+            name: String::new(),
+            groups: Vec::new(),
+            sid: sid.map(str::to_owned),
+        };
+        let (one, unnamed) = (person(Some("1")), person(None));
+        assert!(one.is("i", Some("anna"), None) && unnamed.is("i", Some("anna"), Some("1")));
+        assert!(one.is("i", None, Some("1")) && one.is("i", Some("anna"), Some("1")));
+        for (issuer, subject, sid) in [
+            ("other", Some("anna"), None),
+            ("i", Some("bert"), Some("1")),
+            ("i", Some("anna"), Some("2")),
+            ("i", None, None),
+        ] {
+            assert!(!one.is(issuer, subject, sid), "{subject:?} {sid:?}");
+        }
+        assert!(!unnamed.is("i", None, Some("1")));
     }
 
     #[test]

@@ -29,7 +29,7 @@ fn framed(
     pool_zone: Option<&str>,
     body: &Markup,
 ) -> Response {
-    let all_pools = !matches!(caller, Caller::Key(key) if !key.pools.is_empty());
+    let all_pools = !caller.names_pools();
     let places = [
         ("/admin", "Overview", true),
         ("/admin/nodes", "Nodes", all_pools),
@@ -37,6 +37,11 @@ fn framed(
         ("/admin/webhooks", "Webhooks", all_pools),
         ("/admin/keys", "Keys", all_pools),
         ("/admin/audit", "Audit trail", all_pools),
+        (
+            "/admin/sessions",
+            "Sessions",
+            all_pools && may(caller, Role::Admin),
+        ),
     ];
     let nav = html! {
         nav aria-label="Pages" {
@@ -58,10 +63,10 @@ fn framed(
             span #zone-utc { "UTC" }
             button #theme type="button" hidden { "Theme" }
             span.name title=(format!("{} ({})", caller.name(), caller.id())) {
-                @if matches!(caller, Caller::Key(_)) { (caller.role().as_str()) ": " }
+                @if caller.is_limited() { (caller.role().as_str()) ": " }
                 bdi { (caller.name()) }
             }
-            @if !matches!(caller, Caller::Open) {
+            @if !caller.is_open() && !caller.is_of_a_proxy() {
                 form method="post" action="/admin/logout" { button type="submit" { "Log out" } }
             }
         }

@@ -1,12 +1,14 @@
-//! Logging in with an operator's key, or with a code that can be used once.
+//! Logging in with an operator's key, with a code that can be used once, or at a provider.
+
+pub(super) mod single_sign_on;
 
 use std::net::IpAddr;
 
 use axum::extract::FromRequest as _;
 use axum::extract::{Request, State};
-use axum::http::header::{HOST, SET_COOKIE};
+use axum::http::header::{CACHE_CONTROL, HOST, REFRESH, SET_COOKIE};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
 use maud::html;
 use secrecy::SecretString;
@@ -17,6 +19,7 @@ use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::{self, Verified, login};
 use crate::http::problem::{Code, Problem};
+use crate::names::Label;
 use crate::store;
 use crate::token::Tokens;
 
@@ -24,7 +27,7 @@ pub(super) async fn show(State(app): State<App>, headers: HeaderMap, fields: Fie
     if app.access().is_open() {
         return redirect("/admin");
     }
-    form(&fields, keeps_no_login(&headers))
+    form(&app, &fields, keeps_no_login(&headers))
 }
 
 /// Where somebody goes who has to log in first.
@@ -32,8 +35,39 @@ pub(super) fn prompt(next: &str) -> Response {
     redirect(&format!("/admin/login{}", query([("next", Some(next))])))
 }
 
-fn form(fields: &Fields, keeps_no_login: bool) -> Response {
+/// Leads on to a page by itself. Unlike a redirect this makes our own page the one that asks for the next, so browsers send the login
+/// along, which they keep from what pages of others begin.
+pub(super) fn lead_on(to: &str) -> Response {
+    let body = html! {
+        section.login {
+            p { a href=(to) { "Go on" } }
+        }
+    };
+    let mut response = whole(StatusCode::OK, "One moment", &html! {}, &body);
+    let Ok(refresh) = HeaderValue::try_from(format!("0;url={to}")) else {
+        return redirect("/admin");
+    };
+    let headers = response.headers_mut();
+    headers.insert(REFRESH, refresh);
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// Whether a link on a page of others led here, so that the browser may have kept the login back.
+pub(super) fn may_be_kept_back(headers: &HeaderMap) -> bool {
+    let is = |name: &str, expected: &str| headers.get(name).is_some_and(|value| value == expected);
+    is("sec-fetch-site", "cross-site")
+        && is("sec-fetch-mode", "navigate")
+        && !login::is_sent(headers)
+}
+
+fn form(app: &App, fields: &Fields, keeps_no_login: bool) -> Response {
     let (next, code) = (fields.get("next"), fields.get("code"));
+    let provider = app.provider().is_some();
+    let with_key = code.is_some()
+        || !provider
+        || app.access().asks_for_keys
+        || fields.get("with") == Some("key");
     let body = html! {
         section.login {
             h1 { "Log in" }
@@ -44,18 +78,26 @@ fn form(fields: &Fields, keeps_no_login: bool) -> Response {
                 }
             }
             @if keeps_no_login { p.problem role="alert" { (NEEDS_HTTPS) } }
-            form method="post" action="/admin/login" {
-                @if let Some(next) = next { input type="hidden" name="next" value=(next); }
-                @if let Some(code) = code {
-                    input type="hidden" name="code" value=(code);
-                    p { "You come with a login that can be used once." }
-                } @else {
-                    label for="key" { "Key of an operator" }
-                    input #key name="key" type="password" required autocomplete="current-password" autofocus
-                        spellcheck="false" aria-describedby="key-hint";
-                    p.quiet #key-hint { "The admin_key of the settings, or one that was made with it. Operators take no seat." }
+            @if provider && code.is_none() {
+                p { a.button.main href=(format!("/admin/login/oidc{}", query([("next", next)]))) { (app.access().oidc_button) } }
+            }
+            @if with_key {
+                form method="post" action="/admin/login" {
+                    @if let Some(next) = next { input type="hidden" name="next" value=(next); }
+                    @if let Some(code) = code {
+                        input type="hidden" name="code" value=(code);
+                        p { "You come with a login that can be used once." }
+                    } @else {
+                        label for="key" { "Key of an operator" }
+                        input #key name="key" type="password" required autocomplete="current-password" autofocus[!provider]
+                            spellcheck="false" aria-describedby="key-hint";
+                        p.quiet #key-hint { "The admin_key of the settings, or one that was made with it. Operators take no seat." }
+                        label for="name" { "Your name (optional)" }
+                        input #name name="name" maxlength="60" autocomplete="name" aria-describedby="name-hint";
+                        p.quiet #name-hint { "It stands beside the key in the audit trail, for keys that several people use." }
+                    }
+                    button.main[!provider] type="submit" { "Log in" }
                 }
-                button.main type="submit" { "Log in" }
             }
         }
     };
@@ -93,8 +135,24 @@ pub(super) async fn log_in(State(app): State<App>, request: Request) -> Result<R
         return Ok(redirect(&format!("/admin/login{again}")));
     };
     let caller = credential.caller.id();
+    let name = match fields
+        .get("name")
+        .map(|name| Label::try_from(name.to_owned()))
+    {
+        Some(Ok(name)) => Some(name),
+        Some(Err(wrong)) => {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                format!(
+                    "This name cannot stand in the audit trail: {wrong}. Log in with another one, or without."
+                ),
+            ));
+        }
+        None => None,
+    };
     tracing::info!(actor = caller, "{caller} logged in to the admin pages");
-    let cookie = login::begin(&app, &credential, address).await?;
+    let name = name.as_ref().map(Label::as_str);
+    let cookie = login::begin(&app, &credential, name, address).await?;
     let mut response = redirect(next.unwrap_or("/admin"));
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
@@ -106,8 +164,13 @@ pub(super) async fn log_out(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     from_here(&headers, &uri)?;
+    let elsewhere = single_sign_on::end_session_url(&app, &headers).await;
     let cookie = login::end(&headers, app.tokens(), app.store()).await?;
-    let mut response = redirect("/admin/login");
+    // Not by a redirect: the form may lead to our own pages only.
+    let mut response = match elsewhere {
+        Some(address) => lead_on(&address),
+        None => redirect("/admin/login"),
+    };
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
 }

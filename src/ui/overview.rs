@@ -148,7 +148,7 @@ pub(super) async fn show(
         Format::Html => {}
     }
     // Whoever has a key for some pools sees those, and nothing of how the installation is built.
-    let everything = !matches!(caller, Caller::Key(key) if !key.pools.is_empty());
+    let everything = !caller.names_pools();
     let health = if everything {
         nodes::health(&crate::http::nodes::nodes(&app).await?)
     } else {
@@ -321,7 +321,7 @@ fn first_steps(headers: &HeaderMap, caller: &Caller) -> Markup {
     } else {
         "https"
     };
-    let key = if matches!(caller, Caller::Open) {
+    let key = if caller.is_open() {
         ""
     } else {
         " -H \"authorization: Bearer $LEASEHOLD_KEY\""

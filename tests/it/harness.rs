@@ -10,6 +10,7 @@ mod fleet;
 mod names;
 mod node;
 pub(crate) mod openapi;
+mod provider;
 mod proxy;
 mod receiver;
 mod redis;
@@ -28,6 +29,7 @@ pub(crate) use self::docker::{Docker, KEY as DOCKER_KEY, Project, field};
 pub(crate) use self::fleet::{Certificates, Guards, Sentinels, Server, Shards, is_7};
 pub(crate) use self::names::{NAME, Names};
 pub(crate) use self::node::{Launch, Node, Reader, SECRET};
+pub(crate) use self::provider::{CLIENT, CLIENT_SECRET, Fault, Provider};
 pub(crate) use self::proxy::Proxy;
 pub(crate) use self::receiver::{Message, Receiver, Reply as Behaviour};
 pub(crate) use self::redis::{

@@ -90,6 +90,7 @@ mod rules;
 mod script_flush;
 mod secrets;
 mod sentinel;
+mod single_sign_on;
 mod slot_migration;
 mod stderr;
 mod systemd;

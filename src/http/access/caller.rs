@@ -1,5 +1,6 @@
 //! The caller: made of the credential of a request.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,11 +10,13 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use secrecy::{ExposeSecret as _, SecretString};
 
+use super::person::{Person, Source};
 use super::{login, origin};
 use crate::access_key::{self, AccessKey, Fingerprint, KeyId, Role};
 use crate::http::App;
 use crate::http::problem::{Code, Problem};
 use crate::names::PoolName;
+use crate::scope::Scope;
 use crate::store;
 use crate::time::{Timestamp, millis};
 use crate::token::Tokens;
@@ -25,65 +28,137 @@ pub(crate) const ADMIN_KEY: &str = "admin_key";
 
 /// The sender of a request, as its credential names it.
 #[derive(Debug, Clone)]
-pub(crate) enum Caller {
+pub(crate) struct Caller {
+    identity: Identity,
+    /// What whoever logged in with a key says to be called, and by which key.
+    name: Option<Arc<str>>,
+}
+
+#[derive(Debug, Clone)]
+enum Identity {
     /// Anybody on this machine.
     Open,
     /// Holds the key of the settings.
     AdminKey,
     /// Holds a key of the store.
     Key(Arc<AccessKey>),
+    /// Was logged in by a provider or a proxy.
+    Person(Arc<Person>),
 }
 
 impl Caller {
+    /// Anybody, where no key is asked for.
+    const OPEN: Self = Self {
+        identity: Identity::Open,
+        name: None,
+    };
+
+    const fn new(identity: Identity) -> Self {
+        Self {
+            identity,
+            name: None,
+        }
+    }
+
+    pub(super) fn person(person: Person) -> Self {
+        Self::new(Identity::Person(Arc::new(person)))
+    }
+
+    /// The same with the name that somebody gave at the login.
+    fn called(mut self, name: Option<&str>) -> Self {
+        self.name = name.map(|name| format!("{name} ({})", self.name()).into());
+        self
+    }
+
     /// What the caller may do.
     pub(crate) fn role(&self) -> Role {
-        match self {
-            Self::Open | Self::AdminKey => Role::Admin,
-            Self::Key(key) => key.role,
+        match &self.identity {
+            Identity::Open | Identity::AdminKey => Role::Admin,
+            Identity::Key(key) => key.role,
+            Identity::Person(person) => person.role,
         }
     }
 
     /// The same for all requests with one credential, different for others.
     pub(crate) fn id(&self) -> &str {
-        match self {
-            Self::Open => OPEN,
-            Self::AdminKey => ADMIN_KEY,
-            Self::Key(key) => key.id.as_str(),
+        match &self.identity {
+            Identity::Open => OPEN,
+            Identity::AdminKey => ADMIN_KEY,
+            Identity::Key(key) => key.id.as_str(),
+            Identity::Person(person) => &person.id,
         }
     }
 
     /// For people.
     pub(crate) fn name(&self) -> &str {
-        match self {
-            Self::Open => "no key",
-            Self::AdminKey => "admin key of the settings",
-            Self::Key(key) => key.name.as_str(),
+        if let Some(name) = &self.name {
+            return name;
+        }
+        match &self.identity {
+            Identity::Open => "no key",
+            Identity::AdminKey => "admin key of the settings",
+            Identity::Key(key) => key.name.as_str(),
+            Identity::Person(person) => &person.name,
+        }
+    }
+
+    /// The key of the store that was shown.
+    pub(crate) fn key(&self) -> Option<&AccessKey> {
+        match &self.identity {
+            Identity::Key(key) => Some(key),
+            _ => None,
+        }
+    }
+
+    /// Whether nobody is asked who it is.
+    pub(crate) const fn is_open(&self) -> bool {
+        matches!(self.identity, Identity::Open)
+    }
+
+    /// Whether the right of the caller is less than that of the admin key.
+    pub(crate) const fn is_limited(&self) -> bool {
+        matches!(self.identity, Identity::Key(_) | Identity::Person(_))
+    }
+
+    /// Whether a proxy says with each request who it is, so that there is nothing to log out of here.
+    pub(crate) fn is_of_a_proxy(&self) -> bool {
+        matches!(&self.identity, Identity::Person(person) if person.source == Source::Proxy)
+    }
+
+    /// The pools and tenants that the caller may see and touch.
+    pub(crate) fn scope(&self) -> Cow<'_, Scope> {
+        match &self.identity {
+            Identity::Open | Identity::AdminKey => Cow::Owned(Scope::everything()),
+            Identity::Key(key) => Cow::Owned(key.scope()),
+            Identity::Person(person) => Cow::Borrowed(&person.scope),
         }
     }
 
     /// Whether the caller may see and do things in this pool.
     pub(crate) fn is_for(&self, pool: &PoolName) -> bool {
-        match self {
-            Self::Open | Self::AdminKey => true,
-            Self::Key(key) => key.is_for(pool),
+        match &self.identity {
+            Identity::Open | Identity::AdminKey => true,
+            Identity::Key(key) => key.is_for(pool),
+            Identity::Person(person) => person.scope.is_for(pool),
         }
     }
 
     /// Whether the key is one that pages show, and so no secret.
     pub(crate) fn is_of_pages(&self) -> bool {
-        matches!(self, Self::Key(key) if !key.origins.is_empty())
+        self.key().is_some_and(|key| !key.origins.is_empty())
     }
 
     /// When the caller may stop being one, without any change of a key.
     pub(super) fn next_end(&self, now: Timestamp) -> Option<Timestamp> {
-        match self {
-            Self::Open | Self::AdminKey => None,
-            Self::Key(key) => key.next_end(now),
-        }
+        self.key().and_then(|key| key.next_end(now))
     }
 
-    pub(super) fn names_pools(&self) -> bool {
-        matches!(self, Self::Key(key) if !key.pools.is_empty())
+    pub(crate) fn names_pools(&self) -> bool {
+        match &self.identity {
+            Identity::Open | Identity::AdminKey => false,
+            Identity::Key(key) => !key.pools.is_empty(),
+            Identity::Person(person) => person.scope.names_pools(),
+        }
     }
 }
 
@@ -101,7 +176,7 @@ pub(crate) struct Credential {
 impl Credential {
     /// Of anybody, where no key is asked for.
     const OPEN: Self = Self {
-        caller: Caller::Open,
+        caller: Caller::OPEN,
         secret: None,
         login: None,
     };
@@ -114,6 +189,15 @@ impl Credential {
         }
     }
 
+    /// Of somebody whom a provider or a proxy has logged in.
+    pub(crate) fn by_person(person: Person) -> Self {
+        Self {
+            caller: Caller::person(person),
+            secret: None,
+            login: None,
+        }
+    }
+
     /// Seal of the secret, for what is kept of a login.
     pub(crate) fn seal(&self, app: &App) -> Option<String> {
         let secret = self.secret.clone()?;
@@ -122,12 +206,15 @@ impl Credential {
 
     /// The caller as it is now; none if the credential is not good any more. Looks at this node's copy of the keys only.
     pub(super) fn renewed(&self, app: &App) -> Option<Caller> {
-        match (&self.caller, &self.secret) {
-            (Caller::Key(key), Some(secret)) => {
+        match (&self.caller.identity, &self.secret) {
+            (Identity::Key(key), Some(secret)) => {
                 let keyring = app.0.store.keyring();
                 let key = keyring.keys.get(&key.id)?;
                 let good = key.is_good_with(secret, app.0.store.now());
-                good.then(|| Caller::Key(Arc::clone(key)))
+                good.then(|| Caller {
+                    identity: Identity::Key(Arc::clone(key)),
+                    name: self.caller.name.clone(),
+                })
             }
             // The settings are those of the start.
             _ => Some(self.caller.clone()),
@@ -168,6 +255,7 @@ pub(super) async fn identify(
         .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
         .map(|(_, key)| key.trim());
     let (mut refused, mut guessed) = (None, None);
+    let by_proxy = access.proxy_users.named(app, parts)?;
     if let Some(shown) = shown {
         match verify(app, shown, address).await {
             Ok(Verified::Good(credential)) => return Ok(credential),
@@ -189,8 +277,12 @@ pub(super) async fn identify(
         return Ok(Credential::OPEN);
     }
     // Proxies add tokens of their own, which hide no login.
-    if let Some(credential) = logged_in(app, &parts.headers).await? {
-        // The browser adds the cookie by itself, so the page that asks must be one of ours.
+    let credential = match by_proxy {
+        Some(person) => Some(Credential::by_person(person?)),
+        None => logged_in(app, &parts.headers).await?,
+    };
+    if let Some(credential) = credential {
+        // The browser adds the cookie by itself, and the proxy the name, so the page that asks must be one of ours.
         if parts.method.is_safe() || origin::is_from_here(&parts.headers, &parts.uri) {
             return Ok(credential);
         }
@@ -236,7 +328,7 @@ pub(crate) async fn verify(
     let secret = Fingerprint::of(text);
     let by_admin_key = || {
         let is_right = app.0.access.admin.as_ref() == Some(&secret);
-        is_right.then(|| Credential::by_key(Caller::AdminKey, secret.clone()))
+        is_right.then(|| Credential::by_key(Caller::new(Identity::AdminKey), secret.clone()))
     };
     let Some(id) = access_key::id_in(text) else {
         if app.0.access.is_open() || app.0.access.is_foreign(text) {
@@ -260,7 +352,10 @@ pub(crate) async fn verify(
         .limiters
         .retain(|id| keyring.keys.contains_key(id));
     Ok(match keyring.verify(text, store.now()) {
-        Some(key) => Verified::Good(Credential::by_key(Caller::Key(Arc::clone(key)), secret)),
+        Some(key) => {
+            let caller = Caller::new(Identity::Key(Arc::clone(key)));
+            Verified::Good(Credential::by_key(caller, secret))
+        }
         None => Verified::Unknown,
     })
 }
@@ -292,6 +387,13 @@ async fn logged_in(app: &App, headers: &HeaderMap) -> Result<Option<Credential>,
     let Some(kept) = store.login(&login).await? else {
         return Ok(None);
     };
+    if let Some(person) = &kept.person {
+        let person = Person::of_session(app, person);
+        return Ok(person.map(|person| Credential {
+            login: Some(login),
+            ..Credential::by_person(person)
+        }));
+    }
     let Some((caller, secret)) = secret_of(app, &kept.caller, kept.secret.as_deref()).await? else {
         return Ok(None);
     };
@@ -302,11 +404,13 @@ async fn logged_in(app: &App, headers: &HeaderMap) -> Result<Option<Credential>,
             secret: app.0.tokens.seal(&sealed(secret.clone())),
             address: None,
             since_ms: store.now().0,
+            name: None,
+            person: None,
         };
         store.describe_login(&login, &session).await?;
     }
     Ok(Some(Credential {
-        caller,
+        caller: caller.called(kept.name.as_deref()),
         secret: Some(secret),
         login: Some(login),
     }))
@@ -323,7 +427,7 @@ async fn secret_of(
     };
     if id == ADMIN_KEY {
         let admin = app.0.access.admin.clone().filter(is_meant);
-        return Ok(admin.map(|secret| (Caller::AdminKey, secret)));
+        return Ok(admin.map(|secret| (Caller::new(Identity::AdminKey), secret)));
     }
     let Ok(id) = id.parse::<KeyId>() else {
         return Ok(None);
@@ -338,7 +442,7 @@ async fn secret_of(
     let secret = secrets
         .filter(|secret| key.is_good_with(secret, now))
         .find(|secret| is_meant(secret));
-    Ok(secret.map(|secret| (Caller::Key(Arc::clone(key)), secret.clone())))
+    Ok(secret.map(|secret| (Caller::new(Identity::Key(Arc::clone(key))), secret.clone())))
 }
 
 /// What is kept of a login that can be used once: the id of a caller, and the seal of its secret.

@@ -12,9 +12,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::Credential;
+use super::person::{Source, actor};
 use crate::access_key::Fingerprint;
 use crate::http::App;
-use crate::store::{self, Session, Store};
+use crate::store::{self, Session, SessionOfPerson, Store};
 use crate::time::Timestamp;
 use crate::token::Tokens;
 
@@ -36,16 +37,22 @@ fn bake(tokens: &Tokens, now: Timestamp) -> (String, String) {
     (format!("{id}.{seal}"), Fingerprint::of(&id).into())
 }
 
+/// The cookies of a request, names and values.
+pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let cookies = headers.get_all(COOKIE).iter();
+    cookies
+        .filter_map(|cookies| cookies.to_str().ok())
+        .flat_map(|cookies| cookies.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
+    cookies(headers).find_map(|(name, value)| (name == wanted).then_some(value))
+}
+
 /// The hash of the login in the request's cookie, if it was made here, and not too long ago.
 pub(super) fn shown(headers: &HeaderMap, tokens: &Tokens, now: Timestamp) -> Option<String> {
-    let cookies = headers.get_all(COOKIE).iter();
-    let mut pairs = cookies
-        .filter_map(|cookies| cookies.to_str().ok())
-        .flat_map(|cookies| cookies.split(';'));
-    let value = pairs.find_map(|pair| {
-        let (name, value) = pair.trim().split_once('=')?;
-        (name == NAME).then_some(value)
-    })?;
+    let value = cookie(headers, NAME)?;
     let (id, seal) = value.split_once('.')?;
     if !tokens.is_sealed(id, seal) {
         return None;
@@ -56,22 +63,57 @@ pub(super) fn shown(headers: &HeaderMap, tokens: &Tokens, now: Timestamp) -> Opt
     (age < LONGEST).then(|| Fingerprint::of(id).into())
 }
 
-/// Logs in; the header to send.
+/// Logs in with a key; the header to send. `name` is what the person says to be called.
 pub(crate) async fn begin(
     app: &App,
     credential: &Credential,
+    name: Option<&str>,
     address: Option<IpAddr>,
 ) -> Result<HeaderValue, store::Error> {
-    let (tokens, store) = (&app.0.tokens, &app.0.store);
-    let (cookie, fingerprint) = bake(tokens, store.now());
     let session = Session {
         caller: credential.caller.id().to_owned(),
         secret: credential.seal(app).unwrap_or_default(),
         address: address.map(|address| address.to_string()),
-        since_ms: store.now().0,
+        since_ms: app.0.store.now().0,
+        name: name.map(str::to_owned),
+        person: None,
     };
-    store.begin_login(&fingerprint, &session).await?;
-    Ok(header(&cookie, LONGEST.as_secs()))
+    Ok(keep(app, &session).await?.0)
+}
+
+/// Logs in somebody whom a provider vouches for; the header to send, and what the session is called in the store.
+pub(crate) async fn begin_of_person(
+    app: &App,
+    person: SessionOfPerson,
+    address: Option<IpAddr>,
+) -> Result<(HeaderValue, String), store::Error> {
+    let session = Session {
+        caller: actor(Source::Provider, &person.subject),
+        // No key was shown, so there is no seal that could be right.
+        secret: String::new(),
+        address: address.map(|address| address.to_string()),
+        since_ms: app.0.store.now().0,
+        name: None,
+        person: Some(person),
+    };
+    keep(app, &session).await
+}
+
+async fn keep(app: &App, session: &Session) -> Result<(HeaderValue, String), store::Error> {
+    let (tokens, store) = (&app.0.tokens, &app.0.store);
+    let (cookie, fingerprint) = bake(tokens, store.now());
+    store.begin_login(&fingerprint, session).await?;
+    Ok((header(&cookie, LONGEST.as_secs()), fingerprint))
+}
+
+/// What the login of a request is called in the store, if its cookie was made here.
+pub(crate) fn fingerprint(app: &App, headers: &HeaderMap) -> Option<String> {
+    shown(headers, &app.0.tokens, app.0.store.now())
+}
+
+/// Whether a browser sent any login along, good or not.
+pub(crate) fn is_sent(headers: &HeaderMap) -> bool {
+    cookie(headers, NAME).is_some()
 }
 
 /// Logs out; the header to send.

@@ -150,6 +150,7 @@ const TABLE: &[Row] = &[
     change("POST", "/v1/keys/{id}/roll", Role::Admin, "key.roll"),
     change("DELETE", "/v1/keys/{id}", Role::Admin, "key.revoke"),
     open("GET", "/v1/sessions", Rule::Role(Role::Admin)),
+    change("DELETE", "/v1/sessions", Role::Admin, "session.end_all"),
     change("DELETE", "/v1/sessions/{id}", Role::Admin, "session.end"),
     read("/v1/webhooks"),
     read("/v1/webhooks/{id}"),
@@ -169,6 +170,9 @@ const TABLE: &[Row] = &[
     // The admin pages. Logging in and out verify where they come from by themselves.
     open("GET", "/admin/login", Rule::Anybody),
     open("POST", "/admin/login", Rule::Anybody),
+    open("GET", "/admin/login/oidc", Rule::Anybody),
+    open("GET", "/admin/login/callback", Rule::Anybody),
+    open("POST", "/admin/login/backchannel", Rule::Anybody),
     open("POST", "/admin/logout", Rule::Anybody),
     open("GET", "/admin/assets/{file}", Rule::Anybody),
     open("GET", "/admin", Rule::OwnPools(Role::Viewer)),
@@ -213,6 +217,9 @@ const TABLE: &[Row] = &[
     open("GET", "/admin/webhooks/{id}/delete", Rule::Role(Role::Admin)),
     change("POST", "/admin/webhooks/{id}/delete", Role::Admin, "webhook.delete"),
     read("/admin/audit"),
+    open("GET", "/admin/sessions", Rule::Role(Role::Admin)),
+    change("POST", "/admin/sessions", Role::Admin, "session.end_all"),
+    change("POST", "/admin/sessions/{id}/end", Role::Admin, "session.end"),
     read("/admin/nodes"),
 ];
 

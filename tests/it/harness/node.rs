@@ -149,6 +149,11 @@ impl Launch {
         Self { program, ..self }
     }
 
+    /// The address under which it will be reached.
+    pub(crate) fn address(&self) -> String {
+        format!("http://{}:{}", self.host, self.port)
+    }
+
     /// Where the node runs and keeps its data.
     pub(crate) fn directory(&self) -> &Path {
         self.directory.path()

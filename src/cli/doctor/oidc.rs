@@ -1,0 +1,77 @@
+//! `leasehold doctor oidc`: will people be able to log in, and as what.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value};
+
+use crate::cli::{Exit, Failure, block_on, load, print};
+use crate::config::Flags;
+use crate::oidc::{Level, Provider, check};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Oidc {
+    #[command(flatten)]
+    flags: Flags,
+    /// File with the claims of somebody, as JSON, to see which role these give
+    #[arg(long, value_name = "FILE")]
+    claims: Option<PathBuf>,
+    /// Print a list of findings as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// Exits with 1 if logins would fail.
+pub(super) fn run(oidc: &Oidc) -> Result<Exit, Failure> {
+    let settings = load(&oidc.flags)?.check()?;
+    let provider = Provider::of(&settings).ok_or_else(|| {
+        Failure::new(
+            Exit::Usage,
+            "there is no single sign-on in these settings: set oidc_issuer, oidc_client_id, public_url and oidc_roles",
+        )
+    })?;
+    let claims = oidc.claims.as_ref().map(|file| {
+        let wrong = |wrong: String| {
+            let sentence = format!(
+                "{} {wrong}. Give the claims of an ID token as a JSON object",
+                file.display()
+            );
+            Failure::new(Exit::Usage, sentence)
+        };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        serde_json::from_str::<Map<String, Value>>(&text)
+            .map_err(|error| wrong(format!("has no claims: {error}")))
+    });
+    let claims = claims.transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let findings = block_on(runtime, check(&settings, &provider, claims.as_ref()));
+    let worst = findings.iter().map(|finding| finding.level).max();
+
+    let mut text = String::new();
+    if oidc.json {
+        text = serde_json::to_string_pretty(&findings).expect("strings have a JSON form");
+        text.push('\n');
+    } else {
+        for finding in &findings {
+            let sign = match finding.level {
+                Level::Ok => "ok      ",
+                Level::Warning => "warning ",
+                Level::Error => "error   ",
+            };
+            writeln!(text, "{sign} {}: {}", finding.place, finding.found)
+                .expect("a string takes any text");
+            if !finding.advice.is_empty() {
+                writeln!(text, "         → {}", finding.advice).expect("a string takes any text");
+            }
+        }
+    }
+    print(&text)?;
+    Ok(if worst == Some(Level::Error) {
+        Exit::Error
+    } else {
+        Exit::Ok
+    })
+}
