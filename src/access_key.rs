@@ -17,7 +17,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use utoipa::ToSchema;
 
-use crate::names::{Invalid, Label, PoolName, recorded};
+use crate::names::{Invalid, Label, PoolName, Tenant, recorded};
 use crate::scope::Scope;
 use crate::time::Timestamp;
 
@@ -28,7 +28,8 @@ const ID: usize = 12;
 const SECRET: usize = 32;
 const CHECKSUM: usize = 6;
 
-/// What a key allows. Client keys acquire, and nothing else; each of the others does all that the one before it does.
+/// What a key allows. Client keys acquire, and nothing else; of the others each does all that the one before it does, but that who reads
+/// reports verifies nothing.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
 )]
@@ -38,7 +39,9 @@ pub enum Role {
     Client,
     /// Verifies leases: asks whether somebody holds one, and nothing else.
     Verifier,
-    /// Reads, and verifies.
+    /// Reads reports: how full pools are and were. No lists of who holds what, and no names of people.
+    Reports,
+    /// Reads everything, and verifies.
     Viewer,
     /// Reads, terminates, and changes schedules and named seats.
     Operator,
@@ -48,9 +51,10 @@ pub enum Role {
 
 impl Role {
     /// All of them, the least first.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Client,
         Self::Verifier,
+        Self::Reports,
         Self::Viewer,
         Self::Operator,
         Self::Admin,
@@ -61,6 +65,7 @@ impl Role {
         match self {
             Self::Client => "client",
             Self::Verifier => "verifier",
+            Self::Reports => "reports",
             Self::Viewer => "viewer",
             Self::Operator => "operator",
             Self::Admin => "admin",
@@ -75,7 +80,9 @@ impl std::str::FromStr for Role {
         Self::ALL
             .into_iter()
             .find(|role| role.as_str() == word)
-            .ok_or_else(|| Invalid("a role is client, verifier, viewer, operator or admin".into()))
+            .ok_or_else(|| {
+                Invalid("a role is client, verifier, reports, viewer, operator or admin".into())
+            })
     }
 }
 
@@ -383,6 +390,13 @@ pub struct AccessKey {
     pub role: Role,
     /// The pools that it is for; of an operator's key none means all.
     pub pools: Vec<PoolName>,
+    /// The tenants that an operator's key is for; none means all. Left out where it says nothing, because nodes of earlier versions would
+    /// take such a key for one that is for all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tenants: Vec<Tenant>,
+    /// The tenant of everybody who acquires with a client key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<Tenant>,
     /// The pages that may use it. Requests that come from no page are not held to it.
     pub origins: Vec<Origin>,
     /// How often a client key may be used.
@@ -431,7 +445,7 @@ impl AccessKey {
 
     /// What the key may see and touch.
     pub fn scope(&self) -> Scope {
-        Scope::of(&self.pools, &[])
+        Scope::of(&self.pools, &self.tenants)
     }
 
     /// Whether the key is over.
@@ -458,7 +472,9 @@ impl AccessKey {
 const fn kind(role: Role) -> &'static str {
     match role {
         Role::Client => "lh_client_",
-        Role::Verifier | Role::Viewer | Role::Operator | Role::Admin => "lh_operator_",
+        Role::Verifier | Role::Reports | Role::Viewer | Role::Operator | Role::Admin => {
+            "lh_operator_"
+        }
     }
 }
 
@@ -621,6 +637,8 @@ mod tests {
             name: Label::try_from("one".to_owned()).unwrap(),
             role: Role::Viewer,
             pools: vec![],
+            tenants: vec![],
+            tenant: None,
             origins: vec![],
             limits: Limits::default(),
             burst: None,

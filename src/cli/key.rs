@@ -17,12 +17,15 @@ pub(super) enum Key {
     Create {
         /// For people
         name: String,
-        /// client, viewer, operator or admin
+        /// client, verifier, reports, viewer, operator or admin
         #[arg(long)]
         role: Role,
         /// Pool that it is for; may be given more than once
         #[arg(long = "pool", value_name = "POOL")]
         pools: Vec<PoolName>,
+        /// Tenant that it is for; of a client key the one of everybody who acquires with it; may be given more than once
+        #[arg(long = "tenant", value_name = "TENANT")]
+        tenants: Vec<String>,
         /// For client keys: page that may use it, such as `https://crm.example`; may be given more than once
         #[arg(long = "origin", value_name = "ORIGIN")]
         origins: Vec<Origin>,
@@ -47,6 +50,9 @@ pub(super) enum Key {
         /// Pool that it is for, in place of those that it has; may be given more than once
         #[arg(long = "pool", value_name = "POOL")]
         pools: Vec<PoolName>,
+        /// Tenant that it is for, in place of those that it has; may be given more than once
+        #[arg(long = "tenant", value_name = "TENANT")]
+        tenants: Vec<String>,
         /// For client keys: page that may use it, in place of those that may; may be given more than once
         #[arg(long = "origin", value_name = "ORIGIN")]
         origins: Vec<Origin>,
@@ -115,12 +121,29 @@ impl Limits {
     }
 }
 
+/// Puts the tenants of a key where its role has them.
+fn put_tenants(body: &mut Value, is_client: bool, tenants: &[String]) -> Result<(), Failure> {
+    match (is_client, tenants) {
+        (_, []) => {}
+        (true, [tenant]) => body["tenant"] = json!(tenant),
+        (true, _) => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "a client key has one tenant, for everybody who acquires with it; give --tenant once",
+            ));
+        }
+        (false, tenants) => body["tenants"] = json!(tenants),
+    }
+    Ok(())
+}
+
 pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
     match command {
         Key::Create {
             name,
             role,
             pools,
+            tenants,
             origins,
             expires_in_ms,
             expires_at,
@@ -128,6 +151,7 @@ pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
             remote,
         } => {
             let mut body = json!({"name": name, "role": role, "pools": pools, "origins": origins});
+            put_tenants(&mut body, *role == Role::Client, tenants)?;
             if let Some(at) = expires_at {
                 body["expires_at"] = json!(at);
             }
@@ -146,12 +170,19 @@ pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
             id,
             name,
             pools,
+            tenants,
             origins,
             expires_at,
             limits,
             remote,
         } => {
-            let mut body = Map::new();
+            let mut body = json!({});
+            let path = format!("/v1/keys/{id}");
+            if !tenants.is_empty() {
+                let key = remote.call(Method::GET, &path, None, "id")?;
+                put_tenants(&mut body, key["role"] == "client", tenants)?;
+            }
+            let body = body.as_object_mut().expect("it was made one");
             if let Some(name) = name {
                 body.insert("name".to_owned(), json!(name));
             }
@@ -171,11 +202,11 @@ pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
             if body.is_empty() {
                 return Err(Failure::new(
                     Exit::Usage,
-                    "there is nothing to change; say --name, --pool, --origin, --expires-at or a limit",
+                    "there is nothing to change; say --name, --pool, --tenant, --origin, --expires-at or a limit",
                 ));
             }
-            let path = format!("/v1/keys/{id}");
-            let key = remote.call(Method::PATCH, &path, Some(&Value::Object(body)), "id")?;
+            let body = Value::Object(std::mem::take(body));
+            let key = remote.call(Method::PATCH, &path, Some(&body), "id")?;
             remote.show_one(&key)
         }
         Key::List { remote } => {
@@ -187,6 +218,7 @@ pub(super) fn run(command: &Key) -> Result<Exit, Failure> {
                     "name",
                     "role",
                     "pools",
+                    "tenants",
                     "origins",
                     "created_at",
                     "last_used_at",

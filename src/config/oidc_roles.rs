@@ -10,7 +10,7 @@ use crate::access_key::Role;
 use crate::names::{Invalid, PoolName, Tenant};
 use crate::scope::{Grant, Scope};
 
-/// Longest list of rules.
+/// Maximum number of rules.
 const MAX: usize = 1_000;
 
 /// What the members of one group may do.
@@ -26,7 +26,7 @@ struct RoleRule {
 pub struct RoleRules(Vec<RoleRule>);
 
 impl RoleRules {
-    /// Whether there is none.
+    /// Whether the list is empty.
     pub const fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -141,7 +141,7 @@ impl std::str::FromStr for RoleRule {
         let Some((group, role, words)) = found.filter(|(group, ..)| !group.is_empty()) else {
             return Err(invalid("which names no group, or no role".to_owned()));
         };
-        if role < Role::Viewer {
+        if role < Role::Reports {
             return Err(invalid(format!("but only a key is a {}", role.as_str())));
         }
         let mut grant = Grant::default();

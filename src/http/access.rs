@@ -17,6 +17,7 @@ pub(super) mod refusals;
 mod right;
 mod table;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ use super::problem::{Code, Problem};
 use super::request_id;
 use crate::access_key::{self, Fingerprint, Role};
 use crate::config::{RoleRules, Settings, Switch};
-use crate::names::PoolName;
+use crate::names::{PoolName, Tenant};
 use crate::store;
 use crate::tasks;
 use crate::time::millis;
@@ -247,7 +248,7 @@ async fn admit(
             if let Some(key) = caller.key() {
                 app.0.store.note_key_use(&key.id);
             }
-            match authorize(app, row.rule, &caller, pool.as_ref(), &parts, address) {
+            match authorize(app, row, &caller, pool.as_ref(), &parts, address) {
                 Ok(()) => Ok(credential),
                 Err(refused) => Err((Some(caller), refused)),
             }
@@ -271,7 +272,7 @@ async fn admit(
                 parts.extensions.insert(credential.caller.clone());
                 let right = Right {
                     credential,
-                    rule: row.rule,
+                    row,
                     pool,
                 };
                 let answer = route(router, Request::from_parts(parts, body));
@@ -340,16 +341,26 @@ async fn admit(
     }
 }
 
-/// Whether the caller's role and pools are enough for the rule.
-fn reach(rule: Rule, caller: &Caller, pool: Option<&PoolName>) -> Result<(), Problem> {
-    let role = caller.role();
-    let allowed = match rule {
+/// Whether a role is enough for a rule, of somebody for all pools and tenants or for some.
+fn role_is_enough(rule: Rule, role: Role, sees_everything: bool) -> bool {
+    match rule {
         Rule::Anybody | Rule::Token => true,
         Rule::Acquire => matches!(role, Role::Client | Role::Admin),
         Rule::Availability => role != Role::Verifier,
-        Rule::Check => role >= Role::Verifier,
+        Rule::Check => role == Role::Verifier || role >= Role::Viewer,
         Rule::Role(least) | Rule::OwnPools(least) => role != Role::Client && role >= least,
-    };
+        Rule::Keys(least) => {
+            let least = if sees_everything { least } else { Role::Admin };
+            role != Role::Client && role >= least
+        }
+    }
+}
+
+/// Whether the caller's role, pools and tenants are enough for the route.
+fn reach(row: &Row, caller: &Caller, pool: Option<&PoolName>) -> Result<(), Problem> {
+    let role = caller.role();
+    let rule = row.rule;
+    let allowed = role_is_enough(rule, role, caller.sees_everything());
     if !allowed {
         return Err(forbidden(&format!(
             "A key with the role {} may not do this.",
@@ -358,7 +369,9 @@ fn reach(rule: Rule, caller: &Caller, pool: Option<&PoolName>) -> Result<(), Pro
     }
     let in_reach = match pool {
         Some(pool) => caller.is_for(pool),
-        None => matches!(rule, Rule::OwnPools(_) | Rule::Check) || !caller.names_pools(),
+        None => {
+            matches!(rule, Rule::OwnPools(_) | Rule::Keys(_) | Rule::Check) || !caller.names_pools()
+        }
     };
     if !in_reach {
         return Err(forbidden(&match pool {
@@ -366,13 +379,22 @@ fn reach(rule: Rule, caller: &Caller, pool: Option<&PoolName>) -> Result<(), Pro
             None => "This key is for some pools only, and this is about all of them.".to_owned(),
         }));
     }
+    let is_of_some_tenants = match pool {
+        Some(pool) => caller.tenants_in(pool).is_some(),
+        None => caller.names_tenants(),
+    };
+    if is_of_some_tenants && !row.keeps_to_tenants {
+        return Err(forbidden(
+            "This key is for some tenants only, and this is about all of them.",
+        ));
+    }
     Ok(())
 }
 
 /// Whether the caller may do what the rule is about, from where it asks and as often as it does.
 fn authorize(
     app: &App,
-    rule: Rule,
+    row: &Row,
     caller: &Caller,
     pool: Option<&PoolName>,
     parts: &Parts,
@@ -391,7 +413,7 @@ fn authorize(
             .retry_after_ms(millis(wait).max(1))
         })?;
     }
-    reach(rule, caller, pool)?;
+    reach(row, caller, pool)?;
     if let Some(key) = caller.key()
         && key.role == Role::Client
     {
@@ -487,6 +509,11 @@ impl Operator {
 }
 
 impl Operator {
+    /// The tenants that the caller may see and touch in this pool; none is all of them.
+    pub(crate) fn tenants_in(&self, pool: &PoolName) -> Option<BTreeSet<Tenant>> {
+        self.caller.tenants_in(pool)
+    }
+
     /// Refuses what only an admin may do on a route that operators use as well.
     pub(crate) fn only_as_admin(&self, what: &str) -> Result<(), Problem> {
         if self.caller.role() >= Role::Admin {
@@ -514,6 +541,29 @@ impl FromRequestParts<App> for Operator {
 pub(super) struct Client {
     /// Who it is.
     pub(super) caller: Caller,
+}
+
+impl Client {
+    /// The tenant of a lease that this caller asks for: the one that its key fixes, or one that it may name.
+    pub(super) fn tenant(
+        &self,
+        pool: &PoolName,
+        named: Option<Tenant>,
+    ) -> Result<Option<Tenant>, Problem> {
+        let fixed = self.caller.key().and_then(|key| key.tenant.clone());
+        match (fixed, named) {
+            (Some(fixed), Some(named)) if fixed != named => Err(forbidden(&format!(
+                "This key acquires for the tenant {fixed} only."
+            ))),
+            (Some(fixed), _) => Ok(Some(fixed)),
+            (None, named) => match self.caller.tenants_in(pool) {
+                Some(own) if named.as_ref().is_none_or(|named| !own.contains(named)) => Err(
+                    forbidden("This key is for some tenants only. Name one of them in `tenant`."),
+                ),
+                _ => Ok(named),
+            },
+        }
+    }
 }
 
 impl FromRequestParts<App> for Client {

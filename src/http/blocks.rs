@@ -1,5 +1,6 @@
 //! `/v1/blocks` and `/v1/pools/{pool}/blocks`: who gets no seat for a time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::Json;
@@ -23,9 +24,9 @@ use super::leases::terminate::check_text;
 use super::problem::{Code, Problem};
 use super::table::{Asked, Column, Page, Row};
 use super::when::When;
-use super::{App, pool_not_found};
-use crate::names::{Holder, PoolName};
-use crate::store::{Block, BlockEnd, Blocked};
+use super::{App, holders, pool_not_found};
+use crate::names::{Holder, PoolName, Tenant};
+use crate::store::{self, Block, BlockEnd, Blocked};
 use crate::time::Timestamp;
 
 /// Blocks of a page unless the caller says otherwise, and at most.
@@ -171,7 +172,7 @@ async fn list(
 ) -> Result<Response, Problem> {
     let mut pools = app.0.store.names().await?;
     pools.retain(|pool| operator.caller.is_for(pool));
-    let found = page(&app, pools, &wanted).await?;
+    let found = page(&app, &operator, pools, &wanted).await?;
     Ok(asked.answer(wanted.format, "leasehold-blocks", &found, None))
 }
 
@@ -183,7 +184,7 @@ async fn list(
 )]
 async fn list_of_pool(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     Path(pool): Path<PoolName>,
     asked: Asked,
     Query(wanted): Query<BlocksQuery>,
@@ -192,12 +193,17 @@ async fn list_of_pool(
         return Err(pool_not_found(&pool));
     }
     let name = format!("leasehold-{pool}-blocks");
-    let found = page(&app, vec![pool], &wanted).await?;
+    let found = page(&app, &operator, vec![pool], &wanted).await?;
     Ok(asked.answer(wanted.format, &name, &found, None))
 }
 
 /// A page of the blocks of these pools. A pool that is deleted meanwhile has none.
-async fn page(app: &App, pools: Vec<PoolName>, wanted: &BlocksQuery) -> Result<Blocks, Problem> {
+async fn page(
+    app: &App,
+    operator: &Operator,
+    pools: Vec<PoolName>,
+    wanted: &BlocksQuery,
+) -> Result<Blocks, Problem> {
     let limit = wanted.limit()?;
     let after = wanted.after()?;
     let rest = pools.into_iter().filter(|pool| match &after {
@@ -209,6 +215,11 @@ async fn page(app: &App, pools: Vec<PoolName>, wanted: &BlocksQuery) -> Result<B
         .map(|pool| async move {
             let place = after.as_ref().filter(|(last, _)| *last == pool);
             let place = place.map(|(_, place)| place);
+            if let Some(own) = operator.tenants_in(&pool) {
+                let mut blocks = own_blocks(app, &pool, &own, place).await?;
+                blocks.truncate(limit + 1);
+                return Ok((pool, blocks));
+            }
             // One more than the page has shows if there is another page.
             let blocks = app.0.store.blocks(&pool, place, limit + 1).await?;
             Ok::<_, Problem>((pool, blocks.unwrap_or_default()))
@@ -231,6 +242,45 @@ async fn page(app: &App, pools: Vec<PoolName>, wanted: &BlocksQuery) -> Result<B
         URL_SAFE_NO_PAD.encode(json)
     });
     Ok(Blocks { items, next_cursor })
+}
+
+/// The blocks of the people of these tenants, behind a place.
+async fn own_blocks(
+    app: &App,
+    pool: &PoolName,
+    own: &BTreeSet<Tenant>,
+    after: Option<&(Timestamp, String)>,
+) -> Result<Vec<Block>, store::Error> {
+    let mut blocks = holders::blocks_of(app, pool).await?;
+    if blocks.is_empty() {
+        return Ok(blocks);
+    }
+    let people = holders::own_people(app, pool, own).await?;
+    blocks.retain(|block| {
+        let is_behind = after.is_none_or(|(until, holder)| {
+            (*until, holder.as_str()) < (block.until, block.holder.as_str())
+        });
+        is_behind && people.contains(&block.holder)
+    });
+    Ok(blocks)
+}
+
+/// Refuses to touch somebody who holds nothing for the tenants of the caller: as unknown as nobody at all.
+async fn check_person(
+    app: &App,
+    operator: &Operator,
+    pool: &PoolName,
+    holder: &Holder,
+) -> Result<(), Problem> {
+    if let Some(own) = operator.tenants_in(pool)
+        && !holders::is_own_person(app, pool, &own, holder).await?
+    {
+        return Err(Problem::new(
+            Code::LeaseNotFound,
+            "Nobody of this name holds a seat for the tenants of this key, or did in the last days.",
+        ));
+    }
+    Ok(())
 }
 
 /// How long a holder is blocked, in one of the first two ways, and why.
@@ -290,6 +340,7 @@ async fn put(
     let holder = app.recorded_holder(&pool, holder).await?;
     operator.notes.target(&holder);
     operator.notes.after(&body);
+    check_person(&app, &operator, &pool, &holder).await?;
     let end = body.end()?;
     let reason = body.reason.filter(|reason| !reason.is_empty());
     check_text("reason", reason.as_deref())?;
@@ -318,6 +369,7 @@ async fn lift(
 ) -> Result<StatusCode, Problem> {
     let holder = app.recorded_holder(&pool, holder).await?;
     operator.notes.target(&holder);
+    check_person(&app, &operator, &pool, &holder).await?;
     let lifted = app.0.store.unblock(&pool, &holder).await?;
     changed(&operator, &pool, lifted)?;
     Ok(StatusCode::NO_CONTENT)

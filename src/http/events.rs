@@ -1,6 +1,6 @@
 //! `GET /v1/pools/{pool}/events`: what happens in a pool, as it happens (server-sent events).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use super::event_stream::event_stream;
 use super::extract::Path;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
-use crate::names::PoolName;
+use crate::names::{PoolName, Tenant};
 use crate::pool::Policy;
 use crate::store::{Event, EventId};
 use crate::time::Timestamp;
@@ -87,7 +87,7 @@ struct EventBody {
 )]
 async fn events(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
@@ -108,40 +108,58 @@ async fn events(
             })?,
         None => app.0.store.last_event(&pool).await?,
     };
-    Ok(event_stream(room, follow(app, pool, after)))
+    let own = operator.tenants_in(&pool);
+    Ok(event_stream(room, follow(app, pool, own, after)))
 }
 
 /// The events after a place, for ever; it ends when the node is about to stop, so that clients go to another one.
 fn follow(
     app: App,
     pool: PoolName,
+    own: Option<BTreeSet<Tenant>>,
     after: EventId,
 ) -> impl Stream<Item = Result<sse::Event, Infallible>> {
-    let first = (app, pool, after, VecDeque::<Event>::new());
-    stream::unfold(first, |(app, pool, mut after, mut waiting)| async move {
-        loop {
-            // Also while there is much to tell: whoever reads slowly would hold up the end of the node.
-            if app.0.drain.is_draining() {
-                return None;
-            }
-            if let Some(event) = waiting.pop_front() {
-                after = event.id;
-                let policy = app.0.store.cached_policy(&pool);
-                let event = written(event, policy.as_deref());
-                return Some((Ok(event), (app, pool, after, waiting)));
-            }
-            // An outage of the store is a pause: the client has lost nothing.
-            if let Ok(events) = app.0.store.events(&pool, after, CHUNK).await {
-                waiting.extend(events);
-            }
-            if waiting.is_empty() {
-                tokio::select! {
-                    () = tokio::time::sleep(EVERY) => {}
-                    () = app.0.drain.begun() => return None,
+    let is_own = move |event: &Event| {
+        let tenant = || {
+            event
+                .tenant
+                .clone()
+                .and_then(|tenant| Tenant::recorded(tenant).ok())
+        };
+        own.as_ref()
+            .is_none_or(|own| tenant().is_some_and(|tenant| own.contains(&tenant)))
+    };
+    let first = (app, pool, is_own, after, VecDeque::<Event>::new());
+    stream::unfold(
+        first,
+        |(app, pool, is_own, mut after, mut waiting)| async move {
+            loop {
+                // Also while there is much to tell: whoever reads slowly would hold up the end of the node.
+                if app.0.drain.is_draining() {
+                    return None;
+                }
+                if let Some(event) = waiting.pop_front() {
+                    after = event.id;
+                    if !is_own(&event) {
+                        continue;
+                    }
+                    let policy = app.0.store.cached_policy(&pool);
+                    let event = written(event, policy.as_deref());
+                    return Some((Ok(event), (app, pool, is_own, after, waiting)));
+                }
+                // An outage of the store is a pause: the client has lost nothing.
+                if let Ok(events) = app.0.store.events(&pool, after, CHUNK).await {
+                    waiting.extend(events);
+                }
+                if waiting.is_empty() {
+                    tokio::select! {
+                        () = tokio::time::sleep(EVERY) => {}
+                        () = app.0.drain.begun() => return None,
+                    }
                 }
             }
-        }
-    })
+        },
+    )
 }
 
 fn written(event: Event, policy: Option<&Policy>) -> sse::Event {

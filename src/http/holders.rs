@@ -30,7 +30,7 @@ use crate::lease::Lease;
 use crate::names::{Holder, LeaseId, PoolName, Tenant};
 use crate::pool::SeatPer;
 use crate::store::{
-    self, Block, Left, NamedChange, NamedChanged, NoticeLeft, Selection, Termination,
+    self, Block, EventId, Left, NamedChange, NamedChanged, NoticeLeft, Selection, Termination,
 };
 use crate::time::{Timestamp, millis};
 
@@ -43,6 +43,10 @@ const MAX_LEASES: usize = 500_000;
 const AT_ONCE: usize = 8;
 /// Maximum length of a person's history: events are kept no longer.
 const MAX_DAYS: u32 = 35;
+/// Days for which somebody who held something is one of the people of a tenant, and most events that are read to know it.
+const OWN_DAYS: i64 = 7;
+const OWN_EVENTS: usize = 100_000;
+const EVENTS_AT_ONCE: usize = 1_000;
 /// Most people who wait that are looked through in a pool.
 const MAX_WAITING: usize = 1_000;
 
@@ -181,7 +185,8 @@ async fn list(
     for pool in pools {
         let per_holder = app.0.store.cached_policy(&pool);
         let per_holder = per_holder.is_some_and(|policy| policy.seat_per == SeatPer::Holder);
-        let mut rest = Selection::of(None, wanted.tenant.clone());
+        let own = operator.tenants_in(&pool);
+        let mut rest = Selection::of(None, wanted.tenant.clone()).within(own.clone());
         // One that is renewed while the list is read comes twice.
         let mut seen: HashSet<LeaseId> = HashSet::new();
         while let Some(listing) = app.0.store.select(&pool, &rest).await? {
@@ -217,7 +222,13 @@ async fn list(
         }
         if wanted.tenant.is_none() {
             for block in blocks_of(&app, &pool).await? {
-                if is_wanted(&block.holder) {
+                // Who sees some tenants only, sees blocks of those who hold something for them.
+                let is_known = || {
+                    people
+                        .get(&block.holder)
+                        .is_some_and(|person| person.pools.iter().any(|held| held.pool == pool))
+                };
+                if is_wanted(&block.holder) && (own.is_none() || is_known()) {
                     let person = people
                         .entry(block.holder.clone())
                         .or_insert_with(|| PersonBody::new(&block.holder));
@@ -265,7 +276,7 @@ impl PersonBody {
 }
 
 /// All blocks of a pool.
-async fn blocks_of(app: &App, pool: &PoolName) -> Result<Vec<Block>, store::Error> {
+pub(super) async fn blocks_of(app: &App, pool: &PoolName) -> Result<Vec<Block>, store::Error> {
     let mut found: Vec<Block> = Vec::new();
     let mut after = None;
     loop {
@@ -390,9 +401,9 @@ async fn read(
         history: wanted.days.map(|_| Vec::new()),
         ..HolderDetails::default()
     };
-    let (app, holder) = (&app, &holder);
+    let (app, operator, holder) = (&app, &operator, &holder);
     let mut found = stream::iter(pools)
-        .map(|pool| async move { in_pool(app, pool, holder, wanted.days).await })
+        .map(|pool| async move { in_pool(app, operator, pool, holder, wanted.days).await })
         .buffered(AT_ONCE)
         .boxed();
     while let Some(part) = found.try_next().await? {
@@ -411,6 +422,7 @@ async fn read(
 /// What is known of a person in one pool.
 async fn in_pool(
     app: &App,
+    operator: &Operator,
     pool: PoolName,
     holder: &Holder,
     days: Option<u32>,
@@ -420,7 +432,14 @@ async fn in_pool(
     let Some(holder) = name_in(app, &pool, holder).await? else {
         return Ok(details);
     };
-    let leases = leases_of(app, &pool, &holder).await?;
+    let own = operator.tenants_in(&pool);
+    let sees_all = own.is_none();
+    if let Some(own) = &own
+        && !is_own_person(app, &pool, own, &holder).await?
+    {
+        return Ok(details);
+    }
+    let leases = leases_of(app, &pool, &holder, own.as_ref()).await?;
     details.leases = leases
         .into_iter()
         .map(|lease| app.lease_body(lease))
@@ -428,7 +447,18 @@ async fn in_pool(
     let policy = store.cached_policy(&pool);
     if policy.as_ref().is_some_and(|policy| policy.queue.is_some()) {
         let waiters = store.list_queue(&pool, 0, MAX_WAITING).await?;
-        let waiters = waiters.map(|waiters| waiters.items).unwrap_or_default();
+        let mut waiters = waiters.map(|waiters| waiters.items).unwrap_or_default();
+        if let Some(own) = &own {
+            waiters.retain(|waiter| {
+                waiter
+                    .tenant
+                    .as_ref()
+                    .is_some_and(|tenant| own.contains(tenant))
+            });
+            for (waiter, position) in waiters.iter_mut().zip(1..) {
+                waiter.position = position;
+            }
+        }
         details.waiting = waiters
             .into_iter()
             .filter(|waiter| waiter.holder.as_ref().map(Holder::key) == Some(holder.key()))
@@ -459,7 +489,8 @@ async fn in_pool(
     details
         .blocks
         .extend(own.map(|block| BlockBody::of(&pool, block)));
-    if let Some(days) = days {
+    // What happened is not kept by tenant.
+    if let Some(days) = days.filter(|_| sees_all) {
         let now = store.now();
         let from = Timestamp(now.0 - i64::from(days) * 86_400_000);
         let HolderHistory {
@@ -513,13 +544,69 @@ async fn known_in(
     Ok(known)
 }
 
-/// The live leases of a holder, by the name under which the pool knows it.
+/// Who holds something for these tenants, or did lately. Others are unknown to whoever sees these tenants only.
+pub(super) async fn own_people(
+    app: &App,
+    pool: &PoolName,
+    own: &BTreeSet<Tenant>,
+) -> Result<HashSet<String>, store::Error> {
+    let store = &app.0.store;
+    let mut people = HashSet::new();
+    let mut rest = Selection::of(None, None).within(Some(own.clone()));
+    while let Some(listing) = store.select(pool, &rest).await? {
+        let holders = listing
+            .leases
+            .iter()
+            .filter_map(|lease| lease.holder.as_ref());
+        people.extend(holders.map(|holder| holder.key().to_owned()));
+        match listing.next {
+            Some(next) => rest.after = Some(next),
+            None => break,
+        }
+    }
+    let mut after = EventId::before_ms(store.now().0 - OWN_DAYS * 86_400_000);
+    for _ in 0..OWN_EVENTS / EVENTS_AT_ONCE {
+        let events = store.events(pool, after, EVENTS_AT_ONCE).await?;
+        let Some(last) = events.last() else { break };
+        after = last.id;
+        let is_last = events.len() < EVENTS_AT_ONCE;
+        for event in events {
+            let tenant = event
+                .tenant
+                .and_then(|tenant| Tenant::recorded(tenant).ok());
+            if event.kind != "denied" && tenant.is_some_and(|tenant| own.contains(&tenant)) {
+                people.extend(event.holder);
+            }
+        }
+        if is_last {
+            break;
+        }
+    }
+    Ok(people)
+}
+
+/// Whether somebody holds something for these tenants, or did lately.
+pub(super) async fn is_own_person(
+    app: &App,
+    pool: &PoolName,
+    own: &BTreeSet<Tenant>,
+    holder: &Holder,
+) -> Result<bool, store::Error> {
+    if !leases_of(app, pool, holder, Some(own)).await?.is_empty() {
+        return Ok(true);
+    }
+    let people = own_people(app, pool, own).await?;
+    Ok(people.contains(holder.key()) || people.contains(holder.as_str()))
+}
+
+/// The live leases of a holder, by the name under which the pool knows it; only of these tenants, if some are named.
 async fn leases_of(
     app: &App,
     pool: &PoolName,
     holder: &Holder,
+    own: Option<&BTreeSet<Tenant>>,
 ) -> Result<Vec<Lease>, store::Error> {
-    let mut rest = Selection::of(Some(holder.clone()), None);
+    let mut rest = Selection::of(Some(holder.clone()), None).within(own.cloned());
     let mut found = Vec::new();
     while let Some(listing) = app.0.store.select(pool, &rest).await? {
         found.extend(listing.leases);
@@ -609,7 +696,8 @@ async fn end(
         };
         let ended = match body.when {
             When::Now => {
-                let selection = Selection::of(Some(name), None);
+                let own = operator.tenants_in(&pool);
+                let selection = Selection::of(Some(name), None).within(own);
                 let ended = terminate::terminate_matching(&app, &pool, &selection, &why).await;
                 let ended = ended.map_err(|error| error.after_a_part(number > 0))?;
                 ended
@@ -617,11 +705,17 @@ async fn end(
                     .map(|ended| (ended.id, ended.status))
                     .collect()
             }
-            When::Idle => leave(&app, (number, &pool), &name, Left::EndWhenIdle(&why))
-                .await?
-                .into_iter()
-                .map(|(id, lives)| (id, if lives { "pending" } else { "ended" }))
-                .collect::<Vec<_>>(),
+            When::Idle => leave(
+                &app,
+                &operator,
+                (number, &pool),
+                &name,
+                Left::EndWhenIdle(&why),
+            )
+            .await?
+            .into_iter()
+            .map(|(id, lives)| (id, if lives { "pending" } else { "ended" }))
+            .collect::<Vec<_>>(),
         };
         results.extend(ended.into_iter().map(|(id, status)| EndHolderResult {
             pool: pool.clone(),
@@ -639,13 +733,17 @@ async fn end(
 /// Leaves something for the next heartbeats of a holder, and says of each lease whether it lives.
 async fn leave(
     app: &App,
+    operator: &Operator,
     (number, pool): (usize, &PoolName),
     holder: &Holder,
     left: Left<'_>,
 ) -> Result<Vec<(LeaseId, bool)>, Problem> {
     // What was done in the pools before this one stays.
     let failed = |error: store::Error| error.after_a_part(number > 0);
-    let leases = leases_of(app, pool, holder).await.map_err(failed)?;
+    let own = operator.tenants_in(pool);
+    let leases = leases_of(app, pool, holder, own.as_ref())
+        .await
+        .map_err(failed)?;
     let ids: Vec<LeaseId> = leases.into_iter().map(|lease| lease.id).collect();
     if ids.is_empty() {
         return Ok(Vec::new());
@@ -719,7 +817,14 @@ async fn notify(
     let mut leases = 0;
     let known = known_in(&app, &operator, body.pools, &holder).await?;
     for (number, (pool, name)) in known.into_iter().enumerate() {
-        let left = leave(&app, (number, &pool), &name, Left::Notice(&body.message)).await?;
+        let left = leave(
+            &app,
+            &operator,
+            (number, &pool),
+            &name,
+            Left::Notice(&body.message),
+        )
+        .await?;
         leases += left.iter().filter(|(_, lives)| *lives).count();
     }
     Ok((StatusCode::ACCEPTED, Json(Notified { leases })))

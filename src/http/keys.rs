@@ -18,7 +18,7 @@ use super::extract::{Body, Path};
 use super::problem::{Code, Problem};
 use super::when::When;
 use crate::access_key::{AccessKey, Fingerprint, KeyId, Limits, Origin, Role, usual_burst};
-use crate::names::{Label, PoolName};
+use crate::names::{Label, PoolName, Tenant};
 use crate::store::PutKey;
 use crate::time::Timestamp;
 
@@ -53,6 +53,12 @@ pub(crate) struct KeyBody {
     /// The pools that it is for; of an operator's key none means all.
     #[schema(value_type = Vec<String>)]
     pub(crate) pools: Vec<PoolName>,
+    /// The tenants that an operator's key sees and touches; none means all.
+    #[schema(value_type = Vec<String>)]
+    pub(crate) tenants: Vec<Tenant>,
+    /// The tenant of everybody who acquires with a client key; null leaves it to them.
+    #[schema(value_type = Option<String>)]
+    pub(crate) tenant: Option<Tenant>,
     /// The pages that may use it.
     #[schema(value_type = Vec<String>)]
     pub(crate) origins: Vec<Origin>,
@@ -80,6 +86,8 @@ impl KeyBody {
             name: key.name.clone(),
             role: key.role,
             pools: key.pools.clone(),
+            tenants: key.tenants.clone(),
+            tenant: key.tenant.clone(),
             origins: key.origins.clone(),
             limits: LimitsBody::of(key),
             last_used_at,
@@ -206,6 +214,14 @@ pub(crate) struct CreateKey {
     #[schema(value_type = Vec<String>, max_items = 100, example = json!(["crm"]))]
     #[serde(default)]
     pub(crate) pools: Vec<PoolName>,
+    /// For operators' keys: the tenants that it sees and touches. None means all.
+    #[schema(value_type = Vec<String>, max_items = 100, example = json!(["acme"]))]
+    #[serde(default)]
+    pub(crate) tenants: Vec<Tenant>,
+    /// For client keys: the tenant of everybody who acquires with it. Without it each request may name one.
+    #[schema(value_type = Option<String>, max_length = 64, example = "acme")]
+    #[serde(default)]
+    pub(crate) tenant: Option<Tenant>,
     /// For client keys: the pages that may use it, such as `https://crm.example`. Without any, no page may.
     #[schema(value_type = Vec<String>, max_items = 100, example = json!(["https://crm.example"]))]
     #[serde(default)]
@@ -235,6 +251,14 @@ pub(crate) struct ChangeKey {
     #[schema(value_type = Option<Vec<String>>, max_items = 100, example = json!(["crm"]))]
     #[serde(default)]
     pools: Option<Vec<PoolName>>,
+    /// For operators' keys: the tenants that it sees and touches. None means all.
+    #[schema(value_type = Option<Vec<String>>, max_items = 100, example = json!(["acme"]))]
+    #[serde(default)]
+    tenants: Option<Vec<Tenant>>,
+    /// For client keys: the tenant of everybody who acquires with it; null leaves it to them.
+    #[schema(value_type = Option<String>, max_length = 64, example = "acme")]
+    #[serde(default, deserialize_with = "given")]
+    tenant: Option<Option<Tenant>>,
     /// For client keys: the pages that may use it.
     #[schema(value_type = Option<Vec<String>>, max_items = 100, example = json!(["https://crm.example"]))]
     #[serde(default)]
@@ -262,20 +286,20 @@ struct RollKey {
     overlap_ms: Option<u64>,
 }
 
-/// Lists the keys, by name. Secrets are not among what is kept.
+/// Lists the keys, by name. Secrets are not among what is kept. Who is for some pools or tenants lists keys for no more than these.
 #[utoipa::path(
     get, path = "/v1/keys", operation_id = "list_keys", tag = "keys",
     responses((status = 200, body = Keys)),
 )]
-async fn list(State(app): State<App>, _operator: Operator) -> Result<Json<Keys>, Problem> {
+async fn list(State(app): State<App>, operator: Operator) -> Result<Json<Keys>, Problem> {
     Ok(Json(Keys {
-        items: all(&app).await?,
+        items: all(&app, &operator).await?,
         next_cursor: None,
     }))
 }
 
-/// All keys, by name.
-pub(crate) async fn all(app: &App) -> Result<Vec<KeyBody>, Problem> {
+/// All keys that the caller may know of, by name.
+pub(crate) async fn all(app: &App, operator: &Operator) -> Result<Vec<KeyBody>, Problem> {
     app.0.store.refresh_keys().await?;
     let uses = app.0.store.key_uses().await?;
     let now = app.0.store.now();
@@ -283,6 +307,7 @@ pub(crate) async fn all(app: &App) -> Result<Vec<KeyBody>, Problem> {
     let mut items: Vec<KeyBody> = keyring
         .keys
         .values()
+        .filter(|key| is_within(operator, key))
         .map(|key| KeyBody::of(key, uses.get(&key.id).copied(), now))
         .collect();
     items.sort_by(|a, b| (a.name.as_str(), &a.id).cmp(&(b.name.as_str(), &b.id)));
@@ -341,6 +366,8 @@ pub(crate) async fn make(
         limits: body.limits.of_a_new_key(&body.origins),
         burst: body.limits.burst,
         pools: body.pools,
+        tenants: body.tenants,
+        tenant: body.tenant,
         origins: body.origins,
         created_at_ms: now.0,
         expires_at_ms,
@@ -350,6 +377,7 @@ pub(crate) async fn make(
     check(&key)?;
     operator.notes.target(&key.id);
     operator.notes.after(&KeyBody::of(&key, None, now));
+    check_given(operator, &key)?;
     match app.0.store.put_key(&key, None).await? {
         PutKey::Put => Ok((key, secret)),
         PutKey::Conflict => Err(Problem::new(
@@ -367,11 +395,11 @@ pub(crate) async fn make(
 )]
 async fn read(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     Path(id): Path<String>,
 ) -> Result<Json<KeyBody>, Problem> {
     app.0.store.refresh_keys().await?;
-    let key = find(&app, &id)?;
+    let key = find(&app, &operator, &id)?;
     Ok(Json(described(&app, &key).await?))
 }
 
@@ -396,9 +424,15 @@ async fn change(
     operator.notes.target(&id);
     app.0.store.refresh_keys().await?;
     loop {
-        let before = find(&app, &id)?;
+        let before = find(&app, &operator, &id)?;
         let now = app.0.store.now();
         let mut key = before.clone();
+        if let Some(tenants) = &body.tenants {
+            key.tenants.clone_from(tenants);
+        }
+        if let Some(tenant) = &body.tenant {
+            key.tenant.clone_from(tenant);
+        }
         if let Some(name) = &body.name {
             key.name = name.clone();
         }
@@ -419,6 +453,7 @@ async fn change(
         check(&key)?;
         operator.notes.before(&KeyBody::of(&before, None, now));
         operator.notes.after(&KeyBody::of(&key, None, now));
+        check_given(&operator, &key)?;
         // On a conflict the copy was read again, and the key may be gone.
         if app.0.store.put_key(&key, Some(&before)).await? == PutKey::Put {
             // What was done is done, also if the store is silent now.
@@ -462,7 +497,7 @@ pub(crate) async fn replace_secret(
     operator.notes.target(id);
     app.0.store.refresh_keys().await?;
     loop {
-        let before = find(app, id)?;
+        let before = find(app, operator, id)?;
         let now = app.0.store.now();
         let mut key = before.clone();
         let secret = key.roll(after(now, overlap_ms));
@@ -494,7 +529,7 @@ pub(crate) async fn withdraw(app: &App, operator: &Operator, id: &str) -> Result
     operator.notes.target(id);
     app.0.store.refresh_keys().await?;
     loop {
-        let before = find(app, id)?;
+        let before = find(app, operator, id)?;
         operator
             .notes
             .before(&KeyBody::of(&before, None, app.0.store.now()));
@@ -520,10 +555,47 @@ fn check(key: &AccessKey) -> Result<(), Problem> {
             "Only client keys have origins: an operator's key is never used by a page of others.",
         ));
     }
-    if key.pools.len() > AccessKey::MAX_LIST || key.origins.len() > AccessKey::MAX_LIST {
-        return Err(invalid("A key names at most 100 pools and 100 origins."));
+    if key.role == Role::Client && !key.tenants.is_empty() {
+        return Err(invalid(
+            "A client key has one tenant, for everybody who acquires with it: \"tenant\": \"acme\".",
+        ));
+    }
+    if key.role != Role::Client && key.tenant.is_some() {
+        return Err(invalid(
+            "Only client keys have a `tenant`. An operator's key names those that it sees in `tenants`.",
+        ));
+    }
+    let lists = [key.pools.len(), key.tenants.len(), key.origins.len()];
+    if lists.into_iter().any(|length| length > AccessKey::MAX_LIST) {
+        return Err(invalid(
+            "A key names at most 100 pools, 100 tenants and 100 origins.",
+        ));
     }
     Ok(())
+}
+
+/// Whether a key is for no more than the caller is.
+fn is_within(operator: &Operator, key: &AccessKey) -> bool {
+    let tenants = match &key.tenant {
+        Some(tenant) => std::slice::from_ref(tenant),
+        None => &key.tenants,
+    };
+    operator.caller.scope().covers(&key.pools, tenants)
+}
+
+/// Refuses a key for more than the caller has.
+fn check_given(operator: &Operator, key: &AccessKey) -> Result<(), Problem> {
+    if key.role <= operator.caller.role() && is_within(operator, key) {
+        return Ok(());
+    }
+    Err(Problem::new(
+        Code::Forbidden,
+        format!(
+            "A key gives no more than whoever makes it has: at most the role {}, for {}.",
+            operator.caller.role().as_str(),
+            operator.caller.scope()
+        ),
+    ))
 }
 
 /// When a key ends, if that can be meant.
@@ -537,12 +609,13 @@ fn end(when: &When, now: Timestamp) -> Result<Timestamp, Problem> {
     Ok(at)
 }
 
-/// The key of this id, as this node knows it.
-pub(crate) fn find(app: &App, id: &str) -> Result<AccessKey, Problem> {
+/// The key of this id, as this node knows it. One for more than the caller has is as unknown as one that was never there.
+pub(crate) fn find(app: &App, operator: &Operator, id: &str) -> Result<AccessKey, Problem> {
     let keyring = app.0.store.keyring();
     id.parse::<KeyId>()
         .ok()
         .and_then(|id| keyring.keys.get(&id).map(|key| AccessKey::clone(key)))
+        .filter(|key| is_within(operator, key))
         .ok_or_else(|| {
             Problem::new(
                 Code::KeyNotFound,

@@ -1,6 +1,6 @@
 //! `/v1/pools`: sets of seats, and their policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -18,9 +18,10 @@ use super::leases::availability::{NamedUse, OverdraftUse};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::history::rollup;
+use crate::lease::Seat;
 use crate::names::PoolName;
-use crate::pool::{Policy, Pool, seats};
-use crate::store::{self, Deleted, Expect, Put};
+use crate::pool::{Policy, Pool, SeatPer, seats};
+use crate::store::{self, Deleted, Expect, Put, Selection};
 use crate::time::Timestamp;
 
 /// Pools of a page unless the caller says otherwise, and at most.
@@ -222,12 +223,14 @@ async fn list(
     let more = pools.len() > limit;
     pools.truncate(limit);
     let next_cursor = pools.last().filter(|_| more).map(|pool| pool.name.clone());
+    let mut items = Vec::with_capacity(pools.len());
+    for pool in pools {
+        if operator.caller.is_for(&pool.name) {
+            items.push(PoolBody::from(own_view(&app, &operator, pool).await?));
+        }
+    }
     Ok(Json(Pools {
-        items: pools
-            .into_iter()
-            .filter(|pool| operator.caller.is_for(&pool.name))
-            .map(PoolBody::from)
-            .collect(),
+        items,
         next_cursor,
         unreadable: app
             .0
@@ -239,14 +242,64 @@ async fn list(
     }))
 }
 
-/// Reads a pool.
+/// A pool as the caller may see it. Who is for some tenants only gets their numbers in place of all: what they use, and what their own
+/// limits leave of the capacity, which tells nothing of how much others use.
+pub(crate) async fn own_view(
+    app: &App,
+    operator: &Operator,
+    mut pool: Pool,
+) -> Result<Pool, Problem> {
+    let Some(own) = operator.tenants_in(&pool.name) else {
+        return Ok(pool);
+    };
+    let (mut by_tenant, mut leases) = (BTreeMap::new(), 0);
+    let per_holder = pool.policy.seat_per == SeatPer::Holder;
+    let mut counted = HashSet::new();
+    let mut rest = Selection::of(None, None).within(Some(own.clone()));
+    while let Some(listing) = app.0.store.select(&pool.name, &rest).await? {
+        for lease in listing.leases {
+            leases += 1;
+            let holder = lease.holder.as_ref().map(|holder| holder.key().to_owned());
+            let Some(tenant) = lease.tenant else { continue };
+            let shares = holder.is_some_and(|holder| !counted.insert((tenant.clone(), holder)));
+            if lease.seat != Seat::Named && !(per_holder && shares) {
+                *by_tenant.entry(String::from(tenant)).or_default() += 1;
+            }
+        }
+        match listing.next {
+            Some(next) => rest.after = Some(next),
+            None => break,
+        }
+    }
+    let policy = &mut pool.policy;
+    policy.tenants.retain(|tenant, _| own.contains(tenant));
+    let most = own.iter().map(|tenant| {
+        let rule = policy.tenants.get(tenant);
+        rule.and_then(|rule| rule.max)
+            .or(policy.tenant_max)
+            .map(u64::from)
+    });
+    let most = most.sum::<Option<u64>>().unwrap_or(u64::MAX);
+    // What is lent or named counts everybody.
+    (policy.overdraft, policy.named) = (None, None);
+    policy.alert_at_percent.clear();
+    pool.capacity = pool.capacity.min(most);
+    pool.in_use = by_tenant.values().sum();
+    pool.waiting = super::queue::own_waiting(app, &pool.name, &own).await?;
+    (pool.tenants, pool.leases) = (by_tenant, leases);
+    (pool.waited, pool.period) = (None, None);
+    (pool.overdrawn, pool.lent_ms, pool.named_taken) = (0, 0, 0);
+    Ok(pool)
+}
+
+/// Reads a pool. A key for some tenants reads their own numbers in it.
 #[utoipa::path(
     get, path = "/v1/pools/{pool}", operation_id = "read_pool", tag = "pools",
     responses((status = 200, body = PoolBody)),
 )]
 async fn read(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     Path(pool): Path<PoolName>,
 ) -> Result<Tagged<Json<PoolBody>>, Problem> {
     let pool = app
@@ -255,7 +308,7 @@ async fn read(
         .status(&pool)
         .await?
         .ok_or_else(|| pool_not_found(&pool))?;
-    Ok(tagged(pool))
+    Ok(tagged(own_view(&app, &operator, pool).await?))
 }
 
 /// Creates a pool, or replaces its policy. What is left out has its default.

@@ -1,5 +1,7 @@
 //! `/v1/pools/{pool}/queue`: who waits for a seat, and how somebody leaves.
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -119,19 +121,24 @@ pub(crate) struct QueueQuery {
 )]
 async fn list(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     Path(pool): Path<PoolName>,
     asked: Asked,
     Query(wanted): Query<QueueQuery>,
 ) -> Result<Response, Problem> {
     if asked.wants_file(wanted.format) {
-        return export(&app, &pool, wanted).await;
+        return export(&app, &operator, &pool, wanted).await;
     }
-    Ok(Json(page(&app, &pool, wanted).await?).into_response())
+    Ok(Json(page(&app, &operator, &pool, wanted).await?).into_response())
 }
 
 /// One page of the queue.
-pub(crate) async fn page(app: &App, pool: &PoolName, wanted: QueueQuery) -> Result<Queue, Problem> {
+pub(crate) async fn page(
+    app: &App,
+    operator: &Operator,
+    pool: &PoolName,
+    wanted: QueueQuery,
+) -> Result<Queue, Problem> {
     let limit = wanted.limit.unwrap_or(LIMIT);
     if !(1..=MAX_LIMIT).contains(&limit) {
         return Err(Problem::new(
@@ -149,6 +156,9 @@ pub(crate) async fn page(app: &App, pool: &PoolName, wanted: QueueQuery) -> Resu
             ));
         }
     };
+    if let Some(own) = operator.tenants_in(pool) {
+        return own_places(app, pool, &own, after, limit).await;
+    }
     let waiters = app.0.store.list_queue(pool, after, limit).await?;
     let waiters = waiters.ok_or_else(|| pool_not_found(pool))?;
     let last = waiters.items.last();
@@ -159,9 +169,79 @@ pub(crate) async fn page(app: &App, pool: &PoolName, wanted: QueueQuery) -> Resu
     })
 }
 
+/// One page of those who wait for these tenants, in the order among themselves: how many others stand between is not told. The cursor
+/// is a position, because an arrival counts everybody.
+async fn own_places(
+    app: &App,
+    pool: &PoolName,
+    own: &BTreeSet<Tenant>,
+    after: u64,
+    limit: usize,
+) -> Result<Queue, Problem> {
+    let (mut items, mut last, mut position) = (Vec::new(), 0, 0);
+    loop {
+        let waiters = app.0.store.list_queue(pool, last, MAX_LIMIT).await?;
+        let waiters = waiters.ok_or_else(|| pool_not_found(pool))?;
+        let more = waiters
+            .items
+            .last()
+            .map(|waiter| (waiter.arrival, waiter.position));
+        for waiter in waiters.items {
+            if waiter
+                .tenant
+                .as_ref()
+                .is_none_or(|tenant| !own.contains(tenant))
+            {
+                continue;
+            }
+            position += 1;
+            if position <= after {
+                continue;
+            }
+            if items.len() == limit {
+                return Ok(Queue {
+                    next_cursor: Some((position - 1).to_string()),
+                    items,
+                });
+            }
+            items.push(WaiterBody {
+                position,
+                ..WaiterBody::from(waiter)
+            });
+        }
+        match more {
+            Some((arrival, place)) if place < waiters.waiting => last = arrival,
+            _ => {
+                return Ok(Queue {
+                    items,
+                    next_cursor: None,
+                });
+            }
+        }
+    }
+}
+
+/// How many wait for these tenants.
+pub(super) async fn own_waiting(
+    app: &App,
+    pool: &PoolName,
+    own: &BTreeSet<Tenant>,
+) -> Result<u64, Problem> {
+    let (mut waiting, mut after) = (0, 0);
+    loop {
+        let queue = own_places(app, pool, own, after, MAX_LIMIT).await?;
+        waiting += queue.items.len() as u64;
+        match queue.next_cursor.and_then(|next| next.parse().ok()) {
+            Some(next) => after = next,
+            None => return Ok(waiting),
+        }
+    }
+}
+
 /// The queue as a file: a page if its size is named, else all.
 pub(crate) async fn export(
     app: &App,
+    operator: &Operator,
     pool: &PoolName,
     mut wanted: QueueQuery,
 ) -> Result<Response, Problem> {
@@ -171,6 +251,7 @@ pub(crate) async fn export(
     loop {
         let mut page = page(
             app,
+            operator,
             pool,
             QueueQuery {
                 limit: wanted.limit,

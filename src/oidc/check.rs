@@ -79,7 +79,7 @@ pub async fn check(
                         Level::Error,
                         "endpoints",
                         error.to_string(),
-                        "let the provider name https:// addresses; behind a proxy it may have to be told its own",
+                        "let the provider name https:// addresses; behind a proxy it may need its own address in its settings",
                     ));
                 }
             }
@@ -104,7 +104,7 @@ pub async fn check(
                 None => findings.push(Finding::new(
                     Level::Warning,
                     "pkce",
-                    "the provider does not say whether it takes PKCE",
+                    "the discovery document does not mention PKCE",
                     "require PKCE with S256 for this client at the provider, if it can",
                 )),
                 Some(_) => findings.push(Finding::ok("pkce", "the provider takes S256")),

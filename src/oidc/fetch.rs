@@ -15,7 +15,7 @@ use crate::tls::choose_cryptography;
 /// How long one request may take in all, and to connect.
 const TOTAL: Duration = Duration::from_secs(8);
 const CONNECT: Duration = Duration::from_secs(4);
-/// Longest document that is read.
+/// Maximum length of a document, in bytes.
 const MAX: usize = 512 * 1024;
 
 pub(super) struct Fetcher {

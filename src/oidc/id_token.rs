@@ -7,11 +7,11 @@ use super::signature::{Header, verified};
 use super::{Error, LEEWAY_S, Provider};
 use crate::names::shown;
 
-/// Longest subject (OpenID Connect Core 1.0, section 2), in bytes.
+/// Maximum length of a subject (OpenID Connect Core 1.0, section 2), in bytes.
 const MAX_SUBJECT: usize = 255;
-/// Longest name that is shown, in characters.
+/// Maximum length of a name, in characters.
 const MAX_NAME: usize = 100;
-/// Most groups of a person that are looked at.
+/// Maximum groups per person.
 const MAX_GROUPS: usize = 2_000;
 
 /// What a provider says of somebody who has logged in.
@@ -155,7 +155,7 @@ impl Provider {
             }
         }
         if instant(claims, "iat").is_none() {
-            return wrong("the token does not say when it was made".to_owned());
+            return wrong("the token has no time at which it was made (iat)".to_owned());
         }
         let subject = claims.get("sub").and_then(Value::as_str);
         if subject.is_some_and(|subject| subject.is_empty() || subject.len() > MAX_SUBJECT) {

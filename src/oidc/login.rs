@@ -62,7 +62,7 @@ struct TokenAnswer {
     access_token: Option<String>,
 }
 
-/// Somebody who has logged in, and the token that says so.
+/// Somebody who has logged in, and the token for it.
 pub struct LoggedIn {
     /// What the provider says of the person.
     pub claims: Claims,
@@ -82,7 +82,7 @@ impl Provider {
         let discovery = self.discovery().await?;
         check_address(&discovery.authorization_endpoint)?;
         let methods = &discovery.code_challenge_methods_supported;
-        // Who says nothing of it takes it or passes it over; who names others would refuse it.
+        // A provider that does not mention it takes it or ignores it. One that names other methods would refuse it.
         if methods
             .as_ref()
             .is_some_and(|known| !known.iter().any(|method| method == "S256"))
@@ -126,7 +126,7 @@ impl Provider {
         }
     }
 
-    /// Who has logged in, by the code that came back.
+    /// Exchanges the code that came back for the person who has logged in.
     pub async fn log_in(
         &self,
         attempt: &LoginAttempt,

@@ -17,9 +17,9 @@ use serde_json::{Map, Value};
 
 use super::Error;
 
-/// Longest token that is looked at, in characters.
+/// Maximum length of a token, in characters.
 const MAX_TEXT: usize = 64 * 1024;
-/// Most keys of a provider that are looked at.
+/// Maximum keys per provider.
 const MAX_KEYS: usize = 100;
 
 /// What a token may be signed with. Not with a secret that both know, and not with nothing.

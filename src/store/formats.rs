@@ -69,6 +69,25 @@ const WORDS: &[Word] = &[
         value: None,
         since: 3,
     },
+    Word {
+        kind: Kind::AccessKey,
+        field: "role",
+        value: Some("reports"),
+        since: 3,
+    },
+    // A node that does not know these would let such a key see and acquire for everybody.
+    Word {
+        kind: Kind::AccessKey,
+        field: "tenants",
+        value: None,
+        since: 3,
+    },
+    Word {
+        kind: Kind::AccessKey,
+        field: "tenant",
+        value: None,
+        since: 3,
+    },
 ];
 
 impl Word {

@@ -4,6 +4,7 @@
 //! of the pool and their records, a thousand at a time, and keeps no more than a page of them.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -60,6 +61,8 @@ pub struct Selection {
     pub holder: Option<Holder>,
     /// Only leases of this tenant.
     pub tenant: Option<Tenant>,
+    /// Only leases of these tenants: what somebody may see.
+    pub within: Option<BTreeSet<Tenant>>,
     /// Only leases with this in holder, tenant, label, activities, platform or id, without regard to case.
     pub text: Option<String>,
     /// The order.
@@ -92,13 +95,21 @@ impl Selection {
         }
     }
 
+    /// The same, only of these tenants.
+    pub fn within(self, within: Option<BTreeSet<Tenant>>) -> Self {
+        Self { within, ..self }
+    }
+
     /// Whether the order is that in which Redis keeps leases.
     fn has_stored_order(&self) -> bool {
         self.sort == Sort::ExpiresAt && !self.descending
     }
 
     fn is_filtered(&self) -> bool {
-        self.holder.is_some() || self.tenant.is_some() || self.text.is_some()
+        self.holder.is_some()
+            || self.tenant.is_some()
+            || self.within.is_some()
+            || self.text.is_some()
     }
 
     /// Whether it takes the record of a lease to tell whether it matches, and where it stands.
@@ -114,7 +125,13 @@ impl Selection {
             && self
                 .tenant
                 .as_ref()
-                .is_none_or(|tenant| lease.tenant.as_ref() == Some(tenant));
+                .is_none_or(|tenant| lease.tenant.as_ref() == Some(tenant))
+            && self.within.as_ref().is_none_or(|own| {
+                lease
+                    .tenant
+                    .as_ref()
+                    .is_some_and(|tenant| own.contains(tenant))
+            });
         let Some(text) = self.text.as_ref().filter(|_| same) else {
             return same;
         };

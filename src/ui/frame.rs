@@ -29,13 +29,13 @@ fn framed(
     pool_zone: Option<&str>,
     body: &Markup,
 ) -> Response {
-    let all_pools = !caller.names_pools();
+    let all_pools = caller.sees_everything() && may(caller, Role::Viewer);
     let places = [
         ("/admin", "Overview", true),
         ("/admin/nodes", "Nodes", all_pools),
         ("/admin/alerts", "Alerts", all_pools),
         ("/admin/webhooks", "Webhooks", all_pools),
-        ("/admin/keys", "Keys", all_pools),
+        ("/admin/keys", "Keys", all_pools || may(caller, Role::Admin)),
         ("/admin/audit", "Audit trail", all_pools),
         (
             "/admin/sessions",
@@ -118,6 +118,16 @@ impl Tab {
         }
     }
 
+    /// Whether a caller may see it, who is for all tenants of the pool or for some.
+    fn is_for(self, caller: &Caller, whole: bool) -> bool {
+        let is_report = matches!(
+            self,
+            Self::History | Self::Patterns | Self::Sizing | Self::Tenants
+        );
+        let keeps_to_tenants = matches!(self, Self::Agents | Self::Queue);
+        (is_report || may(caller, Role::Viewer)) && (whole || keeps_to_tenants)
+    }
+
     /// The address of the view, behind that of the pool.
     const fn path(self) -> &'static str {
         match self {
@@ -152,6 +162,7 @@ fn has(pool: &Pool, tab: Tab) -> bool {
 /// A view of a pool.
 pub(super) fn pool_page(caller: &Caller, pool: &Pool, here: Tab, body: &Markup) -> Response {
     let name = &pool.name;
+    let whole = caller.tenants_in(name).is_none();
     let zone = last_day::zone(pool);
     let zone = (zone != chrono_tz::Tz::UTC).then(|| zone.name());
     let body = html! {
@@ -159,7 +170,7 @@ pub(super) fn pool_page(caller: &Caller, pool: &Pool, here: Tab, body: &Markup) 
         h1 { (name) @if here != Tab::Agents { span.quiet { " · " (here.title()) } } }
         nav.tabs aria-label="Views of the pool" {
             @for tab in Tab::ALL {
-                @if has(pool, tab) || here == tab {
+                @if (has(pool, tab) && tab.is_for(caller, whole)) || here == tab {
                     a href=(tab.of(name)) aria-current=[(tab == here).then_some("page")] { (tab.title()) }
                 }
             }

@@ -20,7 +20,7 @@ use crate::http::keys::{
     CreateKey, KeyBody, LimitsWanted, all, find, make, replace_secret, withdraw,
 };
 use crate::http::problem::{Code, Problem};
-use crate::names::PoolName;
+use crate::names::{PoolName, Tenant};
 
 /// How long the former secret stays good if nobody says otherwise, in milliseconds.
 const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
@@ -31,7 +31,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let keys = all(&app).await?;
+    let keys = all(&app, &operator).await?;
     match Format::wanted(&headers, fields.get("format")) {
         Format::Json => return Ok(Json(json!({ "items": keys })).into_response()),
         Format::Csv => {
@@ -41,6 +41,7 @@ pub(super) async fn show(
                     Cell::text(Some(key.name.as_str())),
                     Cell::plain(key.role.as_str()),
                     Cell::Text(joined(&key.pools)),
+                    Cell::Text(of_tenants(key)),
                     Cell::Text(joined(&key.origins)),
                     Cell::plain(&key.created_at),
                     Cell::Plain(key.expires_at.map(|at| at.to_string()).unwrap_or_default()),
@@ -52,6 +53,7 @@ pub(super) async fn show(
                 "name",
                 "role",
                 "pools",
+                "tenants",
                 "origins",
                 "created_at",
                 "expires_at",
@@ -72,7 +74,7 @@ pub(super) async fn show(
                     caption #caption { "Keys of operators and clients" }
                     thead {
                         tr {
-                            @for title in ["Name", "Role", "Pools", "Origins", "Created", "Last used", "Ends", "Id"] { th scope="col" { (title) } }
+                            @for title in ["Name", "Role", "Pools", "Tenants", "Origins", "Created", "Last used", "Ends", "Id"] { th scope="col" { (title) } }
                             @if changes { th scope="col" { span.hidden { "Actions" } } }
                         }
                     }
@@ -91,12 +93,19 @@ fn joined<T: Clone + Into<String>>(words: &[T]) -> String {
     words.join(" ")
 }
 
+/// The tenants of a key, or the one of those who acquire with it.
+fn of_tenants(key: &KeyBody) -> String {
+    let tenants = key.tenants.iter().chain(&key.tenant).map(Tenant::as_str);
+    tenants.collect::<Vec<_>>().join(", ")
+}
+
 fn row(key: &KeyBody, changes: bool) -> Markup {
     html! {
         tr {
             th scope="row" { bdi { (key.name.as_str()) } }
             td { (key.role.as_str()) }
             td { @if key.pools.is_empty() { "all" } @else { (joined(&key.pools)) } }
+            td { @let tenants = of_tenants(key); @if tenants.is_empty() { "all" } @else { bdi { (tenants) } } }
             td { (joined(&key.origins)) }
             td { (time(key.created_at)) }
             td { @match key.last_used_at { Some(at) => (time(at)), None => "never" } }
@@ -129,13 +138,18 @@ fn new_key() -> Markup {
                         }
                     }
                     p.quiet #role-hint {
-                        "A client acquires, and nothing else. A viewer reads, an operator also terminates and schedules, an admin does everything."
+                        "A client acquires, and nothing else. Reports are read without names. A viewer reads, an operator also terminates and schedules, an admin does everything."
                     }
                 }
                 div.field {
                     label for="pools" { "Pools" }
                     input #pools name="pools" autocomplete="off" aria-describedby="pools-hint";
                     p.quiet #pools-hint { "Names with spaces between. A client names at least one; for operators none means all." }
+                }
+                div.field {
+                    label for="tenants" { "Tenants" }
+                    input #tenants name="tenants" autocomplete="off" aria-describedby="tenants-hint";
+                    p.quiet #tenants-hint { "With commas between. An operator sees and touches only these, none means all. Of a client at most one: everybody acquires for it." }
                 }
                 div.field {
                     label for="origins" { "Origins" }
@@ -160,6 +174,25 @@ pub(super) async fn create(
             format!("The key was not created: {error}."),
         )
     };
+    let role = fields
+        .get("role")
+        .unwrap_or_default()
+        .parse()
+        .map_err(|error| wrong(&error))?;
+    let tenants = fields
+        .get("tenants")
+        .unwrap_or_default()
+        .split(',')
+        .map(str::trim);
+    let tenants = tenants.filter(|tenant| !tenant.is_empty());
+    let tenants = tenants.map(|tenant| Tenant::try_from(tenant.to_owned()));
+    let mut tenants = tenants
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| wrong(&error))?;
+    let tenant = match tenants.len() {
+        1 if role == Role::Client => tenants.pop(),
+        _ => None,
+    };
     let body = CreateKey {
         name: fields
             .get("name")
@@ -167,11 +200,9 @@ pub(super) async fn create(
             .to_owned()
             .try_into()
             .map_err(|error| wrong(&error))?,
-        role: fields
-            .get("role")
-            .unwrap_or_default()
-            .parse()
-            .map_err(|error| wrong(&error))?,
+        role,
+        tenants,
+        tenant,
         pools: fields
             .words("pools")
             .iter()
@@ -252,7 +283,7 @@ pub(super) async fn confirm_roll(
     operator: Operator,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let key = find(&app, &id)?;
+    let key = find(&app, &operator, &id)?;
     let body = html! {
         h1 { "A new secret for " bdi { (key.name.as_str()) } "?" }
         p { "Both are good while you change over." }
@@ -290,7 +321,7 @@ pub(super) async fn confirm_revoke(
     operator: Operator,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    let key = find(&app, &id)?;
+    let key = find(&app, &operator, &id)?;
     let body = html! {
         h1 { "Revoke " bdi { (key.name.as_str()) } "?" }
         p { "Within a second no node takes it any more. Seats that were acquired with it are kept. This cannot be undone." }

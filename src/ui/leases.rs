@@ -74,9 +74,9 @@ pub(super) async fn show(
             limit: None,
             ..wanted(&fields)
         };
-        return list::export(&app, &name, all).await;
+        return list::export(&app, &operator, &name, all).await;
     }
-    let leases = list::page(&app, &name, wanted(&fields)).await?;
+    let leases = list::page(&app, &operator, &name, wanted(&fields)).await?;
     if format == Format::Json {
         return Ok(Json(leases).into_response());
     }
@@ -96,7 +96,7 @@ pub(super) async fn show(
             a href=(same(&fields, [("format", Some("csv"))])) download { "CSV" }
             a href=(same(&fields, [("format", Some("json"))])) { "JSON" }
         }
-        (table(&pool, &leases, &fields, may(&operator.caller, Role::Operator)))
+        (table(&pool, &leases, &fields, &operator))
     };
     Ok(pool_page(&operator.caller, &pool, Tab::Agents, &body))
 }
@@ -126,7 +126,10 @@ fn same<'a, const N: usize>(
     }
 }
 
-fn table(pool: &Pool, leases: &Leases, fields: &Fields, may_terminate: bool) -> Markup {
+fn table(pool: &Pool, leases: &Leases, fields: &Fields, operator: &Operator) -> Markup {
+    let may_terminate = may(&operator.caller, Role::Operator);
+    // Who is for some tenants reads nothing of how full the pool is.
+    let whole = operator.tenants_in(&pool.name).is_none();
     let mut seats: HashMap<&str, usize> = HashMap::new();
     for lease in &leases.items {
         if let Some(holder) = &lease.holder {
@@ -138,11 +141,11 @@ fn table(pool: &Pool, leases: &Leases, fields: &Fields, may_terminate: bool) -> 
     let action = format!("/admin/pools/{}/terminate", pool.name);
     html! {
         form #live data-every="5" method="get" action=(action) {
-            p.summary {
+            @if whole { p.summary {
                 strong { (number(pool.in_use)) " of " (number(capacity)) } " seats in use"
                 @if pool.waiting > 0 { " · " a href=(Tab::Queue.of(&pool.name)) { (number(pool.waiting)) " waiting" } }
                 (gauge(pool.in_use, capacity))
-            }
+            } }
             @if leases.items.is_empty() {
                 p.empty {
                     @if is_filtered(fields) { "No agent that is connected matches the filters." }
@@ -277,14 +280,19 @@ enum SelectedLeases {
     Matching(Box<Selection>),
 }
 
-fn chosen(fields: &Fields) -> Result<SelectedLeases, Problem> {
+fn chosen(
+    operator: &Operator,
+    pool: &PoolName,
+    fields: &Fields,
+) -> Result<SelectedLeases, Problem> {
     if fields.get("all").is_some() {
         let selection = LeasesQuery {
             cursor: None,
             sort: None,
             ..wanted(fields)
         }
-        .selection()?;
+        .selection()?
+        .within(operator.tenants_in(pool));
         return Ok(SelectedLeases::Matching(Box::new(selection)));
     }
     let ids: Vec<LeaseId> = fields
@@ -311,7 +319,7 @@ pub(super) async fn confirm(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let back = format!("/admin/pools/{name}");
-    let chosen = chosen(&fields)?;
+    let chosen = chosen(&operator, &name, &fields)?;
     let (count, sample) = count(&app, &name, &chosen).await?;
     let how_many = match count {
         1 => "1 lease".to_owned(),
@@ -411,7 +419,7 @@ pub(super) async fn terminate(
             "The reason has at most 512 bytes, the block at most a day.",
         ));
     }
-    let chosen = chosen(&fields)?;
+    let chosen = chosen(&operator, &name, &fields)?;
     if all && !is_filtered(&fields) && fields.get("sure") != Some(name.as_str()) {
         return Err(Problem::new(
             Code::InvalidRequest,
@@ -428,7 +436,7 @@ pub(super) async fn terminate(
         by: operator.caller.name().to_owned(),
     };
     let results = match &chosen {
-        SelectedLeases::Ids(ids) => terminate_ids(&app, &name, ids, &why).await?,
+        SelectedLeases::Ids(ids) => terminate_ids(&app, &operator, &name, ids, &why).await?,
         SelectedLeases::Matching(selection) => {
             terminate_matching(&app, &name, selection, &why).await?
         }

@@ -94,7 +94,7 @@ fn form(app: &App, fields: &Fields, keeps_no_login: bool) -> Response {
                         p.quiet #key-hint { "The admin_key of the settings, or one that was made with it. Operators take no seat." }
                         label for="name" { "Your name (optional)" }
                         input #name name="name" maxlength="60" autocomplete="name" aria-describedby="name-hint";
-                        p.quiet #name-hint { "It stands beside the key in the audit trail, for keys that several people use." }
+                        p.quiet #name-hint { "The audit trail shows it with the key, for keys that several people use." }
                     }
                     button.main[!provider] type="submit" { "Log in" }
                 }
@@ -122,7 +122,7 @@ pub(super) async fn log_in(State(app): State<App>, request: Request) -> Result<R
             }
         }
         (None, Some(key)) => match access::verify(&app, key, address).await? {
-            Verified::Good(credential) if credential.caller.role() >= Role::Viewer => {
+            Verified::Good(credential) if credential.caller.role() >= Role::Reports => {
                 Some(credential)
             }
             _ => None,

@@ -18,10 +18,10 @@ use crate::history::last_day::{LastDay, last_day};
 use crate::http::App;
 use crate::http::access::{Caller, Operator};
 use crate::http::csv::{self, Cell};
+use crate::http::pools::own_view;
 use crate::http::problem::{Code, Problem};
 use crate::names::PoolName;
 use crate::pool::Pool;
-use crate::store;
 use crate::time::Timestamp;
 
 /// Pools of a page unless the address says otherwise, and at most.
@@ -35,7 +35,8 @@ const AT_ONCE: usize = 8;
 /// A pool and its last day.
 struct PoolSummary {
     pool: Pool,
-    last_day: LastDay,
+    /// None for somebody who is for some tenants only: it is of all.
+    last_day: Option<LastDay>,
 }
 
 /// The same for programs.
@@ -46,8 +47,8 @@ struct PoolSummaryBody<'a> {
     capacity: u64,
     free: u64,
     waiting: u64,
-    peak_today: u64,
-    denials_today: u64,
+    peak_today: Option<u64>,
+    denials_today: Option<u64>,
     full_since: Option<Timestamp>,
     /// Most seats in use in each of the last hours.
     hours: Vec<u64>,
@@ -55,19 +56,20 @@ struct PoolSummaryBody<'a> {
 
 impl PoolSummary {
     fn body(&self) -> PoolSummaryBody<'_> {
-        let Self { pool, last_day } = self;
+        let pool = &self.pool;
+        let last_day = self.last_day.as_ref();
         PoolSummaryBody {
             name: &pool.name,
             in_use: pool.in_use,
             capacity: pool.capacity,
             free: pool.free(),
             waiting: pool.waiting,
-            peak_today: last_day.peak_today,
-            denials_today: last_day.denials_today,
-            full_since: last_day.full_since,
+            peak_today: last_day.map(|day| day.peak_today),
+            denials_today: last_day.map(|day| day.denials_today),
+            full_since: last_day.and_then(|day| day.full_since),
             hours: last_day
-                .hours
                 .iter()
+                .flat_map(|day| &day.hours)
                 .map(|hour| hour.slot.high_water_mark)
                 .collect(),
         }
@@ -82,7 +84,8 @@ struct Page {
     next: Option<String>,
 }
 
-async fn pools(app: &App, caller: &Caller, fields: &Fields) -> Result<Page, Problem> {
+async fn pools(app: &App, operator: &Operator, fields: &Fields) -> Result<Page, Problem> {
+    let caller = &operator.caller;
     let limit = match fields.get("limit").map(str::parse) {
         None => LIMIT,
         Some(Ok(limit)) if (1..=MAX_LIMIT).contains(&limit) => limit,
@@ -97,7 +100,9 @@ async fn pools(app: &App, caller: &Caller, fields: &Fields) -> Result<Page, Prob
     names.retain(|name| caller.is_for(name) && name.as_str().to_lowercase().contains(&wanted));
     let all = names.len();
     let cursor = fields.get("cursor");
-    let (pools, next) = if fields.get("sort") == Some("use") {
+    // How full pools are tells of others.
+    let by_use = fields.get("sort") == Some("use") && !caller.names_tenants();
+    let (pools, next) = if by_use {
         names.truncate(ORDERED);
         let mut pools = store.statuses(names).await?;
         pools.sort_by(|a, b| share(b).total_cmp(&share(a)).then(a.name.cmp(&b.name)));
@@ -115,8 +120,13 @@ async fn pools(app: &App, caller: &Caller, fields: &Fields) -> Result<Page, Prob
     };
     let seen: Vec<PoolSummary> = stream::iter(pools)
         .map(|pool| async {
-            let last_day = last_day(store, &pool).await?;
-            Ok::<_, store::Error>(PoolSummary { pool, last_day })
+            let whole = caller.tenants_in(&pool.name).is_none();
+            let last_day = match whole {
+                true => Some(last_day(store, &pool).await?),
+                false => None,
+            };
+            let pool = own_view(app, operator, pool).await?;
+            Ok::<_, Problem>(PoolSummary { pool, last_day })
         })
         .buffered(AT_ONCE)
         .try_collect()
@@ -136,7 +146,7 @@ pub(super) async fn show(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let caller = &operator.caller;
-    let page_of = pools(&app, caller, &fields).await?;
+    let page_of = pools(&app, &operator, &fields).await?;
     match Format::wanted(&headers, fields.get("format")) {
         Format::Json => {
             let pools: Vec<PoolSummaryBody<'_>> =
@@ -148,7 +158,7 @@ pub(super) async fn show(
         Format::Html => {}
     }
     // Whoever has a key for some pools sees those, and nothing of how the installation is built.
-    let everything = !caller.names_pools();
+    let everything = caller.sees_everything();
     let health = if everything {
         nodes::health(&crate::http::nodes::nodes(&app).await?)
     } else {
@@ -183,7 +193,7 @@ pub(super) async fn show(
                 p.empty { "No pool has this in its name. " a href="/admin" { "Show all" } }
             } @else {
                 ul.cards {
-                    @for seen in &page_of.seen { li data-key=(seen.pool.name) { (card(seen)) } }
+                    @for seen in &page_of.seen { li data-key=(seen.pool.name) { (card(seen, may(caller, Role::Viewer))) } }
                 }
                 p.row {
                     @if page_of.seen.len() < page_of.all {
@@ -196,7 +206,7 @@ pub(super) async fn show(
                 }
             }
         }
-        @if may(caller, Role::Admin) { (new_pool()) }
+        @if may(caller, Role::Admin) && everything { (new_pool()) }
     };
     Ok(page(caller, "Overview", "/admin", &body))
 }
@@ -212,29 +222,39 @@ fn to_csv(seen: &[PoolSummary]) -> Response {
         "full_since",
     ];
     let rows = seen.iter().map(|PoolSummary { pool, last_day }| {
+        let last_day = last_day.as_ref();
         vec![
             Cell::text(Some(pool.name.as_str())),
             Cell::plain(&pool.in_use),
             Cell::plain(&pool.capacity),
             Cell::plain(&pool.waiting),
-            Cell::plain(&last_day.peak_today),
-            Cell::plain(&last_day.denials_today),
-            Cell::Plain(
-                last_day
-                    .full_since
-                    .map(|at| at.to_string())
-                    .unwrap_or_default(),
-            ),
+            Cell::known(last_day.map(|day| day.peak_today)),
+            Cell::known(last_day.map(|day| day.denials_today)),
+            Cell::known(last_day.and_then(|day| day.full_since)),
         ]
     });
     csv::file("leasehold-pools", &columns, rows)
 }
 
-fn card(PoolSummary { pool, last_day }: &PoolSummary) -> Markup {
+fn card(PoolSummary { pool, last_day }: &PoolSummary, sees_people: bool) -> Markup {
     let (capacity, free) = (pool.capacity, pool.free());
+    let Some(last_day) = last_day else {
+        return html! {
+            article {
+                h2 { a href=(Tab::Agents.of(&pool.name)) { (pool.name) } }
+                p.big { (number(pool.in_use)) span.quiet { " in use by your tenants" } }
+                p.state {
+                    @for (tenant, seats) in &pool.tenants { bdi { (tenant) } ": " (number(*seats)) " " }
+                    @if pool.waiting > 0 { " · " (number(pool.waiting)) " waiting" }
+                    @if pool.policy.maintenance.is_some() { " · " strong.bad { "Maintenance" } }
+                }
+            }
+        };
+    };
     html! {
         article {
-            h2 { a href=(Tab::Agents.of(&pool.name)) { (pool.name) } }
+            @let first = if sees_people { Tab::Agents } else { Tab::History };
+            h2 { a href=(first.of(&pool.name)) { (pool.name) } }
             p.big { (number(pool.in_use)) span.quiet { " of " (number(capacity)) " in use" } }
             (gauge(pool.in_use, capacity))
             p.state {
@@ -262,6 +282,7 @@ fn card(PoolSummary { pool, last_day }: &PoolSummary) -> Markup {
                     dt { "Denials today" }
                     dd {
                         @if last_day.denials_today == 0 { "none" }
+                        @else if !sees_people { (number(last_day.denials_today)) }
                         @else { a href=(Tab::Denials.of(&pool.name)) { (number(last_day.denials_today)) } }
                     }
                 }
@@ -271,7 +292,7 @@ fn card(PoolSummary { pool, last_day }: &PoolSummary) -> Markup {
             }
             p.links {
                 @for (tab, title) in [(Tab::History, "History"), (Tab::Sizing, "Sizing"), (Tab::Settings, "Settings")] {
-                    a href=(tab.of(&pool.name)) { (title) span.hidden { " of " (pool.name) } }
+                    @if sees_people || tab != Tab::Settings { a href=(tab.of(&pool.name)) { (title) span.hidden { " of " (pool.name) } } }
                 }
             }
         }

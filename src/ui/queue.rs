@@ -29,9 +29,11 @@ pub(super) async fn show(
         ..QueueQuery::default()
     };
     let queue = match Format::wanted(&headers, fields.get("format")) {
-        Format::Csv => return export(&app, &name, QueueQuery::default()).await,
-        Format::Json => return Ok(Json(page(&app, &name, wanted).await?).into_response()),
-        Format::Html => page(&app, &name, wanted).await?,
+        Format::Csv => return export(&app, &operator, &name, QueueQuery::default()).await,
+        Format::Json => {
+            return Ok(Json(page(&app, &operator, &name, wanted).await?).into_response());
+        }
+        Format::Html => page(&app, &operator, &name, wanted).await?,
     };
     let pool = app
         .store()
@@ -40,12 +42,12 @@ pub(super) async fn show(
         .ok_or_else(|| pool_not_found(&name))?;
     let body = html! {
         div #live data-every="5" {
-            p.summary {
+            @if operator.tenants_in(&name).is_none() { p.summary {
                 strong { (count(pool.waiting, "holder waits", "holders wait")) } " for a seat. The first is served first."
                 @if let Some(waited) = pool.waited {
                     " Of those who were served lately half had waited at most " (span(waited.p50_ms)) ", and nineteen of twenty at most " (span(waited.p95_ms)) "."
                 }
-            }
+            } }
             @if queue.items.is_empty() {
                 p.empty {
                     @if pool.policy.queue.is_some() { "Nobody waits for a seat." }

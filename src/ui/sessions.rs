@@ -1,4 +1,4 @@
-//! Who is logged in, and ends of logins.
+//! The list of sessions, and how to end them.
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -29,7 +29,7 @@ pub(super) async fn show(
         } @else {
             div.scroll tabindex="0" role="region" aria-labelledby="caption" {
                 table {
-                    caption #caption { "Who is logged in to these pages" }
+                    caption #caption { "People who are logged in to these pages" }
                     thead {
                         tr {
                             @for title in ["Who", "By", "From", "Since", "Last page"] { th scope="col" { (title) } }

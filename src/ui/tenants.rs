@@ -84,7 +84,7 @@ pub(super) async fn show(
         .iter()
         .any(|name| fields.get(name).is_some())
     {
-        true => Some(history(&app, &pool, &fields).await?),
+        true => Some(history(&app, &operator, &pool, &fields).await?),
         false => None,
     };
     let rows = rows(&pool);
@@ -154,7 +154,12 @@ pub(super) async fn show(
 }
 
 /// What each tenant used in the time that the address names. Only if it names one.
-async fn history(app: &App, pool: &Pool, fields: &Fields) -> Result<(Range, TenantsBody), Problem> {
+async fn history(
+    app: &App,
+    operator: &Operator,
+    pool: &Pool,
+    fields: &Fields,
+) -> Result<(Range, TenantsBody), Problem> {
     let range = Range::of(fields, pool.at, last_day::zone(pool), PRESETS, MONTH)?;
     let wanted = ListQuery {
         from: Some(When::exactly(range.from)),
@@ -164,7 +169,7 @@ async fn history(app: &App, pool: &Pool, fields: &Fields) -> Result<(Range, Tena
         cursor: fields.get("cursor").map(str::to_owned),
         format: None,
     };
-    let found = used(app, &pool.name, &wanted).await?;
+    let found = used(app, operator, &pool.name, &wanted).await?;
     Ok((range, found))
 }
 

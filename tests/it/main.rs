@@ -93,6 +93,7 @@ mod sentinel;
 mod single_sign_on;
 mod slot_migration;
 mod stderr;
+mod sub_accounts;
 mod systemd;
 mod terminal;
 mod terminate;

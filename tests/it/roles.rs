@@ -15,6 +15,7 @@ enum Who {
     Expired,
     ClientOfAnother,
     Client,
+    Reports,
     ViewerOfAnother,
     Viewer,
     Operator,
@@ -37,8 +38,20 @@ enum Cell {
 fn expected_of_page(method: &str, path: &str, who: Who) -> Cell {
     let least = match (method, path) {
         (_, "/admin/login" | "/admin/logout" | "/admin/assets/{file}") => return Cell::In,
+        (_, path) if path.starts_with("/admin/login/") => return Cell::In,
         _ if matches!(who, Who::Nobody | Who::Revoked | Who::Expired) => return Cell::Unknown,
+        (method, path) if who == Who::Reports => {
+            let reports = ["history", "patterns", "sizing", "tenants"];
+            let tab = path.strip_prefix("/admin/pools/{pool}/");
+            let may = path == "/admin" || tab.is_some_and(|tab| reports.contains(&tab));
+            return if method == "GET" && may {
+                Cell::In
+            } else {
+                Cell::Forbidden
+            };
+        }
         ("GET", "/admin") => Who::ViewerOfAnother,
+        ("GET", "/admin/sessions") => Who::Admin,
         ("GET", path) if path.ends_with("/terminate") || path.contains("/named/") => Who::Operator,
         ("GET", path)
             if ["/roll", "/revoke", "/delete"]
@@ -65,14 +78,16 @@ fn expected_of_page(method: &str, path: &str, who: Who) -> Cell {
 }
 
 /// Method and path of every page, from the program's own table: who may do what is said here again.
-fn pages() -> Vec<(&'static str, &'static str)> {
+pub(crate) fn pages() -> Vec<(&'static str, &'static str)> {
     let table = include_str!("../../src/http/access/table.rs");
     let rows = table.lines().filter_map(|line| {
         let (kind, rest) = line.trim().split_once('(')?;
         let words: Vec<&str> = rest.split('"').skip(1).step_by(2).collect();
         match (kind, &words[..]) {
             ("read", [path]) => Some(("GET", *path)),
-            ("open", [method, path]) | ("change", [method, path, _]) => Some((*method, *path)),
+            ("open", [method, path]) | ("change" | "change_keys", [method, path, _]) => {
+                Some((*method, *path))
+            }
             _ => None,
         }
     });
@@ -94,6 +109,20 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
         }
         ("post", "/v1/pools/{pool}/queue/leave") => return Cell::In,
         _ if matches!(who, Who::Nobody | Who::Revoked | Who::Expired) => return Cell::Unknown,
+        ("get", "/v1/pools" | "/v1/pools/{pool}" | "/v1/pools/{pool}/availability")
+            if who == Who::Reports =>
+        {
+            return Cell::In;
+        }
+        (method, path) if who == Who::Reports => {
+            let reports = ["usage", "history", "patterns", "sizing", "tenants"];
+            let report = path.strip_prefix("/v1/pools/{pool}/");
+            return if method == "get" && report.is_some_and(|report| reports.contains(&report)) {
+                Cell::In
+            } else {
+                Cell::Forbidden
+            };
+        }
         ("post", "/v1/leases/check") if who >= Who::ViewerOfAnother => return Cell::In,
         ("post", "/v1/leases/check") => return Cell::Forbidden,
         ("post", "/v1/pools/{pool}/leases" | "/v1/pools/{pool}/leases/acquire-many") => {
@@ -183,6 +212,10 @@ async fn every_route_asks_every_credential_for_what_the_table_says() {
                 )
                 .await,
             ),
+        ),
+        (
+            Who::Reports,
+            node.with_key(&make(&admin, json!({"name": "r", "role": "reports"})).await),
         ),
         (
             Who::ViewerOfAnother,

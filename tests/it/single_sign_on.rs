@@ -9,7 +9,7 @@ use crate::harness::{
 };
 
 const KEY: &str = "the-operator-key-of-the-tests";
-const ROLES: &str = "readers = viewer; floor-leads = operator pools=crm,phone; seat-admins = admin";
+const ROLES: &str = "readers = viewer; floor-leads = operator pools=crm,phone; acme-leads = operator tenants=acme; seat-admins = admin";
 
 fn launch(redis: &Redis, provider: &Provider) -> Launch {
     let launch = Launch::on(&redis.url());
@@ -174,6 +174,12 @@ async fn a_person_gets_the_role_of_the_groups_and_a_name_in_the_trail() {
     let reader = enter(&node, &provider).await;
     assert_eq!(status(&node, &reader, "/v1/audit").await, 200);
     assert_eq!(status(&node, &reader, "/v1/sessions").await, 403);
+    // A group may be for some tenants only.
+    provider.person(anna(&["acme-leads"]));
+    let lead = enter(&node, &provider).await;
+    assert_eq!(status(&node, &lead, "/v1/pools/crm/leases").await, 200);
+    assert_eq!(status(&node, &lead, "/v1/pools/crm/usage").await, 403);
+    provider.person(json!({"sub": "u-1", "email": "anna@desk.example"}));
     provider.fault(Fault::OtherUser);
     assert_eq!(come_back(&node, &provider).await.status, 403);
     let log = node.all_said().await;
@@ -653,4 +659,63 @@ async fn settings_that_would_let_in_nobody_or_anybody_do_not_start() {
         let (status, said) = launch.refuse().await;
         assert_eq!(status.code(), Some(2), "{name}: {said}");
     }
+}
+
+#[tokio::test]
+async fn the_doctor_says_whether_people_can_log_in_and_as_what() {
+    let provider = Provider::start().await;
+    let directory = tempfile::tempdir().expect("a directory");
+    let claims = directory.path().join("claims.json");
+    let doctor = async |claims_of_somebody: Value, fails: bool| -> Vec<Value> {
+        std::fs::write(&claims, claims_of_somebody.to_string()).expect("written");
+        let run = tokio::process::Command::new(env!("CARGO_BIN_EXE_leasehold"))
+            .args(["doctor", "oidc", "--json", "--claims"])
+            .arg(&claims)
+            .env_clear()
+            .current_dir(directory.path())
+            .envs([
+                ("LEASEHOLD_ADMIN_KEY", KEY),
+                ("LEASEHOLD_PUBLIC_URL", "https://seats.example/"),
+                ("LEASEHOLD_OIDC_ISSUER", provider.issuer()),
+                ("LEASEHOLD_OIDC_CLIENT_ID", CLIENT),
+                ("LEASEHOLD_OIDC_ROLES", ROLES),
+            ])
+            .output()
+            .await
+            .expect("it runs");
+        let said = String::from_utf8_lossy(&run.stdout).into_owned();
+        assert_eq!(
+            run.status.code(),
+            Some(i32::from(fails)),
+            "{said}{}",
+            String::from_utf8_lossy(&run.stderr)
+        );
+        serde_json::from_str(&said).expect("JSON")
+    };
+    let says = |findings: &[Value], place: &str, level: &str, words: &str| {
+        let found = findings.iter().find(|finding| finding["place"] == place);
+        let found = found.unwrap_or_else(|| panic!("no {place} in {findings:?}"));
+        assert_eq!(found["level"], level, "{found}");
+        assert!(
+            found["found"]
+                .as_str()
+                .is_some_and(|text| text.contains(words)),
+            "{found}"
+        );
+    };
+    let good = doctor(anna(&["floor-leads", "staff"]), false).await;
+    says(&good, "role", "ok", "operator, pools crm, phone");
+    says(
+        &good,
+        "addresses",
+        "ok",
+        "https://seats.example/admin/login/callback",
+    );
+    says(&good, "pkce", "ok", "S256");
+    says(&good, "keys", "ok", "3 can be used");
+    let none = doctor(anna(&["staff"]), true).await;
+    says(&none, "role", "error", "staff");
+    provider.fault(Fault::OtherDocument);
+    let wrong = doctor(anna(&["readers"]), true).await;
+    says(&wrong, "discovery", "error", "equal to the last character");
 }

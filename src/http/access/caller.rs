@@ -1,6 +1,7 @@
 //! The caller: made of the credential of a request.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use super::{login, origin};
 use crate::access_key::{self, AccessKey, Fingerprint, KeyId, Role};
 use crate::http::App;
 use crate::http::problem::{Code, Problem};
-use crate::names::PoolName;
+use crate::names::{PoolName, Tenant};
 use crate::scope::Scope;
 use crate::store;
 use crate::time::{Timestamp, millis};
@@ -132,6 +133,30 @@ impl Caller {
             Identity::Key(key) => Cow::Owned(key.scope()),
             Identity::Person(person) => Cow::Borrowed(&person.scope),
         }
+    }
+
+    /// The tenants that the caller may see and touch in this pool; none is all of them.
+    pub(crate) fn tenants_in(&self, pool: &PoolName) -> Option<BTreeSet<Tenant>> {
+        match &self.identity {
+            Identity::Open | Identity::AdminKey => None,
+            Identity::Key(key) if key.tenants.is_empty() => None,
+            Identity::Key(key) => Some(key.tenants.iter().cloned().collect()),
+            Identity::Person(person) => person.scope.tenants_in(pool),
+        }
+    }
+
+    /// Whether the caller sees only some tenants, in some pool at least.
+    pub(crate) fn names_tenants(&self) -> bool {
+        match &self.identity {
+            Identity::Open | Identity::AdminKey => false,
+            Identity::Key(key) => !key.tenants.is_empty(),
+            Identity::Person(person) => person.scope.names_tenants(),
+        }
+    }
+
+    /// Whether the caller sees everything that its role may see.
+    pub(crate) fn sees_everything(&self) -> bool {
+        !self.names_pools() && !self.names_tenants()
     }
 
     /// Whether the caller may see and do things in this pool.

@@ -8,7 +8,7 @@ use crate::names::shown;
 use crate::scope::Scope;
 use crate::store::SessionOfPerson;
 
-/// Who says who somebody is.
+/// Where a person was logged in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     /// The provider of the settings.
@@ -57,7 +57,7 @@ impl Person {
         })
     }
 
-    /// Who is logged in by this, by the settings of today.
+    /// The person of a session, with the role that the present settings give.
     pub(super) fn of_session(app: &App, session: &SessionOfPerson) -> Option<Self> {
         let provider = app.0.provider.as_ref()?;
         if provider.issuer() != session.issuer {

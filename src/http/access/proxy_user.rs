@@ -20,7 +20,7 @@ use crate::http::problem::{Code, Problem};
 
 /// The header with the shared secret.
 const SECRET: HeaderName = HeaderName::from_static("leasehold-proxy-secret");
-/// Longest name of a person, in bytes.
+/// Maximum length of a name, in bytes.
 const MAX_NAME: usize = 255;
 
 /// How people are named, if a proxy does.

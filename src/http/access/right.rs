@@ -13,7 +13,7 @@ use futures_util::StreamExt as _;
 use tokio::time::{sleep, timeout};
 
 use super::Credential;
-use super::table::Rule;
+use super::table::Row;
 use crate::http::App;
 use crate::names::PoolName;
 
@@ -26,7 +26,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(super) struct Right {
     pub(super) credential: Credential,
-    pub(super) rule: Rule,
+    pub(super) row: &'static Row,
     pub(super) pool: Option<PoolName>,
 }
 
@@ -40,7 +40,7 @@ impl Right {
             let Some(caller) = self.credential.renewed(&app) else {
                 return;
             };
-            if super::reach(self.rule, &caller, self.pool.as_ref()).is_err() {
+            if super::reach(self.row, &caller, self.pool.as_ref()).is_err() {
                 return;
             }
             if !self.credential.is_logged_in(&app).await {

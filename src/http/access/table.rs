@@ -25,6 +25,8 @@ pub(super) enum Rule {
     Role(Role),
     /// The same, for routes that show the pools of the key and no others.
     OwnPools(Role),
+    /// The same, for routes of keys: who is for some pools or tenants only has to be an admin, and sees keys for no more than these.
+    Keys(Role),
 }
 
 /// What one method of one path needs.
@@ -36,6 +38,17 @@ pub(super) struct Row {
     pub(super) rule: Rule,
     /// The word in the audit trail; none for what changes nothing.
     pub(super) action: Option<&'static str>,
+    /// Whether the handler keeps to the tenants of the caller. Who is for some tenants only has nothing to do on other routes.
+    pub(super) keeps_to_tenants: bool,
+}
+
+impl Row {
+    const fn of_tenants(self) -> Self {
+        Self {
+            keeps_to_tenants: true,
+            ..self
+        }
+    }
 }
 
 const fn open(method: &'static str, path: &'static str, rule: Rule) -> Row {
@@ -44,11 +57,17 @@ const fn open(method: &'static str, path: &'static str, rule: Rule) -> Row {
         path,
         rule,
         action: None,
+        keeps_to_tenants: false,
     }
 }
 
 const fn read(path: &'static str) -> Row {
     open("GET", path, Rule::Role(Role::Viewer))
+}
+
+/// A report: how much is used, without names.
+const fn report(path: &'static str) -> Row {
+    open("GET", path, Rule::Role(Role::Reports))
 }
 
 const fn change(method: &'static str, path: &'static str, role: Role, action: &'static str) -> Row {
@@ -57,6 +76,7 @@ const fn change(method: &'static str, path: &'static str, role: Role, action: &'
         path,
         rule: Rule::Role(role),
         action: Some(action),
+        keeps_to_tenants: false,
     }
 }
 
@@ -71,6 +91,17 @@ const fn change_own(
         path,
         rule: Rule::OwnPools(role),
         action: Some(action),
+        keeps_to_tenants: false,
+    }
+}
+
+const fn change_keys(method: &'static str, path: &'static str, action: &'static str) -> Row {
+    Row {
+        method,
+        path,
+        rule: Rule::Keys(Role::Admin),
+        action: Some(action),
+        keeps_to_tenants: true,
     }
 }
 
@@ -99,33 +130,33 @@ const TABLE: &[Row] = &[
     // Holders.
     open("POST", "/v1/leases/renew", Rule::Token),
     open("POST", "/v1/leases/renew-many", Rule::Token),
-    open("POST", "/v1/leases/check", Rule::Check),
+    open("POST", "/v1/leases/check", Rule::Check).of_tenants(),
     open("GET", "/v1/jwks", Rule::Anybody),
     open("POST", "/v1/leases/release", Rule::Token),
     open("POST", "/v1/leases/leave", Rule::Token),
     open("POST", "/v1/pools/{pool}/queue/leave", Rule::Token),
-    open("POST", "/v1/pools/{pool}/leases", Rule::Acquire),
-    open("POST", "/v1/pools/{pool}/leases/acquire-many", Rule::Acquire),
+    open("POST", "/v1/pools/{pool}/leases", Rule::Acquire).of_tenants(),
+    open("POST", "/v1/pools/{pool}/leases/acquire-many", Rule::Acquire).of_tenants(),
     open("GET", "/v1/pools/{pool}/availability", Rule::Availability),
 
     // Operators: pools and leases.
-    open("GET", "/v1/pools", Rule::OwnPools(Role::Viewer)),
-    read("/v1/pools/{pool}"),
+    open("GET", "/v1/pools", Rule::OwnPools(Role::Reports)).of_tenants(),
+    report("/v1/pools/{pool}").of_tenants(),
     change("PUT", "/v1/pools/{pool}", Role::Admin, "pool.put"),
     // An operator may change the schedule; the handler asks for an admin for everything else.
     change("PATCH", "/v1/pools/{pool}", Role::Operator, "pool.patch"),
     change("DELETE", "/v1/pools/{pool}", Role::Admin, "pool.delete"),
-    read("/v1/pools/{pool}/leases"),
-    change("POST", "/v1/pools/{pool}/leases/terminate", Role::Operator, "leases.terminate"),
-    read("/v1/pools/{pool}/queue"),
-    open("GET", "/v1/blocks", Rule::OwnPools(Role::Viewer)),
-    open("GET", "/v1/holders", Rule::OwnPools(Role::Viewer)),
-    open("GET", "/v1/holders/{holder}", Rule::OwnPools(Role::Viewer)),
-    change_own("POST", "/v1/holders/{holder}/terminate", Role::Operator, "holder.terminate"),
-    change_own("POST", "/v1/holders/{holder}/notice", Role::Operator, "holder.notice"),
-    read("/v1/pools/{pool}/blocks"),
-    change("PUT", "/v1/pools/{pool}/blocks/{holder}", Role::Operator, "block.put"),
-    change("DELETE", "/v1/pools/{pool}/blocks/{holder}", Role::Operator, "block.delete"),
+    read("/v1/pools/{pool}/leases").of_tenants(),
+    change("POST", "/v1/pools/{pool}/leases/terminate", Role::Operator, "leases.terminate").of_tenants(),
+    read("/v1/pools/{pool}/queue").of_tenants(),
+    open("GET", "/v1/blocks", Rule::OwnPools(Role::Viewer)).of_tenants(),
+    open("GET", "/v1/holders", Rule::OwnPools(Role::Viewer)).of_tenants(),
+    open("GET", "/v1/holders/{holder}", Rule::OwnPools(Role::Viewer)).of_tenants(),
+    change_own("POST", "/v1/holders/{holder}/terminate", Role::Operator, "holder.terminate").of_tenants(),
+    change_own("POST", "/v1/holders/{holder}/notice", Role::Operator, "holder.notice").of_tenants(),
+    read("/v1/pools/{pool}/blocks").of_tenants(),
+    change("PUT", "/v1/pools/{pool}/blocks/{holder}", Role::Operator, "block.put").of_tenants(),
+    change("DELETE", "/v1/pools/{pool}/blocks/{holder}", Role::Operator, "block.delete").of_tenants(),
     read("/v1/pools/{pool}/named"),
     read("/v1/pools/{pool}/named/{holder}"),
     change("PUT", "/v1/pools/{pool}/named/{holder}", Role::Operator, "named.put"),
@@ -133,22 +164,22 @@ const TABLE: &[Row] = &[
     change("POST", "/v1/pools/{pool}/named/{holder}/transfer", Role::Operator, "named.transfer"),
 
     // Operators: history.
-    read("/v1/pools/{pool}/usage"),
-    read("/v1/pools/{pool}/history"),
+    report("/v1/pools/{pool}/usage"),
+    report("/v1/pools/{pool}/history"),
     read("/v1/pools/{pool}/denials"),
     read("/v1/pools/{pool}/holders"),
-    read("/v1/pools/{pool}/tenants"),
-    read("/v1/pools/{pool}/sizing"),
-    read("/v1/pools/{pool}/patterns"),
-    read("/v1/pools/{pool}/events"),
+    report("/v1/pools/{pool}/tenants").of_tenants(),
+    report("/v1/pools/{pool}/sizing"),
+    report("/v1/pools/{pool}/patterns"),
+    read("/v1/pools/{pool}/events").of_tenants(),
 
     // Operators: keys, webhooks, the trail.
-    read("/v1/keys"),
-    read("/v1/keys/{id}"),
-    change("POST", "/v1/keys", Role::Admin, "key.create"),
-    change("PATCH", "/v1/keys/{id}", Role::Admin, "key.patch"),
-    change("POST", "/v1/keys/{id}/roll", Role::Admin, "key.roll"),
-    change("DELETE", "/v1/keys/{id}", Role::Admin, "key.revoke"),
+    open("GET", "/v1/keys", Rule::Keys(Role::Viewer)).of_tenants(),
+    open("GET", "/v1/keys/{id}", Rule::Keys(Role::Viewer)).of_tenants(),
+    change_keys("POST", "/v1/keys", "key.create"),
+    change_keys("PATCH", "/v1/keys/{id}", "key.patch"),
+    change_keys("POST", "/v1/keys/{id}/roll", "key.roll"),
+    change_keys("DELETE", "/v1/keys/{id}", "key.revoke"),
     open("GET", "/v1/sessions", Rule::Role(Role::Admin)),
     change("DELETE", "/v1/sessions", Role::Admin, "session.end_all"),
     change("DELETE", "/v1/sessions/{id}", Role::Admin, "session.end"),
@@ -164,7 +195,7 @@ const TABLE: &[Row] = &[
     change("POST", "/v1/webhooks/{id}/deliveries/{delivery}/resend", Role::Admin, "webhook.resend"),
     read("/v1/alerts"),
     read("/v1/alerts/events"),
-    read("/v1/audit"),
+    read("/v1/audit").of_tenants(),
     read("/v1/nodes"),
 
     // The admin pages. Logging in and out verify where they come from by themselves.
@@ -175,19 +206,19 @@ const TABLE: &[Row] = &[
     open("POST", "/admin/login/backchannel", Rule::Anybody),
     open("POST", "/admin/logout", Rule::Anybody),
     open("GET", "/admin/assets/{file}", Rule::Anybody),
-    open("GET", "/admin", Rule::OwnPools(Role::Viewer)),
+    open("GET", "/admin", Rule::OwnPools(Role::Reports)).of_tenants(),
     change("POST", "/admin/pools", Role::Admin, "pool.put"),
-    read("/admin/pools/{pool}"),
-    open("GET", "/admin/pools/{pool}/terminate", Rule::Role(Role::Operator)),
-    change("POST", "/admin/pools/{pool}/terminate", Role::Operator, "leases.terminate"),
-    read("/admin/pools/{pool}/history"),
-    read("/admin/pools/{pool}/patterns"),
-    read("/admin/pools/{pool}/sizing"),
+    read("/admin/pools/{pool}").of_tenants(),
+    open("GET", "/admin/pools/{pool}/terminate", Rule::Role(Role::Operator)).of_tenants(),
+    change("POST", "/admin/pools/{pool}/terminate", Role::Operator, "leases.terminate").of_tenants(),
+    report("/admin/pools/{pool}/history"),
+    report("/admin/pools/{pool}/patterns"),
+    report("/admin/pools/{pool}/sizing"),
     read("/admin/pools/{pool}/denials"),
     read("/admin/pools/{pool}/holders"),
-    read("/admin/pools/{pool}/tenants"),
+    report("/admin/pools/{pool}/tenants"),
     change("POST", "/admin/pools/{pool}/tenants", Role::Admin, "pool.patch"),
-    read("/admin/pools/{pool}/queue"),
+    read("/admin/pools/{pool}/queue").of_tenants(),
     read("/admin/pools/{pool}/named"),
     change("POST", "/admin/pools/{pool}/named", Role::Operator, "named.put"),
     open("GET", "/admin/pools/{pool}/named/free", Rule::Role(Role::Operator)),
@@ -198,12 +229,12 @@ const TABLE: &[Row] = &[
     change("POST", "/admin/pools/{pool}/schedule", Role::Operator, "pool.patch"),
     read("/admin/pools/{pool}/settings"),
     change("POST", "/admin/pools/{pool}/settings", Role::Operator, "pool.patch"),
-    read("/admin/keys"),
-    change("POST", "/admin/keys", Role::Admin, "key.create"),
-    open("GET", "/admin/keys/{id}/roll", Rule::Role(Role::Admin)),
-    change("POST", "/admin/keys/{id}/roll", Role::Admin, "key.roll"),
-    open("GET", "/admin/keys/{id}/revoke", Rule::Role(Role::Admin)),
-    change("POST", "/admin/keys/{id}/revoke", Role::Admin, "key.revoke"),
+    open("GET", "/admin/keys", Rule::Keys(Role::Viewer)).of_tenants(),
+    change_keys("POST", "/admin/keys", "key.create"),
+    open("GET", "/admin/keys/{id}/roll", Rule::Keys(Role::Admin)).of_tenants(),
+    change_keys("POST", "/admin/keys/{id}/roll", "key.roll"),
+    open("GET", "/admin/keys/{id}/revoke", Rule::Keys(Role::Admin)).of_tenants(),
+    change_keys("POST", "/admin/keys/{id}/revoke", "key.revoke"),
     read("/admin/alerts"),
     read("/admin/webhooks"),
     change("POST", "/admin/webhooks", Role::Admin, "webhook.create"),
@@ -259,9 +290,9 @@ pub(in crate::http) fn needs(path: &str, method: &str) -> Option<(Needs, String)
         ),
         Rule::Check => (
             Needs::Key,
-            "Needs a key of the role `verifier` or a higher one.".to_owned(),
+            "Needs a key of the role `verifier`, `viewer` or a higher one.".to_owned(),
         ),
-        Rule::Role(role) | Rule::OwnPools(role) => {
+        Rule::Role(role) | Rule::OwnPools(role) | Rule::Keys(role) => {
             let role = role.as_str();
             (
                 Needs::Key,
@@ -356,6 +387,63 @@ impl Path {
 mod tests {
     use super::*;
 
+    /// `docs/roles.md`, made of the table.
+    fn matrix() -> String {
+        use std::fmt::Write as _;
+        let mut text = String::from(
+            "# Who may do what\n\nMade of the table that the program asks (`src/http/access/table.rs`); a test compares them. A role may do what a \
+             `yes` stands for.\n\n- `client` acquires in its pools, and with a `tenant` for that one only. `verifier` asks whether a lease lives. \
+             `reports` reads how full pools\n  are and were, and no names of people: for finance, and for vendors. `viewer` reads everything. `operator` \
+             ends, blocks, sends messages and schedules.\n  `admin` does everything.\n- **own pools**: a key that names pools sees these and no others. Elsewhere \
+             a path has to name one of its pools.\n- **tenants**: who is for some tenants only (`tenants` of a key, `tenants=` of a rule in \
+             `oidc_roles`) may ask, and\n  sees and touches only theirs: leases, people, places in the queue (counted among their own), blocks of their people, \
+             their own\n  actions in the trail, keys for no more than they have. Numbers of a pool are their own, with `capacity` no more than their \
+             maxima. All other\n  routes refuse them (403). Somebody foreign is answered as nobody at all.\n",
+        );
+        for (title, pages) in [("Interface", false), ("Pages", true)] {
+            let _ = write!(
+                text,
+                "\n## {title}\n\n| route | client | verifier | reports | viewer | operator | admin | own pools | tenants |\n| {} |\n",
+                ["---"; 9].join(" | ")
+            );
+            for row in TABLE
+                .iter()
+                .filter(|row| row.path.starts_with("/admin") == pages)
+            {
+                if matches!(row.rule, Rule::Anybody | Rule::Token) {
+                    continue;
+                }
+                let _ = write!(text, "| `{} {}` |", row.method, row.path);
+                for role in Role::ALL {
+                    let may = super::super::role_is_enough(row.rule, role, true);
+                    text += if may { " yes |" } else { " |" };
+                }
+                let own = matches!(row.rule, Rule::OwnPools(_) | Rule::Keys(_) | Rule::Check);
+                text += if own { " yes |" } else { " |" };
+                text += if row.keeps_to_tenants {
+                    " yes |\n"
+                } else {
+                    " |\n"
+                };
+            }
+        }
+        text
+    }
+
+    #[test]
+    fn the_document_of_roles_is_what_the_table_says() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/roles.md");
+        let matrix = matrix();
+        if std::env::var_os("LEASEHOLD_TEST_WRITE").is_some() {
+            std::fs::write(path, &matrix).expect("written");
+        }
+        let written = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            written == matrix,
+            "docs/roles.md is not what the table says: run LEASEHOLD_TEST_WRITE=1 cargo test --lib the_document_of_roles"
+        );
+    }
+
     #[test]
     fn each_method_of_a_path_has_one_rule() {
         let mut seen = std::collections::HashSet::new();
@@ -372,7 +460,7 @@ mod tests {
     #[test]
     fn what_changes_something_for_an_operator_is_in_the_trail() {
         for row in TABLE {
-            if matches!(row.rule, Rule::Role(_) | Rule::OwnPools(_)) {
+            if matches!(row.rule, Rule::Role(_) | Rule::OwnPools(_) | Rule::Keys(_)) {
                 assert_eq!(
                     row.method != "GET",
                     row.action.is_some(),

@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::App;
+use super::super::access::Operator;
 use super::super::csv::Cell;
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
@@ -57,11 +58,12 @@ pub(crate) struct TenantBody {
 )]
 async fn tenants_of(
     State(app): State<App>,
+    operator: Operator,
     Path(pool): Path<PoolName>,
     asked: Asked,
     Query(wanted): Query<ListQuery>,
 ) -> Result<Response, Problem> {
-    let found = used(&app, &pool, &wanted).await?;
+    let found = used(&app, &operator, &pool, &wanted).await?;
     let name = format!("{pool}-tenants");
     Ok(asked.answer(wanted.format, &name, &found, None))
 }
@@ -69,6 +71,7 @@ async fn tenants_of(
 /// What each tenant used.
 pub(crate) async fn used(
     app: &App,
+    operator: &Operator,
     pool: &PoolName,
     wanted: &ListQuery,
 ) -> Result<TenantsBody, Problem> {
@@ -77,8 +80,15 @@ pub(crate) async fn used(
     let (from, to) = wanted.range(now)?;
     let found = tenants::tenants(&app.0.store, pool, from, to, now).await?;
     let after = after(wanted.cursor.as_deref())?;
+    let own = operator.tenants_in(pool);
+    let is_own = |tenant: &Option<String>| {
+        let Some(own) = &own else { return true };
+        let tenant = tenant.as_ref();
+        tenant.is_some_and(|tenant| own.iter().any(|own| own.as_str() == tenant))
+    };
     let mut rest = found
         .into_iter()
+        .filter(|(tenant, _)| is_own(tenant))
         .filter(|(tenant, _)| after.as_ref().is_none_or(|after| after < tenant));
     let items: Vec<TenantBody> = rest
         .by_ref()

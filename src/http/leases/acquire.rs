@@ -140,8 +140,9 @@ pub(super) async fn acquire(
     client: Client,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
-    Body(body): Body<AcquireBody>,
+    Body(mut body): Body<AcquireBody>,
 ) -> Result<Response, Problem> {
+    body.tenant = client.tenant(&pool, body.tenant)?;
     let key = match headers.get(IDEMPOTENCY_KEY) {
         Some(key) if key.is_empty() || key.len() > MAX_KEY => {
             return Err(Problem::new(

@@ -209,7 +209,7 @@ impl AcquireOne {
         let body = AcquireBody {
             idle_ms: self.idle_ms,
             holder: self.holder,
-            tenant: self.tenant,
+            tenant: client.tenant(pool, self.tenant)?,
             label: self.label,
             activities: self.activities,
             platform: self.platform,

@@ -12,6 +12,7 @@ use crate::http::extract::Body;
 use crate::http::json::Json;
 use crate::http::leases::renew::code_of;
 use crate::http::problem::{Code, Problem};
+use crate::lease::Lease;
 use crate::names::{Holder, LeaseId, PoolName, Tenant};
 use crate::proof::ProofKeys;
 use crate::store::Checked;
@@ -80,6 +81,17 @@ fn inactive(code: &'static str) -> Json<CheckedBody> {
     })
 }
 
+/// Whether a lease is of a tenant that the caller sees nothing of.
+fn is_foreign(operator: &Operator, lease: &Lease) -> bool {
+    let own = operator.tenants_in(&lease.pool);
+    own.is_some_and(|own| {
+        lease
+            .tenant
+            .as_ref()
+            .is_none_or(|tenant| !own.contains(tenant))
+    })
+}
+
 /// Says whether a lease lives, by its proof or by its id, pool and fence. It extends nothing.
 #[utoipa::path(
     post,
@@ -123,6 +135,9 @@ pub(super) async fn check(
         return Ok(inactive(Code::PoolNotFound.as_str()));
     }
     Ok(match app.0.store.check(&pool, id, fence).await? {
+        Checked::Active(lease) if is_foreign(&operator, &lease) => {
+            inactive(Code::LeaseNotFound.as_str())
+        }
         Checked::Active(lease) => Json(CheckedBody {
             active: true,
             expires_in_ms: Some(millis(lease.expires_in)),

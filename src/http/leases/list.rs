@@ -71,34 +71,37 @@ pub(crate) struct Leases {
 )]
 pub(super) async fn list(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
     Query(wanted): Query<LeasesQuery>,
 ) -> Result<Response, Problem> {
     if accept::is_csv(&headers, wanted.format) {
-        return export(&app, &pool, wanted).await;
+        return export(&app, &operator, &pool, wanted).await;
     }
-    Ok(Json(page(&app, &pool, wanted).await?).into_response())
+    Ok(Json(page(&app, &operator, &pool, wanted).await?).into_response())
 }
 
 /// One page of the list.
 pub(crate) async fn page(
     app: &App,
+    operator: &Operator,
     pool: &PoolName,
     wanted: LeasesQuery,
 ) -> Result<Leases, Problem> {
-    listed(app, pool, wanted.selection()?).await
+    let selection = wanted.selection()?.within(operator.tenants_in(pool));
+    listed(app, pool, selection).await
 }
 
 /// The list as a file: a page if its size is named, else all.
 pub(crate) async fn export(
     app: &App,
+    operator: &Operator,
     pool: &PoolName,
     wanted: LeasesQuery,
 ) -> Result<Response, Problem> {
     let all = wanted.limit.is_none();
-    let mut selection = wanted.selection()?;
+    let mut selection = wanted.selection()?.within(operator.tenants_in(pool));
     if all {
         selection.limit = EXPORTED;
     }
@@ -205,6 +208,7 @@ impl LeasesQuery {
         Ok(Selection {
             holder: self.holder,
             tenant: self.tenant,
+            within: None,
             text: self
                 .q
                 .filter(|text| !text.is_empty())

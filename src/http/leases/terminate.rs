@@ -1,9 +1,11 @@
 //! `POST /v1/pools/{pool}/leases/terminate`: operators end leases.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
+use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -17,6 +19,8 @@ use crate::store::{self, LONGEST_BLOCK, Selection, Terminated, Termination, dura
 
 /// Maximum ids per request, so that a request stays short. For more, send several, or name the holder.
 pub(crate) const MAX_IDS: usize = 1_000;
+/// Leases that are asked about at the same time.
+const AT_ONCE: usize = 8;
 /// Longest reason, in bytes.
 pub(crate) const MAX_REASON: usize = 512;
 /// Longest block, in milliseconds.
@@ -96,9 +100,11 @@ pub(super) async fn terminate(
         by: operator.caller.name().to_owned(),
     };
     let results = match body.ids {
-        Some(ids) => terminate_ids(&app, &pool, &ids, &why).await?,
+        Some(ids) => terminate_ids(&app, &operator, &pool, &ids, &why).await?,
         None => {
-            terminate_matching(&app, &pool, &Selection::of(body.holder, body.tenant), &why).await?
+            let selection = Selection::of(body.holder, body.tenant);
+            let selection = selection.within(operator.tenants_in(&pool));
+            terminate_matching(&app, &pool, &selection, &why).await?
         }
     };
     let ended = results
@@ -163,14 +169,40 @@ pub(in crate::http) fn check_block_ms(block_ms: u64) -> Result<(), Problem> {
     ))
 }
 
-/// Terminates these.
+/// Terminates these. One of a tenant that the caller sees nothing of is as unknown as one that was never there.
 pub(crate) async fn terminate_ids(
     app: &App,
+    operator: &Operator,
     pool: &PoolName,
     ids: &[LeaseId],
     why: &Termination,
 ) -> Result<Vec<Outcome>, Problem> {
-    Ok(outcomes(ids, app.0.store.terminate(pool, ids, why).await?))
+    let Some(own) = operator.tenants_in(pool) else {
+        return Ok(outcomes(ids, app.0.store.terminate(pool, ids, why).await?));
+    };
+    let found = stream::iter(ids.iter().copied())
+        .map(|id| async move {
+            let grant = app.0.store.granted_lease(pool, id).await?;
+            let tenant = grant.and_then(|grant| grant.lease.tenant);
+            Ok::<_, store::Error>((id, tenant))
+        })
+        .buffered(AT_ONCE)
+        .try_filter_map(|(id, tenant)| {
+            let is_own = tenant.is_some_and(|tenant| own.contains(&tenant));
+            std::future::ready(Ok(is_own.then_some(id)))
+        });
+    let found: Vec<LeaseId> = found.try_collect().await?;
+    let ended = app.0.store.terminate(pool, &found, why).await?;
+    let ended = outcomes(&found, ended);
+    let word = |id: &LeaseId| {
+        let ended = ended.iter().find(|outcome| outcome.id == *id);
+        ended.map_or("ended", |outcome| outcome.status)
+    };
+    let results = ids.iter().map(|id| Outcome {
+        id: *id,
+        status: word(id),
+    });
+    Ok(results.collect())
 }
 
 fn outcomes(ids: &[LeaseId], words: Vec<Terminated>) -> Vec<Outcome> {
@@ -196,7 +228,11 @@ pub(crate) async fn terminate_matching(
 ) -> Result<Vec<Outcome>, store::Error> {
     let store = &app.0.store;
     let (holder, tenant) = (selection.holder.as_ref(), selection.tenant.as_ref());
-    let by_text = selection.text.is_some() || (holder.is_some() && tenant.is_some());
+    // What is marked ends whoever it is of, so a holder is marked only by whoever sees all tenants.
+    let is_foreign = |own: &BTreeSet<Tenant>| tenant.is_none_or(|tenant| !own.contains(tenant));
+    let by_text = selection.text.is_some()
+        || (holder.is_some() && tenant.is_some())
+        || selection.within.as_ref().is_some_and(is_foreign);
     if !by_text {
         store.mark_ended(pool, holder, tenant, why).await?;
     }

@@ -37,7 +37,7 @@ const ATTEMPT: &str = "oidc login attempt";
 const HINT: &str = "oidc id token";
 /// How long a log-out message is remembered: longer than one is taken.
 const REMEMBERED: Duration = Duration::from_secs(15 * 60);
-/// Most groups of a session that are kept.
+/// Maximum groups per session.
 const MAX_GROUPS: usize = 100;
 
 /// Leads to the provider.
@@ -63,7 +63,7 @@ pub(in crate::ui) async fn begin(
         .cause("the address of the provider cannot be a header")
     })?;
     let mut response = (StatusCode::SEE_OTHER, [("location", location)]).into_response();
-    let json = serde_json::to_string(&attempt).expect("texts have a JSON form");
+    let json = serde_json::to_string(&attempt).expect("strings have a JSON form");
     let hidden = app.tokens().encrypt(ATTEMPT, &json);
     let tag = &attempt.state[..TAG];
     set(&mut response, tag, &hidden, PATIENCE);
@@ -75,7 +75,7 @@ pub(in crate::ui) async fn begin(
     Ok(response)
 }
 
-/// The attempts that a browser has under way, with what their cookies are told apart by.
+/// The attempts that a browser has under way, with the tag of each cookie.
 fn attempts(app: &App, headers: &HeaderMap) -> impl Iterator<Item = (LoginAttempt, String)> {
     login::cookies(headers).filter_map(|(name, value)| {
         let tag = name.strip_prefix(COOKIE)?;
@@ -242,7 +242,7 @@ fn failed(error: &oidc::Error, next: Option<&str>) -> Response {
         oidc::Error::Provider(_) => refusal(
             StatusCode::SERVICE_UNAVAILABLE,
             "The single sign-on does not work at the moment",
-            &html! { "The provider does not answer as it should; the log of the server says what is wrong. Who has a key can log in with it." },
+            &html! { "The provider does not answer as it should; the log of the server has the reason. With a key you can still log in." },
             next,
         ),
         oidc::Error::Refused(why) => refusal(
@@ -254,7 +254,7 @@ fn failed(error: &oidc::Error, next: Option<&str>) -> Response {
         oidc::Error::Untrusted(_) => refusal(
             StatusCode::BAD_REQUEST,
             "The answer of the provider is not to be believed",
-            &html! { "Nobody was logged in. The log of the server says what is wrong." },
+            &html! { "Nobody was logged in. The log of the server has the reason." },
             next,
         ),
     }

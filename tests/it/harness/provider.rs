@@ -61,9 +61,9 @@ pub(crate) enum Fault {
     UnknownKey,
     /// It names nobody.
     Nobody,
-    /// The answer says that it is of another issuer.
+    /// The answer names another issuer.
     AnswerOfAnother,
-    /// The answer does not say of which issuer it is.
+    /// The answer names no issuer.
     AnswerOfNobody,
     /// The code is not taken.
     CodeRefused,
@@ -200,7 +200,7 @@ impl Provider {
         self.change(|state| state.claims = claims);
     }
 
-    /// Says this to who asks for more.
+    /// Answers this to questions for more.
     pub(crate) fn userinfo(&self, claims: Value) {
         self.change(|state| state.userinfo = claims);
     }

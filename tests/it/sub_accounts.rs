@@ -1,0 +1,491 @@
+//! Keys for some tenants: they see and touch what is theirs, and nothing tells them of others, also not by a difference.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::{ANY, Call, Client, Launch, Node, Redis, wait_until};
+
+const KEY: &str = "the-operator-key-of-the-tests";
+/// Whatever of others could show up.
+const FOREIGN: [&str; 5] = ["greta", "gus", "gwen", "globex", "nora"];
+
+/// A pool in which two tenants and somebody without one hold seats, and another in which both wait.
+async fn stage(redis: &Redis) -> Node {
+    let node = Launch::on(&redis.url()).set("admin_key", KEY).start().await;
+    let admin = node.with_key(KEY);
+    let tenants = json!({"acme": {"max": 5}, "globex": {"max": 9, "reserved": 4}});
+    let policy = json!({"capacity": 20, "tenants": tenants, "alert_at_percent": [50]});
+    admin.put_pool("crm", policy, 201).await;
+    let policy = json!({"capacity": 1, "queue": {"max_waiting": 9}});
+    admin.put_pool("full", policy, 201).await;
+    admin.put_pool("other", json!({"capacity": 5}), 201).await;
+    for (pool, holder, tenant) in [
+        ("crm", "ann", Some("acme")),
+        ("crm", "abe", Some("acme")),
+        ("crm", "greta", Some("globex")),
+        ("crm", "gus", Some("globex")),
+        ("crm", "nora", None),
+        ("full", "gus", Some("globex")),
+    ] {
+        admin
+            .acquire(pool, json!({"holder": holder, "tenant": tenant}), 201)
+            .await;
+    }
+    for (holder, tenant) in [("gwen", "globex"), ("alma", "acme")] {
+        let body = json!({"holder": holder, "tenant": tenant, "wait": true});
+        admin.acquire("full", body, 202).await;
+    }
+    node
+}
+
+async fn make(by: &Client, body: Value) -> (String, String) {
+    let made = by.post("/v1/keys").json(&body).expect(201).await;
+    let text = |name: &str| made[name].as_str().expect("a text").to_owned();
+    (text("id"), text("secret"))
+}
+
+/// The routes of somebody who is for some tenants, said a second time and independently of the program's own table.
+fn keeps_to_tenants(method: &str, path: &str) -> bool {
+    let reads = [
+        "/v1/pools",
+        "/v1/pools/{pool}",
+        "/v1/pools/{pool}/leases",
+        "/v1/pools/{pool}/queue",
+        "/v1/pools/{pool}/blocks",
+        "/v1/pools/{pool}/tenants",
+        "/v1/pools/{pool}/events",
+        "/v1/blocks",
+        "/v1/holders",
+        "/v1/holders/{holder}",
+        "/v1/keys",
+        "/v1/keys/{id}",
+        "/v1/audit",
+        "/admin",
+        "/admin/pools/{pool}",
+        "/admin/pools/{pool}/terminate",
+        "/admin/pools/{pool}/queue",
+        "/admin/keys",
+        "/admin/keys/{id}/roll",
+        "/admin/keys/{id}/revoke",
+    ];
+    let changes = [
+        "/v1/leases/check",
+        "/v1/pools/{pool}/leases",
+        "/v1/pools/{pool}/leases/acquire-many",
+        "/v1/pools/{pool}/leases/terminate",
+        "/v1/pools/{pool}/blocks/{holder}",
+        "/v1/holders/{holder}/terminate",
+        "/v1/holders/{holder}/notice",
+        "/v1/keys",
+        "/v1/keys/{id}",
+        "/v1/keys/{id}/roll",
+        "/admin/pools/{pool}/terminate",
+        "/admin/keys",
+        "/admin/keys/{id}/roll",
+        "/admin/keys/{id}/revoke",
+    ];
+    let for_anybody = [
+        "/livez",
+        "/readyz",
+        "/healthz",
+        "/metrics",
+        "/v1/openapi.json",
+        "/v1/jwks",
+        "/v1/leases/renew",
+        "/v1/leases/renew-many",
+        "/v1/leases/release",
+        "/v1/leases/leave",
+        "/v1/pools/{pool}/queue/leave",
+        "/admin/login",
+        "/admin/login/oidc",
+        "/admin/login/callback",
+        "/admin/login/backchannel",
+        "/admin/logout",
+        "/admin/assets/{file}",
+    ];
+    let own: &[&str] = if method == "get" { &reads } else { &changes };
+    own.contains(&path) || for_anybody.contains(&path)
+}
+
+/// Method and path of every route and page.
+async fn routes(node: &Client) -> Vec<(String, String)> {
+    let document = node.get("/v1/openapi.json").expect(200).await;
+    let paths = document["paths"].as_object().expect("paths");
+    let mut routes = Vec::new();
+    for (path, item) in paths {
+        let methods = item.as_object().expect("a path item").keys();
+        let methods = methods
+            .filter(|method| ["get", "put", "post", "patch", "delete"].contains(&method.as_str()));
+        routes.extend(methods.map(|method| (method.clone(), path.clone())));
+    }
+    let pages = crate::roles::pages().into_iter();
+    routes.extend(pages.map(|(method, path)| (method.to_lowercase(), path.to_owned())));
+    routes
+}
+
+#[tokio::test]
+async fn every_route_keeps_to_the_tenants_of_a_key_or_refuses_it() {
+    let redis = Redis::start().await;
+    let node = stage(&redis).await;
+    let admin = node.with_key(KEY);
+    for holder in ["ann", "gus"] {
+        let path = format!("/v1/pools/crm/blocks/{holder}");
+        admin
+            .call(Method::PUT, &path)
+            .json(&json!({"for_ms": 600_000}))
+            .expect(200)
+            .await;
+    }
+    let (_, acme) = make(
+        &admin,
+        json!({"name": "acme", "role": "admin", "tenants": ["acme"]}),
+    )
+    .await;
+    let acme = node.with_key(&acme);
+    let mut cells = 0;
+    for (method, path) in routes(&admin).await {
+        if method == "get" && path.ends_with("/events") {
+            continue;
+        }
+        // Somebody foreign, and nobody at all: the answers tell no difference.
+        let filled = |holder: &str| {
+            path.replace("{pool}", "crm")
+                .replace("{holder}", holder)
+                .replace("{id}", "nobodyhaseis")
+                .replace("{delivery}", "msg_x")
+                .replace("{file}", "style.css")
+        };
+        let is_page = path.starts_with("/admin");
+        let ask = |holder: &str| -> Call {
+            let verb = Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method");
+            let call = acme
+                .call(verb, &filled(holder))
+                .header("sec-fetch-site", "same-origin");
+            match method.as_str() {
+                "get" | "delete" => call,
+                _ if is_page => call.header("content-type", "application/x-www-form-urlencoded"),
+                _ if path.ends_with("/blocks/{holder}") => call.json(&json!({"for_ms": 1_000})),
+                _ if path.ends_with("/notice") => call.json(&json!({"message": "x"})),
+                _ => call.json(&json!({})),
+            }
+        };
+        let answer = ask("greta").expect(ANY).await;
+        let refused = answer.status == 403 && answer["code"] == "forbidden";
+        // An acquire has to name a tenant, and that is said in the same way.
+        let acquires = path.ends_with("/leases") && method == "post";
+        assert_eq!(
+            refused,
+            !keeps_to_tenants(&method, &path) || acquires,
+            "{method} {path}: {} {}",
+            answer.status,
+            answer.text
+        );
+        if !refused && !path.starts_with("/v1/openapi") && path != "/metrics" {
+            let of_greta = answer.text.replace("greta", "nobody");
+            for foreign in FOREIGN {
+                assert!(
+                    !of_greta.contains(foreign),
+                    "{method} {path}: {}",
+                    answer.text
+                );
+            }
+            if path.contains("{holder}") {
+                let of_nobody = ask("nobody").expect(ANY).await;
+                assert_eq!(answer.status, of_nobody.status, "{method} {path}");
+                assert_eq!(answer["code"], of_nobody["code"], "{method} {path}");
+                let without = |reply: &crate::harness::Reply| {
+                    let mut body = reply.body.clone();
+                    if let Some(body) = body.as_object_mut() {
+                        body.remove("request_id");
+                    }
+                    body.to_string().replace("greta", "nobody")
+                };
+                assert_eq!(without(&answer), without(&of_nobody), "{method} {path}");
+            }
+        }
+        cells += 1;
+    }
+    assert!(cells > 90, "only {cells}");
+    // What was done to somebody foreign was not done.
+    let leases = admin.list("crm", "?holder=greta", 200).await;
+    assert_eq!(leases.list("items").len(), 1);
+    let blocks = admin.get("/v1/blocks").expect(200).await;
+    assert_eq!(blocks.list("items").len(), 2, "{}", blocks.text);
+}
+
+#[tokio::test]
+async fn numbers_lists_and_streams_are_those_of_the_own_tenants() {
+    let redis = Redis::start().await;
+    let node = stage(&redis).await;
+    let admin = node.with_key(KEY);
+    let (_, operator) = make(
+        &admin,
+        json!({"name": "o", "role": "operator", "tenants": ["acme"]}),
+    )
+    .await;
+    let operator = node.with_key(&operator);
+
+    let pool = operator.pool("crm", 200).await;
+    let number = |name: &str| pool[name].as_u64();
+    assert_eq!(
+        (number("in_use"), number("leases"), number("capacity_now")),
+        (Some(2), Some(2), Some(5))
+    );
+    assert_eq!(number("free"), Some(3));
+    assert_eq!(pool["tenants_in_use"], json!({"acme": 2}));
+    assert!(pool["tenants"].get("globex").is_none());
+    let full = operator.pool("full", 200).await;
+    assert_eq!(
+        (full["in_use"].as_u64(), full["waiting"].as_u64()),
+        (Some(0), Some(1))
+    );
+    let queue = operator.get("/v1/pools/full/queue").expect(200).await;
+    assert_eq!(queue.list("items").len(), 1);
+    assert_eq!(
+        (&queue["items"][0]["holder"], &queue["items"][0]["position"]),
+        (&json!("alma"), &json!(1))
+    );
+    let leases = operator.list("crm", "?limit=1&sort=holder", 200).await;
+    assert_eq!(leases["items"][0]["holder"], "abe");
+    let cursor = leases["next_cursor"].as_str().expect("another page");
+    let leases = operator
+        .list("crm", &format!("?limit=1&sort=holder&cursor={cursor}"), 200)
+        .await;
+    assert_eq!(
+        (&leases["items"][0]["holder"], &leases["next_cursor"]),
+        (&json!("ann"), &Value::Null)
+    );
+    assert!(
+        operator
+            .list("crm", "?tenant=globex", 200)
+            .await
+            .list("items")
+            .is_empty()
+    );
+    let csv = operator
+        .get("/v1/pools/crm/leases?format=csv")
+        .of_another_program()
+        .expect(200)
+        .await;
+    assert_eq!(csv.text.lines().count(), 3, "{}", csv.text);
+    let people = operator.get("/v1/holders").expect(200).await;
+    assert_eq!(people.list("items").len(), 2, "{}", people.text);
+
+    // Ends: one's own, and nothing else.
+    let id_of = async |holder: &str| {
+        let found = admin.list("crm", &format!("?holder={holder}"), 200).await;
+        found["items"][0]["id"].clone()
+    };
+    let (own, foreign) = (id_of("ann").await, id_of("greta").await);
+    let ended = operator
+        .terminate("crm", json!({"ids": [own, foreign]}), 200)
+        .await;
+    assert_eq!(
+        (
+            &ended["results"][0]["status"],
+            &ended["results"][1]["status"]
+        ),
+        (&json!("terminated"), &json!("ended"))
+    );
+    for body in [json!({"holder": "greta"}), json!({"tenant": "globex"})] {
+        let ended = operator.terminate("crm", body, 200).await;
+        assert!(ended.list("results").is_empty(), "{}", ended.text);
+    }
+    let ended = operator
+        .post("/v1/holders/abe/terminate")
+        .json(&json!({"block_ms": 60_000}))
+        .expect(200)
+        .await;
+    assert_eq!(ended.list("results").len(), 1, "{}", ended.text);
+    let ended = operator.terminate("crm", json!({"all": true}), 200).await;
+    assert!(ended.list("results").is_empty(), "{}", ended.text);
+    assert_eq!(admin.pool("crm", 200).await["leases"], 3);
+    // Somebody who was ended a moment ago is still one of theirs: the block can be seen and lifted.
+    let blocks = operator.get("/v1/blocks").expect(200).await;
+    assert_eq!(blocks["items"][0]["holder"], "abe", "{}", blocks.text);
+    operator
+        .call(Method::DELETE, "/v1/pools/crm/blocks/abe")
+        .expect(204)
+        .await;
+    admin
+        .acquire("crm", json!({"holder": "abe", "tenant": "acme"}), 201)
+        .await;
+
+    // What was done is in their trail, what others did is not.
+    let trail = operator.get("/v1/audit").expect(200).await;
+    assert!(
+        trail
+            .list("items")
+            .iter()
+            .all(|entry| entry["actor_name"] == "o"),
+        "{}",
+        trail.text
+    );
+    assert!(
+        operator
+            .get("/v1/audit?actor=admin_key")
+            .expect(200)
+            .await
+            .list("items")
+            .is_empty()
+    );
+
+    let mut stream = reqwest::Client::new()
+        .get(node.url("/v1/pools/crm/events"))
+        .header(
+            "authorization",
+            format!("Bearer {}", secret_of_a_viewer(&admin).await),
+        )
+        .header("last-event-id", "0")
+        .send()
+        .await
+        .expect("an answer");
+    let mut seen = String::new();
+    while !seen.contains("\"holder\":\"abe\"") || !seen.contains("terminated") {
+        let chunk = tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await;
+        let chunk = chunk
+            .expect("in time")
+            .expect("a stream")
+            .expect("it goes on");
+        seen.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    for foreign in FOREIGN {
+        assert!(!seen.contains(foreign), "{seen}");
+    }
+}
+
+async fn secret_of_a_viewer(admin: &Client) -> String {
+    make(
+        admin,
+        json!({"name": "s", "role": "viewer", "tenants": ["acme"]}),
+    )
+    .await
+    .1
+}
+
+#[tokio::test]
+async fn an_admin_of_a_tenant_makes_keys_for_no_more_than_it_has() {
+    let redis = Redis::start().await;
+    let node = stage(&redis).await;
+    let admin = node.with_key(KEY);
+    let (whole, _) = make(&admin, json!({"name": "whole", "role": "viewer"})).await;
+    let (acme_id, acme) = make(
+        &admin,
+        json!({"name": "acme", "role": "admin", "tenants": ["acme"], "pools": ["crm", "full"]}),
+    )
+    .await;
+    let acme = node.with_key(&acme);
+    for body in [
+        json!({"name": "a", "role": "viewer"}),
+        json!({"name": "a", "role": "viewer", "tenants": ["acme"]}),
+        json!({"name": "a", "role": "viewer", "pools": ["crm"]}),
+        json!({"name": "a", "role": "viewer", "pools": ["crm"], "tenants": ["globex"]}),
+        json!({"name": "a", "role": "viewer", "pools": ["crm"], "tenants": ["acme", "globex"]}),
+        json!({"name": "a", "role": "viewer", "pools": ["other"], "tenants": ["acme"]}),
+        json!({"name": "a", "role": "client", "pools": ["crm"]}),
+        json!({"name": "a", "role": "client", "pools": ["crm"], "tenant": "globex"}),
+    ] {
+        let refused = acme.post("/v1/keys").json(&body).expect(403).await;
+        assert_eq!(refused["code"], "forbidden", "{body}");
+    }
+    for body in [
+        json!({"name": "a", "role": "client", "pools": ["crm"], "tenants": ["acme"]}),
+        json!({"name": "a", "role": "viewer", "tenant": "acme", "tenants": ["acme"]}),
+    ] {
+        admin.post("/v1/keys").json(&body).expect(400).await;
+    }
+    let own = json!({"name": "own", "role": "operator", "pools": ["crm"], "tenants": ["acme"]});
+    let (own, secret) = make(&acme, own).await;
+    let client = json!({"name": "widget", "role": "client", "pools": ["crm"], "tenant": "acme"});
+    let (widget, widget_secret) = make(&acme, client).await;
+    let listed = acme.get("/v1/keys").expect(200).await;
+    let names: Vec<&str> = listed
+        .list("items")
+        .iter()
+        .filter_map(|key| key["name"].as_str())
+        .collect();
+    assert_eq!(names, ["acme", "own", "widget"]);
+    assert_eq!(listed["items"][2]["tenant"], "acme");
+    assert_eq!(listed["items"][1]["tenants"], json!(["acme"]));
+    for call in [
+        acme.get(&format!("/v1/keys/{whole}")),
+        acme.call(Method::DELETE, &format!("/v1/keys/{whole}")),
+        acme.post(&format!("/v1/keys/{whole}/roll"))
+            .json(&json!({})),
+        acme.call(Method::PATCH, &format!("/v1/keys/{whole}"))
+            .json(&json!({"name": "x"})),
+    ] {
+        assert_eq!(call.expect(404).await["code"], "key_not_found");
+    }
+    let patch = |id: &str, body: Value| {
+        acme.call(Method::PATCH, &format!("/v1/keys/{id}"))
+            .json(&body)
+    };
+    patch(&own, json!({"tenants": []})).expect(403).await;
+    patch(&acme_id, json!({"tenants": ["acme", "globex"]}))
+        .expect(403)
+        .await;
+    patch(&widget, json!({"tenant": null})).expect(403).await;
+
+    // A key that fixes a tenant acquires for it, whatever is said.
+    let widget_of = node.with_key(&widget_secret);
+    let lease = widget_of
+        .acquire("crm", json!({"holder": "zoe"}), 201)
+        .await;
+    assert_eq!(lease["lease"]["tenant"], "acme");
+    widget_of
+        .acquire("crm", json!({"holder": "zoe", "tenant": "acme"}), 201)
+        .await;
+    let refused = widget_of
+        .acquire("crm", json!({"holder": "zoe", "tenant": "globex"}), 403)
+        .await;
+    assert_eq!(refused["code"], "forbidden");
+    let many = json!({"leases": [{"holder": "y"}, {"holder": "x", "tenant": "acme"}]});
+    let many = widget_of
+        .post("/v1/pools/crm/leases/acquire-many")
+        .json(&many)
+        .expect(200)
+        .await;
+    assert_eq!(
+        many["results"][0]["lease"]["tenant"], "acme",
+        "{}",
+        many.text
+    );
+    let many = json!({"leases": [{"holder": "y", "tenant": "globex"}]});
+    widget_of
+        .post("/v1/pools/crm/leases/acquire-many")
+        .json(&many)
+        .expect(403)
+        .await;
+    // So does an admin of the tenant, who may name it.
+    acme.acquire("crm", json!({"holder": "w"}), 403).await;
+    acme.acquire("crm", json!({"holder": "w", "tenant": "globex"}), 403)
+        .await;
+
+    // A change acts soon, also on what the key sees.
+    let operator = node.with_key(&secret);
+    assert_eq!(
+        operator
+            .list("crm", "?holder=greta", 200)
+            .await
+            .list("items")
+            .len(),
+        0
+    );
+    admin
+        .call(Method::PATCH, &format!("/v1/keys/{own}"))
+        .json(&json!({"tenants": ["globex"]}))
+        .expect(200)
+        .await;
+    wait_until("it acts", Duration::from_secs(2), async || {
+        operator
+            .list("crm", "?holder=greta", 200)
+            .await
+            .list("items")
+            .len()
+            == 1
+    })
+    .await;
+}
