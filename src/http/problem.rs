@@ -246,6 +246,12 @@ impl Problem {
         self
     }
 
+    /// Leaves out members: the caller is not to read them.
+    pub(crate) fn without(mut self, names: &[&str]) -> Self {
+        self.members.retain(|(name, _)| !names.contains(name));
+        self
+    }
+
     /// Says when to come back, in milliseconds, as a member and as `Retry-After`.
     pub fn retry_after_ms(mut self, retry_after_ms: u64) -> Self {
         self.retry_after_ms = Some(retry_after_ms);

@@ -107,6 +107,17 @@ pub(super) struct AcquiredBody {
     pub(super) eta_ms: Option<u64>,
 }
 
+impl AcquiredBody {
+    /// Without how full the pool is, for somebody who is for some tenants only.
+    fn for_caller(mut self, client: &Client, pool: &PoolName) -> Self {
+        if client.caller.tenants_in(pool).is_some() {
+            self.pool = None;
+            self.named_seats_left = None;
+        }
+        self
+    }
+}
+
 /// How full a pool is.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Occupancy {
@@ -185,9 +196,12 @@ pub(super) async fn acquire(
     let tenant = body.tenant.clone();
     match attempt::acquire(&app, &pool, body, key, wait).await? {
         Acquired::Granted(grant) => {
-            Ok((StatusCode::CREATED, Json(app.answer(grant))).into_response())
+            let answer = app.answer(grant).for_caller(&client, &pool);
+            Ok((StatusCode::CREATED, Json(answer)).into_response())
         }
-        Acquired::Existing(grant) => Ok(Json(app.answer(grant)).into_response()),
+        Acquired::Existing(grant) => {
+            Ok(Json(app.answer(grant).for_caller(&client, &pool)).into_response())
+        }
         Acquired::Queued {
             ticket,
             position,
@@ -204,7 +218,12 @@ pub(super) async fn acquire(
             };
             Ok((StatusCode::ACCEPTED, Json(queued)).into_response())
         }
-        not_granted => Err(denied::problem(&pool, tenant.as_ref(), not_granted)),
+        not_granted => Err(denied::problem_for(
+            &client,
+            &pool,
+            tenant.as_ref(),
+            not_granted,
+        )),
     }
 }
 

@@ -188,7 +188,7 @@ pub(super) async fn acquire_many(
     };
     // The task may have ended with the runtime.
     let _ = hear.send(());
-    results(&app, &pool, &tenants, done, durable).map(Json)
+    results(&app, &client, &pool, &tenants, done, durable).map(Json)
 }
 
 /// One request of many, checked.
@@ -280,6 +280,7 @@ async fn acquire_all(
 /// The answer, or the problem of all of them where none was decided.
 fn results(
     app: &App,
+    client: &Client,
     pool: &PoolName,
     tenants: &[Option<Tenant>],
     done: Vec<Result<Acquired, store::Error>>,
@@ -302,7 +303,7 @@ fn results(
             Ok(Acquired::Existing(grant)) => granted("existing", grant),
             Ok(Acquired::NoPool) if results.is_empty() => return Err(pool_not_found(pool)),
             Ok(refused) => {
-                let problem = denied::problem(pool, tenant.as_ref(), refused);
+                let problem = denied::problem_for(client, pool, tenant.as_ref(), refused);
                 AcquireManyResult::refused("denied", &problem)
             }
             Err(error) if results.is_empty() => return Err(error.into()),

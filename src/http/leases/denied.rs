@@ -2,14 +2,32 @@
 
 use std::time::Duration;
 
+use crate::http::access::Client;
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
 use crate::names::{PoolName, Tenant};
 use crate::store::{Acquired, Denial};
 use crate::time::millis;
 
+/// How many seats all have together, which those who are for some tenants do not read.
+const OF_ALL: [&str; 2] = ["in_use", "capacity"];
+
+/// The same for a caller, who may be for some tenants only.
+pub(super) fn problem_for(
+    client: &Client,
+    pool: &PoolName,
+    tenant: Option<&Tenant>,
+    acquired: Acquired,
+) -> Problem {
+    let problem = problem(pool, tenant, acquired);
+    match client.caller.tenants_in(pool) {
+        Some(_) => problem.without(&OF_ALL),
+        None => problem,
+    }
+}
+
 /// The problem that says why there is no seat.
-pub(super) fn problem(pool: &PoolName, tenant: Option<&Tenant>, acquired: Acquired) -> Problem {
+fn problem(pool: &PoolName, tenant: Option<&Tenant>, acquired: Acquired) -> Problem {
     match acquired {
         Acquired::PoolFull(denial) => {
             let full = match denial.capacity {
