@@ -150,6 +150,7 @@ pub(crate) async fn end_others_than(
     headers: &HeaderMap,
 ) -> Result<(), Problem> {
     let own = login::fingerprint(app, headers);
+    operator.notes.target("all");
     let ended = app.0.store.end_other_sessions(own.as_deref()).await?;
     operator
         .notes

@@ -160,9 +160,11 @@ async fn each_action_is_one_entry_with_who_what_before_and_after() {
 /// Everything that changes something for an operator, as the program's own table lists it.
 fn changes() -> Vec<(&'static str, &'static str, &'static str)> {
     let table = include_str!("../../src/http/access/table.rs");
-    let rows = table
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("change("));
+    let rows = table.lines().filter_map(|line| {
+        let line = line.trim();
+        line.strip_prefix("change(")
+            .or_else(|| line.strip_prefix("change_keys("))
+    });
     rows.map(|row| {
         let words: Vec<&str> = row.split('"').skip(1).step_by(2).collect();
         let [method, path, action] = words[..] else {
@@ -411,6 +413,9 @@ async fn every_action_leaves_an_entry_whether_it_is_done_or_refused() {
     let id = sessions["items"][0]["id"].as_str().expect("an id");
     let end = step("DELETE", "/v1/sessions/{id}", Value::Null, before);
     walk.go(end.with("id", id)).await;
+    crate::admin_pages::log_in(&node, KEY).await;
+    walk.go(step("DELETE", "/v1/sessions", Value::Null, after))
+        .await;
 
     // Nobody listens there.
     let webhook = json!({"url": "https://127.0.0.1:9/", "events": ["*"]});
@@ -500,6 +505,14 @@ async fn every_action_leaves_an_entry_whether_it_is_done_or_refused() {
         .await;
     let path = "/admin/keys/{id}/revoke";
     walk.go(about(step("POST", path, json!({}), before))).await;
+
+    crate::admin_pages::log_in(&node, KEY).await;
+    let sessions = walk.admin.get("/v1/sessions").expect(200).await;
+    let id = sessions["items"][0]["id"].as_str().expect("an id");
+    let end = step("POST", "/admin/sessions/{id}/end", json!({}), before);
+    walk.go(end.with("id", id)).await;
+    walk.go(step("POST", "/admin/sessions", json!({}), after))
+        .await;
 
     let webhook = json!({"url": "https://127.0.0.1:9/", "events": "*"});
     walk.go(step("POST", "/admin/webhooks", webhook.clone(), after))
