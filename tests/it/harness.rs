@@ -31,7 +31,7 @@ pub(crate) use self::names::{NAME, Names};
 pub(crate) use self::node::{Launch, Node, Reader, SECRET};
 pub(crate) use self::provider::{CLIENT, CLIENT_SECRET, Fault, Provider};
 pub(crate) use self::proxy::Proxy;
-pub(crate) use self::receiver::{Message, Receiver, Reply as Behaviour};
+pub(crate) use self::receiver::{Message, Receiver, Reply as Behaviour, axum_serve};
 pub(crate) use self::redis::{
     Event, LEFT_RECORDS, LEFT_RECORDS_OF, PATIENCE, Redis, server_on_the_path,
 };

@@ -142,6 +142,11 @@ fn program(name: &str) -> Option<PathBuf> {
 
 impl Proxy {
     async fn start(kind: &Kind, node: &Node) -> Option<Self> {
+        Self::start_with(kind, node, ("", "")).await
+    }
+
+    /// The same with something else replaced in the file that is shipped.
+    async fn start_with(kind: &Kind, node: &Node, (from, to): (&str, &str)) -> Option<Self> {
         let program = program(kind.program)?;
         let (plain, tls) = (free_port(), free_port());
         let certificates = Certificates::make();
@@ -153,6 +158,7 @@ impl Proxy {
         let shipped = fs::read_to_string(&shipped)
             .expect("it is shipped")
             .replace("127.0.0.1:7070", node.address())
+            .replace(if from.is_empty() { "\0" } else { from }, to)
             .replace("8080", &plain.to_string())
             .replace("8443", &tls.to_string())
             .replace("/etc/ssl/certs/seats.pem", &bundle)
@@ -623,4 +629,96 @@ async fn the_root_leads_a_browser_to_the_pages_and_there_is_an_icon() {
         .to_str()
         .expect("a text");
     assert!(policy.contains("img-src 'self'"), "{policy}");
+}
+
+/// Knows who has the cookie `desk=anna`, as Authelia does for those who have logged in there.
+async fn whoami() -> (String, tokio::task::JoinHandle<()>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let router = axum::Router::new().fallback(async |headers: axum::http::HeaderMap| {
+        let knows = headers
+            .get("cookie")
+            .is_some_and(|cookie| cookie == "desk=anna");
+        let status = if knows { 200 } else { 401 };
+        let headers = [
+            ("remote-user", "anna"),
+            ("remote-groups", "staff,floor-leads"),
+        ];
+        (StatusCode::from_u16(status).expect("a status"), headers)
+    });
+    let server = tokio::spawn(crate::harness::axum_serve(listener, router));
+    (address, server)
+}
+
+#[tokio::test]
+async fn people_whom_something_else_logged_in_get_in_through_nginx() {
+    const FORWARD_AUTH: Kind = Kind {
+        shipped: "nginx/forward-auth.conf",
+        ..NGINX
+    };
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url())
+        .set("admin_key", KEY)
+        .set("trusted_proxies", "127.0.0.1")
+        .set("proxy_user_header", "Remote-User")
+        .set("proxy_groups_header", "Remote-Groups")
+        .set("proxy_secret", "the same as in proxy_secret")
+        .set(
+            "oidc_roles",
+            "floor-leads = operator pools=crm; seat-admins = admin",
+        )
+        .start()
+        .await;
+    node.with_key(KEY)
+        .put_pool("crm", json!({"capacity": 5}), 201)
+        .await;
+    let (address, server) = whoami().await;
+    let replaced = ("127.0.0.1:9091", &*address);
+    let Some(proxy) = Proxy::start_with(&FORWARD_AUTH, &node, replaced).await else {
+        return;
+    };
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .expect("a client");
+    let get = |path: &str| {
+        http.get(format!("{}{path}", proxy.plain))
+            .header(ACCEPT, HTML)
+    };
+    let page = get("/admin/pools/crm").header("cookie", "desk=anna");
+    // What a browser says about itself counts nothing.
+    let page = page
+        .header("remote-user", "mallory")
+        .header("remote-groups", "seat-admins");
+    let page = page.send().await.expect("an answer");
+    assert_eq!(page.status(), 200);
+    let text = page.text().await.expect("a page");
+    assert!(text.contains("anna") && !text.contains("mallory"), "{text}");
+    let others = get("/admin/audit")
+        .header("cookie", "desk=anna")
+        .send()
+        .await;
+    assert_eq!(others.expect("an answer").status(), 403);
+    let nobody = get("/admin/pools/crm").send().await;
+    assert_eq!(nobody.expect("an answer").status(), 401);
+    let forged = |call: reqwest::RequestBuilder| {
+        call.header("remote-user", "mallory")
+            .header("remote-groups", "seat-admins")
+            .send()
+    };
+    let by_the_interface = forged(get("/v1/pools")).await.expect("an answer");
+    assert_eq!(by_the_interface.status(), 401);
+    let past_the_proxy = forged(http.get(node.url("/v1/pools")))
+        .await
+        .expect("an answer");
+    assert_eq!(past_the_proxy.status(), 403);
+    let with_key = get("/v1/pools")
+        .bearer_auth(KEY)
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(with_key.status(), 200);
+    server.abort();
 }

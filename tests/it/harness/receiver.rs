@@ -169,7 +169,7 @@ impl Receiver {
     }
 }
 
-pub(super) async fn axum_serve(listener: tokio::net::TcpListener, router: Router) {
+pub(crate) async fn axum_serve(listener: tokio::net::TcpListener, router: Router) {
     use hyper_util::rt::{TokioExecutor, TokioIo};
     use hyper_util::server::conn::auto;
     use hyper_util::service::TowerToHyperService;
