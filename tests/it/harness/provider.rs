@@ -138,7 +138,10 @@ fn rsa() -> RsaKeyPair {
         ])
         .output()
         .expect("openssl is needed to make a key");
-    RsaKeyPair::from_pkcs8(&made.stdout).expect("a key of RSA")
+    // Which of the two forms it writes depends on the version.
+    let key = RsaKeyPair::from_pkcs8(&made.stdout);
+    key.or_else(|_| RsaKeyPair::from_der(&made.stdout))
+        .expect("a key of RSA")
 }
 
 impl Provider {
