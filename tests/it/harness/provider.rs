@@ -336,7 +336,7 @@ impl Shared {
         };
         let mut claims = claims.clone();
         if fault == Fault::Changed {
-            claims["groups"] = json!(["seat-admins"]);
+            claims["email"] = json!("mallory@desk.example");
         }
         let signed = format!("{}.{}", part(&header), part(&claims));
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
