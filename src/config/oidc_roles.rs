@@ -41,11 +41,12 @@ impl RoleRules {
     /// The highest role counts, with everything that the rules of that role give.
     pub fn of_groups<'a>(
         &self,
-        groups: impl IntoIterator<Item = &'a str> + Clone,
+        groups: impl IntoIterator<Item = &'a str>,
     ) -> Option<(Role, Scope)> {
+        let groups: Vec<&str> = groups.into_iter().collect();
         let matching = || {
             let rules = self.0.iter();
-            rules.filter(|rule| groups.clone().into_iter().any(|group| group == rule.group))
+            rules.filter(|rule| groups.iter().any(|group| *group == rule.group))
         };
         let role = matching().map(|rule| rule.role).max()?;
         let mut scope = Scope::default();

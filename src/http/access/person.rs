@@ -45,7 +45,7 @@ impl Person {
         source: Source,
         subject: &str,
         name: &str,
-        groups: impl IntoIterator<Item = &'a str> + Clone,
+        groups: impl IntoIterator<Item = &'a str>,
     ) -> Option<Self> {
         let (role, scope) = app.0.access.roles.of_groups(groups)?;
         Some(Self {

@@ -268,7 +268,10 @@ fn ring_random() -> [u8; 16] {
 /// Puts fields in; null takes one out.
 fn merge(into: &mut Value, more: Value) {
     let into = into.as_object_mut().expect("an object");
-    for (name, value) in more.as_object().expect("an object").clone() {
+    let Value::Object(more) = more else {
+        panic!("no object: {more}");
+    };
+    for (name, value) in more {
         if value.is_null() {
             into.remove(&name);
         } else {
