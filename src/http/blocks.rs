@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use super::accept::Format;
 use super::access::Operator;
 use super::csv::Cell;
-use super::extract::{Body, Path, Query};
+use super::extract::{Body, Path, Query, ReadOnly, Replacement};
 use super::leases::terminate::check_text;
 use super::problem::{Code, Problem};
 use super::table::{Asked, Column, Page, Row};
@@ -302,6 +302,11 @@ struct PutBlock {
     reason: Option<String>,
 }
 
+/// What [`BlockBody`] says besides.
+impl ReadOnly for PutBlock {
+    const FIELDS: &'static [&'static str] = &["pool", "holder", "by", "since"];
+}
+
 impl PutBlock {
     fn end(&self) -> Result<BlockEnd, Problem> {
         let wrong = match (self.for_ms, &self.until) {
@@ -321,7 +326,8 @@ fn out_of_range() -> Problem {
     )
 }
 
-/// Blocks a holder: it gets no seat in the pool for a time, and keeps what it has. Blocking it again changes the block.
+/// Blocks a holder: it gets no seat in the pool for a time, and keeps what it has. Blocking it again changes the block. Fields that only the
+/// server knows are ignored.
 #[utoipa::path(
     put, path = "/v1/pools/{pool}/blocks/{holder}", operation_id = "put_block", tag = "pools",
     request_body = PutBlock,
@@ -334,7 +340,7 @@ async fn put(
     State(app): State<App>,
     operator: Operator,
     Path((pool, holder)): Path<(PoolName, Holder)>,
-    Body(body): Body<PutBlock>,
+    Body(Replacement(body)): Body<Replacement<PutBlock>>,
 ) -> Result<Json<BlockBody>, Problem> {
     // Before the trail, which is to hold no name that the pool does not keep.
     let holder = app.recorded_holder(&pool, holder).await?;

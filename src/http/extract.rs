@@ -7,6 +7,7 @@
 //! repeated to it: it may be a secret in the wrong place. Deliberately absent: a time limit. The
 //! connection has one for every body ([`super::server::Limits::body_read`]); here it only becomes a 408.
 
+mod replacement;
 mod words;
 
 use std::error::Error as _;
@@ -23,6 +24,7 @@ use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 
+pub(crate) use self::replacement::{ReadOnly, Replacement};
 use crate::http::problem::{Code, Problem};
 use crate::http::server::BodyTimedOut;
 

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::Operator;
-use super::extract::{Body, Path, Query};
+use super::extract::{Body, Path, Query, ReadOnly, Replacement};
 use super::leases::availability::{NamedUse, OverdraftUse};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
@@ -69,6 +69,24 @@ struct PoolBody {
     /// What is lent beyond the capacity.
     #[serde(skip_serializing_if = "Option::is_none")]
     overdraft_in_use: Option<OverdraftUse>,
+}
+
+/// What [`PoolBody`] says besides the policy.
+impl ReadOnly for Policy {
+    const FIELDS: &'static [&'static str] = &[
+        "name",
+        "version",
+        "in_use",
+        "free",
+        "capacity_now",
+        "alert_level",
+        "next_change",
+        "waiting",
+        "leases",
+        "tenants_in_use",
+        "named_in_use",
+        "overdraft_in_use",
+    ];
 }
 
 /// A change of capacity to come.
@@ -311,7 +329,8 @@ async fn read(
     Ok(tagged(own_view(&app, &operator, pool).await?))
 }
 
-/// Creates a pool, or replaces its policy. What is left out has its default.
+/// Creates a pool, or replaces its policy. What is left out has its default; fields that only the server knows are ignored, so what was
+/// read can be put back.
 ///
 /// A lower capacity ends nobody: nothing is granted until it fits.
 #[utoipa::path(
@@ -333,7 +352,7 @@ async fn put(
     operator: Operator,
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
-    Body(policy): Body<Policy>,
+    Body(Replacement(policy)): Body<Replacement<Policy>>,
 ) -> Result<(StatusCode, Tagged<Json<PoolBody>>), Problem> {
     let policy = checked(policy)?;
     match app.0.store.status(&pool).await {

@@ -16,7 +16,7 @@ pub(crate) use self::body::{WebhookBody, WebhookPatch, WebhookRequest};
 pub(crate) use self::deliveries::{DeliveryBody, by_stage, send_test, to_csv, try_again};
 use super::App;
 use super::access::Operator;
-use super::extract::{Body, Path};
+use super::extract::{Body, Path, Replacement};
 use super::problem::{Code, Problem};
 use crate::store::{self, PutWebhook};
 use crate::time::Timestamp;
@@ -189,7 +189,7 @@ fn with_counts(
     WebhookBody::of(operator, webhook, app.0.store.now(), counts)
 }
 
-/// Replaces a webhook; its secret and its deliveries stay.
+/// Replaces a webhook; its secret and its deliveries stay. Fields that only the server knows are ignored.
 #[utoipa::path(
     put, path = "/v1/webhooks/{id}", operation_id = "put_webhook", tag = "alerts",
     request_body = WebhookRequest,
@@ -199,7 +199,7 @@ async fn replace(
     State(app): State<App>,
     operator: Operator,
     Path(id): Path<String>,
-    Body(body): Body<WebhookRequest>,
+    Body(Replacement(body)): Body<Replacement<WebhookRequest>>,
 ) -> Result<Json<WebhookBody>, Problem> {
     let patch = WebhookPatch {
         url: Some(body.url),

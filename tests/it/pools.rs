@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::harness::{ANY, Installation, Redis, Reply};
 
@@ -310,4 +310,70 @@ async fn of_a_change_that_was_made_nobody_says_that_nothing_has_changed() {
             answer.text
         );
     }
+}
+
+#[tokio::test]
+async fn what_was_read_can_be_put_back() {
+    let cluster = Installation::one().await;
+    let node = cluster.first();
+    let policy = json!({
+        "capacity": 3,
+        "tenants": {"acme": {"max": 2, "reserved": 1}},
+        "named": {"seats": 2, "anchor_day": 1, "time_zone": "UTC", "spill_to_concurrent": true},
+        "overdraft": {"seats": 1, "seat_minutes_per_day": 10},
+        "queue": {"max_waiting": 5},
+        "schedule": [{"from": "2096-01-01T00:00:00.000Z", "until": "2096-01-02T00:00:00.000Z", "capacity": 9}],
+        "alert_at_percent": [1],
+        "outage_grace_ms": null,
+    });
+    node.put_pool("crm", policy, 201).await;
+    node.acquire("crm", json!({"tenant": "acme"}), 201).await;
+    node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    let block = json!({"for_ms": 60_000, "reason": "Call us."});
+    node.call(Method::PUT, "/v1/pools/crm/blocks/bob")
+        .json(&block)
+        .expect(200)
+        .await;
+    let webhook = json!({"url": "https://hooks.example.com/x", "events": ["pool.full"], "pools": ["crm"], "enabled": false});
+    let webhook = node.post("/v1/webhooks").json(&webhook).expect(201).await;
+    let webhook = format!("/v1/webhooks/{}", webhook["id"].as_str().unwrap());
+
+    let read = node.pool("crm", 200).await;
+    assert_eq!(read["alert_level"], 1);
+    assert!(read["next_change"].is_object() && read["named_in_use"].is_object());
+    for path in ["/v1/pools/crm", &webhook] {
+        let before = node.get(path).expect(200).await;
+        let put = node
+            .call(Method::PUT, path)
+            .json(&before.body)
+            .expect(200)
+            .await;
+        let after = node.get(path).expect(200).await;
+        let but_for_the_version = |answer: &Value| {
+            let mut answer = answer.clone();
+            answer.as_object_mut().unwrap().remove("version");
+            answer
+        };
+        assert_eq!(
+            but_for_the_version(&after.body),
+            but_for_the_version(&before.body)
+        );
+        assert_eq!(
+            but_for_the_version(&put.body),
+            but_for_the_version(&after.body)
+        );
+    }
+    let before = node.get("/v1/pools/crm/blocks").expect(200).await;
+    let put = node
+        .call(Method::PUT, "/v1/pools/crm/blocks/bob")
+        .json(&before["items"][0])
+        .expect(200)
+        .await;
+    assert_eq!(put["until"], before["items"][0]["until"]);
+    assert_eq!(put["reason"], "Call us.");
+
+    // Any other field is a mistake, wherever it stands, and the answer says where.
+    let wrong = json!({"capacity": 3, "free": 1, "capcity": 4});
+    let refused = node.put_pool("crm", wrong, 400).await;
+    assert_eq!(refused["field"], "capcity");
 }

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 
 use super::super::App;
 use super::super::access::Operator;
+use super::super::extract::ReadOnly;
 use crate::access_key::Role;
 use crate::names::{Label, PoolName};
 use crate::time::Timestamp;
@@ -140,6 +141,18 @@ pub(crate) struct WebhookRequest {
     /// Whether messages are sent; they are, if it is left out.
     #[serde(default)]
     pub(crate) enabled: Option<bool>,
+}
+
+/// What [`WebhookBody`] says besides.
+impl ReadOnly for WebhookRequest {
+    const FIELDS: &'static [&'static str] = &[
+        "id",
+        "disabled_reason",
+        "created_at",
+        "former_secret_until",
+        "pending",
+        "dead",
+    ];
 }
 
 /// What is to be changed; what is left out stays.
