@@ -3,11 +3,14 @@
 //! Data goes to stdout, talk to stderr. How a command ended is its exit code, [`Exit`].
 
 mod alert;
+mod apply;
 mod audit;
 mod bench;
 mod block;
 mod config;
+mod declared;
 mod doctor;
+mod export;
 mod failover;
 mod healthcheck;
 mod holder;
@@ -68,8 +71,8 @@ Examples:
   leasehold run --pool crm --wait -- ./nightly.sh   hold one while a command runs
   LEASEHOLD_KEY=lh_... leasehold watch --server https://seats.example";
 
-const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrongly asked, 3 denied, 4 not found, 5 not allowed, 6 unavailable. \
-     `leasehold run` ends with the code of its command. With --json a failure is one line of JSON on stderr, with a stable \
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrongly asked, 3 denied, 4 not found, 5 not allowed, 6 unavailable, \
+     10 changes that `apply --dry-run` found. `leasehold run` ends with the code of its command. With --json a failure is one line of JSON on stderr, with a stable \
      `code`, the `message` and the `exit` code.";
 
 const COMPLETIONS: &str = "For this shell only: source <(leasehold completions bash). For good: leasehold completions bash \
@@ -92,6 +95,10 @@ enum Command {
     Failover(failover::Failover),
     /// Ask the node of these settings whether it lives, as a container's health check does
     Healthcheck(healthcheck::Healthcheck),
+    /// Create and change pools, keys and webhooks as files declare them
+    Apply(apply::Apply),
+    /// Print pools, keys and webhooks as the file that `leasehold apply` reads
+    Export(export::Export),
     /// List, show, set and delete pools
     #[command(subcommand)]
     Pool(pool::Pool),
@@ -163,6 +170,8 @@ pub enum Exit {
     AddressRefused = 5,
     /// The server, or its Redis, could not be reached.
     Unavailable = 6,
+    /// A dry run found something to do.
+    Changes = 10,
 }
 
 impl Exit {
@@ -176,6 +185,7 @@ impl Exit {
             Self::NotFound => "not_found",
             Self::AddressRefused => "not_allowed",
             Self::Unavailable => "unavailable",
+            Self::Changes => "changes",
         }
     }
 }
@@ -292,6 +302,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Doctor(doctor)) => doctor::run(&doctor),
         Some(Command::Failover(failover)) => failover::run(&failover),
         Some(Command::Healthcheck(healthcheck)) => healthcheck::run(&healthcheck),
+        Some(Command::Apply(apply)) => apply::run(&apply),
+        Some(Command::Export(export)) => export::run(&export),
         Some(Command::Pool(pool)) => pool::run(&pool),
         Some(Command::Lease(lease)) => lease::run(&lease),
         Some(Command::Queue(queue)) => queue::run(&queue),

@@ -11,6 +11,7 @@ mod admin_browser;
 mod admin_pages;
 mod alerts;
 mod all_or_nothing;
+mod apply;
 mod audit;
 mod bad_input;
 mod bench;
