@@ -3,18 +3,19 @@
 //! It is above `http` and `ui`, which know nothing of each other here: pages call what the interface calls, and no handler knows that
 //! there are pages.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use axum::extract::Request;
 use axum::http::HeaderValue;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Extension, Router};
+use bytes::Bytes;
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::config::{BasePath, Durability, Settings, Switch};
 use crate::http::access::{self, RouteMatch};
-use crate::http::json::Json;
 use crate::http::machines::{self, Check, Machines, Status};
 use crate::http::server::{ConnectionLimit, Drain};
 use crate::http::{self, App, base_path, trace};
@@ -58,7 +59,13 @@ pub fn service(
         .split_for_parts();
     let router = router.route(
         "/v1/openapi.json",
-        get(async || (Extension(base_path::NamesPaths), Json(http::openapi()))),
+        get(async || {
+            (
+                Extension(base_path::NamesPaths),
+                [(CONTENT_TYPE, "application/json")],
+                document(),
+            )
+        }),
     );
     Service {
         // Makes the routes ready once instead of on every request.
@@ -127,6 +134,15 @@ impl std::fmt::Debug for Service {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Service")
     }
+}
+
+/// The description of the interface. All answers share its bytes: a client that asks for it often and reads slowly holds no copies.
+fn document() -> Bytes {
+    static DOCUMENT: LazyLock<Bytes> = LazyLock::new(|| {
+        let json = serde_json::to_vec(&http::openapi()).expect("a document has a JSON form");
+        Bytes::from(json)
+    });
+    DOCUMENT.clone()
 }
 
 impl Service {

@@ -61,7 +61,11 @@ impl Clients {
                 }
                 by_list.split(',').rev().map(hop).collect::<Vec<_>>()
             }
-            (true, _) => by_standard.split(',').rev().map(forwarded_hop).collect(),
+            (true, _) => parts(&by_standard, ',')
+                .into_iter()
+                .rev()
+                .map(forwarded_hop)
+                .collect(),
         };
         for hop in hops {
             if !self.trusts(address) {
@@ -165,12 +169,32 @@ fn with_obscure_port(text: &str) -> Option<IpAddr> {
     is_port.then_some(address)
 }
 
+/// A text in parts. A separator within quotes is none (RFC 7239, section 4).
+fn parts(text: &str, separator: char) -> Vec<&str> {
+    let (mut parts, mut from) = (Vec::new(), 0);
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    for (at, letter) in text.char_indices() {
+        match letter {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            _ if letter == separator && !is_quoted => {
+                parts.push(&text[from..at]);
+                from = at + letter.len_utf8();
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[from..]);
+    parts
+}
+
 /// One hop of `Forwarded`: pairs behind semicolons, of which `for` names the client.
 fn forwarded_hop(element: &str) -> Hop {
     if element.trim().is_empty() {
         return Hop::None;
     }
-    let mut named = element.split(';').filter_map(|pair| {
+    let mut named = parts(element, ';').into_iter().filter_map(|pair| {
         let (name, value) = pair.split_once('=')?;
         name.trim().eq_ignore_ascii_case("for").then_some(value)
     });
@@ -234,6 +258,9 @@ mod tests {
             ("For=\"[2001:db8:cafe::17]:4711\"", "2001:db8:cafe::17"),
             ("for=192.0.2.43, for=127.0.0.1", "192.0.2.43"),
             ("proto=https; for=\"192.0.2.43:_gazonk\"", "192.0.2.43"),
+            // Separators within quotes are none.
+            ("for=192.0.2.43;host=\"a,b;c\"", "192.0.2.43"),
+            ("by=\"x\\\",for=9\";for=192.0.2.43", "192.0.2.43"),
             ("for=unknown", "127.0.0.1"),
             ("for=_hidden", "127.0.0.1"),
             ("for=192.0.2.43, for=_hidden", "127.0.0.1"),

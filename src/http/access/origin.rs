@@ -55,15 +55,23 @@ pub(super) fn is_loopback(host: &str) -> bool {
 /// dot, which is never asked of the net's name servers. Proxies and containers go by such names.
 pub(super) fn is_near(host: &str) -> bool {
     let name = host.split(':').next().unwrap_or("");
-    is_loopback(host) || (!host.starts_with('[') && !name.is_empty() && !name.contains('.'))
+    is_loopback(host) || (!host.starts_with('[') && !name.is_empty() && !name.contains(['.', '@']))
 }
 
-/// Whether an origin is a page on this machine.
+/// Whether an origin is a page on this machine. What is no origin as browsers write it is none.
 pub(super) fn is_local_page(origin: &str) -> bool {
-    origin
-        .strip_prefix("http://")
-        .or_else(|| origin.strip_prefix("https://"))
-        .is_some_and(is_loopback)
+    let Ok(url) = reqwest::Url::parse(origin) else {
+        return false;
+    };
+    let is_plain = matches!(url.scheme(), "http" | "https")
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none()
+        && !origin.ends_with('/')
+        && !origin.contains('@');
+    is_plain && url.host_str().is_some_and(is_loopback)
 }
 
 /// Whether an origin is the host that was asked.
@@ -165,15 +173,21 @@ mod tests {
             "10.0.0.1",
             "[2001:db8::1]",
             "localhost.",
+            "a@localhost",
         ] {
             assert!(!is_near(host), "{host}");
         }
-        assert!(is_local_page("http://localhost:3000"));
+        assert!(is_local_page("http://localhost:3000") && is_local_page("https://[::1]:3000"));
         for origin in [
             "null",
             "",
             "localhost",
             "file://localhost",
+            "http://localhost:80@evil.example",
+            "http://[::1].evil.example",
+            "http://localhost:x",
+            "http://[::1",
+            "http://localhost/page",
             "https://evil.example",
         ] {
             assert!(!is_local_page(origin), "{origin}");
