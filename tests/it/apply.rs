@@ -42,7 +42,9 @@ async fn leasehold(node: &Node, arguments: &[&str]) -> Run {
 
 /// Applies a text, and checks how that ends.
 async fn apply(node: &Node, file: &Path, text: &str, more: &[&str], exit: i32) -> Run {
-    std::fs::write(file, text).expect("written");
+    let end = chrono::Utc::now().date_naive() + chrono::Days::new(1_000);
+    let text = text.replace("YEARS_FROM_NOW", &format!("{end}T00:00:00Z"));
+    std::fs::write(file, &text).expect("written");
     let mut arguments = vec!["apply", "-f", file.to_str().expect("a path")];
     arguments.extend(more);
     let run = leasehold(node, &arguments).await;
@@ -78,7 +80,7 @@ keys:
     pools: [crm]
     origins: [https://crm.example]
     limits: {per_minute: 600}
-  desk: {role: operator, pools: [crm, phone], expires_at: 2096-01-01T00:00:00Z}
+  desk: {role: operator, pools: [crm, phone], expires_at: YEARS_FROM_NOW}
 webhooks:
   on call: {url: https://hooks.example.com/x, events: [pool.full, pool.level], pools: [crm], enabled: false}
 "#;

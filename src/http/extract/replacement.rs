@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use serde::de::value::MapAccessDeserializer;
+use serde::de::value::{MapAccessDeserializer, StringDeserializer};
 use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, de};
 
@@ -46,6 +46,28 @@ struct Writable<A> {
     fields: &'static [&'static str],
 }
 
+/// Reads a name, and gives it on unless it is one of those that are passed over. Within the object's own reading of the name, so that
+/// an error has its place.
+struct Name<'a, K> {
+    seed: &'a mut Option<K>,
+    fields: &'static [&'static str],
+}
+
+impl<'de, K: DeserializeSeed<'de>> DeserializeSeed<'de> for Name<'_, K> {
+    type Value = Option<K::Value>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if self.fields.contains(&name.as_str()) {
+            return Ok(None);
+        }
+        match self.seed.take() {
+            Some(seed) => seed.deserialize(StringDeserializer::new(name)).map(Some),
+            None => Err(de::Error::custom("a name was read twice")),
+        }
+    }
+}
+
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Writable<A> {
     type Error = A::Error;
 
@@ -53,22 +75,24 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Writable<A> {
         &mut self,
         seed: K,
     ) -> Result<Option<K::Value>, A::Error> {
-        while let Some(name) = self.map.next_key::<String>()? {
-            if self.fields.contains(&name.as_str()) {
-                self.map.next_value::<IgnoredAny>()?;
-                continue;
+        let mut seed = Some(seed);
+        let fields = self.fields;
+        loop {
+            let name = Name {
+                seed: &mut seed,
+                fields,
+            };
+            match self.map.next_key_seed(name)? {
+                Some(None) => {
+                    self.map.next_value::<IgnoredAny>()?;
+                }
+                Some(name) => return Ok(name),
+                None => return Ok(None),
             }
-            let name = de::value::StringDeserializer::new(name);
-            return seed.deserialize(name).map(Some);
         }
-        Ok(None)
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
         self.map.next_value_seed(seed)
-    }
-
-    fn size_hint(&self) -> Option<usize> {
-        None
     }
 }
