@@ -185,7 +185,7 @@ async fn changes_are_shown_field_by_field_with_what_they_mean() {
             "    capacity: 2 → 1",
             "    2 seats are in use; nothing is granted until 1 of them are free, and nobody is ended",
             "~ webhook on call",
-            "    events: [\"pool.full\",\"pool.level\"] → [\"*\"]",
+            "    events: [\"pool.level\",\"pool.full\"] → [\"*\"]",
         ]
     );
     let pool = admin.pool("crm", 200).await;
