@@ -11,6 +11,7 @@ mod acquire_many;
 mod agreement;
 mod alerts;
 mod audit;
+mod batcher;
 mod blocks;
 mod check;
 mod clock_shift;
@@ -105,7 +106,7 @@ use self::pool_cache::PoolCache;
 pub use self::pools::{Deleted, Expect, Put};
 pub use self::readiness::Readiness;
 pub use self::renew::{Renewal, Renewed};
-use self::renewals::Batchers;
+use self::renewals::Renewals;
 #[doc(hidden)]
 pub use self::script::text_of as script_text;
 use self::script::{Call, Reply, Request};
@@ -136,7 +137,7 @@ pub(crate) struct Shared {
     waiting: Option<Connections>,
     pool_cache: PoolCache,
     losses: Losses,
-    lanes: Batchers,
+    renewals: Renewals,
     keyring: access_keys::KeyCache,
     key_uses: access_keys::Uses,
     webhooks: webhooks::WebhookCache,
@@ -218,14 +219,7 @@ impl Store {
             servers: nodes::ServersCache::default(),
             installation: installation::Installation::default(),
             secret: std::sync::RwLock::default(),
-            lanes: Batchers::start(lanes, |lane| {
-                let shared = shared.clone();
-                // What waits in a lane outlives a failure of the task that sends it.
-                let lane = Arc::new(tokio::sync::Mutex::new(lane));
-                tasks::spawn("renewals", move || {
-                    renewals::run(shared.clone(), Arc::clone(&lane))
-                });
-            }),
+            renewals: Renewals::start(lanes, shared),
         }));
         store.read_clock().await?;
         store.look_at_installation().await?;

@@ -58,7 +58,7 @@ impl Store {
     pub async fn renew(&self, renewal: &Renewal) -> Result<Renewed, Error> {
         super::within_deadline(async {
             let bucket = Bucket::of(&renewal.claims.pool);
-            let beaten = self.0.lanes.beat(bucket, self.beat(renewal)).await?;
+            let beaten = self.0.renewals.beat(bucket, self.beat(renewal)).await?;
             self.conclude(renewal, beaten).await
         })
         .await

@@ -1,19 +1,14 @@
-//! Heartbeats. They are the load, so those that arrive while others are under way go together.
-//!
-//! A lane leads to a server: there is one, or in a cluster one for each bucket, because buckets are on several servers and
-//! one that is away must not hold the others up. A lane takes what is waiting and sends it as one round: one script call for
-//! each [`BATCH`] of beats, whatever their buckets are. There is no timer: an idle lane sends a single beat at once, and rounds
-//! grow by themselves with the load. A beat is answered only after Redis answered. A beat whose client is gone is dropped
-//! before it is sent.
+//! Heartbeats. They are the load, so those that arrive while others are under way go together ([`super::batcher`]): one script
+//! call for each [`BATCH`] of beats, whatever their buckets are. A beat whose client is gone is dropped before it is sent.
 
+use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use super::batcher::{Batched, Batcher, Waiting};
 use super::error::{Error, Trouble};
 use super::keys::{Bucket, Keys};
 use super::script::Change;
@@ -21,7 +16,6 @@ use super::scripts;
 use super::scripts::renew;
 use super::{Shared, Store};
 use crate::names::{Activities, Label, LeaseId, PoolName};
-use crate::tasks::Over;
 use crate::telemetry;
 use crate::time::Timestamp;
 use crate::token::Claims;
@@ -31,15 +25,6 @@ const BATCH: usize = 256;
 
 /// Maximum of pools per call; a pool costs as much as several beats.
 const POOLS: usize = 64;
-
-/// Maximum of beats per round, over all buckets.
-const ROUND: usize = 1024;
-
-/// Rounds of a lane that are under way at once: while Redis works on one, the next is on its way.
-const ROUNDS: usize = 2;
-
-/// Maximum of beats that wait for one lane.
-const WAITING: usize = 16 * 1024;
 
 /// How long records outlive the window in which they should have been refreshed.
 pub(super) const MARGIN: Duration = Duration::from_secs(15 * 60);
@@ -111,30 +96,18 @@ pub(super) enum RenewOutcome {
     Unclear,
 }
 
-pub(super) struct Waiting {
-    bucket: Bucket,
-    beat: Heartbeat,
-    answer: oneshot::Sender<Result<RenewOutcome, Error>>,
-}
-
-/// The lanes to all servers.
-#[derive(Debug)]
-pub(super) struct Batchers {
-    senders: Vec<mpsc::Sender<Waiting>>,
+/// The lanes of heartbeats.
+pub(super) struct Renewals {
+    batcher: Batcher<Heartbeat>,
     /// Whether a call is for one bucket only.
     apart: AtomicBool,
 }
 
-impl Batchers {
-    /// Starts one lane, or one for each bucket. They end when the store is dropped.
-    pub(super) fn start(lanes: usize, start: impl Fn(mpsc::Receiver<Waiting>)) -> Self {
-        let senders = (0..lanes).map(|_| {
-            let (sender, receiver) = mpsc::channel(WAITING);
-            start(receiver);
-            sender
-        });
+impl Renewals {
+    /// Starts so many lanes.
+    pub(super) fn start(lanes: usize, store: &Weak<Shared>) -> Self {
         Self {
-            senders: senders.collect(),
+            batcher: Batcher::start(lanes, store),
             apart: AtomicBool::new(lanes > 1),
         }
     }
@@ -149,51 +122,30 @@ impl Batchers {
         bucket: Bucket,
         beat: Heartbeat,
     ) -> Result<RenewOutcome, Error> {
-        let (answer, answered) = oneshot::channel();
-        let waiting = Waiting {
-            bucket,
-            beat,
-            answer,
-        };
-        self.senders[bucket.index() % self.senders.len()]
-            .try_send(waiting)
-            .map_err(|_| Error::not_sent("more heartbeats wait than Redis can take"))?;
-        answered
-            .await
-            .unwrap_or_else(|_| Err(Error::unanswered("the node is stopping")))
+        self.batcher.ask(bucket, beat).await
     }
 }
 
-/// Sends what waits in a lane, round after round.
-///
-/// Beats that a failure takes along are answered: that is not known.
-pub(super) async fn run(
-    store: Weak<Shared>,
-    lane: Arc<tokio::sync::Mutex<mpsc::Receiver<Waiting>>>,
-) -> Over {
-    let mut lane = lane.lock().await;
-    let rounds = Arc::new(Semaphore::new(ROUNDS));
-    loop {
-        let turn = Arc::clone(&rounds).acquire_owned().await;
-        let mut round = Vec::new();
-        if lane.recv_many(&mut round, ROUND).await == 0 {
-            return Over;
+impl Batched for Heartbeat {
+    type Answer = RenewOutcome;
+
+    const NAME: &'static str = "renewals";
+    const ROUND: usize = 1024;
+
+    async fn send_round(store: &Store, mut round: Vec<Waiting<Self>>) {
+        round.retain(|waiting| !waiting.is_abandoned());
+        // The keys of one pool stand together in the call.
+        round
+            .sort_unstable_by(|a, b| (a.bucket, &a.request.pool).cmp(&(b.bucket, &b.request.pool)));
+        let mut calls = FuturesUnordered::new();
+        while !round.is_empty() {
+            let pools = round.iter().map(|waiting| &waiting.request.pool);
+            let size = size_of_call(pools, store.0.renewals.apart());
+            let rest = round.split_off(size);
+            let batch = std::mem::replace(&mut round, rest);
+            calls.push(store.send_batch(batch));
         }
-        // A lane is woken by the first beat and would run before the other requests that are here already, so calls would
-        // carry two or three. It lets them have their turn; without any, this takes no time.
-        tokio::task::yield_now().await;
-        while round.len() < ROUND
-            && let Ok(waiting) = lane.try_recv()
-        {
-            round.push(waiting);
-        }
-        let Some(store) = store.upgrade().map(Store) else {
-            return Over;
-        };
-        tokio::spawn(async move {
-            store.send_round(round).await;
-            drop(turn);
-        });
+        while calls.next().await.is_some() {}
     }
 }
 
@@ -213,27 +165,11 @@ fn size_of_call<'a>(pools_of_beats: impl Iterator<Item = &'a PoolName>, apart: b
 }
 
 impl Store {
-    /// Sends beats, in as few calls as they go into.
-    async fn send_round(&self, mut round: Vec<Waiting>) {
-        round.retain(|waiting| !waiting.answer.is_closed());
-        // The keys of one pool stand together in the call.
-        round.sort_unstable_by(|a, b| (a.bucket, &a.beat.pool).cmp(&(b.bucket, &b.beat.pool)));
-        let mut calls = FuturesUnordered::new();
-        while !round.is_empty() {
-            let pools = round.iter().map(|waiting| &waiting.beat.pool);
-            let size = size_of_call(pools, self.0.lanes.apart());
-            let rest = round.split_off(size);
-            let batch = std::mem::replace(&mut round, rest);
-            calls.push(self.send_batch(batch));
-        }
-        while calls.next().await.is_some() {}
-    }
-
     /// Sends beats in one call, and answers them.
-    async fn send_batch(&self, batch: Vec<Waiting>) {
+    async fn send_batch(&self, batch: Vec<Waiting<Heartbeat>>) {
         let (beats, answers): (Vec<_>, Vec<_>) = batch
             .into_iter()
-            .map(|waiting| (waiting.beat, waiting.answer))
+            .map(|waiting| (waiting.request, waiting.answer))
             .unzip();
         metrics::histogram!(telemetry::RENEWALS_PER_CALL).record(beats.len() as f64);
         match self.renew_batch(&beats).await {
@@ -260,7 +196,7 @@ impl Store {
         let (mut calls, mut rest) = (Vec::new(), beats);
         while !rest.is_empty() {
             let pools = rest.iter().map(|beat| &beat.pool);
-            let size = size_of_call(pools, self.0.lanes.apart());
+            let size = size_of_call(pools, self.0.renewals.apart());
             let (batch, others) = rest.split_at(size);
             rest = others;
             calls.push(async move {
@@ -289,7 +225,7 @@ impl Store {
             result => return result,
         };
         // A cluster behind one address: a server that has all slots, or somebody's proxy.
-        if !self.0.lanes.apart.swap(true, Ordering::Relaxed) {
+        if !self.0.renewals.apart.swap(true, Ordering::Relaxed) {
             tracing::info!("heartbeats of several buckets go apart from now on: {error}");
         }
         let mut beaten = Vec::with_capacity(beats.len());
