@@ -59,6 +59,7 @@ mod script;
 mod script_trace;
 #[allow(clippy::identity_op, reason = "positions of generated code may be 0")]
 mod scripts;
+mod seats;
 mod sweeper;
 mod terminate;
 mod unreadable;
@@ -80,6 +81,7 @@ use self::agreement::Agreement;
 pub(crate) use self::agreement::disagreements;
 pub use self::alerts::{Alert, AlertState, AlertsFilter, LoggedAlert};
 pub use self::audit::{Action, AuditEntry, AuditFilter};
+use self::batcher::Batcher;
 pub use self::blocks::{Block, BlockEnd, Blocked, LONGEST_BLOCK};
 pub use self::check::Checked;
 use self::connection::Connections;
@@ -111,6 +113,7 @@ use self::renewals::Renewals;
 pub use self::script::text_of as script_text;
 use self::script::{Call, Reply, Request};
 pub use self::script_trace::{ScriptTrace, carry, durable};
+use self::seats::SeatRequest;
 pub use self::terminate::{Terminated, Termination};
 use self::unreadable::Unreadable;
 pub use self::waiters::HeldOpen;
@@ -138,6 +141,7 @@ pub(crate) struct Shared {
     pool_cache: PoolCache,
     losses: Losses,
     renewals: Renewals,
+    seats: Batcher<SeatRequest>,
     keyring: access_keys::KeyCache,
     key_uses: access_keys::Uses,
     webhooks: webhooks::WebhookCache,
@@ -220,6 +224,7 @@ impl Store {
             installation: installation::Installation::default(),
             secret: std::sync::RwLock::default(),
             renewals: Renewals::start(lanes, shared),
+            seats: Batcher::start(lanes, shared),
         }));
         store.read_clock().await?;
         store.look_at_installation().await?;

@@ -73,6 +73,8 @@ pub const STORE_DURATION: &str = "leasehold_store_request_duration_seconds";
 pub const GENERATION: &str = "leasehold_generation";
 /// Heartbeats that one call of a lane carried.
 pub const RENEWALS_PER_CALL: &str = "leasehold_renewals_per_call";
+/// Acquires and releases that one call of a lane carried.
+pub const SEATS_PER_CALL: &str = "leasehold_seats_per_call";
 /// Starts of a task after it failed, by task.
 pub const TASK_RESTARTS: &str = "leasehold_task_restarts_total";
 /// Requests for a seat that were denied, by the code of the problem.
@@ -102,7 +104,7 @@ const LEASE_BUCKETS: &[f64] = &[
 ];
 /// Upper bounds of the histogram of lateness, in intervals. 2 is the last moment.
 const LATENESS_BUCKETS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 1.5, 2.0];
-/// Upper bounds of the histogram of renewals that share a call.
+/// Upper bounds of the histograms of requests that share a call.
 const PER_CALL_BUCKETS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
 
 /// What this program was built from, where whoever built it said so.
@@ -175,6 +177,7 @@ pub fn metrics() -> Result<PrometheusHandle, Error> {
         (LEASE_DURATION, LEASE_BUCKETS),
         (HEARTBEAT_LATENESS, LATENESS_BUCKETS),
         (RENEWALS_PER_CALL, PER_CALL_BUCKETS),
+        (SEATS_PER_CALL, PER_CALL_BUCKETS),
     ];
     let builder =
         histograms
@@ -314,6 +317,11 @@ fn describe() {
             RENEWALS_PER_CALL,
             Unit::Count,
             "Heartbeats that shared a call of Redis",
+        ),
+        (
+            SEATS_PER_CALL,
+            Unit::Count,
+            "Acquires and releases of a pool without rules that shared a call of Redis",
         ),
     ];
     for (name, unit, help) in histograms {

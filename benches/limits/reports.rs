@@ -236,17 +236,10 @@ async fn recording(depth: Depth) -> Vec<Row> {
     };
     let mut without = cut(
         with,
-        "    -- Each denial is counted, but",
-        "    if code == 'holder_blocked' then\n",
+        "  local runs, begun = redis.call('ZCARD', denied)",
+        "':' .. code, last - first + 1)\n",
     );
-    // What was cut ends with the line that goes on.
-    without = without.replacen(
-        "  if code then\n",
-        "  if code then\n    if code == 'holder_blocked' then\n",
-        1,
-    );
-    without = cut(&without, "redis.call('ZREM', denied, holder)\n", "end\n");
-    without = without.replacen("if known.fence and pool.writes then\n", "", 1);
+    without = cut(&without, "  end_runs(first, last)", "\n");
     let mut connection = redis.connection().await;
     let mut shas = Vec::new();
     for source in [with, without.as_str()] {
@@ -316,6 +309,7 @@ async fn arguments(redis: &Redis, sha: &str, pool: &PoolName, holder: &str) -> V
         key("blocks"),
         key("records"),
         key("denials"),
+        key("block_notes"),
         key("lease:__rand_int__"),
     ];
     let random = if holder.contains("__rand_int__") {
@@ -323,19 +317,22 @@ async fn arguments(redis: &Redis, sha: &str, pool: &PoolName, holder: &str) -> V
     } else {
         "1000000000"
     };
-    let mut arguments: Vec<String> = ["-r", random, "EVALSHA", sha, "11"]
+    let mut arguments: Vec<String> = ["-r", random, "EVALSHA", sha, "12"]
         .map(str::to_owned)
         .to_vec();
     arguments.extend(keys);
     let fields = [
+        // One lease of the pool, the margin of records and the life of tombstones, no incarnation and no releases.
+        "1",
         pool.as_str(),
+        "1200000",
+        "86400000",
+        "0",
+        "0",
         "lease-__rand_int__",
         holder,
         "acme",
-        "Front desk",
-        "",
-        "",
-        "1200000",
+        "\u{1}Front desk",
     ];
     arguments.extend(fields.map(str::to_owned));
     arguments

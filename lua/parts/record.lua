@@ -34,12 +34,17 @@ local function read_record(records, id)
   return record
 end
 
--- Of the last parts those may be missing that are empty. `packed` is what it replaces, if there was one.
+-- Of the last parts those may be missing that are empty.
+local function packed_record(parts)
+  return (string.gsub(table.concat(parts, '\1'), '\1+$', ''))
+end
+
+-- `packed` is what it replaces, if there was one.
 local function write_record(records, id, record)
   if record[STARTED] == begin_of(record[FENCE]) then
     record[STARTED] = ''
   end
-  redis.call('HSET', records, id, (string.gsub(table.concat(record, '\1'), '\1+$', '')))
+  redis.call('HSET', records, id, packed_record(record))
   if record.packed then
     undo_by('HSET', records, id, record.packed)
   else

@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 
-use super::Store;
 use super::error::Error;
-use super::keys::Keys;
 use super::leave_queue::Turn;
 use super::policy_snapshot::PolicySnapshot;
-use super::record::activities_json;
-use super::renewals::RECORD_MARGIN;
-use super::scripts;
 use super::scripts::acquire::Status;
+use super::seats::{SeatOutcome, SeatRequest};
+use super::{Store, script_trace};
 use crate::lease::{Lease, Seat};
 use crate::names::{Activities, Holder, Label, LeaseId, Platform, PoolName, Tenant};
 use crate::time::Timestamp;
@@ -146,62 +143,51 @@ impl Store {
         .await
     }
 
+    /// Asks for a seat in a pool that has no rules, as far as this node knows. None if nothing was decided, because that is not
+    /// so any more or there is no pool.
+    ///
+    /// Whoever drops this before it has the answer gives the seat back, unless the request has a key.
+    pub async fn acquire_at_once(
+        &self,
+        pool: &PoolName,
+        asked: &AcquireRequest,
+    ) -> Result<Option<Acquired>, Error> {
+        let decided = self.ask_once(pool, asked, LeaseId::random());
+        Ok(super::within_deadline(decided).await?.ok())
+    }
+
+    /// What becomes of the request, or why nothing does.
+    async fn ask_once(
+        &self,
+        pool: &PoolName,
+        asked: &AcquireRequest,
+        id: LeaseId,
+    ) -> Result<Result<Acquired, Status>, Error> {
+        let request = SeatRequest::acquire(pool, asked, id);
+        let answer = self.ask_for_seat(request).await?;
+        script_trace::note(answer.step);
+        match answer.outcome {
+            SeatOutcome::Granted(given) => {
+                Ok(Ok(Acquired::Granted(Grant::new(pool, asked, &given))))
+            }
+            SeatOutcome::Decided(acquired) => Ok(Ok(*acquired)),
+            SeatOutcome::Undecided(why) => Ok(Err(why)),
+            SeatOutcome::Freed => Err(Error::Broken("an acquire was taken for a release".into())),
+        }
+    }
+
     async fn ask(&self, pool: &PoolName, asked: &AcquireRequest) -> Result<Acquired, Error> {
-        let keys = Keys::of(pool);
-        let activities = activities_json(&asked.activities);
-        let call = scripts::Acquire {
-            keys: &keys,
-            repeated: asked.key.map(|key| keys.repeated(key)),
-            name: pool,
-            // The id stays the same if the call has to be sent again.
-            id: LeaseId::random(),
-            holder: asked.holder.as_ref().map(Holder::key),
-            tenant: asked.tenant.as_ref().map(Tenant::as_str),
-            label: asked.label.as_ref().map(Label::as_str),
-            activities: activities.as_deref(),
-            platform: asked.platform.as_ref().map(Platform::as_str),
-            margin: RECORD_MARGIN,
-            incarnation: asked.snapshot.incarnation(),
-        };
+        // The id stays the same if the request has to be sent again.
+        let id = LeaseId::random();
         let mut restored = false;
         loop {
-            let reply = self.call(keys.bucket, &call).await?;
-            let denial = Denial {
-                in_use: reply.in_use,
-                capacity: reply.capacity,
-                retry_after: reply.retry_after,
-            };
-            return Ok(match reply.status {
-                Status::Granted => Acquired::Granted(Grant::new(
-                    pool,
-                    asked,
-                    &Given {
-                        id: call.id,
-                        seat: Seat::Concurrent,
-                        at: reply.now,
-                        expires_at: reply.expires_at,
-                        ttl: reply.ttl,
-                        fence: reply.fence,
-                        generation: reply.generation,
-                        in_use: reply.in_use,
-                        capacity: reply.capacity,
-                    },
-                )),
-                Status::Existing => match self
-                    .granted_lease(pool, reply.id.unwrap_or(call.id))
-                    .await?
-                {
-                    Some(grant) => Acquired::Existing(grant),
-                    // It ended in between; the next call finds that.
-                    None => continue,
-                },
-                Status::PoolFull => Acquired::PoolFull(denial),
-                Status::HolderBlocked => Acquired::blocked(denial, reply.now, reply.detail),
-                Status::Changed => {
+            return Ok(match self.ask_once(pool, asked, id).await? {
+                Ok(acquired) => acquired,
+                Err(Status::Changed) => {
                     self.status(pool).boxed().await?;
                     Acquired::Changed
                 }
-                Status::Rules => {
+                Err(Status::Rules) => {
                     self.status(pool).boxed().await?;
                     // While the index for rules to come is made, leases are started by the script that keeps it in step.
                     let known = self.0.pool_cache.pool(pool);
@@ -211,17 +197,16 @@ impl Store {
                         return Box::pin(self.acquire_by_rules(pool, asked)).await;
                     }
                 }
-                // Only a pool that is not there has no TTL.
-                Status::NoPool | Status::Recovering
-                    if !restored && reply.ttl.is_zero() && self.restore(pool).await? =>
+                Err(Status::NoPool | Status::Recovering)
+                    if !restored && self.restore(pool).await? =>
                 {
                     restored = true;
                     continue;
                 }
-                Status::Recovering => Acquired::Recovering {
-                    retry_after: reply.retry_after,
+                Err(Status::Recovering) => Acquired::Recovering {
+                    retry_after: Duration::from_secs(1),
                 },
-                Status::NoPool => Acquired::NoPool,
+                Err(Status::NoPool | Status::Done) => Acquired::NoPool,
             });
         }
     }
@@ -241,10 +226,17 @@ pub(super) struct Given {
     pub(super) capacity: u64,
 }
 
+impl Given {
+    /// When the seat was granted.
+    pub(super) fn started_at(&self) -> Timestamp {
+        self.expires_at - self.ttl
+    }
+}
+
 impl Grant {
     /// A seat for who asked for it just now.
     pub(super) fn new(pool: &PoolName, asked: &AcquireRequest, given: &Given) -> Self {
-        let started_at = given.expires_at - given.ttl;
+        let started_at = given.started_at();
         Self {
             lease: Lease {
                 id: given.id,

@@ -11,6 +11,7 @@ mod state;
 
 use std::time::Duration;
 
+use futures_util::future::{join, join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -143,6 +144,7 @@ impl Scene<'_> {
     async fn run(&self) {
         let receiver = self.webhooks().await;
         self.plain().await;
+        self.together().await;
         self.crowded().await;
         self.blocks().await;
         self.queue().await;
@@ -221,6 +223,40 @@ impl Scene<'_> {
             {"holder": "ann", "key": "tab"}, {"holder": "kim", "key": "k"}, {"holder": "lea"}, {"holder": "mia"}]});
         let path = format!("/v1/pools/{pool}/leases/acquire-many");
         self.node.post(&path).json(&leases).expect(ANY).await;
+    }
+
+    /// Requests that share calls: some give a seat back, some get one and some do not, and a crowd goes on asking.
+    async fn together(&self) {
+        let policy = |capacity: u32| json!({"capacity": capacity, "ttl_ms": 60_000});
+        self.put("storm", policy(2)).await;
+        let many = async |leases: Value| {
+            let call = self.node.post("/v1/pools/storm/leases/acquire-many");
+            call.json(&json!({"leases": leases})).expect(ANY).await
+        };
+        let holders = json!([{"holder": "ann", "label": "Desk"}, {"holder": "bob"}, {"holder": "cid"}, {"holder": "cid"}, {"holder": "dan"}]);
+        let first = many(holders.clone()).await;
+        many(holders).await;
+        // Who was denied before gets a seat.
+        self.put("storm", policy(5)).await;
+        many(json!([{"holder": "cid"}, {"holder": "dan", "key": "k"}, {"holder": "cid"}])).await;
+        let tokens = first.list("results")[..2].iter();
+        let tokens: Vec<&str> = tokens
+            .filter_map(|result| result["token"].as_str())
+            .collect();
+        let alone = many(json!([{"holder": "fay"}])).await;
+        let alone = alone.list("results")[0]["token"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        self.node.release(&alone, ANY).await;
+        for _ in 0..3 {
+            let back = tokens
+                .iter()
+                .chain(&tokens)
+                .map(|token| self.node.release(token, ANY));
+            let asked = (0..6).map(|_| self.node.acquire("storm", json!({"holder": "eve"}), ANY));
+            join(join_all(asked), join_all(back)).await;
+        }
     }
 
     /// Notices for a holder and for another, and an end when it is idle.

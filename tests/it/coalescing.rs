@@ -1,10 +1,13 @@
-//! Heartbeats that arrive while a call is under way share the next one, and nobody pays for the company.
+//! Heartbeats that arrive while a call is under way share the next one, and so do acquires and releases. Nobody pays for the
+//! company.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::future::{join, join_all};
+use reqwest::Method;
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::harness::{ANY, Launch, Node, Proxy, Redis, let_pass};
@@ -162,4 +165,204 @@ async fn a_crowd_on_one_connection_is_served_in_its_turn() {
         }
     });
     join_all(turns).await;
+}
+
+#[tokio::test]
+async fn who_logs_in_with_others_gets_an_answer_of_his_own() {
+    let (slow, mut proxy, fast, redis) = start().await;
+    fast.put_pool("crm", json!({"capacity": 40}), 201).await;
+    let leaving = fast.fill("crm", 10).await;
+    let gone = fast.acquire("crm", json!({}), 201).await;
+    fast.release(&gone.token(), 204).await;
+    let block = fast.call(Method::PUT, "/v1/pools/crm/blocks/bob");
+    block.json(&json!({"for_ms": 60_000})).expect(200).await;
+    let kept = fast
+        .acquire_once("crm", "tab-0", json!({"holder": "eve"}), 201)
+        .await;
+    // The node has its connections and the policy before they are slow.
+    slow.renew(&kept.token(), 200).await;
+    let calls = metric(&slow, "leasehold_seats_per_call_count").await;
+
+    proxy.delay(DELAY);
+    let crowd = |from: u64, to: u64| {
+        let slow = &slow;
+        join_all((from..to).map(move |number| {
+            let holder =
+                json!({"holder": format!("agent-{number}"), "label": format!("Desk {number}")});
+            slow.acquire_once("crm", &format!("tab-{number}"), holder, [201, 409])
+        }))
+    };
+    let first = tokio::spawn(slow.acquire("crm", json!({"holder": "first"}), 201));
+    let_pass(50).await;
+    let back = leaving
+        .iter()
+        .map(|lease| slow.release(&lease.token(), 204));
+    // Seats that come back free the way for those who ask in the same moment.
+    let ((granted, _), others) = join(
+        join(crowd(1, 39), join_all(back)),
+        join_all([
+            slow.acquire_once("crm", "tab-0", json!({"holder": "eve"}), 200),
+            slow.acquire("crm", json!({"holder": "bob"}), 409),
+        ]),
+    )
+    .await;
+    first.await.expect("granted");
+    // One more, whose seat was given back before.
+    slow.release(&gone.token(), 204).await;
+    let calls = metric(&slow, "leasehold_seats_per_call_count").await - calls;
+    assert!(calls <= 8.0, "53 requests took {calls} calls");
+
+    assert_eq!(others[0].id(), kept.id());
+    assert_eq!(others[0]["lease"]["holder"], "eve");
+    assert_eq!(others[1]["code"], "holder_blocked");
+    let (mut ids, mut fences) = (HashSet::new(), HashSet::new());
+    for (answer, number) in granted.iter().zip(1_u64..) {
+        assert_eq!(answer.status, 201, "{number}: {}", answer.text);
+        assert_eq!(answer["lease"]["holder"], format!("agent-{number}"));
+        assert_eq!(answer["lease"]["label"], format!("Desk {number}"));
+        assert!(answer.number("/pool/in_use") <= 40);
+        ids.insert(answer.id());
+        fences.insert(answer.number("/lease/fence"));
+        fast.renew(&answer.token(), 200).await;
+    }
+    assert_eq!((ids.len(), fences.len()), (38, 38));
+    assert_eq!(fast.availability("crm", 200).await["in_use"], 40);
+    // Records tell the same as the answers.
+    let listed = fast.list("crm", "limit=100", 200).await;
+    let known = |answer: &crate::harness::Reply| {
+        let found = listed
+            .list("items")
+            .iter()
+            .find(|lease| lease["id"] == answer.id().as_str());
+        found.is_some_and(|lease| {
+            ["holder", "label", "fence", "started_at"]
+                .iter()
+                .all(|field| lease[field] == answer["lease"][field])
+        })
+    };
+    assert!(granted.iter().all(known));
+    let full = slow.acquire("crm", json!({}), 409).await;
+    assert_eq!((full.number("/in_use"), full.number("/capacity")), (40, 40));
+    assert_eq!(redis.balance("crm").await, (40, 40));
+}
+
+/// Bytes of the append-only file that are about a bucket.
+fn appended(redis: &Redis, tag: &str) -> usize {
+    let file = redis.appended().unwrap_or_default();
+    let mut rest = &file[..];
+    let mut bytes = 0;
+    while let Some(at) = memchr::memchr(b'*', rest) {
+        rest = &rest[at..];
+        let end = memchr::memmem::find(&rest[1..], b"\r\n*").map_or(rest.len(), |end| end + 3);
+        let (command, others) = rest.split_at(end);
+        // What begins and ends a transaction names nothing.
+        if memchr::memmem::find(command, tag.as_bytes()).is_some() {
+            bytes += command.len();
+        }
+        rest = others;
+    }
+    bytes
+}
+
+#[tokio::test]
+async fn a_login_storm_costs_redis_a_few_commands_for_each() {
+    const CLIENTS: usize = 64;
+    const ROUNDS: usize = 6;
+    let (slow, mut proxy, fast, redis) = start().await;
+    fast.put_pool("crm", json!({"capacity": 10_000, "ttl_ms": 600_000}), 201)
+        .await;
+    let first = slow.acquire("crm", json!({}), 201).await;
+    let tag = &redis.tag("crm").await;
+    // A Redis in another zone: a call takes longer than a node needs for what comes meanwhile.
+    proxy.delay(Duration::from_millis(15));
+    let before = appended(&redis, tag);
+    let storm = async {
+        join_all((0..CLIENTS).map(|client| {
+            let slow = &slow;
+            async move {
+                for round in 0..ROUNDS {
+                    let holder = json!({"holder": format!("agent-{client}-{round}")});
+                    slow.acquire("crm", holder, 201).await;
+                }
+            }
+        }))
+        .await;
+    };
+    let (scripts, commands) = redis.commands_of(tag, storm).await;
+    let bytes = appended(&redis, tag) - before;
+    let each = |count: usize| count as f64 / (CLIENTS * ROUNDS) as f64;
+    let figures = format!(
+        "{:.3} calls, {:.2} commands, {:.0} bytes appended for each acquire",
+        each(scripts),
+        each(commands),
+        each(bytes)
+    );
+    eprintln!("{figures}");
+    assert!(each(scripts) <= 0.15, "{figures}");
+    assert!(each(commands) <= 2.5, "{figures}");
+    assert!(each(bytes) <= 420.0, "{figures}");
+    assert_eq!(
+        fast.availability("crm", 200).await["in_use"],
+        1 + CLIENTS * ROUNDS
+    );
+    slow.renew(&first.token(), 200).await;
+}
+
+#[tokio::test]
+async fn two_thousand_who_ask_in_one_moment_are_all_served() {
+    const CLIENTS: usize = 2_000;
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    node.put_pool("crm", json!({"capacity": 1_500}), 201).await;
+    node.acquire("crm", json!({}), 201).await;
+    let connections = join_all((0..CLIENTS).map(|_| TcpStream::connect(node.address()))).await;
+    let asked = connections.into_iter().zip(0_u64..).map(|(connection, number)| async move {
+        let mut connection = connection.expect("the node listens");
+        let body = json!({"holder": format!("agent-{number}")}).to_string();
+        let request = format!(
+            "POST /v1/pools/crm/leases HTTP/1.1\r\nHost: crm\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        connection
+            .write_all(request.as_bytes())
+            .await
+            .expect("the node listens");
+        let mut status = [0; 12];
+        connection.read_exact(&mut status).await.expect("an answer");
+        // The connection stays: who is gone gives the seat back.
+        (String::from_utf8_lossy(&status[9..]).into_owned(), connection)
+    });
+    let answers = join_all(asked).await;
+    let count = |wanted: &str| {
+        answers
+            .iter()
+            .filter(|(status, _)| status == wanted)
+            .count()
+    };
+    assert_eq!((count("201"), count("409")), (1_499, 501));
+    assert_eq!(node.availability("crm", 200).await["in_use"], 1_500);
+}
+
+#[tokio::test]
+async fn seats_of_a_crowd_that_hung_up_are_free_again() {
+    let (slow, mut proxy, fast, redis) = start().await;
+    fast.put_pool("crm", json!({"capacity": 100, "ttl_ms": 60_000}), 201)
+        .await;
+    slow.acquire("crm", json!({}), 201).await;
+    proxy.delay(DELAY);
+    let crowd: Vec<_> = (0..60)
+        .map(|_| tokio::spawn(slow.acquire("crm", json!({}), ANY)))
+        .collect();
+    // Some are under way by then, and others wait.
+    let_pass(60).await;
+    for client in &crowd {
+        client.abort();
+    }
+    // One that stays, behind all of them.
+    slow.acquire("crm", json!({}), 201).await;
+    crate::harness::wait_until("only two are left", Duration::from_secs(5), async || {
+        fast.availability("crm", 200).await["in_use"] == 2
+    })
+    .await;
+    assert_eq!(redis.balance("crm").await, (2, 2));
 }

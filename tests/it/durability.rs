@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Launch, Sentinels, Shards, wait_until};
+use crate::harness::{Launch, Scrape, Sentinels, Shards, wait_until};
 
 #[tokio::test]
 async fn answers_say_whether_a_replica_has_it() {
@@ -21,6 +21,17 @@ async fn answers_say_whether_a_replica_has_it() {
     assert_eq!(again["durable"], true, "{}", again.text);
     let released = node.release(&lease.token(), 204).await;
     assert_eq!(released.header("leasehold-durable"), Some("true"));
+    // Those who ask together wait together.
+    let waits = Scrape::of(&node)
+        .await
+        .get("leasehold_store_waits_total", &[("durable", "true")]);
+    let crowd = join_all((0..64).map(|_| node.acquire("crm", json!({}), 201))).await;
+    assert!(crowd.iter().all(|lease| lease["durable"] == true));
+    let after = Scrape::of(&node)
+        .await
+        .get("leasehold_store_waits_total", &[("durable", "true")]);
+    let waits = after.unwrap_or(0.0) - waits.unwrap_or(0.0);
+    assert!(waits <= 32.0, "64 acquires waited {waits} times");
     let all = json!({"all": true});
     assert_eq!(
         node.terminate("crm", all.clone(), 200).await["durable"],

@@ -1,11 +1,13 @@
 //! Lost replies: a script ran, and nobody got its answer. Asking again changes nothing and takes no second seat.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{ANY, Launch, Node, Proxy, Redis, let_pass};
+use crate::harness::{ANY, Launch, Node, Proxy, Redis, let_pass, wait_until};
 
 /// A node behind a proxy, a node that is not, and a pool of 5.
 async fn start() -> (Node, Proxy, Node, Redis) {
@@ -47,6 +49,51 @@ async fn an_acquire_whose_reply_was_lost_is_repeated_and_takes_one_seat() {
         assert_eq!(other.availability("crm", 200).await["in_use"], round);
         other.renew(&again.token(), 200).await;
     }
+}
+
+#[tokio::test]
+async fn a_call_of_many_whose_reply_was_lost_is_sent_again_and_gives_each_one_seat() {
+    let (node, mut proxy, other, redis) = start().await;
+    other.put_pool("crm", json!({"capacity": 50}), 200).await;
+    node.acquire("crm", json!({}), 201).await;
+    proxy.delay(Duration::from_millis(25));
+    proxy.drop_next_reply("unmistakable");
+    // The first two go alone; the others wait, and go together.
+    let crowd = (0..66).map(|number| {
+        let kind = if number < 6 { "first" } else { "unmistakable" };
+        node.acquire("crm", json!({"holder": format!("{kind}-{number}")}), ANY)
+    });
+    let answers = join_all(crowd).await;
+    assert!(proxy.dropped_it());
+    let granted: Vec<_> = answers
+        .iter()
+        .filter(|answer| answer.status == 201)
+        .collect();
+    // The node asks again by itself. Where it finds no connection in time, it says that it does not know.
+    assert!(granted.len() > 6, "{} were granted", granted.len());
+    for answer in &answers {
+        match answer.status {
+            201 => {}
+            409 => assert_eq!(answer["code"], "pool_full"),
+            _ => assert_eq!(answer["code"], "store_unavailable", "{}", answer.text),
+        }
+    }
+    let ids: HashSet<String> = granted.iter().map(|answer| answer.id()).collect();
+    assert_eq!(ids.len(), granted.len());
+    for answer in granted.iter().step_by(7) {
+        other.renew(&answer.token(), 200).await;
+    }
+    // Nobody has a seat of which nobody was told.
+    wait_until("all others are free", Duration::from_secs(5), async || {
+        other.availability("crm", 200).await["in_use"] == 1 + granted.len()
+    })
+    .await;
+    let events = redis.events("crm").await;
+    let started = events.iter().filter(|event| event.kind == "started");
+    let starts: Vec<_> = started.map(|event| event.id.clone()).collect();
+    assert_eq!(starts.len(), starts.iter().collect::<HashSet<_>>().len());
+    let live = 1 + granted.len() as i64;
+    assert_eq!(redis.balance("crm").await, (live, live));
 }
 
 #[tokio::test]
@@ -127,7 +174,7 @@ async fn a_node_gets_over_broken_connections_within_a_second() {
         proxy.cut();
         // The cut may fall into a call; then the repeat must work.
         node.renew(&lease.token(), [200, 503]).await;
-        crate::harness::wait_until(
+        wait_until(
             "the node renews again",
             std::time::Duration::from_secs(1),
             async || node.renew(&lease.token(), ANY).await.status == 200,

@@ -13,9 +13,43 @@ use crate::tasks;
 use crate::time::Timestamp;
 use crate::token::Claims;
 
-/// Asks in a task of its own, because the request is dropped when its client goes away, and what nobody will hear of
-/// goes back at once.
+/// Asks for a seat. What nobody will hear of goes back at once, because the request is dropped when its client goes away.
 pub(super) async fn acquire(
+    app: &App,
+    pool: &PoolName,
+    body: AcquireBody,
+    key: Option<LeaseId>,
+    wait: Wait,
+) -> Result<Acquired, Problem> {
+    if !matches!(wait, Wait::Ticket(_))
+        && let Some(acquired) = acquire_at_once(app, pool, &body, key).await
+    {
+        app.0.store.count_acquire(pool, &acquired);
+        return Ok(acquired?);
+    }
+    acquire_in_a_task(app, pool, body, key, wait).await
+}
+
+/// Asks where nobody can be told to wait, in a pool without rules: the store itself takes a seat back of which nobody hears. None if
+/// that decides nothing.
+async fn acquire_at_once(
+    app: &App,
+    pool: &PoolName,
+    body: &AcquireBody,
+    key: Option<LeaseId>,
+) -> Option<Result<Acquired, store::Error>> {
+    let asked = match app.acquire_request(pool, body, key, Wait::No).await {
+        Ok(asked) => asked,
+        Err(error) => return Some(Err(error)),
+    };
+    if asked.snapshot.has_rules() {
+        return None;
+    }
+    app.0.store.acquire_at_once(pool, &asked).await.transpose()
+}
+
+/// Asks in a task of its own, which goes on when the client has gone away, and gives back what it got.
+async fn acquire_in_a_task(
     app: &App,
     pool: &PoolName,
     mut body: AcquireBody,

@@ -38,6 +38,8 @@ enum Happens {
     Loss,
     /// Redis's clock goes back by half a minute.
     ClockBack,
+    /// Each call comes to Redis a second time, a moment later.
+    Repeated,
     /// The nodes' user may not run a command for a while.
     RightLost(&'static str),
     /// The address of Redis leads to a replica that became a master, with all that there was. One of the nodes does not follow:
@@ -69,12 +71,25 @@ const fn in_a_queue(mistake: Mistake) -> Mistake {
     }
 }
 
-const MISTAKES: [Mistake; 24] = [
+const MISTAKES: [Mistake; 26] = [
     mistake(
         "one seat too many",
-        "or pool.in_use >= pool.capacity and",
-        "or pool.in_use >  pool.capacity and",
+        "math.min(capacity - before, acquires)",
+        "math.min(capacity-before+1, acquires)",
     ),
+    mistake(
+        "of those who are decided together each gets the id of another",
+        "members[at], members[at + 1] = expires_at, id",
+        "members[at], members[at + 1] = expires_at, i ",
+    ),
+    Mistake {
+        happens: Happens::Repeated,
+        ..mistake(
+            "a call that comes twice is decided twice",
+            "known = known or scores[i] or has_ended(i)",
+            "known = known                             ",
+        )
+    },
     mistake(
         "who has expired still counts",
         "'LIMIT', 0, limit, 'WITHSCORES')",
@@ -113,8 +128,8 @@ const MISTAKES: [Mistake; 24] = [
         clients: 4,
         ..mistake(
             "a repeat takes a second seat",
-            "redis.call('GET', asked.repeated)",
-            "false                            ",
+            "known = known or earlier[i] or again[key]",
+            "known = known                            ",
         )
     },
     mistake(
@@ -129,8 +144,8 @@ const MISTAKES: [Mistake; 24] = [
     ),
     mistake(
         "a release does not free the seat",
-        "redis.call('ZREM', leases, id)\n  undo_by('ZADD', leases, int(score)",
-        "redis.call('ZREM', KEYS[4],id)\n  undo_by('ZADD', leases, int(score)",
+        "redis.call('ZREM', leases, unpack(ids))",
+        "redis.call('ZREM', KEYS[5],unpack(ids))",
     ),
     Mistake {
         happens: Happens::Outage,
@@ -144,19 +159,19 @@ const MISTAKES: [Mistake; 24] = [
         happens: Happens::Loss,
         ..mistake(
             "newcomers do not wait after a loss",
-            "if lost and now < generation + pool.ttl then",
-            "if nil  and now < generation + pool.ttl then",
+            "if lost and now < generation + ttl then",
+            "if nil  and now < generation + ttl then",
         )
     },
     mistake(
         "a release fails after its first write",
-        "undo_by('ZADD', leases, int(score), id)\n  local at = live and now",
-        "redis.call('PUBLISH', leases)          \n  local at = live and now",
+        "undo_by(unpack(back))\n    for _, i in",
+        "redis.call('PUBLISH')\n    for _, i in",
     ),
     mistake(
         "a grant has no event",
-        "record_event(pool.events, 'started', id",
-        "record_event(pool.events, 'startet', id",
+        "record_event(events, 'started', id, now, ARGV",
+        "record_event(events, 'startet', id, now, ARGV",
     ),
     in_a_queue(mistake(
         "a newcomer overtakes those who wait",
@@ -188,8 +203,8 @@ const MISTAKES: [Mistake; 24] = [
         clients: 4,
         ..mistake(
             "a block does not hold",
-            "blocked_until > now and 'holder",
-            "blocked_until > 1/0 and 'holder",
+            "if blocked > now then",
+            "if blocked > 1/0 then",
         )
     },
     Mistake {
@@ -306,6 +321,7 @@ async fn check(mistake: &Mistake) -> Verdict {
     };
     let mut crowd = Crowd::start(plan, &clients);
     let (mut silences, mut lossy, mut skew) = (Vec::new(), Vec::new(), (0, 0));
+    let mut repeated = Vec::new();
     let mut only_notices_fail = Vec::new();
     let_pass(lasting / 2).await;
     wait_for_answers(&crowd, 0).await;
@@ -332,6 +348,12 @@ async fn check(mistake: &Mistake) -> Verdict {
             // Time may begin to go on that late; if it stood still for longer than that, it has to show.
             skew.0 = -2_500;
             let_pass(4_000).await;
+        }
+        Happens::Repeated => {
+            for proxy in &mut proxies {
+                proxy.duplicate(Duration::from_millis(20));
+            }
+            repeated.push((from - 100.0, f64::MAX));
         }
         Happens::RightLost(right) => {
             let (without, with) = (format!("-{right}"), format!("+{right}"));
@@ -387,7 +409,7 @@ async fn check(mistake: &Mistake) -> Verdict {
         operations,
         remade: crowd.remade.take().0,
         lossy,
-        repeated: Vec::new(),
+        repeated,
         sent_again: Vec::new(),
         silences,
         only_notices_fail,
@@ -443,6 +465,7 @@ async fn without_a_mistake_nothing_is_found() {
         (Happens::Outage, none()),
         (Happens::Loss, none()),
         (Happens::ClockBack, none()),
+        (Happens::Repeated, none()),
         (Happens::LongOutage, in_a_queue(none())),
         (Happens::RightLost("xadd"), none()),
         (Happens::RightLost("zrem"), none()),

@@ -31,6 +31,9 @@ enum Mistake {
     ReplyOfAnother,
     EndWithoutEvent,
     OldMasterAnswers,
+    CallGrantsOneTooMany,
+    CallSentAgainWithNewIds,
+    CallTurnedRound,
 }
 
 /// A lease as its client knows it.
@@ -65,6 +68,8 @@ struct World {
     operations: Vec<Operation>,
     silences: Vec<(f64, f64)>,
     lossy: Vec<(f64, f64)>,
+    /// Whether a call decides about several.
+    in_company: bool,
 }
 
 impl World {
@@ -91,6 +96,7 @@ impl World {
             operations: Vec::new(),
             silences: Vec::new(),
             lossy: Vec::new(),
+            in_company: false,
         }
     }
 
@@ -197,7 +203,9 @@ impl World {
         if waits && self.mistake != Mistake::NewcomersDoNotWait {
             return (Told::NotRun, nobody, 0, 0);
         }
-        if self.leases.len() >= CAPACITY {
+        let one_more =
+            usize::from(self.in_company && self.mistake == Mistake::CallGrantsOneTooMany);
+        if self.leases.len() >= CAPACITY + one_more {
             return (Told::Denied, nobody, 0, 0);
         }
         // What a failover loses has an id that nobody else gets.
@@ -352,6 +360,71 @@ impl World {
             _ => {}
         }
         told
+    }
+
+    /// All who have no lease ask in the same moment, and one call decides about them, one after the other. Each decision has a
+    /// number of its own.
+    fn crowd(&mut self) {
+        let clients: Vec<usize> = (0..CLIENTS)
+            .filter(|client| self.held[*client].is_none())
+            .collect();
+        if clients.len() < 2 {
+            return;
+        }
+        let sent = self.now as f64 + 0.2;
+        let now = self.script(0);
+        let first = self.seq;
+        self.seq += clients.len() as u64 - 1;
+        self.in_company = true;
+        let mut operations = Vec::new();
+        let keys: Vec<Arc<str>> = clients
+            .iter()
+            .map(|client| format!("c{client}-{first}").into())
+            .collect();
+        if self.mistake == Mistake::CallSentAgainWithNewIds {
+            // The first answer got lost, and the node does not know any more what it had asked for.
+            for (client, key) in clients.iter().zip(&keys) {
+                self.acquire(*client, key, now);
+                self.keys.remove(key);
+                // So that the next one has another name.
+                self.fence += 1;
+            }
+        }
+        for (at, (client, key)) in clients.iter().zip(&keys).enumerate() {
+            let (told, id, expires_at, fence) = self.acquire(*client, key, now);
+            let place = match self.mistake {
+                Mistake::CallTurnedRound => clients.len() - 1 - at,
+                _ => at,
+            };
+            operations.push(Operation {
+                kind: Kind::Acquire,
+                told,
+                sent,
+                received: self.now as f64 + 0.9,
+                id,
+                key: Arc::clone(key),
+                ticket: "".into(),
+                holder: format!("h{client}").into(),
+                ran: (told != Told::NotRun).then_some((first + place as u64, now)),
+                expires_at,
+                fence,
+            });
+        }
+        self.in_company = false;
+        self.now += 1;
+        for ((client, key), operation) in clients.into_iter().zip(keys).zip(operations) {
+            if operation.told == Told::Granted {
+                self.held[client] = Some(Held {
+                    id: Arc::clone(&operation.id),
+                    key,
+                    generation: self.segment.generation,
+                    expires_at: operation.expires_at,
+                    next: 0,
+                });
+                self.plan(client);
+            }
+            self.operations.push(operation);
+        }
     }
 
     /// A client does something if it is time.
@@ -516,6 +589,9 @@ fn history(mistake: Mistake, seed: u64, operations: usize) -> History {
         let client = usize::try_from(world.roll(CLIENTS as i64)).expect("small");
         world.step(client);
         world.now += world.roll(3);
+        if world.roll(12) == 0 {
+            world.crowd();
+        }
     }
     world.history()
 }
@@ -682,6 +758,9 @@ fn each_mistake_is_found() {
         (Mistake::NewcomersDoNotWait, "recovering"),
         (Mistake::ReplyOfAnother, "order"),
         (Mistake::EndWithoutEvent, "conservation"),
+        (Mistake::CallGrantsOneTooMany, "admission"),
+        (Mistake::CallSentAgainWithNewIds, "invented"),
+        (Mistake::CallTurnedRound, "fences"),
     ];
     for (mistake, word) in mistakes {
         let mut found = 0;

@@ -17,6 +17,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use redis::FromRedisValue;
 use reqwest::Url;
 use tempfile::TempDir;
@@ -302,6 +303,58 @@ impl Redis {
     pub(crate) async fn make_room(&mut self) {
         let () = self.query(&["CONFIG", "SET", "maxmemory", "0"]).await;
         self.full = false;
+    }
+
+    /// The hash tag of a pool's keys.
+    pub(crate) async fn tag(&self, pool: &str) -> String {
+        let config = self.keys(&format!("lh1:{{*}}:{pool}:config")).await;
+        let tag = config[0].split(':').nth(1).expect("the second part");
+        tag.to_owned()
+    }
+
+    /// What is run for a bucket meanwhile, as `MONITOR` shows it: how many calls of scripts, and how many commands with those in them.
+    pub(crate) async fn commands_of(
+        &self,
+        tag: &str,
+        work: impl Future<Output = ()>,
+    ) -> (usize, usize) {
+        let client = redis::Client::open(self.direct.as_str()).expect("a URL");
+        let monitor = client.get_async_monitor().await.expect("Redis runs");
+        let mut lines = monitor.into_on_message::<String>();
+        let (mut scripts, mut commands) = (0, 0);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                line = lines.next() => {
+                    let line = line.expect("Redis runs");
+                    if line.contains(tag) {
+                        // TIME names no key.
+                        let is_script = line.contains("\"EVALSHA\"");
+                        scripts += usize::from(is_script);
+                        commands += 1 + usize::from(is_script);
+                    }
+                }
+                () = &mut work => return (scripts, commands),
+            }
+        }
+    }
+
+    /// What Redis has appended to its file; none of a server that somebody else has started.
+    pub(crate) fn appended(&self) -> Option<Vec<u8>> {
+        let Place::Process(process) = &self.place else {
+            return None;
+        };
+        let directory = process.directory.path().join("appendonlydir");
+        // Before Redis 7 there is one file.
+        let one = process.directory.path().join("appendonly.aof");
+        let parts = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let parts = parts.map(|entry| entry.path()).filter(|path| {
+            let name = path.to_string_lossy();
+            name.ends_with(".incr.aof")
+        });
+        let read = |path: PathBuf| std::fs::read(path).unwrap_or_default();
+        Some(parts.chain([one]).flat_map(read).collect())
     }
 
     /// The history of a pool, oldest first. White box: the key and the fields are those of `lua/README.md`.
