@@ -12,7 +12,7 @@
 --
 -- Arguments:
 --   keep  ms  how long the tombstones stay: as long as a token could be shown
---   each lease:  at most 1000
+--   each lease:  at most 1000, each once
 --     id  lease  the lease
 --
 -- Returns:
@@ -26,30 +26,45 @@
 redis.call('PERSIST', clock)
 mark()
 
+-- When those have ended that are in a set of ends, by their numbers; false for others. Takes them out of it.
+local function take_ends(set)
+  local ends = redis.call('ZMSCORE', set, unpack(ARGV, id_of + 1, id_of + lease_count))
+  local ids, back = {}, { 'ZADD', set }
+  for i = 1, lease_count do
+    if ends[i] then
+      ids[#ids + 1] = ARGV[id_of + i]
+      back[#back + 1], back[#back + 2] = ends[i], ARGV[id_of + i]
+    end
+  end
+  if #ids > 0 then
+    redis.call('ZREM', set, unpack(ids))
+    undo_by(unpack(back))
+  end
+  return ends
+end
+
+local expired_at, evicted_at = take_ends(expired), take_ends(evicted)
+local packed, known = redis.call('HMGET', records, unpack(ARGV, id_of + 1, id_of + lease_count)), {}
 for i = 1, lease_count do
-  local id, tombstone = ARGV[id_of + i], KEYS[tombstone_of + i]
-  local taken = redis.call('ZSCORE', evicted, id)
-  local ended = taken or redis.call('ZSCORE', expired, id)
-  local how, held = '', 0
+  local ended, tombstone, how, held = evicted_at[i] or expired_at[i], KEYS[tombstone_of + i], '', 0
+  -- One that was resumed meanwhile is left alone.
   if ended then
-    how = taken and 'evicted' or 'expired'
-    local record = read_record(records, id)
-    undo_member(expired, id)
-    redis.call('ZREM', expired, id)
-    undo_member(evicted, id)
-    redis.call('ZREM', evicted, id)
-    forget_record(records, id, record, keep)
-    undo_by('DEL', tombstone)
-    redis.call('HSET', tombstone, 'reason', how, 'ended', int(tonumber(ended)))
-    if record then
+    how = evicted_at[i] and 'evicted' or 'expired'
+    local end_parts = { 'reason', how, 'ended', int(tonumber(ended)) }
+    if packed[i] then
+      local record = parts_of_record(packed[i])
+      known[#known + 1], known[#known + 2] = ARGV[id_of + i], packed[i]
       held = math.max(tonumber(ended) - tonumber(record[STARTED]), 0)
       -- Label and activities stay for a resume; who it was stands in the token and in the history.
       if record[LABEL] ~= '' or record[ACTIVITIES] ~= '' then
-        redis.call('HSET', tombstone, 'label', record[LABEL], 'activities', record[ACTIVITIES])
+        end_parts[5], end_parts[6], end_parts[7], end_parts[8] = 'label', record[LABEL], 'activities', record[ACTIVITIES]
       end
     end
+    undo_by('DEL', tombstone)
+    redis.call('HSET', tombstone, unpack(end_parts))
     redis.call('PEXPIRE', tombstone, keep)
   end
   add_lease(how, held)
 end
+forget_records(records, known, keep)
 return answer('stamped')

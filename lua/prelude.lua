@@ -152,20 +152,27 @@ end
 local function end_due(leases, expired, events, period, limit, freed)
   local due = redis.call('ZRANGE', leases, '-inf', int(live_from(period)), 'BYSCORE',
     'LIMIT', 0, limit, 'WITHSCORES')
+  if #due == 0 then
+    return 0
+  end
+  local ids, ends, back = {}, {}, { 'ZADD', leases }
+  for i = 1, #due, 2 do
+    ids[#ids + 1] = due[i]
+    ends[i], ends[i + 1] = int(ends_at(tonumber(due[i + 1]), period)), due[i]
+    back[i + 2], back[i + 3] = due[i + 1], due[i]
+  end
+  -- They are not there: whoever may not run this finds out while there is nothing to undo by it.
+  redis.call('ZREM', expired, unpack(ids))
+  redis.call('ZADD', expired, unpack(ends))
+  undo_by('ZREM', expired, unpack(ids))
+  redis.call('ZREM', leases, unpack(ids))
+  undo_by(unpack(back))
   for i = 1, #due, 2 do
     local at = ends_at(tonumber(due[i + 1]), period)
-    if i == 1 then
-      -- It is not there: whoever may not run this finds out while there is nothing to undo by it.
-      redis.call('ZREM', expired, due[i])
-    end
-    redis.call('ZADD', expired, int(at), due[i])
-    undo_by('ZREM', expired, due[i])
-    redis.call('ZREM', leases, due[i])
-    undo_by('ZADD', leases, due[i + 1], due[i])
     record_event(events, 'ended', due[i], at, '', '', 'expired', freed and freed(due[i], at), nil,
       put_off(tonumber(due[i + 1]), at))
   end
-  return #due / 2
+  return #ids
 end
 
 -- How many live. ZCARD is exact unless more was due than end_due was allowed to end.

@@ -75,7 +75,7 @@ for i = 1, lease_count do
     local holder, tenant = record and record[HOLDER] or '', record and record[TENANT] or ''
     redis.call('ZREM', leases, id)
     undo_by('ZADD', leases, int(score), id)
-    forget_record(records, id, record, keep)
+    forget_records(records, record and { id, record.packed } or {}, keep)
     write_tombstone(tombstone, keep, 'reason', 'terminated', 'ended', int(now), 'message', reason,
       'blocked_until', int(block_for > 0 and holder ~= '' and now + block_for or 0))
     record_event(events, 'ended', id, now, holder, tenant, 'terminated', index and seat_freed(index, now, id))
@@ -94,7 +94,7 @@ for i = 1, lease_count do
       end
       undo_member(expired, id)
       redis.call('ZREM', expired, id)
-      forget_record(records, id, record, keep)
+      forget_records(records, record and { id, record.packed } or {}, keep)
       write_tombstone(tombstone, keep, 'reason', 'terminated', 'ended', int(now), 'message', reason, 'blocked_until', '0')
     end
     local word, held = at > 0 and 'expired' or 'ended', math.max(at - tonumber(record and record[STARTED] or at), 0)

@@ -15,12 +15,8 @@ local function begin_of(fence)
   return int(math.floor((tonumber(fence) or 0) / 1000))
 end
 
--- All parts of a record; nil without one.
-local function read_record(records, id)
-  local packed = redis.call('HGET', records, id)
-  if not packed then
-    return nil
-  end
+-- All parts of a record.
+local function parts_of_record(packed)
   local record = { packed = packed }
   for part in string.gmatch(packed .. '\1', '([^\1]*)\1') do
     record[#record + 1] = part
@@ -32,6 +28,12 @@ local function read_record(records, id)
     record[STARTED] = begin_of(record[FENCE])
   end
   return record
+end
+
+-- The same of the record of a lease; nil if there is none.
+local function read_record(records, id)
+  local packed = redis.call('HGET', records, id)
+  return packed and parts_of_record(packed) or nil
 end
 
 -- Of the last parts those may be missing that are empty.
@@ -52,12 +54,16 @@ local function write_record(records, id, record)
   end
 end
 
--- Forgets what is known of a lease; `record` is that, if anything.
-local function forget_record(records, id, record, keep_ms)
-  redis.call('HDEL', records, id)
-  if record then
+-- Forgets what is known of leases. `known` has their ids and records by turns, of those that have one.
+local function forget_records(records, known, keep_ms)
+  local ids = {}
+  for i = 1, #known, 2 do
+    ids[#ids + 1] = known[i]
+  end
+  if #ids > 0 then
+    redis.call('HDEL', records, unpack(ids))
     undo_by('PEXPIRE', records, keep_ms)
-    undo_by('HSET', records, id, record.packed)
+    undo_by('HSET', records, unpack(known))
   end
 end
 

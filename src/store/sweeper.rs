@@ -26,8 +26,8 @@ use crate::token;
 
 /// Pools of a bucket that one tick names.
 const POOLS: usize = 64;
-/// Leases that one call ends; well under a millisecond of Redis's time each.
-const LEASES: usize = 128;
+/// Maximum leases that one call ends; well under a millisecond of Redis's time.
+const LEASES: usize = 64;
 /// Buckets that are ticked at the same time.
 const AT_ONCE: usize = 4;
 /// Age at which events are dropped.

@@ -328,3 +328,32 @@ async fn starts_are_ends_and_live_leases_after_every_way_to_end() {
     assert_eq!(story(&leases[4]), ["started", "ended expired", "resumed"]);
     assert_eq!(story(&leases[5]), ["started", "ended expired"]);
 }
+
+#[tokio::test]
+async fn the_ends_of_a_crowd_are_written_down_with_few_commands() {
+    const LEASES: usize = 320;
+    let cluster = Installation::start(1).await;
+    let (node, redis) = (&cluster.nodes[0], &cluster.redis);
+    node.put_pool("crm", json!({"capacity": LEASES, "ttl_ms": 2_000}), 201)
+        .await;
+    let leases: Vec<_> = (0..LEASES)
+        .map(|number| json!({"holder": format!("agent-{number}"), "label": "Desk"}))
+        .collect();
+    let many = node.post("/v1/pools/crm/leases/acquire-many");
+    let many = many.json(&json!({ "leases": leases })).expect(200).await;
+    let last = many.list("results")[LEASES - 1]["token"].as_str();
+    let tag = &redis.tag("crm").await;
+    let records = redis.keys("lh1:{*}:crm:records").await.remove(0);
+    let ended = wait_until(
+        "all are written down",
+        Duration::from_secs(10),
+        async || redis.query::<i64>(&["HLEN", &records]).await == 0,
+    );
+    let (_, commands) = redis.commands_of(tag, ended).await;
+    let each = commands as f64 / LEASES as f64;
+    // An event, a tombstone and its TTL, and a share of what is done for all of a call.
+    assert!(each <= 4.0, "{each:.2} commands for each lease");
+    let resumed = node.renew(last.expect("a token"), 200).await;
+    assert_eq!(resumed["resumed"], true);
+    assert_eq!(resumed["lease"]["label"], "Desk");
+}
