@@ -7,13 +7,13 @@
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /build
 # Static, because the image has no C library. Only for the target: macros are libraries that the compiler loads.
-ENV CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_TARGET_DIR=/build/target RUSTFLAGS="-C target-feature=+crt-static"
+ENV CARGO_PROFILE_SHIPPED_STRIP=symbols CARGO_TARGET_DIR=/build/target RUSTFLAGS="-C target-feature=+crt-static"
 # A layer with the dependencies, which stays while Cargo.lock does. Tests and benches are not built, but Cargo looks for them.
 COPY Cargo.toml Cargo.lock ./
 RUN mkdir -p src tests/it benches/limits && \
     touch src/lib.rs src/main.rs tests/it/main.rs benches/limits/main.rs benches/renewals.rs benches/token.rs && \
     echo 'fn main() {}' >src/main.rs && \
-    cargo build --locked --release --bin leasehold --target "$(rustc --print host-tuple)"
+    cargo build --locked --profile shipped --bin leasehold --target "$(rustc --print host-tuple)"
 COPY build.rs build.rs
 COPY build build
 COPY docs/performance.md docs/performance.md
@@ -23,8 +23,8 @@ COPY web web
 COPY src src
 # Copied files keep their age, and the empty ones from above are younger.
 RUN touch src/lib.rs src/main.rs && \
-    cargo build --locked --release --bin leasehold --target "$(rustc --print host-tuple)" && \
-    install -D "target/$(rustc --print host-tuple)/release/leasehold" /image/usr/local/bin/leasehold && \
+    cargo build --locked --profile shipped --bin leasehold --target "$(rustc --print host-tuple)" && \
+    install -D "target/$(rustc --print host-tuple)/shipped/leasehold" /image/usr/local/bin/leasehold && \
     install -D -m 644 /etc/ssl/certs/ca-certificates.crt /image/etc/ssl/certs/ca-certificates.crt
 COPY LICENSE-* /image/usr/share/doc/leasehold/
 # The licences of the crates in the program go where it goes.

@@ -18,9 +18,11 @@ fi
 deb=$(scripts/cargo-tool.sh cargo-deb 3.8.0)
 target=${CARGO_TARGET_DIR:-target}
 if [ -z "${PROGRAM:-}" ]; then
-    cargo build --locked --release --bin leasehold
-    PROGRAM=$target/release/leasehold
-elif [ "$PROGRAM" != "$target/release/leasehold" ]; then
+    cargo build --locked --profile shipped --bin leasehold
+    PROGRAM=$target/shipped/leasehold
+fi
+# Where package.metadata.deb.assets in Cargo.toml has it.
+if [ "$PROGRAM" != "$target/release/leasehold" ]; then
     mkdir -p "$target/release"
     cp "$PROGRAM" "$target/release/leasehold"
 fi

@@ -27,9 +27,9 @@ export SOURCE_DATE_EPOCH LEASEHOLD_REVISION
 
 target=${CARGO_TARGET_DIR:-target}
 if [ -z "${PROGRAM:-}" ]; then
-    CARGO_PROFILE_RELEASE_STRIP=symbols RUSTFLAGS="-C target-feature=+crt-static" \
-        cargo build --locked --release --bin leasehold --target "$TARGET"
-    PROGRAM=$target/$TARGET/release/leasehold
+    CARGO_PROFILE_SHIPPED_STRIP=symbols RUSTFLAGS="-C target-feature=+crt-static" \
+        cargo build --locked --profile shipped --bin leasehold --target "$TARGET"
+    PROGRAM=$target/$TARGET/shipped/leasehold
     if ldd "$PROGRAM" 2>/dev/null | grep -q '=>'; then
         say "$PROGRAM is not static"
         exit 1
