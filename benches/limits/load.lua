@@ -1,7 +1,7 @@
 -- The requests that wrk sends in `make bench`, and the one line of JSON with its results.
 --
 -- wrk … -s load.lua URL -- KIND THREADS [FILE]
---   KIND     livez, renew, renew-many, pairs, denied or keepalive
+--   KIND     livez, renew, renew-many, acquire, pairs, denied or keepalive
 --   THREADS  as in -t; each takes its own part of the file
 --   FILE     renew: one token a line; renew-many: one body a line; keepalive: one lease id a line
 --
@@ -52,6 +52,16 @@ end
 kinds['renew-many'] = function(count, file)
   local _, body = round(file, count, function(line) return head('/v1/leases/renew-many', #line) .. line end)
   return body
+end
+
+-- Newcomers only, each another holder.
+function kinds.acquire(count, pool)
+  local n = part
+  return function()
+    n = n + count
+    local body = string.format('{"holder":"agent-%d"}', n)
+    return head('/v1/pools/' .. pool .. '/leases', #body) .. body
+  end
 end
 
 -- An acquire, and the release of what it got, by turns on each connection.

@@ -172,6 +172,18 @@ impl Node {
         format!("http://{}", self.address)
     }
 
+    /// Processor time since the start, in seconds. The kernel counts hundredths.
+    pub(crate) fn cpu_seconds(&self) -> f64 {
+        let path = format!("/proc/{}/stat", self.process.0.id());
+        let stat = std::fs::read_to_string(path).expect("the node runs");
+        let (_, fields) = stat.rsplit_once(") ").expect("a name in parentheses");
+        let ticks = fields.split(' ').skip(11).take(2);
+        ticks
+            .map(|ticks| ticks.parse::<f64>().expect("a number from Linux"))
+            .sum::<f64>()
+            / 100.0
+    }
+
     /// Resident memory, in MiB.
     pub(crate) fn resident_mib(&self) -> f64 {
         let path = format!("/proc/{}/status", self.process.0.id());

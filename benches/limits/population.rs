@@ -192,5 +192,6 @@ fn renewal(grant: Grant) -> Renewal {
         label: None,
         activities: None,
         grace_used_ms: None,
+        idle: None,
     }
 }

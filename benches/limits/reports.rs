@@ -339,7 +339,7 @@ async fn arguments(redis: &Redis, sha: &str, pool: &PoolName, holder: &str) -> V
 }
 
 /// Takes the leases of a pool away, so that each round begins alike.
-async fn forget(redis: &Redis, pool: &PoolName) {
+pub(crate) async fn forget(redis: &Redis, pool: &PoolName) {
     let config = crate::config_key(redis, pool).await;
     let keys = [":leases", ":records", ":events"].map(|key| config.replace(":config", key));
     let () = redis::cmd("UNLINK")
