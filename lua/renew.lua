@@ -111,8 +111,24 @@ local function rest_of(leases, id, records)
   end
 end
 
+-- The records of a pool that details are about, from the first of these on, by lease id.
+local function packed_by_id(records, first, pool)
+  local ids, by_id = {}, {}
+  for detail = first, detail_count do
+    if tonumber(ARGV[pool_of + detail]) ~= pool then
+      break
+    end
+    ids[#ids + 1] = ARGV[id_of + ARGV[heartbeat_of + detail]]
+  end
+  local packed = redis.call('HMGET', records, unpack(ids))
+  for i = 1, #ids do
+    by_id[ids[i]] = packed[i] or nil
+  end
+  return by_id
+end
+
 local sampled_pool = sample > 0 and tonumber(ARGV[pool_of + sample])
-local all_marks, keep_for, before, rest = {}, {}, id_of, nil
+local all_marks, keep_for, is_private, before, rest = {}, {}, {}, id_of, nil
 
 for pool = 1, pool_count do
   local leases, n, ttl, linger, noticed = KEYS[leases_of + pool], tonumber(ARGV[heartbeats_of + pool]), 0, 0, nil
@@ -120,8 +136,8 @@ for pool = 1, pool_count do
     mark()
   end
   if generation then
-    local policy = redis.call('HMGET', KEYS[config_of + pool], 'ttl_ms', 'linger_ms', 'noticed')
-    ttl, linger, noticed = tonumber(policy[1] or 0), tonumber(policy[2] or 0), policy[3]
+    local policy = redis.call('HMGET', KEYS[config_of + pool], 'ttl_ms', 'linger_ms', 'noticed', 'privacy')
+    ttl, linger, noticed, is_private[pool] = tonumber(policy[1] or 0), tonumber(policy[2] or 0), policy[3], policy[4]
   end
   if pool == sampled_pool then
     rest = rest_of(leases, ARGV[id_of + ARGV[heartbeat_of + sample]], KEYS[records_of + sample])
@@ -135,24 +151,25 @@ for pool = 1, pool_count do
 end
 
 if detail_count > 0 then
-  local marks, last = table.concat(all_marks), 0
+  local marks, last, packed_of = table.concat(all_marks), 0, nil
   for detail = 1, detail_count do
     local pool, heartbeat, records = tonumber(ARGV[pool_of + detail]), tonumber(ARGV[heartbeat_of + detail]), KEYS[records_of + detail]
     local new_label, new_activities, reads = ARGV[label_of + detail], ARGV[activities_of + detail], ARGV[read_of + detail] == '1'
     if pool ~= last then
       last = pool
       keep_records(records, keep_for[pool], margin)
+      packed_of = packed_by_id(records, detail, pool)
     end
-    local id, record, known = ARGV[id_of + heartbeat], nil, false
-    if string.sub(marks, heartbeat, heartbeat) == '1' then
-      record = reads and read_record(records, id)
-      known = record or (not reads and redis.call('HEXISTS', records, id) == 1)
+    local id, record = ARGV[id_of + heartbeat], nil
+    local known = string.sub(marks, heartbeat, heartbeat) == '1' and packed_of[id] ~= nil
+    if known and reads then
+      record = parts_of_record(packed_of[id])
     end
     -- In a pool that keeps no names a label is one too, and an activity may hold one.
-    if record and new_label .. new_activities ~= '' and redis.call('HEXISTS', KEYS[config_of + pool], 'privacy') == 0 then
+    if record and new_label .. new_activities ~= '' and not is_private[pool] then
       record[LABEL] = new_label ~= '' and string.sub(new_label, 2) or record[LABEL]
       record[ACTIVITIES] = new_activities ~= '' and string.sub(new_activities, 2) or record[ACTIVITIES]
-      write_record(records, id, record)
+      packed_of[id] = write_record(records, id, record)
     end
     local label, activities = record and record[LABEL] or '', record and record[ACTIVITIES] or ''
     add_detail(label, activities, known)

@@ -41,17 +41,19 @@ local function packed_record(parts)
   return (string.gsub(table.concat(parts, '\1'), '\1+$', ''))
 end
 
--- `packed` is what it replaces, if there was one.
+-- `packed` is what it replaces, if there was one. Returns the record as it is written.
 local function write_record(records, id, record)
   if record[STARTED] == begin_of(record[FENCE]) then
     record[STARTED] = ''
   end
-  redis.call('HSET', records, id, packed_record(record))
+  local packed = packed_record(record)
+  redis.call('HSET', records, id, packed)
   if record.packed then
     undo_by('HSET', records, id, record.packed)
   else
     undo_by('HDEL', records, id)
   end
+  return packed
 end
 
 -- Forgets what is known of leases. `known` has their ids and records by turns, of those that have one.
