@@ -1,7 +1,7 @@
 -- Gives holders a seat each, many in one call, unless the pool is full. Seats that were given back at the same time are freed
 -- first. Pools with rules beyond that: acquire_by_rules.lua and release.lua.
 --
--- All are decided in their order, as if each had come alone, and what one gets is his whatever becomes of the others. As a rule
+-- They are decided in their order, as if each had come alone, and no answer depends on what becomes of a later one. As a rule
 -- nothing is known of any of them: then each step is one command for all, and an acquire among 64 costs Redis a fifth of one
 -- that comes alone. Where something is known of one, such as a lease that its idempotency key got, they are decided one by one.
 --
@@ -136,21 +136,21 @@ end
 local freed, marks = free_seats()
 
 -- Which acquires have an idempotency key, and whether anything is known of one of them.
-local repeated_by, known, holders, blocked_until = {}, lost and now < generation + ttl, {}, {}
+local repeated_by, known, blocked_until = {}, lost and now < generation + ttl, {}
 for i = releases + 1, lease_count do
   known = known or scores[i] or has_ended(i)
-  holders[#holders + 1] = ARGV[holder_of + i]
 end
 if repeat_count > 0 then
-  local earlier, again = redis.call('MGET', unpack(KEYS, repeated_of + 1, repeated_of + repeat_count)), {}
+  local earlier, again = {}, {}
   for i = 1, repeat_count do
     local key = KEYS[repeated_of + i]
+    earlier[i] = redis.call('GET', key)
     known = known or earlier[i] or again[key]
     repeated_by[tonumber(ARGV[place_of + i])], again[key] = key, true
   end
 end
 if acquires > 0 and redis.call('EXISTS', blocks) == 1 then
-  blocked_until = redis.call('ZMSCORE', blocks, unpack(holders))
+  blocked_until = redis.call('ZMSCORE', blocks, unpack(ARGV, holder_of + releases + 1, holder_of + lease_count))
   for i = 1, acquires do
     known = known or (blocked_until[i] and tonumber(blocked_until[i]) > now)
   end
@@ -259,7 +259,8 @@ local function decide(i)
   local earlier = repeated and redis.call('GET', repeated)
   local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)
   if score and score > from then
-    return 'existing', { lease = earlier, expires_at = ends_at(score, period), score = score, detail = redis.call('HGET', records, earlier) }
+    return 'existing', { lease = earlier, expires_at = ends_at(score, period), score = score,
+      detail = redis.call('HGET', records, earlier) }
   end
 
   if lost and now < generation + ttl then

@@ -10,6 +10,8 @@ local time = redis.call('TIME')
 
 local clock, generation, tick, seq, now, shift
 local floor, back, gap, returned
+-- The number of the last script that a node of the version before ran, which does not keep the sums in step that this one keeps.
+local older_seq, older_before
 -- As the clock has them: the longest TTL of a pool, whether data was lost, the last fence, and how far time was ahead before this.
 local longest_ttl, lost, newest_fence, shift_before
 
@@ -28,10 +30,13 @@ end
 -- emptied. All scripts but renew.lua belong to one bucket.
 local function enter(key)
   clock = key
-  local opened, last_tick, last_seq, silent_from, silent_to, silent_for, longest, data_lost, fence, ahead = unpack(redis.call(
-    'HMGET', clock, 'generation', 'tick', 'seq', 'floor', 'back', 'gap', 'longest_ttl', 'lost', 'fence', 'shift'))
+  local opened, last_tick, last_seq, silent_from, silent_to, silent_for, longest, data_lost, fence, ahead, summed, older =
+    unpack(redis.call('HMGET', clock, 'generation', 'tick', 'seq', 'floor', 'back', 'gap', 'longest_ttl', 'lost', 'fence', 'shift',
+      'summed', 'older'))
   generation, tick, seq, shift = tonumber(opened), tonumber(last_tick) or 0, tonumber(last_seq) or 0, tonumber(ahead) or 0
   longest_ttl, lost, newest_fence, shift_before = tonumber(longest) or 0, data_lost == '1', tonumber(fence) or 0, shift
+  older_before = tonumber(older) or 0
+  older_seq = tonumber(summed) == seq and older_before or seq
   local instant = time[1] * 1000 + math.floor(time[2] / 1000)
   now = instant + shift
   if now < tick then
@@ -69,12 +74,15 @@ end
 local function mark()
   seq = seq + 1
   if returned then
-    redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq),
+    redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq), 'summed', int(seq),
       'floor', int(floor), 'back', int(back), 'gap', int(gap), 'silences',
       -- For the reports: in these times nobody could ask for a seat. The last 256 of them.
       string.sub((redis.call('HGET', clock, 'silences') or '') .. int(tick) .. ' ' .. int(now) .. ' ', -7168))
   else
-    redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq))
+    redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq), 'summed', int(seq))
+  end
+  if older_seq ~= older_before then
+    redis.call('HSET', clock, 'older', int(older_seq))
   end
   if shift ~= shift_before then
     redis.call('HSET', clock, 'shift', int(shift))

@@ -30,9 +30,9 @@ local function open_queue(keys, index, config, rules)
   local vacancies
 
   if not rules then
-    local values = redis.call('HMGET', config, 'reserves', 'tenant_max', 'lent_ms', 'maintenance')
+    local values = redis.call('HMGET', config, 'reserves', 'tenant_max', 'lent_ms', 'maintenance', 'version')
     rules = { capacity = capacity_at(index.capacity, index.schedule, now), reserves = values[1] or nil, tenant_max = values[2] or nil,
-      lent_seats = index.lent_seats, lent_ms = values[3] or nil, maintenance = values[4] or nil }
+      lent_seats = index.lent_seats, lent_ms = values[3] or nil, maintenance = values[4] or nil, version = values[5] }
   end
 
   -- As it is in `line`. A letter for the length makes the order of strings that of numbers.
@@ -140,6 +140,70 @@ local function open_queue(keys, index, config, rules)
     end
   end
 
+  -- How many seats of each tenant are in use that has a reserve.
+  local function used_of(reserves)
+    local used = {}
+    for from = 1, #reserves, 500 do
+      local fields = {}
+      for i = from, math.min(from + 499, #reserves) do
+        fields[#fields + 1] = 't:' .. reserves[i][1]
+      end
+      local counts = redis.call('HMGET', index.seats, unpack(fields))
+      for i = 1, #fields do
+        used[#used + 1] = tonumber(counts[i] or 0)
+      end
+    end
+    return used
+  end
+
+  -- Keeps what is reserved for each tenant of this policy, and for no other.
+  local function keep_reserves(reserves)
+    local of, known = {}, redis.call('HGETALL', index.seats)
+    for i = 1, #reserves do
+      of['r:' .. reserves[i][1]] = true
+    end
+    for i = 1, #known, 2 do
+      if string.sub(known[i], 1, 2) == 'r:' and not of[known[i]] then
+        undo_fields(index.seats, known[i])
+        redis.call('HDEL', index.seats, known[i])
+      end
+    end
+    for from = 1, #reserves, 500 do
+      local fields, values = {}, {}
+      for i = from, math.min(from + 499, #reserves) do
+        fields[#fields + 1] = 'r:' .. reserves[i][1]
+        values[#values + 1], values[#values + 2] = fields[#fields], reserves[i][2]
+      end
+      undo_fields(index.seats, unpack(fields))
+      redis.call('HSET', index.seats, unpack(values))
+    end
+  end
+
+  -- Sums up what is reserved and not in use, and keeps that for the next one who asks.
+  local function sum_up_unmet(summed_for)
+    local reserves, sum = cjson.decode(rules.reserves), 0
+    local used = used_of(reserves)
+    for i = 1, #reserves do
+      sum = sum + math.max(reserves[i][2] - used[i], 0)
+    end
+    if summed_for ~= rules.version then
+      keep_reserves(reserves)
+    end
+    undo_fields(index.seats, 'unmet', 'unmet_of', 'unmet_at')
+    redis.call('HSET', index.seats, 'unmet', sum, 'unmet_of', rules.version, 'unmet_at', int(seq))
+    return sum
+  end
+
+  -- The sum of what is reserved and not in use. Who counts seats keeps it (seats.lua). It is made anew for another policy, and when
+  -- a script has run in the bucket that does not keep it.
+  local function sum_of_unmet()
+    local known = redis.call('HMGET', index.seats, 'unmet', 'unmet_of', 'unmet_at')
+    if known[1] and known[2] == rules.version and tonumber(known[3]) > older_seq then
+      return tonumber(known[1])
+    end
+    return sum_up_unmet(known[2])
+  end
+
   -- What could be given now: seats that are free, those that could be lent, and those that are kept for tenants (`unmet`);
   -- less what is called, of which `covered` takes seats that were kept for its tenant.
   local function look()
@@ -148,7 +212,11 @@ local function open_queue(keys, index, config, rules)
     end
     local counts = redis.call('HMGET', index.seats, 'all', 'overdraft')
     local v = { free = rules.capacity - tonumber(counts[1] or 0), lend = 0, unmet = {}, left = {}, unmet_sum = 0, covered = 0,
-      called = redis.call('EXISTS', queue) == 1 and redis.call('ZCARD', called) or 0 }
+      called = 0 }
+    local some_wait = redis.call('EXISTS', queue) == 1
+    if some_wait then
+      v.called = redis.call('ZCARD', called)
+    end
     if rules.lent_seats then
       local seats = tonumber(rules.lent_seats)
       local spent = tonumber(redis.call('HGET', index.lent, int(now - now % DAY)) or 0)
@@ -156,10 +224,14 @@ local function open_queue(keys, index, config, rules)
         v.lend = math.max(math.min(seats - tonumber(counts[2] or 0), v.free + seats), 0)
       end
     end
-    if rules.reserves then
-      for _, reserve in ipairs(cjson.decode(rules.reserves)) do
-        local tenant = reserve[1]
-        local unmet = math.max(reserve[2] - tonumber(redis.call('HGET', index.seats, 't:' .. tenant) or 0), 0)
+    if rules.reserves and not some_wait then
+      v.unmet_sum, v.is_summed = sum_of_unmet(), true
+    elseif rules.reserves then
+      -- Waiters are called by what is left for each tenant.
+      local reserves = cjson.decode(rules.reserves)
+      local used = used_of(reserves)
+      for i = 1, #reserves do
+        local tenant, unmet = reserves[i][1], math.max(reserves[i][2] - used[i], 0)
         local covered = v.called > 0 and math.min(called_of(tenant), unmet) or 0
         v.unmet[tenant], v.left[tenant] = unmet, unmet - covered
         v.unmet_sum, v.covered = v.unmet_sum + unmet, v.covered + covered
@@ -169,9 +241,19 @@ local function open_queue(keys, index, config, rules)
     return v
   end
 
+  -- What is reserved for a tenant and not in use.
+  local function unmet_of(v, tenant)
+    if v.is_summed and not v.unmet[tenant] then
+      local known = redis.call('HMGET', index.seats, 'r:' .. tenant, 't:' .. tenant)
+      v.unmet[tenant] = math.max(tonumber(known[1] or 0) - tonumber(known[2] or 0), 0)
+      v.left[tenant] = v.unmet[tenant]
+    end
+    return v.unmet[tenant] or 0
+  end
+
   -- Whether there is a seat for somebody: one that is kept for its tenant, or one for anybody.
   local function has_kept(v, tenant)
-    local left = v.left[tenant] or 0
+    local left = unmet_of(v, tenant) > 0 and v.left[tenant] or 0
     local taken = math.min(v.called - v.covered, math.max(v.free - v.unmet_sum, 0))
     return left > 0 and v.free - taken - v.unmet_sum + left > 0
   end
@@ -302,7 +384,7 @@ local function open_queue(keys, index, config, rules)
     local v = look()
     local may = is_called or (not id and not self.more and not is_full(tenant))
     if may and (has_kept(v, tenant) or has_any(v)) then
-      return v.free - v.unmet_sum + (v.unmet[tenant] or 0) > 0 and 'c' or 'o'
+      return v.free - v.unmet_sum + unmet_of(v, tenant) > 0 and 'c' or 'o'
     end
     if is_called then
       self.file(tenant, arrival, id)

@@ -104,6 +104,20 @@ local function count(key, field, by)
   end
 end
 
+-- Counts the seats of a tenant, and with them the sum of those that are reserved and not in use, if that is kept (queue.lua).
+local function count_tenant(index, tenant, by)
+  local used = add(index.seats, 't:' .. tenant, by)
+  if used <= 0 then
+    redis.call('HDEL', index.seats, 't:' .. tenant)
+  end
+  local known = redis.call('HMGET', index.seats, 'unmet', 'r:' .. tenant)
+  local reserved = tonumber(known[2] or 0)
+  if known[1] and (by > 0 and used <= reserved or by < 0 and used < reserved) then
+    redis.call('HINCRBY', index.seats, 'unmet', -by)
+    undo_by('HINCRBY', index.seats, 'unmet', by)
+  end
+end
+
 -- Notes that a lease has a seat. Returns how many seats of the capacity that takes.
 local function seat_taken(index, at, id, kind, fence, tenant, holder)
   settle(index, at)
@@ -127,7 +141,7 @@ local function seat_taken(index, at, id, kind, fence, tenant, holder)
     end
   end
   if new_in_tenant and tenant ~= '' then
-    count(index.seats, 't:' .. tenant, 1)
+    count_tenant(index, tenant, 1)
   end
   if kind == 'n' then
     count(index.seats, 'named', 1)
@@ -177,7 +191,7 @@ local function seat_freed(index, at, id)
     index.freed = true
   end
   if last_in_tenant and tenant ~= '' then
-    count(index.seats, 't:' .. tenant, -1)
+    count_tenant(index, tenant, -1)
     index.freed_of[tenant] = true
   end
   return last and 1 or 0

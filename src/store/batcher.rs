@@ -55,7 +55,7 @@ pub(super) struct Batcher<R: Batched> {
 }
 
 impl<R: Batched> Batcher<R> {
-    /// Starts so many lanes: one, or one for each bucket. They end when the store is dropped.
+    /// Starts the lanes: one, or one for each bucket. They end when the store is dropped.
     pub(super) fn start(lanes: usize, store: &Weak<Shared>) -> Self {
         let lanes = (0..lanes).map(|_| {
             let (sender, receiver) = mpsc::channel(WAITING);

@@ -104,7 +104,7 @@ pub(super) struct Renewals {
 }
 
 impl Renewals {
-    /// Starts so many lanes.
+    /// Starts the lanes.
     pub(super) fn start(lanes: usize, store: &Weak<Shared>) -> Self {
         Self {
             batcher: Batcher::start(lanes, store),

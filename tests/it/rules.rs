@@ -32,6 +32,40 @@ pub(crate) async fn jump(redis: &Redis, pool: &str, at_ms: u64) {
         .await;
 }
 
+/// The sum of what is reserved and not in use, as it is kept where it is, beside the sum over all tenants.
+async fn sum_of_reserves_is_true(
+    redis: &Redis,
+    prefix: &str,
+    seats: &std::collections::BTreeMap<String, usize>,
+) {
+    let config = format!("{prefix}config");
+    let (reserves, version): (Option<String>, String) = redis
+        .query(&["HMGET", &config, "reserves", "version"])
+        .await;
+    let (Some(reserves), Some(kept)) = (reserves, seats.get("unmet")) else {
+        return;
+    };
+    if seats["unmet_of"].to_string() != version {
+        // It is made anew by the next one who needs it.
+        return;
+    }
+    let reserves: Vec<(String, usize)> = serde_json::from_str(&reserves).expect("pairs");
+    let unmet = reserves.iter().map(|(tenant, reserved)| {
+        assert_eq!(
+            seats.get(&format!("r:{tenant}")),
+            Some(reserved),
+            "{tenant}"
+        );
+        let used = seats.get(&format!("t:{tenant}")).copied().unwrap_or(0);
+        reserved.saturating_sub(used)
+    });
+    assert_eq!(
+        *kept,
+        unmet.sum::<usize>(),
+        "reserved seats that are not in use"
+    );
+}
+
 /// What the index of a pool must be, worked out from the truth, beside what it is: leases, and seats by field.
 pub(crate) async fn index_is_true(redis: &Redis, pool: &str, per_holder: bool) {
     use std::collections::{BTreeMap, BTreeSet};
@@ -75,6 +109,7 @@ pub(crate) async fn index_is_true(redis: &Redis, pool: &str, per_holder: bool) {
         all.len(),
         "seats in use"
     );
+    sum_of_reserves_is_true(redis, &prefix, &seats).await;
     let counted: BTreeMap<_, _> = seats
         .into_iter()
         .filter(|(field, _)| field.starts_with("t:"))

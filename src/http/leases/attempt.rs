@@ -30,8 +30,8 @@ pub(super) async fn acquire(
     acquire_in_a_task(app, pool, body, key, wait).await
 }
 
-/// Asks where nobody can be told to wait, in a pool without rules: the store itself takes a seat back of which nobody hears. None if
-/// that decides nothing.
+/// Asks a pool without rules, which has no queue: the store itself takes back a seat of which nobody hears. None if that decides
+/// nothing.
 async fn acquire_at_once(
     app: &App,
     pool: &PoolName,

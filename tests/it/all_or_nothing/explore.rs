@@ -307,7 +307,7 @@ async fn explore_one(
             count += 1;
             // Numbers that only grow: the second try would have others.
             for (clock, fields) in before.clocks() {
-                pipe.cmd("HDEL").arg(clock).arg(&["seq", "fence"]);
+                pipe.cmd("HDEL").arg(clock).arg(&state::NUMBERS);
                 count += 1;
                 if !fields.is_empty() {
                     pipe.cmd("HSET").arg(clock).arg(&fields);

@@ -45,6 +45,9 @@ struct Held {
 #[derive(Debug, Clone)]
 pub(super) struct State(BTreeMap<String, Held>);
 
+/// Fields of a clock that only grow: numbers that it has given, and what was said of them.
+pub(super) const NUMBERS: [&str; 4] = ["seq", "fence", "summed", "older"];
+
 impl State {
     pub(super) fn of(situation: &Situation, read: Value) -> Self {
         let read: Vec<(String, String, Vec<Vec<u8>>)> =
@@ -85,7 +88,7 @@ impl State {
         Self(keys)
     }
 
-    /// The clocks, and what numbers they had given.
+    /// The clocks, and their [`NUMBERS`].
     pub(super) fn clocks(&self) -> Vec<(&str, Vec<String>)> {
         let clocks = self.0.iter().filter(|(key, _)| key.ends_with(":clock"));
         clocks
@@ -93,7 +96,7 @@ impl State {
                 let numbers = held
                     .items
                     .iter()
-                    .filter(|(field, _)| field == "seq" || field == "fence");
+                    .filter(|(field, _)| NUMBERS.contains(&field.as_str()));
                 let words = numbers.flat_map(|(field, value)| [field.clone(), value.clone()]);
                 (key.as_str(), words.collect())
             })

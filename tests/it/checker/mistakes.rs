@@ -38,8 +38,6 @@ enum Happens {
     Loss,
     /// Redis's clock goes back by half a minute.
     ClockBack,
-    /// Each call comes to Redis a second time, a moment later.
-    Repeated,
     /// The nodes' user may not run a command for a while.
     RightLost(&'static str),
     /// The address of Redis leads to a replica that became a master, with all that there was. One of the nodes does not follow:
@@ -71,25 +69,12 @@ const fn in_a_queue(mistake: Mistake) -> Mistake {
     }
 }
 
-const MISTAKES: [Mistake; 26] = [
+const MISTAKES: [Mistake; 24] = [
     mistake(
         "one seat too many",
         "math.min(capacity - before, acquires)",
         "math.min(capacity-before+1, acquires)",
     ),
-    mistake(
-        "of those who are decided together each gets the id of another",
-        "members[at], members[at + 1] = expires_at, id",
-        "members[at], members[at + 1] = expires_at, i ",
-    ),
-    Mistake {
-        happens: Happens::Repeated,
-        ..mistake(
-            "a call that comes twice is decided twice",
-            "known = known or scores[i] or has_ended(i)",
-            "known = known                             ",
-        )
-    },
     mistake(
         "who has expired still counts",
         "'LIMIT', 0, limit, 'WITHSCORES')",
@@ -321,7 +306,6 @@ async fn check(mistake: &Mistake) -> Verdict {
     };
     let mut crowd = Crowd::start(plan, &clients);
     let (mut silences, mut lossy, mut skew) = (Vec::new(), Vec::new(), (0, 0));
-    let mut repeated = Vec::new();
     let mut only_notices_fail = Vec::new();
     let_pass(lasting / 2).await;
     wait_for_answers(&crowd, 0).await;
@@ -348,12 +332,6 @@ async fn check(mistake: &Mistake) -> Verdict {
             // Time may begin to go on that late; if it stood still for longer than that, it has to show.
             skew.0 = -2_500;
             let_pass(4_000).await;
-        }
-        Happens::Repeated => {
-            for proxy in &mut proxies {
-                proxy.duplicate(Duration::from_millis(20));
-            }
-            repeated.push((from - 100.0, f64::MAX));
         }
         Happens::RightLost(right) => {
             let (without, with) = (format!("-{right}"), format!("+{right}"));
@@ -409,7 +387,7 @@ async fn check(mistake: &Mistake) -> Verdict {
         operations,
         remade: crowd.remade.take().0,
         lossy,
-        repeated,
+        repeated: Vec::new(),
         sent_again: Vec::new(),
         silences,
         only_notices_fail,
@@ -465,7 +443,6 @@ async fn without_a_mistake_nothing_is_found() {
         (Happens::Outage, none()),
         (Happens::Loss, none()),
         (Happens::ClockBack, none()),
-        (Happens::Repeated, none()),
         (Happens::LongOutage, in_a_queue(none())),
         (Happens::RightLost("xadd"), none()),
         (Happens::RightLost("zrem"), none()),

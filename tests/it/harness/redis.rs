@@ -312,16 +312,17 @@ impl Redis {
         tag.to_owned()
     }
 
-    /// What is run for a bucket meanwhile, as `MONITOR` shows it: how many calls of scripts, and how many commands with those in them.
+    /// The commands that are run for a bucket meanwhile, as `MONITOR` shows them, with those in scripts. `TIME` names no key and is not
+    /// among them.
     pub(crate) async fn commands_of(
         &self,
         tag: &str,
         work: impl Future<Output = ()>,
-    ) -> (usize, usize) {
+    ) -> Vec<String> {
         let client = redis::Client::open(self.direct.as_str()).expect("a URL");
         let monitor = client.get_async_monitor().await.expect("Redis runs");
         let mut lines = monitor.into_on_message::<String>();
-        let (mut scripts, mut commands) = (0, 0);
+        let mut commands = Vec::new();
         tokio::pin!(work);
         loop {
             tokio::select! {
@@ -329,20 +330,17 @@ impl Redis {
                 line = lines.next() => {
                     let line = line.expect("Redis runs");
                     if line.contains(tag) {
-                        // TIME names no key.
-                        let is_script = line.contains("\"EVALSHA\"");
-                        scripts += usize::from(is_script);
-                        commands += 1 + usize::from(is_script);
+                        commands.push(line);
                     }
                 }
-                () = &mut work => return (scripts, commands),
+                () = &mut work => return commands,
             }
         }
     }
 
     /// What Redis has appended to its file; none of a server that somebody else has started.
     pub(crate) fn appended(&self) -> Option<Vec<u8>> {
-        let Place::Process(process) = &self.place else {
+        let Backend::Process(process) = &self.backend else {
             return None;
         };
         let directory = process.directory.path().join("appendonlydir");

@@ -138,3 +138,56 @@ async fn a_cap_that_comes_later_counts_those_who_were_there_before() {
     assert_eq!(cluster.redis.keys("lh1:*:crm:who").await, [""; 0]);
     a.acquire("crm", json!({"tenant": "acme"}), 201).await;
 }
+
+#[tokio::test]
+async fn a_thousand_reserves_cost_an_acquire_what_two_do() {
+    let cluster = Installation::start(1).await;
+    let (node, redis) = (&cluster.nodes[0], &cluster.redis);
+    let mut each = Vec::new();
+    for (pool, tenants) in [("few", 2), ("many", 1_000)] {
+        let reserves: serde_json::Map<String, serde_json::Value> = (0..tenants)
+            .map(|number| (format!("tenant-{number}"), json!({"reserved": 2})))
+            .collect();
+        node.put_pool(pool, json!({"capacity": 3_000, "tenants": reserves}), 201)
+            .await;
+        let first = node.acquire(pool, json!({"tenant": "tenant-1"}), 201).await;
+        index_is_true(redis, pool, false).await;
+        let commands = redis
+            .commands_of(&redis.tag(pool).await, async {
+                for _ in 0..20 {
+                    let lease = node.acquire(pool, json!({"tenant": "tenant-1"}), 201).await;
+                    node.release(&lease.token(), 204).await;
+                    node.acquire(pool, json!({}), 201).await;
+                }
+            })
+            .await;
+        each.push(commands.len() as f64 / 60.0);
+        index_is_true(redis, pool, false).await;
+        // The first of its two seats is free again, and nobody else gets it.
+        node.release(&first.token(), 204).await;
+        index_is_true(redis, pool, false).await;
+    }
+    assert!(each[1] < each[0] * 1.2, "{each:?} commands");
+}
+
+#[tokio::test]
+async fn a_node_that_keeps_no_sum_of_reserves_takes_nobody_a_reserve() {
+    let cluster = Installation::start(1).await;
+    let (node, redis) = (&cluster.nodes[0], &cluster.redis);
+    let policy = json!({"capacity": 3, "tenants": {"acme": {"reserved": 2}}});
+    node.put_pool("crm", policy, 201).await;
+    node.acquire("crm", json!({"tenant": "acme"}), 201).await;
+    let second = node.acquire("crm", json!({"tenant": "acme"}), 201).await;
+    node.acquire("crm", json!({}), 201).await;
+    node.release(&second.token(), 204).await;
+    // As a release leaves it that a node of the version before ran: the sum is still that of before.
+    let config = redis.keys("lh1:{*}:crm:config").await.remove(0);
+    let seats = config.replace(":config", ":seats");
+    let clock = config.replace(":crm:config", ":clock");
+    let _: i64 = redis.query(&["HSET", &seats, "unmet", "0"]).await;
+    let _: i64 = redis.query(&["HINCRBY", &clock, "seq", "1"]).await;
+    let denied = node.acquire("crm", json!({"tenant": "other"}), 409).await;
+    assert_eq!(denied["code"], "tenant_full", "{}", denied.text);
+    node.acquire("crm", json!({"tenant": "acme"}), 201).await;
+    index_is_true(redis, "crm", false).await;
+}
