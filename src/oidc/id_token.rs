@@ -204,6 +204,10 @@ impl Provider {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "a call reads better with what it makes"
+)]
 mod tests {
     use serde_json::json;
 

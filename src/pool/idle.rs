@@ -185,6 +185,10 @@ impl Policy {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "a call reads better with what it makes"
+)]
 mod tests {
     use serde_json::json;
 

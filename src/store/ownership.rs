@@ -294,7 +294,7 @@ impl Store {
         let is_due = marks
             .written
             .is_none_or(|at| marks.quarters(3) <= now.saturating_duration_since(at));
-        if self.0.owned.left.load(Ordering::Acquire) || !(is_due || !ticked.is_empty()) {
+        if self.0.owned.left.load(Ordering::Acquire) || (!is_due && ticked.is_empty()) {
             return;
         }
         marks.writes += 1;
