@@ -16,7 +16,7 @@ async fn owners(nodes: &[&Node]) -> BTreeMap<u64, usize> {
     for item in listed.list("items") {
         let place = nodes
             .iter()
-            .position(|node| item["address"] == node.address().to_owned());
+            .position(|node| item["address"] == node.address());
         for bucket in item["owned_buckets"].as_array().expect("a list") {
             owners.extend(place.map(|place| (bucket.as_u64().expect("a number"), place)));
         }
