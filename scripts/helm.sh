@@ -24,13 +24,13 @@ fi
 echo "building helm $version, once; this takes some minutes" >&2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-# Its modules are of no use afterwards, and large.
-if ! GOBIN=$tools/bin GOFLAGS=-modcacherw GOMODCACHE=$tools/modules CGO_ENABLED=0 \
+# Its modules and what is made of them are of no use afterwards, and large.
+if ! GOBIN=$tools/bin GOFLAGS=-modcacherw GOMODCACHE=$tools/modules GOCACHE=$tools/build CGO_ENABLED=0 \
     go install -trimpath -ldflags '-s -w' "helm.sh/helm/v3/cmd/helm@$version" >"$log" 2>&1; then
     tail -n 5 "$log" >&2
     rm -rf "$tools"
     echo "helm: it cannot be built here" >&2
     exit 1
 fi
-rm -rf "$tools/modules"
+rm -rf "$tools/modules" "$tools/build"
 echo "$tools/bin/helm"

@@ -4,8 +4,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult};
+use secrecy::ExposeSecret as _;
 
-use super::{Findings, is_private};
+use super::Findings;
 use crate::store::clock_shift::WORTH_A_WORD;
 use crate::store::error::{Error, Trouble};
 use crate::store::info::Info;
@@ -59,7 +60,7 @@ pub(super) async fn look_at(
 ) -> Result<(), Error> {
     look_at_version(info, notes);
     look_at_memory(info, notes);
-    if !is_private(options) {
+    if !options.url.expose_secret().starts_with("unix:") {
         look_at_bound(info, notes);
     }
     look_at_persistence(info, notes);
@@ -165,7 +166,7 @@ pub(super) fn look_at_memory(info: &Info, notes: &mut Findings<'_>) {
     }
 }
 
-/// Where nothing bounds its memory the kernel does, without a word. The embedded server is on somebody's own machine.
+/// Where nothing bounds its memory the kernel does, without a word. Not of a server behind a socket, such as the embedded one.
 fn look_at_bound(info: &Info, notes: &mut Findings<'_>) {
     if info.number("maxmemory") == 0 {
         notes.warn(
