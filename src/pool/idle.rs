@@ -226,7 +226,7 @@ mod tests {
             ("idle.after_ms", json!({"idle": {"after_ms": 86_400_001}})),
             ("idle.notice_ms", json!({"idle": {"notice_ms": 86_400_001}})),
             ("max_hold.after_ms", json!({"max_hold": {"after_ms": 0}})),
-            ("then", json!({"idle": {"then": "kill"}})),
+            ("kill", json!({"idle": {"then": "kill"}})),
             ("count", json!({"max_hold": {"then": "count"}})),
             ("afer_ms", json!({"idle": {"afer_ms": 5_000}})),
         ] {

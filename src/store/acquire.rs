@@ -136,7 +136,7 @@ impl Store {
         super::within_deadline(async {
             // A ticket is nobody's request of its own: where there is no queue any more, it has no place.
             if asked.snapshot.has_rules() || matches!(asked.wait, Wait::Ticket(_)) {
-                return self.acquire_by_rules(pool, asked).await;
+                return self.acquire_by_rules(pool, asked).boxed().await;
             }
             self.ask(pool, asked).await
         })

@@ -26,8 +26,8 @@ const MISTAKES: [Mistake; 7] = [
     },
     Mistake {
         name: "a place that was left still counts",
-        right: "mark()\nlocal queue = open_queue(keys, index, config)\nlocal tenant, holder, was_called = queue.give_up(id)",
-        wrong: "mark()\nlocal queue = open_queue(keys, index, config)\nlocal tenant, holder, was_called = '', ''",
+        right: "mark()\nlocal waiters = open_queue(queue_keys, index, config)\nlocal tenant, holder, was_called = waiters.give_up(id)",
+        wrong: "mark()\nlocal waiters = open_queue(queue_keys, index, config)\nlocal tenant, holder, was_called = '', ''",
     },
     Mistake {
         name: "a newcomer is served before those who wait",
