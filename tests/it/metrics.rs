@@ -399,7 +399,9 @@ async fn metrics_name_no_holder_no_lease_and_no_secret() {
         assert!(
             [
                 "code", "durable", "kind", "le", "method", "outcome", "pool", "reason", "result",
-                "revision", "route", "script", "status", "task", "trouble", "version"
+                "revision", "route", "script", "status", "task", "trouble", "version",
+                // One value: the address of the runbooks, from the settings.
+                "url"
             ]
             .contains(&label),
             "who bounds the values of {label}?"
