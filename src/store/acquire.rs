@@ -198,7 +198,7 @@ impl Store {
                     }
                 }
                 Err(Status::NoPool | Status::Recovering)
-                    if !restored && self.restore(pool).await? =>
+                    if !restored && self.restore(pool).boxed().await? =>
                 {
                     restored = true;
                     continue;

@@ -93,7 +93,11 @@ async fn an_address_that_moves_at_the_same_moment_is_followed_by_who_waits_for_r
         .start()
         .await;
     node.put_pool("crm", json!({"capacity": 1_000}), 201).await;
-    assert_eq!(node.acquire("crm", json!({}), 201).await["durable"], true);
+    // Its first copy may still keep the replica busy.
+    wait_until("b is a replica of a", Duration::from_secs(20), async || {
+        node.acquire("crm", json!({}), 201).await["durable"] == true
+    })
+    .await;
 
     proxy.lead_to(at(&b));
     swap(&a, &b).await;
