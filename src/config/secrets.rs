@@ -3,12 +3,13 @@
 //! Deliberately absent: a choice between a value and a file. Two sources of one secret mean that somebody
 //! believes in the wrong one, so both together are refused.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
 
-use super::{Origin, Settings, WrongSetting};
+use super::{Loaded, Origin, Settings, WrongSetting};
 
 /// Where systemd puts the credentials of a service.
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
@@ -171,4 +172,32 @@ fn read(
 
 fn inherit_origin(name: &str, path: &Path, origins: &mut BTreeMap<String, Origin>) {
     origins.insert(name.to_owned(), Origin::SecretFile(path.to_owned()));
+}
+
+impl Loaded {
+    /// Settings files with a secret in them that every user of this machine can read. Not files that hold a secret only: containers get
+    /// those with such rights, and have no other users.
+    pub fn secrets_that_others_read(&self) -> BTreeSet<PathBuf> {
+        let secrets = [
+            "secret",
+            "previous_secrets",
+            "admin_key",
+            "redis_url",
+            "webhook_proxy",
+            "oidc_client_secret",
+            "proxy_secret",
+        ];
+        let files = secrets
+            .iter()
+            .filter_map(|name| match self.origins.get(*name)? {
+                Origin::File(path) => Some(path.clone()),
+                _ => None,
+            });
+        files
+            .filter(|path| {
+                path.metadata()
+                    .is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0)
+            })
+            .collect()
+    }
 }

@@ -1,6 +1,8 @@
 use std::ffi::OsString;
+use std::time::Duration;
 
 use clap::{Args as _, Command, FromArgMatches as _};
+use secrecy::ExposeSecret as _;
 use tempfile::TempDir;
 
 use super::*;
