@@ -5,9 +5,12 @@
 //! the seat. Checking a key costs no round trip: each node has a copy of them, at most a second old.
 
 mod address;
+mod allowed;
 mod attempts;
 mod audit;
+mod authorize;
 mod caller;
+mod credential;
 mod limits;
 pub(crate) mod login;
 mod origin;
@@ -17,30 +20,29 @@ pub(super) mod refusals;
 mod right;
 mod table;
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, FromRequestParts, Request};
+use axum::extract::{ConnectInfo, Request};
 use axum::http::header::ALLOW;
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::{Map, Value};
 use tower::Service as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use self::address::Clients;
+pub(super) use self::allowed::Client;
+pub(crate) use self::allowed::Operator;
 pub(crate) use self::attempts::Attempts;
-pub(crate) use self::caller::{
-    ADMIN_KEY, Caller, Credential, Verified, by_offer, offer, verify, wait_to_guess,
-};
-
 pub(crate) use self::audit::Notes;
+pub(crate) use self::caller::{ADMIN_KEY, Caller};
+pub(crate) use self::credential::{Credential, Verified, by_offer, offer, verify, wait_to_guess};
+
 use self::audit::{Entry, RequestOutcome};
+use self::authorize::{authorize, page_is_known, right_ended};
 use self::limits::Limiters;
 pub(crate) use self::origin::is_from_here;
 use self::proxy_user::ProxyUsers;
@@ -52,12 +54,11 @@ pub(crate) use self::table::{RouteMatch, find};
 use super::App;
 use super::problem::{Code, Problem};
 use super::request_id;
-use crate::access_key::{self, Fingerprint, Role};
+use crate::access_key::{self, Fingerprint};
 use crate::config::{RoleRules, Settings, Switch};
-use crate::names::{PoolName, Tenant};
+use crate::names::PoolName;
 use crate::store;
 use crate::tasks;
-use crate::time::millis;
 
 /// A request that takes no longer than this is not asked again whether it may. The promise about rights that end is a second.
 const QUICK: Duration = Duration::from_millis(700);
@@ -242,7 +243,7 @@ async fn admit(
 ) -> Response {
     let address = app.0.access.address(&request);
     let (mut parts, body) = request.into_parts();
-    let judged = match caller::identify(app, &parts, address).await {
+    let judged = match credential::identify(app, &parts, address).await {
         Ok(credential) => {
             let caller = credential.caller.clone();
             if let Some(key) = caller.key() {
@@ -339,249 +340,6 @@ async fn admit(
             response
         }
     }
-}
-
-/// Whether a role is enough for a rule, of somebody for all pools and tenants or for some.
-fn role_is_enough(rule: Rule, role: Role, sees_everything: bool) -> bool {
-    match rule {
-        Rule::Anybody | Rule::Token => true,
-        Rule::Acquire => matches!(role, Role::Client | Role::Admin),
-        Rule::Availability => role != Role::Verifier,
-        Rule::Check => role == Role::Verifier || role >= Role::Viewer,
-        Rule::Role(least) | Rule::OwnPools(least) => role != Role::Client && role >= least,
-        Rule::Keys(least) => {
-            let least = if sees_everything { least } else { Role::Admin };
-            role != Role::Client && role >= least
-        }
-    }
-}
-
-/// Whether the caller's role, pools and tenants are enough for the route.
-fn reach(row: &Row, caller: &Caller, pool: Option<&PoolName>) -> Result<(), Problem> {
-    let role = caller.role();
-    let rule = row.rule;
-    let allowed = role_is_enough(rule, role, caller.sees_everything());
-    if !allowed {
-        return Err(forbidden(&format!(
-            "A key with the role {} may not do this.",
-            role.as_str()
-        )));
-    }
-    let in_reach = match pool {
-        Some(pool) => caller.is_for(pool),
-        None => {
-            matches!(rule, Rule::OwnPools(_) | Rule::Keys(_) | Rule::Check) || !caller.names_pools()
-        }
-    };
-    if !in_reach {
-        return Err(forbidden(&match pool {
-            Some(pool) => format!("This key is not for the pool {pool}."),
-            None => "This key is for some pools only, and this is about all of them.".to_owned(),
-        }));
-    }
-    let is_of_some_tenants = match pool {
-        Some(pool) => caller.tenants_in(pool).is_some(),
-        None => caller.names_tenants(),
-    };
-    if is_of_some_tenants && !row.keeps_to_tenants {
-        return Err(forbidden(
-            "This key is for some tenants only, and this is about all of them.",
-        ));
-    }
-    Ok(())
-}
-
-/// Whether the caller may do what the rule is about, from where it asks and as often as it does.
-fn authorize(
-    app: &App,
-    row: &Row,
-    caller: &Caller,
-    pool: Option<&PoolName>,
-    parts: &Parts,
-    address: Option<IpAddr>,
-) -> Result<(), Problem> {
-    // Before the role: what is refused counts too.
-    if let Some(key) = caller.key()
-        && key.role == Role::Client
-    {
-        app.0.access.limiters.check(key, address).map_err(|wait| {
-            Problem::new(
-                Code::TooManyRequests,
-                "This key is used more often than its limits allow. Ask again later; seats that are held are not \
-                 affected.",
-            )
-            .retry_after_ms(millis(wait).max(1))
-        })?;
-    }
-    reach(row, caller, pool)?;
-    if let Some(key) = caller.key()
-        && key.role == Role::Client
-    {
-        let page = origin::asking(&parts.headers);
-        let named = page.is_none_or(|page| key.origins.iter().any(|origin| origin.is(page)));
-        return if named {
-            Ok(())
-        } else {
-            Err(origin_not_allowed())
-        };
-    }
-    if !caller.is_open() {
-        return Ok(());
-    }
-    let is_from_here = origin::is_from_here(&parts.headers, &parts.uri);
-    // A form needs no leave to be sent, so it must come from our own pages.
-    if parts.uri.path().starts_with("/admin") && !parts.method.is_safe() && !is_from_here {
-        return Err(forbidden(
-            "This was sent by a page of another origin. Use the admin pages of this server.",
-        ));
-    }
-    // Nothing is shown, so a foreign page could make the browser of somebody on this machine do it.
-    match origin::asking(&parts.headers) {
-        // Our own pages keep their address to themselves, so a browser calls the origin of their forms "null".
-        Some(page)
-            if !is_from_here && !page_is_known(app, page, pool, &parts.headers, &parts.uri) =>
-        {
-            Err(origin_not_allowed())
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Whether a page of this origin may use some key, or needs none.
-fn page_is_known(
-    app: &App,
-    page: &str,
-    pool: Option<&PoolName>,
-    headers: &HeaderMap,
-    uri: &Uri,
-) -> bool {
-    let local = app.0.access.is_open()
-        && (origin::is_local_page(page) || origin::is_same(page, origin::host(headers, uri)));
-    local
-        || app
-            .0
-            .store
-            .keyring()
-            .names_origin(page, pool, app.0.store.now())
-}
-
-fn forbidden(detail: &str) -> Problem {
-    Problem::new(
-        Code::Forbidden,
-        format!("{detail} Ask who runs this server for another key."),
-    )
-}
-
-fn right_ended() -> Problem {
-    Problem::new(
-        Code::Unauthorized,
-        "While this waited, the key was revoked, changed or came to its end, or the login ended. Ask again with a key that \
-         is good.",
-    )
-}
-
-fn origin_not_allowed() -> Problem {
-    Problem::new(
-        Code::OriginNotAllowed,
-        "No key allows pages of this origin here. An operator names it in a client key.",
-    )
-}
-
-/// Proof that the caller may do what operators do on this route.
-#[derive(Debug, Clone)]
-pub(crate) struct Operator {
-    /// Who it is.
-    pub(crate) caller: Caller,
-    /// What to write down about it.
-    pub(crate) notes: Notes,
-}
-
-impl Operator {
-    /// Whether the caller may make these changes of a policy: an operator schedules, and an admin does everything.
-    pub(crate) fn may_change(&self, changes: &Map<String, Value>) -> Result<(), Problem> {
-        if self.caller.role() >= Role::Admin || changes.keys().all(|field| field == "schedule") {
-            return Ok(());
-        }
-        Err(forbidden(
-            "A key with the role operator may change the schedule of a pool and nothing else of it.",
-        ))
-    }
-}
-
-impl Operator {
-    /// The tenants that the caller may see and touch in this pool; none is all of them.
-    pub(crate) fn tenants_in(&self, pool: &PoolName) -> Option<BTreeSet<Tenant>> {
-        self.caller.tenants_in(pool)
-    }
-
-    /// Refuses what only an admin may do on a route that operators use as well.
-    pub(crate) fn only_as_admin(&self, what: &str) -> Result<(), Problem> {
-        if self.caller.role() >= Role::Admin {
-            return Ok(());
-        }
-        Err(forbidden(&format!(
-            "Only a key with the role admin may {what}."
-        )))
-    }
-}
-
-impl FromRequestParts<App> for Operator {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        Ok(Self {
-            caller: caller(parts)?,
-            notes: parts.extensions.get().cloned().unwrap_or_default(),
-        })
-    }
-}
-
-/// Proof that the caller may acquire, and who it is, for idempotency keys.
-#[derive(Debug, Clone)]
-pub(super) struct Client {
-    /// Who it is.
-    pub(super) caller: Caller,
-}
-
-impl Client {
-    /// The tenant of a lease that this caller asks for: the one that its key fixes, or one that it may name.
-    pub(super) fn tenant(
-        &self,
-        pool: &PoolName,
-        named: Option<Tenant>,
-    ) -> Result<Option<Tenant>, Problem> {
-        let fixed = self.caller.key().and_then(|key| key.tenant.clone());
-        match (fixed, named) {
-            (Some(fixed), Some(named)) if fixed != named => Err(forbidden(&format!(
-                "This key acquires for the tenant {fixed} only."
-            ))),
-            (Some(fixed), _) => Ok(Some(fixed)),
-            (None, named) => match self.caller.tenants_in(pool) {
-                Some(own) if named.as_ref().is_none_or(|named| !own.contains(named)) => Err(
-                    forbidden("This key is for some tenants only. Name one of them in `tenant`."),
-                ),
-                _ => Ok(named),
-            },
-        }
-    }
-}
-
-impl FromRequestParts<App> for Client {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &App) -> Result<Self, Problem> {
-        Ok(Self {
-            caller: caller(parts)?,
-        })
-    }
-}
-
-/// Whom the guard let through. A route that the guard does not watch has none, and so nobody.
-fn caller(parts: &Parts) -> Result<Caller, Problem> {
-    parts.extensions.get().cloned().ok_or_else(|| {
-        Problem::new(Code::Forbidden, "Nobody may do this.")
-            .cause("the route has no rule that asks for a caller")
-    })
 }
 
 /// Describes the credential in the OpenAPI document.

@@ -40,7 +40,7 @@ impl Right {
             let Some(caller) = self.credential.renewed(&app) else {
                 return;
             };
-            if super::reach(self.row, &caller, self.pool.as_ref()).is_err() {
+            if super::authorize::reach(self.row, &caller, self.pool.as_ref()).is_err() {
                 return;
             }
             if !self.credential.is_logged_in(&app).await {

@@ -415,7 +415,7 @@ mod tests {
                 }
                 let _ = write!(text, "| `{} {}` |", row.method, row.path);
                 for role in Role::ALL {
-                    let may = super::super::role_is_enough(row.rule, role, true);
+                    let may = super::super::authorize::role_is_enough(row.rule, role, true);
                     text += if may { " yes |" } else { " |" };
                 }
                 let own = matches!(row.rule, Rule::OwnPools(_) | Rule::Keys(_) | Rule::Check);
