@@ -9,6 +9,7 @@
 //! * `stderr`: the only place that writes there.
 //! * [`tls`]: what nodes show and accept.
 //! * `trace_context`: which trace a request belongs to.
+//! * `finding`: what a check found, and what to do.
 //! * [`config`]: every setting, its unit and its default.
 //! * [`telemetry`]: logs and metrics.
 //! * `tasks`: work that goes on for as long as the program, and is started again when it fails.
@@ -44,6 +45,7 @@ mod blocking;
 pub mod cli;
 pub mod client;
 pub mod config;
+mod finding;
 pub mod history;
 pub mod http;
 pub mod lease;

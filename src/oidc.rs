@@ -21,7 +21,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use self::check::{Finding, Level, TOO_MANY, check};
+pub use self::check::{TOO_MANY, check};
 use self::fetch::Fetcher;
 pub use self::id_token::{Claims, Groups, groups_in};
 pub use self::login::{LoggedIn, LoginAttempt};

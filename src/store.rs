@@ -86,7 +86,7 @@ pub use self::blocks::{Block, BlockEnd, Blocked, LONGEST_BLOCK};
 pub use self::check::Checked;
 use self::connection::Connections;
 pub use self::deliveries::{Attempt, Claimed, Delivery, Enqueued, Finished, Stage};
-pub use self::diagnosis::{Finding, Level, diagnose};
+pub use self::diagnosis::diagnose;
 pub use self::error::{Error, Outcome, Trouble};
 pub use self::events::{Event, EventId, Silence};
 pub use self::failover::{FailoverResult, fail_over};

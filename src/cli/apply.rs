@@ -10,11 +10,11 @@ use reqwest::Method;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::declared::{Declared, DeclaredKey, DeclaredWebhook, STATES};
+use super::declared::{Declared, DeclaredKey, DeclaredWebhook, WrittenStates};
 use super::export::{declared_key, declared_webhook, policy, text};
 use super::remote::Remote;
 use super::{Exit, Failure};
-use crate::names::PoolName;
+use crate::names::{PoolName, shown_lines};
 use crate::pool::Policy;
 use crate::stderr;
 
@@ -82,7 +82,8 @@ pub(super) fn run(apply: &Apply) -> Result<Exit, Failure> {
     let mut plan = plan(remote, &declared)?;
     if !remote.json {
         let lines: String = plan.iter().map(Planned::line).collect();
-        super::print(&lines)?;
+        // Names and messages are strings of others.
+        super::print(&shown_lines(&lines))?;
     }
     let has_work = plan.iter().any(|planned| planned.action != Action::Same);
     if apply.dry_run {
@@ -147,12 +148,8 @@ fn plan(remote: &Remote, declared: &Declared) -> Result<Vec<Planned>, Failure> {
     }
     let mut pools = Vec::new();
     for (name, policy) in &declared.pools {
-        let states: Vec<&str> = declared
-            .states
-            .iter()
-            .filter_map(|(pool, state)| (pool == name).then_some(*state))
-            .collect();
-        pools.push(plan_pool(remote, name, policy, &states)?);
+        let written = declared.written.get(name).copied().unwrap_or_default();
+        pools.push(plan_pool(remote, name, policy, written)?);
     }
     pools.sort_by_key(|pool| pool.shrinks);
     plan.extend(pools);
@@ -212,7 +209,7 @@ fn plan_pool(
     remote: &Remote,
     name: &PoolName,
     wanted: &Policy,
-    states: &[&str],
+    written: WrittenStates,
 ) -> Result<Planned, Failure> {
     let path = format!("/v1/pools/{name}");
     let present = match remote.call(Method::GET, &path, None, "capacity") {
@@ -230,10 +227,10 @@ fn plan_pool(
             let version = pool["version"].as_u64().unwrap_or_default();
             let in_use = pool["in_use"].as_u64().unwrap_or_default();
             let before = policy(pool)?;
-            if !states.contains(&STATES[0]) {
+            if !written.maintenance {
                 wanted.maintenance.clone_from(&before.maintenance);
             }
-            if !states.contains(&STATES[1]) {
+            if !written.schedule {
                 wanted.schedule.clone_from(&before.schedule);
             }
             let mut planned = Planned::new("pool", name.as_str(), Action::Same);

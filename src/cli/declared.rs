@@ -7,8 +7,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::{Exit, Failure};
 use crate::access_key::{Origin, Role};
@@ -35,13 +35,32 @@ pub(super) struct Declared {
     /// By name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) webhooks: BTreeMap<String, DeclaredWebhook>,
-    /// Pools whose `maintenance` or `schedule` is written down. Where it is not, what is there stays: it is a state, set for a time.
+    /// Which fields that are set for a time the file writes down for a pool.
     #[serde(skip)]
-    pub(super) states: Vec<(PoolName, &'static str)>,
+    pub(super) written: BTreeMap<PoolName, WrittenStates>,
 }
 
-/// The fields of a policy that are set for a time.
-pub(super) const STATES: [&str; 2] = ["maintenance", "schedule"];
+/// Which of the fields of a policy that are set for a time stand in a file, be it with null. What is not written stays as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct WrittenStates {
+    #[serde(deserialize_with = "is_written")]
+    pub(super) maintenance: bool,
+    #[serde(deserialize_with = "is_written")]
+    pub(super) schedule: bool,
+}
+
+/// `true` for any value.
+fn is_written<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(value).map(|_| true)
+}
+
+/// The same file, read for what it writes: a policy does not know null from nothing.
+#[derive(Deserialize)]
+struct WrittenPools {
+    #[serde(default)]
+    pools: BTreeMap<PoolName, WrittenStates>,
+}
 
 /// A key, without its secret.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +123,7 @@ impl Declared {
             pools: BTreeMap::new(),
             keys: BTreeMap::new(),
             webhooks: BTreeMap::new(),
-            states: Vec::new(),
+            written: BTreeMap::new(),
         }
     }
 
@@ -145,18 +164,9 @@ impl Declared {
                 .check()
                 .map_err(|invalid| wrong(format!("the pool {pool} is not valid: {invalid}")))?;
         }
-        // Once more, as it is written.
-        let written: Value = serde_saphyr::from_str_with_options(text, options())
+        let WrittenPools { pools } = serde_saphyr::from_str_with_options(text, options())
             .map_err(|error| wrong(with_place(&error)))?;
-        for pool in declared.pools.keys() {
-            let fields = &written["pools"][pool.as_str()];
-            let states = STATES
-                .into_iter()
-                .filter(|state| fields.get(state).is_some());
-            declared
-                .states
-                .extend(states.map(|state| (pool.clone(), state)));
-        }
+        declared.written = pools;
         Ok(declared)
     }
 
@@ -183,7 +193,7 @@ impl Declared {
                 return Err(twice("webhook", &webhook));
             }
         }
-        self.states.extend(other.states);
+        self.written.extend(other.written);
         Ok(())
     }
 
@@ -263,7 +273,9 @@ mod tests {
     fn what_is_written_is_what_is_read() {
         let text = "version: 1\npools:\n  crm: {capacity: 5, outage_grace_ms: null, maintenance: {message: Back at nine, retry_after_ms: 60000}}\n  on: {capacity: 1}\nkeys:\n  crm widget:\n    role: client\n    pools: [crm]\n    origins: [https://crm.example]\n    limits: {burst: 7}\nwebhooks:\n  \"desk: on\": {url: https://hooks.example.com/x, events: ['*'], enabled: false}\n";
         let declared = Declared::parse("x", text).unwrap();
-        assert_eq!(declared.states, [("crm".parse().unwrap(), "maintenance")]);
+        let written = |pool: &str| declared.written[&pool.parse::<PoolName>().unwrap()];
+        assert!(written("crm").maintenance && !written("crm").schedule);
+        assert_eq!(written("on"), WrittenStates::default());
         let again = Declared::parse("x", &declared.to_yaml()).unwrap();
         assert_eq!(again.pools, declared.pools);
         assert_eq!(again.keys, declared.keys);

@@ -6,8 +6,9 @@ use std::fmt::Write as _;
 
 use super::{Exit, Failure};
 use crate::config::{Flags, Settings};
+use crate::finding::{Finding, Level};
+use crate::store::diagnose;
 use crate::store::embedded::Embedded;
-use crate::store::{Level, diagnose};
 
 mod oidc;
 
@@ -57,14 +58,19 @@ pub(super) fn run(doctor: &Doctor) -> Result<Exit, Failure> {
         .build()?;
     let findings = super::block_on(runtime, diagnose(&options))
         .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    report(&findings, doctor.json)
+}
+
+/// Prints what was found; the worst of it is the exit status.
+fn report(findings: &[Finding], json: bool) -> Result<Exit, Failure> {
     let worst = findings.iter().map(|finding| finding.level).max();
 
     let mut text = String::new();
-    if doctor.json {
-        text = serde_json::to_string_pretty(&findings).expect("strings have a JSON form");
+    if json {
+        text = serde_json::to_string_pretty(findings).expect("strings have a JSON form");
         text.push('\n');
     } else {
-        for finding in &findings {
+        for finding in findings {
             let sign = match finding.level {
                 Level::Ok => "ok      ",
                 Level::Warning => "warning ",

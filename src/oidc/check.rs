@@ -3,53 +3,13 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::Algorithm;
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::fetch::check_address;
 use super::signature::{ALGORITHMS, PublicKeys};
 use super::{Groups, LEEWAY_S, Provider, groups_in};
 use crate::config::Settings;
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// Logins work, and something may surprise.
-    Warning,
-    /// Logins fail.
-    Error,
-}
-
-/// Something that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub level: Level,
-    /// What was looked at.
-    pub place: &'static str,
-    /// What was found.
-    pub found: String,
-    /// What to do; empty if nothing.
-    pub advice: String,
-}
-
-impl Finding {
-    fn new(level: Level, place: &'static str, found: impl Into<String>, advice: &str) -> Self {
-        Self {
-            level,
-            place,
-            found: found.into(),
-            advice: advice.to_owned(),
-        }
-    }
-
-    fn ok(place: &'static str, found: impl Into<String>) -> Self {
-        Self::new(Level::Ok, place, found, "")
-    }
-}
+use crate::finding::{Finding, Level};
 
 /// Looks at the provider as a login would, without one; and which role somebody with these claims would get.
 pub async fn check(

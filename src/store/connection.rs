@@ -29,12 +29,12 @@ use self::routed::Routed;
 use self::sentinel::Sentinel;
 use self::single::Single;
 use super::Options;
-use super::diagnosis::Level;
 use super::error::{Error, Outcome, Trouble};
 use super::health::Health;
 use super::keys::Bucket;
 use super::{diagnosis, keys, rights, script};
 use crate::config::{RedisUrl, Topology};
+use crate::finding::Level;
 use crate::telemetry;
 
 /// How long a check-out waits for a free or a new connection. Together with the response time-out it stays

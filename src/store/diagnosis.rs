@@ -7,7 +7,6 @@ mod sentinels;
 mod server;
 
 use secrecy::ExposeSecret as _;
-use serde::Serialize;
 
 use self::server::{Role, ServerFacts};
 use super::connection::Source;
@@ -15,31 +14,7 @@ use super::error::Error;
 use super::info::Info;
 use super::{Options, keys, rights};
 use crate::config::{RedisUrl, Topology};
-
-/// How bad a finding is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Level {
-    /// As it should be.
-    Ok,
-    /// It works, and something can be lost or slow.
-    Warning,
-    /// Leases can be lost, or nothing works.
-    Error,
-}
-
-/// One thing that was looked at.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How bad it is.
-    pub level: Level,
-    /// What was looked at: a server, the sentinels.
-    pub place: String,
-    /// What was found, in a sentence.
-    pub found: String,
-    /// What to do; empty if nothing.
-    pub advice: String,
-}
+use crate::finding::{Finding, Level};
 
 /// Findings about one place.
 struct Findings<'a> {
@@ -49,12 +24,9 @@ struct Findings<'a> {
 
 impl Findings<'_> {
     fn add(&mut self, level: Level, found: impl Into<String>, advice: &str) {
-        self.findings.push(Finding {
-            level,
-            place: self.place.clone(),
-            found: found.into(),
-            advice: advice.to_owned(),
-        });
+        let place = self.place.clone();
+        self.findings
+            .push(Finding::new(level, place, found, advice));
     }
 
     fn ok(&mut self, found: impl Into<String>) {

@@ -1,13 +1,12 @@
 //! `leasehold doctor oidc`: will people be able to log in, and as what.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-use crate::cli::{Exit, Failure, block_on, load, print};
+use crate::cli::{Exit, Failure, block_on, load};
 use crate::config::Flags;
-use crate::oidc::{Level, Provider, check};
+use crate::oidc::{Provider, check};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Oidc {
@@ -48,30 +47,5 @@ pub(super) fn run(oidc: &Oidc) -> Result<Exit, Failure> {
         .enable_all()
         .build()?;
     let findings = block_on(runtime, check(&settings, &provider, claims.as_ref()));
-    let worst = findings.iter().map(|finding| finding.level).max();
-
-    let mut text = String::new();
-    if oidc.json {
-        text = serde_json::to_string_pretty(&findings).expect("strings have a JSON form");
-        text.push('\n');
-    } else {
-        for finding in &findings {
-            let sign = match finding.level {
-                Level::Ok => "ok      ",
-                Level::Warning => "warning ",
-                Level::Error => "error   ",
-            };
-            writeln!(text, "{sign} {}: {}", finding.place, finding.found)
-                .expect("a string takes any text");
-            if !finding.advice.is_empty() {
-                writeln!(text, "         → {}", finding.advice).expect("a string takes any text");
-            }
-        }
-    }
-    print(&text)?;
-    Ok(if worst == Some(Level::Error) {
-        Exit::Error
-    } else {
-        Exit::Ok
-    })
+    super::report(&findings, oidc.json)
 }

@@ -2,7 +2,8 @@
 
 use redis::RedisResult;
 
-use super::{Finding, Findings};
+use super::Findings;
+use crate::finding::Finding;
 use crate::store::connection::sentinel::Sentinel;
 use crate::store::info::Info;
 
