@@ -1,0 +1,295 @@
+//! One webhook: what was sent, and how it is changed, tried and deleted.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse as _, Response};
+use maud::{Markup, html};
+use serde_json::json;
+
+use super::{HERE, asked, common_fields, event_fields, place, pools, reveal, state, title};
+use crate::access_key::Role;
+use crate::http::App;
+use crate::http::access::Operator;
+use crate::http::extract::Path;
+use crate::http::problem::Problem;
+use crate::http::webhooks::{
+    DAY_MS, DeliveryBody, WebhookBody, WebhookPatch, alter, by_stage, find, replace_secret,
+    send_test, shown, to_csv, try_again, withdraw,
+};
+use crate::ui::frame::{may, page, time};
+use crate::ui::{Fields, Format, redirect};
+
+/// Deliveries of each state on the page.
+const SHOWN: usize = 100;
+
+pub(in crate::ui) async fn detail(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    app.store().refresh_webhooks().await?;
+    let webhook = find(&app, &id)?;
+    let state = fields.get("state");
+    let items = by_stage(&app, &operator, &webhook.id, state, SHOWN).await?;
+    match Format::wanted(&headers, fields.get("format")) {
+        Format::Json => return Ok(Json(json!({ "items": items })).into_response()),
+        Format::Csv => return Ok(to_csv(&items)),
+        Format::Html => {}
+    }
+    let webhook = shown(&app, &operator, &webhook).await?;
+    let changes = may(&operator.caller, Role::Admin);
+    let asked = state
+        .map(|state| format!("&state={state}"))
+        .unwrap_or_default();
+    let body = html! {
+        p.crumbs { a href=(HERE) { "Webhooks" } }
+        h1 { (title(&webhook)) }
+        @if webhook.name.is_some() { p { code { (webhook.url) } } }
+        p { (self::state(&webhook))
+            @if let Some(until) = webhook.former_secret_until { br; span.quiet { "The former secret signs as well until " (time(until)) } }
+        }
+        @if changes { (actions(&webhook)) }
+        section {
+            h2 { "Messages" }
+            form.row.filter method="get" {
+                label { "State"
+                    select name="state" {
+                        option value="" { "all" }
+                        @for (value, name) in [("pending", "waiting"), ("delivered", "delivered"), ("dead", "given up")] {
+                            option value=(value) selected[state == Some(value)] { (name) }
+                        }
+                    }
+                }
+                button type="submit" { "Filter" }
+                span.grow {}
+                a href=(format!("?format=csv{asked}")) download { "CSV" }
+                a href=(format!("?format=json{asked}")) { "JSON" }
+            }
+            div #live data-every="5" {
+                @if items.is_empty() {
+                    p.empty { @if state.is_some() { "No message is in this state." } @else { "Nothing was sent yet." } }
+                } @else {
+                    div.scroll tabindex="0" role="region" aria-labelledby="caption" {
+                        table {
+                            caption #caption { "Messages to this webhook, newest first" }
+                            thead {
+                                tr {
+                                    @for title in ["Made", "State", "Type", "Pool", "Tries", "Last attempt", "Next attempt"] { th scope="col" { (title) } }
+                                    @if changes { th scope="col" { span.hidden { "Actions" } } }
+                                }
+                            }
+                            tbody { @for item in &items { (delivery(&webhook, item, changes)) } }
+                        }
+                    }
+                }
+            }
+        }
+        @if changes { (edit(&webhook)) }
+    };
+    Ok(page(&operator.caller, "Webhook", HERE, &body))
+}
+
+fn actions(webhook: &WebhookBody) -> Markup {
+    let here = place(webhook);
+    html! {
+        div.row {
+            @if webhook.enabled {
+                form method="post" action=(format!("{here}/test")) { button type="submit" { "Send a test" } }
+                form method="post" action=(format!("{here}/enabled")) {
+                    input type="hidden" name="enabled" value="false"; button type="submit" { "Disable" }
+                }
+            } @else {
+                form method="post" action=(format!("{here}/enabled")) {
+                    input type="hidden" name="enabled" value="true"; button.main type="submit" { "Enable" }
+                }
+            }
+            a.button href=(format!("{here}/roll")) { "New secret" }
+            a.button href=(format!("{here}/delete")) { "Delete" }
+        }
+    }
+}
+
+fn delivery(webhook: &WebhookBody, item: &DeliveryBody, changes: bool) -> Markup {
+    let class = match item.state {
+        "delivered" => "good",
+        "dead" => "bad",
+        _ => "quiet",
+    };
+    html! {
+        tr data-key=(item.id) {
+            td { (time(item.created_at)) }
+            td { span class=(class) { (item.state) } }
+            th scope="row" { code { (item.kind) } }
+            td { (item.pool.as_deref().unwrap_or_default()) }
+            td.num { (item.tries) }
+            td {
+                @if let Some(last) = item.attempts.last() {
+                    @match (last.status, &last.error) {
+                        (Some(status), Some(error)) => { (status) ": " (error) }
+                        (Some(status), None) => { (status) }
+                        (None, error) => { (error.as_deref().unwrap_or_default()) }
+                    }
+                    details {
+                        summary { "Show" span.hidden { " the attempts and the message" } }
+                        dl {
+                            @for attempt in &item.attempts {
+                                dt { (time(attempt.at)) ", " (attempt.took_ms) " ms" }
+                                dd {
+                                    (attempt.status.map(|status| status.to_string()).unwrap_or_default()) " "
+                                    (attempt.error.as_deref().unwrap_or_default())
+                                    @if let Some(reply) = &attempt.reply { br; code { (reply) } }
+                                }
+                            }
+                            dt { "webhook-id" } dd { code { (item.id) } }
+                            dt { "message" } dd { code { (item.message) } }
+                        }
+                    }
+                }
+            }
+            td { @if let Some(at) = item.next_attempt_at { (time(at)) } }
+            @if changes {
+                td.actions {
+                    form method="post" action=(format!("{}/deliveries/{}/resend", place(webhook), item.id)) {
+                        button type="submit" { "Send again" span.hidden { " " (item.id) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn edit(webhook: &WebhookBody) -> Markup {
+    html! {
+        section {
+            h2 { "Change" }
+            form.fields method="post" action=(place(webhook)) {
+                div.field {
+                    label for="url" { "Address" }
+                    input #url name="url" type="url" required maxlength="2048" autocomplete="off" value=(webhook.url);
+                }
+                (event_fields(&webhook.events))
+                (common_fields(webhook.name.as_ref().map(|name| name.as_str()), &pools(webhook)))
+                p.row { button.main type="submit" { "Save" } }
+            }
+        }
+    }
+}
+
+pub(in crate::ui) async fn save(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let body = asked(&fields)?;
+    let patch = WebhookPatch {
+        url: Some(body.url),
+        events: Some(body.events),
+        pools: Some(body.pools),
+        name: Some(body.name),
+        enabled: None,
+    };
+    let webhook = alter(&app, &operator, &id, &patch).await?;
+    Ok(redirect(&format!("{HERE}/{}", webhook.id)))
+}
+
+pub(in crate::ui) async fn enable(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let patch = WebhookPatch {
+        enabled: Some(fields.get("enabled") == Some("true")),
+        ..WebhookPatch::default()
+    };
+    let webhook = alter(&app, &operator, &id, &patch).await?;
+    Ok(redirect(&format!("{HERE}/{}", webhook.id)))
+}
+
+pub(in crate::ui) async fn test(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    send_test(&app, &operator, &id).await?;
+    Ok(redirect(&format!("{HERE}/{id}")))
+}
+
+pub(in crate::ui) async fn resend(
+    State(app): State<App>,
+    operator: Operator,
+    Path((id, delivery)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    try_again(&app, &operator, &id, delivery).await?;
+    Ok(redirect(&format!("{HERE}/{id}")))
+}
+
+pub(in crate::ui) async fn confirm_roll(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let webhook = find(&app, &id)?;
+    let back = format!("{HERE}/{}", webhook.id);
+    let body = html! {
+        h1 { "A new secret for this webhook?" }
+        p { code { (webhook.url) } }
+        p { "Both sign while you change over." }
+        form method="post" {
+            label for="overlap" { "The present secret signs as well for" }
+            select #overlap name="overlap_ms" {
+                option value="3600000" { "1 hour" }
+                option value=(DAY_MS) selected { "1 day" }
+                option value="604800000" { "1 week" }
+                option value="0" { "no time" }
+            }
+            p.row { a.button href=(back) { "Cancel" } button.main type="submit" { "Make a new secret" } }
+        }
+    };
+    Ok(page(&operator.caller, "A new secret", HERE, &body))
+}
+
+pub(in crate::ui) async fn roll(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+    fields: Fields,
+) -> Result<Response, Problem> {
+    let overlap_ms = fields
+        .get("overlap_ms")
+        .and_then(|ms| ms.parse().ok())
+        .unwrap_or(DAY_MS);
+    let webhook = replace_secret(&app, &operator, &id, overlap_ms).await?;
+    Ok(reveal(&operator, &webhook))
+}
+
+pub(in crate::ui) async fn confirm_delete(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let webhook = find(&app, &id)?;
+    let back = format!("{HERE}/{}", webhook.id);
+    let body = html! {
+        h1 { "Delete this webhook?" }
+        p { code { (webhook.url) } }
+        p { "What was still to be delivered goes with it. This cannot be undone; to stop it for a time, disable it." }
+        form method="post" {
+            p.row { a.button href=(back) autofocus { "Cancel" } button.danger type="submit" { "Delete" } }
+        }
+    };
+    Ok(page(&operator.caller, "Delete a webhook", HERE, &body))
+}
+
+pub(in crate::ui) async fn delete(
+    State(app): State<App>,
+    operator: Operator,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    withdraw(&app, &operator, &id).await?;
+    Ok(redirect(HERE))
+}
