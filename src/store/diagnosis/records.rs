@@ -118,9 +118,6 @@ async fn look_at_nodes(server: &mut MultiplexedConnection, notes: &mut Findings<
         notes.ok("the nodes have the same secret and settings");
     }
     for sentence in sentences {
-        notes.error(
-            sentence,
-            "see \"Secrets, and how to change them\" in docs/operating.md",
-        );
+        notes.error(sentence, "see docs/secrets.md");
     }
 }
