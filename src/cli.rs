@@ -87,7 +87,7 @@ enum Command {
     /// Print every setting and where it came from
     #[command(after_help = PRECEDENCE)]
     Config(config::Config),
-    /// Look at the Redis of the settings: is it fit to keep seats, and what is to be done
+    /// Check whether the configured Redis is fit to keep seats, and print what to fix
     Doctor(doctor::Doctor),
     /// Make a replica the master, under Sentinel, without losing a write
     ///
@@ -128,9 +128,9 @@ enum Command {
     Webhook(webhook::Webhook),
     /// List what operators did
     Audit(audit::Audit),
-    /// Tell what happened in a pool: usage, history, denials, holders, tenants or patterns
+    /// Report what happened in a pool: usage, history, denials, holders, tenants or patterns
     Report(report::Report),
-    /// Tell how many seats a pool needs, by replaying its recorded demand
+    /// Estimate how many seats a pool needs, by replaying its recorded demand
     Sizing(report::Sizing),
     /// Estimate how many nodes and how much Redis a number of agents needs
     Plan(plan::Plan),
@@ -138,7 +138,7 @@ enum Command {
     Watch(watch::Watch),
     /// Hold a seat while a command runs
     Run(run::Run),
-    /// Load a pool with holders that come, beat and go, and measure what they see
+    /// Load a pool with simulated holders, and measure the answers
     Bench(Box<bench::Bench>),
     /// Print the HTTP interface as OpenAPI 3.1
     Openapi,

@@ -69,7 +69,7 @@ pub struct Settings {
     #[arg(long, value_name = "PATH")]
     pub base_path: Option<String>,
 
-    /// Redis to keep the pools in; without one, a private Redis is started in the data directory
+    /// Redis that keeps the pools. Default: a private Redis, started in the data directory
     ///
     /// redis://, rediss:// (TLS), unix:///path, redis+sentinel://a,b,c/master or redis+cluster://a,b,c
     ///
@@ -144,7 +144,7 @@ pub struct Settings {
     #[arg(long, value_name = "FILE")]
     pub signing_key_file: Option<PathBuf>,
 
-    /// The first operator key, at least 16 characters; without one the program serves loopback only
+    /// The first operator key, at least 16 characters; without a key the program serves loopback only
     ///
     /// The command line is visible to others on this machine: prefer the environment or a file.
     #[arg(long, value_name = "KEY")]
@@ -185,7 +185,7 @@ pub struct Settings {
     #[arg(long, value_name = "SCOPES", default_value = "openid profile email")]
     pub oidc_scopes: String,
 
-    /// Claim that is shown as the name of a person; who it is is told by issuer and subject
+    /// Claim that is shown as the name of a person; issuer and subject identify the person
     #[arg(long, value_name = "CLAIM", default_value = "email")]
     pub oidc_user_claim: String,
 

@@ -17,7 +17,7 @@ pub(super) enum Alert {
         /// Only of this type, such as pool.full
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<String>,
-        /// At most so many of the log
+        /// Maximum number of entries of the log
         #[arg(long, default_value = "100")]
         limit: usize,
         #[command(flatten)]

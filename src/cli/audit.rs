@@ -23,7 +23,7 @@ pub(super) struct Audit {
     /// Before then
     #[arg(long)]
     to: Option<String>,
-    /// Time zone of --from and --to, by its IANA name; UTC without it
+    /// Time zone of --from and --to, by its IANA name. Default: UTC
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
     /// Maximum number of entries, the newest first

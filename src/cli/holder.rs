@@ -29,7 +29,7 @@ pub(super) enum Holder {
     },
     /// Show what somebody holds, waits for and has, where it is blocked, and what it did
     Show {
-        /// Who it is
+        /// Name of the holder
         holder: String,
         /// Also its history of that many days, at most 35
         #[arg(long)]
@@ -39,9 +39,9 @@ pub(super) enum Holder {
     },
     /// End the leases of somebody, at once or when it is idle
     End(End),
-    /// Send somebody a message, which the next heartbeat of each of its leases brings
+    /// Send a holder a message, which arrives with the next heartbeat of each of its leases
     Notify {
-        /// Who it is
+        /// Name of the holder
         holder: String,
         /// What it reads
         message: String,
@@ -55,7 +55,7 @@ pub(super) enum Holder {
     Block(Block),
     /// Let a holder have seats of a pool again
     Unblock {
-        /// Who it is
+        /// Name of the holder
         holder: String,
         /// In this pool
         #[arg(long)]
@@ -68,7 +68,7 @@ pub(super) enum Holder {
 #[derive(Debug, clap::Args)]
 #[command(group(clap::ArgGroup::new("end").required(true)))]
 pub(super) struct Block {
-    /// Who it is
+    /// Name of the holder
     holder: String,
     /// In this pool
     #[arg(long)]
@@ -88,12 +88,12 @@ pub(super) struct Block {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct End {
-    /// Who it is
+    /// Name of the holder
     holder: String,
     /// Only in this pool; may be given more than once
     #[arg(long = "pool")]
     pools: Vec<PoolName>,
-    /// What it reads with its next heartbeat
+    /// Reason, which the holder reads with its next heartbeat
     #[arg(long)]
     reason: Option<String>,
     /// For how long it may not acquire, in ms

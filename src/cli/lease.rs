@@ -21,7 +21,7 @@ pub(super) enum Lease {
         /// Only leases of this tenant
         #[arg(long)]
         tenant: Option<String>,
-        /// Only leases with this text in holder, tenant, label, activities or platform
+        /// Only leases with this string in holder, tenant, label, activities or platform
         #[arg(long, short)]
         query: Option<String>,
         /// holder, tenant, label, started_at, renewed_at, expires_at, platform or activities; with - in front backwards
@@ -54,7 +54,7 @@ pub(super) struct Terminate {
     /// All of the pool
     #[arg(long, group = "which")]
     all: bool,
-    /// What the holders read with their next heartbeat
+    /// Reason, which the holders read with their next heartbeat
     #[arg(long)]
     reason: Option<String>,
     /// How long the holders may not acquire, in ms

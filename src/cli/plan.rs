@@ -1,4 +1,4 @@
-//! `leasehold plan`: how many nodes and how much Redis so many agents need.
+//! `leasehold plan`: how many nodes and how much Redis a number of agents needs.
 //!
 //! Its numbers are those that `make bench` measured, read from the table of `docs/performance.md`, so that they stand in one place. Half
 //! of what was measured counts: beyond that answers become slow before anything fails.
@@ -108,7 +108,7 @@ impl Measured {
     }
 }
 
-/// The number that a text begins with; thousands are parted by spaces.
+/// The number at the start of a cell; spaces separate thousands.
 fn number(text: &str) -> Option<f64> {
     let end = text
         .find(|letter: char| !letter.is_ascii_digit() && letter != '.' && letter != ' ')

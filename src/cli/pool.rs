@@ -25,7 +25,7 @@ pub(super) enum Pool {
     Set {
         /// Name of the pool
         pool: PoolName,
-        /// FIELD=VALUE, such as capacity=50; the value is JSON, or else text; null is the default
+        /// FIELD=VALUE, such as capacity=50; the value is JSON, or else a string; null restores the default
         #[arg(required = true, value_name = "FIELD=VALUE")]
         fields: Vec<String>,
         #[command(flatten)]

@@ -14,15 +14,15 @@ const MOST: usize = 1_000;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Report {
-    /// What to tell
+    /// Kind of report
     #[arg(value_enum)]
     what: ReportKind,
     /// Name of the pool
     pool: PoolName,
-    /// From when: a day such as 2026-11-28, which is its start in --tz, or a timestamp; not for usage
+    /// Start: a day such as 2026-11-28, which starts at midnight in --tz, or a timestamp. Not for usage
     #[arg(long)]
     from: Option<String>,
-    /// Until when; now without it; not for usage
+    /// End: a day or a timestamp. Default: now. Not for usage
     #[arg(long)]
     to: Option<String>,
     /// Time zone of days and hours, and of times in --csv, by its IANA name
@@ -51,9 +51,9 @@ enum ReportKind {
     Usage,
     /// What happened, by minute, hour or day
     History,
-    /// Who got no seat, and how soon it did
+    /// Denied holders, and how soon each got a seat
     Denials,
-    /// Who used it, how often and how long
+    /// Holders, how often and how long each had a seat
     Holders,
     /// What each sub-account used
     Tenants,
@@ -218,10 +218,10 @@ fn percent(share: &Value) -> f64 {
 pub(super) struct Sizing {
     /// Name of the pool
     pool: PoolName,
-    /// From when: a day such as 2026-11-28, which is its start in --tz, or a timestamp; without it as long as events are kept
+    /// Start: a day such as 2026-11-28, which starts at midnight in --tz, or a timestamp. Default: as long as events are kept
     #[arg(long)]
     from: Option<String>,
-    /// Until when; now without it
+    /// End: a day or a timestamp. Default: now
     #[arg(long)]
     to: Option<String>,
     /// Time zone of the days whose busy hours count, by its IANA name

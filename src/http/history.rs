@@ -91,7 +91,7 @@ pub(crate) struct ListQuery {
     /// From when; without it as long as events are kept, 35 days.
     #[param(value_type = Option<String>, example = "2026-11-28")]
     pub(crate) from: Option<When>,
-    /// Until when; now without it.
+    /// End. Default: now.
     #[param(value_type = Option<String>, example = "2026-11-29T08:00:00Z")]
     pub(crate) to: Option<When>,
     /// Time zone of `from` and `to` where they name none, and of the times in a CSV file, by its IANA name; UTC without it.

@@ -53,7 +53,7 @@ pub(crate) struct SizingQuery {
     /// From when; without it as long as events are kept, 35 days.
     #[param(value_type = Option<String>, example = "2026-11-28")]
     pub(crate) from: Option<When>,
-    /// Until when; now without it.
+    /// End. Default: now.
     #[param(value_type = Option<String>, example = "2026-11-29T08:00:00Z")]
     pub(crate) to: Option<When>,
     /// Price of a named seat, or tiers: `1:10,51:8` is 10 each for the first fifty and 8 for each further one.

@@ -36,7 +36,7 @@ pub(crate) struct PatternsQuery {
     /// From when; without it 28 days back. Hours are kept for 35 days.
     #[param(value_type = Option<String>, example = "2026-11-28")]
     pub(crate) from: Option<When>,
-    /// Until when; now without it.
+    /// End. Default: now.
     #[param(value_type = Option<String>, example = "2026-11-29T08:00:00Z")]
     pub(crate) to: Option<When>,
     /// Time zone of the hours, by its IANA name; UTC without it.

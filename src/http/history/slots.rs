@@ -75,7 +75,7 @@ pub(crate) struct HistoryQuery {
     /// From when; without it the last hour, day or 30 days, by step.
     #[param(value_type = Option<String>, example = "2026-11-28")]
     pub(crate) from: Option<When>,
-    /// Until when; now without it.
+    /// End. Default: now.
     #[param(value_type = Option<String>, example = "2026-11-29T08:00:00Z")]
     pub(crate) to: Option<When>,
     /// Time zone of hours and days, by its IANA name; UTC without it.
