@@ -48,29 +48,11 @@ sed -e 's#^\# Copy to leasehold.toml and take#\# Take#' \
     -e 's#^\#\([a-z_]*\)_file = "/run/secrets/.*#\# In a file, under the units of this package: /etc/leasehold/secrets/\1, for root alone.#' \
     -e 's#secrets/signing_key,#secrets/signing_key_file,#' leasehold.example.toml >"$made/leasehold.toml"
 
-# Where a link leads to what is not in the package it leads to the repository.
 mkdir -p "$made/doc/docs/runbooks"
 cp README.md "$made/doc/"
 cp docs/*.md "$made/doc/docs/"
 cp docs/runbooks/*.md "$made/doc/docs/runbooks/"
-(cd "$made/doc" && find . -name '*.md') | sed 's,^\./,,' | while read -r page; do
-    PAGE=$page ROOT=$made/doc ELSEWHERE=$repository/blob/v$version perl -pi -e '
-        BEGIN {
-            use File::Basename;
-            our $folder = dirname($ENV{PAGE});
-            sub lead {
-                my ($to, $anchor) = @_;
-                my @path;
-                for (split m{/}, ($folder eq "." ? "" : "$folder/") . $to) {
-                    next if $_ eq "." or $_ eq "";
-                    $_ eq ".." ? pop @path : push @path, $_;
-                }
-                my $path = join "/", @path;
-                return -e "$ENV{ROOT}/$path" ? "$to$anchor" : "$ENV{ELSEWHERE}/$path$anchor";
-            }
-        }
-        s{\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)}{"](" . lead($1, $2 // "") . ")"}ge' "$made/doc/$page"
-done
+scripts/links.sh "$made/doc"
 
 gzip -9nc CHANGELOG.md >"$made/changelog.gz"
 scripts/notices.sh "$made/NOTICES"

@@ -49,6 +49,7 @@ mkdir -p "$tree/completions"
 cp "$PROGRAM" "$tree/leasehold"
 cp README.md CHANGELOG.md SECURITY.md LICENSE-MIT LICENSE-APACHE leasehold.example.toml "$tree/"
 cp -r docs deploy "$tree/"
+scripts/links.sh "$tree"
 cp "$dist/$name.cdx.json" "$tree/leasehold.cdx.json"
 scripts/notices.sh "$tree/NOTICES" >/dev/null
 "$PROGRAM" man --out "$tree/man"
@@ -60,15 +61,18 @@ tar --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owne
 rm -rf "$dist/tree"
 
 if command -v dpkg-deb >/dev/null 2>&1; then
-    package=$(PROGRAM=$PROGRAM scripts/deb.sh | tail -n 1)
-    cp "$package" "$dist/"
+    printed=$(PROGRAM=$PROGRAM scripts/deb.sh) || {
+        say "the package cannot be made: $printed"
+        exit 1
+    }
+    cp "$(printf '%s\n' "$printed" | tail -n 1)" "$dist/"
 else
     say "no package: this is no Debian"
 fi
 
 if docker version >/dev/null 2>&1 && [ -z "${NO_IMAGE:-}" ]; then
     for image in leasehold demo; do
-        stage= tag=leasehold:$version
+        stage='' tag=leasehold:$version
         [ $image = leasehold ] || { stage="--target demo" tag=leasehold-demo:$version; }
         # shellcheck disable=SC2086 # two words or none
         if docker build --quiet $stage --build-arg "VERSION=$version" --build-arg "REVISION=$LEASEHOLD_REVISION" --tag "$tag" . >/dev/null; then
@@ -82,11 +86,13 @@ else
 fi
 
 if helm=$(scripts/helm.sh 2>/dev/null); then
-    "$helm" package deploy/helm/leasehold --destination "$dist" >/dev/null 2>&1
+    "$helm" package deploy/helm/leasehold --destination "$dist" >/dev/null
     mv "$dist/leasehold-$version.tgz" "$dist/leasehold-chart-$version.tgz"
 else
     say "no chart: there is no helm"
 fi
 
-(cd "$dist" && sha256sum ./* | sed 's, \./, ,' >SHA256SUMS)
+# Not into the file while its folder is read: it would be one of them.
+sums=$(cd "$dist" && sha256sum ./* | sed 's, \./, ,')
+printf '%s\n' "$sums" >"$dist/SHA256SUMS"
 ls -l "$dist" >&2

@@ -184,7 +184,7 @@ impl Remote {
         super::print(&lines(thing))
     }
 
-    /// Says what was done: a sentence for people, JSON for programs.
+    /// Reports what was done: a sentence for people, JSON for programs.
     pub(super) fn done(&self, sentence: &str, thing: &Value) -> Result<Exit, Failure> {
         if self.json {
             return self.show_json(thing);
