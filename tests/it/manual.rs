@@ -66,6 +66,23 @@ fn every_command_has_a_page_without_mistakes() {
     }
 }
 
+#[test]
+fn every_setting_is_on_the_page_of_settings() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = std::fs::read_to_string(root.join("docs/settings.md")).expect("it is there");
+    let settings = leasehold(&["config"]);
+    let names: Vec<&str> = settings
+        .lines()
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(names.len() > 50, "{names:?}");
+    let missing: Vec<&&str> = names
+        .iter()
+        .filter(|name| !page.contains(&format!("`{name}`")))
+        .collect();
+    assert!(missing.is_empty(), "docs/settings.md has no {missing:?}");
+}
+
 fn lint(page: &Path) {
     let output = Command::new("mandoc")
         .args(["-T", "lint", "-W", "warning"])
