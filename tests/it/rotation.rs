@@ -1,4 +1,4 @@
-//! The secret that signs tokens is changed as `docs/operating.md` says, node by node, and nobody notices.
+//! The secret that signs tokens is changed as `docs/secrets.md` says, node by node, and nobody notices.
 
 use std::time::Duration;
 

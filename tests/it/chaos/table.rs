@@ -162,13 +162,13 @@ const INTRODUCTION: &str = "\
 # The last long run of `make chaos`
 
 Written by `make chaos MINUTES=… TABLE=docs/chaos.md`. Three nodes and Redis are real processes; a crowd of clients comes and goes, keeps seats
-and renews for others in pools with terms of 1, 6 and 60 s, while one thing after the other breaks. All that clients were told is
+and renews for others in pools with terms of 1, 6 and 60 s, while one thing after the other breaks. All answers that clients got are
 held against the rules (`tests/it/checker.rs`). What the rows of the table mean:
 
 - **Redis**: `alone` with a file, `volatile` without one, `address` (a master and a replica, and a name that leads to the master),
   `sentinel` (a master, two replicas, three sentinels, `down-after` 1 s), `cluster` (3 + 3, `node-timeout` 1.5 s), `hosts` (as sentinel, on three network namespaces with a node each, `min-replicas-to-write 1`).
-- **operations**: those that a script answered; one beat of a gateway that renews for many counts for each of its leases.
-- **leases lost**: their holders beat in time and were told that they had ended. Possible only where acknowledged writes were lost: the seat was
+- **operations**: those that a script answered; one heartbeat of a gateway that renews for many counts for each of its leases.
+- **leases lost**: their holders sent heartbeats in time, and the answer was that they had ended. Possible only where acknowledged writes were lost: the seat was
   then given to somebody else before the holder came.
 - **longest without an answer**: of one pool, over all nodes; the worst of all rounds.
 - **after the return**: from the moment when Redis was back, or a replica was promoted, to the first answer; the slowest pool of all rounds.

@@ -5,13 +5,11 @@ fn matrix() -> String {
     use std::fmt::Write as _;
     let mut text = String::from(
         "# Who may do what\n\nMade of the table that the program asks (`src/http/access/table.rs`); a test compares them. A role may do what a \
-         `yes` stands for.\n\n- `client` acquires in its pools, and with a `tenant` for that one only. `verifier` asks whether a lease lives. \
-         `reports` reads how full pools\n  are and were, and no names of people: for finance, and for vendors. `viewer` reads everything. `operator` \
-         ends, blocks, sends messages and schedules.\n  `admin` does everything.\n- **own pools**: a key that names pools sees these and no others. Elsewhere \
-         a path has to name one of its pools.\n- **tenants**: who is for some tenants only (`tenants` of a key, `tenants=` of a rule in \
-         `oidc_roles`) may ask, and\n  sees and touches only theirs: leases, people, places in the queue (counted among their own), blocks of their people, \
-         their own\n  actions in the trail, keys for no more than they have. Numbers of a pool are their own, with `capacity` no more than their \
-         maxima. All other\n  routes refuse them (403). Somebody foreign is answered as nobody at all.\n",
+         `yes` stands for.\n\n- **roles**: [what each is for](keys.md).\n- **own pools**: a key that names pools sees these and no others. Elsewhere \
+         a path has to name one of its pools.\n- **tenants**: a key or login for some tenants only (`tenants` of a key, `tenants=` of a rule in \
+         `oidc_roles`) may use these routes, and\n  sees and touches only theirs: leases, people, places in the queue (counted among their own), blocks of \
+         their people, their own\n  actions in the trail, keys for no more than they have. Numbers of a pool are their own, with `capacity` no more \
+         than their maxima. All other\n  routes refuse them (403). Somebody of another tenant is answered like somebody who does not exist.\n",
     );
     for (title, pages) in [("Interface", false), ("Pages", true)] {
         let _ = write!(
