@@ -16,8 +16,8 @@
 mod answers;
 mod arrival;
 mod blocks;
-mod books;
 mod deletions;
+mod lifetimes;
 pub(crate) mod line;
 mod mistakes;
 mod order;
@@ -30,7 +30,7 @@ use std::sync::Arc;
 
 use crate::harness::Event;
 
-pub(crate) use self::books::Books;
+pub(crate) use self::lifetimes::Lifetimes;
 
 /// What a client asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub(crate) enum Kind {
 
 /// What it heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Outcome {
     /// A new lease.
     Granted,
     /// The lease that the key already has.
@@ -81,7 +81,7 @@ pub(crate) enum Told {
 #[derive(Debug, Clone)]
 pub(crate) struct Operation {
     pub(crate) kind: Kind,
-    pub(crate) told: Told,
+    pub(crate) outcome: Outcome,
     pub(crate) sent: f64,
     pub(crate) received: f64,
     /// The lease; empty where none was named.
@@ -285,10 +285,10 @@ impl History {
                 })
                 .collect();
             let last = number + 1 == self.segments.len();
-            let books = Books::read(self, segment, &mut verdict.violations);
-            books.check_admission(self.capacity, &mut verdict.violations);
-            terms::check(self, &books, &operations, last, &mut verdict);
-            answers::check(self, &books, &operations, &mut verdict);
+            let lifetimes = Lifetimes::read(self, segment, &mut verdict.violations);
+            lifetimes.check_admission(self.capacity, &mut verdict.violations);
+            terms::check(self, &lifetimes, &operations, last, &mut verdict);
+            answers::check(self, &lifetimes, &operations, &mut verdict);
             arrival::check(self, &segment.graces, &operations, &mut verdict);
         }
         if self.balance.0 != self.balance.1 {

@@ -306,7 +306,7 @@ async fn starts_are_ends_and_live_leases_after_every_way_to_end() {
     node.release(&leases[3].token(), 204).await;
     node.renew(&leases[4].token(), 200).await;
 
-    wait_until("the books balance", Duration::from_secs(2), async || {
+    wait_until("the numbers add up", Duration::from_secs(2), async || {
         let events = cluster.redis.events("crm").await;
         events.iter().map(|event| event.change()).sum::<i64>() == 1
     })

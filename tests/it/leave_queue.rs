@@ -168,7 +168,7 @@ async fn a_seat_that_was_granted_while_its_client_went_away_goes_to_the_next_one
         b.release(&held.token(), 204).await;
         held = b.acquire("crm", json!({"holder": "ann"}), 201).await;
     }
-    // What was taken back is in the books.
+    // What was taken back is in the history.
     assert_eq!(cluster.redis.balance("crm").await, (1, 1));
     index_is_true(&cluster.redis, "crm", false).await;
 }

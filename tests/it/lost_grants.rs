@@ -1,4 +1,4 @@
-//! A failover that loses grants: everybody who can have the seat back has it, the books stay right, and nothing is silent.
+//! A failover that loses grants: everybody who can have the seat back has it, the history stays right, and nothing is silent.
 
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ async fn lost_grants_are_rebuilt_while_there_are_seats_and_counted_where_there_a
         said("leasehold_leases_displaced_total"),
         Some(f64::from(displaced))
     );
-    // In the books there was never one too many; at the clients there were as many as were displaced.
+    // In the history there was never one too many; at the clients there were as many as were displaced.
     assert_eq!(said("leasehold_overcommit"), None);
     assert_eq!(said("leasehold_data_losses_total"), Some(0.0));
     assert_eq!(said("leasehold_store_failovers_total"), Some(1.0));

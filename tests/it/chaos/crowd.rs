@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::checker::{Kind, Operation, Told};
+use crate::checker::{Kind, Operation, Outcome};
 use crate::harness::{ANY, Answer, Client, Reply};
 
 /// Milliseconds since the epoch, by the clock of clients.
@@ -174,24 +174,24 @@ fn steps(reply: &Reply) -> Vec<(&str, u64, i64)> {
 }
 
 /// What a reply means; none for one that nobody should get.
-fn meaning(kind: Kind, reply: &Reply) -> Option<Told> {
+fn meaning(kind: Kind, reply: &Reply) -> Option<Outcome> {
     Some(match (kind, reply.status) {
-        (Kind::Acquire, 201) => Told::Granted,
-        (Kind::Acquire, 200) => Told::Existing,
-        (Kind::Acquire, 202) => Told::Queued,
-        (Kind::Acquire, 410) if reply["code"] == "ticket_expired" => Told::TicketExpired,
-        (Kind::Acquire, 409) if reply["code"] == "pool_full" => Told::Denied,
-        (Kind::Acquire, 409) if reply["code"] == "holder_blocked" => Told::Blocked,
-        (Kind::Renew, 200) if reply["resumed"] == true => Told::Resumed,
-        (Kind::Renew, 200) => Told::Renewed,
-        (Kind::Renew, 410) if reply["code"] == "lease_expired" => Told::Expired,
-        (Kind::Renew, 410) if reply["code"] != "lease_evicted" => Told::Final,
-        (Kind::Release | Kind::Leave | Kind::Unblock | Kind::Delete, 204) => Told::Done,
-        (Kind::Terminate | Kind::Block, 200) => Told::Done,
+        (Kind::Acquire, 201) => Outcome::Granted,
+        (Kind::Acquire, 200) => Outcome::Existing,
+        (Kind::Acquire, 202) => Outcome::Queued,
+        (Kind::Acquire, 410) if reply["code"] == "ticket_expired" => Outcome::TicketExpired,
+        (Kind::Acquire, 409) if reply["code"] == "pool_full" => Outcome::Denied,
+        (Kind::Acquire, 409) if reply["code"] == "holder_blocked" => Outcome::Blocked,
+        (Kind::Renew, 200) if reply["resumed"] == true => Outcome::Resumed,
+        (Kind::Renew, 200) => Outcome::Renewed,
+        (Kind::Renew, 410) if reply["code"] == "lease_expired" => Outcome::Expired,
+        (Kind::Renew, 410) if reply["code"] != "lease_evicted" => Outcome::Final,
+        (Kind::Release | Kind::Leave | Kind::Unblock | Kind::Delete, 204) => Outcome::Done,
+        (Kind::Terminate | Kind::Block, 200) => Outcome::Done,
         // Its node is gone, or silent.
-        (_, 0) => Told::Unknown,
-        (_, 503) if reply["outcome"] == "unknown" => Told::Unknown,
-        (_, 503) => Told::NotRun,
+        (_, 0) => Outcome::Unknown,
+        (_, 503) if reply["outcome"] == "unknown" => Outcome::Unknown,
+        (_, 503) => Outcome::NotRun,
         _ => return None,
     })
 }
@@ -259,7 +259,7 @@ impl One {
         id: &Arc<str>,
         key: &Arc<str>,
         call: Answer,
-    ) -> (Told, Reply) {
+    ) -> (Outcome, Reply) {
         self.record_with(kind, id, key, "", call).await
     }
 
@@ -271,25 +271,28 @@ impl One {
         key: &Arc<str>,
         ticket: &str,
         call: Answer,
-    ) -> (Told, Reply) {
+    ) -> (Outcome, Reply) {
         let sent = now_ms();
         let reply = call.await;
         let received = now_ms();
-        let Some(told) = meaning(kind, &reply) else {
+        let Some(outcome) = meaning(kind, &reply) else {
             let text = format!("{kind:?} was answered {}: {}", reply.status, reply.text);
             self.log.strange.lock().expect("no panic").push(text);
-            return (Told::Unknown, reply);
+            return (Outcome::Unknown, reply);
         };
         // The deciding script is the last one that is not a mere look.
         let ran = steps(&reply).last().map(|(_, seq, at)| (*seq, *at));
-        let lease = matches!(told, Told::Granted | Told::Renewed | Told::Resumed);
+        let lease = matches!(
+            outcome,
+            Outcome::Granted | Outcome::Renewed | Outcome::Resumed
+        );
         self.log.add(Operation {
             kind,
-            told,
+            outcome,
             sent,
             received,
-            id: match told {
-                Told::Granted | Told::Existing => reply.id().into(),
+            id: match outcome {
+                Outcome::Granted | Outcome::Existing => reply.id().into(),
                 _ => Arc::clone(id),
             },
             key: Arc::clone(key),
@@ -298,10 +301,10 @@ impl One {
                 ticket => ticket.into(),
             },
             holder: Arc::clone(&self.holder),
-            ran: ran.filter(|_| !matches!(told, Told::Unknown | Told::NotRun)),
+            ran: ran.filter(|_| !matches!(outcome, Outcome::Unknown | Outcome::NotRun)),
             expires_at: match kind {
                 _ if lease => reply.instant("/lease/expires_at"),
-                Kind::Block if told == Told::Done => reply.instant("/until"),
+                Kind::Block if outcome == Outcome::Done => reply.instant("/until"),
                 _ => 0,
             },
             fence: if lease {
@@ -310,43 +313,43 @@ impl One {
                 0
             },
         });
-        (told, reply)
+        (outcome, reply)
     }
 
     /// Asks for a seat, once more with the same key if nobody knows what became of it.
-    async fn acquire(&mut self) -> (Told, Option<Held>, Arc<str>) {
+    async fn acquire(&mut self) -> (Outcome, Option<Held>, Arc<str>) {
         self.asked += 1;
         let key: Arc<str> = format!("{}-{}-{}", self.plan.pool, self.number, self.asked).into();
         let nobody: Arc<str> = "".into();
         for again in [true, false] {
             let body = json!({"holder": &*self.holder});
             let call = self.node().acquire_once(&self.plan.pool, &key, body, ANY);
-            let (told, reply) = self.record(Kind::Acquire, &nobody, &key, call).await;
-            match told {
-                Told::Granted | Told::Existing => {
+            let (outcome, reply) = self.record(Kind::Acquire, &nobody, &key, call).await;
+            match outcome {
+                Outcome::Granted | Outcome::Existing => {
                     self.failures = 0;
                     let (id, token) = (reply.id().into(), reply.token());
-                    return (told, Some(Held { id, token }), key);
+                    return (outcome, Some(Held { id, token }), key);
                 }
-                Told::Unknown if again && !self.is_over() => {
+                Outcome::Unknown if again && !self.is_over() => {
                     let pause = 20 + self.later();
                     self.pause(pause).await;
                 }
-                _ => return (told, None, key),
+                _ => return (outcome, None, key),
             }
         }
-        (Told::Unknown, None, key)
+        (Outcome::Unknown, None, key)
     }
 
-    async fn renew(&mut self, held: &mut Held) -> Told {
+    async fn renew(&mut self, held: &mut Held) -> Outcome {
         let nobody: Arc<str> = "".into();
         let call = self.node().renew(&held.token, ANY);
-        let (told, reply) = self.record(Kind::Renew, &held.id, &nobody, call).await;
+        let (outcome, reply) = self.record(Kind::Renew, &held.id, &nobody, call).await;
         // Always the latest.
         if let Some(token) = reply["token"].as_str() {
             token.clone_into(&mut held.token);
         }
-        told
+        outcome
     }
 
     /// Takes a seat, beats, is late, gives it back, and tries what it must not get.
@@ -356,10 +359,10 @@ impl One {
         // Deadlines can be met only where they are near.
         let short = ttl <= 2_000;
         while !self.is_over() {
-            let (told, held, key) = self.acquire().await;
+            let (outcome, held, key) = self.acquire().await;
             let Some(mut held) = held else {
-                let pause = match told {
-                    Told::Denied => self.plan.pause + self.roll(2 * self.plan.pause),
+                let pause = match outcome {
+                    Outcome::Denied => self.plan.pause + self.roll(2 * self.plan.pause),
                     _ => self.later(),
                 };
                 self.pause(pause).await;
@@ -381,7 +384,10 @@ impl One {
                     let call = self.node().leave(&held.token, ANY);
                     self.record(Kind::Leave, &held.id, &nobody, call).await;
                 }
-                if matches!(self.renew(&mut held).await, Told::Expired | Told::Final) {
+                if matches!(
+                    self.renew(&mut held).await,
+                    Outcome::Expired | Outcome::Final
+                ) {
                     break;
                 }
             }
@@ -409,7 +415,7 @@ impl One {
                 }
             };
             // An operation without an answer may still run; no seat is left behind for a whole TTL.
-            if !matches!(call.0, Told::Done) && !self.is_over() {
+            if !matches!(call.0, Outcome::Done) && !self.is_over() {
                 self.pause(150).await;
                 let call = self.node().release(&held.token, ANY);
                 self.record(Kind::Release, &held.id, &nobody, call).await;
@@ -500,9 +506,9 @@ impl One {
             let pool = self.plan.pool.clone();
             let call = self.node().acquire(&pool, body, ANY);
             let recorded = self.record_with(Kind::Acquire, &nobody, &nobody, &ticket, call);
-            let (told, reply) = recorded.await;
-            match told {
-                Told::Queued => {
+            let (outcome, reply) = recorded.await;
+            match outcome {
+                Outcome::Queued => {
                     self.failures = 0;
                     if let (true, Some(text)) = (ticket.is_empty(), reply["ticket"].as_str()) {
                         text.clone_into(&mut ticket);
@@ -510,7 +516,7 @@ impl One {
                     let pause = self.plan.pause + self.roll(3 * self.plan.pause);
                     self.pause(pause).await;
                 }
-                Told::Granted | Told::Existing => {
+                Outcome::Granted | Outcome::Existing => {
                     ticket.clear();
                     let mut held = Held {
                         id: reply.id().into(),
@@ -524,7 +530,7 @@ impl One {
                     let call = self.node().release(&held.token, ANY);
                     self.record(Kind::Release, &held.id, &nobody, call).await;
                 }
-                Told::Unknown | Told::NotRun => {
+                Outcome::Unknown | Outcome::NotRun => {
                     let pause = self.later();
                     self.pause(pause).await;
                 }
@@ -552,11 +558,11 @@ impl One {
                 }
                 let beat = (self.plan.ttl / 3).min(10 * self.plan.pause);
                 pause = match self.renew(&mut held).await {
-                    Told::Renewed | Told::Resumed => {
+                    Outcome::Renewed | Outcome::Resumed => {
                         self.failures = 0;
                         beat / 2 + self.roll(beat / 2 + 1)
                     }
-                    Told::Unknown | Told::NotRun => self.later(),
+                    Outcome::Unknown | Outcome::NotRun => self.later(),
                     _ => break,
                 };
             }
@@ -612,24 +618,24 @@ impl One {
         let none = reply["outcome"] == "none";
         let mut kept = Vec::with_capacity(all.len());
         for (place, (mut held, result)) in all.drain(..).zip(&results).enumerate() {
-            let (told, ran) = if known {
+            let (outcome, ran) = if known {
                 let (_, seq, at) = steps[place + 1];
-                let told = match (result["status"].as_str(), result["code"].as_str()) {
-                    (Some("renewed"), _) => Told::Renewed,
-                    (Some("resumed"), _) => Told::Resumed,
-                    (_, Some("lease_expired")) => Told::Expired,
-                    _ => Told::Final,
+                let outcome = match (result["status"].as_str(), result["code"].as_str()) {
+                    (Some("renewed"), _) => Outcome::Renewed,
+                    (Some("resumed"), _) => Outcome::Resumed,
+                    (_, Some("lease_expired")) => Outcome::Expired,
+                    _ => Outcome::Final,
                 };
-                (told, Some((seq, at)))
+                (outcome, Some((seq, at)))
             } else if none {
-                (Told::NotRun, None)
+                (Outcome::NotRun, None)
             } else {
-                (Told::Unknown, None)
+                (Outcome::Unknown, None)
             };
             let rest = result["expires_in_ms"].as_i64().unwrap_or(0);
             self.log.add(Operation {
                 kind: Kind::Renew,
-                told,
+                outcome,
                 sent,
                 received,
                 id: Arc::clone(&held.id),
@@ -646,7 +652,7 @@ impl One {
             if let Some(token) = result["token"].as_str() {
                 token.clone_into(&mut held.token);
             }
-            if !matches!(told, Told::Expired | Told::Final) {
+            if !matches!(outcome, Outcome::Expired | Outcome::Final) {
                 kept.push(held);
             }
         }

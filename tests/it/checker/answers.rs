@@ -2,13 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::books::Books;
-use super::{CLOCK_SLACK, History, Kind, Operation, Told, Verdict};
+use super::lifetimes::Lifetimes;
+use super::{CLOCK_SLACK, History, Kind, Operation, Outcome, Verdict};
 
 /// Checks the answers of one segment.
 pub(super) fn check(
     history: &History,
-    books: &Books<'_>,
+    lifetimes: &Lifetimes<'_>,
     operations: &[&Operation],
     verdict: &mut Verdict,
 ) {
@@ -16,23 +16,28 @@ pub(super) fn check(
         .iter()
         .filter(|operation| operation.ran.is_some())
     {
-        check_one(history, books, operation, verdict);
+        check_one(history, lifetimes, operation, verdict);
     }
     let wrong = &mut verdict.violations;
-    check_finality(history, books, operations, wrong);
-    check_keys(books, operations, wrong);
-    check_starts(history, books, wrong);
+    check_finality(history, lifetimes, operations, wrong);
+    check_keys(lifetimes, operations, wrong);
+    check_starts(history, lifetimes, wrong);
 }
 
-fn check_one(history: &History, books: &Books<'_>, operation: &Operation, verdict: &mut Verdict) {
+fn check_one(
+    history: &History,
+    lifetimes: &Lifetimes<'_>,
+    operation: &Operation,
+    verdict: &mut Verdict,
+) {
     let wrong = &mut verdict.violations;
     let (at, capacity) = (operation.at(), history.capacity);
-    let lives = books.of(&operation.id);
+    let lives = lifetimes.of(&operation.id);
     let sure = !history.may_be_lost(operation);
-    match operation.told {
-        Told::Granted | Told::Resumed => {
-            let from = match operation.told {
-                Told::Granted => operation.expires_at - history.ttl,
+    match operation.outcome {
+        Outcome::Granted | Outcome::Resumed => {
+            let from = match operation.outcome {
+                Outcome::Granted => operation.expires_at - history.ttl,
                 _ => at,
             };
             // A ticket that already has its seat gets that seat again, however long ago it was granted.
@@ -44,46 +49,46 @@ fn check_one(history: &History, books: &Books<'_>, operation: &Operation, verdic
                     verdict.lost_writes += 1;
                 }
             }
-            let newcomers_wait = books.segment.generation + history.ttl;
-            if operation.told == Told::Granted
-                && books.segment.after_loss
-                && (books.segment.generation..newcomers_wait).contains(&from)
+            let newcomers_wait = lifetimes.segment.generation + history.ttl;
+            if operation.outcome == Outcome::Granted
+                && lifetimes.segment.after_loss
+                && (lifetimes.segment.generation..newcomers_wait).contains(&from)
             {
                 verdict
                     .violations
                     .push(format!("recovering: a newcomer came first: {operation:?}"));
             }
         }
-        Told::Renewed if !lives.iter().any(|life| life.had(at)) => {
+        Outcome::Renewed if !lives.iter().any(|life| life.had(at)) => {
             if sure {
                 wrong.push(format!("invented: renewed without a life: {operation:?}"));
             } else {
                 verdict.lost_writes += 1;
             }
         }
-        Told::Denied if sure && !history.queue && books.most_at(at) < capacity => {
+        Outcome::Denied if sure && !history.queue && lifetimes.most_at(at) < capacity => {
             wrong.push(format!(
                 "denied with {} of {capacity}: {operation:?}",
-                books.most_at(at)
+                lifetimes.most_at(at)
             ));
         }
-        Told::Expired => {
+        Outcome::Expired => {
             if sure && lives.iter().any(|life| life.has(at)) {
                 wrong.push(format!("told that it ended while it lived: {operation:?}"));
             }
             // A late beat has its seat again if one is free, and so has one whose data was lost.
             let in_time = match lives.iter().rev().find(|life| life.from <= at) {
                 Some(life) => life.expired && at - life.to <= history.resume_window,
-                None if books.segment.after_loss => {
+                None if lifetimes.segment.after_loss => {
                     let window = history.ttl.max(history.resume_window);
-                    at <= books.segment.generation + window
+                    at <= lifetimes.segment.generation + window
                 }
                 None => history.lossy_after(at - history.resume_window),
             };
-            if sure && in_time && !history.queue && books.most_at(at) < capacity {
+            if sure && in_time && !history.queue && lifetimes.most_at(at) < capacity {
                 wrong.push(format!(
                     "turned away with {} of {capacity}: {operation:?}",
-                    books.most_at(at)
+                    lifetimes.most_at(at)
                 ));
             }
         }
@@ -94,7 +99,7 @@ fn check_one(history: &History, books: &Books<'_>, operation: &Operation, verdic
 /// What was released or terminated never has a seat again.
 fn check_finality(
     history: &History,
-    books: &Books<'_>,
+    lifetimes: &Lifetimes<'_>,
     operations: &[&Operation],
     wrong: &mut Vec<String>,
 ) {
@@ -102,13 +107,14 @@ fn check_finality(
     let mut wanted: HashSet<&str> = HashSet::new();
     for operation in &history.operations {
         if matches!(operation.kind, Kind::Release | Kind::Terminate)
-            && operation.told != Told::NotRun
+            && operation.outcome != Outcome::NotRun
         {
             wanted.insert(&operation.id);
         }
     }
     for operation in operations.iter().filter(|operation| {
-        matches!(operation.kind, Kind::Release | Kind::Terminate) && operation.told == Told::Done
+        matches!(operation.kind, Kind::Release | Kind::Terminate)
+            && operation.outcome == Outcome::Done
     }) {
         if !history.may_be_lost(operation) {
             let first = ended.entry(&operation.id).or_insert(operation);
@@ -118,14 +124,14 @@ fn check_finality(
         }
     }
     for operation in operations {
-        if operation.told == Told::Final && !wanted.contains(&*operation.id) {
+        if operation.outcome == Outcome::Final && !wanted.contains(&*operation.id) {
             wrong.push(format!("invented: nobody ended {operation:?}"));
         }
         if let Some(end) = ended.get(&*operation.id)
             && operation.sent > end.received
             && matches!(
-                operation.told,
-                Told::Renewed | Told::Resumed | Told::Existing
+                operation.outcome,
+                Outcome::Renewed | Outcome::Resumed | Outcome::Existing
             )
         {
             wrong.push(format!(
@@ -133,7 +139,7 @@ fn check_finality(
             ));
         }
     }
-    let starts = books.segment.events.iter();
+    let starts = lifetimes.segment.events.iter();
     for event in starts.filter(|event| event.change() > 0) {
         let end = ended.get(&*event.id);
         if end
@@ -147,10 +153,11 @@ fn check_finality(
 }
 
 /// A key is used anew only when its lease has ended.
-fn check_keys(books: &Books<'_>, operations: &[&Operation], wrong: &mut Vec<String>) {
+fn check_keys(lifetimes: &Lifetimes<'_>, operations: &[&Operation], wrong: &mut Vec<String>) {
     let mut keys: HashMap<&str, HashSet<&str>> = HashMap::new();
     for operation in operations.iter().filter(|operation| {
-        matches!(operation.told, Told::Granted | Told::Existing) && !operation.key.is_empty()
+        matches!(operation.outcome, Outcome::Granted | Outcome::Existing)
+            && !operation.key.is_empty()
     }) {
         keys.entry(&operation.key)
             .or_default()
@@ -160,7 +167,7 @@ fn check_keys(books: &Books<'_>, operations: &[&Operation], wrong: &mut Vec<Stri
         let mut lives: Vec<_> = ids
             .iter()
             .flat_map(|id| {
-                books
+                lifetimes
                     .of(id)
                     .iter()
                     .map(move |life| (life.from, life.to, *id))
@@ -182,18 +189,18 @@ fn check_keys(books: &Books<'_>, operations: &[&Operation], wrong: &mut Vec<Stri
 }
 
 /// Whoever has a seat has asked for it, and knows of it unless the answer got lost.
-fn check_starts(history: &History, books: &Books<'_>, wrong: &mut Vec<String>) {
+fn check_starts(history: &History, lifetimes: &Lifetimes<'_>, wrong: &mut Vec<String>) {
     let mut known: HashSet<&str> = HashSet::new();
     let mut open: HashMap<&str, Vec<f64>> = HashMap::new();
     for operation in &history.operations {
-        match (operation.kind, operation.told) {
-            (Kind::Acquire, Told::Unknown) => {
+        match (operation.kind, operation.outcome) {
+            (Kind::Acquire, Outcome::Unknown) => {
                 open.entry(&operation.holder)
                     .or_default()
                     .push(operation.sent);
             }
             // A second run may find a seat where the first one did not, or that the lease of its key is gone by then.
-            (Kind::Acquire, Told::Denied | Told::Blocked | Told::Existing)
+            (Kind::Acquire, Outcome::Denied | Outcome::Blocked | Outcome::Existing)
                 if history.may_repeat(operation) =>
             {
                 open.entry(&operation.holder)
@@ -203,7 +210,7 @@ fn check_starts(history: &History, books: &Books<'_>, wrong: &mut Vec<String>) {
             _ => {}
         }
         if operation.kind == Kind::Acquire
-            && matches!(operation.told, Told::Granted | Told::Existing)
+            && matches!(operation.outcome, Outcome::Granted | Outcome::Existing)
         {
             known.insert(&operation.id);
         }
@@ -212,7 +219,7 @@ fn check_starts(history: &History, books: &Books<'_>, wrong: &mut Vec<String>) {
         asked.sort_by(f64::total_cmp);
         asked.reverse();
     }
-    let starts = books.segment.events.iter();
+    let starts = lifetimes.segment.events.iter();
     for event in starts.filter(|event| event.kind == "started") {
         if known.contains(&*event.id) {
             continue;

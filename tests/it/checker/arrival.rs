@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::{Grace, History, Operation, Told, Verdict};
+use super::{Grace, History, Operation, Outcome, Verdict};
 
 /// A waiter that is silent for this long loses its place, ms; `lua/parts/queue.lua`.
 const SILENT: i64 = 6_000;
@@ -23,23 +23,23 @@ impl<'a> Waiter<'a> {
     fn came(&self, history: &History) -> Option<&'a Operation> {
         let first = *self.asked.first()?;
         let sure = history.may_have_run_since(first).is_none() && !history.may_repeat(first);
-        (first.told == Told::Queued && sure && !self.came_before && self.asked_in_time())
+        (first.outcome == Outcome::Queued && sure && !self.came_before && self.asked_in_time())
             .then_some(first)
     }
 
     /// Whether it asked as it was told: who did not may have been passed over, and is where it was when it asks again.
     fn asked_in_time(&self) -> bool {
         let pairs = self.asked.windows(2);
-        pairs
-            .into_iter()
-            .all(|pair| pair[0].told != Told::Queued || pair[1].at() - pair[0].at() <= IN_TIME)
+        pairs.into_iter().all(|pair| {
+            pair[0].outcome != Outcome::Queued || pair[1].at() - pair[0].at() <= IN_TIME
+        })
     }
 
     /// When the last script ran that said that it waits.
     fn waits_until(&self) -> Moment {
         let waits = self.asked.iter().rev();
         waits
-            .filter(|operation| operation.told == Told::Queued)
+            .filter(|operation| operation.outcome == Outcome::Queued)
             .map(|operation| moment(operation))
             .next()
             .unwrap_or_default()
@@ -64,7 +64,7 @@ pub(super) fn check(
     // Whose connection broke is passed over until it asks again.
     let unsure: HashSet<&str> = operations
         .iter()
-        .filter(|operation| operation.told == Told::Unknown)
+        .filter(|operation| operation.outcome == Outcome::Unknown)
         .map(|operation| &*operation.ticket)
         .collect();
     let mut first_sent: HashMap<&str, f64> = HashMap::new();
@@ -103,7 +103,7 @@ fn check_places(graces: &[Grace], waiters: &HashMap<&str, Waiter<'_>>, verdict: 
     for waiter in waiters.values() {
         for pair in waiter.asked.windows(2) {
             let (asked, lost) = (pair[0], pair[1]);
-            if asked.told != Told::Queued || lost.told != Told::TicketExpired {
+            if asked.outcome != Outcome::Queued || lost.outcome != Outcome::TicketExpired {
                 continue;
             }
             let deadline = asked.at() + SILENT;
@@ -140,9 +140,9 @@ fn check_order(
         *until = longest;
     }
     for operation in operations {
-        let came = match operation.told {
-            Told::Granted | Told::Resumed if operation.ticket.is_empty() => moment(operation),
-            Told::Granted => {
+        let came = match operation.outcome {
+            Outcome::Granted | Outcome::Resumed if operation.ticket.is_empty() => moment(operation),
+            Outcome::Granted => {
                 let own = waiters.get(&*operation.ticket);
                 match own.and_then(|own| own.came(history)) {
                     Some(own) => moment(own),
@@ -169,10 +169,10 @@ mod tests {
     use super::*;
 
     /// What a client heard at this number and instant.
-    fn told(ticket: &str, told: Told, seq: u64, at: i64) -> Operation {
+    fn operation(ticket: &str, outcome: Outcome, seq: u64, at: i64) -> Operation {
         Operation {
             kind: Kind::Acquire,
-            told,
+            outcome,
             sent: at as f64 - 1.0,
             received: at as f64 + 1.0,
             id: "".into(),
@@ -204,11 +204,11 @@ mod tests {
     fn first_come_first_served_is_right_and_any_other_order_is_found() {
         let story = |first: &str, second: &str| {
             vec![
-                told("a", Told::Queued, 1, 1_000),
-                told("b", Told::Queued, 2, 1_010),
-                told(first, Told::Granted, 3, 2_000),
-                told(second, Told::Queued, 4, 2_010),
-                told(second, Told::Granted, 5, 3_000),
+                operation("a", Outcome::Queued, 1, 1_000),
+                operation("b", Outcome::Queued, 2, 1_010),
+                operation(first, Outcome::Granted, 3, 2_000),
+                operation(second, Outcome::Queued, 4, 2_010),
+                operation(second, Outcome::Granted, 5, 3_000),
             ]
         };
         assert_eq!(found(story("a", "b"), Vec::new()), Vec::<String>::new());
@@ -217,18 +217,18 @@ mod tests {
 
     #[test]
     fn a_newcomer_or_a_late_heartbeat_that_overtakes_is_found() {
-        for word in [Told::Granted, Told::Resumed] {
+        for word in [Outcome::Granted, Outcome::Resumed] {
             let story = vec![
-                told("a", Told::Queued, 1, 1_000),
-                told("", word, 2, 2_000),
-                told("a", Told::Queued, 3, 2_100),
+                operation("a", Outcome::Queued, 1, 1_000),
+                operation("", word, 2, 2_000),
+                operation("a", Outcome::Queued, 3, 2_100),
             ];
             assert_eq!(found(story, Vec::new()).len(), 1);
             // Where the waiter gets a seat too there was one for each.
             let story = vec![
-                told("a", Told::Queued, 1, 1_000),
-                told("", word, 2, 2_000),
-                told("a", Told::Granted, 3, 2_100),
+                operation("a", Outcome::Queued, 1, 1_000),
+                operation("", word, 2, 2_000),
+                operation("a", Outcome::Granted, 3, 2_100),
             ];
             assert_eq!(found(story, Vec::new()), Vec::<String>::new());
         }
@@ -238,10 +238,10 @@ mod tests {
     fn who_did_not_ask_in_time_is_passed_over_and_nobody_else() {
         let story = |again: i64| {
             vec![
-                told("a", Told::Queued, 1, 1_000),
-                told("b", Told::Queued, 2, 1_010),
-                told("b", Told::Granted, 3, 3_400),
-                told("a", Told::Queued, 4, again),
+                operation("a", Outcome::Queued, 1, 1_000),
+                operation("b", Outcome::Queued, 2, 1_010),
+                operation("b", Outcome::Granted, 3, 3_400),
+                operation("a", Outcome::Queued, 4, again),
             ]
         };
         assert_eq!(found(story(3_500), Vec::new()).len(), 1);
@@ -252,8 +252,8 @@ mod tests {
     fn a_place_is_lost_by_silence_and_not_by_an_outage() {
         let story = |lost: i64| {
             vec![
-                told("a", Told::Queued, 1, 1_000),
-                told("a", Told::TicketExpired, 2, lost),
+                operation("a", Outcome::Queued, 1, 1_000),
+                operation("a", Outcome::TicketExpired, 2, lost),
             ]
         };
         let outage = vec![Grace {

@@ -2,14 +2,14 @@
 
 use std::collections::HashMap;
 
-use super::{CLOCK_SLACK, History, Kind, Operation, Told};
+use super::{CLOCK_SLACK, History, Kind, Operation, Outcome};
 
 /// Checks what each holder heard.
 pub(super) fn check(history: &History, wrong: &mut Vec<String>) {
     let mut holders: HashMap<&str, Vec<&Operation>> = HashMap::new();
     for operation in &history.operations {
         let is_about_one = matches!(operation.kind, Kind::Block | Kind::Unblock | Kind::Acquire);
-        if is_about_one && operation.told != Told::NotRun {
+        if is_about_one && operation.outcome != Outcome::NotRun {
             holders
                 .entry(&operation.holder)
                 .or_default()
@@ -26,17 +26,17 @@ pub(super) fn check(history: &History, wrong: &mut Vec<String>) {
 fn check_one(history: &History, operations: &[&Operation], wrong: &mut Vec<String>) {
     let (mut surely, mut perhaps): (Option<&Operation>, Option<&Operation>) = (None, None);
     for operation in operations.iter().copied() {
-        match (operation.kind, operation.told) {
-            (Kind::Block, Told::Done) => (surely, perhaps) = (Some(operation), Some(operation)),
+        match (operation.kind, operation.outcome) {
+            (Kind::Block, Outcome::Done) => (surely, perhaps) = (Some(operation), Some(operation)),
             // It may run later than the client gave up.
             (Kind::Block, _) => (surely, perhaps) = (None, Some(operation)),
-            (Kind::Unblock, Told::Done) => {
+            (Kind::Unblock, Outcome::Done) => {
                 surely = None;
                 // A copy of the block may have come later.
                 perhaps = perhaps.filter(|block| history.may_repeat(block));
             }
             (Kind::Unblock, _) => surely = None,
-            (_, Told::Granted) => {
+            (_, Outcome::Granted) => {
                 let at = operation.expires_at - history.ttl;
                 if let Some(block) = surely
                     && at < block.expires_at
@@ -47,9 +47,9 @@ fn check_one(history: &History, operations: &[&Operation], wrong: &mut Vec<Strin
                     wrong.push(format!("block: {block:?} did not hold: {operation:?}"));
                 }
             }
-            (_, Told::Blocked) => {
-                let longest = |block: &Operation| match block.told {
-                    Told::Done if !history.may_repeat(block) => {
+            (_, Outcome::Blocked) => {
+                let longest = |block: &Operation| match block.outcome {
+                    Outcome::Done if !history.may_repeat(block) => {
                         block.expires_at as f64 + CLOCK_SLACK
                     }
                     _ => f64::INFINITY,

@@ -2,25 +2,25 @@
 
 use std::collections::HashMap;
 
-use super::{History, Kind, Operation, Told};
+use super::{History, Kind, Operation, Outcome};
 
 /// Checks what clients heard in the pool that is created again all the time. Its clients ask one after the other.
 pub(super) fn check(history: &History, wrong: &mut Vec<String>) {
     let deletions: Vec<&Operation> = history
         .remade
         .iter()
-        .filter(|operation| operation.kind == Kind::Delete && operation.told == Told::Done)
+        .filter(|operation| operation.kind == Kind::Delete && operation.outcome == Outcome::Done)
         .collect();
     let mut granted: HashMap<&str, f64> = HashMap::new();
     for operation in &history.remade {
-        if matches!(operation.told, Told::Granted | Told::Existing) {
+        if matches!(operation.outcome, Outcome::Granted | Outcome::Existing) {
             granted.entry(&operation.id).or_insert(operation.received);
         }
     }
     for operation in &history.remade {
         let lives = matches!(
-            operation.told,
-            Told::Renewed | Told::Resumed | Told::Existing
+            operation.outcome,
+            Outcome::Renewed | Outcome::Resumed | Outcome::Existing
         );
         let Some(since) = granted.get(&*operation.id).filter(|_| lives) else {
             continue;

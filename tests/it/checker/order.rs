@@ -1,6 +1,6 @@
 //! Numbers, instants and fences grow, and fit the time at which clients asked.
 
-use super::{CLOCK_SLACK, History, OUTAGE, Operation, Told, Verdict};
+use super::{CLOCK_SLACK, History, OUTAGE, Operation, Outcome, Verdict};
 
 /// Checks the order of the whole history.
 pub(super) fn check(history: &History, verdict: &mut Verdict) {
@@ -33,10 +33,10 @@ fn check_clock(history: &History, ran: &[&Operation], wrong: &mut Vec<String>) {
 
 /// The number of what only reads is that of the last change.
 fn reads(history: &History, operation: &Operation) -> bool {
-    match operation.told {
-        Told::Existing => true,
+    match operation.outcome {
+        Outcome::Existing => true,
         // A call that a node had to send again finds what the first try did.
-        Told::Granted => operation.expires_at - history.ttl != operation.at(),
+        Outcome::Granted => operation.expires_at - history.ttl != operation.at(),
         _ => false,
     }
 }
@@ -100,7 +100,8 @@ fn check_numbers(history: &History, ran: Vec<&Operation>, wrong: &mut Vec<String
             wrong.push(format!("order: the instant falls from {a:?} to {b:?}"));
         }
         // Renewals share a call; a look has the number of the last change.
-        let shared = a.told == Told::Renewed && b.told == Told::Renewed && a.at() == b.at();
+        let shared =
+            a.outcome == Outcome::Renewed && b.outcome == Outcome::Renewed && a.at() == b.at();
         let looks = reads(history, a) || reads(history, b);
         if a.seq() == b.seq() && !shared && !looks {
             wrong.push(format!("order: one number for {a:?} and {b:?}"));
@@ -108,7 +109,7 @@ fn check_numbers(history: &History, ran: Vec<&Operation>, wrong: &mut Vec<String
     }
     let grants = sure
         .iter()
-        .filter(|operation| operation.told == Told::Granted && !reads(history, operation));
+        .filter(|operation| operation.outcome == Outcome::Granted && !reads(history, operation));
     let mut last: Option<&Operation> = None;
     for operation in grants {
         if let Some(before) = last

@@ -5,7 +5,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use super::{Grace, History, Kind, OUTAGE, Operation, Segment, Told};
+use super::{Grace, History, Kind, OUTAGE, Operation, Outcome, Segment};
 use crate::harness::Event;
 
 const CAPACITY: usize = 6;
@@ -205,44 +205,49 @@ impl World {
     }
 
     /// What the script of an acquire says: the word, the lease, its expiry, its fence.
-    fn acquire(&mut self, client: usize, key: &Arc<str>, now: i64) -> (Told, Arc<str>, i64, u64) {
+    fn acquire(
+        &mut self,
+        client: usize,
+        key: &Arc<str>,
+        now: i64,
+    ) -> (Outcome, Arc<str>, i64, u64) {
         let nobody: Arc<str> = "".into();
         if let Some(id) = self.keys.get(key).cloned()
             && self.lives(&id, now)
         {
-            return (Told::Existing, id, 0, 0);
+            return (Outcome::Existing, id, 0, 0);
         }
         let waits = self.segment.after_loss && now < self.segment.generation + TTL;
         if waits && self.mistake != Mistake::NewcomersDoNotWait {
-            return (Told::NotRun, nobody, 0, 0);
+            return (Outcome::NotRun, nobody, 0, 0);
         }
         let one_more =
             usize::from(self.in_company && self.mistake == Mistake::CallGrantsOneTooMany);
         if self.leases.len() >= CAPACITY + one_more {
-            return (Told::Denied, nobody, 0, 0);
+            return (Outcome::Denied, nobody, 0, 0);
         }
         // What a failover loses has an id that nobody else gets.
         let id: Arc<str> = format!("lease-{}-{}", self.fence, self.operations.len()).into();
         self.granted(&id, now, client);
         self.keys.insert(Arc::clone(key), Arc::clone(&id));
-        (Told::Granted, id, now + TTL, self.fence)
+        (Outcome::Granted, id, now + TTL, self.fence)
     }
 
-    fn renew(&mut self, held: &Held, now: i64) -> (Told, i64) {
+    fn renew(&mut self, held: &Held, now: i64) -> (Outcome, i64) {
         let id = &held.id;
         if self.lives(id, now) {
             self.set(id, now + TTL);
-            return (Told::Renewed, now + TTL);
+            return (Outcome::Renewed, now + TTL);
         }
         let final_end = self.tombstones.contains_key(id);
         if final_end && self.mistake != Mistake::NoTombstone {
-            return (Told::Final, 0);
+            return (Outcome::Final, 0);
         }
         let lost = held.generation < self.segment.generation;
         let word = match self.expired.get(id) {
-            Some(ended) if now - ended > WINDOW => return (Told::Expired, 0),
+            Some(ended) if now - ended > WINDOW => return (Outcome::Expired, 0),
             Some(_) => "resumed",
-            None if lost && now > self.segment.generation + WINDOW => return (Told::Expired, 0),
+            None if lost && now > self.segment.generation + WINDOW => return (Outcome::Expired, 0),
             None => "rebuilt",
         };
         let unlimited = match self.mistake {
@@ -251,12 +256,12 @@ impl World {
             _ => false,
         };
         if self.leases.len() >= CAPACITY && !unlimited {
-            return (Told::Expired, 0);
+            return (Outcome::Expired, 0);
         }
         self.set(id, now + TTL);
         self.expired.remove(id);
         self.event(word, id, now, "", "");
-        (Told::Resumed, now + TTL)
+        (Outcome::Resumed, now + TTL)
     }
 
     /// Frees a seat permanently.
@@ -269,7 +274,7 @@ impl World {
     }
 
     /// One operation of one client, and its answer.
-    fn operate(&mut self, client: usize, kind: Kind, key: &Arc<str>) -> Told {
+    fn operate(&mut self, client: usize, kind: Kind, key: &Arc<str>) -> Outcome {
         let held = self.held[client].clone();
         let node = usize::try_from(self.roll(2)).expect("small");
         let sent = self.now as f64 + 0.2;
@@ -278,7 +283,7 @@ impl World {
         let runs = !lost_reply || self.roll(2) == 0;
         let mut operation = Operation {
             kind,
-            told: Told::Unknown,
+            outcome: Outcome::Unknown,
             sent,
             received: 0.0,
             id: held.as_ref().map_or("".into(), |held| Arc::clone(&held.id)),
@@ -300,19 +305,19 @@ impl World {
                         self.keys.remove(key);
                         said = self.acquire(client, key, now);
                     }
-                    let (told, id, expires_at, fence) = said;
-                    (operation.told, operation.expires_at) = (told, expires_at);
+                    let (outcome, id, expires_at, fence) = said;
+                    (operation.outcome, operation.expires_at) = (outcome, expires_at);
                     (operation.id, operation.fence) = (id, fence);
                 }
                 Kind::Renew => {
                     let held = held.as_ref().expect("who beats has a lease");
-                    (operation.told, operation.expires_at) = self.renew(held, now);
+                    (operation.outcome, operation.expires_at) = self.renew(held, now);
                 }
                 Kind::Leave => {
                     if self.lives(&id, now) && self.leases[&id] > now + LINGER {
                         self.set(&id, now + LINGER);
                     }
-                    operation.told = Told::Done;
+                    operation.outcome = Outcome::Done;
                 }
                 Kind::Block | Kind::Unblock | Kind::Delete => {
                     unreachable!("there are no operators in this world")
@@ -321,25 +326,25 @@ impl World {
                     let released = kind == Kind::Release;
                     let word = if released { "released" } else { "terminated" };
                     self.end(&id, now, word);
-                    operation.told = Told::Done;
+                    operation.outcome = Outcome::Done;
                 }
             }
             if self.mistake == Mistake::ReplyOfAnother && self.roll(200) == 0 {
                 operation.ran = Some((self.seq - 1, now));
             }
-            if operation.told == Told::NotRun {
+            if operation.outcome == Outcome::NotRun {
                 operation.ran = None;
             }
         }
         if lost_reply {
-            operation.told = Told::Unknown;
+            operation.outcome = Outcome::Unknown;
             operation.ran = None;
             operation.expires_at = 0;
             if kind == Kind::Acquire {
                 operation.id = "".into();
             }
             if self.mistake == Mistake::GrantOnTimeOut && kind == Kind::Acquire {
-                operation.told = Told::Granted;
+                operation.outcome = Outcome::Granted;
                 operation.id = format!("invented-{}", self.seq).into();
                 operation.ran = Some((self.seq, self.tick));
                 operation.expires_at = self.tick + TTL;
@@ -348,15 +353,15 @@ impl World {
         operation.received = self.now as f64 + 0.9;
         // What its client does next comes after it.
         self.now += 1;
-        let (told, id, expires_at) = (
-            operation.told,
+        let (outcome, id, expires_at) = (
+            operation.outcome,
             Arc::clone(&operation.id),
             operation.expires_at,
         );
         self.operations.push(operation);
         let generation = self.segment.generation;
-        match told {
-            Told::Granted | Told::Existing => {
+        match outcome {
+            Outcome::Granted | Outcome::Existing => {
                 self.held[client] = Some(Held {
                     id,
                     key: Arc::clone(key),
@@ -365,14 +370,14 @@ impl World {
                     next: 0,
                 });
             }
-            Told::Renewed | Told::Resumed => {
+            Outcome::Renewed | Outcome::Resumed => {
                 if let Some(held) = &mut self.held[client] {
                     (held.expires_at, held.generation) = (expires_at, generation);
                 }
             }
             _ => {}
         }
-        told
+        outcome
     }
 
     /// All who have no lease ask in the same moment, and one call decides about them, one after the other. Each decision has a
@@ -404,21 +409,21 @@ impl World {
             }
         }
         for (at, (client, key)) in clients.iter().zip(&keys).enumerate() {
-            let (told, id, expires_at, fence) = self.acquire(*client, key, now);
+            let (outcome, id, expires_at, fence) = self.acquire(*client, key, now);
             let place = match self.mistake {
                 Mistake::CallTurnedRound => clients.len() - 1 - at,
                 _ => at,
             };
             operations.push(Operation {
                 kind: Kind::Acquire,
-                told,
+                outcome,
                 sent,
                 received: self.now as f64 + 0.9,
                 id,
                 key: Arc::clone(key),
                 ticket: "".into(),
                 holder: format!("h{client}").into(),
-                ran: (told != Told::NotRun).then_some((first + place as u64, now)),
+                ran: (outcome != Outcome::NotRun).then_some((first + place as u64, now)),
                 expires_at,
                 fence,
             });
@@ -426,7 +431,7 @@ impl World {
         self.in_company = false;
         self.now += 1;
         for ((client, key), operation) in clients.into_iter().zip(keys).zip(operations) {
-            if operation.told == Told::Granted {
+            if operation.outcome == Outcome::Granted {
                 self.held[client] = Some(Held {
                     id: Arc::clone(&operation.id),
                     key,
@@ -444,7 +449,7 @@ impl World {
     fn step(&mut self, client: usize) {
         let Some(held) = self.held[client].clone() else {
             let key: Arc<str> = format!("k{client}-{}", self.operations.len()).into();
-            if self.operate(client, Kind::Acquire, &key) == Told::Unknown {
+            if self.operate(client, Kind::Acquire, &key) == Outcome::Unknown {
                 // Once more with the same key.
                 self.operate(client, Kind::Acquire, &key);
             }
@@ -465,14 +470,14 @@ impl World {
             3 => Kind::Acquire,
             _ => Kind::Renew,
         };
-        let told = self.operate(client, what, &held.key);
-        match (what, told) {
+        let outcome = self.operate(client, what, &held.key);
+        match (what, outcome) {
             (Kind::Release | Kind::Terminate, _) => {
                 // What it must not get.
                 self.operate(client, Kind::Renew, &held.key);
                 self.held[client] = None;
             }
-            (_, Told::Expired | Told::Final | Told::Denied | Told::NotRun) => {
+            (_, Outcome::Expired | Outcome::Final | Outcome::Denied | Outcome::NotRun) => {
                 self.held[client] = None;
             }
             _ => self.plan(client),
@@ -672,9 +677,9 @@ fn an_old_master_that_goes_on_answering_is_found() {
 /// A reply gets lost, the node asks again, and by then the lease lives only by what the first run did.
 #[test]
 fn a_renewal_that_ran_in_time_and_once_more_is_no_violation() {
-    let operation = |kind, told, (sent, received), ran: (u64, i64)| Operation {
+    let operation = |kind, outcome, (sent, received), ran: (u64, i64)| Operation {
         kind,
-        told,
+        outcome,
         sent,
         received,
         id: "a".into(),
@@ -712,13 +717,13 @@ fn a_renewal_that_ran_in_time_and_once_more_is_no_violation() {
             operations: vec![
                 operation(
                     Kind::Acquire,
-                    Told::Granted,
+                    Outcome::Granted,
                     (9_999.0, 10_001.0),
                     (1, 10_000),
                 ),
                 operation(
                     Kind::Renew,
-                    Told::Renewed,
+                    Outcome::Renewed,
                     (sent, end as f64 + 16.0),
                     (4, end + 14),
                 ),

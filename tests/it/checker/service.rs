@@ -50,13 +50,13 @@ pub(super) fn check(history: &History, wrong: &mut Vec<String>) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Told;
+    use super::super::Outcome;
     use super::*;
 
     fn release(sent: f64, ran: bool) -> Operation {
         Operation {
             kind: Kind::Release,
-            told: if ran { Told::Done } else { Told::NotRun },
+            outcome: if ran { Outcome::Done } else { Outcome::NotRun },
             sent,
             received: sent + 1.0,
             id: "a".into(),

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::books::{Books, Life};
-use super::{History, Kind, Operation, RECORDED, Told, Verdict};
+use super::lifetimes::{Lifetime, Lifetimes};
+use super::{History, Kind, Operation, Outcome, RECORDED, Verdict};
 
 /// Until when a lease lives by what is known of it.
 #[derive(Debug, Clone, Copy)]
@@ -25,7 +25,7 @@ struct Deeds<'a> {
 
 impl Deeds<'_> {
     /// The term of a life, by what was done in it before `end` in the order of scripts.
-    fn term(&self, life: Life, end: (i64, u64)) -> Term {
+    fn term(&self, life: Lifetime, end: (i64, u64)) -> Term {
         let History { ttl, linger, .. } = *self.history;
         let begun = life.from + ttl;
         let mut term = Term {
@@ -51,14 +51,14 @@ impl Deeds<'_> {
                     _ => {}
                 }
             }
-            match (operation.kind, operation.told) {
-                (Kind::Leave, Told::Done) => {
+            match (operation.kind, operation.outcome) {
+                (Kind::Leave, Outcome::Done) => {
                     term.least = term.least.min(operation.at() + linger);
                     if sure {
                         term.most = term.most.min(operation.at() + linger);
                     }
                 }
-                (_, Told::Granted | Told::Renewed | Told::Resumed) => {
+                (_, Outcome::Granted | Outcome::Renewed | Outcome::Resumed) => {
                     term.most = term.most.max(operation.expires_at);
                     if sure {
                         term.least = operation.expires_at;
@@ -98,7 +98,7 @@ fn by_lease(history: &History) -> HashMap<&str, Deeds<'_>> {
         });
         if operation.ran.is_some() {
             deeds.known.push(operation);
-        } else if operation.told == Told::Unknown {
+        } else if operation.outcome == Outcome::Unknown {
             deeds.unknown.push(operation);
         }
     }
@@ -113,7 +113,7 @@ fn by_lease(history: &History) -> HashMap<&str, Deeds<'_>> {
 /// Checks the terms of one segment. `last`: nothing comes after it.
 pub(super) fn check(
     history: &History,
-    books: &Books<'_>,
+    lifetimes: &Lifetimes<'_>,
     operations: &[&Operation],
     last: bool,
     verdict: &mut Verdict,
@@ -124,14 +124,14 @@ pub(super) fn check(
         known: Vec::new(),
         unknown: Vec::new(),
     };
-    for (id, lives) in &books.lives {
+    for (id, lives) in &lifetimes.lives {
         let deeds = leases.get(id).unwrap_or(&nothing);
         for life in lives {
             if life.expired {
-                check_end(books, deeds, id, *life, &mut verdict.violations);
+                check_end(lifetimes, deeds, id, *life, &mut verdict.violations);
             } else if life.is_open() && last {
                 let term = deeds.term(*life, (i64::MAX, 0));
-                let end = books.end_of(term.most, i64::MAX);
+                let end = lifetimes.end_of(term.most, i64::MAX);
                 if end + RECORDED < history.until && !term.open {
                     verdict.violations.push(format!(
                         "maximum term: {id} ends at {end} and does not at {}",
@@ -145,17 +145,17 @@ pub(super) fn check(
         .iter()
         .filter(|operation| operation.ran.is_some())
     {
-        let (Told::Renewed | Told::Expired, at) = (operation.told, operation.at()) else {
+        let (Outcome::Renewed | Outcome::Expired, at) = (operation.outcome, operation.at()) else {
             continue;
         };
         let deeds = leases.get(&*operation.id).unwrap_or(&nothing);
-        let lives = books.of(&operation.id).iter();
+        let lives = lifetimes.of(&operation.id).iter();
         let life = lives.rev().find(|life| life.from <= at);
         let before = (at, operation.seq());
-        if operation.told == Told::Renewed {
+        if operation.outcome == Outcome::Renewed {
             let Some(life) = life else { continue };
             let term = deeds.term(*life, before);
-            let end = books.end_of(term.most, at);
+            let end = lifetimes.end_of(term.most, at);
             // A node that got no reply asks again, and then the lease lives by what the first run did.
             let in_time = history
                 .may_have_run_since(operation)
@@ -167,18 +167,24 @@ pub(super) fn check(
             }
             continue;
         }
-        check_told_expired(history, books, deeds, operation, life.copied(), verdict);
+        check_told_expired(history, lifetimes, deeds, operation, life.copied(), verdict);
     }
 }
 
 /// A life that time ended did so exactly at the end of its term.
-fn check_end(books: &Books<'_>, deeds: &Deeds<'_>, id: &str, life: Life, wrong: &mut Vec<String>) {
+fn check_end(
+    lifetimes: &Lifetimes<'_>,
+    deeds: &Deeds<'_>,
+    id: &str,
+    life: Lifetime,
+    wrong: &mut Vec<String>,
+) {
     let term = deeds.term(life, (life.to, 0));
-    let least = books.ends_of(term.least, i64::MAX);
+    let least = lifetimes.ends_of(term.least, i64::MAX);
     // The lease of somebody who waited ends a millisecond later each time that it is told, and answers that told it may be lost.
     let lost_answers = if deeds.history.queue { 3 } else { 0 };
     let later = (0..=lost_answers).find(|ms| least.contains(&(life.to - ms)));
-    let life = Life {
+    let life = Lifetime {
         to: life.to - later.unwrap_or(0),
         ..life
     };
@@ -191,7 +197,7 @@ fn check_end(books: &Books<'_>, deeds: &Deeds<'_>, id: &str, life: Life, wrong: 
         wrong.push(format!(
             "maximum term: {id} ends at one of {least:?}: {life:?}"
         ));
-    } else if !term.open && life.to > books.end_of(term.most, i64::MAX) {
+    } else if !term.open && life.to > lifetimes.end_of(term.most, i64::MAX) {
         wrong.push(format!(
             "maximum term: {id} was promised until {} at most: {life:?}",
             term.most
@@ -202,10 +208,10 @@ fn check_end(books: &Books<'_>, deeds: &Deeds<'_>, id: &str, life: Life, wrong: 
 /// Whoever beats in time is never told that time ended its lease, unless data was lost.
 fn check_told_expired(
     history: &History,
-    books: &Books<'_>,
+    lifetimes: &Lifetimes<'_>,
     deeds: &Deeds<'_>,
     operation: &Operation,
-    life: Option<Life>,
+    life: Option<Lifetime>,
     verdict: &mut Verdict,
 ) {
     let at = operation.at();
@@ -215,9 +221,11 @@ fn check_told_expired(
         .known
         .iter()
         .take_while(|other| (other.at(), other.seq()) < place)
-        .filter_map(|other| match other.told {
-            Told::Granted | Told::Renewed | Told::Resumed => Some((*other, other.expires_at)),
-            Told::Done if other.kind == Kind::Leave => Some((*other, 0)),
+        .filter_map(|other| match other.outcome {
+            Outcome::Granted | Outcome::Renewed | Outcome::Resumed => {
+                Some((*other, other.expires_at))
+            }
+            Outcome::Done if other.kind == Kind::Leave => Some((*other, 0)),
             _ => None,
         })
         .last();
@@ -228,18 +236,19 @@ fn check_told_expired(
     let Some((promised, expiry)) = promise else {
         return;
     };
-    let on_other_data = promised.at() < books.segment.generation && books.segment.after_loss;
+    let on_other_data =
+        promised.at() < lifetimes.segment.generation && lifetimes.segment.after_loss;
     let may_be_lost = history.may_be_lost(promised)
         || history.may_be_lost(operation)
         || (history.lossy_after(promised.at()) && life.is_none());
-    let early = expiry > 0 && !unsure_leave && books.end_of(expiry, at) > at;
-    let away = on_other_data && at < books.segment.generation + history.ttl;
+    let early = expiry > 0 && !unsure_leave && lifetimes.end_of(expiry, at) > at;
+    let away = on_other_data && at < lifetimes.segment.generation + history.ttl;
     if early || (away && expiry > 0) {
         verdict.lost += 1;
         if !may_be_lost && !on_other_data {
             verdict.violations.push(format!(
                 "minimum term: promised until {} and told that it ended: {operation:?}",
-                books.end_of(expiry, at)
+                lifetimes.end_of(expiry, at)
             ));
         }
     }

@@ -8,7 +8,7 @@ use crate::harness::Event;
 
 /// A life of a lease: from a start or a resume to the next end.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Life {
+pub(crate) struct Lifetime {
     pub(crate) from: i64,
     /// `i64::MAX` while it lasts.
     pub(crate) to: i64,
@@ -16,7 +16,7 @@ pub(crate) struct Life {
     pub(crate) expired: bool,
 }
 
-impl Life {
+impl Lifetime {
     pub(super) fn is_open(self) -> bool {
         self.to == i64::MAX
     }
@@ -33,9 +33,9 @@ impl Life {
 
 /// All lives of one segment.
 #[derive(Debug)]
-pub(crate) struct Books<'a> {
+pub(crate) struct Lifetimes<'a> {
     pub(super) segment: &'a Segment,
-    pub(super) lives: HashMap<&'a str, Vec<Life>>,
+    pub(super) lives: HashMap<&'a str, Vec<Lifetime>>,
     /// Every begin and every end, sorted, to count by.
     begins: Vec<i64>,
     closes: Vec<i64>,
@@ -43,15 +43,15 @@ pub(crate) struct Books<'a> {
     linger: i64,
 }
 
-impl<'a> Books<'a> {
+impl<'a> Lifetimes<'a> {
     pub(super) fn read(history: &History, segment: &'a Segment, wrong: &mut Vec<String>) -> Self {
-        let mut lives: HashMap<&str, Vec<Life>> = HashMap::new();
+        let mut lives: HashMap<&str, Vec<Lifetime>> = HashMap::new();
         let mut newest = 0;
         for event in segment.events.iter().filter(|event| event.change() != 0) {
             let own = lives.entry(&event.id).or_default();
             let open = own.last().is_some_and(|life| life.is_open());
             if event.change() > 0 && !open {
-                own.push(Life {
+                own.push(Lifetime {
                     from: event.at,
                     to: i64::MAX,
                     expired: false,
@@ -98,7 +98,7 @@ impl<'a> Books<'a> {
         begun - closed.min(begun)
     }
 
-    pub(super) fn of(&self, id: &str) -> &[Life] {
+    pub(super) fn of(&self, id: &str) -> &[Lifetime] {
         self.lives.get(id).map_or(&[], Vec::as_slice)
     }
 
