@@ -19,7 +19,9 @@ use tokio::net::TcpStream;
 
 use self::capture::Capture;
 use self::explore::{calls, explore, files};
-use crate::harness::{ANY, Behaviour, Launch, Node, Receiver, Redis, Reply, let_pass, wait_until};
+use crate::harness::{
+    ANY, Behaviour, Launch, Node, Receiver, Redis, Reply, let_pass, raw, wait_until,
+};
 
 /// Places that no situation here comes to, and why.
 const NOT_REACHED: [(&str, &str, &str); 7] = [
@@ -315,11 +317,7 @@ impl Scene<'_> {
             .await
             .expect("it listens");
         let body = json!({"ticket": ticket, "wait_ms": 20_000}).to_string();
-        let request = format!(
-            "POST /v1/pools/{pool}/leases HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
-            self.node.address(),
-            body.len()
-        );
+        let request = raw::request("POST", &format!("/v1/pools/{pool}/leases"), "", &body);
         stream
             .write_all(request.as_bytes())
             .await

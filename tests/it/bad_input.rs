@@ -1,13 +1,11 @@
 //! Bad input: the right refusal, a sentence that helps, nothing written, and nothing secret in the log.
 
-use std::time::{Duration, Instant};
-
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::harness::{Client, Launch, Redis, SECRET};
+use crate::harness::{Client, Launch, Redis, SECRET, raw};
 
 const KEY: &str = "the-operator-key-of-the-tests";
 const LEASES: &str = "/v1/pools/crm/leases";
@@ -289,44 +287,19 @@ async fn the_wrong_method_learns_the_right_ones() {
     }
 }
 
-/// Sends bytes as they are and reads until the node closes or says enough.
+/// Sends bytes as they are. The status and the problem that come back.
 async fn raw(client: &Client, request: &[u8]) -> (u16, Value) {
     let mut stream = TcpStream::connect(client.address())
         .await
         .expect("the node listens");
     // The node may answer and close before all is sent.
     let _ = stream.write_all(request).await;
-    let mut answer = Vec::new();
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        let mut chunk = [0; 4_096];
-        let read = tokio::time::timeout(deadline - Instant::now(), stream.read(&mut chunk)).await;
-        match read.expect("an answer in time") {
-            Ok(length @ 1..) => answer.extend_from_slice(&chunk[..length]),
-            Ok(_) | Err(_) => break,
-        }
-        let text = String::from_utf8_lossy(&answer);
-        if text
-            .split_once("\r\n\r\n")
-            .is_some_and(|(_, body)| serde_json::from_str::<Value>(body).is_ok())
-        {
-            break;
-        }
-    }
-    let text = String::from_utf8_lossy(&answer).into_owned();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
-    assert!(
-        head.to_lowercase().contains("application/problem+json"),
-        "{text}"
+    let reply = raw::answer(&mut stream, request).await;
+    assert_eq!(
+        reply.header("content-type"),
+        Some("application/problem+json")
     );
-    let status = head
-        .split(' ')
-        .nth(1)
-        .and_then(|status| status.parse().ok());
-    (
-        status.unwrap_or_else(|| panic!("no status in {text}")),
-        serde_json::from_str(body).expect("a problem"),
-    )
+    (reply.status, reply.body)
 }
 
 #[tokio::test]
@@ -370,13 +343,7 @@ async fn a_body_or_a_head_without_end_is_refused_before_it_is_read() {
         .await
         .expect("the node listens");
     stream.write_all(both.as_bytes()).await.expect("it is sent");
-    let mut answer = vec![0; 12];
-    stream.read_exact(&mut answer).await.expect("an answer");
-    assert!(
-        answer.starts_with(b"HTTP/1.1 "),
-        "{}",
-        String::from_utf8_lossy(&answer)
-    );
+    raw::answer(&mut stream, both.as_bytes()).await;
 
     assert!(node.memory_kib() < before + 32 * 1024);
     node.acquire("crm", json!({}), 201).await;

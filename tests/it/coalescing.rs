@@ -7,10 +7,10 @@ use std::time::Duration;
 use futures_util::future::{join, join_all};
 use reqwest::Method;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::harness::{ANY, Launch, Node, Proxy, Redis, let_pass};
+use crate::harness::{ANY, Launch, Node, Proxy, Redis, let_pass, raw};
 
 /// So long takes each call of the node.
 const DELAY: Duration = Duration::from_millis(120);
@@ -59,10 +59,7 @@ async fn in_one_call_everybody_gets_an_answer_of_his_own() {
         .await
         .expect("the node listens");
     let body = json!({ "token": gone.token() }).to_string();
-    let request = format!(
-        "POST /v1/leases/renew HTTP/1.1\r\nHost: crm\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
+    let request = raw::request("POST", "/v1/leases/renew", "", &body);
     client
         .write_all(request.as_bytes())
         .await
@@ -319,33 +316,32 @@ async fn of_a_thousand_that_ask_in_one_moment_each_has_the_seat_that_its_answer_
     let node = Launch::on(&redis.url()).start().await;
     node.put_pool("crm", json!({"capacity": 800}), 201).await;
     let connections = join_all((0..CLIENTS).map(|_| TcpStream::connect(node.address()))).await;
-    let asked = connections.into_iter().zip(0_u64..).map(|(connection, number)| async move {
-        let mut connection = connection.expect("the node listens");
-        let body = json!({"holder": format!("agent-{number}")}).to_string();
-        let request = format!(
-            "POST /v1/pools/crm/leases HTTP/1.1\r\nHost: crm\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        connection
-            .write_all(request.as_bytes())
-            .await
-            .expect("the node listens");
-        let mut status = [0; 12];
-        connection.read_exact(&mut status).await.expect("an answer");
-        // The connection stays: who is gone gives the seat back.
-        (String::from_utf8_lossy(&status[9..]).into_owned(), connection)
-    });
+    let asked = connections
+        .into_iter()
+        .zip(0_u64..)
+        .map(|(connection, number)| async move {
+            let mut connection = connection.expect("the node listens");
+            let body = json!({"holder": format!("agent-{number}")}).to_string();
+            let request = raw::request("POST", "/v1/pools/crm/leases", "", &body);
+            connection
+                .write_all(request.as_bytes())
+                .await
+                .expect("the node listens");
+            let reply = raw::answer(&mut connection, request.as_bytes()).await;
+            // The connection stays: a client that is gone gives the seat back.
+            (reply.status, connection)
+        });
     let answers = join_all(asked).await;
-    let count = |wanted: &str| {
+    let count = |wanted: u16| {
         answers
             .iter()
-            .filter(|(status, _)| status == wanted)
+            .filter(|(status, _)| *status == wanted)
             .count()
     };
-    let (granted, denied) = (count("201"), count("409"));
+    let (granted, denied) = (count(201), count(409));
     // A busy machine is too slow for all of them within the second in which each is answered.
-    assert_eq!(granted + denied + count("503"), CLIENTS);
-    assert!(granted == 800 || count("503") > 0, "{granted} of 800");
+    assert_eq!(granted + denied + count(503), CLIENTS);
+    assert!(granted == 800 || count(503) > 0, "{granted} of 800");
     crate::harness::wait_until("all others are free", Duration::from_secs(10), async || {
         node.availability("crm", 200).await["in_use"] == granted
     })

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use serde_json::json;
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
-use crate::harness::{Client, Launch, Node, Redis, free_port, wait_until};
+use crate::harness::{Client, Launch, Node, Redis, free_port, raw, wait_until};
 use crate::rolling_restart::Balancer;
 
 const KEY: &str = "the-operator-key-of-the-tests";
@@ -77,9 +77,7 @@ async fn idle(address: &str) -> TcpStream {
         .write_all(request.as_bytes())
         .await
         .expect("a request");
-    let mut answer = [0; 4096];
-    let read = timeout(PATIENCE, stream.read(&mut answer)).await;
-    assert!(read.expect("an answer").expect("an answer") > 0);
+    raw::answer(&mut stream, request.as_bytes()).await;
     stream
 }
 

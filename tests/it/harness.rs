@@ -12,6 +12,7 @@ mod node;
 pub(crate) mod openapi;
 mod provider;
 mod proxy;
+pub(crate) mod raw;
 mod receiver;
 mod redis;
 mod scrape;

@@ -8,10 +8,10 @@ use leasehold::token::Tokens;
 use reqwest::Method;
 use secrecy::SecretString;
 use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::harness::{Installation, Node, Reply, SECRET, wait_until};
+use crate::harness::{Installation, Node, Reply, SECRET, raw, wait_until};
 use crate::history::store;
 
 const LONG_TTL: u64 = 60_000;
@@ -207,25 +207,14 @@ async fn a_lease_whose_name_was_taken_before_goes_on() {
     assert_eq!(lost["code"], "lease_terminated");
 }
 
-/// The status and the body of a request whose path no client has made nicer.
-async fn as_it_is(node: &Node, method: &str, path: &str, body: &str) -> (u16, String) {
+/// The answer to a request whose path no client has made nicer.
+async fn as_it_is(node: &Node, method: &str, path: &str, body: &str) -> Reply {
     let mut stream = TcpStream::connect(node.address())
         .await
         .expect("it listens");
-    let length = body.len();
-    let request = format!(
-        "{method} {path} HTTP/1.1\r\nHost: {}\r\nContent-Type: application/json\r\nContent-Length: {length}\r\n\
-         Connection: close\r\n\r\n{body}",
-        node.address()
-    );
+    let request = raw::request(method, path, "Connection: close\r\n", body);
     stream.write_all(request.as_bytes()).await.expect("sent");
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.expect("an answer");
-    let status = answer.split(' ').nth(1).and_then(|word| word.parse().ok());
-    let body = answer
-        .split_once("\r\n\r\n")
-        .map(|(_, body)| body.to_owned());
-    (status.expect("a status"), body.unwrap_or_default())
+    raw::answer(&mut stream, request.as_bytes()).await
 }
 
 #[tokio::test]
@@ -235,9 +224,10 @@ async fn no_new_pool_is_called_dot_and_an_old_one_can_be_deleted() {
     let policy = r#"{"capacity": 1}"#;
     for name in [".", ".."] {
         let path = format!("/v1/pools/{name}");
-        let (status, body) = as_it_is(node, "PUT", &path, policy).await;
-        assert_eq!(status, 400, "{body}");
-        assert!(body.contains("a pool is not called . or .."), "{body}");
+        let refused = as_it_is(node, "PUT", &path, policy).await;
+        assert_eq!(refused.status, 400, "{}", refused.text);
+        let detail = refused["detail"].as_str().unwrap_or_default();
+        assert!(detail.contains("a pool is not called . or .."), "{detail}");
 
         let store = store(&cluster.redis).await;
         let pool = name.parse().expect("earlier versions took it");
@@ -245,10 +235,9 @@ async fn no_new_pool_is_called_dot_and_an_old_one_can_be_deleted() {
         let expect = leasehold::store::Expect::Any;
         store.put_pool(&pool, &policy, expect).await.expect("made");
         let changed = r#"{"capacity": 2}"#;
-        assert_eq!(as_it_is(node, "PUT", &path, changed).await.0, 200);
-        let (status, body) = as_it_is(node, "GET", &path, "").await;
-        assert_eq!(status, 200, "{body}");
-        assert_eq!(as_it_is(node, "DELETE", &path, "").await.0, 204);
+        assert_eq!(as_it_is(node, "PUT", &path, changed).await.status, 200);
+        assert_eq!(as_it_is(node, "GET", &path, "").await.status, 200);
+        assert_eq!(as_it_is(node, "DELETE", &path, "").await.status, 204);
     }
     // Names in which dots are something else.
     for name in ["...", ".crm", "a.b"] {

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
-use crate::harness::{Client, Installation, Launch, Node, Proxy, Reply, let_pass, wait_until};
+use crate::harness::{Client, Installation, Launch, Node, Proxy, Reply, let_pass, raw, wait_until};
 use crate::rules::index_is_true;
 
 /// The pause that a waiter gets before it asks again, and what a loaded machine may add.
@@ -45,44 +45,38 @@ async fn seats(node: &Client) -> Vec<String> {
 }
 
 /// An acquire that is held open on a connection of its own.
-struct Open(TcpStream);
+struct Open {
+    stream: TcpStream,
+    request: String,
+}
 
 impl Open {
     async fn ask(node: &Client, body: &Value, key: Option<&str>) -> Self {
         let mut stream = TcpStream::connect(node.address()).await.unwrap();
-        let body = body.to_string();
-        let key = key.map_or(String::new(), |key| format!("idempotency-key: {key}\r\n"));
-        let request = format!(
-            "POST /v1/pools/crm/leases HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\n{key}content-length: {}\r\n\r\n{body}",
-            node.address(),
-            body.len()
-        );
+        let key = key.map_or(String::new(), |key| format!("Idempotency-Key: {key}\r\n"));
+        let request = raw::request("POST", "/v1/pools/crm/leases", &key, &body.to_string());
         stream.write_all(request.as_bytes()).await.unwrap();
-        Self(stream)
+        Self { stream, request }
     }
 
     /// Closes the connection in order, or breaks it off.
     fn close(self, in_order: bool) {
         if !in_order {
-            self.0.set_zero_linger().unwrap();
+            self.stream.set_zero_linger().unwrap();
         }
-        drop(self.0);
+        drop(self.stream);
     }
 
     /// The token of the grant, if it has come.
     fn has_answered(&self) -> Option<String> {
         let mut text = vec![0; 4_096];
-        let read = self.0.try_read(&mut text).ok()?;
-        let text = String::from_utf8_lossy(&text[..read]).into_owned();
-        let (_, body) = text.split_once("\r\n\r\n")?;
-        let body: Value = serde_json::from_str(body).ok()?;
-        body["token"].as_str().map(str::to_owned)
+        let read = self.stream.try_read(&mut text).ok()?;
+        let reply = raw::parse(self.request.as_bytes(), &text[..read])?;
+        reply["token"].as_str().map(str::to_owned)
     }
 
-    async fn answer(mut self) -> String {
-        let mut text = vec![0; 4_096];
-        let read = self.0.read(&mut text).await.unwrap();
-        String::from_utf8_lossy(&text[..read]).into_owned()
+    async fn answer(mut self) -> Reply {
+        raw::answer(&mut self.stream, self.request.as_bytes()).await
     }
 }
 
@@ -432,7 +426,7 @@ async fn an_answer_that_was_heard_is_not_taken_back() {
     let open = Open::ask(node, &ask, None).await;
     let_pass(200).await;
     node.release(&held.token(), 204).await;
-    assert!(open.answer().await.starts_with("HTTP/1.1 201"));
+    assert_eq!(open.answer().await.status, 201);
     let_pass(300).await;
     assert_eq!(seats(node).await, ["bob"]);
 }
