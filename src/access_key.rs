@@ -42,7 +42,7 @@ pub enum Role {
     Client,
     /// Verifies leases: asks whether somebody holds one, and nothing else.
     Verifier,
-    /// Reads reports: how full pools are and were. No lists of who holds what, and no names of people.
+    /// Reads reports: how full pools are and were. No lists of leases, and no names of people.
     Reports,
     /// Reads everything, and verifies.
     Viewer,

@@ -148,7 +148,7 @@ pub struct Client {
     http: reqwest::Client,
     base: String,
     key: Option<SecretString>,
-    /// What the program is a part of, if whoever started it says so.
+    /// The trace that the program is a part of, if it was started with one.
     trace: Option<TraceContext>,
 }
 

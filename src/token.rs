@@ -188,7 +188,7 @@ impl Tokens {
             .any(|key| key.seal(text).verify_slice(&seal).is_ok())
     }
 
-    /// Hides a text from whoever keeps it for us, and tells if it was changed. `purpose` keeps a text of one kind from being shown as one
+    /// Encrypts a string that somebody else keeps for us, and detects changes. `purpose` keeps a string of one kind from being shown as one
     /// of another kind.
     pub(crate) fn encrypt(&self, purpose: &str, text: &str) -> String {
         let nonce: [u8; NONCE_LEN] = rand::random();
@@ -200,7 +200,7 @@ impl Tokens {
                 Aad::from(purpose.as_bytes()),
                 &mut hidden,
             )
-            .expect("a text is no longer than the cipher takes");
+            .expect("a string is no longer than the cipher takes");
         URL_SAFE_NO_PAD.encode([&nonce[..], &hidden].concat())
     }
 

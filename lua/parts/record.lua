@@ -30,7 +30,7 @@ local function parts_of_record(packed)
   return record
 end
 
--- The same of the record of a lease; nil if there is none.
+-- The same of the record of a lease; nil without one.
 local function read_record(records, id)
   local packed = redis.call('HGET', records, id)
   return packed and parts_of_record(packed) or nil

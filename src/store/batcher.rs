@@ -102,7 +102,7 @@ async fn run<R: Batched>(
             return Over;
         }
         // A lane is woken by the first request and would run before the others that are here already, so calls would
-        // carry two or three. It lets them have their turn; where there are none, this takes no time.
+        // carry two or three. It lets them have their turn; without any, this takes no time.
         tokio::task::yield_now().await;
         while round.len() < R::ROUND
             && let Ok(waiting) = lane.try_recv()

@@ -3,7 +3,7 @@
 use maud::{Markup, PreEscaped};
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd};
 
-/// The text as HTML. `lead` says where a link leads on a node; one that leads nowhere there is words.
+/// The text as HTML. `lead` maps a link to its address on a node; one without an address becomes plain words.
 pub(super) fn to_html(text: &str, lead: impl Fn(&str) -> Option<String>) -> Markup {
     let mut in_link = false;
     let events = Parser::new_ext(text, Options::ENABLE_TABLES).filter_map(|event| match event {

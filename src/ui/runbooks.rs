@@ -9,7 +9,7 @@ use super::markdown;
 use crate::http::extract::Path;
 use crate::http::problem::{Code, Problem};
 
-/// Names and texts, in order of the names.
+/// Names and pages, in order of the names.
 const RUNBOOKS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/runbooks.rs"));
 
 /// All of them.

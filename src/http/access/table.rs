@@ -38,7 +38,7 @@ pub(super) struct Row {
     pub(super) rule: Rule,
     /// The word in the audit trail; none for what changes nothing.
     pub(super) action: Option<&'static str>,
-    /// Whether the handler keeps to the tenants of the caller. Who is for some tenants only has nothing to do on other routes.
+    /// Whether the handler keeps to the tenants of the caller. Callers for some tenants only have nothing to do on other routes.
     pub(super) keeps_to_tenants: bool,
 }
 

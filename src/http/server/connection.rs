@@ -120,7 +120,7 @@ pub(super) async fn run<F, A>(
     }
 }
 
-/// The stream after the handshake; none if there was none.
+/// The stream after the handshake; none if that failed.
 ///
 /// A client has as long for it as for the head of its first request, and for both together: one that says nothing, or half of
 /// something, holds a socket for `header_read` and no longer. What it may send before anything is decided is bounded by rustls, 64 KiB.
