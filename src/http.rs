@@ -48,7 +48,9 @@ use self::problem::{Code, Problem};
 use self::server::{ConnectionLimit, Drain};
 use crate::alerts::address::Allowed;
 use crate::config::Settings;
+use crate::names::PoolName;
 use crate::oidc::Provider;
+use crate::pool::Pool;
 use crate::proof::ProofKeys;
 use crate::store::{self, Store};
 use crate::tasks;
@@ -95,6 +97,12 @@ impl App {
             move || access::refusals::write_counts(inner.clone())
         });
         app
+    }
+
+    /// A pool as it is now; a problem if there is none of this name.
+    pub(crate) async fn pool(&self, name: &PoolName) -> Result<Pool, Problem> {
+        let pool = self.0.store.status(name).await?;
+        pool.ok_or_else(|| pool_not_found(name))
     }
 
     /// Pools, leases, keys.
@@ -191,7 +199,7 @@ impl From<store::Error> for Problem {
 }
 
 /// There is no pool of this name.
-pub(crate) fn pool_not_found(pool: &crate::names::PoolName) -> Problem {
+pub(crate) fn pool_not_found(pool: &PoolName) -> Problem {
     Problem::new(
         Code::PoolNotFound,
         format!("There is no pool named {pool}. An operator creates it with PUT /v1/pools/{pool}."),

@@ -12,10 +12,10 @@ use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 
+use super::App;
 use super::accept::Format;
 use super::problem::{Code, Problem};
 use super::when::When;
-use super::{App, pool_not_found};
 use crate::names::PoolName;
 use crate::time::Timestamp;
 
@@ -65,10 +65,7 @@ pub(crate) fn range(
 }
 
 async fn must_exist(app: &App, pool: &PoolName) -> Result<Timestamp, Problem> {
-    let status = app.0.store.status(pool).await?;
-    status
-        .map(|pool| pool.at)
-        .ok_or_else(|| pool_not_found(pool))
+    Ok(app.pool(pool).await?.at)
 }
 
 fn rounded(number: f64) -> f64 {

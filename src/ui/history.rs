@@ -18,7 +18,6 @@ use crate::http::history::slots::{
     HistoryBody, HistoryQuery, MAX_SLOTS, SlotBody, StepWord, slots, to_csv,
 };
 use crate::http::history::usage::{UsageBody, UsageQuery, usage};
-use crate::http::pool_not_found;
 use crate::http::problem::Problem;
 use crate::http::when::When;
 use crate::names::PoolName;
@@ -54,11 +53,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let pool = app
-        .store()
-        .status(&name)
-        .await?
-        .ok_or_else(|| pool_not_found(&name))?;
+    let pool = app.pool(&name).await?;
     let range = Range::of(&fields, pool.at, last_day::zone(&pool), PRESETS, DAY)?;
     let step = step(&fields, &range);
     let zone = range.zone.name().to_owned();

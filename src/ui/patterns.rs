@@ -15,7 +15,6 @@ use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::history::patterns::{CellBody, PatternsBody, PatternsQuery, patterns, to_csv};
-use crate::http::pool_not_found;
 use crate::http::problem::Problem;
 use crate::http::when::When;
 use crate::names::PoolName;
@@ -38,11 +37,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let pool = app
-        .store()
-        .status(&name)
-        .await?
-        .ok_or_else(|| pool_not_found(&name))?;
+    let pool = app.pool(&name).await?;
     let range = Range::of(&fields, pool.at, last_day::zone(&pool), PRESETS, WEEKS)?;
     let wanted = PatternsQuery {
         from: Some(When::exactly(range.from)),

@@ -21,7 +21,6 @@ use crate::http::csv::{self, Cell};
 use crate::http::extract::Path;
 use crate::http::history::tenants::{TenantsBody, used};
 use crate::http::history::{ListQuery, MAX_LIMIT};
-use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
 use crate::http::table;
 use crate::http::when::When;
@@ -75,11 +74,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let pool = app
-        .store()
-        .status(&name)
-        .await?
-        .ok_or_else(|| pool_not_found(&name))?;
+    let pool = app.pool(&name).await?;
     let history = match ["range", "from"]
         .iter()
         .any(|name| fields.get(name).is_some())

@@ -7,10 +7,10 @@ use axum::extract::State;
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::http::App;
 use crate::http::access::Client;
 use crate::http::extract::Path;
 use crate::http::problem::Problem;
-use crate::http::{App, pool_not_found};
 use crate::names::{PoolName, Tenant};
 use crate::pool::Pool;
 use crate::time::Timestamp;
@@ -134,12 +134,7 @@ pub(super) async fn availability(
     _client: Client,
     Path(pool): Path<PoolName>,
 ) -> Result<Json<Availability>, Problem> {
-    let status = app
-        .0
-        .store
-        .status(&pool)
-        .await?
-        .ok_or_else(|| pool_not_found(&pool))?;
+    let status = app.pool(&pool).await?;
     Ok(Json(Availability {
         in_use: status.in_use,
         capacity: status.capacity,

@@ -13,7 +13,6 @@ use crate::history::last_day;
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
-use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
 use crate::names::PoolName;
 use crate::pool::{Pool, Scheduled};
@@ -86,11 +85,7 @@ pub(in super::super) async fn edit(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let wrong = |detail: String| Problem::new(Code::InvalidRequest, detail);
-    let pool = app
-        .store()
-        .status(&name)
-        .await?
-        .ok_or_else(|| pool_not_found(&name))?;
+    let pool = app.pool(&name).await?;
     let mut schedule = pool.policy.schedule;
     if let Some(place) = fields.get("remove") {
         let place = place.parse().ok().filter(|place| *place < schedule.len());
