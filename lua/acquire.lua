@@ -224,13 +224,7 @@ local function grant(first, last)
   for i = first, last do
     local id, repeated = ARGV[id_of + i], repeated_by[i]
     if repeated then
-      local before = known and redis.call('GET', repeated)
-      redis.call('SET', repeated, id, 'PX', int(ttl + REPEATED_MS))
-      if before then
-        undo_by('SET', repeated, before, 'KEEPTTL')
-      else
-        undo_by('DEL', repeated)
-      end
+      remember_key(repeated, id, ttl, known and redis.call('GET', repeated))
     end
     record_event(events, 'started', id, now, ARGV[holder_of + i], ARGV[tenant_of + i], '')
   end

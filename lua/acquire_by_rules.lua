@@ -215,12 +215,7 @@ end
 
 local function remember_the_request()
   if repeated then
-    redis.call('SET', repeated, id, 'PX', int(ttl + REPEATED_MS))
-    if earlier then
-      undo_by('SET', repeated, earlier, 'KEEPTTL')
-    else
-      undo_by('DEL', repeated)
-    end
+    remember_key(repeated, id, ttl, earlier)
   end
 end
 

@@ -11,6 +11,16 @@ local FENCE, HOLDER, TENANT, STARTED, SEAT, PLATFORM, LABEL, ACTIVITIES, BEAT, L
 -- stop what Redis itself forgets.
 local REPEATED_MS = 86400000
 
+-- Remembers the lease, or the ticket, that an idempotency key got. `before` is what it had.
+local function remember_key(repeated, id, ttl, before)
+  redis.call('SET', repeated, id, 'PX', int(ttl + REPEATED_MS))
+  if before then
+    undo_by('SET', repeated, before, 'KEEPTTL')
+  else
+    undo_by('DEL', repeated)
+  end
+end
+
 local function begin_of(fence)
   return int(math.floor((tonumber(fence) or 0) / 1000))
 end
