@@ -27,6 +27,7 @@ pub(crate) mod pools;
 mod privacy;
 pub mod problem;
 pub(crate) mod queue;
+pub(crate) mod records;
 pub mod request_id;
 pub mod server;
 pub(crate) mod sessions;

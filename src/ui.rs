@@ -18,6 +18,7 @@ mod leases;
 mod login;
 mod markdown;
 mod named;
+mod new_secret;
 mod nodes;
 mod overview;
 mod past;

@@ -16,16 +16,13 @@ use super::App;
 use super::access::Operator;
 use super::extract::{Body, Path};
 use super::problem::{Code, Problem};
+use super::records::{self, DAY_MS, Record};
 use super::when::When;
 use crate::access_key::{AccessKey, Fingerprint, KeyId, Limits, Origin, Role, usual_burst};
 use crate::names::{Label, PoolName, Tenant};
-use crate::store::PutKey;
+use crate::store::{self, PutKey};
 use crate::time::Timestamp;
 
-/// How long the former secret stays good after a roll unless the caller says otherwise: a day, in milliseconds.
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
-/// The longest overlap: 90 days, in milliseconds.
-const MAX_OVERLAP_MS: u64 = 90 * DAY_MS;
 /// The longest life of a key: ten years, in milliseconds.
 const MAX_LIFE_MS: u64 = 3_660 * DAY_MS;
 /// Most keys: each node has them all.
@@ -421,12 +418,7 @@ async fn change(
     Path(id): Path<String>,
     Body(body): Body<ChangeKey>,
 ) -> Result<Json<KeyBody>, Problem> {
-    operator.notes.target(&id);
-    app.0.store.refresh_keys().await?;
-    loop {
-        let before = find(&app, &operator, &id)?;
-        let now = app.0.store.now();
-        let mut key = before.clone();
+    let edit = |key: &mut AccessKey| {
         if let Some(tenants) = &body.tenants {
             key.tenants.clone_from(tenants);
         }
@@ -443,25 +435,20 @@ async fn change(
             key.origins.clone_from(origins);
         }
         if let Some(limits) = body.limits {
-            limits.put_into(&mut key);
+            limits.put_into(key);
         }
         match &body.expires_at {
-            Some(Some(when)) => key.expires_at_ms = Some(end(when, now)?.0),
+            Some(Some(when)) => key.expires_at_ms = Some(end(when, app.0.store.now())?.0),
             Some(None) => key.expires_at_ms = None,
             None => {}
         }
-        check(&key)?;
-        operator.notes.before(&KeyBody::of(&before, None, now));
-        operator.notes.after(&KeyBody::of(&key, None, now));
-        check_given(&operator, &key)?;
-        // On a conflict the copy was read again, and the key may be gone.
-        if app.0.store.put_key(&key, Some(&before)).await? == PutKey::Put {
-            // What was done is done, also if the store is silent now.
-            let uses = app.0.store.key_uses().await.unwrap_or_default();
-            let used = uses.get(&key.id).copied();
-            return Ok(Json(KeyBody::of(&key, used, app.0.store.now())));
-        }
-    }
+        Ok(())
+    };
+    let (key, ()) = records::change(&app, &operator, &id, edit).await?;
+    // What was done is done, also if the store is silent now.
+    let uses = app.0.store.key_uses().await.unwrap_or_default();
+    let used = uses.get(&key.id).copied();
+    Ok(Json(KeyBody::of(&key, used, app.0.store.now())))
 }
 
 /// Gives a key a new secret. The former one stays good for a while, so that nothing fails in between.
@@ -488,26 +475,7 @@ pub(crate) async fn replace_secret(
     id: &str,
     overlap_ms: u64,
 ) -> Result<(AccessKey, SecretString), Problem> {
-    if overlap_ms > MAX_OVERLAP_MS {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            "`overlap_ms` is at most 90 days.",
-        ));
-    }
-    operator.notes.target(id);
-    app.0.store.refresh_keys().await?;
-    loop {
-        let before = find(app, operator, id)?;
-        let now = app.0.store.now();
-        let mut key = before.clone();
-        let secret = key.roll(after(now, overlap_ms));
-        operator.notes.before(&KeyBody::of(&before, None, now));
-        operator.notes.after(&KeyBody::of(&key, None, now));
-        // On a conflict the copy was read again, and the key may be gone.
-        if app.0.store.put_key(&key, Some(&before)).await? == PutKey::Put {
-            return Ok((key, secret));
-        }
-    }
+    records::roll(app, operator, id, overlap_ms, AccessKey::roll).await
 }
 
 /// Revokes a key, on all nodes within a second.
@@ -526,16 +494,36 @@ async fn revoke(
 
 /// Revokes a key.
 pub(crate) async fn withdraw(app: &App, operator: &Operator, id: &str) -> Result<(), Problem> {
-    operator.notes.target(id);
-    app.0.store.refresh_keys().await?;
-    loop {
-        let before = find(app, operator, id)?;
-        operator
-            .notes
-            .before(&KeyBody::of(&before, None, app.0.store.now()));
-        if app.0.store.delete_key(&before).await? == PutKey::Put {
-            return Ok(());
-        }
+    records::delete::<AccessKey>(app, operator, id).await
+}
+
+impl Record for AccessKey {
+    async fn refresh(app: &App) -> Result<(), store::Error> {
+        app.0.store.refresh_keys().await
+    }
+
+    fn find(app: &App, operator: &Operator, id: &str) -> Result<Self, Problem> {
+        find(app, operator, id)
+    }
+
+    fn noted(&self, app: &App) -> impl Serialize {
+        KeyBody::of(self, None, app.0.store.now())
+    }
+
+    fn check(&self, _: &App) -> Result<(), Problem> {
+        check(self)
+    }
+
+    fn check_given(&self, operator: &Operator) -> Result<(), Problem> {
+        check_given(operator, self)
+    }
+
+    async fn write(&self, app: &App, before: &Self) -> Result<bool, store::Error> {
+        Ok(app.0.store.put_key(self, Some(before)).await? == PutKey::Put)
+    }
+
+    async fn delete(&self, app: &App) -> Result<bool, store::Error> {
+        Ok(app.0.store.delete_key(self).await? == PutKey::Put)
     }
 }
 

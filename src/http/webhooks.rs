@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -18,14 +19,10 @@ use super::App;
 use super::access::Operator;
 use super::extract::{Body, Path, Replacement};
 use super::problem::{Code, Problem};
+use super::records::{self, DAY_MS, Record};
 use crate::store::{self, PutWebhook};
-use crate::time::Timestamp;
 use crate::webhook::{AlertPattern, SigningSecret, Webhook, WebhookId};
 
-/// How long the former secret signs as well after a roll unless the caller says otherwise: a day, in milliseconds.
-pub(crate) const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
-/// The longest overlap: 90 days, in milliseconds.
-const MAX_OVERLAP_MS: u64 = 90 * DAY_MS;
 /// What `disabled` says of a webhook that an operator put to rest.
 const BY_OPERATOR: &str = "an operator disabled it";
 
@@ -237,7 +234,7 @@ pub(crate) async fn alter(
     id: &str,
     patch: &WebhookPatch,
 ) -> Result<Webhook, Problem> {
-    edit(app, operator, id, |webhook| {
+    let edit = |webhook: &mut Webhook| {
         if let Some(url) = &patch.url {
             webhook.url.clone_from(url);
         }
@@ -255,30 +252,10 @@ pub(crate) async fn alter(
             Some(false) => webhook.disabled = Some(BY_OPERATOR.to_owned()),
             None => {}
         }
-    })
-    .await
-}
-
-async fn edit(
-    app: &App,
-    operator: &Operator,
-    id: &str,
-    edit: impl Fn(&mut Webhook),
-) -> Result<Webhook, Problem> {
-    operator.notes.target(id);
-    app.0.store.refresh_webhooks().await?;
-    loop {
-        let before = find(app, id)?;
-        let mut after = Webhook::clone(&before);
-        edit(&mut after);
-        check(app, &after)?;
-        operator.notes.before(&noted(&before));
-        operator.notes.after(&noted(&after));
-        // On a conflict the copy was read again, and the webhook may be gone.
-        if app.0.store.put_webhook(&after, Some(&before)).await? == PutWebhook::Put {
-            return Ok(after);
-        }
-    }
+        Ok(())
+    };
+    let (webhook, ()) = records::change(app, operator, id, edit).await?;
+    Ok(webhook)
 }
 
 /// Deletes a webhook, and what was still to be delivered to it.
@@ -297,14 +274,36 @@ async fn remove(
 
 /// Deletes a webhook.
 pub(crate) async fn withdraw(app: &App, operator: &Operator, id: &str) -> Result<(), Problem> {
-    operator.notes.target(id);
-    app.0.store.refresh_webhooks().await?;
-    loop {
-        let before = find(app, id)?;
-        operator.notes.before(&noted(&before));
-        if app.0.store.delete_webhook(&before).await? == PutWebhook::Put {
-            return Ok(());
-        }
+    records::delete::<Webhook>(app, operator, id).await
+}
+
+impl Record for Webhook {
+    async fn refresh(app: &App) -> Result<(), store::Error> {
+        app.0.store.refresh_webhooks().await
+    }
+
+    fn find(app: &App, _: &Operator, id: &str) -> Result<Self, Problem> {
+        find(app, id).map(Arc::unwrap_or_clone)
+    }
+
+    fn noted(&self, _: &App) -> impl Serialize {
+        noted(self)
+    }
+
+    fn check(&self, app: &App) -> Result<(), Problem> {
+        check(app, self)
+    }
+
+    fn check_given(&self, _: &Operator) -> Result<(), Problem> {
+        Ok(())
+    }
+
+    async fn write(&self, app: &App, before: &Self) -> Result<bool, store::Error> {
+        Ok(app.0.store.put_webhook(self, Some(before)).await? == PutWebhook::Put)
+    }
+
+    async fn delete(&self, app: &App) -> Result<bool, store::Error> {
+        Ok(app.0.store.delete_webhook(self).await? == PutWebhook::Put)
     }
 }
 
@@ -332,14 +331,8 @@ pub(crate) async fn replace_secret(
     id: &str,
     overlap_ms: u64,
 ) -> Result<Webhook, Problem> {
-    if overlap_ms > MAX_OVERLAP_MS {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            "`overlap_ms` is at most 90 days.",
-        ));
-    }
-    let until = app.0.store.now().0 + i64::try_from(overlap_ms).unwrap_or(0);
-    edit(app, operator, id, |webhook| webhook.roll(Timestamp(until))).await
+    let (webhook, ()) = records::roll(app, operator, id, overlap_ms, Webhook::roll).await?;
+    Ok(webhook)
 }
 
 /// The webhook of this id, as this node knows it.

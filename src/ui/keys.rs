@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
 use super::frame::{commands, may, page, time};
-use super::{Fields, Format, redirect};
+use super::{Fields, Format, new_secret, redirect};
 use crate::access_key::{AccessKey, Role};
 use crate::http::App;
 use crate::http::access::Operator;
@@ -21,9 +21,6 @@ use crate::http::keys::{
 };
 use crate::http::problem::{Code, Problem};
 use crate::names::{PoolName, Tenant};
-
-/// How long the former secret stays good if nobody says otherwise, in milliseconds.
-const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 pub(super) async fn show(
     State(app): State<App>,
@@ -287,16 +284,7 @@ pub(super) async fn confirm_roll(
     let body = html! {
         h1 { "A new secret for " bdi { (key.name.as_str()) } "?" }
         p { "Both are good while you change over." }
-        form method="post" {
-            label for="overlap" { "The present secret stays good for" }
-            select #overlap name="overlap_ms" {
-                option value="3600000" { "1 hour" }
-                option value=(DAY_MS) selected { "1 day" }
-                option value="604800000" { "1 week" }
-                option value="0" { "no time" }
-            }
-            p.row { a.button href="/admin/keys" { "Cancel" } button.main type="submit" { "Make a new secret" } }
-        }
+        (new_secret::form("The present secret stays good for", "/admin/keys"))
     };
     Ok(page(&operator.caller, "Roll a key", "/admin/keys", &body))
 }
@@ -308,10 +296,7 @@ pub(super) async fn roll(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let overlap_ms = fields
-        .get("overlap_ms")
-        .and_then(|ms| ms.parse().ok())
-        .unwrap_or(DAY_MS);
+    let overlap_ms = new_secret::overlap_ms(&fields);
     let (key, secret) = replace_secret(&app, &operator, &id, overlap_ms).await?;
     Ok(reveal(&operator, &headers, &key, &secret))
 }

@@ -14,11 +14,11 @@ use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::problem::Problem;
 use crate::http::webhooks::{
-    DAY_MS, DeliveryBody, WebhookBody, WebhookPatch, alter, by_stage, find, replace_secret,
-    send_test, shown, to_csv, try_again, withdraw,
+    DeliveryBody, WebhookBody, WebhookPatch, alter, by_stage, find, replace_secret, send_test,
+    shown, to_csv, try_again, withdraw,
 };
 use crate::ui::frame::{may, page, time};
-use crate::ui::{Fields, Format, redirect};
+use crate::ui::{Fields, Format, new_secret, redirect};
 
 /// Deliveries of each state on the page.
 const SHOWN: usize = 100;
@@ -239,16 +239,7 @@ pub(in crate::ui) async fn confirm_roll(
         h1 { "A new secret for this webhook?" }
         p { code { (webhook.url) } }
         p { "Both sign while you change over." }
-        form method="post" {
-            label for="overlap" { "The present secret signs as well for" }
-            select #overlap name="overlap_ms" {
-                option value="3600000" { "1 hour" }
-                option value=(DAY_MS) selected { "1 day" }
-                option value="604800000" { "1 week" }
-                option value="0" { "no time" }
-            }
-            p.row { a.button href=(back) { "Cancel" } button.main type="submit" { "Make a new secret" } }
-        }
+        (new_secret::form("The present secret signs as well for", &back))
     };
     Ok(page(&operator.caller, "A new secret", HERE, &body))
 }
@@ -259,10 +250,7 @@ pub(in crate::ui) async fn roll(
     Path(id): Path<String>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let overlap_ms = fields
-        .get("overlap_ms")
-        .and_then(|ms| ms.parse().ok())
-        .unwrap_or(DAY_MS);
+    let overlap_ms = new_secret::overlap_ms(&fields);
     let webhook = replace_secret(&app, &operator, &id, overlap_ms).await?;
     Ok(reveal(&operator, &webhook))
 }
