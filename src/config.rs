@@ -195,7 +195,7 @@ pub struct Settings {
 
     /// Role of a group, such as "floor-leads = operator pools=crm,phone tenants=acme"; may be given more than once
     ///
-    /// Also for the groups that a proxy names. Whose groups have no rule is not let in. Of several roles the highest counts. In the
+    /// Also for the groups that a proxy names. Somebody whose groups have no rule is refused. Of several roles the highest counts. In the
     /// environment they are separated by semicolons.
     #[arg(long = "oidc-role", value_name = "RULE", action = clap::ArgAction::Append, value_parser = oidc_roles::flag, required = false)]
     #[serde(default)]
@@ -255,7 +255,7 @@ pub struct Settings {
     #[serde(default)]
     pub pools: BTreeMap<PoolName, Policy>,
 
-    /// Form of the logs on stderr
+    /// Format of the logs on stderr
     #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
     pub log_format: LogFormat,
 
@@ -275,7 +275,7 @@ pub struct Settings {
     #[arg(long, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
 
-    /// After SIGTERM, serve on for so long before connections are refused, so that balancers notice, in ms
+    /// How long to go on serving after SIGTERM, so that balancers notice, in ms; then connections are refused
     #[arg(long, value_name = "MS", default_value = "5000")]
     pub drain_wait_ms: u64,
 
@@ -285,7 +285,7 @@ pub struct Settings {
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
 
-    /// Most HTTP connections at once; above that, those that have been idle for longest are closed
+    /// Maximum HTTP connections; above that, those that have been idle for longest are closed
     ///
     /// Event streams and waits get at most three quarters of them, so that probes, heartbeats and acquires find room.
     #[arg(long, value_name = "N", default_value = "10000")]
@@ -327,7 +327,7 @@ pub struct Settings {
     #[arg(long, value_enum, value_name = "SWITCH", default_value = "off")]
     pub metrics_key: Switch,
 
-    /// Most pools with series of their own in /metrics; the others are counted together, as pool "_other"
+    /// Maximum pools with series of their own in /metrics; the others are counted together, as pool "_other"
     #[arg(long, value_name = "N", default_value = "200")]
     pub metrics_max_pools: usize,
 
