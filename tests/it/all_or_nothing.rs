@@ -234,7 +234,7 @@ impl Scene<'_> {
         let holders = json!([{"holder": "ann", "label": "Desk"}, {"holder": "bob"}, {"holder": "cid"}, {"holder": "cid"}, {"holder": "dan"}]);
         let first = many(holders.clone()).await;
         many(holders).await;
-        // Who was denied before gets a seat.
+        // A holder that was denied before gets a seat.
         self.put("storm", policy(8)).await;
         many(json!([{"holder": "cid"}, {"holder": "dan", "key": "k"}, {"holder": "cid"}])).await;
         let tokens = first.list("results")[..2].iter();

@@ -40,7 +40,7 @@ async fn leasehold(node: &Node, arguments: &[&str]) -> Run {
     }
 }
 
-/// Applies a text, and checks how that ends.
+/// Applies a file, and checks how that ends.
 async fn apply(node: &Node, file: &Path, text: &str, more: &[&str], exit: i32) -> Run {
     let end = chrono::Utc::now().date_naive() + chrono::Days::new(1_000);
     let text = text.replace("YEARS_FROM_NOW", &format!("{end}T00:00:00Z"));

@@ -16,7 +16,7 @@ fn open_to_others(directory: &Path, found: &mut Vec<String>) {
         let Ok(metadata) = path.symlink_metadata() else {
             continue;
         };
-        // Who may enter is said by the directory around it.
+        // The directory around it decides who may enter.
         let is_socket = !metadata.is_file() && !metadata.is_dir();
         if metadata.permissions().mode() & 0o077 != 0 && !is_socket {
             found.push(format!(

@@ -168,7 +168,7 @@ async fn all_that_a_command_has_started_is_told_and_gone_before_the_seat_is_free
             let lease = node.list("crm", "", 200).await;
             assert_eq!(lease.list("items").len(), 0);
         }
-        // A heartbeat tells it of a termination; that may take a third of the lease.
+        // It learns of a termination with a heartbeat; that may take a third of the lease.
         if !ends {
             signal(child.id(), "TERM");
         }

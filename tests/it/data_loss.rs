@@ -242,7 +242,7 @@ async fn after_a_restored_backup_those_who_hold_seats_come_before_those_of_the_b
     node.says("Redis lost the data").await;
 }
 
-/// Every call about a pool that fails where there is none.
+/// Every call about a pool that fails without that pool.
 const ABOUT_A_POOL: [(&str, &str, &str); 32] = [
     ("POST", "/leases", "{}"),
     ("POST", "/leases/acquire-many", r#"{"leases": [{}]}"#),

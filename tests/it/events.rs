@@ -154,7 +154,7 @@ async fn what_an_outage_and_a_late_holder_mean_for_a_seat_is_told() {
     )
     .await;
 
-    // A holder that comes too late, and says what it did meanwhile.
+    // A holder that comes too late, and reports what it did meanwhile.
     node.put_pool("crm", policy(json!(300)), 201).await;
     let ann = node.acquire("crm", json!({"holder": "ann"}), 201).await;
     let_pass(1_500).await;

@@ -46,7 +46,7 @@ impl Stage {
         answer
     }
 
-    /// The same where that script makes the change: nobody says that nothing was done.
+    /// The same where that script makes the change: no answer claims that nothing was done.
     async fn change(&mut self, method: Method, path: &str, body: Value, needle: &str) -> Reply {
         let answer = self.lose(method.clone(), path, body, needle).await;
         let is_true = answer.status < 300 || answer["outcome"] == "unknown";

@@ -180,7 +180,7 @@ async fn a_node_hears_only_of_queues_in_which_somebody_waits_at_it() {
     let waits = tokio::spawn(waiter(b, "desk"));
     waiting(a, "desk").await;
     a_waiter_is_told(b, a, "crm").await;
-    // The other node listens too, and was told nothing of that queue.
+    // The other node listens too, and heard nothing of that queue.
     listens(b).await;
     assert!(metric(b, "leasehold_store_hints_total").await.abs() < 0.5);
     a.release(&desk.token(), 204).await;

@@ -69,7 +69,7 @@ async fn a_call_of_many_whose_reply_was_lost_is_sent_again_and_gives_each_one_se
         .iter()
         .filter(|answer| answer.status == 201)
         .collect();
-    // The node asks again by itself. Where it finds no connection in time, it says that it does not know.
+    // The node asks again by itself. Where it finds no connection in time, it answers that it does not know.
     assert!(granted.len() > 6, "{} were granted", granted.len());
     for answer in &answers {
         match answer.status {
@@ -83,7 +83,7 @@ async fn a_call_of_many_whose_reply_was_lost_is_sent_again_and_gives_each_one_se
     for answer in granted.iter().step_by(7) {
         other.renew(&answer.token(), 200).await;
     }
-    // Nobody has a seat of which nobody was told.
+    // Every seat in use was announced to somebody.
     wait_until("all others are free", Duration::from_secs(5), async || {
         other.availability("crm", 200).await["in_use"] == 1 + granted.len()
     })

@@ -1,4 +1,4 @@
-//! People over all pools: what they hold, how operators end it, and what they are told.
+//! People over all pools: what they hold, how operators end it, and the messages that they get.
 
 use reqwest::Method;
 use serde_json::{Value, json};

@@ -186,7 +186,7 @@ async fn positions_and_times_are_those_of_the_line_and_nobody_is_turned_away() {
     for number in 0..30_u64 {
         let body = json!({"holder": format!("agent-{number:03}"), "wait": true});
         let queued = b.acquire("crm", body, 202).await;
-        // Who is further behind asks less often.
+        // A client further behind asks less often.
         let retry = queued.number("/retry_after_ms");
         assert!((2_000..=6_000).contains(&retry), "{retry}");
         assert_eq!(
@@ -211,7 +211,7 @@ async fn positions_and_times_are_those_of_the_line_and_nobody_is_turned_away() {
             assert!((1..=2_000).contains(&retry) && eta > 0, "{}", answer.text);
         }
     }
-    // Their places were told together; nobody asked for one.
+    // Their places came with one call; nobody asked for one.
     assert_eq!(calls(&cluster.nodes, &["acquire_by_rules"]).await, before);
     a.release(&held.token(), 204).await;
     let mut first = tickets[0].clone();

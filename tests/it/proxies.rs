@@ -534,7 +534,7 @@ async fn everything_works_behind_haproxy() {
         everything(format!("{}/seats", under_a_path.tls), "path"),
     );
 
-    // Who comes without TLS from another machine is led there, and probes are not.
+    // A client without TLS on another machine is redirected there, and probes are not.
     let visitor = Visitor::new(proxy.plain.clone());
     let from_elsewhere = async |path: &str| {
         let request = visitor.http.get(format!("{}{path}", proxy.plain));

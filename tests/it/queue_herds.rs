@@ -85,7 +85,7 @@ async fn wait(
     }
 }
 
-/// Who was served while somebody waited who came earlier.
+/// Clients that were served while an earlier one waited.
 async fn overtaking(redis: &Redis) -> Vec<String> {
     let events = redis.events("crm").await;
     let mut arrivals = HashMap::new();

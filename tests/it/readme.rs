@@ -35,7 +35,7 @@ fn blocks<'a>(text: &'a str, kind: &str) -> Vec<Vec<&'a str>> {
     found
 }
 
-/// Whether a text is what stands there; `…` stands for whatever there is.
+/// Whether a string is what stands there; `…` stands for whatever there is.
 fn is_as_shown(text: &str, shown: &str) -> bool {
     let mut rest = text;
     let parts: Vec<&str> = shown.split('…').collect();

@@ -32,7 +32,7 @@ pub(crate) async fn jump(redis: &Redis, pool: &str, at_ms: u64) {
         .await;
 }
 
-/// The sum of what is reserved and not in use, as it is kept where it is, beside the sum over all tenants.
+/// The sum of what is reserved and not in use, as Redis keeps it, and the sum over all tenants.
 async fn sum_of_reserves_is_true(
     redis: &Redis,
     prefix: &str,

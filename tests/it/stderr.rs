@@ -50,7 +50,7 @@ async fn a_command_is_told_that_its_seat_is_lost_though_nobody_reads_what_is_sai
     node.put_pool("crm", json!({"capacity": 5, "ttl_ms": 1500}), 201)
         .await;
     for reader in [Reader::Full, Reader::Gone, Reader::Stalled] {
-        // The shell itself says that its sleep was ended, and would end of that where nobody reads.
+        // The shell itself reports the end of its sleep, and would die of that where nobody reads.
         let script = "exec 2>/dev/null; trap 'exit 42' TERM; while :; do sleep 0.05; done";
         let (stderr, _stalled) = reader.stderr();
         let mut held = Command::new(env!("CARGO_BIN_EXE_leasehold"));

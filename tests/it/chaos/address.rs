@@ -5,7 +5,7 @@
 
 use crate::harness::{Launch, NAME, Names, Server, free_port};
 
-/// Longest pause of writes during a hand-over, in ms. It is lifted sooner.
+/// Maximum pause of writes while the master moves, in ms. It is lifted sooner.
 const PAUSE: &str = "5000";
 
 /// The servers and the name.

@@ -45,7 +45,7 @@ pub(crate) enum Fault {
     Planned,
     ReplicaKilled,
     SentinelsKilled,
-    /// The nodes' user loses a right for so long.
+    /// The nodes' user loses a right for this time.
     RightLost(&'static str, u64),
     /// The two servers of a name change their roles, nothing is lost, and the name follows so much later. The old one goes on
     /// answering, as a replica.
@@ -71,7 +71,7 @@ pub(crate) struct Struck {
     pub(crate) sent_again: Option<(f64, f64)>,
     /// When surely no script ran.
     pub(crate) silence: Option<(f64, f64)>,
-    /// When nothing was forbidden that a decision needs: only that somebody is told of it.
+    /// When nothing was forbidden that a decision needs: only a notification.
     pub(crate) only_notices_fail: Option<(f64, f64)>,
     /// When the name led to the new master.
     pub(crate) moved: Option<f64>,

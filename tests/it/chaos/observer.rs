@@ -40,7 +40,7 @@ pub(crate) fn third(bucket: u16) -> usize {
 pub(crate) enum Way {
     /// One server.
     Server(String),
-    /// The one of these that says that it is a master.
+    /// The server of these that reports the role master.
     Masters(Vec<String>),
     /// The master that one of these sentinels names.
     Sentinels(Vec<String>),
@@ -92,7 +92,7 @@ async fn named_by(sentinel: &str) -> RedisResult<MultiplexedConnection> {
     master_at(&format!("redis://{host}:{port}")).await
 }
 
-/// This server, if it says that it is a master.
+/// This server, if it reports the role master.
 async fn master_at(url: &str) -> RedisResult<MultiplexedConnection> {
     let mut master = connect(url).await?;
     let role: Vec<redis::Value> = redis::cmd("ROLE").query_async(&mut master).await?;

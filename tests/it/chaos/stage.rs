@@ -106,7 +106,7 @@ impl Clock {
 /// The user of nodes where Redis is alone, with the rights that are shipped, and its password; as in a URL.
 pub(crate) const USER: &str = "leasehold:change-me-nodes";
 
-/// Lets the nodes' user in, beside the one of the tests, who may do everything. It is there again after a start.
+/// Lets the nodes' user in, next to the tests' own user, which may do everything. It is there again after a start.
 pub(crate) async fn know_users(server: &mut Server) {
     let shipped = include_str!("../../../deploy/redis/leasehold.acl");
     let nodes = shipped

@@ -27,7 +27,7 @@ impl<'a> Waiter<'a> {
             .then_some(first)
     }
 
-    /// Whether it asked as it was told: who did not may have been passed over, and is where it was when it asks again.
+    /// Whether it asked in time: a client that did not may have been passed over, and has its place again when it asks.
     fn asked_in_time(&self) -> bool {
         let pairs = self.asked.windows(2);
         pairs.into_iter().all(|pair| {

@@ -1,4 +1,4 @@
-//! Who asks is served: while nothing but messages is forbidden, and soon after the address has moved.
+//! Every request is served: while nothing but messages is forbidden, and soon after the address has moved.
 
 use super::{History, Kind, Operation};
 

@@ -18,7 +18,7 @@ const ADDRESS: &str = "urn:leasehold:openapi";
 /// What a fragment of an address cannot have as it is (RFC 3986).
 const FRAGMENT: &AsciiSet = &CONTROLS.add(b'{').add(b'}').add(b'%').add(b' ').add(b'"');
 
-/// What the document says that is wrong about an answer; nothing if all is right.
+/// How an answer differs from the document; none if it does not.
 pub(crate) fn violation(
     method: &Method,
     path: &str,
@@ -182,7 +182,7 @@ impl Interface {
 #[derive(Clone, Copy, PartialEq)]
 enum Part {
     Whole,
-    /// One of `allOf`, or a named schema: who refers to it says what else there is.
+    /// One of `allOf`, or a named schema: what refers to it adds the rest.
     Some,
 }
 

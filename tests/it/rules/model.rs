@@ -18,7 +18,7 @@ use crate::history::by_hand::held;
 
 const TTL: u64 = 10_000;
 const SILENT: u64 = 6_000;
-/// Who waits and has not asked for so long is passed over until it asks again.
+/// A client that has not asked for this time is passed over until it asks again.
 const IN_TIME: u64 = 2_600;
 const WINDOW: u64 = 8_000;
 const HOLDERS: [&str; 5] = ["ann", "bob", "cid", "dan", ""];
@@ -205,7 +205,7 @@ impl World<'_> {
         Taken(counted.map(|lease| (lease.holder, lease.tenant)).collect())
     }
 
-    /// Seats in use, and those that are kept for who is called; one who waits twice has two of those.
+    /// Seats in use, and those that are kept for tickets that are called; a client with two tickets has two of those.
     fn taken_or_kept(&self) -> Taken {
         let mut taken = self.taken();
         let called = self.queue.iter().filter(|waiter| waiter.called.is_some());

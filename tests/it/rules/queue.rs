@@ -131,7 +131,7 @@ async fn a_waiter_that_does_not_ask_in_time_is_passed_over_and_later_loses_its_p
         let_pass(100).await;
     };
     assert_eq!(granted["lease"]["holder"], "cid");
-    // It was kept for as long as it was told to wait before it asks.
+    // It was kept until the time at which the client was to ask.
     assert!(began.elapsed() > Duration::from_millis(1_900));
     // Its place is where it was, for a while.
     assert_eq!(
