@@ -181,7 +181,7 @@ fn common_fields(name: Option<&str>, pools: &str) -> Markup {
 }
 
 /// What a form says of a webhook.
-fn asked(fields: &Fields) -> Result<WebhookRequest, Problem> {
+fn webhook_request(fields: &Fields) -> Result<WebhookRequest, Problem> {
     let wrong = |error: &dyn std::fmt::Display| {
         Problem::new(Code::InvalidRequest, format!("Nothing was saved: {error}."))
     };
@@ -212,7 +212,7 @@ pub(super) async fn create(
     operator: Operator,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let webhook = make(&app, &operator, asked(&fields)?).await?;
+    let webhook = make(&app, &operator, webhook_request(&fields)?).await?;
     Ok(reveal(&operator, &webhook))
 }
 

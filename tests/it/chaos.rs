@@ -2,7 +2,7 @@
 //! sentinels and as a cluster; what everybody saw is held against the rules.
 //!
 //! The test gives each topology one round for each of a few faults. `make chaos MINUTES=60` takes longer, all faults and more
-//! load, prints a line for each, and a table at the end; see [`Wish`] for what can be chosen.
+//! load, prints a line for each, and a table at the end; see [`Options`] for what can be chosen.
 
 mod address;
 pub(crate) mod crowd;
@@ -29,26 +29,26 @@ const ENOUGH: u64 = 150;
 /// What is wished for, from the environment: `CHAOS_MINUTES`, `CHAOS_TOPOLOGY` (names, by commas), `CHAOS_FAULTS` (parts of
 /// names, by commas), `CHAOS_TABLE` (a file for the table), `CHAOS_OUTAGE` (seconds of the one long outage).
 #[derive(Debug, Clone)]
-struct Wish {
+struct Options {
     minutes: Option<f64>,
     topologies: Vec<Topology>,
     faults: Vec<String>,
     outage: Option<u64>,
 }
 
-fn wished(name: &str) -> Option<String> {
+fn option(name: &str) -> Option<String> {
     std::env::var(format!("CHAOS_{name}"))
         .ok()
         .filter(|text| !text.is_empty())
 }
 
-impl Wish {
+impl Options {
     fn read() -> Self {
         let number = |name: &str| {
-            wished(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: {text:?}")))
+            option(name).map(|text| text.parse().unwrap_or_else(|_| panic!("{name}: {text:?}")))
         };
         let words = |name: &str| -> Vec<String> {
-            let text = wished(name).unwrap_or_default();
+            let text = option(name).unwrap_or_default();
             text.split(',')
                 .filter(|word| !word.is_empty())
                 .map(str::to_owned)
@@ -223,8 +223,8 @@ async fn round(stage: &mut Stage, fault: Fault, number: usize, long: bool) -> Ro
 }
 
 /// All faults of a topology, again and again until the time is over; at least once each.
-async fn play(topology: Topology, wish: &Wish, until: Option<Instant>, table: &Table) {
-    let faults = wish.faults(topology);
+async fn play(topology: Topology, options: &Options, until: Option<Instant>, table: &Table) {
+    let faults = options.faults(topology);
     if faults.is_empty() {
         return;
     }
@@ -260,12 +260,12 @@ async fn play(topology: Topology, wish: &Wish, until: Option<Instant>, table: &T
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn while_everything_breaks_the_rules_hold() {
-    let wish = Wish::read();
+    let options = Options::read();
     let table = Table::start();
-    if let Some(minutes) = wish.minutes {
-        let outage = wish.outage.unwrap_or(600);
+    if let Some(minutes) = options.minutes {
+        let outage = options.outage.unwrap_or(600);
         let all = Duration::from_secs_f64(minutes * 60.0);
-        let long = outage > 0 && all.as_secs() > outage + 120 && wish.faults.is_empty();
+        let long = outage > 0 && all.as_secs() > outage + 120 && options.faults.is_empty();
         let parts = async {
             // Redis alone has by far the most that can break.
             let weight = |topology: Topology| match topology {
@@ -273,11 +273,11 @@ async fn while_everything_breaks_the_rules_hold() {
                 Topology::Volatile | Topology::Hosts | Topology::Address => 2,
                 Topology::Sentinel | Topology::Installation => 4,
             };
-            let sum: u32 = wish.topologies.iter().map(|one| weight(*one)).sum();
+            let sum: u32 = options.topologies.iter().map(|one| weight(*one)).sum();
             let mut until = Instant::now();
-            for topology in &wish.topologies {
+            for topology in &options.topologies {
                 until += all * weight(*topology) / sum;
-                play(*topology, &wish, Some(until), &table).await;
+                play(*topology, &options, Some(until), &table).await;
             }
         };
         let outage = async {
@@ -287,8 +287,8 @@ async fn while_everything_breaks_the_rules_hold() {
         };
         tokio::join!(parts, outage);
     } else {
-        for topology in &wish.topologies {
-            play(*topology, &wish, None, &table).await;
+        for topology in &options.topologies {
+            play(*topology, &options, None, &table).await;
         }
     }
     table.finish();

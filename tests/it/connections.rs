@@ -315,7 +315,7 @@ async fn metrics_can_have_an_address_of_their_own() {
 }
 
 /// Where a time, a cursor or a number may stand, and where a parser or Redis could stumble.
-async fn asked(http: &reqwest::Client, node: &Node, path: &str) {
+async fn ask_with_odd_values(http: &reqwest::Client, node: &Node, path: &str) {
     const TIMES: [&str; 9] = [
         "1970-01-01T00:00:00Z",
         "-262143-01-01T00:00:00Z",
@@ -391,5 +391,10 @@ async fn no_date_and_no_cursor_is_too_far_away_for_an_answer() {
     paths.extend(pages.map(|view| format!("/admin/pools/crm{view}")));
     paths.extend(["/admin", "/admin/alerts", "/admin/audit"].map(str::to_owned));
     let http = browser();
-    join_all(paths.iter().map(|path| asked(&http, &node, path))).await;
+    join_all(
+        paths
+            .iter()
+            .map(|path| ask_with_odd_values(&http, &node, path)),
+    )
+    .await;
 }

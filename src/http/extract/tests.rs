@@ -6,7 +6,7 @@ use super::*;
 
 #[derive(Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
-struct Wish {
+struct Example {
     token: Option<String>,
     seats: Option<u32>,
     mode: Option<Mode>,
@@ -35,8 +35,8 @@ fn request(media_type: Option<&str>, body: impl Into<HttpBody>) -> Request {
     request.body(body.into()).unwrap()
 }
 
-async fn body<const LIMIT: usize>(request: Request) -> Result<Wish, Problem> {
-    Body::<Wish, LIMIT>::from_request(request, &())
+async fn body<const LIMIT: usize>(request: Request) -> Result<Example, Problem> {
+    Body::<Example, LIMIT>::from_request(request, &())
         .await
         .map(|body| body.0)
 }
@@ -78,7 +78,7 @@ async fn an_empty_body_stands_for_an_empty_object() {
         let wish = body::<100>(request(media_type, "")).await.unwrap();
         assert_eq!(
             wish,
-            Wish {
+            Example {
                 token: None,
                 seats: None,
                 mode: None
@@ -95,7 +95,7 @@ async fn a_beacon_takes_any_media_type() {
         Some("application/json"),
     ] {
         let Beacon(wish) =
-            Beacon::<Wish>::from_request(request(media_type, r#"{"token": "t"}"#), &())
+            Beacon::<Example>::from_request(request(media_type, r#"{"token": "t"}"#), &())
                 .await
                 .unwrap();
         assert_eq!(wish.token.as_deref(), Some("t"));
@@ -199,7 +199,7 @@ fn what_does_not_fit_is_named_and_what_was_sent_is_not() {
         ),
     ];
     for (body, expected) in cases {
-        let detail = detail::<Wish>(&body);
+        let detail = detail::<Example>(&body);
         assert!(detail.contains(expected), "{body}: {detail}");
         assert!(
             !detail.contains(secret) && !detail.contains("7777"),
@@ -211,18 +211,18 @@ fn what_does_not_fit_is_named_and_what_was_sent_is_not() {
 #[test]
 fn what_is_not_json_says_where() {
     for body in ["{", "{\"seats\": 1}}", "nul", "{'seats': 1}", "\u{feff}{}"] {
-        assert!(detail::<Wish>(body).contains("not valid JSON"), "{body}");
+        assert!(detail::<Example>(body).contains("not valid JSON"), "{body}");
     }
-    assert!(parse::<Wish>(b"{\"token\": \"\xff\xfe\"}").is_err());
+    assert!(parse::<Example>(b"{\"token\": \"\xff\xfe\"}").is_err());
 }
 
 #[test]
 fn deep_nesting_is_refused_and_not_a_crash() {
     let deep = "[".repeat(1_000_000);
     assert!(parse::<Value>(deep.as_bytes()).is_err());
-    assert!(parse::<Wish>(format!(r#"{{"seats": {deep}"#).as_bytes()).is_err());
+    assert!(parse::<Example>(format!(r#"{{"seats": {deep}"#).as_bytes()).is_err());
     let unknown = format!(r#"{{"other": {deep}"#);
-    assert!(parse::<Wish>(unknown.as_bytes()).is_err());
+    assert!(parse::<Example>(unknown.as_bytes()).is_err());
 
     #[derive(Debug, Deserialize)]
     struct Lax {}

@@ -46,7 +46,7 @@ fn short() -> Limits {
 }
 
 #[derive(Debug, Deserialize)]
-struct Wish {
+struct Order {
     wish: Option<String>,
 }
 
@@ -59,7 +59,7 @@ fn routes() -> impl Fn(Request) -> BoxFuture<'static, Response> + Send + Sync + 
         )
         .route(
             "/order",
-            post(|Body(wish): Body<Wish>| async move { wish.wish.unwrap_or_default() }),
+            post(|Body(wish): Body<Order>| async move { wish.wish.unwrap_or_default() }),
         )
         .route(
             "/slow",

@@ -7,7 +7,9 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use serde_json::json;
 
-use super::{HERE, asked, common_fields, event_fields, place, pools, reveal, state, title};
+use super::{
+    HERE, common_fields, event_fields, place, pools, reveal, state, title, webhook_request,
+};
 use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::Operator;
@@ -184,7 +186,7 @@ pub(in crate::ui) async fn save(
     Path(id): Path<String>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let body = asked(&fields)?;
+    let body = webhook_request(&fields)?;
     let patch = WebhookPatch {
         url: Some(body.url),
         events: Some(body.events),

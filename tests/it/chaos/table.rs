@@ -141,7 +141,7 @@ impl Table {
         let rows = self.rows.into_inner().expect("no panic while held");
         let text = text(&rows, self.began.elapsed());
         eprintln!("{text}");
-        if let Some(file) = super::wished("TABLE") {
+        if let Some(file) = super::option("TABLE") {
             // Tests run where the manifest is.
             let page = format!("{INTRODUCTION}{}\n{text}", machine());
             std::fs::write(&file, page).unwrap_or_else(|error| panic!("{file}: {error}"));
