@@ -26,7 +26,7 @@ use crate::harness::{ANY, let_pass};
 /// Fewer operations in the second before a fault prove nothing.
 const ENOUGH: u64 = 150;
 
-/// What is wished for, from the environment: `CHAOS_MINUTES`, `CHAOS_TOPOLOGY` (names, by commas), `CHAOS_FAULTS` (parts of
+/// What to break, from the environment: `CHAOS_MINUTES`, `CHAOS_TOPOLOGY` (names, by commas), `CHAOS_FAULTS` (parts of
 /// names, by commas), `CHAOS_TABLE` (a file for the table), `CHAOS_OUTAGE` (seconds of the one long outage).
 #[derive(Debug, Clone)]
 struct Options {
