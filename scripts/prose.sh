@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 root=$PWD
 
 say() {
-    printf 'prose: %s\n' "$*" >&2
+    printf 'lint: %s\n' "$*" >&2
 }
 
 # Once for each lock file, next to what is built.
@@ -31,7 +31,8 @@ if [ $# -eq 0 ]; then
     # Tables of performance.md are written by `make bench`, and those of chaos.md by `make chaos`.
     # shellcheck disable=SC2046 # names without blanks
     set -- README.md CONTRIBUTING.md CODE_OF_CONDUCT.md SECURITY.md CHANGELOG.md \
-        $(find docs -maxdepth 1 -name "*.md" ! -name performance.md ! -name chaos.md | sort) docs/runbooks/*.md deploy/*/README.md deploy/helm/*/README.md
+        $(find docs -maxdepth 1 -name "*.md" ! -name performance.md ! -name chaos.md | sort) docs/runbooks/*.md deploy/*/README.md deploy/helm/*/README.md \
+        clients/spec/README.md clients/go/README.md clients/java/README.md clients/js/README.md clients/python/README.md clients/rust/README.md
     # The comments that become --help and the manual: a page for each file, with its lines where they were.
     rm -rf "$tools/help"
     find src/cli src/cli.rs src/config.rs -name '*.rs' ! -name 'tests.rs' | while read -r file; do
