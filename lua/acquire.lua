@@ -14,6 +14,7 @@
 --   leases       ZSET    lease id -> expiry, ms
 --   expired      ZSET    lease id -> end, ms; not yet in a tombstone
 --   events       STREAM  the pool's history
+--   evaluations  ZSET    pool -> when its alerts are to be evaluated, ms
 --   denied       ZSET    holder -> start of its present run of denials, ms
 --   blocks       ZSET    holder -> end of its block, ms
 --   records      HASH    lease id -> what is known of the lease
@@ -68,6 +69,7 @@
 --     wait         ms         time until the answer can be another
 --     detail       text?      of an existing lease its record, packed; of a block the reason
 
+evaluate_after_events(evaluations)
 local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'rules', 'indexing', 'linger_ms', 'ttl_before_ms', 'ttl_changed_ms',
   'incarnation')
 local capacity, ttl = tonumber(policy[1]), tonumber(policy[2])

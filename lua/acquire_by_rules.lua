@@ -10,6 +10,7 @@
 --   leases          ZSET    lease id -> expiry, ms
 --   expired         ZSET    lease id -> end, ms; not yet in a tombstone
 --   events          STREAM  the pool's history
+--   evaluations     ZSET    pool -> when its alerts are to be evaluated, ms
 --   denied          ZSET    holder -> start of its present run of denials, ms
 --   blocks          ZSET    holder -> end of its block, ms
 --   records         HASH    lease id -> what is known of the lease
@@ -81,6 +82,7 @@
 --   arrival      count      order of arrival of somebody who waited
 --   turn         text?      since when somebody waited, and what stood in the ticket
 
+evaluate_after_events(evaluations)
 local queue_keys = { queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }
 
 -- A ticket stands for what was asked for when it was given.

@@ -12,6 +12,7 @@
 --   pool_mark  HASH    what was ended at once in this pool: up to which fence, and why
 --   alerts     HASH    what is known of the pool's alerts
 --   outbox     STREAM  the bucket's alerts
+--   evaluations  ZSET  pool -> when its alerts are to be evaluated, ms
 --   each other:  everything else of the pool but what ends by itself within a day
 --     key(...)  STRING  of any type
 --
@@ -63,6 +64,9 @@ for i = 1, #held, 2 do
       { at = now, since = tonumber(held[i + 1]), ['until'] = now, pool = pool, reason = 'deleted' })
   end
 end
+-- So that somebody takes these out of the outbox.
+undo_member(evaluations, pool)
+redis.call('ZADD', evaluations, int(now), pool)
 redis.call('HINCRBY', clock, 'revision', 1)
 -- The last call, because nothing takes it back.
 redis.call('UNLINK', leases, alerts, unpack(KEYS, key_of + 1))

@@ -19,6 +19,8 @@
 --   holders  ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent     HASH    seat-milliseconds of overdraft, by day
 --   queue    ZSET    ticket -> order of arrival
+--   evaluations  ZSET  pool -> when its alerts are to be evaluated, ms
+--   rollups      ZSET  pool -> when its history is to be rolled up, ms
 --
 -- Arguments:
 --   pool   pool   the pool
@@ -38,6 +40,8 @@ redis.call('PERSIST', clock)
 -- Points of percent between raising and resolving. A pool that goes up and down all the time raises it at most
 -- FLAPS times in FLAP_MS; then an alert stays until its cause was away for CALM_MS.
 local HYSTERESIS, FLAPS, FLAP_MS, CALM_MS = 5, 10, 600000, 60000
+-- How long after an event the history is rolled up: not for all pools at once that something happened in at once.
+local ROLL_UP_MS, SPREAD_MS = 180000, 120000
 -- True denials: resolved after this time without one.
 local DENIALS_MS = 600000
 -- Expiries: share of the ends within WINDOW_MS against that of about a week, which is WEEK windows.
@@ -45,6 +49,7 @@ local WINDOW_MS, WEEK, LEAST_EXPIRED, LEAST_ENDS = 600000, 1008, 20, 100
 
 local policy = redis.call('HMGET', config, 'capacity', 'policy', 'schedule')
 if not policy[1] then
+  redis.call('ZREM', evaluations, pool)
   return answer('no_pool')
 end
 local rules = cjson.decode(policy[2])
@@ -127,6 +132,7 @@ end
 
 -- What happened. A pool that was never looked at begins with its last minute, unless that was too much.
 local first = held.cursor and '(' .. held.cursor or int(now - 60000)
+local is_first = not held.cursor
 local batch = redis.call('XRANGE', events, first, '+', 'COUNT', limit)
 local whole = #batch < limit
 if not held.cursor then
@@ -282,6 +288,17 @@ if #fields > 0 then
 end
 redis.call('HSET', alerts, unpack(written))
 undo_by('DEL', alerts)
+
+if (#batch > 0 or is_first)
+  and redis.call('ZADD', rollups, 'NX', int(now + ROLL_UP_MS + seq * 7919 % SPREAD_MS), pool) == 1 then
+  undo_by('ZREM', rollups, pool)
+end
+undo_member(evaluations, pool)
+if whole and not held.look_at then
+  redis.call('ZREM', evaluations, pool)
+else
+  redis.call('ZADD', evaluations, whole and held.look_at or int(now), pool)
+end
 
 local last = redis.call('XREVRANGE', outbox, '+', '-', 'COUNT', 1)[1]
 return answer(whole and 'judged' or 'more', { last = last and last[1] })

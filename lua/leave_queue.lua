@@ -8,6 +8,7 @@
 --   leases   ZSET    lease id -> expiry, ms
 --   expired  ZSET    lease id -> end, ms; not yet in a tombstone
 --   events   STREAM  the pool's history
+--   evaluations  ZSET    pool -> when its alerts are to be evaluated, ms
 --   records  HASH    lease id -> what is known of the lease
 --   who      HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
@@ -38,6 +39,7 @@
 
 redis.call('PERSIST', clock)
 
+evaluate_after_events(evaluations)
 local queue_keys = { queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }
 
 local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms')

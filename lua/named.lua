@@ -13,6 +13,7 @@
 --   lent     HASH    seat-milliseconds of overdraft, by day
 --   named    ZSET    period, holder, since when and how
 --   events   STREAM  the pool's history
+--   evaluations  ZSET    pool -> when its alerts are to be evaluated, ms
 --
 -- Arguments:
 --   what     list|read|assign|free|transfer  what to do
@@ -42,6 +43,7 @@
 --     entry  text  period, holder, since when and how, parted by \1
 
 redis.call('PERSIST', clock)
+evaluate_after_events(evaluations)
 
 local policy = redis.call('HMGET', config, 'capacity', 'named_seats', 'periods', 'ttl_ms', 'linger_ms')
 if not policy[1] then

@@ -9,6 +9,7 @@
 --   leases   ZSET    lease id -> expiry, ms
 --   expired  ZSET    lease id -> end, ms; not yet in a tombstone
 --   events   STREAM  the pool's history
+--   evaluations  ZSET    pool -> when its alerts are to be evaluated, ms
 --   blocks   ZSET    holder -> end of its block, ms
 --   who      HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
@@ -44,6 +45,7 @@
 
 redis.call('PERSIST', clock)
 
+evaluate_after_events(evaluations)
 local queue_keys = { queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }
 
 local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'linger_ms', 'schedule', 'max_waiting', 'named_seats', 'periods')

@@ -147,6 +147,7 @@ local function record_event(events, kind, id, at, holder, tenant, reason, seats,
     entry = redis.call('XADD', events, 'MAXLEN', '~', '4000000', '*', unpack(event))
   end
   undo_by('XDEL', events, entry)
+  note_event(events, now)
 end
 
 -- By how much an outage put off an end, for the history.

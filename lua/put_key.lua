@@ -5,6 +5,7 @@
 -- Keys of records:
 --   revision  STRING  grows with every change of a key
 --   records   HASH    key id -> its record, JSON
+--   changes   ZSET    revision and id of a key, parted by a colon -> the revision
 --
 -- Arguments:
 --   id      text   id of the key
@@ -25,6 +26,11 @@ if present ~= expect then
   return answer('conflict')
 end
 
+-- So that nodes read the keys that were changed and not all of them; who is further behind reads all.
+local changed = (tonumber(redis.call('GET', revision)) or 0) + 1
+local change = string.format('%d:%s', changed, id)
+redis.call('ZADD', changes, changed, change)
+undo_by('ZREM', changes, change)
 undo_fields(records, id)
 if record == '' then
   redis.call('HDEL', records, id)
@@ -32,4 +38,5 @@ else
   redis.call('HSET', records, id, record)
 end
 redis.call('INCR', revision)
+redis.pcall('ZREMRANGEBYRANK', changes, 0, -1001)
 return answer('put')

@@ -8,6 +8,7 @@
 --   pools    ZSET    the bucket's pools -> version
 --   config   HASH    the pool's policy
 --   events   STREAM  the pool's history
+--   evaluations  ZSET    pool -> when its alerts are to be evaluated, ms
 --   due      ZSET    pool -> lower bound of its earliest expiry, ms
 --   leases   ZSET    lease id -> expiry, ms
 --   expired  ZSET    lease id -> end, ms; not yet in a tombstone
@@ -23,6 +24,7 @@
 --   line     ZSET    those who are to be called, and those who are called, by tenant and arrival
 --   heads    ZSET    tenant -> arrival of its first one in line
 --   called   ZSET    tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms
+--   events_copy  STREAM  only within this script
 --   each other:  everything else of the pool; a new pool begins without it
 --     key(...)  STRING  of any type
 --
@@ -59,6 +61,9 @@
 local before = redis.call('HMGET', config, 'version', 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms', 'schedule', 'noted',
   'incarnation', 'linger_ms', 'noticed')
 local version = tonumber(before[1] or 0)
+if version > 0 then
+  evaluate_after_events(evaluations)
+end
 
 if put_back > 0 then
   if version >= put_back then
@@ -165,6 +170,12 @@ redis.call('ZADD', pools, int(new_version), pool)
 redis.call('HSET', clock, 'longest_ttl', int(math.max(longest_ttl, ttl)))
 redis.call('HINCRBY', clock, 'revision', 1)
 record_event(events, 'configured', '', now, '', '', int(capacity_at(capacity, rules.schedule, now)))
+if version == 0 then
+  -- Redis gives a new stream 4 KB; a copy has what it needs. Most of thousands of pools may never have a lease.
+  if redis.pcall('COPY', events, events_copy, 'REPLACE') == 1 and not redis.pcall('RENAME', events_copy, events).ok then
+    redis.pcall('UNLINK', events_copy)
+  end
+end
 -- An index is made again from the records when a rule needs one that was not there before, or counts otherwise. The last
 -- call, because nothing takes it back.
 if not rules.indexed or not index or seat_per ~= rules.seat_per then

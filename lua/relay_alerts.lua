@@ -80,6 +80,14 @@ for i = 1, alert_count do
         local list = redis.call('ZCARD', pending) >= maximum and KEYS[dead_of + webhook] or pending
         redis.call('ZADD', list, int(now), delivery)
         undo_by('ZREM', list, delivery)
+        -- A receiver that never answers must not fill the memory: the oldest that were given up are forgotten.
+        if list ~= pending and redis.call('ZCARD', list) > maximum then
+          local oldest = redis.call('ZRANGE', list, 0, 0)[1]
+          undo_member(list, oldest)
+          redis.call('ZREM', list, oldest)
+          undo_fields(deliveries, oldest)
+          redis.call('HDEL', deliveries, oldest)
+        end
       end
     end
   end

@@ -10,6 +10,7 @@
 --   leases            ZSET    lease id -> expiry, ms
 --   expired           ZSET    lease id -> end, ms; not yet in a tombstone
 --   events            STREAM  the pool's history
+--   evaluations       ZSET    pool -> when its alerts are to be evaluated, ms
 --   blocks            ZSET    holder -> end of its block, ms
 --   records           HASH    lease id -> what is known of the lease
 --   who               HASH    lease id -> kind of seat, fence, tenant and holder
@@ -74,7 +75,7 @@
 --   end_when_idle  text?       how it is to end if it has no activities, which the caller does
 
 redis.call('PERSIST', clock)
-
+evaluate_after_events(evaluations)
 mark()
 
 local known = redis.call('HMGET', tombstone, 'reason', 'message', 'blocked_until', 'ended', 'label', 'activities')

@@ -10,6 +10,7 @@
 --   leases       ZSET    lease id -> expiry, ms
 --   expired      ZSET    lease id -> end, ms; not yet in a tombstone
 --   events       STREAM  the pool's history
+--   evaluations  ZSET    pool -> when its alerts are to be evaluated, ms
 --   denied       ZSET    holder -> start of its present run of denials, ms
 --   blocks       ZSET    holder -> end of its block, ms
 --   who          HASH    lease id -> kind of seat, fence, tenant and holder
@@ -42,6 +43,7 @@
 --     id  lease  the lease
 
 redis.call('PERSIST', clock)
+evaluate_after_events(evaluations)
 
 -- Leases of a pool that was lost end by their own score.
 local policy = redis.call('HMGET', config, 'ttl_ms', 'rules', 'schedule', 'noted', 'periods', 'indexing', 'linger_ms')
@@ -66,6 +68,8 @@ if true_denials > 0 and ttl > 0 then
   add(alerts, 'denied', true_denials)
   undo_fields(alerts, 'look_at')
   redis.call('HSET', alerts, 'look_at', int(now))
+  undo_member(evaluations, pool)
+  redis.call('ZADD', evaluations, 'LT', int(now), pool)
 end
 local ids = redis.call('ZRANGE', expired, 0, limit - 1)
 if rules and #ids < limit then

@@ -9,6 +9,7 @@
 --   leases       ZSET    lease id -> expiry, ms
 --   expired      ZSET    lease id -> end, ms; not yet in a tombstone
 --   events       STREAM  the pool's history
+--   evaluations  ZSET    pool -> when its alerts are to be evaluated, ms
 --   blocks       ZSET    holder -> end of its block, ms
 --   who          HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats        HASH    seats in use: all, overdraft, named, t:<tenant>
@@ -37,7 +38,8 @@
 --     id  lease  the lease
 --
 -- Returns:
---   done  each lease has its word
+--   done    each lease has its word
+--   behind  more was due than one call ends
 --
 -- With:
 --   each lease:
@@ -46,6 +48,7 @@
 --     held  ms  how long it was held
 
 redis.call('PERSIST', clock)
+evaluate_after_events(evaluations)
 
 local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms')
 local period = lease_period(tonumber(policy[1] or 0), tonumber(policy[2] or 0))
@@ -53,7 +56,9 @@ local index = open_index(config, who, seats, holders, lent)
 mark()
 if index and (index.lent_seats or index.per_holder or index.queues) then
   -- What ended before this is charged before this, and frees no seat that is freed by this.
-  repeat until end_due(leases, expired, events, period, 64, on_end(index)) < 64
+  if end_due(leases, expired, events, period, 64, on_end(index)) == 64 then
+    return answer('behind')
+  end
 end
 
 local function block_if_asked(holder)

@@ -1,10 +1,11 @@
--- Gives a sign of life for a bucket and says which of its pools have leases to end.
+-- Gives a sign of life for a bucket and says which of its pools have leases to end, and in how many something has happened.
 --
 -- Joined behind prelude.
 --
 -- Keys of a bucket:
 --   clock  HASH  the bucket's clock
 --   due    ZSET  pool -> lower bound of its earliest expiry, ms
+--   evaluations  ZSET  pool -> when its alerts are to be evaluated, ms
 --
 -- Arguments:
 --   limit     count      maximum of pools
@@ -22,6 +23,7 @@
 --   shift       ms         how far time is ahead of Redis's clock because that went back
 --   floor       timestamp  start of the last silence; 0 for none
 --   back        timestamp  end of the last silence; 0 for none
+--   to_evaluate  count     pools whose alerts are to be evaluated now
 --   each pool:
 --     name  pool  a pool with leases to end
 
@@ -52,4 +54,4 @@ mark()
 
 add_each_pool(redis.call('ZRANGE', due, '-inf', int(now), 'BYSCORE', 'LIMIT', 0, limit))
 return answer('ticked', { generation = generation, lost = lost, revision = redis.call('HGET', clock, 'revision'),
-  shift = shift, floor = floor, back = back })
+  shift = shift, floor = floor, back = back, to_evaluate = redis.call('ZCOUNT', evaluations, '-inf', int(now)) })

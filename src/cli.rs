@@ -359,7 +359,7 @@ fn store_options(settings: &Settings) -> Result<Options, Failure> {
         url: url.clone(),
         tls: settings.redis_tls()?,
         key_prefix: settings.key_prefix(),
-        connections: 1,
+        connections: settings.redis_connections,
         timeout: settings.redis_timeout(),
         sweep_every: std::time::Duration::ZERO,
         durability: settings.durability,

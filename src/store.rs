@@ -91,7 +91,7 @@ pub use self::error::{Error, Outcome, Trouble};
 pub use self::events::{Event, EventId, Silence};
 pub use self::failover::{FailoverResult, fail_over};
 use self::hints::Hints;
-pub use self::history::{ChangedPool, Denials, RollupState, SlotRange, SlotRequest};
+pub use self::history::{Denials, RollupLooks, RollupState, SlotRange, SlotRequest};
 use self::keys::{AlertKeys, Bucket};
 pub use self::leave_notice::{Left, Notice, NoticeLeft};
 pub use self::leave_queue::{Leaving, QueueLeft, Turn};
@@ -153,6 +153,7 @@ pub(crate) struct Shared {
     /// Whether this node ends what is due.
     sweeps: bool,
     owned: ownership::Owned,
+    alert_looks: alerts::AlertLooks,
     /// What this node is called among the others.
     node: String,
     servers: nodes::ServersCache,
@@ -219,6 +220,7 @@ impl Store {
             agreement: Agreement::default(),
             sweeps: !options.sweep_every.is_zero(),
             owned: ownership::Owned::new(!options.sweep_every.is_zero()),
+            alert_looks: alerts::AlertLooks::default(),
             node: nodes::new_id(),
             servers: nodes::ServersCache::default(),
             installation: installation::Installation::default(),

@@ -2,9 +2,10 @@
 //!
 //! The load generator, the node and Redis share the machine, as they do in the targets. Absolute figures drift with the
 //! machine, so the rows of a part are measured in rounds, one after the other in each round, and ratios are taken within
-//! a round. Arguments: names of parts (`beats`, `crowds`, `memory`, `expiry`, `node`, `pages`, `queue`, `reports`), all of them without one; `--quick` for one
+//! a round. Arguments: names of parts (`beats`, `crowds`, `memory`, `expiry`, `node`, `fleet`, `pages`, `queue`, `reports`), all of them without one; `--quick` for one
 //! short round; `--write` to put the table into the page.
 
+mod fleet;
 mod load;
 mod node;
 mod pages;
@@ -38,7 +39,7 @@ async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let has = |name: &str| arguments.iter().any(|argument| argument == name);
     let parts: Vec<&str> = [
-        "beats", "crowds", "memory", "expiry", "node", "pages", "queue", "reports",
+        "beats", "crowds", "memory", "expiry", "node", "fleet", "pages", "queue", "reports",
     ]
     .into_iter()
     .filter(|part| has(part))
@@ -71,6 +72,9 @@ async fn main() {
     }
     if wanted("node") {
         rows.append(&mut node_memory().await);
+    }
+    if wanted("fleet") {
+        rows.append(&mut fleet::fleet().await);
     }
     if wanted("pages") {
         rows.append(&mut pages::pages().await);

@@ -43,6 +43,23 @@ local function add(hash, field, by)
   return sum
 end
 
+-- Where it is noted that something happened in the pool, for its alerts.
+local noted_in
+
+local function evaluate_after_events(evaluations)
+  noted_in = evaluations
+end
+
+-- Notes it with the first event of a script.
+local function note_event(events, at)
+  if noted_in then
+    local pool = string.match(events, '}:(.+):events$')
+    undo_member(noted_in, pool)
+    redis.call('ZADD', noted_in, 'LT', string.format('%d', at), pool)
+    noted_in = nil
+  end
+end
+
 -- The message for those who wait, and its channel.
 local channel, message
 

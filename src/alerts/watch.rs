@@ -10,10 +10,8 @@ use super::message;
 use super::{DEAD, PENDING, TOLD};
 use crate::store::{Error, Store};
 
-/// How often a node looks. With many pools it is less often, so that looking never takes much of Redis's time.
+/// How often a node looks. Where nothing has happened that costs nothing.
 const EVERY: Duration = Duration::from_secs(1);
-/// Pools for which one second is enough.
-const POOLS: usize = 2_000;
 /// Part of the time after which another node's look is not fresh any more.
 const FRESH: f64 = 0.8;
 /// Rounds between two counts of deliveries.
@@ -22,10 +20,8 @@ const COUNT_EVERY: u32 = 5;
 pub(super) async fn run(store: Store, told: Arc<Notify>) -> Infallible {
     let mut rounds = 0_u32;
     loop {
-        let stretch = store.known_pools().len().div_ceil(POOLS).max(1);
-        let every = EVERY * u32::try_from(stretch).unwrap_or(u32::MAX);
-        tokio::time::sleep(every).await;
-        match evaluate(&store, every).await {
+        tokio::time::sleep(EVERY).await;
+        match evaluate(&store).await {
             Ok(0) => {}
             Ok(alerts) => {
                 metrics::counter!(TOLD).increment(alerts);
@@ -43,13 +39,13 @@ pub(super) async fn run(store: Store, told: Arc<Notify>) -> Infallible {
     }
 }
 
-async fn evaluate(store: &Store, every: Duration) -> Result<u64, Error> {
+async fn evaluate(store: &Store) -> Result<u64, Error> {
     // First, so that webhooks which Redis lost are back before the loss is reported to them.
     if let Err(error) = store.refresh_webhooks().await {
         tracing::debug!(error = %error, "could not look for changed webhooks: {error}");
     }
     store
-        .watch_alerts(every.mul_f64(FRESH), &message::body)
+        .watch_alerts(EVERY.mul_f64(FRESH), &message::body)
         .await
 }
 

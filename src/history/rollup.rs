@@ -3,7 +3,7 @@
 mod pending;
 mod stored;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::replay::{Change, Replay};
 use super::slot::{Slot, Step};
 use crate::blocking;
 use crate::names::PoolName;
-use crate::store::{ChangedPool, Denials, Error, EventId, SlotRange, Store};
+use crate::store::{Denials, Error, EventId, RollupLooks, RollupState, SlotRange, Store};
 use crate::time::Timestamp;
 
 /// How late an event may be written and still be put in its place, ms. A sweep is there within two seconds.
@@ -30,7 +30,7 @@ const BATCH: usize = 50_000;
 const COUNTS: usize = 1_000;
 /// Whether an event of longer ago is gone says nothing: events are kept for 35 days.
 const RECENT_MS: i64 = 30 * 86_400_000;
-/// How often a node looks for pools with something to roll up.
+/// How often a node looks whether a roll-up is due.
 const EVERY: Duration = Duration::from_secs(30);
 /// Part of the time after which another node's look is not fresh any more.
 const FRESH: f64 = 0.8;
@@ -84,12 +84,12 @@ pub fn stretches(now: Timestamp) -> Vec<(&'static str, i64)> {
     all.collect()
 }
 
-/// Rolls up what has happened, now and then, for as long as the store lives. Nodes take turns; if two do the same, whoever is
-/// late loses nothing but its work.
+/// Rolls up what has happened, now and then, for as long as the store lives. Each pool belongs to one node; if two do the same,
+/// whoever is late loses nothing but its work.
 pub async fn run(store: Store) -> Infallible {
     let mut interval = tokio::time::interval(EVERY);
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut looks = RollupCache::default();
+    let mut looks = RollupLooks::default();
     loop {
         interval.tick().await;
         if let Err(error) = roll_up_all(&store, &mut looks).await {
@@ -98,66 +98,47 @@ pub async fn run(store: Store) -> Infallible {
     }
 }
 
-/// What this node knows of each pool from its last look.
-type RollupCache = HashMap<PoolName, CachedRollup>;
-
-struct CachedRollup {
-    /// When it is time for the next.
-    due: tokio::time::Instant,
-    /// If nothing was left to roll up: the last event and the end of the last outage then. Until one of these is another
-    /// one there is no need to look.
-    settled: Option<(Option<EventId>, Timestamp)>,
+async fn roll_up_all(store: &Store, looks: &mut RollupLooks) -> Result<(), Error> {
+    store.note_rollups(looks, EVERY.mul_f64(FRESH)).await?;
+    loop {
+        let due = store.pools_to_roll_up().await?;
+        if due.is_empty() {
+            return Ok(());
+        }
+        for pool in due {
+            roll_up_due(store, &pool).await?;
+        }
+    }
 }
 
-async fn roll_up_all(store: &Store, looks: &mut RollupCache) -> Result<(), Error> {
-    for changed in store.changed_pools(EVERY.mul_f64(FRESH)).await? {
-        let state = (changed.last, changed.back);
-        if let Some(look) = looks.get(&changed.pool) {
-            let settled = !changed.denied && look.settled == Some(state);
-            if settled || tokio::time::Instant::now() < look.due {
-                continue;
-            }
-        }
-        let mut settled = None;
-        let rolling = AssertUnwindSafe(roll_up_whole(store, &changed.pool)).catch_unwind();
-        // Numbers that no version of ours writes are a panic. The other pools have their turn all the same.
-        let checkpoint = rolling.await.unwrap_or_else(|_| {
-            Err(Error::Newer(format!(
-                "the history of pool {}",
-                changed.pool
-            )))
-        });
-        if matches!(checkpoint, Err(Error::Newer(_))) {
-            store.note_unreadable_history(&changed.pool);
-        }
-        match checkpoint {
-            Ok(RollupResult::Nothing) if !changed.denied && is_due(&changed) => {
-                settled = Some(state);
-            }
-            Ok(_) => {}
-            // It may be the only one of which something is wrong.
-            Err(error) => {
-                let pool = &changed.pool;
-                tracing::debug!(%pool, error = %error, "history is not rolled up: {error}");
-            }
-        }
-        // Not all pools at the same time, even if they were made together.
-        let due = tokio::time::Instant::now() + EACH.mul_f64(rand::random_range(0.75..1.25));
-        looks.insert(changed.pool, CachedRollup { due, settled });
+/// Rolls up one pool, and notes when to do so again.
+async fn roll_up_due(store: &Store, pool: &PoolName) -> Result<(), Error> {
+    let rolling = AssertUnwindSafe(roll_up_whole(store, pool)).catch_unwind();
+    // Numbers that no version of ours writes are a panic. The other pools have their turn all the same.
+    let rolled = rolling
+        .await
+        .unwrap_or_else(|_| Err(Error::Newer(format!("the history of pool {pool}"))));
+    if matches!(rolled, Err(Error::Newer(_))) {
+        store.note_unreadable_history(pool);
     }
-    let known = store.known_pools();
-    if looks.len() > known.len() {
-        let known: HashSet<_> = known.into_iter().collect();
-        looks.retain(|pool, _| known.contains(pool));
-    }
-    Ok(())
+    let whole = match rolled {
+        Ok((RollupResult::Nothing, state)) if is_old(&state) => Some(state.last),
+        Ok(_) => None,
+        // It may be the only one of which something is wrong.
+        Err(error) => {
+            tracing::debug!(%pool, error = %error, "history is not rolled up: {error}");
+            None
+        }
+    };
+    // Not all pools at the same time, even if they were made together.
+    let again = EACH.mul_f64(rand::random_range(0.75..1.25));
+    store.finish_roll_up(pool, whole, again).await
 }
 
 /// Whether all that has happened in a pool is so old that a roll-up does not leave it for later.
-fn is_due(changed: &ChangedPool) -> bool {
-    let ripe_ms = changed.now.0 - 1 - LATE_MS;
-    let written_ms = changed.last.map_or(0, EventId::written_ms);
-    written_ms <= ripe_ms && changed.back.0 <= ripe_ms
+fn is_old(state: &RollupState) -> bool {
+    let ripe_ms = state.now.0 - 1 - LATE_MS;
+    state.last.map_or(0, EventId::written_ms) <= ripe_ms
 }
 
 /// What came of a roll-up.
@@ -175,32 +156,38 @@ enum RollupResult {
 
 /// Rolls up about `batch` events, or those of a minute if these are more. `true` if there is more.
 pub async fn roll_up(store: &Store, pool: &PoolName, batch: usize) -> Result<bool, Error> {
-    Ok(roll_up_once(store, pool, batch, 0).await? == RollupResult::More)
+    let (did, _) = roll_up_once(store, pool, batch, 0).await?;
+    Ok(did == RollupResult::More)
 }
 
-async fn roll_up_whole(store: &Store, pool: &PoolName) -> Result<RollupResult, Error> {
-    let did = roll_up_once(store, pool, BATCH, WORTH_MS).await?;
+async fn roll_up_whole(
+    store: &Store,
+    pool: &PoolName,
+) -> Result<(RollupResult, RollupState), Error> {
+    let (did, state) = roll_up_once(store, pool, BATCH, WORTH_MS).await?;
     if did == RollupResult::More {
         while roll_up(store, pool, BATCH).await? {}
     }
-    Ok(did)
+    Ok((did, state))
 }
+
+/// Returns what it came to, and from which state of the pool.
 
 async fn roll_up_once(
     store: &Store,
     pool: &PoolName,
     batch: usize,
     worth_ms: i64,
-) -> Result<RollupResult, Error> {
+) -> Result<(RollupResult, RollupState), Error> {
     let state = store.rollup_state(pool).await?;
     let now_ms = state.now.0;
     let before = state.checkpoint.as_deref();
     let Some(mut checkpoint) = begin(store, pool, before).await? else {
-        return Ok(RollupResult::Nothing);
+        return Ok((RollupResult::Nothing, state));
     };
     let begun_ms = checkpoint.replay.at_ms();
     if now_ms - LATE_MS - begun_ms < worth_ms {
-        return Ok(RollupResult::Waited);
+        return Ok((RollupResult::Waited, state));
     }
     // A roll-up stays a minute behind what it has read. It puts away at least half of that, or the next one would
     // read almost the same events once more.
@@ -221,13 +208,13 @@ async fn roll_up_once(
     };
     let to_ms = read_ms - LATE_MS;
     if to_ms <= begun_ms {
-        return Ok(RollupResult::Nothing);
+        return Ok((RollupResult::Nothing, state));
     }
     let mut others = synthetic_changes(&state, &checkpoint, is_whole, &events, to_ms);
     events.retain(|event| event.id.written_ms() <= read_ms && event.at_ms <= to_ms);
     others.retain(|(at_ms, _)| *at_ms <= to_ms);
     if !more && events.is_empty() && others.is_empty() {
-        return Ok(RollupResult::Nothing);
+        return Ok((RollupResult::Nothing, state));
     }
 
     let last = events.iter().map(|event| event.id).max();
@@ -250,11 +237,12 @@ async fn roll_up_once(
     store
         .roll_up(pool, before, &json(&checkpoint), &counted, &stretches)
         .await?;
-    Ok(if more {
+    let did = if more {
         RollupResult::More
     } else {
         RollupResult::All
-    })
+    };
+    Ok((did, state))
 }
 
 /// Replays, and gives the slots that are over, by the keys that they are kept in.

@@ -5,16 +5,18 @@ use std::num::NonZeroU32;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono_tz::Tz;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Deserializer, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
 use super::access::Operator;
-use super::extract::{Body, Path};
+use super::extract::{Body, Path, Query};
 use super::problem::{Code, Problem};
 use super::records::{self, DAY_MS, Record};
 use super::when::When;
@@ -25,6 +27,8 @@ use crate::time::Timestamp;
 
 /// The longest life of a key: ten years, in milliseconds.
 const MAX_LIFE_MS: u64 = 3_660 * DAY_MS;
+/// Maximum keys of a page.
+const MAX_LIMIT: usize = 1_000;
 /// Most keys: each node has them all.
 const MAX_KEYS: usize = 10_000;
 
@@ -190,12 +194,29 @@ struct KeyWithSecret {
     secret: String,
 }
 
-/// All keys.
+/// Keys, by name.
 #[derive(Debug, Serialize, ToSchema)]
 struct Keys {
     items: Vec<KeyBody>,
-    /// Always null: all keys are on one page.
+    /// Send it back as `cursor` for the next page; null at the end.
     next_cursor: Option<String>,
+}
+
+/// Which keys to list.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct KeysQuery {
+    /// Maximum keys per page, 1 to 1000; without it all keys are on one page.
+    #[param(minimum = 1, maximum = 1_000)]
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// The place of a key in the list: its name and id, so that it stands also for one that was revoked meanwhile.
+fn cursor_of(key: &KeyBody) -> String {
+    URL_SAFE_NO_PAD.encode(format!("{}\0{}", key.name.as_str(), key.id.as_str()))
 }
 
 /// A key to create.
@@ -286,13 +307,41 @@ struct RollKey {
 /// Lists the keys, by name. Secrets are not among what is kept. Who is for some pools or tenants lists keys for no more than these.
 #[utoipa::path(
     get, path = "/v1/keys", operation_id = "list_keys", tag = "keys",
+    params(KeysQuery),
     responses((status = 200, body = Keys)),
 )]
-async fn list(State(app): State<App>, operator: Operator) -> Result<Json<Keys>, Problem> {
-    Ok(Json(Keys {
-        items: all(&app, &operator).await?,
-        next_cursor: None,
-    }))
+async fn list(
+    State(app): State<App>,
+    operator: Operator,
+    Query(wanted): Query<KeysQuery>,
+) -> Result<Json<Keys>, Problem> {
+    let mut items = all(&app, &operator).await?;
+    if let Some(cursor) = wanted.cursor {
+        let text = URL_SAFE_NO_PAD.decode(cursor).ok();
+        let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
+        let after = text.as_deref().and_then(|text| text.split_once('\0'));
+        let after = after.ok_or_else(|| {
+            Problem::new(
+                Code::InvalidRequest,
+                "`cursor` is not one of this list. Begin again without it.",
+            )
+        })?;
+        items.retain(|key| after < (key.name.as_str(), key.id.as_str()));
+    }
+    let mut next_cursor = None;
+    if let Some(limit) = wanted.limit {
+        if !(1..=MAX_LIMIT).contains(&limit) {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                format!("`limit` is 1 to {MAX_LIMIT}."),
+            ));
+        }
+        if limit < items.len() {
+            items.truncate(limit);
+            next_cursor = items.last().map(cursor_of);
+        }
+    }
+    Ok(Json(Keys { items, next_cursor }))
 }
 
 /// All keys that the caller may know of, by name.

@@ -196,6 +196,35 @@ impl Store {
                 self.put_back_records(&RECORDS, known.revision, keys, &others)
                     .await
             }
+            Refresh::Changed(revision, changed) => {
+                let mut keyring = Keyring::clone(&known);
+                keyring.revision = revision;
+                let mut others = self.0.keyring.1.lock().expect("no panic while held");
+                for (id, text) in changed {
+                    others.remove(&id);
+                    let key: Option<AccessKey> = text
+                        .as_deref()
+                        .and_then(|text| serde_json::from_str(text).ok());
+                    match (key, text) {
+                        (Some(key), _) => {
+                            keyring.keys.insert(key.id.clone(), Arc::new(key));
+                            continue;
+                        }
+                        (None, Some(text)) => {
+                            self.0.unreadable.note(Kind::AccessKey, &id);
+                            others.insert(id.clone(), text);
+                        }
+                        (None, None) => {}
+                    }
+                    keyring.keys.retain(|key, _| key.as_str() != id);
+                }
+                self.0
+                    .unreadable
+                    .keep(Kind::AccessKey, |id| others.contains_key(id));
+                drop(others);
+                self.0.keyring.set(keyring);
+                Ok(())
+            }
             Refresh::Newer(revision, keys, others) => {
                 *self.0.keyring.1.lock().expect("no panic while held") = others;
                 let keys = keys

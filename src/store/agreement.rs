@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use super::nodes::{Announcement, Node};
 use super::{Error, Store};
@@ -16,7 +17,7 @@ const PREDECESSOR_MS: u64 = 3_000;
 
 /// What this node found when it looked last.
 #[derive(Debug, Default)]
-pub(super) struct Agreement(Mutex<Comparison>);
+pub(super) struct Agreement(Mutex<Comparison>, Mutex<Option<Instant>>);
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Comparison {
@@ -26,7 +27,12 @@ struct Comparison {
     differing: BTreeSet<String>,
     /// Public keys that any node has told, this one too.
     proof_keys: Vec<PublishedKey>,
+    /// Whether there is a node of a version that does not note in which pools something has happened.
+    has_older: bool,
 }
+
+/// How often all pools are looked at while there is such a node.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Nodes that were here before `this` and cannot verify what it signs.
 fn deaf<'a>(this: &'a Announcement, nodes: &'a [Node]) -> impl Iterator<Item = &'a Announcement> {
@@ -106,10 +112,19 @@ impl Store {
                 .iter()
                 .flat_map(|node| node.sign.proof_keys.iter().cloned())
                 .collect(),
+            has_older: nodes.iter().any(|node| !node.sign.notes_events),
         };
         let mut known = self.0.agreement.0.lock().expect("no panic while held");
         let before = std::mem::replace(&mut *known, found.clone());
         drop(known);
+        if found.has_older || before.has_older {
+            let mut looked_at = self.0.agreement.1.lock().expect("no panic while held");
+            let is_over = !found.has_older;
+            if is_over || looked_at.is_none_or(|at| LOOK_EVERY <= at.elapsed()) {
+                *looked_at = Some(Instant::now());
+                self.0.owned.look_at_all();
+            }
+        }
         let names: Vec<&str> = found.deaf.iter().map(String::as_str).collect();
         match (before.deaf.is_empty(), names.is_empty()) {
             (true, false) => tracing::warn!(
@@ -157,6 +172,7 @@ mod tests {
                 verifies: verifies.iter().map(|key| (*key).to_owned()).collect(),
                 settings: BTreeMap::new(),
                 differs: false,
+                notes_events: true,
                 proof_keys: Vec::new(),
                 started_at: Timestamp(started_at),
             },

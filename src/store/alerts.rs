@@ -4,7 +4,9 @@
 //! log, and become deliveries, in one step as well; it lies in another slot of a cluster, so it cannot be the same one.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use redis::streams::StreamRangeReply;
 use serde::{Deserialize, Serialize};
@@ -14,6 +16,7 @@ use super::deliveries::{Delivery, PENDING};
 use super::error::Error;
 use super::events::EventId;
 use super::keys::{ALERT_LOG, AlertKeys, Bucket, Keys, RAISED, RELAYED, WebhookKeys};
+use super::pool_cache::Silence;
 use super::scripts::{self, evaluate_alerts, relay_alerts, scan_alerts};
 use super::unreadable::Kind;
 use super::{Store, json};
@@ -25,11 +28,43 @@ use crate::webhook::AlertType;
 const POOLS: usize = 128;
 /// Events that one call judges; less than a millisecond of Redis's time.
 const EVENTS: u64 = 200;
-/// Entries of an outbox that are taken at once.
-const ENTRIES: usize = 100;
+/// Messages that one call makes: less than two milliseconds of Redis's time.
+const MESSAGES: usize = 200;
 /// Entries of the log that are read at once, and at most for one page.
 const CHUNK: usize = 500;
 const SCANNED: usize = 10_000;
+
+/// A bucket in which nothing is due is looked at all the same, for alerts that a node which died left on their way.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// What this node knows of each bucket from its last look for alerts.
+#[derive(Debug, Default)]
+pub(super) struct AlertLooks {
+    known: Mutex<HashMap<Bucket, LastLook>>,
+    /// Those in which alerts are to be evaluated, as ticks have found.
+    due: AtomicU32,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct LastLook {
+    at: Instant,
+    /// The occasion for which all pools were looked at.
+    number: u64,
+    generation: u64,
+    silence: Silence,
+}
+
+impl AlertLooks {
+    /// Has a bucket looked at.
+    pub(super) fn wake(&self, bucket: Bucket) {
+        self.due.fetch_or(1 << bucket.index(), Ordering::AcqRel);
+    }
+
+    fn take(&self, bucket: Bucket) -> bool {
+        let bit = 1 << bucket.index();
+        self.due.fetch_and(!bit, Ordering::AcqRel) & bit != 0
+    }
+}
 
 /// Whether an alert begins, ends, or was over when it was noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -154,8 +189,11 @@ impl Store {
         every: Duration,
         body: &(dyn Fn(&Alert) -> String + Sync),
     ) -> Result<u64, Error> {
-        let owned: Vec<Bucket> = self.owned_buckets().collect();
-        if owned.is_empty() {
+        let due: Vec<Bucket> = self
+            .owned_buckets()
+            .filter(|bucket| self.has_to_look(*bucket))
+            .collect();
+        if due.is_empty() {
             return Ok(0);
         }
         let mut connection = self.0.connections.get().await?;
@@ -165,17 +203,49 @@ impl Store {
             .await?;
         drop(connection);
         let (mut told, mut trouble) = (0, None);
-        for bucket in owned {
+        for bucket in due {
             // Buckets may be on several servers: one that is away does not keep the others from being told of.
             match self.watch_bucket(bucket, &relayed, every, body).await {
                 Ok(alerts) => told += alerts,
-                Err(error) => trouble = Some(error),
+                Err(error) => {
+                    self.0.alert_looks.wake(bucket);
+                    trouble = Some(error);
+                }
             }
         }
         if let Some(error) = trouble.filter(|_| told == 0) {
             return Err(error);
         }
         Ok(told)
+    }
+
+    /// What a look at a bucket would be about now.
+    fn next_look(&self, bucket: Bucket) -> LastLook {
+        LastLook {
+            at: Instant::now(),
+            number: self.look_of(bucket),
+            generation: self.0.pool_cache.generation(bucket),
+            silence: self.0.pool_cache.silence(),
+        }
+    }
+
+    /// Whether there may be something to evaluate or to tell in a bucket.
+    fn has_to_look(&self, bucket: Bucket) -> bool {
+        // A node that does not tick hears of nothing that is due.
+        let is_due = self.0.alert_looks.take(bucket) || !self.0.sweeps;
+        let next = self.next_look(bucket);
+        let known = self
+            .0
+            .alert_looks
+            .known
+            .lock()
+            .expect("no panic while held");
+        is_due
+            || known.get(&bucket).is_none_or(|last| {
+                LOOK_EVERY <= last.at.elapsed()
+                    || (last.number, last.generation, last.silence)
+                        != (next.number, next.generation, next.silence)
+            })
     }
 
     async fn watch_bucket(
@@ -185,9 +255,35 @@ impl Store {
         every: Duration,
         body: &(dyn Fn(&Alert) -> String + Sync),
     ) -> Result<u64, Error> {
-        // Also where there are no pools any more: there may be the end of an alert.
-        let pools: Vec<PoolName> = self.0.pool_cache.policies(bucket).into_keys().collect();
-        let last = self.evaluate_bucket(bucket, &pools, every).await?;
+        let mut look = self.next_look(bucket);
+        if !self.0.pool_cache.knows_all_pools(bucket) {
+            // Those that are not known yet have their turn with the next look.
+            look.number = 0;
+        }
+        let known = self
+            .0
+            .alert_looks
+            .known
+            .lock()
+            .expect("no panic while held")
+            .get(&bucket)
+            .copied();
+        let pools: Vec<PoolName> = match known {
+            Some(last) if last.number == look.number => Vec::new(),
+            _ => self.0.pool_cache.policies(bucket).into_keys().collect(),
+        };
+        let (last, is_turn) = self.evaluate_bucket(bucket, &pools, every).await?;
+        if is_turn {
+            let mut known = self
+                .0
+                .alert_looks
+                .known
+                .lock()
+                .expect("no panic while held");
+            known.insert(bucket, look);
+        } else {
+            self.0.alert_looks.wake(bucket);
+        }
         let name = bucket.index().to_string();
         let before = relayed.get(&name).cloned().unwrap_or_default();
         if last.is_empty() || last == before {
@@ -196,46 +292,44 @@ impl Store {
         self.relay_alerts(bucket, before, body).await
     }
 
-    /// Returns the last entry of the bucket's outbox.
+    /// Evaluates what is due in a bucket, and in those of `pools` that have something that was not noted. Returns the last entry
+    /// of the bucket's outbox, and whether it was the turn of this node.
     async fn evaluate_bucket(
         &self,
         bucket: Bucket,
         pools: &[PoolName],
         mut every: Duration,
-    ) -> Result<String, Error> {
-        let mut last;
+    ) -> Result<(String, bool), Error> {
         let mut chunks = pools.chunks(POOLS);
-        let mut chunk = chunks.next().unwrap_or_default();
         loop {
+            let chunk = chunks.next().unwrap_or_default();
             let keys: Vec<Keys> = chunk.iter().map(Keys::of).collect();
-            let rows: Vec<_> = keys.iter().map(|keys| scan_alerts::Pool { keys }).collect();
+            let rows = keys.iter().zip(chunk);
+            let rows: Vec<_> = rows
+                .map(|(keys, name)| scan_alerts::Pool { keys, name })
+                .collect();
             let scan = scripts::ScanAlerts {
                 keys: bucket,
                 every,
+                limit: POOLS as u64,
                 pools: &rows,
             };
             let reply = self.call(bucket, &scan).await?;
-            last = reply.last;
+            let mut last = reply.last;
             if reply.status == scan_alerts::Status::Fresh {
-                return Ok(last);
+                return Ok((last, false));
             }
-            for changed in reply.changed_pools {
-                let place = usize::try_from(changed.place).unwrap_or(usize::MAX);
-                let pool = chunk.get(place).ok_or_else(|| {
-                    Error::Broken(format!(
-                        "scan_alerts.lua named pool {place} of {}",
-                        chunk.len()
-                    ))
-                })?;
-                if let Some(end) = self.evaluate_alerts(pool).await? {
+            let is_last = reply.due_pools.len() < POOLS && chunks.len() == 0;
+            for due in reply.due_pools {
+                if let Some(end) = self.evaluate_alerts(&due.name).await? {
                     last = end;
                 }
             }
-            let Some(next) = chunks.next() else {
-                return Ok(last);
-            };
+            if is_last {
+                return Ok((last, true));
+            }
             // The turn is this node's.
-            (chunk, every) = (next, Duration::ZERO);
+            every = Duration::ZERO;
         }
     }
 
@@ -266,6 +360,8 @@ impl Store {
     ) -> Result<u64, Error> {
         let mut told = 0;
         loop {
+            // Each may be for all webhooks.
+            let entries_at_once = MESSAGES / self.webhooks().webhooks.len().clamp(2, MESSAGES);
             let mut connection = self.0.connections.get().await?;
             let start = if before.is_empty() {
                 "-".to_owned()
@@ -277,7 +373,7 @@ impl Store {
                 .arg(start)
                 .arg("+")
                 .arg("COUNT")
-                .arg(ENTRIES)
+                .arg(entries_at_once)
                 .query_async(&mut *connection)
                 .await?;
             drop(connection);
@@ -357,7 +453,7 @@ impl Store {
                 relay_alerts::Status::Relayed => {
                     told += reply.told;
                     let whole = entries.ids.last().is_some_and(|last| last.id == after);
-                    if !whole || entries.ids.len() < ENTRIES {
+                    if !whole || entries.ids.len() < entries_at_once {
                         return Ok(told);
                     }
                     before = after;

@@ -50,6 +50,12 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 /// While calls fail over connections that work, a new one is tried no sooner.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
+/// Connections that nobody uses, in hand for whoever comes: there may be hundreds of nodes.
+const SPARE: u32 = 2;
+
+/// More of them are closed when they were not used for so long.
+const IDLE: Duration = Duration::from_secs(30);
+
 /// Most calls under way on one shared connection.
 const SHARED_BY: usize = 32;
 
@@ -62,6 +68,8 @@ pub(super) struct Connections {
     turns: Arc<Semaphore>,
     /// The same for calls that share.
     shares: Arc<Semaphore>,
+    /// The connection that they share, so that none waits until one is made while others have all there are.
+    shared: Arc<Mutex<Option<Connection>>>,
     health: Arc<Health>,
     source: Arc<Source>,
     age: Arc<AtomicU64>,
@@ -219,10 +227,10 @@ impl Connections {
         }
         let pool = bb8::Pool::builder()
             .max_size(options.connections)
-            // All at once, so that the first crowd does not wait for them.
-            .min_idle(options.connections)
+            .min_idle(options.connections.min(SPARE))
             .connection_timeout(CHECK_OUT)
-            .idle_timeout(None)
+            .idle_timeout(Some(IDLE))
+            .reaper_rate(IDLE)
             .max_lifetime(None)
             // The last one that was used, so that calls that share meet on one connection.
             .queue_strategy(bb8::QueueStrategy::Lifo)
@@ -235,6 +243,7 @@ impl Connections {
             pool,
             turns: Arc::new(Semaphore::new(turns)),
             shares: Arc::new(Semaphore::new(turns * SHARED_BY)),
+            shared: Arc::default(),
             health,
             source,
             age: changes,
@@ -393,13 +402,31 @@ impl Connections {
     pub(super) async fn share(&self) -> Result<SharedOut<'_>, Error> {
         self.in_time(async {
             let turn = self.shares.acquire().await.expect("it is never closed");
+            let connection = match self.present() {
+                Some(present) => present,
+                None => {
+                    // It goes back at once.
+                    let new = self.pool.get().await?.another();
+                    let kept = new.another();
+                    *self.shared.lock().expect("no panic while held") = Some(kept);
+                    new
+                }
+            };
             Ok(SharedOut {
-                // It goes back at once: in the pool it is found by the next call.
-                connection: Box::new(self.pool.get().await?.another()),
+                connection: Box::new(connection),
                 _turn: turn,
             })
         })
         .await
+    }
+
+    /// The connection that short calls share, while it works.
+    fn present(&self) -> Option<Connection> {
+        let mut shared = self.shared.lock().expect("no panic while held");
+        if shared.as_ref().is_some_and(Connection::has_failed) {
+            *shared = None;
+        }
+        shared.as_ref().map(Connection::another)
     }
 
     /// Not an `async fn`, which would have room for `checking_out` twice.
@@ -556,8 +583,7 @@ impl bb8::ManageConnection for Manager {
     }
 
     fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.broken.load(Ordering::Relaxed)
-            || connection.made_at < self.age.load(Ordering::Relaxed)
+        connection.has_failed()
     }
 }
 
@@ -576,6 +602,11 @@ pub(super) struct Connection {
 }
 
 impl Connection {
+    /// Whether it, or one that was made before or with it, is of no use any more.
+    fn has_failed(&self) -> bool {
+        self.broken.load(Ordering::Relaxed) || self.made_at < self.age.load(Ordering::Relaxed)
+    }
+
     /// The same connection once more.
     fn another(&self) -> Self {
         Self {

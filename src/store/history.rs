@@ -1,6 +1,6 @@
 //! Slots of a pool's history, as they are kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::Store;
@@ -63,50 +63,28 @@ impl Denials {
     }
 }
 
-/// What a pool has that a roll-up may not know of.
-#[derive(Debug, Clone)]
-pub struct ChangedPool {
-    /// The pool.
-    pub pool: PoolName,
-    /// When this was so.
-    pub now: Timestamp,
-    /// End of the last time in which no node could work.
-    pub back: Timestamp,
-    /// The last event.
-    pub last: Option<EventId>,
-    /// Whether there are denied acquires that no slot has yet.
-    pub denied: bool,
-}
+/// For which occasion this node has looked at all pools of a bucket.
+#[derive(Debug, Default)]
+pub struct RollupLooks(HashMap<Bucket, u64>);
 
 /// Slots to read: the name of their length, the number of their stretch, and theirs.
 pub type SlotRequest = (&'static str, i64, Vec<i64>);
 
 impl Store {
-    /// What each pool has that a roll-up may not know of; only of those buckets of this node which no node has asked for within
-    /// `every`.
-    /// Costs a pool in which nothing happened two reads, and no call of its own. Buckets may be on several servers: an error
-    /// only if none of them says anything.
-    pub async fn changed_pools(&self, every: Duration) -> Result<Vec<ChangedPool>, Error> {
-        let (mut all, mut trouble) = (Vec::new(), None);
-        for bucket in self.owned_buckets() {
-            match self.changed_pools_in(bucket, every).await {
-                Ok(found) => all.extend(found),
-                Err(error) => trouble = Some(error),
-            }
-        }
-        trouble.filter(|_| all.is_empty()).map_or(Ok(all), Err)
-    }
-
-    async fn changed_pools_in(
+    /// Notes the pools of a bucket that have something which no roll-up knows of, if no node has done so within `every`. Costs
+    /// a pool in which nothing happened two reads, so only what nodes of earlier versions may have left is found like this.
+    /// Returns how many were noted; none if it was not this node's turn.
+    async fn find_rollups(
         &self,
         bucket: Bucket,
         mut every: Duration,
-    ) -> Result<Vec<ChangedPool>, Error> {
+    ) -> Result<Option<u64>, Error> {
         let pools: Vec<PoolName> = self.0.pool_cache.policies(bucket).into_keys().collect();
-        let mut found = Vec::new();
+        let mut noted = 0;
         for chunk in pools.chunks(POOLS) {
             let keys: Vec<Keys> = chunk.iter().map(Keys::of).collect();
-            let pools = keys.iter().map(|keys| changed_pools::Pool { keys });
+            let pools = keys.iter().zip(chunk);
+            let pools = pools.map(|(keys, name)| changed_pools::Pool { keys, name });
             let call = scripts::ChangedPools {
                 keys: bucket,
                 every,
@@ -114,24 +92,92 @@ impl Store {
             };
             let reply = self.call(bucket, &call).await?;
             if reply.status == changed_pools::Status::Fresh {
-                break;
+                return Ok(None);
             }
-            for (pool, changed) in chunk.iter().zip(reply.pools) {
-                let broken =
-                    |_| Error::Broken(format!("the last event of pool {pool} is not ours"));
-                let last = changed.last.map(|last| last.parse().map_err(broken));
-                found.push(ChangedPool {
-                    pool: pool.clone(),
-                    now: reply.now,
-                    back: reply.back,
-                    last: last.transpose()?,
-                    denied: changed.denials > 0,
-                });
-            }
+            noted += reply.changed;
             // The turn is this node's.
             every = Duration::ZERO;
         }
-        Ok(found)
+        Ok(Some(noted))
+    }
+
+    /// Looks at all pools of those buckets of this node in which something may be due that is not noted, if no other node did so
+    /// within `every`. Buckets may be on several servers: an error only if none of them says anything.
+    pub async fn note_rollups(
+        &self,
+        looks: &mut RollupLooks,
+        every: Duration,
+    ) -> Result<u64, Error> {
+        let (mut noted, mut trouble) = (0, None);
+        for bucket in self.owned_buckets() {
+            let look = self.look_of(bucket);
+            if looks.0.get(&bucket) == Some(&look) {
+                continue;
+            }
+            match self.find_rollups(bucket, every).await {
+                Ok(Some(found)) => {
+                    noted += found;
+                    if self.0.pool_cache.knows_all_pools(bucket) {
+                        looks.0.insert(bucket, look);
+                    }
+                }
+                Ok(None) => {}
+                Err(error) => trouble = Some(error),
+            }
+        }
+        trouble.filter(|_| noted == 0).map_or(Ok(noted), Err)
+    }
+
+    /// Pools whose history is to be rolled up, in the buckets of this node; those that wait for longest first, and not all if
+    /// there are very many.
+    pub async fn pools_to_roll_up(&self) -> Result<Vec<PoolName>, Error> {
+        let (mut due, mut trouble) = (Vec::new(), None);
+        for bucket in self.owned_buckets() {
+            let mut connection = self.0.connections.share().await?;
+            let names: Result<Vec<String>, _> = redis::cmd("ZRANGE")
+                .arg(bucket.rollups())
+                .arg("-inf")
+                .arg(self.now().0)
+                .arg("BYSCORE")
+                .arg("LIMIT")
+                .arg(0)
+                .arg(POOLS)
+                .query_async(&mut *connection)
+                .await;
+            match names {
+                Ok(names) => due.extend(
+                    names
+                        .into_iter()
+                        .filter_map(|name| PoolName::try_from(name).ok()),
+                ),
+                Err(error) => trouble = Some(error),
+            }
+        }
+        match trouble {
+            Some(error) if due.is_empty() => Err(error.into()),
+            _ => Ok(due),
+        }
+    }
+
+    /// Takes a pool out of those that are due, if all up to its event `last` is in slots and nothing has happened since; otherwise
+    /// it is due `again`. None if there is more to do in any case.
+    pub async fn finish_roll_up(
+        &self,
+        pool: &PoolName,
+        last: Option<Option<EventId>>,
+        again: Duration,
+    ) -> Result<(), Error> {
+        let keys = Keys::of(pool);
+        let text = last.flatten().map(|last| last.to_string());
+        let finish = scripts::FinishRollUp {
+            keys: &keys,
+            pool,
+            last: text.as_deref(),
+            whole: last.is_some(),
+            again,
+        };
+        self.call(keys.bucket, &finish).await?;
+        Ok(())
     }
 
     /// Notes that a part of the history of a pool cannot be read by this version.

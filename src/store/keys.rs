@@ -122,6 +122,9 @@ pub(super) fn of_each_kind() -> impl Iterator<Item = String> {
 /// HASH: key id -> its record, JSON.
 pub(super) const ACCESS_KEYS: Key = Key("{keys}:records");
 
+/// ZSET: the last changes of access keys, each a revision and the id of a key -> the revision. In one slot with [`ACCESS_KEYS`].
+pub(super) const ACCESS_KEY_CHANGES: Key = Key("{keys}:changes");
+
 /// ZSET: key id -> when it was used last, ms. In one slot with [`ACCESS_KEYS`].
 pub(super) const ACCESS_KEY_USES: Key = Key("{keys}:used");
 
@@ -196,6 +199,7 @@ pub(super) fn login_hint(fingerprint: &str) -> String {
 pub(super) struct RecordKeys {
     revision: Key,
     records: Key,
+    changes: Key,
 }
 
 impl RecordKeys {
@@ -203,12 +207,15 @@ impl RecordKeys {
     pub(super) const ACCESS_KEYS: Self = Self {
         revision: ACCESS_KEYS_REVISION,
         records: ACCESS_KEYS,
+        changes: ACCESS_KEY_CHANGES,
     };
 
     /// Those of webhooks.
     pub(super) const WEBHOOKS: Self = Self {
         revision: WEBHOOKS_REVISION,
         records: WEBHOOKS,
+        // Nobody writes it: there are at most a hundred.
+        changes: Key("{alerts}:changes"),
     };
 
     pub(super) const fn revision(self) -> Key {
@@ -217,6 +224,10 @@ impl RecordKeys {
 
     pub(super) const fn records(self) -> Key {
         self.records
+    }
+
+    pub(super) const fn changes(self) -> Key {
+        self.changes
     }
 }
 
@@ -366,6 +377,16 @@ impl Bucket {
         format!("{}:{{{}}}:alerts", prefix(), self.0)
     }
 
+    /// ZSET: pool -> when its alerts are to be evaluated, ms.
+    pub(super) fn evaluations(self) -> String {
+        format!("{}:{{{}}}:evaluations", prefix(), self.0)
+    }
+
+    /// ZSET: pool -> when its history is to be rolled up, ms.
+    pub(super) fn rollups(self) -> String {
+        format!("{}:{{{}}}:rollups", prefix(), self.0)
+    }
+
     /// ZSET: the bucket's pools -> version.
     pub(super) fn pools(self) -> String {
         format!("{}:{{{}}}:pools", prefix(), self.0)
@@ -421,6 +442,16 @@ impl Keys {
         self.bucket.outbox()
     }
 
+    /// The pools of the pool's bucket whose alerts are to be evaluated.
+    pub(super) fn evaluations(&self) -> String {
+        self.bucket.evaluations()
+    }
+
+    /// The pools of the pool's bucket whose history is to be rolled up.
+    pub(super) fn rollups(&self) -> String {
+        self.bucket.rollups()
+    }
+
     /// The mark of the whole pool.
     pub(super) fn pool_mark(&self) -> String {
         self.mark(IndexedBy::All)
@@ -451,6 +482,11 @@ impl Keys {
     /// STREAM: the history.
     pub(super) fn events(&self) -> String {
         self.key("events")
+    }
+
+    /// STREAM: the history while it is copied, within a script.
+    pub(super) fn events_copy(&self) -> String {
+        self.key("events:copy")
     }
 
     /// ZSET: holder -> start of its run of denials, ms.
@@ -663,6 +699,9 @@ mod tests {
             keys.alerts(),
             keys.bucket.watch(),
             keys.bucket.outbox(),
+            keys.bucket.evaluations(),
+            keys.bucket.rollups(),
+            keys.events_copy(),
             keys.records(),
             keys.tombstone(id),
             keys.repeated(id),

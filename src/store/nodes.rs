@@ -65,6 +65,9 @@ pub struct Announcement {
     /// Whether it found that nodes which were there before cannot verify what it signs.
     #[serde(default)]
     pub differs: bool,
+    /// Whether its scripts note in which pools something has happened. Those of earlier versions do not.
+    #[serde(default)]
+    pub notes_events: bool,
     /// The public keys of the proofs that it signs, or will sign.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub proof_keys: Vec<PublishedKey>,
@@ -159,6 +162,7 @@ impl Store {
             verifies: tokens.key_ids().collect(),
             settings,
             differs: false,
+            notes_events: true,
             proof_keys: proofs.to_publish(tokens),
             started_at: self.now(),
         }

@@ -9,7 +9,7 @@
 //! A node that cannot read the marks works for all buckets, as it does when it is alone.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Store;
@@ -34,6 +34,8 @@ const NODE: &str = "node:";
 #[derive(Debug)]
 pub(super) struct Owned {
     buckets: AtomicU32,
+    /// Of each bucket, grows when what is due in it may not be noted: see [`Store::look_of`].
+    looks: [AtomicU64; BUCKETS as usize],
     /// Whether the node stops and takes no part any more.
     left: AtomicBool,
 }
@@ -43,6 +45,7 @@ impl Owned {
     pub(super) fn new(sweeps: bool) -> Self {
         Self {
             buckets: AtomicU32::new(if sweeps { 0 } else { u32::MAX }),
+            looks: std::array::from_fn(|_| AtomicU64::new(1)),
             left: AtomicBool::new(false),
         }
     }
@@ -51,7 +54,17 @@ impl Owned {
         let owned = buckets
             .iter()
             .fold(0, |owned, bucket| owned | 1 << bucket.index());
-        self.buckets.store(owned, Ordering::Release);
+        let before = self.buckets.swap(owned, Ordering::AcqRel);
+        for bucket in Bucket::all().filter(|bucket| (owned & !before) & 1 << bucket.index() != 0) {
+            self.looks[bucket.index()].fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// Has all pools of all buckets looked at.
+    pub(super) fn look_at_all(&self) {
+        for look in &self.looks {
+            look.fetch_add(1, Ordering::AcqRel);
+        }
     }
 }
 
@@ -112,6 +125,9 @@ impl BucketMark {
 struct Observed {
     text: String,
     since: Instant,
+    /// Whether it has changed or come since the first look. Until then it may be of a node that is gone, the one that ran here
+    /// before this one for example.
+    has_moved: bool,
 }
 
 /// What one node sees of all marks.
@@ -157,23 +173,27 @@ impl Marks {
         found: HashMap<String, String>,
         now: Instant,
     ) -> Vec<(Bucket, BucketMark)> {
-        self.read = Some(now);
+        let has_moved = self.read.replace(now).is_some();
         let mut changed = Vec::new();
         self.nodes
             .retain(|id, _| found.contains_key(&format!("{NODE}{id}")));
         for (field, text) in found {
-            let fresh = |known: Option<&Observed>| known.is_none_or(|known| known.text != text);
+            let is_news = |known: Option<&Observed>| known.is_none_or(|known| known.text != text);
+            let observed = Observed {
+                text: text.clone(),
+                since: now,
+                has_moved,
+            };
             if let Some(id) = field.strip_prefix(NODE) {
-                if fresh(self.nodes.get(id)) {
-                    self.nodes
-                        .insert(id.to_owned(), Observed { text, since: now });
+                if is_news(self.nodes.get(id)) {
+                    self.nodes.insert(id.to_owned(), observed);
                 }
             } else if let Some(bucket) = field.parse().ok().and_then(Bucket::numbered)
-                && fresh(self.buckets.get(&bucket))
+                && is_news(self.buckets.get(&bucket))
             {
                 let mark = BucketMark::read(&text, now).filter(|mark| mark.node != self.this);
                 changed.extend(mark.map(|mark| (bucket, mark)));
-                self.buckets.insert(bucket, Observed { text, since: now });
+                self.buckets.insert(bucket, observed);
             }
         }
         changed
@@ -183,7 +203,9 @@ impl Marks {
     fn live(&self, now: Instant) -> Vec<&str> {
         let dead = self.quarters(DEAD);
         let others = self.nodes.iter().filter(|(id, observed)| {
-            **id != self.this && now.saturating_duration_since(observed.since) < dead
+            **id != self.this
+                && observed.has_moved
+                && now.saturating_duration_since(observed.since) < dead
         });
         let mut live: Vec<&str> = others.map(|(id, _)| id.as_str()).collect();
         live.push(&self.this);
@@ -264,6 +286,12 @@ impl Store {
     /// The buckets that this node does the background work of.
     pub(super) fn owned_buckets(&self) -> impl Iterator<Item = Bucket> {
         Bucket::all().filter(|bucket| self.owns(*bucket))
+    }
+
+    /// The number of the last occasion to look at all pools of a bucket. Work is found by what is noted as due; nodes of versions
+    /// that note nothing leave some behind, so whoever begins to own a bucket looks once.
+    pub(super) fn look_of(&self, bucket: Bucket) -> u64 {
+        self.0.owned.looks[bucket.index()].load(Ordering::Acquire)
     }
 
     /// Reads the marks. Returns those of buckets that other nodes have ticked meanwhile.
@@ -490,8 +518,15 @@ mod tests {
         let now = Instant::now();
         let mut marks = Marks::new("alone", EVERY, now);
         assert_eq!(marks.owned(now).len(), usize::from(BUCKETS));
-        let others = (0..40).map(|n| (format!("{NODE}{n}"), "1".to_owned()));
-        marks.observe(others.collect(), now);
+        let others = |beat: &str| {
+            let others = (0..40).map(|n| (format!("{NODE}{n}"), beat.to_owned()));
+            others.collect::<HashMap<_, _>>()
+        };
+        // They may have been dead for long, until they move.
+        marks.observe(others("1"), now);
+        marks.observe(others("1"), now);
+        assert_eq!(marks.owned(now).len(), usize::from(BUCKETS));
+        marks.observe(others("2"), now);
         assert!(marks.owned(now).len() < 10);
         let later = now + EVERY * 2;
         assert_eq!(marks.owned(later).len(), usize::from(BUCKETS));

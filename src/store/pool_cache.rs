@@ -151,6 +151,11 @@ impl PoolCache {
             .load(Ordering::Acquire)
     }
 
+    /// Whether all pools of a bucket are known, as far as was heard.
+    pub(super) fn knows_all_pools(&self, bucket: Bucket) -> bool {
+        self.revision(bucket) == self.present_revision(bucket)
+    }
+
     /// Notes the revision that Redis has.
     pub(super) fn note_revision(&self, bucket: Bucket, revision: u64) {
         self.buckets[bucket.index()]

@@ -1,13 +1,15 @@
 //! Records of the whole installation, of which every node has a copy: access keys and webhooks.
 //!
-//! They lie in a hash by id, beside a revision that grows with each change. A node reads them when the revision has grown,
-//! and puts them back when Redis lost them.
+//! They lie in a hash by id, beside a revision that grows with each change. A node reads them when the revision has grown, those
+//! that were changed if it is known which, and puts them back when Redis lost them.
 
 use std::collections::{BTreeMap, HashMap};
 
+use redis::RedisResult;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::connection::Connection;
 use super::error::Error;
 use super::keys::RecordKeys;
 use super::script::Request as _;
@@ -31,7 +33,12 @@ pub(super) enum Refresh<T> {
     Lost,
     /// A newer one, its records, and those that only a later version can read.
     Newer(u64, Vec<T>, Others),
+    /// A newer one, and the texts of the records that are others in it; none of those that are gone.
+    Changed(u64, HashMap<String, Option<String>>),
 }
+
+/// Changes that are read one by one; after more of them all records are read.
+const CHANGES: usize = 200;
 
 /// Records that this version cannot read, as they are, by id: they are put back with the others.
 pub(super) type Others = BTreeMap<String, String>;
@@ -58,6 +65,11 @@ impl Store {
         }
         if revision < known {
             return Ok(Refresh::Lost);
+        }
+        if known > 0
+            && let Some((revision, changed)) = changes_since(kept, known, &mut connection).await?
+        {
+            return Ok(Refresh::Changed(revision, changed));
         }
         // Together, so that the records are not newer than the revision they are kept under.
         let (revision, records): (u64, HashMap<String, String>) = redis::pipe()
@@ -124,4 +136,41 @@ impl Store {
             .await?;
         Ok(stored.filter(|stored| serde_json::from_str(stored).ok().as_ref() == Some(expect)))
     }
+}
+
+/// The records that have changed since a revision; none if it is not known which. An earlier version does not say what it changes.
+async fn changes_since(
+    kept: &Records,
+    known: u64,
+    connection: &mut Connection,
+) -> RedisResult<Option<(u64, HashMap<String, Option<String>>)>> {
+    let (revision, changes): (u64, Vec<String>) = redis::pipe()
+        .atomic()
+        .cmd("GET")
+        .arg(kept.keys.revision())
+        .cmd("ZRANGE")
+        .arg(kept.keys.changes())
+        .arg(format!("({known}"))
+        .arg("+inf")
+        .arg("BYSCORE")
+        .arg("LIMIT")
+        .arg(0)
+        .arg(CHANGES)
+        .query_async(connection)
+        .await?;
+    // Each revision has its change, or there are some that nobody wrote down.
+    if changes.len() as u64 != revision.saturating_sub(known) {
+        return Ok(None);
+    }
+    let ids: Vec<&str> = changes
+        .iter()
+        .filter_map(|change| Some(change.split_once(':')?.1))
+        .collect();
+    let texts: Vec<Option<String>> = redis::cmd("HMGET")
+        .arg(kept.keys.records())
+        .arg(&ids)
+        .query_async(connection)
+        .await?;
+    let changed = ids.into_iter().map(str::to_owned).zip(texts).collect();
+    Ok(Some((revision, changed)))
 }

@@ -24,8 +24,9 @@ impl Store {
             let reply = self.run(bucket, &call).await?;
             match reply.status() {
                 // Thousands of leases may end at one instant; each call ends some of them.
-                "behind" => self.sweep(pool).await?,
-                "unindexed" => self.reindex(pool).await?,
+                // Both are rare, and boxed: a future has room for each of its ways.
+                "behind" => Box::pin(self.sweep(pool)).await?,
+                "unindexed" => Box::pin(self.reindex(pool)).await?,
                 _ => return request.read(&reply),
             }
             if tokio::time::Instant::now() > deadline {

@@ -48,7 +48,7 @@ impl Store {
             tenant: claims.tenant.as_ref().map(Tenant::as_str),
             keep: token::LIFE,
         };
-        let reply = self.call(keys.bucket, &release).await?;
+        let reply = self.call_whole(&claims.pool, &release).await?;
         let ended = match reply.status {
             Status::Released => EndKind::Released,
             Status::Expired => EndKind::Expired,

@@ -83,6 +83,8 @@ pub(super) struct TickReply {
     bucket: Bucket,
     /// Pools with leases to end, at most [`POOLS`].
     due: Vec<PoolName>,
+    /// Whether the alerts of any pool are to be evaluated.
+    evaluates: bool,
     /// What other nodes are told of it.
     mark: BucketMark,
 }
@@ -134,6 +136,8 @@ impl Store {
                 marks.note_tick(bucket, now);
                 if !self.owns(bucket) {
                     reply.due.clear();
+                } else if reply.evaluates {
+                    self.0.alert_looks.wake(bucket);
                 }
                 replies.push(reply);
             }
@@ -158,9 +162,9 @@ impl Store {
             due: due.remove(&bucket).unwrap_or_default(),
         });
         todo.filter(|todo| {
-            let changed = self.0.pool_cache.present_revision(todo.bucket)
-                != self.0.pool_cache.revision(todo.bucket);
-            changed || !todo.due.is_empty() || !self.0.pool_cache.lost(todo.bucket).is_empty()
+            !self.0.pool_cache.knows_all_pools(todo.bucket)
+                || !todo.due.is_empty()
+                || !self.0.pool_cache.lost(todo.bucket).is_empty()
         })
         .collect()
     }
@@ -193,6 +197,7 @@ impl Store {
         Ok(TickReply {
             bucket,
             due: reply.pools.into_iter().map(|pool| pool.name).collect(),
+            evaluates: reply.to_evaluate > 0,
             mark: self.mark_of(ticked, silence, reply.generation, reply.revision),
         })
     }

@@ -123,7 +123,7 @@ impl Store {
             by: Some(&why.by),
             leases: &leases,
         };
-        let reply = self.call(keys.bucket, &terminate).await?;
+        let reply = self.call_whole(pool, &terminate).await?;
         let words = reply.leases.iter().map(|lease| {
             let held_ms = millis(lease.held);
             match lease.word {

@@ -1166,18 +1166,20 @@ impl Scene<'_> {
             .expect("a store");
         let pool = "past".parse().expect("a name");
         store.pools(None, 1_000).await.expect("Redis answers");
-        store
-            .changed_pools(Duration::ZERO)
-            .await
-            .expect("Redis answers");
-        store
-            .changed_pools(Duration::from_secs(60))
-            .await
-            .expect("Redis answers");
+        let mut looks = leasehold::store::RollupLooks::default();
+        for every in [Duration::ZERO, Duration::from_secs(60)] {
+            let noted = store.note_rollups(&mut looks, every).await;
+            noted.expect("Redis answers");
+            looks = leasehold::store::RollupLooks::default();
+        }
         while leasehold::history::rollup::roll_up(&store, &pool, 1_000)
             .await
             .expect("Redis answers")
         {}
+        for whole in [None, Some(None)] {
+            let finished = store.finish_roll_up(&pool, whole, Duration::from_secs(60));
+            finished.await.expect("Redis answers");
+        }
     }
 
     /// Data that is lost, and comes back as far as nodes and tokens know it.

@@ -263,7 +263,15 @@ async fn contents(redis: &Redis) -> Vec<(String, Option<Vec<u8>>)> {
     let mut contents = Vec::new();
     let mut keys = redis.keys("*").await;
     // What operators were refused is written down, on purpose. And what a node does by itself goes on meanwhile.
-    let of_itself = ["{audit}", "{nodes}", ":clock", ":watch", ":alerts"];
+    let of_itself = [
+        "{audit}",
+        "{nodes}",
+        ":clock",
+        ":watch",
+        ":alerts",
+        ":evaluations",
+        ":rollups",
+    ];
     keys.retain(|key| !of_itself.iter().any(|part| key.contains(part)));
     keys.sort();
     for key in keys {

@@ -85,6 +85,14 @@ async fn one_that_forgets_or_is_full_or_crowded() {
     let findings = Findings::of(&url(&server));
     findings.says("error", "allkeys-lru");
     findings.says("warning", "no append-only file");
+    assert_eq!(findings.level("clients may connect"), None);
+    for sign in ["a", "b"] {
+        let () = server
+            .query(&["ZADD", "lh1:{nodes}:signs", "1", sign])
+            .await;
+    }
+    let findings = Findings::of(&url(&server));
+    findings.says("warning", "2 nodes may open 20 connections");
 
     let () = server
         .query(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"])

@@ -323,3 +323,52 @@ async fn a_backend_logs_in_a_thousand_people_at_once() {
         futures_util::future::join_all(some).await;
     }
 }
+
+#[tokio::test]
+async fn keys_come_in_pages_and_a_change_of_one_makes_nobody_read_all() {
+    let redis = Redis::start_alone().await;
+    let first = Launch::on(&redis.url()).start().await;
+    let second = Launch::on(&redis.url()).start().await;
+    let create = async |n: usize| {
+        let key = json!({"name": format!("backend {n:03}"), "role": "client", "pools": ["crm"]});
+        first.post("/v1/keys").json(&key).expect(201).await["id"].clone()
+    };
+    for some in (0..120).collect::<Vec<_>>().chunks(20) {
+        futures_util::future::join_all(some.iter().map(|n| create(*n))).await;
+    }
+    let (mut path, mut sizes, mut names) = ("/v1/keys?limit=50".to_owned(), Vec::new(), Vec::new());
+    loop {
+        let page = second.get(&path).expect(200).await;
+        let items = page.list("items");
+        sizes.push(items.len());
+        names.extend(
+            items
+                .iter()
+                .map(|key| key["name"].as_str().expect("a name").to_owned()),
+        );
+        let Some(cursor) = page["next_cursor"].as_str() else {
+            break;
+        };
+        path = format!("/v1/keys?limit=50&cursor={cursor}");
+    }
+    assert_eq!(sizes, [50, 50, 20]);
+    assert!(names.is_sorted(), "{names:?}");
+    second.get("/v1/keys?limit=0").expect(400).await;
+    second.get("/v1/keys?cursor=x").expect(400).await;
+
+    let sent = async || {
+        let info: String = redis.query(&["INFO", "stats"]).await;
+        let name = "total_net_output_bytes:";
+        let line = info.lines().find_map(|line| line.strip_prefix(name));
+        line.and_then(|text| text.parse::<u64>().ok()).expect(name)
+    };
+    let before = sent().await;
+    for n in 200..210 {
+        let id = create(n).await;
+        let path = format!("/v1/keys/{}", id.as_str().expect("an id"));
+        second.get(&path).expect(200).await;
+    }
+    let each = (sent().await - before) / 10;
+    // All of them are some 40 KB, for each node.
+    assert!(each < 25_000, "{each} bytes for each change");
+}

@@ -183,3 +183,24 @@ fn time_is_read_once_and_only_where_it_must_be() {
         );
     }
 }
+
+/// Otherwise nobody would look whether an alert follows from it: pools are found by what is noted, and by nothing else.
+#[test]
+fn every_script_that_may_write_an_event_notes_it() {
+    const WRITE: [&str; 5] = [
+        "record_event(",
+        "end_due(",
+        "note_changes(",
+        "decide(",
+        "drop_silent(",
+    ];
+    for (name, script) in scripts() {
+        let (_, body) = split(&script);
+        let writes = WRITE.iter().any(|call| body.contains(call));
+        assert_eq!(
+            writes,
+            body.contains("evaluate_after_events(evaluations)"),
+            "{name}: evaluate_after_events(evaluations) belongs into scripts that write events, and into no other"
+        );
+    }
+}

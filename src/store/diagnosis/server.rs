@@ -7,6 +7,7 @@ use redis::{RedisError, RedisResult};
 use secrecy::ExposeSecret as _;
 
 use super::Findings;
+use crate::config::Durability;
 use crate::store::clock_shift::WORTH_A_WORD;
 use crate::store::error::{Error, Trouble};
 use crate::store::info::Info;
@@ -90,6 +91,7 @@ pub(super) async fn look_at(
         notes.ok("no replicas");
     }
     look_at_buckets(server, notes).await;
+    look_at_room(server, info, options, notes).await;
     look_at_installation(server, notes).await;
     look_at_shift(server, notes).await;
     if seen.is_cluster {
@@ -241,6 +243,39 @@ pub(super) fn look_at_replicas(info: &Info, notes: &mut Findings<'_>) {
         );
     } else {
         notes.ok("it takes no writes without a replica (min-replicas-to-write)");
+    }
+}
+
+/// Whether all connections that the nodes may open find room.
+async fn look_at_room(
+    server: &mut MultiplexedConnection,
+    info: &Info,
+    options: &Options,
+    notes: &mut Findings<'_>,
+) {
+    // Of a cluster only one master has them.
+    let nodes: RedisResult<u64> = redis::cmd("ZRANGE")
+        .arg(keys::NODES)
+        .arg(0)
+        .arg(-1)
+        .query_async(server)
+        .await
+        .map(|nodes: Vec<String>| nodes.len() as u64);
+    let Ok(nodes) = nodes else {
+        return;
+    };
+    // One more listens, and another is made while the server changes.
+    let each = u64::from(options.connections) + 2;
+    let each = match options.durability {
+        Durability::Async => each,
+        Durability::Replicated => each + u64::from(options.connections),
+    };
+    let most = info.number("maxclients");
+    if most > 0 && nodes * each > most {
+        notes.warn(
+            format!("{nodes} nodes may open {} connections, and {most} clients may connect", nodes * each),
+            "raise maxclients there, or lower redis_connections: a node that finds no place serves nobody",
+        );
     }
 }
 

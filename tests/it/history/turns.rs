@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use leasehold::history::rollup;
 use leasehold::history::slot::Step;
+use leasehold::store::{RollupLooks, Store};
+use redis::aio::MultiplexedConnection;
 
 use super::{event, past, set, store_that_sweeps};
 use crate::harness::{Redis, wait_until};
@@ -21,34 +23,74 @@ async fn nodes_take_turns_to_look_for_what_can_be_rolled_up() {
     })
     .await;
 
+    let due = async || one.pools_to_roll_up().await.expect("an answer");
+    let look = async |store: &Store, every| {
+        let mut looks = RollupLooks::default();
+        store
+            .note_rollups(&mut looks, every)
+            .await
+            .expect("an answer")
+    };
     // A pool in which nothing happened, and then one in which something did.
-    let found = one.changed_pools(LATER).await.expect("an answer");
-    assert_eq!(found.len(), 1);
-    assert_eq!((found[0].last, found[0].denied), (None, false));
+    assert_eq!(look(&one, LATER).await, 0);
     event(&mut connection, &stream, (1_000, 0), "started", "a", "").await;
-    assert!(
-        other
-            .changed_pools(LATER)
-            .await
-            .expect("an answer")
-            .is_empty()
-    );
-    assert!(
-        one.changed_pools(LATER)
-            .await
-            .expect("an answer")
-            .is_empty()
-    );
+    assert_eq!(look(&other, LATER).await, 0, "it was just looked at");
+    assert_eq!(look(&one, LATER).await, 0, "it was just looked at");
+    assert_eq!(due().await, []);
 
-    // Whose turn it is does not matter.
-    let found = other.changed_pools(NOW).await.expect("an answer");
-    assert_eq!(found[0].pool, pool);
-    assert_eq!(found[0].last.map(|id| id.written_ms()), Some(1_000));
+    // Whose turn it is does not matter, and once is enough.
+    assert_eq!(look(&other, NOW).await, 1);
+    assert_eq!(look(&one, NOW).await, 0, "it is noted");
+    assert_eq!(due().await, [pool.clone()]);
+
+    // What was rolled up is due no more, unless something has happened.
+    let first = Some("1000-0".parse().expect("a place"));
+    let finish = async |last| {
+        one.finish_roll_up(&pool, last, LATER)
+            .await
+            .expect("an answer")
+    };
     let denials = stream.replace(":events", ":denials");
     set(&mut connection, &denials, "16:pool_full", "3").await;
-    let again = one.changed_pools(NOW).await.expect("an answer");
-    assert_eq!((again[0].last, again[0].denied), (found[0].last, true));
-    assert!(found[0].now <= again[0].now);
+    finish(Some(first)).await;
+    let rollups = one_key(&mut connection, "*:rollups").await;
+    assert_eq!(
+        members(&mut connection, &rollups).await,
+        1,
+        "there are denials"
+    );
+    let _: u64 = redis::cmd("DEL")
+        .arg(&denials)
+        .query_async(&mut connection)
+        .await
+        .expect("an answer");
+    event(&mut connection, &stream, (2_000, 0), "ended", "a", "").await;
+    finish(Some(first)).await;
+    finish(None).await;
+    assert_eq!(
+        members(&mut connection, &rollups).await,
+        1,
+        "there is another event"
+    );
+    finish(Some(Some("2000-0".parse().expect("a place")))).await;
+    assert_eq!(members(&mut connection, &rollups).await, 0);
+}
+
+async fn one_key(connection: &mut MultiplexedConnection, glob: &str) -> String {
+    let keys: Vec<String> = redis::cmd("KEYS")
+        .arg(glob)
+        .query_async(connection)
+        .await
+        .expect("an answer");
+    keys.into_iter().next().expect("a key")
+}
+
+async fn members(connection: &mut MultiplexedConnection, key: &str) -> u64 {
+    redis::cmd("ZCARD")
+        .arg(key)
+        .query_async(connection)
+        .await
+        .expect("an answer")
 }
 
 #[tokio::test]
