@@ -50,12 +50,18 @@ local function evaluate_after_events(evaluations)
   noted_in = evaluations
 end
 
--- Notes it with the first event of a script.
+-- Notes it with the first event of a script. In a pool that is used it is noted already, as a rule.
 local function note_event(events, at)
   if noted_in then
     local pool = string.match(events, '}:(.+):events$')
-    undo_member(noted_in, pool)
-    redis.call('ZADD', noted_in, 'LT', string.format('%d', at), pool)
+    local noted = redis.call('ZSCORE', noted_in, pool)
+    if not noted then
+      redis.call('ZADD', noted_in, string.format('%d', at), pool)
+      undo_by('ZREM', noted_in, pool)
+    elseif tonumber(noted) > at then
+      redis.call('ZADD', noted_in, string.format('%d', at), pool)
+      undo_by('ZADD', noted_in, noted, pool)
+    end
     noted_in = nil
   end
 end

@@ -1110,6 +1110,26 @@ impl Scene<'_> {
                 < 600
         })
         .await;
+        // As many wait as may, and as many were given up as are kept.
+        let (dead, first) = (format!("lh1:{{alerts}}:{id}:dead"), "late1");
+        let fill = "for i = 1, 500 do
+            redis.call('ZADD', KEYS[1], 9999999999999, 'waits' .. i) redis.call('ZADD', KEYS[2], i, 'late' .. i)
+            redis.call('HSET', KEYS[3], 'waits' .. i, '{}', 'late' .. i, '{}') end";
+        let deliveries = "lh1:{alerts}:deliveries";
+        self.query(&["EVAL", fill, "3", &pending, &dead, deliveries])
+            .await;
+        self.put("loud", json!({"capacity": 1, "ttl_ms": 60_000}))
+            .await;
+        self.acquire("loud", json!({})).await;
+        wait_until(
+            "the oldest is forgotten",
+            Duration::from_secs(10),
+            async || {
+                let score: Option<String> = self.redis.query(&["ZSCORE", &dead, first]).await;
+                score.is_none()
+            },
+        )
+        .await;
         node.call(Method::DELETE, &path).expect(ANY).await;
         node.post("/v1/webhooks")
             .json(&json!({"url": receiver.url(), "events": ["*"]}))
@@ -1176,7 +1196,13 @@ impl Scene<'_> {
             .await
             .expect("Redis answers")
         {}
-        for whole in [None, Some(None)] {
+        let newest: Vec<(String, Vec<String>)> = self
+            .redis
+            .query(&["XREVRANGE", &events, "+", "-", "COUNT", "1"])
+            .await;
+        let newest = newest[0].0.parse().expect("a place");
+        self.query(&["DEL", &denials]).await;
+        for whole in [None, Some(None), Some(Some(newest))] {
             let finished = store.finish_roll_up(&pool, whole, Duration::from_secs(60));
             finished.await.expect("Redis answers");
         }
