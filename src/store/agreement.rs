@@ -17,7 +17,12 @@ const PREDECESSOR_MS: u64 = 3_000;
 
 /// What this node found when it looked last.
 #[derive(Debug, Default)]
-pub(super) struct Agreement(Mutex<Comparison>, Mutex<Option<Instant>>);
+pub(super) struct Agreement {
+    found: Mutex<Comparison>,
+    compared_at: Mutex<Option<Instant>>,
+    /// When all pools were looked at because there is a node of an earlier version.
+    looked_at: Mutex<Option<Instant>>,
+}
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Comparison {
@@ -30,6 +35,9 @@ struct Comparison {
     /// Whether there is a node of a version that does not note in which pools something has happened.
     has_older: bool,
 }
+
+/// Between two comparisons for each node that lives: every node reads the signs of all.
+const COMPARE_EACH: Duration = Duration::from_millis(50);
 
 /// How often all pools are looked at while there is such a node.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -98,9 +106,20 @@ pub(crate) fn disagreements(nodes: &[Node]) -> Vec<String> {
 }
 
 impl Store {
+    /// Whether a node that signs now compares its sign with the others. Few do so each time; many take turns, because it is the
+    /// later one of two that finds that it differs, and that one looks as soon as it starts.
+    pub(super) fn compares_now(&self, this: &Announcement, every: Duration) -> bool {
+        let pause = COMPARE_EACH * self.live_nodes();
+        let agreement = &self.0.agreement;
+        let compared_at = *agreement.compared_at.lock().expect("no panic while held");
+        pause <= every || this.differs || compared_at.is_none_or(|at| pause <= at.elapsed())
+    }
+
     /// Compares a sign with those of the other nodes. Returns whether its secret differs.
     pub(super) async fn compare(&self, this: &Announcement) -> Result<bool, Error> {
         let nodes = self.nodes().await?;
+        let agreement = &self.0.agreement;
+        *agreement.compared_at.lock().expect("no panic while held") = Some(Instant::now());
         let deaf: BTreeSet<String> = deaf(this, &nodes)
             .map(|sign| format!("{} at {}", sign.host, sign.address))
             .collect();
@@ -114,11 +133,11 @@ impl Store {
                 .collect(),
             has_older: nodes.iter().any(|node| !node.sign.notes_events),
         };
-        let mut known = self.0.agreement.0.lock().expect("no panic while held");
+        let mut known = agreement.found.lock().expect("no panic while held");
         let before = std::mem::replace(&mut *known, found.clone());
         drop(known);
         if found.has_older || before.has_older {
-            let mut looked_at = self.0.agreement.1.lock().expect("no panic while held");
+            let mut looked_at = agreement.looked_at.lock().expect("no panic while held");
             let is_over = !found.has_older;
             if is_over || looked_at.is_none_or(|at| LOOK_EVERY <= at.elapsed()) {
                 *looked_at = Some(Instant::now());
@@ -144,13 +163,13 @@ impl Store {
 
     /// The public keys that nodes told which sign proofs, as this one heard last.
     pub fn published_proof_keys(&self) -> Vec<PublishedKey> {
-        let found = self.0.agreement.0.lock().expect("no panic while held");
+        let found = self.0.agreement.found.lock().expect("no panic while held");
         found.proof_keys.clone()
     }
 
     /// Whether the other nodes can verify what this one signs, as it found when it looked last.
     pub fn signs_what_others_verify(&self) -> bool {
-        let found = self.0.agreement.0.lock().expect("no panic while held");
+        let found = self.0.agreement.found.lock().expect("no panic while held");
         found.deaf.is_empty()
     }
 }

@@ -203,7 +203,10 @@ impl Store {
     /// Signs, and says in the sign how that compares with the others.
     pub(crate) async fn announce_and_compare(&self, sign: &mut Announcement) -> Result<(), Error> {
         within_deadline(async {
-            let differs = self.compare(sign).await?;
+            let differs = match self.compares_now(sign, EVERY) {
+                true => self.compare(sign).await?,
+                false => false,
+            };
             let before = (differs != sign.differs).then(|| json(sign));
             sign.differs = differs;
             self.announce(sign, before.as_deref()).await

@@ -7,8 +7,11 @@
 //! tick. A node whose mark stands still is taken for dead, by the observer's stopwatch and nobody's clock. A bucket belongs
 //! to the live node whose hash with it is the greatest (rendezvous hashing), so what a node leaves is spread over all others.
 //! A node that cannot read the marks works for all buckets, as it does when it is alone.
+//!
+//! Marks of buckets are read at every look. Those of nodes are read less often the more nodes there are, or the cost of all
+//! looks would grow with the square of their number; until then an owner whose bucket stands still is left out.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,6 +28,8 @@ pub(super) const LOOKS: u32 = 4;
 const DEAD: u32 = 5;
 /// The same for a bucket whose owner lives and cannot reach it.
 const ABANDONED: u32 = 8;
+/// Reads of the marks of all nodes between two ticks, by all nodes together.
+const FULL_READS: u32 = 64;
 /// What a dead node has left is removed after so many ticks.
 const FORGOTTEN: u32 = 60;
 /// What stands in front of the id in the field of a node.
@@ -38,6 +43,8 @@ pub(super) struct Owned {
     looks: [AtomicU64; BUCKETS as usize],
     /// Whether the node stops and takes no part any more.
     left: AtomicBool,
+    /// Nodes that live, this one among them, as it saw last.
+    live: AtomicU32,
 }
 
 impl Owned {
@@ -47,6 +54,7 @@ impl Owned {
             buckets: AtomicU32::new(if sweeps { 0 } else { u32::MAX }),
             looks: std::array::from_fn(|_| AtomicU64::new(1)),
             left: AtomicBool::new(false),
+            live: AtomicU32::new(1),
         }
     }
 
@@ -128,6 +136,8 @@ struct Observed {
     /// Whether it has changed or come since the first look. Until then it may be of a node that is gone, the one that ran here
     /// before this one for example.
     has_moved: bool,
+    /// Of a bucket: its owner was left out because of it.
+    is_reported: bool,
 }
 
 /// What one node sees of all marks.
@@ -138,8 +148,11 @@ pub(super) struct Marks {
     every: Duration,
     nodes: HashMap<String, Observed>,
     buckets: HashMap<Bucket, Observed>,
-    /// When they were read last, and first.
+    /// Nodes whose bucket stood still, until their own mark is seen to move.
+    suspects: HashSet<String>,
+    /// When any were read last, when those of all nodes were, and when the first were.
     read: Option<Instant>,
+    read_all: Option<Instant>,
     began: Instant,
     /// When this node ticked them last.
     ticked: HashMap<Bucket, Instant>,
@@ -155,7 +168,9 @@ impl Marks {
             every,
             nodes: HashMap::new(),
             buckets: HashMap::new(),
+            suspects: HashSet::new(),
             read: None,
+            read_all: None,
             began: now,
             ticked: HashMap::new(),
             writes: 0,
@@ -167,25 +182,54 @@ impl Marks {
         self.every * count / 4
     }
 
+    /// Time between two reads of the marks of all nodes.
+    fn pause(&self) -> Duration {
+        let nodes = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
+        (self.every / FULL_READS).saturating_mul(nodes)
+    }
+
+    /// Whether they are read at every look.
+    fn always_reads_all(&self) -> bool {
+        self.pause() <= self.quarters(1)
+    }
+
+    /// Whether they are read at this look.
+    fn reads_all(&self, now: Instant) -> bool {
+        self.always_reads_all()
+            || self
+                .read_all
+                .is_none_or(|at| self.pause() <= now.saturating_duration_since(at))
+    }
+
     /// Takes in what was read. Returns the marks of buckets that other nodes have changed.
     fn observe(
         &mut self,
         found: HashMap<String, String>,
+        all: bool,
         now: Instant,
     ) -> Vec<(Bucket, BucketMark)> {
-        let has_moved = self.read.replace(now).is_some();
+        let is_first = self.read.replace(now).is_none();
         let mut changed = Vec::new();
-        self.nodes
-            .retain(|id, _| found.contains_key(&format!("{NODE}{id}")));
+        if all {
+            self.read_all = Some(now);
+            self.nodes
+                .retain(|id, _| found.contains_key(&format!("{NODE}{id}")));
+        }
         for (field, text) in found {
             let is_news = |known: Option<&Observed>| known.is_none_or(|known| known.text != text);
             let observed = Observed {
                 text: text.clone(),
                 since: now,
-                has_moved,
+                has_moved: !is_first,
+                is_reported: false,
             };
             if let Some(id) = field.strip_prefix(NODE) {
                 if is_news(self.nodes.get(id)) {
+                    let has_moved = observed.has_moved && !self.suspects.remove(id);
+                    let observed = Observed {
+                        has_moved,
+                        ..observed
+                    };
                     self.nodes.insert(id.to_owned(), observed);
                 }
             } else if let Some(bucket) = field.parse().ok().and_then(Bucket::numbered)
@@ -196,12 +240,43 @@ impl Marks {
                 self.buckets.insert(bucket, observed);
             }
         }
+        if !self.always_reads_all() {
+            self.leave_out_owners_that_stand_still(now);
+        }
         changed
+    }
+
+    /// Takes the owner of a bucket that stands still for dead, where its own mark was not read lately. Whoever follows it reads the
+    /// marks at the next look.
+    fn leave_out_owners_that_stand_still(&mut self, now: Instant) {
+        let dead = self.quarters(DEAD);
+        let stands_still = |mark: &Observed| {
+            !mark.is_reported && dead <= now.saturating_duration_since(mark.since)
+        };
+        let buckets: Vec<Bucket> = Bucket::all()
+            .filter(|bucket| self.buckets.get(bucket).is_some_and(stands_still))
+            .collect();
+        for bucket in buckets {
+            let live = self.live(now);
+            let Some(gone) = owner(bucket, &live).filter(|id| *id != self.this) else {
+                continue;
+            };
+            let gone = gone.to_owned();
+            self.nodes.remove(&gone);
+            self.suspects.insert(gone);
+            if let Some(mark) = self.buckets.get_mut(&bucket) {
+                mark.is_reported = true;
+            }
+            if owner(bucket, &self.live(now)) == Some(self.this.as_str()) {
+                self.read_all = None;
+            }
+        }
     }
 
     /// The nodes that live, this one among them.
     fn live(&self, now: Instant) -> Vec<&str> {
-        let dead = self.quarters(DEAD);
+        // A mark that is read rarely may be old and its node well.
+        let dead = self.quarters(DEAD).max(self.pause() * 2 + self.quarters(1));
         let others = self.nodes.iter().filter(|(id, observed)| {
             **id != self.this
                 && observed.has_moved
@@ -288,6 +363,11 @@ impl Store {
         Bucket::all().filter(|bucket| self.owns(*bucket))
     }
 
+    /// How many nodes live, this one among them.
+    pub(super) fn live_nodes(&self) -> u32 {
+        self.0.owned.live.load(Ordering::Relaxed)
+    }
+
     /// The number of the last occasion to look at all pools of a bucket. Work is found by what is noted as due; nodes of versions
     /// that note nothing leave some behind, so whoever begins to own a bucket looks once.
     pub(super) fn look_of(&self, bucket: Bucket) -> u64 {
@@ -297,18 +377,36 @@ impl Store {
     /// Reads the marks. Returns those of buckets that other nodes have ticked meanwhile.
     pub(super) async fn read_marks(&self, marks: &mut Marks) -> Vec<(Bucket, BucketMark)> {
         // Ticks come first: they do not wait for a Redis that is slow, or for the one part of a cluster that has this.
+        let all = marks.reads_all(Instant::now());
         let found = tokio::time::timeout(marks.every / LOOKS, async {
             let mut connection = self.0.connections.share().await?;
-            let found: HashMap<String, String> = redis::cmd("HGETALL")
+            if all {
+                let mut read = redis::cmd("HGETALL");
+                return Ok(read.arg(MARKS).query_async(&mut *connection).await?);
+            }
+            let numbers: Vec<String> = Bucket::all()
+                .map(|bucket| bucket.number().to_string())
+                .collect();
+            let marks: Vec<Option<String>> = redis::cmd("HMGET")
                 .arg(MARKS)
+                .arg(&numbers)
                 .query_async(&mut *connection)
                 .await?;
+            let marks = numbers.into_iter().zip(marks);
+            let found: HashMap<String, String> = marks
+                .filter_map(|(number, mark)| Some((number, mark?)))
+                .collect();
             Ok::<_, Error>(found)
         });
         let found = found.await;
         let now = Instant::now();
         let changed = match found {
-            Ok(Ok(found)) => marks.observe(found, now),
+            Ok(Ok(found)) => {
+                let changed = marks.observe(found, all, now);
+                let live = u32::try_from(marks.live(now).len()).unwrap_or(u32::MAX);
+                self.0.owned.live.store(live, Ordering::Relaxed);
+                changed
+            }
             // The sweeper says once that Redis is away.
             _ => Vec::new(),
         };
@@ -416,6 +514,8 @@ mod tests {
         /// When each bucket was ticked last.
         ticked: HashMap<Bucket, Instant>,
         ticks: usize,
+        /// Marks of nodes that were read.
+        read: usize,
     }
 
     impl Fleet {
@@ -429,6 +529,7 @@ mod tests {
                 frozen: Vec::new(),
                 ticked: HashMap::new(),
                 ticks: 0,
+                read: 0,
             }
         }
 
@@ -439,7 +540,11 @@ mod tests {
                 if self.frozen.contains(&n) {
                     continue;
                 }
-                marks.observe(self.hash.clone(), self.now);
+                let all = marks.reads_all(self.now);
+                let mut found = self.hash.clone();
+                found.retain(|field, _| all || !field.starts_with(NODE));
+                self.read += found.keys().filter(|field| field.starts_with(NODE)).count();
+                marks.observe(found, all, self.now);
                 for bucket in marks.due(marks.owned(self.now).into_iter(), self.now) {
                     marks.note_tick(bucket, self.now);
                     self.ticked.insert(bucket, self.now);
@@ -494,6 +599,40 @@ mod tests {
     }
 
     #[test]
+    fn a_hundred_nodes_read_no_more_of_each_other_each_than_sixteen() {
+        let mut fleet = Fleet::of(100);
+        (0..24).for_each(|_| fleet.pass());
+        (fleet.ticks, fleet.read) = (0, 0);
+        (0..40).for_each(|_| fleet.pass());
+        assert_eq!(fleet.ticks, 10 * usize::from(BUCKETS), "once a second each");
+        let each = fleet.read / 100 / 10;
+        assert!(each <= 64, "{each} marks of nodes in a second");
+
+        // Some die, those that own most among them; others are stopped and come back.
+        let mut owners: Vec<usize> = (0..100).collect();
+        owners.sort_by_key(|n| std::cmp::Reverse(fleet.nodes[*n].owned(fleet.now).len()));
+        fleet.frozen = owners[..8].to_vec();
+        for _ in 0..40 {
+            fleet.pass();
+            let longest = fleet.longest_without_a_tick();
+            assert!(longest <= Duration::from_millis(2_250), "{longest:?}");
+        }
+        fleet.ticks = 0;
+        (0..40).for_each(|_| fleet.pass());
+        let most = 11 * usize::from(BUCKETS);
+        assert!(fleet.ticks <= most, "{} ticks in ten seconds", fleet.ticks);
+        fleet.frozen.clear();
+        (0..40).for_each(|_| fleet.pass());
+        fleet.ticks = 0;
+        (0..40).for_each(|_| fleet.pass());
+        assert_eq!(
+            fleet.ticks,
+            10 * usize::from(BUCKETS),
+            "each has its own again"
+        );
+    }
+
+    #[test]
     fn a_bucket_that_its_owner_cannot_reach_is_ticked_by_others() {
         let mut fleet = Fleet::of(3);
         (0..9).for_each(|_| fleet.pass());
@@ -508,7 +647,7 @@ mod tests {
                     .insert(format!("{NODE}{}", marks.this), marks.writes.to_string());
             }
             let (hash, now) = (fleet.hash.clone(), fleet.now);
-            fleet.nodes[1].observe(hash, now);
+            fleet.nodes[1].observe(hash, true, now);
         }
         assert!(fleet.nodes[1].owned(fleet.now).contains(&bucket));
     }
@@ -523,12 +662,12 @@ mod tests {
             others.collect::<HashMap<_, _>>()
         };
         // They may have been dead for long, until they move.
-        marks.observe(others("1"), now);
-        marks.observe(others("1"), now);
+        marks.observe(others("1"), true, now);
+        marks.observe(others("1"), true, now);
         assert_eq!(marks.owned(now).len(), usize::from(BUCKETS));
-        marks.observe(others("2"), now);
+        marks.observe(others("2"), true, now);
         assert!(marks.owned(now).len() < 10);
-        let later = now + EVERY * 2;
+        let later = now + EVERY * 4;
         assert_eq!(marks.owned(later).len(), usize::from(BUCKETS));
     }
 
