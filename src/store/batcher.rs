@@ -1,11 +1,12 @@
 //! Requests that arrive while others are under way go together, because a call costs Redis as much as several requests in it.
 //!
 //! A lane leads to a server: there is one, or in a cluster one for each bucket, because buckets are on several servers and
-//! one that is away must not hold the others up. A lane takes what is waiting and sends it as one round. There is no timer: an
-//! idle lane sends a single request at once, and rounds grow by themselves with the load. A request is answered only after Redis
-//! answered.
+//! one that is away must not hold the others up. A lane takes what is waiting and sends it as one round. As a rule there is no timer:
+//! an idle lane sends a single request at once, and rounds grow by themselves with the load. Only heartbeats wait for others, and
+//! only where there are many nodes ([`Batched::pause`]). A request is answered only after Redis answered.
 
 use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 
@@ -30,6 +31,11 @@ pub(super) trait Batched: Send + Sized + 'static {
 
     /// Maximum of one round, over all buckets.
     const ROUND: usize;
+
+    /// How long the first of a round waits for others.
+    fn pause(_store: &Store) -> Duration {
+        Duration::ZERO
+    }
 
     /// Sends those that wait, in as few calls as they go into, and answers them.
     fn send_round(store: &Store, round: Vec<Waiting<Self>>) -> impl Future<Output = ()> + Send;
@@ -96,10 +102,20 @@ async fn run<R: Batched>(
     let mut lane = lane.lock().await;
     let rounds = Arc::new(Semaphore::new(ROUNDS));
     loop {
+        let since = Instant::now();
         let turn = Arc::clone(&rounds).acquire_owned().await;
+        let waited = since.elapsed();
         let mut round = Vec::new();
         if lane.recv_many(&mut round, R::ROUND).await == 0 {
             return Over;
+        }
+        let Some(store) = store.upgrade().map(Store) else {
+            return Over;
+        };
+        // Those that waited until a round before was over have waited already.
+        let pause = R::pause(&store).saturating_sub(waited);
+        if !pause.is_zero() {
+            tokio::time::sleep(pause).await;
         }
         // A lane is woken by the first request and would run before the others that are here already, so calls would
         // carry two or three. It lets them have their turn; without any, this takes no time.
@@ -109,9 +125,6 @@ async fn run<R: Batched>(
         {
             round.push(waiting);
         }
-        let Some(store) = store.upgrade().map(Store) else {
-            return Over;
-        };
         tokio::spawn(async move {
             R::send_round(&store, round).await;
             drop(turn);

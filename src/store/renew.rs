@@ -72,7 +72,7 @@ impl Store {
             (Bucket::of(pool), pool.as_str())
         });
         let beats: Vec<Heartbeat> = order.iter().map(|at| self.beat(&renewals[*at])).collect();
-        let beaten = self.renew_sorted(&beats).await;
+        let beaten = self.renew_sorted(beats).await;
         let mut results: Vec<Option<Result<Renewed, Error>>> = vec![None; renewals.len()];
         for (at, beaten) in order.into_iter().zip(beaten) {
             results[at] = Some(match beaten {

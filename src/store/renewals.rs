@@ -26,6 +26,20 @@ const BATCH: usize = 256;
 /// Maximum of pools per call; a pool costs as much as several beats.
 const POOLS: usize = 64;
 
+/// How long a heartbeat waits for others, for each node that lives, and at most.
+///
+/// Each of many nodes has few heartbeats at a time, and one that travels alone costs Redis several times as much as one among others.
+/// With this pause all nodes together make no more than some thousand calls a second, however many they are. A heartbeat has
+/// seconds to spare.
+const PAUSE_EACH: Duration = Duration::from_micros(600);
+const MAX_PAUSE: Duration = Duration::from_millis(10);
+
+/// Nodes among which no heartbeat waits.
+const FEW_NODES: u32 = 2;
+
+/// Heartbeats of one request that share calls with others where heartbeats wait; more of them are worth a call of their own.
+const FEW_HEARTBEATS: usize = 64;
+
 /// How long records outlive the window in which they should have been refreshed.
 pub(super) const MARGIN: Duration = Duration::from_secs(15 * 60);
 
@@ -132,6 +146,10 @@ impl Batched for Heartbeat {
     const NAME: &'static str = "renewals";
     const ROUND: usize = 1024;
 
+    fn pause(store: &Store) -> Duration {
+        pause_among(store.live_nodes())
+    }
+
     async fn send_round(store: &Store, mut round: Vec<Waiting<Self>>) {
         round.retain(|waiting| !waiting.is_abandoned());
         // The keys of one pool stand together in the call.
@@ -146,6 +164,14 @@ impl Batched for Heartbeat {
             calls.push(store.send_batch(batch));
         }
         while calls.next().await.is_some() {}
+    }
+}
+
+/// How long a heartbeat waits for others where so many nodes live.
+fn pause_among(nodes: u32) -> Duration {
+    match nodes {
+        0..=FEW_NODES => Duration::ZERO,
+        _ => PAUSE_EACH.saturating_mul(nodes).min(MAX_PAUSE),
     }
 }
 
@@ -191,9 +217,17 @@ impl Store {
     /// bucket and pool.
     pub(super) async fn renew_sorted(
         &self,
-        beats: &[Heartbeat],
+        beats: Vec<Heartbeat>,
     ) -> Vec<Result<RenewOutcome, Error>> {
-        let (mut calls, mut rest) = (Vec::new(), beats);
+        let waits = !pause_among(self.live_nodes()).is_zero();
+        if waits && beats.len() < FEW_HEARTBEATS {
+            let renewals = &self.0.renewals;
+            let beats = beats
+                .into_iter()
+                .map(|beat| super::within_deadline(renewals.beat(Bucket::of(&beat.pool), beat)));
+            return futures_util::future::join_all(beats).await;
+        }
+        let (mut calls, mut rest) = (Vec::new(), &beats[..]);
         while !rest.is_empty() {
             let pools = rest.iter().map(|beat| &beat.pool);
             let size = size_of_call(pools, self.0.renewals.apart());
@@ -383,6 +417,13 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn heartbeats_wait_for_others_only_among_many_nodes_and_never_long() {
+        assert_eq!([0, 1, 2].map(pause_among), [Duration::ZERO; 3]);
+        assert_eq!(pause_among(10), Duration::from_millis(6));
+        assert_eq!([64, 1_000, u32::MAX].map(pause_among), [MAX_PAUSE; 3]);
     }
 
     #[test]

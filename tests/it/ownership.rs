@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::harness::{Installation, Launch, Node, Redis, wait_until};
+use futures_util::future::join_all;
+
+use crate::harness::{Installation, Launch, Node, Redis, Scrape, wait_until};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -81,7 +83,7 @@ async fn the_tenth_idle_node_costs_redis_little_more_than_the_second() {
         let loaded = calls(&redis, "script|load").await;
         let new = (nodes.len()..size).map(|_| Launch::on(&redis.url()).start());
         let count = new.len() as u64;
-        nodes.extend(futures_util::future::join_all(new).await);
+        nodes.extend(join_all(new).await);
         if size == 1 {
             for n in 0..20 {
                 let pool = format!("p{n}");
@@ -105,6 +107,48 @@ async fn the_tenth_idle_node_costs_redis_little_more_than_the_second() {
             "{size} nodes: {clients} connections"
         );
     }
+    heartbeats_gather(&nodes[9]).await;
+}
+
+/// Heartbeats that come to one of many nodes wait a moment for others, and share calls of Redis.
+async fn heartbeats_gather(node: &Node) {
+    node.put_pool("beats", json!({"capacity": 50, "ttl_ms": 60_000}), 201)
+        .await;
+    let leases = join_all((0..40).map(|_| node.acquire("beats", json!({}), 201))).await;
+    let tokens: Vec<String> = leases.iter().map(|lease| lease.token()).collect();
+    let counted = async || {
+        let scrape = Scrape::of(node).await;
+        ["count", "sum"].map(|what| {
+            let name = format!("leasehold_renewals_per_call_{what}");
+            scrape.get(&name, &[]).unwrap_or(0.0)
+        })
+    };
+    let before = counted().await;
+    let beats = tokens.iter().enumerate().map(async |(n, token)| {
+        tokio::time::sleep(Duration::from_millis(2 * n as u64)).await;
+        node.renew(token, 200).await
+    });
+    join_all(beats).await;
+    let after = counted().await;
+    assert_eq!(after[1] - before[1], 40.0);
+    assert!(
+        after[0] - before[0] <= 20.0,
+        "{} calls for 40 heartbeats",
+        after[0] - before[0]
+    );
+
+    let requests = tokens.chunks(2).map(|two| {
+        let two: Vec<&str> = two.iter().map(String::as_str).collect();
+        async move { node.renew_many(&two, 200).await }
+    });
+    join_all(requests).await;
+    let requests = counted().await;
+    assert_eq!(requests[1] - after[1], 40.0);
+    assert!(
+        requests[0] - after[0] <= 10.0,
+        "{} calls for 20 requests with two heartbeats each",
+        requests[0] - after[0]
+    );
 }
 
 /// What the work of all buckets takes, commands a second.
@@ -126,7 +170,7 @@ async fn a_pool_in_which_nothing_happens_costs_nothing_but_its_memory() {
         let puts = some
             .iter()
             .map(|pool| node.put_pool(pool, json!({"capacity": 5}), 201));
-        futures_util::future::join_all(puts).await;
+        join_all(puts).await;
     }
     let _: () = redis.query(&["MEMORY", "PURGE"]).await;
     let each = (memory().await - before) / POOLS;
