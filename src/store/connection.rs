@@ -50,8 +50,8 @@ const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 /// While calls fail over connections that work, a new one is tried no sooner.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
 
-/// Connections that nobody uses, in hand for whoever comes: there may be hundreds of nodes.
-const SPARE: u32 = 2;
+/// Connections that nobody uses, in hand for whoever comes, beside the one that short calls share: there may be hundreds of nodes.
+const SPARE: u32 = 1;
 
 /// More of them are closed when they were not used for so long.
 const IDLE: Duration = Duration::from_secs(30);
