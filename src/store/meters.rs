@@ -1,7 +1,8 @@
 //! What a node counts of each pool, for Prometheus.
 //!
-//! Counters are this node's own, so they are added up over the nodes. What a pool looks like now is read from Redis and is
-//! the same on every node; it is asked for when somebody reads the metrics, at most every [`FRESH`], and what could not be
+//! Counters are this node's own, so they are added up over the nodes. What a pool looks like now is read from Redis, by the one node
+//! that does the background work of its bucket: a sum over all nodes counts it once, and Redis is asked once. It is
+//! asked for when somebody reads the metrics, at most every [`FRESH`], and what could not be
 //! read is left out: nothing old is shown as if it were new. Only a limited number of pools have series of their own
 //! ([`super::Options::metrics_max_pools`]); the others are counted together. Deliberately absent: labels for holders and
 //! tenants, whose number nobody bounds.
@@ -138,7 +139,7 @@ pub(crate) struct Series {
     /// None for all pools that have none of their own.
     pub(crate) name: Option<PoolName>,
     pub(crate) counts: Arc<Counts>,
-    /// How the pool is now; none if it could not be read, or never was because it is not one pool.
+    /// How the pool is now; none if it could not be read, or never was because another node does that or it is not one pool.
     pub(crate) now: Option<Pool>,
 }
 
@@ -284,13 +285,13 @@ impl Store {
             series.collect()
         };
         series.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let names: Vec<PoolName> = series
-            .iter()
-            .filter_map(|series| series.name.clone())
-            .collect();
+        let is_own = |name: &&PoolName| self.owns(Bucket::of(name));
+        let own = series.iter().filter_map(|series| series.name.as_ref());
+        let names: Vec<PoolName> = own.filter(is_own).cloned().collect();
         let mut read = self.read_pools(names).await;
         for series in &mut series {
-            series.now = series.name.as_ref().and_then(|name| read.remove(name));
+            let own = series.name.as_ref().filter(is_own);
+            series.now = own.and_then(|name| read.remove(name));
         }
         let others = Arc::clone(&meters.others);
         if there.len() > meters.most || others.counts_anything() {

@@ -1120,6 +1120,10 @@ impl Scene<'_> {
             .await;
         self.put("loud", json!({"capacity": 1, "ttl_ms": 60_000}))
             .await;
+        // Its alerts were to be evaluated much later.
+        let evaluations = self.clock("loud").await.replace(":clock", ":evaluations");
+        self.query(&["ZADD", &evaluations, "9999999999999", "loud"])
+            .await;
         self.acquire("loud", json!({})).await;
         wait_until(
             "the oldest is forgotten",

@@ -78,15 +78,16 @@ async fn a_lowered_capacity_is_overcommitted_until_it_fits() {
     a.patch_pool("crm", json!({"capacity": 2}), 200).await;
     let overcommit = async |expected: usize| {
         let expected = Some(expected as f64).filter(|seats| *seats > 0.0);
-        for node in [a, b] {
-            wait_until("the gauge shows it", Duration::from_secs(15), async || {
-                let labels = [("pool", "crm")];
-                let scrape = Scrape::of(node).await;
-                scrape.get("leasehold_seats_in_use", &labels).is_some()
-                    && scrape.get("leasehold_overcommit", &labels) == expected
-            })
-            .await;
-        }
+        wait_until("the gauge shows it", Duration::from_secs(15), async || {
+            let scrapes = [Scrape::of(a).await, Scrape::of(b).await];
+            let of = |name| {
+                let each = scrapes.iter();
+                each.filter_map(|scrape| scrape.get(name, &[("pool", "crm")]))
+                    .next()
+            };
+            of("leasehold_seats_in_use").is_some() && of("leasehold_overcommit") == expected
+        })
+        .await;
     };
     for (ended, left) in [(0, 3), (1, 2), (2, 1), (3, 0), (4, 0)] {
         if ended > 0 {

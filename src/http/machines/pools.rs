@@ -22,25 +22,25 @@ const FAMILIES: [Family; 13] = [
     Family {
         name: "leasehold_seats_capacity",
         kind: "gauge",
-        help: "Seats of the pool now, scheduled changes included. The same on every node: use max by (pool)",
+        help: "Seats of the pool now, scheduled changes included. One node at a time tells it: use max by (pool) or sum by (pool) over all nodes",
         values: |series| now(series, |pool| Some(pool.capacity)),
     },
     Family {
         name: "leasehold_seats_in_use",
         kind: "gauge",
-        help: "Seats in use, named ones left out. The same on every node: use max by (pool)",
+        help: "Seats in use, named ones left out. One node at a time tells it: use max by (pool) or sum by (pool) over all nodes",
         values: |series| now(series, |pool| Some(pool.in_use)),
     },
     Family {
         name: "leasehold_seats_free",
         kind: "gauge",
-        help: "Seats that nobody has, never less than 0. The same on every node: use max by (pool)",
+        help: "Seats that nobody has, never less than 0. One node at a time tells it: use max by (pool) or sum by (pool) over all nodes",
         values: |series| now(series, |pool| Some(pool.free())),
     },
     Family {
         name: "leasehold_overcommit",
         kind: "gauge",
-        help: "Seats in use beyond the capacity and the overdraft, because the capacity was lowered: nothing is granted until it fits, and then the series ends. The same on every node: use max by (pool)",
+        help: "Seats in use beyond the capacity and the overdraft, because the capacity was lowered: nothing is granted until it fits, and then the series ends. One node at a time tells it: use max by (pool) or sum by (pool) over all nodes",
         values: |series| {
             now(series, |pool| {
                 Some(pool.overcommit()).filter(|seats| *seats > 0)
@@ -50,7 +50,7 @@ const FAMILIES: [Family; 13] = [
     Family {
         name: "leasehold_seats_waiting",
         kind: "gauge",
-        help: "Places taken in the queue, in pools that have one. The same on every node: use max by (pool)",
+        help: "Places taken in the queue, in pools that have one. One node at a time tells it: use max by (pool) or sum by (pool) over all nodes",
         values: |series| {
             now(series, |pool| {
                 pool.policy.queue.as_ref().map(|_| pool.waiting)
@@ -60,7 +60,7 @@ const FAMILIES: [Family; 13] = [
     Family {
         name: "leasehold_queue_wait_milliseconds",
         kind: "gauge",
-        help: "How long those who were served lately had waited in the queue, to within a quarter: quantile 0.5 and 0.95 of about the last two hundred. The same on every node: use max by (pool, quantile)",
+        help: "How long those who were served lately had waited in the queue, to within a quarter: quantile 0.5 and 0.95 of about the last two hundred. One node at a time tells it: use max by (pool, quantile) over all nodes",
         values: |series| {
             let waited = series.now.as_ref().and_then(|pool| pool.waited);
             let quantiles = waited.map(|waited| [("0.5", waited.p50_ms), ("0.95", waited.p95_ms)]);
@@ -71,7 +71,7 @@ const FAMILIES: [Family; 13] = [
     Family {
         name: "leasehold_seats_lent",
         kind: "gauge",
-        help: "Seats in use that were granted on the overdraft, in pools that have one. The same on every node: use max by (pool)",
+        help: "Seats in use that were granted on the overdraft, in pools that have one. One node at a time tells it: use max by (pool) or sum by (pool) over all nodes",
         values: |series| {
             now(series, |pool| {
                 pool.policy.overdraft.as_ref().map(|_| pool.overdrawn)
@@ -81,7 +81,7 @@ const FAMILIES: [Family; 13] = [
     Family {
         name: "leasehold_named_seats",
         kind: "gauge",
-        help: "Named seats, in pools that have some. The same on every node: use max by (pool)",
+        help: "Named seats, in pools that have some. One node at a time tells it: use max by (pool) or sum by (pool) over all nodes",
         values: |series| {
             now(series, |pool| {
                 pool.policy.named.as_ref().map(|named| named.seats.into())
@@ -91,7 +91,7 @@ const FAMILIES: [Family; 13] = [
     Family {
         name: "leasehold_named_seats_taken",
         kind: "gauge",
-        help: "Named seats that are taken in this billing period. The same on every node: use max by (pool)",
+        help: "Named seats that are taken in this billing period. One node at a time tells it: use max by (pool) or sum by (pool) over all nodes",
         values: |series| {
             now(series, |pool| {
                 pool.policy.named.as_ref().map(|_| pool.named_taken)
