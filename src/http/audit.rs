@@ -1,9 +1,10 @@
 //! `GET /v1/audit`: who did what, when.
 
+pub(crate) mod file;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse as _, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -13,7 +14,6 @@ use utoipa_axum::routes;
 use super::App;
 use super::accept;
 use super::access::Operator;
-use super::csv::{self, Cell};
 use super::extract::Query;
 use super::history::zone;
 use super::problem::{Code, Problem};
@@ -24,9 +24,6 @@ use crate::store::{AuditEntry, AuditFilter};
 /// Entries of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
-/// Entries of a file that is not asked for by the page, at most.
-const EXPORTED: usize = 100_000;
-
 /// No actor is called so.
 const NOBODY: &str = "-";
 
@@ -120,89 +117,11 @@ async fn list(
     }
     match EntriesFormat::of(&headers, wanted.format) {
         EntriesFormat::Json => {}
-        EntriesFormat::Csv => return Ok(to_csv(all(&app, wanted).await?)),
-        EntriesFormat::Jsonl => return Ok(to_lines(&all(&app, wanted).await?)),
+        EntriesFormat::Csv => return file::csv(&app, wanted).await,
+        EntriesFormat::Jsonl => return file::lines(&app, wanted).await,
     }
     let (items, next_cursor) = app.0.store.audit_entries(&wanted.filter()?).await?;
     Ok(Json(Entries { items, next_cursor }).into_response())
-}
-
-/// The entries of a file: a page if its size is named, else all.
-pub(crate) async fn all(app: &App, wanted: AuditQuery) -> Result<Vec<AuditEntry>, Problem> {
-    let most = wanted.limit.unwrap_or(EXPORTED);
-    let mut filter = AuditQuery {
-        limit: Some(wanted.limit.unwrap_or(MAX_LIMIT)),
-        ..wanted
-    }
-    .filter()?;
-    let mut entries = Vec::new();
-    loop {
-        let (mut some, next) = app.0.store.audit_entries(&filter).await?;
-        entries.append(&mut some);
-        filter.before = next;
-        if filter.before.is_none() || most <= entries.len() {
-            return Ok(entries);
-        }
-    }
-}
-
-/// The entries as a file with one on each line.
-pub(crate) fn to_lines(items: &[AuditEntry]) -> Response {
-    let mut text = String::new();
-    for item in items {
-        text += &serde_json::to_string(item).expect("an entry has a JSON form");
-        text.push('\n');
-    }
-    let headers = [
-        (CONTENT_TYPE, accept::JSON_LINES),
-        (
-            CONTENT_DISPOSITION,
-            "attachment; filename=\"leasehold-audit.jsonl\"",
-        ),
-    ];
-    (headers, text).into_response()
-}
-
-/// The entries as a file.
-pub(crate) fn to_csv(items: Vec<AuditEntry>) -> Response {
-    let columns = [
-        "at",
-        "actor",
-        "actor_name",
-        "action",
-        "pool",
-        "target",
-        "outcome",
-        "status",
-        "code",
-        "before",
-        "after",
-        "request_id",
-        "address",
-        "times",
-    ];
-    let rows = items.into_iter().map(|AuditEntry { at, action, .. }| {
-        let json = |value: Option<serde_json::Value>| {
-            Cell::Text(value.map(|value| value.to_string()).unwrap_or_default())
-        };
-        vec![
-            Cell::plain(&at),
-            Cell::Text(action.actor),
-            Cell::Text(action.actor_name),
-            Cell::Text(action.action),
-            Cell::text(action.pool.as_ref().map(PoolName::as_str)),
-            Cell::text(action.target.as_deref()),
-            Cell::Text(action.outcome),
-            Cell::plain(&action.status),
-            Cell::text(action.code.as_deref()),
-            json(action.before),
-            json(action.after),
-            Cell::text(action.request_id.as_deref()),
-            Cell::text(action.address.as_deref()),
-            Cell::plain(&action.times),
-        ]
-    });
-    csv::file("leasehold-audit", &columns, rows)
 }
 
 impl AuditQuery {

@@ -61,12 +61,17 @@ const FITS: &str = "a row has a cell for each column";
 pub(crate) fn file(
     name: &str,
     columns: &[&str],
-    rows: impl IntoIterator<Item = Vec<Cell>>,
+    more: impl IntoIterator<Item = Vec<Cell>>,
 ) -> Response {
+    let head = columns.iter().map(|column| Cell::plain(*column)).collect();
+    response(name, rows(std::iter::once(head).chain(more)).into())
+}
+
+/// The text of some rows.
+pub(crate) fn rows(rows: impl IntoIterator<Item = Vec<Cell>>) -> Vec<u8> {
     let mut file = csv::WriterBuilder::new()
         .terminator(csv::Terminator::CRLF)
         .from_writer(Vec::new());
-    file.write_record(columns).expect(FITS);
     for row in rows {
         for cell in &row {
             match cell {
@@ -77,7 +82,12 @@ pub(crate) fn file(
         }
         file.write_record(None::<&[u8]>).expect(FITS);
     }
-    let mut response = file.into_inner().expect(FITS).into_response();
+    file.into_inner().expect(FITS)
+}
+
+/// A file of this name with this content.
+pub(crate) fn response(name: &str, content: Body) -> Response {
+    let mut response = content.into_response();
     let headers = response.headers_mut();
     headers.insert(
         CONTENT_TYPE,

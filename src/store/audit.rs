@@ -13,8 +13,10 @@ use crate::time::Timestamp;
 
 /// About how many entries are kept; the oldest go first. At ten actions a minute that is ten weeks.
 const KEPT: u32 = 1_000_000;
-/// Entries that one read fetches at a time, and at most in all: a filter that matches little must not hold Redis.
+/// Entries that one read fetches at a time, unless fewer are wanted, and at most in all: a filter that matches little must not
+/// hold Redis.
 const CHUNK: usize = 500;
+const SMALL_CHUNK: usize = 51;
 const SCANNED: usize = 20_000;
 
 /// What an operator did, or was not allowed to do.
@@ -158,6 +160,7 @@ impl Store {
         let begin = wanted
             .from_ms
             .map_or_else(|| "-".to_owned(), |from_ms| format!("{}-0", from_ms.max(0)));
+        let chunk = (wanted.limit + 1).clamp(SMALL_CHUNK, CHUNK);
         let mut scanned = 0;
         loop {
             let mut connection = self.0.connections.get().await?;
@@ -166,11 +169,11 @@ impl Store {
                 .arg(&end)
                 .arg(&begin)
                 .arg("COUNT")
-                .arg(CHUNK)
+                .arg(chunk)
                 .query_async(&mut *connection)
                 .await?;
             drop(connection);
-            let last = entries.len() < CHUNK;
+            let last = entries.len() < chunk;
             scanned += entries.len();
             for (id, fields) in entries {
                 end = format!("({id}");

@@ -11,7 +11,7 @@ use super::frame::{page, time};
 use super::{Fields, Format, query};
 use crate::http::App;
 use crate::http::access::Operator;
-use crate::http::audit::{AuditQuery, all, to_csv, to_lines};
+use crate::http::audit::{AuditQuery, file};
 use crate::http::problem::Problem;
 use crate::names::PoolName;
 use crate::store::AuditEntry;
@@ -44,11 +44,11 @@ pub(super) async fn show(
         format: None,
     };
     if fields.get("format") == Some("jsonl") {
-        return Ok(to_lines(&all(&app, wanted).await?));
+        return file::lines(&app, wanted).await;
     }
     let format = Format::wanted(&headers, fields.get("format"));
     if format == Format::Csv {
-        return Ok(to_csv(all(&app, wanted).await?));
+        return file::csv(&app, wanted).await;
     }
     let (items, next_cursor) = app.store().audit_entries(&wanted.filter()?).await?;
     match format {
