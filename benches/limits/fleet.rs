@@ -1,9 +1,13 @@
-//! What nodes and pools cost in which nothing happens: counts, which are the same on every machine, and Redis's time.
+//! What nodes and pools cost in which nothing happens, and what heartbeats cost that many nodes carry: counts, which are the same on
+//! every machine, and Redis's time.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::load::steady;
 use super::node::{Node, Redis};
-use super::population::pools;
+use super::population::{Population, pools};
 use super::table::{Row, number};
 use super::{goal, say};
 
@@ -29,16 +33,74 @@ async fn second(redis: &Redis) -> Second {
     }
 }
 
+/// Scripts that Redis has run.
+async fn scripts(redis: &Redis) -> f64 {
+    let mut connection = redis.connection().await;
+    let stats: String = redis::cmd("INFO")
+        .arg("commandstats")
+        .query_async(&mut connection)
+        .await
+        .expect("Redis runs");
+    let calls = stats
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    let calls = calls.and_then(|rest| rest.split(',').next());
+    calls.map_or(0.0, |calls| calls.parse().expect("a number"))
+}
+
+/// Heartbeats a second over all nodes together, and leases that they are for.
+const RATE: f64 = 5_000.0;
+const LEASES: usize = 20_000;
+
+/// What heartbeats cost Redis that come to these nodes evenly, besides what idle nodes do.
+async fn heartbeats(redis: &Redis, nodes: &[Node], mut leases: Population) -> (Row, f64) {
+    leases.renew().await;
+    let tokens = Arc::new(leases.tokens());
+    drop(leases);
+    let addresses: Vec<SocketAddr> = nodes.iter().map(|node| node.address).collect();
+    let counted = async || (scripts(redis).await, redis.cpu_seconds().await);
+    let (idle, since) = (counted().await, Instant::now());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let (before, seconds) = (counted().await, since.elapsed().as_secs_f64());
+    let begun = Instant::now();
+    let (times, rate) = steady(&addresses, &tokens, RATE, Duration::from_secs(10)).await;
+    let (after, share) = (counted().await, begun.elapsed().as_secs_f64() / seconds);
+    let renews = times.len() as f64;
+    let calls = (after.0 - before.0 - (before.0 - idle.0) * share) / renews;
+    let cost = (after.1 - before.1 - (before.1 - idle.1) * share) / renews;
+    let p50_ms = f64::from(times[times.len() / 2]) / 1_000.0;
+    let row = goal(
+        format!(
+            "{} nodes, {} heartbeats a second in all: `EVALSHA` a heartbeat",
+            nodes.len(),
+            number(rate)
+        ),
+        format!(
+            "{calls:.2}; {:.1} µs of Redis; p50 {p50_ms:.1} ms",
+            cost * 1e6
+        ),
+        "≤ 0.5, p50 ≤ 15 ms; from 16 nodes on",
+        nodes.len() < 16 || (calls <= 0.5 && p50_ms <= 15.0),
+        "INFO commandstats and cpu, without what the same nodes do when idle; 256 connections of this program, each beat at its time",
+    );
+    (row, cost)
+}
+
 /// Idle nodes, then idle pools.
 pub(crate) async fn fleet() -> Vec<Row> {
     const COMMAND: &str = "INFO stats, total_commands_processed, over 20 s";
     let mut rows = Vec::new();
     let redis = Redis::start().await;
     let store = redis.store().await;
-    pools(&store, "idle", 200, 5).await;
+    let idle = pools(&store, "idle", 200, 200).await;
     drop(store);
-    let mut nodes = Vec::new();
-    for (count, most, connections) in [(1, 800.0, 8.0), (4, 1_000.0, 20.0), (16, 1_500.0, 64.0)] {
+    let (mut nodes, mut alone) = (Vec::new(), 0.0);
+    for (count, most, connections) in [
+        (1, 800.0, 8.0),
+        (4, 1_000.0, 20.0),
+        (16, 1_500.0, 64.0),
+        (64, 4_000.0, 256.0),
+    ] {
         say(&format!("{count} idle nodes"));
         while nodes.len() < count {
             nodes.push(Node::start(&redis).await);
@@ -65,6 +127,21 @@ pub(crate) async fn fleet() -> Vec<Row> {
             connected <= connections,
             "INFO clients, connected_clients",
         ));
+        // Those of the round before have expired.
+        let leases = Population::acquire(&redis.store().await, &idle, LEASES).await;
+        let (row, cost) = heartbeats(&redis, &nodes, leases).await;
+        rows.push(row);
+        if count == 1 {
+            alone = cost;
+        } else {
+            rows.push(goal(
+                "Redis's time for a heartbeat, against one node",
+                format!("{:.2}", cost / alone),
+                "≤ 1.5",
+                cost / alone <= 1.5,
+                "the same",
+            ));
+        }
     }
     drop(nodes);
     redis.stop().await;

@@ -150,23 +150,23 @@ impl Client {
     }
 }
 
-/// Beats at a steady rate over 64 connections: how long each took, in microseconds, sorted, and the rate that was reached.
+/// Beats at a steady rate over 64 connections to nodes, 256 to several: how long each took, in microseconds, sorted, and the rate that was reached.
 ///
 /// A heartbeat's time counts from the instant at which it was due, so one that waits for a slow answer before it is counted as slow too. All from one
 /// thread: this is to measure the node, and threads that wake each other up would take its time.
 pub(crate) async fn steady(
-    address: SocketAddr,
+    nodes: &[SocketAddr],
     tokens: &Arc<Vec<String>>,
     rate: f64,
     length: Duration,
 ) -> (Vec<u32>, f64) {
-    let tokens = Arc::clone(tokens);
+    let (nodes, tokens) = (nodes.to_vec(), Arc::clone(tokens));
     let beats = move || {
         tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .expect("a runtime")
-            .block_on(steady_beats(address, tokens, rate, length))
+            .block_on(steady_beats(nodes, tokens, rate, length))
     };
     tokio::task::spawn_blocking(beats)
         .await
@@ -174,22 +174,23 @@ pub(crate) async fn steady(
 }
 
 async fn steady_beats(
-    address: SocketAddr,
+    nodes: Vec<SocketAddr>,
     tokens: Arc<Vec<String>>,
     rate: f64,
     length: Duration,
 ) -> (Vec<u32>, f64) {
-    const CONNECTIONS: u32 = 64;
-    let every = Duration::from_secs_f64(f64::from(CONNECTIONS) / rate);
+    let connections = if nodes.len() == 1 { 64 } else { 256 };
+    let every = Duration::from_secs_f64(f64::from(connections) / rate);
     let begin = Instant::now() + Duration::from_millis(100);
-    let tasks: Vec<_> = (0..CONNECTIONS)
+    let tasks: Vec<_> = (0..connections)
         .map(|number| {
             let tokens = Arc::clone(&tokens);
+            let address = nodes[number as usize % nodes.len()];
             tokio::spawn(async move {
                 let mut client = Client::connect(address).await.expect("the node runs");
                 let mut times = Vec::new();
-                let mut due = begin + every * number / CONNECTIONS;
-                let mut at = tokens.len() / CONNECTIONS as usize * number as usize;
+                let mut due = begin + every * number / connections;
+                let mut at = tokens.len() / connections as usize * number as usize;
                 while due < begin + length {
                     let late = due <= Instant::now();
                     if !late {

@@ -176,7 +176,7 @@ async fn beats(depth: Depth) -> Vec<Row> {
         renew.push(renew_cost[renew_cost.len() - 1].rate);
         let half = renew[renew.len() - 1] / 2.0;
         let length = Duration::from_secs(seconds);
-        let (times, reached) = steady(node.address, &tokens, half, length).await;
+        let (times, reached) = steady(&[node.address], &tokens, half, length).await;
         halves.push(reached);
         p50_ms.push(f64::from(times[times.len() / 2]) / 1_000.0);
         p99_ms.push(f64::from(times[times.len() * 99 / 100]) / 1_000.0);

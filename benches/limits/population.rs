@@ -123,7 +123,8 @@ impl Population {
         }
     }
 
-    fn tokens(&self) -> Vec<String> {
+    /// The tokens of all.
+    pub(crate) fn tokens(&self) -> Vec<String> {
         let tokens = Tokens::new(&SecretString::from(SECRET), []);
         self.renewals
             .iter()
