@@ -14,7 +14,7 @@ use crate::names::PoolName;
 use crate::time::Timestamp;
 
 /// Pools of one call; under a millisecond of Redis's time.
-const POOLS: usize = 128;
+const POOLS: usize = 40;
 
 /// Slots of one length that share a key.
 #[derive(Debug, Clone)]
