@@ -172,7 +172,6 @@ async fn roll_up_whole(
 }
 
 /// Returns what it came to, and from which state of the pool.
-
 async fn roll_up_once(
     store: &Store,
     pool: &PoolName,
