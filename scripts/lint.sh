@@ -1,5 +1,5 @@
 #!/bin/sh
-# Everything that a reviewer should not have to say: form, lints, documentation, dependencies. A warning is an error.
+# Everything that a reviewer should not have to say: form, lints, documentation and its language, dependencies. A warning is an error.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -20,6 +20,7 @@ cargo clippy --locked --all-targets --quiet -- -D warnings
 RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet
 
 scripts/alerts.sh
+scripts/prose.sh
 
 # The oldest Rust that is promised: what this code uses of the standard library is a lint of clippy's, what others ask for stands here.
 scripts/msrv.sh
