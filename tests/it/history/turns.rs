@@ -41,14 +41,14 @@ async fn nodes_take_turns_to_look_for_what_can_be_rolled_up() {
     // Whose turn it is does not matter, and once is enough.
     assert_eq!(look(&other, NOW).await, 1);
     assert_eq!(look(&one, NOW).await, 0, "it is noted");
-    assert_eq!(due().await, [pool.clone()]);
+    assert_eq!(due().await, std::slice::from_ref(&pool));
 
     // What was rolled up is due no more, unless something has happened.
     let first = Some("1000-0".parse().expect("a place"));
     let finish = async |last| {
         one.finish_roll_up(&pool, last, LATER)
             .await
-            .expect("an answer")
+            .expect("an answer");
     };
     let denials = stream.replace(":events", ":denials");
     set(&mut connection, &denials, "16:pool_full", "3").await;
