@@ -574,6 +574,18 @@ impl Record for AccessKey {
     async fn delete(&self, app: &App) -> Result<bool, store::Error> {
         Ok(app.0.store.delete_key(self).await? == PutKey::Put)
     }
+
+    fn is_newer(app: &App, operator: &Operator, id: &str) -> bool {
+        let id = id.parse::<KeyId>();
+        operator.caller.sees_everything() && id.is_ok_and(|id| app.0.store.is_newer_key(&id))
+    }
+
+    async fn delete_newer(app: &App, id: &str) -> Result<bool, store::Error> {
+        match id.parse::<KeyId>() {
+            Ok(id) => Ok(app.0.store.delete_newer_key(&id).await? == PutKey::Put),
+            Err(_) => Ok(false),
+        }
+    }
 }
 
 fn invalid(detail: &'static str) -> Problem {
@@ -648,6 +660,9 @@ fn end(when: &When, now: Timestamp) -> Result<Timestamp, Problem> {
 
 /// The key of this id, as this node knows it. One for more than the caller has is as unknown as one that was never there.
 pub(crate) fn find(app: &App, operator: &Operator, id: &str) -> Result<AccessKey, Problem> {
+    if AccessKey::is_newer(app, operator, id) {
+        return Err(store::Error::Newer(format!("the access key {id}")).into());
+    }
     let keyring = app.0.store.keyring();
     id.parse::<KeyId>()
         .ok()

@@ -4,6 +4,7 @@
 //! of theirs.
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::App;
 use super::access::Operator;
@@ -32,6 +33,22 @@ pub(super) trait Record: Clone {
     async fn write(&self, app: &App, before: &Self) -> Result<bool, store::Error>;
     /// Deletes it; `false` if it is another one by now. The copy was read again then.
     async fn delete(&self, app: &App) -> Result<bool, store::Error>;
+    /// Whether the caller may know of a record of this id that only a later version can read.
+    fn is_newer(app: &App, operator: &Operator, id: &str) -> bool;
+    /// Deletes a record that only a later version can read; `false` if it is another one by now. The copy was read again then.
+    async fn delete_newer(app: &App, id: &str) -> Result<bool, store::Error>;
+}
+
+/// How often a change is made again because somebody else was faster.
+const TRIES: u32 = 8;
+
+/// Somebody else was faster each time.
+fn contested() -> Problem {
+    Problem::new(
+        Code::StoreUnavailable,
+        "This was changed by others again and again, so nothing was written. Send the request again.",
+    )
+    .with("outcome", json!("none"))
 }
 
 /// Changes a record, and returns it with what `edit` made.
@@ -43,7 +60,7 @@ pub(super) async fn change<R: Record, T>(
 ) -> Result<(R, T), Problem> {
     operator.notes.target(id);
     R::refresh(app).await?;
-    loop {
+    for _ in 0..TRIES {
         // It may be gone by now.
         let before = R::find(app, operator, id)?;
         let mut after = before.clone();
@@ -56,6 +73,7 @@ pub(super) async fn change<R: Record, T>(
             return Ok((after, made));
         }
     }
+    Err(contested())
 }
 
 /// Gives a record a new secret with `roll`, which gets the end of the former one, and returns both.
@@ -87,11 +105,17 @@ pub(super) async fn delete<R: Record>(
 ) -> Result<(), Problem> {
     operator.notes.target(id);
     R::refresh(app).await?;
-    loop {
-        let before = R::find(app, operator, id)?;
-        operator.notes.before(&before.noted(app));
-        if before.delete(app).await? {
+    for _ in 0..TRIES {
+        let is_deleted = if R::is_newer(app, operator, id) {
+            R::delete_newer(app, id).await?
+        } else {
+            let before = R::find(app, operator, id)?;
+            operator.notes.before(&before.noted(app));
+            before.delete(app).await?
+        };
+        if is_deleted {
             return Ok(());
         }
     }
+    Err(contested())
 }

@@ -305,6 +305,18 @@ impl Record for Webhook {
     async fn delete(&self, app: &App) -> Result<bool, store::Error> {
         Ok(app.0.store.delete_webhook(self).await? == PutWebhook::Put)
     }
+
+    fn is_newer(app: &App, _: &Operator, id: &str) -> bool {
+        let id = id.parse::<WebhookId>();
+        id.is_ok_and(|id| app.0.store.is_newer_webhook(&id))
+    }
+
+    async fn delete_newer(app: &App, id: &str) -> Result<bool, store::Error> {
+        match id.parse::<WebhookId>() {
+            Ok(id) => Ok(app.0.store.delete_newer_webhook(&id).await? == PutWebhook::Put),
+            Err(_) => Ok(false),
+        }
+    }
 }
 
 /// Gives a webhook a new secret. For a while both sign, so that the receiver can change over.
@@ -337,6 +349,10 @@ pub(crate) async fn replace_secret(
 
 /// The webhook of this id, as this node knows it.
 pub(crate) fn find(app: &App, id: &str) -> Result<Arc<Webhook>, Problem> {
+    let newer = id.parse::<WebhookId>();
+    if newer.is_ok_and(|id| app.0.store.is_newer_webhook(&id)) {
+        return Err(store::Error::Newer(format!("the webhook {id}")).into());
+    }
     let webhooks = app.0.store.webhooks();
     id.parse::<WebhookId>()
         .ok()

@@ -177,8 +177,18 @@ impl Store {
 
     /// Reads the keys again if one was changed, or puts them back if Redis lost them.
     pub async fn refresh_keys(&self) -> Result<(), Error> {
+        self.read_keys(self.keyring().revision).await
+    }
+
+    /// Reads the keys again where one is not as in the copy, be it that the revision was not counted up.
+    async fn reread_keys(&self) -> Result<(), Error> {
+        self.refresh_keys().await?;
+        self.read_keys(0).await
+    }
+
+    async fn read_keys(&self, revision: u64) -> Result<(), Error> {
         let known = self.keyring();
-        match self.look_for_records(&RECORDS, known.revision).await? {
+        match self.look_for_records(&RECORDS, revision).await? {
             Refresh::Same => Ok(()),
             Refresh::Lost => {
                 tracing::warn!(
@@ -280,15 +290,48 @@ impl Store {
         if let Some(expect) = expect {
             present = self.text_of_record(&RECORDS, id.as_str(), expect).await?;
             if present.is_none() {
-                self.refresh_keys().await?;
+                self.reread_keys().await?;
                 return Ok(PutKey::Conflict);
             }
         }
+        self.write_key(
+            id,
+            present.as_deref(),
+            Some(record).filter(|record| !record.is_empty()),
+        )
+        .await
+    }
+
+    /// Whether there is an access key of this id that only a later version can read.
+    pub fn is_newer_key(&self, id: &KeyId) -> bool {
+        let others = self.0.keyring.1.lock().expect("no panic while held");
+        others.contains_key(id.as_str())
+    }
+
+    /// Deletes an access key that only a later version can read.
+    pub async fn delete_newer_key(&self, id: &KeyId) -> Result<PutKey, Error> {
+        let text = self
+            .text_of_newer_record::<AccessKey>(&RECORDS, id.as_str())
+            .await?;
+        let Some(text) = text else {
+            self.reread_keys().await?;
+            return Ok(PutKey::Conflict);
+        };
+        self.write_key(id, Some(&text), None).await
+    }
+
+    /// Writes over the text `expect`; without a record it deletes.
+    async fn write_key(
+        &self,
+        id: &KeyId,
+        expect: Option<&str>,
+        record: Option<&str>,
+    ) -> Result<PutKey, Error> {
         let put_key = scripts::PutKey {
             keys: RECORDS.keys,
             id: id.as_str(),
-            expect: present.as_deref(),
-            record: Some(record).filter(|record| !record.is_empty()),
+            expect,
+            record,
         };
         let put = match self.call_at_once(&put_key).await?.status {
             Status::Put => PutKey::Put,

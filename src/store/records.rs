@@ -136,6 +136,21 @@ impl Store {
             .await?;
         Ok(stored.filter(|stored| serde_json::from_str(stored).ok().as_ref() == Some(expect)))
     }
+
+    /// The text of a record that only a later version can read; none if there is no such record.
+    pub(super) async fn text_of_newer_record<T: DeserializeOwned>(
+        &self,
+        kept: &Records,
+        id: &str,
+    ) -> Result<Option<String>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let stored: Option<String> = redis::cmd("HGET")
+            .arg(kept.keys.records())
+            .arg(id)
+            .query_async(&mut *connection)
+            .await?;
+        Ok(stored.filter(|stored| serde_json::from_str::<T>(stored).is_err()))
+    }
 }
 
 /// The records that have changed since a revision; none if it is not known which. An earlier version does not say what it changes.

@@ -39,8 +39,18 @@ impl Store {
 
     /// Reads the webhooks again if one was changed, or puts them back if Redis lost them.
     pub async fn refresh_webhooks(&self) -> Result<(), Error> {
+        self.read_webhooks(self.webhooks().revision).await
+    }
+
+    /// Reads the webhooks again where one is not as in the copy, be it that the revision was not counted up.
+    async fn reread_webhooks(&self) -> Result<(), Error> {
+        self.refresh_webhooks().await?;
+        self.read_webhooks(0).await
+    }
+
+    async fn read_webhooks(&self, revision: u64) -> Result<(), Error> {
         let known = self.webhooks();
-        match self.look_for_records(&RECORDS, known.revision).await? {
+        match self.look_for_records(&RECORDS, revision).await? {
             // Nobody writes down what changes of webhooks.
             Refresh::Same | Refresh::Changed(..) => Ok(()),
             Refresh::Lost => {
@@ -102,15 +112,48 @@ impl Store {
         if let Some(expect) = expect {
             present = self.text_of_record(&RECORDS, id.as_str(), expect).await?;
             if present.is_none() {
-                self.refresh_webhooks().await?;
+                self.reread_webhooks().await?;
                 return Ok(PutWebhook::Conflict);
             }
         }
+        self.write_webhook(
+            id,
+            present.as_deref(),
+            Some(record).filter(|record| !record.is_empty()),
+        )
+        .await
+    }
+
+    /// Whether there is a webhook of this id that only a later version can read.
+    pub fn is_newer_webhook(&self, id: &WebhookId) -> bool {
+        let others = self.0.webhooks.1.lock().expect("no panic while held");
+        others.contains_key(id.as_str())
+    }
+
+    /// Deletes a webhook that only a later version can read.
+    pub async fn delete_newer_webhook(&self, id: &WebhookId) -> Result<PutWebhook, Error> {
+        let text = self
+            .text_of_newer_record::<Webhook>(&RECORDS, id.as_str())
+            .await?;
+        let Some(text) = text else {
+            self.reread_webhooks().await?;
+            return Ok(PutWebhook::Conflict);
+        };
+        self.write_webhook(id, Some(&text), None).await
+    }
+
+    /// Writes over the text `expect`; without a record it deletes.
+    async fn write_webhook(
+        &self,
+        id: &WebhookId,
+        expect: Option<&str>,
+        record: Option<&str>,
+    ) -> Result<PutWebhook, Error> {
         let put_webhook = scripts::PutWebhook {
             keys: WebhookKeys(id),
             id: id.as_str(),
-            expect: present.as_deref(),
-            record: Some(record).filter(|record| !record.is_empty()),
+            expect,
+            record,
             maximum: Webhook::MOST as u64,
         };
         let put = match self.call_at_once(&put_webhook).await?.status {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::admin_pages::log_in;
 use crate::failover::run;
-use crate::harness::{Launch, Node, Receiver, Redis, Reply, Scrape, wait_until};
+use crate::harness::{Client, Launch, Node, Receiver, Redis, Reply, Scrape, wait_until};
 
 const KEY: &str = "the-operator-key-of-the-tests";
 
@@ -205,6 +205,69 @@ async fn what_a_later_version_wrote_spoils_nothing_but_itself() {
         "pool crm",
     ] {
         assert!(findings.contains(name), "{name}: {findings}");
+    }
+}
+
+/// The hash of the records of a kind, the path of their list, and the id of one called `first`.
+async fn one_of_each(admin: &Client) -> [(&'static str, &'static str, String); 2] {
+    let key = json!({"name": "first", "role": "viewer"});
+    let key = admin.post("/v1/keys").json(&key).expect(201).await;
+    let hook = json!({"name": "first", "url": "https://hooks.example.com/", "events": ["*"]});
+    let hook = admin.post("/v1/webhooks").json(&hook).expect(201).await;
+    [
+        ("lh1:{keys}:records", "/v1/keys", id(&key)),
+        ("lh1:{alerts}:webhooks", "/v1/webhooks", id(&hook)),
+    ]
+}
+
+#[tokio::test]
+async fn a_record_that_changed_without_a_new_revision_can_be_changed_and_deleted() {
+    let redis = Redis::start().await;
+    let node = start(&redis).await;
+    let admin = node.with_key(KEY);
+    for (records, path, id) in one_of_each(&admin).await {
+        let one = format!("{path}/{id}");
+        let change_behind = async |from: &str, to: &str| {
+            let stored: String = redis.query(&["HGET", records, &id]).await;
+            let changed = stored.replace(from, to);
+            assert_ne!(changed, stored);
+            let _: i64 = redis.query(&["HSET", records, &id, &changed]).await;
+        };
+        change_behind("first", "second").await;
+        let patch = json!({"pools": ["crm"]});
+        let patched = admin.call(Method::PATCH, &one).json(&patch);
+        let patched = patched.expect(200).await;
+        assert_eq!(patched["name"], "second");
+        assert_eq!(patched["pools"], json!(["crm"]));
+        change_behind("second", "third").await;
+        let rolled = admin.post(&format!("{one}/roll")).json(&json!({}));
+        assert_eq!(rolled.expect(200).await["name"], "third");
+        change_behind("third", "fourth").await;
+        admin.call(Method::DELETE, &one).expect(204).await;
+        admin.get(&one).expect(404).await;
+    }
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_read_is_not_changed_and_can_be_deleted() {
+    let redis = Redis::start().await;
+    let node = start(&redis).await;
+    let admin = node.with_key(KEY);
+    for (records, path, id) in one_of_each(&admin).await {
+        let one = format!("{path}/{id}");
+        let newer = format!(r#"{{"id":"{id}","tomorrow":true}}"#);
+        let _: i64 = redis.query(&["HSET", records, &id, &newer]).await;
+        let patch = json!({"name": "x"});
+        let refused = admin.call(Method::PATCH, &one).json(&patch);
+        let refused = refused.expect(503).await;
+        assert_eq!(refused["code"], "newer_node_needed");
+        assert_eq!(refused["outcome"], "none");
+        let refused = admin.get(&one).expect(503).await;
+        assert_eq!(refused["code"], "newer_node_needed");
+        admin.call(Method::DELETE, &one).expect(204).await;
+        admin.get(&one).expect(404).await;
+        let is_there: i64 = redis.query(&["HEXISTS", records, &id]).await;
+        assert_eq!(is_there, 0);
     }
 }
 
