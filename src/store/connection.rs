@@ -9,9 +9,12 @@
 //! [`sentinel`] or [`cluster`].
 
 pub(super) mod cluster;
+mod manager;
+mod one;
 mod routed;
 pub(super) mod sentinel;
 pub(super) mod single;
+mod source;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,33 +22,23 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use redis::aio::{ConnectionLike, MultiplexedConnection, PubSub};
-use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisFuture, Value};
-use secrecy::ExposeSecret as _;
+use redis::RedisError;
+use redis::aio::MultiplexedConnection;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use self::cluster::Cluster;
-use self::routed::Routed;
-use self::sentinel::Sentinel;
-use self::single::Single;
+use self::manager::{Manager, Reasons};
+pub(super) use self::one::Connection;
+pub(super) use self::source::Source;
 use super::Options;
 use super::error::{Error, Outcome, Trouble};
 use super::health::Health;
 use super::keys::Bucket;
 use super::{diagnosis, keys, rights, script};
-use crate::config::{RedisUrl, Topology};
 use crate::finding::Level;
-use crate::telemetry;
 
 /// How long a check-out waits for a free or a new connection. Together with the response time-out it stays
 /// under the second in which every call is answered.
 const CHECK_OUT: Duration = Duration::from_millis(350);
-
-/// How long a call waits for a replica, in ms. Replicas answer within a millisecond or not soon.
-const REPLICA_MS: u64 = 100;
-
-/// After a connection could not be made, the next try comes no sooner: a server that refuses is not stormed.
-const BETWEEN_TRIES: Duration = Duration::from_millis(200);
 
 /// While calls fail over connections that work, a new one is tried no sooner.
 const BETWEEN_LOOKS: Duration = Duration::from_secs(1);
@@ -87,96 +80,6 @@ impl fmt::Debug for Connections {
         )
     }
 }
-
-/// Where connections lead.
-pub(super) enum Source {
-    /// One server.
-    Single(Box<Single>),
-    /// The master that sentinels name.
-    Sentinel(Arc<Sentinel>),
-    /// All masters of a cluster.
-    Cluster(Arc<Cluster>),
-}
-
-impl Source {
-    /// Reads `redis_url`; `age` grows when the servers change.
-    pub(super) fn new(options: &Options, age: Arc<AtomicU64>) -> Result<Self, RedisError> {
-        let url: RedisUrl = options.url.expose_secret().parse().map_err(|_| {
-            RedisError::from((ErrorKind::InvalidClientConfig, "redis_url cannot be read"))
-        })?;
-        let (tls, timeout) = (&options.tls, options.timeout);
-        Ok(match &url.topology {
-            Topology::Single => Self::Single(Box::new(Single::new(
-                url.as_single().expose_secret(),
-                tls,
-                timeout,
-            )?)),
-            Topology::Sentinel { master } => {
-                Self::Sentinel(Arc::new(Sentinel::new(&url, master, tls, timeout, age)))
-            }
-            Topology::Cluster => Self::Cluster(Arc::new(Cluster::new(&url, tls, timeout, age))),
-        })
-    }
-
-    /// Whether buckets are on several servers.
-    pub(super) const fn is_cluster(&self) -> bool {
-        matches!(self, Self::Cluster(_))
-    }
-
-    fn watch(&self) {
-        match self {
-            Self::Single(_) => {}
-            Self::Sentinel(sentinel) => Sentinel::watch(&Arc::downgrade(sentinel)),
-            Self::Cluster(cluster) => Cluster::watch(&Arc::downgrade(cluster)),
-        }
-    }
-
-    async fn connect(&self) -> Result<Link, RedisError> {
-        Ok(match self {
-            Self::Single(single) => Link::One(single.connect_to_master().await?),
-            Self::Sentinel(sentinel) => Link::One(sentinel.connect().await?),
-            Self::Cluster(cluster) => Link::Many(Box::new(cluster.connect().await?)),
-        })
-    }
-
-    /// A connection that listens to what is published: to the master, or to any node of a cluster, which tell each other.
-    pub(super) async fn subscribe(&self) -> Result<PubSub, RedisError> {
-        match self {
-            Self::Single(single) => single.subscribe().await,
-            Self::Sentinel(sentinel) => sentinel.subscribe().await,
-            Self::Cluster(cluster) => cluster.subscribe().await,
-        }
-    }
-
-    /// A connection to each master, or why it failed, with a name for an operator. Fails if it cannot be known who they
-    /// are.
-    pub(super) async fn masters(&self) -> Result<Vec<Master>, RedisError> {
-        Ok(match self {
-            Self::Single(single) => {
-                let master = match single.connect_to_master().await {
-                    // The caller names it in its message.
-                    Err(error) if Trouble::of(&error) == Trouble::Replica => single.connect().await,
-                    master => master,
-                };
-                vec![("Redis".to_owned(), master)]
-            }
-            Self::Sentinel(sentinel) => {
-                vec![("the master".to_owned(), sentinel.connect().await)]
-            }
-            Self::Cluster(cluster) => {
-                let mut masters = Vec::new();
-                for address in cluster.masters().await? {
-                    let name = format!("{}:{}", address.0, address.1);
-                    masters.push((name, cluster.connect_to(&address).await));
-                }
-                masters
-            }
-        })
-    }
-}
-
-/// What an operator calls a master, and a connection to it.
-pub(super) type Master = (String, Result<MultiplexedConnection, RedisError>);
 
 impl Connections {
     /// A pool of connections. Fails if none can be made now.
@@ -501,218 +404,4 @@ async fn check_server(server: &mut MultiplexedConnection, options: &Options) -> 
         }
     }
     Ok(())
-}
-
-/// Keeps why no connection could be made; without it only time-outs would be seen.
-#[derive(Debug)]
-struct Reasons(Arc<Health>);
-
-impl bb8::ErrorSink<RedisError> for Reasons {
-    fn sink(&self, error: RedisError) {
-        if error.kind() != ErrorKind::Client {
-            self.0.refused(&error);
-        }
-    }
-
-    fn boxed_clone(&self) -> Box<dyn bb8::ErrorSink<RedisError>> {
-        Box::new(Self(Arc::clone(&self.0)))
-    }
-}
-
-/// Makes connections, and loads the scripts that the server of a new one does not have.
-pub(super) struct Manager {
-    source: Arc<Source>,
-    /// Grows with each failure of a connection; those made before are dropped.
-    age: Arc<AtomicU64>,
-    response_timeout: Duration,
-    /// Whether the last try failed; then tries come one by one.
-    failing: AtomicBool,
-    turn: tokio::sync::Mutex<Option<Instant>>,
-}
-
-impl Manager {
-    async fn make(&self) -> Result<Connection, RedisError> {
-        let made_at = self.age.load(Ordering::Relaxed);
-        let link = self.source.connect().await?;
-        let mut connection = Connection {
-            link,
-            made_at,
-            age: Arc::clone(&self.age),
-            broken: Arc::default(),
-        };
-        match script::load_missing(&mut connection, self.source.is_cluster()).await {
-            // In a cluster this goes to all masters, and one that is away must not keep us from the others: a script
-            // that a server lacks is sent whole.
-            Err(error) if self.source.is_cluster() && Trouble::of(&error) != Trouble::Refused => {}
-            loaded => loaded?,
-        }
-        if let Link::One(one) = &mut connection.link {
-            // Until here it was longer: a busy server takes its time with the scripts, and no call waits for that.
-            one.set_response_timeout(self.response_timeout);
-        }
-        connection.broken.store(false, Ordering::Relaxed);
-        Ok(connection)
-    }
-}
-
-impl bb8::ManageConnection for Manager {
-    type Connection = Connection;
-    type Error = RedisError;
-
-    async fn connect(&self) -> Result<Connection, RedisError> {
-        if self.failing.load(Ordering::Relaxed) {
-            let mut last = self.turn.lock().await;
-            if self.failing.load(Ordering::Relaxed) {
-                if let Some(last) = *last {
-                    tokio::time::sleep(BETWEEN_TRIES.saturating_sub(last.elapsed())).await;
-                }
-                *last = Some(Instant::now());
-            }
-        }
-        let made = self.make().await;
-        self.failing.store(made.is_err(), Ordering::Relaxed);
-        made
-    }
-
-    /// No PING: whether the connection was made after the last failure.
-    async fn is_valid(&self, connection: &mut Connection) -> Result<(), RedisError> {
-        if self.has_broken(connection) {
-            return Err((ErrorKind::Client, "made before the last failure").into());
-        }
-        Ok(())
-    }
-
-    fn has_broken(&self, connection: &mut Connection) -> bool {
-        connection.has_failed()
-    }
-}
-
-enum Link {
-    One(MultiplexedConnection),
-    Many(Box<Routed>),
-}
-
-/// One connection, which notices its own failure.
-pub(super) struct Connection {
-    link: Link,
-    made_at: u64,
-    age: Arc<AtomicU64>,
-    /// Of all that share it.
-    broken: Arc<AtomicBool>,
-}
-
-impl Connection {
-    /// Whether it, or one that was made before or with it, is of no use any more.
-    fn has_failed(&self) -> bool {
-        self.broken.load(Ordering::Relaxed) || self.made_at < self.age.load(Ordering::Relaxed)
-    }
-
-    /// The same connection once more.
-    fn another(&self) -> Self {
-        Self {
-            link: match &self.link {
-                Link::One(one) => Link::One(one.clone()),
-                Link::Many(many) => Link::Many(many.clone()),
-            },
-            made_at: self.made_at,
-            age: Arc::clone(&self.age),
-            broken: Arc::clone(&self.broken),
-        }
-    }
-
-    /// After these a connection is of no use: it is cut, it is stuck, or what it leads to is no master of ours now. The next
-    /// one looks up where the address leads.
-    fn note(&self, error: &RedisError, of_script: bool) {
-        // One of a cluster leads to all servers. Scripts find their way whatever one of these does; the library, which has
-        // all the rest, may wait for a silent one as long as it is asked.
-        if matches!(self.link, Link::Many(_)) {
-            if error.kind() == ErrorKind::ClusterConnectionNotFound
-                || (error.is_timeout() && !of_script)
-            {
-                self.broken.store(true, Ordering::Relaxed);
-            }
-            return;
-        }
-        let useless = error.is_unrecoverable_error()
-            || error.is_timeout()
-            || matches!(
-                Trouble::of(error),
-                Trouble::Replica | Trouble::MasterDown | Trouble::Loading | Trouble::Auth
-            );
-        if useless && !self.broken.swap(true, Ordering::Relaxed) {
-            let after = self.made_at + 1;
-            self.age.fetch_max(after, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Connection {
-    /// Waits until a replica has what this connection has seen. `false` if none has it in time.
-    pub(super) async fn wait_for_replica(&mut self, call: &script::Call) -> bool {
-        let mut wait = redis::cmd("WAIT");
-        wait.arg(1).arg(REPLICA_MS);
-        let replicas: Result<i64, RedisError> = match &mut self.link {
-            Link::One(_) => wait.query_async(self).await,
-            Link::Many(many) => {
-                // Left to the library, it would go to all masters.
-                let Some(key) = call.first_key() else {
-                    return false;
-                };
-                let answer = many.query_at(key, &wait).await;
-                answer.and_then(|value| Ok(redis::from_redis_value(value)?))
-            }
-        };
-        let durable = replicas.is_ok_and(|replicas| replicas > 0);
-        metrics::counter!(telemetry::STORE_WAITS, "durable" => if durable { "true" } else { "false" }).increment(1);
-        durable
-    }
-}
-
-impl ConnectionLike for Connection {
-    fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        Box::pin(async move {
-            let result = match &mut self.link {
-                Link::One(one) => one.req_packed_command(command).await,
-                Link::Many(many) => many.query(command).await,
-            };
-            // What a server refuses comes as a value.
-            let result = result.and_then(Value::extract_error);
-            if let Err(error) = &result {
-                self.note(error, script::first_key(command).is_some());
-            }
-            result
-        })
-    }
-
-    fn req_packed_commands<'a>(
-        &'a mut self,
-        pipeline: &'a Pipeline,
-        offset: usize,
-        count: usize,
-    ) -> RedisFuture<'a, Vec<Value>> {
-        Box::pin(async move {
-            let result = match &mut self.link {
-                Link::One(one) => one.req_packed_commands(pipeline, offset, count).await,
-                Link::Many(many) => many.queries(pipeline, offset, count).await,
-            };
-            match &result {
-                Err(error) => self.note(error, false),
-                Ok(values) => {
-                    for value in values {
-                        if let Value::ServerError(error) = value {
-                            self.note(&error.clone().into(), false);
-                        }
-                    }
-                }
-            }
-            result
-        })
-    }
-
-    fn get_db(&self) -> i64 {
-        match &self.link {
-            Link::One(one) => one.get_db(),
-            Link::Many(many) => many.get_db(),
-        }
-    }
 }
