@@ -8,7 +8,7 @@ pub(crate) mod access;
 pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod base_path;
-mod blocks;
+pub(crate) mod blocks;
 pub(crate) mod csv;
 mod event_stream;
 mod events;

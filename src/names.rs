@@ -22,6 +22,17 @@ pub use self::text::{
 #[error("{0}")]
 pub struct Invalid(pub String);
 
+impl Invalid {
+    /// The field that it is about: sentences about a policy begin with it.
+    pub fn field(&self) -> Option<&str> {
+        let word = self.0.split(' ').next()?;
+        let is_field = word.bytes().all(|letter| {
+            letter.is_ascii_lowercase() || letter.is_ascii_digit() || b"_.[]".contains(&letter)
+        });
+        is_field.then_some(word)
+    }
+}
+
 /// Name of a pool: 1 to 64 of `A-Z`, `a-z`, `0-9`, `.`, `_` and `-`.
 ///
 /// It becomes part of a Redis key, so it is checked where it enters and never again.

@@ -26,6 +26,9 @@ pub use self::schedule::Scheduled;
 use crate::names::{Invalid, Platform, PoolName, Tenant};
 use crate::time::Timestamp;
 
+/// Names of pools that a demonstration has made up begin with this.
+pub const DEMO: &str = "demo-";
+
 /// What an operator decides about a pool. A field that is left out has its default; an unknown one is refused.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

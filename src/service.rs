@@ -204,7 +204,8 @@ impl Service {
     async fn with_headers(&self, found: Option<RouteMatch>, request: Request) -> Response {
         if ui::has(request.uri().path()) {
             // Apart, so that it weighs on no heartbeat.
-            let response = ui::with_page_headers(request, |request| self.dispatch(found, request));
+            let response =
+                ui::with_page_headers(&self.app, request, |request| self.dispatch(found, request));
             return Box::pin(response).await;
         }
         self.dispatch(found, request).await

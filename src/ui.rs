@@ -7,9 +7,11 @@
 
 mod alerts;
 mod audit;
+mod blocks;
 mod charts;
 mod denials;
 mod errors;
+mod form;
 mod frame;
 mod history;
 mod holders;
@@ -23,6 +25,8 @@ mod nodes;
 mod overview;
 mod past;
 mod patterns;
+mod people;
+mod quantity;
 mod queue;
 mod range;
 mod reference;
@@ -73,6 +77,25 @@ pub(crate) fn routes() -> Router<App> {
         )
         .route("/admin/login/backchannel", post(login::single_sign_on::end))
         .route("/admin/logout", post(login::log_out))
+        .route("/admin/blocks", get(blocks::show))
+        .route("/admin/people", get(people::show))
+        .route("/admin/people/{holder}", get(people::person::show))
+        .route(
+            "/admin/people/{holder}/end",
+            get(people::actions::confirm_end).post(people::actions::end),
+        )
+        .route(
+            "/admin/people/{holder}/notice",
+            post(people::actions::notify),
+        )
+        .route(
+            "/admin/people/{holder}/block",
+            post(people::actions::put_block),
+        )
+        .route(
+            "/admin/people/{holder}/unblock",
+            post(people::actions::lift_block),
+        )
         .route("/admin/pools", post(settings::create))
         .route("/admin/pools/{pool}", get(leases::show))
         .route(
@@ -168,6 +191,7 @@ pub(crate) fn has(path: &str) -> bool {
 
 /// Gives a page its headers, and a problem the form of a page if a browser asks.
 pub(crate) async fn with_page_headers<F: Future<Output = Response>>(
+    app: &App,
     request: Request,
     answer: impl FnOnce(Request) -> F,
 ) -> Response {
@@ -178,8 +202,17 @@ pub(crate) async fn with_page_headers<F: Future<Output = Response>>(
         .map_or_else(|| "/admin".to_owned(), ToString::to_string);
     let reads = request.method().is_safe();
     let may_be_kept_back = reads && login::may_be_kept_back(request.headers());
+    let (request, sent) = match page && !reads {
+        true => login::SentForm::of(request).await,
+        false => (request, None),
+    };
     let mut response = answer(request).await;
-    if page {
+    // A page that keeps what was typed says itself what is wrong.
+    let shown = response.extensions().get::<form::Shown>().cloned();
+    if !page && let Some(problem) = shown.as_ref().and_then(form::Shown::problem) {
+        response = problem.into_response();
+    }
+    if page && shown.is_none() {
         response = match response
             .extensions()
             .get::<Logged>()
@@ -187,8 +220,12 @@ pub(crate) async fn with_page_headers<F: Future<Output = Response>>(
         {
             // A link in a mail: the login comes along with the next request, which this page makes.
             Some(Code::Unauthorized) if may_be_kept_back => login::lead_on(&here),
-            Some(Code::Unauthorized) => login::prompt(if reads { &here } else { "/admin" }),
-            Some(_) => frame::problem(response).await,
+            // What was typed is not lost because the login ended meanwhile.
+            Some(Code::Unauthorized) => match &sent {
+                Some(sent) => login::prompt_again(app, sent),
+                None => login::prompt(if reads { &here } else { "/admin" }),
+            },
+            Some(_) => frame::problem(response, reads).await,
             None => response,
         };
     }
@@ -244,6 +281,10 @@ async fn asset(Path(file): Path<String>) -> Result<Response, Problem> {
             "text/javascript; charset=utf-8",
             include_str!("../web/admin/admin.js"),
         ),
+        "select.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../web/admin/select.js"),
+        ),
         _ => return Err(Problem::new(Code::RouteNotFound, "There is no such file.")),
     };
     let headers = [
@@ -285,6 +326,12 @@ impl Fields {
         field
             .map(|(_, value)| value.trim())
             .filter(|value| !value.is_empty())
+    }
+
+    /// What was typed, blanks and all.
+    fn raw(&self, name: &str) -> Option<&str> {
+        let field = self.0.iter().find(|(known, _)| known == name);
+        field.map(|(_, value)| value.as_str())
     }
 
     fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {

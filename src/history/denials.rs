@@ -69,16 +69,14 @@ pub async fn denials(
         match event.kind.as_str() {
             "denied" if !enough && event.at < to => {
                 waiting.insert(event.holder.clone());
-                open.push_back(denied(event));
+                open.push_back(Denial::of(event));
             }
             "started" | "resumed" if waiting.remove(&event.holder) => {
                 let theirs = open
                     .iter_mut()
                     .filter(|denial| denial.holder == event.holder && denial.granted_at.is_none());
                 for denial in theirs {
-                    denial.granted_at = Some(event.at);
-                    let soon = event.at.since(denial.at) <= SOON_MS.unsigned_abs();
-                    denial.true_denial = Some(!soon);
+                    denial.grant(event.at);
                 }
             }
             _ => {}
@@ -88,8 +86,7 @@ pub async fn denials(
     .await?;
     done.extend(open);
     for denial in &mut done {
-        let over = denial.at.0 + SOON_MS < now.0;
-        denial.true_denial = denial.true_denial.or(over.then_some(true));
+        denial.settle(now);
     }
     let more = limit < done.len();
     done.truncate(limit);
@@ -97,14 +94,30 @@ pub async fn denials(
     Ok((done, next))
 }
 
-fn denied(event: Event) -> Denial {
-    Denial {
-        id: event.id,
-        at: event.at,
-        code: event.reason.unwrap_or_default(),
-        holder: event.holder,
-        tenant: event.tenant,
-        true_denial: None,
-        granted_at: None,
+impl Denial {
+    /// A denial, of which it is not known yet what came of it.
+    pub(super) fn of(event: Event) -> Self {
+        Self {
+            id: event.id,
+            at: event.at,
+            code: event.reason.unwrap_or_default(),
+            holder: event.holder,
+            tenant: event.tenant,
+            true_denial: None,
+            granted_at: None,
+        }
+    }
+
+    /// The holder got a seat after all.
+    pub(super) fn grant(&mut self, at: Timestamp) {
+        self.granted_at = Some(at);
+        let soon = at.since(self.at) <= SOON_MS.unsigned_abs();
+        self.true_denial = Some(!soon);
+    }
+
+    /// Whether it was a true one, as far as that can be said at an instant.
+    pub(super) fn settle(&mut self, now: Timestamp) {
+        let over = self.at.0 + SOON_MS < now.0;
+        self.true_denial = self.true_denial.or(over.then_some(true));
     }
 }

@@ -3,7 +3,12 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
 
+use chrono::NaiveDate;
+use chrono_tz::Tz;
+
+use super::denials::{Denial, PATIENCE_MS};
 use super::reading;
+use super::usage::{date, midnight};
 use crate::blocking;
 use crate::names::PoolName;
 use crate::store::{Error, Event, EventId, Store};
@@ -48,6 +53,44 @@ pub struct HolderHistory {
     pub denials: BTreeMap<String, u64>,
     /// How its leases ended, by reason.
     pub ends: BTreeMap<String, u64>,
+    /// Its denials one by one, oldest first, and when a seat came after all.
+    pub denied: Vec<Denial>,
+    /// Its leases that ended, oldest first.
+    pub ended: Vec<EndedLife>,
+    /// Begin and end of each time for which it held a seat.
+    held: Vec<(Timestamp, Timestamp)>,
+}
+
+/// A life of a lease that is over. One that was resumed has several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedLife {
+    /// Its id.
+    pub lease: String,
+    /// When it began, or was resumed.
+    pub since: Timestamp,
+    /// When it ended.
+    pub at: Timestamp,
+    /// Why.
+    pub reason: String,
+}
+
+impl HolderHistory {
+    /// For how long leases were live on each day of a zone, together, in milliseconds; days without any are left out.
+    pub fn held_by_day(&self, zone: Tz) -> BTreeMap<NaiveDate, u64> {
+        let mut days = BTreeMap::new();
+        for &(since, until) in &self.held {
+            let mut at = since;
+            days.entry(date(at, zone)).or_default();
+            while at < until {
+                let day = date(at, zone);
+                let next = day.succ_opt().map(|next| midnight(next, zone));
+                let end = next.filter(|next| at < *next).unwrap_or(until).min(until);
+                *days.entry(day).or_default() += end.since(at);
+                at = end;
+            }
+        }
+        days
+    }
 }
 
 /// What one holder did in a pool from an instant on, as long as events are kept.
@@ -59,20 +102,37 @@ pub async fn holder(
     now: Timestamp,
 ) -> Result<HolderHistory, Error> {
     let mut report = Report::new(from, now);
-    let (mut denials, mut ends) = (BTreeMap::new(), BTreeMap::new());
+    let mut found = HolderHistory::default();
     reading::each(store, pool, EventId::default(), |event| {
         let is_own = event.holder.as_deref() == Some(name);
-        let lease = event.lease.as_deref().unwrap_or_default();
-        let counts = match event.kind.as_str() {
-            "denied" if is_own => Some(&mut denials),
+        let reason = || event.reason.clone().unwrap_or_default();
+        match (event.kind.as_str(), &event.lease) {
+            ("denied", _) if is_own && from <= event.at => {
+                *found.denials.entry(reason()).or_default() += 1;
+                found.denied.push(Denial::of(event.clone()));
+            }
+            ("started" | "resumed", _) if is_own => {
+                let open = found.denied.iter_mut().rev();
+                for denial in open.take_while(|denial| denial.granted_at.is_none()) {
+                    if event.at.0 <= denial.at.0 + PATIENCE_MS {
+                        denial.grant(event.at);
+                    }
+                }
+            }
             // The end of a lease that expired does not say whose it was.
-            "ended" if report.live.contains_key(lease) => Some(&mut ends),
-            _ => None,
-        };
-        if let Some(counts) = counts.filter(|_| from <= event.at) {
-            *counts
-                .entry(event.reason.clone().unwrap_or_default())
-                .or_insert(0) += 1;
+            ("ended", Some(lease)) if from <= event.at => {
+                if let Some((since, _)) = report.live.get(lease) {
+                    *found.ends.entry(reason()).or_default() += 1;
+                    found.held.push((*since.max(&from), event.at));
+                    found.ended.push(EndedLife {
+                        lease: lease.clone(),
+                        since: *since,
+                        at: event.at,
+                        reason: reason(),
+                    });
+                }
+            }
+            _ => {}
         }
         // Of the others nothing is kept.
         if is_own || event.kind == "ended" {
@@ -81,12 +141,16 @@ pub async fn holder(
         ControlFlow::Continue(())
     })
     .await?;
+    for denial in &mut found.denied {
+        denial.settle(now);
+    }
+    let living = report.live.values();
+    found
+        .held
+        .extend(living.map(|(since, _)| (*since.max(&from), now)));
     let used = report.finish().remove(&Some(name.to_owned()));
-    Ok(HolderHistory {
-        used: used.unwrap_or_default(),
-        denials,
-        ends,
-    })
+    found.used = used.unwrap_or_default();
+    Ok(found)
 }
 
 struct Report {
@@ -193,6 +257,32 @@ mod tests {
         assert_eq!((ann.leases, ann.held_ms), (2, 30 + 50));
         assert_eq!(ann.last_seen_at, Some(Timestamp(200)));
         assert!(!holders.contains_key(&Some("bob".to_owned())));
+    }
+
+    #[test]
+    fn a_night_shift_is_told_on_both_of_its_days() {
+        let at = |text: &str| {
+            Timestamp(
+                text.parse::<chrono::DateTime<chrono::Utc>>()
+                    .unwrap()
+                    .timestamp_millis(),
+            )
+        };
+        let history = HolderHistory {
+            held: vec![
+                // Clocks go back in this night.
+                (at("2026-10-24T20:00:00Z"), at("2026-10-25T05:00:00Z")),
+                (at("2026-10-25T10:00:00Z"), at("2026-10-25T10:30:00Z")),
+            ],
+            ..HolderHistory::default()
+        };
+        let days = history.held_by_day(Tz::Europe__Zurich);
+        let day = |day| NaiveDate::from_ymd_opt(2026, 10, day).unwrap();
+        let expected = [
+            (day(24), 2 * 3_600_000),
+            (day(25), 7 * 3_600_000 + 1_800_000),
+        ];
+        assert_eq!(days, BTreeMap::from(expected));
     }
 
     #[test]

@@ -48,20 +48,20 @@ pub(super) fn routes() -> OpenApiRouter<App> {
 pub(crate) struct BlockBody {
     /// The pool that it is about, and no other.
     #[schema(value_type = String, example = "crm")]
-    pool: PoolName,
+    pub(crate) pool: PoolName,
     /// Who it is; in a pseudonymous pool its pseudonym, which is what the pool keeps.
     #[schema(example = "agent-7")]
-    holder: String,
+    pub(crate) holder: String,
     /// The end of it.
     #[schema(value_type = String, format = DateTime)]
-    until: Timestamp,
+    pub(crate) until: Timestamp,
     /// What the holder reads; null if nobody gave one.
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
     /// Name of the key of who did it; null if that is not known.
-    by: Option<String>,
+    pub(crate) by: Option<String>,
     /// Since when; null if that is not known.
     #[schema(value_type = Option<String>, format = DateTime)]
-    since: Option<Timestamp>,
+    pub(crate) since: Option<Timestamp>,
 }
 
 impl BlockBody {
@@ -79,10 +79,10 @@ impl BlockBody {
 
 /// Part of a list.
 #[derive(Debug, Serialize, ToSchema)]
-struct Blocks {
-    items: Vec<BlockBody>,
+pub(crate) struct Blocks {
+    pub(crate) items: Vec<BlockBody>,
     /// Send it back as `cursor` for the next page; null at the end.
-    next_cursor: Option<String>,
+    pub(crate) next_cursor: Option<String>,
 }
 
 impl Page for Blocks {
@@ -109,18 +109,18 @@ impl Row for BlockBody {
 }
 
 /// What is wanted of the list.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Default, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-struct BlocksQuery {
+pub(crate) struct BlocksQuery {
     /// Maximum blocks per page, 1 to 1000; 100 without it.
     #[param(minimum = 1, maximum = 1_000)]
-    limit: Option<usize>,
+    pub(crate) limit: Option<usize>,
     /// `next_cursor` of the page before.
-    cursor: Option<String>,
+    pub(crate) cursor: Option<String>,
     /// `json` or `csv`, in place of the header `Accept`.
     #[param(inline)]
-    format: Option<Format>,
+    pub(crate) format: Option<Format>,
 }
 
 /// The pool of the last block of a page, and its place in that pool.
@@ -170,10 +170,19 @@ async fn list(
     asked: Asked,
     Query(wanted): Query<BlocksQuery>,
 ) -> Result<Response, Problem> {
+    let found = of_all_pools(&app, &operator, &wanted).await?;
+    Ok(asked.answer(wanted.format, "leasehold-blocks", &found, None))
+}
+
+/// A page of the blocks of all pools that the caller may see.
+pub(crate) async fn of_all_pools(
+    app: &App,
+    operator: &Operator,
+    wanted: &BlocksQuery,
+) -> Result<Blocks, Problem> {
     let mut pools = app.0.store.names().await?;
     pools.retain(|pool| operator.caller.is_for(pool));
-    let found = page(&app, &operator, pools, &wanted).await?;
-    Ok(asked.answer(wanted.format, "leasehold-blocks", &found, None))
+    page(app, operator, pools, wanted).await
 }
 
 /// Lists the blocks of a pool in the order in which they end.
@@ -284,22 +293,22 @@ async fn check_person(
 }
 
 /// How long a holder is blocked, in one of the first two ways, and why.
-#[derive(Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Debug, Clone, Default, Deserialize, Serialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(min_properties = 1)]
-struct PutBlock {
+pub(crate) struct PutBlock {
     /// For so long from now on, at most a year.
     #[schema(minimum = 1, maximum = 31_622_400_000_u64, example = 600_000)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    for_ms: Option<u64>,
+    pub(crate) for_ms: Option<u64>,
     /// Until this timestamp, at most a year from now; a day is its start in UTC.
     #[schema(value_type = Option<String>, format = DateTime)]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    until: Option<When>,
+    pub(crate) until: Option<When>,
     /// What the holder reads when it asks for a seat, at most 512 bytes.
     #[schema(max_length = 512, example = "Call the service desk.")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    reason: Option<String>,
+    pub(crate) reason: Option<String>,
 }
 
 /// What [`BlockBody`] says besides.
@@ -342,22 +351,33 @@ async fn put(
     Path((pool, holder)): Path<(PoolName, Holder)>,
     Body(Replacement(body)): Body<Replacement<PutBlock>>,
 ) -> Result<Json<BlockBody>, Problem> {
+    Ok(Json(block(&app, &operator, &pool, holder, body).await?))
+}
+
+/// Blocks a holder in a pool.
+pub(crate) async fn block(
+    app: &App,
+    operator: &Operator,
+    pool: &PoolName,
+    holder: Holder,
+    body: PutBlock,
+) -> Result<BlockBody, Problem> {
     // Before the trail, which is to hold no name that the pool does not keep.
-    let holder = app.recorded_holder(&pool, holder).await?;
+    let holder = app.recorded_holder(pool, holder).await?;
     operator.notes.target(&holder);
     operator.notes.after(&body);
-    check_person(&app, &operator, &pool, &holder).await?;
+    check_person(app, operator, pool, &holder).await?;
     let end = body.end()?;
     let reason = body.reason.filter(|reason| !reason.is_empty());
     check_text("reason", reason.as_deref())?;
     let by = operator.caller.name();
     let store = &app.0.store;
     let blocked = store
-        .block(&pool, &holder, end, by, reason.as_deref())
+        .block(pool, &holder, end, by, reason.as_deref())
         .await?;
-    let block = changed(&operator, &pool, blocked)?.ok_or_else(out_of_range)?;
+    let block = changed(operator, pool, blocked)?.ok_or_else(out_of_range)?;
     operator.notes.after(&block);
-    Ok(Json(block))
+    Ok(block)
 }
 
 /// Lifts the block of a holder. Succeeds without a block, too.
@@ -373,12 +393,23 @@ async fn lift(
     operator: Operator,
     Path((pool, holder)): Path<(PoolName, Holder)>,
 ) -> Result<StatusCode, Problem> {
-    let holder = app.recorded_holder(&pool, holder).await?;
-    operator.notes.target(&holder);
-    check_person(&app, &operator, &pool, &holder).await?;
-    let lifted = app.0.store.unblock(&pool, &holder).await?;
-    changed(&operator, &pool, lifted)?;
+    unblock(&app, &operator, &pool, holder).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Lifts the block of a holder in a pool.
+pub(crate) async fn unblock(
+    app: &App,
+    operator: &Operator,
+    pool: &PoolName,
+    holder: Holder,
+) -> Result<(), Problem> {
+    let holder = app.recorded_holder(pool, holder).await?;
+    operator.notes.target(&holder);
+    check_person(app, operator, pool, &holder).await?;
+    let lifted = app.0.store.unblock(pool, &holder).await?;
+    changed(operator, pool, lifted)?;
+    Ok(())
 }
 
 /// The block as it is now, and a note of the one before for the trail.

@@ -232,6 +232,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
                     Code::InvalidRequest,
                     format!("The body is not what this route takes. At `{field}`: {message}."),
                 )
+                .at_field(field.as_str(), message)
                 .with("field", field),
                 None => Problem::new(
                     Code::InvalidRequest,
@@ -380,6 +381,7 @@ fn bad_query(rejection: &QueryRejection) -> Problem {
                 Code::InvalidRequest,
                 format!("The query is not valid: `{name}`: {said}."),
             )
+            .at_field(name, said.as_str())
             .with("field", name)
         }
         None => Problem::new(

@@ -397,7 +397,10 @@ pub(crate) async fn make(
             ));
         }
         (Some(ms), None) if !(1..=MAX_LIFE_MS).contains(&ms) => {
-            return Err(invalid("`expires_in_ms` is 1 millisecond to ten years."));
+            return Err(invalid_at(
+                "expires_in_ms",
+                "`expires_in_ms` is 1 millisecond to ten years.",
+            ));
         }
         (Some(ms), None) => Some(after(now, ms).0),
         (None, Some(when)) => Some(end(&when, now)?.0),
@@ -592,20 +595,27 @@ fn invalid(detail: &'static str) -> Problem {
     Problem::new(Code::InvalidRequest, detail)
 }
 
+fn invalid_at(field: &str, detail: &'static str) -> Problem {
+    invalid(detail).at_field(field, detail)
+}
+
 /// Refuses what does not fit together.
 fn check(key: &AccessKey) -> Result<(), Problem> {
     if key.role == Role::Client && key.pools.is_empty() {
-        return Err(invalid(
+        return Err(invalid_at(
+            "pools",
             "A client key names the pools that it is for: \"pools\": [\"crm\"].",
         ));
     }
     if key.role != Role::Client && !key.origins.is_empty() {
-        return Err(invalid(
+        return Err(invalid_at(
+            "origins",
             "Only client keys have origins: an operator's key is never used by a page of others.",
         ));
     }
     if key.role == Role::Client && !key.tenants.is_empty() {
-        return Err(invalid(
+        return Err(invalid_at(
+            "tenants",
             "A client key has one tenant, for everybody who acquires with it: \"tenant\": \"acme\".",
         ));
     }
@@ -651,7 +661,8 @@ fn check_given(operator: &Operator, key: &AccessKey) -> Result<(), Problem> {
 fn end(when: &When, now: Timestamp) -> Result<Timestamp, Problem> {
     let at = when.at("expires_at", Tz::UTC)?;
     if at <= now || after(now, MAX_LIFE_MS) < at {
-        return Err(invalid(
+        return Err(invalid_at(
+            "expires_at",
             "`expires_at` lies after now, and at most ten years. To end a key now, revoke it.",
         ));
     }

@@ -186,10 +186,16 @@ fn may_be_called(name: &PoolName) -> Result<(), Problem> {
 pub(crate) fn checked(policy: Policy) -> Result<Policy, Problem> {
     match policy.check() {
         Ok(()) => Ok(policy),
-        Err(invalid) => Err(Problem::new(
-            Code::InvalidRequest,
-            format!("The policy is not valid: {invalid}."),
-        )),
+        Err(invalid) => {
+            let problem = Problem::new(
+                Code::InvalidRequest,
+                format!("The policy is not valid: {invalid}."),
+            );
+            Err(match invalid.field() {
+                Some(field) => problem.at_field(field, format!("{invalid}.")),
+                None => problem,
+            })
+        }
     }
 }
 

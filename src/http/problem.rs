@@ -209,6 +209,27 @@ impl Serialize for Code {
     }
 }
 
+/// What is wrong with one field of a request.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, ToSchema)]
+pub struct FieldError {
+    /// Where it is, as in `schedule[1].until`.
+    #[schema(example = "ttl_ms")]
+    pub field: String,
+    /// What is wrong with it, in words for a person.
+    #[schema(example = "ttl_ms is from 1000 to 86400000")]
+    pub message: String,
+}
+
+impl FieldError {
+    /// What is wrong with a field of this name.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
+    }
+}
+
 /// One error answer, before it is sent.
 #[derive(Debug)]
 #[must_use]
@@ -217,6 +238,7 @@ pub struct Problem {
     detail: Cow<'static, str>,
     retry_after_ms: Option<u64>,
     members: Vec<(&'static str, Value)>,
+    errors: Vec<FieldError>,
     cause: Option<Box<str>>,
 }
 
@@ -235,6 +257,7 @@ impl Problem {
             detail: detail.into(),
             retry_after_ms: None,
             members: Vec::new(),
+            errors: Vec::new(),
             cause: None,
         }
     }
@@ -244,6 +267,23 @@ impl Problem {
         self.members
             .push((name, serde_json::to_value(value).unwrap_or(Value::Null)));
         self
+    }
+
+    /// Says what is wrong with a field, besides the sentence for all of it.
+    pub fn at_field(mut self, field: impl Into<String>, message: impl Into<String>) -> Self {
+        self.errors.push(FieldError::new(field, message));
+        self
+    }
+
+    /// The same with other words about single fields.
+    pub(crate) fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.errors = errors;
+        self
+    }
+
+    /// What is wrong with single fields.
+    pub(crate) fn errors(&self) -> &[FieldError] {
+        &self.errors
     }
 
     /// Leaves out members: the caller is not to read them.
@@ -363,6 +403,7 @@ impl Serialize for Document<'_> {
             code,
             detail,
             members,
+            errors,
             ..
         } = self.problem;
         let mut map = serializer.serialize_map(None)?;
@@ -376,6 +417,9 @@ impl Serialize for Document<'_> {
         }
         for (name, value) in members {
             map.serialize_entry(name, value)?;
+        }
+        if !errors.is_empty() {
+            map.serialize_entry("errors", errors)?;
         }
         if let Some(request_id) = request_id::current() {
             map.serialize_entry("request_id", &*request_id)?;
@@ -443,6 +487,9 @@ pub struct ProblemDocument {
     /// With `invalid_request`: the field of the body that does not fit.
     #[schema(nullable = false, example = "capacity")]
     field: Option<String>,
+    /// With `invalid_request`: what is wrong with single fields.
+    #[schema(nullable = false)]
+    errors: Option<Vec<FieldError>>,
     /// With `invalid_request`: the line of the body at which reading stopped.
     #[schema(nullable = false)]
     line: Option<u64>,

@@ -125,19 +125,25 @@ fn sorted(mut events: Vec<AlertPattern>) -> Vec<AlertPattern> {
 }
 
 fn check(app: &App, webhook: &Webhook) -> Result<(), Problem> {
-    let invalid = |detail: String| Err(Problem::new(Code::InvalidRequest, detail));
+    let invalid = |field: &str, detail: String| {
+        Err(Problem::new(Code::InvalidRequest, detail.clone()).at_field(field, detail))
+    };
     if webhook.events.is_empty() {
         return invalid(
+            "events",
             "`events` names at least one type of alert, such as pool.full, or * for all."
                 .to_owned(),
         );
     }
     if webhook.pools.len() > Webhook::MAX_POOLS {
-        return invalid(format!("`pools` names at most {}.", Webhook::MAX_POOLS));
+        return invalid(
+            "pools",
+            format!("`pools` names at most {}.", Webhook::MAX_POOLS),
+        );
     }
     match app.0.webhooks_allowed.url(&webhook.url) {
         Ok(_) => Ok(()),
-        Err(error) => invalid(format!("{error}.")),
+        Err(error) => invalid("url", format!("{error}.")),
     }
 }
 

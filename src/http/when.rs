@@ -37,6 +37,7 @@ pub(crate) fn at(name: &str, text: &str, zone: Tz) -> Result<Timestamp, Problem>
                  2026-11-28T08:00:00Z or 2026-11-28T08:00:00+01:00."
             ),
         )
+        .at_field(name, "This is no time. Write it like 2026-11-28T08:00.")
         .with("field", name)
     })?;
     Ok(Timestamp(at.timestamp_millis()))

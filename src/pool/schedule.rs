@@ -44,10 +44,12 @@ pub(super) fn check(schedule: &[Scheduled]) -> Result<(), Invalid> {
     }
     for (at, entry) in schedule.iter().enumerate() {
         if entry.from >= entry.until {
-            return Err(Invalid(format!("schedule[{at}].until is after its from")));
+            return Err(Invalid(format!(
+                "schedule[{at}].until must be after its from"
+            )));
         }
         if entry.from.timestamp_millis() <= 0 {
-            return Err(Invalid(format!("schedule[{at}].from is after 1970")));
+            return Err(Invalid(format!("schedule[{at}].from must be after 1970")));
         }
         if entry.capacity > Policy::MAX_CAPACITY {
             return Err(Invalid(format!(

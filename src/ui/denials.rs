@@ -6,8 +6,10 @@ use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 
-use super::frame::{Tab, count, number, pool_page, time};
+use super::frame::{Tab, count, number, pool_page, time, why_denied};
 use super::past::Past;
+use super::people::linked;
+use super::people::person::waited;
 use super::range::WEEK;
 use super::{Fields, Format};
 use crate::http::App;
@@ -25,9 +27,17 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let past = Past::of(&app, &name, Tab::Denials, &fields, "true", WEEK).await?;
+    let past = Past::of(&app, &name, Tab::Denials, &fields, &["true", "q"], WEEK).await?;
     let mut found = denials(&app, &name, &past.wanted).await?;
     let only_true = fields.get("true").is_some();
+    // One person, or whoever has this in the name.
+    let person = fields.get("q").map(str::to_lowercase);
+    if let Some(text) = &person {
+        found.items.retain(|denial| {
+            let holder = denial.holder.as_ref();
+            holder.is_some_and(|holder| holder.to_lowercase().contains(text))
+        });
+    }
     let (all, truly) = (found.items.len(), truly(&found.items));
     if only_true {
         found
@@ -56,8 +66,17 @@ pub(super) async fn show(
     let whole = past.is_whole(next);
     let body = html! {
         (past.choice(&toggle))
+        form.row.filter role="search" method="get" {
+            @for name in ["range", "from", "to", "tz", "true"] { @if let Some(value) = fields.get(name) { input type="hidden" name=(name) value=(value); } }
+            label { "Person" input name="q" type="search" value=[fields.get("q")] #search; }
+            button type="submit" { "Filter" }
+            @if person.is_some() { a href=(here(&[("q", "")])) { "Everybody" } }
+        }
         @if all == 0 {
-            p.empty { @if whole { "Nobody was denied in this time." } @else { "There are no more denials." } }
+            p.empty {
+                @if person.is_some() { "Nobody of this name was denied in this time" @if !whole { ", on this page" } "." }
+                @else if whole { "Nobody was denied in this time." } @else { "There are no more denials." }
+            }
         } @else {
             p {
                 @if !whole { "On this page: " }
@@ -71,7 +90,7 @@ pub(super) async fn show(
                 div.scroll tabindex="0" role="region" aria-labelledby="caption" {
                     table {
                         caption #caption { "Denials, newest first" }
-                        thead { tr { @for title in ["When", "Holder", "Tenant", "Why", "A seat soon after"] { th scope="col" { (title) } } } }
+                        thead { tr { @for title in ["When", "Holder", "Tenant", "Why", "A seat came after"] { th scope="col" { (title) } } } }
                         tbody { @for denial in found.items.iter().rev() { (row(denial)) } }
                     }
                 }
@@ -93,15 +112,11 @@ fn row(denial: &DenialBody) -> Markup {
     html! {
         tr {
             th scope="row" { (time(denial.at)) }
-            td { bdi { (denial.holder.as_deref().unwrap_or("Guest")) } }
+            td { (linked(denial.holder.as_deref())) }
             td { bdi { (denial.tenant.as_deref().unwrap_or_default()) } }
-            td { code { (denial.code) } }
+            td { (why_denied(&denial.code)) span.quiet { " " code { (denial.code) } } }
             td {
-                @match denial.true_denial {
-                    Some(true) => { strong.bad { "no" } },
-                    Some(false) => { "yes, within two minutes" },
-                    None => { span.quiet { "not yet" } },
-                }
+                (waited(denial.waited_ms, denial.true_denial))
             }
         }
     }

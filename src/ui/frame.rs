@@ -1,7 +1,7 @@
 //! What all pages share: the head, the navigation, and a few shapes.
 
 use axum::body::to_bytes;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONTENT_TYPE, REFRESH};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use maud::{DOCTYPE, Markup, PreEscaped, html};
@@ -10,8 +10,10 @@ use serde_json::Value;
 use crate::access_key::Role;
 use crate::history::last_day;
 use crate::http::access::Caller;
+use crate::http::problem::Code;
+use crate::lease::Seat;
 use crate::names::PoolName;
-use crate::pool::Pool;
+use crate::pool::{DEMO, Pool};
 use crate::time::Timestamp;
 
 /// Longest problem document that is made into a page.
@@ -32,6 +34,7 @@ fn framed(
     let all_pools = caller.sees_everything() && may(caller, Role::Viewer);
     let places = [
         ("/admin", "Overview", true),
+        ("/admin/people", "People", may(caller, Role::Viewer)),
         ("/admin/nodes", "Nodes", all_pools),
         ("/admin/alerts", "Alerts", all_pools),
         ("/admin/webhooks", "Webhooks", all_pools),
@@ -51,6 +54,12 @@ fn framed(
                         li { a href=(path) aria-current=[(path == here).then_some("page")] { (name) } }
                     }
                 }
+            }
+        }
+        @if may(caller, Role::Viewer) {
+            form.find role="search" method="get" action="/admin/people" {
+                label.hidden for="find" { "Find a person" }
+                input #find name="q" type="search" placeholder="Find a person" autocomplete="off" aria-keyshortcuts="/";
             }
         }
         div.who {
@@ -175,6 +184,9 @@ pub(super) fn pool_page(caller: &Caller, pool: &Pool, here: Tab, body: &Markup) 
                 }
             }
         }
+        @if name.as_str().starts_with(DEMO) {
+            p.notice { strong { "Demonstration: " } "the past and the people of this pool are made up." }
+        }
         @if let Some(maintenance) = &pool.policy.maintenance {
             p.notice { strong { "Maintenance: " } "nobody new gets a seat. They read: " q { (maintenance.message) } }
         }
@@ -200,6 +212,7 @@ pub(super) fn whole(status: StatusCode, title: &str, nav: &Markup, body: &Markup
                 link rel="stylesheet" href="/admin/assets/style.css";
                 link rel="icon" href="/favicon.ico";
                 script src="/admin/assets/admin.js" defer {}
+                script src="/admin/assets/select.js" type="module" {}
             }
             body {
                 a.skip href="#main" { "Skip to the content" }
@@ -217,19 +230,29 @@ pub(super) fn whole(status: StatusCode, title: &str, nav: &Markup, body: &Markup
     response
 }
 
+/// Seconds after which a page that could not be made asks again by itself.
+const ASKS_AGAIN: HeaderValue = HeaderValue::from_static("10");
+
 /// A problem as a page, with the same status.
-pub(super) async fn problem(response: Response) -> Response {
+pub(super) async fn problem(response: Response, reads: bool) -> Response {
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, PROBLEM).await.unwrap_or_default();
     let document: Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let word = |name: &str| document[name].as_str().unwrap_or_default().to_owned();
+    let is_away = reads && parts.status == StatusCode::SERVICE_UNAVAILABLE;
     let body = html! {
         h1 { (word("title")) }
-        p.problem role="alert" { (word("detail")) }
+        p.problem role="alert" {
+            @if is_away { "This page cannot be shown now: the store does not answer. Seats that are held are kept. It asks again by itself every 10 seconds." }
+            @else { (word("detail")) }
+        }
         p.quiet { code { (word("code")) } " · request " code { (word("request_id")) } }
         p { a href="/admin" { "Back to the overview" } }
     };
     let mut page = whole(parts.status, &word("title"), &html! {}, &body);
+    if is_away {
+        page.headers_mut().insert(REFRESH, ASKS_AGAIN);
+    }
     for name in ["retry-after", "allow"] {
         if let Some(value) = parts.headers.get(name) {
             page.headers_mut().insert(name, value.clone());
@@ -293,6 +316,32 @@ pub(super) fn gauge(in_use: u64, capacity: u64) -> Markup {
 /// Whether a caller may do what needs this role, so that pages offer nothing that would be refused.
 pub(super) fn may(caller: &Caller, role: Role) -> bool {
     caller.role() != Role::Client && caller.role() >= role
+}
+
+/// Why somebody was denied, in words.
+pub(super) fn why_denied(code: &str) -> &str {
+    let known = Code::ALL.iter().find(|known| known.as_str() == code);
+    known.map_or(code, |known| known.title())
+}
+
+/// How a lease ended, in words.
+pub(super) fn why_ended(reason: &str) -> &str {
+    match reason {
+        "expired" => "without a heartbeat",
+        "released" => "given back",
+        "terminated" => "by an operator",
+        "evicted" => "by a rule of the pool",
+        other => other,
+    }
+}
+
+/// The kind of a seat, in a word.
+pub(super) const fn kind_of_seat(seat: Seat) -> &'static str {
+    match seat {
+        Seat::Concurrent => "concurrent",
+        Seat::Named => "named",
+        Seat::Overdraft => "overdraft",
+    }
 }
 
 /// Commands to copy.

@@ -8,6 +8,7 @@ use maud::{Markup, html};
 
 use super::frame::{Tab, count, number, pool_page, span, time};
 use super::past::Past;
+use super::people::linked;
 use super::range::MONTH;
 use super::{Fields, Format};
 use crate::http::App;
@@ -49,7 +50,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let past = Past::of(&app, &name, Tab::Holders, &fields, "sort", MONTH).await?;
+    let past = Past::of(&app, &name, Tab::Holders, &fields, &["sort"], MONTH).await?;
     let mut found = holders(&app, &name, &past.wanted).await?;
     let order = fields.get("sort").unwrap_or("-held");
     sort(&mut found.items, order);
@@ -97,7 +98,7 @@ fn row(held: &HolderBody, all: u64) -> Markup {
     let share = (held.held_ms * 100).checked_div(all).unwrap_or(0);
     html! {
         tr {
-            th scope="row" { bdi { (held.holder.as_deref().unwrap_or("Guests")) } }
+            th scope="row" { @if held.holder.is_some() { (linked(held.holder.as_deref())) } @else { "Guests" } }
             td.num { (number(held.leases)) }
             td.num { (span(held.held_ms)) }
             td { @if let Some(at) = held.last_seen_at { (time(at)) } }

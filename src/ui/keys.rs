@@ -9,7 +9,9 @@ use maud::{Markup, html};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
+use super::form::{Form, is_first};
 use super::frame::{commands, may, page, time};
+use super::quantity::duration_ms;
 use super::{Fields, Format, new_secret, redirect};
 use crate::access_key::{AccessKey, Role};
 use crate::http::App;
@@ -60,9 +62,17 @@ pub(super) async fn show(
         }
         Format::Html => {}
     }
+    let again = fields.get("again").is_some();
+    Ok(draw(&operator, &keys, again, &Form::new("key")))
+}
+
+/// The page with the form for a new key.
+fn draw(operator: &Operator, keys: &[KeyBody], again: bool, form: &Form<'_>) -> Response {
     let changes = may(&operator.caller, Role::Admin);
     let body = html! {
         h1 { "Keys" }
+        (form.summary())
+        @if again { p.notice role="status" { "This key was made before: the form came twice. A secret is shown once; if it is lost, roll the key." } }
         @if keys.is_empty() {
             p.empty { "There are no keys yet. Operators use the admin key of the settings, or none in open mode." }
         } @else {
@@ -75,14 +85,14 @@ pub(super) async fn show(
                             @if changes { th scope="col" { span.hidden { "Actions" } } }
                         }
                     }
-                    tbody { @for key in &keys { (row(key, changes)) } }
+                    tbody { @for key in keys { (row(key, changes)) } }
                 }
             }
         }
         p.row { a href="?format=csv" download { "CSV" } a href="?format=json" { "JSON" } }
-        @if changes { (new_key()) }
+        @if changes { (new_key(form)) }
     };
-    Ok(page(&operator.caller, "Keys", "/admin/keys", &body))
+    form.answer(page(&operator.caller, "Keys", "/admin/keys", &body))
 }
 
 fn joined<T: Clone + Into<String>>(words: &[T]) -> String {
@@ -121,38 +131,22 @@ fn row(key: &KeyBody, changes: bool) -> Markup {
     }
 }
 
-fn new_key() -> Markup {
+fn new_key(form: &Form<'_>) -> Markup {
+    let roles: Vec<(&str, &str)> = Role::ALL
+        .iter()
+        .map(|role| (role.as_str(), role.as_str()))
+        .collect();
     html! {
         section {
             h2 { "New key" }
             form.fields method="post" action="/admin/keys" {
-                div.field { label for="name" { "Name" } input #name name="name" required maxlength="128" autocomplete="off"; }
-                div.field {
-                    label for="role" { "Role" }
-                    select #role name="role" aria-describedby="role-hint" {
-                        @for role in Role::ALL {
-                            option value=(role.as_str()) { (role.as_str()) }
-                        }
-                    }
-                    p.quiet #role-hint {
-                        "A client acquires, and nothing else. Reports are read without names. A viewer reads, an operator also terminates and schedules, an admin does everything."
-                    }
-                }
-                div.field {
-                    label for="pools" { "Pools" }
-                    input #pools name="pools" autocomplete="off" aria-describedby="pools-hint";
-                    p.quiet #pools-hint { "Names with spaces between. A client names at least one; for operators none means all." }
-                }
-                div.field {
-                    label for="tenants" { "Tenants" }
-                    input #tenants name="tenants" autocomplete="off" aria-describedby="tenants-hint";
-                    p.quiet #tenants-hint { "With commas between. An operator sees and touches only these, none means all. Of a client at most one: everybody acquires for it." }
-                }
-                div.field {
-                    label for="origins" { "Origins" }
-                    input #origins name="origins" autocomplete="off" placeholder="https://crm.example" aria-describedby="origins-hint";
-                    p.quiet #origins-hint { "For clients: the pages that may use the key." }
-                }
+                (form.once())
+                (form.text("name", "Name", "", ""))
+                (form.choice("role", "Role", "A client acquires, and nothing else. Reports are read without names. A viewer reads, an operator also terminates and schedules, an admin does everything.", "", &roles))
+                (form.text("pools", "Pools", "Names with spaces between. A client names at least one; for operators none means all.", ""))
+                (form.text("tenants", "Tenants", "With commas between. An operator sees and touches only these, none means all. Of a client at most one: everybody acquires for it.", ""))
+                (form.text("origins", "Origins", "For clients: the pages that may use the key, such as https://crm.example, with spaces between.", ""))
+                (form.text("expires", "Ends after", "Such as 90 d; empty for never.", ""))
                 p.row { button.main type="submit" { "Create" } }
             }
         }
@@ -165,17 +159,33 @@ pub(super) async fn create(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        Problem::new(
-            Code::InvalidRequest,
-            format!("The key was not created: {error}."),
-        )
+    let made = match asked(&fields) {
+        Ok(body) if is_first(&app, &fields).await? => make(&app, &operator, body).await,
+        Ok(_) => return Ok(redirect("/admin/keys?again=1")),
+        Err(problem) => Err(problem),
+    };
+    match made {
+        Ok((key, secret)) => Ok(reveal(&operator, &headers, &key, &secret)),
+        Err(problem) => {
+            let form = Form::refused("key", &fields, problem)?;
+            Ok(draw(&operator, &all(&app, &operator).await?, false, &form))
+        }
+    }
+}
+
+/// What the form says of a key.
+fn asked(fields: &Fields) -> Result<CreateKey, Problem> {
+    let wrong = |field: &'static str| {
+        move |error: &dyn std::fmt::Display| {
+            let sentence = format!("The key was not created: {error}.");
+            Problem::new(Code::InvalidRequest, sentence.clone()).at_field(field, sentence)
+        }
     };
     let role = fields
         .get("role")
         .unwrap_or_default()
         .parse()
-        .map_err(|error| wrong(&error))?;
+        .map_err(|error| wrong("role")(&error))?;
     let tenants = fields
         .get("tenants")
         .unwrap_or_default()
@@ -185,18 +195,25 @@ pub(super) async fn create(
     let tenants = tenants.map(|tenant| Tenant::try_from(tenant.to_owned()));
     let mut tenants = tenants
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| wrong(&error))?;
+        .map_err(|error| wrong("tenants")(&error))?;
     let tenant = match tenants.len() {
         1 if role == Role::Client => tenants.pop(),
         _ => None,
     };
-    let body = CreateKey {
+    // A slash at the end is what one copies out of a browser.
+    let origins = fields.words("origins");
+    let origins = origins.iter().map(|origin| origin.trim_end_matches('/'));
+    let expires_in_ms = fields
+        .get("expires")
+        .map(|text| duration_ms("expires", text))
+        .transpose()?;
+    Ok(CreateKey {
         name: fields
             .get("name")
             .unwrap_or_default()
             .to_owned()
             .try_into()
-            .map_err(|error| wrong(&error))?,
+            .map_err(|error| wrong("name")(&error))?,
         role,
         tenants,
         tenant,
@@ -205,19 +222,15 @@ pub(super) async fn create(
             .iter()
             .map(|pool| pool.parse())
             .collect::<Result<_, _>>()
-            .map_err(|error| wrong(&error))?,
-        origins: fields
-            .words("origins")
-            .iter()
-            .map(|origin| origin.parse())
+            .map_err(|error| wrong("pools")(&error))?,
+        origins: origins
+            .map(str::parse)
             .collect::<Result<_, _>>()
-            .map_err(|error| wrong(&error))?,
+            .map_err(|error| wrong("origins")(&error))?,
         limits: LimitsWanted::default(),
         expires_at: None,
-        expires_in_ms: None,
-    };
-    let (key, secret) = make(&app, &operator, body).await?;
-    Ok(reveal(&operator, &headers, &key, &secret))
+        expires_in_ms,
+    })
 }
 
 /// The only page that shows a secret, once.

@@ -1,6 +1,6 @@
 //! The leases of a pool, and how to end them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use axum::Json;
@@ -10,8 +10,13 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use serde_json::json;
 
-use super::frame::{Tab, gauge, may, number, page, pool_page, span, time_of_day};
-use super::{Fields, Format, query};
+use super::form::Form;
+use super::frame::{
+    Tab, count, gauge, kind_of_seat, may, number, page, pool_page, span, time_of_day,
+};
+use super::people::{self, linked};
+use super::quantity::duration_ms;
+use super::{Fields, Format, query, redirect};
 use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::Operator;
@@ -21,6 +26,7 @@ use crate::http::leases::terminate::{Outcome, terminate_ids, terminate_matching}
 use crate::http::leases::{LeaseBody, MAX_IDS};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
+use crate::lease::Lease;
 use crate::names::{Holder, LeaseId, PoolName, Tenant};
 use crate::pool::Pool;
 use crate::store::{Selection, Termination};
@@ -96,15 +102,17 @@ pub(super) async fn show(
             a href=(same(&fields, [("format", Some("csv"))])) download { "CSV" }
             a href=(same(&fields, [("format", Some("json"))])) { "JSON" }
         }
+        @if fields.get("none").is_some() { p.notice role="status" { "Select those that are to end first." } }
         (table(&pool, &leases, &fields, &operator))
     };
     Ok(pool_page(&operator.caller, &pool, Tab::Agents, &body))
 }
 
+/// What a list is filtered by.
+const FILTERS: [&str; 3] = ["q", "tenant", "holder"];
+
 fn is_filtered(fields: &Fields) -> bool {
-    ["q", "tenant", "holder"]
-        .iter()
-        .any(|name| fields.get(name).is_some())
+    FILTERS.iter().any(|name| fields.get(name).is_some())
 }
 
 /// The query of this view with some values replaced.
@@ -140,49 +148,56 @@ fn table(pool: &Pool, leases: &Leases, fields: &Fields, operator: &Operator) -> 
     let sorted = fields.get("sort").unwrap_or("expires_at");
     let action = format!("/admin/pools/{}/terminate", pool.name);
     html! {
-        form #live data-every="5" method="get" action=(action) {
-            @if whole { p.summary {
-                strong { (number(pool.in_use)) " of " (number(capacity)) } " seats in use"
-                @if pool.waiting > 0 { " · " a href=(Tab::Queue.of(&pool.name)) { (number(pool.waiting)) " waiting" } }
-                (gauge(pool.in_use, capacity))
-            } }
-            @if leases.items.is_empty() {
-                p.empty {
-                    @if is_filtered(fields) { "No agent that is connected matches the filters." }
-                    @else { "There are currently no agents connected." }
-                }
-            } @else {
-                @for name in ["q", "tenant", "holder"] {
-                    @if let Some(value) = fields.get(name) { input type="hidden" name=(name) value=(value); }
-                }
-                div.scroll tabindex="0" role="region" aria-labelledby="caption" {
-                    table {
-                        caption #caption.hidden { "Active agents" }
-                        thead {
-                            tr {
-                                @if may_terminate { th scope="col" { span.hidden { "Select" } } }
-                                @for (title, word) in COLUMNS { (heading(title, word, sorted, fields)) }
-                                th scope="col" { "Seat" }
-                                th scope="col" { "Lease" }
+        form.whole method="get" action=(action) data-select {
+            @for name in FILTERS {
+                @if let Some(value) = fields.get(name) { input type="hidden" name=(name) value=(value); }
+            }
+            div #live data-every="5" {
+                @if whole { p.summary {
+                    strong { (number(pool.in_use)) " of " (number(capacity)) } " seats in use"
+                    @if pool.waiting > 0 { " · " a href=(Tab::Queue.of(&pool.name)) { (number(pool.waiting)) " waiting" } }
+                    (gauge(pool.in_use, capacity))
+                } }
+                @if leases.items.is_empty() {
+                    p.empty {
+                        @if is_filtered(fields) { "No agent that is connected matches the filters." }
+                        @else { "There are currently no agents connected." }
+                    }
+                } @else {
+                    div.scroll tabindex="0" role="region" aria-labelledby="caption" {
+                        table {
+                            caption #caption.hidden { "Active agents" }
+                            thead {
+                                tr {
+                                    @if may_terminate { th scope="col" { span.hidden { "Select" } } }
+                                    @for (title, word) in COLUMNS { (heading(title, word, sorted, fields)) }
+                                    th scope="col" { "Seat" }
+                                    th scope="col" { "Lease" }
+                                    @if may_terminate { th scope="col" { span.hidden { "Actions" } } }
+                                }
+                            }
+                            tbody {
+                                @for lease in &leases.items { (row(lease, pool.at, &seats, may_terminate.then_some(action.as_str()))) }
                             }
                         }
-                        tbody {
-                            @for lease in &leases.items { (row(lease, pool.at, &seats, may_terminate)) }
-                        }
                     }
-                }
-                @if may_terminate {
                     p.row {
-                        button type="submit" { "Terminate selected…" }
-                        button type="submit" name="all" value="1" {
-                            @if is_filtered(fields) { "Terminate all that match…" } @else { "Terminate all…" }
+                        @if fields.get("cursor").is_some() { a href=(same(fields, [])) { "First page" } }
+                        @if let Some(next) = &leases.next_cursor {
+                            a href=(same(fields, [("cursor", Some(next.as_str()))])) rel="next" { "Next page" }
                         }
                     }
                 }
-                p.row {
-                    @if fields.get("cursor").is_some() { a href=(same(fields, [])) { "First page" } }
-                    @if let Some(next) = &leases.next_cursor {
-                        a href=(same(fields, [("cursor", Some(next.as_str()))])) rel="next" { "Next page" }
+            }
+            // Outside of what is replaced: it says what is selected.
+            @if may_terminate && !leases.items.is_empty() {
+                p.row.bar {
+                    span data-count role="status" {}
+                    button type="button" data-page hidden { "Select all on this page" }
+                    button type="button" data-none hidden { "Select none" }
+                    button type="submit" { "End selected…" }
+                    button type="submit" name="all" value="1" {
+                        @if is_filtered(fields) { "End all that match…" } @else { "End all…" }
                     }
                 }
             }
@@ -227,7 +242,7 @@ fn row(
     lease: &LeaseBody,
     at: Timestamp,
     seats: &HashMap<&str, usize>,
-    may_terminate: bool,
+    end: Option<&str>,
 ) -> Markup {
     let holder = lease.holder.as_ref().map(|holder| holder.as_str());
     let many = lease
@@ -244,14 +259,14 @@ fn row(
     let id = lease.id.to_string();
     html! {
         tr data-key=(id) {
-            @if may_terminate {
+            @if end.is_some() {
                 td.pick {
                     input type="checkbox" name="ids" value=(id)
                         aria-label=(format!("Select {}", holder.unwrap_or("Guest")));
                 }
             }
             th scope="row" {
-                bdi { (holder.unwrap_or("Guest")) }
+                (linked(holder))
                 @if many > 1 { " " span.badge title="More than one lease of this holder is on this page" { "×" (many) } }
             }
             td { bdi { (lease.tenant.as_ref().map(|tenant| tenant.as_str()).unwrap_or_default()) } }
@@ -268,8 +283,11 @@ fn row(
             td { (time_of_day(lease.started_at)) }
             td.num title=(lease.renewed_at) { (span(at.since(lease.renewed_at))) " ago" }
             td.num { (span(lease.expires_in_ms)) }
-            td { (serde_json::to_value(lease.seat).ok().and_then(|seat| seat.as_str().map(str::to_owned)).unwrap_or_default()) }
+            td { (kind_of_seat(lease.seat)) }
             td { code { (id) } }
+            @if let Some(end) = end {
+                td.actions { a href=(format!("{end}{}", query([("ids", Some(id.as_str()))]))) { "End" span.hidden { " the seat of " bdi { (holder.unwrap_or("Guest")) } } } }
+            }
         }
     }
 }
@@ -311,90 +329,166 @@ fn chosen(
     Ok(SelectedLeases::Ids(ids))
 }
 
-/// Asks for confirmation, with the number of leases.
+/// Asks for confirmation, with the people that it is about.
 pub(super) async fn confirm(
     State(app): State<App>,
     operator: Operator,
     Path(name): Path<PoolName>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let back = format!("/admin/pools/{name}");
-    let chosen = chosen(&operator, &name, &fields)?;
-    let (count, sample) = count(&app, &name, &chosen).await?;
-    let how_many = match count {
-        1 => "1 lease".to_owned(),
-        COUNTED => format!("at least {COUNTED} leases"),
-        _ => format!("{count} leases"),
-    };
-    let whole_pool = matches!(&chosen, SelectedLeases::Matching(_)) && !is_filtered(&fields);
-    let body = html! {
-        p.crumbs { a href="/admin" { "Overview" } " / " a href=(back) { (name) } " / Terminate" }
-        h1 { "Terminate " (how_many) " of " (name) "?" }
-        p { "The seats are free at once. Who held them reads the reason with the next heartbeat. This cannot be undone." }
-        @if !sample.is_empty() {
-            ul { @for holder in &sample { li { bdi { (holder) } } } @if count > sample.len() { li { "and others" } } }
-        }
-        form method="post" action=(format!("{back}/terminate")) {
-            @for name in ["all", "q", "tenant", "holder"] {
-                @if let Some(value) = fields.get(name) { input type="hidden" name=(name) value=(value); }
-            }
-            @for id in fields.all("ids") { input type="hidden" name="ids" value=(id); }
-            label for="reason" { "Reason, which the agents read" }
-            input #reason name="reason" maxlength="512" list="reasons" autocomplete="off";
-            datalist #reasons {
-                option value="The shift is over." {}
-                option value="The seat is needed for somebody else." {}
-                option value="Maintenance." {}
-            }
-            label for="block" { "Keep the holders from coming back for" }
-            select #block name="block_ms" {
-                option value="0" { "no time" }
-                option value="300000" { "5 minutes" }
-                option value="3600000" { "1 hour" }
-                option value="86400000" { "1 day" }
-            }
-            @if whole_pool {
-                label for="sure" { "To end all leases of the pool, write its name" }
-                input #sure name="sure" required pattern=(name) autocomplete="off";
-            }
-            p.row {
-                a.button href=(back) autofocus { "Cancel" }
-                button.danger type="submit" { "Terminate " (how_many) }
-            }
-        }
-    };
-    Ok(page(&operator.caller, "Terminate", "", &body))
+    ask(&app, &operator, &name, &fields, &Form::new("end")).await
 }
 
-/// How many, and the first holders.
-async fn count(
-    app: &App,
-    pool: &PoolName,
-    chosen: &SelectedLeases,
-) -> Result<(usize, Vec<String>), Problem> {
-    const SAMPLE: usize = 5;
-    let name = |lease: &crate::lease::Lease| {
-        lease
-            .holder
-            .as_ref()
-            .map_or_else(|| "Guest".to_owned(), |holder| holder.as_str().to_owned())
-    };
-    match chosen {
-        SelectedLeases::Ids(ids) => Ok((ids.len(), Vec::new())),
-        SelectedLeases::Matching(selection) => {
-            let mut selection = selection.clone();
-            selection.limit = COUNTED;
-            let listing = app
-                .store()
-                .select(pool, &selection)
-                .await?
-                .ok_or_else(|| pool_not_found(pool))?;
-            Ok((
-                listing.leases.len(),
-                listing.leases.iter().take(SAMPLE).map(name).collect(),
-            ))
+/// Where somebody came from.
+fn back_to(pool: &PoolName, fields: &Fields) -> String {
+    match fields.get("person") {
+        Some(person) => people::address(person),
+        None => {
+            let kept = FILTERS.map(|name| (name, fields.get(name)));
+            format!("/admin/pools/{pool}{}", query(kept))
         }
     }
+}
+
+/// Seats and people in a few words, as in "3 seats of 2 people".
+fn whose(leases: &[Lease]) -> String {
+    let people: BTreeSet<&str> = leases
+        .iter()
+        .filter_map(|lease| lease.holder.as_ref().map(Holder::key))
+        .collect();
+    let guests = leases.iter().filter(|lease| lease.holder.is_none()).count();
+    let seats = match leases.len() {
+        1 => "1 seat".to_owned(),
+        COUNTED => format!("at least {COUNTED} seats"),
+        seats => format!("{seats} seats"),
+    };
+    let people = match people.len() {
+        0 => None,
+        1 => leases
+            .iter()
+            .find_map(|lease| lease.holder.as_ref())
+            .map(|holder| holder.as_str().to_owned()),
+        people => Some(format!("{people} people")),
+    };
+    let guests = match guests {
+        0 => None,
+        1 => Some("1 guest".to_owned()),
+        guests => Some(format!("{guests} guests")),
+    };
+    let all: Vec<String> = people.into_iter().chain(guests).collect();
+    format!("{seats} of {}", all.join(" and "))
+}
+
+/// The people of some leases, each once, with how many seats of each.
+fn names(leases: &[Lease]) -> Markup {
+    const SHOWN: usize = 20;
+    let mut seats: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+    for lease in leases {
+        *seats
+            .entry(lease.holder.as_ref().map(Holder::as_str))
+            .or_default() += 1;
+    }
+    html! {
+        ul {
+            @for (holder, seats) in seats.iter().take(SHOWN) {
+                li { (linked(*holder)) @if *seats > 1 { " ×" (seats) } }
+            }
+            @if SHOWN < seats.len() { li { "and " (seats.len() - SHOWN) " more" } }
+        }
+    }
+}
+
+async fn ask(
+    app: &App,
+    operator: &Operator,
+    name: &PoolName,
+    fields: &Fields,
+    form: &Form<'_>,
+) -> Result<Response, Problem> {
+    let back = back_to(name, fields);
+    let chosen = chosen(operator, name, fields);
+    let chosen = match chosen {
+        Ok(chosen) => chosen,
+        // Nothing is ticked: the list again, with a word about it.
+        Err(problem) if problem.code() == Code::InvalidRequest => {
+            return Ok(redirect(&format!("/admin/pools/{name}?none=1")));
+        }
+        Err(problem) => return Err(problem),
+    };
+    let leases = affected(app, operator, name, &chosen).await?;
+    let what = whose(&leases);
+    let whole_pool = matches!(&chosen, SelectedLeases::Matching(_)) && !is_filtered(fields);
+    let body = html! {
+        p.crumbs { a href="/admin" { "Overview" } " / " a href=(format!("/admin/pools/{name}")) { (name) } " / End" }
+        (form.summary())
+        @if leases.is_empty() {
+            h1 { "There is nothing to end" }
+            p.empty { "These leases have ended meanwhile. " a href=(back) { "Back" } }
+        } @else {
+            h1 { "End " (what) " in " (name) "?" }
+            p { "The seats are free at once. Who held them reads the reason with the next heartbeat. This cannot be undone." }
+            (names(&leases))
+            form method="post" action=(format!("/admin/pools/{name}/terminate")) {
+                @for name in ["all", "q", "tenant", "holder", "person"] {
+                    @if let Some(value) = fields.get(name) { input type="hidden" name=(name) value=(value); }
+                }
+                @for id in fields.all("ids") { input type="hidden" name="ids" value=(id); }
+                input type="hidden" name="seen" value=(leases.len());
+                (form.field("reason", "Reason", "What the people read.", "", |control| html! {
+                    input id=(control.id) name="reason" value=(control.value) list="reasons" autocomplete="off"
+                        aria-invalid=[control.invalid] aria-describedby=[&control.described];
+                    datalist #reasons {
+                        option value="The shift is over." {}
+                        option value="The seat is needed for somebody else." {}
+                        option value="Maintenance." {}
+                    }
+                }))
+                (form.text("block", "Keep from coming back for", "Such as 10 min or 1 h, at most a day; empty for no time.", ""))
+                @if whole_pool {
+                    (form.text("sure", "To end all seats of the pool, write its name", "", ""))
+                }
+                p.row {
+                    a.button href=(back) autofocus[!form.is_refused()] { "Cancel" }
+                    button.danger type="submit" { "End " (what) }
+                }
+            }
+        }
+    };
+    Ok(form.answer(page(&operator.caller, "End seats", "", &body)))
+}
+
+/// The leases that a form is about, at most as many as are counted.
+async fn affected(
+    app: &App,
+    operator: &Operator,
+    pool: &PoolName,
+    chosen: &SelectedLeases,
+) -> Result<Vec<Lease>, Problem> {
+    let (mut selection, ids) = match chosen {
+        SelectedLeases::Ids(ids) => {
+            let all = Selection::of(None, None).within(operator.tenants_in(pool));
+            (all, Some(ids.iter().copied().collect::<HashSet<LeaseId>>()))
+        }
+        SelectedLeases::Matching(selection) => ((**selection).clone(), None),
+    };
+    selection.limit = 1_000;
+    let wanted = ids.as_ref().map_or(COUNTED, HashSet::len);
+    let mut found: Vec<Lease> = Vec::new();
+    let mut seen: HashSet<LeaseId> = HashSet::new();
+    loop {
+        let listing = app.store().select(pool, &selection).await?;
+        let listing = listing.ok_or_else(|| pool_not_found(pool))?;
+        let theirs = listing.leases.into_iter().filter(|lease| {
+            ids.as_ref().is_none_or(|ids| ids.contains(&lease.id)) && seen.insert(lease.id)
+        });
+        found.extend(theirs);
+        match listing.next {
+            Some(next) if found.len() < wanted => selection.after = Some(next),
+            _ => break,
+        }
+    }
+    found.truncate(wanted);
+    Ok(found)
 }
 
 pub(super) async fn terminate(
@@ -403,31 +497,69 @@ pub(super) async fn terminate(
     Path(name): Path<PoolName>,
     fields: Fields,
 ) -> Result<Response, Problem> {
+    match end(&app, &operator, &name, &fields).await {
+        Ok(page) => Ok(page),
+        Err(problem) => {
+            let form = Form::refused("end", &fields, problem)?;
+            ask(&app, &operator, &name, &fields, &form).await
+        }
+    }
+}
+
+/// Longest block by this form, in milliseconds.
+const DAY_MS: u64 = 86_400_000;
+
+async fn end(
+    app: &App,
+    operator: &Operator,
+    name: &PoolName,
+    fields: &Fields,
+) -> Result<Response, Problem> {
     let reason = fields.get("reason").map(str::to_owned);
-    let block_ms: u64 = fields
-        .get("block_ms")
-        .and_then(|ms| ms.parse().ok())
-        .unwrap_or(0);
+    let block_ms = match (fields.get("block"), fields.get("block_ms")) {
+        (Some(text), _) => duration_ms("block", text)?,
+        (None, Some(ms)) => ms.parse().unwrap_or(0),
+        (None, None) => 0,
+    };
     let all = fields.get("all").is_some();
     let said = |name: &str| fields.get(name).map(str::to_owned);
     operator.notes.after(&json!({
         "all": all, "q": said("q"), "tenant": said("tenant"), "holder": said("holder"), "reason": reason, "block_ms": block_ms,
     }));
-    if reason.as_ref().is_some_and(|reason| reason.len() > 512) || block_ms > 86_400_000 {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            "The reason has at most 512 bytes, the block at most a day.",
+    let invalid = |field: &str, sentence: &'static str| {
+        Problem::new(Code::InvalidRequest, sentence).at_field(field, sentence)
+    };
+    if reason.as_ref().is_some_and(|reason| reason.len() > 512) {
+        return Err(invalid("reason", "The reason has at most 512 bytes."));
+    }
+    if block_ms > DAY_MS {
+        return Err(invalid("block", "The block lasts at most a day."));
+    }
+    let chosen = chosen(operator, name, fields)?;
+    if all && !is_filtered(fields) && fields.get("sure") != Some(name.as_str()) {
+        return Err(invalid(
+            "sure",
+            "To end all seats of a pool, write its name.",
         ));
     }
-    let chosen = chosen(&operator, &name, &fields)?;
-    if all && !is_filtered(&fields) && fields.get("sure") != Some(name.as_str()) {
-        return Err(Problem::new(
-            Code::InvalidRequest,
-            "To end all leases of a pool, write its name. Go back and do so.",
-        ));
+    if app.store().status(name).await?.is_none() {
+        return Err(pool_not_found(name));
     }
-    if app.store().status(&name).await?.is_none() {
-        return Err(pool_not_found(&name));
+    let leases = affected(app, operator, name, &chosen).await?;
+    let seen = fields
+        .get("seen")
+        .and_then(|seen| seen.parse::<usize>().ok());
+    if let Some(seen) = seen
+        && all
+        && leases.len() > seen + seen.div_ceil(10)
+    {
+        return Err(Problem::new(
+            Code::PreconditionFailed,
+            format!(
+                "There are {} seats now, and you saw {seen}. Look at the names again.",
+                leases.len()
+            ),
+        ));
     }
     let why = Termination {
         reason,
@@ -436,9 +568,9 @@ pub(super) async fn terminate(
         by: operator.caller.name().to_owned(),
     };
     let results = match &chosen {
-        SelectedLeases::Ids(ids) => terminate_ids(&app, &operator, &name, ids, &why).await?,
+        SelectedLeases::Ids(ids) => terminate_ids(app, operator, name, ids, &why).await?,
         SelectedLeases::Matching(selection) => {
-            terminate_matching(&app, &name, selection, &why).await?
+            terminate_matching(app, name, selection, &why).await?
         }
     };
     let ended: Vec<&Outcome> = results
@@ -449,23 +581,40 @@ pub(super) async fn terminate(
     let ids: Vec<LeaseId> = ended.iter().take(MAX_IDS).map(|result| result.id).collect();
     operator.notes.before(&json!({ "leases": ids }));
 
-    let back = format!("/admin/pools/{name}");
+    let holders: HashMap<LeaseId, Option<&str>> = leases
+        .iter()
+        .map(|lease| (lease.id, lease.holder.as_ref().map(Holder::as_str)))
+        .collect();
+    let of_ended: Vec<Lease> = leases
+        .iter()
+        .filter(|lease| ended.iter().any(|ended| ended.id == lease.id))
+        .take(MAX_IDS)
+        .cloned()
+        .collect();
+    let back = back_to(name, fields);
     let body = html! {
-        p.crumbs { a href="/admin" { "Overview" } " / " a href=(back) { (name) } " / Terminated" }
-        h1 { (ended.len()) " of " (results.len()) " leases were terminated" }
-        p role="status" {
-            @if ended.len() < results.len() { "The others had ended before." } @else { "The seats are free." }
+        p.crumbs { a href="/admin" { "Overview" } " / " a href=(format!("/admin/pools/{name}")) { (name) } " / Ended" }
+        h1 {
+            @if of_ended.len() == ended.len() && !of_ended.is_empty() { (whose(&of_ended)) @if ended.len() == 1 { " was ended" } @else { " were ended" } }
+            @else { (count(ended.len() as u64, "seat was ended", "seats were ended")) }
         }
-        table {
-            caption { "The result for each lease" }
-            thead { tr { th scope="col" { "Lease" } th scope="col" { "Result" } } }
+        p role="status" {
+            @if ended.len() < results.len() { (number((results.len() - ended.len()) as u64)) " had ended before." } @else { "The seats are free." }
+        }
+        table.short {
+            caption { "The result for each seat" }
+            thead { tr { th scope="col" { "Person" } th scope="col" { "Lease" } th scope="col" { "Result" } } }
             tbody {
                 @for result in results.iter().take(MAX_IDS) {
-                    tr { th scope="row" { code { (result.id) } } td { (result.status) } }
+                    tr {
+                        th scope="row" { (linked(holders.get(&result.id).copied().flatten())) }
+                        td { code { (result.id) } }
+                        td { @if result.status == "terminated" { "ended" } @else { "had ended before" } }
+                    }
                 }
             }
         }
-        p.row { a.button href=(back) { "Back to the list" } a href="/admin/audit?action=leases.terminate" { "Audit trail" } }
+        p.row { a.button href=(back) { "Back" } a href="/admin/audit?action=leases.terminate" { "Audit trail" } }
     };
-    Ok(page(&operator.caller, "Terminated", "", &body))
+    Ok(page(&operator.caller, "Ended", "", &body))
 }

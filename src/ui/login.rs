@@ -4,12 +4,14 @@ pub(super) mod single_sign_on;
 
 use std::net::IpAddr;
 
+use axum::body::Body;
 use axum::extract::FromRequest as _;
 use axum::extract::{Request, State};
-use axum::http::header::{CACHE_CONTROL, HOST, REFRESH, SET_COOKIE};
+use axum::http::header::{CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HOST, REFRESH, SET_COOKIE};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::Response;
+use bytes::Bytes;
 use maud::html;
 use secrecy::SecretString;
 
@@ -27,12 +29,87 @@ pub(super) async fn show(State(app): State<App>, headers: HeaderMap, fields: Fie
     if app.access().is_open() {
         return redirect("/admin");
     }
-    form(&app, &fields, keeps_no_login(&headers))
+    form(&app, &fields, keeps_no_login(&headers), None)
 }
 
 /// Where somebody goes who has to log in first.
 pub(super) fn prompt(next: &str) -> Response {
     redirect(&format!("/admin/login{}", query([("next", Some(next))])))
+}
+
+/// A form that somebody sent, to be sent again after the login.
+pub(super) struct SentForm {
+    /// Where it went.
+    to: String,
+    /// What it said, as it came.
+    body: String,
+}
+
+/// Longest form that is carried through a login, in bytes: the login page has it once more, with marks in place of letters.
+const CARRIED: usize = 32 * 1024;
+
+impl SentForm {
+    /// What a request of one of our pages says, and the request as it was. None of what others sent: nobody else fills in a form here.
+    pub(super) async fn of(request: Request) -> (Request, Option<Self>) {
+        let to = request.uri().path().to_owned();
+        let is_form = request.headers().get(CONTENT_TYPE).is_some_and(|kind| {
+            kind.as_bytes()
+                .starts_with(b"application/x-www-form-urlencoded")
+        });
+        let length = request.headers().get(CONTENT_LENGTH);
+        let length: Option<usize> = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        let is_small = length.is_some_and(|length| length <= CARRIED);
+        let is_ours = access::is_from_here(request.headers(), request.uri());
+        let logs_in = to == "/admin/login" || to == "/admin/logout";
+        if !is_form || !is_small || !is_ours || logs_in || !is_page(&to) {
+            return (request, None);
+        }
+        let (parts, body) = request.into_parts();
+        let Ok(bytes) = axum::body::to_bytes(body, CARRIED).await else {
+            // The handler finds that it broke off.
+            let body = Body::from_stream(futures_util::stream::iter([Err::<Bytes, _>(
+                std::io::Error::from(std::io::ErrorKind::UnexpectedEof),
+            )]));
+            return (Request::from_parts(parts, body), None);
+        };
+        let body = String::from_utf8(bytes.to_vec()).ok();
+        let sent = body.map(|body| Self { to, body });
+        (Request::from_parts(parts, Body::from(bytes)), sent)
+    }
+
+    /// The form that a login page carried.
+    fn carried(fields: &Fields) -> Option<Self> {
+        let to = fields.get("to").filter(|to| is_page(to))?;
+        let body = fields.get("body").unwrap_or_default();
+        Some(Self {
+            to: to.to_owned(),
+            body: body.to_owned(),
+        })
+    }
+}
+
+/// The login page with a form that somebody sent who was not logged in any more.
+pub(super) fn prompt_again(app: &App, sent: &SentForm) -> Response {
+    form(app, &Fields(Vec::new()), false, Some(sent))
+}
+
+/// Asks whoever has logged in to send the form that was carried through. It is not sent by itself: somebody else may have logged in.
+fn send_again(sent: &SentForm) -> Response {
+    let fields = Fields::parse(sent.body.as_bytes());
+    let body = html! {
+        section.login {
+            h1 { "You are logged in" }
+            p { "What you sent before is still here, and was not done yet." }
+            form method="post" action=(sent.to) {
+                @for (name, value) in &fields.0 { input type="hidden" name=(name) value=(value); }
+                p.row {
+                    a.button href="/admin" { "Do not send it" }
+                    button.main type="submit" autofocus { "Send it" }
+                }
+            }
+        }
+    };
+    whole(StatusCode::OK, "You are logged in", &html! {}, &body)
 }
 
 /// Leads on to a page by itself. Unlike a redirect this makes our own page the one that asks for the next, so browsers send the login
@@ -61,7 +138,7 @@ pub(super) fn may_be_kept_back(headers: &HeaderMap) -> bool {
         && !login::is_sent(headers)
 }
 
-fn form(app: &App, fields: &Fields, keeps_no_login: bool) -> Response {
+fn form(app: &App, fields: &Fields, keeps_no_login: bool, sent: Option<&SentForm>) -> Response {
     let (next, code) = (fields.get("next"), fields.get("code"));
     let provider = app.provider().is_some();
     let with_key = code.is_some()
@@ -77,6 +154,7 @@ fn form(app: &App, fields: &Fields, keeps_no_login: bool) -> Response {
                      once may have been used."
                 }
             }
+            @if sent.is_some() { p.problem role="alert" { "Your login has ended. Log in again: what you sent is kept, and is sent after that." } }
             @if keeps_no_login { p.problem role="alert" { (NEEDS_HTTPS) } }
             @if provider && code.is_none() {
                 p { a.button.main href=(format!("/admin/login/oidc{}", query([("next", next)]))) { (app.access().oidc_button) } }
@@ -84,6 +162,10 @@ fn form(app: &App, fields: &Fields, keeps_no_login: bool) -> Response {
             @if with_key {
                 form method="post" action="/admin/login" {
                     @if let Some(next) = next { input type="hidden" name="next" value=(next); }
+                    @if let Some(sent) = sent {
+                        input type="hidden" name="to" value=(sent.to);
+                        input type="hidden" name="body" value=(sent.body);
+                    }
                     @if let Some(code) = code {
                         input type="hidden" name="code" value=(code);
                         p { "You come with a login that can be used once." }
@@ -131,6 +213,10 @@ pub(super) async fn log_in(State(app): State<App>, request: Request) -> Result<R
     };
     let Some(credential) = credential else {
         attempts.note_wrong_form(address);
+        if let Some(sent) = SentForm::carried(&fields) {
+            let wrong = Fields(vec![("wrong".to_owned(), "1".to_owned())]);
+            return Ok(form(&app, &wrong, false, Some(&sent)));
+        }
         let again = query([("next", next), ("wrong", Some("1"))]);
         return Ok(redirect(&format!("/admin/login{again}")));
     };
@@ -153,7 +239,10 @@ pub(super) async fn log_in(State(app): State<App>, request: Request) -> Result<R
     tracing::info!(actor = caller, "{caller} logged in to the admin pages");
     let name = name.as_ref().map(Label::as_str);
     let cookie = login::begin(&app, &credential, name, address).await?;
-    let mut response = redirect(next.unwrap_or("/admin"));
+    let mut response = match SentForm::carried(&fields) {
+        Some(sent) => send_again(&sent),
+        None => redirect(next.unwrap_or("/admin")),
+    };
     response.headers_mut().insert(SET_COOKIE, cookie);
     Ok(response)
 }

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 
 use super::frame::{Tab, downloads, may, number, pool_page, time};
+use super::people::linked;
 use super::{Fields, Format, link, query, redirect};
 use crate::access_key::Role;
 use crate::http::App;
@@ -119,7 +120,7 @@ fn table(name: &PoolName, found: &[SeatBody], changes: bool) -> Markup {
                     @for seat in found {
                         @let holder = seat.holder.as_str();
                         tr {
-                            th scope="row" { bdi { (holder) } }
+                            th scope="row" { (linked(Some(holder))) }
                             td { (time(seat.occupied_at)) }
                             td { (seat.how) }
                             @if changes {

@@ -9,19 +9,21 @@ use maud::{Markup, html};
 use serde::Serialize;
 use serde_json::json;
 
+use super::form::Form;
 use super::frame::{
     Tab, commands, count, downloads, gauge, may, number, page, span, time, time_of_day,
 };
-use super::{Fields, Format, link, nodes};
+use super::{Fields, Format, link, nodes, settings};
 use crate::access_key::Role;
 use crate::history::last_day::{LastDay, last_day};
 use crate::http::App;
 use crate::http::access::{Caller, Operator};
 use crate::http::csv::{self, Cell};
+use crate::http::holders::list::{HoldersQuery, people};
 use crate::http::pools::own_view;
 use crate::http::problem::{Code, Problem};
 use crate::names::PoolName;
-use crate::pool::Pool;
+use crate::pool::{DEMO, Pool};
 use crate::time::Timestamp;
 
 /// Pools of a page unless the address says otherwise, and at most.
@@ -31,6 +33,8 @@ const MAX_LIMIT: usize = 1_000;
 const ORDERED: usize = 2_000;
 /// Pools whose last day is looked at together.
 const AT_ONCE: usize = 8;
+/// People that are shown where somebody may look for one.
+const PEOPLE: usize = 5;
 
 /// A pool and its last day.
 struct PoolSummary {
@@ -98,13 +102,18 @@ async fn pools(app: &App, operator: &Operator, fields: &Fields) -> Result<Page, 
     let store = app.store();
     let mut names = store.names().await?;
     names.retain(|name| caller.is_for(name) && name.as_str().to_lowercase().contains(&wanted));
-    let all = names.len();
+    let mut all = names.len();
     let cursor = fields.get("cursor");
     // How full pools are tells of others.
-    let by_use = fields.get("sort") == Some("use") && !caller.names_tenants();
+    let only_full = is_only_full(fields);
+    let by_use = (fields.get("sort") == Some("use") || only_full) && !caller.names_tenants();
     let (pools, next) = if by_use {
         names.truncate(ORDERED);
         let mut pools = store.statuses(names).await?;
+        if only_full {
+            pools.retain(|pool| pool.free() == 0 && pool.in_use > 0);
+            all = pools.len();
+        }
         pools.sort_by(|a, b| share(b).total_cmp(&share(a)).then(a.name.cmp(&b.name)));
         let first = cursor.and_then(|cursor| cursor.parse().ok()).unwrap_or(0);
         let more = first + limit < pools.len();
@@ -134,6 +143,11 @@ async fn pools(app: &App, operator: &Operator, fields: &Fields) -> Result<Page, 
     Ok(Page { seen, all, next })
 }
 
+/// Whether only pools are wanted in which nobody finds a seat.
+fn is_only_full(fields: &Fields) -> bool {
+    fields.get("only") == Some("full")
+}
+
 /// How full a pool is. One without seats is full if somebody has one, and empty if not.
 fn share(pool: &Pool) -> f64 {
     pool.in_use as f64 / pool.capacity.max(1) as f64
@@ -145,33 +159,58 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let caller = &operator.caller;
-    let page_of = pools(&app, &operator, &fields).await?;
     match Format::wanted(&headers, fields.get("format")) {
         Format::Json => {
+            let page_of = pools(&app, &operator, &fields).await?;
             let pools: Vec<PoolSummaryBody<'_>> =
                 page_of.seen.iter().map(PoolSummary::body).collect();
             let body = json!({"pools": pools, "next_cursor": page_of.next});
-            return Ok(Json(body).into_response());
+            Ok(Json(body).into_response())
         }
-        Format::Csv => return Ok(to_csv(&page_of.seen)),
-        Format::Html => {}
+        Format::Csv => Ok(to_csv(&pools(&app, &operator, &fields).await?.seen)),
+        Format::Html => draw(&app, &operator, &headers, &fields, &Form::new("pool")).await,
     }
+}
+
+/// The page, with the form for a new pool.
+pub(super) async fn draw(
+    app: &App,
+    operator: &Operator,
+    headers: &HeaderMap,
+    fields: &Fields,
+    form: &Form<'_>,
+) -> Result<Response, Problem> {
+    let caller = &operator.caller;
+    let page_of = pools(app, operator, fields).await?;
     // Whoever has a key for some pools sees those, and nothing of how the installation is built.
     let everything = caller.sees_everything();
     let health = if everything {
-        nodes::health(&crate::http::nodes::nodes(&app).await?)
+        nodes::health(&crate::http::nodes::nodes(app).await?)
     } else {
         html! { span.dot.ok aria-hidden="true" {} "The service answers." }
     };
     let wanted = fields.get("q");
-    let same = |more: &[(&str, &str)]| link("/admin", &fields, &["q", "sort"], more);
+    // Whoever looks for somebody begins here, too.
+    let people = match wanted {
+        Some(text) if may(caller, Role::Viewer) => {
+            let asked = HoldersQuery {
+                q: Some(text.to_owned()),
+                limit: Some(PEOPLE),
+                ..HoldersQuery::default()
+            };
+            Some(people(app, operator, &asked).await?)
+        }
+        _ => None,
+    };
+    let same = |more: &[(&str, &str)]| link("/admin", fields, &["q", "sort", "view", "only"], more);
     let by_use = fields.get("sort") == Some("use");
+    let (as_table, only_full) = (fields.get("view") == Some("table"), is_only_full(fields));
     let body = html! {
         h1 { "Overview" }
-        @if page_of.all > 1 || wanted.is_some() {
+        (form.summary())
+        @if page_of.all > 1 || wanted.is_some() || only_full {
             form.row.filter role="search" method="get" {
-                label { "Pool" input name="q" type="search" value=[wanted] #search; }
+                label { "Pool or person" input name="q" type="search" value=[wanted]; }
                 label {
                     "Order"
                     select name="sort" {
@@ -179,22 +218,38 @@ pub(super) async fn show(
                         option value="use" selected[by_use] { "fullest first" }
                     }
                 }
+                label {
+                    "As"
+                    select name="view" {
+                        option value="cards" selected[!as_table] { "cards" }
+                        option value="table" selected[as_table] { "a table" }
+                    }
+                }
+                label { "Pools" select name="only" { option value="" { "all" } option value="full" selected[only_full] { "only full ones" } } }
                 button type="submit" { "Show" }
-                @if wanted.is_some() { a href="/admin" { "Show all" } }
+                @if wanted.is_some() || only_full { a href="/admin" { "Show all" } }
                 span.grow {}
                 (downloads(&same(&[("limit", "1000"), ("format", "csv")]), &same(&[("limit", "1000"), ("format", "json")])))
             }
         }
+        @if page_of.seen.iter().any(|seen| seen.pool.name.as_str().starts_with(DEMO)) {
+            p.notice { strong { "Demonstration: " } "the past and the people of pools that begin with " code { (DEMO) } " are made up." }
+        }
         div #live data-every="5" {
             p.health { (health) }
-            @if page_of.all == 0 && wanted.is_none() {
-                (first_steps(&headers, caller))
+            @if let Some(people) = people.filter(|people| !people.items.is_empty()) {
+                (super::people::list(&people))
+                p.row { a href=(link("/admin/people", fields, &["q"], &[])) { "All people that match" } }
+            }
+            @if page_of.all == 0 && wanted.is_none() && !only_full {
+                (first_steps(headers, caller))
             } @else if page_of.seen.is_empty() {
-                p.empty { "No pool has this in its name. " a href="/admin" { "Show all" } }
+                p.empty { @if only_full { "No pool is full. " } @else { "No pool has this in its name. " } a href="/admin" { "Show all" } }
             } @else {
-                ul.cards {
+                @if as_table { (table(&page_of.seen, may(caller, Role::Viewer))) }
+                @else { ul.cards {
                     @for seen in &page_of.seen { li data-key=(seen.pool.name) { (card(seen, may(caller, Role::Viewer))) } }
-                }
+                } }
                 p.row {
                     @if page_of.seen.len() < page_of.all {
                         span.quiet { (number(page_of.seen.len() as u64)) " of " (count(page_of.all as u64, "pool", "pools")) }
@@ -206,9 +261,9 @@ pub(super) async fn show(
                 }
             }
         }
-        @if may(caller, Role::Admin) && everything { (new_pool()) }
+        @if may(caller, Role::Admin) && everything { (settings::new_pool(form)) }
     };
-    Ok(page(caller, "Overview", "/admin", &body))
+    Ok(form.answer(page(caller, "Overview", "/admin", &body)))
 }
 
 fn to_csv(seen: &[PoolSummary]) -> Response {
@@ -234,6 +289,66 @@ fn to_csv(seen: &[PoolSummary]) -> Response {
         ]
     });
     csv::file("leasehold-pools", &columns, rows)
+}
+
+/// Many pools, a line each.
+fn table(seen: &[PoolSummary], sees_people: bool) -> Markup {
+    html! {
+        div.scroll tabindex="0" role="region" aria-labelledby="pools" {
+            table {
+                caption #pools.hidden { "Pools" }
+                thead {
+                    tr {
+                        th scope="col" { "Pool" }
+                        @for title in ["In use", "Seats", "Free", "Waiting", "Peak today", "Denials today"] { th.number scope="col" { (title) } }
+                        th scope="col" { "State" }
+                    }
+                }
+                tbody { @for seen in seen { (line(seen, sees_people)) } }
+            }
+        }
+    }
+}
+
+fn line(PoolSummary { pool, last_day }: &PoolSummary, sees_people: bool) -> Markup {
+    let name = &pool.name;
+    let Some(last_day) = last_day else {
+        return html! {
+            tr data-key=(name) {
+                th scope="row" { a href=(Tab::Agents.of(name)) { (name) } }
+                td.number { (number(pool.in_use)) }
+                @for _ in 0..2 { td {} }
+                td.number { (number(pool.waiting)) }
+                @for _ in 0..3 { td {} }
+            }
+        };
+    };
+    let first = if sees_people {
+        Tab::Agents
+    } else {
+        Tab::History
+    };
+    html! {
+        tr data-key=(name) {
+            th scope="row" { a href=(first.of(name)) { (name) } }
+            td.number { (number(pool.in_use)) }
+            td.number { (number(pool.capacity)) }
+            td.number { (number(pool.free())) }
+            td.number { (number(pool.waiting)) }
+            td.number { (number(last_day.peak_today)) }
+            td.number {
+                @if last_day.denials_today > 0 && sees_people { a href=(Tab::Denials.of(name)) { (number(last_day.denials_today)) } }
+                @else { (number(last_day.denials_today)) }
+            }
+            td {
+                @if pool.overcommit() > 0 { strong.bad { "Over by " (number(pool.overcommit())) } }
+                @else if pool.free() == 0 && pool.capacity > 0 {
+                    strong.bad { "Full" } @if let Some(since) = last_day.full_since { " since " (time_of_day(since)) }
+                }
+                @if pool.policy.maintenance.is_some() { " " strong.bad { "Maintenance" } }
+            }
+        }
+    }
 }
 
 fn card(PoolSummary { pool, last_day }: &PoolSummary, sees_people: bool) -> Markup {
@@ -365,19 +480,6 @@ fn first_steps(headers: &HeaderMap, caller: &Caller) -> Markup {
                 "TOKEN=$(curl -s {base}/pools/crm/leases{key} -H 'content-type: application/json' -d '{{\"holder\": \"agent-7\"}}' | sed 's/.*\"token\":\"\\([^\"]*\\)\".*/\\1/')"
             )))
             (commands(&format!("curl {base}/leases/renew -d \"{{\\\"token\\\": \\\"$TOKEN\\\"}}\"")))
-        }
-    }
-}
-
-fn new_pool() -> Markup {
-    html! {
-        section {
-            h2 { "New pool" }
-            form.row method="post" action="/admin/pools" {
-                label { "Name" input name="name" required maxlength="64" pattern="[A-Za-z0-9._\\-]+" autocomplete="off"; }
-                label { "Seats" input name="capacity" type="number" min="0" max="10000000" required; }
-                button.main type="submit" { "Create" }
-            }
         }
     }
 }

@@ -27,7 +27,7 @@ pub(super) struct Past<'a> {
     path: String,
     fields: &'a Fields,
     /// What the address says besides the time, and keeps when something else of it changes.
-    own: &'static str,
+    own: &'static [&'static str],
 }
 
 impl<'a> Past<'a> {
@@ -37,7 +37,7 @@ impl<'a> Past<'a> {
         name: &PoolName,
         tab: Tab,
         fields: &'a Fields,
-        own: &'static str,
+        own: &'static [&'static str],
         default: Preset,
     ) -> Result<Self, Problem> {
         let pool = app.store().status(name).await?;
@@ -63,7 +63,7 @@ impl<'a> Past<'a> {
 
     /// The address of this view with some of it replaced, from the first page on.
     pub(super) fn here(&self, replaced: &[(&str, &str)]) -> String {
-        let kept = ["range", "from", "to", "tz", self.own];
+        let kept = [&["range", "from", "to", "tz"], self.own].concat();
         link(&self.path, self.fields, &kept, replaced)
     }
 
@@ -74,8 +74,7 @@ impl<'a> Past<'a> {
 
     /// The choice of the time, with what the view adds to it.
     pub(super) fn choice(&self, more: &Markup) -> Markup {
-        self.range
-            .choice(&self.path, self.fields, &[self.own], more)
+        self.range.choice(&self.path, self.fields, self.own, more)
     }
 
     /// The links below the list: to its start and to the next page, under these titles, and to its data.

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 
 use super::frame::{Tab, count, downloads, pool_page, span, time_of_day};
+use super::people::linked;
 use super::{Fields, Format, link};
 use crate::http::App;
 use crate::http::access::Operator;
@@ -77,7 +78,7 @@ fn table(name: &PoolName, queue: &Queue, fields: &Fields) -> Markup {
                     @for waiter in &queue.items {
                         tr data-key=(waiter.position) {
                             td.number { (waiter.position) }
-                            th scope="row" { bdi { (waiter.holder.as_ref().map_or("Guest", Holder::as_str)) } }
+                            th scope="row" { (linked(waiter.holder.as_ref().map(Holder::as_str))) }
                             td { bdi { (waiter.tenant.as_ref().map_or("", Tenant::as_str)) } }
                             td { @if let Some(since) = waiter.since { (time_of_day(since)) } }
                             td { (time_of_day(waiter.asks_again_by)) }

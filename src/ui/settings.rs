@@ -2,6 +2,7 @@
 
 pub(super) mod maintenance;
 mod meaning;
+mod policy;
 pub(super) mod schedule;
 
 use axum::Json;
@@ -13,8 +14,10 @@ use serde_json::{Map, Value, json};
 use utoipa::PartialSchema as _;
 
 use self::meaning::meaning;
+use super::form::Form;
 use super::frame::{Tab, downloads, may, number, pool_page};
-use super::{Fields, Format, redirect};
+use super::quantity::whole;
+use super::{Fields, Format, overview, redirect};
 use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::Operator;
@@ -31,8 +34,6 @@ use crate::store::{Expect, Put};
 struct Field {
     name: String,
     about: String,
-    /// Whether it is a whole number, if it is there.
-    is_number: bool,
     value: Value,
 }
 
@@ -44,33 +45,25 @@ const WORDS: [(&str, &[&str]); 4] = [
     ("privacy", &["named", "pseudonymous", "anonymous"]),
 ];
 
-/// Fields that are JSON, each with what it can look like.
-const EXAMPLES: [(&str, &str); 5] = [
-    (
-        "named",
-        r#"{"seats": 10, "anchor_day": 5, "time_zone": "Europe/Zurich", "spill_to_concurrent": true}"#,
-    ),
-    ("overdraft", r#"{"seats": 2, "seat_minutes_per_day": 60}"#),
-    ("queue", r#"{"max_waiting": 100}"#),
-    ("platforms", r#"["web", "desktop"]"#),
-    ("alert_at_percent", "[80, 95, 100]"),
-];
-
 /// What most people come for comes first, and what belongs together stands together.
-const ORDER: [&str; 13] = [
+const ORDER: [&str; 17] = [
     "capacity",
     "ttl_ms",
     "linger_ms",
     "resume_window_ms",
+    "outage_grace_ms",
     "seat_per",
     "holder_match",
     "when_full",
-    "queue",
-    "overdraft",
-    "named",
     "tenant_max",
     "platforms",
     "privacy",
+    "alert_at_percent",
+    "queue",
+    "overdraft",
+    "named",
+    "idle",
+    "max_hold",
 ];
 
 /// All fields, from the description of the interface: one that is new there is on the page.
@@ -86,7 +79,6 @@ fn fields_of(policy: &Policy) -> Vec<Field> {
         .map(|(name, about)| Field {
             value: value_of(&values, &name),
             about: description(&about).replace('`', ""),
-            is_number: about["type"].to_string().contains("integer"),
             name,
         })
         .collect();
@@ -112,40 +104,6 @@ fn description(schema: &Value) -> &str {
         .chain(inner)
         .find_map(|schema| schema["description"].as_str())
         .unwrap_or_default()
-}
-
-/// What the form says, as changes: a field that is empty goes back to its default.
-fn changes(fields: &Fields, policy: &Policy) -> Result<Map<String, Value>, Problem> {
-    let mut changes = Map::new();
-    for field in fields_of(policy) {
-        let Some((_, text)) = fields
-            .0
-            .iter()
-            .find(|(name, _)| *name == format!("f.{}", field.name))
-        else {
-            continue;
-        };
-        let text = text.trim();
-        let value = if text.is_empty() {
-            Value::Null
-        } else if field.value.is_string() {
-            Value::String(text.to_owned())
-        } else {
-            serde_json::from_str(text).map_err(|_| {
-                Problem::new(
-                    Code::InvalidRequest,
-                    format!(
-                        "{} is not valid: write a number, or JSON. Nothing was changed.",
-                        field.name
-                    ),
-                )
-            })?
-        };
-        if value != field.value {
-            changes.insert(field.name, value);
-        }
-    }
-    Ok(changes)
 }
 
 pub(super) async fn show(
@@ -174,31 +132,76 @@ pub(super) async fn show(
         }
         Format::Html => {}
     }
-    let body = if fields.get("review").is_some() {
-        review(&pool, &changes(&fields, &pool.policy)?)?
-    } else {
-        form(&pool, &operator, fields.get("saved").is_some())
+    let mut form = Form::new(PREFIX);
+    if fields.get("edit").is_some() {
+        form = Form::again(PREFIX, &fields);
+    }
+    if fields.get("review").is_some() {
+        match reviewed(&pool, &fields) {
+            Ok(body) => return Ok(pool_page(&operator.caller, &pool, Tab::Settings, &body)),
+            Err(problem) => {
+                form = Form::refused(PREFIX, &fields, policy::in_own_words(problem))?;
+            }
+        }
+    }
+    let forms = Forms {
+        policy: form,
+        ..Forms::new()
     };
-    Ok(pool_page(&operator.caller, &pool, Tab::Settings, &body))
+    Ok(draw(&pool, &operator, &fields, &forms))
+}
+
+/// Begins the ids of the fields of the policy.
+const PREFIX: &str = "f";
+
+/// The forms of the page, one of which may not have been taken.
+pub(super) struct Forms<'a> {
+    policy: Form<'a>,
+    schedule: Form<'a>,
+}
+
+impl Forms<'_> {
+    const fn new() -> Self {
+        Self {
+            policy: Form::new(PREFIX),
+            schedule: Form::new("schedule"),
+        }
+    }
+}
+
+/// The page with its forms.
+fn draw(pool: &Pool, operator: &Operator, fields: &Fields, forms: &Forms<'_>) -> Response {
+    let body = form(pool, operator, fields.get("saved").is_some(), forms);
+    let page = pool_page(&operator.caller, pool, Tab::Settings, &body);
+    forms.schedule.answer(forms.policy.answer(page))
+}
+
+fn reviewed(pool: &Pool, fields: &Fields) -> Result<Markup, Problem> {
+    let changes = policy::changes(fields, fields_of(&pool.policy), &pool.policy)?;
+    review(pool, fields, &changes)
 }
 
 /// Fields that have an editor of their own, here or on the page of tenants.
 const APART: [&str; 3] = ["schedule", "tenants", "maintenance"];
 
-fn form(pool: &Pool, operator: &Operator, saved: bool) -> Markup {
+fn form(pool: &Pool, operator: &Operator, saved: bool, forms: &Forms<'_>) -> Markup {
     let may_change = may(&operator.caller, Role::Admin);
     let here = Tab::Settings.of(&pool.name);
     html! {
+        (forms.policy.summary())
+        (forms.schedule.summary())
         @if saved { p.good role="status" { "The settings are saved, on all nodes." } }
         p { (number(pool.in_use)) " of " (number(pool.capacity)) " seats are in use now." }
         (maintenance::switch(pool, may_change))
-        (schedule::editor(pool, may(&operator.caller, Role::Operator)))
+        (schedule::editor(pool, may(&operator.caller, Role::Operator), &forms.schedule))
         section {
             h2 { "Policy" }
             form.fields.policy method="get" {
                 input type="hidden" name="review" value="1";
-                @for field in fields_of(&pool.policy).iter().filter(|field| !APART.contains(&field.name.as_str())) {
-                    (input(field, may_change))
+                fieldset.all disabled[!may_change] {
+                    @for field in fields_of(&pool.policy).iter().filter(|field| !APART.contains(&field.name.as_str())) {
+                        (policy::input(&forms.policy, field, &pool.policy))
+                    }
                 }
                 p.quiet { "Limits and reserves of tenants: " a href=(Tab::Tenants.of(&pool.name)) { "Tenants" } "." }
                 @if may_change {
@@ -212,31 +215,7 @@ fn form(pool: &Pool, operator: &Operator, saved: bool) -> Markup {
     }
 }
 
-fn input(field: &Field, may_change: bool) -> Markup {
-    let id = format!("f-{}", field.name);
-    let name = format!("f.{}", field.name);
-    let hint = format!("{id}-hint");
-    html! {
-        div.field {
-            label for=(id) { (field.name) }
-            @if let Some((_, words)) = WORDS.iter().find(|(known, _)| *known == field.name) {
-                select id=(id) name=(name) disabled[!may_change] aria-describedby=(hint) {
-                    @for word in *words { option value=(word) selected[field.value == **word] { (word) } }
-                }
-            } @else if field.is_number {
-                input id=(id) name=(name) type="number" min="0" value=(text_of(&field.value)) readonly[!may_change] aria-describedby=(hint);
-            } @else {
-                @let example = EXAMPLES.iter().find(|(known, _)| *known == field.name).map(|(_, example)| *example);
-                textarea id=(id) name=(name) rows="2" spellcheck="false" readonly[!may_change] placeholder=[example] aria-describedby=(hint) {
-                    (text_of(&field.value))
-                }
-            }
-            p.quiet id=(hint) { (field.about) }
-        }
-    }
-}
-
-fn review(pool: &Pool, changes: &Map<String, Value>) -> Result<Markup, Problem> {
+fn review(pool: &Pool, fields: &Fields, changes: &Map<String, Value>) -> Result<Markup, Problem> {
     let after = checked(patched(&pool.policy, changes)?)?;
     let values = serde_json::to_value(&after).unwrap_or_default();
     let before = serde_json::to_value(&pool.policy).unwrap_or_default();
@@ -252,7 +231,11 @@ fn review(pool: &Pool, changes: &Map<String, Value>) -> Result<Markup, Problem> 
                 thead { tr { th scope="col" { "Field" } th scope="col" { "Now" } th scope="col" { "New" } } }
                 tbody {
                     @for name in changes.keys() {
-                        tr { th scope="row" { (name) } td { code { (before[name]) } } td { code { (values[name]) } } }
+                        tr {
+                            th scope="row" { (policy::label(name)) }
+                            td { (policy::in_words(name, &pool.policy, &before)) }
+                            td { (policy::in_words(name, &after, &values)) }
+                        }
                     }
                 }
             }
@@ -263,21 +246,17 @@ fn review(pool: &Pool, changes: &Map<String, Value>) -> Result<Markup, Problem> 
             }
             form method="post" action=(here) {
                 input type="hidden" name="version" value=(pool.version);
-                @for (name, value) in changes {
-                    input type="hidden" name=(format!("f.{name}")) value=(text_of(value));
+                @for (name, value) in fields.0.iter().filter(|(name, _)| name.starts_with("f.") || name == "g") {
+                    input type="hidden" name=(name) value=(value);
                 }
-                p.row { a.button href=(here) { "Cancel" } button.main type="submit" { "Save" } }
+                p.row {
+                    a.button href=(here) { "Cancel" }
+                    button type="submit" formmethod="get" name="edit" value="1" { "Back to the form" }
+                    button.main type="submit" { "Save" }
+                }
             }
         }
     })
-}
-
-fn text_of(value: &Value) -> String {
-    match value {
-        Value::Null => String::new(),
-        Value::String(text) => text.clone(),
-        value => value.to_string(),
-    }
 }
 
 pub(super) async fn save(
@@ -291,9 +270,21 @@ pub(super) async fn save(
         .status(&name)
         .await?
         .ok_or_else(|| pool_not_found(&name))?;
-    let changes = changes(&fields, &pool.policy)?;
     let back = format!("/admin/pools/{name}/settings?saved=1");
-    change(&app, &operator, &name, &fields, &changes, &back).await
+    let saved = match policy::changes(&fields, fields_of(&pool.policy), &pool.policy) {
+        Ok(changes) => change(&app, &operator, &name, &fields, &changes, &back).await,
+        Err(problem) => Err(problem),
+    };
+    match saved {
+        Ok(saved) => Ok(saved),
+        Err(problem) => {
+            let forms = Forms {
+                policy: Form::refused(PREFIX, &fields, policy::in_own_words(problem))?,
+                ..Forms::new()
+            };
+            Ok(draw(&pool, &operator, &fields, &forms))
+        }
+    }
 }
 
 /// Changes a policy as the form saw it, and goes back to where the form was.
@@ -327,21 +318,57 @@ pub(super) async fn change(
         Put::InUse => Err(in_use()),
         Put::Conflict(_) => Err(Problem::new(
             Code::PreconditionFailed,
-            "Somebody else changed the pool meanwhile. Nothing of yours was saved. Go back, reload and try again.",
+            "Somebody else changed the pool meanwhile. Nothing of yours was saved: look at the settings as they are now, and send yours again.",
         )),
+    }
+}
+
+/// The form for a new pool, on the overview.
+pub(super) fn new_pool(form: &Form<'_>) -> Markup {
+    html! {
+        section {
+            h2 { "New pool" }
+            form.row method="post" action="/admin/pools" {
+                (form.text("name", "Name", "", ""))
+                (form.text("capacity", "Seats", "", ""))
+                (form.text("like", "Rules like those of the pool (optional)", "", ""))
+                button.main type="submit" { "Create" }
+            }
+        }
     }
 }
 
 pub(super) async fn create(
     State(app): State<App>,
     operator: Operator,
+    headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
+    match made(&app, &operator, &fields).await {
+        Ok(name) => Ok(redirect(&format!("/admin/pools/{name}"))),
+        Err(problem) => {
+            let form = Form::refused("pool", &fields, problem)?;
+            overview::draw(&app, &operator, &headers, &Fields(Vec::new()), &form).await
+        }
+    }
+}
+
+/// The policy of a pool that a form names.
+async fn policy_of(app: &App, name: &str) -> Result<Policy, Problem> {
+    let pool = match name.parse() {
+        Ok(name) => app.store().status(&name).await?,
+        Err(_) => None,
+    };
+    pool.map(|pool| pool.policy).ok_or_else(|| {
+        let sentence = "There is no pool of this name.";
+        Problem::new(Code::InvalidRequest, sentence).at_field("like", sentence)
+    })
+}
+
+async fn made(app: &App, operator: &Operator, fields: &Fields) -> Result<PoolName, Problem> {
     let invalid = |invalid: crate::names::Invalid| {
-        Problem::new(
-            Code::InvalidRequest,
-            format!("It is not created: {invalid}."),
-        )
+        let sentence = format!("It is not created: {invalid}.");
+        Problem::new(Code::InvalidRequest, sentence.clone()).at_field("name", sentence)
     };
     let name: PoolName = fields
         .get("name")
@@ -349,25 +376,28 @@ pub(super) async fn create(
         .parse()
         .map_err(invalid)?;
     name.check().map_err(invalid)?;
-    let capacity = fields
-        .get("capacity")
-        .and_then(|capacity| capacity.parse().ok())
-        .ok_or_else(|| {
-            Problem::new(
-                Code::InvalidRequest,
-                "The pool was not created: give the number of seats as a whole number.",
-            )
-        })?;
-    let policy = checked(Policy::with_capacity(capacity))?;
+    let capacity = whole("capacity", fields.get("capacity").unwrap_or_default())?;
+    let capacity = u32::try_from(capacity).unwrap_or(u32::MAX);
+    let policy = match fields.get("like") {
+        None => Policy::with_capacity(capacity),
+        // What is only for a time, or for somebody, is not taken over.
+        Some(like) => Policy {
+            capacity,
+            maintenance: None,
+            schedule: Vec::new(),
+            ..policy_of(app, like).await?
+        },
+    };
+    let policy = checked(policy)?;
     operator.notes.pool(&name);
     operator.notes.after(&policy);
     match app.store().put_pool(&name, &policy, Expect::None).await? {
-        Put::Created(_) | Put::Replaced(_) => Ok(redirect(&format!("/admin/pools/{name}"))),
+        Put::Created(_) | Put::Replaced(_) => Ok(name),
         Put::InUse => Err(in_use()),
-        Put::Conflict(_) => Err(Problem::new(
-            Code::PreconditionFailed,
-            "There is a pool of this name already. Choose another, or change that one in its settings.",
-        )
-        .with("pool", json!(name))),
+        Put::Conflict(_) => {
+            let detail = "There is a pool of this name already. Choose another, or change that one in its settings.";
+            let problem = Problem::new(Code::PreconditionFailed, detail).at_field("name", detail);
+            Err(problem.with("pool", json!(name)))
+        }
     }
 }

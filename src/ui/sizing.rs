@@ -8,6 +8,7 @@ use maud::{Markup, html};
 
 use super::charts;
 use super::frame::{Tab, count, downloads, number, pool_page, span};
+use super::quantity::price;
 use super::range::{FIVE_WEEKS, MONTH, Preset, Range, WEEK};
 use super::{Fields, Format, link};
 use crate::history::last_day;
@@ -58,12 +59,11 @@ pub(super) async fn show(
         .await?
         .ok_or_else(|| pool_not_found(&name))?;
     let range = Range::of(&fields, pool.at, last_day::zone(&pool), PRESETS, FIVE_WEEKS)?;
-    let word = |name: &str| fields.get(name).map(str::to_owned);
     let wanted = SizingQuery {
         from: Some(When::exactly(range.from)),
         to: Some(When::exactly(range.to)),
-        price_named: word("price_named"),
-        price_concurrent: word("price_concurrent"),
+        price_named: price_of(&fields, "price_named")?,
+        price_concurrent: price_of(&fields, "price_concurrent")?,
         target_lean: of(&fields, "target_lean")?,
         target_balanced: of(&fields, "target_balanced")?,
         reserve: of(&fields, "reserve")?,
@@ -103,6 +103,17 @@ pub(super) async fn show(
         p.row { (downloads(&here(&[("format", "csv")]), &here(&[("format", "json")]))) }
     };
     Ok(pool_page(&operator.caller, &pool, Tab::Sizing, &body))
+}
+
+/// A price of the address, as people write it, or tiers of prices.
+fn price_of(fields: &Fields, name: &str) -> Result<Option<String>, Problem> {
+    let Some(text) = fields.get(name) else {
+        return Ok(None);
+    };
+    if text.contains(':') {
+        return Ok(Some(text.to_owned()));
+    }
+    Ok(Some(price(name, text)?.to_string()))
 }
 
 /// A number of the address; none if it is not there.

@@ -12,8 +12,9 @@ use serde_json::json;
 pub(super) use self::detail::{
     confirm_delete, confirm_roll, delete, detail, enable, resend, roll, save, test,
 };
+use super::form::{Form, is_first};
 use super::frame::{commands, may, page, time};
-use super::{Fields, Format};
+use super::{Fields, Format, redirect};
 use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::Operator;
@@ -36,9 +37,23 @@ pub(super) async fn show(
         Format::Csv => return Ok(list_csv(&webhooks)),
         Format::Html => {}
     }
+    let again = fields.get("again").is_some();
+    draw(&app, &operator, again, &Form::new("webhook")).await
+}
+
+/// The page with the form for a new webhook.
+async fn draw(
+    app: &App,
+    operator: &Operator,
+    again: bool,
+    form: &Form<'_>,
+) -> Result<Response, Problem> {
+    let webhooks = all(app, operator).await?;
     let changes = may(&operator.caller, Role::Admin);
     let body = html! {
         h1 { "Webhooks" }
+        (form.summary())
+        @if again { p.notice role="status" { "This webhook was made before: the form came twice. A secret is shown once; if it is lost, make a new one." } }
         p { "Where " a href="/admin/alerts" { "alerts" } " go: each message is signed, and comes again until the receiver has it." }
         @if webhooks.is_empty() {
             p.empty { "There are no webhooks yet." }
@@ -52,9 +67,9 @@ pub(super) async fn show(
             }
         }
         p.row { a href="?format=csv" download { "CSV" } a href="?format=json" { "JSON" } }
-        @if changes { (new_webhook()) }
+        @if changes { (new_webhook(form)) }
     };
-    Ok(page(&operator.caller, "Webhooks", HERE, &body))
+    Ok(form.answer(page(&operator.caller, "Webhooks", HERE, &body)))
 }
 
 fn list_csv(webhooks: &[WebhookBody]) -> Response {
@@ -132,15 +147,17 @@ fn state(webhook: &WebhookBody) -> Markup {
     }
 }
 
-fn event_fields(chosen: &[AlertPattern]) -> Markup {
+fn event_fields(form: &Form<'_>, chosen: &[AlertPattern]) -> Markup {
+    let is_chosen = |word: &str, now: bool| form.has("events", word, now);
+    let wrong = form.error("events");
     html! {
-        fieldset.field {
+        fieldset.field.wrong[wrong.is_some()] id=(form.id("events")) tabindex=[wrong.map(|_| "-1")] {
             legend { "Alerts" }
-            @let all = chosen.contains(&AlertPattern::All);
-            label { input type="checkbox" name="events" value="*" checked[all]; " All, also those to come" }
+            @if let Some(wrong) = wrong { p.bad { span.hidden { "Error: " } (wrong) } }
+            label { input type="checkbox" name="events" value="*" checked[is_chosen("*", chosen.contains(&AlertPattern::All))]; " All, also those to come" }
             @for kind in AlertType::ALL {
                 label {
-                    input type="checkbox" name="events" value=(kind.as_str()) checked[chosen.contains(&AlertPattern::One(kind))];
+                    input type="checkbox" name="events" value=(kind.as_str()) checked[is_chosen(kind.as_str(), chosen.contains(&AlertPattern::One(kind)))];
                     " " code { (kind.as_str()) } " " span.quiet { (kind.meaning()) }
                 }
             }
@@ -148,61 +165,69 @@ fn event_fields(chosen: &[AlertPattern]) -> Markup {
     }
 }
 
-fn new_webhook() -> Markup {
+fn new_webhook(form: &Form<'_>) -> Markup {
     html! {
         section {
             h2 { "New webhook" }
             form.fields method="post" action=(HERE) {
-                div.field {
-                    label for="url" { "Address" }
-                    input #url name="url" type="url" required maxlength="2048" autocomplete="off"
-                        placeholder="https://hooks.example.com/leasehold";
-                }
-                (event_fields(&[AlertPattern::All]))
-                (common_fields(None, ""))
+                (form.once())
+                (address_field(form, ""))
+                (event_fields(form, &[]))
+                (common_fields(form, "", ""))
                 p.row { button.main type="submit" { "Create" } }
             }
         }
     }
 }
 
-fn common_fields(name: Option<&str>, pools: &str) -> Markup {
+fn address_field(form: &Form<'_>, now: &str) -> Markup {
+    form.text(
+        "url",
+        "Address",
+        "Such as https://hooks.example.com/leasehold.",
+        now,
+    )
+}
+
+fn common_fields(form: &Form<'_>, name: &str, pools: &str) -> Markup {
     html! {
-        div.field {
-            label for="pools" { "Pools" }
-            input #pools name="pools" value=(pools) autocomplete="off" aria-describedby="pools-hint";
-            p.quiet #pools-hint { "Names with spaces between; none means all. Alerts about the store come in any case." }
-        }
-        div.field {
-            label for="name" { "Name" }
-            input #name name="name" value=[name] maxlength="128" autocomplete="off";
-        }
+        (form.text("pools", "Pools", "Names with spaces between; none means all. Alerts about the store come in any case.", pools))
+        (form.text("name", "Name", "", name))
     }
 }
 
 /// What a form says of a webhook.
 fn webhook_request(fields: &Fields) -> Result<WebhookRequest, Problem> {
-    let wrong = |error: &dyn std::fmt::Display| {
-        Problem::new(Code::InvalidRequest, format!("Nothing was saved: {error}."))
+    let wrong = |field: &'static str| {
+        move |error: &dyn std::fmt::Display| {
+            let sentence = format!("Nothing was saved: {error}.");
+            Problem::new(Code::InvalidRequest, sentence.clone()).at_field(field, sentence)
+        }
     };
+    let events: Vec<AlertPattern> = fields
+        .all("events")
+        .map(str::parse)
+        .collect::<Result<_, _>>()
+        .map_err(|error| wrong("events")(&error))?;
+    if events.contains(&AlertPattern::All) && events.len() > 1 {
+        return Err(wrong("events")(
+            &"tick all of them, or single ones, and not both",
+        ));
+    }
     Ok(WebhookRequest {
         url: fields.get("url").unwrap_or_default().to_owned(),
-        events: fields
-            .all("events")
-            .map(str::parse)
-            .collect::<Result<_, _>>()
-            .map_err(|error| wrong(&error))?,
+        events,
         pools: fields
             .words("pools")
             .iter()
             .map(|pool| pool.parse())
             .collect::<Result<_, _>>()
-            .map_err(|error| wrong(&error))?,
+            .map_err(|error| wrong("pools")(&error))?,
         name: fields
             .get("name")
             .map(|name| name.to_owned().try_into())
             .transpose()
-            .map_err(|error| wrong(&error))?,
+            .map_err(|error| wrong("name")(&error))?,
         enabled: None,
     })
 }
@@ -212,8 +237,18 @@ pub(super) async fn create(
     operator: Operator,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let webhook = make(&app, &operator, webhook_request(&fields)?).await?;
-    Ok(reveal(&operator, &webhook))
+    let made = match webhook_request(&fields) {
+        Ok(body) if is_first(&app, &fields).await? => make(&app, &operator, body).await,
+        Ok(_) => return Ok(redirect(&format!("{HERE}?again=1"))),
+        Err(problem) => Err(problem),
+    };
+    match made {
+        Ok(webhook) => Ok(reveal(&operator, &webhook)),
+        Err(problem) => {
+            let form = Form::refused("webhook", &fields, problem)?;
+            draw(&app, &operator, false, &form).await
+        }
+    }
 }
 
 /// The only page that shows a secret, once.

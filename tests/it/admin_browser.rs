@@ -19,7 +19,6 @@ const PATIENT: (&str, &str) = ("redis_timeout_ms", "5000");
 
 const TAB: &str = "\u{e004}";
 const ENTER: &str = "\u{e007}";
-const DOWN: &str = "\u{e015}";
 
 async fn log_in(browser: &Browser, server: &str) {
     browser.goto(&format!("{server}/admin/login")).await;
@@ -103,24 +102,36 @@ async fn an_operator_works_in_a_browser() {
         .wait("document.querySelectorAll('tbody tr').length === 4")
         .await;
 
-    // Three are terminated, with a reason that they read.
-    for holder in ["anna", "bert", "carl"] {
-        browser
-            .click(&format!("input[aria-label='Select {holder}']"))
-            .await;
-    }
-    browser.wait("document.getElementById('refresh').innerText.includes('Paused while leases are selected')").await;
-    browser.click("#live button:not([name])").await;
+    // Three are terminated, with a reason that they read: a range with Shift, one of all with the bar.
+    browser.click(".bar [data-page]").await;
     browser
-        .wait("document.querySelector('h1').innerText === 'Terminate 3 leases of crm?'")
+        .wait(
+            "document.querySelector('.bar').innerText.includes('All 4 on this page are selected.')",
+        )
+        .await;
+    browser.click(".bar [data-none]").await;
+    browser.click("input[aria-label='Select anna']").await;
+    browser
+        .script(
+            "document.querySelector(\"input[aria-label='Select carl']\")
+                 .dispatchEvent(new MouseEvent('click', { bubbles: true, shiftKey: true }))",
+        )
+        .await;
+    browser
+        .wait("document.querySelector('.bar').innerText.includes('3 selected')")
+        .await;
+    browser.wait("document.getElementById('refresh').innerText.includes('Paused while leases are selected')").await;
+    browser.click(".bar button[type=submit]:not([name])").await;
+    browser
+        .wait("document.querySelector('h1').innerText === 'End 3 seats of 3 people in crm?'")
         .await;
     browser
         .wait("document.activeElement.innerText === 'Cancel'")
         .await;
-    browser.write("#reason", "The shift is over.").await;
+    browser.write("#end-reason", "The shift is over.").await;
     browser.click("button.danger").await;
     browser
-        .wait("document.querySelector('h1').innerText === '3 of 3 leases were terminated'")
+        .wait("document.querySelector('h1').innerText === '3 seats of 3 people were ended'")
         .await;
     let lost = b.renew(&leases["anna"].token(), 410).await;
     assert_eq!(
@@ -144,8 +155,8 @@ async fn an_operator_works_in_a_browser() {
 
     // A key, whose secret is shown once.
     browser.goto(&at("/admin/keys")).await;
-    browser.write("#name", HOSTILE[0]).await;
-    browser.write("#pools", "crm").await;
+    browser.write("#key-name", HOSTILE[0]).await;
+    browser.write("#key-pools", "crm").await;
     browser.click("main button.main").await;
     browser
         .wait("document.querySelector('pre')?.innerText.startsWith('lh_client_')")
@@ -204,25 +215,29 @@ async fn leases_are_terminated_by_keyboard_alone() {
         tab_to(&browser, &format!("input[aria-label='Select {holder}']")).await;
         browser.press(" ").await;
     }
-    tab_to(&browser, "#live button:not([name])").await;
+    tab_to(&browser, ".bar button[type=submit]:not([name])").await;
     browser.press(ENTER).await;
     browser
-        .wait("document.querySelector('h1').innerText === 'Terminate 2 leases of crm?'")
+        .wait("document.querySelector('h1').innerText === 'End 2 seats of 2 people in crm?'")
         .await;
     // Who presses Enter without reading destroys nothing.
     browser
         .wait("document.activeElement.innerText === 'Cancel'")
         .await;
     browser.back_tab().await;
-    browser.wait("document.activeElement.id === 'block'").await;
-    browser.press(DOWN).await;
+    browser
+        .wait("document.activeElement.id === 'end-block'")
+        .await;
+    browser.press("5 min").await;
     browser.back_tab().await;
-    browser.wait("document.activeElement.id === 'reason'").await;
+    browser
+        .wait("document.activeElement.id === 'end-reason'")
+        .await;
     browser.press("Over.").await;
     tab_to(&browser, "button.danger").await;
     browser.press(ENTER).await;
     browser
-        .wait("document.querySelector('h1').innerText === '2 of 2 leases were terminated'")
+        .wait("document.querySelector('h1').innerText === '2 seats of 2 people were ended'")
         .await;
     let lost = node.renew(&tokens["anna"], 410).await;
     assert_eq!(lost["reason"], "Over.");
@@ -534,7 +549,13 @@ async fn hostile_installation(admin: &crate::harness::Client) -> Vec<String> {
         "/admin/login",
         "/admin",
         "/admin?sort=use",
+        "/admin?view=table",
         &format!("/admin?q={q}"),
+        "/admin/blocks",
+        "/admin/people",
+        &format!("/admin/people?q={q}"),
+        &format!("/admin/people/{q}"),
+        &format!("/admin/people/{q}/end"),
         "/admin/pools/crm",
         &format!("/admin/pools/crm?sort=-holder&q={q}"),
         &format!("/admin/pools/crm?tenant={q}"),

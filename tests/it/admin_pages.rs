@@ -286,6 +286,20 @@ async fn the_overview_tells_the_day_of_each_pool() {
         assert!(page.text.contains(text), "{text} is not in {}", page.text);
     }
 
+    let table = node
+        .get("/admin?view=table&only=full")
+        .header("accept", "text/html")
+        .expect(200)
+        .await;
+    assert!(
+        table
+            .text
+            .contains("<th scope=\"row\"><a href=\"/admin/pools/crm\">")
+            && !table.text.contains("a-idle"),
+        "{}",
+        table.text
+    );
+
     // A seat is free again; the peak stays, and it is what the interface says too.
     node.release(&tokens[0], 204).await;
     let free = overview("q=crm").await;
@@ -579,10 +593,30 @@ async fn webhooks_and_alerts_are_handled_on_pages() {
     let changed = admin.get(&format!("/v1/webhooks/{id}")).expect(200).await;
     assert_eq!(changed["pools"], json!(["crm", "other"]));
     assert_eq!(changed["name"], Value::Null);
-    post(&here, &[("url", "ftp://x/"), ("events", "*")])
-        .expect(400)
-        .await;
-    post(&here, &[("url", &url)]).expect(400).await;
+    // What is not right comes back with what was typed.
+    let both = [
+        ("url", url.as_str()),
+        ("events", "*"),
+        ("events", "pool.full"),
+    ];
+    for wrong in [
+        &[("url", "ftp://x/"), ("events", "*")][..],
+        &[("url", &url)],
+        &both,
+    ] {
+        let kept = post(&here, wrong)
+            .header("accept", "text/html")
+            .expect(422)
+            .await;
+        // A program gets the problem.
+        post(&here, wrong).expect(400).await;
+        assert!(kept.text.contains("There is a problem"), "{}", kept.text);
+        assert!(
+            kept.text.contains(&format!("value=\"{}\"", wrong[0].1)),
+            "{}",
+            kept.text
+        );
+    }
     get(&format!("{here}/roll")).expect(200).await;
     let rolled = post(&format!("{here}/roll"), &[("overlap_ms", "0")])
         .expect(200)
@@ -645,5 +679,5 @@ async fn webhooks_and_alerts_are_handled_on_pages() {
     );
     viewer.post(&format!("{here}/test")).expect(403).await;
     let trail = admin.get("/v1/audit?action=webhook.").expect(200).await;
-    assert_eq!(trail.list("items").len(), 12, "{}", trail.text);
+    assert_eq!(trail.list("items").len(), 16, "{}", trail.text);
 }

@@ -121,6 +121,58 @@ async fn a_person_is_found_in_all_pools_that_the_key_may_see() {
 }
 
 #[tokio::test]
+async fn somebody_is_found_by_what_it_works_on_and_has_a_history() {
+    let cluster = Installation::one().await;
+    let node = cluster.first();
+    node.put_pool("crm", json!({"capacity": 1}), 201).await;
+    node.put_pool("erp", json!({"capacity": 9}), 201).await;
+    let ann = json!({"holder": "ann", "label": "Front desk", "activities": ["Order 48213"]});
+    let first = node.acquire("crm", ann, 201).await;
+    node.acquire("erp", json!({"holder": "ann"}), 201).await;
+    node.acquire("erp", json!({"holder": "=bob"}), 201).await;
+    let find = async |query: &str| node.get(&format!("/v1/holders?{query}")).expect(200).await;
+    for text in ["48213", "front%20DESK"] {
+        let found = find(&format!("q={text}")).await;
+        assert_eq!(
+            (names(&found), &found["items"][0]["seats"]),
+            (vec!["ann"], &json!(1))
+        );
+    }
+    assert_eq!(find("q=ann").await["items"][0]["seats"], 2);
+    let file = find("format=csv").await;
+    let lines: Vec<&str> = file.text.lines().collect();
+    assert_eq!(lines[0], "holder,seats,leases,pools,since,blocked_until");
+    assert!(
+        lines[1].starts_with("'=bob,1,1,erp,") && lines[2].starts_with("ann,2,2,crm erp,"),
+        "{}",
+        file.text
+    );
+
+    // Denied, and then served.
+    node.acquire("crm", json!({"holder": "cid"}), 409).await;
+    node.release(&first.token(), 204).await;
+    node.acquire("crm", json!({"holder": "cid"}), 201).await;
+    let cid = node
+        .get("/v1/holders/cid?days=30&tz=Europe/Zurich")
+        .expect(200)
+        .await;
+    let crm = &cid["history"][0];
+    assert_eq!(crm["denied"][0]["code"], "pool_full");
+    assert!(crm["denied"][0]["waited_ms"].is_u64(), "{crm}");
+    assert_eq!(crm["denied"][0]["true_denial"], false);
+    assert_eq!(crm["days"].as_array().map(Vec::len), Some(1), "{crm}");
+    let ann = node.get("/v1/holders/ann?days=30").expect(200).await;
+    let ended = &ann["history"][0]["ended"][0];
+    assert_eq!(
+        (&ended["reason"], &ended["id"]),
+        (&json!("released"), &json!(first.id()))
+    );
+    node.get("/v1/holders/ann?days=30&tz=Mars")
+        .expect(400)
+        .await;
+}
+
+#[tokio::test]
 async fn the_trail_has_no_name_that_no_pool_keeps() {
     let cluster = Installation::one().await;
     let node = cluster.first();

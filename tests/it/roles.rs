@@ -50,7 +50,10 @@ fn expected_of_page(method: &str, path: &str, who: Who) -> Cell {
                 Cell::Forbidden
             };
         }
-        ("GET", "/admin") => Who::ViewerOfAnother,
+        ("GET", "/admin" | "/admin/blocks" | "/admin/people" | "/admin/people/{holder}") => {
+            Who::ViewerOfAnother
+        }
+        (_, path) if path.starts_with("/admin/people/") => Who::Operator,
         ("GET", "/admin/sessions") => Who::Admin,
         ("GET", path) if path.ends_with("/terminate") || path.contains("/named/") => Who::Operator,
         ("GET", path)
@@ -85,7 +88,8 @@ pub(crate) fn pages() -> Vec<(&'static str, &'static str)> {
         let words: Vec<&str> = rest.split('"').skip(1).step_by(2).collect();
         match (kind, &words[..]) {
             ("read", [path]) => Some(("GET", *path)),
-            ("open", [method, path]) | ("change" | "change_keys", [method, path, _]) => {
+            ("open", [method, path])
+            | ("change" | "change_own" | "change_keys", [method, path, _]) => {
                 Some((*method, *path))
             }
             _ => None,

@@ -121,6 +121,12 @@ if (live) {
   line.append(text, pause, every);
   live.before(line);
 
+  // A page may have a part that is cheaper to ask for than all of it.
+  const source = () => {
+    const address = new URL(location.href);
+    for (const [name, value] of new URLSearchParams(live.dataset.source ?? "")) address.searchParams.set(name, value);
+    return address;
+  };
   let paused = false, last = Date.now(), failed = 0, timer;
   // Why nothing is to move under the reader's hands.
   function pausing() {
@@ -132,6 +138,7 @@ if (live) {
   const held = () => document.hidden || pausing() !== null;
   const clock = (at) => new Date(at).toLocaleTimeString("sv-SE");
   function show() {
+    if (out) return;
     const age = Math.round((Date.now() - last) / 1000);
     line.classList.toggle("stale", failed > 0);
     const why = pausing();
@@ -140,11 +147,25 @@ if (live) {
       : `Live, updated ${age} s ago`;
     pause.textContent = paused ? "Resume" : "Pause";
   }
+  // The login is over: nothing comes any more, and that is no outage.
+  let out = false;
+  function loggedOut() {
+    out = true;
+    const link = document.createElement("a");
+    link.href = location.href;
+    link.textContent = "Log in";
+    text.replaceChildren(`You are logged out, last data of ${clock(last)}. `, link);
+    line.classList.add("stale");
+    pause.hidden = every.hidden = true;
+    say("You are logged out.");
+  }
   async function refresh() {
     clearTimeout(timer);
+    if (out) return;
     if (!held()) {
       try {
-        const answer = await fetch(location.href, { headers: { accept: "text/html" }, redirect: "error" });
+        const answer = await fetch(source(), { headers: { accept: "text/html" }, redirect: "manual" });
+        if (answer.type === "opaqueredirect") { loggedOut(); return; }
         if (!answer.ok) throw new Error(answer.status);
         const fresh = parse(await answer.text()).getElementById("live");
         if (fresh && !held()) { times(fresh); merge(live, fresh); last = Date.now(); }
@@ -167,10 +188,22 @@ if (live) {
   show();
 }
 
-// "/" goes to the search field, as people expect; not while somebody writes.
+// "/" goes to the search field of the page, or to the one for people; not while somebody writes.
 document.addEventListener("keydown", (event) => {
-  const search = document.getElementById("search");
+  const search = document.getElementById("search") ?? document.getElementById("find");
   if (event.key !== "/" || !search || event.target.closest("input, textarea, select")) return;
   event.preventDefault();
   search.focus();
 });
+
+// What is wrong with a form is read first.
+document.getElementById("problems")?.focus();
+for (const link of document.querySelectorAll("#problems a")) {
+  link.addEventListener("click", (event) => {
+    const field = document.getElementById(link.hash.slice(1));
+    if (!field) return;
+    event.preventDefault();
+    (field.labels?.[0] ?? field).scrollIntoView();
+    field.focus({ preventScroll: true });
+  });
+}

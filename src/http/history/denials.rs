@@ -92,9 +92,17 @@ pub(crate) async fn denials(
         now,
     )
     .await?;
-    let items = found
-        .into_iter()
-        .map(|denial| DenialBody {
+    let items = found.into_iter().map(DenialBody::from).collect();
+    Ok(DenialsBody {
+        items,
+        next_cursor: next.map(|id| id.to_string()),
+        covered_from: reading::covered_from(&app.0.store, pool, from).await?,
+    })
+}
+
+impl From<refused::Denial> for DenialBody {
+    fn from(denial: refused::Denial) -> Self {
+        Self {
             at: denial.at,
             code: denial.code,
             holder: denial.holder,
@@ -102,13 +110,8 @@ pub(crate) async fn denials(
             true_denial: denial.true_denial,
             granted_at: denial.granted_at,
             waited_ms: denial.granted_at.map(|at| at.since(denial.at)),
-        })
-        .collect();
-    Ok(DenialsBody {
-        items,
-        next_cursor: next.map(|id| id.to_string()),
-        covered_from: reading::covered_from(&app.0.store, pool, from).await?,
-    })
+        }
+    }
 }
 
 impl Page for DenialsBody {

@@ -8,7 +8,8 @@ use maud::{Markup, html};
 use serde_json::json;
 
 use super::{
-    HERE, common_fields, event_fields, place, pools, reveal, state, title, webhook_request,
+    HERE, address_field, common_fields, event_fields, place, pools, reveal, state, title,
+    webhook_request,
 };
 use crate::access_key::Role;
 use crate::http::App;
@@ -19,6 +20,7 @@ use crate::http::webhooks::{
     DeliveryBody, WebhookBody, WebhookPatch, alter, by_stage, find, replace_secret, send_test,
     shown, to_csv, try_again, withdraw,
 };
+use crate::ui::form::Form;
 use crate::ui::frame::{may, page, time};
 use crate::ui::{Fields, Format, new_secret, redirect};
 
@@ -32,16 +34,32 @@ pub(in crate::ui) async fn detail(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
+    let format = Format::wanted(&headers, fields.get("format"));
+    if format == Format::Html {
+        return draw(&app, &operator, &id, &fields, &Form::new("webhook")).await;
+    }
     app.store().refresh_webhooks().await?;
     let webhook = find(&app, &id)?;
+    let items = by_stage(&app, &operator, &webhook.id, fields.get("state"), SHOWN).await?;
+    Ok(match format {
+        Format::Csv => to_csv(&items),
+        _ => Json(json!({ "items": items })).into_response(),
+    })
+}
+
+/// The page with the form that changes the webhook.
+async fn draw(
+    app: &App,
+    operator: &Operator,
+    id: &str,
+    fields: &Fields,
+    form: &Form<'_>,
+) -> Result<Response, Problem> {
+    app.store().refresh_webhooks().await?;
+    let webhook = find(app, id)?;
     let state = fields.get("state");
-    let items = by_stage(&app, &operator, &webhook.id, state, SHOWN).await?;
-    match Format::wanted(&headers, fields.get("format")) {
-        Format::Json => return Ok(Json(json!({ "items": items })).into_response()),
-        Format::Csv => return Ok(to_csv(&items)),
-        Format::Html => {}
-    }
-    let webhook = shown(&app, &operator, &webhook).await?;
+    let items = by_stage(app, operator, &webhook.id, state, SHOWN).await?;
+    let webhook = shown(app, operator, &webhook).await?;
     let changes = may(&operator.caller, Role::Admin);
     let asked = state
         .map(|state| format!("&state={state}"))
@@ -49,6 +67,7 @@ pub(in crate::ui) async fn detail(
     let body = html! {
         p.crumbs { a href=(HERE) { "Webhooks" } }
         h1 { (title(&webhook)) }
+        (form.summary())
         @if webhook.name.is_some() { p { code { (webhook.url) } } }
         p { (self::state(&webhook))
             @if let Some(until) = webhook.former_secret_until { br; span.quiet { "The former secret signs as well until " (time(until)) } }
@@ -89,9 +108,9 @@ pub(in crate::ui) async fn detail(
                 }
             }
         }
-        @if changes { (edit(&webhook)) }
+        @if changes { (edit(&webhook, form)) }
     };
-    Ok(page(&operator.caller, "Webhook", HERE, &body))
+    Ok(form.answer(page(&operator.caller, "Webhook", HERE, &body)))
 }
 
 fn actions(webhook: &WebhookBody) -> Markup {
@@ -163,17 +182,14 @@ fn delivery(webhook: &WebhookBody, item: &DeliveryBody, changes: bool) -> Markup
     }
 }
 
-fn edit(webhook: &WebhookBody) -> Markup {
+fn edit(webhook: &WebhookBody, form: &Form<'_>) -> Markup {
     html! {
         section {
             h2 { "Change" }
             form.fields method="post" action=(place(webhook)) {
-                div.field {
-                    label for="url" { "Address" }
-                    input #url name="url" type="url" required maxlength="2048" autocomplete="off" value=(webhook.url);
-                }
-                (event_fields(&webhook.events))
-                (common_fields(webhook.name.as_ref().map(|name| name.as_str()), &pools(webhook)))
+                (address_field(form, &webhook.url))
+                (event_fields(form, &webhook.events))
+                (common_fields(form, webhook.name.as_ref().map_or("", |name| name.as_str()), &pools(webhook)))
                 p.row { button.main type="submit" { "Save" } }
             }
         }
@@ -186,16 +202,26 @@ pub(in crate::ui) async fn save(
     Path(id): Path<String>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let body = webhook_request(&fields)?;
-    let patch = WebhookPatch {
-        url: Some(body.url),
-        events: Some(body.events),
-        pools: Some(body.pools),
-        name: Some(body.name),
-        enabled: None,
+    let saved = match webhook_request(&fields) {
+        Ok(body) => {
+            let patch = WebhookPatch {
+                url: Some(body.url),
+                events: Some(body.events),
+                pools: Some(body.pools),
+                name: Some(body.name),
+                enabled: None,
+            };
+            alter(&app, &operator, &id, &patch).await
+        }
+        Err(problem) => Err(problem),
     };
-    let webhook = alter(&app, &operator, &id, &patch).await?;
-    Ok(redirect(&format!("{HERE}/{}", webhook.id)))
+    match saved {
+        Ok(webhook) => Ok(redirect(&format!("{HERE}/{}", webhook.id))),
+        Err(problem) => {
+            let form = Form::refused("webhook", &fields, problem)?;
+            draw(&app, &operator, &id, &Fields(Vec::new()), &form).await
+        }
+    }
 }
 
 pub(in crate::ui) async fn enable(
