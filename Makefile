@@ -8,10 +8,14 @@ MODULES_OF_REDIS := acquire:: acquire_many:: clock:: data_loss:: deleted_pools::
 	half_done:: key_prefix:: moved_address:: out_of_memory:: outage:: race:: records:: redis_access:: redis_cluster:: refusals:: release:: renew:: renew_many:: \
 	rules:: script_flush:: sentinel:: slot_migration:: terminate:: unreadable::
 
-.PHONY: deb dist kubernetes help run test test-redis test-valkey test-browsers test-clients test-containers test-generators test-hours chaos lint sbom bench redis browser valkey balancer proxies
+.PHONY: deb demo dist kubernetes help run test test-redis test-valkey test-browsers test-clients test-containers test-generators test-hours chaos lint sbom bench redis browser valkey balancer proxies
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
+
+demo: redis ## Build, and serve made-up pools with five weeks of history and people who come and go
+	@cargo build --locked --bin leasehold
+	@exec $${CARGO_TARGET_DIR:-target}/debug/leasehold demo
 
 run: redis ## Build, and serve on 127.0.0.1:7070 with an embedded Redis and a demo pool
 	@cargo build --locked --bin leasehold

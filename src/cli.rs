@@ -9,6 +9,7 @@ mod bench;
 mod block;
 mod config;
 mod declared;
+mod demo;
 mod doctor;
 mod export;
 mod failover;
@@ -84,6 +85,8 @@ enum Command {
     /// Serve the HTTP interface; this is also what happens without a command
     #[command(after_help = PRECEDENCE)]
     Serve(serve::Serve),
+    /// Serve a demonstration: made-up pools with five weeks of history and people who come and go
+    Demo(demo::Demo),
     /// Print every setting and where it came from
     #[command(after_help = PRECEDENCE)]
     Config(config::Config),
@@ -298,6 +301,7 @@ pub fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         None => serve::run(&cli.serve),
         Some(Command::Serve(serve)) => serve::run(&serve),
+        Some(Command::Demo(demo)) => demo::run(&demo),
         Some(Command::Config(config)) => config::run(&config),
         Some(Command::Doctor(doctor)) => doctor::run(&doctor),
         Some(Command::Failover(failover)) => failover::run(&failover),

@@ -5,10 +5,14 @@ mod node;
 mod signals;
 mod systemd;
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::watch;
 
@@ -21,6 +25,7 @@ use crate::history;
 use crate::http::server::{self, ConnectionLimit, Drain, Limits};
 use crate::service;
 use crate::stderr;
+use crate::store::{self, Store};
 use crate::tasks;
 use crate::telemetry;
 
@@ -37,6 +42,19 @@ pub(super) fn run(serve: &Serve) -> Result<Exit, Failure> {
     let loaded = super::load(&serve.flags)?;
     let readable = loaded.secrets_that_others_read();
     let settings = loaded.check()?;
+    run_with(&settings, &readable, serve.quiet, None)
+}
+
+/// What is done before anybody is served, with the store and the address of the node.
+pub(super) type Begin = fn(Store, SocketAddr) -> BoxFuture<'static, Result<(), store::Error>>;
+
+/// One node with these settings; files of secrets that others can read are named in the log.
+pub(super) fn run_with(
+    settings: &Settings,
+    readable: &BTreeSet<PathBuf>,
+    quiet: bool,
+    begin: Option<Begin>,
+) -> Result<Exit, Failure> {
     telemetry::logs(settings.log_format, &settings.log)
         .map_err(|error| Failure::new(Exit::Error, error))?;
     for file in readable {
@@ -49,7 +67,7 @@ pub(super) fn run(serve: &Serve) -> Result<Exit, Failure> {
         .worker_threads(settings.threads())
         .enable_all()
         .build()?;
-    super::block_on(runtime, node(&settings, serve.quiet))
+    super::block_on(runtime, node(settings, quiet, begin))
 }
 
 /// Starts, serves until a signal, stops.
@@ -57,7 +75,7 @@ pub(super) fn run(serve: &Serve) -> Result<Exit, Failure> {
 /// SIGTERM and SIGQUIT come from an orchestrator, whose balancer needs time to notice; SIGINT from a person, who does not want to
 /// wait. Other daemons reload or reopen by SIGHUP, SIGUSR1 and SIGUSR2. There is nothing of that here, so they change nothing; only a
 /// terminal that hangs up ends the node.
-async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
+async fn node(settings: &Settings, quiet: bool, begin: Option<Begin>) -> Result<Exit, Failure> {
     let StopSignals { mut first, second } = signals()?;
     let mut second = pin!(second);
     // Before it waits for Redis, so that whoever reads the log knows what for.
@@ -89,6 +107,10 @@ async fn node(settings: &Settings, quiet: bool) -> Result<Exit, Failure> {
         embedded,
     } = node;
 
+    if let Some(begin) = begin {
+        let begun = begin(store.clone(), address).await;
+        begun.map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    }
     telemetry::runbooks_are_at(settings.runbooks(address));
     if let Some(endpoint) = &settings.otlp_endpoint {
         telemetry::export_spans(endpoint, &address.to_string())

@@ -19,6 +19,8 @@ pub(crate) const SECRET: &str = "b2YgdGhlIHRlc3RzLCBhbmQgb2Ygbm90aGluZyBlbHNlIQ"
 /// How a node is to be started.
 #[derive(Clone)]
 pub(crate) struct Launch {
+    /// The command that serves: `serve`, or `demo` with its arguments.
+    command: Vec<String>,
     host: String,
     port: u16,
     /// The network namespace that it runs in; none for this one.
@@ -77,6 +79,7 @@ impl Launch {
         let directory = TempDir::with_prefix("leasehold-node-").expect("a temporary directory");
         let port = free_port();
         Self {
+            command: vec!["serve".to_owned()],
             host: "127.0.0.1".to_owned(),
             port,
             space: None,
@@ -90,6 +93,17 @@ impl Launch {
         .set("log", "info")
         // Load balancers need the wait before a node drains; tests do not.
         .set("drain_wait_ms", "0")
+    }
+
+    /// A node of made-up pools, which brings its own Redis.
+    pub(crate) fn demo() -> Self {
+        let launch = Self::embedded();
+        let listen = format!("127.0.0.1:{}", launch.port);
+        let command = ["demo", "--listen", &listen, "--data-dir", "demo"];
+        Self {
+            command: command.map(str::to_owned).to_vec(),
+            ..launch
+        }
     }
 
     /// Sets or replaces a setting, named as in the settings file.
@@ -199,7 +213,7 @@ impl Launch {
         command
             .env_clear()
             .current_dir(self.directory())
-            .arg("serve");
+            .args(&self.command);
         // But for those that come from scripts/hours.sh, which moves the clock of all processes of a test.
         for name in [
             "PATH",
