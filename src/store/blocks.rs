@@ -132,7 +132,7 @@ impl Store {
         };
         let block = scripts::Block {
             keys: &keys,
-            holder: holder.as_str(),
+            holder: holder.key(),
             until_at,
             lasting,
             by,
@@ -140,8 +140,7 @@ impl Store {
             longest: LONGEST_BLOCK,
         };
         let reply = self.call(keys.bucket, &block).await?;
-        let named =
-            |until: Timestamp, note: &str| Block::of(holder.as_str().to_owned(), until, note);
+        let named = |until: Timestamp, note: &str| Block::of(holder.key().to_owned(), until, note);
         let now = match reply.status {
             Status::Blocked => Some(Block {
                 since: Some(reply.now),

@@ -278,7 +278,7 @@ async fn in_pool(
     if let Some((days, zone)) = days.filter(|_| sees_all) {
         let now = store.now();
         let from = Timestamp(now.0 - i64::from(days) * 86_400_000);
-        let known = history::holder(store, &pool, holder.as_str(), from, now).await?;
+        let known = history::holder(store, &pool, holder.key(), from, now).await?;
         if known.used.leases > 0 || !known.denials.is_empty() {
             details.history = Some(vec![HistoryInPool::of(pool, known, zone)]);
         }

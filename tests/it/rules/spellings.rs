@@ -61,6 +61,15 @@ async fn spellings_of_one_name_share_a_seat_and_each_lease_shows_its_own() {
         let denied = a.acquire("crm", json!({"holder": spelling}), 409).await;
         assert_eq!(denied["code"], "holder_blocked");
     }
+    let lift = a.call(Method::DELETE, "/v1/pools/crm/blocks/ZO%C3%8B%20example");
+    lift.expect(204).await;
+    let block = b.call(Method::PUT, "/v1/pools/crm/blocks/Zo%C3%AB%20Example");
+    let blocked = block.json(&json!({"for_ms": 60_000})).expect(200).await;
+    assert_eq!(blocked["holder"], "zoë example");
+    for spelling in spellings {
+        let denied = a.acquire("crm", json!({"holder": spelling}), 409).await;
+        assert_eq!(denied["code"], "holder_blocked");
+    }
 }
 
 #[tokio::test]
