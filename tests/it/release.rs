@@ -1,9 +1,11 @@
 //! Release: the seat goes back now, permanently.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use serde_json::json;
 
-use crate::harness::{Installation, let_pass};
+use crate::harness::{ANY, Installation, let_pass, wait_until};
 
 #[tokio::test]
 async fn a_released_seat_is_free_at_once_on_every_node() {
@@ -89,4 +91,33 @@ async fn a_release_and_a_renew_at_once_leave_the_lease_ended() {
         assert_eq!(a.renew(&token, 410).await["code"], "lease_released");
     }
     assert_eq!(a.availability("crm", 200).await["in_use"], 0);
+}
+
+#[tokio::test]
+async fn a_release_that_may_not_call_who_is_next_has_ended_nothing() {
+    let cluster = Installation::one().await;
+    let node = cluster.first();
+    let policy = json!({"capacity": 1, "queue": {"max_waiting": 2}});
+    node.put_pool("crm", policy, 201).await;
+    let held = node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    node.acquire("crm", json!({"holder": "bob", "wait": true}), 202)
+        .await;
+    let user = async |right: &str| {
+        let command = ["ACL", "SETUSER", "default", right];
+        cluster.redis.query::<String>(&command).await;
+    };
+    user("-zadd").await;
+    node.release(&held.token(), 503).await;
+    user("+zadd").await;
+    wait_until("it is released", Duration::from_secs(20), async || {
+        node.release(&held.token(), ANY).await.status == 204
+    })
+    .await;
+    let events = cluster.redis.events("crm").await;
+    let ends: Vec<&str> = events
+        .iter()
+        .filter(|event| event.kind == "ended")
+        .map(|event| event.reason.as_str())
+        .collect();
+    assert_eq!(ends, ["released"]);
 }
