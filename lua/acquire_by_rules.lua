@@ -212,6 +212,9 @@ if wait == 'ticket' and not rank then
 end
 local arrival = rank and tonumber(redis.call('ZSCORE', queue, id))
 if rank and waiters then
+  -- Whoever asks is there, however late: it is called before anybody is told that there is no seat.
+  undo_member(waiting, id)
+  redis.call('ZADD', waiting, 'GT', int(now + SILENT_MS), id)
   waiters.is_back(id, arrival)
 end
 
@@ -239,7 +242,7 @@ local function ask_again()
   local rest = first_free()
   local kept = in_use < rules.capacity and redis.call('ZRANGE', called, 0, 0, 'WITHSCORES')
   if kept and kept[2] then
-    return math.min(rest, ASK_MS, math.max(ends_at(tonumber(kept[2]), ASK_MS + LATE_MS) - now, 1))
+    return math.min(rest, ASK_MS, math.max(waits_until(tonumber(kept[2]), ASK_MS + LATE_MS) - now, 1))
   end
   return rest
 end

@@ -40,7 +40,7 @@ if not policy[1] then
 end
 local ttl, capacity = tonumber(policy[2]), capacity_at(policy[1], policy[3] or nil, now)
 local index = open_index(config, who, seats, holders, lent)
-if redis.call('ZCOUNT', waiting, '-inf', int(live_from(SILENT_MS))) > 0 then
+if redis.call('ZCOUNT', waiting, '-inf', int(waits_from(SILENT_MS))) > 0 then
   return answer('behind')
 end
 
@@ -61,7 +61,7 @@ for i = 1, #ids do
   local position, arrival = first + i, tonumber(page[2 * i])
   local tenant, holder = string.match(known[2 * i - 1] or '\1\1', '^([^\1]*)\1([^\1]*)')
   local since = known[2 * i] or 0
-  local asks_again_by = ends_at(tonumber(deadlines[i] or now), SILENT_MS)
+  local asks_again_by = waits_until(tonumber(deadlines[i] or now), SILENT_MS)
   local eta = wait_of(each, free, position)
   add_waiter(position, arrival, since, asks_again_by, eta, tenant, holder)
 end

@@ -87,11 +87,11 @@ local deadlines = #ids > 0 and redis.call('ZMSCORE', waiting, unpack(ids)) or {}
 local before, there = {}, { 'XX' }
 for i = 1, #ids do
   local deadline = tonumber(deadlines[i] or nil)
-  if not deadline or ends_at(deadline, SILENT_MS) <= now then
+  if not deadline or waits_until(deadline, SILENT_MS) <= now then
     words[i] = '?'
   else
     -- Whoever is late may have been passed over.
-    if i <= new or ends_at(deadline, SILENT_MS) - KEPT_MS <= now then
+    if i <= new or waits_until(deadline, SILENT_MS) - KEPT_MS <= now then
       waiters.is_back(ids[i], tonumber(redis.call('ZSCORE', queue, ids[i])))
     end
     local n = #before
@@ -167,7 +167,7 @@ if change then
   next_ms = math.min(next_ms, change - now)
 end
 if next_called[2] then
-  next_ms = math.min(next_ms, ends_at(tonumber(next_called[2]), ASK_MS + LATE_MS) - now)
+  next_ms = math.min(next_ms, waits_until(tonumber(next_called[2]), ASK_MS + LATE_MS) - now)
 end
 local each, free = pace_for(index, ttl, capacity)
 return answer('polled', { deadline = now + SILENT_MS, next = math.floor(math.max(next_ms, 1)), each_us = math.floor(each * 1000),

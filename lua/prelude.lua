@@ -10,6 +10,10 @@ local time = redis.call('TIME')
 
 local clock, generation, tick, seq, now, shift
 local floor, back, gap, returned
+-- The last silence that may be too short for an outage, and is long for those who wait in a queue and have to ask again.
+local pause_from, pause_to, paused
+-- PAUSED_MS is the whole time that one of them has to ask (queue.lua).
+local PAUSE_MS, PAUSED_MS = 1200, 6000
 -- The number of the last script that a node of the version before ran, which does not keep the sums in step that this one keeps.
 local older_seq, older_before
 -- As the clock has them: the longest TTL of a pool, whether data was lost, the last fence, and how far time was ahead before this.
@@ -30,9 +34,9 @@ end
 -- emptied. All scripts but renew.lua belong to one bucket.
 local function enter(key)
   clock = key
-  local opened, last_tick, last_seq, silent_from, silent_to, silent_for, longest, data_lost, fence, ahead, summed, older =
+  local opened, last_tick, last_seq, silent_from, silent_to, silent_for, longest, data_lost, fence, ahead, summed, older, from, to =
     unpack(redis.call('HMGET', clock, 'generation', 'tick', 'seq', 'floor', 'back', 'gap', 'longest_ttl', 'lost', 'fence', 'shift',
-      'summed', 'older'))
+      'summed', 'older', 'pause_from', 'pause_to'))
   generation, tick, seq, shift = tonumber(opened), tonumber(last_tick) or 0, tonumber(last_seq) or 0, tonumber(ahead) or 0
   longest_ttl, lost, newest_fence, shift_before = tonumber(longest) or 0, data_lost == '1', tonumber(fence) or 0, shift
   older_before = tonumber(older) or 0
@@ -61,6 +65,11 @@ local function enter(key)
     end
     note_silence(silence)
   end
+  -- One at a time, so that the places of those who are gone lapse also where every tick is late.
+  pause_from, pause_to, paused = tonumber(from) or 0, tonumber(to) or 0, false
+  if silence > PAUSE_MS and pause_to + PAUSED_MS <= now then
+    pause_from, pause_to, paused = tick, now, true
+  end
   shift = now - instant
   return true
 end
@@ -75,9 +84,12 @@ local function mark()
   seq = seq + 1
   if returned then
     redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq), 'summed', int(seq),
-      'floor', int(floor), 'back', int(back), 'gap', int(gap), 'silences',
+      'floor', int(floor), 'back', int(back), 'gap', int(gap), 'pause_from', int(pause_from), 'pause_to', int(pause_to), 'silences',
       -- For the reports: in these times nobody could ask for a seat. The last 256 of them.
       string.sub((redis.call('HGET', clock, 'silences') or '') .. int(tick) .. ' ' .. int(now) .. ' ', -7168))
+  elseif paused then
+    redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq), 'summed', int(seq),
+      'pause_from', int(pause_from), 'pause_to', int(pause_to))
   else
     redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq), 'summed', int(seq))
   end
@@ -109,6 +121,23 @@ local function ends_at(deadline, period)
     return math.max(deadline, back + period)
   end
   return deadline
+end
+
+-- The same two for who waits in a queue and has to ask again in seconds: a pause is enough for a whole period more.
+local function waits_from(period)
+  local from = live_from(period)
+  if now < pause_to + period then
+    return math.min(pause_from, from)
+  end
+  return from
+end
+
+local function waits_until(deadline, period)
+  local at = ends_at(deadline, period)
+  if pause_from < deadline then
+    return math.max(at, pause_to + period)
+  end
+  return at
 end
 
 -- The period of the leases of a pool. A silence that is short against the TTL took nobody's time to beat, but perhaps that of

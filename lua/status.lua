@@ -70,6 +70,6 @@ if index then
 end
 local change_at, change_capacity = next_change(schedule, now)
 return answer('read', { in_use = in_use, capacity = capacity_at(policy[1], schedule, now), version = policy[3], policy = policy[4],
-  live = live, waiting_now = redis.call('ZCOUNT', waiting, '(' .. int(live_from(SILENT_MS)), '+inf'), lent_now = lent_now,
+  live = live, waiting_now = redis.call('ZCOUNT', waiting, '(' .. int(waits_from(SILENT_MS)), '+inf'), lent_now = lent_now,
   named_now = named_now, change_at = change_at, change_capacity = change_capacity, period = period,
   period_end = period_end ~= '' and period_end or nil, incarnation = policy[8] or '0' })

@@ -98,7 +98,7 @@ if rules then
   end
   local silent = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
   if silent[1] then
-    redis.call('ZADD', due, 'LT', int(ends_at(tonumber(silent[2]), SILENT_MS)), pool)
+    redis.call('ZADD', due, 'LT', int(waits_until(tonumber(silent[2]), SILENT_MS)), pool)
   end
   if schedule then
     note_changes(config, schedule, tonumber(noted), events, due, pool)

@@ -299,7 +299,7 @@ local function open_queue(keys, index, config, rules)
     if shares(id) then
       return 0
     end
-    local asks_by = ends_at(tonumber(redis.call('ZSCORE', waiting, id) or 0), SILENT_MS) - KEPT_MS
+    local asks_by = waits_until(tonumber(redis.call('ZSCORE', waiting, id) or 0), SILENT_MS) - KEPT_MS
     return math.min(asks_by, tonumber(redis.call('HGET', tickets, 'broken:' .. id) or asks_by))
   end
 
@@ -314,7 +314,7 @@ local function open_queue(keys, index, config, rules)
     for i = 1, #first, 2 do
       ids[#ids + 1] = string.sub(first[i], -22)
     end
-    local places, in_time = redis.call('ZMSCORE', queue, unpack(ids)), live_from(ASK_MS + LATE_MS)
+    local places, in_time = redis.call('ZMSCORE', queue, unpack(ids)), waits_from(ASK_MS + LATE_MS)
     for i = 1, #ids do
       local entry = first[2 * i - 1]
       if tonumber(first[2 * i]) <= in_time or not places[i] then
@@ -411,7 +411,16 @@ local function open_queue(keys, index, config, rules)
     if not arrival then
       return
     end
-    self.file(string.match(redis.call('HGET', tickets, id) or '', '^[^\1]*'), arrival, id)
+    local tenant = string.match(redis.call('HGET', tickets, id) or '', '^[^\1]*')
+    local entry = called_entry_of(tenant, arrival, id)
+    local kept = redis.call('ZSCORE', called, entry)
+    if kept then
+      -- Late, and nobody has passed it over yet.
+      redis.call('ZADD', called, 'GT', int(now + ASK_MS + LATE_MS), entry)
+      undo_by('ZADD', called, kept, entry)
+    else
+      self.file(tenant, arrival, id)
+    end
   end
 
   -- Nobody is there to hear of its turn. It keeps its place until it is silent for too long.
@@ -476,7 +485,7 @@ local function open_queue(keys, index, config, rules)
 
   -- Drops those who did not ask again in time. Returns whether all of them are gone.
   function self.drop_silent(events)
-    local silent = redis.call('ZRANGE', waiting, '-inf', int(live_from(SILENT_MS)), 'BYSCORE', 'LIMIT', 0, 4 * CALLS)
+    local silent = redis.call('ZRANGE', waiting, '-inf', int(waits_from(SILENT_MS)), 'BYSCORE', 'LIMIT', 0, 4 * CALLS)
     for i = 1, #silent do
       local tenant, holder = self.give_up(silent[i])
       record_event(events, 'gave_up', silent[i], now, holder, tenant, 'silent')
@@ -499,7 +508,7 @@ local function open_queue(keys, index, config, rules)
     end
     local kept = redis.call('ZRANGE', called, 0, 0, 'WITHSCORES')
     if kept[2] and ahead <= 2 * redis.call('ZCARD', called) then
-      rest = math.min(rest, ends_at(tonumber(kept[2]), ASK_MS + LATE_MS) - now)
+      rest = math.min(rest, waits_until(tonumber(kept[2]), ASK_MS + LATE_MS) - now)
     end
     return math.max(rest, 1)
   end

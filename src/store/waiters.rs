@@ -265,6 +265,7 @@ impl Store {
                 entry.called.store(false, Ordering::Release);
             }
             let ticket = Arc::clone(entry);
+            ticket.forget_unless_reported_after(asked.checked_sub(EVERY / 2));
             if !ticket.is_known() {
                 state.unknown.push(Arc::clone(&ticket));
                 line.wake.notify_one();

@@ -108,6 +108,13 @@ impl Ticket {
         self.times().0 = Some(reported);
     }
 
+    /// What was reported while another request was held open may be of long ago, and a request that is short may never be there
+    /// when all are reported.
+    pub(super) fn forget_unless_reported_after(&self, instant: Option<Instant>) {
+        let mut times = self.times();
+        times.0 = times.0.filter(|reported| Some(*reported) > instant);
+    }
+
     pub(super) fn is_known(&self) -> bool {
         self.times().0.is_some()
     }

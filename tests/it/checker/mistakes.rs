@@ -172,8 +172,8 @@ const MISTAKES: [Mistake; 24] = [
         happens: Happens::LongOutage,
         ..in_a_queue(mistake(
             "an outage takes the place of those who wait",
-            "int(live_from(SILENT_MS)), 'BYSCORE'",
-            "int(now                 ), 'BYSCORE'",
+            "int(waits_from(SILENT_MS)), 'BYSCORE'",
+            "int(now                  ), 'BYSCORE'",
         ))
     },
     Mistake {

@@ -148,6 +148,45 @@ async fn a_waiter_that_does_not_ask_in_time_is_passed_over_and_later_loses_its_p
 }
 
 #[tokio::test]
+async fn who_asks_late_gets_the_seat_that_is_free() {
+    let cluster = Installation::one().await;
+    let node = cluster.first();
+    node.put_pool(
+        "crm",
+        json!({"capacity": 1, "queue": {"max_waiting": 9}}),
+        201,
+    )
+    .await;
+    let held = node.acquire("crm", json!({}), 201).await;
+    let late = node.acquire("crm", wait("bob"), 202).await;
+    node.release(&held.token(), 204).await;
+    // Longer than a seat is kept for it, and not as long as its place.
+    let_pass(3_500).await;
+    let granted = node.acquire("crm", ticket(&late), 201).await;
+    assert_eq!(granted["lease"]["holder"], "bob");
+}
+
+#[tokio::test]
+async fn short_requests_with_pauses_keep_the_place() {
+    let cluster = Installation::one().await;
+    let node = cluster.first();
+    node.put_pool(
+        "crm",
+        json!({"capacity": 1, "queue": {"max_waiting": 9}}),
+        201,
+    )
+    .await;
+    node.acquire("crm", json!({}), 201).await;
+    let place = node.acquire("crm", wait("bob"), 202).await;
+    // As long as the two seconds in which all who wait are reported, so none of them is held open just then.
+    for _ in 0..7 {
+        let_pass(1_000).await;
+        let ask = json!({"ticket": place["ticket"], "wait_ms": 1_000});
+        node.acquire("crm", ask, 202).await;
+    }
+}
+
+#[tokio::test]
 async fn a_place_in_the_queue_survives_the_node_that_gave_it() {
     let mut cluster = Installation::two().await;
     cluster.nodes[0]
