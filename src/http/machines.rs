@@ -231,9 +231,12 @@ async fn metrics(State(machines): State<Machines>) -> impl IntoResponse {
     let (_, failed) = check(&machines).await;
     telemetry::ready(failed.is_none());
     let series = (machines.series)().await;
+    let mut text = machines.metrics.render() + &series;
+    // It may wait for a slow client, with all the room that it took while it grew.
+    text.shrink_to_fit();
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        machines.metrics.render() + &series,
+        text,
     )
 }
 

@@ -9,6 +9,7 @@ mod connection;
 mod lines;
 mod open;
 mod request;
+mod room;
 mod socket;
 mod stream;
 #[cfg(test)]
@@ -30,6 +31,8 @@ use futures_util::FutureExt as _;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use metrics::counter;
+#[cfg(target_os = "linux")]
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
@@ -37,17 +40,22 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use self::open::{Admitted, Connections};
+use self::room::Room;
 use crate::telemetry::HTTP_CLOSED;
 use crate::tls::ServerCertificate;
 
 pub use open::{ConnectionLimit, LongLived};
 pub use request::BodyTimedOut;
+pub use room::NoRoom;
 
 /// Connections above the limit that get an answer at the same time; those beyond it are dropped without one.
 const REFUSALS: usize = 64;
 
 /// Streams of one HTTP/2 connection at a time; the least that RFC 9113 recommends.
 const HTTP2_STREAMS: u32 = 100;
+
+/// What the kernel takes of an answer before the client's has room for it. More would be memory that nobody counts.
+const UNSENT: u32 = 128 * 1024;
 
 /// What a connection may cost.
 #[derive(Debug, Clone)]
@@ -68,6 +76,8 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Connections at a time.
     pub connections: usize,
+    /// Bytes of bodies that have not come to their end, all connections together, and as many of large answers that wait to be taken.
+    pub kept_bytes: u32,
     /// From the signal to stop to the end of accepting, so that a balancer can notice first.
     pub drain_wait: Duration,
     /// From the signal to stop to the end of everything.
@@ -85,6 +95,7 @@ impl Default for Limits {
             linger: Duration::from_secs(2),
             header_bytes: 16 * 1024,
             connections: 8_192,
+            kept_bytes: 16 << 20,
             drain_wait: Duration::from_secs(5),
             drain_total: Duration::from_secs(20),
         }
@@ -148,6 +159,8 @@ struct Shared<F> {
     http1: http1::Builder,
     http2: http2::Builder<TokioExecutor>,
     open: Arc<Connections>,
+    bodies: Arc<Room>,
+    answers: Arc<Room>,
     refusals: Arc<Semaphore>,
 }
 
@@ -170,13 +183,17 @@ where
     A: Future<Output = Response> + Send + 'static,
 {
     let address = listener.local_addr()?;
+    bound_unsent(&listener, limits.write_stall)?;
+    let open = Arc::new(Connections::new(limits.connections));
     let shared = Arc::new(Shared {
         http1: http1(&limits),
         http2: http2(&limits),
         answer,
         drain: drain.clone(),
         tls: certificate.map(|certificate| TlsAcceptor::from(certificate.config())),
-        open: Arc::new(Connections::new(limits.connections)),
+        bodies: Room::new(limits.kept_bytes, &open),
+        answers: Room::new(limits.kept_bytes, &open),
+        open,
         refusals: Arc::new(Semaphore::new(REFUSALS)),
         limits,
     });
@@ -220,6 +237,20 @@ where
         );
         tasks.shutdown().await;
     }
+    Ok(())
+}
+
+/// Bounds what the kernel keeps of answers that a client does not take, and for how long, also after the connection was closed here. Each
+/// accepted connection has these options of the listener. Other systems than Linux have neither of the two.
+#[cfg(target_os = "linux")]
+fn bound_unsent(listener: &TcpListener, stall: Duration) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    socket.set_tcp_notsent_lowat(UNSENT)?;
+    socket.set_tcp_user_timeout(Some(stall))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bound_unsent(_: &TcpListener, _: Duration) -> io::Result<()> {
     Ok(())
 }
 

@@ -30,7 +30,8 @@ use tokio_rustls::TlsAcceptor;
 use self::http2::http2_to_the_end;
 use super::Shared;
 use super::request::{From, answer};
-use super::socket::Socket;
+use super::room::NoRoom;
+use super::socket::{Socket, count_stall};
 use super::stream::Stream;
 use super::watch::{Due, Instruction, Watch};
 use crate::http::problem::{Code, Problem};
@@ -47,6 +48,8 @@ enum End {
     Close,
     /// The client gets a problem document first.
     Say(Problem),
+    /// The same, without waiting for the client to read it: others need the room.
+    SayAndGo(Problem),
     /// The client takes nothing.
     Cut,
     /// Nothing is owed to the client, which would only keep a file open by going late.
@@ -115,6 +118,7 @@ pub(super) async fn run<F, A>(
             stream.write_now(&problem.to_http1());
             Box::pin(close(stream, shared.limits.linger)).await;
         }
+        End::SayAndGo(problem) => stream.write_now(&problem.to_http1()),
         End::Gone => {}
         _ => Box::pin(close(stream, shared.limits.linger)).await,
     }
@@ -199,12 +203,17 @@ async fn parked<F>(
             if let Poll::Ready(read) = stream.poll_peek(cx, &mut buf) {
                 return Poll::Ready(match read {
                     Ok(read) if read > 0 => Ok(read),
-                    _ => Err(End::Gone),
+                    Ok(_) => Err(End::Gone),
+                    Err(error) => {
+                        count_stall(&error);
+                        Err(End::Gone)
+                    }
                 });
             }
             match watch.instruction(cx) {
                 Some(Instruction::Drain) => return Poll::Ready(Err(End::Close)),
                 Some(Instruction::Evict) => return Poll::Ready(Err(End::Gone)),
+                Some(Instruction::Cut) => return Poll::Ready(Err(End::Cut)),
                 None => {}
             }
             ready!(timer.as_mut().poll(cx));
@@ -263,11 +272,14 @@ where
                 // First, so that a request that is already here is still answered.
                 if let Poll::Ready(ended) = connection.poll_without_shutdown(cx) {
                     return Poll::Ready(match ended {
-                        Err(error) if watch.is_muted() => End::Say(not_understood(&error)),
+                        Err(error) if watch.is_muted() => {
+                            End::Say(not_understood(&error, watch.has_whole_head()))
+                        }
                         _ => End::Close,
                     });
                 }
                 match watch.instruction(cx) {
+                    Some(Instruction::Cut) => return Poll::Ready(End::Cut),
                     Some(Instruction::Drain) if leaving.is_none() => {
                         if watch.in_head() {
                             return Poll::Ready(End::Close);
@@ -278,6 +290,12 @@ where
                     }
                     Some(Instruction::Evict) if watch.quiet_since().is_some() => {
                         return Poll::Ready(End::Gone);
+                    }
+                    Some(Instruction::Evict) if watch.is_paused() => {
+                        return Poll::Ready(End::SayAndGo(NoRoom.problem()));
+                    }
+                    Some(Instruction::Evict) if watch.waits_for_client() => {
+                        return Poll::Ready(End::Cut);
                     }
                     Some(Instruction::Evict) => watch.decline_eviction(),
                     _ => {}
@@ -332,8 +350,12 @@ where
 }
 
 /// What to say about a head that hyper could not parse.
-fn not_understood(error: &hyper::Error) -> Problem {
-    let (reason, problem) = if error.is_parse_too_large() {
+fn not_understood(error: &hyper::Error, has_whole_head: bool) -> Problem {
+    let (reason, problem) = if error.is_parse_too_large() && has_whole_head {
+        // Of the body: no number can be larger.
+        let detail = "The length of the body is more than any body may have. Send less at a time.";
+        ("bad_request", Problem::new(Code::PayloadTooLarge, detail))
+    } else if error.is_parse_too_large() {
         let detail = "The request line and the headers are larger, or more, than this server takes. \
                       Send fewer or smaller headers, and check cookies that another application set.";
         (

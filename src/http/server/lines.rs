@@ -5,11 +5,15 @@
 
 use memchr::memchr_iter;
 
+/// Lines of a head: the first one, the headers that hyper takes if it is not told otherwise, and an empty one.
+const LINES: usize = 102;
+
 /// Reads a head as it arrives. A head that was sent behind a body, before that was answered, is not read.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     /// Bytes of the line that is not at its end.
     length: usize,
+    lines: usize,
     last: u8,
     /// Whether there was a line with something in it: empty ones in front of a request do not count.
     begun: bool,
@@ -31,10 +35,16 @@ impl Lines {
             self.over = self.bare_lf || (self.begun && length == 1);
             self.begun |= length > 1;
             self.length = 0;
+            self.lines += 1;
             begin = at + 1;
         }
         self.length += bytes.len() - begin;
         self.last = bytes.last().copied().unwrap_or(self.last);
+    }
+
+    /// Whether the head has come to its end, and has no more lines than hyper takes.
+    pub(super) const fn is_whole(&self) -> bool {
+        self.over && self.lines <= LINES
     }
 
     pub(super) const fn has_bare_lf(&self) -> bool {

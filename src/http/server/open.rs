@@ -1,8 +1,9 @@
 //! How many connections there may be, and who makes room when there are as many.
 //!
-//! Connections that do nothing fill a node first, and answers that last, such as event streams, fill it next. Probes, heartbeats
-//! and acquires take milliseconds, so they always find room: the connection that has been idle for longest goes, answers that
-//! last get at most three quarters of all, and a few connections above the limit get one answer each.
+//! Connections that do nothing fill a node first, or wait for their clients: for half a body, or for somebody who takes an answer.
+//! Answers that last, such as event streams, fill it next. Probes, heartbeats and acquires take milliseconds, so they always find
+//! room: the connection goes for which nobody here has worked for longest, answers that last get at most three quarters of all,
+//! and a few connections above the limit get one answer each. Whoever is asked to go and stays is cut when the room is needed.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -117,6 +118,36 @@ struct Table {
     warned: Option<Instant>,
 }
 
+/// A connection, and since when something is true of it.
+type Since = (Instant, u64);
+
+fn earlier(one: Option<Since>, other: Since) -> Option<Since> {
+    Some(one.map_or(other, |one| one.min(other)))
+}
+
+impl Table {
+    /// The connection of which this has been true for longest.
+    fn oldest(&self, since: impl Fn(&Watch) -> Option<Instant>) -> Option<u64> {
+        let all = self.watches.iter();
+        let such = all.filter_map(|(id, watch)| Some((since(watch)?, *id)));
+        such.min().map(|(_, id)| id)
+    }
+
+    /// Asks a connection to end.
+    fn evict(&self, id: u64) {
+        if let Some(watch) = self.watches.get(&id) {
+            watch.instruct(Instruction::Evict);
+        }
+    }
+
+    /// Has a connection end now. It gives its place back at once, and its file as soon as its task runs.
+    fn cut(&mut self, id: u64) {
+        if let Some(watch) = self.watches.remove(&id) {
+            watch.instruct(Instruction::Cut);
+        }
+    }
+}
+
 /// A new connection.
 pub(super) struct Admitted {
     pub(super) open: Open,
@@ -136,7 +167,8 @@ impl Connections {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a connection in, and has the one that has been idle for longest go if there are too many. `None` if there is no room.
+    /// Takes a connection in. If there are too many, the one goes for which nobody here has worked for longest: it is idle, or waits for
+    /// its client. `None` if there is no room.
     pub(super) fn admit(self: &Arc<Self>) -> Option<Admitted> {
         let mut table = self.table();
         let mut once = false;
@@ -149,15 +181,30 @@ impl Connections {
                     table.watches.len()
                 );
             }
-            let idle = table.watches.values();
-            let idle = idle.filter_map(|watch| Some((watch.idle_since()?, watch)));
-            match idle.min_by_key(|(since, _)| *since) {
-                Some((_, watch)) => {
-                    watch.instruct(Instruction::Evict);
+            // Once for all: there may be ten thousand of them.
+            let (mut idle, mut evicted, mut staying) = (None, None, 0);
+            for (id, watch) in &table.watches {
+                if let Some(since) = watch.evicted_since() {
+                    evicted = earlier(evicted, (since, *id));
+                    continue;
+                }
+                staying += 1;
+                if let Some(since) = watch.idle_since() {
+                    idle = earlier(idle, (since, *id));
+                }
+            }
+            if self.most + RESERVE <= table.watches.len() {
+                // Those who were asked to go have some time for it, but not more than there is room for.
+                let (_, last) = evicted.or(idle)?;
+                table.cut(last);
+            }
+            match idle {
+                _ if staying < self.most => {}
+                Some((_, idle)) => {
+                    table.evict(idle);
                     counter!(HTTP_CLOSED, "reason" => "made_room").increment(1);
                 }
-                None if table.watches.len() < self.most + RESERVE => once = true,
-                None => return None,
+                None => once = true,
             }
         }
         let watch = Arc::new(Watch::new());
@@ -173,6 +220,19 @@ impl Connections {
             },
             once,
         })
+    }
+
+    /// Cuts the connection whose client has let wait for longest what is kept for it, if that is longer than this.
+    pub(super) fn cut_stalled(&self, longer_than: Duration) {
+        let mut table = self.table();
+        let Some(stalled) = table.oldest(Watch::keeps_since) else {
+            return;
+        };
+        let since = table.watches[&stalled].keeps_since();
+        if since.is_some_and(|since| longer_than <= since.elapsed()) {
+            table.cut(stalled);
+            counter!(HTTP_CLOSED, "reason" => "made_room").increment(1);
+        }
     }
 
     /// Instructs all of them to drain.

@@ -22,10 +22,11 @@ use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Frame, Incoming, SizeHint};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::Shared;
-use super::watch::{BrokenOff, UnderWay, Watch};
+use super::room::{Kept, NoRoom, Room};
+use super::watch::{AnswerKind, BrokenOff, Paused, UnderWay, Watch};
 use crate::http::problem::{Code, Problem};
 
 /// Maximum of unwanted body bytes that are read to keep the connection usable.
@@ -71,24 +72,35 @@ where
     F: Fn(axum::extract::Request) -> A + Send + Sync + 'static,
     A: Future<Output = Response> + Send + 'static,
 {
-    let under_way = UnderWay::new(&from.watch);
+    let mut under_way = UnderWay::new(&from.watch);
     let (shared, watch) = (Arc::clone(&from.shared), Arc::clone(&from.watch));
     let (turns, once) = (from.turns.clone(), from.once);
     let http1 = request.version() < Version::HTTP_2;
     let screened = screen(&request, &watch, shared.limits.header_bytes);
     // Whoever waits for permission to send a body is not asked for one that nobody wants.
     let expects = request.headers().contains_key(EXPECT);
-    let keeper = http1.then(|| Arc::clone(&watch));
-    let mut request = request.map(|body| timed(body, shared.limits.body_read, keeper));
+    let mut request = request.map(|body| {
+        if body.is_end_stream() {
+            return Body::empty();
+        }
+        Body::new(Timed {
+            body: Some(body),
+            limit: shared.limits.body_read,
+            timer: None,
+            failed: false,
+            watch: Arc::clone(&watch),
+            keeps_rest: http1,
+            awaited: None,
+            paused: None,
+            room: Arc::clone(&shared.bodies),
+            kept: Vec::new(),
+            taking: None,
+        })
+    });
     request.extensions_mut().insert(ConnectInfo(from.peer));
     name_host(&mut request);
 
-    // In a box for as long as it runs: a connection keeps the place of its answer while it is silent, 6 KB of it.
-    Box::pin(async move {
-        let mut turn = match turns {
-            Some(turns) => turns.acquire_owned().await.ok(),
-            None => None,
-        };
+    let answering = move |mut turn: Option<OwnedSemaphorePermit>| async move {
         let mut closes = once || shared.drain.is_draining();
         let mut response = match screened {
             Ok(()) => {
@@ -111,10 +123,26 @@ where
                 problem.into_response()
             }
         };
+        // One without an end, such as an event stream, is made as it is taken.
+        let size = response.body().size_hint().exact();
+        let mut kept = None;
+        if let Some(size) = size.filter(|size| SMALL < *size) {
+            kept = shared.answers.try_take(size, &watch);
+            if kept.is_none() {
+                let taken = Arc::clone(&shared.answers).take(size, Arc::clone(&watch));
+                let paused = watch.pause(Instant::now());
+                let taken = taken.await;
+                drop(paused);
+                match taken {
+                    Ok(taken) => kept = Some(taken),
+                    Err(no_room) => response = no_room.problem().into_response(),
+                }
+            }
+        }
         if http1 {
             if let Some(rest) = watch.take_rest() {
                 closes |= match rest {
-                    Ok(rest) => expects || !read_rest(rest).await,
+                    Ok(rest) => expects || !read_rest(rest, &watch).await,
                     Err(BrokenOff) => true,
                 };
             }
@@ -125,8 +153,23 @@ where
                     .insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
-        Ok(response.map(|body| Answer::new(body, under_way, turn, http1)))
-    })
+        under_way.answer(match size {
+            Some(_) => AnswerKind::Whole,
+            None => AnswerKind::Endless,
+        });
+        // Without a large answer to wait for its client, the next request may be worked on.
+        let turn = turn.filter(|_| kept.is_some());
+        Ok(response.map(|body| Answer::new(body, under_way, turn, kept, http1)))
+    };
+    // In a box for as long as it runs: a connection keeps the place of its answer while it is silent, 6 KB of it. A request that
+    // waits for its turn does without.
+    match turns {
+        None => Box::pin(answering(None)),
+        Some(turns) => Box::pin(async move {
+            let turn = turns.acquire_owned().await.ok();
+            Box::pin(answering(turn)).await
+        }),
+    }
 }
 
 /// Refuses what others could read as another request than this server does.
@@ -145,6 +188,12 @@ fn screen(request: &Request<Incoming>, watch: &Watch, header_bytes: usize) -> Re
             && !host.as_bytes().eq_ignore_ascii_case(authority.as_bytes())
         {
             return invalid("\"host\" and \":authority\" name different hosts. Send one of them.");
+        }
+        if authority.is_some_and(|authority| authority.contains('@')) {
+            return invalid("\":authority\" names a user. Send the host alone.");
+        }
+        if authority.is_none() && headers.get(HOST).is_none() {
+            return invalid("A request names its host, in \":authority\" or in \"host\".");
         }
     } else {
         if watch.has_bare_lf() {
@@ -188,7 +237,7 @@ fn is_host(host: &HeaderValue) -> bool {
             let port = behind.strip_prefix(':').unwrap_or_default();
             !host.contains('@')
                 && (behind.is_empty() || behind.starts_with(':'))
-                && port.bytes().all(|digit| digit.is_ascii_digit())
+                && (port.is_empty() || port.parse::<u16>().is_ok() && !port.starts_with('+'))
                 && host.parse::<Authority>().is_ok()
         })
 }
@@ -211,10 +260,11 @@ fn list_bytes(headers: &HeaderMap) -> usize {
 }
 
 /// Reads what is left of a body, if it is little and comes soon, and returns whether that was all.
-async fn read_rest(mut rest: Incoming) -> bool {
+async fn read_rest(mut rest: Incoming, watch: &Arc<Watch>) -> bool {
     if REST < rest.size_hint().lower() {
         return false;
     }
+    let _paused = watch.pause(Instant::now());
     let all = async {
         let mut length = 0;
         while let Some(frame) = rest.frame().await {
@@ -238,6 +288,8 @@ pub(super) struct Answer {
     made: Bytes,
     /// Of HTTP/1; the parts of an HTTP/2 answer have a share in it, because hyper is done with them before they are sent.
     under_way: Result<UnderWay, Arc<Sending>>,
+    /// Room for all of it, in which its parts have a share.
+    kept: Option<Arc<Kept>>,
 }
 
 /// An HTTP/2 answer that is on its way.
@@ -251,10 +303,9 @@ impl Answer {
         body: Body,
         under_way: UnderWay,
         turn: Option<OwnedSemaphorePermit>,
+        kept: Option<Kept>,
         http1: bool,
     ) -> Self {
-        // One without an end, such as an event stream, is made as it is taken.
-        let is_large = body.size_hint().exact().is_some_and(|size| SMALL < size);
         Self {
             body,
             made: Bytes::new(),
@@ -263,9 +314,10 @@ impl Answer {
             } else {
                 Err(Arc::new(Sending {
                     under_way,
-                    _turn: turn.filter(|_| is_large),
+                    _turn: turn,
                 }))
             },
+            kept: kept.map(Arc::new),
         }
     }
 }
@@ -288,19 +340,26 @@ impl hyper::body::Body for Answer {
             match frame.into_data() {
                 Ok(data) => this.made = data,
                 Err(frame) => {
-                    let frame = frame.map_data(|bytes| Part { bytes, sent: None });
+                    let frame = frame.map_data(|bytes| Part {
+                        bytes,
+                        sent: None,
+                        _kept: None,
+                    });
                     return Poll::Ready(Some(Ok(frame)));
                 }
             }
         }
+        let kept = this.kept.clone();
         let part = match &this.under_way {
             Ok(_) => Part {
                 bytes: std::mem::take(&mut this.made),
                 sent: None,
+                _kept: kept,
             },
             Err(sending) => Part {
                 bytes: this.made.split_to(this.made.len().min(PART)),
                 sent: Some(Sent::new(sending)),
+                _kept: kept,
             },
         };
         Poll::Ready(Some(Ok(Frame::data(part))))
@@ -325,6 +384,7 @@ impl hyper::body::Body for Answer {
 pub(super) struct Part {
     bytes: Bytes,
     sent: Option<Sent>,
+    _kept: Option<Arc<Kept>>,
 }
 
 impl Buf for Part {
@@ -339,7 +399,7 @@ impl Buf for Part {
     fn advance(&mut self, count: usize) {
         self.bytes.advance(count);
         if let Some(sent) = &self.sent {
-            sent.sending.under_way.0.progressed(sent.id);
+            sent.sending.under_way.watch.progressed(sent.id);
         }
     }
 }
@@ -354,14 +414,14 @@ impl Sent {
     fn new(sending: &Arc<Sending>) -> Self {
         Self {
             sending: Arc::clone(sending),
-            id: sending.under_way.0.waits(),
+            id: sending.under_way.watch.waits(),
         }
     }
 }
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        self.sending.under_way.0.taken(self.id);
+        self.sending.under_way.watch.taken(self.id);
     }
 }
 
@@ -377,56 +437,111 @@ impl fmt::Display for BodyTimedOut {
 
 impl Error for BodyTimedOut {}
 
-/// The body of a request, with a limit on how long all of it may take.
+/// The body of a request, with a limit on how long all of it may take, and on how much of all bodies is kept.
 struct Timed {
     body: Option<Incoming>,
     limit: Duration,
     /// Set when the body is first waited for, which most are not.
     timer: Option<Pin<Box<Sleep>>>,
     failed: bool,
-    /// Takes what nobody read of it.
-    keeper: Option<Arc<Watch>>,
+    watch: Arc<Watch>,
+    /// Whether the watch takes what nobody read of it.
+    keeps_rest: bool,
+    /// Since when it is waited for; what comes in between counts nothing, or a byte now and then would be a reason to stay.
+    awaited: Option<Instant>,
+    /// While it is waited for.
+    paused: Option<Paused>,
+    room: Arc<Room>,
+    /// Room for what came so far, unless that was all.
+    kept: Vec<Kept>,
+    /// A part of the body that waits for room.
+    taking: Option<(BoxFuture<'static, Result<Kept, NoRoom>>, Bytes)>,
 }
 
-fn timed(body: Incoming, limit: Duration, keeper: Option<Arc<Watch>>) -> Body {
-    if body.is_end_stream() {
-        return Body::empty();
+type BodyFrame = Option<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>>;
+
+impl Timed {
+    /// Gives a part on when there is room for it.
+    fn poll_taking(&mut self, cx: &mut Context<'_>) -> Poll<BodyFrame> {
+        let Some((taking, bytes)) = &mut self.taking else {
+            return Poll::Pending;
+        };
+        let taken = ready!(taking.as_mut().poll(cx));
+        let bytes = std::mem::take(bytes);
+        self.taking = None;
+        Poll::Ready(Some(match taken {
+            Ok(kept) => {
+                self.kept.push(kept);
+                Ok(Frame::data(bytes))
+            }
+            Err(no_room) => {
+                self.failed = true;
+                Err(no_room.into())
+            }
+        }))
     }
-    Body::new(Timed {
-        body: Some(body),
-        limit,
-        timer: None,
-        failed: false,
-        keeper,
-    })
+
+    /// A part of the body, which is kept by whoever reads it until the rest has come.
+    fn taken(&mut self, frame: Frame<Bytes>, cx: &mut Context<'_>) -> Poll<BodyFrame> {
+        let is_last = self.body.as_ref().is_none_or(Incoming::is_end_stream);
+        let bytes = match frame.into_data() {
+            Ok(bytes) if !is_last && !bytes.is_empty() => bytes,
+            Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            Err(frame) => return Poll::Ready(Some(Ok(frame))),
+        };
+        let length = bytes.len() as u64;
+        match self.room.try_take(length, &self.watch) {
+            Some(kept) => {
+                self.kept.push(kept);
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            None => {
+                let taking = Arc::clone(&self.room).take(length, Arc::clone(&self.watch));
+                self.taking = Some((Box::pin(taking), bytes));
+                self.poll_taking(cx)
+            }
+        }
+    }
 }
 
 impl hyper::body::Body for Timed {
     type Data = Bytes;
     type Error = Box<dyn Error + Send + Sync>;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BodyFrame> {
         let this = &mut *self;
+        if this.taking.is_some() {
+            return this.poll_taking(cx);
+        }
         let Some(body) = &mut this.body else {
             return Poll::Ready(None);
         };
         if let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) {
-            this.failed |= matches!(frame, Some(Err(_)));
-            return Poll::Ready(frame.map(|frame| frame.map_err(Into::into)));
+            this.paused = None;
+            return match frame {
+                Some(Ok(frame)) => this.taken(frame, cx),
+                Some(Err(error)) => {
+                    this.failed = true;
+                    Poll::Ready(Some(Err(error.into())))
+                }
+                None => Poll::Ready(None),
+            };
+        }
+        if this.paused.is_none() {
+            let since = *this.awaited.get_or_insert_with(Instant::now);
+            this.paused = Some(this.watch.pause(since));
         }
         let timer = this
             .timer
             .get_or_insert_with(|| Box::pin(sleep(this.limit)));
         ready!(timer.as_mut().poll(cx));
+        this.paused = None;
         this.failed = true;
         Poll::Ready(Some(Err(Box::new(BodyTimedOut))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.as_ref().is_none_or(Incoming::is_end_stream)
+        self.taking.is_none() && self.body.as_ref().is_none_or(Incoming::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -438,11 +553,14 @@ impl hyper::body::Body for Timed {
 
 impl Drop for Timed {
     fn drop(&mut self) {
-        if let (Some(keeper), Some(body)) = (&self.keeper, self.body.take()) {
+        if !self.keeps_rest {
+            return;
+        }
+        if let Some(body) = self.body.take() {
             if self.failed {
-                keeper.leave_rest(Err(BrokenOff));
+                self.watch.leave_rest(Err(BrokenOff));
             } else if !body.is_end_stream() {
-                keeper.leave_rest(Ok(body));
+                self.watch.leave_rest(Ok(body));
             }
         }
     }

@@ -9,10 +9,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes};
+use metrics::counter;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stream::Stream;
 use super::watch::Watch;
+use crate::telemetry::HTTP_CLOSED;
 
 /// The stream of a connection, for as long as one hyper connection drives it.
 #[derive(Debug)]
@@ -56,6 +58,13 @@ impl<'a> Socket<'a> {
     }
 }
 
+/// Counts a connection that the kernel ended, because its client took nothing of what was sent for too long.
+pub(super) fn count_stall(error: &io::Error) {
+    if error.kind() == io::ErrorKind::TimedOut {
+        counter!(HTTP_CLOSED, "reason" => "stalled_write").increment(1);
+    }
+}
+
 impl AsyncRead for Socket<'_> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -69,7 +78,7 @@ impl AsyncRead for Socket<'_> {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
-        ready!(Pin::new(&mut *self.stream).poll_read(cx, buf))?;
+        ready!(Pin::new(&mut *self.stream).poll_read(cx, buf)).inspect_err(count_stall)?;
         let bytes = &buf.filled()[before..];
         if !bytes.is_empty() && !self.is_free {
             self.watch.received(bytes);

@@ -1,6 +1,7 @@
 //! What clients that behave badly get, over real sockets, with limits short enough to wait for.
 
 mod http2;
+mod kept;
 mod refused;
 mod slow;
 
@@ -90,6 +91,7 @@ fn routes() -> impl Fn(Request) -> BoxFuture<'static, Response> + Send + Sync + 
                 vec![b'x'; 100_000]
             }),
         )
+        .route("/medium", get(async || vec![b'x'; 200_000]))
         .route("/large", get(async || vec![b'x'; LARGE]));
     move |request| {
         let routes = routes.clone();

@@ -27,8 +27,10 @@ pub(super) enum Due {
 pub(super) enum Instruction {
     /// To end after what is under way: the node stops.
     Drain = 1,
-    /// To end if nothing is under way: another connection needs the room.
+    /// To end unless somebody here works for it: another connection needs the room.
     Evict = 2,
+    /// To end now: it did not go when it was asked, or takes nothing of what is kept for it.
+    Cut = 3,
 }
 
 /// A body that cannot be read to its end.
@@ -46,6 +48,19 @@ pub(super) struct Watch {
 struct State {
     /// Requests whose answer is not complete.
     under_way: usize,
+    /// Those of them that a handler works on, and that do not wait for the rest of their body. Signed, because the end of a request
+    /// and that of its body may come in either order.
+    at_work: isize,
+    /// Those of them whose answer has begun.
+    answered: usize,
+    /// Those of them whose answer has no end.
+    endless: usize,
+    /// Since when all that is under way waits for the client, if it does.
+    client_since: Instant,
+    /// Bytes of bodies and answers that are kept for the client ([`super::room`]).
+    kept: u64,
+    /// When the connection was asked to go.
+    evicted: Option<Instant>,
     /// A request was handed to the service and its answer may not have left the buffers.
     answering: bool,
     /// Since when there is no request under way.
@@ -72,6 +87,12 @@ impl Watch {
         Self {
             state: Mutex::new(State {
                 under_way: 0,
+                at_work: 0,
+                answered: 0,
+                endless: 0,
+                client_since: now,
+                kept: 0,
+                evicted: None,
                 answering: false,
                 quiet_since: now,
                 head_since: Some(now),
@@ -97,21 +118,39 @@ impl Watch {
         let write = state
             .blocked_since
             .map(|since| (since + limits.write_stall, Due::Write));
-        if state.under_way > 0 {
+        // While an answer is not on its way the next head may take its time, and what holds the answer may not be given back.
+        if state.under_way > 0 || state.answering {
             return write;
         }
-        let read = match state.head_since {
+        Some(match state.head_since {
             Some(since) => (since + limits.header_read, Due::Head),
             None => (state.quiet_since + limits.park, Due::Quiet),
-        };
-        Some(write.map_or(read, |write| if write.0 < read.0 { write } else { read }))
+        })
     }
 
     /// Since when the client of an HTTP/2 connection takes nothing, on its socket or on one of its streams.
     pub(super) fn stalled_since(&self) -> Option<Instant> {
+        self.state().stalled_since()
+    }
+
+    /// Whether nobody here works for the connection: it is silent, or waits for its client.
+    pub(super) fn waits_for_client(&self) -> bool {
+        self.state().client_since().is_some()
+    }
+
+    /// Whether the connection waits, for a body or for room, and nothing of an answer has been sent.
+    pub(super) fn is_paused(&self) -> bool {
         let state = self.state();
-        let streams = state.waiting.iter().map(|(_, since)| *since);
-        streams.chain(state.blocked_since).min()
+        state.under_way > 0 && state.at_work <= 0 && state.answered == 0
+    }
+
+    /// Since when the client lets wait what is kept for it; `None` if nothing is kept, or it was told to end.
+    pub(super) fn keeps_since(&self) -> Option<Instant> {
+        let state = self.state();
+        if state.kept == 0 || self.instruction.load(Ordering::Acquire) == Instruction::Cut as u8 {
+            return None;
+        }
+        state.stalled_since().or_else(|| state.client_since())
     }
 
     /// Since when there is no request under way; `None` while there is one.
@@ -153,16 +192,28 @@ impl Watch {
         state.quiet_since = Instant::now();
     }
 
-    /// Instructs the connection, and wakes it. The first instruction stays, except that a drain replaces an eviction.
+    /// Instructs the connection, and wakes it. An eviction replaces nothing, and nothing replaces a cut.
     pub(super) fn instruct(&self, instruction: Instruction) {
-        if instruction == Instruction::Drain {
-            self.instruction
-                .store(Instruction::Drain as u8, Ordering::Release);
-        } else {
-            let free = (0, instruction as u8, Ordering::AcqRel, Ordering::Relaxed);
-            let _ = self
+        match instruction {
+            Instruction::Drain => {
+                let _ = self
+                    .instruction
+                    .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+                        (now != Instruction::Cut as u8).then_some(Instruction::Drain as u8)
+                    });
+            }
+            Instruction::Evict => {
+                let free = (0, instruction as u8, Ordering::AcqRel, Ordering::Relaxed);
+                let told = self
+                    .instruction
+                    .compare_exchange(free.0, free.1, free.2, free.3);
+                if told.is_ok() {
+                    self.state().evicted = Some(Instant::now());
+                }
+            }
+            Instruction::Cut => self
                 .instruction
-                .compare_exchange(free.0, free.1, free.2, free.3);
+                .store(Instruction::Cut as u8, Ordering::Release),
         }
         self.task.wake();
     }
@@ -173,16 +224,25 @@ impl Watch {
         match self.instruction.load(Ordering::Acquire) {
             1 => Some(Instruction::Drain),
             2 => Some(Instruction::Evict),
+            3 => Some(Instruction::Cut),
             _ => None,
         }
     }
 
-    /// Since when the connection does nothing; `None` if it was instructed to end already.
+    /// Since when nobody here works for the connection; `None` if somebody does, or it was instructed to end already.
     pub(super) fn idle_since(&self) -> Option<Instant> {
         if self.instruction.load(Ordering::Acquire) != 0 {
             return None;
         }
-        self.quiet_since()
+        self.state().client_since()
+    }
+
+    /// Since when the connection has not followed the instruction to make room.
+    pub(super) fn evicted_since(&self) -> Option<Instant> {
+        if self.instruction.load(Ordering::Acquire) != Instruction::Evict as u8 {
+            return None;
+        }
+        self.state().evicted
     }
 
     /// Cancels an eviction: the connection has something to do after all.
@@ -218,6 +278,24 @@ impl Watch {
         self.state().muted
     }
 
+    /// Nobody works for a request: it waits for its body or for room, and has done so since then. It goes on when the value is dropped.
+    pub(super) fn pause(self: &Arc<Self>, since: Instant) -> Paused {
+        let mut state = self.state();
+        state.at_work -= 1;
+        state.client_since = since;
+        drop(state);
+        Paused(Arc::clone(self))
+    }
+
+    /// Counts what is kept for the client.
+    pub(super) fn keep(&self, bytes: u64) {
+        self.state().kept += bytes;
+    }
+
+    pub(super) fn keep_less(&self, bytes: u64) {
+        self.state().kept -= bytes;
+    }
+
     /// Everything that was to be written was written.
     pub(super) fn flushed(&self) {
         let mut state = self.state();
@@ -227,6 +305,11 @@ impl Watch {
     /// Whether a line of the head that was just read ended without CR.
     pub(super) fn has_bare_lf(&self) -> bool {
         self.state().lines.has_bare_lf()
+    }
+
+    /// Whether the head that was just read came to its end, and is not too long.
+    pub(super) fn has_whole_head(&self) -> bool {
+        self.state().lines.is_whole()
     }
 
     /// Keeps what a handler left of a body, so that it can still be read.
@@ -260,25 +343,90 @@ impl Watch {
     }
 }
 
+impl State {
+    fn stalled_since(&self) -> Option<Instant> {
+        let streams = self.waiting.iter().map(|(_, since)| *since);
+        streams.chain(self.blocked_since).min()
+    }
+
+    /// Since when nobody here works for the connection.
+    fn client_since(&self) -> Option<Instant> {
+        if self.under_way == 0 {
+            Some(self.quiet_since)
+        } else if self.at_work > 0 {
+            None
+        } else if self.endless > 0 {
+            // Such an answer waits for something to tell, unless it is not taken.
+            self.stalled_since()
+        } else {
+            Some(self.client_since)
+        }
+    }
+}
+
+/// A request for which nobody works.
+#[derive(Debug)]
+pub(super) struct Paused(Arc<Watch>);
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.0.state().at_work += 1;
+    }
+}
+
 /// A request under way, from its head to the end of its answer's body.
 #[derive(Debug)]
-pub(super) struct UnderWay(pub(super) Arc<Watch>);
+pub(super) struct UnderWay {
+    pub(super) watch: Arc<Watch>,
+    answer: Option<AnswerKind>,
+}
+
+/// An answer that has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum AnswerKind {
+    /// It is whole, and only has to be taken.
+    Whole,
+    /// It goes on for as long as there is something to tell.
+    Endless,
+}
 
 impl UnderWay {
     pub(super) fn new(watch: &Arc<Watch>) -> Self {
         let mut state = watch.state();
         state.under_way += 1;
+        state.at_work += 1;
         state.answering = true;
         state.head_since = None;
         drop(state);
-        Self(Arc::clone(watch))
+        Self {
+            watch: Arc::clone(watch),
+            answer: None,
+        }
+    }
+
+    /// The handler is done; what is left is the client's to take.
+    pub(super) fn answer(&mut self, kind: AnswerKind) {
+        let mut state = self.watch.state();
+        state.at_work -= 1;
+        state.answered += 1;
+        state.endless += usize::from(kind == AnswerKind::Endless);
+        state.client_since = Instant::now();
+        drop(state);
+        self.answer = Some(kind);
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.watch.state();
         state.under_way -= 1;
+        match self.answer {
+            None => state.at_work -= 1,
+            Some(kind) => {
+                state.answered -= 1;
+                state.endless -= usize::from(kind == AnswerKind::Endless);
+            }
+        }
         if state.under_way == 0 {
             state.quiet_since = Instant::now();
             state.lines = Lines::default();

@@ -62,7 +62,11 @@ where
                 return Poll::Ready(End::Close);
             }
             let instruction = watch.instruction(cx);
-            if instruction == Some(Instruction::Evict) && watch.quiet_since().is_none() {
+            if instruction == Some(Instruction::Cut) {
+                return Poll::Ready(End::Cut);
+            }
+            let is_asked_to_go = instruction == Some(Instruction::Evict) && leaving.is_none();
+            if is_asked_to_go && !watch.waits_for_client() {
                 watch.decline_eviction();
             } else if instruction.is_some() && leaving.is_none() {
                 leaving = Some(Instant::now());

@@ -13,7 +13,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// The bytes of a client that asks for `path` on `streams` streams, each with a window of `window` bytes.
-fn http2(path: &str, streams: u32, window: u32) -> Vec<u8> {
+pub(super) fn http2(path: &str, streams: u32, window: u32) -> Vec<u8> {
     let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
     bytes.extend(frame(
         4,

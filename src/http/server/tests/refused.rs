@@ -154,6 +154,11 @@ async fn a_request_that_two_could_read_in_two_ways_is_a_400() {
             "invalid_request",
         ),
         (
+            "GET / HTTP/1.1\r\nhost: a:99999\r\n\r\n".to_owned(),
+            400,
+            "invalid_request",
+        ),
+        (
             "GET / HTTP/1.1\nhost: x\r\n\r\n".to_owned(),
             400,
             "invalid_request",
@@ -231,5 +236,18 @@ async fn a_client_that_sends_too_much_and_reads_late_still_gets_its_answer() {
         };
         client.send(chunk).await;
         client.problem(413, "payload_too_large").await;
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_no_body_has_is_a_413() {
+    let node = Node::start(short()).await;
+    for length in [u64::MAX, u64::MAX - 1, 1 << 40] {
+        let mut client = node.connect().await;
+        client
+            .send(format!("POST /order HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"))
+            .await;
+        client.problem(413, "payload_too_large").await;
+        client.closed().await;
     }
 }
