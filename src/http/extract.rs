@@ -7,6 +7,7 @@
 //! repeated to it: it may be a secret in the wrong place. Deliberately absent: a time limit. The
 //! connection has one for every body ([`super::server::Limits::body_read`]); here it only becomes a 408.
 
+mod objects;
 mod replacement;
 mod words;
 
@@ -22,11 +23,13 @@ use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use serde_json::error::Category;
 
+use self::objects::Objects;
 pub(crate) use self::replacement::{ReadOnly, Replacement};
 use crate::http::problem::{Code, Problem};
-use crate::http::server::BodyTimedOut;
+use crate::http::server::{BodyTimedOut, NoRoom};
 
 /// The largest body of most routes, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -205,6 +208,9 @@ fn unreadable(error: &axum::Error) -> Problem {
                 "The body did not arrive in time. Send the request again, whole and at once.",
             );
         }
+        if let Some(no_room) = error.downcast_ref::<NoRoom>() {
+            return no_room.problem();
+        }
         source = error.source();
     }
     Problem::new(
@@ -216,32 +222,36 @@ fn unreadable(error: &axum::Error) -> Problem {
 /// Reads JSON from a whole body; an empty one stands for `{}`.
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
     let bytes = if bytes.is_empty() { b"{}" } else { bytes };
-    // serde would take a list for the fields in their order; nobody means that.
     if bytes.trim_ascii_start().starts_with(b"[") {
         return Err(Problem::new(
             Code::InvalidRequest,
             "The body is a list. This route takes a JSON object with named fields.",
         ));
     }
-    serde_json::from_slice(bytes).map_err(|error| {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let read = T::deserialize(Objects(&mut json)).and_then(|read| json.end().map(|()| read));
+    read.map_err(|error| {
         let (line, column) = (error.line(), error.column());
-        let message = words::reworded(&clean(&without_position(&error.to_string())));
+        let message = without_position(&error.to_string());
         let problem = match error.classify() {
-            Category::Data => match field::<T>(bytes) {
-                Some(field) => Problem::new(
+            Category::Data => match (field::<T>(bytes), words::reworded(&clean(&message))) {
+                (Some(field), message) => Problem::new(
                     Code::InvalidRequest,
                     format!("The body is not what this route takes. At `{field}`: {message}."),
                 )
                 .at_field(field.as_str(), message)
                 .with("field", field),
-                None => Problem::new(
+                (None, message) => Problem::new(
                     Code::InvalidRequest,
                     format!("The body is not what this route takes: {message}."),
                 ),
             },
             Category::Io | Category::Syntax | Category::Eof => Problem::new(
                 Code::InvalidRequest,
-                format!("The body is not valid JSON in UTF-8: {message}, at line {line}, column {column}."),
+                format!(
+                    "The body is not valid JSON in UTF-8: at line {line}, column {column}, {}.",
+                    words::of_syntax(&message)
+                ),
             ),
         };
         problem.with("line", line).with("column", column)
@@ -251,13 +261,33 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
 /// Where in the body the first thing is that does not fit. Parses a second time, so only after a failure.
 fn field<T: DeserializeOwned>(bytes: &[u8]) -> Option<String> {
     let mut json = serde_json::Deserializer::from_slice(bytes);
-    let path = serde_path_to_error::deserialize::<_, T>(&mut json)
-        .err()?
-        .path()
-        .to_string();
-    // Keys of maps are a client's words, so they are held to plain and short ones.
+    let error = serde_path_to_error::deserialize::<_, T>(Objects(&mut json)).err()?;
+    plain_path(error.path())
+}
+
+/// Keys of maps are a client's words, so they are held to plain and short ones.
+fn plain_path(path: &serde_path_to_error::Path) -> Option<String> {
+    let path = path.to_string();
     let plain = path.len() <= 64 && path.split('.').all(is_plain);
     plain.then_some(path)
+}
+
+/// Makes a value of JSON that something else was made of, such as a thing and its changes.
+pub(crate) fn of_value<T: DeserializeOwned>(value: Value, what: &str) -> Result<T, Problem> {
+    serde_path_to_error::deserialize(Objects(value)).map_err(|error| {
+        let message = words::reworded(&clean(&error.inner().to_string()));
+        match plain_path(error.path()) {
+            Some(field) => Problem::new(
+                Code::InvalidRequest,
+                format!("The {what} is not valid. At `{field}`: {message}."),
+            )
+            .with("field", field),
+            None => Problem::new(
+                Code::InvalidRequest,
+                format!("The {what} is not valid: {message}."),
+            ),
+        }
+    })
 }
 
 /// Whether a name that a client sent can be repeated: a token or a key is longer than any field.
@@ -362,6 +392,22 @@ fn bad_path(rejection: PathRejection) -> Problem {
         }
     };
     Problem::new(Code::InvalidRequest, detail)
+}
+
+/// What somebody reads who sends parameters where none are taken.
+pub(crate) fn no_parameters(name: &str) -> Problem {
+    let detail = "this name is not known here: the route takes no parameters in its address";
+    if !is_plain(name) {
+        return Problem::new(
+            Code::InvalidRequest,
+            format!("The query is not valid: {detail}."),
+        );
+    }
+    Problem::new(
+        Code::InvalidRequest,
+        format!("The query is not valid: `{name}`: {detail}."),
+    )
+    .with("field", name)
 }
 
 fn bad_query(rejection: &QueryRejection) -> Problem {

@@ -9,7 +9,7 @@ mod examples;
 mod operation;
 mod schemas;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::LazyLock;
 
 use serde_json::{Value, json};
@@ -60,6 +60,25 @@ pub fn document() -> &'static Value {
         document
     });
     &DOCUMENT
+}
+
+/// Whether an operation takes parameters in the query.
+pub(super) fn takes_query(path: &str, method: &str) -> bool {
+    static SUCH: LazyLock<HashSet<(String, String)>> = LazyLock::new(|| {
+        let paths = document()["paths"].as_object().expect("paths");
+        let operations = paths.iter().flat_map(|(path, item)| {
+            let item = item.as_object().expect("an item");
+            item.iter()
+                .map(move |(method, operation)| (path, method, operation))
+        });
+        let such = operations.filter(|(_, _, operation)| {
+            let parameters = operation["parameters"].as_array();
+            parameters.is_some_and(|all| all.iter().any(|one| one["in"] == "query"))
+        });
+        such.map(|(path, method, _)| (path.clone(), method.to_uppercase()))
+            .collect()
+    });
+    SUCH.contains(&(path.to_owned(), method.to_owned()))
 }
 
 fn complete(document: &mut Value) {

@@ -13,7 +13,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::access::Operator;
-use super::extract::{Body, Path, Query, ReadOnly, Replacement};
+use super::extract::{Body, Path, Query, ReadOnly, Replacement, of_value};
 use super::leases::availability::{NamedUse, OverdraftUse};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
@@ -452,12 +452,7 @@ pub(crate) fn patched(policy: &Policy, changes: &Map<String, Value>) -> Result<P
     if changes.get("outage_grace_ms").is_some_and(Value::is_null) {
         whole["outage_grace_ms"] = Value::Null;
     }
-    serde_json::from_value(whole).map_err(|error| {
-        Problem::new(
-            Code::InvalidRequest,
-            format!("The policy is not valid: {error}."),
-        )
-    })
+    of_value(whole, "policy")
 }
 
 /// Merges as RFC 7396, section 2, says.

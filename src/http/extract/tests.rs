@@ -171,27 +171,27 @@ fn what_does_not_fit_is_named_and_what_was_sent_is_not() {
         ),
         (
             r#"{"seats": 3.5}"#.into(),
-            "At `seats`: this is a number with a fraction or an exponent, and takes a whole number",
+            "At `seats`: this is a number that is too large, or has a fraction or an exponent, and takes a whole number",
         ),
         (
             format!(r#"{{"mode": "{secret}"}}"#),
-            "unknown variant (not repeated here), expected `fast`",
+            "At `mode`: this is no word for it; known is `fast`",
         ),
         (
             r#"{"mode": "fats"}"#.into(),
-            "unknown variant `fats`, expected `fast`",
+            "At `mode`: `fats` is no word for it; known is `fast`",
         ),
         (
             format!(r#"{{"{secret}": 1}}"#),
-            "unknown field (not repeated here), expected one of",
+            ": this name is not known here; known is `token`, `seats`, `mode`",
         ),
         (
             r#"{"setas": 1}"#.into(),
-            "unknown field `setas`, expected one of",
+            "At `setas`: this name is not known here; known is `token`, `seats`, `mode`",
         ),
         (
             r#"{"seats": 1, "seats": 2}"#.into(),
-            "duplicate field `seats`",
+            "`seats` is there twice",
         ),
         (
             format!(r#""{secret}""#),
@@ -206,6 +206,44 @@ fn what_does_not_fit_is_named_and_what_was_sent_is_not() {
             "{body}: {detail}"
         );
     }
+}
+
+#[test]
+fn a_list_is_no_object_at_any_depth() {
+    #[derive(Debug, Deserialize)]
+    struct Order {
+        #[expect(dead_code, reason = "only whether it parses is looked at")]
+        wish: Option<Wish>,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only whether it parses is looked at")]
+        wishes: Vec<Wish>,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only whether it parses is looked at")]
+        by_name: std::collections::BTreeMap<String, Wish>,
+        #[serde(default)]
+        #[expect(dead_code, reason = "only whether it parses is looked at")]
+        pairs: Vec<(u32, u32)>,
+    }
+    for (body, at) in [
+        (r#"{"wish": ["a", 1, "fast"]}"#, "At `wish`: "),
+        (r#"{"wishes": [{}, []]}"#, "At `wishes[1]`: "),
+        (
+            r#"{"by_name": {"ann": [null, null, null]}}"#,
+            "At `by_name.ann`: ",
+        ),
+    ] {
+        let detail = detail::<Order>(body);
+        assert!(
+            detail.contains(&format!(
+                "{at}this is a list, and takes an object with named fields"
+            )),
+            "{body}: {detail}"
+        );
+        let value = serde_json::from_str(body).unwrap();
+        let problem = of_value::<Order>(value, "order").unwrap_err();
+        assert!(problem.detail().contains(at), "{}", problem.detail());
+    }
+    assert!(parse::<Order>(br#"{"wish": {"seats": 1}, "wishes": [], "pairs": [[1, 2]]}"#).is_ok());
 }
 
 #[test]
@@ -269,7 +307,9 @@ async fn paths_and_queries_are_refused_in_the_same_shape() {
         (
             "/n/7?limti=10",
             400,
-            json!("The query is not valid: `limti`: unknown field `limti`, expected `limit`."),
+            json!(
+                "The query is not valid: `limti`: this name is not known here; known is `limit`."
+            ),
         ),
         (
             "/p/a%7Bb%7D",

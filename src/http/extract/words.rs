@@ -46,7 +46,8 @@ fn wanted(name: &str) -> String {
 fn sent(noun: &str) -> &str {
     match noun.trim() {
         "integer" => "a number that does not fit",
-        "floating point" => "a number with a fraction or an exponent",
+        // A number that no integer holds is one, too.
+        "floating point" => "a number that is too large, or has a fraction or an exponent",
         "string" | "character" => "text",
         "boolean" => "true or false",
         "sequence" => "a list",
@@ -58,7 +59,7 @@ fn sent(noun: &str) -> &str {
 
 /// A message of a parser, in words for people. What a client sent must not be in it any more.
 pub(super) fn reworded(message: &str) -> String {
-    if let Some(said) = of_text(message) {
+    if let Some(said) = of_text(message).or_else(|| of_names(message)) {
         return said;
     }
     for kind in ["invalid type: ", "invalid value: "] {
@@ -78,6 +79,59 @@ pub(super) fn reworded(message: &str) -> String {
         return format!("this is too short or too long for {}", wanted(expected));
     }
     message.to_owned()
+}
+
+/// What parsers say about names and words that are not the ones that are known.
+fn of_names(message: &str) -> Option<String> {
+    if let Some(rest) = message.strip_prefix("unknown field ") {
+        let (_, known) = rest.split_once(", ")?;
+        return Some(match known.strip_prefix("expected ") {
+            Some(known) => format!("this name is not known here; known is {}", listed(known)),
+            None => "this name is not known here, and no other is".to_owned(),
+        });
+    }
+    if let Some(rest) = message.strip_prefix("unknown variant ") {
+        let (word, known) = rest.split_once(", expected ")?;
+        let word = if word.starts_with('`') { word } else { "this" };
+        return Some(format!(
+            "{word} is no word for it; known is {}",
+            listed(known)
+        ));
+    }
+    if let Some(name) = message.strip_prefix("missing field ") {
+        return Some(format!("{name} is missing"));
+    }
+    let name = message.strip_prefix("duplicate field ")?;
+    Some(format!("{name} is there twice"))
+}
+
+/// Names as a parser lists them.
+fn listed(names: &str) -> String {
+    names.trim_start_matches("one of ").to_owned()
+}
+
+/// What is wrong with something that is not JSON, from a parser's words.
+pub(super) fn of_syntax(message: &str) -> &'static str {
+    let is = |words: &str| message.starts_with(words);
+    if is("EOF ") {
+        "it ends before it is complete"
+    } else if is("trailing characters") {
+        "something follows behind its end"
+    } else if is("trailing comma") {
+        "a comma is the last thing in a list or an object"
+    } else if is("key must be") {
+        "a name is not in double quotes"
+    } else if is("recursion limit") {
+        "it is nested too deeply"
+    } else if is("number out of range") || is("invalid number") {
+        "a number is not written as JSON writes it, or too large"
+    } else if is("control character") || is("invalid escape") {
+        "a text has a character that has to be escaped, or an escape that is none"
+    } else if is("invalid unicode") || is("lone leading") || is("unexpected end of hex") {
+        "a text has characters that are not Unicode"
+    } else {
+        "something else belongs there"
+    }
 }
 
 /// What parsers of text say about it: of numbers, switches and instants.
@@ -133,7 +187,7 @@ mod tests {
             ),
             (
                 "invalid type: floating point, expected u64",
-                "this is a number with a fraction or an exponent, and takes a whole number that is not negative, such as 5",
+                "this is a number that is too large, or has a fraction or an exponent, and takes a whole number that is not negative, such as 5",
             ),
             (
                 "invalid type: map, expected a sequence",
@@ -156,6 +210,24 @@ mod tests {
                 "this takes a whole number, such as 100",
             ),
             ("invalid float literal", "this takes a number, such as 0.5"),
+            (
+                "unknown field `setas`, expected `seats` or `token`",
+                "this name is not known here; known is `seats` or `token`",
+            ),
+            (
+                "unknown field (not repeated here), there are no fields",
+                "this name is not known here, and no other is",
+            ),
+            (
+                "unknown variant `fats`, expected one of `fast`, `slow`, `none`",
+                "`fats` is no word for it; known is `fast`, `slow`, `none`",
+            ),
+            (
+                "unknown variant (not repeated here), expected `fast`",
+                "this is no word for it; known is `fast`",
+            ),
+            ("missing field `token`", "`token` is missing"),
+            ("duplicate field `seats`", "`seats` is there twice"),
             // Our own words stay.
             (
                 "a pool name has 1 to 64 characters",

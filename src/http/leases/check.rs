@@ -123,7 +123,16 @@ pub(super) async fn check(
             id: Some(id),
             pool: Some(pool),
             fence: Some(fence),
-        } => (id, pool, fence),
+        } if i64::try_from(fence).is_ok() => (id, pool, fence),
+        CheckBody {
+            fence: Some(fence), ..
+        } if i64::try_from(fence).is_err() => {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                "`fence` is a whole number below 9223372036854775808.",
+            )
+            .with("field", "fence"));
+        }
         _ => {
             return Err(Problem::new(
                 Code::InvalidRequest,

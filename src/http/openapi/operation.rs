@@ -135,6 +135,8 @@ fn complete_responses(
         .as_object_mut()
         .expect("a map of answers");
     let not_found = not_found(path, method).map(|codes| ("404", codes));
+    // A route of the interface that takes no parameters refuses those that come.
+    let asks = asks || (needs != Needs::Nothing && path.starts_with("/v1/"));
     for (status, description) in edge_answers(needs, body, asks).chain(not_found) {
         responses
             .entry(status)
