@@ -44,6 +44,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 
 use self::access::Access;
+pub use self::access::client_address;
 pub use self::openapi::document as openapi;
 use self::problem::{Code, Problem};
 use self::server::{ConnectionLimit, Drain};

@@ -34,12 +34,15 @@ use tower::Service as _;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 
 use self::address::Clients;
+pub use self::address::client_address;
 pub(super) use self::allowed::Client;
 pub(crate) use self::allowed::Operator;
 pub(crate) use self::attempts::Attempts;
 pub(crate) use self::audit::Notes;
 pub(crate) use self::caller::{ADMIN_KEY, Caller};
-pub(crate) use self::credential::{Credential, Verified, by_offer, offer, verify, wait_to_guess};
+pub(crate) use self::credential::{
+    Credential, Verified, by_offer, is_of_admin_key, offer, verify, wait_to_guess,
+};
 
 use self::audit::{Entry, RequestOutcome};
 use self::authorize::{authorize, page_is_known, right_ended};
@@ -53,7 +56,7 @@ pub(super) use self::table::{Needs, needs};
 pub(crate) use self::table::{RouteMatch, find};
 use super::App;
 use super::problem::{Code, Problem};
-use super::request_id;
+use super::{extract, openapi, request_id};
 use crate::access_key::{self, Fingerprint};
 use crate::config::{RoleRules, Settings, Switch};
 use crate::names::PoolName;
@@ -80,6 +83,8 @@ pub(crate) struct Access {
     strangers: DefaultDirectRateLimiter,
     /// Guesses of the admin key.
     pub(crate) attempts: Attempts,
+    /// Keys of ours that are none. Counted apart: they cannot be guessed, and whoever tries must not lock out a person with the admin key.
+    wrong_keys: Attempts,
     /// Whether `/metrics` asks for a key.
     metrics_key: bool,
     /// Roles of groups.
@@ -104,6 +109,7 @@ impl Access {
             refusals: Refusals::default(),
             strangers: RateLimiter::direct(Quota::per_second(ten)),
             attempts: Attempts::default(),
+            wrong_keys: Attempts::default(),
             metrics_key: settings.metrics_key == Switch::On,
             roles: settings.oidc_roles.clone(),
             proxy_users: ProxyUsers::of(settings),
@@ -215,7 +221,7 @@ pub(crate) async fn guard(
             page_is_known(app, page, pool.as_ref(), request.headers(), request.uri())
         });
     let mut response = match row.rule {
-        Rule::Anybody | Rule::Token => route(router, request).await,
+        Rule::Anybody | Rule::Token => route(row, router, request).await,
         // Apart, so that what those need weighs on no heartbeat.
         _ => Box::pin(admit(app, row, pool, router, request)).await,
     };
@@ -228,9 +234,27 @@ pub(crate) async fn guard(
 }
 
 /// Hands a request to its handler.
-async fn route(router: &Router, request: Request) -> Response {
+async fn route(row: &Row, router: &Router, request: Request) -> Response {
+    if let Some(query) = request.uri().query().filter(|query| !query.is_empty())
+        && let Err(unknown) = takes_query(row, query)
+    {
+        return unknown.into_response();
+    }
     let Ok(response) = router.clone().call(request).await;
     response
+}
+
+/// Refuses parameters on a route of the interface that takes none: its handler would not look at them, and whoever sent `?limit=5` would
+/// take all for five. Handlers that take some refuse others by themselves.
+fn takes_query(row: &Row, query: &str) -> Result<(), Problem> {
+    let is_open = row.rule == Rule::Anybody || !row.path.starts_with("/v1/");
+    if is_open || openapi::takes_query(row.path, row.method) {
+        return Ok(());
+    }
+    let name = form_urlencoded::parse(query.as_bytes()).next();
+    Err(extract::no_parameters(
+        &name.map_or(String::new(), |(name, _)| name.into_owned()),
+    ))
 }
 
 /// Judges a request that needs a caller.
@@ -276,7 +300,7 @@ async fn admit(
                     row,
                     pool,
                 };
-                let answer = route(router, Request::from_parts(parts, body));
+                let answer = route(row, router, Request::from_parts(parts, body));
                 tokio::select! {
                     biased;
                     response = answer => right.bound(app, response),
@@ -305,7 +329,7 @@ async fn admit(
             let (app, router) = (app.clone(), router.clone());
             // In a task of its own: what was begun ends and is written down, also when the caller goes away.
             let done = tasks::finish(store::carry(request_id::carry(async move {
-                let response = route(&router, Request::from_parts(parts, body)).await;
+                let response = route(row, &router, Request::from_parts(parts, body)).await;
                 entry
                     .write(&app, RequestOutcome::of(&response), "failed")
                     .await;

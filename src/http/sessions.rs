@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::access::{ADMIN_KEY, Operator, login};
+use super::access::{ADMIN_KEY, Operator, is_of_admin_key, login};
 use super::extract::Path;
 use super::problem::{Code, Problem};
 use crate::store::OpenSession;
@@ -67,7 +67,7 @@ async fn list(State(app): State<App>, _operator: Operator) -> Result<Json<Sessio
     }))
 }
 
-/// Everybody who is logged in, the last seen first. A login whose key is gone is over, and not among them.
+/// Everybody who is logged in, the last seen first. A login whose key is gone or changed is over, and not among them.
 pub(crate) async fn all(app: &App) -> Result<Vec<SessionBody>, Problem> {
     let keyring = app.0.store.keyring();
     let body = |OpenSession {
@@ -78,6 +78,9 @@ pub(crate) async fn all(app: &App) -> Result<Vec<SessionBody>, Problem> {
         let by = if let Some(person) = &session.person {
             person.name.clone()
         } else if session.caller == ADMIN_KEY {
+            if !is_of_admin_key(app, &session.secret) {
+                return None;
+            }
             ADMIN_KEY.to_owned()
         } else {
             let key = keyring.keys.get(&session.caller.parse().ok()?)?;

@@ -213,7 +213,7 @@ async fn a_bad_request_is_refused_with_a_reason_and_leaves_no_trace() {
         }
         let answer = call.expect([]).await;
         let detail = answer["detail"].as_str().unwrap_or_default();
-        let is_sentence = detail.len() > 10 && detail.ends_with('.');
+        let is_sentence = detail.len() > 10 && detail.ends_with('.') && is_plain(detail);
         if (answer.status, &answer["code"]) != (status, &json!(code)) || !is_sentence {
             let sent = String::from_utf8_lossy(&body[..body.len().min(60)]).into_owned();
             let path = &path[..path.len().min(60)];
@@ -256,6 +256,131 @@ async fn a_bad_request_is_refused_with_a_reason_and_leaves_no_trace() {
     }
     assert!(!log.contains("panicked"), "{log}");
     assert_eq!(operator.renew(&token, 200).await["lease"]["holder"], "ann");
+}
+
+/// Whether nothing in it is a parser's word, or a type of the program.
+fn is_plain(detail: &str) -> bool {
+    const PARSERS: [&str; 14] = [
+        "unknown field",
+        "unknown variant",
+        "missing field",
+        "duplicate field",
+        "expected one of",
+        "invalid type",
+        "invalid value",
+        "struct ",
+        "enum ",
+        "EOF",
+        "premature",
+        "trailing",
+        "u32",
+        "f64",
+    ];
+    !PARSERS.iter().any(|word| detail.contains(word))
+}
+
+#[tokio::test]
+async fn what_is_not_known_is_refused_by_name_wherever_it_stands() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    node.put_pool("crm", json!({"capacity": 5}), 201).await;
+
+    // Parameters of an address, on every route.
+    let document = node.get("/v1/openapi.json").expect(200).await;
+    let mut asked = 0;
+    for (path, item) in document["paths"].as_object().expect("paths") {
+        let whole = path
+            .replace("{pool}", "crm")
+            .replace("{holder}", "ann")
+            .replace("{id}", "0123456789ab")
+            .replace("{delivery}", "0123456789ab");
+        for method in ["get", "post", "put", "patch", "delete"] {
+            if item[method].is_null()
+                || !path.starts_with("/v1/")
+                || path == "/v1/jwks"
+                || path == "/v1/openapi.json"
+            {
+                continue;
+            }
+            let verb = method.to_uppercase().parse().expect("a method");
+            let call = node.call(verb, &format!("{whole}?nosuch=1&limit=x"));
+            let call = if method == "get" {
+                call
+            } else {
+                call.json(&json!({}))
+            };
+            let refused = call.expect(400).await;
+            let detail = refused["detail"].as_str().expect("a detail");
+            assert!(is_plain(detail), "{method} {path}: {detail}");
+            assert!(
+                path.contains("{id}") || detail.contains("nosuch"),
+                "{method} {path}: {detail}"
+            );
+            asked += 1;
+        }
+    }
+    assert!(asked > 60, "{asked}");
+
+    // Lists for objects, words for other words, numbers that no integer holds; in all that can be put, changed or made.
+    let put = |body: Value| node.call(Method::PUT, "/v1/pools/bb").json(&body);
+    let patch = |body: Value| node.call(Method::PATCH, "/v1/pools/crm").json(&body);
+    let many = |body: Value| node.post("/v1/pools/crm/leases/acquire-many").json(&body);
+    let key = |body: Value| node.post("/v1/keys").json(&body);
+    let key_with = |limits: Value| {
+        key(json!({"name": "x", "role": "client", "pools": ["crm"], "limits": limits}))
+    };
+    let huge: Value =
+        serde_json::from_str("{\"capacity\": 100000000000000000000000000}").expect("JSON");
+    for (call, at) in [
+        (put(json!({"capacity": 1, "queue": [5]})), "queue"),
+        (put(json!({"capacity": 1, "named": [3]})), "named"),
+        (
+            put(json!({"capacity": 1, "overdraft": [1, 2]})),
+            "overdraft",
+        ),
+        (
+            put(json!({"capacity": 1, "maintenance": ["x"]})),
+            "maintenance",
+        ),
+        (put(json!({"capacity": 1, "proofs": ["x"]})), "proofs"),
+        (
+            put(json!({"capacity": 1, "idle": [60_000, "count"]})),
+            "idle",
+        ),
+        (
+            put(json!({"capacity": 1, "tenants": {"a": [1, 0]}})),
+            "tenants.a",
+        ),
+        (
+            put(
+                json!({"capacity": 1, "schedule": [["a", "2026-12-01T08:00:00Z", "2026-12-02T08:00:00Z", 1]]}),
+            ),
+            "schedule[0]",
+        ),
+        (put(json!({"capacity": 1, "seat_per": "x"})), "seat_per"),
+        (put(huge), "capacity"),
+        (patch(json!({"queue": [5]})), "queue"),
+        (patch(json!({"seat_per": "x"})), "seat_per"),
+        (patch(json!({"capacity": "many"})), "capacity"),
+        (many(json!({"leases": [["x"]]})), "leases[0]"),
+        (key_with(json!([null, null])), "limits"),
+        (key_with(json!({"per_minute": 0})), "limits.per_minute"),
+        (key(json!({"name": "x", "role": "king"})), "role"),
+    ] {
+        let refused = call.expect(400).await;
+        let detail = refused["detail"].as_str().expect("a detail");
+        assert_eq!(refused["field"], at, "{detail}");
+        assert!(is_plain(detail), "{detail}");
+    }
+    for path in [
+        "/v1/pools/crm/usage?format=xml",
+        "/v1/pools/crm/leases?sort=x",
+        "/v1/pools/crm/history?step=year",
+    ] {
+        let refused = node.get(path).expect(400).await;
+        let detail = refused["detail"].as_str().expect("a detail");
+        assert!(is_plain(detail), "{path}: {detail}");
+    }
 }
 
 /// Every key with a digest of its value.

@@ -66,6 +66,11 @@ async fn a_cookie_that_another_secret_sealed_is_none() {
     let cookie = log_in(&other, KEY).await;
     assert_eq!(overview(&other, &cookie).await, 200);
     assert_eq!(overview(&node, &cookie).await, 303);
+    // A node that cannot verify the login does not list it either.
+    for (client, sessions) in [(&*node, 0), (&*other, 1)] {
+        let listed = client.with_key(KEY).get("/v1/sessions").expect(200).await;
+        assert_eq!(listed.list("items").len(), sessions);
+    }
 }
 
 #[tokio::test]

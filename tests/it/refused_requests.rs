@@ -116,6 +116,21 @@ async fn who_guesses_the_admin_key_waits_and_nobody_else_does() {
     let viewer = secret(&admin, json!({"name": "v", "role": "viewer"})).await;
     assert_eq!(from(attacker, &viewer).await.status, 200);
 
+    // Nor can keys of ours be tried one after the other, whole or damaged; who has one gets in from the same address.
+    let whole = |number: usize| format!("lh_client_{number:012}{}", "a".repeat(40));
+    let damaged = |number: usize| format!("lh_operator_{number}");
+    let forms: [(&'static str, &dyn Fn(usize) -> String); 2] =
+        [("192.0.2.77", &whole), ("192.0.2.78", &damaged)];
+    for (office, form) in forms {
+        let mut statuses = Vec::new();
+        for number in 0..15 {
+            statuses.push(from(office, &form(number)).await.status);
+        }
+        assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
+        assert_eq!(from(office, &viewer).await.status, 200);
+        assert_eq!(from(office, KEY).await.status, 200);
+    }
+
     // The same wrong key for ever is a mistake, and locks nobody out.
     for _ in 0..60 {
         assert_eq!(
@@ -207,6 +222,17 @@ async fn clients_behind_a_proxy_are_told_apart_in_every_spelling_of_their_addres
         .await;
     let trail = admin.get("/v1/audit?pool=other").expect(200).await;
     assert_eq!(trail["items"][0]["address"], "203.0.113.78");
+
+    // A client adds the header that its proxy does not write, and changes nothing by that.
+    for number in 30..34 {
+        let call = client
+            .get("/v1/pools/crm/availability")
+            .header("x-forwarded-for", &format!("203.0.113.{number}"))
+            .header("forwarded", "for=198.51.100.99");
+        // Both kinds were seen, so it is the proxy, which has been asked once already from the second time on.
+        let expected = if number == 30 { 200 } else { 429 };
+        assert_eq!(call.expect(ANY).await.status, expected, "{number}");
+    }
 
     // What cannot be read is said once.
     for _ in 0..3 {

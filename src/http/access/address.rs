@@ -1,11 +1,13 @@
 //! The network address of a client behind proxies, in every spelling that they have.
 //!
-//! `X-Forwarded-For` counts if it is there, otherwise `Forwarded` (RFC 7239). Each proxy adds on the right whom it heard from;
-//! what stands further left than the first stranger is the stranger's word. What cannot be read leaves the address at the
+//! `X-Forwarded-For` or `Forwarded` (RFC 7239), whichever is there. Where both are and name different clients, one of them was
+//! passed on from the client, and the one counts that this proxy has been seen to write alone. Each proxy adds on the right whom it
+//! heard from; what stands further left than the first stranger is the stranger's word. What cannot be read leaves the address at the
 //! proxy that said it, with one line in the log, because then all clients of that proxy share one limit.
 
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::sync::Once;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
@@ -20,6 +22,10 @@ static BOTH: Once = Once::new();
 #[derive(Debug)]
 pub(super) struct Clients {
     trusted_proxies: Vec<IpNet>,
+    /// Whether a proxy sent one of the headers without the other. No client can take away what its proxy adds, so the one that was
+    /// missing is not the proxy's.
+    lists_alone: AtomicBool,
+    standard_alone: AtomicBool,
 }
 
 impl Clients {
@@ -27,6 +33,8 @@ impl Clients {
     pub(super) fn behind(trusted_proxies: &[IpNet]) -> Self {
         Self {
             trusted_proxies: trusted_proxies.to_vec(),
+            lists_alone: AtomicBool::new(false),
+            standard_alone: AtomicBool::new(false),
         }
     }
 
@@ -42,31 +50,58 @@ impl Clients {
 
     /// The client that is behind this peer.
     pub(super) fn address(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let mut address = peer.to_canonical();
+        let address = peer.to_canonical();
         if !self.trusts(address) {
             return address;
         }
         let by_list = said(headers, &X_FORWARDED_FOR);
         let by_standard = said(headers, &FORWARDED);
-        let hops = match (by_list.is_empty(), by_standard.is_empty()) {
-            (false, both) => {
-                if !both {
-                    BOTH.call_once(|| {
-                        tracing::warn!(
-                            proxy = %address,
-                            "a proxy sends X-Forwarded-For and Forwarded; the first one counts, because the other may be \
-                             the client's"
-                        );
-                    });
-                }
-                by_list.split(',').rev().map(hop).collect::<Vec<_>>()
+        match (by_list.is_empty(), by_standard.is_empty()) {
+            (true, true) => address,
+            (false, true) => {
+                note(&self.lists_alone);
+                self.by_list(address, &by_list)
             }
-            (true, _) => parts(&by_standard, ',')
-                .into_iter()
-                .rev()
-                .map(forwarded_hop)
-                .collect(),
-        };
+            (true, false) => {
+                note(&self.standard_alone);
+                self.by_standard(address, &by_standard)
+            }
+            (false, false) => {
+                let (list, standard) = (
+                    self.by_list(address, &by_list),
+                    self.by_standard(address, &by_standard),
+                );
+                let alone = |of: &AtomicBool| of.load(Ordering::Relaxed);
+                match (alone(&self.lists_alone), alone(&self.standard_alone)) {
+                    _ if list == standard => list,
+                    (true, false) => list,
+                    (false, true) => standard,
+                    _ => {
+                        BOTH.call_once(|| {
+                            tracing::warn!(
+                                proxy = %address,
+                                "a proxy sends X-Forwarded-For and Forwarded, and they name different clients, so its clients are taken \
+                                 for the proxy itself until it is clear which of the two it writes; have it remove the other"
+                            );
+                        });
+                        address
+                    }
+                }
+            }
+        }
+    }
+
+    fn by_list(&self, proxy: IpAddr, said: &str) -> IpAddr {
+        self.last_stranger(proxy, said.split(',').rev().map(hop))
+    }
+
+    fn by_standard(&self, proxy: IpAddr, said: &str) -> IpAddr {
+        self.last_stranger(proxy, parts(said, ',').into_iter().rev().map(forwarded_hop))
+    }
+
+    /// The first address from the right that is not a proxy's. What is left of it is a client's word.
+    fn last_stranger(&self, proxy: IpAddr, hops: impl Iterator<Item = Hop>) -> IpAddr {
+        let mut address = proxy;
         for hop in hops {
             if !self.trusts(address) {
                 break;
@@ -89,6 +124,18 @@ impl Clients {
         }
         address
     }
+}
+
+/// Once is enough, and a line of memory that all requests write is dear.
+fn note(seen: &AtomicBool) {
+    if !seen.load(Ordering::Relaxed) {
+        seen.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The client behind this peer, by the headers of one request. For programs that try a parser alone.
+pub fn client_address(trusted_proxies: &[IpNet], peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    Clients::behind(trusted_proxies).address(peer, headers)
 }
 
 /// What all headers of this name say, one after the other.
@@ -277,11 +324,30 @@ mod tests {
             (&X_FORWARDED_FOR, "203.0.113.2, 10.0.0.1"),
         ];
         assert_eq!(address(&clients, &headers), "203.0.113.2");
-        let headers = [
-            (&X_FORWARDED_FOR, "203.0.113.1"),
-            (&FORWARDED, "for=203.0.113.9"),
-        ];
-        assert_eq!(address(&clients, &headers), "203.0.113.1");
+    }
+
+    #[test]
+    fn of_two_headers_the_one_that_the_proxy_writes_counts() {
+        let list = (&X_FORWARDED_FOR, "203.0.113.1");
+        let standard = (&FORWARDED, "for=203.0.113.9");
+        let same = (&FORWARDED, "for=203.0.113.1");
+        // One of the two is the client's, and nobody knows which.
+        let clients = behind(&["127.0.0.0/8"]);
+        assert_eq!(address(&clients, &[list, standard]), "127.0.0.1");
+        assert_eq!(address(&clients, &[list, same]), "203.0.113.1");
+        // Probes of the proxy itself have neither.
+        assert_eq!(address(&clients, &[]), "127.0.0.1");
+        assert_eq!(address(&clients, &[list, standard]), "127.0.0.1");
+        // A client cannot take away what its proxy adds.
+        assert_eq!(address(&clients, &[standard]), "203.0.113.9");
+        assert_eq!(address(&clients, &[list, standard]), "203.0.113.9");
+        // Two proxies, each with its own.
+        assert_eq!(address(&clients, &[list]), "203.0.113.1");
+        assert_eq!(address(&clients, &[list, standard]), "127.0.0.1");
+
+        let clients = behind(&["127.0.0.0/8"]);
+        assert_eq!(address(&clients, &[list]), "203.0.113.1");
+        assert_eq!(address(&clients, &[list, standard]), "203.0.113.1");
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Guesses of the admin key, which a person chose: after a few wrong ones each network has to wait, and the pauses grow.
+//! Guesses of keys: after a few wrong ones each network has to wait, and the pauses grow.
 //!
-//! Counted by network, so that nobody locks out others. Keys that this program made are not counted: they have 190 random
-//! bits, so there is nothing to guess, and whoever shows a good one gets in also while others guess from the same office.
+//! Counted by network, so that nobody locks out others. Those of the admin key, which a person chose, are held back before they are
+//! looked at. Keys that this program made have 190 random bits, so there is nothing to guess: they are counted apart, only the
+//! wrong ones have to wait, and whoever shows a good one gets in also while others guess from the same office.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};

@@ -176,7 +176,7 @@ pub(crate) enum Verified {
     Guess(Fingerprint),
 }
 
-/// Whose key this text is. Whoever guesses the admin key has to wait.
+/// Whose key this text is. Whoever guesses has to wait; who has a good key of ours does not, whatever others at the same address try.
 pub(crate) async fn verify(
     app: &App,
     text: &str,
@@ -188,6 +188,9 @@ pub(crate) async fn verify(
         is_right.then(|| Credential::by_key(Caller::new(Identity::AdminKey), secret.clone()))
     };
     let Some(id) = access_key::id_in(text) else {
+        if text.starts_with(access_key::PREFIX) && app.0.access.is_foreign(text) {
+            return wrong_key(app, secret, address);
+        }
         if app.0.access.is_open() || app.0.access.is_foreign(text) {
             return Ok(Verified::Unknown);
         }
@@ -208,13 +211,21 @@ pub(crate) async fn verify(
         .access
         .limiters
         .retain(|id| keyring.keys.contains_key(id));
-    Ok(match keyring.verify(text, store.now()) {
+    match keyring.verify(text, store.now()) {
         Some(key) => {
             let caller = Caller::new(Identity::Key(Arc::clone(key)));
-            Verified::Good(Credential::by_key(caller, secret))
+            Ok(Verified::Good(Credential::by_key(caller, secret)))
         }
-        None => Verified::Unknown,
-    })
+        None => wrong_key(app, secret, address),
+    }
+}
+
+/// Counts what looks like a key of ours and is none.
+fn wrong_key(app: &App, shown: Fingerprint, address: Option<IpAddr>) -> Result<Verified, Problem> {
+    let wrong = &app.0.access.wrong_keys;
+    wrong.may_try(address).map_err(wait_to_guess)?;
+    wrong.note_wrong_key(address, shown);
+    Ok(Verified::Unknown)
 }
 
 /// What somebody reads who guesses.
@@ -300,6 +311,12 @@ async fn secret_of(
         .filter(|secret| key.is_good_with(secret, now))
         .find(|secret| is_meant(secret));
     Ok(secret.map(|secret| (Caller::new(Identity::Key(Arc::clone(key))), secret.clone())))
+}
+
+/// Whether this is the seal of the admin key that the settings have now.
+pub(crate) fn is_of_admin_key(app: &App, seal: &str) -> bool {
+    let admin = app.0.access.admin.clone();
+    admin.is_some_and(|admin| app.0.tokens.is_sealed(&sealed(admin), seal))
 }
 
 /// What is kept of a login that can be used once: the id of a caller, and the seal of its secret.

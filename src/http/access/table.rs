@@ -32,7 +32,7 @@ pub(super) enum Rule {
 /// What one method of one path needs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Row {
-    method: &'static str,
+    pub(super) method: &'static str,
     pub(super) path: &'static str,
     /// What a caller must show.
     pub(super) rule: Rule,
