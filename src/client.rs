@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::names::PoolName;
+use crate::names::{PoolName, shown};
 use crate::time::millis;
 use crate::trace_context::{TRACEPARENT, TraceContext};
 
@@ -291,8 +291,11 @@ impl Client {
         Err(Error::Problem {
             status: status.as_u16(),
             code,
-            // The reason of an operator is part of it.
-            detail: word("detail").unwrap_or_else(|| format!("the server answered {status}")),
+            // The reason of an operator is part of it. It stays one line, whatever server this is.
+            detail: match word("detail") {
+                Some(detail) => shown(&detail).into_owned(),
+                None => format!("the server answered {status}"),
+            },
             retry_after_ms: answer["retry_after_ms"].as_u64().unwrap_or(0),
         })
     }

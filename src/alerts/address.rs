@@ -117,6 +117,16 @@ impl Allowed {
         if host.is_empty() {
             return refuse("url names no host");
         }
+        // RFC 1035, section 2.3.4: no name server would answer for another one.
+        if host.len() > 253
+            || host
+                .split('.')
+                .any(|label| label.is_empty() || label.len() > 63)
+        {
+            return refuse(
+                "url has a host whose parts are 1 to 63 characters, and all of it at most 253",
+            );
+        }
         if METADATA.contains(&host) {
             return refuse(format!("{host} is a metadata service"));
         }

@@ -338,6 +338,64 @@ fn log_filter(filter: &str) -> Result<(), String> {
                 part.escape_default()
             ));
         }
+        // A typing error in the name of one of our own would do the same in silence.
+        let own = part.strip_prefix("leasehold::").unwrap_or_default();
+        let module = own.split([':', '=', '[']).next().unwrap_or_default();
+        if !module.is_empty() && !MODULES.contains(&module) {
+            return Err(format!(
+                "has \"leasehold::{}\", which does not exist; there are {}",
+                module.escape_default(),
+                MODULES.join(", ")
+            ));
+        }
     }
     Ok(())
+}
+
+/// The modules of this program, of which a filter may name one.
+const MODULES: [&str; 26] = [
+    "access_key",
+    "alerts",
+    "blocking",
+    "cli",
+    "client",
+    "config",
+    "finding",
+    "history",
+    "http",
+    "lease",
+    "names",
+    "oidc",
+    "pool",
+    "proof",
+    "scope",
+    "service",
+    "stderr",
+    "store",
+    "tasks",
+    "telemetry",
+    "time",
+    "tls",
+    "token",
+    "trace_context",
+    "ui",
+    "webhook",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_modules_that_a_filter_may_name_are_those_that_there_are() {
+        let lib = include_str!("../lib.rs").lines();
+        let declared: Vec<&str> = lib
+            .filter_map(|line| {
+                line.trim_start_matches("pub ")
+                    .strip_prefix("mod ")?
+                    .strip_suffix(';')
+            })
+            .collect();
+        assert_eq!(MODULES.as_slice(), declared);
+    }
 }

@@ -349,6 +349,11 @@ fn a_log_filter_of_a_word_that_is_no_level_is_refused() {
             "info,leasehold::store=debug",
         ]);
     }
+    for filter in ["leasehold::stor=debug", "info,leasehold::htp::keys=debug"] {
+        World::new()
+            .env("LEASEHOLD_LOG", filter)
+            .refused(["log", "which does not exist", "store"]);
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::grace::OutageGrace;
 use super::{Policy, Privacy};
-use crate::names::{Invalid, Platform, Recorded, Tenant, check_characters};
+use crate::names::{Invalid, Platform, Recorded, Tenant, check_sentence};
 use crate::time::Timestamp;
 
 /// Maximum tenants per policy.
@@ -169,7 +169,7 @@ impl Policy {
             if message.is_empty() || message.len() > MAX_MESSAGE {
                 return refuse(format!("maintenance.message has 1 to {MAX_MESSAGE} bytes"));
             }
-            check_characters("maintenance.message", message)?;
+            check_sentence("maintenance.message", message)?;
             if !(1_000..=Self::MAX_MS).contains(&maintenance.retry_after_ms) {
                 return refuse(format!(
                     "maintenance.retry_after_ms is 1000 to {} milliseconds",

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Policy;
-use crate::names::{Invalid, check_characters};
+use crate::names::{Invalid, check_sentence};
 use crate::time::Timestamp;
 
 /// Maximum entries per schedule.
@@ -60,7 +60,7 @@ pub(super) fn check(schedule: &[Scheduled]) -> Result<(), Invalid> {
         if entry.name.len() > 64 {
             return Err(Invalid(format!("schedule[{at}].name has at most 64 bytes")));
         }
-        check_characters("schedule[].name", &entry.name)?;
+        check_sentence("schedule[].name", &entry.name)?;
         for (other, earlier) in schedule[..at].iter().enumerate() {
             if earlier.from == entry.from && earlier.capacity != entry.capacity {
                 return Err(Invalid(format!(

@@ -11,7 +11,7 @@ const ALL: Allowed = Allowed {
 };
 
 /// What nobody may reach with the settings that nobody has touched.
-const REFUSED: [&str; 117] = [
+const REFUSED: [&str; 120] = [
     // This machine, in all its forms.
     "https://127.0.0.1/",
     "https://127.1/",
@@ -134,6 +134,10 @@ const REFUSED: [&str; 117] = [
     "https://hooks.example.com\\@127.0.0.1/",
     "https://hooks.example.com/\r\nx: y",
     "https://256.256.256.256/",
+    // Hosts that no name server knows.
+    "https://../",
+    "https://hooks..example.com/",
+    "https://aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.example.com/",
 ];
 
 #[test]

@@ -14,7 +14,7 @@ use crate::http::access::Operator;
 use crate::http::extract::{Body, Path};
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
-use crate::names::{Holder, LeaseId, PoolName, Tenant, check_characters, recorded_if_any};
+use crate::names::{Holder, LeaseId, PoolName, Tenant, check_sentence, recorded_if_any};
 use crate::store::{self, LONGEST_BLOCK, Selection, Terminated, Termination, durable};
 
 /// Maximum ids per request, so that a request stays short. For more, send several, or name the holder.
@@ -150,7 +150,7 @@ pub(in crate::http) fn check_text(name: &'static str, text: Option<&str>) -> Res
     let Some(text) = text else { return Ok(()) };
     let wrong = if text.len() > MAX_REASON {
         format!("`{name}` has at most {MAX_REASON} bytes.")
-    } else if let Err(invalid) = check_characters(name, text) {
+    } else if let Err(invalid) = check_sentence(name, text) {
         format!("`{name}` is not valid: {invalid}.")
     } else {
         return Ok(());
