@@ -259,19 +259,25 @@ async fn every_route_asks_every_credential_for_what_the_table_says() {
                     .replace("{pool}", "crm")
                     .replace("{holder}", "h")
                     .replace("{id}", "nobodyhaseis");
-                let call = client
-                    .call(
-                        Method::from_bytes(method.to_uppercase().as_bytes()).expect("a method"),
-                        &filled,
-                    )
-                    .header("if-match", "\"1\"");
+                // Of an answer without an end the head is asked for, which says as much, and not why.
+                let is_endless = path.ends_with("/events");
+                let call = if is_endless {
+                    let head = client.call(Method::HEAD, &filled);
+                    head.of_another_program().header("accept", "text/html")
+                } else {
+                    let method = Method::from_bytes(method.to_uppercase().as_bytes());
+                    client.call(method.expect("a method"), &filled)
+                };
+                let call = call.header("if-match", "\"1\"");
                 let answer = match method.as_str() {
-                    // An endless answer is checked by its start, elsewhere.
-                    "get" if path.ends_with("/events") => continue,
                     "get" | "delete" => call.expect(ANY).await,
                     _ => call.json(&json!({})).expect(ANY).await,
                 };
-                let code = answer["code"].as_str().unwrap_or_default();
+                let code = match (is_endless, answer.status) {
+                    (true, 401) => "unauthorized",
+                    (true, 403) => "forbidden",
+                    _ => answer["code"].as_str().unwrap_or_default(),
+                };
                 let cell = match (answer.status, code) {
                     (401, "unauthorized") => Cell::Unknown,
                     (403, "forbidden") => Cell::Forbidden,
