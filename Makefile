@@ -8,7 +8,7 @@ MODULES_OF_REDIS := acquire:: acquire_many:: clock:: data_loss:: deleted_pools::
 	half_done:: key_prefix:: moved_address:: out_of_memory:: outage:: race:: records:: redis_access:: redis_cluster:: refusals:: release:: renew:: renew_many:: \
 	rules:: script_flush:: sentinel:: slot_migration:: terminate:: unreadable::
 
-.PHONY: deb demo dist fuzz kubernetes help run test test-redis test-valkey test-browsers test-clients test-containers test-generators test-hours chaos lint sbom bench redis browser valkey balancer proxies schemathesis
+.PHONY: deb demo dist fuzz kubernetes help run test test-redis test-valkey test-browsers test-clients test-containers test-generators test-hours chaos lint sbom bench redis browser valkey balancer proxies
 
 help: ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
@@ -22,7 +22,7 @@ run: redis ## Build, and serve on 127.0.0.1:7070 with an embedded Redis and a de
 	@exec $${CARGO_TARGET_DIR:-target}/debug/leasehold serve --pool demo=5
 
 # The integration tests come last, so that their summary is the last thing to read.
-test: redis browser balancer proxies schemathesis ## Run all tests; TESTS=module:: for those with that in their names
+test: redis browser balancer proxies ## Run all tests; TESTS=module:: for those with that in their names
 ifdef TESTS
 	@cargo test --locked --lib --tests --no-fail-fast -- $(TESTS)
 else
@@ -95,9 +95,6 @@ balancer: ## Get HAProxy for the tests of a rolling restart, if there is none an
 
 proxies: ## Get nginx, Caddy and Apache for the tests of proxies, if there are none and they may be fetched
 	@scripts/proxies.sh
-
-schemathesis: ## Get Schemathesis for the test with generated requests, if there is none and it may be fetched
-	@scripts/schemathesis.sh
 
 # Needs a nightly Rust and cargo-fuzz. The corpora in fuzz/corpus are run by `make test` as well.
 fuzz: ## Feed the parsers random input for DURATION seconds (default 60) each; TARGET=token for one of them

@@ -151,29 +151,6 @@ async fn heartbeats_and_probes_find_room_beside_idle_connections_and_streams() {
         .await;
     assert!(asked.elapsed() < Duration::from_secs(5));
 
-    // Nor do those take the room who let the node wait: for half a body, or for somebody who takes an answer.
-    let half = format!(
-        "POST /v1/leases/renew HTTP/1.1\r\nhost: {}\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{{",
-        node.address()
-    );
-    let mut crowd = Vec::new();
-    for kind in [half.as_bytes(), &unread("/v1/openapi.json", 1)] {
-        for _ in 0..100 {
-            let mut stream = TcpStream::connect(node.address())
-                .await
-                .expect("a connection");
-            let _ = stream.write_all(kind).await;
-            crowd.push(stream);
-        }
-        for _ in 0..5 {
-            node.renew(&lease.token(), 200).await;
-            assert_eq!(node.probe("/readyz").await, Some(200));
-            assert_eq!(node.probe("/metrics").await, Some(200));
-        }
-        let taken = node.acquire("crm", json!({}), 201).await;
-        node.release(&taken.token(), 204).await;
-    }
-
     node.says("max_connections").await;
     let scrape = node.get("/metrics").expect(200).await.text;
     let made_room = "leasehold_http_connections_closed_total{reason=\"made_room\"}";

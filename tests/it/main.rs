@@ -92,7 +92,6 @@ mod roles;
 mod rolling_restart;
 mod rotation;
 mod rules;
-mod schemathesis;
 mod script_flush;
 mod secrets;
 mod sentinel;
