@@ -213,13 +213,13 @@ fn a_list_is_no_object_at_any_depth() {
     #[derive(Debug, Deserialize)]
     struct Order {
         #[expect(dead_code, reason = "only whether it parses is looked at")]
-        wish: Option<Wish>,
+        wish: Option<Example>,
         #[serde(default)]
         #[expect(dead_code, reason = "only whether it parses is looked at")]
-        wishes: Vec<Wish>,
+        wishes: Vec<Example>,
         #[serde(default)]
         #[expect(dead_code, reason = "only whether it parses is looked at")]
-        by_name: std::collections::BTreeMap<String, Wish>,
+        by_name: std::collections::BTreeMap<String, Example>,
         #[serde(default)]
         #[expect(dead_code, reason = "only whether it parses is looked at")]
         pairs: Vec<(u32, u32)>,
