@@ -46,8 +46,8 @@ const MISTAKES: [Mistake; 7] = [
     },
     Mistake {
         name: "one that was passed over and comes back is forgotten",
-        right: "self.file(string.match(redis.call('HGET', tickets, id) or '', '^[^\\1]*'), arrival, id)",
-        wrong: "",
+        right: "else\n      self.file(tenant, arrival, id)\n",
+        wrong: "else\n",
     },
     Mistake {
         name: "a seat waits for a ghost",

@@ -385,8 +385,12 @@ impl World<'_> {
             assert_eq!(reply["code"], "ticket_expired", "{}", reply.text);
             return;
         };
-        self.queue[place].passed = false;
-        let waiter = self.queue[place].clone();
+        // It is there: late or not, it is among those who may be called.
+        let now = self.now;
+        let waiter = &mut self.queue[place];
+        (waiter.passed, waiter.until) = (false, waiter.until.max(now + SILENT));
+        waiter.called = waiter.called.map(|until| until.max(now + IN_TIME));
+        let waiter = waiter.clone();
         let verdict = self.verdict(waiter.holder, waiter.tenant, Some(place));
         if matches!(verdict, Verdict::Denied("pool_full" | "reserved")) {
             assert_eq!(queued(&reply, place), ticket, "{}", reply.text);
