@@ -93,7 +93,7 @@ impl Sentinel {
 
     async fn connect_now(&self) -> Result<MultiplexedConnection, RedisError> {
         let mut failure = None;
-        let named = self.ask(true).await?;
+        let named = self.named().await?;
         if let Some(address) = named.first() {
             match self.connect_to_master(address).await {
                 Ok(connection) => {
@@ -168,6 +168,21 @@ impl Sentinel {
             "the server that a sentinel names is not a master yet",
         )
             .into())
+    }
+
+    /// The servers that sentinels name; first the one that this node knows for the master, if any of them names it. Who leads a failover
+    /// names the new master before the others do, and the old one may be back meanwhile and take itself for the master.
+    async fn named(&self) -> Result<Vec<Address>, RedisError> {
+        let known = self.known.lock().expect("no panic while held").clone();
+        let named = self.ask(true).await?;
+        let Some(known) = known.filter(|known| named.first() != Some(known)) else {
+            return Ok(named);
+        };
+        let mut named = self.ask(false).await?;
+        if let Some(place) = named.iter().position(|address| *address == known) {
+            named[..=place].rotate_right(1);
+        }
+        Ok(named)
     }
 
     /// The servers that sentinels name, those first that most of them name. If `in_haste`, as soon as most agree no more
@@ -290,7 +305,7 @@ async fn poll(watched: Weak<Sentinel>) -> Over {
         let Some(sentinel) = watched.upgrade() else {
             return Over;
         };
-        let Ok(named) = sentinel.ask(true).await else {
+        let Ok(named) = sentinel.named().await else {
             continue;
         };
         // Believed only if the server agrees: a sentinel that was away names the master of yesterday.
