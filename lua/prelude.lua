@@ -88,8 +88,7 @@ local function mark()
       -- For the reports: in these times nobody could ask for a seat. The last 256 of them.
       string.sub((redis.call('HGET', clock, 'silences') or '') .. int(tick) .. ' ' .. int(now) .. ' ', -7168))
   elseif paused then
-    redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq), 'summed', int(seq),
-      'pause_from', int(pause_from), 'pause_to', int(pause_to))
+    redis.call('HSET', clock, 'pause_from', int(pause_from), 'pause_to', int(pause_to), 'tick', int(now), 'seq', int(seq), 'summed', int(seq))
   else
     redis.call('HSET', clock, 'tick', int(now), 'seq', int(seq), 'summed', int(seq))
   end

@@ -28,6 +28,7 @@ const NOT_REACHED: [(&str, &str, &str); 7] = [
     (
         "prelude",
         "'shift', int(shift)",
+        "'pause_to', int(pause_to), 'tick', int(now)",
         "the clock of Redis went back, and every run would be at another instant; a lease is not touched by it",
     ),
     (
