@@ -63,7 +63,7 @@ chaos: redis balancer ## Break things for MINUTES (default 10) and hold the hist
 	@[ -n "$(TOPOLOGY)$(FAULTS)" ] || ROLLING_REQUESTS=$${ROLLING_REQUESTS:-100000} \
 		cargo test --release --locked --test it -- --nocapture --exact rolling_restart::a_rolling_restart_of_all_nodes_fails_no_request
 
-lint: ## Check form, lints, documentation and dependencies
+lint: ## Check form, lints, documentation, its language, and dependencies
 	@scripts/lint.sh
 
 sbom: ## Write what the program is made of to target/leasehold.cdx.json (CycloneDX)

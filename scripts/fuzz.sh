@@ -1,6 +1,6 @@
 #!/bin/sh
-# Feeds the parsers random input: scripts/fuzz.sh [TARGET]. DURATION seconds of each (default 60). What is found goes into fuzz/corpus,
-# which `make test` reads. Needs a nightly Rust and cargo-fuzz (`cargo install cargo-fuzz`).
+# Feeds the parsers random input: scripts/fuzz.sh [TARGET]. DURATION seconds of each (default 60). What leads to a crash is in fuzz/artifacts: copy it to
+# fuzz/corpus/TARGET, which `make test` reads. Needs a nightly Rust and cargo-fuzz (`cargo install cargo-fuzz`).
 set -eu
 cd "$(dirname "$0")/.."
 cargo +nightly fuzz --version >/dev/null 2>&1 || {

@@ -35,10 +35,11 @@ if [ $# -eq 0 ]; then
         clients/spec/README.md clients/go/README.md clients/java/README.md clients/js/README.md clients/python/README.md clients/rust/README.md
     # The comments that become --help and the manual: a page for each file, with its lines where they were.
     rm -rf "$tools/help"
-    find src/cli src/cli.rs src/config.rs -name '*.rs' ! -name 'tests.rs' | while read -r file; do
+    find src/cli src/cli.rs src/config.rs src/config/choices.rs -name '*.rs' ! -name 'tests.rs' | while read -r file; do
         mkdir -p "$tools/help/$(dirname "$file")"
         sed -n -e 's,^ *///[ ]\{0\,1\},,p' -e t -e 's,.*,,p' "$file" >"$tools/help/$file.md"
     done
+    set -- "$@" "$tools/help"
 fi
 pages=
 for page; do
@@ -47,7 +48,6 @@ for page; do
     *) pages="$pages $root/$page" ;;
     esac
 done
-[ ! -d "$tools/help" ] || pages="$pages $tools/help"
 
 # textlint looks for rules where it runs. The cache knows pages that have not changed since they were found to be right.
 # shellcheck disable=SC2086 # names without blanks
