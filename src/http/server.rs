@@ -40,7 +40,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 
 use self::open::{Admitted, Connections};
-use self::room::Room;
+use self::room::{Kind, Room};
 use crate::telemetry::HTTP_CLOSED;
 use crate::tls::ServerCertificate;
 
@@ -191,8 +191,8 @@ where
         answer,
         drain: drain.clone(),
         tls: certificate.map(|certificate| TlsAcceptor::from(certificate.config())),
-        bodies: Room::new(limits.kept_bytes, &open),
-        answers: Room::new(limits.kept_bytes, &open),
+        bodies: Room::new(Kind::Bodies, limits.kept_bytes, &open),
+        answers: Room::new(Kind::Answers, limits.kept_bytes, &open),
         open,
         refusals: Arc::new(Semaphore::new(REFUSALS)),
         limits,

@@ -35,6 +35,7 @@ use super::socket::{Socket, count_stall};
 use super::stream::Stream;
 use super::watch::{Due, Instruction, Watch};
 use crate::http::problem::{Code, Problem};
+use crate::store::Outcome;
 use crate::telemetry::HTTP_CLOSED;
 
 /// What a client that speaks HTTP/2 from the start sends first, as far as it takes to know.
@@ -116,11 +117,11 @@ pub(super) async fn run<F, A>(
         End::Say(problem) => {
             // A fresh answer fits the send buffer, or the client would not read it anyway.
             stream.write_now(&problem.to_http1());
-            Box::pin(close(stream, shared.limits.linger)).await;
+            Box::pin(close_unless_cut(stream, shared.limits.linger, watch)).await;
         }
         End::SayAndGo(problem) => stream.write_now(&problem.to_http1()),
         End::Gone => {}
-        _ => Box::pin(close(stream, shared.limits.linger)).await,
+        _ => Box::pin(close_unless_cut(stream, shared.limits.linger, watch)).await,
     }
 }
 
@@ -279,6 +280,9 @@ where
                     });
                 }
                 match watch.instruction(cx) {
+                    Some(Instruction::Evict | Instruction::Cut) if watch.is_paused() => {
+                        return Poll::Ready(End::SayAndGo(NoRoom.problem(Outcome::Unknown)));
+                    }
                     Some(Instruction::Cut) => return Poll::Ready(End::Cut),
                     Some(Instruction::Drain) if leaving.is_none() => {
                         if watch.in_head() {
@@ -290,9 +294,6 @@ where
                     }
                     Some(Instruction::Evict) if watch.quiet_since().is_some() => {
                         return Poll::Ready(End::Gone);
-                    }
-                    Some(Instruction::Evict) if watch.is_paused() => {
-                        return Poll::Ready(End::SayAndGo(NoRoom.problem()));
                     }
                     Some(Instruction::Evict) if watch.waits_for_client() => {
                         return Poll::Ready(End::Cut);
@@ -385,6 +386,16 @@ async fn close(mut stream: Stream, linger: Duration) {
         while matches!(stream.read(&mut unwanted).await, Ok(n) if n > 0) {}
     };
     let _ = timeout(linger, unwanted).await;
+}
+
+/// The same, until somebody needs the file.
+async fn close_unless_cut(stream: Stream, linger: Duration, watch: &Watch) {
+    let mut closing = pin!(close(stream, linger));
+    poll_fn(|cx| match closing.as_mut().poll(cx) {
+        Poll::Pending if watch.instruction(cx) == Some(Instruction::Cut) => Poll::Ready(()),
+        closed => closed,
+    })
+    .await;
 }
 
 /// Tells a connection above the limit that there are too many, and ends it.

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use super::REFUSALS;
 use super::request::end_turn;
+use super::room::Kind;
 use super::watch::{Instruction, Watch};
 use crate::http::problem::{Code, Problem};
 use crate::telemetry::{HTTP_CLOSED, HTTP_CONNECTIONS};
@@ -126,13 +127,6 @@ fn earlier(one: Option<Since>, other: Since) -> Option<Since> {
 }
 
 impl Table {
-    /// The connection of which this has been true for longest.
-    fn oldest(&self, since: impl Fn(&Watch) -> Option<Instant>) -> Option<u64> {
-        let all = self.watches.iter();
-        let such = all.filter_map(|(id, watch)| Some((since(watch)?, *id)));
-        such.min().map(|(_, id)| id)
-    }
-
     /// Asks a connection to end.
     fn evict(&self, id: u64) {
         if let Some(watch) = self.watches.get(&id) {
@@ -223,14 +217,14 @@ impl Connections {
     }
 
     /// Cuts the connection whose client has let wait for longest what is kept for it, if that is longer than this.
-    pub(super) fn cut_stalled(&self, longer_than: Duration) {
+    pub(super) fn cut_stalled(&self, kind: Kind, longer_than: Duration) {
         let mut table = self.table();
-        let Some(stalled) = table.oldest(Watch::keeps_since) else {
-            return;
-        };
-        let since = table.watches[&stalled].keeps_since();
-        if since.is_some_and(|since| longer_than <= since.elapsed()) {
-            table.cut(stalled);
+        let all = table.watches.iter();
+        let keeping = all.filter_map(|(id, watch)| Some((watch.keeps_since(kind)?, *id)));
+        if let Some((since, id)) = keeping.min()
+            && longer_than <= since.elapsed()
+        {
+            table.cut(id);
             counter!(HTTP_CLOSED, "reason" => "made_room").increment(1);
         }
     }
@@ -267,6 +261,19 @@ mod tests {
         let wanted = 300_u64.min(hard);
         assert!(wanted <= raise_files(wanted).unwrap_or(u64::MAX));
         assert!(raise_files(u64::MAX).unwrap_or(u64::MAX) <= hard);
+    }
+
+    #[tokio::test]
+    async fn whoever_needs_room_for_a_body_is_not_helped_by_the_end_of_a_download() {
+        let connections = Arc::new(Connections::new(4));
+        let admitted = connections.admit().expect("room");
+        let watch = Arc::clone(&admitted.open.watch);
+        watch.keep(Kind::Answers, 10);
+        let is_open = || connections.table().watches.len() == 1;
+        connections.cut_stalled(Kind::Bodies, Duration::ZERO);
+        assert!(is_open());
+        connections.cut_stalled(Kind::Answers, Duration::ZERO);
+        assert!(!is_open());
     }
 
     #[test]

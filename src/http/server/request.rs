@@ -28,6 +28,7 @@ use super::Shared;
 use super::room::{Kept, NoRoom, Room};
 use super::watch::{AnswerKind, BrokenOff, Paused, UnderWay, Watch};
 use crate::http::problem::{Code, Problem};
+use crate::store::Outcome;
 
 /// Maximum of unwanted body bytes that are read to keep the connection usable.
 const REST: u64 = 64 * 1024;
@@ -75,6 +76,7 @@ where
     let mut under_way = UnderWay::new(&from.watch);
     let (shared, watch) = (Arc::clone(&from.shared), Arc::clone(&from.watch));
     let (turns, once) = (from.turns.clone(), from.once);
+    let queue = Arc::clone(&watch);
     let http1 = request.version() < Version::HTTP_2;
     let screened = screen(&request, &watch, shared.limits.header_bytes);
     // Whoever waits for permission to send a body is not asked for one that nobody wants.
@@ -93,7 +95,7 @@ where
             awaited: None,
             paused: None,
             room: Arc::clone(&shared.bodies),
-            kept: Vec::new(),
+            kept: None,
             taking: None,
         })
     });
@@ -135,7 +137,8 @@ where
                 drop(paused);
                 match taken {
                     Ok(taken) => kept = Some(taken),
-                    Err(no_room) => response = no_room.problem().into_response(),
+                    // It may have been done, and nobody is to hear of it.
+                    Err(no_room) => response = no_room.problem(Outcome::Unknown).into_response(),
                 }
             }
         }
@@ -166,7 +169,10 @@ where
     match turns {
         None => Box::pin(answering(None)),
         Some(turns) => Box::pin(async move {
+            // The others wait for their client, if they do not move on.
+            let paused = queue.pause(Instant::now());
             let turn = turns.acquire_owned().await.ok();
+            drop(paused);
             Box::pin(answering(turn)).await
         }),
     }
@@ -453,7 +459,7 @@ struct Timed {
     paused: Option<Paused>,
     room: Arc<Room>,
     /// Room for what came so far, unless that was all.
-    kept: Vec<Kept>,
+    kept: Option<Kept>,
     /// A part of the body that waits for room.
     taking: Option<(BoxFuture<'static, Result<Kept, NoRoom>>, Bytes)>,
 }
@@ -461,6 +467,13 @@ struct Timed {
 type BodyFrame = Option<Result<Frame<Bytes>, Box<dyn Error + Send + Sync>>>;
 
 impl Timed {
+    fn keep(&mut self, more: Kept) {
+        match &mut self.kept {
+            Some(kept) => kept.add(more),
+            none => *none = Some(more),
+        }
+    }
+
     /// Gives a part on when there is room for it.
     fn poll_taking(&mut self, cx: &mut Context<'_>) -> Poll<BodyFrame> {
         let Some((taking, bytes)) = &mut self.taking else {
@@ -471,7 +484,7 @@ impl Timed {
         self.taking = None;
         Poll::Ready(Some(match taken {
             Ok(kept) => {
-                self.kept.push(kept);
+                self.keep(kept);
                 Ok(Frame::data(bytes))
             }
             Err(no_room) => {
@@ -492,7 +505,7 @@ impl Timed {
         let length = bytes.len() as u64;
         match self.room.try_take(length, &self.watch) {
             Some(kept) => {
-                self.kept.push(kept);
+                self.keep(kept);
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
             None => {

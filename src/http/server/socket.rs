@@ -121,9 +121,7 @@ impl AsyncWrite for Socket<'_> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         // With TLS there can be records that found no room.
         let flushed = Pin::new(&mut *self.stream).poll_flush(cx);
-        if flushed.is_pending() {
-            self.note_write(true);
-        }
+        self.note_write(flushed.is_pending());
         ready!(flushed)?;
         // hyper flushes the socket when its own buffer is empty, so the answer has left.
         self.watch.flushed();

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use super::Limits;
 use super::lines::Lines;
+use super::room::Kind;
 
 /// Why the time of a connection is up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +58,8 @@ struct State {
     endless: usize,
     /// Since when all that is under way waits for the client, if it does.
     client_since: Instant,
-    /// Bytes of bodies and answers that are kept for the client ([`super::room`]).
-    kept: u64,
+    /// Bytes of bodies and of answers that are kept for the client ([`super::room`]).
+    kept: [u64; 2],
     /// When the connection was asked to go.
     evicted: Option<Instant>,
     /// A request was handed to the service and its answer may not have left the buffers.
@@ -91,7 +92,7 @@ impl Watch {
                 answered: 0,
                 endless: 0,
                 client_since: now,
-                kept: 0,
+                kept: [0; 2],
                 evicted: None,
                 answering: false,
                 quiet_since: now,
@@ -138,16 +139,19 @@ impl Watch {
         self.state().client_since().is_some()
     }
 
-    /// Whether the connection waits, for a body or for room, and nothing of an answer has been sent.
+    /// Whether the connection waits, for a body or for room, nothing of its answer has been sent, and all before it has.
     pub(super) fn is_paused(&self) -> bool {
         let state = self.state();
-        state.under_way > 0 && state.at_work <= 0 && state.answered == 0
+        let waits = state.under_way > 0 && state.at_work <= 0;
+        waits && state.answered == 0 && state.blocked_since.is_none()
     }
 
-    /// Since when the client lets wait what is kept for it; `None` if nothing is kept, or it was told to end.
-    pub(super) fn keeps_since(&self) -> Option<Instant> {
+    /// Since when the client lets wait what is kept for it; `None` if nothing of this kind is kept, or it was instructed to end now.
+    pub(super) fn keeps_since(&self, kind: Kind) -> Option<Instant> {
         let state = self.state();
-        if state.kept == 0 || self.instruction.load(Ordering::Acquire) == Instruction::Cut as u8 {
+        if state.kept[kind as usize] == 0
+            || self.instruction.load(Ordering::Acquire) == Instruction::Cut as u8
+        {
             return None;
         }
         state.stalled_since().or_else(|| state.client_since())
@@ -282,18 +286,19 @@ impl Watch {
     pub(super) fn pause(self: &Arc<Self>, since: Instant) -> Paused {
         let mut state = self.state();
         state.at_work -= 1;
-        state.client_since = since;
+        // Another request of the connection may have come to its end later.
+        state.client_since = state.client_since.max(since);
         drop(state);
         Paused(Arc::clone(self))
     }
 
     /// Counts what is kept for the client.
-    pub(super) fn keep(&self, bytes: u64) {
-        self.state().kept += bytes;
+    pub(super) fn keep(&self, kind: Kind, bytes: u64) {
+        self.state().kept[kind as usize] += bytes;
     }
 
-    pub(super) fn keep_less(&self, bytes: u64) {
-        self.state().kept -= bytes;
+    pub(super) fn keep_less(&self, kind: Kind, bytes: u64) {
+        self.state().kept[kind as usize] -= bytes;
     }
 
     /// Everything that was to be written was written.
