@@ -122,6 +122,8 @@ local function free_seats()
   end
   if #ids > 0 then
     begin()
+    -- As take_out in prelude.lua.
+    redis.call('ZADD', leases, 'XX', back[3], back[4])
     redis.call('ZREM', leases, unpack(ids))
     undo_by(unpack(back))
     for _, i in ipairs(places) do

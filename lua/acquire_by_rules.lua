@@ -212,7 +212,7 @@ if wait == 'ticket' and not rank then
 end
 local arrival = rank and tonumber(redis.call('ZSCORE', queue, id))
 if rank and waiters then
-  -- Whoever asks is there, however late: it is called before anybody is told that there is no seat.
+  -- Whoever asks is there, however late: it is called before there is an answer that there is no seat.
   undo_member(waiting, id)
   redis.call('ZADD', waiting, 'GT', int(now + SILENT_MS), id)
   waiters.is_back(id, arrival)
@@ -292,8 +292,7 @@ if not kind and rules.when_full == 'evict_oldest_of_holder' and holder ~= ''
   if oldest and (tenant == '' or used <= tonumber(rules.own_max or rules.tenant_max or math.huge)) then
     local old = string.sub(oldest, -22)
     kind = seat_of(index, old)
-    undo_member(leases, old)
-    redis.call('ZREM', leases, old)
+    take_out(leases, old, redis.call('ZSCORE', leases, old))
     redis.call('ZADD', evicted, int(now), old)
     undo_by('ZREM', evicted, old)
     redis.call('ZADD', due, 'LT', int(now), name)

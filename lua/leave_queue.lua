@@ -59,10 +59,9 @@ if how == 'unheard' then
   if end_due(leases, expired, events, period, 64, on_end(index)) == 64 then
     return answer('behind')
   end
-  if redis.call('ZREM', leases, id) == 0 then
+  if not take_out(leases, id, int(expires_at)) then
     return answer('none')
   end
-  undo_by('ZADD', leases, int(expires_at), id)
   record_event(events, 'ended', id, now, holder, tenant, 'released', seat_freed(index, now, id))
   local since, asked = string.match(turn, '^(%d+)\1(.*)$')
   local waiters = open_queue(queue_keys, index, config)

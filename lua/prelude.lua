@@ -122,23 +122,6 @@ local function ends_at(deadline, period)
   return deadline
 end
 
--- The same two for who waits in a queue and has to ask again in seconds: a pause is enough for a whole period more.
-local function waits_from(period)
-  local from = live_from(period)
-  if now < pause_to + period then
-    return math.min(pause_from, from)
-  end
-  return from
-end
-
-local function waits_until(deadline, period)
-  local at = ends_at(deadline, period)
-  if pause_from < deadline then
-    return math.max(at, pause_to + period)
-  end
-  return at
-end
-
 -- The period of the leases of a pool. A silence that is short against the TTL took nobody's time to beat, but perhaps that of
 -- a page which has left and comes back.
 local function lease_period(ttl, linger)
@@ -176,6 +159,17 @@ local function record_event(events, kind, id, at, holder, tenant, reason, seats,
   end
   undo_by('XDEL', events, entry)
   note_event(events, now)
+end
+
+-- Takes a lease out of those that live; false if it is not there. What undoes that is tried first: a user that may not run it finds
+-- out before.
+local function take_out(leases, id, score)
+  redis.call('ZADD', leases, 'XX', score, id)
+  if redis.call('ZREM', leases, id) == 0 then
+    return false
+  end
+  undo_by('ZADD', leases, score, id)
+  return true
 end
 
 -- By how much an outage put off an end, for the history.

@@ -61,12 +61,7 @@ local status = live and 'released' or score > 0 and 'expired' or 'ended'
 mark()
 
 if score > 0 then
-  if index then
-    -- It changes nothing. Whoever may not run this, which undoes the next one, finds out before.
-    redis.call('ZADD', leases, 'XX', int(score), id)
-  end
-  redis.call('ZREM', leases, id)
-  undo_by('ZADD', leases, int(score), id)
+  take_out(leases, id, int(score))
   local at = live and now or ends_at(score, period)
   record_event(events, 'ended', id, at, holder, tenant, live and 'released' or 'expired',
     index and seat_freed(index, at, id))

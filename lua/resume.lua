@@ -193,8 +193,7 @@ end
 if end_due(leases, expired, events, period, 64, on_end(index)) == 64 and index then
   return answer('behind')
 end
-if score > 0 and redis.call('ZREM', leases, id) == 1 then
-  undo_by('ZADD', leases, int(score), id)
+if score > 0 and take_out(leases, id, int(score)) then
   redis.call('ZADD', expired, int(ends_at(score, period)), id)
   undo_by('ZREM', expired, id)
   record_event(events, 'ended', id, ends_at(score, period), holder, tenant, 'expired', nil, nil, put_off(score, ends_at(score, period)))

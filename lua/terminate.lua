@@ -78,8 +78,7 @@ for i = 1, lease_count do
   local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
   if score > live_from(period) then
     local holder, tenant = record and record[HOLDER] or '', record and record[TENANT] or ''
-    redis.call('ZREM', leases, id)
-    undo_by('ZADD', leases, int(score), id)
+    take_out(leases, id, int(score))
     forget_records(records, record and { id, record.packed } or {}, keep)
     write_tombstone(tombstone, keep, 'reason', 'terminated', 'ended', int(now), 'message', reason,
       'blocked_until', int(block_for > 0 and holder ~= '' and now + block_for or 0))
@@ -93,8 +92,7 @@ for i = 1, lease_count do
     local at = score > 0 and ends_at(score, period) or tonumber(redis.call('ZSCORE', expired, id) or 0)
     if at > 0 or known == 'expired' or not (known or record) then
       if score > 0 then
-        redis.call('ZREM', leases, id)
-        undo_by('ZADD', leases, int(score), id)
+        take_out(leases, id, int(score))
         record_event(events, 'ended', id, at, '', '', 'expired', index and seat_freed(index, at, id))
       end
       undo_member(expired, id)

@@ -94,30 +94,41 @@ async fn a_release_and_a_renew_at_once_leave_the_lease_ended() {
 }
 
 #[tokio::test]
-async fn a_release_that_may_not_call_who_is_next_has_ended_nothing() {
+async fn a_release_that_may_not_be_undone_has_ended_nothing() {
     let cluster = Installation::one().await;
     let node = cluster.first();
-    let policy = json!({"capacity": 1, "queue": {"max_waiting": 2}});
-    node.put_pool("crm", policy, 201).await;
-    let held = node.acquire("crm", json!({"holder": "ann"}), 201).await;
-    node.acquire("crm", json!({"holder": "bob", "wait": true}), 202)
-        .await;
     let user = async |right: &str| {
         let command = ["ACL", "SETUSER", "default", right];
         cluster.redis.query::<String>(&command).await;
     };
+    // A pool in which the next one is called, and one without rules.
+    let mut held = Vec::new();
+    for (pool, policy) in [
+        ("crm", json!({"capacity": 1, "queue": {"max_waiting": 2}})),
+        ("erp", json!({"capacity": 1})),
+    ] {
+        node.put_pool(pool, policy, 201).await;
+        let lease = node.acquire(pool, json!({"holder": "ann"}), 201).await;
+        node.acquire(pool, json!({"holder": "bob", "wait": true}), [202, 409])
+            .await;
+        held.push((pool, lease.token()));
+    }
     user("-zadd").await;
-    node.release(&held.token(), 503).await;
+    for (_, token) in &held {
+        node.release(token, 503).await;
+    }
     user("+zadd").await;
-    wait_until("it is released", Duration::from_secs(20), async || {
-        node.release(&held.token(), ANY).await.status == 204
-    })
-    .await;
-    let events = cluster.redis.events("crm").await;
-    let ends: Vec<&str> = events
-        .iter()
-        .filter(|event| event.kind == "ended")
-        .map(|event| event.reason.as_str())
-        .collect();
-    assert_eq!(ends, ["released"]);
+    for (pool, token) in &held {
+        wait_until("it is released", Duration::from_secs(20), async || {
+            node.release(token, ANY).await.status == 204
+        })
+        .await;
+        let events = cluster.redis.events(pool).await;
+        let ends: Vec<&str> = events
+            .iter()
+            .filter(|event| event.kind == "ended")
+            .map(|event| event.reason.as_str())
+            .collect();
+        assert_eq!(ends, ["released"], "{pool}");
+    }
 }
