@@ -1,6 +1,6 @@
 -- Notes which pools of a bucket have something that no roll-up knows of. What happens in a pool notes that itself, when its alerts are
--- evaluated; this looks at all of them, for what nodes of versions that do not know `rollups` have left. Nodes take turns: who comes
--- soon after another one has nothing to do.
+-- evaluated; this looks at all of them, for what nodes of versions that do not know `rollups` have left. Nodes take turns: one that comes
+-- soon after another has nothing to do.
 --
 -- Joined behind prelude.
 --

@@ -40,7 +40,9 @@ end
 if seq < last_seq and is_restored() then
   generation, lost = now, true
   floor, back, gap, returned = 0, 0, 0, false
-  redis.call('HSET', clock, 'generation', int(generation), 'lost', '1', 'floor', '0', 'back', '0', 'gap', '0')
+  pause_from, pause_to, paused = 0, 0, false
+  redis.call('HSET', clock, 'generation', int(generation), 'lost', '1', 'floor', '0', 'back', '0', 'gap', '0',
+    'pause_from', '0', 'pause_to', '0')
 end
 
 -- A server that takes over with a clock that is behind hides how long nobody could ask: time goes on from where it was. A

@@ -20,6 +20,23 @@ local CHECKED = 16
 -- 100 ms. At this count all counts are halved, so what is older fades.
 local WAITS, WAITS_COUNTED = 32, 256
 
+-- As live_from and ends_at in prelude.lua, for those who have to ask again in seconds: a pause is enough for a whole period more.
+local function waits_from(period)
+  local from = live_from(period)
+  if now < pause_to + period then
+    return math.min(pause_from, from)
+  end
+  return from
+end
+
+local function waits_until(deadline, period)
+  local at = ends_at(deadline, period)
+  if pause_from < deadline then
+    return math.max(at, pause_to + period)
+  end
+  return at
+end
+
 -- The queue of a pool. `rules`, if given, are those of read_rules.
 local function open_queue(keys, index, config, rules)
   index = index or { freed_of = {} }
@@ -418,8 +435,8 @@ local function open_queue(keys, index, config, rules)
       -- Late, and nobody has passed it over yet.
       redis.call('ZADD', called, 'GT', int(now + ASK_MS + LATE_MS), entry)
       undo_by('ZADD', called, kept, entry)
-    else
-      self.file(tenant, arrival, id)
+    elseif put_into_line('w' .. entry_of(tenant, arrival)) then
+      find_head(tenant)
     end
   end
 

@@ -109,9 +109,9 @@ async fn overtaking(redis: &Redis) -> Vec<String> {
     wrong
 }
 
-async fn all_wait(node: &Client) {
+async fn all_wait(node: &Client, count: usize) {
     wait_until("all of them wait", LONG, async || {
-        node.availability("crm", [200, 503]).await["waiting"] == CROWD
+        node.availability("crm", [200, 503]).await["waiting"] == count
     })
     .await;
 }
@@ -133,7 +133,7 @@ async fn those_who_waited_at_a_node_that_dies_are_served_in_their_order_at_anoth
     let cluster = Installation::two().await;
     let (nodes, held) = full_pool(&cluster).await;
     let mut crowd = Crowd::wait_at(&nodes).await;
-    all_wait(&nodes[1]).await;
+    all_wait(&nodes[1], CROWD).await;
     cluster.nodes[0].kill();
     // The seats of the dead are kept for those who come back in time, so one by one they are served by the other node.
     let_pass(500).await;
@@ -152,13 +152,14 @@ async fn who_waits_while_redis_is_away_keeps_the_place_and_hears_of_no_failure()
     let mut cluster = Installation::two().await;
     let (nodes, held) = full_pool(&cluster).await;
     let mut crowd = Crowd::wait_at(&nodes).await;
-    all_wait(&nodes[1]).await;
+    all_wait(&nodes[1], CROWD).await;
     // An outage that is too short to be told from a slow tick for leases, and one that is not (docs/guarantees.md).
     let mut held = held;
     for away_ms in [1_900, 3_300] {
         cluster.redis.kill().await;
         let_pass(away_ms).await;
         cluster.redis.restart().await;
+        all_wait(&nodes[1], crowd.tasks.len()).await;
         wait_until("both nodes serve again", LONG, async || {
             let (a, b) = tokio::join!(
                 nodes[0].availability("crm", [200, 503]),
@@ -167,7 +168,7 @@ async fn who_waits_while_redis_is_away_keeps_the_place_and_hears_of_no_failure()
             a.status == 200 && b.status == 200
         })
         .await;
-        held = crowd.pass_on(&nodes[1], held, 8).await;
+        held = crowd.pass_on(&nodes[1], held, 12).await;
     }
     assert_eq!(overtaking(&cluster.redis).await, Vec::<String>::new());
     assert_eq!(crowd.turned_away(), 0);

@@ -46,8 +46,8 @@ const MISTAKES: [Mistake; 7] = [
     },
     Mistake {
         name: "one that was passed over and comes back is forgotten",
-        right: "else\n      self.file(tenant, arrival, id)\n",
-        wrong: "else\n",
+        right: "elseif put_into_line('w' .. entry_of(tenant, arrival)) then",
+        wrong: "elseif false then",
     },
     Mistake {
         name: "a seat waits for a ghost",

@@ -6,10 +6,15 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::index_is_true;
-use crate::harness::{ANY, Installation, Reply, let_pass, wait_until};
+use crate::harness::{ANY, Client, Installation, Reply, let_pass, wait_until};
 
 fn ticket(reply: &Reply) -> Value {
     json!({"ticket": reply["ticket"]})
+}
+
+async fn put_one_seat(node: &Client) {
+    let policy = json!({"capacity": 1, "queue": {"max_waiting": 9}});
+    node.put_pool("crm", policy, 201).await;
 }
 
 fn wait(holder: &str) -> Value {
@@ -108,12 +113,7 @@ async fn a_pool_without_a_queue_denies_who_would_wait() {
 async fn a_waiter_that_does_not_ask_in_time_is_passed_over_and_later_loses_its_place() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = cluster.first();
-    node.put_pool(
-        "crm",
-        json!({"capacity": 1, "queue": {"max_waiting": 9}}),
-        201,
-    )
-    .await;
+    put_one_seat(node).await;
     let held = node.acquire("crm", json!({}), 201).await;
     let silent = node.acquire("crm", wait("bob"), 202).await;
     let patient = node.acquire("crm", wait("cid"), 202).await;
@@ -151,12 +151,7 @@ async fn a_waiter_that_does_not_ask_in_time_is_passed_over_and_later_loses_its_p
 async fn who_asks_late_gets_the_seat_that_is_free() {
     let cluster = Installation::one().await;
     let node = cluster.first();
-    node.put_pool(
-        "crm",
-        json!({"capacity": 1, "queue": {"max_waiting": 9}}),
-        201,
-    )
-    .await;
+    put_one_seat(node).await;
     let held = node.acquire("crm", json!({}), 201).await;
     let late = node.acquire("crm", wait("bob"), 202).await;
     node.release(&held.token(), 204).await;
@@ -170,12 +165,7 @@ async fn who_asks_late_gets_the_seat_that_is_free() {
 async fn short_requests_with_pauses_keep_the_place() {
     let cluster = Installation::one().await;
     let node = cluster.first();
-    node.put_pool(
-        "crm",
-        json!({"capacity": 1, "queue": {"max_waiting": 9}}),
-        201,
-    )
-    .await;
+    put_one_seat(node).await;
     node.acquire("crm", json!({}), 201).await;
     let place = node.acquire("crm", wait("bob"), 202).await;
     // As long as the two seconds in which all who wait are reported, so none of them is held open just then.
@@ -189,13 +179,7 @@ async fn short_requests_with_pauses_keep_the_place() {
 #[tokio::test]
 async fn a_place_in_the_queue_survives_the_node_that_gave_it() {
     let mut cluster = Installation::two().await;
-    cluster.nodes[0]
-        .put_pool(
-            "crm",
-            json!({"capacity": 1, "queue": {"max_waiting": 9}}),
-            201,
-        )
-        .await;
+    put_one_seat(&cluster.nodes[0]).await;
     let held = cluster.nodes[0].acquire("crm", json!({}), 201).await;
     let queued = cluster.nodes[0].acquire("crm", wait("bob"), 202).await;
     cluster.nodes[0].restart().await;
@@ -209,12 +193,7 @@ async fn a_place_in_the_queue_survives_the_node_that_gave_it() {
 async fn a_request_held_open_is_answered_as_soon_as_a_seat_comes_free_on_another_node() {
     let cluster = Installation::two().await;
     let (a, b) = cluster.pair();
-    a.put_pool(
-        "crm",
-        json!({"capacity": 1, "queue": {"max_waiting": 9}}),
-        201,
-    )
-    .await;
+    put_one_seat(a).await;
     let mut took = Vec::new();
     for _ in 0..5 {
         let held = a.acquire("crm", json!({}), 201).await;
@@ -242,12 +221,7 @@ async fn a_request_held_open_is_answered_as_soon_as_a_seat_comes_free_on_another
 async fn a_node_that_stops_answers_those_who_wait_and_their_places_are_kept() {
     let cluster = Installation::two().await;
     let (a, b) = cluster.pair();
-    a.put_pool(
-        "crm",
-        json!({"capacity": 1, "queue": {"max_waiting": 9}}),
-        201,
-    )
-    .await;
+    put_one_seat(a).await;
     let held = b.acquire("crm", json!({}), 201).await;
     let waiter = tokio::spawn(a.acquire(
         "crm",
