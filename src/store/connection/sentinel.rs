@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
@@ -31,6 +31,9 @@ const POLL: Duration = Duration::from_secs(1);
 /// Between tries to subscribe to a sentinel that is away.
 const RESUBSCRIBE: Duration = Duration::from_millis(500);
 
+/// How long sentinels that did not lead a failover may name the old master.
+const CONVERGED: Duration = Duration::from_secs(30);
+
 /// Host and port.
 type Address = (String, u16);
 
@@ -42,6 +45,8 @@ pub(in crate::store) struct Sentinel {
     response_timeout: Duration,
     /// The master when last asked.
     known: Mutex<Option<Address>>,
+    /// When it changed.
+    switched_at: Mutex<Option<Instant>>,
     /// Told when the master changes.
     changed: watch::Sender<()>,
     /// What ages the connections of the pool.
@@ -63,6 +68,7 @@ impl Sentinel {
             tls: tls.clone(),
             response_timeout,
             known: Mutex::new(None),
+            switched_at: Mutex::new(None),
             changed: watch::Sender::new(()),
             age,
         }
@@ -170,16 +176,19 @@ impl Sentinel {
             .into())
     }
 
-    /// The servers that sentinels name; first the one that this node knows for the master, if any of them names it. Who leads a failover
-    /// names the new master before the others do, and the old one may be back meanwhile and take itself for the master.
+    /// The servers that sentinels name, those first that most of them name. For a time after a failover the new master is first if any of
+    /// them names it: who leads the failover does so before the others, and the old master may be back meanwhile and take itself for one.
     async fn named(&self) -> Result<Vec<Address>, RedisError> {
+        let switched_at = *self.switched_at.lock().expect("no panic while held");
+        if switched_at.is_none_or(|at| CONVERGED <= at.elapsed()) {
+            return self.ask(true).await;
+        }
         let known = self.known.lock().expect("no panic while held").clone();
-        let named = self.ask(true).await?;
-        let Some(known) = known.filter(|known| named.first() != Some(known)) else {
-            return Ok(named);
-        };
         let mut named = self.ask(false).await?;
-        if let Some(place) = named.iter().position(|address| *address == known) {
+        if let Some(place) = named
+            .iter()
+            .position(|address| Some(address) == known.as_ref())
+        {
             named[..=place].rotate_right(1);
         }
         Ok(named)
@@ -273,6 +282,7 @@ impl Sentinel {
     fn switch_to(&self, address: Address) {
         let text = format!("{}:{}", address.0, address.1);
         if self.note(address) {
+            *self.switched_at.lock().expect("no panic while held") = Some(Instant::now());
             self.age.fetch_add(1, Ordering::Relaxed);
             self.changed.send_replace(());
             metrics::counter!(telemetry::STORE_FAILOVERS).increment(1);
