@@ -33,6 +33,18 @@ async fn second(redis: &Redis) -> Second {
     }
 }
 
+/// A row for what Redis did.
+fn commands(what: String, second: &Second, most: f64) -> Row {
+    let (count, busy) = (number(second.commands), second.busy * 100.0);
+    goal(
+        what,
+        format!("{count}; {busy:.1} % of a core"),
+        &format!("≤ {}", number(most)),
+        second.commands <= most,
+        "INFO stats, total_commands_processed, over 20 s",
+    )
+}
+
 /// Scripts that Redis has run.
 async fn scripts(redis: &Redis) -> f64 {
     let mut connection = redis.connection().await;
@@ -88,7 +100,6 @@ async fn heartbeats(redis: &Redis, nodes: &[Node], mut leases: Population) -> (R
 
 /// Idle nodes, then idle pools.
 pub(crate) async fn fleet() -> Vec<Row> {
-    const COMMAND: &str = "INFO stats, total_commands_processed, over 20 s";
     let mut rows = Vec::new();
     let redis = Redis::start().await;
     let store = redis.store().await;
@@ -109,17 +120,8 @@ pub(crate) async fn fleet() -> Vec<Row> {
         let second = second(&redis).await;
         // Ours, which asks.
         let connected = redis.info("clients", "connected_clients").await - 1.0;
-        rows.push(goal(
-            format!("{count} idle nodes, 200 pools: commands a second"),
-            format!(
-                "{}; {:.1} % of a core",
-                number(second.commands),
-                second.busy * 100.0
-            ),
-            &format!("≤ {}", number(most)),
-            second.commands <= most,
-            COMMAND,
-        ));
+        let what = format!("{count} idle nodes, 200 pools: commands a second");
+        rows.push(commands(what, &second, most));
         rows.push(goal(
             "their connections to Redis",
             number(connected),
@@ -157,20 +159,9 @@ pub(crate) async fn fleet() -> Vec<Row> {
         tokio::time::sleep(Duration::from_secs(15)).await;
         let second = second(&redis).await;
         drop(node);
-        rows.push(goal(
-            format!(
-                "one node, {} idle pools: commands a second",
-                number(count as f64)
-            ),
-            format!(
-                "{}; {:.1} % of a core",
-                number(second.commands),
-                second.busy * 100.0
-            ),
-            &format!("≤ {}", number(most)),
-            second.commands <= most,
-            COMMAND,
-        ));
+        let pools = number(count as f64);
+        let what = format!("one node, {pools} idle pools: commands a second");
+        rows.push(commands(what, &second, most));
         if count == 1_000 {
             rows.push(goal(
                 "Redis memory for an idle pool",

@@ -150,7 +150,7 @@ impl Client {
     }
 }
 
-/// Beats at a steady rate over 64 connections to nodes, 256 to several: how long each took, in microseconds, sorted, and the rate that was reached.
+/// Beats at a steady rate over 64 connections to one node, 256 to several: how long each took, in microseconds, sorted, and the rate that was reached.
 ///
 /// A heartbeat's time counts from the instant at which it was due, so one that waits for a slow answer before it is counted as slow too. All from one
 /// thread: this is to measure the node, and threads that wake each other up would take its time.

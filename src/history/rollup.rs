@@ -99,7 +99,10 @@ pub async fn run(store: Store) -> Infallible {
 }
 
 async fn roll_up_all(store: &Store, looks: &mut RollupLooks) -> Result<(), Error> {
-    store.note_rollups(looks, EVERY.mul_f64(FRESH)).await?;
+    // What other buckets have is rolled up all the same.
+    if let Err(error) = store.note_rollups(looks, EVERY.mul_f64(FRESH)).await {
+        tracing::debug!(error = %error, "pools to roll up are not noted: {error}");
+    }
     loop {
         let due = store.pools_to_roll_up().await?;
         if due.is_empty() {

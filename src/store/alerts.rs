@@ -26,6 +26,8 @@ use crate::webhook::AlertType;
 
 /// Pools that one look asks for; about 3 µs of Redis's time each.
 const POOLS: usize = 128;
+/// How many more times one bucket is asked for what is due, before others have their turn.
+const SCANS: usize = 16;
 /// Events that one call judges; less than a millisecond of Redis's time.
 const EVENTS: u64 = 200;
 /// Messages that one call makes: less than two milliseconds of Redis's time.
@@ -272,8 +274,8 @@ impl Store {
             Some(last) if last.number == look.number => Vec::new(),
             _ => self.0.pool_cache.policies(bucket).into_keys().collect(),
         };
-        let (last, is_turn) = self.evaluate_bucket(bucket, &pools, every).await?;
-        if is_turn {
+        let (last, is_all) = self.evaluate_bucket(bucket, &pools, every).await?;
+        if is_all {
             let mut known = self
                 .0
                 .alert_looks
@@ -292,8 +294,8 @@ impl Store {
         self.relay_alerts(bucket, before, body).await
     }
 
-    /// Evaluates what is due in a bucket, and in those of `pools` that have something that was not noted. Returns the last entry
-    /// of the bucket's outbox, and whether it was the turn of this node.
+    /// Evaluates what is due in a bucket, and in those of `pools` that have something that was not noted; not all of it, if there is
+    /// very much, so that other buckets have their turn. Returns the last entry of the bucket's outbox, and whether that was all.
     async fn evaluate_bucket(
         &self,
         bucket: Bucket,
@@ -301,7 +303,8 @@ impl Store {
         mut every: Duration,
     ) -> Result<(String, bool), Error> {
         let mut chunks = pools.chunks(POOLS);
-        loop {
+        let mut last = String::new();
+        for _ in 0..chunks.len() + SCANS {
             let chunk = chunks.next().unwrap_or_default();
             let keys: Vec<Keys> = chunk.iter().map(Keys::of).collect();
             let rows = keys.iter().zip(chunk);
@@ -315,14 +318,19 @@ impl Store {
                 pools: &rows,
             };
             let reply = self.call(bucket, &scan).await?;
-            let mut last = reply.last;
+            last = reply.last;
             if reply.status == scan_alerts::Status::Fresh {
                 return Ok((last, false));
             }
             let is_last = reply.due_pools.len() < POOLS && chunks.len() == 0;
             for due in reply.due_pools {
-                if let Some(end) = self.evaluate_alerts(&due.name).await? {
-                    last = end;
+                match self.evaluate_alerts(&due.name).await {
+                    Ok(end) => last = end.unwrap_or(last),
+                    // It may be the only one of which something is wrong, and stays due.
+                    Err(error) => {
+                        let pool = &due.name;
+                        tracing::debug!(%pool, error = %error, "alerts are not evaluated: {error}");
+                    }
                 }
             }
             if is_last {
@@ -331,6 +339,7 @@ impl Store {
             // The turn is this node's.
             every = Duration::ZERO;
         }
+        Ok((last, false))
     }
 
     /// Judges a pool. Returns the last entry of its bucket's outbox; none if there is no such pool.

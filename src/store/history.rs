@@ -29,7 +29,7 @@ pub struct SlotRange {
     pub slots: Vec<(i64, String)>,
 }
 
-/// How far the events of a pool are checkpoint up, and what the next roll-up needs beside events.
+/// How far the events of a pool are rolled up, and what the next roll-up needs beside events.
 #[derive(Debug, Clone, Default)]
 pub struct RollupState {
     /// When this was so.
@@ -72,7 +72,7 @@ pub type SlotRequest = (&'static str, i64, Vec<i64>);
 
 impl Store {
     /// Notes the pools of a bucket that have something which no roll-up knows of, if no node has done so within `every`. Costs
-    /// a pool in which nothing happened two reads, so only what nodes of earlier versions may have left is found like this.
+    /// a pool in which nothing happened a few reads, so only what nodes of earlier versions may have left is found like this.
     /// Returns how many were noted; none if it was not this node's turn.
     async fn find_rollups(
         &self,
@@ -108,24 +108,27 @@ impl Store {
         looks: &mut RollupLooks,
         every: Duration,
     ) -> Result<u64, Error> {
-        let (mut noted, mut trouble) = (0, None);
+        let (mut noted, mut has_answer, mut trouble) = (0, false, None);
         for bucket in self.owned_buckets() {
             let look = self.look_of(bucket);
             if looks.0.get(&bucket) == Some(&look) {
                 continue;
             }
+            let cache = &self.0.pool_cache;
+            // Before the first tick a node knows of no pool that there may be.
+            let knows_all = cache.last_tick(bucket).is_some() && cache.knows_all_pools(bucket);
             match self.find_rollups(bucket, every).await {
-                Ok(Some(found)) => {
-                    noted += found;
-                    if self.0.pool_cache.knows_all_pools(bucket) {
+                Ok(found) => {
+                    has_answer = true;
+                    noted += found.unwrap_or(0);
+                    if found.is_some() && knows_all {
                         looks.0.insert(bucket, look);
                     }
                 }
-                Ok(None) => {}
                 Err(error) => trouble = Some(error),
             }
         }
-        trouble.filter(|_| noted == 0).map_or(Ok(noted), Err)
+        trouble.filter(|_| !has_answer).map_or(Ok(noted), Err)
     }
 
     /// Pools whose history is to be rolled up, in the buckets of this node; those that wait for longest first, and not all if
@@ -185,7 +188,7 @@ impl Store {
         self.0.unreadable.note(Kind::History, pool.as_str());
     }
 
-    /// How far the events of a pool are checkpoint up, and what belongs to that, at one instant.
+    /// How far the events of a pool are rolled up, and what belongs to that, at one instant.
     pub async fn rollup_state(&self, pool: &PoolName) -> Result<RollupState, Error> {
         let keys = Keys::of(pool);
         let reply = self
@@ -221,7 +224,7 @@ impl Store {
         })
     }
 
-    /// Writes slots, and how far the events are checkpoint up, and drops the counts that are in slots now, at most 1 000.
+    /// Writes slots, and how far the events are rolled up, and drops the counts that are in slots now, at most 1 000.
     /// `false` if another node was faster.
     pub async fn roll_up(
         &self,
@@ -289,7 +292,7 @@ impl Store {
         Ok(slots)
     }
 
-    /// How far the events of a pool are checkpoint up, and a few slots of one length, by number: a look that costs the
+    /// How far the events of a pool are rolled up, and a few slots of one length, by number: a look that costs the
     /// same however much a pool has been through.
     pub async fn checkpoint_with_slots(
         &self,

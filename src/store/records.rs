@@ -118,6 +118,16 @@ impl Store {
         Ok(())
     }
 
+    async fn text_of_any_record(&self, kept: &Records, id: &str) -> Result<Option<String>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let stored = redis::cmd("HGET")
+            .arg(kept.keys.records())
+            .arg(id)
+            .query_async(&mut *connection)
+            .await?;
+        Ok(stored)
+    }
+
     /// The text of the record that is as in `expect`; none if it is another one by now.
     ///
     /// Compared as values here, and as text by the script that changes it: another version may have written it in other
@@ -128,12 +138,7 @@ impl Store {
         id: &str,
         expect: &T,
     ) -> Result<Option<String>, Error> {
-        let mut connection = self.0.connections.get().await?;
-        let stored: Option<String> = redis::cmd("HGET")
-            .arg(kept.keys.records())
-            .arg(id)
-            .query_async(&mut *connection)
-            .await?;
+        let stored = self.text_of_any_record(kept, id).await?;
         Ok(stored.filter(|stored| serde_json::from_str(stored).ok().as_ref() == Some(expect)))
     }
 
@@ -143,12 +148,7 @@ impl Store {
         kept: &Records,
         id: &str,
     ) -> Result<Option<String>, Error> {
-        let mut connection = self.0.connections.get().await?;
-        let stored: Option<String> = redis::cmd("HGET")
-            .arg(kept.keys.records())
-            .arg(id)
-            .query_async(&mut *connection)
-            .await?;
+        let stored = self.text_of_any_record(kept, id).await?;
         Ok(stored.filter(|stored| serde_json::from_str::<T>(stored).is_err()))
     }
 }

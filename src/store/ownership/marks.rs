@@ -143,7 +143,9 @@ impl Marks {
 
     /// Whether they are read at this look.
     pub(super) fn reads_all(&self, now: Instant) -> bool {
+        // A node that has just started knows of nobody that it lives before it has read twice.
         self.always_reads_all()
+            || now.saturating_duration_since(self.began) <= self.quarters(DEAD)
             || self
                 .read_all
                 .is_none_or(|at| self.pause() <= now.saturating_duration_since(at))
