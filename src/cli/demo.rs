@@ -1,5 +1,5 @@
 //! `leasehold demo`: a node of its own with five weeks of made-up history and a crowd that lives, for whoever looks at it for the first
-//! time. It keeps its data apart, serves this machine only, and touches no pool that it has not made.
+//! time. It keeps its data apart, serves this machine only, and touches no pool of another name than its own.
 
 mod crowd;
 mod past;

@@ -247,8 +247,8 @@ async fn route(row: &Row, router: &Router, request: Request) -> Response {
 /// Refuses parameters on a route of the interface that takes none: its handler would not look at them, and whoever sent `?limit=5` would
 /// take all for five. Handlers that take some refuse others by themselves.
 fn takes_query(row: &Row, query: &str) -> Result<(), Problem> {
-    let is_open = row.rule == Rule::Anybody || !row.path.starts_with("/v1/");
-    if is_open || openapi::takes_query(row.path, row.method) {
+    let is_exempt = row.rule == Rule::Anybody || !row.path.starts_with("/v1/");
+    if is_exempt || openapi::takes_query(row.path, row.method) {
         return Ok(());
     }
     let name = form_urlencoded::parse(query.as_bytes()).next();

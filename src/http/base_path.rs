@@ -18,7 +18,13 @@ use super::problem;
 use crate::config::BasePath;
 
 /// Attributes of our pages that hold an address. What people wrote never looks like one: in it, quotes are escaped.
-const LINKS: [&str; 4] = [" href=\"/", " action=\"/", " src=\"/", " formaction=\"/"];
+const LINKS: [&str; 5] = [
+    " href=\"/",
+    " action=\"/",
+    " src=\"/",
+    " formaction=\"/",
+    " data-at=\"/",
+];
 
 /// The path that stands in front of all others for whoever sent this, or the one of the settings.
 pub(crate) fn of(request: &Request, access: &Access, settings: &BasePath) -> BasePath {

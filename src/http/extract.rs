@@ -30,6 +30,7 @@ use self::objects::Objects;
 pub(crate) use self::replacement::{ReadOnly, Replacement};
 use crate::http::problem::{Code, Problem};
 use crate::http::server::{BodyTimedOut, NoRoom};
+use crate::store::Outcome;
 
 /// The largest body of most routes, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -209,7 +210,7 @@ fn unreadable(error: &axum::Error) -> Problem {
             );
         }
         if let Some(no_room) = error.downcast_ref::<NoRoom>() {
-            return no_room.problem();
+            return no_room.problem(Outcome::None);
         }
         source = error.source();
     }
@@ -281,6 +282,7 @@ pub(crate) fn of_value<T: DeserializeOwned>(value: Value, what: &str) -> Result<
                 Code::InvalidRequest,
                 format!("The {what} is not valid. At `{field}`: {message}."),
             )
+            .at_field(field.as_str(), message)
             .with("field", field),
             None => Problem::new(
                 Code::InvalidRequest,
@@ -407,6 +409,7 @@ pub(crate) fn no_parameters(name: &str) -> Problem {
         Code::InvalidRequest,
         format!("The query is not valid: `{name}`: {detail}."),
     )
+    .at_field(name, detail)
     .with("field", name)
 }
 

@@ -4,7 +4,6 @@
 //! of theirs.
 
 use serde::Serialize;
-use serde_json::json;
 
 use super::App;
 use super::access::Operator;
@@ -48,7 +47,7 @@ fn contested() -> Problem {
         Code::StoreUnavailable,
         "This was changed by others again and again, so nothing was written. Send the request again.",
     )
-    .with("outcome", json!("none"))
+    .with("outcome", store::Outcome::None.as_str())
 }
 
 /// Changes a record, and returns it with what `edit` made.

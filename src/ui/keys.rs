@@ -62,17 +62,26 @@ pub(super) async fn show(
         }
         Format::Html => {}
     }
-    let again = fields.get("again").is_some();
-    Ok(draw(&operator, &keys, again, &Form::new("key")))
+    let notice = match fields.get("again") {
+        None => None,
+        Some("roll") => Some(
+            "The form came twice. The secret was made the first time, if the store answered; if it is lost, roll the key.",
+        ),
+        Some(_) => Some(
+            "This key was made before, if it is in the list: the form came twice. A secret is shown once; if it is lost, roll the key. \
+             If the key is not in the list, nothing was made: fill in the form again.",
+        ),
+    };
+    Ok(draw(&operator, &keys, notice, &Form::new("key")))
 }
 
 /// The page with the form for a new key.
-fn draw(operator: &Operator, keys: &[KeyBody], again: bool, form: &Form<'_>) -> Response {
+fn draw(operator: &Operator, keys: &[KeyBody], notice: Option<&str>, form: &Form<'_>) -> Response {
     let changes = may(&operator.caller, Role::Admin);
     let body = html! {
         h1 { "Keys" }
         (form.summary())
-        @if again { p.notice role="status" { "This key was made before: the form came twice. A secret is shown once; if it is lost, roll the key." } }
+        @if let Some(notice) = notice { p.notice role="status" { (notice) } }
         @if keys.is_empty() {
             p.empty { "There are no keys yet. Operators use the admin key of the settings, or none in open mode." }
         } @else {
@@ -168,7 +177,7 @@ pub(super) async fn create(
         Ok((key, secret)) => Ok(reveal(&operator, &headers, &key, &secret)),
         Err(problem) => {
             let form = Form::refused("key", &fields, problem)?;
-            Ok(draw(&operator, &all(&app, &operator).await?, false, &form))
+            Ok(draw(&operator, &all(&app, &operator).await?, None, &form))
         }
     }
 }
@@ -309,6 +318,10 @@ pub(super) async fn roll(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
+    // A second one would end the overlap of the secret that is in use.
+    if !is_first(&app, &fields).await? {
+        return Ok(redirect("/admin/keys?again=roll"));
+    }
     let overlap_ms = new_secret::overlap_ms(&fields);
     let (key, secret) = replace_secret(&app, &operator, &id, overlap_ms).await?;
     Ok(reveal(&operator, &headers, &key, &secret))

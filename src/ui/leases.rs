@@ -10,7 +10,7 @@ use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use serde_json::json;
 
-use super::form::Form;
+use super::form::{Form, is_first};
 use super::frame::{
     Tab, count, gauge, kind_of_seat, may, number, page, pool_page, span, time_of_day,
 };
@@ -26,8 +26,9 @@ use crate::http::leases::terminate::{Outcome, terminate_ids, terminate_matching}
 use crate::http::leases::{LeaseBody, MAX_IDS};
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
+use crate::http::records::DAY_MS;
 use crate::lease::Lease;
-use crate::names::{Holder, LeaseId, PoolName, Tenant};
+use crate::names::{Holder, Invalid, LeaseId, PoolName, Tenant};
 use crate::pool::Pool;
 use crate::store::{Selection, Termination};
 use crate::time::Timestamp;
@@ -50,21 +51,25 @@ const COLUMNS: [(&str, &str); 8] = [
 ];
 
 /// What the address of the view says.
-fn wanted(fields: &Fields) -> LeasesQuery {
+fn wanted(fields: &Fields) -> Result<LeasesQuery, Problem> {
     let word = |name: &str| fields.get(name).map(str::to_owned);
-    LeasesQuery {
-        holder: fields
-            .get("holder")
-            .and_then(|holder| Holder::recorded(holder.to_owned()).ok()),
-        tenant: fields
-            .get("tenant")
-            .and_then(|tenant| Tenant::recorded(tenant.to_owned()).ok()),
+    // A name that cannot be would filter nothing, and all seats would be ended in place of none.
+    let wrong = |invalid: Invalid| Problem::new(Code::InvalidRequest, format!("{invalid}."));
+    Ok(LeasesQuery {
+        holder: word("holder")
+            .map(Holder::recorded)
+            .transpose()
+            .map_err(wrong)?,
+        tenant: word("tenant")
+            .map(Tenant::recorded)
+            .transpose()
+            .map_err(wrong)?,
         q: word("q"),
         sort: word("sort"),
         limit: Some(LIMIT),
         cursor: word("cursor"),
         format: None,
-    }
+    })
 }
 
 pub(super) async fn show(
@@ -78,19 +83,15 @@ pub(super) async fn show(
     if format == Format::Csv {
         let all = LeasesQuery {
             limit: None,
-            ..wanted(&fields)
+            ..wanted(&fields)?
         };
         return list::export(&app, &operator, &name, all).await;
     }
-    let leases = list::page(&app, &operator, &name, wanted(&fields)).await?;
+    let leases = list::page(&app, &operator, &name, wanted(&fields)?).await?;
     if format == Format::Json {
         return Ok(Json(leases).into_response());
     }
-    let pool = app
-        .store()
-        .status(&name)
-        .await?
-        .ok_or_else(|| pool_not_found(&name))?;
+    let pool = app.pool(&name).await?;
     let body = html! {
         form.row.filter role="search" method="get" {
             label { "Search" input name="q" type="search" value=[fields.get("q")] #search; }
@@ -190,7 +191,7 @@ fn table(pool: &Pool, leases: &Leases, fields: &Fields, operator: &Operator) -> 
                 }
             }
             // Outside of what is replaced: it says what is selected.
-            @if may_terminate && !leases.items.is_empty() {
+            @if may_terminate {
                 p.row.bar {
                     span data-count role="status" {}
                     button type="button" data-page hidden { "Select all on this page" }
@@ -307,7 +308,7 @@ fn chosen(
         let selection = LeasesQuery {
             cursor: None,
             sort: None,
-            ..wanted(fields)
+            ..wanted(fields)?
         }
         .selection()?
         .within(operator.tenants_in(pool));
@@ -317,9 +318,7 @@ fn chosen(
         .all("ids")
         .map(|id| id.parse())
         .collect::<Result<_, _>>()
-        .map_err(|invalid: crate::names::Invalid| {
-            Problem::new(Code::InvalidRequest, invalid.to_string())
-        })?;
+        .map_err(|invalid: Invalid| Problem::new(Code::InvalidRequest, invalid.to_string()))?;
     if ids.is_empty() || ids.len() > MAX_IDS {
         return Err(Problem::new(
             Code::InvalidRequest,
@@ -434,6 +433,7 @@ async fn ask(
                 }
                 @for id in fields.all("ids") { input type="hidden" name="ids" value=(id); }
                 input type="hidden" name="seen" value=(leases.len());
+                (form.once())
                 (form.field("reason", "Reason", "What the people read.", "", |control| html! {
                     input id=(control.id) name="reason" value=(control.value) list="reasons" autocomplete="off"
                         aria-invalid=[control.invalid] aria-describedby=[&control.described];
@@ -506,9 +506,6 @@ pub(super) async fn terminate(
     }
 }
 
-/// Longest block by this form, in milliseconds.
-const DAY_MS: u64 = 86_400_000;
-
 async fn end(
     app: &App,
     operator: &Operator,
@@ -516,10 +513,9 @@ async fn end(
     fields: &Fields,
 ) -> Result<Response, Problem> {
     let reason = fields.get("reason").map(str::to_owned);
-    let block_ms = match (fields.get("block"), fields.get("block_ms")) {
-        (Some(text), _) => duration_ms("block", text)?,
-        (None, Some(ms)) => ms.parse().unwrap_or(0),
-        (None, None) => 0,
+    let block_ms = match fields.get("block") {
+        Some(text) => duration_ms("block", text)?,
+        None => 0,
     };
     let all = fields.get("all").is_some();
     let said = |name: &str| fields.get(name).map(str::to_owned);
@@ -542,16 +538,14 @@ async fn end(
             "To end all seats of a pool, write its name.",
         ));
     }
-    if app.store().status(name).await?.is_none() {
-        return Err(pool_not_found(name));
-    }
+    app.pool(name).await?;
     let leases = affected(app, operator, name, &chosen).await?;
     let seen = fields
         .get("seen")
         .and_then(|seen| seen.parse::<usize>().ok());
     if let Some(seen) = seen
         && all
-        && leases.len() > seen + seen.div_ceil(10)
+        && leases.len() > seen.saturating_add(seen.div_ceil(10))
     {
         return Err(Problem::new(
             Code::PreconditionFailed,
@@ -567,6 +561,10 @@ async fn end(
         holder: None,
         by: operator.caller.name().to_owned(),
     };
+    // A reload would end whoever has come since.
+    if all && !is_first(app, fields).await? {
+        return Ok(redirect(&back_to(name, fields)));
+    }
     let results = match &chosen {
         SelectedLeases::Ids(ids) => terminate_ids(app, operator, name, ids, &why).await?,
         SelectedLeases::Matching(selection) => {
@@ -585,9 +583,10 @@ async fn end(
         .iter()
         .map(|lease| (lease.id, lease.holder.as_ref().map(Holder::as_str)))
         .collect();
+    let ended_ids: HashSet<LeaseId> = ended.iter().map(|result| result.id).collect();
     let of_ended: Vec<Lease> = leases
         .iter()
-        .filter(|lease| ended.iter().any(|ended| ended.id == lease.id))
+        .filter(|lease| ended_ids.contains(&lease.id))
         .take(MAX_IDS)
         .cloned()
         .collect();

@@ -154,7 +154,13 @@ fn form(app: &App, fields: &Fields, keeps_no_login: bool, sent: Option<&SentForm
                      once may have been used."
                 }
             }
-            @if sent.is_some() { p.problem role="alert" { "Your login has ended. Log in again: what you sent is kept, and is sent after that." } }
+            @if sent.is_some() {
+                p.problem role="alert" {
+                    "Your login has ended. "
+                    @if with_key { "Log in again with a key: what you sent is kept, and you can send it after that." }
+                    @else { "What you sent was not done: log in, and send it again." }
+                }
+            }
             @if keeps_no_login { p.problem role="alert" { (NEEDS_HTTPS) } }
             @if provider && code.is_none() {
                 p { a.button.main href=(format!("/admin/login/oidc{}", query([("next", next)]))) { (app.access().oidc_button) } }

@@ -16,10 +16,8 @@ use crate::http::extract::{Body, Path, Query};
 use crate::http::named::{
     Freeing, NamedSeatsQuery, SeatBody, TransferBody, assign, export, free, page, transfer,
 };
-use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
 use crate::names::{Holder, Invalid, PoolName, Recorded};
-use crate::pool::Pool;
 
 /// Rows of the page.
 const SHOWN: usize = 500;
@@ -31,11 +29,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let pool = app
-        .store()
-        .status(&name)
-        .await?
-        .ok_or_else(|| pool_not_found(&name))?;
+    let pool = app.pool(&name).await?;
     let word = |name: &str| fields.get(name).map(str::to_owned);
     let wanted = NamedSeatsQuery {
         q: word("q"),
@@ -198,18 +192,13 @@ fn is_set_aside(fields: &Fields) -> bool {
     fields.get("force").is_some()
 }
 
-async fn asked(app: &App, name: &PoolName) -> Result<Pool, Problem> {
-    let pool = app.store().status(name).await?;
-    pool.ok_or_else(|| pool_not_found(name))
-}
-
 pub(super) async fn confirm_free(
     State(app): State<App>,
     operator: Operator,
     Path(name): Path<PoolName>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let (pool, holder) = (asked(&app, &name).await?, holder(&fields, "holder")?);
+    let (pool, holder) = (app.pool(&name).await?, holder(&fields, "holder")?);
     let body = html! {
         h2 { "Free the named seat of " bdi { (holder.as_str()) } "?" }
         p { "Somebody else can have it at once, and keeps it for the rest of the period. Live leases of this holder are terminated." }
@@ -243,7 +232,7 @@ pub(super) async fn confirm_transfer(
     Path(name): Path<PoolName>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let (pool, holder) = (asked(&app, &name).await?, holder(&fields, "holder")?);
+    let (pool, holder) = (app.pool(&name).await?, holder(&fields, "holder")?);
     let body = html! {
         h2 { "Transfer the named seat of " bdi { (holder.as_str()) } }
         p { "A seat can be transferred once in a period. Live leases of this holder are terminated." }

@@ -3,12 +3,14 @@
 use maud::{Markup, html};
 
 use super::Fields;
+use super::form::Form;
 use crate::http::records::DAY_MS;
 
 /// The form. `present` names what the present secret still does; `back` is the page that cancels.
 pub(super) fn form(present: &str, back: &str) -> Markup {
     html! {
         form method="post" {
+            (Form::new("secret").once())
             label for="overlap" { (present) }
             select #overlap name="overlap_ms" {
                 option value="3600000" { "1 hour" }

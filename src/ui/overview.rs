@@ -190,15 +190,21 @@ pub(super) async fn draw(
         html! { span.dot.ok aria-hidden="true" {} "The service answers." }
     };
     let wanted = fields.get("q");
-    // Whoever looks for somebody begins here, too.
+    // A search for a person begins here, too. It reads all leases, so the part that refreshes itself does without.
+    let only_now = fields.get("part") == Some("now");
     let people = match wanted {
-        Some(text) if may(caller, Role::Viewer) => {
+        Some(text) if may(caller, Role::Viewer) && !only_now => {
             let asked = HoldersQuery {
                 q: Some(text.to_owned()),
                 limit: Some(PEOPLE),
                 ..HoldersQuery::default()
             };
-            Some(people(app, operator, &asked).await?)
+            match people(app, operator, &asked).await {
+                Ok(found) => Some(found),
+                // Too many to be searched, or a name that cannot be: it may still be that of a pool.
+                Err(problem) if problem.code() == Code::InvalidRequest => None,
+                Err(problem) => return Err(problem),
+            }
         }
         _ => None,
     };
@@ -209,7 +215,7 @@ pub(super) async fn draw(
         h1 { "Overview" }
         (form.summary())
         @if page_of.all > 1 || wanted.is_some() || only_full {
-            form.row.filter role="search" method="get" {
+            form.row.filter role="search" method="get" action="/admin" {
                 label { "Pool or person" input name="q" type="search" value=[wanted]; }
                 label {
                     "Order"
@@ -235,12 +241,12 @@ pub(super) async fn draw(
         @if page_of.seen.iter().any(|seen| seen.pool.name.as_str().starts_with(DEMO)) {
             p.notice { strong { "Demonstration: " } "the past and the people of pools that begin with " code { (DEMO) } " are made up." }
         }
-        div #live data-every="5" {
+        @if let Some(people) = people.filter(|people| !people.items.is_empty()) {
+            (super::people::list(&people))
+            p.row { a href=(link("/admin/people", fields, &["q"], &[])) { "All people that match" } }
+        }
+        div #live data-every="5" data-source="?part=now" data-at="/admin" {
             p.health { (health) }
-            @if let Some(people) = people.filter(|people| !people.items.is_empty()) {
-                (super::people::list(&people))
-                p.row { a href=(link("/admin/people", fields, &["q"], &[])) { "All people that match" } }
-            }
             @if page_of.all == 0 && wanted.is_none() && !only_full {
                 (first_steps(headers, caller))
             } @else if page_of.seen.is_empty() {

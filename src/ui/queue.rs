@@ -12,7 +12,6 @@ use super::{Fields, Format, link};
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
-use crate::http::pool_not_found;
 use crate::http::problem::Problem;
 use crate::http::queue::{Queue, QueueQuery, export, page};
 use crate::names::{Holder, PoolName, Tenant};
@@ -36,11 +35,7 @@ pub(super) async fn show(
         }
         Format::Html => page(&app, &operator, &name, wanted).await?,
     };
-    let pool = app
-        .store()
-        .status(&name)
-        .await?
-        .ok_or_else(|| pool_not_found(&name))?;
+    let pool = app.pool(&name).await?;
     let body = html! {
         div #live data-every="5" {
             @if operator.tenants_in(&name).is_none() { p.summary {

@@ -23,7 +23,6 @@ use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::csv::{self, Cell};
 use crate::http::extract::Path;
-use crate::http::pool_not_found;
 use crate::http::pools::{checked, in_use, patched};
 use crate::http::problem::{Code, Problem};
 use crate::names::PoolName;
@@ -113,11 +112,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let pool = app
-        .store()
-        .status(&name)
-        .await?
-        .ok_or_else(|| pool_not_found(&name))?;
+    let pool = app.pool(&name).await?;
     match Format::wanted(&headers, fields.get("format")) {
         Format::Json => return Ok(Json(&pool.policy).into_response()),
         Format::Csv => {
@@ -196,7 +191,7 @@ fn form(pool: &Pool, operator: &Operator, saved: bool, forms: &Forms<'_>) -> Mar
         (schedule::editor(pool, may(&operator.caller, Role::Operator), &forms.schedule))
         section {
             h2 { "Policy" }
-            form.fields.policy method="get" {
+            form.fields.policy method="get" action=(Tab::Settings.of(&pool.name)) {
                 input type="hidden" name="review" value="1";
                 fieldset.all disabled[!may_change] {
                     @for field in fields_of(&pool.policy).iter().filter(|field| !APART.contains(&field.name.as_str())) {
@@ -265,11 +260,7 @@ pub(super) async fn save(
     Path(name): Path<PoolName>,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let pool = app
-        .store()
-        .status(&name)
-        .await?
-        .ok_or_else(|| pool_not_found(&name))?;
+    let pool = app.pool(&name).await?;
     let back = format!("/admin/pools/{name}/settings?saved=1");
     let saved = match policy::changes(&fields, fields_of(&pool.policy), &pool.policy) {
         Ok(changes) => change(&app, &operator, &name, &fields, &changes, &back).await,
@@ -296,11 +287,7 @@ pub(super) async fn change(
     changes: &Map<String, Value>,
     back: &str,
 ) -> Result<Response, Problem> {
-    let pool = app
-        .store()
-        .status(name)
-        .await?
-        .ok_or_else(|| pool_not_found(name))?;
+    let pool = app.pool(name).await?;
     operator.may_change(changes)?;
     let after = checked(patched(&pool.policy, changes)?)?;
     operator.notes.before(&pool.policy);

@@ -15,7 +15,6 @@ use crate::history::last_day;
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::extract::Path;
-use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
 use crate::http::sizing::{
     ComparisonBody, GrowthBody, PointBody, SizingBody, SizingQuery, size, to_csv,
@@ -53,11 +52,7 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let pool = app
-        .store()
-        .status(&name)
-        .await?
-        .ok_or_else(|| pool_not_found(&name))?;
+    let pool = app.pool(&name).await?;
     let range = Range::of(&fields, pool.at, last_day::zone(&pool), PRESETS, FIVE_WEEKS)?;
     let wanted = SizingQuery {
         from: Some(When::exactly(range.from)),

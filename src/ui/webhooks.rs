@@ -53,7 +53,7 @@ async fn draw(
     let body = html! {
         h1 { "Webhooks" }
         (form.summary())
-        @if again { p.notice role="status" { "This webhook was made before: the form came twice. A secret is shown once; if it is lost, make a new one." } }
+        @if again { p.notice role="status" { "This was done before, if the webhook is in the list: the form came twice. A secret is shown once; if it is lost, make a new one. If the webhook is not in the list, nothing was made." } }
         p { "Where " a href="/admin/alerts" { "alerts" } " go: each message is signed, and comes again until the receiver has it." }
         @if webhooks.is_empty() {
             p.empty { "There are no webhooks yet." }

@@ -288,6 +288,49 @@ async fn a_form_that_comes_twice_makes_one_thing() {
 }
 
 #[tokio::test]
+async fn what_comes_twice_ends_no_secret_in_use_and_nobody_else() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    node.put_pool("crm", json!({"capacity": 5}), 201).await;
+    let key = node
+        .post("/v1/keys")
+        .json(&json!({"name": "backend", "role": "viewer"}))
+        .expect(201)
+        .await;
+    let roll = format!(
+        "/admin/keys/{}/roll",
+        key["key"]["id"]
+            .as_str()
+            .or(key["id"].as_str())
+            .expect("an id")
+    );
+    let page = look(&node, &roll, 200).await;
+    has(&page, &["name=\"once\""]);
+    let fields = [("once", "a-roll"), ("overlap_ms", "86400000")];
+    let made = send(&node, &roll, &fields, 200).await;
+    has(&made, &["Copy it now"]);
+    let again = send(&node, &roll, &fields, 303).await;
+    let shown = look(&node, again.header("location").expect("an address"), 200).await;
+    has(&shown, &["The form came twice"]);
+
+    node.acquire("crm", json!({"holder": "ann"}), 201).await;
+    let all = [
+        ("once", "an-end"),
+        ("all", "1"),
+        ("sure", "crm"),
+        ("seen", "18446744073709551615"),
+    ];
+    send(&node, "/admin/pools/crm/terminate", &all, 200).await;
+    node.acquire("crm", json!({"holder": "bob"}), 201).await;
+    send(&node, "/admin/pools/crm/terminate", &all, 303).await;
+    assert_eq!(node.availability("crm", 200).await["in_use"], 1);
+    // A name that cannot be is no reason to end everybody.
+    let wrong = [("all", "1"), ("holder", "\u{7}")];
+    send(&node, "/admin/pools/crm/terminate", &wrong, 303).await;
+    assert_eq!(node.availability("crm", 200).await["in_use"], 1);
+}
+
+#[tokio::test]
 async fn a_login_that_has_ended_carries_the_form_through() {
     let redis = Redis::start().await;
     let node = Launch::on(&redis.url()).set("admin_key", KEY).start().await;

@@ -124,6 +124,8 @@ if (live) {
   // A page may have a part that is cheaper to ask for than all of it.
   const source = () => {
     const address = new URL(location.href);
+    // The answer to a form is at the address of the form, which cannot be asked for.
+    if (live.dataset.at) address.pathname = live.dataset.at;
     for (const [name, value] of new URLSearchParams(live.dataset.source ?? "")) address.searchParams.set(name, value);
     return address;
   };

@@ -98,12 +98,12 @@ pub(super) async fn draw(
         (forms.notice.summary())
         (forms.block.summary())
         @if let Some(said) = actions::said(fields) { p.good role="status" { (said) } }
-        div #live data-every="5" data-source="?part=now" {
+        div #live data-every="5" data-source="?part=now" data-at=(here) {
             (now(&found, app.store().now(), holder, acts))
         }
         @if !only_now {
             @if acts { (actions::section(app, operator, holder, &found, forms).await?) }
-            (past(&found, zone, &link(&here, fields, &[], &[])))
+            (past(&found, app.store().now(), zone, &here))
             p.row { (downloads(&link(&here, fields, &["tz"], &[("format", "csv")]), &link(&here, fields, &["tz"], &[("format", "json")]))) }
             (nameless(app, operator).await?)
         }
@@ -233,7 +233,7 @@ fn held(lease: &LeaseBody, at: Timestamp, holder: &Holder, acts: bool) -> Markup
 }
 
 /// The last 30 days: hours by day, denials and ends.
-fn past(found: &HolderDetails, zone: Tz, here: &str) -> Markup {
+fn past(found: &HolderDetails, at: Timestamp, zone: Tz, here: &str) -> Markup {
     let Some(history) = &found.history else {
         return html! {};
     };
@@ -254,7 +254,7 @@ fn past(found: &HolderDetails, zone: Tz, here: &str) -> Markup {
                     @if let Some(seen) = seen { ", last seen " (time(seen)) }
                     "."
                 }
-                (hours_by_day(found, history, zone))
+                (hours_by_day(history, at, zone))
                 (denied(history))
                 (ended(history))
             }
@@ -263,16 +263,12 @@ fn past(found: &HolderDetails, zone: Tz, here: &str) -> Markup {
     }
 }
 
-fn hours_by_day(found: &HolderDetails, history: &[HistoryInPool], zone: Tz) -> Markup {
+fn hours_by_day(history: &[HistoryInPool], at: Timestamp, zone: Tz) -> Markup {
     let mut hours: BTreeMap<NaiveDate, f64> = BTreeMap::new();
     for day in history.iter().flat_map(|part| &part.days) {
         *hours.entry(day.date).or_default() += day.hours;
     }
-    // Up to today, or to the last day that is known.
-    let ends = [hours.keys().next_back().copied(), found.today(zone)];
-    let Some(last) = ends.into_iter().flatten().max() else {
-        return html! {};
-    };
+    let last = utc(at).with_timezone(&zone).date_naive();
     let days: Vec<(NaiveDate, f64)> = (0..u64::from(DAYS))
         .rev()
         .filter_map(|ago| last.checked_sub_days(Days::new(ago)))
@@ -379,15 +375,6 @@ fn ended(history: &[HistoryInPool]) -> Markup {
                 }
             }
         }
-    }
-}
-
-impl HolderDetails {
-    /// The day of the last thing that is known of the person, in a zone.
-    fn today(&self, zone: Tz) -> Option<NaiveDate> {
-        let held = self.leases.iter().map(|lease| lease.renewed_at);
-        let last = held.max()?;
-        Some(utc(last).with_timezone(&zone).date_naive())
     }
 }
 

@@ -20,7 +20,7 @@ use crate::http::webhooks::{
     DeliveryBody, WebhookBody, WebhookPatch, alter, by_stage, find, replace_secret, send_test,
     shown, to_csv, try_again, withdraw,
 };
-use crate::ui::form::Form;
+use crate::ui::form::{Form, is_first};
 use crate::ui::frame::{may, page, time};
 use crate::ui::{Fields, Format, new_secret, redirect};
 
@@ -278,6 +278,10 @@ pub(in crate::ui) async fn roll(
     Path(id): Path<String>,
     fields: Fields,
 ) -> Result<Response, Problem> {
+    // A second one would end the overlap of the secret that is in use.
+    if !is_first(&app, &fields).await? {
+        return Ok(redirect(&format!("{HERE}?again=1")));
+    }
     let overlap_ms = new_secret::overlap_ms(&fields);
     let webhook = replace_secret(&app, &operator, &id, overlap_ms).await?;
     Ok(reveal(&operator, &webhook))
