@@ -17,6 +17,7 @@ mod public_url;
 mod redis_url;
 mod report;
 mod secrets;
+mod smtp_url;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -34,6 +35,7 @@ pub use self::layers::{Flags, Origin};
 pub use self::oidc_roles::RoleRules;
 pub use self::redis_url::{RedisUrl, Topology};
 pub use self::report::Row;
+pub use self::smtp_url::{SmtpTls, SmtpUrl};
 use crate::names::PoolName;
 use crate::pool::Policy;
 
@@ -358,6 +360,23 @@ pub struct Settings {
     /// Attempts before a delivery is given up; the default takes about three days
     #[arg(long, value_name = "N", default_value = "13")]
     pub webhook_attempts: u32,
+
+    /// Server that takes mail, for webhooks that lead to mailto: addresses, such as `smtps://user:password@mail.example`
+    ///
+    /// smtps:// has TLS from the first byte (port 465), smtp:// goes over to it (STARTTLS, port 587) or sends nothing.
+    /// `smtp://127.0.0.1:25?tls=off` is for a server without TLS. Anything else is refused.
+    ///
+    /// The command line is visible to others on this machine: prefer the environment or a file.
+    #[arg(long, value_name = "URL")]
+    pub smtp_url: Option<SecretString>,
+
+    /// File that holds the smtp_url
+    #[arg(long, value_name = "FILE")]
+    pub smtp_url_file: Option<PathBuf>,
+
+    /// Whom mail is from, such as "Leasehold <seats@example.com>"
+    #[arg(long, value_name = "ADDRESS")]
+    pub smtp_from: Option<String>,
 }
 
 /// What is wrong with a setting, where it came from, and what would be right.

@@ -2,10 +2,14 @@
 
 mod single_sign_on;
 
+use lettre::message::Mailbox;
 use secrecy::ExposeSecret as _;
 use tracing_subscriber::EnvFilter;
 
-use super::{BasePath, Loaded, Origin, RedisUrl, Settings, WrongSetting, public_url, redis_url};
+use super::{
+    BasePath, Loaded, Origin, RedisUrl, Settings, SmtpUrl, WrongSetting, public_url, redis_url,
+    smtp_url,
+};
 use crate::names::KeyPrefix;
 
 impl Loaded {
@@ -52,6 +56,20 @@ impl Loaded {
                     "give a URL such as http://proxy.example:3128",
                 ));
             }
+        }
+        if let Some(url) = &settings.smtp_url
+            && let Err(wrong) = url.expose_secret().parse::<SmtpUrl>()
+        {
+            return Err(self.wrong("smtp_url", wrong.to_string(), smtp_url::RIGHT));
+        }
+        if let Some(from) = &settings.smtp_from
+            && from.parse::<Mailbox>().is_err()
+        {
+            return Err(self.wrong(
+                "smtp_from",
+                "is not the address of a sender",
+                "give one such as seats@example.com or \"Leasehold <seats@example.com>\"",
+            ));
         }
         if let Some(url) = &settings.runbook_url
             && !url.parse::<reqwest::Url>().is_ok_and(|url| url.has_host())
@@ -255,6 +273,13 @@ impl Loaded {
                 ["listen", "metrics_listen"],
                 "are the same address".to_owned(),
                 "give metrics_listen a port of its own, or leave it out",
+            ));
+        }
+        if settings.smtp_url.is_some() != settings.smtp_from.is_some() {
+            return Err(self.together(
+                ["smtp_url", "smtp_from"],
+                "do not go one without the other".to_owned(),
+                "give both to send mail, or none",
             ));
         }
         self.check_single_sign_on()?;

@@ -4,9 +4,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use lettre::message::Mailbox;
 use secrecy::ExposeSecret as _;
 
-use super::{BasePath, RedisUrl, Settings, WrongSetting};
+use super::{BasePath, RedisUrl, Settings, SmtpUrl, WrongSetting};
 use crate::names::KeyPrefix;
 use crate::tls::{ClientCertificate, ServerCertificate, Tls};
 
@@ -147,6 +148,14 @@ impl Settings {
                 .parse()
                 .expect("checked before the settings were handed out"),
         )
+    }
+
+    /// The server that takes mail, and whom it is from.
+    pub fn mail(&self) -> Option<(SmtpUrl, Mailbox)> {
+        let server = self.smtp_url.as_ref()?.expose_secret();
+        let from = self.smtp_from.as_ref()?;
+        let checked = "checked before the settings were handed out";
+        Some((server.parse().expect(checked), from.parse().expect(checked)))
     }
 
     /// How long a connection may stay open without a request.

@@ -7,13 +7,14 @@ use figment::error::{Actual, Kind};
 use super::{Origin, WrongSetting};
 
 /// Settings whose wrong value is not repeated in an error.
-const SECRETS: [&str; 6] = [
+const SECRETS: [&str; 7] = [
     "redis_url",
     "secret",
     "previous_secrets",
     "admin_key",
     "oidc_client_secret",
     "proxy_secret",
+    "smtp_url",
 ];
 
 /// A name that no setting has.
@@ -98,7 +99,7 @@ fn right(setting: &str) -> Option<&'static str> {
         "metrics_listen" => "give an address and a port, such as 10.0.0.5:9090",
         "listen" => "give an address and a port, such as 127.0.0.1:7070 or [::1]:7070",
         "secret" | "admin_key" | "redis_url" | "webhook_proxy" | "oidc_client_secret"
-        | "proxy_secret" => "give text in quotes",
+        | "proxy_secret" | "smtp_url" | "smtp_from" => "give text in quotes",
         "oidc_roles" => {
             "give a list of rules, such as [\"floor-leads = operator pools=crm,phone\"]"
         }

@@ -82,6 +82,9 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         webhook_proxy,
         webhook_retry_ms,
         webhook_attempts,
+        smtp_url,
+        smtp_url_file,
+        smtp_from,
     } = settings;
     let values = [
         ("listen", json!(listen)),
@@ -148,6 +151,9 @@ pub(super) fn rows(settings: &Settings, origins: &BTreeMap<String, Origin>) -> V
         ("webhook_proxy", hidden(webhook_proxy.as_ref())),
         ("webhook_retry_ms", json!(webhook_retry_ms)),
         ("webhook_attempts", json!(webhook_attempts)),
+        ("smtp_url", hidden(smtp_url.as_ref())),
+        ("smtp_url_file", path(smtp_url_file.as_deref())),
+        ("smtp_from", json!(smtp_from)),
     ];
     let settings = values
         .into_iter()

@@ -53,6 +53,11 @@ pub(super) fn find_credentials(
             is_unset(&settings.proxy_secret),
             &mut settings.proxy_secret_file,
         ),
+        (
+            "smtp_url",
+            is_unset(&settings.smtp_url),
+            &mut settings.smtp_url_file,
+        ),
     ] {
         let credential = credentials.join(format!("leasehold_{name}"));
         if is_unset && file.is_none() && credential.exists() {
@@ -103,6 +108,7 @@ pub(super) fn read_files(
             &mut settings.proxy_secret,
             &settings.proxy_secret_file,
         ),
+        ("smtp_url", &mut settings.smtp_url, &settings.smtp_url_file),
     ] {
         if let Some(path) = file {
             refuse_both(name, value.is_some(), origins)?;
@@ -186,6 +192,7 @@ impl Loaded {
             "webhook_proxy",
             "oidc_client_secret",
             "proxy_secret",
+            "smtp_url",
         ];
         let files = secrets
             .iter()

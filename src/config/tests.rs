@@ -379,6 +379,39 @@ fn a_proxy_for_webhooks_is_an_address() {
 }
 
 #[test]
+fn mail_needs_a_server_and_a_sender() {
+    let server = "smtps://seats:hunter2@mail.example";
+    let with = |server: &str, from: &str| {
+        World::new()
+            .env("LEASEHOLD_SMTP_URL", server)
+            .env("LEASEHOLD_SMTP_FROM", from)
+    };
+    let world = with(server, "Leasehold <seats@example.com>");
+    let (url, from) = world.settings().mail().expect("mail");
+    assert_eq!(url.to_string(), "smtps://mail.example:465");
+    assert_eq!(from.email.to_string(), "seats@example.com");
+    let shown = format!("{:?}", world.load().expect("loaded").rows());
+    assert!(!shown.contains("hunter2"), "{shown}");
+
+    let sentence = World::new()
+        .env("LEASEHOLD_SMTP_URL", server)
+        .refused(["smtp_url and smtp_from", "give both"]);
+    assert!(!sentence.contains("hunter2"), "{sentence}");
+    World::new()
+        .env("LEASEHOLD_SMTP_FROM", "seats@example.com")
+        .refused(["smtp_url and smtp_from"]);
+    with(server, "seats").refused(["smtp_from", "seats@example.com"]);
+    with("smtp://mail.example?tls=perhaps", "seats@example.com").refused(["smtp_url", "tls=off"]);
+
+    let world = World::new();
+    let file = world.other_file("smtp", &format!("{server}\n"));
+    let world = world
+        .env("LEASEHOLD_SMTP_URL_FILE", &file)
+        .env("LEASEHOLD_SMTP_FROM", "seats@example.com");
+    assert!(world.settings().mail().is_some());
+}
+
+#[test]
 fn nodes_that_share_a_redis_need_a_secret() {
     World::new()
         .env("LEASEHOLD_REDIS_URL", "redis://redis:6379")

@@ -244,6 +244,14 @@ pub(super) fn to_agree_on(settings: &Settings, tokens: &Tokens) -> BTreeMap<Stri
             "public_url",
             settings.public_url.clone().unwrap_or_default(),
         ),
+        ("smtp_from", settings.smtp_from.clone().unwrap_or_default()),
+        (
+            "smtp_url",
+            settings
+                .mail()
+                .map(|(server, _)| server.to_string())
+                .unwrap_or_default(),
+        ),
         ("trail", settings.trail.to_string()),
         ("trusted_proxies", networks.join(",")),
         ("webhook_attempts", settings.webhook_attempts.to_string()),
