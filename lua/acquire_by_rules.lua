@@ -1,7 +1,7 @@
 -- Gives a holder a seat in a pool that has rules; acquire.lua answers `rules` for such a pool. A file of its
 -- own, because a pool without rules must not pay for making these functions with every call.
 --
--- Joined behind prelude, record, schedule, seats, queue, rules, blocks.
+-- Joined behind prelude, record, schedule, seats, yielding, queue, idle, rules, blocks.
 --
 -- Keys of a pool:
 --   clock           HASH    the bucket's clock
@@ -18,6 +18,8 @@
 --   seats           HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders         ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent            HASH    seat-milliseconds of overdraft, by day
+--   idle            ZSET    lease id -> when its user was last active, ms; only of those that nobody uses
+--   held            ZSET    lease id -> fence
 --   evicted         ZSET    lease id -> end, ms; not yet in a tombstone
 --   named           ZSET    period, holder, since when and how
 --   queue           ZSET    ticket -> order of arrival
@@ -45,6 +47,7 @@
 --   name_from   timestamp  since when the holder's pseudonym is made like this; 0 for ever
 --   name_until  timestamp  its end; 0 for ever
 --   given       text?      the holder as it was given, if the pool knows it by another form
+--   unused_for  ms?        for how long its user has done nothing, as far as it reports that
 --
 -- Returns:
 --   granted                a new lease. Somebody who waited also gets `arrival` and `turn`, both for leave_queue.lua
@@ -114,7 +117,7 @@ end
 
 local ttl = rules.ttl
 local period = lease_period(ttl, tonumber(rules.linger_ms))
-local index = open_index(config, who, seats, holders, lent)
+local index = open_index(config, who, seats, holders, lent, idle, held)
 -- An index that is being made for rules to come is kept in step; the rules of now do not need it.
 local counts_by_index = index and not index.incomplete
 
@@ -301,6 +304,19 @@ if not kind and rules.when_full == 'evict_oldest_of_holder' and holder ~= ''
   end
 end
 
+-- Somebody gives way who is idle, or has had a seat for too long. What a tenant has at most, and what is kept for it, it only takes from
+-- itself.
+if not kind and waiters and (code == 'pool_full' or code == 'tenant_full') then
+  local which = detail == 'yield' and 'any' or (code == 'tenant_full' and detail ~= 'reserved') and 'own' or 'kept'
+  local seat = waiters.find_yielding(tenant, which, arrival)
+  if seat then
+    take_seat({ leases = leases, evicted = evicted, records = records, events = events, due = due, name = name }, index, seat)
+    kind = seat.kind
+    in_use = count_seats()
+  end
+  detail = detail ~= 'yield' and detail or nil
+end
+
 local may_queue = code == 'pool_full' or (code == 'tenant_full' and detail == 'reserved')
 if not kind and may_queue and wait ~= 'no' and rules.max_waiting then
   local ahead = rank or redis.call('ZCARD', queue)
@@ -310,6 +326,7 @@ if not kind and may_queue and wait ~= 'no' and rules.max_waiting then
     if ahead >= tonumber(rules.max_waiting) then
       return deny('queue_full')
     end
+    due_by_hold(index, due, name)
     waiters.take_place(id, seq, now, table.concat({ tenant, holder, platform, label, activities, given ~= '' and given or nil }, '\1'), kept_ms)
     record_event(events, 'queued', id, now, holder, tenant, '')
     remember_the_request()
@@ -340,7 +357,10 @@ in_use = counts_by_index and count_seats() or in_use + 1
 if rules.privacy == 'anonymous' then
   platform = ''
 end
-write_record(records, id, { int(fence), holder, tenant, int(now), kind ~= 'c' and kind or '', platform, label, activities, '', '', given })
+-- Whoever works on something is active.
+local active_at = index and index.idle_ms and (activities ~= '' and now or unused_for and now - unused_for) or nil
+write_record(records, id, { int(fence), holder, tenant, int(now), kind ~= 'c' and kind or '', platform, label, activities, '', '', given,
+  active_at and int(active_at) })
 keep_records(records, ttl, margin)
 redis.call('ZADD', due, 'LT', int(expires_at), name)
 remember_the_request()
@@ -357,6 +377,9 @@ if rank and waiters then
   end
 end
 record_event(events, 'started', id, now, holder, tenant, '', taken, waited)
+if active_at and index.idle_ms <= now - active_at and kind ~= 'n' then
+  note_use(index, events, id, tenant, holder, active_at, true)
+end
 
 local reply = answer_with('granted', { id = id, expires_at = expires_at, fence = fence, seat = kind, named_left = named_left(),
   arrival = arrival, turn = turn })

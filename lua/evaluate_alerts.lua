@@ -21,6 +21,7 @@
 --   queue    ZSET    ticket -> order of arrival
 --   evaluations  ZSET  pool -> when its alerts are to be evaluated, ms
 --   rollups      ZSET  pool -> when its history is to be rolled up, ms
+--   idle     ZSET    lease id -> when its user was last active, ms; only of those that nobody uses
 --
 -- Arguments:
 --   pool   pool   the pool
@@ -42,7 +43,7 @@ redis.call('PERSIST', clock)
 local HYSTERESIS, FLAPS, FLAP_MS, CALM_MS = 5, 10, 600000, 60000
 -- How long after an event the history is rolled up: not for all pools at once that something happened in at once.
 local ROLL_UP_MS, SPREAD_MS = 180000, 120000
--- True denials: resolved after this time without one.
+-- True denials, and denials while seats were idle: resolved after this time without one.
 local DENIALS_MS = 600000
 -- Expiries: share of the ends within WINDOW_MS against that of about a week, which is WEEK windows.
 local WINDOW_MS, WEEK, LEAST_EXPIRED, LEAST_ENDS = 600000, 1008, 20, 100
@@ -143,7 +144,7 @@ end
 
 -- Field by field as record_event of the prelude writes them: type, id, at, holder, tenant, reason, and sometimes seats.
 local KIND, AT, REASON, SEATS = 2, 6, 12, 14
-local changes, change = {}, 0
+local changes, change, idle_change = {}, 0, 0
 local ends, expired = 0, 0
 for i = 1, #batch do
   local entry = batch[i][2]
@@ -160,9 +161,12 @@ for i = 1, #batch do
   elseif kind == 'denied' and entry[REASON] == 'queue_full' and rules.queue then
     judge_queue(rules.queue.max_waiting, tonumber(entry[AT]))
   end
-  if by then
-    change = change + by
-    changes[#changes + 1] = { tonumber(entry[AT]), by, capacity }
+  local more_idle = rules.idle and tonumber((entry[13] == 'idle' and entry[14]) or (entry[15] == 'idle' and entry[16]) or 0) or 0
+  local wanted_a_seat = rules.idle and kind == 'denied' and (entry[REASON] == 'pool_full' or entry[REASON] == 'queue_full')
+  if by or more_idle ~= 0 or wanted_a_seat then
+    change, idle_change = change + (by or 0), idle_change + more_idle
+    local is_policy = kind == 'ended' and (entry[REASON] == 'idle' or entry[REASON] == 'max_hold' or entry[REASON] == 'evicted')
+    changes[#changes + 1] = { tonumber(entry[AT]), by or 0, capacity, more_idle, wanted_a_seat, is_policy }
   end
   held.cursor = batch[i][1]
 end
@@ -172,16 +176,28 @@ local present = index and tonumber(redis.call('HGET', index.seats, 'all') or 0) 
 local capacity_now = capacity_at(policy[1], policy[3] or nil, now)
 local in_use = whole and present - change or number('level')
 local capacity = tonumber(held.capacity) or capacity_now
+local idle_now = rules.idle and index and tonumber(redis.call('HGET', index.seats, 'idle') or 0) or 0
+local idle_seats = whole and idle_now - idle_change or number('idle')
+-- Somebody was denied while seats were idle: when that was last, and how many they were.
+local denied_while_idle, were_idle
 for i = 1, #changes do
-  local at, by, seats = changes[i][1], changes[i][2], changes[i][3]
-  in_use, capacity = in_use + by, seats or capacity
-  judge_levels(math.max(in_use, 0), capacity, at)
+  local at, by, seats, more_idle, wanted_a_seat, is_policy = unpack(changes[i], 1, 6)
+  in_use, capacity, idle_seats = in_use + by, seats or capacity, idle_seats + more_idle
+  if wanted_a_seat and idle_seats > 0 then
+    denied_while_idle, were_idle = at, idle_seats
+  end
+  -- A seat that went from one to another in one step was never free.
+  local next_change = is_policy and changes[i + 1]
+  if not (next_change and next_change[1] == at and next_change[2] > 0) then
+    judge_levels(math.max(in_use, 0), capacity, at)
+  end
 end
 if whole then
   in_use, capacity = present, capacity_now
   judge_levels(in_use, capacity, now)
 end
 held.level, held.capacity = int(in_use), int(capacity)
+held.idle = rules.idle and int(whole and idle_now or idle_seats) or nil
 
 judge_queue(redis.call('ZCARD', queue), now)
 
@@ -193,6 +209,16 @@ if held.denied then
   held.denied = nil
 elseif now >= number('denied_at') + DENIALS_MS then
   clear('pool.denials', now, { denials = number('denied_sum'), in_use = in_use, capacity = capacity })
+end
+
+if denied_while_idle then
+  local longest = redis.call('ZRANGE', idle, 0, 0, 'WITHSCORES')
+  local since = tonumber(longest[2] or denied_while_idle)
+  held.idle_denied_at = int(denied_while_idle)
+  raise('pool.idle_while_denied', denied_while_idle, { idle = were_idle, idle_ms = math.max(now - since, 0), in_use = in_use,
+    capacity = capacity })
+elseif now >= number('idle_denied_at') + DENIALS_MS then
+  clear('pool.idle_while_denied', now, { idle = idle_seats, in_use = in_use, capacity = capacity })
 end
 
 -- Expiries. A window that is over becomes part of what is usual, which fades within about a week.
@@ -270,6 +296,8 @@ for _, name in ipairs(raised) do
     look_at = math.min(look_at, number('c:' .. name) + CALM_MS)
   elseif name == 'pool.denials' then
     look_at = math.min(look_at, number('denied_at') + DENIALS_MS)
+  elseif name == 'pool.idle_while_denied' then
+    look_at = math.min(look_at, number('idle_denied_at') + DENIALS_MS)
   elseif name == 'pool.expiry_spike' then
     look_at = math.min(look_at, begun + WINDOW_MS)
   elseif name == 'pool.queue' then

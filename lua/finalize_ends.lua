@@ -20,8 +20,9 @@
 --
 -- With:
 --   each lease:
---     how   expired|evicted?  how it ended; nothing for one that was resumed or stamped meanwhile
---     held  ms                how long it was held
+--     how   expired|evicted|idle|max_hold?  how it ended, and what for if a policy did that; nothing for one that was resumed or stamped
+--                                           meanwhile
+--     held  ms                              how long it was held
 
 redis.call('PERSIST', clock)
 mark()
@@ -49,15 +50,21 @@ for i = 1, lease_count do
   local ended, tombstone, how, held = evicted_at[i] or expired_at[i], KEYS[tombstone_of + i], '', 0
   -- One that was resumed meanwhile is left alone.
   if ended then
+    local record = packed[i] and parts_of_record(packed[i])
+    local why = evicted_at[i] and record and record[WHY] or ''
     how = evicted_at[i] and 'evicted' or 'expired'
     local end_parts = { 'reason', how, 'ended', int(tonumber(ended)) }
-    if packed[i] then
-      local record = parts_of_record(packed[i])
+    if why ~= '' then
+      how, end_parts[5], end_parts[6] = why, 'message', why
+    end
+    if record then
       known[#known + 1], known[#known + 2] = ARGV[id_of + i], packed[i]
       held = math.max(tonumber(ended) - tonumber(record[STARTED]), 0)
       -- Label and activities stay for a resume; who it was stands in the token and in the history.
       if record[LABEL] ~= '' or record[ACTIVITIES] ~= '' then
-        end_parts[5], end_parts[6], end_parts[7], end_parts[8] = 'label', record[LABEL], 'activities', record[ACTIVITIES]
+        for _, part in ipairs({ 'label', record[LABEL], 'activities', record[ACTIVITIES] }) do
+          end_parts[#end_parts + 1] = part
+        end
       end
     end
     undo_by('DEL', tombstone)

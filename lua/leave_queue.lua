@@ -1,6 +1,6 @@
 -- Takes somebody out of the queue who leaves it, or takes back a seat that nobody is there to hear of.
 --
--- Joined behind prelude, schedule, seats, queue.
+-- Joined behind prelude, schedule, seats, yielding, queue.
 --
 -- Keys of a pool:
 --   clock    HASH    the bucket's clock
@@ -14,6 +14,8 @@
 --   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders  ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent     HASH    seat-milliseconds of overdraft, by day
+--   idle     ZSET    lease id -> when its user was last active, ms; only of those that nobody uses
+--   held     ZSET    lease id -> fence
 --   queue    ZSET    ticket -> order of arrival
 --   waiting  ZSET    ticket -> deadline of its next request, ms
 --   tickets  HASH    ticket -> what was asked for
@@ -44,7 +46,7 @@ local queue_keys = { queue = queue, waiting = waiting, tickets = tickets, line =
 
 local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms')
 local period = lease_period(tonumber(policy[1] or 0), tonumber(policy[2] or 0))
-local index = open_index(config, who, seats, holders, lent)
+local index = open_index(config, who, seats, holders, lent, idle, held)
 
 if how == 'unheard' then
   local kind, known, tenant, holder

@@ -1,6 +1,6 @@
 -- Reads a page of those who wait for a seat, in the order in which they are served.
 --
--- Joined behind prelude, schedule, seats, queue.
+-- Joined behind prelude, schedule, seats, yielding, queue.
 --
 -- Keys of a pool:
 --   clock    HASH  the bucket's clock

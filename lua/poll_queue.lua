@@ -1,7 +1,7 @@
 -- Reports those who wait at a node with their requests held open, in one call: who is there, who is gone, and where they are now.
 -- Says which of them have to ask for their seat; the others have nothing to ask.
 --
--- Joined behind prelude, schedule, seats, queue, rules.
+-- Joined behind prelude, schedule, seats, yielding, queue, rules.
 --
 -- Keys of a pool:
 --   clock    HASH    the bucket's clock
@@ -15,6 +15,8 @@
 --   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders  ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent     HASH    seat-milliseconds of overdraft, by day
+--   idle     ZSET    lease id -> when its user was last active, ms; only of those that nobody uses
+--   held     ZSET    lease id -> fence
 --   named    ZSET    period, holder, since when and how
 --   queue    ZSET    ticket -> order of arrival
 --   waiting  ZSET    ticket -> deadline of its next request, ms
@@ -55,7 +57,7 @@ end
 mark()
 local ttl, capacity = tonumber(policy[2]), capacity_at(policy[1], policy[4] or nil, now)
 local period = lease_period(ttl, tonumber(policy[3]))
-local index = open_complete_index(config, who, seats, holders, lent)
+local index = open_complete_index(config, who, seats, holders, lent, idle, held)
 local next_ms = ASK_MS
 local words = {}
 local ids = { unpack(ARGV, ticket_of + 1, ticket_of + waiter_count) }

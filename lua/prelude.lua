@@ -134,15 +134,23 @@ end
 local written = 0
 
 -- Appends to the pool's history. All events have the same fields, which Redis stores once per block; only in a
--- pool where a lease is not always a seat of the capacity there is one more, the number of seats taken or freed. `more` are
--- names and values that only few have.
+-- pool where a lease is not always a seat of the capacity there is one more, the number of seats taken or freed. `seats` is that, or
+-- a pair of it and of how many seats more are idle than before. `more` are names and values that only few have.
 -- Sweeps drop them by age; the number is a bound on the memory of a pool, whatever happens in it.
 local function record_event(events, kind, id, at, holder, tenant, reason, seats, waited, more)
+  local idle
+  if type(seats) == 'table' then
+    seats, idle = seats[1], seats[2]
+  end
   local event = { 'type', kind, 'id', id, 'at', int(at), 'holder', holder, 'tenant', tenant, 'reason', reason,
     seats and 'seats', seats }
   if waited then
     event[#event + 1] = 'waited'
     event[#event + 1] = int(waited)
+  end
+  if idle then
+    event[#event + 1] = 'idle'
+    event[#event + 1] = int(idle)
   end
   for i = 1, more and #more or 0 do
     event[#event + 1] = more[i]

@@ -1,7 +1,7 @@
 -- Creates a pool or replaces its policy, at one instant for all nodes. Rules that count by an index are put only when all
 -- leases are in it: until then the rules of before decide, and the caller makes the index in bites and asks again.
 --
--- Joined behind prelude, schedule, seats, queue, ends.
+-- Joined behind prelude, schedule, seats, yielding, queue, ends.
 --
 -- Keys of a pool:
 --   clock    HASH    the bucket's clock
@@ -16,6 +16,8 @@
 --   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders  ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent     HASH    seat-milliseconds of overdraft, by day
+--   idle     ZSET    lease id -> when its user was last active, ms; only of those that nobody uses
+--   held     ZSET    lease id -> fence
 --   blocks   ZSET    holder -> end of its block, ms
 --   named    ZSET    period, holder, since when and how
 --   queue    ZSET    ticket -> order of arrival
@@ -59,7 +61,7 @@
 --   incarnation  count  tells the pool from others of its name
 
 local before = redis.call('HMGET', config, 'version', 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms', 'schedule', 'noted',
-  'incarnation', 'linger_ms', 'noticed')
+  'incarnation', 'linger_ms', 'noticed', 'idle_ms')
 local version = tonumber(before[1] or 0)
 if version > 0 then
   evaluate_after_events(evaluations)
@@ -98,7 +100,7 @@ if version > 0 and put_back == 0 then
 end
 
 mark()
-local index = open_index(config, who, seats, holders, lent)
+local index = open_index(config, who, seats, holders, lent, idle, held)
 if index then
   -- What happened before this is counted and charged by the rules of before.
   if end_due(leases, expired, events, period, 256, on_end(index)) == 256 then
@@ -128,8 +130,8 @@ local incarnation = before[7] or int(put_back_as)
 if version == 0 and put_back == 0 then
   incarnation = int(last_fence())
   -- What another version of this program may have left.
-  redis.call('UNLINK', leases, expired, events, who, seats, holders, lent, queue, blocks, named, waiting, tickets, line, heads, called,
-    unpack(KEYS, key_of + 1, key_of + other_count))
+  redis.call('UNLINK', leases, expired, events, who, seats, holders, lent, idle, held, queue, blocks, named, waiting, tickets, line,
+    heads, called, unpack(KEYS, key_of + 1, key_of + other_count))
 end
 local was = redis.call('HGETALL', config)
 redis.call('DEL', config)
@@ -155,12 +157,23 @@ if rules.rules then
   redis.call('HSET', config, 'noted', int(now))
   redis.call('ZADD', due, 'LT', int(now), pool)
 end
+-- An index is made again from the records when a rule needs one that was not there before, or counts otherwise.
+local makes_index = not rules.indexed or not index or seat_per ~= rules.seat_per
+-- A seat is idle by the rule under which that was reported. Under another one nothing is known until the next heartbeats.
+local forgets_use = makes_index or (before[10] or nil) ~= rules.idle_ms
+local were_idle = forgets_use and before[10] and tonumber(redis.call('HGET', seats, 'idle') or 0) or 0
+if were_idle > 0 then
+  undo_fields(seats, 'idle')
+  redis.call('HDEL', seats, 'idle')
+end
 -- More seats, or less strict rules: those who are next for them are called, and nodes look at what else is new for those who wait.
 if redis.call('EXISTS', queue) == 1 then
   notify(queue, '+')
   if rules.indexed and index and seat_per == rules.seat_per then
+    local new_index = open_index(config, who, seats, holders, lent, idle, held)
+    new_index.idle_ms = not forgets_use and new_index.idle_ms
     local waiters = open_queue({ queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called },
-      open_index(config, who, seats, holders, lent), config)
+      new_index, config)
     waiters.find_heads(1000)
     waiters.call_next()
   end
@@ -169,16 +182,22 @@ undo_member(pools, pool)
 redis.call('ZADD', pools, int(new_version), pool)
 redis.call('HSET', clock, 'longest_ttl', int(math.max(longest_ttl, ttl)))
 redis.call('HINCRBY', clock, 'revision', 1)
-record_event(events, 'configured', '', now, '', '', int(capacity_at(capacity, rules.schedule, now)))
+record_event(events, 'configured', '', now, '', '', int(capacity_at(capacity, rules.schedule, now)), were_idle > 0 and { nil, -were_idle } or nil)
 if version == 0 then
   -- Redis gives a new stream 4 KB; a copy has what it needs. Most of thousands of pools may never have a lease.
   if redis.pcall('COPY', events, events_copy, 'REPLACE') == 1 and not redis.pcall('RENAME', events_copy, events).ok then
     redis.pcall('UNLINK', events_copy)
   end
 end
--- An index is made again from the records when a rule needs one that was not there before, or counts otherwise. The last
--- call, because nothing takes it back.
-if not rules.indexed or not index or seat_per ~= rules.seat_per then
-  redis.call('UNLINK', who, seats, holders)
+local over = makes_index and { who, seats, holders } or {}
+if forgets_use then
+  over[#over + 1] = idle
+end
+if makes_index or not rules.hold_ms then
+  over[#over + 1] = held
+end
+if #over > 0 then
+  -- The last call, because nothing takes it back.
+  redis.call('UNLINK', unpack(over))
 end
 return answer(version > 0 and 'replaced' or 'created', { version = new_version, incarnation = incarnation })

@@ -11,6 +11,8 @@
 --   seats    HASH  seats in use: all, overdraft, named, t:<tenant>
 --   holders  ZSET  holder, kind, tenant, fence and lease id; in this order
 --   lent     HASH  seat-milliseconds of overdraft, by day
+--   idle     ZSET  lease id -> when its user was last active, ms; only of those that nobody uses
+--   held     ZSET  lease id -> fence
 --   records  HASH  lease id -> what is known of the lease
 --
 -- Arguments:
@@ -24,7 +26,7 @@
 -- With:
 --   next  count  the cursor of the next call; 0 after the last leases
 
-local index = open_index(config, who, seats, holders, lent)
+local index = open_index(config, who, seats, holders, lent, idle, held)
 if not index then
   return answer('no_index')
 end
@@ -36,7 +38,7 @@ if index.incomplete then
 end
 -- An index that knows more leases than there are is not ours any more.
 if redis.call('HLEN', index.who) > redis.call('ZCARD', leases) then
-  redis.call('UNLINK', index.who, index.seats, index.holders)
+  redis.call('UNLINK', index.who, index.seats, index.holders, idle, held)
 end
 -- A scan comes across all that are there all the time, however they are renewed meanwhile; by rank or score some would move
 -- past it. Those that come are taken into the index as they start.

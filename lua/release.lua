@@ -1,6 +1,6 @@
 -- Frees a seat now, permanently. Releasing what has ended is a success too.
 --
--- Joined behind prelude, tombstone, schedule, seats, queue.
+-- Joined behind prelude, tombstone, schedule, seats, yielding, queue.
 --
 -- Keys of a pool:
 --   clock             HASH    the bucket's clock
@@ -14,6 +14,8 @@
 --   seats             HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders           ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent              HASH    seat-milliseconds of overdraft, by day
+--   idle              ZSET    lease id -> when its user was last active, ms; only of those that nobody uses
+--   held              ZSET    lease id -> fence
 --   queue             ZSET    ticket -> order of arrival
 --   waiting           ZSET    ticket -> deadline of its next request, ms
 --   tickets           HASH    ticket -> what was asked for
@@ -46,7 +48,7 @@ evaluate_after_events(evaluations)
 
 local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms')
 local period = lease_period(tonumber(policy[1] or 0), tonumber(policy[2] or 0))
-local index = open_index(config, who, seats, holders, lent)
+local index = open_index(config, who, seats, holders, lent, idle, held)
 if index and (index.lent_seats or index.per_holder or index.queues) then
   -- What ended before this is charged before this, and frees no seat that is freed by this.
   -- Thousands may have ended at one instant; each call ends some of them.

@@ -9,7 +9,7 @@
 --              id 1, id 2, id 3
 --   reply      renewed, seq, now, rest; seq, now, ttl, '1'; seq, now, ttl, '11'; label, activities, 1
 --
--- Joined behind prelude, record.
+-- Joined behind prelude, record, heartbeats.
 --
 -- Keys:
 --   each pool:  those of one bucket together
@@ -53,78 +53,16 @@
 redis.call('PERSIST', clock)
 mark()
 
--- Extends those of the n leases behind ARGV[before] that live. Returns a character for each: 1 extended, 0 not.
---
--- Whoever is in `leases` lives, but for those that ended in the last second and that no sweep has taken away. These
--- are few and come first, so they are looked for, and not the score of each lease: that would double the cost.
-local function extend(leases, ttl, linger, before, n)
-  local from, expires_at = live_from(lease_period(ttl, linger)), int(now + ttl)
-  local dead = redis.call('ZRANGE', leases, '-inf', int(from), 'BYSCORE', 'LIMIT', 0, 64)
-  local ended, scores = {}, nil
-  for i = 1, #dead do
-    ended[dead[i]] = true
-  end
-  if #dead == 64 then
-    scores = redis.call('ZMSCORE', leases, unpack(ARGV, before + 1, before + n))
-    for i = 1, n do
-      ended[ARGV[before + i]] = not scores[i] or tonumber(scores[i]) <= from
-    end
-  end
-  local beats, size = {}, 0
-  for i = before + 1, before + n do
-    if not ended[ARGV[i]] then
-      beats[size + 1], beats[size + 2] = expires_at, ARGV[i]
-      size = size + 2
-    end
-  end
-  -- GT: a shorter TTL does not take back what was promised before; resume.lua answers the end of that.
-  if size > 0 and redis.call('ZADD', leases, 'XX', 'GT', 'CH', unpack(beats)) == n then
-    return string.rep('1', n)
-  end
-  -- An extended lease has exactly this score, even if it is listed twice or has beaten in the same millisecond.
-  scores = redis.call('ZMSCORE', leases, unpack(ARGV, before + 1, before + n))
-  local marks = {}
-  for i = 1, n do
-    marks[i] = scores[i] and tonumber(scores[i]) == now + ttl and '1' or '0'
-  end
-  return table.concat(marks)
-end
-
--- Turns the marks of those for which an operator left something: resume.lua takes it. They have been extended.
-local function leave_to_resume(marks, noticed, before, n)
-  local is_noticed, left = {}, {}
-  for id in string.gmatch(noticed, '%S+') do
-    is_noticed[id] = true
-  end
-  for i = 1, n do
-    left[i] = is_noticed[ARGV[before + i]] and '0' or string.sub(marks, i, i)
-  end
-  return table.concat(left)
-end
-
--- How long the lease with this id would live without its heartbeat; nil if that is not known.
-local function rest_of(leases, id, records)
-  local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
-  local record = score > 0 and read_record(records, id)
-  if score > 0 and not (record and tonumber(record[LEFT]) == score) then
-    return score - now
-  end
-end
-
 -- The records of a pool that details are about, from the first of these on, by lease id.
-local function packed_by_id(records, first, pool)
-  local ids, by_id = {}, {}
+local function records_of_details(records, first, pool)
+  local ids = {}
   for detail = first, detail_count do
     if tonumber(ARGV[pool_of + detail]) ~= pool then
       break
     end
     ids[#ids + 1] = ARGV[id_of + ARGV[heartbeat_of + detail]]
   end
-  local packed = redis.call('HMGET', records, unpack(ids))
-  for i = 1, #ids do
-    by_id[ids[i]] = packed[i] or nil
-  end
-  return by_id
+  return packed_by_id(records, ids)
 end
 
 local sampled_pool = sample > 0 and tonumber(ARGV[pool_of + sample])
@@ -158,20 +96,12 @@ if detail_count > 0 then
     if pool ~= last then
       last = pool
       keep_records(records, keep_for[pool], margin)
-      packed_of = packed_by_id(records, detail, pool)
+      packed_of = records_of_details(records, detail, pool)
     end
-    local id, record = ARGV[id_of + heartbeat], nil
-    local known = string.sub(marks, heartbeat, heartbeat) == '1' and packed_of[id] ~= nil
-    if known and reads then
-      record = parts_of_record(packed_of[id])
+    local id, label, activities, known = ARGV[id_of + heartbeat], '', '', false
+    if string.sub(marks, heartbeat, heartbeat) == '1' then
+      label, activities, known = keep_details(records, packed_of, id, is_private[pool], reads, new_label, new_activities)
     end
-    -- In a pool that keeps no names a label is one too, and an activity may hold one.
-    if record and new_label .. new_activities ~= '' and not is_private[pool] then
-      record[LABEL] = new_label ~= '' and string.sub(new_label, 2) or record[LABEL]
-      record[ACTIVITIES] = new_activities ~= '' and string.sub(new_activities, 2) or record[ACTIVITIES]
-      packed_of[id] = write_record(records, id, record)
-    end
-    local label, activities = record and record[LABEL] or '', record and record[ACTIVITIES] or ''
     add_detail(label, activities, known)
   end
 end

@@ -1,7 +1,7 @@
 -- Decides on a renew whose lease is not live, or whose record is gone: resumed, rebuilt after a loss of
 -- data, or lost with its reason. A seat is taken again only if one is free.
 --
--- Joined behind prelude, record, tombstone, schedule, seats, queue, rules, blocks.
+-- Joined behind prelude, record, tombstone, schedule, seats, yielding, queue, rules, blocks.
 --
 -- Keys of a pool:
 --   clock             HASH    the bucket's clock
@@ -17,6 +17,8 @@
 --   seats             HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders           ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent              HASH    seat-milliseconds of overdraft, by day
+--   idle              ZSET    lease id -> when its user was last active, ms; only of those that nobody uses
+--   held              ZSET    lease id -> fence
 --   queue             ZSET    ticket -> order of arrival
 --   evicted           ZSET    lease id -> end, ms; not yet in a tombstone
 --   named             ZSET    period, holder, since when and how
@@ -55,7 +57,7 @@
 --   lost_displaced   lost; its data was lost, and meanwhile somebody else was given the seat
 --   lost_released    lost; the holder gave it back
 --   lost_terminated  lost; an operator ended it, for `reason`, and blocked the holder until then
---   lost_evicted     lost; a policy ended it
+--   lost_evicted     lost; a policy ended it, for `reason`: idle, max_hold, or nothing where a newer lease took its place
 --   lost_deleted     lost; its pool was deleted, and if there is one of this name it is another
 --   recovering       data was lost, and the pool was not put back yet
 --   behind           more was due than one call ends
@@ -85,7 +87,8 @@ if known[1] and known[1] ~= 'expired' then
 end
 
 if redis.call('ZSCORE', evicted, id) then
-  return answer('lost_evicted')
+  local record = read_record(records, id)
+  return answer('lost_evicted', { reason = record and record[WHY] })
 end
 
 local in_pool = ended_by(pool_mark, fence)
@@ -117,7 +120,7 @@ if fence <= incarnation then
   undo_by('HSET', config, 'incarnation', policy[6] or '0')
 end
 local period = lease_period(ttl, tonumber(policy[7]))
-local index = open_index(config, who, seats, holders, lent)
+local index = open_index(config, who, seats, holders, lent, idle, held)
 local counts_by_index = index and not index.incomplete
 local keys = { queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }
 local ended_at, notice, end_when_idle
@@ -176,7 +179,7 @@ local function seat(status, kind)
   redis.call('ZADD', due, 'LT', int(expires_at), pool)
   drop_tombstone(tombstone, ttl + margin)
   write_record(records, id, { int(fence), holder, tenant, int(started), kind ~= 'c' and kind or '', platform, label, activities, '', '', given,
-    packed = record and record.packed })
+    status == 'renewed' and record and record[ACTIVE] or '', packed = record and record.packed })
   keep_records(records, ttl, margin)
   if policy[9] and string.find(policy[9], id, 1, true) then
     take_notice()

@@ -1,6 +1,6 @@
 -- Reads a pool: its policy and how full it is.
 --
--- Joined behind prelude, schedule, seats, queue, rules.
+-- Joined behind prelude, schedule, seats, yielding, queue, rules.
 --
 -- Keys of a pool:
 --   clock    HASH  the bucket's clock

@@ -1,7 +1,7 @@
 -- Ends what is due in a pool and says whose records have to be stamped with it. Nothing waits for this:
 -- whoever counts, counts only those who live.
 --
--- Joined behind prelude, due, schedule, seats, queue, rules.
+-- Joined behind prelude, due, schedule, seats, yielding, queue, rules.
 --
 -- Keys of a pool:
 --   clock        HASH    the bucket's clock
@@ -17,6 +17,8 @@
 --   seats        HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders      ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent         HASH    seat-milliseconds of overdraft, by day
+--   idle         ZSET    lease id -> when its user was last active, ms; only of those that nobody uses
+--   held         ZSET    lease id -> fence
 --   queue        ZSET    ticket -> order of arrival
 --   evicted      ZSET    lease id -> end, ms; not yet in a tombstone
 --   named        ZSET    period, holder, since when and how
@@ -52,7 +54,7 @@ if not policy[1] and not may_be_lost() then
 end
 local ttl, rules, schedule, noted, periods = tonumber(policy[1] or 0), policy[2], policy[3], policy[4], policy[5]
 local period = lease_period(ttl, tonumber(policy[7] or 0))
-local index = open_index(config, who, seats, holders, lent)
+local index = open_index(config, who, seats, holders, lent, idle, held)
 mark()
 -- Whoever made the index has given up.
 local given_up = policy[6] and not index
@@ -95,6 +97,7 @@ if rules then
       index, config)
     waiters.drop_silent(events)
     waiters.call_next()
+    due_by_hold(index, due, pool)
   end
   local silent = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')
   if silent[1] then

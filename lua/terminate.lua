@@ -1,7 +1,7 @@
 -- Ends leases at once by an operator's order, with a reason that the holders read in their next renew. Those of a whole
 -- holder, tenant or pool are marked first: also what has expired and could be resumed ends with that, found or not.
 --
--- Joined behind prelude, record, tombstone, schedule, seats, queue, blocks, ends.
+-- Joined behind prelude, record, tombstone, schedule, seats, yielding, queue, blocks, ends.
 --
 -- Keys of a pool:
 --   clock        HASH    the bucket's clock
@@ -15,6 +15,8 @@
 --   seats        HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders      ZSET    holder, kind, tenant, fence and lease id; in this order
 --   lent         HASH    seat-milliseconds of overdraft, by day
+--   idle         ZSET    lease id -> when its user was last active, ms; only of those that nobody uses
+--   held         ZSET    lease id -> fence
 --   queue        ZSET    ticket -> order of arrival
 --   records      HASH    lease id -> what is known of the lease
 --   block_notes  HASH    holder -> end and start of its block, its author and its reason
@@ -52,7 +54,7 @@ evaluate_after_events(evaluations)
 
 local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms')
 local period = lease_period(tonumber(policy[1] or 0), tonumber(policy[2] or 0))
-local index = open_index(config, who, seats, holders, lent)
+local index = open_index(config, who, seats, holders, lent, idle, held)
 mark()
 if index and (index.lent_seats or index.per_holder or index.queues) then
   -- What ended before this is charged before this, and frees no seat that is freed by this.

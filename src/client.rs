@@ -366,6 +366,8 @@ impl Client {
         let state = Arc::new(Mutex::new(State {
             token: SecretString::from(token),
             promise,
+            idle: None,
+            ends: None,
         }));
         let (tell, loss) = watch::channel(None);
         let beats = Heartbeats {
@@ -590,10 +592,44 @@ pub struct Left {
     pub length: Duration,
 }
 
+/// Says for how long nobody has done anything; none where that is not known.
+type IdleTime = Arc<dyn Fn() -> Option<Duration> + Send + Sync>;
+
 struct State {
     token: SecretString,
     promise: Promise,
+    /// What heartbeats report of the user, if they do.
+    idle: Option<IdleTime>,
+    ends: Option<EndsSoon>,
 }
+
+/// That a policy of the pool can end the lease soon.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndsSoon {
+    /// The time until then, from the last heartbeat on.
+    pub within: Duration,
+    /// `idle` or `max_hold`.
+    pub reason: String,
+    /// `yield`: the seat goes to somebody who needs it; `end`: it ends.
+    pub then: String,
+}
+
+impl EndsSoon {
+    fn of(ends: &Value) -> Option<Self> {
+        Some(Self {
+            within: Duration::from_millis(ends["in_ms"].as_u64()?),
+            reason: text(&ends["reason"])?.to_owned(),
+            then: text(&ends["then"])?.to_owned(),
+        })
+    }
+}
+
+/// Somebody who has done nothing for so long is awaited: the first activity is told at once.
+const LONG: Duration = Duration::from_secs(10);
+/// How often it is looked whether somebody is back.
+const LOOK: Duration = Duration::from_secs(1);
+/// The longest idle time that there is.
+const LONGEST_IDLE: Duration = Duration::from_secs(31 * 86_400);
 
 /// The heartbeats of one lease.
 struct Heartbeats {
@@ -604,17 +640,36 @@ struct Heartbeats {
 }
 
 impl Heartbeats {
+    /// Waits until somebody is back who had done nothing for so long.
+    async fn comes_back(&self, reported: Option<Duration>) {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let idle = self.state.lock().expect("no panic while held").idle.clone();
+            if idle.and_then(|idle| idle()) < reported {
+                return;
+            }
+        }
+    }
+
     async fn run(self, first: Duration) {
         let mut after = first;
         let mut retry = RETRY.0;
+        let mut reported = None;
         loop {
-            tokio::time::sleep(jittered(after)).await;
-            let (token, promise) = {
+            tokio::select! {
+                () = tokio::time::sleep(jittered(after)) => {}
+                () = self.comes_back(reported), if reported.is_some_and(|idle| LONG <= idle) => {}
+            }
+            let (token, promise, idle) = {
                 let state = self.state.lock().expect("no panic while held");
-                (state.token.clone(), state.promise)
+                (state.token.clone(), state.promise, state.idle.clone())
             };
+            reported = idle.and_then(|idle| idle());
             let sent = Clocks::now();
             let mut body = json!({ "token": token.expose_secret() });
+            if let Some(idle) = reported {
+                body["idle_ms"] = json!(millis(idle.min(LONGEST_IDLE)));
+            }
             let left = promise.left();
             if left.certain.is_zero() {
                 let used = left.used.min(left.grace.unwrap_or(left.used));
@@ -629,6 +684,7 @@ impl Heartbeats {
                     Some(promise) if answer["lease"]["id"] == self.id.as_str() => {
                         let mut state = self.state.lock().expect("no panic while held");
                         state.promise = promise;
+                        state.ends = EndsSoon::of(&answer["ends"]);
                         if let Some(token) = text(&answer["token"]) {
                             state.token = SecretString::from(token);
                         }
@@ -697,6 +753,16 @@ impl Held {
     /// somebody else's already, and heartbeats go on trying.
     pub fn is_sure(&self) -> bool {
         self.loss.borrow().is_none() && !self.left().certain.is_zero()
+    }
+
+    /// Reports with each heartbeat for how long nobody has done anything; whoever is back is reported at once.
+    pub fn report_idle(&self, idle: impl Fn() -> Option<Duration> + Send + Sync + 'static) {
+        self.state.lock().expect("no panic while held").idle = Some(Arc::new(idle));
+    }
+
+    /// When a policy of the pool can end the lease, if the last heartbeat said that it is soon.
+    pub fn ends(&self) -> Option<EndsSoon> {
+        self.state.lock().expect("no panic while held").ends.clone()
     }
 
     /// What is left of the lease, if nothing more is heard.

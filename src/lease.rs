@@ -126,6 +126,12 @@ pub struct Ends {
 }
 
 impl Lease {
+    /// For how long its user had done nothing at its last heartbeat, as far as that is known; 0 for whoever is active.
+    pub(crate) fn unused_ms(&self) -> u64 {
+        self.active_at
+            .map_or(0, |active_at| self.renewed_at.since(active_at))
+    }
+
     /// When the holder should beat next: a third of what is left, so that two lost beats do not cost the seat, nor the last word before
     /// a policy takes it.
     pub fn renew_after(&self) -> Duration {

@@ -271,6 +271,8 @@ pub struct Pool {
     pub tenants: BTreeMap<String, u64>,
     /// Seats in use that were granted on the overdraft.
     pub overdrawn: u64,
+    /// Seats in use that are idle by the last report, in a pool whose policy has `idle`.
+    pub idle: u64,
     /// What was lent since midnight UTC, in seat-milliseconds.
     pub lent_ms: u64,
     /// Named seats that are taken in this billing period.
@@ -306,6 +308,7 @@ impl Pool {
             waited: None,
             tenants: BTreeMap::new(),
             overdrawn: 0,
+            idle: 0,
             lent_ms: 0,
             named_taken: 0,
             next_change: None,

@@ -52,6 +52,7 @@ mod records;
 mod reindex;
 mod release;
 mod renew;
+mod renew_by_rules;
 mod renewals;
 mod restore;
 mod resume;
@@ -64,6 +65,7 @@ mod seats;
 mod sweeper;
 mod terminate;
 mod unreadable;
+mod use_reports;
 mod waiters;
 mod webhooks;
 
@@ -118,6 +120,7 @@ pub use self::script_trace::{ScriptTrace, carry, durable};
 use self::seats::SeatRequest;
 pub use self::terminate::{Terminated, Termination};
 use self::unreadable::Unreadable;
+use self::use_reports::UseReports;
 pub use self::waiters::HeldOpen;
 use self::waiters::Lines;
 pub use self::webhooks::PutWebhook;
@@ -141,6 +144,7 @@ pub(crate) struct Shared {
     /// For calls that wait for a replica, which keeps their connection from others.
     waiting: Option<Connections>,
     pool_cache: PoolCache,
+    use_reports: UseReports,
     losses: Losses,
     renewals: Renewals,
     seats: Batcher<SeatRequest>,
@@ -211,6 +215,7 @@ impl Store {
             connections,
             waiting,
             pool_cache: PoolCache::new(),
+            use_reports: UseReports::default(),
             losses: Losses::default(),
             keyring: access_keys::KeyCache::default(),
             key_uses: access_keys::Uses::default(),

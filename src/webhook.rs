@@ -39,6 +39,9 @@ pub enum AlertType {
     /// Holders got no seat within two minutes.
     #[serde(rename = "pool.denials")]
     Denials,
+    /// Somebody was denied while seats were idle.
+    #[serde(rename = "pool.idle_while_denied")]
+    IdleWhileDenied,
     /// Far more leases than usual expire because their heartbeats stop.
     #[serde(rename = "pool.expiry_spike")]
     ExpirySpike,
@@ -58,10 +61,11 @@ pub enum AlertType {
 
 impl AlertType {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Level,
         Self::Full,
         Self::Denials,
+        Self::IdleWhileDenied,
         Self::ExpirySpike,
         Self::Queue,
         Self::Overdraft,
@@ -75,6 +79,7 @@ impl AlertType {
             Self::Level => "pool.level",
             Self::Full => "pool.full",
             Self::Denials => "pool.denials",
+            Self::IdleWhileDenied => "pool.idle_while_denied",
             Self::ExpirySpike => "pool.expiry_spike",
             Self::Queue => "pool.queue",
             Self::Overdraft => "pool.overdraft",
@@ -89,6 +94,7 @@ impl AlertType {
             Self::Level => "The use of a pool reached a level of its alert_at_percent.",
             Self::Full => "All seats of a pool are in use.",
             Self::Denials => "Holders got no seat within two minutes.",
+            Self::IdleWhileDenied => "Somebody was denied while seats were idle.",
             Self::ExpirySpike => "Far more leases than usual expire because their heartbeats stop.",
             Self::Queue => "The queue is nearly full.",
             Self::Overdraft => "What may be lent on a day is spent.",

@@ -1,4 +1,4 @@
--- Joined behind seats.lua: who waits for a seat, and who of them is called because there is one for it now. A seat that comes free
+-- Joined behind seats.lua and yielding.lua: who waits for a seat, and who of them is called because there is one for it now. A seat that comes free
 -- concerns one waiter: the script that frees it calls the next and names it in one message, and only that one has to ask.
 --
 -- `queue` has everybody who waits. `line` has those who are to be called (behind `w`), in an order in which the first of a tenant
@@ -222,7 +222,8 @@ local function open_queue(keys, index, config, rules)
   end
 
   -- What could be given now: seats that are free, those that could be lent, and those that are kept for tenants (`unmet`);
-  -- less what is called, of which `covered` takes seats that were kept for its tenant.
+  -- less what is called, of which `covered` takes seats that were kept for its tenant. `yield`, if it was asked for, is how many more are
+  -- there that somebody gives way from; none while more are in use than there are.
   local function look()
     if vacancies then
       return vacancies
@@ -230,6 +231,7 @@ local function open_queue(keys, index, config, rules)
     local counts = redis.call('HMGET', index.seats, 'all', 'overdraft')
     local v = { free = rules.capacity - tonumber(counts[1] or 0), lend = 0, unmet = {}, left = {}, unmet_sum = 0, covered = 0,
       called = 0 }
+    v.fits = v.free + tonumber(counts[2] or 0) >= 0
     local some_wait = redis.call('EXISTS', queue) == 1
     if some_wait then
       v.called = redis.call('ZCARD', called)
@@ -279,6 +281,17 @@ local function open_queue(keys, index, config, rules)
     return math.max(v.free - v.unmet_sum, 0) + v.lend > v.called - v.covered
   end
 
+  -- The same with the seats that somebody gives way from.
+  local function has_any_by_yield(v)
+    if has_any(v) then
+      return true
+    elseif not takes_seats(index) or not v.fits then
+      return false
+    end
+    v.yield = v.yield or count_yielding(index, rules, CALLS)
+    return math.max(v.free - v.unmet_sum, 0) + v.lend + v.yield > v.called - v.covered
+  end
+
   local function most_of(tenant)
     return tonumber(tenant ~= '' and (redis.call('HGET', config, 'max:' .. tenant) or rules.tenant_max) or math.huge)
   end
@@ -292,7 +305,7 @@ local function open_queue(keys, index, config, rules)
 
   -- The tenant whose first one is next; nil when there is no seat for anybody who waits.
   local function next_tenant(v)
-    if has_any(v) then
+    if has_any_by_yield(v) then
       return redis.call('ZRANGE', heads, 0, 0)[1]
     end
     local next, came
@@ -395,7 +408,8 @@ local function open_queue(keys, index, config, rules)
   end
 
   -- The kind of seat for somebody who asks, after those who are next were called: with a ticket (`id` and its arrival) only
-  -- if it is among them, without one only what nobody who waits could have. Or nil and why.
+  -- if it is among them, without one only what nobody who waits could have. Or nil and why; `yield` where it may have a seat that
+  -- somebody gives way from.
   function self.take(tenant, id, arrival)
     local is_called = id and uncall(tenant, arrival, id)
     local v = look()
@@ -403,10 +417,32 @@ local function open_queue(keys, index, config, rules)
     if may and (has_kept(v, tenant) or has_any(v)) then
       return v.free - v.unmet_sum + unmet_of(v, tenant) > 0 and 'c' or 'o'
     end
+    local may_take = may and has_any_by_yield(v)
     if is_called then
       self.file(tenant, arrival, id)
     end
+    if may_take then
+      return nil, 'yield'
+    end
     return nil, v.free > v.called and rules.reserves and 'reserved' or 'full'
+  end
+
+  -- The seat that gives way to somebody of a tenant. `which`: any; own, one of the tenant, because it has all that it may; or kept, one of
+  -- those that are kept for the tenant. The last two only if nobody of it waits for that who came before `arrival`.
+  function self.find_yielding(tenant, which, arrival)
+    if not takes_seats(index) or not look().fits or (which == 'kept' and not rules.reserves) then
+      return nil
+    end
+    if which ~= 'any' then
+      local first = first_of(tenant)
+      if called_of(tenant) > 0 or (first and first ~= (arrival and entry_of(tenant, arrival))) then
+        return nil
+      end
+    end
+    local may_go, may_go_to_others = rule_of_yielding(index, rules, tenant), which == 'kept' and rule_of_yielding(index, rules)
+    return seats_that_yield(index, 1, function(seat)
+      return (which == 'any' or seat.tenant == tenant) and may_go(seat) and (which ~= 'kept' or not may_go_to_others(seat))
+    end)[1]
   end
 
   -- Gives somebody a place, or its old one back: `arrival` is its order, `asked` what it asked for, `kept_ms` how long it keeps the place

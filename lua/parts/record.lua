@@ -4,8 +4,9 @@
 -- A record is parted by \1, which none of its parts contains; empty ones at the end are left out. STARTED is empty
 -- where the fence has it, as it does unless two leases began within a microsecond: a fence is the instant of the
 -- grant in microseconds. src/store/record.rs reads the same.
--- GIVEN is the holder as it was given, where the pool knows it by another form.
-local FENCE, HOLDER, TENANT, STARTED, SEAT, PLATFORM, LABEL, ACTIVITIES, BEAT, LEFT, GIVEN = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+-- GIVEN is the holder as it was given, where the pool knows it by another form; ACTIVE is when its user was last active, ms, where that
+-- is reported and kept; WHY is why a policy ended the lease, until that stands in its tombstone.
+local FENCE, HOLDER, TENANT, STARTED, SEAT, PLATFORM, LABEL, ACTIVITIES, BEAT, LEFT, GIVEN, ACTIVE, WHY = 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13
 
 -- How long it is known which lease an idempotency key got, beside a TTL: as long as a token is good, because an outage does not
 -- stop what Redis itself forgets.
@@ -31,7 +32,7 @@ local function parts_of_record(packed)
   for part in string.gmatch(packed .. '\1', '([^\1]*)\1') do
     record[#record + 1] = part
   end
-  for part = #record + 1, GIVEN do
+  for part = #record + 1, WHY do
     record[part] = ''
   end
   if record[STARTED] == '' then

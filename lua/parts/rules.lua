@@ -92,7 +92,7 @@ local function roll_over(index, named, periods)
 end
 
 -- The kind of seat that somebody gets who asks now, with the place `id` that came as `arrival`, or as a newcomer; or nil, the code of the
--- denial, and for tenant_full the rule: max, tenant_max or reserved. Calls those who are next, and writes besides nothing but a named seat.
+-- denial, and for tenant_full the rule: max, tenant_max or reserved; for pool_full `yield` if somebody may give way. Calls those who are next, and writes besides nothing but a named seat.
 local function admit(queue, index, config, rules, named, holder, tenant, id, arrival)
   if rules.named_seats then
     if holder ~= '' then
@@ -127,6 +127,8 @@ local function admit(queue, index, config, rules, named, holder, tenant, id, arr
     return kind
   elseif why == 'reserved' then
     return nil, 'tenant_full', 'reserved'
+  elseif why == 'yield' then
+    return nil, 'pool_full', 'yield'
   end
   return nil, 'pool_full'
 end

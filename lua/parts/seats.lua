@@ -8,17 +8,22 @@
 local DAY = 86400000
 -- How long an index is kept in step that is being made and that nobody works at.
 local INDEXING_MS = 30000
+-- Maximum of leases per seat that are looked at to decide whether it is idle. A seat with more is taken for active.
+local SHARED = 64
 
 -- The index of a pool; nil in one whose rules need none. While it is made for rules to come (`indexing`, the end of that), it is
 -- kept in step and nothing may be counted by it. One whose making was given up is none.
-local function open_index(config, who, seats, holders, lent)
-  local rules = redis.call('HMGET', config, 'indexed', 'seat_per', 'lent_seats', 'capacity', 'schedule', 'indexing', 'max_waiting')
+-- Scripts that start or end leases, or call somebody, also give `idle` and `held`.
+local function open_index(config, who, seats, holders, lent, idle, held)
+  local rules = redis.call('HMGET', config, 'indexed', 'seat_per', 'lent_seats', 'capacity', 'schedule', 'indexing', 'max_waiting',
+    'idle_ms', 'idle_then', 'hold_ms', 'hold_then', 'idle_people')
   if not rules[1] or (rules[6] and tonumber(rules[6]) < now) then
     return nil
   end
   return { per_holder = rules[2] == 'holder', lent_seats = tonumber(rules[3]), capacity = rules[4],
     schedule = rules[5] or nil, who = who, seats = seats, holders = holders, lent = lent, queues = rules[7],
-    incomplete = rules[6] and true, freed_of = {} }
+    incomplete = rules[6] and true, freed_of = {}, idle = idle, held = held, idle_ms = idle and tonumber(rules[8]),
+    idle_then = rules[9], hold_ms = held and tonumber(rules[10]), hold_then = rules[11], people = rules[12] }
 end
 
 -- The same for those who count by it: nil also while it is being made.
@@ -50,6 +55,37 @@ local function each_loan(index, at, each)
     since = stop
   end
   return charged
+end
+
+-- Whether all leases are idle that share the seat of a holder.
+local function shared_seat_is_idle(index, holder)
+  local entries = redis.call('ZRANGEBYLEX', index.holders, '[' .. holder .. '\1c\1', '(' .. holder .. '\1c\2', 'LIMIT', 0, SHARED + 1)
+  if #entries == 0 or #entries > SHARED then
+    return false
+  end
+  for i = 1, #entries do
+    entries[i] = string.sub(entries[i], -22)
+  end
+  local idle = redis.call('ZMSCORE', index.idle, unpack(entries))
+  for i = 1, #entries do
+    if not idle[i] then
+      return false
+    end
+  end
+  return true
+end
+
+-- Forgets what is known of the use of a lease. Returns whether it was idle by its last report.
+local function forget_use(index, id, fence)
+  if index.hold_ms and redis.call('ZREM', index.held, id) == 1 then
+    undo_by('ZADD', index.held, fence, id)
+  end
+  local since = index.idle_ms and redis.call('ZSCORE', index.idle, id)
+  if since then
+    redis.call('ZREM', index.idle, id)
+    undo_by('ZADD', index.idle, since, id)
+  end
+  return since and true or false
 end
 
 -- Charges what was lent since the last change of seats. Comes before every such change.
@@ -118,8 +154,19 @@ local function count_tenant(index, tenant, by)
   end
 end
 
--- Notes that a lease has a seat. Returns how many seats of the capacity that takes.
+-- Counts seats that became idle, or are no longer. Returns what an event has of it: `seats`, alone or with that.
+local function count_idle(index, seats, was_idle, is_idle)
+  local more = (is_idle and 1 or 0) - (was_idle and 1 or 0)
+  if more == 0 then
+    return seats
+  end
+  count(index.seats, 'idle', more)
+  return { seats, more }
+end
+
+-- Notes that a lease has a seat. Returns how many seats of the capacity that takes, as record_event wants it.
 local function seat_taken(index, at, id, kind, fence, tenant, holder)
+  local was_idle = index.idle_ms and index.per_holder and holder ~= '' and kind ~= 'n' and shared_seat_is_idle(index, holder)
   settle(index, at)
   local new, new_in_tenant = kind ~= 'n', kind ~= 'n'
   if new and index.per_holder and holder ~= '' then
@@ -145,8 +192,12 @@ local function seat_taken(index, at, id, kind, fence, tenant, holder)
   end
   if kind == 'n' then
     count(index.seats, 'named', 1)
+  elseif index.hold_ms then
+    redis.call('ZADD', index.held, fence, id)
+    undo_by('ZREM', index.held, id)
   end
-  return new and 1 or 0
+  -- Nothing is known of its user, so it is active, and with it the seat that it shares.
+  return count_idle(index, new and 1 or 0, was_idle, false)
 end
 
 -- Kind, fence, tenant and holder of a lease in the index.
@@ -159,13 +210,20 @@ local function seat_of(index, id)
 end
 
 -- Notes that a lease has its seat no more; hand_on of queue.lua calls somebody for it. Returns how many seats of the
--- capacity that frees; nil for a lease that is not in the index.
+-- capacity that frees, as record_event wants it; nil for a lease that is not in the index.
 local function seat_freed(index, at, id)
   local kind, fence, tenant, holder = seat_of(index, id)
   if not kind then
     return nil
   end
   settle(index, at)
+  local shares = index.per_holder and holder ~= '' and kind ~= 'n'
+  local was_idle
+  if index.idle_ms or index.hold_ms then
+    was_idle = index.idle_ms and shares and shared_seat_is_idle(index, holder)
+    local lease_was_idle = forget_use(index, id, fence)
+    was_idle = was_idle or (not shares and lease_was_idle)
+  end
   redis.call('HDEL', index.who, id)
   undo_by('HSET', index.who, id, table.concat({ kind, fence, tenant, holder }, '\1'))
   if holder ~= '' then
@@ -194,7 +252,7 @@ local function seat_freed(index, at, id)
     count_tenant(index, tenant, -1)
     index.freed_of[tenant] = true
   end
-  return last and 1 or 0
+  return count_idle(index, last and 1 or 0, was_idle, index.idle_ms and shares and not last and shared_seat_is_idle(index, holder))
 end
 
 -- For end_due: what else is to be done when a lease ends.

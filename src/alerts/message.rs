@@ -56,6 +56,12 @@ pub struct AlertBody {
     /// Holders that got no seat within two minutes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub denials: Option<i64>,
+    /// Seats that were idle.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle: Option<i64>,
+    /// For how long nobody had used the one that was idle longest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub idle_ms: Option<i64>,
     /// Leases that expired within the last minutes, at most ten.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expired: Option<i64>,
@@ -102,6 +108,8 @@ impl AlertBody {
             waiting: alert.waiting,
             max_waiting: alert.max_waiting,
             denials: alert.denials,
+            idle: alert.idle,
+            idle_ms: alert.idle_ms,
             expired: alert.expired,
             share: alert.share,
             usual_share: alert.usual_share,
@@ -178,6 +186,17 @@ pub fn summary(alert: &Alert) -> String {
         (AlertType::Denials, true) => format!(
             "For ten minutes everybody got a seat of {pool}; before, {} did not.",
             holders(number(alert.denials))
+        ),
+        (AlertType::IdleWhileDenied, false) => format!(
+            "Somebody was denied a seat of {pool} while {} idle, the longest for {} min.",
+            match number(alert.idle) {
+                1 => "1 seat was".to_owned(),
+                count => format!("{count} seats were"),
+            },
+            number(alert.idle_ms) / 60_000
+        ),
+        (AlertType::IdleWhileDenied, true) => format!(
+            "For ten minutes nobody was denied a seat of {pool} while seats were idle."
         ),
         (AlertType::ExpirySpike, false) => format!(
             "Of the leases of {pool} that end, {} expire; usual are {}. Clients or their network have a problem.",

@@ -10,6 +10,7 @@ mod tree;
 
 use std::io::IsTerminal as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
 use std::str::FromStr;
 use std::time::Duration;
@@ -80,6 +81,9 @@ pub(super) struct Run {
     /// allows, stop at once, or stop=SECONDS
     #[arg(long, value_name = "WHAT", default_value = "warn")]
     on_outage: OnOutage,
+    /// Report for how long nobody has used the terminal, to a pool that gives idle seats away
+    #[arg(long, value_name = "WHAT")]
+    idle: Option<IdleSource>,
     /// How long a command that lost its seat may take to stop before it is killed, in seconds
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = clap::value_parser!(u64).range(..=A_YEAR))]
     kill_after: u64,
@@ -88,6 +92,31 @@ pub(super) struct Run {
     /// The command and its arguments
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<std::ffi::OsString>,
+}
+
+/// From what it is known that nobody is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum IdleSource {
+    /// The last input of the terminal, as `w` shows it: to eight seconds, and only what somebody has read.
+    Tty,
+}
+
+/// For how long nothing was read from a terminal; none if it does not say.
+fn idle_of(terminal: &Path) -> Option<Duration> {
+    let read_at = std::fs::metadata(terminal).ok()?.accessed().ok()?;
+    // One in the future is of a clock that was set back.
+    Some(read_at.elapsed().unwrap_or_default())
+}
+
+/// The terminal that we are started from, as one of its open files.
+fn own_terminal() -> Option<&'static Path> {
+    let files = [
+        (std::io::stdin().is_terminal(), "/dev/fd/0"),
+        (stderr::is_terminal(), "/dev/fd/2"),
+        (std::io::stdout().is_terminal(), "/dev/fd/1"),
+    ];
+    let terminal = files.into_iter().find(|(is_one, _)| *is_one)?;
+    Some(Path::new(terminal.1))
 }
 
 /// What happens in an outage that lasts longer than the lease. Never more than the lease allows.
@@ -142,7 +171,17 @@ pub(super) fn run(run: &Run) -> Result<ExitCode, Failure> {
 
 impl Run {
     async fn hold(&self, client: &Client) -> Result<ExitCode, Failure> {
+        let terminal = match self.idle {
+            Some(IdleSource::Tty) => Some(own_terminal().ok_or_else(|| {
+                let what = "--idle tty reports the last input of a terminal, and there is none; leave it out, or start this from one";
+                Failure::new(Exit::Usage, what)
+            })?),
+            None => None,
+        };
         let mut held = self.acquire(client).await?;
+        if let Some(terminal) = terminal {
+            held.report_idle(move || idle_of(terminal));
+        }
         self.say("held", &format!("holding the lease {}", held.id()), &held);
         // From here on signals are for the command.
         let mut signals = signals()?;
@@ -168,6 +207,7 @@ impl Run {
         tree.begins_with(child.id());
         let mut lost = false;
         let mut warned = false;
+        let mut ending = false;
         let mut kill_at: Option<Instant> = None;
         let mut status = None;
         let mut looks = tokio::time::interval(LOOK);
@@ -199,6 +239,7 @@ impl Run {
                     if let Some(status) = status && !tree.is_there() {
                         break status;
                     }
+                    self.warn_of_end(&held, &mut ending);
                     if !lost && kill_at.is_none() && !self.keep_going {
                         kill_at = self.look_at_outage(&held, &tree, &mut warned);
                     }
@@ -222,6 +263,29 @@ impl Run {
             }
         }
         Ok(code(status))
+    }
+
+    /// Says once that a policy can end the lease soon.
+    fn warn_of_end(&self, held: &Held, ending: &mut bool) {
+        let ends = held.ends();
+        let is_new = ends.is_some() && !*ending;
+        *ending = ends.is_some();
+        let Some(ends) = ends.filter(|_| is_new) else {
+            return;
+        };
+        let why = match ends.reason.as_str() {
+            "idle" => "nobody has used this terminal for long",
+            _ => "this seat is held for long",
+        };
+        let what = match ends.then.as_str() {
+            "yield" => "it goes to whoever needs one",
+            _ => "it ends",
+        };
+        self.say(
+            "ending",
+            &format!("{why}; {what} in {} s", ends.within.as_secs()),
+            held,
+        );
     }
 
     fn kill_at(&self) -> Instant {

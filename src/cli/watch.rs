@@ -39,13 +39,11 @@ pub(super) fn run(watch: &Watch) -> Result<Exit, Failure> {
         let text = if watch.remote.json {
             pools.iter().map(|pool| format!("{pool}\n")).collect()
         } else {
-            format!(
-                "{}\n",
-                table(
-                    &pools,
-                    &["name", "in_use", "capacity_now", "free", "waiting"]
-                )
-            )
+            let mut columns = vec!["name", "in_use", "capacity_now", "free", "waiting"];
+            if pools.iter().any(knows_idle) {
+                columns.push("idle_now");
+            }
+            format!("{}\n", table(&pools, &columns))
         };
         let mut stdout = io::stdout().lock();
         match stdout
@@ -59,6 +57,11 @@ pub(super) fn run(watch: &Watch) -> Result<Exit, Failure> {
         drop(stdout);
         std::thread::sleep(Duration::from_secs(watch.every));
     }
+}
+
+/// Whether it is known which seats of a pool are idle.
+fn knows_idle(pool: &Value) -> bool {
+    pool["idle_now"].is_u64()
 }
 
 impl Watch {

@@ -41,11 +41,13 @@ pub async fn demand(
         names.insert(name.clone());
         Some(name)
     };
-    let mut attempts = Vec::new();
-    let mut keep = |mut wish: Attempt, until: Timestamp| {
+    let (mut attempts, mut busy) = (Vec::new(), Vec::new());
+    let mut idle = IdleStretches::default();
+    let mut keep = |mut wish: Attempt, until: Timestamp, idle: Vec<(i64, i64)>| {
         wish.from_ms = wish.from_ms.max(from.0);
         wish.until_ms = until.0.min(to.0);
         if wish.from_ms < wish.until_ms {
+            busy.extend(wish.without(&idle));
             attempts.push(wish);
         }
     };
@@ -53,6 +55,14 @@ pub async fn demand(
         let Some(id) = event.lease else {
             return ControlFlow::Continue(());
         };
+        idle.note(
+            &event.kind,
+            &id,
+            event.holder.as_deref(),
+            event.seats,
+            event.at.0,
+            event.idle,
+        );
         match event.kind.as_str() {
             "started" | "resumed" | "rebuilt" if event.seats != Some(0) => {
                 let wish = Attempt {
@@ -64,8 +74,9 @@ pub async fn demand(
                 live.insert(id, wish);
             }
             "ended" => {
+                let idle = idle.take(&id, event.at.0);
                 if let Some(wish) = live.remove(&id) {
-                    keep(wish, event.at);
+                    keep(wish, event.at, idle);
                 }
             }
             _ => {}
@@ -73,8 +84,9 @@ pub async fn demand(
         ControlFlow::Continue(())
     })
     .await?;
-    for wish in live.into_values() {
-        keep(wish, to);
+    for (id, wish) in live {
+        let idle = idle.take(&id, to.0);
+        keep(wish, to, idle);
     }
 
     let usual = TypicalDuration::of(&attempts);
@@ -104,17 +116,76 @@ pub async fn demand(
             if let Some(holder) = &holder {
                 refused.insert(holder.clone(), until_ms);
             }
-            attempts.push(Attempt {
+            let refused = Attempt {
                 from_ms,
                 until_ms,
                 holder,
                 denied: true,
-            });
+            };
+            busy.push(refused.clone());
+            attempts.push(refused);
         }
         let Some(next) = next else { break };
         after = next;
     }
-    Ok(Demand::new(from, to, attempts))
+    Ok(Demand::new(from, to, attempts).with_busy(busy))
+}
+
+/// When seats were idle, by the lease that has the seat.
+#[derive(Default)]
+struct IdleStretches {
+    /// Lease -> the one that took the seat which it shares; only of those that share.
+    shares: HashMap<String, String>,
+    /// Holder -> the lease that took its seat.
+    seat_of: HashMap<String, String>,
+    since: HashMap<String, i64>,
+    over: HashMap<String, Vec<(i64, i64)>>,
+}
+
+impl IdleStretches {
+    /// Notes what an event says: `seats` are taken or freed by it, and so many `more` are idle.
+    fn note(
+        &mut self,
+        kind: &str,
+        lease: &str,
+        holder: Option<&str>,
+        seats: Option<u64>,
+        at_ms: i64,
+        more: i64,
+    ) {
+        // Only where leases share seats it matters whose they are.
+        if kind == "started"
+            && let (Some(holder), Some(seats)) = (holder, seats)
+        {
+            if seats > 0 {
+                self.seat_of.insert(holder.to_owned(), lease.to_owned());
+            } else if let Some(seat) = self.seat_of.get(holder) {
+                self.shares.insert(lease.to_owned(), seat.clone());
+            }
+        }
+        let seat = self
+            .shares
+            .get(lease)
+            .map_or(lease, String::as_str)
+            .to_owned();
+        if more > 0 {
+            self.since.entry(seat).or_insert(at_ms);
+        } else if more < 0
+            && let Some(since) = self.since.remove(&seat)
+        {
+            self.over.entry(seat).or_default().push((since, at_ms));
+        }
+    }
+
+    /// The idle stretches of a lease that has ended, in order.
+    fn take(&mut self, lease: &str, at_ms: i64) -> Vec<(i64, i64)> {
+        let mut over = self.over.remove(lease).unwrap_or_default();
+        if let Some(since) = self.since.remove(lease) {
+            over.push((since, at_ms));
+        }
+        self.shares.remove(lease);
+        over
+    }
 }
 
 /// How long leases usually last.

@@ -21,6 +21,8 @@ pub struct HolderUsage {
     pub leases: u64,
     /// Time for which they were, together, in milliseconds.
     pub held_ms: u64,
+    /// Time for which they were idle beyond what the policy says, together, in milliseconds.
+    pub idle_ms: u64,
     /// The last instant of the range at which one was.
     pub last_seen_at: Option<Timestamp>,
 }
@@ -135,7 +137,7 @@ pub async fn holder(
             _ => {}
         }
         // Of the others nothing is kept.
-        if is_own || event.kind == "ended" {
+        if is_own || matches!(event.kind.as_str(), "ended" | "idle" | "active") {
             report.add(event);
         }
         ControlFlow::Continue(())
@@ -158,6 +160,8 @@ struct Report {
     until: Timestamp,
     /// Lease id -> since when it lives, and whose it is.
     live: HashMap<String, (Timestamp, Option<String>)>,
+    /// Lease id -> since when it is idle.
+    idle: HashMap<String, Timestamp>,
     /// Leases that ended by time and are counted: they may be resumed.
     counted: HashSet<String>,
     holders: BTreeMap<Option<String>, HolderUsage>,
@@ -169,6 +173,7 @@ impl Report {
             from,
             until,
             live: HashMap::new(),
+            idle: HashMap::new(),
             counted: HashSet::new(),
             holders: BTreeMap::new(),
         }
@@ -180,7 +185,12 @@ impl Report {
             "started" | "resumed" | "rebuilt" => {
                 self.live.insert(id, (event.at, event.holder));
             }
+            "idle" => {
+                self.idle.insert(id, event.at);
+            }
+            "active" => self.count_idle(&id, event.at),
             "ended" => {
+                self.count_idle(&id, event.at);
                 if let Some((since, holder)) = self.live.remove(&id) {
                     let is_new = !self.counted.remove(&id);
                     let is_counted = self.count(since, event.at, holder, is_new) || !is_new;
@@ -190,6 +200,19 @@ impl Report {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Counts the part of an idle stretch that lies in the range.
+    fn count_idle(&mut self, id: &str, end: Timestamp) {
+        let Some(since) = self.idle.remove(id) else {
+            return;
+        };
+        let (begin, end) = (since.max(self.from), end.min(self.until));
+        if begin < end
+            && let Some((_, holder)) = self.live.get(id)
+        {
+            self.holders.entry(holder.clone()).or_default().idle_ms += end.since(begin);
         }
     }
 
@@ -213,6 +236,10 @@ impl Report {
     }
 
     fn finish(mut self) -> BTreeMap<Option<String>, HolderUsage> {
+        let still_idle: Vec<String> = self.idle.keys().cloned().collect();
+        for id in still_idle {
+            self.count_idle(&id, self.until);
+        }
         for (id, (since, holder)) in std::mem::take(&mut self.live) {
             let is_new = !self.counted.contains(&id);
             self.count(since, self.until, holder, is_new);
@@ -235,6 +262,7 @@ mod tests {
             tenant: None,
             reason: None,
             seats: None,
+            idle: 0,
             waited_ms: None,
             silence: None,
         }

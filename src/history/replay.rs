@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::slot::{Slot, Step};
+use super::slot::{Slot, Step, is_zero};
 use crate::pool::Waited;
 use crate::store::Event;
 
@@ -46,6 +46,8 @@ pub enum Change {
     },
     /// The pool has this capacity from now on.
     Capacity(u64),
+    /// So many seats more are idle than before; negative for fewer.
+    Idle(i64),
     /// A time begins in which nobody can ask, or of which nothing is known.
     Silent,
     /// It is over.
@@ -93,6 +95,9 @@ pub struct Replay {
     /// Seats in all.
     #[serde(rename = "c")]
     capacity: u64,
+    /// Seats in use that are idle.
+    #[serde(rename = "i", default, skip_serializing_if = "is_zero")]
+    idle: u64,
     /// The slots that are not over, by step.
     #[serde(rename = "o")]
     open: [Slot; Step::ALL.len()],
@@ -155,6 +160,7 @@ impl Replay {
             open.pass((from + 1) * step.ms() - self.at_ms, self.silent);
             let mut next = Slot::at(self.level, self.capacity);
             next.begins_in_gap = self.silent;
+            (next.start_idle, next.end_idle) = (self.idle, self.idle);
             closed(step, from, std::mem::replace(open, next));
             open.pass(to_ms - to * step.ms(), self.silent);
         }
@@ -169,16 +175,22 @@ impl Replay {
             Change::Started { seats, .. } | Change::Resumed { seats } => self.level += seats,
             Change::Ended { seats, .. } => self.level = self.level.saturating_sub(*seats),
             Change::Capacity(capacity) => self.capacity = *capacity,
+            Change::Idle(more) => self.idle = self.idle.saturating_add_signed(*more),
             Change::Silent => self.silent = true,
             Change::Heard { seats } => {
                 self.silent = false;
                 self.level = seats.unwrap_or(self.level);
+                // Of leases that were rebuilt nothing is known, so they are active.
+                if seats.is_some() {
+                    self.idle = 0;
+                }
             }
             Change::Denied { .. } | Change::Refused { .. } => {}
         }
         self.full_ms = (self.capacity <= self.level).then(|| self.full_ms.unwrap_or(at_ms));
         for (step, slot) in Step::ALL.into_iter().zip(&mut self.open) {
             slot.end_level = self.level;
+            slot.end_idle = self.idle;
             slot.capacity = self.capacity;
             // A seat that comes free at the first instant of a slot was in use in the one before.
             let begins = self.at_ms % step.ms() == 0 && slot.grants + slot.resumes == 0;
@@ -202,7 +214,7 @@ impl Replay {
                 Change::Refused { reason, count } => {
                     *slot.raw_denials.entry(reason.clone()).or_default() += count;
                 }
-                Change::Capacity(_) | Change::Silent | Change::Heard { .. } => {}
+                Change::Capacity(_) | Change::Idle(_) | Change::Silent | Change::Heard { .. } => {}
             }
         }
     }

@@ -319,9 +319,13 @@ fn replay(
     to_ms: i64,
     closed: &mut impl FnMut(Step, i64, Slot),
 ) {
-    let of = |event: RollupEvent| Some((event.at_ms, event.change?));
+    let of = |event: RollupEvent| {
+        let idle = (event.idle != 0).then_some(Change::Idle(event.idle));
+        let changes = event.change.into_iter().chain(idle);
+        changes.map(move |change| (event.at_ms, change))
+    };
     let mut changes = others;
-    changes.extend(events.into_iter().filter_map(of));
+    changes.extend(events.into_iter().flat_map(of));
     changes.sort_by_key(|(at_ms, _)| *at_ms);
     for (at_ms, change) in changes {
         checkpoint.replay.apply(at_ms, &change, closed);

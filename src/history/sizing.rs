@@ -32,6 +32,37 @@ pub struct Attempt {
     pub denied: bool,
 }
 
+impl Attempt {
+    /// What is left of it without these stretches, which are in order.
+    pub(super) fn without(&self, stretches: &[(i64, i64)]) -> Vec<Self> {
+        let (mut parts, mut from_ms) = (Vec::new(), self.from_ms);
+        let ends = [(self.until_ms, self.until_ms)];
+        for (idle_ms, active_ms) in stretches.iter().chain(&ends) {
+            let until_ms = (*idle_ms).min(self.until_ms);
+            if from_ms < until_ms {
+                parts.push(Self {
+                    from_ms,
+                    until_ms,
+                    ..self.clone()
+                });
+            }
+            from_ms = from_ms.max(*active_ms);
+        }
+        parts
+    }
+}
+
+/// What it would have meant to give idle seats away.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Harvest {
+    /// Seats that were idle on average.
+    pub idle_mean: f64,
+    /// With so many seats nobody would have been refused.
+    pub seats_needed: u64,
+    /// So many requests fewer would have been refused with the seats that there were.
+    pub denials_avoided: u64,
+}
+
 /// The requests of a range of time.
 #[derive(Debug, Clone)]
 pub struct Demand {
@@ -41,6 +72,8 @@ pub struct Demand {
     pub to: Timestamp,
     /// In order of their start.
     pub(super) attempts: Vec<Attempt>,
+    /// The same without the stretches in which a seat was idle.
+    busy_attempts: Vec<Attempt>,
     /// The load for the formulas, and from how many holders it comes.
     busy: f64,
     holders: u64,
@@ -77,8 +110,26 @@ impl Demand {
             from,
             to,
             attempts,
+            busy_attempts: Vec::new(),
             busy,
             holders,
+        }
+    }
+
+    /// With what is left of the requests without the stretches in which a seat was idle, in any order.
+    pub(super) fn with_busy(mut self, busy_attempts: Vec<Attempt>) -> Self {
+        self.busy_attempts = busy_attempts;
+        self
+    }
+
+    /// What it would have meant to give idle seats away, with this number of seats: whoever comes back asks anew.
+    pub fn harvest(&self, seats: u64) -> Harvest {
+        let busy = Self::new(self.from, self.to, self.busy_attempts.clone());
+        let (all, fewer) = (self.with(seats).denials, busy.with(seats).denials);
+        Harvest {
+            idle_mean: (self.load() - busy.load()).max(0.0),
+            seats_needed: busy.peak(),
+            denials_avoided: all.saturating_sub(fewer),
         }
     }
 
@@ -356,6 +407,38 @@ mod tests {
         );
         assert_eq!(demand.fewest(0.0).seats, 3);
         assert_eq!(demand.fewest(0.2).seats, 2);
+    }
+
+    #[test]
+    fn a_harvest_gives_idle_stretches_away_and_nothing_else() {
+        let ann = attempt("ann", 0, 100);
+        let parts = |stretches: &[(i64, i64)]| -> Vec<(i64, i64)> {
+            let parts = ann.without(stretches).into_iter();
+            parts.map(|part| (part.from_ms, part.until_ms)).collect()
+        };
+        assert_eq!(parts(&[]), [(0, 100)]);
+        assert_eq!(parts(&[(20, 40), (90, 120)]), [(0, 20), (40, 90)]);
+        assert_eq!(parts(&[(-10, 5)]), [(5, 100)]);
+        assert_eq!(parts(&[(0, 100)]), []);
+
+        // Bob and Cid want a seat while Ann is idle, and there is one.
+        let all = [ann.clone(), attempt("bob", 25, 35), attempt("cid", 30, 38)];
+        let busy: Vec<Attempt> = ann
+            .without(&[(20, 40)])
+            .into_iter()
+            .chain(all[1..].to_vec())
+            .collect();
+        let demand = day(all.to_vec()).with_busy(busy);
+        assert_eq!(demand.with(1).denials, 2);
+        let expected = Harvest {
+            idle_mean: 20.0 / (24 * HOUR) as f64,
+            seats_needed: 2,
+            denials_avoided: 1,
+        };
+        let harvest = demand.harvest(1);
+        assert!((harvest.idle_mean - expected.idle_mean).abs() < 1e-12);
+        let counts = |harvest: Harvest| (harvest.seats_needed, harvest.denials_avoided);
+        assert_eq!(counts(harvest), counts(expected));
     }
 
     #[test]

@@ -90,6 +90,15 @@ pub struct Slot {
     /// Ends by reason.
     #[serde(rename = "x", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub ends: BTreeMap<String, u64>,
+    /// Seats that are idle times milliseconds.
+    #[serde(rename = "i", default, skip_serializing_if = "is_zero")]
+    pub idle_ms: u64,
+    /// Seats that are idle at the start.
+    #[serde(rename = "j", default, skip_serializing_if = "is_zero")]
+    pub(super) start_idle: u64,
+    /// Seats that are idle at the end.
+    #[serde(rename = "y", default, skip_serializing_if = "is_zero")]
+    pub end_idle: u64,
     /// Milliseconds in which nobody could ask for a seat, because Redis or all nodes were away, or of which nothing is
     /// known because data was lost. The level in that time is the last that was known.
     #[serde(rename = "u", default, skip_serializing_if = "is_zero")]
@@ -100,7 +109,7 @@ pub struct Slot {
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-fn is_zero(number: &u64) -> bool {
+pub(super) fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
@@ -127,6 +136,7 @@ impl Slot {
         let ms = u64::try_from(ms).unwrap_or(0);
         if ms > 0 {
             self.seat_ms += self.end_level * ms;
+            self.idle_ms += self.end_idle * ms;
             self.levels.add(self.capacity, self.end_level, ms);
             self.gap_ms += if in_gap { ms } else { 0 };
         }
@@ -143,6 +153,7 @@ impl Slot {
     pub(super) fn idle_before(&self, ms: i64) -> Self {
         let mut slot = Self::at(self.start_level, self.start_capacity);
         slot.begins_in_gap = self.begins_in_gap;
+        (slot.start_idle, slot.end_idle) = (self.start_idle, self.start_idle);
         slot.pass(ms, self.begins_in_gap);
         slot
     }
@@ -151,6 +162,8 @@ impl Slot {
     pub fn append(&mut self, next: &Self) {
         self.high_water_mark = self.high_water_mark.max(next.high_water_mark);
         self.seat_ms += next.seat_ms;
+        self.idle_ms += next.idle_ms;
+        self.end_idle = next.end_idle;
         self.levels.append(&next.levels);
         self.end_level = next.end_level;
         self.capacity = next.capacity;

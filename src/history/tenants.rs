@@ -206,6 +206,7 @@ mod tests {
                 tenant: tenant.map(Into::into),
                 reason: None,
                 seats: None,
+                idle: 0,
                 waited_ms: None,
                 silence: None,
             });

@@ -29,6 +29,15 @@ impl Span {
         }
         self.slot.seat_ms as f64 / ms as f64
     }
+
+    /// Seats that were idle on average.
+    pub fn idle_mean(&self) -> f64 {
+        let ms = self.until.since(self.from);
+        if ms == 0 {
+            return 0.0;
+        }
+        self.slot.idle_ms as f64 / ms as f64
+    }
 }
 
 impl Slots {
@@ -53,6 +62,8 @@ pub struct Usage {
     pub current: u64,
     /// Seats in all.
     pub capacity: u64,
+    /// Seats in use that are idle, in a pool whose policy says when they are.
+    pub idle: Option<u64>,
     /// Mean of the days' maxima, over the days since the pool has a history.
     pub daily_average: f64,
     /// The most seats in use at once.
@@ -90,6 +101,7 @@ pub async fn usage(
     Ok(Some(Usage {
         current: now.in_use,
         capacity: now.capacity,
+        idle: now.policy.idle.map(|_| now.idle),
         daily_average,
         daily_max: highs().max().unwrap_or(0),
         days,

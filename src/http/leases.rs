@@ -109,9 +109,7 @@ impl LeaseBody {
     /// A lease of a pool with this policy; none if only a later version can read it.
     pub(crate) fn of(lease: Lease, policy: Option<&Policy>) -> Self {
         Self {
-            active_at: policy
-                .is_some_and(|policy| policy.idle.is_some())
-                .then_some(lease.active_at),
+            active_at: told_active_at(&lease, policy),
             outage_grace_ms: outage_limit_ms(policy),
             expires_in_ms: millis(lease.expires_in),
             ttl_ms: millis(lease.ttl),
@@ -139,10 +137,20 @@ impl App {
         LeaseBody::of(lease, policy.as_deref())
     }
 
+    /// When the user of a lease was last active, where clients are told.
+    pub(super) fn told_active_at(&self, lease: &Lease) -> Option<Option<Timestamp>> {
+        told_active_at(lease, self.0.store.cached_policy(&lease.pool).as_deref())
+    }
+
     /// For how long holders of a pool may go on that hear nothing, ms; none is without limit.
     pub(super) fn outage_limit_ms(&self, pool: &PoolName) -> Option<u64> {
         outage_limit_ms(self.0.store.cached_policy(pool).as_deref())
     }
+}
+
+/// The same under this policy.
+fn told_active_at(lease: &Lease, policy: Option<&Policy>) -> Option<Option<Timestamp>> {
+    policy?.idle.map(|_| lease.active_at)
 }
 
 /// The same under this policy.

@@ -1,6 +1,6 @@
 //! `/v1/pools`: sets of seats, and their policy.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -66,6 +66,9 @@ struct PoolBody {
     /// The named seats of this billing period.
     #[serde(skip_serializing_if = "Option::is_none")]
     named_in_use: Option<NamedUse>,
+    /// Seats in use that are idle by the last report of their holders, in a pool whose policy has `idle`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idle_now: Option<u64>,
     /// What is lent beyond the capacity.
     #[serde(skip_serializing_if = "Option::is_none")]
     overdraft_in_use: Option<OverdraftUse>,
@@ -85,6 +88,7 @@ impl ReadOnly for Policy {
         "leases",
         "tenants_in_use",
         "named_in_use",
+        "idle_now",
         "overdraft_in_use",
     ];
 }
@@ -111,6 +115,7 @@ impl From<Pool> for PoolBody {
             leases: pool.leases,
             named_in_use: NamedUse::of(&pool),
             overdraft_in_use: OverdraftUse::of(&pool),
+            idle_now: pool.policy.idle.map(|_| pool.idle),
             tenants_in_use: pool.tenants,
             name: pool.name,
             policy: pool.policy,
@@ -278,12 +283,18 @@ pub(crate) async fn own_view(
     };
     let (mut by_tenant, mut leases) = (BTreeMap::new(), 0);
     let per_holder = pool.policy.seat_per == SeatPer::Holder;
-    let mut counted = HashSet::new();
+    let (mut counted, mut idle) = (HashSet::new(), HashMap::new());
     let mut rest = Selection::of(None, None).within(Some(own.clone()));
     while let Some(listing) = app.0.store.select(&pool.name, &rest).await? {
         for lease in listing.leases {
             leases += 1;
             let holder = lease.holder.as_ref().map(|holder| holder.key().to_owned());
+            if let Some(rule) = pool.policy.idle.filter(|_| lease.seat != Seat::Named) {
+                // A holder is as active as its most active lease.
+                let seat = holder.clone().filter(|_| per_holder);
+                let seat = seat.unwrap_or_else(|| lease.id.to_string());
+                *idle.entry(seat).or_insert(true) &= rule.after_ms <= lease.unused_ms();
+            }
             let Some(tenant) = lease.tenant else { continue };
             let shares = holder.is_some_and(|holder| !counted.insert((tenant.clone(), holder)));
             if lease.seat != Seat::Named && !(per_holder && shares) {
@@ -313,6 +324,7 @@ pub(crate) async fn own_view(
     (pool.tenants, pool.leases) = (by_tenant, leases);
     (pool.waited, pool.period) = (None, None);
     (pool.overdrawn, pool.lent_ms, pool.named_taken) = (0, 0, 0);
+    pool.idle = idle.into_values().filter(|is_idle| *is_idle).count() as u64;
     Ok(pool)
 }
 

@@ -96,8 +96,46 @@ pub(crate) struct SizingBody {
     pub(crate) growth: Option<GrowthBody>,
     /// Which way of buying is cheaper; null without both prices.
     pub(crate) named_vs_concurrent: Option<ComparisonBody>,
+    /// What it would have meant to give idle seats away; only of a pool whose policy has `idle`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) harvest: Option<HarvestBody>,
     /// What to keep in mind, as sentences.
     pub(crate) warnings: Vec<String>,
+}
+
+/// What it would have meant to give idle seats away: whoever comes back to one asks for a seat anew.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct HarvestBody {
+    /// After this time without activity a seat is idle.
+    pub(crate) after_ms: u64,
+    /// Seats that there are now.
+    pub(crate) seats_now: u64,
+    /// How many of them were idle on average.
+    pub(crate) idle_mean: f64,
+    /// With so many seats nobody would have been refused.
+    pub(crate) seats_needed: u64,
+    /// So many requests fewer would have been refused with `seats_now`.
+    pub(crate) denials_avoided: u64,
+    /// What the seats beyond `seats_needed` cost; only with `price_concurrent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) saving: Option<f64>,
+}
+
+impl HarvestBody {
+    fn of(demand: &Demand, after_ms: u64, capacity: u64, price: Option<&Prices>) -> Self {
+        let harvest = demand.harvest(capacity);
+        let cost = |price: &Prices| price.of(capacity) - price.of(harvest.seats_needed);
+        Self {
+            after_ms,
+            seats_now: capacity,
+            idle_mean: (harvest.idle_mean * 1_000.0).round() / 1_000.0,
+            seats_needed: harvest.seats_needed,
+            denials_avoided: harvest.denials_avoided,
+            saving: price.map(|price| cost(price).max(0.0)),
+        }
+    }
 }
 
 /// What the answer is made of.
@@ -318,13 +356,18 @@ pub(crate) async fn size(
             "`sustained_minutes` is 1 to {MAX_MINUTES}."
         )));
     }
+    let after_ms = status.policy.idle.map(|idle| idle.after_ms);
     let demand = demand::demand(&app.0.store, pool, from, to, status.at).await?;
     let (weeks, was_full) =
         demand::weekly_peaks(&app.0.store, pool, to, terms.sustained_minutes * 60_000).await?;
     Ok(blocking::run(move || {
-        let prices = named.zip(concurrent);
         let demand = demand.in_zone(zone);
-        SizingBody::of(&demand, &weeks, was_full, &terms, prices.as_ref())
+        let harvest = after_ms.map(|after_ms| {
+            HarvestBody::of(&demand, after_ms, terms.capacity, concurrent.as_ref())
+        });
+        let prices = named.zip(concurrent);
+        let sizing = SizingBody::of(&demand, &weeks, was_full, &terms, prices.as_ref());
+        SizingBody { harvest, ..sizing }
     })
     .await)
 }
@@ -468,6 +511,7 @@ impl SizingBody {
                     },
                 }
             }),
+            harvest: None,
             warnings: warnings(demand, is_lower_bound, terms, growth.map(|_| was_full)),
         }
     }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::Policy;
+use super::{Policy, Privacy};
 use crate::names::Invalid;
 
 /// Longest time without activity that a program can report, ms; 31 days.
@@ -18,7 +18,7 @@ pub enum WhenIdle {
     Count,
     /// It is given to somebody who would be denied or have to wait.
     Yield,
-    /// It ends with a heartbeat that says so.
+    /// It ends with the heartbeat that reports it.
     End,
 }
 
@@ -42,7 +42,7 @@ pub struct Idle {
     pub after_ms: u64,
     /// What happens then; `count` if it is left out.
     pub then: WhenIdle,
-    /// For how long before that heartbeats say when the seat can be lost, 0 to 86 400 000 ms; 120 000 if it is left out, and at most
+    /// For how long before that the answers to heartbeats warn that the seat can be lost, 0 to 86 400 000 ms; 120 000 if it is left out, and at most
     /// half of `after_ms`.
     #[schema(maximum = 86_400_000)]
     pub notice_ms: u64,
@@ -92,7 +92,7 @@ pub struct MaxHold {
     pub after_ms: u64,
     /// What happens then; `yield` if it is left out.
     pub then: WhenHeld,
-    /// For how long before that heartbeats say when the seat can be lost, 0 to 86 400 000 ms; 300 000 if it is left out, and at most
+    /// For how long before that the answers to heartbeats warn that the seat can be lost, 0 to 86 400 000 ms; 300 000 if it is left out, and at most
     /// half of `after_ms`.
     #[schema(maximum = 86_400_000)]
     pub notice_ms: u64,
@@ -128,10 +128,32 @@ impl From<MaxHoldGiven> for MaxHold {
     }
 }
 
+impl Idle {
+    /// For how long nobody has used a seat for sure, of which the record says `unused_ms`: up to half of `after_ms` a record may know
+    /// somebody's last activity a quarter of that too early.
+    pub(crate) fn surely_unused_ms(&self, unused_ms: u64) -> u64 {
+        if unused_ms <= self.after_ms / 2 {
+            unused_ms.saturating_sub(self.lag_ms())
+        } else {
+            unused_ms
+        }
+    }
+
+    /// By how much the last activity of somebody who is active may lag, ms.
+    pub(crate) fn lag_ms(&self) -> u64 {
+        self.after_ms / 4
+    }
+}
+
 impl Policy {
     /// Whether heartbeats have to be looked at one by one: how active a holder is decides, or how long it has its seat.
     pub fn watches_use(&self) -> bool {
         self.idle.is_some() || self.max_hold.is_some()
+    }
+
+    /// Whether reports tell the idle time of each person.
+    pub fn tells_idle_people(&self) -> bool {
+        self.privacy == Privacy::Named && self.idle.is_some_and(|idle| idle.people)
     }
 
     pub(super) fn check_idle(&self) -> Result<(), Invalid> {
@@ -171,6 +193,9 @@ impl Policy {
                 WhenIdle::End => "end",
             };
             set("idle_then", then.into());
+            if self.tells_idle_people() {
+                set("idle_people", "1".into());
+            }
         }
         if let Some(hold) = &self.max_hold {
             set("hold_ms", hold.after_ms.to_string());

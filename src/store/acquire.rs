@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use super::error::Error;
 use super::leave_queue::Turn;
 use super::policy_snapshot::PolicySnapshot;
+use super::renew::active_at;
 use super::scripts::acquire::Status;
 use super::seats::{SeatOutcome, SeatRequest};
 use super::{Store, script_trace};
@@ -253,7 +254,7 @@ impl Grant {
                 expires_at: given.expires_at,
                 expires_in: Duration::from_millis(given.expires_at.since(given.at)),
                 ttl: given.ttl,
-                active_at: None,
+                active_at: active_at(started_at, asked.idle, &asked.activities),
                 ends: None,
             },
             at: given.at,

@@ -49,6 +49,7 @@ impl Store {
             name_from: asked.snapshot.from,
             name_until: asked.snapshot.until,
             given: asked.holder.as_ref().map(Holder::given_beside_key),
+            unused_for: asked.idle,
         };
         loop {
             let reply = self.call_whole(pool, &call).await?;
@@ -68,7 +69,14 @@ impl Store {
                     }
                     None => continue,
                 },
-                Status::Granted => Acquired::Granted(granted(pool, asked, id, &reply)),
+                Status::Granted => {
+                    let grant = granted(pool, asked, id, &reply);
+                    let policy = asked.snapshot.policy();
+                    if policy.is_some_and(|policy| policy.idle.is_some()) {
+                        self.0.use_reports.note(id, grant.lease.active_at);
+                    }
+                    Acquired::Granted(grant)
+                }
                 Status::Existing => {
                     match self.granted_lease(pool, reply.id.unwrap_or(id)).await? {
                         Some(mut grant) => {

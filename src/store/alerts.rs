@@ -119,6 +119,10 @@ pub struct Alert {
     pub max_waiting: Option<i64>,
     /// Holders that got no seat.
     pub denials: Option<i64>,
+    /// Seats that were idle.
+    pub idle: Option<i64>,
+    /// For how long the one was that was idle longest, ms.
+    pub idle_ms: Option<i64>,
     /// Expiries of the last minutes, at most ten.
     pub expired: Option<i64>,
     /// Their share of the ends, 0 to 1.

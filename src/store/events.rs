@@ -76,7 +76,7 @@ impl FromStr for EventId {
 pub struct Event {
     /// Its place.
     pub id: EventId,
-    /// What happened: `started`, `resumed`, `rebuilt`, `ended`, `denied`, `configured`.
+    /// What happened: `started`, `resumed`, `rebuilt`, `idle`, `active`, `ended`, `denied`, `configured`.
     pub kind: String,
     /// When it happened; an end that was noticed late has the exact instant.
     pub at: Timestamp,
@@ -90,6 +90,8 @@ pub struct Event {
     pub reason: Option<String>,
     /// How many seats were taken or freed by it, where that is not one.
     pub seats: Option<u64>,
+    /// How many seats more are idle than before; negative for fewer.
+    pub idle: i64,
     /// How long its holder had waited in the queue, where it had.
     pub waited_ms: Option<u64>,
     /// What is known of the silence before a resume, or of an outage that put an end off.
@@ -182,6 +184,7 @@ fn read((place, fields): Entry) -> Result<Event, Error> {
         tenant: None,
         reason: None,
         seats: None,
+        idle: 0,
         waited_ms: None,
         silence: None,
     };
@@ -198,6 +201,7 @@ fn read((place, fields): Entry) -> Result<Event, Error> {
             "tenant" => event.tenant = Some(value),
             "reason" => event.reason = Some(value),
             "seats" => event.seats = value.parse().ok(),
+            "idle" => event.idle = value.parse().unwrap_or(0),
             "waited" => event.waited_ms = value.parse().ok(),
             "delayed_ms" => event.silence().delayed_ms = value.parse().unwrap_or(0),
             "gap_ms" => event.silence().gap_ms = value.parse().ok(),

@@ -88,6 +88,12 @@ const WORDS: &[Word] = &[
         value: None,
         since: 3,
     },
+    Word {
+        kind: Kind::Webhook,
+        field: "events",
+        value: Some("pool.idle_while_denied"),
+        since: 3,
+    },
 ];
 
 impl Word {

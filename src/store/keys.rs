@@ -553,6 +553,16 @@ impl Keys {
         self.key("lent")
     }
 
+    /// ZSET: lease id -> when its user was last active, ms; only of those that nobody uses.
+    pub(super) fn idle(&self) -> String {
+        self.key("idle")
+    }
+
+    /// ZSET: lease id -> fence, of leases that may be held only for so long.
+    pub(super) fn held(&self) -> String {
+        self.key("held")
+    }
+
     /// ZSET: named seats by period and holder.
     pub(super) fn named(&self) -> String {
         self.key("named")

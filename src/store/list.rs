@@ -43,6 +43,8 @@ pub enum Sort {
     Platform,
     /// How many activities it has.
     Activities,
+    /// When its user was last active; those of whom nothing is known count as active.
+    ActiveAt,
 }
 
 /// Where a lease stands in an order; the id decides among equals.
@@ -65,6 +67,8 @@ pub struct Selection {
     pub within: Option<BTreeSet<Tenant>>,
     /// Only leases with this in holder, tenant, label, activities, platform or id, without regard to case.
     pub text: Option<String>,
+    /// Only leases whose users had done nothing for at least so long, by their last report, ms.
+    pub idle_ms: Option<u64>,
     /// The order.
     pub sort: Sort,
     /// From the last to the first.
@@ -110,6 +114,7 @@ impl Selection {
             || self.tenant.is_some()
             || self.within.is_some()
             || self.text.is_some()
+            || self.idle_ms.is_some()
     }
 
     /// Whether it takes the record of a lease to tell whether it matches, and where it stands.
@@ -131,7 +136,10 @@ impl Selection {
                     .tenant
                     .as_ref()
                     .is_some_and(|tenant| own.contains(tenant))
-            });
+            })
+            && self
+                .idle_ms
+                .is_none_or(|idle_ms| lease.active_at.is_some() && idle_ms <= lease.unused_ms());
         let Some(text) = self.text.as_ref().filter(|_| same) else {
             return same;
         };
@@ -154,6 +162,7 @@ impl Selection {
             Sort::ExpiresAt => Cursor::Number(lease.expires_at.0, lease.id),
             Sort::StartedAt => Cursor::Number(lease.started_at.0, lease.id),
             Sort::RenewedAt => Cursor::Number(lease.renewed_at.0, lease.id),
+            Sort::ActiveAt => Cursor::Number(lease.active_at.map_or(i64::MAX, |at| at.0), lease.id),
             Sort::Holder => text(lease.holder.as_ref().map(Holder::as_str)),
             Sort::Tenant => text(lease.tenant.as_ref().map(Tenant::as_str)),
             Sort::Label => text(lease.label.as_ref().map(|label| label.as_str())),

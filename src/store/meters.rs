@@ -88,14 +88,18 @@ pub(crate) enum EndKind {
     Expired,
     Terminated,
     Evicted,
+    Idle,
+    MaxHold,
 }
 
 impl EndKind {
-    pub(crate) const ALL: [(Self, &'static str); 4] = [
+    pub(crate) const ALL: [(Self, &'static str); 6] = [
         (Self::Released, "released"),
         (Self::Expired, "expired"),
         (Self::Terminated, "terminated"),
         (Self::Evicted, "evicted"),
+        (Self::Idle, "idle"),
+        (Self::MaxHold, "max_hold"),
     ];
 }
 

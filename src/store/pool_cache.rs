@@ -220,13 +220,17 @@ impl PoolCache {
             .remove(pool);
     }
 
-    /// The TTL that a pool had when this node last looked; `None` if it does not know the pool.
-    pub(super) fn ttl_ms(&self, pool: &PoolName) -> Option<u64> {
+    /// Something of the policy that a pool had when this node last looked; `None` if it does not know the pool.
+    pub(super) fn with_policy<T>(
+        &self,
+        pool: &PoolName,
+        of: impl FnOnce(&Policy) -> T,
+    ) -> Option<T> {
         let policies = self.buckets[Bucket::of(pool).index()]
             .policies
             .lock()
             .expect("no panic while held");
-        policies.get(pool).map(|known| known.policy.ttl_ms)
+        policies.get(pool).map(|known| of(&known.policy))
     }
 
     /// The names of all pools that are known.

@@ -398,6 +398,8 @@ impl Keys {
             self.line(),
             self.heads(),
             self.called(),
+            self.idle(),
+            self.held(),
         ]
     }
 
@@ -418,13 +420,15 @@ impl Keys {
 /// A pool as `status.lua` reads it.
 fn read_status(pool: &PoolName, policy: Policy, reply: status::Reply) -> Pool {
     let mut tenants = BTreeMap::new();
-    let mut overdrawn = 0;
+    let (mut overdrawn, mut idle) = (0, 0);
     let mut waits = BTreeMap::new();
     for status::CountReply { name, value } in reply.counts {
         if let Some(tenant) = name.strip_prefix("t:") {
             tenants.insert(tenant.to_owned(), value);
         } else if name == "overdraft" {
             overdrawn = value;
+        } else if name == "idle" {
+            idle = value;
         } else if let Some(Ok(bucket)) = name.strip_prefix("wait:").map(str::parse) {
             waits.insert(bucket, value);
         }
@@ -443,6 +447,7 @@ fn read_status(pool: &PoolName, policy: Policy, reply: status::Reply) -> Pool {
         period: reply.period.map(|begin| (begin, reply.period_end)),
         tenants,
         overdrawn,
+        idle,
         waited: Waited::of(&waits),
         at: reply.now,
     }

@@ -25,6 +25,8 @@ pub(super) struct Record<'a> {
     pub(super) left: Option<(Timestamp, i64)>,
     /// The holder as it was given, in a pool that knows it by another form.
     pub(super) given: &'a str,
+    /// When its user was last active, where that is reported and kept.
+    pub(super) active_at: Option<Timestamp>,
 }
 
 impl<'a> Record<'a> {
@@ -34,7 +36,7 @@ impl<'a> Record<'a> {
         let mut part = || parts.next().unwrap_or_default();
         let (fence, holder, tenant, started) = (part(), part(), part(), part());
         let (seat, platform, label, activities) = (part(), part(), part(), part());
-        let (beat, left, given) = (part(), part(), part());
+        let (beat, left, given, active) = (part(), part(), part(), part());
         let number = |text: &str| text.parse::<i64>().ok();
         let fence = number(fence);
         Self {
@@ -51,6 +53,7 @@ impl<'a> Record<'a> {
             activities,
             left: number(beat).map(Timestamp).zip(number(left)),
             given,
+            active_at: number(active).map(Timestamp),
         }
     }
 }
@@ -96,7 +99,7 @@ impl LiveLease {
             expires_at: self.expires_at,
             expires_in: Duration::from_millis(self.expires_at.since(self.read_at)),
             ttl,
-            active_at: None,
+            active_at: record.active_at,
             ends: None,
         }
     }
@@ -172,7 +175,8 @@ mod tests {
 
     #[test]
     fn every_part_has_its_place() {
-        let packed = "9\u{1}a\u{1}b\u{1}1764280000000\u{1}n\u{1}p\u{1}l\u{1}[]\u{1}17\u{1}18\u{1}A";
+        let packed =
+            "9\u{1}a\u{1}b\u{1}1764280000000\u{1}n\u{1}p\u{1}l\u{1}[]\u{1}17\u{1}18\u{1}A\u{1}16";
         let expected = Record {
             fence: 9,
             holder: "a",
@@ -184,6 +188,7 @@ mod tests {
             activities: "[]",
             left: Some((Timestamp(17), 18)),
             given: "A",
+            active_at: Some(Timestamp(16)),
         };
         assert_eq!(Record::of(packed), expected);
     }

@@ -10,6 +10,7 @@ use super::keys::Bucket;
 use super::leave_notice::Notice;
 use super::record::parse_activities;
 use super::renewals::{Heartbeat, RenewOutcome};
+use super::use_reports::UsePolicy;
 use crate::lease::{EndReason, Lease};
 use crate::names::{Activities, Label, PoolName};
 use crate::pool::Policy;
@@ -88,27 +89,42 @@ impl Store {
 
     fn beat(&self, renewal: &Renewal) -> Heartbeat {
         let claims = &renewal.claims;
-        let ttl = self.0.pool_cache.ttl(&claims.pool);
-        Heartbeat::of(
+        let (ttl, policy) = self.0.pool_cache.terms(&claims.pool);
+        let now = self.now();
+        let beat = Heartbeat::of(
             claims,
             renewal.label.clone(),
             renewal.activities.clone(),
             ttl,
-            self.now(),
-        )
+            now,
+        );
+        let reports = &self.0.use_reports;
+        Heartbeat {
+            watched: policy.is_some(),
+            report: policy.and_then(|policy| reports.of(claims, renewal.idle, &policy, now)),
+            ..beat
+        }
     }
 
     /// Makes an answer of what became of a beat; asks again where the common case did not decide.
     async fn conclude(&self, renewal: &Renewal, beaten: RenewOutcome) -> Result<Renewed, Error> {
-        let RenewOutcome::Renewed {
-            at,
-            seq,
-            ttl,
-            details,
-        } = beaten
-        else {
+        let (at, seq, ttl, details, ends) = match beaten {
+            RenewOutcome::Renewed {
+                at,
+                seq,
+                ttl,
+                details,
+                ends,
+            } => (at, seq, ttl, details, ends),
+            RenewOutcome::Evicted { why, at, seq } => {
+                super::script_trace::note_renewal(seq, at);
+                return Ok(Renewed::Lost(EndReason::Evicted(why)));
+            }
             // Rare, and its future is large: inside this one it would be moved about with every beat.
-            return self.resume(renewal).boxed().await;
+            RenewOutcome::Unclear => {
+                self.0.use_reports.forget(renewal.claims.id);
+                return self.resume(renewal).boxed().await;
+            }
         };
         super::script_trace::note_renewal(seq, at);
         let claims = &renewal.claims;
@@ -121,10 +137,26 @@ impl Store {
             .map(parse_activities)
             .unwrap_or_default();
         let expires_at = at + ttl;
-        Ok(Renewed::Renewed(from_claims(
-            claims, label, activities, at, expires_at, ttl,
-        )))
+        let active_at = active_at(at, renewal.idle, &activities);
+        Ok(Renewed::Renewed(Lease {
+            active_at,
+            ends,
+            ..from_claims(claims, label, activities, at, expires_at, ttl)
+        }))
     }
+}
+
+/// When somebody was last active of whom this is known now; whoever works on something is.
+pub(super) fn active_at(
+    now: Timestamp,
+    idle: Option<Duration>,
+    activities: &Activities,
+) -> Option<Timestamp> {
+    if !activities.is_empty() {
+        return Some(now);
+    }
+    let idle_ms = i64::try_from(idle?.as_millis()).unwrap_or(i64::MAX);
+    Some(Timestamp(now.0.saturating_sub(idle_ms)))
 }
 
 pub(super) fn from_claims(
@@ -156,10 +188,20 @@ pub(super) fn from_claims(
 }
 
 impl super::pool_cache::PoolCache {
-    /// About the TTL of a pool, as this node last saw it; for when a record is worth a refresh.
-    fn ttl(&self, pool: &PoolName) -> Duration {
-        let ttl_ms = self.ttl_ms(pool).unwrap_or(Policy::with_capacity(0).ttl_ms);
-        Duration::from_millis(ttl_ms)
+    /// About the TTL of a pool, as this node last saw it, for when a record is worth a refresh; and the policies by which the use of its
+    /// seats is watched, if it is.
+    fn terms(&self, pool: &PoolName) -> (Duration, Option<UsePolicy>) {
+        let terms = |policy: &Policy| {
+            let ttl = Duration::from_millis(policy.ttl_ms);
+            let watched = policy.watches_use().then_some(UsePolicy {
+                idle: policy.idle,
+                max_hold: policy.max_hold,
+                ttl,
+            });
+            (ttl, watched)
+        };
+        let known = self.with_policy(pool, terms);
+        known.unwrap_or_else(|| terms(&Policy::with_capacity(0)))
     }
 }
 

@@ -14,7 +14,9 @@ use super::keys::{Bucket, Keys};
 use super::script::Change;
 use super::scripts;
 use super::scripts::renew;
+use super::use_reports::UseReport;
 use super::{Shared, Store};
+use crate::lease::{Ends, Eviction};
 use crate::names::{Activities, Label, LeaseId, PoolName};
 use crate::telemetry;
 use crate::time::Timestamp;
@@ -68,6 +70,10 @@ pub(super) struct Heartbeat {
     pub(super) details: bool,
     pub(super) label: Option<Label>,
     pub(super) activities: Option<Activities>,
+    /// Whether the pool has a policy by which the use of its seats is watched: such heartbeats go apart, to a script of their own.
+    pub(super) watched: bool,
+    /// What it says of the use of its seat that is new.
+    pub(super) report: Option<UseReport>,
 }
 
 impl Heartbeat {
@@ -90,6 +96,8 @@ impl Heartbeat {
             details,
             label,
             activities,
+            watched: false,
+            report: None,
         }
     }
 }
@@ -105,6 +113,15 @@ pub(super) enum RenewOutcome {
         ttl: Duration,
         /// What the record says, where it was touched.
         details: Option<(Option<String>, Option<String>)>,
+        /// When a policy can end it, if that is soon.
+        ends: Option<Ends>,
+    },
+    /// A policy ended it with this heartbeat.
+    Evicted {
+        why: Eviction,
+        at: Timestamp,
+        /// As above.
+        seq: u64,
     },
     /// Not live, or its record or its pool is gone.
     Unclear,
@@ -153,11 +170,16 @@ impl Batched for Heartbeat {
     async fn send_round(store: &Store, mut round: Vec<Waiting<Self>>) {
         round.retain(|waiting| !waiting.is_abandoned());
         // The keys of one pool stand together in the call.
-        round
-            .sort_unstable_by(|a, b| (a.bucket, &a.request.pool).cmp(&(b.bucket, &b.request.pool)));
+        round.sort_unstable_by(|a, b| {
+            let place = |waiting: &Waiting<Self>| (waiting.bucket, waiting.request.watched);
+            let (a_place, b_place) = (place(a), place(b));
+            (a_place.0, &a.request.pool, a_place.1).cmp(&(b_place.0, &b.request.pool, b_place.1))
+        });
         let mut calls = FuturesUnordered::new();
         while !round.is_empty() {
-            let pools = round.iter().map(|waiting| &waiting.request.pool);
+            let pools = round
+                .iter()
+                .map(|waiting| (&waiting.request.pool, waiting.request.watched));
             let size = size_of_call(pools, store.0.renewals.apart());
             let rest = round.split_off(size);
             let batch = std::mem::replace(&mut round, rest);
@@ -175,16 +197,22 @@ fn pause_among(nodes: u32) -> Duration {
     }
 }
 
-/// How many of the first of these beats, sorted by bucket and pool, go into one call.
-fn size_of_call<'a>(pools_of_beats: impl Iterator<Item = &'a PoolName>, apart: bool) -> usize {
-    let (mut pools, mut last) = (0, None::<&PoolName>);
-    let fits = |pool: &&'a PoolName| {
-        if last == Some(pool) {
+/// How many of the first of these beats, sorted by bucket and pool, go into one call. Of each its pool is given, and whether the use of
+/// its seats is watched.
+fn size_of_call<'a>(
+    pools_of_beats: impl Iterator<Item = (&'a PoolName, bool)>,
+    apart: bool,
+) -> usize {
+    let (mut pools, mut last) = (0, None::<(&PoolName, bool)>);
+    let fits = |next: &(&'a PoolName, bool)| {
+        if last == Some(*next) {
             return true;
         }
-        let crosses = apart && last.is_some_and(|last| Bucket::of(last) != Bucket::of(pool));
+        let crosses = last.is_some_and(|(last, watched)| {
+            watched || next.1 || (apart && Bucket::of(last) != Bucket::of(next.0))
+        });
         pools += 1;
-        last = Some(pool);
+        last = Some(*next);
         pools <= POOLS && !crosses
     };
     pools_of_beats.take(BATCH).take_while(fits).count()
@@ -229,7 +257,7 @@ impl Store {
         }
         let (mut calls, mut rest) = (Vec::new(), &beats[..]);
         while !rest.is_empty() {
-            let pools = rest.iter().map(|beat| &beat.pool);
+            let pools = rest.iter().map(|beat| (&beat.pool, beat.watched));
             let size = size_of_call(pools, self.0.renewals.apart());
             let (batch, others) = rest.split_at(size);
             rest = others;
@@ -254,6 +282,9 @@ impl Store {
     /// Renews beats in one call, or in one for each bucket where Redis wants that. The answers are in the same order.
     async fn renew_batch(&self, beats: &[Heartbeat]) -> Result<Vec<RenewOutcome>, Error> {
         let sample = self.sample(beats);
+        if beats.first().is_some_and(|beat| beat.watched) {
+            return self.renew_by_rules(beats, sample.is_some()).await;
+        }
         let error = match self.renew_at_once(beats, sample).await {
             Err(error) if error.trouble() == Some(Trouble::CrossSlot) => error,
             result => return result,
@@ -342,6 +373,7 @@ impl Store {
                     seq: pool.seq,
                     ttl: pool.ttl,
                     details: None,
+                    ends: None,
                 },
                 _ => RenewOutcome::Unclear,
             }));
@@ -432,16 +464,23 @@ mod tests {
             .map(|number| format!("pool-{number}").parse().unwrap())
             .collect();
         pools.sort_by(|a, b| (Bucket::of(a), a).cmp(&(Bucket::of(b), b)));
-        assert_eq!(size_of_call(pools.iter(), false), POOLS);
+        let plain =
+            |pools: &[PoolName], apart| size_of_call(pools.iter().map(|pool| (pool, false)), apart);
+        assert_eq!(plain(&pools, false), POOLS);
         assert_eq!(
-            size_of_call(std::iter::repeat_n(&pools[0], 1_000), true),
+            size_of_call(std::iter::repeat_n((&pools[0], false), 1_000), true),
             BATCH
         );
-        assert_eq!(size_of_call(pools[..3].iter(), false), 3);
+        assert_eq!(plain(&pools[..3], false), 3);
+        let one_watched = |at: usize| {
+            let pools = pools[..3].iter().enumerate();
+            size_of_call(pools.map(|(number, pool)| (pool, number == at)), false)
+        };
+        assert_eq!((one_watched(0), one_watched(1), one_watched(2)), (1, 1, 2));
 
         let mut rest = &pools[..];
         while !rest.is_empty() {
-            let (call, others) = rest.split_at(size_of_call(rest.iter(), true));
+            let (call, others) = rest.split_at(plain(rest, true));
             let bucket = Bucket::of(&call[0]);
             assert!(call.iter().all(|pool| Bucket::of(pool) == bucket));
             assert!(others.first().is_none_or(|pool| Bucket::of(pool) != bucket));

@@ -321,6 +321,8 @@ impl Store {
             let ended = match lease.how {
                 Some(How::Expired) => EndKind::Expired,
                 Some(How::Evicted) => EndKind::Evicted,
+                Some(How::Idle) => EndKind::Idle,
+                Some(How::MaxHold) => EndKind::MaxHold,
                 // Another node was here before.
                 None => continue,
             };

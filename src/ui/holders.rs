@@ -28,6 +28,9 @@ const COLUMNS: [(&str, &str); 4] = [
     ("Last seen", "last_seen"),
 ];
 
+/// The column of a pool whose policy tells how long people are idle.
+const IDLE: (&str, &str) = ("Time idle", "idle");
+
 fn sort(items: &mut [HolderBody], order: &str) {
     let (word, descending) = order
         .strip_prefix('-')
@@ -35,6 +38,7 @@ fn sort(items: &mut [HolderBody], order: &str) {
     match word {
         "leases" => items.sort_by_key(|held| held.leases),
         "held" => items.sort_by_key(|held| held.held_ms),
+        "idle" => items.sort_by_key(|held| held.idle_ms),
         "last_seen" => items.sort_by_key(|held| held.last_seen_at),
         _ => items.sort_by(|a, b| a.holder.cmp(&b.holder)),
     }
@@ -69,6 +73,8 @@ pub(super) async fn show(
     let next = found.next_cursor.as_ref();
     let whole = past.is_whole(next);
     let all: u64 = found.items.iter().map(|held| held.held_ms).sum();
+    let tells_idle = past.pool.policy.tells_idle_people();
+    let columns = COLUMNS.into_iter().chain(tells_idle.then_some(IDLE));
     let body = html! {
         (past.choice(&html! {}))
         @if past.pool.policy.privacy != Privacy::Named {
@@ -84,7 +90,7 @@ pub(super) async fn show(
             div.scroll tabindex="0" role="region" aria-labelledby="caption" {
                 table {
                     caption #caption { "Holders, and what they used" @if !whole { ", a page of them in this order" } }
-                    thead { tr { @for (title, word) in COLUMNS { (super::leases::sorted_heading(title, word, order, &|next| here(&[("sort", next)]))) } th scope="col" { "Share of the time" } } }
+                    thead { tr { @for (title, word) in columns { (super::leases::sorted_heading(title, word, order, &|next| here(&[("sort", next)]))) } th scope="col" { "Share of the time" } } }
                     tbody { @for held in &found.items { (row(held, all)) } }
                 }
             }
@@ -102,6 +108,7 @@ fn row(held: &HolderBody, all: u64) -> Markup {
             td.num { (number(held.leases)) }
             td.num { (span(held.held_ms)) }
             td { @if let Some(at) = held.last_seen_at { (time(at)) } }
+            @if let Some(idle_ms) = held.idle_ms { td.num { (span(idle_ms)) } }
             td.num { (share) " %" }
         }
     }

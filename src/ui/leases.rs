@@ -50,11 +50,22 @@ const COLUMNS: [(&str, &str); 8] = [
     ("Expires in", "expires_at"),
 ];
 
+/// The column of a pool whose policy has `idle`.
+const IDLE: (&str, &str) = ("Idle for", "active_at");
+/// What a list is filtered by.
+const FILTERS: [&str; 4] = ["q", "tenant", "holder", "idle_ms"];
+/// Idle times to filter by, in minutes, besides that of the policy.
+const IDLE_MINUTES: [u64; 4] = [5, 15, 30, 60];
+
 /// What the address of the view says.
 fn wanted(fields: &Fields) -> Result<LeasesQuery, Problem> {
     let word = |name: &str| fields.get(name).map(str::to_owned);
-    // A name that cannot be would filter nothing, and all seats would be ended in place of none.
+    // What cannot be would filter nothing, and all seats would be ended in place of none.
     let wrong = |invalid: Invalid| Problem::new(Code::InvalidRequest, format!("{invalid}."));
+    let no_time = |_| {
+        let sentence = "idle_ms is a whole number of milliseconds.";
+        Problem::new(Code::InvalidRequest, sentence).at_field("idle_ms", sentence)
+    };
     Ok(LeasesQuery {
         holder: word("holder")
             .map(Holder::recorded)
@@ -65,6 +76,10 @@ fn wanted(fields: &Fields) -> Result<LeasesQuery, Problem> {
             .transpose()
             .map_err(wrong)?,
         q: word("q"),
+        idle_ms: word("idle_ms")
+            .map(|ms| ms.parse())
+            .transpose()
+            .map_err(no_time)?,
         sort: word("sort"),
         limit: Some(LIMIT),
         cursor: word("cursor"),
@@ -96,6 +111,7 @@ pub(super) async fn show(
         form.row.filter role="search" method="get" {
             label { "Search" input name="q" type="search" value=[fields.get("q")] #search; }
             label { "Tenant" input name="tenant" value=[fields.get("tenant")]; }
+            @if let Some(idle) = &pool.policy.idle { (idle_filter(idle.after_ms, fields.get("idle_ms"))) }
             @if let Some(sort) = fields.get("sort") { input type="hidden" name="sort" value=(sort); }
             button type="submit" { "Filter" }
             @if is_filtered(&fields) { a href=(format!("/admin/pools/{name}")) { "Clear filters" } }
@@ -109,11 +125,30 @@ pub(super) async fn show(
     Ok(pool_page(&operator.caller, &pool, Tab::Agents, &body))
 }
 
-/// What a list is filtered by.
-const FILTERS: [&str; 3] = ["q", "tenant", "holder"];
-
 fn is_filtered(fields: &Fields) -> bool {
-    FILTERS.iter().any(|name| fields.get(name).is_some())
+    // A seat is idle for no time at all whoever uses it.
+    FILTERS.iter().any(|name| {
+        let value = fields.get(name);
+        value.is_some_and(|value| *name != "idle_ms" || value != "0")
+    })
+}
+
+/// A choice of how long nobody has used a seat.
+fn idle_filter(after_ms: u64, chosen: Option<&str>) -> Markup {
+    let minutes = IDLE_MINUTES.into_iter().map(|minutes| minutes * 60_000);
+    let mut times: Vec<u64> = minutes.chain([after_ms]).collect();
+    times.extend(chosen.and_then(|ms| ms.parse::<u64>().ok()));
+    times.sort_unstable();
+    times.dedup();
+    html! {
+        label {
+            "Idle for at least"
+            select name="idle_ms" {
+                option value="" { "any time" }
+                @for ms in times { option value=(ms) selected[chosen == Some(ms.to_string().as_str())] { (span(ms)) } }
+            }
+        }
+    }
 }
 
 /// The query of this view with some values replaced.
@@ -121,12 +156,10 @@ fn same<'a, const N: usize>(
     fields: &'a Fields,
     replaced: [(&'a str, Option<&'a str>); N],
 ) -> String {
-    let kept = ["q", "tenant", "holder", "sort"]
-        .into_iter()
-        .filter_map(|name| {
-            let is_replaced = replaced.iter().any(|(other, _)| *other == name);
-            (!is_replaced).then(|| (name, fields.get(name)))
-        });
+    let kept = FILTERS.into_iter().chain(["sort"]).filter_map(|name| {
+        let is_replaced = replaced.iter().any(|(other, _)| *other == name);
+        (!is_replaced).then(|| (name, fields.get(name)))
+    });
     let query = query(kept.chain(replaced));
     if query.is_empty() {
         "?".to_owned()
@@ -156,6 +189,12 @@ fn table(pool: &Pool, leases: &Leases, fields: &Fields, operator: &Operator) -> 
             div #live data-every="5" {
                 @if whole { p.summary {
                     strong { (number(pool.in_use)) " of " (number(capacity)) } " seats in use"
+                    @if let Some(idle) = pool.policy.idle.filter(|_| pool.idle > 0) {
+                        " · " (number(pool.idle)) " idle"
+                        @if may_terminate {
+                            " · " a href=(format!("{action}?all=1&idle_ms={}", idle.after_ms)) { "End " (count(pool.idle, "idle seat…", "idle seats…")) }
+                        }
+                    }
                     @if pool.waiting > 0 { " · " a href=(Tab::Queue.of(&pool.name)) { (number(pool.waiting)) " waiting" } }
                     (gauge(pool.in_use, capacity))
                 } }
@@ -172,6 +211,7 @@ fn table(pool: &Pool, leases: &Leases, fields: &Fields, operator: &Operator) -> 
                                 tr {
                                     @if may_terminate { th scope="col" { span.hidden { "Select" } } }
                                     @for (title, word) in COLUMNS { (heading(title, word, sorted, fields)) }
+                                    @if pool.policy.idle.is_some() { (heading(IDLE.0, IDLE.1, sorted, fields)) }
                                     th scope="col" { "Seat" }
                                     th scope="col" { "Lease" }
                                     @if may_terminate { th scope="col" { span.hidden { "Actions" } } }
@@ -284,6 +324,11 @@ fn row(
             td { (time_of_day(lease.started_at)) }
             td.num title=(lease.renewed_at) { (span(at.since(lease.renewed_at))) " ago" }
             td.num { (span(lease.expires_in_ms)) }
+            @match lease.active_at {
+                None => {}
+                Some(None) => td.num.quiet { "not known" }
+                Some(Some(active_at)) => td.num title=(active_at) { (span(at.since(active_at))) }
+            }
             td { (kind_of_seat(lease.seat)) }
             td { code { (id) } }
             @if let Some(end) = end {
@@ -425,10 +470,13 @@ async fn ask(
             p.empty { "These leases have ended meanwhile. " a href=(back) { "Back" } }
         } @else {
             h1 { "End " (what) " in " (name) "?" }
+            @if let Some(idle_ms) = fields.get("idle_ms").and_then(|ms| ms.parse().ok()) {
+                p { "Only those whose users had done nothing for " (span(idle_ms)) " by their last report when you confirm. Whoever is back by then keeps the seat." }
+            }
             p { "The seats are free at once. Who held them reads the reason with the next heartbeat. This cannot be undone." }
             (names(&leases))
             form method="post" action=(format!("/admin/pools/{name}/terminate")) {
-                @for name in ["all", "q", "tenant", "holder", "person"] {
+                @for name in ["all", "person"].into_iter().chain(FILTERS) {
                     @if let Some(value) = fields.get(name) { input type="hidden" name=(name) value=(value); }
                 }
                 @for id in fields.all("ids") { input type="hidden" name="ids" value=(id); }
@@ -520,7 +568,7 @@ async fn end(
     let all = fields.get("all").is_some();
     let said = |name: &str| fields.get(name).map(str::to_owned);
     operator.notes.after(&json!({
-        "all": all, "q": said("q"), "tenant": said("tenant"), "holder": said("holder"), "reason": reason, "block_ms": block_ms,
+        "all": all, "q": said("q"), "tenant": said("tenant"), "holder": said("holder"), "idle_ms": said("idle_ms"), "reason": reason, "block_ms": block_ms,
     }));
     let invalid = |field: &str, sentence: &'static str| {
         Problem::new(Code::InvalidRequest, sentence).at_field(field, sentence)

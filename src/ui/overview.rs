@@ -392,6 +392,9 @@ fn card(PoolSummary { pool, last_day }: &PoolSummary, sees_people: bool) -> Mark
                     (number(free)) " free"
                 }
                 @if pool.waiting > 0 { " · " (number(pool.waiting)) " waiting" }
+                @if let Some(idle) = pool.policy.idle.filter(|_| pool.idle > 0) {
+                    " · " a href=(format!("{}?idle_ms={}&sort=active_at", Tab::Agents.of(&pool.name), idle.after_ms)) { (number(pool.idle)) " idle" }
+                }
                 @if pool.overdrawn > 0 { " · " (number(pool.overdrawn)) " on the overdraft" }
                 @if let Some(named) = &pool.policy.named { " · " (number(pool.named_taken)) " of " (number(u64::from(named.seats))) " named seats taken" }
                 @if pool.policy.maintenance.is_some() { " · " strong.bad { "Maintenance" } }

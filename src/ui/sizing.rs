@@ -17,7 +17,7 @@ use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::problem::{Code, Problem};
 use crate::http::sizing::{
-    ComparisonBody, GrowthBody, PointBody, SizingBody, SizingQuery, size, to_csv,
+    ComparisonBody, GrowthBody, HarvestBody, PointBody, SizingBody, SizingQuery, size, to_csv,
 };
 use crate::http::when::When;
 use crate::names::PoolName;
@@ -88,6 +88,7 @@ pub(super) async fn show(
             }
             @for warning in &sizing.warnings { p.notice { (warning) } }
             (choices(&sizing))
+            @if let Some(harvest) = &sizing.harvest { (harvested(harvest)) }
             (cross_check(&sizing))
             (terms(&path, &fields, &range, &sizing))
             (picture(&sizing))
@@ -353,6 +354,26 @@ fn trend(growth: &GrowthBody) -> Markup {
                 (number(growth.in_12_months[1])) ")."
             }
         }
+    }
+}
+
+/// What it would have meant to give idle seats away, in a sentence.
+fn harvested(harvest: &HarvestBody) -> Markup {
+    let fewer = harvest.seats_now.saturating_sub(harvest.seats_needed);
+    html! {
+        h2 { "Idle seats" }
+        p {
+            strong { (format!("{:.1}", harvest.idle_mean)) " of " (count(harvest.seats_now, "seat", "seats")) }
+            " were idle on average, for more than " (span(harvest.after_ms)) ". "
+            @if fewer > 0 {
+                "Given away when somebody needs them, " strong { (number(harvest.seats_needed)) " would have been enough" }
+                @if let Some(saving) = harvest.saving { ", which saves " strong { (format!("{saving:.2}")) } } "."
+            } @else {
+                "Given away when somebody needs them, nobody would have been refused with " (count(harvest.seats_needed, "seat", "seats")) "."
+            }
+            " With the seats that there are, " (count(harvest.denials_avoided, "denial", "denials")) " would have been avoided."
+        }
+        p.quiet { "Whoever comes back to an idle seat is taken for somebody who asks anew." @if harvest.saving.is_none() { " With the price of a concurrent seat below, this says what it saves." } }
     }
 }
 

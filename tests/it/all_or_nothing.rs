@@ -156,6 +156,7 @@ impl Scene<'_> {
         self.overdraft().await;
         self.named().await;
         self.evict().await;
+        self.unused().await;
         self.policies().await;
         self.keys().await;
         self.alerts(&receiver).await;
@@ -947,6 +948,116 @@ impl Scene<'_> {
             .await;
         self.acquire("evict", json!({"holder": "bob"})).await;
         self.swept("evict").await;
+    }
+
+    /// Heartbeats of somebody who has done nothing for so many minutes.
+    async fn unused_for(&self, of: &Reply, minutes: u64) {
+        let body = json!({"token": token(of), "idle_ms": minutes * 60_000});
+        self.node.renew_with(body, ANY).await;
+    }
+
+    /// Seats that nobody uses, or that are held for too long: given away, or ended.
+    async fn unused(&self) {
+        let node = &self.node;
+        let idle = |then: &str| json!({"after_ms": 900_000, "then": then});
+        let policy = json!({"capacity": 2, "ttl_ms": 60_000, "idle": idle("yield"), "queue": {"max_waiting": 9}});
+        self.put("unused", policy).await;
+        let ann = json!({"holder": "ann", "label": "Desk", "idle_ms": 1_200_000});
+        let ann = self.acquire("unused", ann).await;
+        let bob = self.acquire("unused", json!({"holder": "bob"})).await;
+        for minutes in [20, 1, 20, 20] {
+            self.unused_for(&ann, minutes).await;
+        }
+        self.unused_for(&bob, 3).await;
+        let busy = json!({"token": token(&bob), "label": "Front", "idle_ms": 1_200_000, "activities": ["Call"]});
+        node.renew_with(busy, ANY).await;
+        // Of leases that a node ended which knows nothing of this.
+        for (name, at) in [("idle", "1"), ("held", "1")] {
+            let key = self.key("unused", name).await;
+            self.query(&["ZADD", &key, at, "ended"]).await;
+        }
+        let cid = self.acquire("unused", json!({"holder": "cid"})).await;
+        node.renew(&token(&ann), ANY).await;
+        self.swept("unused").await;
+        let waits = json!({"holder": "dan", "wait": true});
+        let dan = self.acquire("unused", waits).await;
+        self.unused_for(&cid, 20).await;
+        self.acquire("unused", json!({"ticket": dan["ticket"]}))
+            .await;
+        self.put(
+            "unused",
+            json!({"capacity": 2, "ttl_ms": 60_000, "idle": idle("count")}),
+        )
+        .await;
+        self.unused_for(&bob, 20).await;
+        node.renew_with(
+            json!({"token": token(&bob), "activities": [], "idle_ms": 1_200_000}),
+            ANY,
+        )
+        .await;
+        self.acquire("unused", json!({"holder": "eve"})).await;
+        // Its alerts are looked at.
+        let_pass(1_500).await;
+        self.put("unused", json!({"capacity": 2, "ttl_ms": 60_000}))
+            .await;
+
+        // Somebody waits for a seat that is held for too long.
+        let hold = |after_ms: u64, then: &str| {
+            json!({"capacity": 1, "ttl_ms": 60_000, "queue": {"max_waiting": 9},
+                "max_hold": {"after_ms": after_ms, "then": then}})
+        };
+        self.put("shift", json!({"capacity": 1, "ttl_ms": 60_000}))
+            .await;
+        let ann = self.acquire("shift", json!({"holder": "ann"})).await;
+        self.put("shift", hold(60_000, "yield")).await;
+        let held = self.key("shift", "held").await;
+        self.query(&["DEL", &held]).await;
+        self.put("shift", hold(1_000, "yield")).await;
+        node.renew(&token(&ann), ANY).await;
+        self.put("shift", hold(60_000, "yield")).await;
+        let waits = json!({"holder": "bob", "wait": true});
+        let bob = self.acquire("shift", waits).await;
+        let_pass(1_000).await;
+        self.put("shift", hold(1_000, "yield")).await;
+        let bob = self
+            .acquire("shift", json!({"ticket": bob["ticket"]}))
+            .await;
+        self.put("shift", hold(1_000, "end")).await;
+        let_pass(1_000).await;
+        node.renew(&token(&bob), ANY).await;
+        self.swept("shift").await;
+        self.put("shift", json!({"capacity": 1, "ttl_ms": 60_000}))
+            .await;
+
+        // A seat that leases share.
+        let tabs = |then: &str| json!({"capacity": 1, "ttl_ms": 60_000, "seat_per": "holder", "idle": idle(then)});
+        self.put("tabs", tabs("yield")).await;
+        let (one, two) = (
+            self.acquire("tabs", json!({"holder": "ann"})).await,
+            self.acquire("tabs", json!({"holder": "ann"})).await,
+        );
+        self.unused_for(&one, 20).await;
+        self.unused_for(&two, 14).await;
+        self.unused_for(&two, 20).await;
+        self.acquire("tabs", json!({"holder": "bob"})).await;
+        self.swept("tabs").await;
+        node.terminate("tabs", json!({"all": true}), ANY).await;
+        self.put("tabs", tabs("end")).await;
+        let one = self.acquire("tabs", json!({"holder": "ann"})).await;
+        self.unused_for(&one, 20).await;
+        self.swept("tabs").await;
+
+        // Seats that are kept for a tenant, or lent.
+        let policy = json!({"capacity": 2, "ttl_ms": 60_000, "idle": idle("yield"), "tenants": {"acme": {"reserved": 1}},
+            "overdraft": {"seats": 1, "seat_minutes_per_day": 60}});
+        self.put("spare", policy).await;
+        for (holder, tenant) in [("ann", Some("acme")), ("bob", None), ("cid", None)] {
+            let asked = json!({"holder": holder, "tenant": tenant, "idle_ms": 1_200_000});
+            self.acquire("spare", asked).await;
+        }
+        self.acquire("spare", json!({"holder": "dan"})).await;
+        self.acquire("spare", json!({"holder": "eve", "tenant": "acme"}))
+            .await;
     }
 
     async fn policies(&self) {

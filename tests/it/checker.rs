@@ -17,6 +17,7 @@ mod answers;
 mod arrival;
 mod blocks;
 mod deletions;
+pub(crate) mod idle;
 mod lifetimes;
 pub(crate) mod line;
 mod mistakes;

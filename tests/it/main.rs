@@ -43,6 +43,7 @@ mod healthcheck;
 mod hints;
 mod history;
 mod holders;
+mod idle;
 mod indexing;
 mod key_prefix;
 mod keys;

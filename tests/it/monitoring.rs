@@ -83,6 +83,9 @@ async fn busy() -> Scrape {
     node.release(&first.token(), 204).await;
     node.acquire("line", json!({"ticket": queued["ticket"]}), 201)
         .await;
+    node.put_pool("unused", json!({"capacity": 2, "idle": {}}), 201)
+        .await;
+    node.fill("unused", 1).await;
     node.put_pool("small", json!({"capacity": 2, "ttl_ms": 600_000}), 201)
         .await;
     node.fill("small", 2).await;

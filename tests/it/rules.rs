@@ -119,4 +119,32 @@ pub(crate) async fn index_is_true(redis: &Redis, pool: &str, per_holder: bool) {
         .map(|(tenant, seats)| (tenant, seats.len()))
         .collect();
     assert_eq!(counted, expected, "seats of tenants");
+    // What is known of the use of seats is known of leases that live, and the idle ones are counted.
+    let live = async |key: &str| -> BTreeMap<String, i64> {
+        let range = ["ZRANGE", &format!("{prefix}{key}"), "0", "-1", "WITHSCORES"];
+        let known: BTreeMap<String, i64> = redis.query(&range).await;
+        let dead: Vec<_> = known.keys().filter(|id| !leases.contains(*id)).collect();
+        assert!(dead.is_empty(), "{key} of leases that ended: {dead:?}");
+        known
+    };
+    live("held").await;
+    let unused = live("idle").await;
+    let mut is_idle: BTreeMap<String, bool> = BTreeMap::new();
+    for (id, entry) in &who {
+        let holder = entry.rsplit('\u{1}').next().unwrap_or_default();
+        let seat = if per_holder && !holder.is_empty() {
+            holder.to_owned()
+        } else {
+            id.clone()
+        };
+        *is_idle.entry(seat).or_insert(true) &= unused.contains_key(id);
+    }
+    let counted: Option<usize> = redis
+        .query(&["HGET", &format!("{prefix}seats"), "idle"])
+        .await;
+    assert_eq!(
+        counted.unwrap_or(0),
+        is_idle.values().filter(|idle| **idle).count(),
+        "idle seats"
+    );
 }

@@ -156,3 +156,38 @@ async fn where_nobody_looks_there_is_no_bar_and_no_question() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!said.contains('\u{1b}'), "{said:?}");
 }
+
+#[tokio::test]
+async fn a_command_on_a_terminal_that_nobody_uses_is_warned_and_gives_its_seat_away() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    let idle = json!({"after_ms": 2_000, "then": "end", "notice_ms": 1_500});
+    node.put_pool(
+        "crm",
+        json!({"capacity": 1, "ttl_ms": 1_000, "idle": idle}),
+        201,
+    )
+    .await;
+    let run = ["run", "--pool", "crm", "--idle", "tty", "--", "sleep", "60"];
+    let mut terminal = leasehold(&server(&node), &run);
+    terminal
+        .shows("nobody has used this terminal for long; it ends in")
+        .await;
+    let list = node.list("crm", "", 200).await;
+    assert!(list["items"][0]["active_at"].is_string(), "{}", list.text);
+    let (status, text) = terminal.ended().await;
+    assert_eq!(status.code(), Some(143), "{text}");
+    assert!(
+        text.contains("the seat is lost: Nobody used this seat"),
+        "{text}"
+    );
+    assert_eq!(node.availability("crm", 200).await["in_use"], 0);
+
+    let elsewhere = Command::new(env!("CARGO_BIN_EXE_leasehold"))
+        .args(run)
+        .env("LEASEHOLD_SERVER", server(&node))
+        .stdin(std::process::Stdio::null())
+        .output()
+        .expect("it runs");
+    assert_eq!(elsewhere.status.code(), Some(2));
+}

@@ -539,6 +539,7 @@ async fn what_is_no_sensible_webhook_is_refused() {
         "pool.level",
         "pool.full",
         "pool.denials",
+        "pool.idle_while_denied",
         "pool.expiry_spike",
         "pool.queue",
         "pool.overdraft",

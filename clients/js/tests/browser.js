@@ -27,10 +27,11 @@ const origin = site.origin('localhost');
 const browser = await chromium.launch({ origins: [origin] });
 try {
 	await ask('PUT', '/v1/pools/js-tabs', { capacity: 2, ttl_ms: 3_000, linger_ms: 500 });
-	const { secret } = await ask('POST', '/v1/keys', { name: 'js-tabs', role: 'client', pools: ['js-tabs'], origins: [origin] });
-	const holders = async () => (await ask('GET', '/v1/pools/js-tabs/leases')).items.map(({ holder }) => holder);
-	const open = async (path) => {
-		const tab = await browser.open(`${origin}${path}?pool=js-tabs&key=${secret}&holder=ann`);
+	await ask('PUT', '/v1/pools/js-idle', { capacity: 1, ttl_ms: 3_000, idle: { after_ms: 3_000, then: 'end', notice_ms: 2_000 } });
+	const { secret } = await ask('POST', '/v1/keys', { name: 'js-tabs', role: 'client', pools: ['js-tabs', 'js-idle'], origins: [origin] });
+	const holders = async (pool = 'js-tabs') => (await ask('GET', `/v1/pools/${pool}/leases`)).items.map(({ holder }) => holder);
+	const open = async (path, pool = 'js-tabs') => {
+		const tab = await browser.open(`${origin}${path}?pool=${pool}&key=${secret}&holder=ann`);
 		await until('the page has its seat', () => tab.run("window.seat?.state === 'held'").catch(() => false));
 		return tab;
 	};
@@ -49,6 +50,23 @@ try {
 	await two.run('seat.release()');
 	await until('it is released in both', async () => (await one.run('seat.state')) === 'released');
 	assert.deepEqual(await holders(), []);
+
+	// A page asks whether somebody is still there; what a person does with a mouse or a key is the answer, and after the end brings a new seat.
+	const idle = await open('/work', 'js-idle');
+	await idle.run("window.endings = []; seat.addEventListener('ending', ({ detail }) => endings.push(detail?.reason ?? null))");
+	const asked = () => idle.run("endings.at(-1) === 'idle'");
+	await until('it asks', asked);
+	await idle.tell('Input.dispatchMouseEvent', { type: 'mouseMoved', x: 20, y: 20 });
+	await until('the mouse is an answer', () => idle.run('endings.at(-1) === null'));
+	await until('it asks again', asked);
+	await until('nobody answers', () => idle.run("seat.state === 'lost'"));
+	assert.deepEqual(await idle.run('[seat.problem.code, seat.problem.reason]'), ['lease_evicted', 'idle']);
+	await pass(2_000);
+	assert.deepEqual([await holders('js-idle'), await idle.run('states.at(-1)')], [[], 'lost']);
+	await idle.tell('Input.dispatchKeyEvent', { type: 'keyDown', key: 'a', code: 'KeyA', text: 'a' });
+	await until('a key brings a new seat', () => idle.run("seat.state === 'held'"));
+	assert.deepEqual(await holders('js-idle'), ['ann']);
+	assert.deepEqual(idle.errors, []);
 } finally {
 	await browser.stop();
 	await site.stop();

@@ -234,6 +234,27 @@ test('a component that is gone gives its seat back a moment later, and one that 
 	assert.deepEqual(await holders(name), []);
 });
 
+test('a component asks whether somebody is still there, and comes back with its user', { skip: !react }, async () => {
+	const name = await pool('js-react-idle', { capacity: 1, ttl_ms: 1_500, idle: { after_ms: 2_000, then: 'end', notice_ms: 1_500 } });
+	const client = new Client(url, { key });
+	let idle = 1_000;
+	let view = null;
+	react.mount('b', client, name, { holder: 'ann', reacquire: true, idle: () => idle }, (next) => (view = next));
+	await until(() => view?.ending?.reason === 'idle');
+	idle = 5;
+	await until(() => view.ending === null);
+	assert.equal(view.state, 'held');
+	idle = 3_000;
+	await until(() => view.state === 'lost');
+	assert.deepEqual([view.code, view.reason, view.ending], ['lease_evicted', 'idle', null]);
+	assert.match(view.detail, /nobody|Nobody/);
+	assert.deepEqual(await holders(name), []);
+	idle = 1;
+	await until(() => view.state === 'held');
+	react.unmount('b');
+	await client.close();
+});
+
 test('the types declare what the modules export', async () => {
 	for (const entry of ['index', 'node', 'react', 'verify']) {
 		const own = entry === 'index' || entry === 'node' ? ['index.d.ts', 'widget.d.ts'] : [];

@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use unicode_width::UnicodeWidthStr as _;
 
-use super::Watch;
+use super::{Watch, knows_idle};
 use crate::cli::remote::items;
 use crate::cli::table::cut;
 use crate::cli::{Exit, Failure};
@@ -274,23 +274,30 @@ impl View {
             .max()
             .unwrap_or(0);
         let widest = widest.clamp(4, 32.min(width / 3).max(4));
-        let used = widest + 2 + 11 + 2 + BAR + 2 + 5 + 2 + 7 + 2;
+        // A column that only those have whose pools know which seats are idle.
+        let idle = if self.pools.iter().any(knows_idle) {
+            7
+        } else {
+            0
+        };
+        let used = widest + 2 + 11 + 2 + BAR + 2 + 5 + 2 + 7 + idle + 2;
         let room = width.saturating_sub(used).min(LOOKS);
         lines.push((
             Tone::Head,
             format!(
-                "{}  {:>11}  {:BAR$}  {:>5}  {:>7}{}",
+                "{}  {:>11}  {:BAR$}  {:>5}  {:>7}{:>idle$}{}",
                 pad("POOL", widest),
                 "IN USE",
                 "",
                 "",
                 "WAITING",
+                if idle > 0 { "IDLE" } else { "" },
                 if room < 5 { "" } else { "  TREND" }
             ),
         ));
         let rows = height.saturating_sub(lines.len() + 1);
         for pool in self.pools.iter().skip(self.first).take(rows) {
-            lines.push(self.row(pool, widest, room));
+            lines.push(self.row(pool, widest, idle, room));
         }
         if self.pools.is_empty() && self.trouble.is_none() {
             lines.push((
@@ -316,7 +323,7 @@ impl View {
         lines
     }
 
-    fn row(&self, pool: &Value, widest: usize, room: usize) -> (Tone, String) {
+    fn row(&self, pool: &Value, widest: usize, idle: usize, room: usize) -> (Tone, String) {
         let number = |field: &str| pool[field].as_u64().unwrap_or(0);
         let percent = percent(pool);
         let tone = match percent {
@@ -327,6 +334,10 @@ impl View {
         let name = pad(&cut(name(pool), widest), widest);
         let seats = format!("{}/{}", number("in_use"), seats(pool));
         let waiting = match number("waiting") {
+            0 => String::new(),
+            some => some.to_string(),
+        };
+        let idlers = match number("idle_now") {
             0 => String::new(),
             some => some.to_string(),
         };
@@ -344,7 +355,9 @@ impl View {
         let bar = bar(percent);
         (
             tone,
-            format!("{name}  {seats:>11}  {bar}  {percent:>3} %  {waiting:>7}  {trend}"),
+            format!(
+                "{name}  {seats:>11}  {bar}  {percent:>3} %  {waiting:>7}{idlers:>idle$}  {trend}"
+            ),
         )
     }
 }
@@ -446,6 +459,17 @@ mod tests {
         );
         assert!(rows[2].1.contains(" 99 %"), "{}", rows[2].1);
         assert!(rows[0].1.contains("9/5"), "{}", rows[0].1);
+    }
+
+    #[test]
+    fn idle_seats_have_a_column_where_they_are_known() {
+        let known = json!({"name": "crm", "in_use": 5, "free": 0, "waiting": 2, "idle_now": 3});
+        let plain = json!({"name": "desk", "in_use": 5, "free": 0});
+        let lines = view(vec![known, plain.clone()]).frame(100, 24);
+        assert!(lines[2].1.contains("WAITING   IDLE"), "{}", lines[2].1);
+        assert!(lines[3].1.contains("     2      3"), "{}", lines[3].1);
+        let lines = view(vec![plain]).frame(100, 24);
+        assert!(!lines[2].1.contains("IDLE"), "{}", lines[2].1);
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub(super) struct RollupEvent {
     pub(super) at_ms: i64,
     /// What it changed, if anything.
     pub(super) change: Option<Change>,
+    /// How many seats more are idle by it.
+    pub(super) idle: i64,
 }
 
 /// What is not rolled up yet.
@@ -52,6 +54,7 @@ pub(super) async fn read(
                     id: event.id,
                     at_ms: event.at.0,
                     change: Change::of(&event),
+                    idle: event.idle,
                 });
             }
         }

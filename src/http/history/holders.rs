@@ -41,6 +41,11 @@ pub(crate) struct HolderBody {
     pub(crate) leases: u64,
     /// Time for which they were, together.
     pub(crate) held_ms: u64,
+    /// Time of that in which they were idle beyond what the policy says; only of a pool whose policy has `idle` with `people`, and whose
+    /// privacy is `named`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) idle_ms: Option<u64>,
     /// The last instant of the range at which one was.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) last_seen_at: Option<Timestamp>,
@@ -73,6 +78,8 @@ pub(crate) async fn holders(
     let now = must_exist(app, pool).await?;
     let (from, to) = wanted.range(now)?;
     let found = held::holders(&app.0.store, pool, from, to, now).await?;
+    let policy = app.0.store.cached_policy(pool);
+    let tells_idle = policy.is_some_and(|policy| policy.tells_idle_people());
     let after = after(wanted.cursor.as_deref())?;
     let mut rest = found
         .into_iter()
@@ -84,6 +91,7 @@ pub(crate) async fn holders(
             holder,
             leases: held.leases,
             held_ms: held.held_ms,
+            idle_ms: tells_idle.then_some(held.idle_ms),
             last_seen_at: held.last_seen_at,
         })
         .collect();

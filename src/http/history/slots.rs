@@ -140,6 +140,10 @@ pub(crate) struct SlotBody {
     pub(crate) raw_denials: BTreeMap<String, u64>,
     /// How long those had waited who were served from the queue, to within a quarter; null if nobody was.
     pub(crate) waited: Option<WaitedBody>,
+    /// Seats that were idle on average; only of a pool whose policy has `idle`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) idle_mean: Option<f64>,
     /// Ends by reason.
     pub(crate) ends: BTreeMap<String, u64>,
     /// Milliseconds at each number of seats in use; for more than a thousand seats in steps of a thousandth.
@@ -154,10 +158,13 @@ pub(crate) struct SlotBody {
     pub(crate) utilisation: f64,
 }
 
-impl From<Span> for SlotBody {
-    fn from(span: Span) -> Self {
+impl SlotBody {
+    /// A slot of a pool in which it is known which seats are idle, or not.
+    fn of(span: Span, knows_idle: bool) -> Self {
+        let was_idle = knows_idle || span.slot.idle_ms > 0;
         Self {
             mean: rounded(span.mean()),
+            idle_mean: was_idle.then(|| rounded(span.idle_mean())),
             from: span.from,
             until: span.until,
             capacity: span.slot.capacity,
@@ -221,8 +228,13 @@ pub(crate) async fn slots(
             "That is more than {MAX_SLOTS} slots. Ask for a shorter time or a longer step."
         )));
     }
+    let policy = app.0.store.cached_policy(pool);
+    let knows_idle = policy.is_some_and(|policy| policy.idle.is_some());
     let spans = usage::history(&app.0.store, pool, word.step(), from, to, zone).await?;
-    let items: Vec<SlotBody> = spans.into_iter().map(SlotBody::from).collect();
+    let items: Vec<SlotBody> = spans
+        .into_iter()
+        .map(|span| SlotBody::of(span, knows_idle))
+        .collect();
     Ok(HistoryBody {
         covered_from: items.first().map(|slot| slot.from),
         items,
@@ -231,7 +243,8 @@ pub(crate) async fn slots(
 
 /// Slots as a file.
 pub(crate) fn to_csv(pool: &PoolName, found: &HistoryBody, zone: Option<Tz>) -> Response {
-    let columns = [
+    let knows_idle = found.items.iter().any(|slot| slot.idle_mean.is_some());
+    let mut columns = vec![
         "from",
         "until",
         "capacity",
@@ -246,8 +259,11 @@ pub(crate) fn to_csv(pool: &PoolName, found: &HistoryBody, zone: Option<Tz>) -> 
         "gap_ms",
         "resumes",
     ];
+    if knows_idle {
+        columns.push("idle_mean");
+    }
     let rows = found.items.iter().map(|slot| {
-        vec![
+        let mut row = vec![
             Cell::at(slot.from, zone),
             Cell::at(slot.until, zone),
             Cell::plain(&slot.capacity),
@@ -261,7 +277,11 @@ pub(crate) fn to_csv(pool: &PoolName, found: &HistoryBody, zone: Option<Tz>) -> 
             Cell::plain(&slot.raw_denials.values().sum::<u64>()),
             Cell::plain(&slot.gap_ms),
             Cell::plain(&slot.resumes),
-        ]
+        ];
+        if knows_idle {
+            row.push(Cell::plain(&slot.idle_mean.unwrap_or_default()));
+        }
+        row
     });
     csv::file(&format!("{pool}-history"), &columns, rows)
 }

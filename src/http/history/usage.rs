@@ -59,6 +59,14 @@ pub(crate) struct UsageBody {
     pub(crate) current: u64,
     /// Seats in all now.
     pub(crate) capacity: u64,
+    /// Seats in use that are idle by the last report of their holders; only of a pool whose policy has `idle`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) idle_now: Option<u64>,
+    /// Seats that were idle on average in all days together; only of a pool whose policy has `idle`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) idle_mean: Option<f64>,
     /// Mean of the days' maxima, over the days since the pool has a history.
     pub(crate) daily_average: f64,
     /// The most seats in use at once.
@@ -142,6 +150,10 @@ pub(crate) struct DayBody {
     pub(crate) capacity: u64,
     /// Share of the seats' time in which they were in use, 1 for all.
     pub(crate) utilisation: f64,
+    /// Seats that were idle on average; only of a pool whose policy has `idle`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) idle_mean: Option<f64>,
     /// Time at which no seat was free.
     pub(crate) full_ms: u64,
     /// Denials; those of one holder within two minutes count once.
@@ -199,6 +211,7 @@ pub(crate) async fn usage(
         date: *date,
         high_water_mark: day.slot.high_water_mark,
         mean: rounded(day.mean()),
+        idle_mean: found.idle.map(|_| rounded(day.idle_mean())),
         grants: day.slot.grants,
         capacity: day.slot.capacity,
         utilisation: rounded(share(day.slot.seat_ms, day.slot.levels.capacity_ms())),
@@ -210,6 +223,10 @@ pub(crate) async fn usage(
     Ok(UsageBody {
         current: found.current,
         capacity: found.capacity,
+        idle_now: found.idle,
+        idle_mean: found
+            .idle
+            .map(|_| rounded(share(found.whole.idle_ms, found.whole.levels.ms()))),
         daily_average: rounded(found.daily_average),
         daily_max: found.daily_max,
         days,
@@ -228,7 +245,8 @@ pub(crate) async fn usage(
 
 /// Days as a file.
 pub(crate) fn to_csv(pool: &PoolName, found: &UsageBody) -> Response {
-    let columns = [
+    let knows_idle = found.daily.iter().any(|day| day.idle_mean.is_some());
+    let mut columns = vec![
         "date",
         "high_water_mark",
         "mean",
@@ -240,8 +258,11 @@ pub(crate) fn to_csv(pool: &PoolName, found: &UsageBody) -> Response {
         "raw_denials",
         "gap_ms",
     ];
+    if knows_idle {
+        columns.push("idle_mean");
+    }
     let rows = found.daily.iter().map(|day| {
-        vec![
+        let mut row = vec![
             Cell::plain(&day.date),
             Cell::plain(&day.high_water_mark),
             Cell::plain(&day.mean),
@@ -252,7 +273,11 @@ pub(crate) fn to_csv(pool: &PoolName, found: &UsageBody) -> Response {
             Cell::plain(&day.denials),
             Cell::plain(&day.raw_denials),
             Cell::plain(&day.gap_ms),
-        ]
+        ];
+        if knows_idle {
+            row.push(Cell::plain(&day.idle_mean.unwrap_or_default()));
+        }
+        row
     });
     csv::file(&format!("{pool}-usage"), &columns, rows)
 }

@@ -41,9 +41,12 @@ pub(crate) struct LeasesQuery {
     pub(crate) tenant: Option<Tenant>,
     /// Only leases with this text in holder, tenant, label, activities or platform.
     pub(crate) q: Option<String>,
-    /// `expires_at`, `started_at`, `renewed_at`, `holder`, `tenant`, `label`, `platform` or `activities`; with `-` in
+    /// `expires_at`, `started_at`, `renewed_at`, `active_at`, `holder`, `tenant`, `label`, `platform` or `activities`; with `-` in
     /// front from the last to the first. Without it by `expires_at`.
     pub(crate) sort: Option<String>,
+    /// Only leases whose users had done nothing for at least so long by their last report, in a pool whose policy has `idle`.
+    #[param(maximum = 2_678_400_000_u64)]
+    pub(crate) idle_ms: Option<u64>,
     /// Maximum leases per page, 1 to 1000; 100 without it.
     #[param(minimum = 1, maximum = 1_000)]
     pub(crate) limit: Option<usize>,
@@ -131,7 +134,8 @@ async fn listed(app: &App, pool: &PoolName, mut selection: Selection) -> Result<
 }
 
 fn to_csv(pool: &PoolName, leases: Leases) -> Response {
-    let columns = [
+    let keeps_use = leases.items.iter().any(|lease| lease.active_at.is_some());
+    let mut columns = vec![
         "id",
         "holder",
         "tenant",
@@ -144,10 +148,13 @@ fn to_csv(pool: &PoolName, leases: Leases) -> Response {
         "expires_at",
         "fence",
     ];
+    if keeps_use {
+        columns.push("active_at");
+    }
     let rows = leases.items.into_iter().map(|lease| {
         let activities: Vec<&str> = lease.activities.iter().map(|text| text.as_str()).collect();
         let seat = serde_json::to_value(lease.seat).unwrap_or_default();
-        vec![
+        let mut row = vec![
             Cell::plain(&lease.id),
             Cell::text(lease.holder.as_ref().map(Holder::as_str)),
             Cell::text(lease.tenant.as_ref().map(Tenant::as_str)),
@@ -159,7 +166,12 @@ fn to_csv(pool: &PoolName, leases: Leases) -> Response {
             Cell::plain(&lease.renewed_at),
             Cell::plain(&lease.expires_at),
             Cell::plain(&lease.fence),
-        ]
+        ];
+        if keeps_use {
+            let active_at = lease.active_at.flatten();
+            row.push(active_at.map_or(Cell::text(None), |at| Cell::plain(&at)));
+        }
+        row
     });
     csv::file(&format!("leasehold-{pool}-leases"), &columns, rows)
 }
@@ -176,6 +188,7 @@ impl LeasesQuery {
             "expires_at" => Sort::ExpiresAt,
             "started_at" => Sort::StartedAt,
             "renewed_at" => Sort::RenewedAt,
+            "active_at" => Sort::ActiveAt,
             "holder" => Sort::Holder,
             "tenant" => Sort::Tenant,
             "label" => Sort::Label,
@@ -184,8 +197,8 @@ impl LeasesQuery {
             _ => {
                 return Err(Problem::new(
                     Code::InvalidRequest,
-                    "`sort` is expires_at, started_at, renewed_at, holder, tenant, label, platform or activities, with \
-                     or without - in front.",
+                    "`sort` is expires_at, started_at, renewed_at, active_at, holder, tenant, label, platform or \
+                     activities, with or without - in front.",
                 ));
             }
         };
@@ -213,6 +226,7 @@ impl LeasesQuery {
                 .q
                 .filter(|text| !text.is_empty())
                 .map(|text| text.to_lowercase()),
+            idle_ms: self.idle_ms,
             sort,
             descending,
             after,

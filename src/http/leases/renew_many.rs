@@ -76,6 +76,10 @@ struct RenewManyResult {
     /// When to renew again.
     #[serde(skip_serializing_if = "Option::is_none")]
     renew_after_ms: Option<u64>,
+    /// When its user was last active, by Redis's clock; null where nothing is known. Only in a pool whose policy has `idle`.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    active_at: Option<Option<Timestamp>>,
     /// For how long the holder may go on after the end while it cannot reach the server; null is without limit.
     #[schema(value_type = Option<u64>)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -177,6 +181,7 @@ impl App {
             status,
             expires_in_ms: Some(millis(lease.expires_in)),
             renew_after_ms: Some(millis(lease.renew_after())),
+            active_at: self.told_active_at(lease),
             outage_grace_ms: Some(self.outage_limit_ms(&lease.pool)),
             token: self.new_token(renewal, generation, lease),
             proof: self.proof(lease, generation),

@@ -14,6 +14,7 @@ use crate::http::access::Operator;
 use crate::http::extract::{Body, Path};
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
+use crate::lease::Lease;
 use crate::names::{Holder, LeaseId, PoolName, Tenant, check_sentence, recorded_if_any};
 use crate::store::{self, LONGEST_BLOCK, Selection, Terminated, Termination, durable};
 
@@ -230,20 +231,27 @@ pub(crate) async fn terminate_matching(
     let (holder, tenant) = (selection.holder.as_ref(), selection.tenant.as_ref());
     // What is marked ends whoever it is of, so a holder is marked only by whoever sees all tenants.
     let is_foreign = |own: &BTreeSet<Tenant>| tenant.is_none_or(|tenant| !own.contains(tenant));
-    let by_text = selection.text.is_some()
+    let by_more = selection.text.is_some()
+        || selection.idle_ms.is_some()
         || (holder.is_some() && tenant.is_some())
         || selection.within.as_ref().is_some_and(is_foreign);
-    if !by_text {
+    if !by_more {
         store.mark_ended(pool, holder, tenant, why).await?;
     }
-    let mut begun = !by_text;
+    let idle = store.cached_policy(pool).and_then(|policy| policy.idle);
+    let mut begun = !by_more;
     let mut results = Vec::new();
     let mut rest = selection.clone();
     loop {
         let part = async {
-            let Some(listing) = store.select(pool, &rest).await? else {
+            let Some(mut listing) = store.select(pool, &rest).await? else {
                 return Ok(None);
             };
+            if let (Some(least), Some(rule)) = (rest.idle_ms, idle) {
+                // Nobody loses a seat who may have been active since.
+                let unused_ms = |lease: &Lease| rule.surely_unused_ms(lease.unused_ms());
+                listing.leases.retain(|lease| least <= unused_ms(lease));
+            }
             let ids: Vec<LeaseId> = listing.leases.iter().map(|lease| lease.id).collect();
             let words = store.terminate(pool, &ids, why).await?;
             Ok(Some((outcomes(&ids, words), listing)))

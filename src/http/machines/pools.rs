@@ -18,7 +18,7 @@ struct Family {
     values: fn(&Series) -> Vec<(String, u64)>,
 }
 
-const FAMILIES: [Family; 13] = [
+const FAMILIES: [Family; 14] = [
     Family {
         name: "leasehold_seats_capacity",
         kind: "gauge",
@@ -77,6 +77,12 @@ const FAMILIES: [Family; 13] = [
                 pool.policy.overdraft.as_ref().map(|_| pool.overdrawn)
             })
         },
+    },
+    Family {
+        name: "leasehold_seats_idle",
+        kind: "gauge",
+        help: "Seats in use that nobody uses by the last report of their holders, in pools whose policy has idle. The same on every node: use max by (pool)",
+        values: |series| now(series, |pool| pool.policy.idle.map(|_| pool.idle)),
     },
     Family {
         name: "leasehold_named_seats",

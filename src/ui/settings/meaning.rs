@@ -1,6 +1,6 @@
 //! What a change of a pool's policy would mean at once, in sentences.
 
-use crate::pool::{HolderMatch, Policy, Pool, Privacy};
+use crate::pool::{HolderMatch, Policy, Pool, Privacy, WhenHeld, WhenIdle};
 
 /// What would happen at once; nothing for what shows itself only later.
 pub(super) fn meaning(pool: &Pool, after: &Policy) -> Vec<String> {
@@ -51,6 +51,7 @@ pub(super) fn meaning(pool: &Pool, after: &Policy) -> Vec<String> {
         )),
         _ => {}
     }
+    idle(pool, after, &mut meaning);
     if let Some(platforms) = &after.platforms
         && before.platforms != after.platforms
     {
@@ -127,6 +128,44 @@ fn capacity(pool: &Pool, after: &Policy, meaning: &mut Vec<String>) {
     }
 }
 
+fn idle(pool: &Pool, after: &Policy, meaning: &mut Vec<String>) {
+    let before = &pool.policy;
+    if before.idle != after.idle {
+        let by_report = "a seat is idle by the next reports of its holder, and whoever reports nothing is active";
+        meaning.push(match after.idle.map(|idle| (idle.then, idle.people)) {
+            None => "Nothing is kept any more of how active people are, and no seat is taken for it.".to_owned(),
+            Some((WhenIdle::Count, people)) => format!(
+                "Idle seats are counted, and nobody loses one: {by_report}.{}",
+                of_people(people)
+            ),
+            Some((WhenIdle::Yield, people)) => format!(
+                "Whoever would be denied or have to wait gets the seat that is idle longest: {by_report}.{}",
+                of_people(people)
+            ),
+            Some((WhenIdle::End, people)) => format!(
+                "Idle seats end with a heartbeat: {by_report}.{}",
+                of_people(people)
+            ),
+        });
+    }
+    if before.max_hold != after.max_hold {
+        meaning.push(match after.max_hold.map(|hold| hold.then) {
+            None => "Seats are held as long as anybody likes.",
+            Some(WhenHeld::Yield) => "A seat that is held for longer goes to the next who would be denied or have to wait.",
+            Some(WhenHeld::End) => "A seat that is held for longer ends with its next heartbeat.",
+        }
+        .to_owned());
+    }
+}
+
+fn of_people(people: bool) -> &'static str {
+    if people {
+        " Reports tell the idle time of each person."
+    } else {
+        ""
+    }
+}
+
 fn named(pool: &Pool, after: &Policy, meaning: &mut Vec<String>) {
     match (&pool.policy.named, &after.named) {
         (None, Some(named)) => meaning.push(format!(
@@ -172,6 +211,7 @@ mod tests {
             tenants: BTreeMap::new(),
             overdrawn: 0,
             waited: None,
+            idle: 0,
             lent_ms: 0,
             named_taken: 0,
             period: None,

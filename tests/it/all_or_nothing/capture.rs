@@ -34,7 +34,7 @@ pub(super) struct Situation {
 pub(super) type Kept = (Vec<u8>, Vec<u8>, bool);
 
 /// What the keys of a pool are called behind its prefix.
-const OF_A_POOL: [&str; 23] = [
+const OF_A_POOL: [&str; 25] = [
     "block_notes",
     "config",
     "leases",
@@ -49,6 +49,8 @@ const OF_A_POOL: [&str; 23] = [
     "seats",
     "holders",
     "lent",
+    "idle",
+    "held",
     "named",
     "queue",
     "waiting",
