@@ -53,6 +53,7 @@ mod reindex;
 mod release;
 mod renew;
 mod renew_by_rules;
+mod renew_unchanged;
 mod renewals;
 mod restore;
 mod resume;
