@@ -95,6 +95,7 @@ pub fn address(data: &[u8]) {
     let public = Allowed {
         http: true,
         private: false,
+        mail: false,
     };
     if let Ok(url) = public.url(&text) {
         let host = url.host_str().unwrap_or_default();

@@ -14,6 +14,7 @@
 --   id       text   the delivery
 --   record   json   of it
 --   maximum  count  pending deliveries of a webhook
+--   group    ms     how long the first of a group waits for others: somebody looks for this one, so it has waited
 --
 -- Returns:
 --   queued  it is due, now or already
@@ -22,7 +23,8 @@
 if redis.call('ZSCORE', pending, id) then
   -- It waits for its next try; or a node sends it at this moment, and must not be overtaken by another one.
   if not redis.call('ZSCORE', claims, id) then
-    redis.call('ZADD', pending, 'LT', int(now), id)
+    undo_member(pending, id)
+    redis.call('ZADD', pending, 'LT', int(now - group), id)
   end
   return answer('queued')
 end
@@ -35,5 +37,5 @@ undo_member(delivered, id)
 redis.call('ZREM', delivered, id)
 undo_member(dead, id)
 redis.call('ZREM', dead, id)
-redis.call('ZADD', pending, int(now), id)
+redis.call('ZADD', pending, int(now - group), id)
 return answer('queued')

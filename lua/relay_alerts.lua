@@ -15,11 +15,12 @@
 --     dead     ZSET  delivery id -> when it was given up, ms
 --
 -- Arguments:
---   known    count  revision that the caller knows the webhooks of
---   bucket   count  whose outbox it is
---   before   text?  the last entry that was taken
---   after    text   the last entry that is taken now
---   maximum  count  pending deliveries of a webhook; more are dead at once
+--   known      count  revision that the caller knows the webhooks of
+--   bucket     count  whose outbox it is
+--   before     text?  the last entry that was taken
+--   after      text   the last entry that is taken now
+--   maximum    count  pending deliveries of a webhook; more are dead at once
+--   keep_dead  count  dead deliveries of a webhook that are kept
 --   each alert:
 --     id        text       its id
 --     kind      text       its type
@@ -81,7 +82,7 @@ for i = 1, alert_count do
         redis.call('ZADD', list, int(now), delivery)
         undo_by('ZREM', list, delivery)
         -- A receiver that never answers must not fill the memory: the oldest that were given up are forgotten.
-        if list ~= pending and redis.call('ZCARD', list) > maximum then
+        if list ~= pending and redis.call('ZCARD', list) > keep_dead then
           local oldest = redis.call('ZRANGE', list, 0, 0)[1]
           undo_member(list, oldest)
           redis.call('ZREM', list, oldest)

@@ -1,6 +1,6 @@
 -- Frees a seat now, permanently. Releasing what has ended is a success too.
 --
--- Joined behind prelude, record, tombstone, schedule, seats, yielding, queue.
+-- Joined behind prelude, tombstone, schedule, seats, yielding, queue.
 --
 -- Keys of a pool:
 --   clock             HASH    the bucket's clock
@@ -39,9 +39,7 @@
 --   released  the lease was live
 --   expired   it had ended by time, and no tombstone said so yet; it is released all the same, so that it cannot be
 --             resumed
---   evicted   the same, where a policy had ended it for a newer lease of the holder
---   idle      the same, because nobody used it
---   max_hold  the same, because it was held for too long
+--   evicted   the same, where a policy had ended it
 --   ended     it had ended before, or there never was one; it is released all the same
 --   behind    more was due than one call ends
 
@@ -75,8 +73,7 @@ if not live then
     local ends = how == 'expired' and expired or evicted
     undo_member(ends, id)
     if redis.call('ZREM', ends, id) == 1 then
-      local record = how == 'evicted' and read_record(records, id)
-      status = record and record[WHY] ~= '' and record[WHY] or how
+      status = how
     end
   end
 end

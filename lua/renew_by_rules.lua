@@ -1,6 +1,5 @@
 -- Extends live leases of one pool that has `idle` or `max_hold`, many in one call: notes how active their users are, says which of them can
--- lose their seats soon, and ends those whose time is over. Comes after renew_unchanged.lua, for those that it leaves; what is not that
--- simple is left to resume.lua.
+-- lose their seats soon, and ends those whose time is over. All other pools have renew.lua; what is not that simple is left to resume.lua.
 --
 -- Joined behind prelude, record, schedule, seats, yielding, queue, idle, heartbeats.
 --
@@ -29,6 +28,7 @@
 -- Arguments:
 --   name    pool   the pool, for the due index
 --   margin  ms     how long the records outlive leases that are not renewed
+--   sample  flag   to look at the first heartbeat: how late it is
 --   each heartbeat:  at most 256
 --     id  lease  the lease
 --   each report:  of those heartbeats that say something new. Of all others the users are active, or nothing is known of them, as before
@@ -45,6 +45,7 @@
 --   renewed  those that live
 --
 -- With:
+--   rest   number?  as in renew.lua
 --   ttl    ms       of the pool; 0 where there is no such pool
 --   marks  text     a character for each heartbeat: 1 renewed, 0 left to resume.lua, i ended because it is idle, h because it was held for
 --                   too long
@@ -72,7 +73,20 @@ local idle_warned_from = idle_ms and (idle_then == 'count' and math.huge or idle
 local hold_warned_from = hold_ms and hold_ms - tonumber(policy[9])
 
 local n = heartbeat_count
+local rest = sample and rest_of(leases, ARGV[id_of + 1], records) or nil
 local marks = ttl > 0 and extend(leases, ttl, linger, id_of, n) or string.rep('0', n)
+
+-- A record of which the user was last active `at`, or of which that is not known (''). Whoever works on something is active. Little of the
+-- record is read, because this comes with many heartbeats.
+local PART = '[^\1]*\1'
+local UP_TO_ACTIVE = '^(' .. string.rep(PART, LABEL) .. ')([^\1]*)(\1' .. string.rep(PART, GIVEN - ACTIVITIES) .. ')[^\1]*\1([^\1]*)'
+local function with_active(packed, at)
+  local before, activities, between, why = string.match(packed .. string.rep('\1', WHY), UP_TO_ACTIVE)
+  if activities ~= '' and activities ~= '[]' then
+    at = int(now)
+  end
+  return (string.gsub(before .. activities .. between .. at .. '\1' .. why, '\1+$', ''))
+end
 
 if detail_count > 0 then
   local ids = {}
@@ -185,6 +199,9 @@ end
 -- The last activity of those that are idle by their last reports. Without any, this is all that it costs.
 local since_of = idle_ms and redis.call('EXISTS', idle) == 1 and redis.call('ZMSCORE', idle, unpack(ARGV, id_of + 1, id_of + n)) or {}
 local is_reported = {}
+-- Reports by which nothing is decided: the ids, and when their users were last active.
+local quiet_ids, quiet_at = {}, {}
+local decides_from = idle_ms and math.min(idle_ms, idle_warned_from)
 for report = 1, report_count do
   local i, unused_for, looks_at = tonumber(ARGV[place_of + report]), tonumber(ARGV[unused_for_of + report]), ARGV[looks_at_of + report]
   local id = ARGV[id_of + i]
@@ -192,7 +209,16 @@ for report = 1, report_count do
   if lives(i) and not ended_leases[id] then
     if idle_ms and looks_at ~= 'hold' then
       is_reported[i] = true
-      left_by_idle = look_at_use(i, id, unused_for)
+      local since = tonumber(since_of[i])
+      local is_same = since and unused_for and unused_for >= idle_ms and math.abs(now - unused_for - since) <= 1000
+      if is_same and idle_then == 'yield' and opened() and not index.per_holder then
+        -- It is idle as it was.
+        left_by_idle = 0
+      elseif not since and (not unused_for or unused_for < decides_from) then
+        quiet_ids[#quiet_ids + 1], quiet_at[#quiet_at + 1] = id, unused_for and int(now - unused_for) or ''
+      elseif not (is_same and idle_then == 'count') then
+        left_by_idle = look_at_use(i, id, unused_for)
+      end
     end
     if hold_ms and looks_at ~= 'use' and not ended[i] then
       left_by_hold = look_at_hold(i, id)
@@ -204,6 +230,19 @@ for report = 1, report_count do
     local heartbeat, within = i, by_idle and left_by_idle or left_by_hold
     local reason, how = by_idle and 'idle' or 'max_hold', by_idle and idle_then or hold_then
     add_warning(heartbeat, within, reason, how)
+  end
+end
+if #quiet_ids > 0 then
+  local packed, written, back = redis.call('HMGET', records, unpack(quiet_ids)), {}, { 'HSET', records }
+  for i = 1, #quiet_ids do
+    if packed[i] then
+      written[#written + 1], written[#written + 2] = quiet_ids[i], with_active(packed[i], quiet_at[i])
+      back[#back + 1], back[#back + 2] = quiet_ids[i], packed[i]
+    end
+  end
+  if #written > 0 then
+    redis.call('HSET', records, unpack(written))
+    undo_by(unpack(back))
   end
 end
 -- Those of whom nothing new is said are active, whatever another node heard before.
@@ -222,4 +261,4 @@ if next(ended) then
   end)
 end
 hand_on({ queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }, index, config)
-return answer('renewed', { ttl = ttl, marks = marks })
+return answer('renewed', { rest = rest, ttl = ttl, marks = marks })

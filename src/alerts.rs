@@ -1,21 +1,27 @@
 //! Alerts, and how they get to webhooks.
 //!
 //! The scripts of [`crate::store`] decide, once for all nodes; every node runs this, and none is needed for it. [`watch`]
-//! has pools judged and alerts made into deliveries, [`deliver`] sends those that this node got, [`message`] says it in
-//! words, [`address`] decides which addresses a webhook may have. Deliberately absent: a state of a node that an alert depends on, and mail:
-//! whoever wants that has something that takes webhooks.
+//! has pools judged and alerts made into deliveries, [`deliver`] sends those that this node got, over HTTP ([`post`]) or as
+//! mail ([`mail`]), [`message`] says it in words, [`mod@format`] in the form of each service, [`address`] decides which
+//! addresses a webhook may have. Deliberately absent: a state of a node that an alert depends on.
 
 pub mod address;
 pub mod deliver;
+pub mod format;
+pub mod mail;
 pub mod message;
+pub mod post;
 pub mod watch;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use self::address::Allowed;
+use self::mail::MailServer;
+use self::message::Links;
 use crate::config::{Settings, Switch};
 use crate::store::Store;
 use crate::tasks;
@@ -40,13 +46,19 @@ pub struct Options {
     pub attempts: u32,
     /// The proxy that all messages go through, if there is one.
     pub proxy: Option<reqwest::Url>,
+    /// The server that takes mail, if there is one.
+    pub mail: Option<MailServer>,
+    /// Where the links of messages lead.
+    pub links: Links,
 }
 
 impl Options {
-    /// As the settings say.
-    pub fn of(settings: &Settings) -> Self {
+    /// As the settings say, for a node that listens at this address.
+    pub fn of(settings: &Settings, address: SocketAddr) -> Self {
         Self {
             allowed: Allowed::of(settings),
+            mail: MailServer::of(settings),
+            links: Links::of(settings, address),
             first_pause: Duration::from_millis(settings.webhook_retry_ms),
             attempts: settings.webhook_attempts,
             proxy: settings.webhook_proxy(),
@@ -60,6 +72,7 @@ impl Allowed {
         Self {
             http: settings.webhook_http == Switch::On,
             private: settings.webhook_private_networks == Switch::On,
+            mail: settings.smtp_url.is_some(),
         }
     }
 }
@@ -67,12 +80,15 @@ impl Allowed {
 /// Watches and delivers for as long as the program runs.
 pub fn start(store: &Store, options: Options) {
     let told = Arc::new(Notify::new());
-    let node = Arc::new(deliver::Node::new(store.clone(), options));
-    let (store, tell) = (store.clone(), Arc::clone(&told));
+    let links = options.links.clone();
+    let node = Arc::new(deliver::Node::new(
+        store.clone(),
+        options,
+        Arc::clone(&told),
+    ));
+    let store = store.clone();
     tasks::spawn("alerts", move || {
-        watch::run(store.clone(), Arc::clone(&tell))
+        watch::run(store.clone(), links.clone(), Arc::clone(&told))
     });
-    tasks::spawn("deliveries", move || {
-        deliver::run(Arc::clone(&node), Arc::clone(&told))
-    });
+    tasks::spawn("deliveries", move || deliver::run(Arc::clone(&node)));
 }

@@ -53,7 +53,6 @@ mod reindex;
 mod release;
 mod renew;
 mod renew_by_rules;
-mod renew_unchanged;
 mod renewals;
 mod restore;
 mod resume;

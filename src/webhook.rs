@@ -2,11 +2,15 @@
 //!
 //! The form is that of Standard Webhooks (<https://www.standardwebhooks.com>): each message has an id that stays the
 //! same over all attempts, the time of the attempt, and the HMAC-SHA256 of id, time and body under a secret that only
-//! the receiver has. While a secret is rolled both sign, so that a receiver can change over when it likes.
+//! the receiver has. While a secret is rolled both sign, so that a receiver can change over when it likes. Services that
+//! have a form of their own get that ([`WebhookFormat`]).
+
+mod format;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +20,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::Sha256;
 use utoipa::ToSchema;
 
+pub use self::format::{Group, RoutingKey, WebhookFormat};
 use crate::names::{Invalid, Label, PoolName, recorded_if_any};
 use crate::time::Timestamp;
 
@@ -86,6 +91,24 @@ impl AlertType {
             Self::Outage => "store.outage",
             Self::DataLost => "store.data_lost",
         }
+    }
+
+    /// What to read when it is raised, in `docs/runbooks`.
+    pub const fn runbook(self) -> &'static str {
+        match self {
+            Self::Level => "pool-nearly-full",
+            Self::Full | Self::Denials | Self::Queue | Self::Overdraft | Self::IdleWhileDenied => {
+                "pool-full"
+            }
+            Self::ExpirySpike => "expiry-spike",
+            Self::Outage => "store-down",
+            Self::DataLost => "data-loss",
+        }
+    }
+
+    /// Whether somebody has to act at once.
+    pub const fn is_critical(self) -> bool {
+        matches!(self, Self::Outage | Self::DataLost)
     }
 
     /// What it means, in a sentence.
@@ -293,6 +316,15 @@ pub struct Webhook {
     pub secret: SigningSecret,
     /// What signs as well, for a time.
     pub former: Option<PreviousSecret>,
+    /// In which form it gets its messages.
+    #[serde(default, skip_serializing_if = "WebhookFormat::is_standard")]
+    pub format: WebhookFormat,
+    /// The key that a message to PagerDuty begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub routing_key: Option<RoutingKey>,
+    /// Which alerts go together; none sends each alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
 }
 
 impl Webhook {
@@ -310,6 +342,12 @@ impl Webhook {
                 matches!(subject, AlertPattern::All) || *subject == AlertPattern::One(kind)
             })
             && pool.is_none_or(|pool| self.pools.is_empty() || self.pools.contains(pool))
+    }
+
+    /// How long the first alert of a group waits for others; none if each goes alone.
+    pub fn group_wait(&self) -> Option<Duration> {
+        let group = self.group.filter(|_| self.format.most_alerts() > 1)?;
+        Some(Duration::from_millis(group.wait_ms))
     }
 
     /// The value of `webhook-signature`: one signature, or two while the secret is rolled.
@@ -359,6 +397,17 @@ mod tests {
             created_at_ms: 0,
             secret: SigningSecret::random(),
             former: None,
+            format: WebhookFormat::Standard,
+            routing_key: None,
+            group: None,
+        }
+    }
+
+    #[test]
+    fn every_alert_has_a_runbook() {
+        for kind in AlertType::ALL {
+            let file = format!("docs/runbooks/{}.md", kind.runbook());
+            assert!(std::path::Path::new(&file).exists(), "{file}");
         }
     }
 

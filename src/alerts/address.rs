@@ -9,11 +9,16 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::sync::{Arc, LazyLock};
 
+use lettre::Address;
+use percent_encoding::percent_decode_str;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::Semaphore;
 
 use crate::webhook::Webhook;
+
+/// Maximum addresses of one webhook that leads to mail.
+const MAX_ADDRESSES: usize = 20;
 
 /// What the settings allow beside `https` and public addresses.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +27,8 @@ pub struct Allowed {
     pub http: bool,
     /// Also addresses of private networks and of this machine, at any port.
     pub private: bool,
+    /// Also `mailto:`, because there is a server that takes mail.
+    pub mail: bool,
 }
 
 /// Why a webhook may not lead there, as a sentence for whoever made it.
@@ -66,7 +73,60 @@ const METADATA: [&str; 7] = [
     "instance-data.ec2.internal",
 ];
 
+/// Where a webhook leads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// To a receiver that speaks HTTP.
+    Http(Url),
+    /// To people, by mail.
+    Mail(Vec<Address>),
+}
+
 impl Allowed {
+    /// Checks where a webhook leads, as far as that is possible without looking up a name.
+    pub fn target(self, text: &str) -> Result<Target, AddressRefused> {
+        let is_mail = text
+            .get(..7)
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case("mailto:"));
+        if !is_mail {
+            return self.url(text).map(Target::Http);
+        }
+        if text.len() > Webhook::MAX_URL {
+            return refuse(format!("url has at most {} bytes", Webhook::MAX_URL));
+        }
+        let to = &text[7..];
+        if to.contains(['?', '#']) {
+            return refuse("url has nothing behind the addresses of mailto:");
+        }
+        let mut addresses = Vec::new();
+        for address in to.split(',') {
+            let Ok(decoded) = percent_decode_str(address).decode_utf8() else {
+                return refuse("url has an address of mail that is not UTF-8");
+            };
+            let Ok(address) = decoded.parse::<Address>() else {
+                return refuse(
+                    "url names no addresses of mail, such as mailto:on-call@example.com,desk@example.com",
+                );
+            };
+            // A mail server would connect to it, whatever it is.
+            if address.domain().starts_with('[') || address.domain().parse::<IpAddr>().is_ok() {
+                return refuse("url has an address of mail with a number in place of a name");
+            }
+            addresses.push(address);
+        }
+        if addresses.len() > MAX_ADDRESSES {
+            return refuse(format!(
+                "url names at most {MAX_ADDRESSES} addresses of mail"
+            ));
+        }
+        if !self.mail {
+            return refuse(
+                "url is an address of mail, and there is no server that takes mail: set smtp_url and smtp_from",
+            );
+        }
+        Ok(Target::Mail(addresses))
+    }
+
     /// Checks a URL as far as that is possible without looking up its name.
     pub fn url(self, text: &str) -> Result<Url, AddressRefused> {
         if text.len() > Webhook::MAX_URL {
@@ -87,7 +147,7 @@ impl Allowed {
             "http" => {
                 return refuse("url begins with https://; http is only for webhook_http = \"on\"");
             }
-            _ => return refuse("url begins with https://"),
+            _ => return refuse("url begins with https:// or mailto:"),
         }
         if !url.username().is_empty() || url.password().is_some() {
             return refuse("url has no name and no password in it");

@@ -1,43 +1,39 @@
 //! Sends messages to webhooks: at least once, never for long, and nobody waits for anybody else.
 //!
-//! A delivery belongs to one node for `LEASE`; if that dies, another one sends it then. What a receiver says is
-//! taken for hostile: it is read up to a bound, followed nowhere, and shown to admins only.
+//! A delivery belongs to one node for `LEASE`; if that dies, another one sends it then. How many are on their way to one
+//! receiver follows from how it does: each message that it takes makes room for one more, and one that it does not take
+//! begins anew.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use chrono::DateTime;
 use futures_util::FutureExt as _;
 use rand::RngExt as _;
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Response, StatusCode};
+use reqwest::StatusCode;
+use reqwest::header::{HeaderMap, HeaderValue};
+use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
-use super::address::{Allowed, Resolver, system};
-use super::{ATTEMPTS, Options};
-use crate::client::innermost;
+use super::address::Target;
+use super::post::{Answer, Poster};
+use super::{ATTEMPTS, Options, format, message};
 use crate::store::{Attempt, Delivery, Error, Finished, PutWebhook, Store};
 use crate::time::{Timestamp, millis};
-use crate::tls::choose_cryptography;
 use crate::trace_context::{TRACEPARENT, TraceContext};
-use crate::webhook::{Webhook, WebhookId};
+use crate::webhook::{Webhook, WebhookFormat, WebhookId};
 
-/// How long one attempt may take in all, and to connect.
-const TOTAL: Duration = Duration::from_secs(15);
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long a node owns a delivery: the longest attempt, and time to record its result.
 const LEASE: Duration = Duration::from_secs(20);
-/// Most messages on their way to one webhook, from all nodes together.
-const AT_ONCE: usize = 4;
+/// Messages on their way to one webhook, from all nodes together: to one that nothing is known of or that fails, and to one
+/// that takes everything. With 64 a receiver that needs a tenth of a second gets 640 a second.
+const FIRST_AT_ONCE: u64 = 4;
+const MOST_AT_ONCE: u64 = 64;
 /// How often is looked for what is due, if nothing is known to be.
 const EVERY: Duration = Duration::from_millis(500);
-/// Most that is read of a reply, and most that is kept of it.
-const REPLY: usize = 64 * 1024;
-const KEPT: usize = 512;
 /// Factor from one pause to the next, and the longest pause.
 const GROWTH: u32 = 4;
 const LONGEST_PAUSE: Duration = Duration::from_secs(12 * 60 * 60);
@@ -47,7 +43,7 @@ const LONGEST_WISH: Duration = Duration::from_secs(24 * 60 * 60);
 const JITTER: f64 = 0.1;
 
 /// Sends what is due, for as long as the program runs.
-pub(super) async fn run(node: Arc<Node>, told: Arc<Notify>) -> Infallible {
+pub(super) async fn run(node: Arc<Node>) -> Infallible {
     loop {
         let pause = match node.round().await {
             Ok(pause) => pause,
@@ -59,110 +55,60 @@ pub(super) async fn run(node: Arc<Node>, told: Arc<Notify>) -> Infallible {
         };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = told.notified() => {}
+            () = node.told.notified() => {}
         }
-    }
-}
-
-/// What a receiver's certificate is held against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Roots {
-    /// The authorities that this machine trusts. A minimal image may have none.
-    Machine,
-    /// Nothing: for `http://` only.
-    None,
-}
-
-/// A client that connects only to the address it is given: no redirects, no proxy but that of the settings, no pooled connection.
-///
-/// A proxy looks names up itself, so it decides where they lead.
-pub(super) fn client<Lookup, Answer>(
-    resolver: Resolver<Lookup>,
-    roots: Roots,
-    proxy: Option<&reqwest::Url>,
-) -> Result<reqwest::Client, reqwest::Error>
-where
-    Lookup: Fn(String) -> Answer + Send + Sync + 'static,
-    Answer: Future<Output = std::io::Result<Vec<SocketAddr>>> + Send + 'static,
-{
-    choose_cryptography();
-    let own = proxy.and_then(reqwest::Url::host_str).map(str::to_owned);
-    let resolver = resolver.with_own(own);
-    let mut client = reqwest::Client::builder()
-        .timeout(TOTAL)
-        .connect_timeout(CONNECT)
-        .redirect(reqwest::redirect::Policy::none())
-        .no_proxy()
-        .referer(false)
-        .pool_max_idle_per_host(0)
-        .user_agent(concat!("Leasehold/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(Arc::new(resolver));
-    if let Some(proxy) = proxy {
-        client = client.proxy(reqwest::Proxy::all(proxy.clone())?);
-    }
-    match roots {
-        Roots::Machine => client.build(),
-        Roots::None => client.tls_certs_only([]).build(),
     }
 }
 
 pub(super) struct Node {
     store: Store,
-    /// One for `http://` and one for `https://`, each made when it is first needed.
-    http: OnceLock<reqwest::Client>,
-    https: OnceLock<reqwest::Client>,
+    poster: Poster,
     options: Options,
     /// What this node sends now: a lease that ran out while it was still at it must not make it send twice.
     flying: Mutex<HashSet<String>>,
+    /// Messages that may be on their way to a webhook at once; one that is not here has had none.
+    at_once: Mutex<HashMap<WebhookId, u64>>,
+    /// Wakes the loop.
+    told: Arc<Notify>,
+    /// The last look left something for which there was no room.
+    is_full: AtomicBool,
 }
 
-/// A delivery that this node sends, until it is dropped: also by a panic.
+/// Deliveries that this node sends as one message, until it is dropped: also by a panic.
 struct Flight {
     node: Arc<Node>,
-    id: String,
+    ids: Vec<String>,
 }
 
 impl Drop for Flight {
     fn drop(&mut self) {
-        self.node.flying().remove(&self.id);
+        let mut flying = self.node.flying();
+        for id in &self.ids {
+            flying.remove(id);
+        }
+        drop(flying);
+        if self.node.is_full.load(Ordering::Acquire) {
+            self.node.told.notify_one();
+        }
     }
 }
 
 impl Node {
     /// Says at the start what will not work.
-    pub(super) fn new(store: Store, options: Options) -> Self {
-        let node = Self {
-            store,
-            http: OnceLock::new(),
-            https: OnceLock::new(),
-            options,
-            flying: Mutex::default(),
-        };
-        if let Err(error) = node.client("https") {
+    pub(super) fn new(store: Store, options: Options, told: Arc<Notify>) -> Self {
+        let poster = Poster::new(options.allowed, options.proxy.clone());
+        if let Err(error) = poster.client("https") {
             tracing::warn!("messages to webhooks at https:// cannot be sent: {error}");
         }
-        node
-    }
-
-    /// The client for a scheme. One that could not be made is tried again: certificates may have been installed.
-    fn client(&self, scheme: &str) -> Result<&reqwest::Client, String> {
-        let (kept, roots) = match scheme {
-            "https" => (&self.https, Roots::Machine),
-            _ => (&self.http, Roots::None),
-        };
-        if let Some(client) = kept.get() {
-            return Ok(client);
+        Self {
+            store,
+            poster,
+            options,
+            flying: Mutex::default(),
+            at_once: Mutex::default(),
+            told,
+            is_full: AtomicBool::new(false),
         }
-        let resolver = Resolver::new(self.options.allowed, system);
-        let made = client(resolver, roots, self.options.proxy.as_ref());
-        let made = made.map_err(|error| {
-            format!(
-                "this machine has no CA certificates to check a receiver with; install ca-certificates, or name a file \
-                 of them in SSL_CERT_FILE ({})",
-                innermost(&error)
-            )
-        })?;
-        Ok(kept.get_or_init(|| made))
     }
 
     /// Takes what is due and begins to send it. Returns when to look again.
@@ -170,17 +116,25 @@ impl Node {
         if self.store.webhooks().webhooks.is_empty() {
             return Ok(EVERY);
         }
-        let claimed = self.store.claim_deliveries(LEASE, AT_ONCE).await?;
-        for delivery in claimed.deliveries {
-            if !self.flying().insert(delivery.id.clone()) {
+        let at_once = |id: &WebhookId| self.at_once(id);
+        let claimed = self.store.claim_deliveries(LEASE, &at_once).await?;
+        self.is_full.store(claimed.is_full, Ordering::Release);
+        for mut deliveries in self.messages(claimed.deliveries) {
+            let mut flying = self.flying();
+            deliveries.retain(|delivery| flying.insert(delivery.id.clone()));
+            drop(flying);
+            if deliveries.is_empty() {
                 continue;
             }
             let flight = Flight {
                 node: Arc::clone(self),
-                id: delivery.id.clone(),
+                ids: deliveries
+                    .iter()
+                    .map(|delivery| delivery.id.clone())
+                    .collect(),
             };
             tokio::spawn(async move {
-                flight.node.deliver(delivery, claimed.until).await;
+                flight.node.deliver(deliveries, claimed.until).await;
             });
         }
         let now = self.store.now();
@@ -190,13 +144,52 @@ impl Node {
         Ok(next.unwrap_or(EVERY).clamp(Duration::from_millis(5), EVERY))
     }
 
+    /// What goes together: the deliveries of a webhook that wants them so, and each other one alone. A test is for somebody who
+    /// waits for its answer, and goes alone too.
+    fn messages(&self, deliveries: Vec<Delivery>) -> Vec<Vec<Delivery>> {
+        let webhooks = self.store.webhooks();
+        let mut groups: HashMap<WebhookId, Vec<Delivery>> = HashMap::new();
+        let mut messages = Vec::new();
+        for delivery in deliveries {
+            let webhook = webhooks.webhooks.get(&delivery.webhook);
+            let is_grouped = webhook.is_some_and(|webhook| webhook.group_wait().is_some());
+            if is_grouped && delivery.kind != message::TEST {
+                let group = groups.entry(delivery.webhook.clone());
+                group.or_default().push(delivery);
+            } else {
+                messages.push(vec![delivery]);
+            }
+        }
+        messages.extend(groups.into_values());
+        messages
+    }
+
     fn flying(&self) -> std::sync::MutexGuard<'_, HashSet<String>> {
         self.flying.lock().expect("no panic while held")
     }
 
-    async fn deliver(&self, mut delivery: Delivery, until: Timestamp) {
+    fn at_once(&self, webhook: &WebhookId) -> u64 {
+        let known = self.at_once.lock().expect("no panic while held");
+        known.get(webhook).copied().unwrap_or(FIRST_AT_ONCE)
+    }
+
+    /// Learns from an attempt how many more a receiver takes. Mail servers count connections, and refuse whoever has many.
+    fn learn(&self, webhook: &Webhook, is_well: bool) {
+        let mut known = self.at_once.lock().expect("no panic while held");
+        if is_well && webhook.format != WebhookFormat::Email {
+            let at_once = known.entry(webhook.id.clone()).or_insert(FIRST_AT_ONCE);
+            *at_once = (*at_once + 1).min(MOST_AT_ONCE);
+        } else {
+            known.remove(&webhook.id);
+        }
+    }
+
+    async fn deliver(&self, deliveries: Vec<Delivery>, until: Timestamp) {
         let webhooks = self.store.webhooks();
-        let Some(webhook) = webhooks.webhooks.get(&delivery.webhook) else {
+        let Some(webhook) = deliveries
+            .first()
+            .and_then(|first| webhooks.webhooks.get(&first.webhook))
+        else {
             return;
         };
         let begun = Instant::now();
@@ -206,15 +199,15 @@ impl Node {
             ..Attempt::default()
         };
         // A failure of the node is an attempt that failed: it would be repeated for ever if it counted as none.
-        let sending = AssertUnwindSafe(self.send(webhook, &delivery, at)).catch_unwind();
+        let sending = AssertUnwindSafe(self.send(webhook, &deliveries, at)).catch_unwind();
         let sent = sending
             .await
             .unwrap_or_else(|_| Err("the node failed at it; see its log".to_owned()));
         let retry_after = match sent {
             Ok(answer) => {
-                attempt.status = Some(answer.status.as_u16());
+                attempt.status = Some(answer.status);
                 attempt.reply = answer.reply;
-                attempt.error = complaint(answer.status).map(str::to_owned);
+                attempt.error = answer.complaint.map(str::to_owned);
                 answer.retry_after
             }
             Err(error) => {
@@ -223,12 +216,48 @@ impl Node {
             }
         };
         attempt.took_ms = millis(begun.elapsed());
-        let status = attempt.status;
-        let failed = attempt.error.clone();
-        delivery.tried(attempt);
+        self.learn(webhook, attempt.error.is_none());
 
-        let gone = status == Some(StatusCode::GONE.as_u16());
-        let finished = if failed.is_none() {
+        let gone = attempt.status == Some(StatusCode::GONE.as_u16());
+        let finished: Vec<(Delivery, Finished)> = deliveries
+            .into_iter()
+            .map(|mut delivery| {
+                delivery.tried(attempt.clone());
+                let finished = self.outcome(&delivery, &attempt, gone, retry_after);
+                (delivery, finished)
+            })
+            .collect();
+        let outcome = match finished.first().map(|(_, finished)| finished) {
+            Some(Finished::Delivered) => "delivered",
+            Some(Finished::Dead) => "dead",
+            Some(Finished::Failed(_)) | None => "failed",
+        };
+        metrics::counter!(ATTEMPTS, "outcome" => outcome).increment(1);
+        if let Some(error) = &attempt.error
+            && let Some((first, _)) = finished.first()
+        {
+            tracing::warn!(
+                webhook = %webhook.id,
+                delivery = %first.id,
+                tries = first.tries,
+                alerts = finished.len(),
+                "a message was not delivered ({outcome}): {error}"
+            );
+        }
+        self.finish(&webhook.id, &finished, until).await;
+        if gone {
+            self.disable(&webhook.id).await;
+        }
+    }
+
+    fn outcome(
+        &self,
+        delivery: &Delivery,
+        attempt: &Attempt,
+        gone: bool,
+        retry_after: Option<Duration>,
+    ) -> Finished {
+        if attempt.error.is_none() {
             Finished::Delivered
         } else if gone || delivery.tries >= self.options.attempts {
             Finished::Dead
@@ -237,38 +266,27 @@ impl Node {
             Finished::Failed(retry_after.map_or(pause, |retry_after| {
                 pause.max(retry_after.min(LONGEST_WISH))
             }))
-        };
-        let outcome = match finished {
-            Finished::Delivered => "delivered",
-            Finished::Failed(_) => "failed",
-            Finished::Dead => "dead",
-        };
-        metrics::counter!(ATTEMPTS, "outcome" => outcome).increment(1);
-        if let Some(error) = &failed {
-            tracing::warn!(
-                webhook = %delivery.webhook,
-                delivery = %delivery.id,
-                tries = delivery.tries,
-                "a message was not delivered ({outcome}): {error}"
-            );
-        }
-        self.finish(&delivery, until, finished).await;
-        if gone {
-            self.disable(&delivery.webhook).await;
         }
     }
 
     /// Says how it ended. Should Redis be away, as soon as it is back: nobody else takes it before that.
-    async fn finish(&self, delivery: &Delivery, until: Timestamp, finished: Finished) {
+    async fn finish(
+        &self,
+        webhook: &WebhookId,
+        finished: &[(Delivery, Finished)],
+        until: Timestamp,
+    ) {
         loop {
-            match self.store.finish_delivery(delivery, until, finished).await {
-                Ok(true) => return,
-                Ok(false) => {
-                    tracing::warn!(delivery = %delivery.id, "how a message ended is lost, because another node has it by now");
+            match self.store.finish_deliveries(webhook, until, finished).await {
+                Ok(noted) => {
+                    let lost = (finished.len() as u64).saturating_sub(noted);
+                    if lost > 0 {
+                        tracing::warn!(webhook = %webhook, lost, "how a message ended is lost, because another node has it by now");
+                    }
                     return;
                 }
                 Err(error @ Error::Broken(_)) => {
-                    tracing::warn!(error = %error, delivery = %delivery.id, "how a message ended is lost, it is sent again: {error}");
+                    tracing::warn!(error = %error, webhook = %webhook, "how a message ended is lost, it is sent again: {error}");
                     return;
                 }
                 Err(_) => tokio::time::sleep(EVERY).await,
@@ -299,112 +317,60 @@ impl Node {
         }
     }
 
-    /// One attempt. An error is in words for the operator, and without the URL, which may hold a secret.
+    /// One attempt, for one delivery or for several that go as one message. An error is in words for the operator, and without
+    /// the URL, which may hold a secret.
     async fn send(
         &self,
         webhook: &Webhook,
-        delivery: &Delivery,
+        deliveries: &[Delivery],
         at: Timestamp,
     ) -> Result<Answer, String> {
-        let url = self
-            .allowed()
-            .url(&webhook.url)
-            .map_err(|error| error.to_string())?;
-        let body = delivery.body.clone().into_bytes();
-        let signatures = webhook.signatures(&delivery.id, at, &body);
-        let client = self.client(url.scheme())?;
-        let response = client
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .header("webhook-id", &delivery.id)
-            .header("webhook-timestamp", at.0.div_euclid(1_000))
-            .header("webhook-signature", signatures)
-            .header(
-                TRACEPARENT,
-                TraceContext::of_attempt(&delivery.id).to_string(),
-            )
-            .body(body)
-            .send()
-            .await
-            .map_err(in_words)?;
-        let status = response.status();
-        let retry_after = retry_after(&response, at);
-        let reply = read(response).await.map_err(in_words)?;
-        Ok(Answer {
-            status,
-            retry_after,
-            reply,
-        })
-    }
-
-    const fn allowed(&self) -> Allowed {
-        self.options.allowed
-    }
-}
-
-/// What a receiver answered.
-struct Answer {
-    status: StatusCode,
-    /// When it wants to be asked again.
-    retry_after: Option<Duration>,
-    reply: Option<String>,
-}
-
-/// Why an answer is none that is hoped for.
-fn complaint(status: StatusCode) -> Option<&'static str> {
-    if status.is_success() {
-        None
-    } else if status.is_redirection() {
-        Some("the receiver redirects, which is not followed; give the webhook the other URL")
-    } else if status == StatusCode::GONE {
-        Some("the receiver is gone")
-    } else {
-        Some("the receiver did not take it")
-    }
-}
-
-/// `Retry-After`, in seconds or as a date.
-fn retry_after(response: &Response, at: Timestamp) -> Option<Duration> {
-    let text = response.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = DateTime::parse_from_rfc2822(text).ok()?;
-    let ms = date.timestamp_millis() - at.0;
-    Some(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
-}
-
-/// Reads a reply up to its bound, and returns its first part.
-async fn read(mut response: Response) -> Result<Option<String>, reqwest::Error> {
-    let (mut seen, mut kept) = (0, Vec::new());
-    while let Some(chunk) = response.chunk().await? {
-        seen += chunk.len();
-        let room = KEPT.saturating_sub(kept.len()).min(chunk.len());
-        kept.extend_from_slice(&chunk[..room]);
-        if seen >= REPLY {
-            // The rest is not waited for; the connection ends here.
-            break;
-        }
-    }
-    let text = String::from_utf8_lossy(&kept);
-    let text: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect();
-    Ok(Some(text.trim().to_owned()).filter(|text| !text.is_empty()))
-}
-
-fn in_words(error: reqwest::Error) -> String {
-    if error.is_timeout() {
-        let what = if error.is_connect() {
-            "connect"
-        } else {
-            "answer"
+        let target = self.options.allowed.target(&webhook.url);
+        let target = target.map_err(|error| error.to_string())?;
+        let deliveries: Vec<&Delivery> = deliveries.iter().collect();
+        let id = message_id(webhook, &deliveries);
+        let url = match target {
+            Target::Http(url) => url,
+            Target::Mail(to) => {
+                let Some(server) = &self.options.mail else {
+                    return Err("this node has no server that takes mail: set smtp_url".to_owned());
+                };
+                let pages = self.options.links.pages();
+                return server.send(webhook, to, &deliveries, &id, pages).await;
+            }
         };
-        return format!("the receiver did not {what} in time");
+        let body = format::body(webhook, &deliveries, at).into_bytes();
+        let mut headers = HeaderMap::new();
+        let mut set = |name: &'static str, value: String| {
+            // Ids and signatures are of letters, digits and a few signs.
+            if let Ok(value) = HeaderValue::try_from(value) {
+                headers.insert(name, value);
+            }
+        };
+        set(TRACEPARENT, TraceContext::of_attempt(&id).to_string());
+        if webhook.format == WebhookFormat::Standard {
+            set("webhook-timestamp", at.0.div_euclid(1_000).to_string());
+            set("webhook-signature", webhook.signatures(&id, at, &body));
+            set("webhook-id", id);
+        }
+        self.poster.send(url, headers, body, at).await
     }
-    let error = error.without_url();
-    format!("the receiver cannot be reached: {}", innermost(&error))
+}
+
+/// The name of a message, the same over all attempts at the same deliveries.
+fn message_id(webhook: &Webhook, deliveries: &[&Delivery]) -> String {
+    if let [alone] = deliveries {
+        return alone.id.clone();
+    }
+    let mut ids: Vec<&str> = deliveries.iter().map(|one| one.id.as_str()).collect();
+    ids.sort_unstable();
+    let digest = Sha256::digest(ids.join(" "));
+    let digest: String = digest
+        .iter()
+        .take(12)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("msg_group-{digest}_{}", webhook.id)
 }
 
 /// The pause after the nth failed attempt: 5 s, 20 s, 80 s, … 12 h, with the settings that nobody has touched.

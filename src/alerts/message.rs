@@ -1,15 +1,21 @@
 //! An alert in words and in JSON: the same for webhooks, for the stream, for lists and for pages.
 
+use std::net::SocketAddr;
+
 use serde::Serialize;
+use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::config::Settings;
 use crate::names::PoolName;
-use crate::store::{Alert, AlertState};
+use crate::store::{Alert, AlertState, Delivery};
 use crate::time::Timestamp;
 use crate::webhook::AlertType;
 
 /// The type of the message that the test button sends.
 pub const TEST: &str = "webhook.test";
+/// The type of a message that is a list of alerts.
+const GROUP: &str = "alerts";
 
 /// An alert. What does not concern its type is left out.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -90,8 +96,41 @@ const fn is_false(is: &bool) -> bool {
     !*is
 }
 
+/// Where the links of messages lead.
+#[derive(Debug, Clone)]
+pub struct Links {
+    /// What stands in front of the path of a page.
+    pages: String,
+    /// What stands in front of the name of a runbook.
+    runbooks: String,
+}
+
+impl Links {
+    /// What stands in front of the path of a page.
+    pub(super) fn pages(&self) -> &str {
+        &self.pages
+    }
+
+    /// As the settings say, for a node that listens at this address.
+    pub fn of(settings: &Settings, address: SocketAddr) -> Self {
+        Self {
+            pages: settings.pages(address),
+            runbooks: settings.runbooks(address),
+        }
+    }
+}
+
+/// An alert as a message has it: with the way to its page, and to what is to be done.
+#[derive(Serialize)]
+struct LinkedAlert {
+    #[serde(flatten)]
+    alert: AlertBody,
+    page_url: String,
+    runbook_url: String,
+}
+
 impl AlertBody {
-    /// The alert as receivers get it.
+    /// The alert in lists.
     pub fn of(alert: &Alert) -> Self {
         Self {
             alert: alert.id(),
@@ -131,14 +170,40 @@ struct Message<'a, T> {
 }
 
 /// What a webhook gets of an alert.
-pub fn body(alert: &Alert) -> String {
-    text(alert.kind.as_str(), alert.noticed(), AlertBody::of(alert))
+pub fn body(alert: &Alert, links: &Links) -> String {
+    let page = match &alert.pool {
+        Some(pool) => format!("/admin/pools/{pool}"),
+        None => "/admin/alerts".to_owned(),
+    };
+    let linked = LinkedAlert {
+        alert: AlertBody::of(alert),
+        page_url: format!("{}{page}", links.pages),
+        runbook_url: format!("{}/{}", links.runbooks, alert.kind.runbook()),
+    };
+    text(alert.kind.as_str(), alert.noticed(), linked)
 }
 
 /// What a webhook gets when somebody presses the test button.
 pub fn test(at: Timestamp) -> String {
-    let data = serde_json::json!({ "summary": "This is a test. Nothing has happened." });
+    let data =
+        serde_json::json!({ "summary": "This is a test from Leasehold. Nothing has happened." });
     text(TEST, at, data)
+}
+
+/// Several messages as one, for receivers that take our own form: each with the id that it would have had alone.
+pub(super) fn grouped(at: Timestamp, deliveries: &[&Delivery]) -> String {
+    let alerts: Vec<Value> = deliveries
+        .iter()
+        .map(|delivery| {
+            let mut message: Value = serde_json::from_str(&delivery.body).unwrap_or_default();
+            let mut alert = message["data"].take();
+            if let Value::Object(fields) = &mut alert {
+                fields.insert("id".to_owned(), delivery.id.clone().into());
+            }
+            alert
+        })
+        .collect();
+    text(GROUP, at, serde_json::json!({ "alerts": alerts }))
 }
 
 fn text(kind: &str, timestamp: Timestamp, data: impl Serialize) -> String {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use super::message;
+use super::message::{self, Links};
 use super::{DEAD, PENDING, TOLD};
 use crate::store::{Error, Store};
 
@@ -17,11 +17,11 @@ const FRESH: f64 = 0.8;
 /// Rounds between two counts of deliveries.
 const COUNT_EVERY: u32 = 5;
 
-pub(super) async fn run(store: Store, told: Arc<Notify>) -> Infallible {
+pub(super) async fn run(store: Store, links: Links, told: Arc<Notify>) -> Infallible {
     let mut rounds = 0_u32;
     loop {
         tokio::time::sleep(EVERY).await;
-        match evaluate(&store).await {
+        match evaluate(&store, &links).await {
             Ok(0) => {}
             Ok(alerts) => {
                 metrics::counter!(TOLD).increment(alerts);
@@ -39,13 +39,13 @@ pub(super) async fn run(store: Store, told: Arc<Notify>) -> Infallible {
     }
 }
 
-async fn evaluate(store: &Store) -> Result<u64, Error> {
+async fn evaluate(store: &Store, links: &Links) -> Result<u64, Error> {
     // First, so that webhooks which Redis lost are back before the loss is reported to them.
     if let Err(error) = store.refresh_webhooks().await {
         tracing::debug!(error = %error, "could not look for changed webhooks: {error}");
     }
     store
-        .watch_alerts(EVERY.mul_f64(FRESH), &message::body)
+        .watch_alerts(EVERY.mul_f64(FRESH), &|alert| message::body(alert, links))
         .await
 }
 

@@ -17,6 +17,7 @@ use super::{Exit, Failure};
 use crate::names::{PoolName, shown_lines};
 use crate::pool::Policy;
 use crate::stderr;
+use crate::webhook::WebhookFormat;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Apply {
@@ -322,6 +323,9 @@ fn plan_webhook(
     let mut wanted = wanted.clone();
     wanted.events.sort_unstable();
     wanted.events.dedup();
+    if WebhookFormat::guess(&wanted.url) == WebhookFormat::Email {
+        wanted.format = WebhookFormat::Email;
+    }
     let mut body = json_of(&wanted);
     let (mut planned, method, path) = match present {
         None => {

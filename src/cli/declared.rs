@@ -14,7 +14,7 @@ use super::{Exit, Failure};
 use crate::access_key::{Origin, Role};
 use crate::names::{PoolName, Tenant};
 use crate::pool::Policy;
-use crate::webhook::AlertPattern;
+use crate::webhook::{AlertPattern, Group, WebhookFormat};
 
 /// The only version of the format.
 const VERSION: u32 = 1;
@@ -104,6 +104,11 @@ pub(super) struct DeclaredWebhook {
     pub(super) pools: Vec<PoolName>,
     #[serde(default = "yes", skip_serializing_if = "is_true")]
     pub(super) enabled: bool,
+    /// What the address of mail says by itself need not be written.
+    #[serde(default, skip_serializing_if = "WebhookFormat::is_standard")]
+    pub(super) format: WebhookFormat,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) group: Option<Group>,
 }
 
 const fn yes() -> bool {

@@ -5,10 +5,11 @@
 use std::fmt::Write as _;
 
 use super::{Exit, Failure};
+use crate::alerts::mail::MailServer;
 use crate::config::{Flags, Settings};
 use crate::finding::{Finding, Level};
-use crate::store::diagnose;
 use crate::store::embedded::Embedded;
+use crate::store::{Error, diagnose};
 
 mod oidc;
 
@@ -56,9 +57,29 @@ pub(super) fn run(doctor: &Doctor) -> Result<Exit, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let findings = super::block_on(runtime, diagnose(&options))
-        .map_err(|error| Failure::new(Exit::Unavailable, error))?;
+    let look = async {
+        let mut findings = diagnose(&options).await?;
+        findings.extend(mail(&settings).await);
+        Ok(findings)
+    };
+    let findings = super::block_on(runtime, look)
+        .map_err(|error: Error| Failure::new(Exit::Unavailable, error))?;
     report(&findings, doctor.json)
+}
+
+/// Whether the server that takes mail would take some; nothing where none is set.
+async fn mail(settings: &Settings) -> Option<Finding> {
+    let server = MailServer::of(settings)?;
+    let place = server.to_string();
+    Some(match server.check().await {
+        Ok(()) => Finding::ok(place, "takes mail"),
+        Err(wrong) => Finding::new(
+            Level::Warning,
+            place,
+            wrong,
+            "webhooks that lead to mailto: addresses wait until it does; look at smtp_url",
+        ),
+    })
 }
 
 /// Prints what was found; the worst of it is the exit status.

@@ -104,6 +104,9 @@ pub(super) fn declared_key(key: &Value) -> Result<DeclaredKey, Failure> {
 
 /// A webhook, as the server shows it.
 pub(super) fn declared_webhook(webhook: &Value) -> Result<DeclaredWebhook, Failure> {
-    let fields = only(webhook, &["url", "events", "pools", "enabled"]);
+    let fields = only(
+        webhook,
+        &["url", "events", "pools", "enabled", "format", "group"],
+    );
     serde_json::from_value(fields).map_err(|_| newer("webhook", &text(webhook, "name")))
 }

@@ -135,7 +135,7 @@ async fn node(settings: &Settings, quiet: bool, begin: Option<Begin>) -> Result<
         let store = store.clone();
         move || store.clone().announce_until(sign.clone(), stopped.clone())
     });
-    alerts::start(&store, alerts::Options::of(settings));
+    alerts::start(&store, alerts::Options::of(settings, address));
     let drain = Drain::default();
     let connections = ConnectionLimit::of(settings.max_connections);
     let service = service::service(

@@ -1,5 +1,7 @@
 //! `leasehold webhook`: where alerts go.
 
+use std::path::PathBuf;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -7,14 +9,23 @@ use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
 use crate::names::PoolName;
 use crate::stderr;
-use crate::webhook::{AlertPattern, WebhookId};
+use crate::webhook::{AlertPattern, WebhookFormat, WebhookId};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Webhook {
     /// Create a webhook and print its secret, this once
     Create {
-        /// Where messages are sent, such as `https://hooks.example.com/leasehold`
+        /// Where messages are sent, such as `https://hooks.example.com/leasehold` or `mailto:on-call@example.com`
         url: String,
+        /// In which form: `standard`, `slack`, `teams`, `discord` or `pagerduty` [default: as the address looks like]
+        #[arg(long)]
+        format: Option<WebhookFormat>,
+        /// Send together, as one message with a list, what comes within so many ms after the first alert
+        #[arg(long, value_name = "MS")]
+        group_ms: Option<u64>,
+        /// File that holds the integration key of a PagerDuty service
+        #[arg(long, value_name = "FILE")]
+        routing_key_file: Option<PathBuf>,
         /// Type of alert, such as pool.full, or * for all; may be given more than once
         #[arg(long = "event", value_name = "TYPE", required = true)]
         events: Vec<AlertPattern>,
@@ -46,7 +57,7 @@ pub(super) enum Webhook {
         #[command(flatten)]
         remote: Remote,
     },
-    /// Send a test message
+    /// Send a test message, and say what the receiver answered
     Test {
         /// Id of the webhook
         id: WebhookId,
@@ -98,25 +109,42 @@ pub(super) fn run(command: &Webhook) -> Result<Exit, Failure> {
     match command {
         Webhook::Create {
             url,
+            format,
+            group_ms,
+            routing_key_file,
             events,
             pools,
             name,
             remote,
         } => {
-            let body = json!({"url": url, "events": events, "pools": pools, "name": name});
-            reveal(
-                remote,
-                &remote.call(Method::POST, "/v1/webhooks", Some(&body), "secret")?,
-            )
+            let format = format.unwrap_or_else(|| WebhookFormat::guess(url));
+            let mut body = json!({"url": url, "events": events, "pools": pools, "name": name});
+            if format != WebhookFormat::Standard {
+                body["format"] = json!(format);
+            }
+            if let Some(wait_ms) = group_ms {
+                body["group"] = json!({ "wait_ms": wait_ms });
+            }
+            if let Some(file) = routing_key_file {
+                let key = std::fs::read_to_string(file).map_err(|error| {
+                    let sentence = format!("{} cannot be read: {error}", file.display());
+                    Failure::new(Exit::Usage, sentence)
+                })?;
+                body["routing_key"] = json!(key.trim());
+            }
+            let webhook = remote.call(Method::POST, "/v1/webhooks", Some(&body), "secret")?;
+            reveal(remote, &webhook)
         }
         Webhook::List { remote } => {
             let webhooks = remote.list("/v1/webhooks", usize::MAX)?;
-            let columns = ["id", "url", "events", "pools", "enabled", "pending", "dead"];
+            let columns = [
+                "id", "url", "format", "events", "pools", "enabled", "pending", "dead",
+            ];
             remote.show(&webhooks, &columns, "there are no webhooks")
         }
         Webhook::Enable { id, remote } => enable(remote, id, true),
         Webhook::Disable { id, remote } => enable(remote, id, false),
-        Webhook::Test { id, remote } => on_its_way(remote, &format!("/v1/webhooks/{id}/test")),
+        Webhook::Test { id, remote } => test(remote, id),
         Webhook::Roll {
             id,
             overlap_ms,
@@ -207,6 +235,39 @@ fn enable(remote: &Remote, id: &WebhookId, enabled: bool) -> Result<Exit, Failur
     Ok(Exit::Ok)
 }
 
+/// How long a test waits for what the receiver says: less than any command waits for a server.
+const TEST_MS: u64 = 5_000;
+
+fn test(remote: &Remote, id: &WebhookId) -> Result<Exit, Failure> {
+    let path = format!("/v1/webhooks/{id}/test?wait_ms={TEST_MS}");
+    let answer = remote.call(Method::POST, &path, Some(&json!({})), "delivery")?;
+    if remote.json {
+        return remote.show_json(&answer);
+    }
+    let delivery = answer["delivery"].as_str().unwrap_or_default();
+    let attempt = &answer["attempt"];
+    let status = attempt["status"].as_u64().map(|status| format!("{status}"));
+    let status = status.unwrap_or_default();
+    let reply = attempt["reply"]
+        .as_str()
+        .map(|reply| format!("; it said: {reply}"));
+    let reply = reply.unwrap_or_default();
+    match attempt["error"].as_str() {
+        _ if attempt.is_null() => stderr::say_line(format_args!(
+            "on its way, and not answered yet; `leasehold webhook deliveries` shows how it ends:"
+        )),
+        Some(error) => {
+            stderr::say_line(format_args!(
+                "not accepted, and comes again by itself: {error} {status}{reply}"
+            ));
+            super::print(&format!("{delivery}\n"))?;
+            return Ok(Exit::Error);
+        }
+        None => stderr::say_line(format_args!("accepted: {status}{reply}")),
+    }
+    super::print(&format!("{delivery}\n"))
+}
+
 fn on_its_way(remote: &Remote, path: &str) -> Result<Exit, Failure> {
     let answer = remote.call(Method::POST, path, Some(&json!({})), "delivery")?;
     if remote.json {
@@ -225,6 +286,14 @@ fn on_its_way(remote: &Remote, path: &str) -> Result<Exit, Failure> {
 fn reveal(remote: &Remote, webhook: &Value) -> Result<Exit, Failure> {
     if remote.json {
         return remote.show_json(webhook);
+    }
+    // Only our own form is signed.
+    if webhook["format"].as_str() != Some("standard") {
+        let id = webhook["id"].as_str().unwrap_or_default();
+        stderr::say_line(format_args!(
+            "the webhook is made; try it with: leasehold webhook test {id}"
+        ));
+        return super::print(&format!("{id}\n"));
     }
     stderr::say_line(format_args!(
         "webhook {}; its secret cannot be shown again:",

@@ -71,10 +71,15 @@ impl Settings {
 
     /// Where the runbooks are, for a node that listens at this address.
     pub fn runbooks(&self, address: SocketAddr) -> String {
-        if let Some(url) = &self.runbook_url {
-            return url.trim_end_matches('/').to_owned();
+        match &self.runbook_url {
+            Some(url) => url.trim_end_matches('/').to_owned(),
+            None => format!("{}/docs/runbooks", self.pages(address)),
         }
-        let node = match &self.public_url {
+    }
+
+    /// What stands in front of the path of a page, for a node that listens at this address: `public_url`, or the node itself.
+    pub fn pages(&self, address: SocketAddr) -> String {
+        match &self.public_url {
             Some(url) => url.trim_end_matches('/').to_owned(),
             None => {
                 let host = if address.ip().is_unspecified() {
@@ -89,8 +94,7 @@ impl Settings {
                 let (scheme, port) = (self.scheme(), address.port());
                 format!("{scheme}://{host}:{port}{}", self.base_path().as_str())
             }
-        };
-        format!("{node}/docs/runbooks")
+        }
     }
 
     /// Whose proofs those of this installation are.

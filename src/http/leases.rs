@@ -164,12 +164,12 @@ fn outage_limit_ms(policy: Option<&Policy>) -> Option<u64> {
 /// For how long a user has done nothing, as a program says it.
 pub(in crate::http) fn checked_idle(idle_ms: Option<u64>) -> Result<Option<Duration>, Problem> {
     match idle_ms {
-        Some(ms) if MAX_IDLE_MS < ms => {
-            let sentence = format!(
+        Some(ms) if MAX_IDLE_MS < ms => Err(Problem::new(
+            Code::InvalidRequest,
+            format!(
                 "`idle_ms` is 0 to {MAX_IDLE_MS}. Send at most that, or leave it out where it is not known."
-            );
-            Err(Problem::new(Code::InvalidRequest, sentence.clone()).at_field("idle_ms", sentence))
-        }
+            ),
+        )),
         ms => Ok(ms.map(Duration::from_millis)),
     }
 }

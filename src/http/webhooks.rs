@@ -14,14 +14,17 @@ use utoipa_axum::routes;
 
 use self::body::{RollWebhook, WebhookWithSecret, Webhooks, noted};
 pub(crate) use self::body::{WebhookBody, WebhookPatch, WebhookRequest};
-pub(crate) use self::deliveries::{DeliveryBody, by_stage, send_test, to_csv, try_again};
+pub(crate) use self::deliveries::{
+    AttemptBody, DeliveryBody, TestQuery, by_stage, send_test, tested, to_csv, try_again,
+};
 use super::App;
 use super::access::Operator;
 use super::extract::{Body, Path, Replacement};
 use super::problem::{Code, Problem};
 use super::records::{self, DAY_MS, Record};
+use crate::alerts::address::Target;
 use crate::store::{self, PutWebhook};
-use crate::webhook::{AlertPattern, SigningSecret, Webhook, WebhookId};
+use crate::webhook::{AlertPattern, SigningSecret, Webhook, WebhookFormat, WebhookId};
 
 /// What `disabled` says of a webhook that an operator put to rest.
 const BY_OPERATOR: &str = "an operator disabled it";
@@ -97,7 +100,11 @@ pub(crate) async fn make(
         created_at_ms: app.0.store.now().0,
         secret: SigningSecret::random(),
         former: None,
+        format: body.format.unwrap_or_default(),
+        routing_key: body.routing_key,
+        group: body.group,
     };
+    let webhook = with_form_of_mail(webhook, body.format);
     check(app, &webhook)?;
     operator.notes.target(&webhook.id);
     operator.notes.after(&noted(&webhook));
@@ -116,6 +123,18 @@ pub(crate) async fn make(
         )
         .cause("an id of 70 random bits came twice")),
     }
+}
+
+/// Mail has a form of its own, which need not be said; and a webhook that no longer leads to mail has another one.
+fn with_form_of_mail(mut webhook: Webhook, said: Option<WebhookFormat>) -> Webhook {
+    let is_mail = WebhookFormat::guess(&webhook.url) == WebhookFormat::Email;
+    if is_mail && said.is_none_or(|format| format == WebhookFormat::Standard) {
+        webhook.format = WebhookFormat::Email;
+    }
+    if !is_mail && said.is_none() && webhook.format == WebhookFormat::Email {
+        webhook.format = WebhookFormat::Standard;
+    }
+    webhook
 }
 
 fn sorted(mut events: Vec<AlertPattern>) -> Vec<AlertPattern> {
@@ -141,10 +160,40 @@ fn check(app: &App, webhook: &Webhook) -> Result<(), Problem> {
             format!("`pools` names at most {}.", Webhook::MAX_POOLS),
         );
     }
-    match app.0.webhooks_allowed.url(&webhook.url) {
-        Ok(_) => Ok(()),
-        Err(error) => invalid("url", format!("{error}.")),
+    let target = match app.0.webhooks_allowed.target(&webhook.url) {
+        Ok(target) => target,
+        Err(error) => return invalid("url", format!("{error}.")),
+    };
+    let is_mail = matches!(target, Target::Mail(_));
+    if is_mail != (webhook.format == WebhookFormat::Email) {
+        let sentence = if is_mail {
+            "`format` of a mailto: address is email."
+        } else {
+            "`format` email is for mailto: addresses."
+        };
+        return invalid("format", sentence.to_owned());
     }
+    if webhook.format == WebhookFormat::Pagerduty && webhook.routing_key.is_none() {
+        return invalid(
+            "routing_key",
+            "`routing_key` is needed for PagerDuty: the integration key of a service with Events API v2.".to_owned(),
+        );
+    }
+    if let Some(group) = webhook.group {
+        if !(1_000..=600_000).contains(&group.wait_ms) {
+            return invalid(
+                "group",
+                "`group.wait_ms` is 1000 to 600000: from a second to ten minutes.".to_owned(),
+            );
+        }
+        if webhook.format.most_alerts() == 1 {
+            return invalid(
+                "group",
+                "`group` is not for PagerDuty, which takes one alert at a time and puts them together itself.".to_owned(),
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Reads a webhook.
@@ -210,6 +259,9 @@ async fn replace(
         pools: Some(body.pools),
         name: Some(body.name),
         enabled: Some(body.enabled.unwrap_or(true)),
+        format: Some(body.format.unwrap_or_default()),
+        group: Some(body.group),
+        routing_key: body.routing_key,
     };
     let webhook = alter(&app, &operator, &id, &patch).await?;
     Ok(Json(changed(&app, &operator, &webhook).await?))
@@ -252,6 +304,16 @@ pub(crate) async fn alter(
         }
         if let Some(name) = &patch.name {
             webhook.name.clone_from(name);
+        }
+        if let Some(format) = patch.format {
+            webhook.format = format;
+        }
+        *webhook = with_form_of_mail(webhook.clone(), patch.format);
+        if let Some(group) = patch.group {
+            webhook.group = group;
+        }
+        if let Some(key) = &patch.routing_key {
+            webhook.routing_key = Some(key.clone());
         }
         match patch.enabled {
             Some(true) => webhook.disabled = None,

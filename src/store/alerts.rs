@@ -12,7 +12,7 @@ use redis::streams::StreamRangeReply;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::deliveries::{Delivery, PENDING};
+use super::deliveries::{DEAD, Delivery};
 use super::error::Error;
 use super::events::EventId;
 use super::keys::{ALERT_LOG, AlertKeys, Bucket, Keys, RAISED, RELAYED, WebhookKeys};
@@ -456,7 +456,8 @@ impl Store {
                 bucket: bucket.index() as u64,
                 before: Some(before.as_str()),
                 after: &after,
-                maximum: PENDING,
+                maximum: self.most_pending(),
+                keep_dead: DEAD,
                 webhooks: &rows,
                 alerts: &alerts,
                 deliveries: &deliveries,

@@ -6,17 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use super::error::Error;
 use super::keys::{AlertKeys, DELIVERIES, WebhookKeys, dead, delivered, pending};
-use super::scripts::finish_delivery::Outcome;
-use super::scripts::{self, FinishDelivery, claim_deliveries, enqueue_delivery, finish_delivery};
+use super::scripts::finish_deliveries::{self, Outcome};
+use super::scripts::{self, FinishDeliveries, claim_deliveries, enqueue_delivery};
 use super::unreadable::Kind;
 use super::{Alert, Store, json};
 use crate::time::Timestamp;
 use crate::webhook::WebhookId;
 
-/// Maximum of deliveries per webhook: those that wait, those that are remembered as delivered, and dead ones.
-pub(super) const PENDING: u64 = 500;
+/// Maximum of deliveries that wait for one webhook, and for all of them: about a kilobyte each.
+const PENDING: u64 = 10_000;
+const ALL_PENDING: u64 = 60_000;
+/// Maximum of deliveries per webhook that are remembered as delivered, and of dead ones.
 const DELIVERED: u64 = 100;
-const DEAD: u64 = 500;
+pub(super) const DEAD: u64 = 500;
+/// Bytes of records that one webhook is given at once. A message with a list is not much longer than its records.
+const BYTES: u64 = 200 * 1_024;
 /// Attempts that are remembered of one delivery.
 const ATTEMPTS: usize = 8;
 
@@ -120,6 +124,8 @@ pub struct Claimed {
     pub until: Timestamp,
     /// When the next one is due that is not due yet.
     pub next: Option<Timestamp>,
+    /// More may be due, for which there was no room.
+    pub is_full: bool,
     /// The deliveries.
     pub deliveries: Vec<Delivery>,
 }
@@ -147,31 +153,47 @@ pub enum Enqueued {
 }
 
 impl Store {
-    /// Takes deliveries that are due, for `lease`; whoever has one sends it, and nobody else does. At most `at_once` are
-    /// on their way to one webhook, for all nodes together.
+    /// Maximum of deliveries that wait for one webhook.
+    pub(super) fn most_pending(&self) -> u64 {
+        let webhooks = self.webhooks().webhooks.len().max(1) as u64;
+        (ALL_PENDING / webhooks).clamp(DEAD, PENDING)
+    }
+
+    /// Takes deliveries that are due, for `lease`; whoever has one sends it, and nobody else does. `at_once` says how many
+    /// messages may be on their way to a webhook, for all nodes together.
     pub async fn claim_deliveries(
         &self,
         lease: Duration,
-        at_once: usize,
+        at_once: &(dyn Fn(&WebhookId) -> u64 + Sync),
     ) -> Result<Claimed, Error> {
         let webhooks = self.webhooks();
-        let enabled: Vec<&WebhookId> = webhooks
-            .webhooks
-            .values()
+        let enabled = webhooks.webhooks.values();
+        let enabled: Vec<_> = enabled
             .filter(|webhook| webhook.disabled.is_none())
-            .map(|webhook| &webhook.id)
             .collect();
         let rows: Vec<claim_deliveries::Webhook<'_>> = enabled
             .iter()
-            .map(|id| claim_deliveries::Webhook {
-                keys: WebhookKeys(id),
-                id: id.as_str(),
+            .map(|webhook| {
+                let at_once = at_once(&webhook.id);
+                let group = webhook.group_wait();
+                // A group is one message, and each call makes one.
+                let most = match group {
+                    None => at_once,
+                    Some(_) => webhook.format.most_alerts(),
+                };
+                claim_deliveries::Webhook {
+                    keys: WebhookKeys(&webhook.id),
+                    id: webhook.id.as_str(),
+                    at_once: group.map_or(at_once, |_| at_once * most),
+                    most,
+                    group: group.unwrap_or_default(),
+                }
             })
             .collect();
         let claim = scripts::ClaimDeliveries {
             keys: AlertKeys,
             term: lease,
-            at_once: at_once as u64,
+            bytes: BYTES,
             webhooks: &rows,
         };
         let reply = self.call_about_alerts(&claim).await?;
@@ -186,6 +208,7 @@ impl Store {
         Ok(Claimed {
             until,
             next: (next.0 > 0).then_some(next),
+            is_full: reply.full > 0,
             deliveries,
         })
     }
@@ -201,45 +224,63 @@ impl Store {
         let Some(Ok(webhook)) = webhook else {
             return;
         };
-        let finish = FinishDelivery {
+        let finish = FinishDeliveries {
             keys: WebhookKeys(&webhook),
-            id,
             until_at: until,
-            outcome: Outcome::Dead,
-            record,
             pause: Duration::ZERO,
             keep: DELIVERED,
             keep_dead: DEAD,
+            deliveries: &[finish_deliveries::Delivery {
+                id,
+                outcome: Outcome::Dead,
+                record,
+            }],
         };
         if let Err(error) = self.call_about_alerts(&finish).await {
             tracing::debug!(delivery = id, error = %error, "not given up yet: {error}");
         }
     }
 
-    /// Says how an attempt ended. `false` if the delivery is another node's by now, or gone.
-    pub async fn finish_delivery(
+    /// Says how an attempt ended, for the deliveries of one webhook that went as one message. Returns how many of them were still
+    /// this node's.
+    pub async fn finish_deliveries(
         &self,
-        delivery: &Delivery,
+        webhook: &WebhookId,
         until: Timestamp,
-        finished: Finished,
-    ) -> Result<bool, Error> {
-        let (outcome, pause) = match finished {
-            Finished::Delivered => (Outcome::Delivered, Duration::ZERO),
-            Finished::Failed(pause) => (Outcome::Failed, pause),
-            Finished::Dead => (Outcome::Dead, Duration::ZERO),
-        };
-        let finish = FinishDelivery {
-            keys: WebhookKeys(&delivery.webhook),
-            id: &delivery.id,
+        deliveries: &[(Delivery, Finished)],
+    ) -> Result<u64, Error> {
+        let records: Vec<String> = deliveries
+            .iter()
+            .map(|(delivery, _)| json(delivery))
+            .collect();
+        let mut pause = Duration::ZERO;
+        let rows: Vec<finish_deliveries::Delivery<'_>> = deliveries
+            .iter()
+            .zip(&records)
+            .map(
+                |((delivery, finished), record)| finish_deliveries::Delivery {
+                    id: &delivery.id,
+                    outcome: match finished {
+                        Finished::Delivered => Outcome::Delivered,
+                        Finished::Failed(wait) => {
+                            pause = pause.max(*wait);
+                            Outcome::Failed
+                        }
+                        Finished::Dead => Outcome::Dead,
+                    },
+                    record,
+                },
+            )
+            .collect();
+        let finish = FinishDeliveries {
+            keys: WebhookKeys(webhook),
             until_at: until,
-            outcome,
-            record: &json(delivery),
             pause,
             keep: DELIVERED,
             keep_dead: DEAD,
+            deliveries: &rows,
         };
-        let finished = self.call_about_alerts(&finish).await?.status;
-        Ok(finished == finish_delivery::Status::Finished)
+        Ok(self.call_about_alerts(&finish).await?.noted)
     }
 
     /// Makes a delivery due now that was delivered, given up, or waits for its next attempt.
@@ -251,36 +292,45 @@ impl Store {
         {
             return Ok(Enqueued::Unknown);
         }
-        let mut connection = self.0.connections.get().await?;
-        let record: Option<String> = redis::cmd("HGET")
-            .arg(DELIVERIES)
-            .arg(id)
-            .query_async(&mut *connection)
-            .await?;
-        drop(connection);
-        let Some(record) = record else {
+        let Some(delivery) = self.delivery(id).await? else {
             return Ok(Enqueued::Unknown);
         };
         // It begins its tries anew.
         let delivery = Delivery {
             tries: 0,
-            ..read(id, &record)?
+            ..delivery
         };
         self.enqueue_delivery(&delivery).await
     }
 
     /// Makes a delivery due now. One that waits for its next attempt stays what it is.
     pub async fn enqueue_delivery(&self, delivery: &Delivery) -> Result<Enqueued, Error> {
+        let webhooks = self.webhooks();
+        let webhook = webhooks.webhooks.get(&delivery.webhook);
         let enqueue = scripts::EnqueueDelivery {
             keys: WebhookKeys(&delivery.webhook),
             id: &delivery.id,
             record: &json(delivery),
-            maximum: PENDING,
+            maximum: self.most_pending(),
+            group: webhook
+                .and_then(|webhook| webhook.group_wait())
+                .unwrap_or_default(),
         };
         Ok(match self.call_about_alerts(&enqueue).await?.status {
             enqueue_delivery::Status::Queued => Enqueued::Queued,
             enqueue_delivery::Status::Full => Enqueued::Full,
         })
+    }
+
+    /// One delivery, if it is still kept.
+    pub async fn delivery(&self, id: &str) -> Result<Option<Delivery>, Error> {
+        let mut connection = self.0.connections.get().await?;
+        let record: Option<String> = redis::cmd("HGET")
+            .arg(DELIVERIES)
+            .arg(id)
+            .query_async(&mut *connection)
+            .await?;
+        record.map(|record| read(id, &record)).transpose()
     }
 
     /// Deliveries of a webhook in one stage, newest first, with the instant that belongs to it: when it is due, when it

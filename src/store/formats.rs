@@ -11,7 +11,7 @@ use super::error::Error;
 use super::unreadable::Kind;
 
 /// What this version knows: the highest number of [`WORDS`].
-pub(super) const FORMAT: u32 = 3;
+pub(super) const FORMAT: u32 = 4;
 
 /// A word in records of one kind.
 struct Word {
@@ -87,6 +87,18 @@ const WORDS: &[Word] = &[
         field: "tenant",
         value: None,
         since: 3,
+    }, // A node that does not know these would send what the receiver does not understand.
+    Word {
+        kind: Kind::Webhook,
+        field: "format",
+        value: None,
+        since: 4,
+    },
+    Word {
+        kind: Kind::Webhook,
+        field: "group",
+        value: None,
+        since: 4,
     },
     Word {
         kind: Kind::Webhook,

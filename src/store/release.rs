@@ -53,8 +53,6 @@ impl Store {
             Status::Released => EndKind::Released,
             Status::Expired => EndKind::Expired,
             Status::Evicted => EndKind::Evicted,
-            Status::Idle => EndKind::Idle,
-            Status::MaxHold => EndKind::MaxHold,
             Status::Ended => return Ok(()),
         };
         self.count_end(&claims.pool, ended, reply.now.since(claims.started_at));

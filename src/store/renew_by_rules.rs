@@ -1,11 +1,9 @@
-//! Heartbeats by which something is decided, of a pool whose policy has `idle` or `max_hold`: how active users are is noted with them, and
-//! some read the end in them.
+//! Heartbeats of a pool whose policy has `idle` or `max_hold`: how active users are is noted with them, and some read the end in them.
 
 use super::Store;
 use super::error::Error;
 use super::keys::Keys;
 use super::renew::active_at;
-use super::renew_unchanged::{note_details, touched};
 use super::renewals::{Heartbeat, RECORD_MARGIN, RenewOutcome};
 use super::script::Change;
 use super::scripts;
@@ -15,10 +13,12 @@ use crate::lease::{Ends, EndsBy, Eviction};
 use crate::names::{Activities, Label};
 
 impl Store {
-    /// Renews heartbeats of one pool in one call. The answers are in the same order.
+    /// Renews heartbeats of one pool in one call. The answers are in the same order. `sample`: the first one is also looked at, how late
+    /// it is.
     pub(super) async fn renew_by_rules(
         &self,
-        beats: &[&Heartbeat],
+        beats: &[Heartbeat],
+        sample: bool,
     ) -> Result<Vec<RenewOutcome>, Error> {
         let pool = &beats[0].pool;
         let keys = Keys::of(pool);
@@ -37,10 +37,16 @@ impl Store {
                 looks_at: report.looks_at,
             })
             .collect();
-        let touched = touched(beats);
+        let touched: Vec<(u64, &Heartbeat)> =
+            (1..).zip(beats).filter(|(_, beat)| beat.record).collect();
+        let activities: Vec<Option<String>> = touched
+            .iter()
+            .map(|(_, beat)| beat.activities.as_ref().map(super::json))
+            .collect();
         let details: Vec<script::Detail<'_>> = touched
             .iter()
-            .map(|(heartbeat, beat, activities)| script::Detail {
+            .zip(&activities)
+            .map(|((heartbeat, beat), activities)| script::Detail {
                 heartbeat: *heartbeat,
                 label: Change(beat.label.as_ref().map(Label::as_str)),
                 activities: Change(activities.as_deref()),
@@ -51,11 +57,15 @@ impl Store {
             keys: &keys,
             name: pool,
             margin: RECORD_MARGIN,
+            sample,
             heartbeats: &heartbeats,
             reports: &reports,
             details: &details,
         };
         let reply = self.call(keys.bucket, &call).await?;
+        if let Some(rest) = reply.rest {
+            self.0.meters.beaten(rest, reply.ttl);
+        }
 
         let evicted = |why| RenewOutcome::Evicted {
             why,
@@ -92,9 +102,13 @@ impl Store {
                 *ends = Some(Ends::from(warning));
             }
         }
-        for ((heartbeat, ..), detail) in touched.iter().zip(reply.details) {
-            if let Some(outcome) = of(&mut outcomes, *heartbeat) {
-                note_details(outcome, detail.known, detail.label, detail.activities);
+        for ((heartbeat, _), detail) in touched.iter().zip(reply.details) {
+            match of(&mut outcomes, *heartbeat) {
+                Some(RenewOutcome::Renewed { details, .. }) if detail.known => {
+                    *details = Some((detail.label, detail.activities));
+                }
+                Some(outcome @ RenewOutcome::Renewed { .. }) => *outcome = RenewOutcome::Unclear,
+                _ => {}
             }
         }
         if outcomes.len() == beats.len() {

@@ -283,7 +283,7 @@ impl Store {
     async fn renew_batch(&self, beats: &[Heartbeat]) -> Result<Vec<RenewOutcome>, Error> {
         let sample = self.sample(beats);
         if beats.first().is_some_and(|beat| beat.watched) {
-            return self.renew_watched(beats, sample.is_some()).await;
+            return self.renew_by_rules(beats, sample.is_some()).await;
         }
         let error = match self.renew_at_once(beats, sample).await {
             Err(error) if error.trouble() == Some(Trouble::CrossSlot) => error,

@@ -14,6 +14,7 @@ pub(super) use self::detail::{
 };
 use super::form::{Form, is_first};
 use super::frame::{commands, may, page, time};
+use super::quantity::{duration, duration_ms};
 use super::{Fields, Format, redirect};
 use crate::access_key::Role;
 use crate::http::App;
@@ -21,7 +22,7 @@ use crate::http::access::Operator;
 use crate::http::csv::{self, Cell};
 use crate::http::problem::{Code, Problem};
 use crate::http::webhooks::{WebhookBody, WebhookRequest, all, make};
-use crate::webhook::{AlertPattern, AlertType, Webhook};
+use crate::webhook::{AlertPattern, AlertType, Group, Webhook, WebhookFormat};
 
 /// Where all of this is.
 const HERE: &str = "/admin/webhooks";
@@ -54,14 +55,14 @@ async fn draw(
         h1 { "Webhooks" }
         (form.summary())
         @if again { p.notice role="status" { "This was done before, if the webhook is in the list: the form came twice. A secret is shown once; if it is lost, make a new one. If the webhook is not in the list, nothing was made." } }
-        p { "Where " a href="/admin/alerts" { "alerts" } " go: each message is signed, and comes again until the receiver has it." }
+        p { "Where " a href="/admin/alerts" { "alerts" } " go: a program, a chat, PagerDuty or mail. Each message comes again until the receiver has it." }
         @if webhooks.is_empty() {
             p.empty { "There are no webhooks yet." }
         } @else {
             div.scroll tabindex="0" role="region" aria-labelledby="caption" {
                 table {
                     caption #caption { "Webhooks, the oldest first" }
-                    thead { tr { @for title in ["Where", "Alerts", "Pools", "State", "Waiting", "Given up", "Created"] { th scope="col" { (title) } } } }
+                    thead { tr { @for title in ["Where", "Form", "Alerts", "Pools", "State", "Waiting", "Given up", "Created"] { th scope="col" { (title) } } } }
                     tbody { @for webhook in &webhooks { (row(webhook)) } }
                 }
             }
@@ -76,6 +77,7 @@ fn list_csv(webhooks: &[WebhookBody]) -> Response {
     let columns = [
         "id",
         "url",
+        "format",
         "name",
         "events",
         "pools",
@@ -88,6 +90,7 @@ fn list_csv(webhooks: &[WebhookBody]) -> Response {
         vec![
             Cell::plain(&webhook.id),
             Cell::Text(webhook.url.clone()),
+            Cell::plain(&webhook.format.as_str()),
             Cell::text(webhook.name.as_ref().map(|name| name.as_str())),
             Cell::Text(events(&webhook.events)),
             Cell::Text(pools(webhook)),
@@ -128,6 +131,7 @@ fn row(webhook: &WebhookBody) -> Markup {
                 a href=(place(webhook)) { (title(webhook)) }
                 @if webhook.name.is_some() { br; code { (webhook.url) } }
             }
+            td { code { (webhook.format.as_str()) } }
             td { (events(&webhook.events)) }
             td { @if webhook.pools.is_empty() { "all" } @else { (pools(webhook)) } }
             td { (state(webhook)) }
@@ -151,7 +155,7 @@ fn event_fields(form: &Form<'_>, chosen: &[AlertPattern]) -> Markup {
     let is_chosen = |word: &str, now: bool| form.has("events", word, now);
     let wrong = form.error("events");
     html! {
-        fieldset.field.wrong[wrong.is_some()] id=(form.id("events")) tabindex=[wrong.map(|_| "-1")] {
+        fieldset.field.wrong[wrong.is_some()] data-all="*" id=(form.id("events")) tabindex=[wrong.map(|_| "-1")] {
             legend { "Alerts" }
             @if let Some(wrong) = wrong { p.bad { span.hidden { "Error: " } (wrong) } }
             label { input type="checkbox" name="events" value="*" checked[is_chosen("*", chosen.contains(&AlertPattern::All))]; " All, also those to come" }
@@ -172,6 +176,7 @@ fn new_webhook(form: &Form<'_>) -> Markup {
             form.fields method="post" action=(HERE) {
                 (form.once())
                 (address_field(form, ""))
+                (format_fields(form, None))
                 (event_fields(form, &[]))
                 (common_fields(form, "", ""))
                 p.row { button.main type="submit" { "Create" } }
@@ -184,9 +189,37 @@ fn address_field(form: &Form<'_>, now: &str) -> Markup {
     form.text(
         "url",
         "Address",
-        "Such as https://hooks.example.com/leasehold.",
+        "Such as https://hooks.example.com/leasehold, or mailto:on-call@example.com,desk@example.com.",
         now,
     )
+}
+
+/// In which form messages go, and whether together.
+fn format_fields(form: &Form<'_>, webhook: Option<&WebhookBody>) -> Markup {
+    let mut options = vec![("", "As the address looks like")];
+    options.extend(
+        WebhookFormat::ALL
+            .iter()
+            .map(|format| (format.as_str(), format.title())),
+    );
+    let format = webhook.map_or("", |webhook| webhook.format.as_str());
+    let group = webhook
+        .and_then(|webhook| webhook.group)
+        .map(|group| duration(group.wait_ms))
+        .unwrap_or_default();
+    let key_hint = match webhook {
+        Some(webhook) if webhook.format == WebhookFormat::Pagerduty => "Empty leaves it as it is.",
+        _ => "Only for PagerDuty: the integration key of a service with Events API v2.",
+    };
+    html! {
+        (form.choice("format", "Form", "", format, &options))
+        (form.field("routing_key", "Integration key", key_hint, "", |control| html! {
+            input id=(control.id) name="routing_key" type="password" autocomplete="off"
+                aria-invalid=[control.invalid] aria-describedby=[&control.described];
+        }))
+        (form.text("group", "Together what comes within",
+            "Such as 5 s: alerts that come together go as one message with a list. Empty sends each alone.", &group))
+    }
 }
 
 fn common_fields(form: &Form<'_>, name: &str, pools: &str) -> Markup {
@@ -214,8 +247,9 @@ fn webhook_request(fields: &Fields) -> Result<WebhookRequest, Problem> {
             &"tick all of them, or single ones, and not both",
         ));
     }
+    let url = fields.get("url").unwrap_or_default();
     Ok(WebhookRequest {
-        url: fields.get("url").unwrap_or_default().to_owned(),
+        url: url.to_owned(),
         events,
         pools: fields
             .words("pools")
@@ -229,6 +263,19 @@ fn webhook_request(fields: &Fields) -> Result<WebhookRequest, Problem> {
             .transpose()
             .map_err(|error| wrong("name")(&error))?,
         enabled: None,
+        format: Some(match fields.get("format") {
+            Some(word) => word.parse().map_err(|error| wrong("format")(&error))?,
+            None => WebhookFormat::guess(url),
+        }),
+        group: fields
+            .get("group")
+            .map(|text| duration_ms("group", text).map(|wait_ms| Group { wait_ms }))
+            .transpose()?,
+        routing_key: fields
+            .get("routing_key")
+            .map(|key| key.to_owned().try_into())
+            .transpose()
+            .map_err(|error| wrong("routing_key")(&error))?,
     })
 }
 
@@ -243,6 +290,9 @@ pub(super) async fn create(
         Err(problem) => Err(problem),
     };
     match made {
+        Ok(webhook) if webhook.format != WebhookFormat::Standard => {
+            Ok(redirect(&format!("{HERE}/{}", webhook.id)))
+        }
         Ok(webhook) => Ok(reveal(&operator, &webhook)),
         Err(problem) => {
             let form = Form::refused("webhook", &fields, problem)?;

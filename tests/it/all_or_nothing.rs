@@ -1157,6 +1157,9 @@ impl Scene<'_> {
             .json(&json!({"name": "the pager"}))
             .expect(ANY)
             .await;
+        let hook =
+            json!({"url": receiver.url(), "events": ["pool.full"], "group": {"wait_ms": 1_000}});
+        self.node.post("/v1/webhooks").json(&hook).expect(201).await;
         receiver
     }
 
@@ -1228,9 +1231,9 @@ impl Scene<'_> {
         .await;
         // As many wait as may, and as many were given up as are kept.
         let (dead, first) = (format!("lh1:{{alerts}}:{id}:dead"), "late1");
-        let fill = "for i = 1, 500 do
-            redis.call('ZADD', KEYS[1], 9999999999999, 'waits' .. i) redis.call('ZADD', KEYS[2], i, 'late' .. i)
-            redis.call('HSET', KEYS[3], 'waits' .. i, '{}', 'late' .. i, '{}') end";
+        let fill = "for i = 1, 10000 do redis.call('ZADD', KEYS[1], 9999999999999, 'waits' .. i) end
+            for i = 1, 500 do
+            redis.call('ZADD', KEYS[2], i, 'late' .. i) redis.call('HSET', KEYS[3], 'late' .. i, '{}') end";
         let deliveries = "lh1:{alerts}:deliveries";
         self.query(&["EVAL", fill, "3", &pending, &dead, deliveries])
             .await;
@@ -1250,6 +1253,9 @@ impl Scene<'_> {
             },
         )
         .await;
+        // Each failure of its deletion would be tried with all of them.
+        self.query(&["ZREMRANGEBYSCORE", &pending, "9999999999999", "+inf"])
+            .await;
         node.call(Method::DELETE, &path).expect(ANY).await;
         node.post("/v1/webhooks")
             .json(&json!({"url": receiver.url(), "events": ["*"]}))

@@ -111,7 +111,6 @@ fn plans(round: usize, topology: Topology, long: bool) -> Vec<Plan> {
         gateways,
         seats_of_gateway,
         waiters: 0,
-        yields: false,
         pause: if long { 30 } else { 70 },
     };
     let more = if long { 2 } else { 1 };
@@ -123,10 +122,7 @@ fn plans(round: usize, topology: Topology, long: bool) -> Vec<Plan> {
     vec![
         plan(pool(0), 1_000, 10, 0, 0),
         plan(pool(1), 6_000, 6 * more, 3 * more, more),
-        Plan {
-            yields: true,
-            ..plan(pool(2), 60_000, 4 * more, 3 * more, more)
-        },
+        plan(pool(2), 60_000, 4 * more, 3 * more, more),
         in_line,
     ]
 }

@@ -1,6 +1,8 @@
 //! Webhooks: signed, at least once, by one node at a time, whatever the receiver does.
 
+mod burst;
 mod failing;
+mod formats;
 
 use std::time::{Duration, Instant};
 

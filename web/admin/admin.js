@@ -209,3 +209,14 @@ for (const link of document.querySelectorAll("#problems a")) {
     field.focus({ preventScroll: true });
   });
 }
+
+// A box that stands for all, and those that stand for one each: whoever ticks one kind means the other no longer.
+for (const set of document.querySelectorAll("[data-all]")) {
+  set.addEventListener("change", ({ target }) => {
+    if (!target.checked) return;
+    const isAll = (box) => box.value === set.dataset.all;
+    for (const box of set.querySelectorAll("[type=checkbox]")) {
+      if (isAll(box) !== isAll(target)) box.checked = false;
+    }
+  });
+}

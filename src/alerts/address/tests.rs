@@ -1,13 +1,15 @@
-use super::super::deliver::{self, Roots};
+use super::super::post::{self, Roots};
 use super::*;
 
 const PUBLIC: Allowed = Allowed {
     http: false,
     private: false,
+    mail: false,
 };
 const ALL: Allowed = Allowed {
     http: true,
     private: true,
+    mail: true,
 };
 
 /// What nobody may reach with the settings that nobody has touched.
@@ -202,11 +204,52 @@ fn settings_open_private_networks_and_never_metadata() {
     let only_http = Allowed {
         http: true,
         private: false,
+        mail: false,
     };
     assert!(only_http.url("http://hooks.example.com/").is_ok());
     assert!(only_http.url("http://hooks.example.com:8080/").is_ok());
     assert!(only_http.url("http://127.0.0.1/").is_err());
     assert!(only_http.url("http://hooks.example.com:6379/").is_err());
+}
+
+#[test]
+fn mail_leads_to_addresses_of_people_if_there_is_a_server() {
+    let mail = Allowed {
+        mail: true,
+        ..PUBLIC
+    };
+    for (url, count) in [
+        ("mailto:on-call@example.com", 1),
+        ("MAILTO:on-call@example.com,desk%2Bnight@sub.example.com", 2),
+    ] {
+        let Ok(Target::Mail(addresses)) = mail.target(url) else {
+            panic!("{url} was refused");
+        };
+        assert_eq!(addresses.len(), count);
+        let refused = PUBLIC.target(url).unwrap_err().to_string();
+        assert!(refused.contains("smtp_url"), "{refused}");
+    }
+    for url in [
+        "mailto:",
+        "mailto:nobody",
+        "mailto:a@example.com,",
+        "mailto:a@example.com?subject=x",
+        "mailto:a@example.com#x",
+        "mailto:a@[127.0.0.1]",
+        "mailto:a@[IPv6:::1]",
+        "mailto:a@127.0.0.1",
+        "mailto:a@example.com%0d%0aBcc:%20b@example.com",
+        "mailto:a%0a@example.com",
+        "mailto:Somebody <a@example.com>",
+        "smtp://mail.example.com",
+    ] {
+        assert!(mail.target(url).is_err(), "{url}");
+    }
+    let many = vec!["a@example.com"; 21].join(",");
+    assert!(mail.target(&format!("mailto:{many}")).is_err());
+    // What leads to HTTP is held against the same rules.
+    assert!(mail.target("https://127.0.0.1/").is_err());
+    assert!(mail.target("https://hooks.example.com/x").is_ok());
 }
 
 fn resolver(
@@ -267,7 +310,7 @@ async fn a_connection_looks_up_once_and_goes_where_that_says() {
         let answer = answers.lock().unwrap().pop().expect("a second look-up");
         std::future::ready(Ok(vec![answer]))
     });
-    let http = deliver::client(resolver, Roots::None, None).unwrap();
+    let http = post::client(resolver, Roots::None, None).unwrap();
     let sent = tokio::spawn(async move {
         http.post(format!("http://hooks.example.com:{port}/"))
             .send()

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::{LeaseBody, checked_idle};
+use super::LeaseBody;
 use crate::blocking;
 use crate::http::accept::{self, Format};
 use crate::http::access::Operator;
@@ -19,7 +19,6 @@ use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
 use crate::names::{Holder, LeaseId, PoolName, Tenant, recorded_if_any};
 use crate::store::{Cursor, Selection, Sort};
-use crate::time::millis;
 
 /// Leases of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
@@ -227,7 +226,7 @@ impl LeasesQuery {
                 .q
                 .filter(|text| !text.is_empty())
                 .map(|text| text.to_lowercase()),
-            idle_ms: checked_idle(self.idle_ms)?.map(millis),
+            idle_ms: self.idle_ms,
             sort,
             descending,
             after,

@@ -9,7 +9,7 @@ use super::super::extract::ReadOnly;
 use crate::access_key::Role;
 use crate::names::{Label, PoolName};
 use crate::time::Timestamp;
-use crate::webhook::{AlertPattern, Webhook, WebhookId};
+use crate::webhook::{AlertPattern, Group, RoutingKey, Webhook, WebhookFormat, WebhookId};
 
 /// A webhook, without its secret.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -37,6 +37,10 @@ pub(crate) struct WebhookBody {
     /// When it was created.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) created_at: Timestamp,
+    /// In which form it gets its messages.
+    pub(crate) format: WebhookFormat,
+    /// Which alerts go together as one message; null if each goes alone.
+    pub(crate) group: Option<Group>,
     /// End of the time in which the former secret signs as well; null without one.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) former_secret_until: Option<Timestamp>,
@@ -68,6 +72,8 @@ impl WebhookBody {
             enabled: webhook.disabled.is_none(),
             disabled_reason: webhook.disabled.clone(),
             created_at: Timestamp(webhook.created_at_ms),
+            format: webhook.format,
+            group: webhook.group,
             former_secret_until: former
                 .map(|former| Timestamp(former.until_ms))
                 .filter(|until| now < *until),
@@ -85,9 +91,20 @@ pub(super) struct AuditedWebhook<'a> {
     events: &'a [AlertPattern],
     pools: &'a [PoolName],
     disabled: Option<&'a str>,
+    format: WebhookFormat,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<Group>,
 }
 
+/// A URL without what may be a password, and without the names of people.
 fn without_path(url: &str) -> String {
+    if WebhookFormat::guess(url) == WebhookFormat::Email {
+        let domains: Vec<String> = url
+            .split(',')
+            .map(|address| format!("…@{}", address.rsplit('@').next().unwrap_or_default()))
+            .collect();
+        return format!("mailto:{}", domains.join(","));
+    }
     let origin = reqwest::Url::parse(url).map(|url| url.origin().ascii_serialization());
     format!("{}/…", origin.unwrap_or_default())
 }
@@ -99,6 +116,8 @@ pub(super) fn noted(webhook: &Webhook) -> AuditedWebhook<'_> {
         events: &webhook.events,
         pools: &webhook.pools,
         disabled: webhook.disabled.as_deref(),
+        format: webhook.format,
+        group: webhook.group,
     }
 }
 
@@ -124,7 +143,7 @@ pub(super) struct Webhooks {
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WebhookRequest {
-    /// `https://…`, at most 2048 bytes. Where it may lead: `docs/alerts.md`.
+    /// `https://…`, or `mailto:` with up to 20 addresses; at most 2048 bytes. Where it may lead: `docs/alerts.md`.
     #[schema(example = "https://hooks.example.com/leasehold")]
     pub(crate) url: String,
     /// Which alerts, at least one; `*` is all.
@@ -141,6 +160,16 @@ pub(crate) struct WebhookRequest {
     /// Whether messages are sent; they are, if it is left out.
     #[serde(default)]
     pub(crate) enabled: Option<bool>,
+    /// In which form it gets its messages: `standard` if it is left out, and `email` for a `mailto:` URL.
+    #[serde(default)]
+    pub(crate) format: Option<WebhookFormat>,
+    /// Which alerts go together as one message; without it each goes alone. PagerDuty takes one at a time.
+    #[serde(default)]
+    pub(crate) group: Option<Group>,
+    /// The integration key of a PagerDuty service. It is never shown; when the webhook is replaced without one, the present one stays.
+    #[schema(value_type = Option<String>, write_only, min_length = 16, max_length = 64)]
+    #[serde(default)]
+    pub(crate) routing_key: Option<RoutingKey>,
 }
 
 /// What [`WebhookBody`] says besides.
@@ -174,10 +203,21 @@ pub(crate) struct WebhookPatch {
     pub(crate) name: Option<Option<Label>>,
     /// Whether messages are sent.
     pub(crate) enabled: Option<bool>,
+    /// Another form.
+    pub(crate) format: Option<WebhookFormat>,
+    /// Which alerts go together; null for each alone.
+    #[schema(value_type = Option<Group>)]
+    #[serde(deserialize_with = "given")]
+    pub(crate) group: Option<Option<Group>>,
+    /// Another integration key of PagerDuty.
+    #[schema(value_type = Option<String>, write_only, min_length = 16, max_length = 64)]
+    pub(crate) routing_key: Option<RoutingKey>,
 }
 
 /// Tells `null` from what is left out.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Label>>, D::Error> {
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 

@@ -1,5 +1,7 @@
 //! `/v1/webhooks/{id}/deliveries`: what was sent, what waits, what was given up; the test button, and sending again.
 
+use std::time::{Duration, Instant};
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -23,11 +25,14 @@ use crate::store::{Attempt, Delivery, Enqueued, Stage};
 use crate::time::Timestamp;
 use crate::webhook::WebhookId;
 
-/// Entries of each state on a page unless the caller says otherwise, and at most. That is more than are kept.
+/// Entries of each state on a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 500;
 /// Characters of the name of a test.
 const NAME: usize = 16;
+/// The longest wait for the answer to a test, and how often is looked for it.
+const LONGEST_WAIT_MS: u64 = 20_000;
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -44,7 +49,7 @@ pub(crate) struct AttemptBody {
     pub(crate) at: Timestamp,
     /// How long it took.
     pub(crate) took_ms: u64,
-    /// The status that the receiver answered; null if it did not.
+    /// The status that the receiver answered, or the code of the mail server; null if it did not.
     pub(crate) status: Option<u16>,
     /// What went wrong; null if nothing did.
     pub(crate) error: Option<String>,
@@ -87,15 +92,21 @@ pub(crate) struct DeliveryBody {
     pub(crate) message: serde_json::Value,
 }
 
-impl DeliveryBody {
-    fn of(delivery: Delivery, stage: Stage, at: Timestamp, to_admin: bool) -> Self {
-        let attempt = |attempt: Attempt| AttemptBody {
+impl AttemptBody {
+    fn of(attempt: Attempt, to_admin: bool) -> Self {
+        Self {
             at: Timestamp(attempt.at_ms),
             took_ms: attempt.took_ms,
             status: attempt.status,
             error: attempt.error,
             reply: attempt.reply.filter(|_| to_admin),
-        };
+        }
+    }
+}
+
+impl DeliveryBody {
+    fn of(delivery: Delivery, stage: Stage, at: Timestamp, to_admin: bool) -> Self {
+        let attempt = |attempt| AttemptBody::of(attempt, to_admin);
         Self {
             state: stage.as_str(),
             created_at: Timestamp(delivery.created_at_ms),
@@ -115,7 +126,7 @@ impl DeliveryBody {
 #[derive(Debug, Serialize, ToSchema)]
 struct Deliveries {
     items: Vec<DeliveryBody>,
-    /// Always null: all that are kept fit on one page.
+    /// Always null: of each state the newest are listed.
     next_cursor: Option<String>,
 }
 
@@ -136,7 +147,7 @@ struct DeliveriesQuery {
 
 /// Lists the deliveries of a webhook, newest first: the dead letters with `state=dead`.
 ///
-/// Kept are the last 100 that were delivered, 500 that are pending and 500 that are dead.
+/// Kept are the last 100 that were delivered, 500 that are dead, and up to 10 000 that are pending.
 #[utoipa::path(
     get, path = "/v1/webhooks/{id}/deliveries", operation_id = "list_deliveries", tag = "alerts",
     params(DeliveriesQuery),
@@ -279,26 +290,67 @@ pub(crate) async fn try_again(
     }
 }
 
+/// How long somebody waits for the answer to a test.
+#[derive(Debug, Default, Clone, Copy, Deserialize, IntoParams)]
+#[serde(default, deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct TestQuery {
+    /// How long to wait for what the receiver says, in milliseconds, at most 20000; 0 without it.
+    #[param(maximum = 20_000)]
+    pub(crate) wait_ms: u64,
+}
+
+/// A test that somebody waited for, and how its first attempt ended.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TestedBody {
+    /// The delivery.
+    #[schema(example = "msg_test-a8Kd0sPq2LmXz91c_V1StGXR8Z5jd")]
+    pub(crate) delivery: String,
+    /// What the receiver said to the first attempt: the status of HTTP or the code of SMTP. Null if it said nothing in time.
+    pub(crate) attempt: Option<AttemptBody>,
+}
+
 /// Sends a test message, whatever the webhook's `events` are.
+///
+/// With `wait_ms` it says what the receiver answered: 200, with the attempt. A receiver that took it may still fail at it later: workflows of
+/// Teams accept everything, so look into the channel.
 #[utoipa::path(
     post, path = "/v1/webhooks/{id}/test", operation_id = "test_webhook", tag = "alerts",
-    responses((status = 202, body = EnqueuedBody)),
+    params(TestQuery),
+    responses(
+        (status = 200, description = "The first attempt has ended; `attempt` says how", body = TestedBody),
+        (status = 202, description = "It is on its way", body = EnqueuedBody),
+    ),
 )]
 async fn test(
     State(app): State<App>,
     operator: Operator,
     Path(id): Path<String>,
-) -> Result<(StatusCode, Json<EnqueuedBody>), Problem> {
-    let on_its_way = send_test(&app, &operator, &id).await?;
-    Ok((StatusCode::ACCEPTED, Json(on_its_way)))
+    Query(query): Query<TestQuery>,
+) -> Result<Response, Problem> {
+    let tested = send_test(&app, &operator, &id, query).await?;
+    if tested.attempt.is_some() {
+        return Ok(Json(tested).into_response());
+    }
+    let on_its_way = EnqueuedBody {
+        delivery: tested.delivery,
+    };
+    Ok((StatusCode::ACCEPTED, Json(on_its_way)).into_response())
 }
 
-/// Sends a test message.
+/// Sends a test message, and waits for the end of the first attempt.
 pub(crate) async fn send_test(
     app: &App,
     operator: &Operator,
     id: &str,
-) -> Result<EnqueuedBody, Problem> {
+    query: TestQuery,
+) -> Result<TestedBody, Problem> {
+    if query.wait_ms > LONGEST_WAIT_MS {
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            format!("`wait_ms` is at most {LONGEST_WAIT_MS}."),
+        ));
+    }
     operator.notes.target(id);
     app.0.store.refresh_webhooks().await?;
     let webhook = find(app, id)?;
@@ -318,11 +370,37 @@ pub(crate) async fn send_test(
         attempts: Vec::new(),
     };
     match app.0.store.enqueue_delivery(&delivery).await? {
-        Enqueued::Full => Err(is_full()),
-        Enqueued::Queued | Enqueued::Unknown => Ok(EnqueuedBody {
-            delivery: delivery.id,
-        }),
+        Enqueued::Full => return Err(is_full()),
+        Enqueued::Queued | Enqueued::Unknown => {}
     }
+    let ends = Instant::now() + Duration::from_millis(query.wait_ms);
+    let mut attempt = None;
+    while attempt.is_none() && Instant::now() < ends && !app.0.drain.is_draining() {
+        tokio::time::sleep(LOOK_EVERY).await;
+        // The test is sent, so not being able to look is no failure of it.
+        let known = app.0.store.delivery(&delivery.id).await.ok().flatten();
+        attempt = known.and_then(|known| known.attempts.into_iter().next());
+    }
+    Ok(TestedBody {
+        delivery: delivery.id,
+        attempt: attempt.map(|attempt| AttemptBody::of(attempt, true)),
+    })
+}
+
+/// How the first attempt at a test ended; nothing if it has not yet, or if it is no delivery of this webhook.
+pub(crate) async fn tested(
+    app: &App,
+    operator: &Operator,
+    webhook: &WebhookId,
+    delivery: &str,
+) -> Result<Option<AttemptBody>, Problem> {
+    if !delivery.ends_with(&format!("_{webhook}")) {
+        return Ok(None);
+    }
+    let known = app.0.store.delivery(delivery).await?;
+    let first = known.and_then(|known| known.attempts.into_iter().next());
+    let to_admin = operator.caller.role() == Role::Admin;
+    Ok(first.map(|attempt| AttemptBody::of(attempt, to_admin)))
 }
 
 fn is_disabled() -> Problem {

@@ -8,8 +8,8 @@ use maud::{Markup, html};
 use serde_json::json;
 
 use super::{
-    HERE, address_field, common_fields, event_fields, place, pools, reveal, state, title,
-    webhook_request,
+    HERE, address_field, common_fields, event_fields, format_fields, place, pools, reveal, state,
+    title, webhook_request,
 };
 use crate::access_key::Role;
 use crate::http::App;
@@ -17,15 +17,19 @@ use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::problem::Problem;
 use crate::http::webhooks::{
-    DeliveryBody, WebhookBody, WebhookPatch, alter, by_stage, find, replace_secret, send_test,
-    shown, to_csv, try_again, withdraw,
+    AttemptBody, DeliveryBody, TestQuery, WebhookBody, WebhookPatch, alter, by_stage, find,
+    replace_secret, send_test, shown, tested, to_csv, try_again, withdraw,
 };
 use crate::ui::form::{Form, is_first};
 use crate::ui::frame::{may, page, time};
+use crate::ui::quantity::duration;
 use crate::ui::{Fields, Format, new_secret, redirect};
+use crate::webhook::WebhookFormat;
 
 /// Deliveries of each state on the page.
 const SHOWN: usize = 100;
+/// How long the page waits for the answer to a test.
+const TEST_MS: u64 = 10_000;
 
 pub(in crate::ui) async fn detail(
     State(app): State<App>,
@@ -59,6 +63,10 @@ async fn draw(
     let webhook = find(app, id)?;
     let state = fields.get("state");
     let items = by_stage(app, operator, &webhook.id, state, SHOWN).await?;
+    let test = match fields.get("test") {
+        Some(delivery) => Some(tested(app, operator, &webhook.id, delivery).await?),
+        None => None,
+    };
     let webhook = shown(app, operator, &webhook).await?;
     let changes = may(&operator.caller, Role::Admin);
     let asked = state
@@ -68,7 +76,9 @@ async fn draw(
         p.crumbs { a href=(HERE) { "Webhooks" } }
         h1 { (title(&webhook)) }
         (form.summary())
+        @if let Some(attempt) = &test { (test_result(attempt.as_ref(), webhook.format)) }
         @if webhook.name.is_some() { p { code { (webhook.url) } } }
+        p { (webhook.format.title()) @if let Some(group) = webhook.group { ", together what comes within " (duration(group.wait_ms)) } }
         p { (self::state(&webhook))
             @if let Some(until) = webhook.former_secret_until { br; span.quiet { "The former secret signs as well until " (time(until)) } }
         }
@@ -113,6 +123,27 @@ async fn draw(
     Ok(form.answer(page(&operator.caller, "Webhook", HERE, &body)))
 }
 
+/// What the receiver said to a test.
+fn test_result(attempt: Option<&AttemptBody>, format: WebhookFormat) -> Markup {
+    let Some(attempt) = attempt else {
+        return html! { p.notice role="status" { "The test is on its way; the receiver has not answered yet. The list below says how it ends." } };
+    };
+    let status = attempt.status.map(|status| status.to_string());
+    let status = status.unwrap_or_default();
+    html! {
+        div.notice role="status" {
+            @if let Some(error) = &attempt.error {
+                p { strong { "The test did not arrive: " } (error) @if !status.is_empty() { " (" (status) ")" } ". It comes again by itself." }
+            } @else {
+                p { strong { "The test was accepted: " } (status) "." }
+                @if format == WebhookFormat::Teams { p { "Teams accepts a message before its workflow runs: look into the channel." } }
+                @if format == WebhookFormat::Pagerduty { p { "It opened an incident of low urgency: resolve it in PagerDuty." } }
+            }
+            @if let Some(reply) = &attempt.reply { p { "It said: " code { (reply) } } }
+        }
+    }
+}
+
 fn actions(webhook: &WebhookBody) -> Markup {
     let here = place(webhook);
     html! {
@@ -127,7 +158,7 @@ fn actions(webhook: &WebhookBody) -> Markup {
                     input type="hidden" name="enabled" value="true"; button.main type="submit" { "Enable" }
                 }
             }
-            a.button href=(format!("{here}/roll")) { "New secret" }
+            @if webhook.format == WebhookFormat::Standard { a.button href=(format!("{here}/roll")) { "New secret" } }
             a.button href=(format!("{here}/delete")) { "Delete" }
         }
     }
@@ -188,6 +219,7 @@ fn edit(webhook: &WebhookBody, form: &Form<'_>) -> Markup {
             h2 { "Change" }
             form.fields method="post" action=(place(webhook)) {
                 (address_field(form, &webhook.url))
+                (format_fields(form, Some(webhook)))
                 (event_fields(form, &webhook.events))
                 (common_fields(form, webhook.name.as_ref().map_or("", |name| name.as_str()), &pools(webhook)))
                 p.row { button.main type="submit" { "Save" } }
@@ -210,6 +242,9 @@ pub(in crate::ui) async fn save(
                 pools: Some(body.pools),
                 name: Some(body.name),
                 enabled: None,
+                format: body.format,
+                group: Some(body.group),
+                routing_key: body.routing_key,
             };
             alter(&app, &operator, &id, &patch).await
         }
@@ -243,8 +278,9 @@ pub(in crate::ui) async fn test(
     operator: Operator,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
-    send_test(&app, &operator, &id).await?;
-    Ok(redirect(&format!("{HERE}/{id}")))
+    let query = TestQuery { wait_ms: TEST_MS };
+    let tested = send_test(&app, &operator, &id, query).await?;
+    Ok(redirect(&format!("{HERE}/{id}?test={}", tested.delivery)))
 }
 
 pub(in crate::ui) async fn resend(

@@ -22,9 +22,6 @@ pub(crate) fn now_ms() -> f64 {
         * 1e3
 }
 
-/// After so long without activity a seat is idle, in a pool in which these go to others.
-const IDLE_MS: u64 = 900_000;
-
 /// A pool of one round, and who works in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
@@ -42,8 +39,6 @@ pub(crate) struct Plan {
     pub(crate) seats_of_gateway: usize,
     /// Who wait in the queue of the pool until it is their turn; without any it has none.
     pub(crate) waiters: usize,
-    /// Whether seats that nobody uses, or that are held for too long, go to others.
-    pub(crate) yields: bool,
     /// Between two operations of a client, ms.
     pub(crate) pause: u64,
 }
@@ -58,10 +53,6 @@ impl Plan {
         });
         if self.waiters > 0 {
             policy["queue"] = json!({"max_waiting": 10 * self.waiters});
-        }
-        if self.yields {
-            policy["idle"] = json!({"after_ms": IDLE_MS, "then": "yield"});
-            policy["max_hold"] = json!({"after_ms": 3_000, "then": "yield"});
         }
         policy
     }
@@ -195,9 +186,6 @@ fn meaning(kind: Kind, reply: &Reply) -> Option<Outcome> {
         (Kind::Renew, 200) => Outcome::Renewed,
         (Kind::Renew, 410) if reply["code"] == "lease_expired" => Outcome::Expired,
         (Kind::Renew, 410) if reply["code"] != "lease_evicted" => Outcome::Final,
-        (Kind::Renew, 410) if ["idle", "max_hold"].contains(&reply["reason"].as_str()?) => {
-            Outcome::Final
-        }
         (Kind::Release | Kind::Leave | Kind::Unblock | Kind::Delete, 204) => Outcome::Done,
         (Kind::Terminate | Kind::Block, 200) => Outcome::Done,
         // Its node is gone, or silent.
@@ -355,23 +343,8 @@ impl One {
 
     async fn renew(&mut self, held: &mut Held) -> Outcome {
         let nobody: Arc<str> = "".into();
-        let mut body = json!({"token": held.token});
-        // Who comes and goes is away now and then; who keeps a seat uses it.
-        let is_there = !self.plan.yields || self.number >= self.plan.guests || self.roll(2) == 0;
-        if self.plan.yields {
-            body["idle_ms"] = json!(if is_there {
-                0
-            } else {
-                IDLE_MS + self.roll(IDLE_MS)
-            });
-        }
-        let always = is_there && self.number >= self.plan.guests;
-        let call = self.node().renew_with(body, ANY);
+        let call = self.node().renew(&held.token, ANY);
         let (outcome, reply) = self.record(Kind::Renew, &held.id, &nobody, call).await;
-        if always && reply["reason"] == "idle" {
-            let text = format!("{} used its seat, and lost it: {}", self.holder, reply.text);
-            self.log.strange.lock().expect("no panic").push(text);
-        }
         // Always the latest.
         if let Some(token) = reply["token"].as_str() {
             token.clone_into(&mut held.token);

@@ -123,13 +123,6 @@ fn check_finality(
             }
         }
     }
-    let events = lifetimes.segment.events.iter();
-    let by_policy = |reason: &str| ["idle", "max_hold"].contains(&reason);
-    wanted.extend(
-        events
-            .filter(|event| event.kind == "ended" && by_policy(&event.reason))
-            .map(|event| event.id.as_str()),
-    );
     for operation in operations {
         if operation.outcome == Outcome::Final && !wanted.contains(&*operation.id) {
             wrong.push(format!("invented: nobody ended {operation:?}"));

@@ -271,7 +271,6 @@ async fn check(mistake: &Mistake) -> Verdict {
         gateways: 0,
         seats_of_gateway: 0,
         waiters: mistake.waiters,
-        yields: false,
         pause: 15,
     };
     // On a busy machine a node that has just come may need a moment.

@@ -104,7 +104,6 @@ async fn what_is_no_duration_is_refused_and_other_pools_tell_and_keep_nothing() 
         .json(&both)
         .expect(400)
         .await;
-    node.list("crm", &format!("idle_ms={too_long}"), 400).await;
     beat(node, &ann, too_long - 1).await;
 
     let bob = node
