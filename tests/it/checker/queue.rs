@@ -207,6 +207,13 @@ async fn each_mistake_in_a_queue_is_found_and_nothing_without_one() {
             "make this mistake anew: {}",
             mistake.name
         );
+        // On a busy machine a mistake can come to nothing: by the time a seat is free, the one who is gone is late anyway.
+        for _ in 0..2 {
+            let wrong = check(Some(mistake)).await;
+            if !wrong.is_empty() {
+                return (mistake.name, wrong);
+            }
+        }
         (mistake.name, check(Some(mistake)).await)
     }))
     .await;
