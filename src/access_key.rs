@@ -7,7 +7,7 @@
 
 mod origin;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -297,6 +297,12 @@ impl AccessKey {
     /// Whether the key is for this pool.
     pub fn is_for(&self, pool: &PoolName) -> bool {
         (self.pools.is_empty() && self.role != Role::Client) || self.pools.contains(pool)
+    }
+
+    /// The tenants that whoever shows the key may see and touch; none is all of them.
+    pub fn own_tenants(&self) -> Option<BTreeSet<Tenant>> {
+        let own: BTreeSet<Tenant> = self.tenants.iter().chain(&self.tenant).cloned().collect();
+        (!own.is_empty()).then_some(own)
     }
 
     /// What the key may see and touch.

@@ -41,7 +41,7 @@ pub(crate) use self::attempts::Attempts;
 pub(crate) use self::audit::Notes;
 pub(crate) use self::caller::{ADMIN_KEY, Caller};
 pub(crate) use self::credential::{
-    Credential, Verified, by_offer, is_of_admin_key, offer, verify, wait_to_guess,
+    Credential, Verified, by_offer, caller_of_login, offer, verify, wait_to_guess,
 };
 
 use self::audit::{Entry, RequestOutcome};

@@ -644,15 +644,19 @@ fn is_within(operator: &Operator, key: &AccessKey) -> bool {
 
 /// Refuses a key for more than the caller has.
 fn check_given(operator: &Operator, key: &AccessKey) -> Result<(), Problem> {
-    if key.role <= operator.caller.role() && is_within(operator, key) {
+    let ends = operator.caller.key().and_then(|own| own.expires_at_ms);
+    let ends_in_time = ends.is_none_or(|ends| key.expires_at_ms.is_some_and(|at| at <= ends));
+    if key.role <= operator.caller.role() && is_within(operator, key) && ends_in_time {
         return Ok(());
     }
+    let until = ends.map(|at| format!(", until {}", Timestamp(at)));
     Err(Problem::new(
         Code::Forbidden,
         format!(
-            "A key gives no more than whoever makes it has: at most the role {}, for {}.",
+            "A key gives no more than whoever makes it has: at most the role {}, for {}{}.",
             operator.caller.role().as_str(),
-            operator.caller.scope()
+            operator.caller.scope(),
+            until.unwrap_or_default()
         ),
     ))
 }

@@ -318,6 +318,7 @@ pub(crate) async fn own_view(
     // What is lent or named counts everybody.
     (policy.overdraft, policy.named) = (None, None);
     policy.alert_at_percent.clear();
+    policy.capacity = policy.capacity.min(u32::try_from(most).unwrap_or(u32::MAX));
     pool.capacity = pool.capacity.min(most);
     pool.in_use = by_tenant.values().sum();
     pool.waiting = super::queue::own_waiting(app, &pool.name, &own).await?;

@@ -53,9 +53,10 @@ pub(crate) struct WaiterBody {
     /// Until when it has to ask again, or its place is lost.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) asks_again_by: Timestamp,
-    /// About when there will be a seat, judged by how seats came free lately.
+    /// About when there will be a seat, judged by how seats came free lately. Null for a key with `tenants`, because it tells how many
+    /// others stand in front.
     #[schema(example = 18_000)]
-    pub(crate) eta_ms: u64,
+    pub(crate) eta_ms: Option<u64>,
 }
 
 impl From<Waiter> for WaiterBody {
@@ -66,7 +67,7 @@ impl From<Waiter> for WaiterBody {
             tenant: waiter.tenant,
             since: waiter.since,
             asks_again_by: waiter.asks_again_by,
-            eta_ms: millis(waiter.eta),
+            eta_ms: Some(millis(waiter.eta)),
         }
     }
 }
@@ -84,7 +85,7 @@ impl Row for WaiterBody {
         ("asks_again_by", |waiter, _| {
             Cell::plain(&waiter.asks_again_by)
         }),
-        ("eta_ms", |waiter, _| Cell::plain(&waiter.eta_ms)),
+        ("eta_ms", |waiter, _| Cell::known(waiter.eta_ms)),
     ];
 }
 
@@ -206,6 +207,7 @@ async fn own_places(
             }
             items.push(WaiterBody {
                 position,
+                eta_ms: None,
                 ..WaiterBody::from(waiter)
             });
         }

@@ -9,7 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
-use super::access::{ADMIN_KEY, Operator, is_of_admin_key, login};
+use super::access::{ADMIN_KEY, Operator, caller_of_login, login};
 use super::extract::Path;
 use super::problem::{Code, Problem};
 use crate::store::OpenSession;
@@ -69,7 +69,6 @@ async fn list(State(app): State<App>, _operator: Operator) -> Result<Json<Sessio
 
 /// Everybody who is logged in, the last seen first. A login whose key is gone or changed is over, and not among them.
 pub(crate) async fn all(app: &App) -> Result<Vec<SessionBody>, Problem> {
-    let keyring = app.0.store.keyring();
     let body = |OpenSession {
                     id,
                     session,
@@ -77,14 +76,12 @@ pub(crate) async fn all(app: &App) -> Result<Vec<SessionBody>, Problem> {
                 }: OpenSession| {
         let by = if let Some(person) = &session.person {
             person.name.clone()
-        } else if session.caller == ADMIN_KEY {
-            if !is_of_admin_key(app, &session.secret) {
-                return None;
-            }
-            ADMIN_KEY.to_owned()
         } else {
-            let key = keyring.keys.get(&session.caller.parse().ok()?)?;
-            key.name.as_str().to_owned()
+            let caller = caller_of_login(app, &session)?;
+            match caller.key() {
+                Some(key) => key.name.as_str().to_owned(),
+                None => ADMIN_KEY.to_owned(),
+            }
         };
         let who = match &session.name {
             Some(name) => format!("{name} ({by})"),

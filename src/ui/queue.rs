@@ -77,7 +77,7 @@ fn table(name: &PoolName, queue: &Queue, fields: &Fields) -> Markup {
                             td { bdi { (waiter.tenant.as_ref().map_or("", Tenant::as_str)) } }
                             td { @if let Some(since) = waiter.since { (time_of_day(since)) } }
                             td { (time_of_day(waiter.asks_again_by)) }
-                            td.number { (span(waiter.eta_ms)) }
+                            td.number { @if let Some(eta_ms) = waiter.eta_ms { (span(eta_ms)) } }
                         }
                     }
                 }

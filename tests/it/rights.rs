@@ -62,11 +62,12 @@ async fn streams_end_with_the_key_that_opened_them_on_every_node() {
     admin.put_pool("crm", json!({"capacity": 100}), 201).await;
     let viewer = |name: &str| make(&admin, json!({"name": name, "role": "viewer"}));
     let path = |made: &Made| format!("/v1/keys/{}", made.id);
-    let (revoked, rolled, kept, narrowed, shortened) = (
+    let (revoked, rolled, kept, narrowed, narrowed_to_a_tenant, shortened) = (
         viewer("revoked").await,
         viewer("rolled").await,
         viewer("kept").await,
         viewer("narrowed").await,
+        viewer("narrowed to a tenant").await,
         viewer("shortened").await,
     );
     let open = async |made: &Made, node: &Node, path: &str| {
@@ -80,6 +81,8 @@ async fn streams_end_with_the_key_that_opened_them_on_every_node() {
         open(&revoked, b, "/v1/alerts/events").await,
         open(&rolled, b, events).await,
         open(&narrowed, b, events).await,
+        open(&narrowed_to_a_tenant, a, events).await,
+        open(&narrowed_to_a_tenant, b, events).await,
         open(&shortened, b, events).await,
     ];
     let mut others = open(&kept, b, events).await;
@@ -98,6 +101,7 @@ async fn streams_end_with_the_key_that_opened_them_on_every_node() {
         call.expect(200).await
     };
     patch(&narrowed, json!({"pools": ["other"]})).await;
+    patch(&narrowed_to_a_tenant, json!({"tenants": ["acme"]})).await;
     let soon = patch(&kept, json!({"name": "kept still"})).await;
     assert_eq!(soon["name"], "kept still");
     // A roll with an overlap ends nothing yet.
@@ -185,8 +189,17 @@ async fn a_login_ends_with_the_secret_that_made_it() {
     };
     roll(60_000).await;
     assert_eq!(with_cookie(&node, &by_key).await, 200);
+    let who = async || {
+        let listed = admin.get("/v1/sessions").expect(200).await;
+        let who = listed.list("items").iter();
+        let mut who: Vec<_> = who.map(|session| session["who"].clone()).collect();
+        who.sort_by_key(ToString::to_string);
+        who
+    };
+    assert_eq!(who().await, ["admin_key", "o"]);
     let rolled = roll(0).await;
     assert_eq!(with_cookie(&node, &by_key).await, 401);
+    assert_eq!(who().await, ["admin_key"]);
     let again = log_in(&node, rolled["secret"].as_str().expect("a secret")).await;
     assert_eq!(with_cookie(&node, &again).await, 200);
 

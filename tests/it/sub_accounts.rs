@@ -243,6 +243,14 @@ async fn numbers_lists_and_streams_are_those_of_the_own_tenants() {
     );
     assert_eq!(number("free"), Some(3));
     assert_eq!(pool["tenants_in_use"], json!({"acme": 2}));
+    assert_eq!(pool["capacity"], 5);
+    let page = json!({"name": "p", "role": "client", "pools": ["crm"], "tenant": "acme"});
+    let page = node.with_key(&make(&admin, page).await.1);
+    let use_of_acme = json!({"acme": {"in_use": 2, "max": 5, "reserved": 0}});
+    assert_eq!(
+        page.availability("crm", 200).await.body,
+        json!({"in_use": 2, "capacity": 5, "free": 3, "tenants": use_of_acme})
+    );
     assert!(pool["tenants"].get("globex").is_none());
     let full = operator.pool("full", 200).await;
     assert_eq!(
@@ -255,6 +263,10 @@ async fn numbers_lists_and_streams_are_those_of_the_own_tenants() {
         (&queue["items"][0]["holder"], &queue["items"][0]["position"]),
         (&json!("alma"), &json!(1))
     );
+    assert_eq!(queue["items"][0]["eta_ms"], Value::Null);
+    let person = operator.get("/v1/holders/alma?days=30").expect(200).await;
+    assert_eq!(person["waiting"][0]["eta_ms"], Value::Null);
+    assert!(person.body.get("history").is_none(), "{}", person.text);
     let leases = operator.list("crm", "limit=1&sort=holder", 200).await;
     assert_eq!(leases["items"][0]["holder"], "abe");
     let cursor = leases["next_cursor"].as_str().expect("another page");
@@ -432,6 +444,18 @@ async fn an_admin_of_a_tenant_makes_keys_for_no_more_than_it_has() {
             .json(&body)
     };
     patch(&own, json!({"tenants": []})).expect(403).await;
+    // The right of somebody who has it for an hour does not outlive the hour by another key.
+    let hour = json!({"name": "hour", "role": "admin", "expires_in_ms": 3_600_000});
+    let hour = node.with_key(&make(&admin, hour).await.1);
+    for (body, status) in [
+        (json!({"name": "a", "role": "viewer"}), 403),
+        (json!({"name": "a", "role": "viewer", "expires_in_ms": 7_200_000}), 403),
+        (json!({"name": "a", "role": "viewer", "expires_in_ms": 60_000}), 201),
+    ] {
+        hour.post("/v1/keys").json(&body).expect(status).await;
+    }
+    let rolled = hour.post(&format!("/v1/keys/{whole}/roll")).json(&json!({}));
+    rolled.expect(403).await;
     patch(&acme_id, json!({"tenants": ["acme", "globex"]}))
         .expect(403)
         .await;

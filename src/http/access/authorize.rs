@@ -55,7 +55,8 @@ pub(super) fn reach(row: &Row, caller: &Caller, pool: Option<&PoolName>) -> Resu
         Some(pool) => caller.tenants_in(pool).is_some(),
         None => caller.names_tenants(),
     };
-    if is_of_some_tenants && !row.keeps_to_tenants {
+    // What clients ask is about the tenant of their key, or about nobody.
+    if is_of_some_tenants && !row.keeps_to_tenants && role != Role::Client {
         return Err(forbidden(
             "This key is for some tenants only, and this is about all of them.",
         ));

@@ -127,8 +127,7 @@ impl Caller {
     pub(crate) fn tenants_in(&self, pool: &PoolName) -> Option<BTreeSet<Tenant>> {
         match &self.identity {
             Identity::Open | Identity::AdminKey => None,
-            Identity::Key(key) if key.tenants.is_empty() => None,
-            Identity::Key(key) => Some(key.tenants.iter().cloned().collect()),
+            Identity::Key(key) => key.own_tenants(),
             Identity::Person(person) => person.scope.tenants_in(pool),
         }
     }

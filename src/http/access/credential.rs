@@ -290,33 +290,35 @@ async fn secret_of(
     id: &str,
     seal: Option<&str>,
 ) -> Result<Option<(Caller, Fingerprint)>, store::Error> {
+    if let Ok(id) = id.parse::<KeyId>() {
+        look_for(app, &id).await?;
+    }
+    Ok(known_secret_of(app, id, seal))
+}
+
+/// The same, by what this node knows of keys.
+fn known_secret_of(app: &App, id: &str, seal: Option<&str>) -> Option<(Caller, Fingerprint)> {
     let is_meant = |secret: &Fingerprint| {
         seal.is_none_or(|seal| app.0.tokens.is_sealed(&sealed(secret.clone()), seal))
     };
     if id == ADMIN_KEY {
         let admin = app.0.access.admin.clone().filter(is_meant);
-        return Ok(admin.map(|secret| (Caller::new(Identity::AdminKey), secret)));
+        return admin.map(|secret| (Caller::new(Identity::AdminKey), secret));
     }
-    let Ok(id) = id.parse::<KeyId>() else {
-        return Ok(None);
-    };
-    look_for(app, &id).await?;
     let (keyring, now) = (app.0.store.keyring(), app.0.store.now());
-    let Some(key) = keyring.keys.get(&id) else {
-        return Ok(None);
-    };
+    let key = keyring.keys.get(&id.parse::<KeyId>().ok()?)?;
     let former = key.former.as_ref().map(|former| &former.fingerprint);
     let secrets = std::iter::once(&key.fingerprint).chain(former);
     let secret = secrets
         .filter(|secret| key.is_good_with(secret, now))
         .find(|secret| is_meant(secret));
-    Ok(secret.map(|secret| (Caller::new(Identity::Key(Arc::clone(key))), secret.clone())))
+    secret.map(|secret| (Caller::new(Identity::Key(Arc::clone(key))), secret.clone()))
 }
 
-/// Whether this is the seal of the admin key that the settings have now.
-pub(crate) fn is_of_admin_key(app: &App, seal: &str) -> bool {
-    let admin = app.0.access.admin.clone();
-    admin.is_some_and(|admin| app.0.tokens.is_sealed(&sealed(admin), seal))
+/// Who logged in with a key, if the secret of that login is still good.
+pub(crate) fn caller_of_login(app: &App, session: &store::Session) -> Option<Caller> {
+    let seal = Some(session.secret.as_str());
+    known_secret_of(app, &session.caller, seal).map(|(caller, _)| caller)
 }
 
 /// What is kept of a login that can be used once: the id of a caller, and the seal of its secret.

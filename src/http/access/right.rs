@@ -1,6 +1,6 @@
 //! The right that an answer without an end stands on: event streams and long polls end with it.
 //!
-//! A key that is revoked, rolled or changed ends it as soon as this node reads the keys again, at most half a second later. A
+//! A key that is revoked, rolled or changed, also to other tenants, ends it as soon as this node reads the keys again, at most half a second later. A
 //! log-out is noticed by asking for the login. While the store does not answer, nothing ends: nothing new comes either.
 
 use std::time::Duration;
@@ -12,8 +12,8 @@ use axum::response::Response;
 use futures_util::StreamExt as _;
 use tokio::time::{sleep, timeout};
 
-use super::Credential;
 use super::table::Row;
+use super::{Caller, Credential};
 use crate::http::App;
 use crate::names::PoolName;
 
@@ -40,7 +40,9 @@ impl Right {
             let Some(caller) = self.credential.renewed(&app) else {
                 return;
             };
-            if super::authorize::reach(self.row, &caller, self.pool.as_ref()).is_err() {
+            if super::authorize::reach(self.row, &caller, self.pool.as_ref()).is_err()
+                || !self.sees_the_same(&caller)
+            {
                 return;
             }
             if !self.credential.is_logged_in(&app).await {
@@ -60,6 +62,15 @@ impl Right {
                 }
             })
             .await;
+        }
+    }
+
+    /// Whether the answer, which keeps to the tenants of its beginning, would keep to the same ones now.
+    fn sees_the_same(&self, caller: &Caller) -> bool {
+        let before = &self.credential.caller;
+        match &self.pool {
+            Some(pool) => caller.tenants_in(pool) == before.tenants_in(pool),
+            None => caller.scope() == before.scope(),
         }
     }
 

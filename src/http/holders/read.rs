@@ -58,7 +58,7 @@ pub(crate) struct HolderDetails {
     pub(crate) named: Vec<NamedSeatOf>,
     /// Where it gets no seat.
     pub(crate) blocks: Vec<BlockBody>,
-    /// What it did, by pool; only with `days`.
+    /// What it did, by pool; only with `days`, and only where the key sees all tenants: what happened is not kept by tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) history: Option<Vec<HistoryInPool>>,
@@ -77,8 +77,8 @@ pub(crate) struct WaitingFor {
     /// Until when it has to ask again to keep its place.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) asks_again_by: Timestamp,
-    /// About how long it waits still.
-    pub(crate) eta_ms: u64,
+    /// About how long it waits still. Null for a key with `tenants`, because it tells how many others stand in front.
+    pub(crate) eta_ms: Option<u64>,
 }
 
 /// A named seat.
@@ -184,7 +184,6 @@ pub(crate) async fn details(
     let pools = pools_of(app, operator, None).await?;
     let mut details = HolderDetails {
         holder: holder.as_str().to_owned(),
-        history: days.map(|_| Vec::new()),
         ..HolderDetails::default()
     };
     let mut found = stream::iter(pools)
@@ -196,8 +195,8 @@ pub(crate) async fn details(
         details.waiting.extend(part.waiting);
         details.named.extend(part.named);
         details.blocks.extend(part.blocks);
-        if let Some(history) = &mut details.history {
-            history.extend(part.history.into_iter().flatten());
+        if let Some(history) = part.history {
+            details.history.get_or_insert_default().extend(history);
         }
     }
     drop(found);
@@ -252,7 +251,7 @@ async fn in_pool(
                 position: waiter.position,
                 since: waiter.since,
                 asks_again_by: waiter.asks_again_by,
-                eta_ms: millis(waiter.eta),
+                eta_ms: sees_all.then(|| millis(waiter.eta)),
             })
             .collect();
     }
@@ -279,9 +278,13 @@ async fn in_pool(
         let now = store.now();
         let from = Timestamp(now.0 - i64::from(days) * 86_400_000);
         let known = history::holder(store, &pool, holder.key(), from, now).await?;
-        if known.used.leases > 0 || !known.denials.is_empty() {
-            details.history = Some(vec![HistoryInPool::of(pool, known, zone)]);
-        }
+        let did_anything = known.used.leases > 0 || !known.denials.is_empty();
+        details.history = Some(
+            did_anything
+                .then(|| HistoryInPool::of(pool, known, zone))
+                .into_iter()
+                .collect(),
+        );
     }
     Ok(details)
 }

@@ -1,6 +1,6 @@
 //! `GET /v1/pools/{pool}/availability`: how full a pool is, for those who ask for its seats.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -27,9 +27,10 @@ pub(super) struct Availability {
     /// Seats that the next acquire could get.
     #[schema(example = 2)]
     free: u64,
-    /// How many wait in the queue.
-    #[schema(example = 0)]
-    waiting: u64,
+    /// How many wait in the queue; not for a key that is for some tenants only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 0)]
+    waiting: Option<u64>,
     /// Use of each tenant, in a pool whose rules count tenants.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenants: Option<BTreeMap<String, TenantUse>>,
@@ -75,6 +76,30 @@ pub(in crate::http) struct OverdraftUse {
     seat_ms_today: u64,
     /// What may be lent on a day.
     seat_ms_per_day: u64,
+}
+
+impl Availability {
+    /// What some tenants use of a pool that counts them, and what their own limits leave.
+    fn of(own: &BTreeSet<Tenant>, status: &Pool) -> Self {
+        let mut tenants = tenant_use(status);
+        tenants.retain(|name, _| own.iter().any(|tenant| tenant.as_str() == name));
+        let in_use = tenants.values().map(|tenant| tenant.in_use).sum();
+        let most = own.iter().map(|tenant| {
+            let most = tenants.get(tenant.as_str()).map(|tenant| tenant.max);
+            most.unwrap_or(status.policy.tenant_max).map(u64::from)
+        });
+        let most: u64 = most.sum::<Option<u64>>().unwrap_or(u64::MAX);
+        let capacity = status.capacity.min(most);
+        Self {
+            in_use,
+            capacity,
+            free: capacity.saturating_sub(in_use).min(status.free()),
+            waiting: None,
+            tenants: Some(tenants),
+            named: None,
+            overdraft: None,
+        }
+    }
 }
 
 impl NamedUse {
@@ -131,16 +156,20 @@ fn tenant_use(pool: &Pool) -> BTreeMap<String, TenantUse> {
 )]
 pub(super) async fn availability(
     State(app): State<App>,
-    _client: Client,
+    client: Client,
     Path(pool): Path<PoolName>,
 ) -> Result<Json<Availability>, Problem> {
     let status = app.pool(&pool).await?;
+    let is_counted = status.policy.counts_tenants();
+    if let Some(own) = client.caller.tenants_in(&pool).filter(|_| is_counted) {
+        return Ok(Json(Availability::of(&own, &status)));
+    }
     Ok(Json(Availability {
         in_use: status.in_use,
         capacity: status.capacity,
         free: status.free(),
-        waiting: status.waiting,
-        tenants: status.policy.counts_tenants().then(|| tenant_use(&status)),
+        waiting: Some(status.waiting),
+        tenants: is_counted.then(|| tenant_use(&status)),
         named: NamedUse::of(&status),
         overdraft: OverdraftUse::of(&status),
     }))

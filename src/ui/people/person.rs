@@ -158,7 +158,7 @@ fn now(found: &HolderDetails, at: Timestamp, holder: &Holder, acts: bool) -> Mar
                     li {
                         a href=(Tab::Queue.of(&place.pool)) { (place.pool) } ": place " (place.position)
                         @if let Some(since) = place.since { ", since " (time_of_day(since)) }
-                        ", about " (span(place.eta_ms)) " to go"
+                        @if let Some(eta_ms) = place.eta_ms { ", about " (span(eta_ms)) " to go" }
                     }
                 }
             }
