@@ -101,10 +101,16 @@ pub(crate) struct ListQuery {
     /// `json` or `csv`, in place of the header `Accept`.
     #[param(inline)]
     pub(crate) format: Option<Format>,
+    /// Whether all rows are wanted in one page: a file of the admin pages is whole.
+    #[serde(skip)]
+    pub(crate) whole: bool,
 }
 
 impl ListQuery {
     fn limit(&self) -> Result<usize, Problem> {
+        if self.whole {
+            return Ok(usize::MAX);
+        }
         let limit = self.limit.unwrap_or(LIMIT);
         if (1..=MAX_LIMIT).contains(&limit) {
             Ok(limit)

@@ -27,7 +27,17 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let past = Past::of(&app, &name, Tab::Denials, &fields, &["true", "q"], WEEK).await?;
+    let format = Format::wanted(&headers, fields.get("format"));
+    let past = Past::of(
+        &app,
+        &name,
+        Tab::Denials,
+        &fields,
+        format,
+        &["true", "q"],
+        WEEK,
+    )
+    .await?;
     let mut found = denials(&app, &name, &past.wanted).await?;
     let only_true = fields.get("true").is_some();
     // One person, or whoever has this in the name.
@@ -44,7 +54,7 @@ pub(super) async fn show(
             .items
             .retain(|denial| denial.true_denial == Some(true));
     }
-    match Format::wanted(&headers, fields.get("format")) {
+    match format {
         Format::Json => return Ok(Json(found).into_response()),
         Format::Csv => {
             return Ok(table::file(

@@ -54,11 +54,12 @@ pub(super) async fn show(
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
-    let past = Past::of(&app, &name, Tab::Holders, &fields, &["sort"], MONTH).await?;
+    let format = Format::wanted(&headers, fields.get("format"));
+    let past = Past::of(&app, &name, Tab::Holders, &fields, format, &["sort"], MONTH).await?;
     let mut found = holders(&app, &name, &past.wanted).await?;
     let order = fields.get("sort").unwrap_or("-held");
     sort(&mut found.items, order);
-    match Format::wanted(&headers, fields.get("format")) {
+    match format {
         Format::Json => return Ok(Json(found).into_response()),
         Format::Csv => {
             return Ok(table::file(

@@ -88,7 +88,13 @@ struct Page {
     next: Option<String>,
 }
 
-async fn pools(app: &App, operator: &Operator, fields: &Fields) -> Result<Page, Problem> {
+/// The page that the address names. `cursor` is where it begins.
+async fn pools(
+    app: &App,
+    operator: &Operator,
+    fields: &Fields,
+    cursor: Option<&str>,
+) -> Result<Page, Problem> {
     let caller = &operator.caller;
     let limit = match fields.get("limit").map(str::parse) {
         None => LIMIT,
@@ -103,7 +109,6 @@ async fn pools(app: &App, operator: &Operator, fields: &Fields) -> Result<Page, 
     let mut names = store.names().await?;
     names.retain(|name| caller.is_for(name) && name.as_str().to_lowercase().contains(&wanted));
     let mut all = names.len();
-    let cursor = fields.get("cursor");
     // How full pools are tells of others.
     let only_full = is_only_full(fields);
     let by_use = (fields.get("sort") == Some("use") || only_full) && !caller.names_tenants();
@@ -161,13 +166,22 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     match Format::wanted(&headers, fields.get("format")) {
         Format::Json => {
-            let page_of = pools(&app, &operator, &fields).await?;
+            let page_of = pools(&app, &operator, &fields, fields.get("cursor")).await?;
             let pools: Vec<PoolSummaryBody<'_>> =
                 page_of.seen.iter().map(PoolSummary::body).collect();
             let body = json!({"pools": pools, "next_cursor": page_of.next});
             Ok(Json(body).into_response())
         }
-        Format::Csv => Ok(to_csv(&pools(&app, &operator, &fields).await?.seen)),
+        Format::Csv => {
+            // A file is whole, from where the page begins.
+            let mut page_of = pools(&app, &operator, &fields, fields.get("cursor")).await?;
+            let mut rows = page_of.seen;
+            while let Some(next) = page_of.next {
+                page_of = pools(&app, &operator, &fields, Some(&next)).await?;
+                rows.append(&mut page_of.seen);
+            }
+            Ok(to_csv(&rows))
+        }
         Format::Html => draw(&app, &operator, &headers, &fields, &Form::new("pool")).await,
     }
 }
@@ -181,7 +195,7 @@ pub(super) async fn draw(
     form: &Form<'_>,
 ) -> Result<Response, Problem> {
     let caller = &operator.caller;
-    let page_of = pools(app, operator, fields).await?;
+    let page_of = pools(app, operator, fields, fields.get("cursor")).await?;
     // Whoever has a key for some pools sees those, and nothing of how the installation is built.
     let everything = caller.sees_everything();
     let health = if everything {

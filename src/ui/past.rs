@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::frame::{Tab, downloads};
 use super::range::{DAY, MONTH, Preset, Range, WEEK};
-use super::{Fields, link};
+use super::{Fields, Format, link};
 use crate::history::last_day;
 use crate::http::App;
 use crate::http::history::{ListQuery, MAX_LIMIT};
@@ -37,6 +37,7 @@ impl<'a> Past<'a> {
         name: &PoolName,
         tab: Tab,
         fields: &'a Fields,
+        format: Format,
         own: &'static [&'static str],
         default: Preset,
     ) -> Result<Self, Problem> {
@@ -50,6 +51,7 @@ impl<'a> Past<'a> {
             limit: Some(MAX_LIMIT),
             cursor: fields.get("cursor").map(str::to_owned),
             format: None,
+            whole: format != Format::Html,
         };
         Ok(Self {
             pool,

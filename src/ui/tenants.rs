@@ -75,18 +75,16 @@ pub(super) async fn show(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let pool = app.pool(&name).await?;
+    let format = Format::wanted(&headers, fields.get("format"));
     let history = match ["range", "from"]
         .iter()
         .any(|name| fields.get(name).is_some())
     {
-        true => Some(history(&app, &operator, &pool, &fields).await?),
+        true => Some(history(&app, &operator, &pool, &fields, format).await?),
         false => None,
     };
     let rows = rows(&pool);
-    match (
-        Format::wanted(&headers, fields.get("format")),
-        history.as_ref(),
-    ) {
+    match (format, history.as_ref()) {
         (Format::Json, Some((_, found))) => return Ok(Json(found).into_response()),
         (Format::Csv, Some((_, found))) => {
             return Ok(table::file(&format!("{name}-tenants"), &found.items, None));
@@ -154,6 +152,7 @@ async fn history(
     operator: &Operator,
     pool: &Pool,
     fields: &Fields,
+    format: Format,
 ) -> Result<(Range, TenantsBody), Problem> {
     let range = Range::of(fields, pool.at, last_day::zone(pool), PRESETS, MONTH)?;
     let wanted = ListQuery {
@@ -163,6 +162,7 @@ async fn history(
         limit: Some(MAX_LIMIT),
         cursor: fields.get("cursor").map(str::to_owned),
         format: None,
+        whole: format != Format::Html,
     };
     let found = used(app, operator, &pool.name, &wanted).await?;
     Ok((range, found))

@@ -425,6 +425,39 @@ async fn a_view_of_a_pool_says_what_the_interface_says() {
 }
 
 #[tokio::test]
+async fn a_file_of_a_page_has_every_row() {
+    const PEOPLE: usize = 1_250;
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    for pool in 0..70 {
+        node.put_pool(&format!("small-{pool:03}"), json!({"capacity": 0}), 201)
+            .await;
+    }
+    node.put_pool("big", json!({"capacity": PEOPLE}), 201).await;
+    node.put_pool("none", json!({"capacity": 0}), 201).await;
+    let people: Vec<Value> = (0..PEOPLE)
+        .map(|number| json!({"holder": format!("agent-{number}")}))
+        .collect();
+    for (pool, some) in ["big", "none"]
+        .into_iter()
+        .flat_map(|pool| people.chunks(500).map(move |some| (pool, some)))
+    {
+        node.post(&format!("/v1/pools/{pool}/leases/acquire-many"))
+            .json(&json!({ "leases": some }))
+            .expect(200)
+            .await;
+    }
+    for (path, rows) in [
+        ("/admin/pools/big/holders?", PEOPLE),
+        ("/admin/pools/none/denials?", PEOPLE),
+        ("/admin?", 72),
+    ] {
+        let file = node.get(&format!("{path}format=csv")).expect(200).await;
+        assert_eq!(file.text.lines().count(), rows + 1, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn each_rule_of_a_pool_has_its_editor() {
     let redis = Redis::start().await;
     let node = Launch::on(&redis.url()).start().await;
