@@ -4,7 +4,7 @@
 //! of the pool and their records, a thousand at a time, and keeps no more than a page of them.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
@@ -271,10 +271,39 @@ impl Store {
         for some in found.chunks(CHUNK) {
             let ids = some.iter().map(|(_, found)| found.id);
             let records = self.records(pool, ids).await?;
+            let without = some.iter().zip(&records);
+            let without = without.filter(|(_, record)| record.is_empty());
+            let gone = self
+                .gone(pool, without.map(|((_, found), _)| found.id))
+                .await?;
             let whole = some.iter().zip(&records);
+            let whole = whole.filter(|((_, found), _)| !gone.contains(&found.id));
             leases.extend(whole.map(|((_, found), record)| found.lease(pool, record)));
         }
         Ok(Some(Listing { leases, next }))
+    }
+
+    /// Those of some leases that have ended. One without a record is rather one that ended while the list was read than one whose record
+    /// was lost.
+    async fn gone(
+        &self,
+        pool: &PoolName,
+        ids: impl Iterator<Item = LeaseId>,
+    ) -> Result<HashSet<LeaseId>, Error> {
+        let ids: Vec<LeaseId> = ids.collect();
+        if ids.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let mut read = redis::cmd("ZMSCORE");
+        read.arg(Keys::of(pool).leases());
+        read.arg(ids.iter().map(LeaseId::to_string).collect::<Vec<_>>());
+        let mut connection = self.0.connections.get().await?;
+        let scores: Vec<Option<String>> = read.query_async(&mut *connection).await?;
+        let ended = ids.into_iter().zip(scores);
+        Ok(ended
+            .filter(|(_, score)| score.is_none())
+            .map(|(id, _)| id)
+            .collect())
     }
 
     /// Live leases in order of expiry, at most `limit` (1 to 1000), after a place in that order, without their records. `None` if

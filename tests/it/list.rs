@@ -1,10 +1,12 @@
 //! The list of live leases, as operators read it.
 
 use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Installation, Node, Reply};
+use crate::harness::{Client, Installation, Launch, Node, Redis, Reply};
 
 fn of(answer: &Reply, field: &str) -> Vec<String> {
     let items = answer.list("items").iter();
@@ -143,4 +145,32 @@ async fn a_wrong_question_is_refused() {
         node.list("crm", query, 400).await;
     }
     assert_eq!(node.list("crm", "", 200).await["items"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ends_while_the_list_is_read_is_not_in_it() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).start().await;
+    node.put_pool("crm", json!({"capacity": 500}), 201).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let come_and_go = (0..12).map(|number| {
+        let (node, stop) = (Client::clone(&node), Arc::clone(&stop));
+        tokio::spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                let body = json!({"holder": format!("agent-{number}")});
+                let lease = node.acquire("crm", body, 201).await;
+                node.release(&lease.token(), 204).await;
+            }
+        })
+    });
+    let come_and_go: Vec<_> = come_and_go.collect();
+    for _ in 0..150 {
+        for lease in node.list("crm", "sort=holder", 200).await.list("items") {
+            assert!(lease["holder"].is_string(), "{lease}");
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    for task in come_and_go {
+        task.await.expect("no panic");
+    }
 }
