@@ -16,6 +16,7 @@ RUN mkdir -p src tests/it benches/limits && \
     cargo build --locked --profile shipped --bin leasehold --target "$(rustc --print host-tuple)"
 COPY build.rs build.rs
 COPY build build
+COPY clients/spec/errors.json clients/spec/errors.json
 COPY docs/performance.md docs/performance.md
 COPY docs/runbooks docs/runbooks
 COPY lua lua

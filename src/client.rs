@@ -6,7 +6,8 @@
 //! with the lease; [`Held::left`] is the rest of it, by the further of two clocks, because one of them stands still while a
 //! machine sleeps.
 
-use std::sync::{Arc, Mutex};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use base64::Engine as _;
@@ -15,7 +16,7 @@ use bytes::Bytes;
 use reqwest::header::HeaderMap;
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -37,6 +38,16 @@ const KEEPS_PLACE: Duration = Duration::from_secs(2);
 const TRIES: u32 = 4;
 /// Maximum wait that a server can ask for.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
+/// The codes of problems, as all clients know them.
+static CODES: LazyLock<BTreeSet<String>> = LazyLock::new(|| {
+    #[derive(Deserialize)]
+    struct Specified {
+        codes: BTreeMap<String, Value>,
+    }
+    let specified = include_str!("../clients/spec/errors.json");
+    let specified: Specified = serde_json::from_str(specified).expect("a test reads it");
+    specified.codes.into_keys().collect()
+});
 /// The codes that end a lease; nothing else does.
 const ENDS: [&str; 6] = [
     "lease_expired",
@@ -285,7 +296,12 @@ impl Client {
         let word = |name: &str| answer[name].as_str().map(str::to_owned);
         let is_problem =
             media_type(&headers).is_some_and(|kind| kind == "application/problem+json");
-        let Some(code) = word("code").filter(|code| is_problem && !code.is_empty()) else {
+        // A later version may have a code that is not known here: its problems have an address that ends with it.
+        let is_ours = |code: &String| {
+            let address = || word("type").unwrap_or_default();
+            CODES.contains(code) || address().ends_with(&format!("/docs/errors/{code}"))
+        };
+        let Some(code) = word("code").filter(|code| is_problem && is_ours(code)) else {
             return Err(self.not_leasehold(status));
         };
         Err(Error::Problem {

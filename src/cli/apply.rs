@@ -40,12 +40,14 @@ enum Action {
     Same,
 }
 
-/// A field that becomes another; null is left out.
+/// A field that becomes another. One that is not said has its default: null is a value of some fields.
 #[derive(Debug, Serialize)]
 struct FieldChange {
     field: String,
-    from: Value,
-    to: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    from: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<Value>,
 }
 
 /// One thing of the files, held against what is there.
@@ -195,8 +197,8 @@ fn changes(from: &Value, to: &Value) -> Vec<FieldChange> {
         let (from, to) = (from.get(field), to.get(field));
         (from != to).then(|| FieldChange {
             field: field.clone(),
-            from: from.cloned().unwrap_or_default(),
-            to: to.cloned().unwrap_or_default(),
+            from: from.cloned(),
+            to: to.cloned(),
         })
     };
     fields.into_iter().filter_map(change).collect()
@@ -298,12 +300,8 @@ fn plan_key(name: &str, wanted: &DeclaredKey, present: Option<&Value>) -> Result
     let body = planned.changes.iter().map(|change| {
         // What is left out of a list means an empty one.
         let is_list = ["pools", "tenants", "origins"].contains(&&*change.field);
-        let to = if is_list && change.to.is_null() {
-            json!([])
-        } else {
-            change.to.clone()
-        };
-        (change.field.clone(), to)
+        let default = if is_list { json!([]) } else { Value::Null };
+        (change.field.clone(), change.to.clone().unwrap_or(default))
     });
     let body = Value::Object(body.collect());
     planned.writes(Write {
@@ -386,9 +384,9 @@ impl Planned {
         let mut lines = format!("{sign} {} {}\n", self.kind, self.name);
         for FieldChange { field, from, to } in &self.changes {
             lines += &match (from, to) {
-                (Value::Null, to) => format!("    {field}: {to}\n"),
-                (from, Value::Null) => format!("    {field}: {from} → default\n"),
-                (from, to) => format!("    {field}: {from} → {to}\n"),
+                (Some(from), Some(to)) => format!("    {field}: {from} → {to}\n"),
+                (Some(from), None) => format!("    {field}: {from} → default\n"),
+                (None, to) => format!("    {field}: {}\n", to.clone().unwrap_or_default()),
             };
         }
         if let Some(note) = &self.note {

@@ -165,8 +165,8 @@ impl Declared {
             )));
         }
         for (pool, policy) in &declared.pools {
-            policy
-                .check()
+            pool.check()
+                .and_then(|()| policy.check())
                 .map_err(|invalid| wrong(format!("the pool {pool} is not valid: {invalid}")))?;
         }
         let WrittenPools { pools } = serde_saphyr::from_str_with_options(text, options())

@@ -246,7 +246,7 @@ pub(super) fn read_key(file: Option<&Path>) -> Result<Option<SecretString>, Fail
         None => std::env::var("LEASEHOLD_KEY").ok(),
     };
     let key = key
-        .map(|key| key.trim().to_owned())
+        .map(|key| key.trim_start_matches('\u{feff}').trim().to_owned())
         .filter(|key| !key.is_empty());
     Ok(key.map(SecretString::from))
 }
@@ -286,10 +286,10 @@ impl From<Error> for Failure {
             Error::Problem { status, code, .. } => match status {
                 400 | 412 | 413 | 415 => (Exit::Usage, ""),
                 401 => (
-                    Exit::AddressRefused,
+                    Exit::NotAllowed,
                     "Put the key into LEASEHOLD_KEY, or name its file with --key-file.",
                 ),
-                403 => (Exit::AddressRefused, ""),
+                403 => (Exit::NotAllowed, ""),
                 404 if code == "pool_not_found" => (
                     Exit::NotFound,
                     "`leasehold pool list` says which there are.",

@@ -228,6 +228,10 @@ async fn changes_are_shown_field_by_field_with_what_they_mean() {
             "the pool new",
         ),
         (
+            "version: 1\npools: {crm: {capacity: 3}, ..: {capacity: 1}}\n",
+            "a pool is not called . or ..",
+        ),
+        (
             "version: 1\npools: {crm: {capacity: 3}}\nkeys: {desk: {role: viewer}}\n",
             "the role operator",
         ),

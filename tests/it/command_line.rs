@@ -397,6 +397,16 @@ async fn a_key_comes_from_a_file_and_an_address_has_a_scheme() {
     std::fs::write(&file, format!("{KEY}\n")).expect("written");
     let file = file.to_str().expect("UTF-8").to_owned();
     leasehold(&node, None, &["pool", "list", "--key-file", &file], 0).await;
+    // What all commands take stands where one likes.
+    let listed = leasehold(
+        &node,
+        None,
+        &["--json", "--key-file", &file, "pool", "list"],
+        0,
+    )
+    .await;
+    assert!(serde_json::from_str::<Value>(&listed).is_ok(), "{listed}");
+    leasehold(&node, None, &["pool", "--key-file", &file, "list"], 0).await;
     leasehold(
         &node,
         None,

@@ -76,6 +76,11 @@ async fn nothing_runs_without_a_lease_that_leasehold_gave() {
             "application/json",
             r#"{"code":"forbidden"}"#,
         ),
+        (
+            "409 Conflict",
+            "application/problem+json",
+            r#"{"code":"out_of_stock","status":409}"#,
+        ),
     ] {
         let elsewhere = something_else(status, kind, body);
         for arguments in [

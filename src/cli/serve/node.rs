@@ -97,7 +97,7 @@ impl Node {
         let unavailable = |error: store::Error| {
             let next = if embedded.is_some() {
                 "; see redis.log there"
-            } else if error.trouble() == Some(store::Trouble::AddressRefused) {
+            } else if error.trouble() == Some(store::Trouble::NotAllowed) {
                 // It says itself what to do.
                 ""
             } else {
