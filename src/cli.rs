@@ -32,6 +32,7 @@ mod watch;
 mod webhook;
 
 use std::borrow::Cow;
+use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::path::Path;
@@ -170,7 +171,7 @@ pub enum Exit {
     /// There is no such pool, lease or key.
     NotFound = 4,
     /// The key may not do this.
-    AddressRefused = 5,
+    NotAllowed = 5,
     /// The server, or its Redis, could not be reached.
     Unavailable = 6,
     /// A dry run found something to do.
@@ -186,7 +187,7 @@ impl Exit {
             Self::Usage => "wrong_usage",
             Self::Denied => "denied",
             Self::NotFound => "not_found",
-            Self::AddressRefused => "not_allowed",
+            Self::NotAllowed => "not_allowed",
             Self::Unavailable => "unavailable",
             Self::Changes => "changes",
         }
@@ -261,7 +262,9 @@ const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What was asked for on the command line of this process; ends it when that cannot be understood.
 pub fn parse() -> Cli {
-    let parsed = command().try_get_matches().and_then(|matches| {
+    let command = command();
+    let arguments = common_options_last(&command, std::env::args_os().collect());
+    let parsed = command.try_get_matches_from(arguments).and_then(|matches| {
         let json = wants_json(&matches);
         Ok(Cli {
             json,
@@ -280,6 +283,29 @@ pub fn parse() -> Cli {
         }
         error.exit()
     })
+}
+
+/// What every command that talks to a server takes, and whether a value follows.
+const COMMON: [(&str, bool); 3] = [("--server", true), ("--key-file", true), ("--json", false)];
+
+/// The same arguments, with the common options that stand before or between the words of a command behind them: clap knows them as
+/// options of the command itself.
+fn common_options_last(mut command: &clap::Command, arguments: Vec<OsString>) -> Vec<OsString> {
+    let mut rest = arguments.into_iter().peekable();
+    let (mut words, mut options) = (Vec::from_iter(rest.next()), Vec::new());
+    while let Some(argument) = rest.peek().and_then(|argument| argument.to_str()) {
+        let name = argument.split_once('=').map_or(argument, |(name, _)| name);
+        if let Some(next) = command.find_subcommand(argument) {
+            command = next;
+            words.extend(rest.next());
+        } else if let Some((_, takes_value)) = COMMON.iter().find(|(known, _)| *known == name) {
+            let has_value = *takes_value && name == argument;
+            options.extend(rest.by_ref().take(1 + usize::from(has_value)));
+        } else {
+            break;
+        }
+    }
+    words.into_iter().chain(options).chain(rest).collect()
 }
 
 /// Whether `--json` was given, to whichever command.
@@ -412,6 +438,30 @@ fn completions(shell: Shell) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn common_options_stand_before_or_behind_the_words_of_a_command() {
+        let command = command();
+        let put = |line: &str| {
+            let arguments = line.split(' ').map(OsString::from).collect();
+            let put = common_options_last(&command, arguments);
+            let put: Vec<_> = put
+                .iter()
+                .map(|argument| argument.to_str().unwrap())
+                .collect();
+            put.join(" ")
+        };
+        assert_eq!(
+            put("leasehold --json --server http://a pool --key-file f list --json"),
+            "leasehold pool list --json --server http://a --key-file f --json"
+        );
+        assert_eq!(
+            put("leasehold --server=http://a run --pool p -- pool list"),
+            "leasehold run --server=http://a --pool p -- pool list"
+        );
+        assert_eq!(put("leasehold --listen pool"), "leasehold --listen pool");
+        assert_eq!(put("leasehold --server"), "leasehold --server");
+    }
 
     #[test]
     fn the_command_line_is_sound() {

@@ -123,7 +123,7 @@ impl Connections {
         let first = bb8::ManageConnection::connect(&manager).await;
         if let Err(error) = first {
             // To load the scripts is a right too.
-            if Trouble::of(&error) == Trouble::AddressRefused {
+            if Trouble::of(&error) == Trouble::NotAllowed {
                 check_rights(&source, options).await?;
             }
             return Err(Error::not_connected(&error));

@@ -33,7 +33,7 @@ pub enum Trouble {
     /// NOAUTH, WRONGPASS.
     Auth,
     /// NOPERM.
-    AddressRefused,
+    NotAllowed,
     /// `max number of clients reached`.
     TooManyClients,
     /// READONLY: a replica.
@@ -66,7 +66,7 @@ impl Trouble {
             Self::Silent => "silent",
             Self::Tls => "tls",
             Self::Auth => "auth",
-            Self::AddressRefused => "not_allowed",
+            Self::NotAllowed => "not_allowed",
             Self::TooManyClients => "too_many_clients",
             Self::Replica => "replica",
             Self::Loading => "loading",
@@ -95,7 +95,7 @@ impl Trouble {
                  clients (CertificateRequired), set redis_cert_file and redis_key_file"
             }
             Self::Auth => "Redis refuses the user or the password; set the right ones in redis_url",
-            Self::AddressRefused => {
+            Self::NotAllowed => {
                 "Redis allows this user too little; give it what deploy/redis/leasehold.acl lists"
             }
             Self::TooManyClients => {
@@ -146,7 +146,7 @@ impl Trouble {
                 | ServerErrorKind::Ask,
             ) => Self::ClusterDown,
             ErrorKind::Server(ServerErrorKind::CrossSlot) => Self::CrossSlot,
-            ErrorKind::Server(ServerErrorKind::NoPerm) => Self::AddressRefused,
+            ErrorKind::Server(ServerErrorKind::NoPerm) => Self::NotAllowed,
             ErrorKind::Server(_) | ErrorKind::Extension => match () {
                 () if says("OOM") => Self::Full,
                 () if says("NOREPLICAS") => Self::NoReplicas,
@@ -154,9 +154,9 @@ impl Trouble {
                 () if says("BUSY") || says("UNKILLABLE") => Self::Busy,
                 () if says("READONLY") => Self::Replica,
                 () if says("NOAUTH") || says("WRONGPASS") => Self::Auth,
-                () if says("NOPERM") || text.contains("ACL failure") => Self::AddressRefused,
+                () if says("NOPERM") || text.contains("ACL failure") => Self::NotAllowed,
                 // As Redis says it within a script before 7.2.
-                () if text.contains("The user executing the script can't") => Self::AddressRefused,
+                () if text.contains("The user executing the script can't") => Self::NotAllowed,
                 () if text.contains("max number of clients") => Self::TooManyClients,
                 () => Self::Refused,
             },
@@ -178,7 +178,7 @@ impl Trouble {
             | Self::MasterDown
             | Self::ClusterDown
             | Self::Busy => true,
-            Self::AddressRefused
+            Self::NotAllowed
             | Self::CrossSlot
             | Self::NoReplicas
             | Self::Unsaved
@@ -192,7 +192,7 @@ impl Trouble {
     pub(super) const fn may_be_of_this_server(self) -> bool {
         matches!(
             self,
-            Self::NoReplicas | Self::Unsaved | Self::AddressRefused | Self::Busy | Self::Refused
+            Self::NoReplicas | Self::Unsaved | Self::NotAllowed | Self::Busy | Self::Refused
         )
     }
 
@@ -203,7 +203,7 @@ impl Trouble {
     /// may come from anywhere.
     const fn outcome(self) -> Outcome {
         match self {
-            Self::Silent | Self::Away | Self::Tls | Self::AddressRefused | Self::Refused => {
+            Self::Silent | Self::Away | Self::Tls | Self::NotAllowed | Self::Refused => {
                 Outcome::Unknown
             }
             Self::Auth
@@ -399,17 +399,17 @@ mod tests {
             ),
             (
                 "NOPERM this user has no permissions to run the 'evalsha' command",
-                Trouble::AddressRefused,
+                Trouble::NotAllowed,
                 Unknown,
             ),
             (
                 "ERR ACL failure in script: this user has no permissions to run the 'xadd' command",
-                Trouble::AddressRefused,
+                Trouble::NotAllowed,
                 Unknown,
             ),
             (
                 "ERR Error running script: @user_script: 1: The user executing the script can't run this command or subcommand",
-                Trouble::AddressRefused,
+                Trouble::NotAllowed,
                 Unknown,
             ),
             (

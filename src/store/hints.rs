@@ -119,7 +119,7 @@ async fn in_time(answer: impl Future<Output = RedisResult<()>>) -> RedisResult<(
 impl Subscribed {
     async fn begin(mut sink: PubSubSink) -> RedisResult<Self> {
         let all = match in_time(sink.subscribe(keys::LISTENING)).await {
-            Err(error) if Trouble::of(&error) == Trouble::AddressRefused => {
+            Err(error) if Trouble::of(&error) == Trouble::NotAllowed => {
                 in_time(sink.psubscribe(keys::QUEUES)).await?;
                 true
             }

@@ -186,12 +186,12 @@ impl MissingRights {
     fn note(&mut self, command: &'static str, error: RedisError) {
         let text = error.to_string();
         match Trouble::of(&error) {
-            Trouble::AddressRefused if self.commands.contains(&command) => {}
-            Trouble::AddressRefused if text.contains("permissions to run") => {
+            Trouble::NotAllowed if self.commands.contains(&command) => {}
+            Trouble::NotAllowed if text.contains("permissions to run") => {
                 self.commands.push(command);
             }
-            Trouble::AddressRefused if text.contains("channel") => self.channels = true,
-            Trouble::AddressRefused => self.keys = true,
+            Trouble::NotAllowed if text.contains("channel") => self.channels = true,
+            Trouble::NotAllowed => self.keys = true,
             _ if text.contains("unknown command") => self.unknown.push(command),
             Trouble::Full | Trouble::Replica | Trouble::Unsaved | Trouble::NoReplicas => {
                 self.trouble.get_or_insert(error);
@@ -217,7 +217,7 @@ pub(super) async fn check(
         return Ok(());
     }
     Err(Error::of(
-        Trouble::AddressRefused,
+        Trouble::NotAllowed,
         Outcome::None,
         format!(
             "the user {user} may not do all that a node does in Redis ({master}): {}. {}",
@@ -265,7 +265,7 @@ pub(super) async fn refused_to_listen(source: &Source) -> Option<RedisError> {
         subscription.psubscribe(keys::QUEUES).await
     };
     let answer = tokio::time::timeout(PATIENCE, listening).await.ok()?;
-    let refused = |error: &RedisError| Trouble::of(error) == Trouble::AddressRefused;
+    let refused = |error: &RedisError| Trouble::of(error) == Trouble::NotAllowed;
     answer.err().filter(refused)
 }
 

@@ -40,7 +40,7 @@ pub(super) async fn load_missing(connection: &mut Connection, is_cluster: bool) 
     let there: Vec<bool> = match exist.query_async(connection).await {
         Ok(there) => there,
         // A user that was made for an earlier version may not ask.
-        Err(error) if Trouble::of(&error) == Trouble::AddressRefused => Vec::new(),
+        Err(error) if Trouble::of(&error) == Trouble::NotAllowed => Vec::new(),
         Err(error) => return Err(error),
     };
     let mut pipe = redis::pipe();
