@@ -395,6 +395,11 @@ pub struct WrongSetting {
     pub right: String,
 }
 
+/// The text without blanks, line ends and the mark of an editor around it: a value means the same wherever it is written.
+fn without_edges(text: &str) -> &str {
+    text.trim_start_matches('\u{feff}').trim()
+}
+
 /// Settings as they were put together, not yet checked against each other.
 ///
 /// Separate from [`Settings`] so that `leasehold config` can show what a refused start was made of.

@@ -290,6 +290,7 @@ impl Loaded {
                 "give both, or none; both may name the same file",
             ));
         }
+        let speaks_tls = settings.redis().is_some_and(|redis| redis.is_tls());
         match (&settings.redis_cert_file, &settings.redis_key_file) {
             (Some(_), None) | (None, Some(_)) => {
                 return Err(self.together(
@@ -298,11 +299,18 @@ impl Loaded {
                     "give both, or none",
                 ));
             }
-            (Some(_), Some(_)) if settings.redis().is_none_or(|redis| !redis.is_tls()) => {
+            (Some(_), Some(_)) if !speaks_tls => {
                 return Err(self.together(
                     ["redis_url", "redis_cert_file"],
                     "do not go together: without TLS nobody is shown a certificate".to_owned(),
                     "write rediss://, rediss+sentinel:// or rediss+cluster://, or give no certificate",
+                ));
+            }
+            _ if !speaks_tls && settings.redis_ca_file.is_some() => {
+                return Err(self.together(
+                    ["redis_url", "redis_ca_file"],
+                    "do not go together: without TLS nobody shows a certificate".to_owned(),
+                    "write rediss://, rediss+sentinel:// or rediss+cluster://, or leave the file out",
                 ));
             }
             _ => {}

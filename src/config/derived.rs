@@ -9,7 +9,7 @@ use secrecy::ExposeSecret as _;
 
 use super::{BasePath, RedisUrl, Settings, SmtpUrl, WrongSetting};
 use crate::names::KeyPrefix;
-use crate::tls::{ClientCertificate, ServerCertificate, Tls};
+use crate::tls::{ClientCertificate, ServerCertificate, Tls, Unusable};
 
 impl Settings {
     /// The Redis to use; none is the embedded one.
@@ -29,6 +29,15 @@ impl Settings {
             "certificate",
         )?;
         let key = pem("redis_key_file", self.redis_key_file.as_deref(), "key")?;
+        if let (Some(certificate), Some(key)) = (&self.redis_cert_file, &self.redis_key_file) {
+            ServerCertificate::read(certificate, key).map_err(|unusable| {
+                unusable_pair(
+                    "redis_cert_file and redis_key_file",
+                    (certificate, key),
+                    &unusable,
+                )
+            })?;
+        }
         Ok(Tls {
             ca: pem(
                 "redis_ca_file",
@@ -50,13 +59,12 @@ impl Settings {
             return Ok(None);
         };
         let read = ServerCertificate::read(certificate, key);
-        read.map(Some).map_err(|unusable| WrongSetting {
-            setting: "tls_cert_file and tls_key_file".to_owned(),
-            origin: format!("{} and {}", certificate.display(), key.display()),
-            wrong: format!("cannot be used: {unusable}"),
-            right:
-                "give a certificate and its private key, both in PEM form, that this user may read"
-                    .to_owned(),
+        read.map(Some).map_err(|unusable| {
+            unusable_pair(
+                "tls_cert_file and tls_key_file",
+                (certificate, key),
+                &unusable,
+            )
         })
     }
 
@@ -170,6 +178,21 @@ impl Settings {
     /// How often to record ended leases; zero leaves it to other nodes.
     pub const fn sweep_every(&self) -> Duration {
         Duration::from_millis(self.sweep_every_ms)
+    }
+}
+
+/// A certificate and a key of which one cannot be used, or that do not belong together.
+fn unusable_pair(
+    settings: &str,
+    (certificate, key): (&Path, &Path),
+    unusable: &Unusable,
+) -> WrongSetting {
+    WrongSetting {
+        setting: settings.to_owned(),
+        origin: format!("{} and {}", certificate.display(), key.display()),
+        wrong: format!("cannot be used: {unusable}"),
+        right: "give a certificate and its private key, both in PEM form, that this user may read"
+            .to_owned(),
     }
 }
 

@@ -278,7 +278,7 @@ fn file(named: Option<PathBuf>, directory: &Path) -> Result<Option<Layer>, Wrong
 /// A value means the same wherever it is written, so blanks and line ends around it do not count.
 fn trim(value: &mut Value) {
     match value {
-        Value::String(_, text) => *text = text.trim().to_owned(),
+        Value::String(_, text) => *text = super::without_edges(text).to_owned(),
         Value::Array(_, list) => list.iter_mut().for_each(trim),
         _ => {}
     }
@@ -335,7 +335,7 @@ fn environment(
         let Some(text) = value.to_str() else {
             return Err(wrong("is not UTF-8", "give text"));
         };
-        let text = text.trim();
+        let text = super::without_edges(text);
         if text.is_empty() {
             // Half of all deployments pass on a variable that nobody set. An empty key must not mean no key.
             return Err(wrong(

@@ -166,7 +166,7 @@ fn read(
             "name a UTF-8 file that this program may read",
         )
     })?;
-    let text = text.trim();
+    let text = super::without_edges(&text);
     if text.is_empty() {
         return Err(wrong(
             format!("names {}, which is empty", path.display()),

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Launch, Sentinels, Server};
+use crate::harness::{Certificates, Launch, Sentinels, Server};
 
 async fn keys_in(server: &Server, database: u32) -> i64 {
     let url = format!("redis://{}/{database}", server.address());
@@ -46,6 +46,27 @@ async fn behind_sentinels_the_database_is_that_of_the_master() {
     let master = &redis.servers[redis.master().await];
     assert!(keys_in(master, 3).await > 0);
     assert_eq!(keys_in(master, 0).await, 0);
+}
+
+#[tokio::test]
+async fn files_of_tls_that_cannot_be_used_are_refused_before_redis_is_asked() {
+    let (one, other) = (Certificates::make(), Certificates::make());
+    let ([certificate, _], [_, key]) = (one.client(), other.client());
+    let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+    let refused = Launch::on("rediss://127.0.0.1:1")
+        .set("redis_cert_file", &certificate)
+        .set("redis_key_file", &key);
+    let (status, said) = refused.refuse().await;
+    assert_eq!(status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("redis_cert_file and redis_key_file"),
+        "{said}"
+    );
+
+    let refused = Launch::on("redis://127.0.0.1:1").set("redis_ca_file", &certificate);
+    let (status, said) = refused.refuse().await;
+    assert_eq!(status.code(), Some(2), "{said}");
+    assert!(said.contains("redis_ca_file"), "{said}");
 }
 
 #[tokio::test]

@@ -5,7 +5,8 @@ fn a_secret_comes_from_a_file_without_its_line_end() {
     let world = World::new();
     let secret = world.other_file("secret", &format!("{SECRET}\n"));
     let key = world.other_file("key", "a-key-of-16-chars\r\n");
-    let previous = world.other_file("previous", &format!("{SECRET}1\n{SECRET}2\n"));
+    // Editors of Windows begin a file with the mark of UTF-8.
+    let previous = world.other_file("previous", &format!("\u{feff}{SECRET}1\n{SECRET}2\n"));
     let world = world
         .file(&format!("secret_file = '{secret}'"))
         .env("LEASEHOLD_ADMIN_KEY_FILE", &key);
@@ -16,7 +17,9 @@ fn a_secret_comes_from_a_file_without_its_line_end() {
         settings.admin_key.expect("a key").expose_secret(),
         "a-key-of-16-chars"
     );
-    assert_eq!(settings.previous_secrets.len(), 2);
+    let previous = settings.previous_secrets.iter();
+    let previous: Vec<_> = previous.map(|secret| secret.expose_secret()).collect();
+    assert_eq!(previous, [format!("{SECRET}1"), format!("{SECRET}2")]);
     assert_eq!(world.origin("secret"), secret);
 }
 
