@@ -131,6 +131,22 @@ async fn a_backend_asks_whether_a_lease_lives_and_changes_nothing_by_it() {
             .expect(status)
             .await
     };
+    for (body, code) in [
+        (
+            json!({"id": "x", "pool": "crm", "fence": 1}),
+            "lease_not_found",
+        ),
+        (
+            json!({"id": "x", "pool": "c/r/m", "fence": 1}),
+            "pool_not_found",
+        ),
+    ] {
+        let answer = check(&viewer, body, 200).await;
+        assert_eq!(
+            (&answer["active"], &answer["code"]),
+            (&json!(false), &json!(code))
+        );
+    }
     let named = |lease: &Reply| {
         let lease = &lease["lease"];
         json!({"id": lease["id"], "pool": lease["pool"], "fence": lease["fence"]})

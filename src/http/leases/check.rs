@@ -28,12 +28,12 @@ pub(super) struct CheckBody {
     /// The latest proof of the lease. One that has expired still names it: what counts is how the lease is now.
     #[schema(max_length = 8192)]
     proof: Option<String>,
-    /// The id of the lease, where there is no proof.
-    #[schema(value_type = Option<String>)]
-    id: Option<LeaseId>,
+    /// The id of the lease, where there is no proof. What cannot be one is answered as one that is not known.
+    #[schema(max_length = 8192)]
+    id: Option<String>,
     /// Its pool.
-    #[schema(value_type = Option<String>, example = "crm")]
-    pool: Option<PoolName>,
+    #[schema(max_length = 8192, example = "crm")]
+    pool: Option<String>,
     /// Its fence.
     fence: Option<u64>,
 }
@@ -123,7 +123,15 @@ pub(super) async fn check(
             id: Some(id),
             pool: Some(pool),
             fence: Some(fence),
-        } if i64::try_from(fence).is_ok() => (id, pool, fence),
+        } if i64::try_from(fence).is_ok() => {
+            let Ok(pool) = PoolName::try_from(pool) else {
+                return Ok(inactive(Code::PoolNotFound.as_str()));
+            };
+            let Ok(id) = id.parse::<LeaseId>() else {
+                return Ok(inactive(Code::LeaseNotFound.as_str()));
+            };
+            (id, pool, fence)
+        }
         CheckBody {
             fence: Some(fence), ..
         } if i64::try_from(fence).is_err() => {
