@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::{describe_counter, describe_gauge};
 use tokio::sync::Notify;
 
 use self::address::Allowed;
@@ -79,6 +80,19 @@ impl Allowed {
 
 /// Watches and delivers for as long as the program runs.
 pub fn start(store: &Store, options: Options) {
+    describe_counter!(
+        ATTEMPTS,
+        "Attempts of this node to send a message to a webhook, by how they ended"
+    );
+    describe_counter!(TOLD, "Alerts that this node wrote into its log");
+    describe_gauge!(
+        PENDING,
+        "Messages that wait for an attempt. All nodes tell the same: use max"
+    );
+    describe_gauge!(
+        DEAD,
+        "Messages that were given up and are kept. All nodes tell the same: use max"
+    );
     let told = Arc::new(Notify::new());
     let links = options.links.clone();
     let node = Arc::new(deliver::Node::new(

@@ -2,6 +2,7 @@
 
 use super::remote::Remote;
 use super::{Exit, Failure};
+use clap::builder::RangedU64ValueParser;
 use reqwest::Method;
 
 #[derive(Debug, clap::Subcommand)]
@@ -18,7 +19,7 @@ pub(super) enum Alert {
         #[arg(long = "type", value_name = "TYPE")]
         kind: Option<String>,
         /// Maximum number of entries of the log
-        #[arg(long, default_value = "100")]
+        #[arg(long, default_value = "100", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
         limit: usize,
         #[command(flatten)]
         remote: Remote,

@@ -2,6 +2,7 @@
 
 use super::remote::Remote;
 use super::{Exit, Failure};
+use clap::builder::RangedU64ValueParser;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Audit {
@@ -27,7 +28,7 @@ pub(super) struct Audit {
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
     /// Maximum number of entries, the newest first
-    #[arg(long, default_value = "100")]
+    #[arg(long, default_value = "100", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     limit: usize,
     #[command(flatten)]
     remote: Remote,

@@ -1,5 +1,6 @@
 //! `leasehold export`: pools, keys and webhooks as the file that `leasehold apply` reads.
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::declared::{Declared, DeclaredKey, DeclaredWebhook};
@@ -24,6 +25,13 @@ pub(super) fn run(Export { remote }: &Export) -> Result<Exit, Failure> {
     }
     for key in remote.list("/v1/keys", usize::MAX)? {
         let name = text(&key, "name");
+        let ends: Option<DateTime<Utc>> = key["expires_at"].as_str().and_then(|at| at.parse().ok());
+        if ends.is_some_and(|at| at <= Utc::now()) {
+            stderr::say_line(format_args!(
+                "the key {name} is not in the file, because it has ended; revoke it"
+            ));
+            continue;
+        }
         let former = declared.keys.insert(name.clone(), declared_key(&key)?);
         if former.is_some() {
             stderr::say_line(format_args!(

@@ -1,5 +1,6 @@
 //! `leasehold holder`: what operators do about one holder.
 
+use clap::builder::RangedU64ValueParser;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -22,7 +23,7 @@ pub(super) enum Holder {
         #[arg(long)]
         tenant: Option<String>,
         /// Maximum number of rows
-        #[arg(long, default_value = "1000")]
+        #[arg(long, default_value = "1000", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
         limit: usize,
         #[command(flatten)]
         remote: Remote,

@@ -1,5 +1,6 @@
 //! `leasehold lease`: who holds what, and how to end it.
 
+use clap::builder::RangedU64ValueParser;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -28,7 +29,7 @@ pub(super) enum Lease {
         #[arg(long, allow_hyphen_values = true)]
         sort: Option<String>,
         /// Maximum number of leases
-        #[arg(long, default_value = "1000")]
+        #[arg(long, default_value = "1000", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
         limit: usize,
         #[command(flatten)]
         remote: Remote,

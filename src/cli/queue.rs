@@ -3,6 +3,7 @@
 use super::remote::Remote;
 use super::{Exit, Failure};
 use crate::names::PoolName;
+use clap::builder::RangedU64ValueParser;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Queue {
@@ -11,7 +12,7 @@ pub(super) enum Queue {
         /// Name of the pool
         pool: PoolName,
         /// Maximum number of waiters
-        #[arg(long, default_value = "1000")]
+        #[arg(long, default_value = "1000", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
         limit: usize,
         #[command(flatten)]
         remote: Remote,

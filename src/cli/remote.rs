@@ -49,7 +49,8 @@ impl Remote {
 
     /// The client.
     pub(super) fn client(&self) -> Result<Client, Failure> {
-        if !(self.server.starts_with("http://") || self.server.starts_with("https://")) {
+        let server = self.server.trim();
+        if !(server.starts_with("http://") || server.starts_with("https://")) {
             return Err(Failure::new(
                 Exit::Usage,
                 format!(
@@ -59,7 +60,7 @@ impl Remote {
             ));
         }
         let key = read_key(self.key_file.as_deref())?;
-        Ok(Client::new(&self.server, key)?)
+        Ok(Client::new(server, key)?)
     }
 
     /// One call, whose answer has this field if it is Leasehold's.

@@ -299,6 +299,7 @@ async fn admit(
                     credential,
                     row,
                     pool,
+                    page: origin::asking(&parts.headers).map(str::to_owned),
                 };
                 let answer = route(row, router, Request::from_parts(parts, body));
                 tokio::select! {

@@ -64,7 +64,7 @@ pub(super) fn check(schedule: &[Scheduled]) -> Result<(), Invalid> {
         for (other, earlier) in schedule[..at].iter().enumerate() {
             if earlier.from == entry.from && earlier.capacity != entry.capacity {
                 return Err(Invalid(format!(
-                    "schedule[{at}].from is that of schedule[{other}], with another capacity: which one counts?"
+                    "schedule[{at}].from is that of schedule[{other}], with another capacity; leave one of them out"
                 )));
             }
         }

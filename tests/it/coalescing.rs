@@ -342,7 +342,8 @@ async fn of_a_thousand_that_ask_in_one_moment_each_has_the_seat_that_its_answer_
     // A busy machine is too slow for all of them within the second in which each is answered.
     assert_eq!(granted + denied + count(503), CLIENTS);
     assert!(granted == 800 || count(503) > 0, "{granted} of 800");
-    crate::harness::wait_until("all others are free", Duration::from_secs(30), async || {
+    // A seat of which the node never heard whether it was granted comes back with the TTL.
+    crate::harness::wait_until("all others are free", Duration::from_secs(75), async || {
         node.availability("crm", 200).await["in_use"] == granted
     })
     .await;

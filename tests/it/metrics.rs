@@ -201,6 +201,18 @@ async fn the_gauges_of_a_pool_come_from_one_node_and_go_with_it() {
             "{help}"
         );
     }
+    let of_node = |line: &&str| line.starts_with("leasehold_");
+    for line in scrapes[0].text.lines().filter(of_node) {
+        let name = line.split(['{', ' ']).next().expect("a name");
+        let help = |name: &str| scrapes[0].text.contains(&format!("# HELP {name} "));
+        let parts = ["_bucket", "_sum", "_count"];
+        let whole = parts.iter().find_map(|part| name.strip_suffix(part));
+        assert!(
+            help(name) || whole.is_some_and(help),
+            "{name} has no help text"
+        );
+    }
+
     a.call(reqwest::Method::DELETE, "/v1/pools/crm")
         .expect(204)
         .await;

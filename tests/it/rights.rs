@@ -131,29 +131,45 @@ async fn a_wait_for_a_seat_ends_with_the_key() {
     let policy = json!({"capacity": 1, "queue": {"max_waiting": 5}});
     admin.put_pool("crm", policy, 201).await;
     admin.acquire("crm", json!({}), 201).await;
-    let client = make(
-        &admin,
-        json!({"name": "c", "role": "client", "pools": ["crm"]}),
-    )
-    .await;
-    let waiter = node.with_key(&client.secret);
-    let waiting = tokio::spawn(waiter.acquire("crm", json!({"wait": true, "wait_ms": 9_000}), ANY));
-    wait_until("it waits", Duration::from_secs(5), async || {
-        admin.availability("crm", 200).await["waiting"] == 1
-    })
-    .await;
-
-    let revoked = Instant::now();
-    admin
-        .call(Method::DELETE, &format!("/v1/keys/{}", client.id))
-        .expect(204)
+    let changes = [
+        (Method::DELETE, json!({})),
+        (Method::PATCH, json!({"tenant": "globex"})),
+        (Method::PATCH, json!({"origins": ["https://other.example"]})),
+    ];
+    for (method, change) in changes {
+        let page = "https://crm.example";
+        let client = json!({"name": "c", "role": "client", "pools": ["crm"], "tenant": "acme", "origins": [page]});
+        let client = make(&admin, client).await;
+        let waiter = node.with_key(&client.secret);
+        let waiting = waiter
+            .post("/v1/pools/crm/leases")
+            .header("origin", page)
+            .json(&json!({"wait": true, "wait_ms": 9_000}))
+            .expect(ANY);
+        let waiting = tokio::spawn(waiting);
+        wait_until("it waits", Duration::from_secs(5), async || {
+            admin.availability("crm", 200).await["waiting"] == 1
+        })
         .await;
-    let answer = waiting.await.expect("an answer");
-    assert_eq!(
-        (answer.status, &answer["code"]),
-        (401, &json!("unauthorized"))
-    );
-    assert!(revoked.elapsed() < SOON, "{:?}", revoked.elapsed());
+
+        let changed = Instant::now();
+        admin
+            .call(method, &format!("/v1/keys/{}", client.id))
+            .json(&change)
+            .expect([200, 204])
+            .await;
+        let answer = waiting.await.expect("an answer");
+        assert_eq!(
+            (answer.status, &answer["code"]),
+            (401, &json!("unauthorized")),
+            "{change}"
+        );
+        assert!(changed.elapsed() < SOON, "{:?}", changed.elapsed());
+        wait_until("nobody waits", Duration::from_secs(10), async || {
+            admin.availability("crm", 200).await["waiting"] == 0
+        })
+        .await;
+    }
 }
 
 /// The status of a call with this cookie.

@@ -446,16 +446,30 @@ async fn an_admin_of_a_tenant_makes_keys_for_no_more_than_it_has() {
     patch(&own, json!({"tenants": []})).expect(403).await;
     // The right of somebody who has it for an hour does not outlive the hour by another key.
     let hour = json!({"name": "hour", "role": "admin", "expires_in_ms": 3_600_000});
-    let hour = node.with_key(&make(&admin, hour).await.1);
+    let (hour_id, hour) = make(&admin, hour).await;
+    let hour = node.with_key(&hour);
     for (body, status) in [
         (json!({"name": "a", "role": "viewer"}), 403),
-        (json!({"name": "a", "role": "viewer", "expires_in_ms": 7_200_000}), 403),
-        (json!({"name": "a", "role": "viewer", "expires_in_ms": 60_000}), 201),
+        (
+            json!({"name": "a", "role": "viewer", "expires_in_ms": 7_200_000}),
+            403,
+        ),
+        (
+            json!({"name": "a", "role": "viewer", "expires_in_ms": 60_000}),
+            201,
+        ),
     ] {
         hour.post("/v1/keys").json(&body).expect(status).await;
     }
-    let rolled = hour.post(&format!("/v1/keys/{whole}/roll")).json(&json!({}));
+    let rolled = hour
+        .post(&format!("/v1/keys/{whole}/roll"))
+        .json(&json!({}));
     rolled.expect(403).await;
+    let for_ever = hour.call(Method::PATCH, &format!("/v1/keys/{hour_id}"));
+    for_ever
+        .json(&json!({"expires_at": null}))
+        .expect(403)
+        .await;
     patch(&acme_id, json!({"tenants": ["acme", "globex"]}))
         .expect(403)
         .await;

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::table::Row;
 use super::{Caller, Credential};
+use crate::access_key::Role;
 use crate::http::App;
 use crate::names::PoolName;
 
@@ -28,6 +29,8 @@ pub(super) struct Right {
     pub(super) credential: Credential,
     pub(super) row: &'static Row,
     pub(super) pool: Option<PoolName>,
+    /// The origin of the page that asked.
+    pub(super) page: Option<String>,
 }
 
 impl Right {
@@ -65,9 +68,17 @@ impl Right {
         }
     }
 
-    /// Whether the answer, which keeps to the tenants of its beginning, would keep to the same ones now.
+    /// Whether the page may still use the key, and the answer, which keeps to the tenants of its beginning, would keep to the same ones now.
     fn sees_the_same(&self, caller: &Caller) -> bool {
         let before = &self.credential.caller;
+        let page_may = caller
+            .key()
+            .filter(|key| key.role == Role::Client)
+            .zip(self.page.as_deref())
+            .is_none_or(|(key, page)| key.origins.iter().any(|origin| origin.is(page)));
+        if !page_may {
+            return false;
+        }
         match &self.pool {
             Some(pool) => caller.tenants_in(pool) == before.tenants_in(pool),
             None => caller.scope() == before.scope(),
