@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: polling. A level between two looks would be a guess.
 
+pub mod busiest_day;
 pub mod demand;
 pub mod denials;
 pub mod formulas;

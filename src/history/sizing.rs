@@ -73,7 +73,7 @@ pub struct Demand {
     /// In order of their start.
     pub(super) attempts: Vec<Attempt>,
     /// The same without the stretches in which a seat was idle.
-    busy_attempts: Vec<Attempt>,
+    pub(super) busy_attempts: Vec<Attempt>,
     /// The load for the formulas, and from how many holders it comes.
     busy: f64,
     holders: u64,
@@ -351,6 +351,22 @@ pub(super) fn peak<'a>(attempts: &'a [Attempt], counted: impl Fn(&'a Attempt) ->
         most = most.max(ends.len() as u64);
     }
     most
+}
+
+/// The first instant at which most of these attempts, which are in order, are there at once.
+pub(super) fn peak_at(attempts: &[Attempt]) -> Option<i64> {
+    let mut ends: BinaryHeap<Reverse<i64>> = BinaryHeap::new();
+    let mut most: Option<(usize, i64)> = None;
+    for attempt in attempts {
+        while ends.peek().is_some_and(|end| end.0 <= attempt.from_ms) {
+            ends.pop();
+        }
+        ends.push(Reverse(attempt.until_ms));
+        if most.is_none_or(|(most, _)| most < ends.len()) {
+            most = Some((ends.len(), attempt.from_ms));
+        }
+    }
+    most.map(|(_, at_ms)| at_ms)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
+use chrono_tz::Tz;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -17,6 +18,7 @@ use super::problem::{Code, Problem};
 use super::when::When;
 use super::{App, pool_not_found};
 use crate::blocking;
+use crate::history::busiest_day::{BusiestDay, PART_MS};
 use crate::history::growth::Growth;
 use crate::history::prices::{Comparison, Prices};
 use crate::history::sizing::{Demand, Point, knee};
@@ -121,10 +123,40 @@ pub(crate) struct HarvestBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) saving: Option<f64>,
+    /// The day on which most seats were wanted at once; only where somebody wanted one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) busiest_day: Option<BusiestDayBody>,
+}
+
+/// One day, with idle seats and without.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct BusiestDayBody {
+    /// Its begin.
+    #[schema(value_type = String, format = DateTime)]
+    pub(crate) from: Timestamp,
+    /// Length of a part of it.
+    #[schema(example = 900_000)]
+    pub(crate) step_ms: i64,
+    /// The most seats that were wanted at once in each part.
+    pub(crate) wanted: Vec<u64>,
+    /// The same without those that were idle.
+    pub(crate) used: Vec<u64>,
+}
+
+impl From<BusiestDay> for BusiestDayBody {
+    fn from(BusiestDay { from, wanted, used }: BusiestDay) -> Self {
+        Self {
+            from,
+            step_ms: PART_MS,
+            wanted,
+            used,
+        }
+    }
 }
 
 impl HarvestBody {
-    fn of(demand: &Demand, after_ms: u64, capacity: u64, price: Option<&Prices>) -> Self {
+    fn of(demand: &Demand, zone: Tz, after_ms: u64, capacity: u64, price: Option<&Prices>) -> Self {
         let harvest = demand.harvest(capacity);
         let cost = |price: &Prices| price.of(capacity) - price.of(harvest.seats_needed);
         Self {
@@ -134,6 +166,7 @@ impl HarvestBody {
             seats_needed: harvest.seats_needed,
             denials_avoided: harvest.denials_avoided,
             saving: price.map(|price| cost(price).max(0.0)),
+            busiest_day: BusiestDay::of(demand, zone).map(BusiestDayBody::from),
         }
     }
 }
@@ -363,7 +396,7 @@ pub(crate) async fn size(
     Ok(blocking::run(move || {
         let demand = demand.in_zone(zone);
         let harvest = after_ms.map(|after_ms| {
-            HarvestBody::of(&demand, after_ms, terms.capacity, concurrent.as_ref())
+            HarvestBody::of(&demand, zone, after_ms, terms.capacity, concurrent.as_ref())
         });
         let prices = named.zip(concurrent);
         let sizing = SizingBody::of(&demand, &weeks, was_full, &terms, prices.as_ref());

@@ -8,6 +8,7 @@
 
 mod axis;
 mod curve;
+mod day;
 mod heat;
 mod levels;
 
@@ -16,6 +17,7 @@ use plotters::prelude::{DrawingArea, IntoDrawingArea as _, RGBColor, SVGBackend}
 use plotters::style::{IntoTextStyle as _, TextStyle};
 
 pub(super) use self::curve::{Marked, curve};
+pub(super) use self::day::day;
 pub(super) use self::heat::heat;
 pub(super) use self::levels::levels;
 

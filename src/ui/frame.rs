@@ -331,6 +331,8 @@ pub(super) fn why_ended(reason: &str) -> &str {
         "released" => "given back",
         "terminated" => "by an operator",
         "evicted" => "by a rule of the pool",
+        "idle" => "because nobody used it",
+        "max_hold" => "because it was held for too long",
         other => other,
     }
 }

@@ -173,6 +173,7 @@ fn summary(history: &HistoryBody, range: &Range) -> String {
 }
 
 fn table(history: &HistoryBody, range: &Range) -> Markup {
+    let knows_idle = history.items.iter().any(|slot| slot.idle_mean.is_some());
     html! {
         details.data {
             summary { "Data table" }
@@ -187,16 +188,17 @@ fn table(history: &HistoryBody, range: &Range) -> Markup {
                             @for title in ["From", "Most at once", "Mean", "Capacity", "Utilisation", "No seat free", "Grants", "Denials", "Ends"] {
                                 th scope="col" { (title) }
                             }
+                            @if knows_idle { th scope="col" { "Idle on average" } }
                         }
                     }
-                    tbody { @for slot in history.items.iter().rev().take(ROWS) { (row(slot)) } }
+                    tbody { @for slot in history.items.iter().rev().take(ROWS) { (row(slot, knows_idle)) } }
                 }
             }
         }
     }
 }
 
-fn row(slot: &SlotBody) -> Markup {
+fn row(slot: &SlotBody, knows_idle: bool) -> Markup {
     let reasons = |counts: &std::collections::BTreeMap<String, u64>| {
         let texts: Vec<String> = counts
             .iter()
@@ -215,6 +217,7 @@ fn row(slot: &SlotBody) -> Markup {
             td.num { (number(slot.grants)) }
             td { @if slot.denials.is_empty() { "–" } @else { (reasons(&slot.denials)) } }
             td { @if slot.ends.is_empty() { "–" } @else { (reasons(&slot.ends)) } }
+            @if knows_idle { td.num { @if let Some(idle) = slot.idle_mean { (seats(idle)) } @else { "–" } } }
         }
     }
 }

@@ -15,7 +15,7 @@ use super::frame::{
     Tab, count, gauge, kind_of_seat, may, number, page, pool_page, span, time_of_day,
 };
 use super::people::{self, linked};
-use super::quantity::duration_ms;
+use super::quantity::{duration, duration_ms};
 use super::{Fields, Format, query, redirect};
 use crate::access_key::Role;
 use crate::http::App;
@@ -145,7 +145,7 @@ fn idle_filter(after_ms: u64, chosen: Option<&str>) -> Markup {
             "Idle for at least"
             select name="idle_ms" {
                 option value="" { "any time" }
-                @for ms in times { option value=(ms) selected[chosen == Some(ms.to_string().as_str())] { (span(ms)) } }
+                @for ms in times { option value=(ms) selected[chosen == Some(ms.to_string().as_str())] { (duration(ms)) } }
             }
         }
     }
@@ -324,16 +324,22 @@ fn row(
             td { (time_of_day(lease.started_at)) }
             td.num title=(lease.renewed_at) { (span(at.since(lease.renewed_at))) " ago" }
             td.num { (span(lease.expires_in_ms)) }
-            @match lease.active_at {
-                None => {}
-                Some(None) => td.num.quiet { "not known" }
-                Some(Some(active_at)) => td.num title=(active_at) { (span(at.since(active_at))) }
-            }
+            @if let Some(active_at) = lease.active_at { (idle_for(active_at, at)) }
             td { (kind_of_seat(lease.seat)) }
             td { code { (id) } }
             @if let Some(end) = end {
                 td.actions { a href=(format!("{end}{}", query([("ids", Some(id.as_str()))]))) { "End" span.hidden { " the seat of " bdi { (holder.unwrap_or("Guest")) } } } }
             }
+        }
+    }
+}
+
+/// For how long nobody has used a seat, as a cell.
+pub(super) fn idle_for(active_at: Option<Timestamp>, at: Timestamp) -> Markup {
+    html! {
+        @match active_at {
+            None => td.num.quiet { "not known" },
+            Some(active_at) => td.num title=(active_at) { (span(at.since(active_at))) },
         }
     }
 }
@@ -471,7 +477,7 @@ async fn ask(
         } @else {
             h1 { "End " (what) " in " (name) "?" }
             @if let Some(idle_ms) = fields.get("idle_ms").and_then(|ms| ms.parse().ok()) {
-                p { "Only those whose users had done nothing for " (span(idle_ms)) " by their last report when you confirm. Whoever is back by then keeps the seat." }
+                p { "Only those whose users had done nothing for " (duration(idle_ms)) " by their last report when you confirm. Whoever is back by then keeps the seat." }
             }
             p { "The seats are free at once. Who held them reads the reason with the next heartbeat. This cannot be undone." }
             (names(&leases))

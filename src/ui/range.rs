@@ -9,7 +9,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::{history, when};
 use crate::time::Timestamp;
 
-const HOUR_MS: i64 = 3_600_000;
+pub(super) const HOUR_MS: i64 = 3_600_000;
 
 /// A stretch of time up to now: its word in the address, its name, its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

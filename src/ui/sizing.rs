@@ -4,12 +4,13 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
+use chrono_tz::Tz;
 use maud::{Markup, html};
 
 use super::charts;
 use super::frame::{Tab, count, downloads, number, pool_page, span};
 use super::quantity::price;
-use super::range::{FIVE_WEEKS, MONTH, Preset, Range, WEEK};
+use super::range::{FIVE_WEEKS, HOUR_MS, MONTH, Preset, Range, WEEK, utc};
 use super::{Fields, Format, link};
 use crate::history::last_day;
 use crate::http::App;
@@ -17,10 +18,12 @@ use crate::http::access::Operator;
 use crate::http::extract::Path;
 use crate::http::problem::{Code, Problem};
 use crate::http::sizing::{
-    ComparisonBody, GrowthBody, HarvestBody, PointBody, SizingBody, SizingQuery, size, to_csv,
+    BusiestDayBody, ComparisonBody, GrowthBody, HarvestBody, PointBody, SizingBody, SizingQuery,
+    size, to_csv,
 };
 use crate::http::when::When;
 use crate::names::PoolName;
+use crate::time::Timestamp;
 
 const PRESETS: &[Preset] = &[WEEK, MONTH, FIVE_WEEKS];
 /// What the address keeps.
@@ -88,7 +91,7 @@ pub(super) async fn show(
             }
             @for warning in &sizing.warnings { p.notice { (warning) } }
             (choices(&sizing))
-            @if let Some(harvest) = &sizing.harvest { (harvested(harvest)) }
+            @if let Some(harvest) = &sizing.harvest { (harvested(harvest, range.zone)) }
             (cross_check(&sizing))
             (terms(&path, &fields, &range, &sizing))
             (picture(&sizing))
@@ -358,7 +361,7 @@ fn trend(growth: &GrowthBody) -> Markup {
 }
 
 /// What it would have meant to give idle seats away, in a sentence.
-fn harvested(harvest: &HarvestBody) -> Markup {
+fn harvested(harvest: &HarvestBody, zone: Tz) -> Markup {
     let fewer = harvest.seats_now.saturating_sub(harvest.seats_needed);
     html! {
         h2 { "Idle seats" }
@@ -373,7 +376,42 @@ fn harvested(harvest: &HarvestBody) -> Markup {
             }
             " With the seats that there are, " (count(harvest.denials_avoided, "denial", "denials")) " would have been avoided."
         }
+        @if let Some(day) = harvest.busiest_day.as_ref().filter(|day| day.wanted != day.used) {
+            (busiest_day(day, harvest.seats_now, zone))
+        }
         p.quiet { "Whoever comes back to an idle seat is taken for somebody who asks anew." @if harvest.saving.is_none() { " With the price of a concurrent seat below, this says what it saves." } }
+    }
+}
+
+/// The busiest day as it was, and as it would have been.
+fn busiest_day(day: &BusiestDayBody, seats: u64, zone: Tz) -> Markup {
+    let most = |levels: &[u64]| levels.iter().copied().max().unwrap_or(0);
+    let date = utc(day.from).with_timezone(&zone).format("%a %-d %b %Y");
+    let summary = format!(
+        "{date}, the busiest day: at most {} seats were wanted at once, and without those that were idle {}. There are {seats} now.",
+        most(&day.wanted),
+        most(&day.used),
+    );
+    let hour = usize::try_from(HOUR_MS / day.step_ms).unwrap_or(1);
+    let hours = day.wanted.chunks(hour).zip(day.used.chunks(hour));
+    html! {
+        (charts::day(&summary, day, seats, zone))
+        details.data {
+            summary { "The day as a table" }
+            table.short {
+                caption.hidden { "The most seats at once in each hour" }
+                thead { tr { th scope="col" { "From" } th.num scope="col" { "Wanted" } th.num scope="col" { "Used" } } }
+                tbody {
+                    @for (place, (wanted, used)) in (0..).zip(hours) {
+                        tr {
+                            th scope="row" { (utc(Timestamp(day.from.0 + place * HOUR_MS)).with_timezone(&zone).format("%H:%M")) }
+                            td.num { (number(most(wanted))) }
+                            td.num { (number(most(used))) }
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::ui::frame::{
     Tab, count, downloads, kind_of_seat, may, number, page, span, time, time_of_day, why_denied,
     why_ended,
 };
+use crate::ui::leases::idle_for;
 use crate::ui::range::utc;
 use crate::ui::{Fields, Format, link};
 
@@ -119,6 +120,7 @@ fn now(found: &HolderDetails, at: Timestamp, holder: &Holder, acts: bool) -> Mar
         .map(|lease| lease.pool.as_str())
         .collect();
     pools.dedup();
+    let knows_idle = found.leases.iter().any(|lease| lease.active_at.is_some());
     html! {
         p.summary {
             @match since {
@@ -144,10 +146,11 @@ fn now(found: &HolderDetails, at: Timestamp, holder: &Holder, acts: bool) -> Mar
                     thead {
                         tr {
                             @for title in ["Pool", "Since", "Last heartbeat", "Tenant", "Label", "Activities", "Platform", "Seat"] { th scope="col" { (title) } }
+                            @if knows_idle { th scope="col" { "Idle for" } }
                             @if acts { th scope="col" { span.hidden { "Actions" } } }
                         }
                     }
-                    tbody { @for lease in &found.leases { (held(lease, at, holder, acts)) } }
+                    tbody { @for lease in &found.leases { (held(lease, at, holder, knows_idle, acts)) } }
                 }
             }
         }
@@ -203,7 +206,7 @@ fn now(found: &HolderDetails, at: Timestamp, holder: &Holder, acts: bool) -> Mar
     }
 }
 
-fn held(lease: &LeaseBody, at: Timestamp, holder: &Holder, acts: bool) -> Markup {
+fn held(lease: &LeaseBody, at: Timestamp, holder: &Holder, knows_idle: bool, acts: bool) -> Markup {
     let id = lease.id.to_string();
     html! {
         tr data-key=(id) {
@@ -220,6 +223,7 @@ fn held(lease: &LeaseBody, at: Timestamp, holder: &Holder, acts: bool) -> Markup
             }
             td { (lease.platform.as_ref().map(|platform| platform.as_str()).unwrap_or_default()) }
             td { (kind_of_seat(lease.seat)) }
+            @if let Some(active_at) = lease.active_at { (idle_for(active_at, at)) } @else if knows_idle { td {} }
             @if acts {
                 td.actions {
                     @let path = format!("/admin/pools/{}/terminate", lease.pool);

@@ -230,7 +230,7 @@ const SPECS: [Spec; 17] = [
                 "",
                 Kind::Words(&[
                     ("count", "it is only counted"),
-                    ("yield", "it is given to somebody who waits"),
+                    ("yield", "it goes to whoever needs one"),
                     ("end", "it ends"),
                 ]),
                 "count",
@@ -262,7 +262,7 @@ const SPECS: [Spec; 17] = [
                 "Then",
                 "",
                 Kind::Words(&[
-                    ("yield", "it is given to somebody who waits"),
+                    ("yield", "it goes to whoever needs one"),
                     ("end", "it ends"),
                 ]),
                 "yield",

@@ -119,11 +119,15 @@ async fn counting_says_what_giving_idle_seats_away_would_save_and_pools_without_
         .await;
     assert_eq!(sizing["inputs"]["peak"], 2);
     let mut harvest = sizing["harvest"].clone();
-    let idle_mean = harvest
-        .as_object_mut()
-        .expect("an object")
-        .remove("idle_mean");
+    let members = harvest.as_object_mut().expect("an object");
+    let idle_mean = members.remove("idle_mean");
     assert!(idle_mean.is_some_and(|mean| mean.is_f64()));
+    let day = members.remove("busiest_day").expect("one");
+    let most = |levels: &str| {
+        let levels = day[levels].as_array().expect("numbers");
+        levels.iter().filter_map(|level| level.as_u64()).max()
+    };
+    assert_eq!((most("wanted"), most("used")), (Some(2), Some(1)));
     assert_eq!(
         harvest,
         json!({"after_ms": 15 * MINUTE, "seats_now": 2, "seats_needed": 1, "denials_avoided": 0, "saving": 35.0})
@@ -137,6 +141,14 @@ async fn counting_says_what_giving_idle_seats_away_would_save_and_pools_without_
             assert!(!report.text.contains(word), "{}", report.text);
         }
     }
+
+    let page = node.get("/admin/pools/crm/sizing").expect(200).await.text;
+    let sentence = "at most 2 seats were wanted at once, and without those that were idle 1.";
+    assert!(page.contains(sentence), "{page}");
+    let page = node.get("/admin/pools/crm/history").expect(200).await.text;
+    assert!(page.contains("Idle on average"), "{page}");
+    let page = node.get("/admin/people/ann").expect(200).await.text;
+    assert!(page.contains("Idle for"), "{page}");
 
     // Somebody was denied while a seat was idle.
     let told = async || {
