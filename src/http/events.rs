@@ -1,6 +1,6 @@
 //! `GET /v1/pools/{pool}/events`: what happens in a pool, as it happens (server-sent events).
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::names::{PoolName, Tenant};
 use crate::pool::Policy;
-use crate::store::{Event, EventId};
+use crate::store::{Event, EventId, Selection};
 use crate::time::Timestamp;
 
 /// Events that are read at once.
@@ -108,31 +108,76 @@ async fn events(
             })?,
         None => app.0.store.last_event(&pool).await?,
     };
-    let own = operator.tenants_in(&pool);
+    let own = match operator.tenants_in(&pool) {
+        Some(tenants) => Some(OwnLeases::of(&app, &pool, tenants).await?),
+        None => None,
+    };
     Ok(event_stream(room, follow(app, pool, own, after)))
+}
+
+/// The leases of the tenants that a caller sees. What ends by time is written down without its tenant: it has to be known from before. Of
+/// what began before the stream and ended while its reader was away, nothing is told.
+struct OwnLeases {
+    tenants: BTreeSet<Tenant>,
+    /// Holder and tenant of each that lives.
+    live: HashMap<String, (Option<String>, Option<String>)>,
+}
+
+impl OwnLeases {
+    async fn of(app: &App, pool: &PoolName, tenants: BTreeSet<Tenant>) -> Result<Self, Problem> {
+        let mut rest = Selection::of(None, None).within(Some(tenants.clone()));
+        let mut live = HashMap::new();
+        while let Some(listing) = app.0.store.select(pool, &rest).await? {
+            live.extend(listing.leases.into_iter().map(|lease| {
+                let holder = lease.holder.map(|holder| holder.as_str().to_owned());
+                (
+                    lease.id.to_string(),
+                    (holder, lease.tenant.map(String::from)),
+                )
+            }));
+            match listing.next {
+                Some(next) => rest.after = Some(next),
+                None => break,
+            }
+        }
+        Ok(Self { tenants, live })
+    }
+
+    /// The event, with what is known of its lease, if it is one of theirs.
+    fn see(&mut self, mut event: Event) -> Option<Event> {
+        if let Some((holder, tenant)) = event.lease.as_ref().and_then(|id| self.live.get(id)) {
+            event.holder = event.holder.or_else(|| holder.clone());
+            event.tenant = event.tenant.or_else(|| tenant.clone());
+        }
+        let tenant = event.tenant.clone()?;
+        if !self.tenants.contains(&Tenant::recorded(tenant).ok()?) {
+            return None;
+        }
+        match (&event.lease, event.kind.as_str()) {
+            (Some(lease), "started" | "resumed" | "rebuilt") => {
+                let known = (event.holder.clone(), event.tenant.clone());
+                self.live.insert(lease.clone(), known);
+            }
+            (Some(lease), "ended") => {
+                self.live.remove(lease);
+            }
+            _ => {}
+        }
+        Some(event)
+    }
 }
 
 /// The events after a place, for ever; it ends when the node is about to stop, so that clients go to another one.
 fn follow(
     app: App,
     pool: PoolName,
-    own: Option<BTreeSet<Tenant>>,
+    own: Option<OwnLeases>,
     after: EventId,
 ) -> impl Stream<Item = Result<sse::Event, Infallible>> {
-    let is_own = move |event: &Event| {
-        let tenant = || {
-            event
-                .tenant
-                .clone()
-                .and_then(|tenant| Tenant::recorded(tenant).ok())
-        };
-        own.as_ref()
-            .is_none_or(|own| tenant().is_some_and(|tenant| own.contains(&tenant)))
-    };
-    let first = (app, pool, is_own, after, VecDeque::<Event>::new());
+    let first = (app, pool, own, after, VecDeque::<Event>::new());
     stream::unfold(
         first,
-        |(app, pool, is_own, mut after, mut waiting)| async move {
+        |(app, pool, mut own, mut after, mut waiting)| async move {
             loop {
                 // Also while there is much to tell: whoever reads slowly would hold up the end of the node.
                 if app.0.drain.is_draining() {
@@ -140,12 +185,14 @@ fn follow(
                 }
                 if let Some(event) = waiting.pop_front() {
                     after = event.id;
-                    if !is_own(&event) {
-                        continue;
-                    }
+                    let seen = match &mut own {
+                        Some(own) => own.see(event),
+                        None => Some(event),
+                    };
+                    let Some(event) = seen else { continue };
                     let policy = app.0.store.cached_policy(&pool);
                     let event = written(event, policy.as_deref());
-                    return Some((Ok(event), (app, pool, is_own, after, waiting)));
+                    return Some((Ok(event), (app, pool, own, after, waiting)));
                 }
                 // An outage of the store is a pause: the client has lost nothing.
                 if let Ok(events) = app.0.store.events(&pool, after, CHUNK).await {

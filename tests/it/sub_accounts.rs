@@ -332,6 +332,41 @@ async fn numbers_lists_and_streams_are_those_of_the_own_tenants() {
     admin
         .acquire("crm", json!({"holder": "abe", "tenant": "acme"}), 201)
         .await;
+    // Two that will end by time, one of them from before the stream.
+    admin
+        .put_pool("short", json!({"capacity": 9, "ttl_ms": 1_000}), 201)
+        .await;
+    let short = async |holder: &str, tenant: &str| {
+        let body = json!({"holder": holder, "tenant": tenant});
+        admin.acquire("short", body, 201).await["lease"]["id"].clone()
+    };
+    let before = short("ann", "acme").await;
+    let bearer = format!("Bearer {}", secret_of_a_viewer(&admin).await);
+    let ends = reqwest::Client::new()
+        .get(node.url("/v1/pools/short/events"))
+        .header("authorization", bearer);
+    let mut ends = ends.send().await.expect("an answer");
+    let (after, _) = (short("abe", "acme").await, short("greta", "globex").await);
+    let mut told = String::new();
+    while told.matches("\"expired\"").count() < 2 {
+        let chunk = tokio::time::timeout(Duration::from_secs(20), ends.chunk()).await;
+        let chunk = chunk
+            .expect("in time")
+            .expect("a stream")
+            .expect("it goes on");
+        told.push_str(&String::from_utf8_lossy(&chunk));
+    }
+    for (lease, holder) in [(before, "ann"), (after, "abe")] {
+        let is_its_end = |line: &&str| {
+            line.contains("\"ended\"") && line.contains(lease.as_str().expect("an id"))
+        };
+        let end = told.lines().find(is_its_end).expect("its end");
+        assert!(
+            end.contains(&format!("\"holder\":\"{holder}\",\"tenant\":\"acme\"")),
+            "{end}"
+        );
+    }
+    assert!(!told.contains("greta"), "{told}");
 
     // What was done is in their trail, what others did is not.
     let trail = operator.get("/v1/audit").expect(200).await;
