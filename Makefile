@@ -27,6 +27,7 @@ ifdef TESTS
 	@cargo test --locked --lib --tests --no-fail-fast -- $(TESTS)
 else
 	@scripts/widget.sh
+	@scripts/schemathesis.sh
 	@cargo test --locked --doc --quiet
 	@cargo test --locked --lib --bins --tests --no-fail-fast
 endif

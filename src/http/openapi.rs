@@ -123,6 +123,7 @@ fn complete(document: &mut Value) {
         }
     }
     describe_refusals(&mut schemas);
+    schemas.values_mut().for_each(schemas::without_sign);
     schemas::open_answers(paths, &mut schemas);
     document["components"]["schemas"] = json!(schemas);
     document["components"]["examples"] = json!(examples.of_problems());

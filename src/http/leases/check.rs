@@ -29,10 +29,9 @@ pub(super) struct CheckBody {
     #[schema(max_length = 8192)]
     proof: Option<String>,
     /// The id of the lease, where there is no proof. What cannot be one is answered as one that is not known.
-    #[schema(max_length = 8192)]
     id: Option<String>,
     /// Its pool.
-    #[schema(max_length = 8192, example = "crm")]
+    #[schema(example = "crm")]
     pool: Option<String>,
     /// Its fence.
     fence: Option<u64>,

@@ -25,11 +25,11 @@ const MAX_TOKENS: usize = 1_000;
 #[serde(deny_unknown_fields)]
 pub(super) struct RenewManyBody {
     /// The latest tokens of the leases, at most 1000.
-    #[schema(max_items = 1_000, nullable = false)]
+    #[schema(max_items = 1_000)]
     #[serde(default)]
     tokens: Option<Vec<String>>,
     /// The same, where something is known of their users; in place of `tokens`.
-    #[schema(max_items = 1_000, nullable = false)]
+    #[schema(max_items = 1_000)]
     #[serde(default)]
     leases: Option<Vec<RenewOne>>,
 }

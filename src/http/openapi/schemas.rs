@@ -31,6 +31,17 @@ pub(super) fn without_null(schema: &mut Value) {
     }
 }
 
+/// Takes out what utoipa says of a number without a sign: that it is a signed one, of which half the values are none.
+pub(super) fn without_sign(schema: &mut Value) {
+    each_object(schema, &mut |members| {
+        let is_unsigned = members.get("minimum").and_then(Value::as_u64).is_some();
+        let is_bounded = members.contains_key("maximum");
+        if is_unsigned && !is_bounded && members.get("format") == Some(&json!("int32")) {
+            members.remove("format");
+        }
+    });
+}
+
 /// Opens every object of an answer, parts the schemas that are in requests too, and drops those that are in nothing.
 pub(super) fn open_answers(paths: &mut Map<String, Value>, schemas: &mut BTreeMap<String, Value>) {
     let (mut asked, mut answered) = (BTreeSet::new(), BTreeSet::new());
