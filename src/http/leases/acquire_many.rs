@@ -149,6 +149,11 @@ pub(super) async fn acquire_many(
             format!("`leases` has at most {MAX_LEASES} entries. Send several requests."),
         ));
     }
+    // Nothing is kept of a pool that is not there: each of the list would ask Redis again.
+    let snapshot = app.0.store.policy_snapshot(&pool).await?;
+    if snapshot.policy().is_none() {
+        return Err(pool_not_found(&pool));
+    }
     let mut requests = Vec::with_capacity(body.leases.len());
     for (at, one) in body.leases.into_iter().enumerate() {
         requests.push(one.checked(&app, &client, &pool, at).await?);
