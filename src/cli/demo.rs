@@ -16,11 +16,13 @@ use super::{Exit, Failure};
 use crate::config::{Flags, Settings};
 use crate::history::rollup;
 use crate::names::PoolName;
-use crate::pool::{Policy, Queue};
+use crate::pool::{Idle, Policy, Queue, WhenIdle};
 use crate::store::{self, Expect, Put, Store};
 
 /// Where its data is unless a flag says otherwise.
 const DATA: &str = "leasehold-demo";
+/// After so long without activity a seat of the demo is idle: not long, for it is looked at for some minutes.
+pub(super) const IDLE_MS: u64 = 300_000;
 /// Events of a roll-up.
 const BATCH: usize = 50_000;
 
@@ -47,6 +49,8 @@ pub(super) struct DemoPool {
     pub(super) tenants: &'static [&'static str],
     pub(super) activities: &'static [&'static str],
     pub(super) queue: bool,
+    /// Whether idle seats are counted.
+    pub(super) counts_idle: bool,
 }
 
 const POOLS: [DemoPool; 3] = [
@@ -60,6 +64,7 @@ const POOLS: [DemoPool; 3] = [
         tenants: &[],
         activities: &["Call", "Chat", "E-mail", "Order", "Refund"],
         queue: true,
+        counts_idle: false,
     },
     DemoPool {
         name: "demo-sales",
@@ -71,6 +76,7 @@ const POOLS: [DemoPool; 3] = [
         tenants: &["acme", "globex"],
         activities: &["Quote", "Call", "Contract"],
         queue: false,
+        counts_idle: true,
     },
     DemoPool {
         name: "demo-warehouse",
@@ -82,6 +88,7 @@ const POOLS: [DemoPool; 3] = [
         tenants: &[],
         activities: &["Picking", "Packing", "Inventory"],
         queue: false,
+        counts_idle: false,
     },
 ];
 
@@ -90,6 +97,12 @@ impl DemoPool {
         Policy {
             queue: self.queue.then_some(Queue { max_waiting: 20 }),
             alert_at_percent: vec![80, 95],
+            idle: self.counts_idle.then_some(Idle {
+                after_ms: IDLE_MS,
+                then: WhenIdle::Count,
+                notice_ms: IDLE_MS / 2,
+                people: false,
+            }),
             ..Policy::with_capacity(self.capacity)
         }
     }

@@ -24,6 +24,8 @@ pub struct PastEvent {
     pub tenant: String,
     /// Why, or of `configured` the capacity.
     pub reason: String,
+    /// How many seats more are idle than before.
+    pub idle: i64,
 }
 
 impl Store {
@@ -58,6 +60,7 @@ impl Store {
             holder: String::new(),
             tenant: String::new(),
             reason: capacity.to_string(),
+            idle: 0,
         };
         add(&mut pipe, &events, "*", &now);
         let () = pipe.query_async(&mut *connection).await?;
@@ -79,6 +82,9 @@ fn add(pipe: &mut redis::Pipeline, events: &str, place: &str, event: &PastEvent)
     let command = pipe.cmd("XADD").arg(events).arg(place);
     for (name, value) in fields {
         command.arg(name).arg(value);
+    }
+    if event.idle != 0 {
+        command.arg("idle").arg(event.idle);
     }
     command.ignore();
 }

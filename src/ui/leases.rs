@@ -29,7 +29,7 @@ use crate::http::problem::{Code, Problem};
 use crate::http::records::DAY_MS;
 use crate::lease::Lease;
 use crate::names::{Holder, Invalid, LeaseId, PoolName, Tenant};
-use crate::pool::Pool;
+use crate::pool::{Idle, Pool};
 use crate::store::{Selection, Termination};
 use crate::time::Timestamp;
 
@@ -218,7 +218,7 @@ fn table(pool: &Pool, leases: &Leases, fields: &Fields, operator: &Operator) -> 
                                 }
                             }
                             tbody {
-                                @for lease in &leases.items { (row(lease, pool.at, &seats, may_terminate.then_some(action.as_str()))) }
+                                @for lease in &leases.items { (row(lease, pool.at, &seats, pool.policy.idle, may_terminate.then_some(action.as_str()))) }
                             }
                         }
                     }
@@ -283,6 +283,7 @@ fn row(
     lease: &LeaseBody,
     at: Timestamp,
     seats: &HashMap<&str, usize>,
+    idle: Option<Idle>,
     end: Option<&str>,
 ) -> Markup {
     let holder = lease.holder.as_ref().map(|holder| holder.as_str());
@@ -324,7 +325,7 @@ fn row(
             td { (time_of_day(lease.started_at)) }
             td.num title=(lease.renewed_at) { (span(at.since(lease.renewed_at))) " ago" }
             td.num { (span(lease.expires_in_ms)) }
-            @if let Some(active_at) = lease.active_at { (idle_for(active_at, at)) }
+            @if let (Some(active_at), Some(rule)) = (lease.active_at, idle) { (idle_for(lease, active_at, rule, at)) }
             td { (kind_of_seat(lease.seat)) }
             td { code { (id) } }
             @if let Some(end) = end {
@@ -334,11 +335,17 @@ fn row(
     }
 }
 
-/// For how long nobody has used a seat, as a cell.
-pub(super) fn idle_for(active_at: Option<Timestamp>, at: Timestamp) -> Markup {
+/// For how long nobody has used a seat, as a cell. Of somebody who is active it is not told, because it may lag.
+pub(super) fn idle_for(
+    lease: &LeaseBody,
+    active_at: Option<Timestamp>,
+    rule: Idle,
+    at: Timestamp,
+) -> Markup {
     html! {
         @match active_at {
             None => td.num.quiet { "not known" },
+            Some(active_at) if lease.renewed_at.since(active_at) <= rule.lag_ms() => td.num { "active" },
             Some(active_at) => td.num title=(active_at) { (span(at.since(active_at))) },
         }
     }

@@ -9,7 +9,7 @@ use maud::{Markup, html};
 
 use super::charts;
 use super::frame::{Tab, count, downloads, number, pool_page, span};
-use super::quantity::price;
+use super::quantity::{duration, price};
 use super::range::{FIVE_WEEKS, HOUR_MS, MONTH, Preset, Range, WEEK, utc};
 use super::{Fields, Format, link};
 use crate::history::last_day;
@@ -367,7 +367,7 @@ fn harvested(harvest: &HarvestBody, zone: Tz) -> Markup {
         h2 { "Idle seats" }
         p {
             strong { (format!("{:.1}", harvest.idle_mean)) " of " (count(harvest.seats_now, "seat", "seats")) }
-            " were idle on average, for more than " (span(harvest.after_ms)) ". "
+            " were idle on average, for more than " (duration(harvest.after_ms)) ". "
             @if fewer > 0 {
                 "Given away when somebody needs them, " strong { (number(harvest.seats_needed)) " would have been enough" }
                 @if let Some(saving) = harvest.saving { ", which saves " strong { (format!("{saving:.2}")) } } "."

@@ -39,6 +39,16 @@ async fn a_demo_has_a_past_and_a_crowd_and_leaves_an_installation_alone() {
         .iter()
         .filter(|day| day["denials"]["pool_full"].is_u64());
     assert!(denied.count() >= 3, "{}", history.text);
+    let sizing = node.get("/v1/pools/demo-sales/sizing").expect(200).await;
+    let harvest = &sizing["harvest"];
+    assert!(
+        harvest["idle_mean"].as_f64().is_some_and(|idle| idle > 0.2),
+        "{harvest}"
+    );
+    assert_ne!(
+        harvest["busiest_day"]["wanted"],
+        harvest["busiest_day"]["used"]
+    );
     wait_until("people have come", Duration::from_secs(20), async || {
         let pool = node.pool("demo-support", 200).await;
         pool["in_use"].as_u64().is_some_and(|seats| seats >= 10)

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use super::DemoPool;
+use crate::time::millis;
 
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
@@ -104,10 +105,19 @@ impl Person {
 
     /// Works for some minutes.
     async fn work(&self, token: &str) {
-        let until = tokio::time::Instant::now() + between(60_000, 420_000);
+        let begin = tokio::time::Instant::now();
+        let until = begin + between(60_000, 420_000);
+        // One in three is somewhere else, and has been for some minutes.
+        let away = self.pool.counts_idle && self.number.is_multiple_of(3);
+        let away_for = between(0, super::IDLE_MS);
         while tokio::time::Instant::now() < until {
             sleep(HEARTBEAT).await;
-            let beat = json!({ "token": token, "activities": self.doing() });
+            let beat = if away {
+                let idle_ms = millis(away_for + begin.elapsed());
+                json!({ "token": token, "activities": [], "idle_ms": idle_ms })
+            } else {
+                json!({ "token": token, "activities": self.doing(), "idle_ms": 0 })
+            };
             match self.post("/leases/renew", &beat).await {
                 Some((status, _)) if status == StatusCode::GONE => return,
                 _ => {}

@@ -62,6 +62,9 @@ pub(super) fn of(pool: &DemoPool, now: Timestamp) -> Vec<PastEvent> {
         if live.len() < capacity as usize {
             let lease = LeaseId::random().to_string();
             events.push(event(pool, wish.at, "started", &lease, wish.person, ""));
+            if pool.counts_idle {
+                events.extend(idle_stretch(&lease, wish.at, wish.until.min(last)));
+            }
             live.push(Reverse((wish.until.min(last), lease, wish.person)));
         } else {
             let is_new = denied
@@ -81,7 +84,32 @@ pub(super) fn of(pool: &DemoPool, now: Timestamp) -> Vec<PastEvent> {
     while let Some(Reverse(ended)) = live.pop() {
         events.push(end(pool, ended));
     }
+    // Idle stretches were noted with the start of their lease.
+    events.sort_by_key(|event| event.at);
     events
+}
+
+/// A time for which somebody is away and keeps the seat, in most leases that are long enough. It names nobody, as the policy wants it.
+fn idle_stretch(lease: &str, from: i64, until: i64) -> Vec<PastEvent> {
+    let longest = until - from - 40 * MINUTE;
+    if longest < 30 * MINUTE || rand::random_range(0..6) == 0 {
+        return Vec::new();
+    }
+    let length = rand::random_range(20 * MINUTE..longest);
+    let begin = from + rand::random_range(20 * MINUTE..until - from - length - 10 * MINUTE);
+    let change = |at, kind, idle| PastEvent {
+        at: Timestamp(at),
+        kind,
+        lease: lease.to_owned(),
+        holder: String::new(),
+        tenant: String::new(),
+        reason: String::new(),
+        idle,
+    };
+    vec![
+        change(begin, "idle", 1),
+        change(begin + length, "active", -1),
+    ]
 }
 
 /// Who wants a seat when, if there is always one.
@@ -147,6 +175,7 @@ fn event(
         holder: pool.person(person),
         tenant: pool.tenant(person).unwrap_or_default().to_owned(),
         reason: reason.to_owned(),
+        idle: 0,
     }
 }
 
@@ -167,6 +196,7 @@ fn configured(at: i64, capacity: u32) -> PastEvent {
         holder: String::new(),
         tenant: String::new(),
         reason: capacity.to_string(),
+        idle: 0,
     }
 }
 
@@ -181,7 +211,7 @@ mod tests {
         for pool in &POOLS {
             let events = of(pool, now);
             assert!(events.is_sorted_by_key(|event| event.at), "{}", pool.name);
-            let (mut live, mut capacity) = (HashMap::new(), 0);
+            let (mut live, mut capacity, mut idle) = (HashMap::new(), 0, 0);
             for event in &events {
                 assert!(event.at < now && now.0 - LENGTH <= event.at.0);
                 match event.kind {
@@ -190,13 +220,17 @@ mod tests {
                         live.insert(event.lease.clone(), ());
                     }
                     "ended" => live.remove(&event.lease).expect("it was live"),
+                    "idle" | "active" => assert!(live.contains_key(&event.lease)),
                     _ => {}
                 }
+                idle += event.idle;
                 assert!(live.len() <= capacity, "{}", pool.name);
+                assert!((0..=live.len()).contains(&usize::try_from(idle).unwrap()));
             }
             assert!(live.is_empty(), "{}", pool.name);
             let of_kind = |kind: &str| events.iter().filter(|event| event.kind == kind).count();
             assert!(of_kind("started") > 300, "{}", pool.name);
+            assert_eq!(of_kind("idle") > 100, pool.counts_idle, "{}", pool.name);
             if pool.people > pool.capacity as usize {
                 assert!(of_kind("denied") > 10, "{}", pool.name);
             }

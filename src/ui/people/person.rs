@@ -100,7 +100,7 @@ pub(super) async fn draw(
         (forms.block.summary())
         @if let Some(said) = actions::said(fields) { p.good role="status" { (said) } }
         div #live data-every="5" data-source="?part=now" data-at=(here) {
-            (now(&found, app.store().now(), holder, acts))
+            (now(app, &found, holder, acts))
         }
         @if !only_now {
             @if acts { (actions::section(app, operator, holder, &found, forms).await?) }
@@ -112,7 +112,7 @@ pub(super) async fn draw(
     Ok(page(&operator.caller, holder.as_str(), "", &body))
 }
 
-fn now(found: &HolderDetails, at: Timestamp, holder: &Holder, acts: bool) -> Markup {
+fn now(app: &App, found: &HolderDetails, holder: &Holder, acts: bool) -> Markup {
     let since = found.leases.iter().map(|lease| lease.started_at).min();
     let mut pools: Vec<&str> = found
         .leases
@@ -150,7 +150,7 @@ fn now(found: &HolderDetails, at: Timestamp, holder: &Holder, acts: bool) -> Mar
                             @if acts { th scope="col" { span.hidden { "Actions" } } }
                         }
                     }
-                    tbody { @for lease in &found.leases { (held(lease, at, holder, knows_idle, acts)) } }
+                    tbody { @for lease in &found.leases { (held(app, lease, holder, knows_idle, acts)) } }
                 }
             }
         }
@@ -206,7 +206,10 @@ fn now(found: &HolderDetails, at: Timestamp, holder: &Holder, acts: bool) -> Mar
     }
 }
 
-fn held(lease: &LeaseBody, at: Timestamp, holder: &Holder, knows_idle: bool, acts: bool) -> Markup {
+fn held(app: &App, lease: &LeaseBody, holder: &Holder, knows_idle: bool, acts: bool) -> Markup {
+    let at = app.store().now();
+    let policy = app.store().cached_policy(&lease.pool);
+    let idle = policy.and_then(|policy| policy.idle);
     let id = lease.id.to_string();
     html! {
         tr data-key=(id) {
@@ -223,7 +226,10 @@ fn held(lease: &LeaseBody, at: Timestamp, holder: &Holder, knows_idle: bool, act
             }
             td { (lease.platform.as_ref().map(|platform| platform.as_str()).unwrap_or_default()) }
             td { (kind_of_seat(lease.seat)) }
-            @if let Some(active_at) = lease.active_at { (idle_for(active_at, at)) } @else if knows_idle { td {} }
+            @match (lease.active_at, idle) {
+                (Some(active_at), Some(rule)) => (idle_for(lease, active_at, rule, at)),
+                _ => @if knows_idle { td {} },
+            }
             @if acts {
                 td.actions {
                     @let path = format!("/admin/pools/{}/terminate", lease.pool);
