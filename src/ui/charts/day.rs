@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 /// A picture of a day with `seats` seats, in a time zone.
 pub(in super::super) fn day(summary: &str, day: &BusiestDayBody, seats: u64, zone: Tz) -> Markup {
     let legend = [
-        ("used", "seats in use"),
+        ("used", "seats wanted"),
         ("mean", "without those that were idle"),
         ("capacity", "seats now"),
     ];
