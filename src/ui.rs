@@ -100,7 +100,7 @@ pub(crate) fn routes() -> Router<App> {
         .route("/admin/pools/{pool}", get(leases::show))
         .route(
             "/admin/pools/{pool}/terminate",
-            get(leases::confirm).post(leases::terminate),
+            get(leases::terminate::confirm).post(leases::terminate::terminate),
         )
         .route(
             "/admin/pools/{pool}/settings",

@@ -1,6 +1,6 @@
 //! `/v1/keys`: who may do what. A secret is shown once, when it is made.
 
-use std::num::NonZeroU32;
+mod body;
 
 use axum::Json;
 use axum::extract::State;
@@ -9,19 +9,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono_tz::Tz;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use self::body::{ChangeKey, CreateKey, KeyBody, LimitsWanted};
+use self::body::{KeyWithSecret, RollKey};
 use super::App;
 use super::access::Operator;
 use super::extract::{Body, Path, Query};
 use super::problem::{Code, Problem};
 use super::records::{self, DAY_MS, Record};
 use super::when::When;
-use crate::access_key::{AccessKey, Fingerprint, KeyId, Limits, Origin, Role, usual_burst};
-use crate::names::{Label, PoolName, Tenant};
+use crate::access_key::{AccessKey, Fingerprint, KeyId, Role};
 use crate::store::{self, PutKey};
 use crate::time::Timestamp;
 
@@ -37,161 +38,6 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list, create))
         .routes(routes!(read, change, revoke))
         .routes(routes!(roll))
-}
-
-/// A key, without its secret.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = Key)]
-pub(crate) struct KeyBody {
-    /// Its name for machines; the second part of the secret begins with it.
-    #[schema(value_type = String, example = "V1StGXR8Z5jd")]
-    pub(crate) id: KeyId,
-    /// Its name for people.
-    #[schema(value_type = String, example = "crm widget")]
-    pub(crate) name: Label,
-    /// What it allows.
-    pub(crate) role: Role,
-    /// The pools that it is for; of an operator's key none means all.
-    #[schema(value_type = Vec<String>)]
-    pub(crate) pools: Vec<PoolName>,
-    /// The tenants that an operator's key sees and touches; none means all.
-    #[schema(value_type = Vec<String>)]
-    pub(crate) tenants: Vec<Tenant>,
-    /// The tenant of everybody who acquires with a client key; null leaves it to them.
-    #[schema(value_type = Option<String>)]
-    pub(crate) tenant: Option<Tenant>,
-    /// The pages that may use it.
-    #[schema(value_type = Vec<String>)]
-    pub(crate) origins: Vec<Origin>,
-    /// How often a client key may be used.
-    pub(crate) limits: LimitsBody,
-    /// When it was used last, on any node, to a few seconds; null if it never was.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) last_used_at: Option<Timestamp>,
-    /// When it was created.
-    #[schema(value_type = String, format = DateTime)]
-    pub(crate) created_at: Timestamp,
-    /// When it ends by itself; null is never.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) expires_at: Option<Timestamp>,
-    /// End of the time in which the former secret is accepted, too; null without one.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    pub(crate) former_secret_until: Option<Timestamp>,
-}
-
-impl KeyBody {
-    pub(crate) fn of(key: &AccessKey, last_used_at: Option<Timestamp>, now: Timestamp) -> Self {
-        let former = key.former.as_ref().map(|former| Timestamp(former.until_ms));
-        Self {
-            id: key.id.clone(),
-            name: key.name.clone(),
-            role: key.role,
-            pools: key.pools.clone(),
-            tenants: key.tenants.clone(),
-            tenant: key.tenant.clone(),
-            origins: key.origins.clone(),
-            limits: LimitsBody::of(key),
-            last_used_at,
-            created_at: Timestamp(key.created_at_ms),
-            expires_at: key.expires_at_ms.map(Timestamp),
-            former_secret_until: former.filter(|until| now < *until),
-        }
-    }
-}
-
-/// How often a client key may be used, on each node. Heartbeats are not counted.
-#[derive(Debug, Clone, Copy, Serialize, ToSchema)]
-#[schema(as = Limits)]
-pub(crate) struct LimitsBody {
-    /// Requests per minute with this key, from everywhere together.
-    #[schema(value_type = u32, minimum = 1, example = 6_000)]
-    pub(crate) per_minute: NonZeroU32,
-    /// How many may come at once. Where it was not set it is a sixth of `per_minute`, and from one address a sixth of
-    /// `per_address_per_minute`.
-    #[schema(value_type = u32, minimum = 1, example = 1_000)]
-    pub(crate) burst: NonZeroU32,
-    /// The same as `per_minute` from one network address: an IPv4 address, or the first 64 bits of an IPv6 address.
-    #[schema(value_type = u32, minimum = 1, example = 1_200)]
-    pub(crate) per_address_per_minute: NonZeroU32,
-}
-
-impl LimitsBody {
-    fn of(key: &AccessKey) -> Self {
-        let per_minute = key.limits.per_minute;
-        Self {
-            per_minute,
-            burst: key.burst.unwrap_or_else(|| usual_burst(per_minute)),
-            per_address_per_minute: key.limits.per_address_per_minute,
-        }
-    }
-}
-
-/// Limits to set; what is left out is as it was, or as usual.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
-#[schema(as = LimitsChange)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct LimitsWanted {
-    /// Requests per minute with this key, from everywhere together; 6 000 if nothing else is said.
-    #[schema(value_type = Option<u32>, minimum = 1, example = 6_000)]
-    per_minute: Option<NonZeroU32>,
-    /// How many may come at once, from everywhere together and from one address; a sixth of each limit if nothing else is said.
-    #[schema(value_type = Option<u32>, minimum = 1, example = 1_000)]
-    burst: Option<NonZeroU32>,
-    /// Requests per minute from one network address. If nothing else is said, 1 200 for a key that pages use, and as many as
-    /// `per_minute` for one without origins: a backend asks for everybody from one address.
-    #[schema(value_type = Option<u32>, minimum = 1, example = 1_200)]
-    per_address_per_minute: Option<NonZeroU32>,
-}
-
-impl LimitsWanted {
-    /// Puts these limits in the place of those of a key.
-    fn put_into(self, key: &mut AccessKey) {
-        // Whoever sends back what was read means no change.
-        let is_as_read = self.burst == Some(LimitsBody::of(key).burst)
-            && self
-                .per_minute
-                .is_none_or(|per_minute| per_minute == key.limits.per_minute);
-        if self.burst.is_some() && !is_as_read {
-            key.burst = self.burst;
-        }
-        if let Some(per_minute) = self.per_minute {
-            key.limits.per_minute = per_minute;
-        }
-        if let Some(per_minute) = self.per_address_per_minute {
-            key.limits.per_address_per_minute = per_minute;
-        }
-    }
-
-    /// The limits of a new key.
-    fn of_a_new_key(self, origins: &[Origin]) -> Limits {
-        let usual = if origins.is_empty() {
-            Limits::of_a_backend()
-        } else {
-            Limits::default()
-        };
-        let per_minute = self.per_minute.unwrap_or(usual.per_minute);
-        let of_an_address = usual.per_address_per_minute.min(per_minute);
-        Limits {
-            per_minute,
-            per_address_per_minute: self
-                .per_address_per_minute
-                .unwrap_or(if origins.is_empty() {
-                    per_minute
-                } else {
-                    of_an_address
-                }),
-        }
-    }
-}
-
-/// A key with its secret, this once.
-#[derive(Serialize, ToSchema)]
-struct KeyWithSecret {
-    #[serde(flatten)]
-    key: KeyBody,
-    /// Send it as `Authorization: Bearer …`. It is not kept and cannot be shown again.
-    #[schema(example = "lh_client_V1StGXR8Z5jd…")]
-    secret: String,
 }
 
 /// Keys, by name.
@@ -217,91 +63,6 @@ struct KeysQuery {
 /// The place of a key in the list: its name and id, so that it stands also for one that was revoked meanwhile.
 fn cursor_of(key: &KeyBody) -> String {
     URL_SAFE_NO_PAD.encode(format!("{}\0{}", key.name.as_str(), key.id.as_str()))
-}
-
-/// A key to create.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct CreateKey {
-    /// For people, at most 128 bytes.
-    #[schema(value_type = String, max_length = 128, example = "crm widget")]
-    pub(crate) name: Label,
-    /// What it allows.
-    pub(crate) role: Role,
-    /// The pools that it is for. A client key names at least one; of an operator's key none means all.
-    #[schema(value_type = Vec<String>, max_items = 100, example = json!(["crm"]))]
-    #[serde(default)]
-    pub(crate) pools: Vec<PoolName>,
-    /// For operators' keys: the tenants that it sees and touches. None means all.
-    #[schema(value_type = Vec<String>, max_items = 100, example = json!(["acme"]))]
-    #[serde(default)]
-    pub(crate) tenants: Vec<Tenant>,
-    /// For client keys: the tenant of everybody who acquires with it. Without it each request may name one.
-    #[schema(value_type = Option<String>, max_length = 64, example = "acme")]
-    #[serde(default)]
-    pub(crate) tenant: Option<Tenant>,
-    /// For client keys: the pages that may use it, such as `https://crm.example`. Without any, no page may.
-    #[schema(value_type = Vec<String>, max_items = 100, example = json!(["https://crm.example"]))]
-    #[serde(default)]
-    pub(crate) origins: Vec<Origin>,
-    /// For client keys: how often it may be used.
-    #[serde(default)]
-    pub(crate) limits: LimitsWanted,
-    /// When it ends by itself, in milliseconds from now, at most ten years.
-    #[serde(default)]
-    #[schema(maximum = 316_224_000_000_u64)]
-    pub(crate) expires_in_ms: Option<u64>,
-    /// When it ends by itself, as an instant in RFC 3339, in place of `expires_in_ms`.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    #[serde(default)]
-    pub(crate) expires_at: Option<When>,
-}
-
-/// What to change of a key; what is left out stays as it is.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ChangeKey {
-    /// For people, at most 128 bytes.
-    #[schema(value_type = Option<String>, max_length = 128, example = "crm widget")]
-    #[serde(default)]
-    name: Option<Label>,
-    /// The pools that it is for. A client key names at least one; of an operator's key none means all.
-    #[schema(value_type = Option<Vec<String>>, max_items = 100, example = json!(["crm"]))]
-    #[serde(default)]
-    pools: Option<Vec<PoolName>>,
-    /// For operators' keys: the tenants that it sees and touches. None means all.
-    #[schema(value_type = Option<Vec<String>>, max_items = 100, example = json!(["acme"]))]
-    #[serde(default)]
-    tenants: Option<Vec<Tenant>>,
-    /// For client keys: the tenant of everybody who acquires with it; null leaves it to them.
-    #[schema(value_type = Option<String>, max_length = 64, example = "acme")]
-    #[serde(default, deserialize_with = "given")]
-    tenant: Option<Option<Tenant>>,
-    /// For client keys: the pages that may use it.
-    #[schema(value_type = Option<Vec<String>>, max_items = 100, example = json!(["https://crm.example"]))]
-    #[serde(default)]
-    origins: Option<Vec<Origin>>,
-    /// For client keys: how often it may be used.
-    #[serde(default)]
-    limits: Option<LimitsWanted>,
-    /// When it ends by itself, as an instant in RFC 3339; null is never.
-    #[schema(value_type = Option<String>, format = DateTime)]
-    #[serde(default, deserialize_with = "given")]
-    expires_at: Option<Option<When>>,
-}
-
-/// Tells null from a field that is left out.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(from).map(Some)
-}
-
-/// How to replace a secret.
-#[derive(Debug, Default, Deserialize, ToSchema)]
-#[serde(default, deny_unknown_fields)]
-struct RollKey {
-    /// How long the former secret stays good, in milliseconds, at most 90 days; a day without it.
-    #[schema(maximum = 7_776_000_000_u64)]
-    overlap_ms: Option<u64>,
 }
 
 /// Lists the keys, by name. Secrets are not among what is kept. Who is for some pools or tenants lists keys for no more than these.
