@@ -70,7 +70,7 @@ impl WebhookFormat {
             Self::Standard | Self::Email => 200,
             Self::Slack => 50,
             Self::Teams => 40,
-            Self::Discord => 16,
+            Self::Discord => 8,
             Self::Pagerduty => 1,
         }
     }

@@ -1167,7 +1167,9 @@ impl Scene<'_> {
     async fn alerts(&self, receiver: &Receiver) {
         let node = &self.node;
         let hooks = node.get("/v1/webhooks").expect(200).await;
-        let id = hooks["items"][0]["id"]
+        let mut hooks = hooks.list("items").iter();
+        let pager = hooks.find(|hook| hook["name"] == "the pager");
+        let id = pager.expect("it was made")["id"]
             .as_str()
             .unwrap_or_default()
             .to_owned();

@@ -141,8 +141,8 @@ async fn a_crowd_that_goes_away_leaves_nobody_waiting() {
     }
     let asked = std::time::Instant::now();
     slow.renew(&leases[0].token(), 200).await;
-    // The call that was under way, and the next one.
-    assert!(asked.elapsed() < 4 * DELAY, "{:?}", asked.elapsed());
+    // The call that was under way, the next one, and what a busy machine adds: not one for each that has gone.
+    assert!(asked.elapsed() < 10 * DELAY, "{:?}", asked.elapsed());
 }
 
 #[tokio::test]
