@@ -230,6 +230,7 @@ async fn the_demo_fills_the_pages_and_prometheus_finds_every_node() {
     let policy = json!({
         "capacity": 1, "ttl_ms": 1_000, "queue": {"max_waiting": 5}, "overdraft": {"seats": 1, "seat_minutes_per_day": 9},
         "named": {"seats": 1, "anchor_day": 1, "time_zone": "UTC", "spill_to_concurrent": true},
+        "idle": {"after_ms": 1_000, "then": "count", "notice_ms": 0},
     });
     client.put_pool("all", policy, 201).await;
     let lease = client.acquire("all", json!({"holder": "ann"}), 201).await;
