@@ -308,13 +308,7 @@ pub(crate) async fn own_view(
     }
     let policy = &mut pool.policy;
     policy.tenants.retain(|tenant, _| own.contains(tenant));
-    let most = own.iter().map(|tenant| {
-        let rule = policy.tenants.get(tenant);
-        rule.and_then(|rule| rule.max)
-            .or(policy.tenant_max)
-            .map(u64::from)
-    });
-    let most = most.sum::<Option<u64>>().unwrap_or(u64::MAX);
+    let most = policy.max_of_all(&own).unwrap_or(u64::MAX);
     // What is lent or named counts everybody.
     (policy.overdraft, policy.named) = (None, None);
     policy.alert_at_percent.clear();

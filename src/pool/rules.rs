@@ -244,6 +244,18 @@ impl Policy {
             || self.watches_use()
     }
 
+    /// Maximum seats of a tenant, by its own rule or by that of all; none for as many as there are.
+    pub fn max_of(&self, tenant: &Tenant) -> Option<u32> {
+        let rule = self.tenants.get(tenant);
+        rule.and_then(|rule| rule.max).or(self.tenant_max)
+    }
+
+    /// Maximum seats of some tenants together; none for as many as there are.
+    pub fn max_of_all<'a>(&self, tenants: impl IntoIterator<Item = &'a Tenant>) -> Option<u64> {
+        let most = tenants.into_iter().map(|tenant| self.max_of(tenant));
+        most.map(|most| most.map(u64::from)).sum()
+    }
+
     /// Whether it matters of which tenant a lease is.
     pub fn counts_tenants(&self) -> bool {
         !self.tenants.is_empty() || self.tenant_max.is_some()

@@ -84,11 +84,7 @@ impl Availability {
         let mut tenants = tenant_use(status);
         tenants.retain(|name, _| own.iter().any(|tenant| tenant.as_str() == name));
         let in_use = tenants.values().map(|tenant| tenant.in_use).sum();
-        let most = own.iter().map(|tenant| {
-            let most = tenants.get(tenant.as_str()).map(|tenant| tenant.max);
-            most.unwrap_or(status.policy.tenant_max).map(u64::from)
-        });
-        let most: u64 = most.sum::<Option<u64>>().unwrap_or(u64::MAX);
+        let most = status.policy.max_of_all(own).unwrap_or(u64::MAX);
         let capacity = status.capacity.min(most);
         Self {
             in_use,
