@@ -305,6 +305,11 @@ impl AccessKey {
         (!own.is_empty()).then_some(own)
     }
 
+    /// Whether a page of this origin may use the key.
+    pub fn is_for_page(&self, origin: &str) -> bool {
+        self.origins.iter().any(|named| named.is(origin))
+    }
+
     /// What the key may see and touch.
     pub fn scope(&self) -> Scope {
         Scope::of(&self.pools, &self.tenants)
@@ -391,7 +396,7 @@ impl Keyring {
             key.role == Role::Client
                 && !key.has_expired(now)
                 && pool.is_none_or(|pool| key.is_for(pool))
-                && key.origins.iter().any(|named| named.is(origin))
+                && key.is_for_page(origin)
         })
     }
 }

@@ -91,7 +91,7 @@ pub(super) fn authorize(
         && key.role == Role::Client
     {
         let page = origin::asking(&parts.headers);
-        let named = page.is_none_or(|page| key.origins.iter().any(|origin| origin.is(page)));
+        let named = page.is_none_or(|page| key.is_for_page(page));
         return if named {
             Ok(())
         } else {

@@ -75,7 +75,7 @@ impl Right {
             .key()
             .filter(|key| key.role == Role::Client)
             .zip(self.page.as_deref())
-            .is_none_or(|(key, page)| key.origins.iter().any(|origin| origin.is(page)));
+            .is_none_or(|(key, page)| key.is_for_page(page));
         if !page_may {
             return false;
         }
