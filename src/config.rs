@@ -396,7 +396,7 @@ pub struct WrongSetting {
 }
 
 /// The text without blanks, line ends and the mark of an editor around it: a value means the same wherever it is written.
-fn without_edges(text: &str) -> &str {
+pub(crate) fn without_edges(text: &str) -> &str {
     text.trim_start_matches('\u{feff}').trim()
 }
 

@@ -11,6 +11,7 @@ use super::progress::Progress;
 use super::table::{lines, table};
 use super::{Exit, Failure};
 use crate::client::{Client, Error};
+use crate::config::without_edges;
 use crate::stderr;
 
 /// Rows of a page of a file, as many as the server gives.
@@ -247,7 +248,7 @@ pub(super) fn read_key(file: Option<&Path>) -> Result<Option<SecretString>, Fail
         None => std::env::var("LEASEHOLD_KEY").ok(),
     };
     let key = key
-        .map(|key| key.trim_start_matches('\u{feff}').trim().to_owned())
+        .map(|key| without_edges(&key).to_owned())
         .filter(|key| !key.is_empty());
     Ok(key.map(SecretString::from))
 }

@@ -4,18 +4,8 @@ use std::collections::BTreeMap;
 
 use figment::error::{Actual, Kind};
 
+use super::secrets::SECRETS;
 use super::{Origin, WrongSetting};
-
-/// Settings whose wrong value is not repeated in an error.
-const SECRETS: [&str; 7] = [
-    "redis_url",
-    "secret",
-    "previous_secrets",
-    "admin_key",
-    "oidc_client_secret",
-    "proxy_secret",
-    "smtp_url",
-];
 
 /// A name that no setting has.
 pub(super) fn unknown(name: &str, origin: String, known: &str) -> WrongSetting {

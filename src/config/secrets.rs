@@ -11,6 +11,18 @@ use secrecy::SecretString;
 
 use super::{Loaded, Origin, Settings, WrongSetting};
 
+/// Settings that are secrets or have one in them: a wrong value is not repeated in an error, and a file with them is nobody else's.
+pub(super) const SECRETS: [&str; 8] = [
+    "secret",
+    "previous_secrets",
+    "admin_key",
+    "redis_url",
+    "webhook_proxy",
+    "oidc_client_secret",
+    "proxy_secret",
+    "smtp_url",
+];
+
 /// Where systemd puts the credentials of a service.
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
@@ -184,17 +196,7 @@ impl Loaded {
     /// Settings files with a secret in them that every user of this machine can read. Not files that hold a secret only: containers get
     /// those with such rights, and have no other users.
     pub fn secrets_that_others_read(&self) -> BTreeSet<PathBuf> {
-        let secrets = [
-            "secret",
-            "previous_secrets",
-            "admin_key",
-            "redis_url",
-            "webhook_proxy",
-            "oidc_client_secret",
-            "proxy_secret",
-            "smtp_url",
-        ];
-        let files = secrets
+        let files = SECRETS
             .iter()
             .filter_map(|name| match self.origins.get(*name)? {
                 Origin::File(path) => Some(path.clone()),
