@@ -19,6 +19,7 @@ use super::event_stream::event_stream;
 use super::extract::Path;
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
+use crate::lease::Lease;
 use crate::names::{PoolName, Tenant};
 use crate::pool::Policy;
 use crate::store::{Event, EventId, Selection};
@@ -125,21 +126,19 @@ struct OwnLeases {
 
 impl OwnLeases {
     async fn of(app: &App, pool: &PoolName, tenants: BTreeSet<Tenant>) -> Result<Self, Problem> {
-        let mut rest = Selection::of(None, None).within(Some(tenants.clone()));
+        let own = Selection::of(None, None).within(Some(tenants.clone()));
         let mut live = HashMap::new();
-        while let Some(listing) = app.0.store.select(pool, &rest).await? {
-            live.extend(listing.leases.into_iter().map(|lease| {
+        let known = |leases: Vec<Lease>| {
+            live.extend(leases.into_iter().map(|lease| {
                 let holder = lease.holder.map(|holder| holder.as_str().to_owned());
                 (
                     lease.id.to_string(),
                     (holder, lease.tenant.map(String::from)),
                 )
             }));
-            match listing.next {
-                Some(next) => rest.after = Some(next),
-                None => break,
-            }
-        }
+            Ok::<_, Problem>(())
+        };
+        app.0.store.each_page(pool, own, known).await?;
         Ok(Self { tenants, live })
     }
 

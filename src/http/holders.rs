@@ -115,18 +115,13 @@ pub(super) async fn own_people(
 ) -> Result<HashSet<String>, store::Error> {
     let store = &app.0.store;
     let mut people = HashSet::new();
-    let mut rest = Selection::of(None, None).within(Some(own.clone()));
-    while let Some(listing) = store.select(pool, &rest).await? {
-        let holders = listing
-            .leases
-            .iter()
-            .filter_map(|lease| lease.holder.as_ref());
+    let rest = Selection::of(None, None).within(Some(own.clone()));
+    let hold_now = |leases: Vec<Lease>| {
+        let holders = leases.iter().filter_map(|lease| lease.holder.as_ref());
         people.extend(holders.map(|holder| holder.key().to_owned()));
-        match listing.next {
-            Some(next) => rest.after = Some(next),
-            None => break,
-        }
-    }
+        Ok::<_, store::Error>(())
+    };
+    store.each_page(pool, rest, hold_now).await?;
     let mut after = EventId::before_ms(store.now().0 - OWN_DAYS * 86_400_000);
     for _ in 0..OWN_EVENTS / EVENTS_AT_ONCE {
         let events = store.events(pool, after, EVENTS_AT_ONCE).await?;
@@ -169,15 +164,13 @@ async fn leases_of(
     holder: &Holder,
     own: Option<&BTreeSet<Tenant>>,
 ) -> Result<Vec<Lease>, store::Error> {
-    let mut rest = Selection::of(Some(holder.clone()), None).within(own.cloned());
+    let of_holder = Selection::of(Some(holder.clone()), None).within(own.cloned());
     let mut found = Vec::new();
-    while let Some(listing) = app.0.store.select(pool, &rest).await? {
-        found.extend(listing.leases);
-        match listing.next {
-            Some(next) => rest.after = Some(next),
-            None => break,
-        }
-    }
+    let add = |leases| {
+        found.extend(leases);
+        Ok::<_, store::Error>(())
+    };
+    app.0.store.each_page(pool, of_holder, add).await?;
     Ok(found)
 }
 

@@ -18,7 +18,7 @@ use super::leases::availability::{NamedUse, OverdraftUse};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::history::rollup;
-use crate::lease::Seat;
+use crate::lease::{Lease, Seat};
 use crate::names::PoolName;
 use crate::pool::{Policy, Pool, SeatPer, seats};
 use crate::store::{self, Deleted, Expect, Put, Selection};
@@ -284,9 +284,9 @@ pub(crate) async fn own_view(
     let (mut by_tenant, mut leases) = (BTreeMap::new(), 0);
     let per_holder = pool.policy.seat_per == SeatPer::Holder;
     let (mut counted, mut idle) = (HashSet::new(), HashMap::new());
-    let mut rest = Selection::of(None, None).within(Some(own.clone()));
-    while let Some(listing) = app.0.store.select(&pool.name, &rest).await? {
-        for lease in listing.leases {
+    let rest = Selection::of(None, None).within(Some(own.clone()));
+    let count = |some: Vec<Lease>| {
+        for lease in some {
             leases += 1;
             let holder = lease.holder.as_ref().map(|holder| holder.key().to_owned());
             if let Some(rule) = pool.policy.idle.filter(|_| lease.seat != Seat::Named) {
@@ -301,11 +301,9 @@ pub(crate) async fn own_view(
                 *by_tenant.entry(String::from(tenant)).or_default() += 1;
             }
         }
-        match listing.next {
-            Some(next) => rest.after = Some(next),
-            None => break,
-        }
-    }
+        Ok::<_, Problem>(())
+    };
+    app.0.store.each_page(&pool.name, rest, count).await?;
     let policy = &mut pool.policy;
     policy.tenants.retain(|tenant, _| own.contains(tenant));
     let most = policy.max_of_all(&own).unwrap_or(u64::MAX);

@@ -67,7 +67,7 @@ pub struct Selection {
     pub within: Option<BTreeSet<Tenant>>,
     /// Only leases with this in holder, tenant, label, activities, platform or id, without regard to case.
     pub text: Option<String>,
-    /// Only leases whose users had done nothing for at least so long, by their last report, ms.
+    /// Only leases whose users had done nothing for at least this time, ms, by their last report.
     pub idle_ms: Option<u64>,
     /// The order.
     pub sort: Sort,
@@ -281,6 +281,23 @@ impl Store {
             leases.extend(whole.map(|((_, found), record)| found.lease(pool, record)));
         }
         Ok(Some(Listing { leases, next }))
+    }
+
+    /// Hands over all leases of a selection, a page at a time; none if there is no such pool. A lease that is renewed meanwhile may come twice.
+    pub async fn each_page<E: From<Error>>(
+        &self,
+        pool: &PoolName,
+        mut selection: Selection,
+        mut take: impl FnMut(Vec<Lease>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        while let Some(listing) = self.select(pool, &selection).await? {
+            take(listing.leases)?;
+            match listing.next {
+                Some(next) => selection.after = Some(next),
+                None => break,
+            }
+        }
+        Ok(())
     }
 
     /// Those of some leases that have ended. One without a record is rather one that ended while the list was read than one whose record

@@ -263,11 +263,11 @@ async fn of_pool(
     let per_holder = app.0.store.cached_policy(pool);
     let per_holder = per_holder.is_some_and(|policy| policy.seat_per == SeatPer::Holder);
     let own = operator.tenants_in(pool);
-    let mut rest = Selection::of(None, filter.tenant.cloned()).within(own.clone());
+    let rest = Selection::of(None, filter.tenant.cloned()).within(own.clone());
     // One that is renewed while the list is read comes twice.
     let mut seen: HashSet<LeaseId> = HashSet::new();
-    while let Some(listing) = app.0.store.select(pool, &rest).await? {
-        let new = listing.leases.len();
+    let add = |leases: Vec<Lease>| {
+        let new = leases.len();
         if read.fetch_add(new, Ordering::Relaxed) + new > MAX_LEASES {
             return Err(Problem::new(
                 Code::InvalidRequest,
@@ -276,7 +276,7 @@ async fn of_pool(
                 ),
             ));
         }
-        for lease in &listing.leases {
+        for lease in &leases {
             let holder = lease.holder.as_ref().map(Holder::as_str);
             let Some(holder) = holder.filter(|holder| {
                 filter.is_behind(holder) && filter.matches(holder, lease) && seen.insert(lease.id)
@@ -289,11 +289,9 @@ async fn of_pool(
             person.add(lease, per_holder);
         }
         filter.keep_a_page(&mut people);
-        match listing.next {
-            Some(next) => rest.after = Some(next),
-            None => break,
-        }
-    }
+        Ok(())
+    };
+    app.0.store.each_page(pool, rest, add).await?;
     if filter.tenant.is_none() {
         for block in blocks_of(app, pool).await? {
             // Who sees some tenants only, sees blocks of those who hold something for them.
