@@ -15,7 +15,6 @@ use futures_util::FutureExt as _;
 use rand::RngExt as _;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, HeaderValue};
-use sha2::{Digest as _, Sha256};
 use tokio::sync::Notify;
 
 use super::address::Target;
@@ -364,13 +363,11 @@ fn message_id(webhook: &Webhook, deliveries: &[&Delivery]) -> String {
     }
     let mut ids: Vec<&str> = deliveries.iter().map(|one| one.id.as_str()).collect();
     ids.sort_unstable();
-    let digest = Sha256::digest(ids.join(" "));
-    let digest: String = digest
-        .iter()
-        .take(12)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("msg_group-{digest}_{}", webhook.id)
+    format!(
+        "msg_group-{}_{}",
+        message::digest(&ids.join(" ")),
+        webhook.id
+    )
 }
 
 /// The pause after the nth failed attempt: 5 s, 20 s, 80 s, … 12 h, with the settings that nobody has touched.

@@ -12,10 +12,9 @@ use lettre::transport::smtp::extension::ClientId;
 use lettre::transport::smtp::{AsyncSmtpTransport, Error};
 use lettre::{Address, AsyncTransport as _, Tokio1Executor};
 use secrecy::ExposeSecret as _;
-use sha2::{Digest as _, Sha256};
 
-use super::format;
 use super::post::{Answer, KEPT, TOTAL, in_one_line};
+use super::{format, message};
 use crate::client::innermost;
 use crate::config::{Settings, SmtpTls, SmtpUrl};
 use crate::store::Delivery;
@@ -161,12 +160,7 @@ impl MailServer {
         if let [alone] = deliveries
             && let Some(alert) = format::alert(alone)
         {
-            let root = Sha256::digest(format!("{} {alert}", webhook.id));
-            let root: String = root
-                .iter()
-                .take(12)
-                .map(|byte| format!("{byte:02x}"))
-                .collect();
+            let root = message::digest(&format!("{} {alert}", webhook.id));
             let root = format!("<{root}@{domain}>");
             mail = mail.in_reply_to(root.clone()).references(root);
         }

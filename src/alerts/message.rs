@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Serialize;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use utoipa::ToSchema;
 
 use crate::config::Settings;
@@ -16,6 +17,13 @@ use crate::webhook::AlertType;
 pub const TEST: &str = "webhook.test";
 /// The type of a message that is a list of alerts.
 const GROUP: &str = "alerts";
+
+/// A short name for something long, the same each time; not a secret.
+pub(super) fn digest(long: &str) -> String {
+    let digest = Sha256::digest(long);
+    let digest = digest.iter().take(12);
+    digest.map(|byte| format!("{byte:02x}")).collect()
+}
 
 /// An alert. What does not concern its type is left out.
 #[derive(Debug, Clone, Serialize, ToSchema)]
