@@ -640,7 +640,7 @@ impl EndsSoon {
     }
 }
 
-/// Somebody who has done nothing for so long is awaited: the first activity is told at once.
+/// Time without activity after which the next activity is reported at once.
 const LONG: Duration = Duration::from_secs(10);
 /// How often it is looked whether somebody is back.
 const LOOK: Duration = Duration::from_secs(1);
@@ -656,7 +656,7 @@ struct Heartbeats {
 }
 
 impl Heartbeats {
-    /// Waits until somebody is back who had done nothing for so long.
+    /// Waits for the first activity after that time without any.
     async fn comes_back(&self, reported: Option<Duration>) {
         loop {
             tokio::time::sleep(LOOK).await;

@@ -22,13 +22,13 @@
 //! * [`token`]: the signed secret that renews and releases one lease.
 //! * [`proof`]: signed proofs of leases, which others verify.
 //! * [`oidc`]: the provider of a single sign-on, and what it says of people.
-//! * [`webhook`]: where alerts go, and how that is signed.
+//! * [`webhook`]: where alerts go, in which form, and how that is signed.
 //!
 //! The floors above it, each of which knows only those below:
 //!
 //! * [`store`]: the only module that speaks Redis; one method per Lua script.
 //! * [`history`]: what happened in a pool, and what it means.
-//! * [`alerts`]: when somebody should be notified, and how that gets to webhooks.
+//! * [`alerts`]: when somebody should be notified, and how that gets to webhooks and mail.
 //! * [`http`]: the only module that speaks HTTP; one file per resource.
 //! * `ui`: the admin pages.
 //! * [`service`]: one node, put together.

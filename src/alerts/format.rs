@@ -11,7 +11,7 @@ use crate::store::Delivery;
 use crate::time::Timestamp;
 use crate::webhook::{AlertType, Webhook, WebhookFormat};
 
-/// One alert, as people are told of it.
+/// One alert, in words for people.
 struct Notice {
     kind: String,
     state: String,
@@ -137,7 +137,7 @@ pub(super) fn body(webhook: &Webhook, deliveries: &[&Delivery], at: Timestamp) -
     value.to_string()
 }
 
-/// Cuts a text to a number of characters.
+/// Cuts a string to a number of characters.
 fn cut(text: &str, most: usize) -> String {
     if text.chars().count() <= most {
         return text.to_owned();

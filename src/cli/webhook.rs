@@ -20,7 +20,7 @@ pub(super) enum Webhook {
         /// In which form: `standard`, `slack`, `teams`, `discord` or `pagerduty` [default: as the address looks like]
         #[arg(long)]
         format: Option<WebhookFormat>,
-        /// Send together, as one message with a list, what comes within so many ms after the first alert
+        /// Send together, as one message with a list, what comes within this time, in ms, after the first alert
         #[arg(long, value_name = "MS")]
         group_ms: Option<u64>,
         /// File that holds the integration key of a PagerDuty service

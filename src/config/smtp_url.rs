@@ -1,4 +1,4 @@
-//! What `smtp_url` may say: the server that takes mail, and who says so.
+//! What `smtp_url` may say: the server that takes mail, and the account there.
 //!
 //! Every part is honoured or refused, as with `redis_url`.
 

@@ -143,7 +143,7 @@ struct IdleStretches {
 }
 
 impl IdleStretches {
-    /// Notes what an event says: `seats` are taken or freed by it, and so many `more` are idle.
+    /// Notes what an event says: `seats` are taken or freed by it, and `more` is how many more are idle.
     fn note(
         &mut self,
         kind: &str,

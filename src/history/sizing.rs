@@ -57,7 +57,7 @@ impl Attempt {
 pub struct Harvest {
     /// Seats that were idle on average.
     pub idle_mean: f64,
-    /// With so many seats nobody would have been refused.
+    /// The number of seats with which nobody would have been refused.
     pub seats_needed: u64,
     /// So many requests fewer would have been refused with the seats that there were.
     pub denials_avoided: u64,

@@ -137,7 +137,7 @@ impl App {
         LeaseBody::of(lease, policy.as_deref())
     }
 
-    /// When the user of a lease was last active, where clients are told.
+    /// When the user of a lease was last active, where answers to clients have it.
     pub(super) fn told_active_at(&self, lease: &Lease) -> Option<Option<Timestamp>> {
         told_active_at(lease, self.0.store.cached_policy(&lease.pool).as_deref())
     }

@@ -115,7 +115,7 @@ pub(crate) struct HarvestBody {
     pub(crate) seats_now: u64,
     /// How many of them were idle on average.
     pub(crate) idle_mean: f64,
-    /// With so many seats nobody would have been refused.
+    /// The number of seats with which nobody would have been refused.
     pub(crate) seats_needed: u64,
     /// So many requests fewer would have been refused with `seats_now`.
     pub(crate) denials_avoided: u64,

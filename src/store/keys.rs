@@ -558,7 +558,7 @@ impl Keys {
         self.key("idle")
     }
 
-    /// ZSET: lease id -> fence, of leases that may be held only for so long.
+    /// ZSET: lease id -> fence, of leases in a pool with a longest hold.
     pub(super) fn held(&self) -> String {
         self.key("held")
     }

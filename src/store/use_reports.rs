@@ -178,7 +178,7 @@ mod tests {
         assert!((53..62).all(|beat| !is_new(beat * 20, Some(5))));
         assert!(is_new(1_280, Some(1)));
         assert!(!is_new(1_340, Some(2)));
-        // It is exact when somebody has done nothing for so long, and then it stays the same until that begins to count.
+        // It is exact when somebody has done nothing for this time, and then it stays the same until that begins to count.
         assert!(!is_new(1_500, Some(162)));
         assert!(is_new(1_600, Some(262)));
         assert!(!is_new(1_700, Some(362)));

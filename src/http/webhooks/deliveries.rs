@@ -312,13 +312,13 @@ pub(crate) struct TestedBody {
 
 /// Sends a test message, whatever the webhook's `events` are.
 ///
-/// With `wait_ms` it says what the receiver answered: 200, with the attempt. A receiver that took it may still fail at it later: workflows of
+/// With `wait_ms` the answer is 200, with the attempt and what the receiver said. A receiver that took it may still fail at it later: workflows of
 /// Teams accept everything, so look into the channel.
 #[utoipa::path(
     post, path = "/v1/webhooks/{id}/test", operation_id = "test_webhook", tag = "alerts",
     params(TestQuery),
     responses(
-        (status = 200, description = "The first attempt has ended; `attempt` says how", body = TestedBody),
+        (status = 200, description = "The first attempt has ended; `attempt` is how", body = TestedBody),
         (status = 202, description = "It is on its way", body = EnqueuedBody),
     ),
 )]
