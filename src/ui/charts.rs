@@ -119,6 +119,15 @@ fn svg(
     }
 }
 
+/// What lies between an edge and zero.
+fn area_below(edge: &[(f64, f64)]) -> Vec<(f64, f64)> {
+    let mut area = edge.to_vec();
+    if let (Some(first), Some(last)) = (edge.first(), edge.last()) {
+        area.extend([(last.0, 0.0), (first.0, 0.0)]);
+    }
+    area
+}
+
 /// How letters are written.
 fn letters(paper: &Canvas<'_>) -> TextStyle<'static> {
     ("sans-serif", 15).into_text_style(paper).color(&INK)

@@ -5,7 +5,7 @@ use plotters::prelude::{ChartBuilder, Circle, Color as _, PathElement, Polygon, 
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
-use super::{CAPACITY, EDGE, GRID, INK, MARK, USED, letters, picture};
+use super::{CAPACITY, EDGE, GRID, INK, MARK, USED, area_below, letters, picture};
 
 /// A number of seats with a word for it.
 pub(in super::super) struct Marked<'a> {
@@ -67,10 +67,7 @@ pub(in super::super) fn curve(
                 .iter()
                 .map(|(seats, denials)| (*seats as f64, *denials as f64))
                 .collect();
-            let mut area = edge.clone();
-            if let (Some(first), Some(last)) = (edge.first(), edge.last()) {
-                area.extend([(last.0, 0.0), (first.0, 0.0)]);
-            }
+            let area = area_below(&edge);
             chart.draw_series([Polygon::new(area, USED.filled())])?;
             chart.draw_series([PathElement::new(edge, EDGE.stroke_width(2))])?;
             if let Some((seats, denials)) = knee {

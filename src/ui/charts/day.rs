@@ -5,7 +5,7 @@ use maud::Markup;
 use plotters::prelude::{ChartBuilder, Color as _, PathElement, Polygon};
 
 use super::axis::Axis;
-use super::{CAPACITY, EDGE, GRID, INK, MEAN, USED, letters, picture};
+use super::{CAPACITY, EDGE, GRID, INK, MEAN, USED, area_below, letters, picture};
 use crate::http::sizing::BusiestDayBody;
 use crate::time::Timestamp;
 
@@ -50,10 +50,7 @@ pub(in super::super) fn day(summary: &str, day: &BusiestDayBody, seats: u64, zon
                 .y_label_formatter(&|at| number.label(*at))
                 .draw()?;
             let edge = steps(&day.wanted);
-            let mut area = edge.clone();
-            if let (Some(first), Some(last)) = (edge.first(), edge.last()) {
-                area.extend([(last.0, 0.0), (first.0, 0.0)]);
-            }
+            let area = area_below(&edge);
             let capacity = [day.from.0, until].map(|at| (at as f64, seats as f64));
             chart.draw_series([Polygon::new(area, USED.filled())])?;
             chart.draw_series([PathElement::new(edge, EDGE.stroke_width(2))])?;

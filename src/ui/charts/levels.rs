@@ -5,7 +5,10 @@ use maud::Markup;
 use plotters::prelude::{ChartBuilder, Color as _, PathElement, Polygon, Rectangle};
 
 use super::axis::Axis;
-use super::{CAPACITY, Canvas, DENIED, Drawn, EDGE, GRID, INK, MEAN, Size, USED, letters, picture};
+use super::{
+    CAPACITY, Canvas, DENIED, Drawn, EDGE, GRID, INK, MEAN, Size, USED, area_below, letters,
+    picture,
+};
 use crate::http::history::slots::SlotBody;
 
 /// Height of the bars of denials, where there are any.
@@ -106,10 +109,7 @@ fn draw_levels(
         .draw()?;
 
     let edge = steps(slots, |slot| slot.high_water_mark as f64);
-    let mut area = edge.clone();
-    if let (Some(first), Some(last)) = (edge.first(), edge.last()) {
-        area.extend([(last.0, 0.0), (first.0, 0.0)]);
-    }
+    let area = area_below(&edge);
     let mean = steps(slots, |slot| slot.mean);
     let capacity = steps(slots, |slot| slot.capacity as f64);
     chart.draw_series([Polygon::new(area, USED.filled())])?;
