@@ -18,7 +18,7 @@
 --   lent     HASH    seat-milliseconds of overdraft, by day
 --   idle     ZSET    lease id -> when its user was last active, ms; only of those that nobody uses
 --   held     ZSET    lease id -> fence
---   blocks   ZSET    holder -> end of its block, ms
+--   blocks   ZSET    entry of parts/blocks.lua -> end of the block, ms
 --   named    ZSET    period, holder, since when and how
 --   queue    ZSET    ticket -> order of arrival
 --   waiting  ZSET    ticket -> deadline of its next request, ms
@@ -61,7 +61,7 @@
 --   incarnation  count  tells the pool from others of its name
 
 local before = redis.call('HMGET', config, 'version', 'ttl_ms', 'ttl_before_ms', 'ttl_changed_ms', 'schedule', 'noted',
-  'incarnation', 'linger_ms', 'noticed', 'idle_ms')
+  'incarnation', 'linger_ms', 'noticed', 'idle_ms', 'details_until')
 local version = tonumber(before[1] or 0)
 if version > 0 then
   evaluate_after_events(evaluations)
@@ -149,6 +149,9 @@ elseif before[3] then
 end
 if before[9] then
   rules.noticed = before[9]
+end
+if before[11] then
+  rules.details_until = before[11]
 end
 for name, value in pairs(rules) do
   redis.call('HSET', config, name, value)

@@ -9,7 +9,7 @@
 --              id 1, id 2, id 3
 --   reply      renewed, seq, now, rest; seq, now, ttl, '1'; seq, now, ttl, '11'; label, activities, 1
 --
--- Joined behind prelude, record, heartbeats.
+-- Joined behind prelude, record, details, heartbeats.
 --
 -- Keys:
 --   each pool:  those of one bucket together
@@ -43,7 +43,8 @@
 --     seq    count      number of this call in the order of its bucket
 --     now    timestamp  time in its bucket
 --     ttl    ms         of the pool; 0 where there is no such pool, or where a bucket that is not the first has no clock
---     marks  text       a character for each heartbeat: 1 renewed, 0 left to resume.lua
+--     marks  text       a character for each heartbeat: 1 renewed, 2 renewed, and its record may say more than its token,
+--                       0 left to resume.lua
 --   each detail:
 --     label       text?  as it is now
 --     activities  json?  as they are now
@@ -66,7 +67,7 @@ local function records_of_details(records, first, pool)
 end
 
 local sampled_pool = sample > 0 and tonumber(ARGV[pool_of + sample])
-local all_marks, keep_for, is_private, before, rest = {}, {}, {}, id_of, nil
+local all_marks, keep_for, is_private, details_until, before, rest = {}, {}, {}, {}, id_of, nil
 
 for pool = 1, pool_count do
   local leases, n, ttl, linger, noticed = KEYS[leases_of + pool], tonumber(ARGV[heartbeats_of + pool]), 0, 0, nil
@@ -74,8 +75,9 @@ for pool = 1, pool_count do
     mark()
   end
   if generation then
-    local policy = redis.call('HMGET', KEYS[config_of + pool], 'ttl_ms', 'linger_ms', 'noticed', 'privacy')
+    local policy = redis.call('HMGET', KEYS[config_of + pool], 'ttl_ms', 'linger_ms', 'noticed', 'privacy', 'details_until')
     ttl, linger, noticed, is_private[pool] = tonumber(policy[1] or 0), tonumber(policy[2] or 0), policy[3], policy[4]
+    details_until[pool] = policy[5]
   end
   if pool == sampled_pool then
     rest = rest_of(leases, ARGV[id_of + ARGV[heartbeat_of + sample]], KEYS[records_of + sample])
@@ -84,6 +86,7 @@ for pool = 1, pool_count do
   if noticed then
     marks = leave_to_resume(marks, noticed, before, n)
   end
+  marks = mark_unread(marks, details_until[pool])
   add_pool(seq, now, ttl, marks)
   all_marks[pool], keep_for[pool], before = marks, math.max(ttl, longest_ttl), before + n
 end
@@ -98,9 +101,12 @@ if detail_count > 0 then
       keep_records(records, keep_for[pool], margin)
       packed_of = records_of_details(records, detail, pool)
     end
-    local id, label, activities, known = ARGV[id_of + heartbeat], '', '', false
-    if string.sub(marks, heartbeat, heartbeat) == '1' then
-      label, activities, known = keep_details(records, packed_of, id, is_private[pool], reads, new_label, new_activities)
+    local id, label, activities, known, is_changed = ARGV[id_of + heartbeat], '', '', false, false
+    if string.sub(marks, heartbeat, heartbeat) ~= '0' then
+      label, activities, known, is_changed = keep_details(records, packed_of, id, is_private[pool], reads, new_label, new_activities)
+    end
+    if is_changed then
+      note_details(KEYS[config_of + pool], details_until[pool])
     end
     add_detail(label, activities, known)
   end

@@ -1,7 +1,7 @@
 -- Extends live leases of one pool that has `idle` or `max_hold`, many in one call: notes how active their users are, says which of them can
 -- lose their seats soon, and ends those whose time is over. All other pools have renew.lua; what is not that simple is left to resume.lua.
 --
--- Joined behind prelude, record, schedule, seats, yielding, queue, idle, heartbeats.
+-- Joined behind prelude, record, schedule, seats, yielding, queue, idle, details, heartbeats.
 --
 -- Keys of a pool:
 --   clock    HASH    the bucket's clock
@@ -47,7 +47,7 @@
 -- With:
 --   rest   number?  as in renew.lua
 --   ttl    ms       of the pool; 0 where there is no such pool
---   marks  text     a character for each heartbeat: 1 renewed, 0 left to resume.lua, i ended because it is idle, h because it was held for
+--   marks  text     a character for each heartbeat: 1 renewed, 2 renewed, and its record may say more than its token, 0 left to resume.lua, i ended because it is idle, h because it was held for
 --                   too long
 --   each detail:
 --     label       text?  as it is now
@@ -65,7 +65,7 @@ mark()
 evaluate_after_events(evaluations)
 
 local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms', 'noticed', 'idle_ms', 'idle_then', 'idle_notice_ms', 'hold_ms', 'hold_then',
-  'hold_notice_ms', 'privacy')
+  'hold_notice_ms', 'privacy', 'details_until')
 local ttl, linger, noticed = tonumber(policy[1] or 0), tonumber(policy[2] or 0), policy[3]
 local idle_ms, idle_then, hold_ms, hold_then = tonumber(policy[4]), policy[5], tonumber(policy[7]), policy[8]
 -- From this on the answer warns that the seat can be lost.
@@ -98,9 +98,12 @@ if detail_count > 0 then
   for detail = 1, detail_count do
     local heartbeat = tonumber(ARGV[heartbeat_of + detail])
     local new_label, new_activities, reads = ARGV[label_of + detail], ARGV[activities_of + detail], ARGV[read_of + detail] == '1'
-    local label, activities, known = '', '', false
+    local label, activities, known, is_changed = '', '', false, false
     if string.sub(marks, heartbeat, heartbeat) == '1' then
-      label, activities, known = keep_details(records, packed_of, ids[detail], policy[10], reads, new_label, new_activities)
+      label, activities, known, is_changed = keep_details(records, packed_of, ids[detail], policy[10], reads, new_label, new_activities)
+    end
+    if is_changed then
+      note_details(config, policy[11])
     end
     add_detail(label, activities, known)
   end
@@ -260,5 +263,6 @@ if next(ended) then
     return ended[place]
   end)
 end
+marks = mark_unread(marks, policy[11])
 hand_on({ queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }, index, config)
 return answer('renewed', { rest = rest, ttl = ttl, marks = marks })

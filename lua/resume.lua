@@ -1,7 +1,7 @@
 -- Decides on a renew whose lease is not live, or whose record is gone: resumed, rebuilt after a loss of
 -- data, or lost with its reason. A seat is taken again only if one is free.
 --
--- Joined behind prelude, record, tombstone, schedule, seats, yielding, queue, rules, blocks.
+-- Joined behind prelude, record, details, tombstone, schedule, seats, yielding, queue, rules, blocks.
 --
 -- Keys of a pool:
 --   clock             HASH    the bucket's clock
@@ -42,7 +42,8 @@
 --   fence       count      of the lease
 --   holder      text?      who asks; none is anonymous
 --   tenant      text?      sub-account
---   label       text?      from the request or the token
+--   label       text?      from the request
+--   signed      text?      the label of the token
 --   activities  change     array from the request
 --   platform    text?      what the holder runs on
 --   margin      ms         how long the records outlive leases that are not renewed
@@ -68,6 +69,7 @@
 --   expires_at     timestamp   when it ends if it is not renewed
 --   ttl            ms          of the pool
 --   in_generation  count       of the bucket, for the token
+--   called         text?       its label
 --   doing          json?       what the holder is working on
 --   reason         text?       what the holder reads
 --   blocked_until  timestamp?  end of the block
@@ -126,8 +128,10 @@ local keys = { queue = queue, waiting = waiting, tickets = tickets, line = line,
 local ended_at, notice, end_when_idle
 
 local record = read_record(records, id)
+local is_changed = label .. activities ~= '' and not policy[4]
 if label == '' then
-  label = record and record[LABEL] or known[5] or ''
+  -- What is recorded is newer than a token, unless nothing is.
+  label = record and record[LABEL] or known[5] or signed
 end
 if activities ~= '' then
   activities = string.sub(activities, 2)
@@ -184,7 +188,7 @@ local function seat(status, kind)
   if policy[9] and string.find(policy[9], id, 1, true) then
     take_notice()
   end
-  return answer(status, { expires_at = expires_at, ttl = ttl, in_generation = generation, doing = activities, kind = kind,
+  return answer(status, { expires_at = expires_at, ttl = ttl, in_generation = generation, called = label, doing = activities, kind = kind,
     ended_at = ended_at, notice = notice, end_when_idle = end_when_idle })
 end
 
@@ -192,6 +196,9 @@ if score > live_from(period) then
   return seat('renewed', index and seat_of(index, id) or 'c')
 end
 
+  if is_changed then
+    note_details(config, policy[10])
+  end
 -- More may be due than one call ends; this lease must be among those that are.
 if end_due(leases, expired, events, period, 64, on_end(index)) == 64 and index then
   return answer('behind')

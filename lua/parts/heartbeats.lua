@@ -49,6 +49,15 @@ local function leave_to_resume(marks, noticed, before, n)
   return table.concat(left)
 end
 
+-- Marks those that are extended and whose tokens may not know what a heartbeat has changed since: as long as a token from before such a
+-- change can be shown, the record is what counts. Only then is it read with every heartbeat.
+local function mark_unread(marks, details_until)
+  if details_until and tonumber(details_until) > now then
+    return (string.gsub(marks, '1', '2'))
+  end
+  return marks
+end
+
 -- How long the lease with this id would live without its heartbeat; nil if that is not known.
 local function rest_of(leases, id, records)
   local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
@@ -68,17 +77,18 @@ local function packed_by_id(records, ids)
 end
 
 -- Writes what a heartbeat says of a lease that lives into its record, one of `packed_of`, and reads that if it is asked for. Returns label,
--- activities, and whether the record is there.
+-- activities, whether the record is there, and whether something was changed.
 local function keep_details(records, packed_of, id, is_private, reads, new_label, new_activities)
   if not reads or not packed_of[id] then
     return '', '', packed_of[id] ~= nil
   end
-  local record = parts_of_record(packed_of[id])
+  local record, is_changed = parts_of_record(packed_of[id]), false
   -- In a pool that keeps no names a label is one too, and an activity may hold one.
   if new_label .. new_activities ~= '' and not is_private then
     record[LABEL] = new_label ~= '' and string.sub(new_label, 2) or record[LABEL]
     record[ACTIVITIES] = new_activities ~= '' and string.sub(new_activities, 2) or record[ACTIVITIES]
     packed_of[id] = write_record(records, id, record)
+    is_changed = packed_of[id] ~= record.packed
   end
-  return record[LABEL], record[ACTIVITIES], true
+  return record[LABEL], record[ACTIVITIES], true, is_changed
 end

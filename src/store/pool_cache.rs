@@ -24,6 +24,9 @@ pub(super) struct CachedPool {
     /// Tells it from others that had its name before.
     pub(super) incarnation: u64,
     pub(super) policy: Arc<Policy>,
+    /// Whether heartbeats have to read the records, because tokens may not know what another heartbeat has changed. Follows what
+    /// Redis answers.
+    pub(super) reads_details: bool,
 }
 
 /// One for each node.
@@ -188,14 +191,14 @@ impl PoolCache {
             .lock()
             .expect("no panic while held");
         // Two answers may come in the wrong order.
-        if policies
-            .get(pool)
-            .is_none_or(|known| known.version < version)
-        {
+        let known = policies.get(pool);
+        let reads_details = known.is_some_and(|known| known.reads_details);
+        if known.is_none_or(|known| known.version < version) {
             let remembered = CachedPool {
                 version,
                 incarnation,
                 policy: Arc::new(policy.clone()),
+                reads_details,
             };
             policies.insert(pool.clone(), remembered);
         }
@@ -220,17 +223,28 @@ impl PoolCache {
             .remove(pool);
     }
 
-    /// Something of the policy that a pool had when this node last looked; `None` if it does not know the pool.
-    pub(super) fn with_policy<T>(
+    /// Something of a pool as it was when this node last looked; `None` if it does not know the pool.
+    pub(super) fn with_pool<T>(
         &self,
         pool: &PoolName,
-        of: impl FnOnce(&Policy) -> T,
+        of: impl FnOnce(&CachedPool) -> T,
     ) -> Option<T> {
         let policies = self.buckets[Bucket::of(pool).index()]
             .policies
             .lock()
             .expect("no panic while held");
-        policies.get(pool).map(|known| of(&known.policy))
+        policies.get(pool).map(of)
+    }
+
+    /// Notes whether heartbeats of a pool have to read the records.
+    pub(super) fn set_reads_details(&self, pool: &PoolName, reads_details: bool) {
+        let mut policies = self.buckets[Bucket::of(pool).index()]
+            .policies
+            .lock()
+            .expect("no panic while held");
+        if let Some(known) = policies.get_mut(pool) {
+            known.reads_details = reads_details;
+        }
     }
 
     /// The names of all pools that are known.

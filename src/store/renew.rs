@@ -89,7 +89,11 @@ impl Store {
 
     fn beat(&self, renewal: &Renewal) -> Heartbeat {
         let claims = &renewal.claims;
-        let (ttl, policy) = self.0.pool_cache.terms(&claims.pool);
+        let Terms {
+            ttl,
+            policy,
+            reads_details,
+        } = self.0.pool_cache.terms(&claims.pool);
         let now = self.now();
         let beat = Heartbeat::of(
             claims,
@@ -98,6 +102,11 @@ impl Store {
             ttl,
             now,
         );
+        let beat = if reads_details {
+            beat.with_details()
+        } else {
+            beat
+        };
         let reports = &self.0.use_reports;
         Heartbeat {
             watched: policy.is_some(),
@@ -115,6 +124,7 @@ impl Store {
                 ttl,
                 details,
                 ends,
+                unread: _,
             } => (at, seq, ttl, details, ends),
             RenewOutcome::Evicted { why, at, seq } => {
                 super::script_trace::note_renewal(seq, at);
@@ -128,10 +138,13 @@ impl Store {
         };
         super::script_trace::note_renewal(seq, at);
         let claims = &renewal.claims;
-        let (label, activities) = details.unwrap_or_default();
-        let label = label
-            .and_then(|label| Label::recorded(label).ok())
-            .or_else(|| claims.label.clone());
+        let (label, activities) = match details {
+            Some((label, activities)) => (
+                label.and_then(|label| Label::recorded(label).ok()),
+                activities,
+            ),
+            None => (claims.label.clone(), None),
+        };
         let activities = activities
             .as_deref()
             .map(parse_activities)
@@ -187,21 +200,33 @@ pub(super) fn from_claims(
     }
 }
 
+/// What heartbeats of a pool depend on, as this node last saw it.
+struct Terms {
+    /// For when a record is worth a refresh.
+    ttl: Duration,
+    /// The policies by which the use of its seats is watched, if it is.
+    policy: Option<UsePolicy>,
+    /// Whether tokens may not know what the records say.
+    reads_details: bool,
+}
+
 impl super::pool_cache::PoolCache {
-    /// About the TTL of a pool, as this node last saw it, for when a record is worth a refresh; and the policies by which the use of its
-    /// seats is watched, if it is.
-    fn terms(&self, pool: &PoolName) -> (Duration, Option<UsePolicy>) {
-        let terms = |policy: &Policy| {
+    fn terms(&self, pool: &PoolName) -> Terms {
+        let terms = |policy: &Policy, reads_details| {
             let ttl = Duration::from_millis(policy.ttl_ms);
             let watched = policy.watches_use().then_some(UsePolicy {
                 idle: policy.idle,
                 max_hold: policy.max_hold,
                 ttl,
             });
-            (ttl, watched)
+            Terms {
+                ttl,
+                policy: watched,
+                reads_details,
+            }
         };
-        let known = self.with_policy(pool, terms);
-        known.unwrap_or_else(|| terms(&Policy::with_capacity(0)))
+        let known = self.with_pool(pool, |known| terms(&known.policy, known.reads_details));
+        known.unwrap_or_else(|| terms(&Policy::with_capacity(0), false))
     }
 }
 

@@ -67,6 +67,7 @@ impl Store {
             self.0.meters.beaten(rest, reply.ttl);
         }
 
+        self.note_unread(pool, &reply.marks);
         let evicted = |why| RenewOutcome::Evicted {
             why,
             at: reply.now,
@@ -76,11 +77,12 @@ impl Store {
             .marks
             .bytes()
             .map(|mark| match mark {
-                b'1' => RenewOutcome::Renewed {
+                b'1' | b'2' => RenewOutcome::Renewed {
                     at: reply.now,
                     seq: reply.seq,
                     ttl: reply.ttl,
                     details: None,
+                    unread: mark == b'2',
                     ends: None,
                 },
                 b'i' => evicted(Eviction::Idle),
@@ -102,13 +104,9 @@ impl Store {
                 *ends = Some(Ends::from(warning));
             }
         }
-        for ((heartbeat, _), detail) in touched.iter().zip(reply.details) {
-            match of(&mut outcomes, *heartbeat) {
-                Some(RenewOutcome::Renewed { details, .. }) if detail.known => {
-                    *details = Some((detail.label, detail.activities));
-                }
-                Some(outcome @ RenewOutcome::Renewed { .. }) => *outcome = RenewOutcome::Unclear,
-                _ => {}
+        for ((heartbeat, beat), detail) in touched.iter().zip(reply.details) {
+            if let Some(outcome) = of(&mut outcomes, *heartbeat) {
+                outcome.note_details(beat, detail.known, (detail.label, detail.activities));
             }
         }
         if outcomes.len() == beats.len() {

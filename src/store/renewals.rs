@@ -102,6 +102,31 @@ impl Heartbeat {
     }
 }
 
+impl Heartbeat {
+    /// The same, which reads the record of its lease.
+    pub(super) fn with_details(self) -> Self {
+        Self {
+            record: true,
+            details: true,
+            ..self
+        }
+    }
+
+    /// The same once more, to read the record; what it said is written.
+    fn to_read(&self) -> Self {
+        Self {
+            pool: self.pool.clone(),
+            id: self.id,
+            record: true,
+            details: true,
+            label: None,
+            activities: None,
+            watched: self.watched,
+            report: self.report,
+        }
+    }
+}
+
 /// What became of a beat in the common case; anything else is decided by `resume.lua`.
 #[derive(Debug, Clone)]
 pub(super) enum RenewOutcome {
@@ -111,8 +136,10 @@ pub(super) enum RenewOutcome {
         /// Number of the call that renewed it, with others, in the order of its bucket.
         seq: u64,
         ttl: Duration,
-        /// What the record says, where it was touched.
+        /// What the record says, where it was read.
         details: Option<(Option<String>, Option<String>)>,
+        /// Whether the record was not read, and may say more than the token.
+        unread: bool,
         /// When a policy can end it, if that is soon.
         ends: Option<Ends>,
     },
@@ -279,8 +306,28 @@ impl Store {
         due.then_some(pool)
     }
 
-    /// Renews beats in one call, or in one for each bucket where Redis wants that. The answers are in the same order.
+    /// Renews beats, and reads the records of those whose tokens may know less. The answers are in the same order.
     async fn renew_batch(&self, beats: &[Heartbeat]) -> Result<Vec<RenewOutcome>, Error> {
+        let mut outcomes = self.renew_once(beats).await?;
+        let unread: Vec<usize> = outcomes
+            .iter()
+            .zip(0..)
+            .filter(|(outcome, _)| matches!(outcome, RenewOutcome::Renewed { unread: true, .. }))
+            .map(|(_, place)| place)
+            .collect();
+        if !unread.is_empty() {
+            // Only until this node has heard that in this pool it reads them at once.
+            let again: Vec<Heartbeat> =
+                unread.iter().map(|place| beats[*place].to_read()).collect();
+            for (place, outcome) in unread.into_iter().zip(self.renew_once(&again).await?) {
+                outcomes[place] = outcome;
+            }
+        }
+        Ok(outcomes)
+    }
+
+    /// Renews beats in one call, or in one for each bucket where Redis wants that. The answers are in the same order.
+    async fn renew_once(&self, beats: &[Heartbeat]) -> Result<Vec<RenewOutcome>, Error> {
         let sample = self.sample(beats);
         if beats.first().is_some_and(|beat| beat.watched) {
             return self.renew_by_rules(beats, sample.is_some()).await;
@@ -366,25 +413,23 @@ impl Store {
         }
 
         let mut outcomes = Vec::with_capacity(beats.len());
-        for pool in &reply.pools {
+        for (pool, of) in reply.pools.iter().zip(&of_pools) {
+            self.note_unread(&of[0].pool, &pool.marks);
             outcomes.extend(pool.marks.bytes().map(|mark| match mark {
-                b'1' => RenewOutcome::Renewed {
+                b'1' | b'2' => RenewOutcome::Renewed {
                     at: pool.now,
                     seq: pool.seq,
                     ttl: pool.ttl,
                     details: None,
+                    unread: mark == b'2',
                     ends: None,
                 },
                 _ => RenewOutcome::Unclear,
             }));
         }
-        for ((_, heartbeat, _), detail) in touched.iter().zip(reply.details) {
-            match outcomes.get_mut(*heartbeat as usize - 1) {
-                Some(RenewOutcome::Renewed { details, .. }) if detail.known => {
-                    *details = Some((detail.label, detail.activities));
-                }
-                Some(outcome) => *outcome = RenewOutcome::Unclear,
-                None => {}
+        for ((_, heartbeat, beat), detail) in touched.iter().zip(reply.details) {
+            if let Some(outcome) = outcomes.get_mut(*heartbeat as usize - 1) {
+                outcome.note_details(beat, detail.known, (detail.label, detail.activities));
             }
         }
         if outcomes.len() == beats.len() {
@@ -395,6 +440,39 @@ impl Store {
                 outcomes.len(),
                 beats.len()
             )))
+        }
+    }
+}
+
+impl Store {
+    /// Notes, by the marks of heartbeats of a pool, whether the next ones have to read the records.
+    pub(super) fn note_unread(&self, pool: &PoolName, marks: &str) {
+        let reads_details = marks.contains('2');
+        if reads_details || marks.contains('1') {
+            self.0.pool_cache.set_reads_details(pool, reads_details);
+        }
+    }
+}
+
+impl RenewOutcome {
+    /// Takes what the record of a beat says, if that was asked for. `known`: whether the lease lives and has one.
+    pub(super) fn note_details(
+        &mut self,
+        beat: &Heartbeat,
+        known: bool,
+        read: (Option<String>, Option<String>),
+    ) {
+        match self {
+            Self::Renewed {
+                details, unread, ..
+            } if known => {
+                if beat.details {
+                    *details = Some(read);
+                    *unread = false;
+                }
+            }
+            Self::Evicted { .. } => {}
+            Self::Renewed { .. } | Self::Unclear => *self = Self::Unclear,
         }
     }
 }

@@ -24,7 +24,6 @@ impl Store {
     /// Decides on a beat of a lease that is not live.
     pub(super) async fn resume(&self, renewal: &Renewal) -> Result<Renewed, Error> {
         let claims = &renewal.claims;
-        let label = renewal.label.as_ref().or(claims.label.as_ref());
         let keys = Keys::of(&claims.pool);
         let activities = renewal.activities.as_ref().map(json);
         let resume = scripts::Resume {
@@ -38,7 +37,8 @@ impl Store {
             fence: claims.fence,
             holder: claims.holder.as_ref().map(Holder::key),
             tenant: claims.tenant.as_ref().map(Tenant::as_str),
-            label: label.map(Label::as_str),
+            label: renewal.label.as_ref().map(Label::as_str),
+            signed: claims.label.as_ref().map(Label::as_str),
             activities: Change(activities.as_deref()),
             platform: claims.platform.as_ref().map(Platform::as_str),
             margin: RECORD_MARGIN,
@@ -62,11 +62,15 @@ impl Store {
         {
             return self.end_idle(claims, &why).await;
         }
+        let label = reply
+            .called
+            .clone()
+            .and_then(|label| Label::recorded(label).ok());
         let lease = || Lease {
             seat: Seat::from_letter(reply.kind.as_deref().unwrap_or_default()),
             ..from_claims(
                 claims,
-                label.cloned(),
+                label.clone(),
                 doing,
                 reply.now,
                 reply.expires_at,

@@ -1,5 +1,6 @@
 //! Renew: the heartbeat that keeps a seat.
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::harness::{Installation, Launch, Redis, let_pass};
@@ -74,6 +75,60 @@ async fn a_renew_may_change_what_the_holder_is_doing() {
     let listed = node.list("crm", "", 200).await;
     assert_eq!(listed["items"][0]["label"], "Back desk");
     assert_eq!(listed["items"][0]["activities"], json!([]));
+}
+
+#[tokio::test]
+async fn a_renew_tells_the_present_label_and_activities_whichever_token_of_the_lease_it_shows() {
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
+    let idle = json!({"after_ms": 60_000, "then": "count"});
+    for (pool, policy) in [
+        ("plain", json!({"capacity": 9})),
+        ("watched", json!({"capacity": 9, "idle": idle})),
+    ] {
+        a.put_pool(pool, policy, 201).await;
+        let other = a.acquire(pool, json!({"holder": "bob", "label": "B"}), 201);
+        let (other, body) = (other.await.token(), json!({"holder": "ann", "label": "A"}));
+        let first = a.acquire(pool, body, 201).await.token();
+        b.renew(&first, 200).await;
+        let change = json!({"token": first, "label": "L", "activities": ["x"]});
+        let second = a.renew_with(change, 200).await.token();
+
+        // Whoever did not get the new token is told the same, and gets one again.
+        for node in [b, a, b] {
+            let told = node.renew(&first, 200).await;
+            assert_eq!(
+                (&told["lease"]["label"], &told["lease"]["activities"]),
+                (&json!("L"), &json!(["x"])),
+                "{pool}"
+            );
+            let told = node.renew(&told.token(), 200).await;
+            assert!(told["token"].is_null(), "{pool}");
+            // The others have what they had.
+            let told = node.renew(&other, 200).await;
+            assert_eq!(told["lease"]["label"], "B");
+            assert!(told["token"].is_null(), "{pool}");
+        }
+        let change = json!({"token": first, "label": "M", "activities": []});
+        a.renew_with(change, 200).await;
+        let many = json!({"tokens": [first, second, other]});
+        let many = b.call(Method::POST, "/v1/leases/renew-many").json(&many);
+        let many = many.expect(200).await;
+        assert!(many["results"][0]["token"].is_string(), "{}", many.text);
+        assert!(many["results"][1]["token"].is_string(), "{}", many.text);
+        assert!(many["results"][2]["token"].is_null(), "{}", many.text);
+        // Neither does an old one bring back what was, where more has to be decided.
+        let notice = json!({"message": "Lunch."});
+        let notice = b.post("/v1/holders/ann/notice").json(&notice);
+        notice.expect(202).await;
+        let told = b.renew(&second, 200).await;
+        assert_eq!(told["notice"]["message"], "Lunch.");
+        assert_eq!(told["lease"]["label"], "M");
+        let listed = a.list(pool, "holder=ann", 200).await;
+        assert_eq!(listed["items"][0]["label"], "M", "{pool}");
+        let path = format!("/v1/pools/{pool}");
+        a.call(Method::DELETE, &path).expect(204).await;
+    }
 }
 
 #[tokio::test]
