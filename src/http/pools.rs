@@ -132,32 +132,50 @@ fn tagged(pool: Pool) -> Tagged<Json<PoolBody>> {
     ([(ETAG, tag)], Json(pool.into()))
 }
 
-/// What `If-Match` and `If-None-Match` ask for. A list of versions is not offered: nobody means one of several.
-fn expectation(headers: &HeaderMap) -> Result<Expect, Problem> {
-    let text = |name| {
-        headers
-            .get(name)
-            .map(|value| value.to_str().unwrap_or("").trim())
+/// What `If-Match` and `If-None-Match` ask for (RFC 9110, 13.1). A weak ETag matches nothing.
+async fn expectation(app: &App, pool: &PoolName, headers: &HeaderMap) -> Result<Expect, Problem> {
+    // A field that is sent several times is one list.
+    let list = |name| {
+        let values = headers.get_all(name).iter();
+        let values: Vec<&str> = values
+            .flat_map(|value| value.to_str().unwrap_or("").split(','))
+            .map(str::trim)
+            .collect();
+        (!values.is_empty()).then_some(values)
     };
-    match (text(IF_MATCH), text(IF_NONE_MATCH)) {
+    match (list(IF_MATCH).as_deref(), list(IF_NONE_MATCH).as_deref()) {
         (None, None) => Ok(Expect::Any),
-        (Some("*"), None) => Ok(Expect::Some),
-        (None, Some("*")) => Ok(Expect::None),
-        (Some(tag), None) => {
-            let digits = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+        (Some(["*"]), None) => Ok(Expect::Some),
+        (None, Some(["*"])) => Ok(Expect::None),
+        (Some(tags), None) if tags.len() <= MAX_ETAGS => {
+            let version = |tag: &&str| {
+                let digits = tag.strip_prefix('"').and_then(|tag| tag.strip_suffix('"'));
+                digits.and_then(|digits| digits.parse().ok())
+            };
+            let versions: Vec<u64> = tags.iter().filter_map(version).collect();
             // An ETag that was never given out matches nothing.
-            Ok(Expect::Version(
-                digits
-                    .and_then(|digits| digits.parse().ok())
-                    .unwrap_or(u64::MAX),
-            ))
+            let [version] = versions[..] else {
+                let present = match versions.is_empty() {
+                    true => None,
+                    false => app.0.store.status(pool).await?,
+                };
+                let present = present.map(|pool| pool.version);
+                let present = present.filter(|present| versions.contains(present));
+                return Ok(Expect::Version(present.unwrap_or(u64::MAX)));
+            };
+            Ok(Expect::Version(version))
         }
         _ => Err(Problem::new(
             Code::InvalidRequest,
-            "Send If-Match with one ETag or *, or If-None-Match with *, and not both.",
+            format!(
+                "Send If-Match with at most {MAX_ETAGS} ETags or *, or If-None-Match with *, and not both."
+            ),
         )),
     }
 }
+
+/// ETags of a request; nobody has seen more versions of a pool.
+const MAX_ETAGS: usize = 100;
 
 fn changed_meanwhile(version: u64) -> Problem {
     let detail = if version == 0 {
@@ -376,7 +394,7 @@ async fn put(
     let (status, version) = match app
         .0
         .store
-        .put_pool(&pool, &policy, expectation(&headers)?)
+        .put_pool(&pool, &policy, expectation(&app, &pool, &headers).await?)
         .await?
     {
         Put::Created(version) => (StatusCode::CREATED, version),
@@ -409,7 +427,7 @@ async fn patch(
 ) -> Result<Tagged<Json<PoolBody>>, Problem> {
     operator.notes.after(&changes);
     operator.may_change(&changes)?;
-    let expected = expectation(&headers)?;
+    let expected = expectation(&app, &pool, &headers).await?;
     loop {
         let before = app
             .0
@@ -496,7 +514,7 @@ async fn delete(
     Path(pool): Path<PoolName>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let expect = match expectation(&headers)? {
+    let expect = match expectation(&app, &pool, &headers).await? {
         Expect::None => return Err(changed_meanwhile(0)),
         Expect::Some => Expect::Any,
         expect => expect,

@@ -148,6 +148,20 @@ async fn an_etag_guards_against_lost_updates() {
     }
     assert_eq!(b.pool("crm", 200).await["capacity"], 6);
 
+    // One of several, as RFC 9110 has it; a weak one matches nothing.
+    assert_eq!(
+        put(&format!("W/{second}"), 7, 412).await["code"],
+        "precondition_failed"
+    );
+    put(&format!("{first}, \"7\""), 7, 412).await;
+    let listed = put(&format!("{first}, W/\"7\" ,{second}"), 7, 200).await;
+    let listed = listed.header("etag").expect("an ETag").to_owned();
+    let patched = b
+        .call(Method::PATCH, "/v1/pools/crm")
+        .header("if-match", &first)
+        .header("if-match", &listed);
+    patched.json(&json!({"capacity": 8})).expect(200).await;
+
     put("*", 9, 200).await;
     let patched = b
         .call(Method::PATCH, "/v1/pools/crm")

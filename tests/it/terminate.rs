@@ -50,6 +50,31 @@ async fn a_terminated_holder_reads_the_reason_in_its_next_renew() {
 }
 
 #[tokio::test]
+async fn what_is_no_id_is_answered_like_an_id_that_nobody_has() {
+    let cluster = Installation::one().await;
+    let node = cluster.first();
+    node.put_pool("crm", json!({"capacity": 2}), 201).await;
+    let (ann, bob) = (
+        node.acquire("crm", json!({"holder": "ann"}), 201)
+            .await
+            .id(),
+        node.acquire("crm", json!({"holder": "bob"}), 201)
+            .await
+            .id(),
+    );
+    let nobody = "AAAAAAAAAAAAAAAAAAAAAA";
+    let ids = json!([ann, "nope", nobody, "", bob]);
+    let answer = node.terminate("crm", json!({ "ids": ids }), 200).await;
+    let words = ["terminated", "ended", "ended", "ended", "terminated"];
+    let expected: Vec<Value> = words
+        .into_iter()
+        .zip(ids.as_array().expect("a list"))
+        .map(|(status, id)| json!({"id": id, "status": status}))
+        .collect();
+    assert_eq!(answer["results"], json!(expected));
+}
+
+#[tokio::test]
 async fn a_blocked_holder_gets_no_seat_until_the_block_is_over() {
     let cluster = Installation::two().await;
     let (a, b) = cluster.pair();
@@ -187,7 +212,7 @@ async fn a_terminate_names_exactly_one_kind_of_lease() {
         json!({"all": false}),
         json!({"holder": "ann", "all": true}),
         json!({"holder": "ann", "ids": [lease.id()]}),
-        json!({"ids": ["not an id"]}),
+        json!({"ids": [7]}),
         json!({"holder": "ann", "block_ms": -1}),
         json!({"holder": "ann", "blocks": 1}),
     ] {

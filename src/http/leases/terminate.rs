@@ -33,8 +33,8 @@ pub(crate) const MAX_BLOCK_MS: u64 = LONGEST_BLOCK.as_secs() * 1_000;
 #[schema(min_properties = 1)]
 pub(super) struct TerminateBody {
     /// These, at most 1000.
-    #[schema(value_type = Option<Vec<String>>, max_items = 1_000)]
-    ids: Option<Vec<LeaseId>>,
+    #[schema(max_items = 1_000)]
+    ids: Option<Vec<String>>,
     /// All of this holder, also those that have expired and could be resumed; these are not among the results.
     #[schema(value_type = Option<String>)]
     #[serde(deserialize_with = "recorded_if_any")]
@@ -56,7 +56,7 @@ pub(super) struct TerminateBody {
 /// What became of each lease.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Results {
-    results: Vec<Outcome>,
+    results: Vec<TerminatedBody>,
     /// Whether a replica has it too; only with `durability = "replicated"`.
     #[serde(skip_serializing_if = "Option::is_none")]
     durable: Option<bool>,
@@ -65,9 +65,18 @@ pub(super) struct Results {
 /// What became of one lease.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Outcome {
+#[schema(as = Outcome)]
+struct TerminatedBody {
+    /// As it was asked for.
+    id: String,
+    /// `terminated`, or `ended` if it was not live, or nothing is known of it. Neither ever has a seat again.
+    status: &'static str,
+}
+
+/// What became of one lease.
+#[derive(Debug)]
     #[schema(value_type = String)]
     pub(crate) id: LeaseId,
-    /// `terminated`, or `ended` if it was not live, or nothing is known of it. Neither ever has a seat again.
     pub(crate) status: &'static str,
 }
 
@@ -101,17 +110,40 @@ pub(super) async fn terminate(
         by: operator.caller.name().to_owned(),
     };
     let results = match body.ids {
-        Some(ids) => terminate_ids(&app, &operator, &pool, &ids, &why).await?,
+        Some(ids) => {
+            // What is no id is unknown like any other that nobody has.
+            let known: Vec<Option<LeaseId>> = ids.iter().map(|id| id.parse().ok()).collect();
+            let valid: Vec<LeaseId> = known.iter().flatten().copied().collect();
+            let ended = terminate_ids(&app, &operator, &pool, &valid, &why).await?;
+            let mut ended = ended.into_iter();
+            let known = known.into_iter().zip(ids);
+            known
+                .map(|(known, id)| {
+                    let ended = known.and_then(|_| ended.next());
+                    TerminatedBody {
+                        id,
+                        status: ended.map_or("ended", |ended| ended.status),
+                    }
+                })
+                .collect::<Vec<_>>()
+        }
         None => {
             let selection = Selection::of(body.holder, body.tenant);
             let selection = selection.within(operator.tenants_in(&pool));
-            terminate_matching(&app, &pool, &selection, &why).await?
+            let ended = terminate_matching(&app, &pool, &selection, &why).await?;
+            let ended = ended.into_iter();
+            ended
+                .map(|ended| TerminatedBody {
+                    id: ended.id.to_string(),
+                    status: ended.status,
+                })
+                .collect()
         }
     };
     let ended = results
         .iter()
         .filter(|result| result.status == "terminated");
-    let ended: Vec<LeaseId> = ended.map(|result| result.id).collect();
+    let ended: Vec<&str> = ended.map(|result| result.id.as_str()).collect();
     operator.notes.target(&match ended.len() {
         1 => "1 lease".to_owned(),
         count => format!("{count} leases"),
