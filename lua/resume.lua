@@ -32,7 +32,7 @@
 --   line              ZSET    those who are to be called, and those who are called, by tenant and arrival
 --   heads             ZSET    tenant -> arrival of its first one in line
 --   called            ZSET    tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms
---   notices           HASH    lease id, behind n: or i: -> what an operator left for it; see leave_notice.lua
+--   notices           HASH    lease id, behind n:, q: or i: -> what an operator left for it; see leave_notice.lua
 --
 -- Arguments:
 --   pool        pool       the pool, for the due index
@@ -106,7 +106,7 @@ if signed_in < generation and not lost then
 end
 
 local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'resume_window_ms', 'privacy', 'rules', 'incarnation', 'linger_ms', 'outage_grace_ms',
-  'noticed')
+  'noticed', 'details_until')
 local capacity, ttl, window = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
 if not capacity then
   return answer(may_be_lost() and 'recovering' or 'no_pool')
@@ -147,8 +147,19 @@ end
 
 -- Takes what an operator left for this lease.
 local function take_notice()
-  local left = redis.call('HMGET', notices, 'n:' .. id, 'i:' .. id)
+  local left = redis.call('HMGET', notices, 'n:' .. id, 'i:' .. id, 'q:' .. id)
   notice, end_when_idle = left[1], left[2]
+  local next_one, others = string.match(left[3] or '', '^([^\2]+)\2?(.*)$')
+  if next_one then
+    undo_fields(notices, 'n:' .. id, 'q:' .. id)
+    redis.call('HSET', notices, 'n:' .. id, next_one)
+    if others ~= '' then
+      redis.call('HSET', notices, 'q:' .. id, others)
+    else
+      redis.call('HDEL', notices, 'q:' .. id)
+    end
+    return
+  end
   if not left[2] then
     local ids = {}
     for other in string.gmatch(policy[9], '%S+') do

@@ -96,7 +96,7 @@ pub use self::failover::{FailoverResult, fail_over};
 use self::hints::Hints;
 pub use self::history::{Denials, RollupLooks, RollupState, SlotRange, SlotRequest};
 use self::keys::{AlertKeys, Bucket};
-pub use self::leave_notice::{Left, Notice, NoticeLeft};
+pub use self::leave_notice::{Left, MAX_NOTICES, Notice, NoticeLeft};
 pub use self::leave_queue::{Leaving, QueueLeft, Turn};
 pub use self::list::{Cursor, Listing, Selection, Sort};
 pub use self::list_queue::{Waiter, Waiters};

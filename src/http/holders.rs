@@ -18,7 +18,7 @@ use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::lease::Lease;
 use crate::names::{Holder, LeaseId, PoolName, Tenant};
-use crate::store::{self, Block, EventId, Left, NoticeLeft, Selection};
+use crate::store::{self, Block, EventId, Left, MAX_NOTICES, NoticeLeft, Selection};
 
 /// Most blocks that are read at once.
 const BLOCKS_AT_ONCE: usize = 1_000;
@@ -196,6 +196,12 @@ async fn leave(
     match left.map_err(failed)? {
         NoticeLeft::Left(lives) => Ok(ids.into_iter().zip(lives).collect()),
         NoticeLeft::NoPool => Ok(Vec::new()),
+        NoticeLeft::Full => Err(Problem::new(
+            Code::TooManyRequests,
+            format!(
+                "{MAX_NOTICES} messages wait for a lease of this holder already, and each heartbeat brings one. Send it again later."
+            ),
+        )),
         NoticeLeft::TooMany => Err(Problem::new(
             Code::TooManyRequests,
             format!(

@@ -15,6 +15,8 @@ use crate::time::{Timestamp, millis};
 const AT_ONCE: usize = 500;
 /// Maximum of leases per pool for which a message waits: every call that renews leases of the pool goes through them.
 const MAX_NOTICED: u64 = 1_000;
+/// Maximum of messages that wait for one lease: each heartbeat brings one.
+pub const MAX_NOTICES: u64 = 8;
 /// How long it waits for a heartbeat: longer than any lease.
 const KEPT: Duration = Duration::from_secs(2 * 86_400);
 
@@ -41,6 +43,8 @@ pub struct Notice {
 pub enum NoticeLeft {
     /// For each lease, whether it lives and will hear of it.
     Left(Vec<bool>),
+    /// As many messages as may wait for one of the leases do.
+    Full,
     /// Something is left for too many leases of the pool already.
     TooMany,
     /// There is no such pool.
@@ -108,8 +112,10 @@ impl Store {
                 Status::Left => living.extend(reply.leases.iter().map(|lease| lease.lives)),
                 Status::TooMany => return Ok(NoticeLeft::TooMany),
                 Status::NoPool => return Ok(NoticeLeft::NoPool),
+                most: MAX_NOTICES,
             }
         }
         Ok(NoticeLeft::Left(living))
     }
 }
+                Status::Full => return Ok(NoticeLeft::Full),

@@ -240,6 +240,51 @@ async fn a_notice_comes_with_the_next_heartbeat_and_once() {
 }
 
 #[tokio::test]
+async fn notices_that_wait_come_one_by_one_and_no_more_are_taken_than_can_wait() {
+    let cluster = Installation::two().await;
+    let (a, b) = cluster.pair();
+    let policy = json!({"capacity": 9, "idle": {"after_ms": 60_000, "then": "count"}});
+    a.put_pool("crm", policy, 201).await;
+    let lease = a.acquire("crm", json!({"holder": "ann"}), 201).await;
+    for number in 1..=8 {
+        let message = json!({"message": format!("Number {number}")});
+        notify(a, "ann", message, 202).await;
+    }
+    let refused = notify(b, "ann", json!({"message": "One more"}), 429).await;
+    assert_eq!(refused["code"], "too_many_requests");
+    assert!(refused.header("retry-after").is_some());
+    for number in 1..=8 {
+        let told = b.renew(&lease.token(), 200).await;
+        assert_eq!(told["notice"]["message"], format!("Number {number}"));
+        if number == 1 {
+            notify(b, "ann", json!({"message": "Number 9"}), 202).await;
+        }
+    }
+    // How it is to end is not lost among them.
+    end(a, "ann", json!({"when": "idle", "reason": "Update"}), 200).await;
+    let lost = b.renew(&lease.token(), 410).await;
+    assert_eq!(lost["reason"], "Update");
+
+    let lease = a.acquire("crm", json!({"holder": "bob"}), 201).await;
+    notify(a, "bob", json!({"message": "Once"}), 202).await;
+    notify(a, "bob", json!({"message": "Twice"}), 202).await;
+    for message in [json!("Once"), json!("Twice"), Value::Null] {
+        let told = b.renew(&lease.token(), 200).await;
+        assert_eq!(
+            told["notice"].get("message").unwrap_or(&Value::Null),
+            &message
+        );
+    }
+    let config = cluster.redis.keys("lh1:*:config").await.remove(0);
+    let left: i64 = cluster.redis.query(&["HEXISTS", &config, "noticed"]).await;
+    assert_eq!(left, 0);
+    let notices = cluster.redis.keys("lh1:*:notices").await.remove(0);
+    let left: Vec<String> = cluster.redis.query(&["HKEYS", &notices]).await;
+    let waits = |field: &&String| !field.starts_with("i:");
+    assert_eq!(left.iter().filter(waits).count(), 0, "{left:?}");
+}
+
+#[tokio::test]
 async fn who_is_to_end_when_idle_ends_with_the_first_heartbeat_without_activities() {
     let cluster = Installation::one().await;
     let node = cluster.first();

@@ -40,7 +40,8 @@ pub(crate) struct Notified {
     pub(crate) leases: usize,
 }
 
-/// Sends a message to a person: the next heartbeat of each of its leases brings it, once.
+/// Sends a message to a person: the next heartbeat of each of its leases brings it, once. Up to eight wait for a lease, and each heartbeat
+/// brings one, the oldest first.
 #[utoipa::path(
     post,
     path = "/v1/holders/{holder}/notice",
@@ -50,7 +51,7 @@ pub(crate) struct Notified {
     responses(
         (status = 202, description = "It waits for the next heartbeats", body = Notified),
         (status = 404, description = "`pool_not_found`"),
-        (status = 429, description = "`too_many_requests`: too many leases have a message that waits"),
+        (status = 429, description = "`too_many_requests`: eight messages wait for a lease already, or too many leases have one"),
     ),
 )]
 pub(in crate::http) async fn notify(
