@@ -13,6 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize, Serializer};
 
 pub(crate) use self::spelling::{check_characters, check_sentence, shown, shown_lines};
+pub(crate) use self::text::holder_segment;
 pub use self::text::{
     Activities, Activity, Holder, Label, Platform, Recorded, Tenant, recorded, recorded_if_any,
 };

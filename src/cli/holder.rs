@@ -1,13 +1,12 @@
 //! `leasehold holder`: what operators do about one holder.
 
 use clap::builder::RangedU64ValueParser;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::remote::{Remote, confirm};
 use super::{Exit, Failure};
-use crate::names::PoolName;
+use crate::names::{PoolName, holder_segment};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Holder {
@@ -145,7 +144,7 @@ pub(super) fn run(command: &Holder) -> Result<Exit, Failure> {
             remote,
         } => {
             let days = days.map_or(String::new(), |days| format!("?days={days}"));
-            let path = format!("/v1/holders/{}{days}", encoded(holder));
+            let path = format!("/v1/holders/{}{days}", holder_segment(holder));
             remote.show_one(&remote.call(Method::GET, &path, None, "leases")?)
         }
         Holder::End(end) => {
@@ -161,7 +160,7 @@ pub(super) fn run(command: &Holder) -> Result<Exit, Failure> {
             if end.when_idle {
                 body["when"] = json!("idle");
             }
-            let path = format!("/v1/holders/{}/terminate", encoded(holder));
+            let path = format!("/v1/holders/{}/terminate", holder_segment(holder));
             let ended = remote.call(Method::POST, &path, Some(&body), "results")?;
             let count = ended["results"].as_array().map_or(0, Vec::len);
             let how = if end.when_idle {
@@ -181,7 +180,7 @@ pub(super) fn run(command: &Holder) -> Result<Exit, Failure> {
             if !pools.is_empty() {
                 body["pools"] = json!(pools);
             }
-            let path = format!("/v1/holders/{}/notice", encoded(holder));
+            let path = format!("/v1/holders/{}/notice", holder_segment(holder));
             let sent = remote.call(Method::POST, &path, Some(&body), "leases")?;
             let count = sent["leases"].as_u64().unwrap_or_default();
             let sentence =
@@ -240,10 +239,6 @@ fn in_one_line(person: &Value) -> Value {
     })
 }
 
-fn encoded(holder: &str) -> String {
-    utf8_percent_encode(holder, NON_ALPHANUMERIC).to_string()
-}
-
 fn path(pool: &PoolName, holder: &str) -> String {
-    format!("/v1/pools/{pool}/blocks/{}", encoded(holder))
+    format!("/v1/pools/{pool}/blocks/{}", holder_segment(holder))
 }

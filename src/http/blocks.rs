@@ -19,7 +19,7 @@ use utoipa_axum::routes;
 use super::accept::Format;
 use super::access::Operator;
 use super::csv::Cell;
-use super::extract::{Body, Path, Query, ReadOnly, Replacement};
+use super::extract::{Body, HolderSegment, Path, Query, ReadOnly, Replacement};
 use super::leases::terminate::check_text;
 use super::problem::{Code, Problem};
 use super::table::{Asked, Column, Page, Row};
@@ -348,7 +348,7 @@ fn out_of_range() -> Problem {
 async fn put(
     State(app): State<App>,
     operator: Operator,
-    Path((pool, holder)): Path<(PoolName, Holder)>,
+    Path((pool, HolderSegment(holder))): Path<(PoolName, HolderSegment)>,
     Body(Replacement(body)): Body<Replacement<PutBlock>>,
 ) -> Result<Json<BlockBody>, Problem> {
     Ok(Json(block(&app, &operator, &pool, holder, body).await?))
@@ -391,7 +391,7 @@ pub(crate) async fn block(
 async fn lift(
     State(app): State<App>,
     operator: Operator,
-    Path((pool, holder)): Path<(PoolName, Holder)>,
+    Path((pool, HolderSegment(holder))): Path<(PoolName, HolderSegment)>,
 ) -> Result<StatusCode, Problem> {
     unblock(&app, &operator, &pool, holder).await?;
     Ok(StatusCode::NO_CONTENT)

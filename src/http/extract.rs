@@ -55,6 +55,24 @@ pub struct Path<T>(pub T);
 
 /// The parameters in the query.
 #[derive(Debug, Clone, Copy)]
+/// A holder as a segment of a path: see [`holder_segment`](crate::names::holder_segment).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "String")]
+pub struct HolderSegment(pub Holder);
+
+impl TryFrom<String> for HolderSegment {
+    type Error = Invalid;
+
+    fn try_from(segment: String) -> Result<Self, Invalid> {
+        let name = match segment.as_str() {
+            ". " => ".",
+            ".. " => "..",
+            _ => return Holder::try_from(segment).map(Self),
+        };
+        Holder::try_from(name.to_owned()).map(Self)
+    }
+}
+
 pub struct Query<T>(pub T);
 
 impl<T, S, const LIMIT: usize> FromRequest<S> for Body<T, LIMIT>

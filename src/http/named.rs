@@ -16,7 +16,7 @@ use utoipa_axum::routes;
 use super::accept::{self, Format};
 use super::access::Operator;
 use super::csv::{self, Cell};
-use super::extract::{Body, Path, Query};
+use super::extract::{Body, HolderSegment, Path, Query};
 use super::leases::terminate::terminate_matching;
 use super::problem::{Code, Problem};
 use super::when::When;
@@ -316,7 +316,7 @@ async fn read(
 pub(crate) async fn assign(
     State(app): State<App>,
     operator: Operator,
-    Path((pool, holder)): Path<(PoolName, Holder)>,
+    Path((pool, HolderSegment(holder))): Path<(PoolName, HolderSegment)>,
 ) -> Result<(StatusCode, Json<SeatBody>), Problem> {
     let holder = app.recorded_holder(&pool, holder).await?;
     operator.notes.target(&holder);

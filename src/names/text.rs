@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::Invalid;
@@ -180,6 +181,16 @@ pub struct Holder {
 }
 
 text!(Holder, "holder", 512);
+
+/// A holder as a segment of an address. `.` and `..` have a blank behind them, which no holder has: clients and browsers take them for
+/// steps, however they are encoded, and fold them before they ask.
+pub(crate) fn holder_segment(holder: &str) -> String {
+    let encoded = utf8_percent_encode(holder, NON_ALPHANUMERIC).to_string();
+    match holder {
+        "." | ".." => encoded + "%20",
+        _ => encoded,
+    }
+}
 
 impl Holder {
     const fn of(given: String) -> Self {

@@ -12,7 +12,7 @@ use super::{Fields, Format, link, query, redirect};
 use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::Operator;
-use crate::http::extract::{Body, Path, Query};
+use crate::http::extract::{Body, HolderSegment, Path, Query};
 use crate::http::named::{
     Freeing, NamedSeatsQuery, SeatBody, TransferBody, assign, export, free, page, transfer,
 };
@@ -175,7 +175,12 @@ pub(super) async fn give(
     fields: Fields,
 ) -> Result<Response, Problem> {
     let holder = new_holder(&fields, "holder")?;
-    let _ = assign(State(app), operator, Path((name.clone(), holder))).await?;
+    let _ = assign(
+        State(app),
+        operator,
+        Path((name.clone(), HolderSegment(holder))),
+    )
+    .await?;
     Ok(back(&name, "assigned"))
 }
 

@@ -8,7 +8,6 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::frame::{Tab, count, downloads, number, page, time};
 use super::{Fields, Format, link};
@@ -17,7 +16,7 @@ use crate::http::access::Operator;
 use crate::http::holders::list::{HoldersPage, HoldersQuery, PersonBody, people};
 use crate::http::problem::{Code, Problem};
 use crate::http::table;
-use crate::names::{PoolName, Tenant};
+use crate::names::{PoolName, Tenant, holder_segment};
 use crate::pool::Privacy;
 
 pub(super) const HERE: &str = "/admin/people";
@@ -28,7 +27,7 @@ const EXPORTED_AT_ONCE: usize = 1_000;
 
 /// The address of a person's page.
 pub(super) fn address(holder: &str) -> String {
-    format!("{HERE}/{}", utf8_percent_encode(holder, NON_ALPHANUMERIC))
+    format!("{HERE}/{}", holder_segment(holder))
 }
 
 /// The name of a person as a link to the page about it; that of nobody in particular as it is.

@@ -662,4 +662,22 @@ async fn blocks_are_set_listed_and_lifted_from_the_shell() {
     admin.acquire("crm", json!({"holder": who}), 201).await;
     shell(&["holder", "unblock", who, "--pool", "none"], 4).await;
     shell(&["block", "list", "--pool", "none"], 4).await;
+
+    // Clients take these for steps of an address, however they are encoded.
+    for who in [".", "..", "...", "%2E", "a/../b"] {
+        let lease = admin.acquire("crm", json!({"holder": who}), 201).await;
+        let shown = shell(&["holder", "show", who, "--json"], 0).await;
+        let shown: Value = serde_json::from_str(&shown).expect("JSON");
+        assert_eq!(shown["leases"][0]["id"], lease.id(), "{who}: {shown}");
+        shell(&["holder", "end", who, "--yes"], 0).await;
+        admin.renew(&lease.token(), 410).await;
+        let put = ["holder", "block", who, "--pool", "crm", "--for-ms", "60000"];
+        shell(&put, 0).await;
+        admin.acquire("crm", json!({"holder": who}), 409).await;
+        shell(&["holder", "unblock", who, "--pool", "crm"], 0).await;
+        let lease = admin.acquire("crm", json!({"holder": who}), 201).await;
+        admin.release(&lease.token(), 204).await;
+    }
+    let page = admin.get("/admin/people/..%20").expect(200).await;
+    assert!(page.text.contains("<bdi>..</bdi>"), "{}", page.text);
 }

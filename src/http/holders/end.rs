@@ -10,7 +10,8 @@ use utoipa::ToSchema;
 use super::{known_in, leave};
 use crate::http::App;
 use crate::http::access::Operator;
-use crate::http::extract::{Body, Path};
+use crate::http::blocks::blocked_tenants;
+use crate::http::extract::{Body, HolderSegment, Path};
 use crate::http::leases::terminate::{self, check_block_ms, check_text};
 use crate::http::problem::Problem;
 use crate::names::{Holder, LeaseId, PoolName};
@@ -76,7 +77,7 @@ pub(crate) struct EndHolderResult {
 pub(in crate::http) async fn end(
     State(app): State<App>,
     operator: Operator,
-    Path(holder): Path<Holder>,
+    Path(HolderSegment(holder)): Path<HolderSegment>,
     Body(body): Body<EndHolder>,
 ) -> Result<Json<EndHolderResults>, Problem> {
     Ok(Json(end_leases(&app, &operator, &holder, body).await?))

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::{known_in, leave};
 use crate::http::App;
 use crate::http::access::Operator;
-use crate::http::extract::{Body, Path};
+use crate::http::extract::{Body, HolderSegment, Path};
 use crate::http::leases::terminate::check_text;
 use crate::http::problem::{Code, Problem};
 use crate::names::{Holder, PoolName};
@@ -57,7 +57,7 @@ pub(crate) struct Notified {
 pub(in crate::http) async fn notify(
     State(app): State<App>,
     operator: Operator,
-    Path(holder): Path<Holder>,
+    Path(HolderSegment(holder)): Path<HolderSegment>,
     Body(body): Body<NotifyHolder>,
 ) -> Result<(StatusCode, Json<Notified>), Problem> {
     let notified = send(&app, &operator, &holder, body).await?;

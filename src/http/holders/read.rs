@@ -14,8 +14,8 @@ use super::{blocks_of, is_own_person, leases_of, name_in, pools_of};
 use crate::history::holders::{self as history, HolderHistory};
 use crate::http::App;
 use crate::http::access::Operator;
-use crate::http::blocks::BlockBody;
-use crate::http::extract::{Path, Query};
+use crate::http::blocks::{BlockBody, may_concern};
+use crate::http::extract::{HolderSegment, Path, Query};
 use crate::http::history::denials::DenialBody;
 use crate::http::history::zone;
 use crate::http::leases::LeaseBody;
@@ -157,7 +157,7 @@ pub(crate) struct EndedLease {
 pub(in crate::http) async fn read(
     State(app): State<App>,
     operator: Operator,
-    Path(holder): Path<Holder>,
+    Path(HolderSegment(holder)): Path<HolderSegment>,
     Query(wanted): Query<HolderQuery>,
 ) -> Result<Json<HolderDetails>, Problem> {
     Ok(Json(details(&app, &operator, &holder, &wanted).await?))

@@ -83,7 +83,7 @@ fn path_parameter(path: &str, name: &str) -> Value {
     let (description, schema) = match name {
         "pool" => ("Name of the pool", pool_name()),
         "holder" => (
-            "The holder, percent-encoded",
+            "The holder, percent-encoded; `.` and `..` with a blank behind them (`..%20`), because clients fold them out of addresses",
             json!({"type": "string", "minLength": 1, "maxLength": 512}),
         ),
         "delivery" => ("Id of the delivery", id()),

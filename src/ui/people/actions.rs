@@ -9,7 +9,7 @@ use super::{HERE, address};
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::blocks::{PutBlock, block, unblock};
-use crate::http::extract::Path;
+use crate::http::extract::{HolderSegment, Path};
 use crate::http::holders::end::{EndHolder, When, end_leases};
 use crate::http::holders::notify::{NotifyHolder, send};
 use crate::http::holders::read::{HolderDetails, HolderQuery, details};
@@ -97,7 +97,7 @@ pub(super) async fn section(
 pub(in crate::ui) async fn confirm_end(
     State(app): State<App>,
     operator: Operator,
-    Path(holder): Path<Holder>,
+    Path(HolderSegment(holder)): Path<HolderSegment>,
 ) -> Result<Response, Problem> {
     ask_to_end(&app, &operator, &holder, &Form::new("end")).await
 }
@@ -168,7 +168,7 @@ async fn ask_to_end(
 pub(in crate::ui) async fn end(
     State(app): State<App>,
     operator: Operator,
-    Path(holder): Path<Holder>,
+    Path(HolderSegment(holder)): Path<HolderSegment>,
     fields: Fields,
 ) -> Result<Response, Problem> {
     let when = match fields.get("when") {
@@ -224,7 +224,7 @@ pub(in crate::ui) async fn end(
 pub(in crate::ui) async fn notify(
     State(app): State<App>,
     operator: Operator,
-    Path(holder): Path<Holder>,
+    Path(HolderSegment(holder)): Path<HolderSegment>,
     fields: Fields,
 ) -> Result<Response, Problem> {
     let message = fields.get("message").unwrap_or_default().to_owned();
@@ -248,7 +248,7 @@ pub(in crate::ui) async fn notify(
 pub(in crate::ui) async fn put_block(
     State(app): State<App>,
     operator: Operator,
-    Path(holder): Path<Holder>,
+    Path(HolderSegment(holder)): Path<HolderSegment>,
     fields: Fields,
 ) -> Result<Response, Problem> {
     let blocked = async {
@@ -277,7 +277,7 @@ pub(in crate::ui) async fn put_block(
 pub(in crate::ui) async fn lift_block(
     State(app): State<App>,
     operator: Operator,
-    Path(holder): Path<Holder>,
+    Path(HolderSegment(holder)): Path<HolderSegment>,
     fields: Fields,
 ) -> Result<Response, Problem> {
     let pool = pool_of(&app, &operator, &fields).await?;

@@ -15,7 +15,7 @@ use crate::access_key::Role;
 use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::csv::{self, Cell};
-use crate::http::extract::Path;
+use crate::http::extract::{HolderSegment, Path};
 use crate::http::history::zone;
 use crate::http::holders::read::{HistoryInPool, HolderDetails, HolderQuery, details};
 use crate::http::leases::LeaseBody;
@@ -39,7 +39,7 @@ const SHOWN: usize = 20;
 pub(in crate::ui) async fn show(
     State(app): State<App>,
     operator: Operator,
-    Path(holder): Path<Holder>,
+    Path(HolderSegment(holder)): Path<HolderSegment>,
     headers: HeaderMap,
     fields: Fields,
 ) -> Result<Response, Problem> {
