@@ -47,6 +47,7 @@
 --   name_from   timestamp  since when the holder's pseudonym is made like this; 0 for ever
 --   name_until  timestamp  its end; 0 for ever
 --   given       text?      the holder as it was given, if the pool knows it by another form
+--   is_fixed    flag       whether the caller is for this tenant alone: a ticket of another one is not its
 --   unused_for  ms?        for how long its user has done nothing, as far as it reports that
 --
 -- Returns:
@@ -55,6 +56,7 @@
 --   queued                 no seat yet; the caller asks again after retry_after, and by expires_at at the latest
 --   waiting                this idempotency key has the ticket `id`: ask with that
 --   ticket_expired         the ticket is not in the queue
+--   foreign_ticket         the ticket, or the seat that it got, is of another tenant
 --   pool_full              denied; every seat is in use or promised to somebody who waits
 --   tenant_full            denied; detail is the rule: max, tenant_max or reserved
 --   named_seats_exhausted  denied; all named seats of the period are taken
@@ -81,6 +83,7 @@
 --   detail       text?      what a denial adds
 --   named_left   count?     named seats that are left in this period, in a pool that has them
 --   position     count      place in the queue; 1 is the next
+--   in_tenant    count      the same among those of its tenant, for a caller who is for it alone
 --   eta          ms         about how long it waits still
 --   arrival      count      order of arrival of somebody who waited
 --   turn         text?      since when somebody waited, and what stood in the ticket
@@ -89,10 +92,13 @@ evaluate_after_events(evaluations)
 local queue_keys = { queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }
 
 -- A ticket stands for what was asked for when it was given.
-local asked = wait == 'ticket' and redis.call('HGET', tickets, id)
+local asked, asked_for = wait == 'ticket' and redis.call('HGET', tickets, id), tenant
 if asked then
   tenant, holder, platform, label, activities, given =
     string.match(asked, '^([^\1]*)\1([^\1]*)\1([^\1]*)\1([^\1]*)\1([^\1]*)\1?(.*)$')
+end
+if asked and is_fixed and tenant ~= asked_for then
+  return answer('foreign_ticket')
 end
 
 local rules = read_rules(config, tenant)
@@ -147,9 +153,12 @@ end
 -- The same request again, because the reply was lost on the way to the node, or a ticket that has its seat.
 local own = tonumber(redis.call('ZSCORE', leases, id) or 0)
 if own > live_from(period) then
+  local record = read_record(records, id)
+  if record and is_fixed and record[TENANT] ~= asked_for then
+    return answer_with('foreign_ticket')
+  end
   in_use = count_seats()
   is_told(id, own)
-  local record = read_record(records, id)
   return answer_with('granted', { id = id, expires_at = ends_at(own, period), fence = record and record[FENCE],
     seat = index and seat_of(index, id) or 'c', named_left = named_left() })
 end
@@ -334,7 +343,8 @@ if not kind and may_queue and wait ~= 'no' and rules.max_waiting then
     undo_member(waiting, id)
     redis.call('ZADD', waiting, int(now + kept_ms), id)
   end
-  return answer_with('queued', { id = id, position = ahead + 1, expires_at = now + kept_ms, retry_after = retry,
+  local in_tenant = is_fixed and waiters.ahead_in_tenant(tenant, arrival or seq) + 1 or 0
+  return answer_with('queued', { id = id, position = ahead + 1, in_tenant = in_tenant, expires_at = now + kept_ms, retry_after = retry,
     eta = waits_for(index, ttl, rules.capacity, ahead + 1) })
 end
 if not kind then

@@ -120,6 +120,15 @@ local function open_queue(keys, index, config, rules)
     end
   end
 
+  -- How many of a tenant are in front of somebody of it.
+  function self.ahead_in_tenant(tenant, arrival)
+    local ahead, entry = 0, entry_of(tenant, arrival)
+    for _, letter in ipairs({ 'w', 'c' }) do
+      ahead = ahead + redis.call('ZLEXCOUNT', line, '[' .. letter .. tenant .. '\1', '(' .. letter .. entry)
+    end
+    return ahead
+  end
+
   -- Puts a ticket into line that is neither there nor called.
   function self.file(tenant, arrival, id)
     local is_called = redis.call('ZSCORE', called, called_entry_of(tenant, arrival, id))

@@ -23,6 +23,7 @@ impl App {
         let mut asked = AcquireRequest {
             holder: body.holder.clone(),
             tenant: body.tenant.clone(),
+            is_of_one_tenant: body.is_of_one_tenant,
             label: body.label.clone(),
             activities: body.activities.clone(),
             idle: idle_time(body.idle_ms.map(Duration::from_millis), &body.activities),

@@ -34,6 +34,8 @@ pub struct AcquireRequest {
     pub holder: Option<Holder>,
     /// The sub-account it belongs to.
     pub tenant: Option<Tenant>,
+    /// Whether the caller is for this tenant alone: a ticket of another one is not its, and its place is one among those of the tenant.
+    pub is_of_one_tenant: bool,
     /// What operators read next to the holder.
     pub label: Option<Label>,
     /// What the holder is working on.
@@ -107,6 +109,8 @@ pub enum Acquired {
         ticket: LeaseId,
         /// 1 is the next.
         position: u64,
+        /// The same among those of its tenant, where the caller is for it alone.
+        in_tenant: u64,
         /// When to ask again.
         retry_after: Duration,
         /// About when there will be a seat.
@@ -116,6 +120,8 @@ pub enum Acquired {
     },
     /// The ticket was not shown in time, or has been used.
     TicketExpired,
+    /// The ticket is of another tenant than the caller.
+    ForeignTicket,
     /// The rules have changed since the caller read them: make the request anew.
     Changed,
     /// Data was lost, and those who had a seat come first.

@@ -49,6 +49,7 @@ impl Store {
             name_from: asked.snapshot.from,
             name_until: asked.snapshot.until,
             given: asked.holder.as_ref().map(Holder::given_beside_key),
+            is_fixed: asked.is_of_one_tenant,
             unused_for: asked.idle,
         };
         loop {
@@ -97,11 +98,13 @@ impl Store {
                 Status::Queued => Acquired::Queued {
                     ticket: id,
                     position: reply.position,
+                    in_tenant: reply.in_tenant,
                     retry_after: reply.retry_after,
                     eta: reply.eta,
                     asks_again_by: reply.expires_at,
                 },
                 Status::TicketExpired => Acquired::TicketExpired,
+                Status::ForeignTicket => Acquired::ForeignTicket,
                 Status::PoolFull => Acquired::PoolFull(denial),
                 Status::TenantFull => Acquired::TenantFull(denial, detail),
                 Status::NamedSeatsExhausted => Acquired::NamedSeatsExhausted(denial),

@@ -72,7 +72,8 @@ impl AcquireOutcome {
                 | Acquired::QueueFull(_)
                 | Acquired::HolderBlocked(..)
                 | Acquired::PlatformNotLicensed(_)
-                | Acquired::TicketExpired,
+                | Acquired::TicketExpired
+                | Acquired::ForeignTicket,
             ) => Self::Denied,
             Ok(Acquired::Maintenance(..) | Acquired::Recovering { .. }) => Self::Closed,
             Ok(Acquired::Changed) | Err(_) => Self::Error,

@@ -80,6 +80,7 @@ impl HeldOpen {
         Some(Acquired::Queued {
             ticket: self.ticket.id,
             position,
+            in_tenant: 0,
             // What is left of the time that it was given with the report.
             retry_after: EVERY
                 .saturating_sub(reported.elapsed())
@@ -99,6 +100,7 @@ impl HeldOpen {
         Acquired::Queued {
             ticket: self.ticket.id,
             position: 0,
+            in_tenant: 0,
             retry_after: EVERY,
             eta: EVERY,
             asks_again_by: Timestamp(self.ticket.until.load(Ordering::Acquire)),

@@ -57,6 +57,9 @@ pub(in crate::http) struct AcquireBody {
     /// active.
     #[schema(maximum = 2_678_400_000_u64)]
     pub(in crate::http) idle_ms: Option<u64>,
+    /// Whether the caller is for this tenant alone.
+    #[serde(skip)]
+    pub(in crate::http) is_of_one_tenant: bool,
 }
 
 /// A seat, or a place in the queue.
@@ -93,7 +96,7 @@ pub(super) struct AcquiredBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(super) ticket: Option<String>,
-    /// Position in the queue; 1 is the next.
+    /// Position in the queue; 1 is the next. With a key for some tenants among those of the tenant.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = 1)]
     pub(super) position: Option<u64>,
@@ -101,7 +104,7 @@ pub(super) struct AcquiredBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = 2_000)]
     pub(super) retry_after_ms: Option<u64>,
-    /// Estimated time until a seat is free, judged by how leases ended lately.
+    /// Estimated time until a seat is free, judged by how leases ended lately. Not with a key for some tenants, because it tells of others.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = 18_000)]
     pub(super) eta_ms: Option<u64>,
@@ -154,6 +157,7 @@ pub(super) async fn acquire(
     Body(mut body): Body<AcquireBody>,
 ) -> Result<Response, Problem> {
     body.tenant = client.tenant(&pool, body.tenant)?;
+    body.is_of_one_tenant = client.caller.tenants_in(&pool).is_some();
     let key = match headers.get(IDEMPOTENCY_KEY) {
         Some(key) if key.is_empty() || key.len() > MAX_KEY => {
             return Err(Problem::new(
@@ -181,6 +185,7 @@ pub(super) async fn acquire(
         ));
     }
     checked_idle(body.idle_ms)?;
+    let is_of_one_tenant = body.is_of_one_tenant;
     let wait = match &body.ticket {
         Some(ticket) => {
             Wait::Ticket(app.0.tokens.verify_ticket(&pool, ticket).ok_or_else(|| {
@@ -205,15 +210,20 @@ pub(super) async fn acquire(
         Acquired::Queued {
             ticket,
             position,
+            in_tenant,
             retry_after,
             eta,
             ..
         } => {
+            let place = match is_of_one_tenant {
+                true => in_tenant,
+                false => position,
+            };
             let queued = AcquiredBody {
                 ticket: Some(app.0.tokens.ticket(&pool, ticket)),
-                position: Some(position),
+                position: Some(place),
                 retry_after_ms: Some(millis(retry_after)),
-                eta_ms: Some(millis(eta)),
+                eta_ms: (!is_of_one_tenant).then(|| millis(eta)),
                 ..AcquiredBody::default()
             };
             Ok((StatusCode::ACCEPTED, Json(queued)).into_response())

@@ -167,10 +167,13 @@ async fn acquire_or_wait(
     let store = &app.0.store;
     let until = tokio::time::Instant::now() + Duration::from_millis(body.wait_ms);
     let mut held = match wait {
-        Wait::Ticket(ticket) if body.wait_ms > 0 => Some(store.hold_open(pool, ticket, None)),
+        // Whose ticket it is has to be seen first.
+        Wait::Ticket(ticket) if body.wait_ms > 0 && !body.is_of_one_tenant => {
+            Some(store.hold_open(pool, ticket, None))
+        }
         _ => None,
     };
-    let mut changes = 0;
+    let (mut changes, mut is_over) = (0, false);
     loop {
         if let Some(held) = &held {
             let is_stopping = app.0.drain.begun();
@@ -180,12 +183,18 @@ async fn acquire_or_wait(
                 () = answer.closed() => return Ok(held.unheard()),
                 () = held.called() => {}
                 // The place is kept; another node answers the next question.
-                () = is_stopping => if let Some(place) = held.place() {
-                    return Ok(place);
-                },
-                () = tokio::time::sleep_until(until) => if let Some(place) = held.place() {
-                    return Ok(place);
-                },
+                () = is_stopping => {
+                    if let Some(place) = held.place().filter(|_| !body.is_of_one_tenant) {
+                        return Ok(place);
+                    }
+                    is_over = true;
+                }
+                () = tokio::time::sleep_until(until) => {
+                    // Only a script counts among those of a tenant.
+                    if let Some(place) = held.place().filter(|_| !body.is_of_one_tenant) {
+                        return Ok(place);
+                    }
+                }
             }
         }
         // In a box for as long as it runs: thousands are held open here who do not ask.
@@ -194,7 +203,7 @@ async fn acquire_or_wait(
             store.acquire(pool, &asked).await
         })
         .await;
-        let may_wait = body.wait_ms > 0 && tokio::time::Instant::now() < until;
+        let may_wait = body.wait_ms > 0 && !is_over && tokio::time::Instant::now() < until;
         match (acquired, &held) {
             // The policy is made anew while we ask; that comes to an end.
             (Ok(Acquired::Changed), _) if changes < MAX_CHANGES => changes += 1,

@@ -82,6 +82,10 @@ fn problem(pool: &PoolName, tenant: Option<&Tenant>, acquired: Acquired) -> Prob
             Code::TicketExpired,
             "The ticket was not shown in time, and its place went to the next. Ask again without it.",
         ),
+        Acquired::ForeignTicket => Problem::new(
+            Code::Forbidden,
+            "This ticket is of another tenant than the key. Ask without it.",
+        ),
         Acquired::Recovering { retry_after } => Problem::new(
             Code::Recovering,
             "The store has lost its data, and those who had a seat come first. Ask again when they have come back.",
