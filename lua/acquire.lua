@@ -16,10 +16,10 @@
 --   events       STREAM  the pool's history
 --   evaluations  ZSET    pool -> when its alerts are to be evaluated, ms
 --   denied       ZSET    holder -> start of its present run of denials, ms
---   blocks       ZSET    holder -> end of its block, ms
+--   blocks       ZSET    entry of parts/blocks.lua -> end of the block, ms
 --   records      HASH    lease id -> what is known of the lease
 --   denials      HASH    minute and code -> how many acquires were denied
---   block_notes  HASH    holder -> end and start of its block, its author and its reason
+--   block_notes  HASH    the same entry -> end and start of the block, its author and its reason
 --   each lease:
 --     tombstone(id)  HASH  how the lease with this id ended, if there was one
 --   each repeat:  an acquire with an idempotency key
@@ -140,7 +140,7 @@ end
 local freed, marks = free_seats()
 
 -- Which acquires have an idempotency key, and whether anything is known of one of them.
-local repeated_by, known, blocked_until = {}, lost and now < generation + ttl, {}
+local repeated_by, known, blocked_until, block_entries = {}, lost and now < generation + ttl, {}, {}
 for i = releases + 1, lease_count do
   known = known or scores[i] or has_ended(i)
 end
@@ -154,8 +154,17 @@ if repeat_count > 0 then
   end
 end
 if acquires > 0 and redis.call('EXISTS', blocks) == 1 then
+  for i = 1, acquires do
+    block_entries[i] = ARGV[holder_of + releases + i] .. '\1' .. ARGV[tenant_of + releases + i]
+  end
+  local for_own = redis.call('ZMSCORE', blocks, unpack(block_entries))
   blocked_until = redis.call('ZMSCORE', blocks, unpack(ARGV, holder_of + releases + 1, holder_of + lease_count))
   for i = 1, acquires do
+    if tonumber(for_own[i] or 0) > tonumber(blocked_until[i] or 0) then
+      blocked_until[i] = for_own[i]
+    else
+      block_entries[i] = ARGV[holder_of + releases + i]
+    end
     known = known or (blocked_until[i] and tonumber(blocked_until[i]) > now)
   end
 end
@@ -272,7 +281,7 @@ local function decide(i)
   local blocked = tonumber(blocked_until[i - releases] or 0)
   if blocked > now then
     deny(i, i, 'holder_blocked')
-    return 'holder_blocked', { wait = blocked - now, detail = reason_of_block(block_notes, holder, blocked) }
+    return 'holder_blocked', { wait = blocked - now, detail = reason_of_block(block_notes, block_entries[i - releases], blocked) }
   end
   if in_use >= capacity then
     deny(i, i, 'pool_full')

@@ -12,7 +12,7 @@
 --   events          STREAM  the pool's history
 --   evaluations     ZSET    pool -> when its alerts are to be evaluated, ms
 --   denied          ZSET    holder -> start of its present run of denials, ms
---   blocks          ZSET    holder -> end of its block, ms
+--   blocks          ZSET    entry of parts/blocks.lua -> end of the block, ms
 --   records         HASH    lease id -> what is known of the lease
 --   who             HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats           HASH    seats in use: all, overdraft, named, t:<tenant>
@@ -26,7 +26,7 @@
 --   waiting         ZSET    ticket -> deadline of its next request, ms
 --   tickets         HASH    ticket -> what was asked for
 --   denials         HASH    minute and code -> how many acquires were denied
---   block_notes     HASH    holder -> end and start of its block, its author and its reason
+--   block_notes     HASH    the same entry -> end and start of the block, its author and its reason
 --   line            ZSET    those who are to be called, and those who are called, by tenant and arrival
 --   heads           ZSET    tenant -> arrival of its first one in line
 --   called          ZSET    tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms
@@ -280,9 +280,9 @@ local function deny(code, detail, retry)
   return answer_with(code, { detail = detail, retry_after = retry or ask_again(), named_left = named_left() })
 end
 
-local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
+local blocked_until, block_entry = block_of(blocks, holder, tenant)
 if blocked_until > now then
-  return deny('holder_blocked', reason_of_block(block_notes, holder, blocked_until), blocked_until - now)
+  return deny('holder_blocked', reason_of_block(block_notes, block_entry, blocked_until), blocked_until - now)
 end
 
 local kind, code, detail

@@ -1,20 +1,21 @@
--- Keeps a holder from acquiring until an instant, or lets it again. What it has it keeps.
+-- Keeps a holder from acquiring until an instant, or lets it again: for all tenants, or for some. What it has it keeps.
 --
 -- Joined behind prelude, blocks.
 --
 -- Keys of a pool:
 --   clock        HASH  the bucket's clock
 --   config       HASH  the pool's policy
---   blocks       ZSET  holder -> end of its block, ms
---   block_notes  HASH  holder -> end and start of its block, its author and its reason
+--   blocks       ZSET  entry of parts/blocks.lua -> end of the block, ms
+--   block_notes  HASH  the same entry -> end and start of the block, its author and its reason
 --
 -- Arguments:
---   holder    text        who is blocked
 --   until_at  timestamp?  the end of the block; none where `lasting` says it
 --   lasting   ms?         how long the block is from now; none where until_at says it, and neither to lift it
 --   by        text        who does it, for the notes
 --   reason    text?       for the holder, and for those who look at blocks
 --   longest   ms          how long a block may be
+--   each entry:  at most 1000
+--     blocked  text  the holder, or holder and tenant, as in parts/blocks.lua
 --
 -- Returns:
 --   blocked       until then, whatever there was before
@@ -25,13 +26,16 @@
 --
 -- With:
 --   blocked_until  timestamp  the end of the block
---   before_until   timestamp  when the block before would have ended; 0 for none
+--   before_until   timestamp  when the block before would have ended, of several the last; 0 for none
 --   before         text?      its note, as in parts/blocks.lua
 
-local before_until = tonumber(redis.call('ZSCORE', blocks, holder) or 0)
-local before = before_until > 0 and redis.call('HGET', block_notes, holder) or ''
-if before_until <= now then
-  before_until, before = 0, ''
+local before_until, before = 0, ''
+for i = 1, entry_count do
+  local blocked = ARGV[blocked_of + i]
+  local blocked_until = tonumber(redis.call('ZSCORE', blocks, blocked) or 0)
+  if blocked_until > now and blocked_until > before_until then
+    before_until, before = blocked_until, redis.call('HGET', block_notes, blocked) or ''
+  end
 end
 
 if redis.call('EXISTS', config) == 0 then
@@ -39,9 +43,13 @@ if redis.call('EXISTS', config) == 0 then
 end
 if not until_at and not lasting then
   mark()
-  undo_member(blocks, holder)
-  redis.call('ZREM', blocks, holder)
-  redis.call('HDEL', block_notes, holder)
+  for i = 1, entry_count do
+    local blocked = ARGV[blocked_of + i]
+    undo_member(blocks, blocked)
+    redis.call('ZREM', blocks, blocked)
+  end
+  -- The last call, because nothing takes it back: the TTL would be gone with the last field.
+  redis.call('HDEL', block_notes, unpack(ARGV, blocked_of + 1, blocked_of + entry_count))
   return answer('lifted', { before_until = before_until, before = before })
 end
 
@@ -50,7 +58,10 @@ if blocked_until <= now or now + longest < blocked_until then
   return answer('out_of_range')
 end
 mark()
-undo_member(blocks, holder)
-redis.call('ZADD', blocks, int(blocked_until), holder)
-note_block(block_notes, holder, blocked_until, by, reason)
+for i = 1, entry_count do
+  local blocked = ARGV[blocked_of + i]
+  undo_member(blocks, blocked)
+  redis.call('ZADD', blocks, int(blocked_until), blocked)
+  note_block(block_notes, blocked, blocked_until, by, reason)
+end
 return answer('blocked', { blocked_until = blocked_until, before_until = before_until, before = before })

@@ -1,7 +1,7 @@
 -- Reports those who wait at a node with their requests held open, in one call: who is there, who is gone, and where they are now.
 -- Says which of them have to ask for their seat; the others have nothing to ask.
 --
--- Joined behind prelude, schedule, seats, yielding, queue, rules.
+-- Joined behind prelude, schedule, seats, yielding, queue, rules, blocks.
 --
 -- Keys of a pool:
 --   clock    HASH    the bucket's clock
@@ -10,7 +10,7 @@
 --   expired  ZSET    lease id -> end, ms; not yet in a tombstone
 --   events   STREAM  the pool's history
 --   evaluations  ZSET    pool -> when its alerts are to be evaluated, ms
---   blocks   ZSET    holder -> end of its block, ms
+--   blocks   ZSET    entry of parts/blocks.lua -> end of the block, ms
 --   who      HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats    HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders  ZSET    holder, kind, tenant, fence and lease id; in this order
@@ -134,12 +134,13 @@ end
 if #ids > 0 and (named_left > 0 or index.per_holder or redis.call('EXISTS', blocks) == 1) then
   local asked = redis.call('HMGET', tickets, unpack(ids))
   for i = 1, #ids do
-    local holder = string.match(asked[i] or '', '^[^\1]*\1([^\1]*)') or ''
+    local tenant, holder = string.match(asked[i] or '', '^([^\1]*)\1([^\1]*)')
+    holder = holder or ''
     if holder ~= '' and not words[i] then
       if named_left > 0 then
         words[i], named_left = '?', named_left - 1
       elseif index.per_holder and leases_of(index, holder .. '\1c') > 0
-        or tonumber(redis.call('ZSCORE', blocks, holder) or 0) > now then
+        or block_of(blocks, holder, tenant) > now then
         words[i] = '?'
       end
     end

@@ -11,9 +11,9 @@
 --     leases       ZSET    lease id -> expiry, ms
 --     expired      ZSET    lease id -> end, ms; not yet in a tombstone
 --     denied       ZSET    holder -> start of its present run of denials, ms
---     blocks       ZSET    holder -> end of its block, ms
+--     blocks       ZSET    entry of parts/blocks.lua -> end of the block, ms
 --     events       STREAM  the pool's history
---     block_notes  HASH    holder -> end and start of its block, its author and its reason
+--     block_notes  HASH    the same entry -> end and start of the block, its author and its reason
 --
 -- Arguments:
 --   keep  ms  age at which events are dropped

@@ -11,7 +11,7 @@
 --   expired           ZSET    lease id -> end, ms; not yet in a tombstone
 --   events            STREAM  the pool's history
 --   evaluations       ZSET    pool -> when its alerts are to be evaluated, ms
---   blocks            ZSET    holder -> end of its block, ms
+--   blocks            ZSET    entry of parts/blocks.lua -> end of the block, ms
 --   records           HASH    lease id -> what is known of the lease
 --   who               HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats             HASH    seats in use: all, overdraft, named, t:<tenant>
@@ -28,7 +28,7 @@
 --   pool_mark         HASH    what was ended at once in this pool: up to which fence, and why
 --   holder_mark(...)  HASH    the same of this holder
 --   tenant_mark(...)  HASH    the same of this tenant
---   block_notes       HASH    holder -> end and start of its block, its author and its reason
+--   block_notes       HASH    the same entry -> end and start of the block, its author and its reason
 --   line              ZSET    those who are to be called, and those who are called, by tenant and arrival
 --   heads             ZSET    tenant -> arrival of its first one in line
 --   called            ZSET    tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms
@@ -196,6 +196,9 @@ local function seat(status, kind)
   write_record(records, id, { int(fence), holder, tenant, int(started), kind ~= 'c' and kind or '', platform, label, activities, '', '', given,
     status == 'renewed' and record and record[ACTIVE] or '', packed = record and record.packed })
   keep_records(records, ttl, margin)
+  if is_changed then
+    note_details(config, policy[10])
+  end
   if policy[9] and string.find(policy[9], id, 1, true) then
     take_notice()
   end
@@ -207,9 +210,6 @@ if score > live_from(period) then
   return seat('renewed', index and seat_of(index, id) or 'c')
 end
 
-  if is_changed then
-    note_details(config, policy[10])
-  end
 -- More may be due than one call ends; this lease must be among those that are.
 if end_due(leases, expired, events, period, 64, on_end(index)) == 64 and index then
   return answer('behind')
@@ -239,9 +239,9 @@ else
   status = 'rebuilt'
 end
 
-local blocked_until = holder ~= '' and tonumber(redis.call('ZSCORE', blocks, holder) or 0) or 0
+local blocked_until, block_entry = block_of(blocks, holder, tenant)
 if blocked_until > now then
-  return answer('lost_terminated', { reason = reason_of_block(block_notes, holder, blocked_until), blocked_until = blocked_until })
+  return answer('lost_terminated', { reason = reason_of_block(block_notes, block_entry, blocked_until), blocked_until = blocked_until })
 end
 
 if status == 'lost_expired' then

@@ -12,7 +12,7 @@
 --   events       STREAM  the pool's history
 --   evaluations  ZSET    pool -> when its alerts are to be evaluated, ms
 --   denied       ZSET    holder -> start of its present run of denials, ms
---   blocks       ZSET    holder -> end of its block, ms
+--   blocks       ZSET    entry of parts/blocks.lua -> end of the block, ms
 --   who          HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats        HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders      ZSET    holder, kind, tenant, fence and lease id; in this order
@@ -28,7 +28,7 @@
 --   heads        ZSET    tenant -> arrival of its first one in line
 --   called       ZSET    tenant, arrival and ticket -> end of the time for which a seat is kept for it, ms
 --   alerts       HASH    what is known of the pool's alerts
---   block_notes  HASH    holder -> end and start of its block, its author and its reason
+--   block_notes  HASH    the same entry -> end and start of the block, its author and its reason
 --
 -- Arguments:
 --   pool   pool   for the due index

@@ -10,7 +10,7 @@
 --   expired      ZSET    lease id -> end, ms; not yet in a tombstone
 --   events       STREAM  the pool's history
 --   evaluations  ZSET    pool -> when its alerts are to be evaluated, ms
---   blocks       ZSET    holder -> end of its block, ms
+--   blocks       ZSET    entry of parts/blocks.lua -> end of the block, ms
 --   who          HASH    lease id -> kind of seat, fence, tenant and holder
 --   seats        HASH    seats in use: all, overdraft, named, t:<tenant>
 --   holders      ZSET    holder, kind, tenant, fence and lease id; in this order
@@ -19,7 +19,7 @@
 --   held         ZSET    lease id -> fence
 --   queue        ZSET    ticket -> order of arrival
 --   records      HASH    lease id -> what is known of the lease
---   block_notes  HASH    holder -> end and start of its block, its author and its reason
+--   block_notes  HASH    the same entry -> end and start of the block, its author and its reason
 --   waiting      ZSET    ticket -> deadline of its next request, ms
 --   tickets      HASH    ticket -> what was asked for
 --   line         ZSET    those who are to be called, and those who are called, by tenant and arrival
@@ -38,6 +38,8 @@
 --   by         text?  who does it, for the notes of a block
 --   each lease:  at most 200
 --     id  lease  the lease
+--   each tenant:  for which alone the holders are blocked; none is for all of them
+--     tenant  text  its name
 --
 -- Returns:
 --   done    each lease has its word
@@ -65,7 +67,12 @@ end
 
 local function block_if_asked(holder)
   if block_for > 0 and holder ~= '' then
-    block(blocks, block_notes, holder, now + block_for, by, reason)
+    if tenant_count == 0 then
+      block(blocks, block_notes, holder, now + block_for, by, reason)
+    end
+    for i = 1, tenant_count do
+      block(blocks, block_notes, holder .. '\1' .. ARGV[tenant_of + i], now + block_for, by, reason)
+    end
   end
 end
 block_if_asked(blocked)

@@ -32,6 +32,8 @@ pub(super) fn run(command: &Block) -> Result<Exit, Failure> {
         None => format!("/v1/blocks?limit={page}"),
     };
     let blocks = remote.list(&path, *limit)?;
-    let columns = ["pool", "holder", "until", "reason", "by", "since"];
+    let columns = [
+        "pool", "holder", "tenants", "until", "reason", "by", "since",
+    ];
     remote.show(&blocks, &columns, "nobody is blocked")
 }

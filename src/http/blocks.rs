@@ -1,6 +1,6 @@
 //! `/v1/blocks` and `/v1/pools/{pool}/blocks`: who gets no seat for a time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::time::Duration;
 
 use axum::Json;
@@ -32,6 +32,10 @@ use crate::time::Timestamp;
 /// Blocks of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
+/// Tenants that a block can name.
+const MAX_TENANTS: usize = 100;
+/// Most blocks of one holder that are lifted at once.
+const MAX_LIFTED: usize = 999;
 /// Pools that are asked at the same time.
 const AT_ONCE: usize = 8;
 
@@ -52,6 +56,9 @@ pub(crate) struct BlockBody {
     /// Who it is; in a pseudonymous pool its pseudonym, which is what the pool keeps.
     #[schema(example = "agent-7")]
     pub(crate) holder: String,
+    /// The tenants for which alone it gets none; null for all of them. A list has an entry for each.
+    #[schema(value_type = Option<Vec<String>>)]
+    pub(crate) tenants: Option<Vec<Tenant>>,
     /// The end of it.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) until: Timestamp,
@@ -68,6 +75,7 @@ impl BlockBody {
     pub(super) fn of(pool: &PoolName, block: Block) -> Self {
         Self {
             pool: pool.clone(),
+            tenants: block.tenant.map(|tenant| vec![tenant]),
             holder: block.holder,
             until: block.until,
             reason: block.reason,
@@ -105,6 +113,11 @@ impl Row for BlockBody {
         ("reason", |block, _| Cell::text(block.reason.as_deref())),
         ("by", |block, _| Cell::text(block.by.as_deref())),
         ("since", |block, _| Cell::known(block.since)),
+        ("tenants", |block, _| {
+            let tenants = block.tenants.iter().flatten();
+            let tenants: Vec<&str> = tenants.map(Tenant::as_str).collect();
+            Cell::text((!tenants.is_empty()).then(|| tenants.join(" ")).as_deref())
+        }),
     ];
 }
 
@@ -234,26 +247,53 @@ async fn page(
             Ok::<_, Problem>((pool, blocks.unwrap_or_default()))
         })
         .buffered(AT_ONCE);
-    let mut items = Vec::new();
+    let mut found = Vec::new();
     while let Some((pool, blocks)) = read.try_next().await? {
-        let blocks = blocks.into_iter();
-        items.extend(blocks.map(|block| BlockBody::of(&pool, block)));
-        if items.len() > limit {
+        found.extend(blocks.into_iter().map(|block| (pool.clone(), block)));
+        if found.len() > limit {
             break;
         }
     }
     drop(read);
-    let more = items.len() > limit;
-    items.truncate(limit);
-    let next_cursor = items.last().filter(|_| more).map(|last| {
-        let cursor = Cursor(last.pool.clone(), last.until.0, last.holder.clone());
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next_cursor = found.last().filter(|_| more).map(|(pool, last)| {
+        let cursor = Cursor(pool.clone(), last.until.0, last.entry());
         let json = serde_json::to_string(&cursor).expect("strings and numbers have a JSON form");
         URL_SAFE_NO_PAD.encode(json)
     });
-    Ok(Blocks { items, next_cursor })
+    let found = found.into_iter();
+    let items = found.map(|(pool, block)| BlockBody::of(&pool, block));
+    Ok(Blocks {
+        items: items.collect(),
+        next_cursor,
+    })
 }
 
-/// The blocks of the people of these tenants, behind a place.
+/// Whether a block is for a tenant of these, or for all; the person has to be looked at then.
+pub(super) fn may_concern(block: &Block, own: Option<&BTreeSet<Tenant>>) -> bool {
+    match (&block.tenant, own) {
+        (Some(tenant), Some(own)) => own.contains(tenant),
+        _ => true,
+    }
+}
+
+/// The tenants for which alone a block of this caller counts; none for all of them.
+pub(crate) async fn blocked_tenants(
+    app: &App,
+    operator: &Operator,
+    pool: &PoolName,
+    block_ms: u64,
+) -> Result<Vec<Tenant>, store::Error> {
+    let tenants: Vec<Tenant> = match operator.tenants_in(pool) {
+        Some(own) if block_ms > 0 => own.into_iter().collect(),
+        _ => Vec::new(),
+    };
+    app.0.store.check_blocks_of_tenants(&tenants).await?;
+    Ok(tenants)
+}
+
+/// The blocks of these tenants, and those of their people, behind a place.
 async fn own_blocks(
     app: &App,
     pool: &PoolName,
@@ -261,15 +301,16 @@ async fn own_blocks(
     after: Option<&(Timestamp, String)>,
 ) -> Result<Vec<Block>, store::Error> {
     let mut blocks = holders::blocks_of(app, pool).await?;
-    if blocks.is_empty() {
-        return Ok(blocks);
-    }
-    let people = holders::own_people(app, pool, own).await?;
+    blocks.retain(|block| may_concern(block, Some(own)));
+    let people = match blocks.iter().any(|block| block.tenant.is_none()) {
+        true => holders::own_people(app, pool, own).await?,
+        false => HashSet::new(),
+    };
     blocks.retain(|block| {
-        let is_behind = after.is_none_or(|(until, holder)| {
-            (*until, holder.as_str()) < (block.until, block.holder.as_str())
+        let is_behind = after.is_none_or(|(until, entry)| {
+            (*until, entry.as_str()) < (block.until, block.entry().as_str())
         });
-        is_behind && people.contains(&block.holder)
+        is_behind && (block.tenant.is_some() || people.contains(&block.holder))
     });
     Ok(blocks)
 }
@@ -309,6 +350,10 @@ pub(crate) struct PutBlock {
     #[schema(max_length = 512, example = "Call the service desk.")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<String>,
+    /// For these tenants only, at most 100; left out or null for all that the key may see.
+    #[schema(value_type = Option<Vec<String>>, min_items = 1, max_items = 100)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) tenants: Option<Vec<Tenant>>,
 }
 
 /// What [`BlockBody`] says besides.
@@ -317,6 +362,28 @@ impl ReadOnly for PutBlock {
 }
 
 impl PutBlock {
+    /// The tenants that it is about, of those of the caller; none for all of them.
+    fn tenants(&self, own: Option<BTreeSet<Tenant>>) -> Result<Vec<Tenant>, Problem> {
+        let Some(named) = &self.tenants else {
+            return Ok(own.into_iter().flatten().collect());
+        };
+        if !(1..=MAX_TENANTS).contains(&named.len()) {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                format!("`tenants` has 1 to {MAX_TENANTS} entries, or is left out for all."),
+            ));
+        }
+        let foreign = |own: BTreeSet<Tenant>| named.iter().any(|tenant| !own.contains(tenant));
+        if own.is_some_and(foreign) {
+            return Err(Problem::new(
+                Code::Forbidden,
+                "This key is for other tenants. Name some of its own, or leave `tenants` out.",
+            ));
+        }
+        let named: BTreeSet<Tenant> = named.iter().cloned().collect();
+        Ok(named.into_iter().collect())
+    }
+
     fn end(&self) -> Result<BlockEnd, Problem> {
         let wrong = match (self.for_ms, &self.until) {
             (Some(0), None) => return Err(out_of_range()),
@@ -336,13 +403,14 @@ fn out_of_range() -> Problem {
 }
 
 /// Blocks a holder: it gets no seat in the pool for a time, and keeps what it has. Blocking it again changes the block. Fields that only the
-/// server knows are ignored.
+/// server knows are ignored. A key for some tenants blocks it for these, and others are not touched.
 #[utoipa::path(
     put, path = "/v1/pools/{pool}/blocks/{holder}", operation_id = "put_block", tag = "pools",
     request_body = PutBlock,
     responses(
         (status = 200, description = "The block", body = BlockBody),
         (status = 400, description = "`invalid_request`; also in an anonymous pool, which knows no holders"),
+        (status = 409, description = "`older_node`: for some tenants only while every node knows such blocks"),
     ),
 )]
 async fn put(
@@ -368,19 +436,20 @@ pub(crate) async fn block(
     operator.notes.after(&body);
     check_person(app, operator, pool, &holder).await?;
     let end = body.end()?;
-    let reason = body.reason.filter(|reason| !reason.is_empty());
+    let reason = body.reason.clone().filter(|reason| !reason.is_empty());
     check_text("reason", reason.as_deref())?;
+    let tenants = body.tenants(operator.tenants_in(pool))?;
     let by = operator.caller.name();
     let store = &app.0.store;
     let blocked = store
-        .block(pool, &holder, end, by, reason.as_deref())
+        .block(pool, &holder, &tenants, end, by, reason.as_deref())
         .await?;
-    let block = changed(operator, pool, blocked)?.ok_or_else(out_of_range)?;
+    let block = changed(operator, pool, blocked, &tenants)?.ok_or_else(out_of_range)?;
     operator.notes.after(&block);
     Ok(block)
 }
 
-/// Lifts the block of a holder. Succeeds without a block, too.
+/// Lifts the blocks of a holder, with a key for some tenants those for these. Succeeds without a block, too.
 #[utoipa::path(
     delete, path = "/v1/pools/{pool}/blocks/{holder}", operation_id = "delete_block", tag = "pools",
     responses(
@@ -397,7 +466,7 @@ async fn lift(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Lifts the block of a holder in a pool.
+/// Lifts the block of a holder in a pool: for the tenants of the caller, and for whoever sees all of them, all of its blocks.
 pub(crate) async fn unblock(
     app: &App,
     operator: &Operator,
@@ -407,8 +476,34 @@ pub(crate) async fn unblock(
     let holder = app.recorded_holder(pool, holder).await?;
     operator.notes.target(&holder);
     check_person(app, operator, pool, &holder).await?;
-    let lifted = app.0.store.unblock(pool, &holder).await?;
-    changed(operator, pool, lifted)?;
+    let blocks = holders::blocks_of(app, pool).await?.into_iter();
+    let blocks: Vec<Block> = blocks
+        .filter(|block| block.holder == holder.key())
+        .collect();
+    let (own, also) = match operator.tenants_in(pool) {
+        Some(own) => {
+            let is_own = |block: &Block| {
+                block
+                    .tenant
+                    .as_ref()
+                    .is_some_and(|tenant| own.contains(tenant))
+            };
+            if blocks.iter().any(|block| block.tenant.is_none()) && !blocks.iter().any(is_own) {
+                return Err(Problem::new(
+                    Code::Forbidden,
+                    "This block is for all tenants, and this key is for some. Ask somebody with a key for all of them to lift it.",
+                ));
+            }
+            (own.into_iter().collect(), Vec::new())
+        }
+        None => {
+            let tenants = blocks.into_iter().filter_map(|block| block.tenant);
+            (Vec::new(), tenants.take(MAX_LIFTED).collect())
+        }
+    };
+    let lifted = app.0.store.unblock(pool, &holder, &own, &also).await?;
+    let tenants = if own.is_empty() { &also } else { &own };
+    changed(operator, pool, lifted, tenants)?;
     Ok(())
 }
 
@@ -417,13 +512,18 @@ fn changed(
     operator: &Operator,
     pool: &PoolName,
     blocked: Blocked,
+    tenants: &[Tenant],
 ) -> Result<Option<BlockBody>, Problem> {
+    let of = |block| BlockBody {
+        tenants: (!tenants.is_empty()).then(|| tenants.to_vec()),
+        ..BlockBody::of(pool, block)
+    };
     match blocked {
         Blocked::Done { now, before } => {
             if let Some(before) = before {
-                operator.notes.before(&BlockBody::of(pool, before));
+                operator.notes.before(&of(*before));
             }
-            Ok(now.map(|block| BlockBody::of(pool, block)))
+            Ok(now.map(of))
         }
         Blocked::OutOfRange => Err(out_of_range()),
         Blocked::NoPool => Err(pool_not_found(pool)),

@@ -22,6 +22,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use serde_json::error::Category;
@@ -30,6 +31,7 @@ use self::objects::Objects;
 pub(crate) use self::replacement::{ReadOnly, Replacement};
 use crate::http::problem::{Code, Problem};
 use crate::http::server::{BodyTimedOut, NoRoom};
+use crate::names::{Holder, Invalid};
 use crate::store::Outcome;
 
 /// The largest body of most routes, in bytes.
@@ -53,8 +55,6 @@ pub struct Beacon<T, const LIMIT: usize = BODY_LIMIT>(pub T);
 #[derive(Debug, Clone, Copy)]
 pub struct Path<T>(pub T);
 
-/// The parameters in the query.
-#[derive(Debug, Clone, Copy)]
 /// A holder as a segment of a path: see [`holder_segment`](crate::names::holder_segment).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
@@ -73,6 +73,8 @@ impl TryFrom<String> for HolderSegment {
     }
 }
 
+/// The parameters in the query.
+#[derive(Debug, Clone, Copy)]
 pub struct Query<T>(pub T);
 
 impl<T, S, const LIMIT: usize> FromRequest<S> for Body<T, LIMIT>

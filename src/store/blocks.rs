@@ -7,7 +7,7 @@ use super::error::Error;
 use super::keys::Keys;
 use super::scripts;
 use super::scripts::block::Status;
-use crate::names::{Holder, PoolName};
+use crate::names::{Holder, PoolName, Tenant};
 use crate::time::Timestamp;
 
 /// Longest block: a year.
@@ -18,6 +18,8 @@ pub const LONGEST_BLOCK: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 pub struct Block {
     /// Who it is, as the pool keeps it.
     pub holder: String,
+    /// For which alone it gets none; for all of them if there is none.
+    pub tenant: Option<Tenant>,
     /// The end of it.
     pub until: Timestamp,
     /// Since when. Not known of blocks from before nodes wrote it down, as is the rest.
@@ -30,7 +32,11 @@ pub struct Block {
 
 impl Block {
     /// The block with this end; `note` is packed as in `lua/parts/blocks.lua`, and counts only if it is about it.
-    fn of(holder: String, until: Timestamp, note: &str) -> Self {
+    fn of(entry: &str, until: Timestamp, note: &str) -> Self {
+        let (holder, tenant) = match entry.split_once(SEPARATOR) {
+            Some((holder, tenant)) => (holder, Tenant::recorded(tenant.to_owned()).ok()),
+            None => (entry, None),
+        };
         let mut parts = note.splitn(4, '\u{1}');
         let mut part = || parts.next().unwrap_or_default();
         let number = |text: &str| text.parse().ok().map(Timestamp);
@@ -38,13 +44,41 @@ impl Block {
         let (since, by, reason) = (number(part()), part(), part());
         let known = |text: &str| (is_about_it && !text.is_empty()).then(|| text.to_owned());
         Self {
-            holder,
+            holder: holder.to_owned(),
+            tenant,
             until,
             since: since.filter(|_| is_about_it),
             by: known(by),
             reason: known(reason),
         }
     }
+
+    /// How Redis knows it, which is also its place among those that end together.
+    pub fn entry(&self) -> String {
+        entry(&self.holder, self.tenant.as_ref())
+    }
+}
+
+/// What parts the holder and the tenant of an entry; no name has it.
+const SEPARATOR: char = '\u{1}';
+
+/// How Redis knows the block of a holder: for one tenant, or for all of them.
+fn entry(holder: &str, tenant: Option<&Tenant>) -> String {
+    match tenant {
+        Some(tenant) => format!("{holder}{SEPARATOR}{}", tenant.as_str()),
+        None => holder.to_owned(),
+    }
+}
+
+/// How Redis knows the blocks of a holder for these tenants; without any for all of them.
+fn entries(holder: &Holder, tenants: &[Tenant]) -> Vec<String> {
+    if tenants.is_empty() {
+        return vec![entry(holder.key(), None)];
+    }
+    let tenants = tenants.iter();
+    tenants
+        .map(|tenant| entry(holder.key(), Some(tenant)))
+        .collect()
 }
 
 /// When a block is to end.
@@ -64,7 +98,7 @@ pub enum Blocked {
         /// None if it was lifted.
         now: Option<Block>,
         /// None if the holder was not blocked.
-        before: Option<Block>,
+        before: Option<Box<Block>>,
     },
     /// It would not end later than now, or later than the longest.
     OutOfRange,
@@ -85,7 +119,7 @@ impl Store {
         let blocks = scripts::Blocks {
             keys: &keys,
             after_until: after.map_or(Timestamp(0), |(until, _)| *until),
-            after_holder: after.map(|(_, holder)| holder.as_str()),
+            after_blocked: after.map(|(_, entry)| entry.as_str()),
             limit: limit as u64,
         };
         let reply = self.call(keys.bucket, &blocks).await?;
@@ -95,31 +129,46 @@ impl Store {
             scripts::blocks::Status::Listed => {}
         }
         let blocks = reply.blocks.into_iter();
-        let blocks = blocks.map(|block| Block::of(block.holder, block.blocked_until, &block.note));
+        let blocks =
+            blocks.map(|block| Block::of(&block.blocked, block.blocked_until, &block.note));
         Ok(Some(blocks.collect()))
     }
 
-    /// Blocks a holder, whether or not it is blocked already.
+    /// Blocks a holder for these tenants, whether or not it is blocked already; without any for all of them.
     pub async fn block(
         &self,
         pool: &PoolName,
         holder: &Holder,
+        tenants: &[Tenant],
         end: BlockEnd,
         by: &str,
         reason: Option<&str>,
     ) -> Result<Blocked, Error> {
-        self.change_block(pool, holder, Some(end), by, reason).await
+        self.check_blocks_of_tenants(tenants).await?;
+        let entries = entries(holder, tenants);
+        self.change_block(pool, &entries, Some(end), by, reason)
+            .await
     }
 
-    /// Lets a holder acquire again. A success also if it may.
-    pub async fn unblock(&self, pool: &PoolName, holder: &Holder) -> Result<Blocked, Error> {
-        self.change_block(pool, holder, None, "", None).await
+    /// Lets a holder acquire again for these tenants. A success also if it may. Without any, the block for all of them is lifted, and
+    /// `also`: those for one each.
+    pub async fn unblock(
+        &self,
+        pool: &PoolName,
+        holder: &Holder,
+        tenants: &[Tenant],
+        also: &[Tenant],
+    ) -> Result<Blocked, Error> {
+        let mut entries = entries(holder, tenants);
+        let also = also.iter();
+        entries.extend(also.map(|tenant| entry(holder.key(), Some(tenant))));
+        self.change_block(pool, &entries, None, "", None).await
     }
 
     async fn change_block(
         &self,
         pool: &PoolName,
-        holder: &Holder,
+        entries: &[String],
         end: Option<BlockEnd>,
         by: &str,
         reason: Option<&str>,
@@ -130,17 +179,21 @@ impl Store {
             Some(BlockEnd::After(time)) => (None, Some(time)),
             None => (None, None),
         };
+        let of_script: Vec<scripts::block::Entry<'_>> = entries
+            .iter()
+            .map(|entry| scripts::block::Entry { blocked: entry })
+            .collect();
         let block = scripts::Block {
             keys: &keys,
-            holder: holder.key(),
             until_at,
             lasting,
             by,
             reason,
             longest: LONGEST_BLOCK,
+            entries: &of_script,
         };
         let reply = self.call(keys.bucket, &block).await?;
-        let named = |until: Timestamp, note: &str| Block::of(holder.key().to_owned(), until, note);
+        let named = |until: Timestamp, note: &str| Block::of(&entries[0], until, note);
         let now = match reply.status {
             Status::Blocked => Some(Block {
                 since: Some(reply.now),
@@ -154,7 +207,7 @@ impl Store {
             Status::Recovering => return Err(Error::Recovering),
         };
         let note = reply.before.unwrap_or_default();
-        let before = (reply.before_until.0 > 0).then(|| named(reply.before_until, &note));
+        let before = (reply.before_until.0 > 0).then(|| Box::new(named(reply.before_until, &note)));
         Ok(Blocked::Done { now, before })
     }
 }
@@ -166,11 +219,19 @@ mod tests {
     #[test]
     fn a_note_of_another_block_says_nothing() {
         let note = "1795758394887\u{1}1795758390000\u{1}ops\u{1}a reason\u{1} of two parts";
-        let block = Block::of("ann".to_owned(), Timestamp(1_795_758_394_887), note);
+        let block = Block::of("ann", Timestamp(1_795_758_394_887), note);
         assert_eq!(block.since, Some(Timestamp(1_795_758_390_000)));
         assert_eq!(block.by.as_deref(), Some("ops"));
         assert_eq!(block.reason.as_deref(), Some("a reason\u{1} of two parts"));
-        let block = Block::of("ann".to_owned(), Timestamp(1_795_758_394_888), note);
+        let block = Block::of("ann\u{1}acme", Timestamp(1_795_758_394_888), note);
+        assert_eq!(
+            (
+                block.holder.as_str(),
+                block.tenant.as_ref().map(Tenant::as_str)
+            ),
+            ("ann", Some("acme"))
+        );
+        assert_eq!(block.entry(), "ann\u{1}acme");
         assert_eq!((block.since, block.by, block.reason), (None, None, None));
     }
 }

@@ -9,9 +9,10 @@ use serde_json::Value;
 use super::Store;
 use super::error::Error;
 use super::unreadable::Kind;
+use crate::names::Tenant;
 
-/// What this version knows: the highest number of [`WORDS`].
-pub(super) const FORMAT: u32 = 4;
+/// What this version knows: the highest number of [`WORDS`], and of what is not in records.
+pub(super) const FORMAT: u32 = 5;
 
 /// A word in records of one kind.
 struct Word {
@@ -23,6 +24,9 @@ struct Word {
     /// The first format that knows it.
     since: u32,
 }
+
+/// The first format in which a holder can be blocked for one tenant. Nodes of earlier ones would grant it the seat.
+const BLOCKS_OF_TENANTS: u32 = 5;
 
 /// The words that came after format 0. A new role, field of a policy or type of alert gets a line here.
 const WORDS: &[Word] = &[
@@ -141,6 +145,19 @@ impl Store {
         let Some((word, since)) = newest(kind, &record) else {
             return Ok(());
         };
+        self.check_format(word, since).await
+    }
+
+    /// Refuses a block for some tenants while a node is up that would not keep to it.
+    pub async fn check_blocks_of_tenants(&self, tenants: &[Tenant]) -> Result<(), Error> {
+        if tenants.is_empty() {
+            return Ok(());
+        }
+        self.check_format("blocks for some tenants", BLOCKS_OF_TENANTS)
+            .await
+    }
+
+    async fn check_format(&self, word: &str, since: u32) -> Result<(), Error> {
         let nodes = self.nodes().await?;
         let old = nodes
             .iter()
@@ -218,7 +235,7 @@ mod tests {
     #[test]
     fn every_new_word_has_a_line_and_the_format_covers_it() {
         let highest = WORDS.iter().map(|word| word.since).max();
-        assert_eq!(highest, Some(FORMAT));
+        assert_eq!(highest.max(Some(BLOCKS_OF_TENANTS)), Some(FORMAT));
         for role in Role::ALL {
             let word = role.as_str();
             assert!(

@@ -8,7 +8,7 @@ use super::keys::Keys;
 use super::scripts;
 use super::scripts::leave_notice::{Kind, Status};
 use super::terminate::Termination;
-use crate::names::{LeaseId, PoolName};
+use crate::names::{LeaseId, PoolName, Tenant};
 use crate::time::{Timestamp, millis};
 
 /// Maximum of leases per call.
@@ -65,12 +65,16 @@ impl Notice {
 /// How a lease is to end, behind its text in Redis; none if it is not.
 pub(super) fn read_end(text: &str) -> Option<Termination> {
     let mut parts = text.splitn(3, '\u{1}');
-    let block_ms = parts.next()?.parse().ok()?;
+    let mut block = parts.next()?.split('\u{2}');
+    let block_ms = block.next()?.parse().ok()?;
     let (by, reason) = (parts.next()?, parts.next()?);
     Some(Termination {
         reason: (!reason.is_empty()).then(|| reason.to_owned()),
         block: Duration::from_millis(block_ms),
         holder: None,
+        blocked_tenants: block
+            .map(|tenant| Tenant::recorded(tenant.to_owned()).ok())
+            .collect::<Option<_>>()?,
         by: by.to_owned(),
     })
 }
@@ -88,8 +92,12 @@ impl Store {
             Left::Notice(message) => (Kind::Notice, format!("{}\u{1}{message}", self.now().0)),
             Left::EndWhenIdle(why) => {
                 let reason = why.reason.as_deref().unwrap_or_default();
-                let block_ms = millis(why.block);
-                (Kind::End, format!("{block_ms}\u{1}{}\u{1}{reason}", why.by))
+                let mut block = millis(why.block).to_string();
+                for tenant in &why.blocked_tenants {
+                    block.push('\u{2}');
+                    block.push_str(tenant.as_str());
+                }
+                (Kind::End, format!("{block}\u{1}{}\u{1}{reason}", why.by))
             }
         };
         let mut living = Vec::with_capacity(ids.len());
@@ -104,18 +112,18 @@ impl Store {
                 text: &text,
                 keep: KEPT,
                 limit: MAX_NOTICED,
+                most: MAX_NOTICES,
                 leases: &leases,
             };
             let reply = self.call(keys.bucket, &call).await;
             let reply = reply.map_err(|error| error.after_a_part(chunk > 0))?;
             match reply.status {
                 Status::Left => living.extend(reply.leases.iter().map(|lease| lease.lives)),
+                Status::Full => return Ok(NoticeLeft::Full),
                 Status::TooMany => return Ok(NoticeLeft::TooMany),
                 Status::NoPool => return Ok(NoticeLeft::NoPool),
-                most: MAX_NOTICES,
             }
         }
         Ok(NoticeLeft::Left(living))
     }
 }
-                Status::Full => return Ok(NoticeLeft::Full),

@@ -20,6 +20,8 @@ pub struct Termination {
     pub block: Duration,
     /// This holder is blocked even if it has no lease.
     pub holder: Option<Holder>,
+    /// The tenants for which alone the holders are blocked; without any for all of them.
+    pub blocked_tenants: Vec<Tenant>,
     /// Who does it, for people who look at blocks.
     pub by: String,
 }
@@ -77,7 +79,9 @@ impl Store {
         why: &Termination,
     ) -> Result<Vec<Terminated>, Error> {
         let mut words = Vec::with_capacity(ids.len());
-        for (chunk, ids) in ids.chunks(TERMINATE_AT_ONCE).enumerate() {
+        // Each lease blocks its holder once for each tenant.
+        let at_once = (TERMINATE_AT_ONCE / why.blocked_tenants.len().max(1)).max(1);
+        for (chunk, ids) in ids.chunks(at_once).enumerate() {
             let ended = self.terminate_some(pool, ids, None, why).await;
             // After the first call, a failure must not be reported as "nothing was done".
             words.extend(ended.map_err(|error| error.after_a_part(chunk > 0))?);
@@ -112,6 +116,13 @@ impl Store {
     ) -> Result<Vec<Terminated>, Error> {
         let keys = Keys::of(pool);
         let leases: Vec<_> = ids.iter().map(|id| terminate::Lease { id: *id }).collect();
+        let tenants: Vec<_> = why
+            .blocked_tenants
+            .iter()
+            .map(|tenant| terminate::Tenant {
+                tenant: tenant.as_str(),
+            })
+            .collect();
         let terminate = scripts::Terminate {
             keys: &keys,
             ended_mark: keys.mark(marked.unwrap_or(IndexedBy::All)),
@@ -122,6 +133,7 @@ impl Store {
             marks: marked.is_some(),
             by: Some(&why.by),
             leases: &leases,
+            tenants: &tenants,
         };
         let reply = self.call_whole(pool, &terminate).await?;
         let words = reply.leases.iter().map(|lease| {

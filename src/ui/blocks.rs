@@ -11,10 +11,11 @@ use super::people::{address, linked};
 use super::{Fields, Format, link};
 use crate::access_key::Role;
 use crate::http::App;
-use crate::http::access::Operator;
+use crate::http::access::{Caller, Operator};
 use crate::http::blocks::{BlockBody, Blocks, BlocksQuery, of_all_pools};
 use crate::http::problem::Problem;
 use crate::http::table;
+use crate::names::Tenant;
 
 const HERE: &str = "/admin/blocks";
 /// Blocks of a page of a file.
@@ -55,13 +56,14 @@ pub(super) async fn show(
         @if fields.get("done").is_some() { p.good role="status" { "The block is lifted." } }
         div #live data-every="15" {
             @if found.items.is_empty() { p.empty { "Nobody is blocked." } }
-            @else { (list(&found, &fields, may(&operator.caller, Role::Operator))) }
+            @else { (list(&found, &fields, &operator.caller)) }
         }
     };
     Ok(page(&operator.caller, "Blocks", "", &body))
 }
 
-fn list(found: &Blocks, fields: &Fields, acts: bool) -> Markup {
+fn list(found: &Blocks, fields: &Fields, caller: &Caller) -> Markup {
+    let acts = may(caller, Role::Operator);
     let of = |replaced: &[(&str, &str)]| link(HERE, fields, &[], replaced);
     html! {
         p.row { span.grow {} (downloads("?format=csv", "?format=json")) }
@@ -70,11 +72,11 @@ fn list(found: &Blocks, fields: &Fields, acts: bool) -> Markup {
                 caption #caption { "Who gets no seat, and until when; what they hold they keep" }
                 thead {
                     tr {
-                        @for title in ["Person", "Pool", "Until", "Reason", "By", "Since"] { th scope="col" { (title) } }
+                        @for title in ["Person", "Pool", "Tenants", "Until", "Reason", "By", "Since"] { th scope="col" { (title) } }
                         @if acts { th scope="col" { span.hidden { "Actions" } } }
                     }
                 }
-                tbody { @for block in &found.items { (row(block, acts)) } }
+                tbody { @for block in &found.items { (row(block, caller)) } }
             }
         }
         p.row {
@@ -84,23 +86,36 @@ fn list(found: &Blocks, fields: &Fields, acts: bool) -> Markup {
     }
 }
 
-fn row(block: &BlockBody, acts: bool) -> Markup {
+/// For whom alone a block counts; nothing for everybody.
+pub(super) fn tenants(block: &BlockBody) -> String {
+    let tenants: Vec<&str> = block.tenants.iter().flatten().map(Tenant::as_str).collect();
+    tenants.join(", ")
+}
+
+/// Whether a caller may lift a block: one for all tenants is for whoever sees all of them.
+pub(super) fn may_lift(caller: &Caller, block: &BlockBody) -> bool {
+    let sees_all = caller.tenants_in(&block.pool).is_none();
+    may(caller, Role::Operator) && (sees_all || block.tenants.is_some())
+}
+
+fn row(block: &BlockBody, caller: &Caller) -> Markup {
     html! {
-        tr data-key=(format!("{} {}", block.pool, block.holder)) {
+        tr data-key=(format!("{} {} {}", block.pool, block.holder, tenants(block))) {
             th scope="row" { (linked(Some(&block.holder))) }
             td { a href=(Tab::Agents.of(&block.pool)) { (block.pool) } }
+            td { (tenants(block)) }
             td { (time(block.until)) }
             td { bdi { (block.reason.as_deref().unwrap_or_default()) } }
             td { bdi { (block.by.as_deref().unwrap_or_default()) } }
             td { @if let Some(since) = block.since { (time(since)) } }
-            @if acts {
-                td.actions {
+            @if may(caller, Role::Operator) {
+                td.actions { @if may_lift(caller, block) {
                     form method="post" action=(format!("{}/unblock", address(&block.holder))) {
                         input type="hidden" name="pool" value=(block.pool);
                         input type="hidden" name="back" value="blocks";
                         button type="submit" { "Unblock" span.hidden { " " bdi { (block.holder) } " in " (block.pool) } }
                     }
-                }
+                } }
             }
         }
     }

@@ -120,7 +120,7 @@ async fn a_termination_with_a_block_is_in_the_list_and_one_of_an_earlier_node_ha
     let _: i64 = cluster.redis.query(&["ZADD", &blocks, until, "ann"]).await;
     let listed = node.get("/v1/pools/crm/blocks").expect(200).await;
     let expected = json!([{"pool": "crm", "holder": "ann", "until": "2100-01-01T00:00:00.000Z", "reason": null,
-        "by": null, "since": null}]);
+        "by": null, "since": null, "tenants": null}]);
     assert_eq!(listed["items"], expected);
     let denied = node.acquire("crm", json!({"holder": "ann"}), 409).await;
     assert_eq!(denied["reason"], Value::Null);
@@ -163,7 +163,10 @@ async fn blocks_are_listed_page_by_page_and_as_a_table() {
 
     let table = node.get("/v1/pools/a/blocks?format=csv").expect(200).await;
     let mut lines = table.text.lines();
-    assert_eq!(lines.next(), Some("pool,holder,until,reason,by,since"));
+    assert_eq!(
+        lines.next(),
+        Some("pool,holder,until,reason,by,since,tenants")
+    );
     assert_eq!(lines.clone().count(), 4);
     assert!(lines.all(|line| line.contains(",'=1+1,no key,")));
     let first = node.get("/v1/blocks?format=csv&limit=3").expect(200).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{ANY, Call, Client, Launch, Node, Redis, wait_until};
+use crate::harness::{ANY, Call, Client, Installation, Launch, Node, Redis, wait_until};
 
 const KEY: &str = "the-operator-key-of-the-tests";
 /// Whatever of others could show up.
@@ -569,4 +569,165 @@ async fn an_admin_of_a_tenant_makes_keys_for_no_more_than_it_has() {
             == 1
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_block_by_a_key_for_some_tenants_meets_a_person_there_and_nowhere_else() {
+    let cluster = Installation::start_with(2, &[("admin_key", KEY)]).await;
+    let (admin, other) = (
+        cluster.nodes[0].with_key(KEY),
+        cluster.nodes[1].with_key(KEY),
+    );
+    let operator_of = async |tenants: &[&str]| {
+        let key = json!({"name": tenants.join("+"), "role": "operator", "tenants": tenants});
+        cluster.nodes[1].with_key(&make(&admin, key).await.1)
+    };
+    let acme = operator_of(&["acme"]).await;
+    let globex = operator_of(&["globex"]).await;
+    let both = operator_of(&["acme", "initech"]).await;
+    for (pool, policy) in [
+        ("plain", json!({"capacity": 9})),
+        (
+            "rules",
+            json!({"capacity": 9, "tenant_max": 9, "queue": {"max_waiting": 9}}),
+        ),
+    ] {
+        admin.put_pool(pool, policy, 201).await;
+        let acquire = async |tenant: Option<&str>, status: u16| {
+            let body = json!({"holder": "sam", "tenant": tenant});
+            other.acquire(pool, body, status).await
+        };
+        let put = async |by: &Client, body: Value, status: u16| {
+            let path = format!("/v1/pools/{pool}/blocks/sam");
+            by.call(Method::PUT, &path).json(&body).expect(status).await
+        };
+        let lift = async |by: &Client, status: u16| {
+            let path = format!("/v1/pools/{pool}/blocks/sam");
+            by.call(Method::DELETE, &path).expect(status).await
+        };
+        let list = async |by: &Client| {
+            let path = format!("/v1/pools/{pool}/blocks?limit=1");
+            let mut page = by.get(&path).expect(200).await;
+            let mut items = page.list("items").to_vec();
+            while let Some(cursor) = page["next_cursor"].as_str() {
+                page = by.get(&format!("{path}&cursor={cursor}")).expect(200).await;
+                items.extend_from_slice(page.list("items"));
+            }
+            items
+        };
+        for tenant in [Some("acme"), Some("globex"), None] {
+            acquire(tenant, 201).await;
+        }
+        let why = json!({"holder": "sam", "reason": "Enough.", "block_ms": 60_000});
+        let ended = acme.terminate(pool, why, 200).await;
+        assert_eq!(ended.list("results").len(), 1, "{}", ended.text);
+        let denied = acquire(Some("acme"), 409).await;
+        assert_eq!(
+            (&denied["code"], &denied["reason"]),
+            (&json!("holder_blocked"), &json!("Enough."))
+        );
+        let other_lease = acquire(Some("globex"), 201).await;
+        acquire(None, 201).await;
+        assert!(list(&globex).await.is_empty());
+        let of_globex = globex.get("/v1/holders/sam").expect(200).await;
+        assert_eq!(of_globex["blocks"], json!([]));
+        let people = globex.get("/v1/holders").expect(200).await;
+        assert_eq!(people["items"][0]["blocked_until"], Value::Null);
+        for by in [&acme, &admin] {
+            let blocks = list(by).await;
+            assert_eq!(blocks.len(), 1, "{blocks:?}");
+            assert_eq!(blocks[0]["tenants"], json!(["acme"]));
+            assert_eq!(blocks[0]["reason"], "Enough.");
+        }
+        // Nobody of another tenant lifts it, and one that comes back reads it.
+        lift(&globex, 204).await;
+        acquire(Some("acme"), 409).await;
+
+        // By somebody for two tenants there are two; what was answered can be put again.
+        let put_by = put(&both, json!({"for_ms": 90_000, "reason": "Both."}), 200).await;
+        assert_eq!(put_by["tenants"], json!(["acme", "initech"]));
+        put(&both, put_by.body.clone(), 200).await;
+        put(&both, json!({"for_ms": 1_000, "tenants": ["globex"]}), 403).await;
+        assert_eq!(list(&admin).await.len(), 2);
+        assert_eq!(list(&acme).await.len(), 1);
+        acquire(Some("initech"), 409).await;
+        lift(&both, 204).await;
+        acquire(Some("acme"), 201).await;
+
+        // One for all meets everybody, and is not theirs to lift.
+        let all = put(&admin, json!({"for_ms": 60_000}), 200).await;
+        assert_eq!(all["tenants"], Value::Null);
+        for tenant in [Some("acme"), Some("globex"), None] {
+            acquire(tenant, 409).await;
+        }
+        assert_eq!(list(&globex).await[0]["tenants"], Value::Null);
+        let refused = lift(&globex, 403).await;
+        assert_eq!(refused["code"], "forbidden");
+        put(
+            &admin,
+            json!({"for_ms": 60_000, "tenants": ["acme", "globex"]}),
+            200,
+        )
+        .await;
+        lift(&admin, 204).await;
+        assert!(list(&admin).await.is_empty());
+        acquire(Some("globex"), 201).await;
+
+        // So does one that waits for the next idle heartbeat.
+        let end = json!({"pools": [pool], "when": "idle", "block_ms": 60_000});
+        let path = "/v1/holders/sam/terminate";
+        globex.post(path).json(&end).expect(200).await;
+        admin.renew(&other_lease.token(), 410).await;
+        acquire(Some("globex"), 409).await;
+        acquire(Some("acme"), 201).await;
+        lift(&globex, 204).await;
+    }
+}
+
+#[tokio::test]
+async fn a_key_for_one_tenant_hears_its_own_place_and_shows_its_own_tickets() {
+    let cluster = Installation::start_with(2, &[("admin_key", KEY)]).await;
+    let admin = cluster.nodes[0].with_key(KEY);
+    let policy = json!({"capacity": 1, "queue": {"max_waiting": 9}});
+    admin.put_pool("crm", policy, 201).await;
+    let page_of = async |tenant: &str, node: usize| {
+        let key = json!({"name": tenant, "role": "client", "pools": ["crm"], "tenant": tenant});
+        cluster.nodes[node].with_key(&make(&admin, key).await.1)
+    };
+    let acme = page_of("acme", 0).await;
+    let globex = page_of("globex", 1).await;
+    let held = globex.acquire("crm", json!({"holder": "gus"}), 201).await;
+    let wait = async |by: &Client, body: Value, place: u64| {
+        let queued = by.acquire("crm", body, 202).await;
+        assert_eq!(queued["position"], place, "{}", queued.text);
+        assert!(queued["eta_ms"].is_null(), "{}", queued.text);
+        queued["ticket"].clone()
+    };
+    let first = wait(&globex, json!({"holder": "gwen", "wait": true}), 1).await;
+    let own = wait(&acme, json!({"holder": "ann", "wait": true}), 1).await;
+    let second = wait(&acme, json!({"holder": "abe", "wait": true}), 2).await;
+    wait(
+        &globex,
+        json!({"holder": "gil", "wait": true, "wait_ms": 200}),
+        2,
+    )
+    .await;
+    wait(&acme, json!({"ticket": second, "wait_ms": 200}), 2).await;
+    wait(&acme, json!({"ticket": own}), 1).await;
+    for wait_ms in [0, 200] {
+        let foreign = json!({"ticket": own, "wait_ms": wait_ms});
+        let refused = globex.acquire("crm", foreign, 403).await;
+        assert_eq!(refused["code"], "forbidden");
+    }
+    // Whoever sees all tenants is told of all.
+    let of_all = json!({"ticket": second});
+    assert_eq!(admin.acquire("crm", of_all, 202).await["position"], 3);
+
+    globex.release(&held.token(), 204).await;
+    let granted = json!({ "ticket": first });
+    let granted = globex.acquire("crm", granted, 201).await;
+    assert_eq!(granted["lease"]["tenant"], "globex");
+    // A seat that was got with it is as foreign.
+    let foreign = json!({ "ticket": first });
+    acme.acquire("crm", foreign, 403).await;
 }

@@ -38,7 +38,8 @@ pub(crate) struct EndHolder {
     /// What the person reads in the next renew, at most 512 bytes.
     #[schema(max_length = 512, example = "The shift is over.")]
     pub(crate) reason: Option<String>,
-    /// For how long the person may not acquire in these pools; 0 for not at all. With `idle` from the end of a lease on.
+    /// For how long the person may not acquire in these pools; 0 for not at all. With `idle` from the end of a lease on. With a key for
+    /// some tenants, for these only.
     #[schema(maximum = 31_622_400_000_u64)]
     pub(crate) block_ms: u64,
     /// When they end.
@@ -101,6 +102,7 @@ pub(crate) async fn end_leases(
             reason: reason.clone(),
             block: Duration::from_millis(body.block_ms),
             holder: Some(name.clone()),
+            blocked_tenants: blocked_tenants(app, operator, &pool, body.block_ms).await?,
             by: operator.caller.name().to_owned(),
         };
         let ended = match body.when {

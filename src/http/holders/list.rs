@@ -15,6 +15,7 @@ use super::{blocks_of, pools_of};
 use crate::http::App;
 use crate::http::accept::Format;
 use crate::http::access::Operator;
+use crate::http::blocks::may_concern;
 use crate::http::csv::Cell;
 use crate::http::extract::Query;
 use crate::http::problem::{Code, Problem};
@@ -293,7 +294,8 @@ async fn of_pool(
     };
     app.0.store.each_page(pool, rest, add).await?;
     if filter.tenant.is_none() {
-        for block in blocks_of(app, pool).await? {
+        let blocks = blocks_of(app, pool).await?.into_iter();
+        for block in blocks.filter(|block| may_concern(block, own.as_ref())) {
             // Who sees some tenants only, sees blocks of those who hold something for them.
             let is_known = people.contains_key(&block.holder);
             let is_wanted = filter.is_behind(&block.holder)

@@ -269,10 +269,11 @@ async fn in_pool(
             .collect();
     }
     let blocks = blocks_of(app, &pool).await?.into_iter();
-    let own = blocks.filter(|block| block.holder == holder.key());
+    let of_person =
+        blocks.filter(|block| block.holder == holder.key() && may_concern(block, own.as_ref()));
     details
         .blocks
-        .extend(own.map(|block| BlockBody::of(&pool, block)));
+        .extend(of_person.map(|block| BlockBody::of(&pool, block)));
     // What happened is not kept by tenant.
     if let Some((days, zone)) = days.filter(|_| sees_all) {
         let now = store.now();

@@ -11,6 +11,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::http::access::Operator;
+use crate::http::blocks::blocked_tenants;
 use crate::http::extract::{Body, Path};
 use crate::http::problem::{Code, Problem};
 use crate::http::{App, pool_not_found};
@@ -48,7 +49,7 @@ pub(super) struct TerminateBody {
     /// What the holders read in their next renew, at most 512 bytes.
     #[schema(max_length = 512, example = "The shift is over.")]
     reason: Option<String>,
-    /// How long the holders may not acquire in this pool; 0 for not at all.
+    /// How long the holders may not acquire in this pool; 0 for not at all. With a key for some tenants, for these only.
     #[schema(maximum = 31_622_400_000_u64)]
     block_ms: u64,
 }
@@ -64,7 +65,6 @@ pub(super) struct Results {
 
 /// What became of one lease.
 #[derive(Debug, Serialize, ToSchema)]
-pub(crate) struct Outcome {
 #[schema(as = Outcome)]
 struct TerminatedBody {
     /// As it was asked for.
@@ -75,7 +75,7 @@ struct TerminatedBody {
 
 /// What became of one lease.
 #[derive(Debug)]
-    #[schema(value_type = String)]
+pub(crate) struct Outcome {
     pub(crate) id: LeaseId,
     pub(crate) status: &'static str,
 }
@@ -107,6 +107,7 @@ pub(super) async fn terminate(
         reason: body.reason.filter(|reason| !reason.is_empty()),
         block: Duration::from_millis(body.block_ms),
         holder: body.holder.clone(),
+        blocked_tenants: blocked_tenants(&app, &operator, &pool, body.block_ms).await?,
         by: operator.caller.name().to_owned(),
     };
     let results = match body.ids {

@@ -11,6 +11,7 @@ use serde_json::json;
 use super::{COUNTED, FILTERS, is_filtered, wanted};
 use crate::http::App;
 use crate::http::access::Operator;
+use crate::http::blocks::blocked_tenants;
 use crate::http::extract::Path;
 use crate::http::leases::MAX_IDS;
 use crate::http::leases::list::LeasesQuery;
@@ -296,6 +297,7 @@ async fn end(
         reason,
         block: Duration::from_millis(block_ms),
         holder: None,
+        blocked_tenants: blocked_tenants(app, operator, name, block_ms).await?,
         by: operator.caller.name().to_owned(),
     };
     // A reload would end whoever has come since.

@@ -13,7 +13,7 @@ use maud::{Markup, html};
 use super::{HERE, actions, address, nameless};
 use crate::access_key::Role;
 use crate::http::App;
-use crate::http::access::Operator;
+use crate::http::access::{Caller, Operator};
 use crate::http::csv::{self, Cell};
 use crate::http::extract::{HolderSegment, Path};
 use crate::http::history::zone;
@@ -22,6 +22,7 @@ use crate::http::leases::LeaseBody;
 use crate::http::problem::Problem;
 use crate::names::Holder;
 use crate::time::Timestamp;
+use crate::ui::blocks::{may_lift, tenants};
 use crate::ui::form::Form;
 use crate::ui::frame::{
     Tab, count, downloads, kind_of_seat, may, number, page, span, time, time_of_day, why_denied,
@@ -100,7 +101,7 @@ pub(super) async fn draw(
         (forms.block.summary())
         @if let Some(said) = actions::said(fields) { p.good role="status" { (said) } }
         div #live data-every="5" data-source="?part=now" data-at=(here) {
-            (now(app, &found, holder, acts))
+            (now(app, &found, holder, &operator.caller))
         }
         @if !only_now {
             @if acts { (actions::section(app, operator, holder, &found, forms).await?) }
@@ -112,7 +113,8 @@ pub(super) async fn draw(
     Ok(page(&operator.caller, holder.as_str(), "", &body))
 }
 
-fn now(app: &App, found: &HolderDetails, holder: &Holder, acts: bool) -> Markup {
+fn now(app: &App, found: &HolderDetails, holder: &Holder, caller: &Caller) -> Markup {
+    let acts = may(caller, Role::Operator);
     let since = found.leases.iter().map(|lease| lease.started_at).min();
     let mut pools: Vec<&str> = found
         .leases
@@ -189,11 +191,11 @@ fn now(app: &App, found: &HolderDetails, holder: &Holder, acts: bool) -> Markup 
             ul.blocks {
                 @for block in &found.blocks {
                     li {
-                        (block.pool) ": no seat until " (time(block.until))
+                        (block.pool) ": no seat " @if block.tenants.is_some() { "for " (tenants(block)) " " } "until " (time(block.until))
                         @if let Some(by) = &block.by { ", by " bdi { (by) } }
                         @if let Some(since) = block.since { " at " (time(since)) }
                         @if let Some(reason) = &block.reason { ": " q { (reason) } }
-                        @if acts {
+                        @if may_lift(caller, block) {
                             form.inline method="post" action=(format!("{}/unblock", address(holder.as_str()))) {
                                 input type="hidden" name="pool" value=(block.pool);
                                 button type="submit" { "Unblock" span.hidden { " in " (block.pool) } }
