@@ -587,3 +587,23 @@ async fn every_action_leaves_an_entry_whether_it_is_done_or_refused() {
         .await;
     assert_eq!(lines.text.lines().count(), 2);
 }
+
+#[tokio::test]
+async fn of_a_large_policy_an_entry_keeps_what_differs() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).set("admin_key", KEY).start().await;
+    let admin = node.with_key(KEY);
+    let tenants = (0..500).map(|number| (format!("tenant-{number}"), json!({"max": 5})));
+    let mut policy = json!({"capacity": 9});
+    policy["tenants"] = Value::Object(tenants.collect());
+    admin.put_pool("crm", policy.clone(), 201).await;
+    policy["tenants"]["tenant-7"] = json!({"max": 6});
+    policy["tenants"]["new"] = json!({"max": 1});
+    admin.put_pool("crm", policy, 200).await;
+    let trail = admin.get("/v1/audit?limit=1").expect(200).await;
+    let entry = &trail["items"][0];
+    let differs = |part: &str| entry[part]["tenants"].clone();
+    assert_eq!(differs("before"), json!({"tenant-7": {"max": 5}}));
+    let after = json!({"tenant-7": {"max": 6}, "new": {"max": 1, "reserved": 0}});
+    assert_eq!(differs("after"), after);
+}

@@ -59,6 +59,36 @@ impl Notes {
     }
 }
 
+/// Size of what was before and after together from which an entry keeps only what differs, in bytes of JSON.
+const KEPT_WHOLE: usize = 8_192;
+
+/// Leaves out what is the same before and after, where the two are large: a policy may name a thousand tenants, of which one has changed.
+fn keep_differences(before: &mut Option<Value>, after: &mut Option<Value>) {
+    let (Some(before), Some(after)) = (before, after) else {
+        return;
+    };
+    if before.to_string().len() + after.to_string().len() > KEPT_WHOLE {
+        drop_equal(before, after);
+    }
+}
+
+fn drop_equal(before: &mut Value, after: &mut Value) {
+    let (Value::Object(before), Value::Object(after)) = (before, after) else {
+        return;
+    };
+    before.retain(|name, value| match after.get_mut(name) {
+        Some(other) if value == other => {
+            after.remove(name);
+            false
+        }
+        Some(other) => {
+            drop_equal(value, other);
+            true
+        }
+        None => true,
+    });
+}
+
 /// How a request ended.
 pub(super) struct RequestOutcome {
     status: StatusCode,
@@ -93,7 +123,8 @@ impl Entry {
 
     /// What there is to write.
     pub(super) fn action(self, ended: &RequestOutcome, otherwise: &str) -> Action {
-        let noted = std::mem::take(&mut *self.notes.0.lock().expect("no panic while held"));
+        let mut noted = std::mem::take(&mut *self.notes.0.lock().expect("no panic while held"));
+        keep_differences(&mut noted.before, &mut noted.after);
         let &RequestOutcome { status, code } = ended;
         let outcome = if status.is_success() || status.is_redirection() {
             "done"
