@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::access::Operator;
 use super::extract::{Body, Path, Query, ReadOnly, Replacement, of_value};
-use super::leases::availability::{NamedUse, OverdraftUse};
+use super::leases::availability::{NamedUse, OverdraftUse, is_none, told_tenants};
 use super::problem::{Code, Problem};
 use super::{App, pool_not_found};
 use crate::history::rollup;
@@ -60,9 +60,13 @@ struct PoolBody {
     waiting: u64,
     /// Live leases of all kinds; more than `in_use` where holders share seats or have named ones.
     leases: u64,
-    /// Seats in use by tenant, in a pool whose rules count tenants.
+    /// Seats in use by tenant, of those that the policy names and the 100 others that use most, in a pool whose rules count tenants.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     tenants_in_use: BTreeMap<String, u64>,
+    /// How many more tenants use seats; left out if there are none. `GET /v1/pools/{pool}/tenants` has all.
+    #[serde(skip_serializing_if = "is_none")]
+    #[schema(nullable = false)]
+    tenants_left_out: usize,
     /// The named seats of this billing period.
     #[serde(skip_serializing_if = "Option::is_none")]
     named_in_use: Option<NamedUse>,
@@ -87,6 +91,7 @@ impl ReadOnly for Policy {
         "waiting",
         "leases",
         "tenants_in_use",
+        "tenants_left_out",
         "named_in_use",
         "idle_now",
         "overdraft_in_use",
@@ -104,6 +109,7 @@ struct NextChange {
 
 impl From<Pool> for PoolBody {
     fn from(pool: Pool) -> Self {
+        let (tenants_in_use, tenants_left_out) = told_tenants(&pool);
         Self {
             free: pool.free(),
             alert_level: pool.alert_level(),
@@ -116,7 +122,8 @@ impl From<Pool> for PoolBody {
             named_in_use: NamedUse::of(&pool),
             overdraft_in_use: OverdraftUse::of(&pool),
             idle_now: pool.policy.idle.map(|_| pool.idle),
-            tenants_in_use: pool.tenants,
+            tenants_in_use,
+            tenants_left_out,
             name: pool.name,
             policy: pool.policy,
             version: pool.version,

@@ -1,6 +1,7 @@
 //! `GET /v1/pools/{pool}/availability`: how full a pool is, for those who ask for its seats.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use axum::Json;
 use axum::extract::State;
@@ -31,9 +32,13 @@ pub(super) struct Availability {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = 0)]
     waiting: Option<u64>,
-    /// Use of each tenant, in a pool whose rules count tenants.
+    /// Use of each tenant that the policy names, and of the 100 others that use most, in a pool whose rules count tenants.
     #[serde(skip_serializing_if = "Option::is_none")]
     tenants: Option<BTreeMap<String, TenantUse>>,
+    /// How many more tenants use seats; left out if there are none.
+    #[serde(skip_serializing_if = "is_none")]
+    #[schema(nullable = false)]
+    tenants_left_out: usize,
     /// The named seats of this billing period, in a pool that has them.
     #[serde(skip_serializing_if = "Option::is_none")]
     named: Option<NamedUse>,
@@ -81,7 +86,7 @@ pub(in crate::http) struct OverdraftUse {
 impl Availability {
     /// What some tenants use of a pool that counts them, and what their own limits leave.
     fn of(own: &BTreeSet<Tenant>, status: &Pool) -> Self {
-        let mut tenants = tenant_use(status);
+        let mut tenants = tenant_use(status, &status.tenants);
         tenants.retain(|name, _| own.iter().any(|tenant| tenant.as_str() == name));
         let in_use = tenants.values().map(|tenant| tenant.in_use).sum();
         let most = status.policy.max_of_all(own).unwrap_or(u64::MAX);
@@ -92,6 +97,7 @@ impl Availability {
             free: capacity.saturating_sub(in_use).min(status.free()),
             waiting: None,
             tenants: Some(tenants),
+            tenants_left_out: 0,
             named: None,
             overdraft: None,
         }
@@ -121,14 +127,40 @@ impl OverdraftUse {
     }
 }
 
-/// Those that the policy names, and those that use seats.
-fn tenant_use(pool: &Pool) -> BTreeMap<String, TenantUse> {
+/// Tenants that a policy does not name and an answer tells.
+const MAX_TOLD: usize = 100;
+
+/// Seats by tenant, of those that the policy names and the others that use most, and how many are left out: clients choose the names, and
+/// a pool may have tens of thousands. `GET /v1/pools/{pool}/tenants` has all, page by page.
+pub(in crate::http) fn told_tenants(pool: &Pool) -> (BTreeMap<String, u64>, usize) {
+    let named: HashSet<&str> = pool.policy.tenants.keys().map(Tenant::as_str).collect();
+    let (mut told, mut others): (Vec<_>, Vec<_>) = pool
+        .tenants
+        .iter()
+        .partition(|(name, _)| named.contains(name.as_str()));
+    others.sort_by_key(|(_, seats)| Reverse(**seats));
+    let left_out = others.len().saturating_sub(MAX_TOLD);
+    told.extend(others.into_iter().take(MAX_TOLD));
+    let told = told.into_iter();
+    (
+        told.map(|(name, seats)| (name.clone(), *seats)).collect(),
+        left_out,
+    )
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde gives it so")]
+pub(in crate::http) fn is_none(left_out: &usize) -> bool {
+    *left_out == 0
+}
+
+/// Those that the policy names, and these that use seats.
+fn tenant_use(pool: &Pool, using: &BTreeMap<String, u64>) -> BTreeMap<String, TenantUse> {
     let policy = &pool.policy;
     let named = policy
         .tenants
         .keys()
         .map(|tenant| tenant.as_str().to_owned());
-    let names = named.chain(pool.tenants.keys().cloned());
+    let names = named.chain(using.keys().cloned());
     names
         .map(|name| {
             let rule = Tenant::recorded(name.clone())
@@ -160,12 +192,14 @@ pub(super) async fn availability(
     if let Some(own) = client.caller.tenants_in(&pool).filter(|_| is_counted) {
         return Ok(Json(Availability::of(&own, &status)));
     }
+    let (using, left_out) = told_tenants(&status);
     Ok(Json(Availability {
         in_use: status.in_use,
         capacity: status.capacity,
         free: status.free(),
         waiting: Some(status.waiting),
-        tenants: is_counted.then(|| tenant_use(&status)),
+        tenants: is_counted.then(|| tenant_use(&status, &using)),
+        tenants_left_out: if is_counted { left_out } else { 0 },
         named: NamedUse::of(&status),
         overdraft: OverdraftUse::of(&status),
     }))

@@ -191,3 +191,33 @@ async fn a_node_that_keeps_no_sum_of_reserves_takes_nobody_a_reserve() {
     node.acquire("crm", json!({"tenant": "acme"}), 201).await;
     index_is_true(redis, "crm", false).await;
 }
+
+#[tokio::test]
+async fn of_many_tenants_an_answer_tells_those_that_are_named_or_use_most_and_counts_the_others() {
+    let cluster = Installation::one().await;
+    let node = cluster.first();
+    let policy = json!({"capacity": 500, "tenants": {"named": {"max": 5}}, "tenant_max": 9});
+    node.put_pool("crm", policy, 201).await;
+    let tenants = (0..150).map(|number| format!("tenant-{number}"));
+    let tenants = tenants.chain(["named", "zoo", "zoo"].map(str::to_owned));
+    let leases: Vec<_> = tenants.map(|tenant| json!({ "tenant": tenant })).collect();
+    let many = json!({ "leases": leases });
+    node.post("/v1/pools/crm/leases/acquire-many")
+        .json(&many)
+        .expect(200)
+        .await;
+    let pool = node.pool("crm", 200).await;
+    let availability = node.availability("crm", 200).await;
+    for (of, tenants, seats) in [
+        (&pool, &pool["tenants_in_use"], ""),
+        (&availability, &availability["tenants"], "/in_use"),
+    ] {
+        assert_eq!(tenants.as_object().expect("tenants").len(), 101);
+        assert_eq!(of["tenants_left_out"], 51);
+        assert_eq!(tenants.pointer(&format!("/zoo{seats}")), Some(&json!(2)));
+        assert_eq!(tenants.pointer(&format!("/named{seats}")), Some(&json!(1)));
+    }
+    // What was read can be put.
+    let read = pool.body.clone();
+    node.put_pool("crm", read, 200).await;
+}
