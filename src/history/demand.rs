@@ -94,8 +94,17 @@ pub async fn demand(
     let mut refused: HashMap<Arc<str>, i64> = HashMap::new();
     let mut after = EventId::before_ms(from.0);
     loop {
-        let (found, next) =
-            denials::denials(store, pool, after, to, CHUNK, denials::PATIENCE_MS, now).await?;
+        let (found, next) = denials::denials(
+            store,
+            pool,
+            after,
+            to,
+            CHUNK,
+            denials::PATIENCE_MS,
+            now,
+            None,
+        )
+        .await?;
         for denial in found {
             let for_want_of_a_seat = denial.code != "holder_blocked";
             if denial.true_denial != Some(true) || !for_want_of_a_seat {

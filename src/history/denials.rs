@@ -3,11 +3,11 @@
 //! An agent that is refused and gets a seat a few seconds later was not harmed. A **true denial** is one whose holder
 //! got no seat within two minutes. Anonymous holders look alike, so for them any grant counts as theirs.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::ops::ControlFlow;
 
 use super::reading;
-use crate::names::PoolName;
+use crate::names::{PoolName, Tenant};
 use crate::store::{Error, Event, EventId, Store};
 use crate::time::Timestamp;
 
@@ -37,7 +37,8 @@ pub struct Denial {
 
 /// Denials after a place in the history and before an instant, oldest first, at most `limit`, and what the next
 /// `patience_ms` brought their holders, at least two minutes. The second value is the place where the next page begins;
-/// none at the end. `now` is what the scripts say.
+/// none at the end. `now` is what the scripts say. Only of these tenants, if some are given.
+#[expect(clippy::too_many_arguments)]
 pub async fn denials(
     store: &Store,
     pool: &PoolName,
@@ -46,6 +47,7 @@ pub async fn denials(
     limit: usize,
     patience_ms: i64,
     now: Timestamp,
+    own: Option<&BTreeSet<Tenant>>,
 ) -> Result<(Vec<Denial>, Option<EventId>), Error> {
     let mut open: VecDeque<Denial> = VecDeque::new();
     let mut done: Vec<Denial> = Vec::new();
@@ -67,6 +69,7 @@ pub async fn denials(
             return ControlFlow::Break(());
         }
         match event.kind.as_str() {
+            _ if reading::is_foreign(&event, own) => {}
             "denied" if !enough && event.at < to => {
                 waiting.insert(event.holder.clone());
                 open.push_back(Denial::of(event));

@@ -1,6 +1,6 @@
 //! Who used a pool, how often and how long.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::ControlFlow;
 
 use chrono::NaiveDate;
@@ -10,7 +10,7 @@ use super::denials::{Denial, PATIENCE_MS};
 use super::reading;
 use super::usage::{date, midnight};
 use crate::blocking;
-use crate::names::PoolName;
+use crate::names::{PoolName, Tenant};
 use crate::store::{Error, Event, EventId, Store};
 use crate::time::Timestamp;
 
@@ -28,18 +28,21 @@ pub struct HolderUsage {
 }
 
 /// What each holder did from one instant to another, by name, as long as events are kept. Leases that
-/// began before that are left out: whose they are is not known any more.
+/// began before that are left out: whose they are is not known any more. Only for these tenants, if some are given.
 pub async fn holders(
     store: &Store,
     pool: &PoolName,
     from: Timestamp,
     to: Timestamp,
     now: Timestamp,
+    own: Option<&BTreeSet<Tenant>>,
 ) -> Result<BTreeMap<Option<String>, HolderUsage>, Error> {
     let until = to.min(now);
     let mut report = Report::new(from, until);
     reading::each(store, pool, EventId::default(), |event| {
-        report.add(event);
+        if !reading::is_foreign(&event, own) {
+            report.add(event);
+        }
         ControlFlow::Continue(())
     })
     .await?;
@@ -95,18 +98,19 @@ impl HolderHistory {
     }
 }
 
-/// What one holder did in a pool from an instant on, as long as events are kept.
+/// What one holder did in a pool from an instant on, as long as events are kept. Only for these tenants, if some are given.
 pub async fn holder(
     store: &Store,
     pool: &PoolName,
     name: &str,
     from: Timestamp,
     now: Timestamp,
+    own: Option<&BTreeSet<Tenant>>,
 ) -> Result<HolderHistory, Error> {
     let mut report = Report::new(from, now);
     let mut found = HolderHistory::default();
     reading::each(store, pool, EventId::default(), |event| {
-        let is_own = event.holder.as_deref() == Some(name);
+        let is_own = event.holder.as_deref() == Some(name) && !reading::is_foreign(&event, own);
         let reason = || event.reason.clone().unwrap_or_default();
         match (event.kind.as_str(), &event.lease) {
             ("denied", _) if is_own && from <= event.at => {

@@ -5,11 +5,12 @@
 //! are dropped by age (`store/sweeper.rs`), and by number beyond some millions (`lua/prelude.lua`); a report says from
 //! when on they cover it.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use tokio::sync::Semaphore;
 
-use crate::names::PoolName;
+use crate::names::{PoolName, Tenant};
 use crate::store::{Error, Event, EventId, Store};
 use crate::time::Timestamp;
 
@@ -40,6 +41,19 @@ pub(super) async fn each(
             return Ok(());
         }
     }
+}
+
+/// Whether an event that says whose it is, is of none of these tenants; without any, all are theirs.
+pub(super) fn is_foreign(event: &Event, own: Option<&BTreeSet<Tenant>>) -> bool {
+    let says_whose = matches!(
+        event.kind.as_str(),
+        "started" | "resumed" | "rebuilt" | "denied"
+    );
+    let is_own = |own: &BTreeSet<Tenant>| {
+        let tenant = event.tenant.as_deref();
+        tenant.is_some_and(|tenant| own.iter().any(|own| own.as_str() == tenant))
+    };
+    says_whose && !own.is_none_or(is_own)
 }
 
 /// The earliest event that a range can be based on; `None` in a pool without events.

@@ -51,7 +51,7 @@ pub async fn tenants(
     let mut after = EventId::before_ms(from.0);
     loop {
         let (found, next) =
-            denials::denials(store, pool, after, to, PAGE, denials::SOON_MS, now).await?;
+            denials::denials(store, pool, after, to, PAGE, denials::SOON_MS, now, None).await?;
         for denial in found {
             let used = tenants.entry(denial.tenant).or_default();
             used.denials += 1;

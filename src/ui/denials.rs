@@ -38,7 +38,7 @@ pub(super) async fn show(
         WEEK,
     )
     .await?;
-    let mut found = denials(&app, &name, &past.wanted).await?;
+    let mut found = denials(&app, &operator, &name, &past.wanted).await?;
     let only_true = fields.get("true").is_some();
     // One person, or whoever has this in the name.
     let person = fields.get("q").map(str::to_lowercase);

@@ -133,7 +133,10 @@ impl Tab {
             self,
             Self::History | Self::Patterns | Self::Sizing | Self::Tenants
         );
-        let keeps_to_tenants = matches!(self, Self::Agents | Self::Queue);
+        let keeps_to_tenants = matches!(
+            self,
+            Self::Agents | Self::Queue | Self::Denials | Self::Holders
+        );
         (is_report || may(caller, Role::Viewer)) && (whole || keeps_to_tenants)
     }
 

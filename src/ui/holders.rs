@@ -56,7 +56,7 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let format = Format::wanted(&headers, fields.get("format"));
     let past = Past::of(&app, &name, Tab::Holders, &fields, format, &["sort"], MONTH).await?;
-    let mut found = holders(&app, &name, &past.wanted).await?;
+    let mut found = holders(&app, &operator, &name, &past.wanted).await?;
     let order = fields.get("sort").unwrap_or("-held");
     sort(&mut found.items, order);
     match format {

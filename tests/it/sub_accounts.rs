@@ -55,6 +55,8 @@ fn keeps_to_tenants(method: &str, path: &str) -> bool {
         "/v1/pools/{pool}/queue",
         "/v1/pools/{pool}/blocks",
         "/v1/pools/{pool}/tenants",
+        "/v1/pools/{pool}/denials",
+        "/v1/pools/{pool}/holders",
         "/v1/pools/{pool}/events",
         "/v1/blocks",
         "/v1/holders",
@@ -70,6 +72,8 @@ fn keeps_to_tenants(method: &str, path: &str) -> bool {
         "/admin/pools/{pool}",
         "/admin/pools/{pool}/terminate",
         "/admin/pools/{pool}/queue",
+        "/admin/pools/{pool}/denials",
+        "/admin/pools/{pool}/holders",
         "/admin/keys",
         "/admin/keys/{id}/roll",
         "/admin/keys/{id}/revoke",
@@ -266,7 +270,7 @@ async fn numbers_lists_and_streams_are_those_of_the_own_tenants() {
     assert_eq!(queue["items"][0]["eta_ms"], Value::Null);
     let person = operator.get("/v1/holders/alma?days=30").expect(200).await;
     assert_eq!(person["waiting"][0]["eta_ms"], Value::Null);
-    assert!(person.body.get("history").is_none(), "{}", person.text);
+    assert_eq!(person["history"], json!([]));
     let leases = operator.list("crm", "limit=1&sort=holder", 200).await;
     assert_eq!(leases["items"][0]["holder"], "abe");
     let cursor = leases["next_cursor"].as_str().expect("another page");
@@ -730,4 +734,68 @@ async fn a_key_for_one_tenant_hears_its_own_place_and_shows_its_own_tickets() {
     // A seat that was got with it is as foreign.
     let foreign = json!({ "ticket": first });
     acme.acquire("crm", foreign, 403).await;
+}
+
+#[tokio::test]
+async fn reports_of_people_and_denials_are_those_of_the_own_tenants() {
+    let redis = Redis::start().await;
+    let node = Launch::on(&redis.url()).set("admin_key", KEY).start().await;
+    let admin = node.with_key(KEY);
+    admin.put_pool("crm", json!({"capacity": 2}), 201).await;
+    let key = json!({"name": "v", "role": "viewer", "tenants": ["acme"]});
+    let viewer = node.with_key(&make(&admin, key).await.1);
+    let acquire = async |holder: &str, tenant: Option<&str>, status: u16| {
+        let body = json!({"holder": holder, "tenant": tenant});
+        admin.acquire("crm", body, status).await
+    };
+    // The same person for both, and somebody for nobody.
+    let own = acquire("sam", Some("acme"), 201).await;
+    let foreign = acquire("sam", Some("globex"), 201).await;
+    for (holder, tenant) in [
+        ("ann", Some("acme")),
+        ("greta", Some("globex")),
+        ("nora", None),
+    ] {
+        acquire(holder, tenant, 409).await;
+    }
+    for lease in [&own, &foreign] {
+        admin.release(&lease.token(), 204).await;
+    }
+    // She got a seat after all, but not here.
+    acquire("ann", Some("globex"), 201).await;
+    acquire("nora", None, 201).await;
+
+    let column = async |by: &Client, path: &str, name: &str| -> Vec<Value> {
+        let found = by.get(path).expect(200).await;
+        let items = found.list("items").iter();
+        items.map(|item| item[name].clone()).collect()
+    };
+    let denials = "/v1/pools/crm/denials";
+    assert_eq!(column(&admin, denials, "holder").await.len(), 3);
+    assert_eq!(column(&viewer, denials, "holder").await, [json!("ann")]);
+    assert_eq!(column(&viewer, denials, "granted_at").await, [Value::Null]);
+    let csv = format!("{denials}?format=csv");
+    let csv = viewer.get(&csv).of_another_program().expect(200).await;
+    assert_eq!(csv.text.lines().count(), 2, "{}", csv.text);
+    let holders = "/v1/pools/crm/holders";
+    assert_eq!(
+        column(&admin, holders, "leases").await,
+        [json!(1), json!(1), json!(2)]
+    );
+    assert_eq!(column(&viewer, holders, "holder").await, [json!("sam")]);
+    assert_eq!(column(&viewer, holders, "leases").await, [json!(1)]);
+    for (by, leases) in [(&viewer, 1), (&admin, 2)] {
+        let person = by.get("/v1/holders/sam?days=7").expect(200).await;
+        let history = &person["history"][0];
+        assert_eq!(history["leases"], leases, "{}", person.text);
+        assert_eq!(history["ends"], json!({ "released": leases }));
+    }
+    for page in ["denials", "holders"] {
+        let page = format!("/admin/pools/crm/{page}");
+        let page = viewer.get(&page).expect(200).await;
+        assert!(page.text.contains("/admin/pools/crm/denials"), "its tabs");
+        for foreign in ["greta", "nora", "globex"] {
+            assert!(!page.text.contains(foreign), "{}", page.text);
+        }
+    }
 }

@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::App;
+use super::super::access::Operator;
 use super::super::csv::Cell;
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
@@ -52,7 +53,7 @@ pub(crate) struct DenialBody {
     pub(crate) waited_ms: Option<u64>,
 }
 
-/// Lists who was denied, oldest first, and whether that holder got a seat soon after.
+/// Lists who was denied, oldest first, and whether that holder got a seat soon after. With a key for some tenants, in theirs.
 #[utoipa::path(
     get, path = "/v1/pools/{pool}/denials", operation_id = "denials", tag = "history",
     params(ListQuery),
@@ -60,11 +61,12 @@ pub(crate) struct DenialBody {
 )]
 async fn denials_of(
     State(app): State<App>,
+    operator: Operator,
     Path(pool): Path<PoolName>,
     asked: Asked,
     Query(wanted): Query<ListQuery>,
 ) -> Result<Response, Problem> {
-    let found = denials(&app, &pool, &wanted).await?;
+    let found = denials(&app, &operator, &pool, &wanted).await?;
     let name = format!("{pool}-denials");
     Ok(asked.answer(wanted.format, &name, &found, wanted.zone_of_files()?))
 }
@@ -72,6 +74,7 @@ async fn denials_of(
 /// Denials of a pool.
 pub(crate) async fn denials(
     app: &App,
+    operator: &Operator,
     pool: &PoolName,
     wanted: &ListQuery,
 ) -> Result<DenialsBody, Problem> {
@@ -90,6 +93,7 @@ pub(crate) async fn denials(
         limit,
         refused::PATIENCE_MS,
         now,
+        operator.tenants_in(pool).as_ref(),
     )
     .await?;
     let items = found.into_iter().map(DenialBody::from).collect();

@@ -8,6 +8,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::super::App;
+use super::super::access::Operator;
 use super::super::csv::Cell;
 use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
@@ -51,7 +52,7 @@ pub(crate) struct HolderBody {
     pub(crate) last_seen_at: Option<Timestamp>,
 }
 
-/// Lists who used a pool, by name, how often and how long.
+/// Lists who used a pool, by name, how often and how long. With a key for some tenants, for theirs.
 #[utoipa::path(
     get, path = "/v1/pools/{pool}/holders", operation_id = "holders", tag = "history",
     params(ListQuery),
@@ -59,11 +60,12 @@ pub(crate) struct HolderBody {
 )]
 async fn holders_of(
     State(app): State<App>,
+    operator: Operator,
     Path(pool): Path<PoolName>,
     asked: Asked,
     Query(wanted): Query<ListQuery>,
 ) -> Result<Response, Problem> {
-    let found = holders(&app, &pool, &wanted).await?;
+    let found = holders(&app, &operator, &pool, &wanted).await?;
     let name = format!("{pool}-holders");
     Ok(asked.answer(wanted.format, &name, &found, wanted.zone_of_files()?))
 }
@@ -71,13 +73,15 @@ async fn holders_of(
 /// Who used a pool.
 pub(crate) async fn holders(
     app: &App,
+    operator: &Operator,
     pool: &PoolName,
     wanted: &ListQuery,
 ) -> Result<HoldersBody, Problem> {
     let limit = wanted.limit()?;
     let now = must_exist(app, pool).await?;
     let (from, to) = wanted.range(now)?;
-    let found = held::holders(&app.0.store, pool, from, to, now).await?;
+    let own = operator.tenants_in(pool);
+    let found = held::holders(&app.0.store, pool, from, to, now, own.as_ref()).await?;
     let policy = app.0.store.cached_policy(pool);
     let tells_idle = policy.is_some_and(|policy| policy.tells_idle_people());
     let after = after(wanted.cursor.as_deref())?;

@@ -58,7 +58,7 @@ pub(crate) struct HolderDetails {
     pub(crate) named: Vec<NamedSeatOf>,
     /// Where it gets no seat.
     pub(crate) blocks: Vec<BlockBody>,
-    /// What it did, by pool; only with `days`, and only where the key sees all tenants: what happened is not kept by tenant.
+    /// What it did, by pool; only with `days`. With a key for some tenants, for theirs.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub(crate) history: Option<Vec<HistoryInPool>>,
@@ -274,11 +274,10 @@ async fn in_pool(
     details
         .blocks
         .extend(of_person.map(|block| BlockBody::of(&pool, block)));
-    // What happened is not kept by tenant.
-    if let Some((days, zone)) = days.filter(|_| sees_all) {
+    if let Some((days, zone)) = days {
         let now = store.now();
         let from = Timestamp(now.0 - i64::from(days) * 86_400_000);
-        let known = history::holder(store, &pool, holder.key(), from, now).await?;
+        let known = history::holder(store, &pool, holder.key(), from, now, own.as_ref()).await?;
         let did_anything = known.used.leases > 0 || !known.denials.is_empty();
         details.history = Some(
             did_anything
