@@ -55,7 +55,7 @@ pub struct Beacon<T, const LIMIT: usize = BODY_LIMIT>(pub T);
 #[derive(Debug, Clone, Copy)]
 pub struct Path<T>(pub T);
 
-/// A holder as a segment of a path: see [`holder_segment`](crate::names::holder_segment).
+/// A holder as a segment of a path. `.` and `..` have a blank behind them there, because clients fold them away.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "String")]
 pub struct HolderSegment(pub Holder);
