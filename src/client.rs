@@ -27,6 +27,8 @@ use crate::trace_context::{TRACEPARENT, TraceContext};
 
 /// How long one request may take.
 const TIMEOUT: Duration = Duration::from_secs(8);
+/// How long a report may take that goes through all pools.
+const LONG_TIMEOUT: Duration = Duration::from_secs(600);
 /// How long a connection is kept for the next request: longer than from beat to beat, and shorter than balancers and nodes
 /// keep theirs, so that no request meets a connection that is being closed.
 const IDLE: Duration = Duration::from_secs(30);
@@ -253,6 +255,20 @@ impl Client {
         Ok((String::from_utf8_lossy(&bytes).into_owned(), next))
     }
 
+    /// A file of this media type, which may take long.
+    pub(crate) async fn file(&self, path: &str, kind: &str) -> Result<Bytes, Error> {
+        let request = self.request(Method::GET, path).timeout(LONG_TIMEOUT);
+        let (bytes, headers) = self.send(request, &[("accept", kind)], None).await?;
+        if media_type(&headers).is_none_or(|answered| answered != kind) {
+            return Err(self.not_leasehold(StatusCode::OK));
+        }
+        Ok(bytes)
+    }
+
+    fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base))
+    }
+
     async fn exchange(
         &self,
         method: Method,
@@ -260,7 +276,15 @@ impl Client {
         headers: &[(&str, &str)],
         body: Option<&Value>,
     ) -> Result<(Bytes, HeaderMap), Error> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base));
+        self.send(self.request(method, path), headers, body).await
+    }
+
+    async fn send(
+        &self,
+        mut request: reqwest::RequestBuilder,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<(Bytes, HeaderMap), Error> {
         if let Some(key) = &self.key {
             request = request.bearer_auth(key.expose_secret());
         }

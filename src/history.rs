@@ -22,5 +22,6 @@ pub mod replay;
 pub mod rollup;
 pub mod sizing;
 pub mod slot;
+pub mod summary;
 pub mod tenants;
 pub mod usage;

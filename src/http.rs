@@ -28,6 +28,7 @@ mod privacy;
 pub mod problem;
 pub(crate) mod queue;
 pub(crate) mod records;
+pub(crate) mod reports;
 pub mod request_id;
 pub mod server;
 pub(crate) mod sessions;
@@ -139,6 +140,7 @@ pub(crate) fn api() -> OpenApiRouter<App> {
         .merge(holders::routes())
         .merge(events::routes())
         .merge(history::routes())
+        .merge(reports::routes())
         .merge(sizing::routes())
         .merge(jwks::routes())
         .merge(keys::routes())

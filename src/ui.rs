@@ -30,6 +30,7 @@ mod quantity;
 mod queue;
 mod range;
 mod reference;
+mod reports;
 mod runbooks;
 mod sessions;
 mod settings;
@@ -78,6 +79,11 @@ pub(crate) fn routes() -> Router<App> {
         .route("/admin/login/backchannel", post(login::single_sign_on::end))
         .route("/admin/logout", post(login::log_out))
         .route("/admin/blocks", get(blocks::show))
+        .route("/admin/reports", get(reports::summary))
+        .route("/admin/reports/tenants", get(reports::tenants))
+        .route("/admin/reports/people", get(reports::people))
+        .route("/admin/reports/denials", get(reports::denials))
+        .route("/admin/reports/workbook", get(reports::excel))
         .route("/admin/people", get(people::show))
         .route("/admin/people/{holder}", get(people::person::show))
         .route(

@@ -141,6 +141,13 @@ impl Remote {
         Ok(file)
     }
 
+    /// A file of this media type that takes long to make, whole.
+    pub(super) fn long_file(&self, path: &str, kind: &str) -> Result<Vec<u8>, Failure> {
+        let client = self.client()?;
+        let _progress = Progress::spinner("reading");
+        self.run(async { Ok(client.file(path, kind).await?.to_vec()) })
+    }
+
     /// The items of a list, page after page, at most `limit`. Reports if there are more.
     pub(super) fn list(&self, path: &str, most: usize) -> Result<Vec<Value>, Failure> {
         let client = self.client()?;

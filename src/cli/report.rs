@@ -1,4 +1,6 @@
-//! `leasehold report` and `leasehold sizing`: what happened in a pool, and how many seats it needs.
+//! `leasehold report` and `leasehold sizing`: what happened in one pool or in all, and how many seats a pool needs.
+
+use std::path::{Path, PathBuf};
 
 use reqwest::Method;
 use serde_json::Value;
@@ -17,14 +19,20 @@ pub(super) struct Report {
     /// Kind of report
     #[arg(value_enum)]
     what: ReportKind,
-    /// Name of the pool
-    pool: PoolName,
+    /// Name of the pool; several for summary, tenants, holders and denials, which are about all pools without any
+    pool: Vec<PoolName>,
+    /// A month such as 2026-11, or this, or last; for summary, tenants, holders and denials
+    #[arg(long, conflicts_with_all = ["from", "to"])]
+    month: Option<String>,
     /// Start: a day such as 2026-11-28, which starts at midnight in --tz, or a timestamp. Not for usage
     #[arg(long)]
     from: Option<String>,
     /// End: a day or a timestamp. Default: now. Not for usage
     #[arg(long)]
     to: Option<String>,
+    /// Write all sheets into an Excel file, which must not be there yet; for summary
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["csv", "json", "limit"])]
+    xlsx: Option<PathBuf>,
     /// Time zone of days and hours, and of times in --csv, by its IANA name
     #[arg(long, value_name = "ZONE")]
     tz: Option<String>,
@@ -47,6 +55,8 @@ pub(super) struct Report {
 /// The reports. Each is a route of the same name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum ReportKind {
+    /// What each pool came to in a month or other days: peaks, hours, denials
+    Summary,
     /// How full it is and was, by day, with sustained peak and utilisation
     Usage,
     /// What happened, by minute, hour or day
@@ -64,6 +74,7 @@ enum ReportKind {
 impl ReportKind {
     const fn word(self) -> &'static str {
         match self {
+            Self::Summary => "summary",
             Self::Usage => "usage",
             Self::History => "history",
             Self::Denials => "denials",
@@ -76,6 +87,21 @@ impl ReportKind {
     /// The rows of the table, and its columns.
     const fn table(self) -> (&'static str, &'static [&'static str]) {
         match self {
+            Self::Summary => (
+                "items",
+                &[
+                    "pool",
+                    "capacity",
+                    "peak",
+                    "peak_on",
+                    "sustained_peak",
+                    "mean",
+                    "grants",
+                    "seat_hours",
+                    "full_hours",
+                    "denials",
+                ],
+            ),
             Self::Usage => (
                 "daily",
                 &[
@@ -142,12 +168,67 @@ impl ReportKind {
     const fn has_pages(self) -> bool {
         matches!(self, Self::Denials | Self::Holders | Self::Tenants)
     }
+
+    /// Its sheet in the reports over many pools, and the columns of that.
+    const fn sheet(self) -> Option<(&'static str, &'static [&'static str])> {
+        Some(match self {
+            Self::Summary => ("summary", self.table().1),
+            Self::Tenants => (
+                "tenants",
+                &[
+                    "pool",
+                    "tenant",
+                    "leases",
+                    "hours",
+                    "peak",
+                    "denials",
+                    "true_denials",
+                ],
+            ),
+            Self::Holders => (
+                "people",
+                &["pool", "holder", "leases", "hours", "last_seen_at"],
+            ),
+            Self::Denials => (
+                "denials",
+                &[
+                    "pool",
+                    "at",
+                    "code",
+                    "holder",
+                    "tenant",
+                    "true_denial",
+                    "waited_ms",
+                ],
+            ),
+            Self::Usage | Self::History | Self::Patterns => return None,
+        })
+    }
 }
 
 pub(super) fn report(report: &Report) -> Result<Exit, Failure> {
     let Report { what, remote, .. } = report;
+    let pool = match (&report.pool[..], what.sheet()) {
+        ([pool], _) if *what != ReportKind::Summary && report.month.is_none() => pool,
+        (_, Some(sheet)) => return over_pools(report, sheet),
+        _ => {
+            return Err(Failure::new(
+                Exit::Usage,
+                format!(
+                    "the report {} is about one pool, and knows no month: name the pool behind it",
+                    what.word()
+                ),
+            ));
+        }
+    };
+    if report.xlsx.is_some() {
+        return Err(Failure::new(
+            Exit::Usage,
+            "--xlsx writes all sheets: say `leasehold report summary --xlsx FILE`",
+        ));
+    }
     let days = report.days.map(|days| days.to_string());
-    let mut wanted = ReportRequest::new(&format!("/v1/pools/{}/{}", report.pool, what.word()));
+    let mut wanted = ReportRequest::new(&format!("/v1/pools/{pool}/{}", what.word()));
     wanted
         .add("from", report.from.as_deref())
         .add("to", report.to.as_deref())
@@ -208,6 +289,78 @@ pub(super) fn report(report: &Report) -> Result<Exit, Failure> {
         ));
     }
     remote.show(&rows, columns, "nothing happened in this time")
+}
+
+/// A sheet about many pools, or a workbook with all sheets.
+fn over_pools(report: &Report, (sheet, columns): (&str, &[&str])) -> Result<Exit, Failure> {
+    let remote = &report.remote;
+    let word = if report.xlsx.is_some() {
+        "workbook"
+    } else {
+        sheet
+    };
+    let names: Vec<&str> = report.pool.iter().map(PoolName::as_str).collect();
+    let names = names.join(",");
+    let mut wanted = ReportRequest::new(&format!("/v1/reports/{word}"));
+    wanted
+        .add("month", report.month.as_deref())
+        .add("from", report.from.as_deref())
+        .add("to", report.to.as_deref())
+        .add("tz", report.tz.as_deref())
+        .add("pools", Some(&names[..]).filter(|names| !names.is_empty()));
+    if let Some(path) = &report.xlsx {
+        return save(path, &remote.long_file(&wanted.path(), XLSX)?);
+    }
+    if report.csv {
+        wanted.add("format", Some("csv"));
+        let file = remote.long_file(&wanted.path(), CSV)?;
+        return super::print_for_spreadsheets(&String::from_utf8_lossy(&file));
+    }
+    let file = remote.long_file(&wanted.path(), JSON)?;
+    let answer: Value = serde_json::from_slice(&file).map_err(|error| {
+        Failure::new(Exit::Error, format!("the report cannot be read: {error}"))
+    })?;
+    let mut rows: Vec<Value> = answer["items"].as_array().cloned().unwrap_or_default();
+    if remote.json {
+        return remote.show(&rows, columns, "");
+    }
+    let over = answer["is_over"] == true;
+    stderr::say_line(format_args!(
+        "{} to {}, days of {}{}",
+        answer["from"].as_str().unwrap_or_default(),
+        answer["until"].as_str().unwrap_or_default(),
+        answer["tz"].as_str().unwrap_or_default(),
+        if over { "" } else { ", so far" },
+    ));
+    let most = report
+        .limit
+        .map_or(MOST, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    if most < rows.len() {
+        stderr::say_line(format_args!(
+            "these are {most} of {} rows: say --limit N, or --csv for all",
+            rows.len()
+        ));
+        rows.truncate(most);
+    }
+    remote.show(&rows, columns, "nothing of that happened")
+}
+
+const XLSX: &str = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet";
+const CSV: &str = "text/csv";
+const JSON: &str = "application/json";
+
+/// Writes a new file. What is there already may be the only one of its kind.
+fn save(path: &Path, file: &[u8]) -> Result<Exit, Failure> {
+    use std::io::Write as _;
+    let written = std::fs::File::create_new(path).and_then(|mut new| new.write_all(file));
+    written.map_err(|error| {
+        Failure::new(
+            Exit::Error,
+            format!("{} cannot be written: {error}", path.display()),
+        )
+    })?;
+    stderr::say_line(format_args!("{} is written", path.display()));
+    Ok(Exit::Ok)
 }
 
 fn percent(share: &Value) -> f64 {

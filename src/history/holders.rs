@@ -23,6 +23,8 @@ pub struct HolderUsage {
     pub held_ms: u64,
     /// Time for which they were idle beyond what the policy says, together, in milliseconds.
     pub idle_ms: u64,
+    /// The first instant of the range at which one was.
+    pub first_seen_at: Option<Timestamp>,
     /// The last instant of the range at which one was.
     pub last_seen_at: Option<Timestamp>,
 }
@@ -47,6 +49,11 @@ pub async fn holders(
     })
     .await?;
     Ok(blocking::run(|| report.finish()).await)
+}
+
+/// Whether what a tenant did is among what some tenants did; all of it is if none are named.
+pub fn is_of(own: Option<&BTreeSet<Tenant>>, tenant: Option<&str>) -> bool {
+    own.is_none_or(|own| own.iter().any(|own| Some(own.as_str()) == tenant))
 }
 
 /// What one person did in a pool.
@@ -235,6 +242,7 @@ impl Report {
         let held = self.holders.entry(holder).or_default();
         held.leases += u64::from(is_new);
         held.held_ms += end.since(begin);
+        held.first_seen_at = held.first_seen_at.or(Some(begin)).min(Some(begin));
         held.last_seen_at = held.last_seen_at.max(Some(end));
         true
     }

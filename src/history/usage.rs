@@ -146,7 +146,7 @@ pub(super) async fn spans(
 
 /// Whole days of a zone. Days of UTC are kept for 800 days; those of other zones are put together from hours, or from
 /// quarters of an hour, as long as these are kept.
-async fn by_day(
+pub(super) async fn by_day(
     store: &Store,
     pool: &PoolName,
     from: Timestamp,
@@ -209,7 +209,7 @@ pub(super) fn local(at: Timestamp, zone: Tz) -> DateTime<Tz> {
 }
 
 /// The day of an instant in a zone.
-pub(super) fn date(at: Timestamp, zone: Tz) -> NaiveDate {
+pub fn date(at: Timestamp, zone: Tz) -> NaiveDate {
     local(at, zone).date_naive()
 }
 

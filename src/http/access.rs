@@ -50,6 +50,7 @@ use self::limits::Limiters;
 pub(crate) use self::origin::is_from_here;
 use self::proxy_user::ProxyUsers;
 use self::refusals::Refusals;
+pub(crate) use self::right::EndsWithRight;
 use self::right::Right;
 use self::table::{METRICS_WITH_KEY, Row, Rule};
 pub(super) use self::table::{Needs, needs};

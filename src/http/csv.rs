@@ -7,7 +7,7 @@ use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, LINK};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
-use chrono::{DateTime, TimeZone as _, Utc};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeZone as _, Utc};
 use chrono_tz::Tz;
 use futures_util::StreamExt as _;
 
@@ -18,8 +18,14 @@ use crate::time::Timestamp;
 pub(crate) enum Cell {
     /// Free text.
     Text(String),
-    /// A number, an instant, an id: never a formula.
+    /// What is written as it is, and is never a formula: a word of ours, an id.
     Plain(String),
+    /// A number.
+    Number(f64),
+    /// A day.
+    Day(NaiveDate),
+    /// A timestamp: in UTC as programs write it, or by the clocks of a zone as spreadsheets read it.
+    At(Timestamp, Option<Tz>),
 }
 
 impl Cell {
@@ -33,14 +39,9 @@ impl Cell {
         Self::Plain(value.to_string())
     }
 
-    /// A timestamp: in UTC as programs write it, or by the clocks of a zone as spreadsheets read it.
-    pub(crate) fn at(at: Timestamp, zone: Option<Tz>) -> Self {
-        let Some(zone) = zone else {
-            return Self::plain(&at);
-        };
-        let utc: DateTime<Utc> = Utc.timestamp_millis_opt(at.0).single().unwrap_or_default();
-        let local = utc.with_timezone(&zone);
-        Self::Plain(local.format("%Y-%m-%d %H:%M:%S").to_string())
+    /// A timestamp.
+    pub(crate) const fn at(at: Timestamp, zone: Option<Tz>) -> Self {
+        Self::At(at, zone)
     }
 
     /// The same, or an empty cell.
@@ -52,6 +53,36 @@ impl Cell {
     pub(crate) fn known(value: Option<impl ToString>) -> Self {
         Self::Plain(value.map_or_else(String::new, |value| value.to_string()))
     }
+
+    /// A count, or an empty cell for what is not known.
+    pub(crate) fn count(value: Option<u64>) -> Self {
+        Self::decimal(value.map(|value| value as f64))
+    }
+
+    /// A number with decimals, or an empty cell for what is not known.
+    pub(crate) fn decimal(value: Option<f64>) -> Self {
+        value.map_or(Self::text(None), Self::Number)
+    }
+
+    /// What stands in the file.
+    fn written(&self) -> Cow<'_, str> {
+        match self {
+            Self::Text(text) => unformulated(text),
+            Self::Plain(text) => Cow::Borrowed(text),
+            Self::Number(number) => Cow::Owned(number.to_string()),
+            Self::Day(day) => Cow::Owned(day.to_string()),
+            Self::At(at, None) => Cow::Owned(at.to_string()),
+            Self::At(at, Some(zone)) => {
+                Cow::Owned(local(*at, *zone).format("%Y-%m-%d %H:%M:%S").to_string())
+            }
+        }
+    }
+}
+
+/// A timestamp as the clocks of a zone show it.
+pub(crate) fn local(at: Timestamp, zone: Tz) -> NaiveDateTime {
+    let utc: DateTime<Utc> = Utc.timestamp_millis_opt(at.0).single().unwrap_or_default();
+    utc.with_timezone(&zone).naive_local()
 }
 
 /// Writing to a vector fails only where a row has another number of cells than the file has columns.
@@ -74,11 +105,7 @@ pub(crate) fn rows(rows: impl IntoIterator<Item = Vec<Cell>>) -> Vec<u8> {
         .from_writer(Vec::new());
     for row in rows {
         for cell in &row {
-            match cell {
-                Cell::Text(cell) => file.write_field(&*unformulated(cell)),
-                Cell::Plain(cell) => file.write_field(cell),
-            }
-            .expect(FITS);
+            file.write_field(&*cell.written()).expect(FITS);
         }
         file.write_record(None::<&[u8]>).expect(FITS);
     }
@@ -116,7 +143,7 @@ pub(crate) fn with_next(mut file: Response, asked: Option<&str>, cursor: Option<
 }
 
 /// What tells a spreadsheet that the file is UTF-8. Programs may not expect it.
-const BYTE_ORDER_MARK: &str = "\u{feff}";
+pub(crate) const BYTE_ORDER_MARK: &str = "\u{feff}";
 
 /// A file for a person, who opens it in a spreadsheet. Anything else stays as it is.
 pub(crate) fn for_spreadsheets(response: Response) -> Response {

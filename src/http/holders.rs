@@ -35,8 +35,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(notify::notify))
 }
 
-/// The pools that are asked about: the one that is named, or all that the caller may see.
-async fn pools_of(
+/// The pools that are asked about: those that are named, or all that the caller may see.
+pub(super) async fn pools_of(
     app: &App,
     operator: &Operator,
     named: Option<Vec<PoolName>>,

@@ -35,6 +35,7 @@ fn framed(
     let places = [
         ("/admin", "Overview", true),
         ("/admin/people", "People", may(caller, Role::Viewer)),
+        ("/admin/reports", "Reports", true),
         ("/admin/nodes", "Nodes", all_pools),
         ("/admin/alerts", "Alerts", all_pools),
         ("/admin/webhooks", "Webhooks", all_pools),

@@ -88,6 +88,7 @@ mod refused_requests;
 mod release;
 mod renew;
 mod renew_many;
+mod reports;
 mod rights;
 mod roles;
 mod rolling_restart;

@@ -43,7 +43,11 @@ fn expected_of_page(method: &str, path: &str, who: Who) -> Cell {
         (method, path) if who == Who::Reports => {
             let reports = ["history", "patterns", "sizing", "tenants"];
             let tab = path.strip_prefix("/admin/pools/{pool}/");
-            let may = path == "/admin" || tab.is_some_and(|tab| reports.contains(&tab));
+            // Who the people are is told to viewers only.
+            let sheet = path.strip_prefix("/admin/reports");
+            let may = path == "/admin"
+                || tab.is_some_and(|tab| reports.contains(&tab))
+                || sheet.is_some_and(|sheet| !["/people", "/denials"].contains(&sheet));
             return if method == "GET" && may {
                 Cell::In
             } else {
@@ -53,6 +57,7 @@ fn expected_of_page(method: &str, path: &str, who: Who) -> Cell {
         ("GET", "/admin" | "/admin/blocks" | "/admin/people" | "/admin/people/{holder}") => {
             Who::ViewerOfAnother
         }
+        ("GET", path) if path.starts_with("/admin/reports") => Who::ViewerOfAnother,
         (_, path) if path.starts_with("/admin/people/") => Who::Operator,
         ("GET", "/admin/sessions") => Who::Admin,
         ("GET", path) if path.ends_with("/terminate") || path.contains("/named/") => Who::Operator,
@@ -121,7 +126,11 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
         (method, path) if who == Who::Reports => {
             let reports = ["usage", "history", "patterns", "sizing", "tenants"];
             let report = path.strip_prefix("/v1/pools/{pool}/");
-            return if method == "get" && report.is_some_and(|report| reports.contains(&report)) {
+            let sheets = ["summary", "tenants", "workbook"];
+            let sheet = path.strip_prefix("/v1/reports/");
+            let may = report.is_some_and(|report| reports.contains(&report))
+                || sheet.is_some_and(|sheet| sheets.contains(&sheet));
+            return if method == "get" && may {
                 Cell::In
             } else {
                 Cell::Forbidden
@@ -143,6 +152,13 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
         }
         ("post", path) if path.starts_with("/v1/holders/") => Who::Operator,
         ("get", "/v1/pools" | "/v1/blocks" | "/v1/holders" | "/v1/holders/{holder}") => {
+            return if who >= Who::ViewerOfAnother {
+                Cell::In
+            } else {
+                Cell::Forbidden
+            };
+        }
+        ("get", path) if path.starts_with("/v1/reports/") => {
             return if who >= Who::ViewerOfAnother {
                 Cell::In
             } else {

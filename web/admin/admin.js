@@ -61,6 +61,11 @@ if (zone) {
 }
 times(document);
 
+// Zones to choose from, where one is written: those that the browser knows.
+for (const list of document.querySelectorAll("[data-zones]")) {
+  for (const name of ["UTC", ...(Intl.supportedValuesOf?.("timeZone") ?? [])]) list.append(new Option(name, name));
+}
+
 // Theme: as the system says, until somebody says otherwise.
 const theme = document.getElementById("theme");
 const themes = ["system", "light", "dark"];

@@ -3,13 +3,16 @@
 //! A key that is revoked, rolled or changed, also to other tenants, ends it as soon as this node reads the keys again, at most half a second later. A
 //! log-out is noticed by asking for the login. While the store does not answer, nothing ends: nothing new comes either.
 
+use std::io;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
+use bytes::Bytes;
 use futures_util::StreamExt as _;
+use futures_util::stream::{self, Stream};
 use tokio::time::{sleep, timeout};
 
 use super::table::Row;
@@ -22,6 +25,29 @@ use crate::names::PoolName;
 const LOOK_EVERY: Duration = Duration::from_millis(400);
 /// How long a right without a known end is believed in without a change of the keys.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// Marks an answer that takes long, and is not whole if the right to it ends meanwhile.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct EndsWithRight;
+
+/// A body that fails when the right to it ends: what was sent of it must not look like all.
+fn broken_off(
+    body: Body,
+    ended: impl Future<Output = ()> + Send + Unpin + 'static,
+) -> impl Stream<Item = Result<Bytes, axum::Error>> + Send {
+    let parts = body.into_data_stream();
+    stream::unfold(Some((parts, ended)), |rest| async {
+        let (mut parts, mut ended) = rest?;
+        tokio::select! {
+            biased;
+            () = &mut ended => {
+                let error = io::Error::other("the right to this has ended");
+                Some((Err(axum::Error::new(error)), None))
+            }
+            part = parts.next() => Some((part?, Some((parts, ended)))),
+        }
+    })
+}
 
 /// What a request may do, and by what.
 #[derive(Debug, Clone)]
@@ -85,8 +111,12 @@ impl Right {
         }
     }
 
-    /// The answer, which ends with the right if it has no end of its own.
+    /// The answer, which ends with the right if it has no end of its own, or breaks off with it if it has.
     pub(super) fn bound(self, app: &App, response: Response) -> Response {
+        if response.extensions().get::<EndsWithRight>().is_some() {
+            let ended = Box::pin(self.ended(app.clone()));
+            return response.map(|body| Body::from_stream(broken_off(body, ended)));
+        }
         let is_stream = response
             .headers()
             .get(CONTENT_TYPE)

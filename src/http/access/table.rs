@@ -172,6 +172,12 @@ const TABLE: &[Row] = &[
     report("/v1/pools/{pool}/sizing"),
     report("/v1/pools/{pool}/patterns"),
     read("/v1/pools/{pool}/events").of_tenants(),
+    open("GET", "/v1/reports/summary", Rule::OwnPools(Role::Reports)).of_tenants(),
+    open("GET", "/v1/reports/tenants", Rule::OwnPools(Role::Reports)).of_tenants(),
+    open("GET", "/v1/reports/people", Rule::OwnPools(Role::Viewer)).of_tenants(),
+    open("GET", "/v1/reports/denials", Rule::OwnPools(Role::Viewer)).of_tenants(),
+    // Without names for a caller of the role `reports`; the handler looks.
+    open("GET", "/v1/reports/workbook", Rule::OwnPools(Role::Reports)).of_tenants(),
 
     // Operators: keys, webhooks, the trail.
     open("GET", "/v1/keys", Rule::Keys(Role::Viewer)).of_tenants(),
@@ -208,6 +214,11 @@ const TABLE: &[Row] = &[
     open("GET", "/admin/assets/{file}", Rule::Anybody),
     open("GET", "/admin", Rule::OwnPools(Role::Reports)).of_tenants(),
     open("GET", "/admin/blocks", Rule::OwnPools(Role::Viewer)).of_tenants(),
+    open("GET", "/admin/reports", Rule::OwnPools(Role::Reports)).of_tenants(),
+    open("GET", "/admin/reports/tenants", Rule::OwnPools(Role::Reports)).of_tenants(),
+    open("GET", "/admin/reports/people", Rule::OwnPools(Role::Viewer)).of_tenants(),
+    open("GET", "/admin/reports/denials", Rule::OwnPools(Role::Viewer)).of_tenants(),
+    open("GET", "/admin/reports/workbook", Rule::OwnPools(Role::Reports)).of_tenants(),
     open("GET", "/admin/people", Rule::OwnPools(Role::Viewer)).of_tenants(),
     open("GET", "/admin/people/{holder}", Rule::OwnPools(Role::Viewer)).of_tenants(),
     open("GET", "/admin/people/{holder}/end", Rule::OwnPools(Role::Operator)).of_tenants(),

@@ -14,6 +14,7 @@ use super::super::extract::{Path, Query};
 use super::super::problem::Problem;
 use super::super::table::{Asked, Column, Page, Row};
 use super::{ListQuery, after, cursor, must_exist};
+use crate::history::holders::is_of;
 use crate::history::{reading, tenants};
 use crate::names::PoolName;
 use crate::time::Timestamp;
@@ -81,11 +82,7 @@ pub(crate) async fn used(
     let found = tenants::tenants(&app.0.store, pool, from, to, now).await?;
     let after = after(wanted.cursor.as_deref())?;
     let own = operator.tenants_in(pool);
-    let is_own = |tenant: &Option<String>| {
-        let Some(own) = &own else { return true };
-        let tenant = tenant.as_ref();
-        tenant.is_some_and(|tenant| own.iter().any(|own| own.as_str() == tenant))
-    };
+    let is_own = |tenant: &Option<String>| is_of(own.as_ref(), tenant.as_deref());
     let mut rest = found
         .into_iter()
         .filter(|(tenant, _)| is_own(tenant))
