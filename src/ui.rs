@@ -36,6 +36,7 @@ mod sessions;
 mod settings;
 mod sizing;
 mod tenants;
+mod wall;
 mod webhooks;
 
 use axum::Router;
@@ -78,6 +79,7 @@ pub(crate) fn routes() -> Router<App> {
         )
         .route("/admin/login/backchannel", post(login::single_sign_on::end))
         .route("/admin/logout", post(login::log_out))
+        .route(wall::HERE, get(wall::show))
         .route("/admin/blocks", get(blocks::show))
         .route("/admin/reports", get(reports::summary))
         .route("/admin/reports/tenants", get(reports::tenants))
@@ -290,6 +292,10 @@ async fn asset(Path(file): Path<String>) -> Result<Response, Problem> {
         "select.js" => (
             "text/javascript; charset=utf-8",
             include_str!("../web/admin/select.js"),
+        ),
+        "wall.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../web/admin/wall.js"),
         ),
         _ => return Err(Problem::new(Code::RouteNotFound, "There is no such file.")),
     };

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::form::{Form, is_first};
 use super::frame::{commands, may, page, time};
 use super::quantity::duration_ms;
-use super::{Fields, Format, new_secret, redirect};
+use super::{Fields, Format, new_secret, redirect, wall};
 use crate::access_key::{AccessKey, Role};
 use crate::http::App;
 use crate::http::access::Operator;
@@ -268,6 +268,11 @@ fn reveal(
         @if key.role == Role::Client {
             h2 { (if key.origins.is_empty() { "In a program" } else { "In a page" }) }
             (commands(&first_program(&server, key, secret.expose_secret())))
+        }
+        @if key.role == Role::Reports {
+            h2 { "On a wall" }
+            p { "This address shows how full the pools of the key are on a screen that nobody logs in to. What is behind the # stays in that browser, which takes it out of its address at once." }
+            (commands(&format!("{server}{}#key={}", wall::HERE, secret.expose_secret())))
         }
         p.row { a.button href="/admin/keys" { "I have copied it" } }
     };

@@ -108,5 +108,6 @@ mod tls;
 mod traces;
 mod unreadable;
 mod upgrade;
+mod wall;
 mod webhooks;
 mod widget;

@@ -126,6 +126,7 @@ fn keeps_to_tenants(method: &str, path: &str) -> bool {
         "/admin/login/backchannel",
         "/admin/logout",
         "/admin/assets/{file}",
+        "/admin/wall",
     ];
     let own: &[&str] = if method == "get" { &reads } else { &changes };
     own.contains(&path) || for_anybody.contains(&path)
