@@ -293,6 +293,10 @@ async fn asset(Path(file): Path<String>) -> Result<Response, Problem> {
             "text/javascript; charset=utf-8",
             include_str!("../web/admin/select.js"),
         ),
+        "chart.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../web/admin/chart.js"),
+        ),
         "wall.js" => (
             "text/javascript; charset=utf-8",
             include_str!("../web/admin/wall.js"),

@@ -3,7 +3,8 @@
 //! A picture is part of the page, so it follows the page's theme: `plotters` writes the colours below into the
 //! drawing, which are names rather than colours, and the style sheet gives each of them a color for light and for
 //! dark. Each picture is drawn twice, for wide and for narrow screens, because letters that shrink with a picture
-//! cannot be read. What it shows is said in a sentence above it, and its numbers are in a table below. Deliberately
+//! cannot be read. What it shows is said in a sentence above it, and its numbers are in a table below. Each value has a place
+//! over the drawing, which says it under the pointer; `web/admin/chart.js` does the same by keyboard. Deliberately
 //! absent: inline styles, which the policy of the pages forbids, and anything that a script would have to draw.
 
 mod axis;
@@ -55,13 +56,56 @@ struct Size {
     narrow: bool,
 }
 
-/// A picture with its sentence. `id` is unique on the page.
+/// A value and its place over a drawing.
+#[derive(Debug, Clone, PartialEq)]
+struct Reading {
+    x: f64,
+    y: f64,
+    width: f64,
+    height: f64,
+    text: String,
+    /// Where more of it is shown.
+    more: Option<String>,
+}
+
+/// Margins between a drawing and the part of it that has values.
+#[derive(Debug, Clone, Copy)]
+struct Margins {
+    left: u32,
+    right: u32,
+    bottom: u32,
+}
+
+impl Margins {
+    /// The values of a drawing from left to right: where each begins and ends, as shares of the width.
+    fn across(
+        self,
+        size: Size,
+        values: impl Iterator<Item = (f64, f64, String, Option<String>)>,
+    ) -> Vec<Reading> {
+        let width = f64::from(size.width - self.left - self.right);
+        let place = |share: f64| f64::from(self.left) + share.clamp(0.0, 1.0) * width;
+        values
+            .map(|(from, until, text, more)| Reading {
+                x: place(from),
+                y: 0.0,
+                width: place(until) - place(from),
+                height: f64::from(size.height - self.bottom),
+                text,
+                more,
+            })
+            .collect()
+    }
+}
+
+/// A picture with its sentence. `id` is unique on the page; `readings` are the values, in the order in which arrow keys go through them.
 fn picture(
     id: &str,
     title: &str,
     summary: &str,
     legend: &[(&str, &str)],
     heights: (u32, u32),
+    readings: impl Fn(Size) -> Vec<Reading>,
     draw: impl Fn(&Canvas<'_>, Size) -> Drawn,
 ) -> Markup {
     let wide = Size {
@@ -77,8 +121,8 @@ fn picture(
     html! {
         figure.chart {
             figcaption { (summary) }
-            (svg(&format!("{id}-wide"), "wide", title, summary, wide, &draw))
-            (svg(&format!("{id}-narrow"), "narrow", title, summary, narrow, &draw))
+            (svg(&format!("{id}-wide"), "wide", (title, summary), wide, &readings(wide), &draw))
+            (svg(&format!("{id}-narrow"), "narrow", (title, summary), narrow, &readings(narrow), &draw))
             @if !legend.is_empty() {
                 ul.legend aria-hidden="true" {
                     @for (class, name) in legend {
@@ -93,9 +137,9 @@ fn picture(
 fn svg(
     id: &str,
     class: &str,
-    title: &str,
-    summary: &str,
+    (title, summary): (&str, &str),
     size: Size,
+    readings: &[Reading],
     draw: impl Fn(&Canvas<'_>, Size) -> Drawn,
 ) -> Markup {
     let mut text = String::new();
@@ -115,6 +159,24 @@ fn svg(
             title id=(format!("{id}-title")) { (title) }
             desc id=(format!("{id}-desc")) { (summary) }
             (PreEscaped(inner))
+            g.readings {
+                @for reading in readings {
+                    @match &reading.more {
+                        Some(more) => a href=(more) tabindex="-1" { (place(reading)) },
+                        None => (place(reading)),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Where a value is read. Without a script the browser shows its title.
+fn place(reading: &Reading) -> Markup {
+    let tenths = |length: f64| (length * 10.0).round() / 10.0;
+    html! {
+        rect x=(tenths(reading.x)) y=(tenths(reading.y)) width=(tenths(reading.width)) height=(tenths(reading.height)) {
+            title { (reading.text) }
         }
     }
 }
@@ -145,6 +207,7 @@ mod tests {
             "Two & two",
             &[],
             (100, 100),
+            |_| vec![],
             |paper, _| {
                 let style = letters(paper);
                 paper.draw_text("<script>", &style, (10, 10))?;

@@ -217,6 +217,7 @@ pub(super) fn whole(status: StatusCode, title: &str, nav: &Markup, body: &Markup
                 link rel="icon" href="/favicon.ico";
                 script src="/admin/assets/admin.js" defer {}
                 script src="/admin/assets/select.js" type="module" {}
+                script src="/admin/assets/chart.js" type="module" {}
             }
             body {
                 a.skip href="#main" { "Skip to the content" }

@@ -21,6 +21,7 @@ use crate::http::history::usage::{UsageBody, UsageQuery, usage};
 use crate::http::problem::Problem;
 use crate::http::when::When;
 use crate::names::PoolName;
+use crate::time::Timestamp;
 
 const PRESETS: &[Preset] = &[HOUR, DAY, WEEK, MONTH, YEAR];
 /// Rows of the table below the picture; the rest is in the file.
@@ -85,6 +86,19 @@ pub(super) async fn show(
             replaced,
         )
     };
+    // A part of the picture is shown closer at an address of its own, down to minutes.
+    let closer = |from: Timestamp, until: Timestamp| {
+        if until.since(from) < 10 * 60_000 {
+            return None;
+        }
+        let (from, until) = (from.to_string(), until.to_string());
+        Some(link(
+            &path,
+            &fields,
+            &["tz"],
+            &[("from", &from), ("to", &until)],
+        ))
+    };
     let steps = html! {
         span.steps {
             @for (other, word, title) in STEPS {
@@ -100,7 +114,7 @@ pub(super) async fn show(
         @if history.items.is_empty() {
             p.empty { "There is no history of this time. Minutes are kept for 48 hours, hours for 35 days, days for 800." }
         } @else {
-            (charts::levels(&summary(&history, &range), &history.items, range.zone))
+            (charts::levels(&summary(&history, &range), &history.items, range.zone, closer))
             (table(&history, &range))
             p.row { (downloads(&here(&[("format", "csv")]), &here(&[("format", "json")]))) }
         }

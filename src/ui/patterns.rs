@@ -62,13 +62,34 @@ pub(super) async fn show(
             (charts::heat(&summary(&patterns), |day, hour| {
                 let cell = &patterns.cells[day * 24 + hour];
                 (cell.utilisation, cell.full.is_some_and(|full| full > 0.0))
-            }))
+            }, |day, hour| said(&patterns.cells[day * 24 + hour])))
             (busiest(&patterns))
             (table(&patterns))
             p.row { (downloads(&here(&[("format", "csv")]), &here(&[("format", "json")]))) }
         }
     };
     Ok(pool_page(&operator.caller, &pool, Tab::Patterns, &body))
+}
+
+/// A cell in words.
+fn said(cell: &CellBody) -> String {
+    let (Some(mean), Some(peak)) = (cell.mean, cell.peak) else {
+        return format!("{}: not known", named(cell));
+    };
+    let mean = seats(mean);
+    let mut text = format!("{}: {mean} seats on average, at most {peak}", named(cell));
+    if let Some(share) = cell.utilisation {
+        text += &format!(", {} used", percent(share));
+    }
+    if let Some(full) = cell.full.filter(|full| *full > 0.0) {
+        text += &format!(", no seat free for {} of the time", percent(full));
+    }
+    match cell.denials {
+        0 => {}
+        1 => text += ", one denial",
+        denied => text += &format!(", {denied} denials"),
+    }
+    text
 }
 
 /// The hour of a cell, as people say it.

@@ -604,7 +604,7 @@ const UNNAMED: &str = "
     const controls = [...document.querySelectorAll('a, button, input:not([type=hidden]), select, textarea')]
         .filter((node) => !(node.textContent.trim() || node.ariaLabel || node.labels?.length || node.value));
     const pictures = [...document.querySelectorAll('svg:not([aria-hidden]):not([aria-hidden] svg)')]
-        .filter((node) => node.getAttribute('role') !== 'img' || !(node.ariaLabel || node.getAttribute('aria-labelledby')));
+        .filter((node) => !['img', 'application'].includes(node.getAttribute('role')) || !(node.ariaLabel || node.getAttribute('aria-labelledby')));
     const lost = [...document.querySelectorAll('[aria-labelledby], [aria-describedby]')]
         .filter((node) => ['aria-labelledby', 'aria-describedby'].some((name) => (node.getAttribute(name) ?? '')
             .split(' ').some((id) => id && !document.getElementById(id))));

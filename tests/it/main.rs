@@ -17,6 +17,7 @@ mod bad_input;
 mod bench;
 mod blocks;
 mod chaos;
+mod charts;
 mod checker;
 mod children;
 mod clock;

@@ -51,6 +51,11 @@ impl Axis {
         }
     }
 
+    /// Where a value is, as a share of the axis.
+    pub(super) fn share(&self, value: f64) -> f64 {
+        (value - self.from) / (self.to - self.from).max(1e-9)
+    }
+
     /// What is written at a mark.
     pub(super) fn label(&self, at: f64) -> String {
         let mark = self.marks.iter().find(|(mark, _)| *mark == at);
@@ -138,8 +143,7 @@ impl Ranged for Axis {
     type ValueType = f64;
 
     fn map(&self, value: &f64, limit: (i32, i32)) -> i32 {
-        let share = (value - self.from) / (self.to - self.from).max(1e-9);
-        limit.0 + (share.clamp(0.0, 1.0) * f64::from(limit.1 - limit.0)).round() as i32
+        limit.0 + (self.share(*value).clamp(0.0, 1.0) * f64::from(limit.1 - limit.0)).round() as i32
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {

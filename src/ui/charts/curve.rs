@@ -5,7 +5,9 @@ use plotters::prelude::{ChartBuilder, Circle, Color as _, PathElement, Polygon, 
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::axis::Axis;
-use super::{CAPACITY, EDGE, GRID, INK, MARK, USED, area_below, letters, picture};
+use super::{
+    CAPACITY, EDGE, GRID, INK, MARK, Margins, Reading, Size, USED, area_below, letters, picture,
+};
 
 /// A number of seats with a word for it.
 pub(in super::super) struct Marked<'a> {
@@ -13,6 +15,31 @@ pub(in super::super) struct Marked<'a> {
     pub(in super::super) name: &'a str,
     /// Whether it is what there is now, and not a choice.
     pub(in super::super) now: bool,
+}
+
+fn axis(most: u64, size: Size) -> Axis {
+    Axis::of_numbers(most, if size.narrow { 5 } else { 12 })
+}
+
+/// Each point has half of the way to the ones beside it.
+fn readings(size: Size, points: &[(u64, u64)], seats: &Axis) -> Vec<Reading> {
+    let margins = Margins {
+        left: 56,
+        right: 26,
+        bottom: 46,
+    };
+    let middle = |at: usize, other: usize| {
+        let (here, there) = (points[at].0 as f64, points[other].0 as f64);
+        seats.share((here + there) / 2.0)
+    };
+    let last = points.len().saturating_sub(1);
+    let values = points.iter().enumerate().map(|(at, (count, denials))| {
+        let refusals = if *denials == 1 { "refusal" } else { "refusals" };
+        let until = if at == last { 1.0 } else { middle(at, at + 1) };
+        let text = format!("{count} seats: {denials} {refusals}");
+        (middle(at, at.saturating_sub(1)), until, text, None)
+    });
+    margins.across(size, values)
 }
 
 /// A picture of `(seats, refusals)`, rising in seats. `knee` is the place after which more seats help little.
@@ -43,8 +70,9 @@ pub(in super::super) fn curve(
             ("capacity", "seats now"),
         ],
         (330, 300),
+        |size| readings(size, points, &axis(seats_most, size)),
         |paper, size| {
-            let seats = Axis::of_numbers(seats_most, if size.narrow { 5 } else { 12 });
+            let seats = axis(seats_most, size);
             let denials = Axis::of_numbers(denials_most, 5);
             let style = letters(paper);
             let mut chart = ChartBuilder::on(paper)

@@ -5,9 +5,10 @@ use maud::Markup;
 use plotters::prelude::{ChartBuilder, Color as _, PathElement, Polygon};
 
 use super::axis::Axis;
-use super::{CAPACITY, EDGE, GRID, INK, MEAN, USED, area_below, letters, picture};
+use super::{CAPACITY, EDGE, GRID, INK, MEAN, Margins, Size, USED, area_below, letters, picture};
 use crate::http::sizing::BusiestDayBody;
 use crate::time::Timestamp;
+use crate::ui::range;
 
 /// A picture of a day with `seats` seats, in a time zone.
 pub(in super::super) fn day(summary: &str, day: &BusiestDayBody, seats: u64, zone: Tz) -> Markup {
@@ -23,12 +24,29 @@ pub(in super::super) fn day(summary: &str, day: &BusiestDayBody, seats: u64, zon
         let ends = levels.flat_map(|(part, level)| [(at(part), *level), (at(part + 1), *level)]);
         ends.map(|(at, level)| (at as f64, level as f64)).collect()
     };
+    let readings = |size: Size| {
+        let margins = Margins {
+            left: 48,
+            right: if size.narrow { 16 } else { 26 },
+            bottom: 32,
+        };
+        let parts = day.wanted.len();
+        let values = day.wanted.iter().zip(&day.used).enumerate();
+        let values = values.map(|(part, (wanted, used))| {
+            let share = |part: usize| part as f64 / parts as f64;
+            let begin = range::at(Timestamp(at(part)), zone);
+            let text = format!("{begin}: {wanted} wanted, {used} without those that were idle");
+            (share(part), share(part + 1), text, None)
+        });
+        margins.across(size, values)
+    };
     picture(
         "day",
         "A day with idle seats, and without",
         summary,
         &legend,
         (300, 260),
+        readings,
         |paper, size| {
             let marks = if size.narrow { 4 } else { 12 };
             let time = Axis::of_time(day.from, Timestamp(until), zone, marks);

@@ -6,18 +6,30 @@ use plotters::prelude::{ChartBuilder, Color as _, PathElement, Polygon, Rectangl
 
 use super::axis::Axis;
 use super::{
-    CAPACITY, Canvas, DENIED, Drawn, EDGE, GRID, INK, MEAN, Size, USED, area_below, letters,
-    picture,
+    CAPACITY, Canvas, DENIED, Drawn, EDGE, GRID, INK, MEAN, Margins, Reading, Size, USED,
+    area_below, letters, picture,
 };
 use crate::http::history::slots::SlotBody;
+use crate::time::Timestamp;
+use crate::ui::frame::seats;
+use crate::ui::range::at;
 
 /// Height of the bars of denials, where there are any.
 const BARS: u32 = 84;
 /// Room for the numbers at the left.
 const LEFT: u32 = 48;
 
-/// A picture of slots, oldest first, in a time zone. `summary` is its text for those who cannot see it.
-pub(in super::super) fn levels(summary: &str, slots: &[SlotBody], zone: Tz) -> Markup {
+/// Values that are read in a wide picture, and in a narrow one: of more slots several are one.
+const READ: (usize, usize) = (360, 120);
+
+/// A picture of slots, oldest first, in a time zone. `summary` is its text for those who cannot see it; `more` is the address at which a part of
+/// the time is shown closer, if that is possible.
+pub(in super::super) fn levels(
+    summary: &str,
+    slots: &[SlotBody],
+    zone: Tz,
+    more: impl Fn(Timestamp, Timestamp) -> Option<String>,
+) -> Markup {
     let is_denied = slots.iter().any(|slot| denials(slot) > 0);
     let mut legend = vec![
         ("used", "most seats in use"),
@@ -34,6 +46,7 @@ pub(in super::super) fn levels(summary: &str, slots: &[SlotBody], zone: Tz) -> M
         summary,
         &legend,
         (300 + bars, 260 + bars),
+        |size| readings(size, slots, zone, &more),
         |paper, size| {
             let (upper, lower) = paper.split_vertically(size.height - bars);
             draw_levels(&upper, size, slots, zone, !is_denied)?;
@@ -43,6 +56,58 @@ pub(in super::super) fn levels(summary: &str, slots: &[SlotBody], zone: Tz) -> M
             Ok(())
         },
     )
+}
+
+/// The margin at the right.
+const fn right(size: Size) -> u32 {
+    if size.narrow { 16 } else { 26 }
+}
+
+fn readings(
+    size: Size,
+    slots: &[SlotBody],
+    zone: Tz,
+    more: &impl Fn(Timestamp, Timestamp) -> Option<String>,
+) -> Vec<Reading> {
+    let Some(time) = time(slots, size, zone) else {
+        return Vec::new();
+    };
+    let most = if size.narrow { READ.1 } else { READ.0 };
+    let margins = Margins {
+        left: LEFT,
+        right: right(size),
+        bottom: 32,
+    };
+    let values = slots
+        .chunks(slots.len().div_ceil(most).max(1))
+        .filter_map(|some| {
+            let (from, until) = (some.first()?.from, some.last()?.until);
+            let (from_share, until_share) = (time.share(from.0 as f64), time.share(until.0 as f64));
+            let text = reading(some, (from, until), zone);
+            Some((from_share, until_share, text, more(from, until)))
+        });
+    margins.across(size, values)
+}
+
+/// What some slots say together.
+fn reading(some: &[SlotBody], (from, until): (Timestamp, Timestamp), zone: Tz) -> String {
+    let peak = some.iter().max_by_key(|slot| slot.high_water_mark);
+    let (peak, capacity) = peak.map_or((0, 0), |slot| (slot.high_water_mark, slot.capacity));
+    let ms = |slot: &SlotBody| slot.until.since(slot.from) as f64;
+    let sum: f64 = some.iter().map(|slot| slot.mean * ms(slot)).sum();
+    let mean = sum / some.iter().map(ms).sum::<f64>().max(1.0);
+    let mut text = format!(
+        "{} to {}: at most {peak} of {capacity} in use, {} on average",
+        at(from, zone),
+        at(until, zone),
+        seats(mean)
+    );
+    match some.iter().map(denials).sum::<u64>() {
+        0 => {}
+        1 => text += ", one denial",
+        denied => text += &format!(", {denied} denials"),
+    }
+    text
 }
 
 fn denials(slot: &SlotBody) -> u64 {
@@ -88,7 +153,7 @@ fn draw_levels(
     let style = letters(paper);
     let mut chart = ChartBuilder::on(paper)
         .margin_top(10)
-        .margin_right(if size.narrow { 16 } else { 26 })
+        .margin_right(right(size))
         .y_label_area_size(LEFT)
         .x_label_area_size(if is_last { 32 } else { 8 })
         .build_cartesian_2d(time.clone(), seats.clone())?;
@@ -127,7 +192,7 @@ fn draw_denials(paper: &Canvas<'_>, size: Size, slots: &[SlotBody], zone: Tz) ->
     let number = Axis::of_numbers(most, 2);
     let style = letters(paper);
     let mut chart = ChartBuilder::on(paper)
-        .margin_right(if size.narrow { 16 } else { 26 })
+        .margin_right(right(size))
         .y_label_area_size(LEFT)
         .x_label_area_size(32)
         .build_cartesian_2d(time.clone(), number.clone())?;
