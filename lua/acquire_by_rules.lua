@@ -66,7 +66,7 @@
 --   maintenance            denied; detail is the operator's message
 --   recovering             data was lost, and those who had a seat come first, or the pool was not put back yet
 --   changed                the caller knows another policy; it reads this one and asks again
---   behind                 more was due than one call ends; ask again at once
+--   behind                 more was due than one call does; ask again at once
 --   unindexed              the index does not know all leases; the caller makes it and asks again
 --   no_pool                there is no such pool
 --
@@ -288,6 +288,9 @@ end
 local kind, code, detail
 if counts_by_index then
   kind, code, detail = admit(waiters, index, config, rules, named, holder, tenant, rank and id, arrival)
+  if code == 'behind' then
+    return answer_with('behind')
+  end
 elseif in_use < rules.capacity then
   kind = 'c'
 else

@@ -33,6 +33,7 @@
 --   no_named    the pool has no named seats
 --   no_pool     there is no such pool
 --   recovering  data was lost, and the pool was not put back yet
+--   behind      more was due than one call does
 --
 -- With:
 --   count       count      named seats in all
@@ -54,8 +55,10 @@ end
 local index = open_index(config, who, seats, holders, lent)
 mark()
 
-local period = roll_over(index, named, policy[3])
-if earlier then
+local period, carried = roll_over(index, named, policy[3])
+if not carried then
+  return answer('behind')
+elseif earlier then
   period = period_of(policy[3], earlier)
 end
 local _, period_end = period_of(policy[3], tonumber(period))

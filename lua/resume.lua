@@ -61,7 +61,7 @@
 --   lost_evicted     lost; a policy ended it, for `reason`: idle, max_hold, or nothing where a newer lease took its place
 --   lost_deleted     lost; its pool was deleted, and if there is one of this name it is another
 --   recovering       data was lost, and the pool was not put back yet
---   behind           more was due than one call ends
+--   behind           more was due than one call does
 --   unindexed        the index does not know all leases
 --   no_pool          there is no such pool
 --
@@ -257,9 +257,13 @@ if policy[5] then
   elseif not is_whole(index, leases) then
     return answer('unindexed')
   else
-    local waiters = open_queue(keys, index, config, rules)
-    if waiters.drop_silent(events) then
-      kind = admit(waiters, index, config, rules, named, holder, tenant)
+    local waiters, code = open_queue(keys, index, config, rules), nil
+    if not waiters.drop_silent(events) then
+      return answer('behind')
+    end
+    kind, code = admit(waiters, index, config, rules, named, holder, tenant)
+    if code == 'behind' then
+      return answer('behind')
     end
   end
 else

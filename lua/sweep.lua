@@ -107,8 +107,9 @@ if rules then
     note_changes(config, schedule, tonumber(noted), events, due, pool)
   end
   if periods and index then
-    roll_over(index, named, periods)
+    local _, carried = roll_over(index, named, periods)
     local _, stop = period_of(periods, now)
+    stop = carried and stop or int(now)
     if stop ~= '' then
       redis.call('ZADD', due, 'LT', stop, pool)
     end

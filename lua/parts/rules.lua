@@ -68,37 +68,54 @@ local function take_named(named, period, holder, how)
   occupy(named, period, holder, now, how)
 end
 
--- At the first look into a new period its seats are clear, but for those of holders who are in the middle of
--- a lease: that is their first use in it. Returns the period.
+-- How many leases one call carries over into a new period: about a millisecond of Redis's time.
+local CARRIED = 100
+
+-- At the first look into a new period its seats are clear, but for those of holders who are in the middle of a lease: that is
+-- their first use in it. Returns the period, and whether all of them are carried over; before that nobody else may take a seat.
 local function roll_over(index, named, periods)
   local period = period_of(periods, now)
   if redis.call('ZSCORE', named, period) then
-    return period
+    return period, true
   end
-  -- The period itself is an entry too, so that this is done once. Those of more than 800 days ago go.
-  redis.call('ZADD', named, 0, period)
-  undo_by('ZREM', named, period)
-  redis.call('ZREMRANGEBYLEX', named, '-', '(' .. int(now - 800 * DAY))
+  -- How far it came is an entry behind those of the period: the last one of the index that was looked at.
+  local reached = redis.call('ZRANGEBYLEX', named, '[' .. period .. '\3', '(' .. period .. '\4', 'LIMIT', 0, 1)[1]
+  local entries = {}
   if tonumber(redis.call('HGET', index.seats, 'named') or 0) > 0 then
-    local who = redis.call('HGETALL', index.who)
-    for i = 2, #who, 2 do
-      local kind, _, _, holder = string.match(who[i], '^(.)\1(%d*)\1([^\1]*)\1(.*)$')
-      if kind == 'n' and not named_seat(named, period, holder) then
-        occupy(named, period, holder, tonumber(period), 'used')
-      end
+    local from = reached and '(' .. string.sub(reached, #period + 2) or '-'
+    entries = redis.call('ZRANGEBYLEX', index.holders, from, '+', 'LIMIT', 0, CARRIED)
+  end
+  for i = 1, #entries do
+    local holder, kind = string.match(entries[i], '^(.*)\1(.)\1[^\1]*\1%d*\1[^\1]*$')
+    if kind == 'n' and not named_seat(named, period, holder) then
+      occupy(named, period, holder, tonumber(period), 'used')
     end
   end
-  return period
+  local mark = entries[CARRIED] and period .. '\3' .. entries[CARRIED] or period
+  redis.call('ZADD', named, 0, mark)
+  undo_by('ZREM', named, mark)
+  if reached then
+    redis.call('ZREM', named, reached)
+    undo_by('ZADD', named, 0, reached)
+  end
+  if mark == period then
+    -- The period itself is an entry too, so that this is done once. Those of more than 800 days ago go.
+    redis.call('ZREMRANGEBYLEX', named, '-', '(' .. int(now - 800 * DAY))
+  end
+  return period, mark == period
 end
 
 -- The kind of seat that somebody gets who asks now, with the place `id` that came as `arrival`, or as a newcomer; or nil, the code of the
--- denial, and for tenant_full the rule: max, tenant_max or reserved; for pool_full `yield` if somebody may give way. Calls those who are next, and writes besides nothing but a named seat.
+-- denial, and for tenant_full the rule: max, tenant_max or reserved; for pool_full `yield` if somebody may give way; or nil and `behind`,
+-- if it cannot be said before more is carried over into a new period. Calls those who are next, and writes besides nothing but a named seat.
 local function admit(queue, index, config, rules, named, holder, tenant, id, arrival)
   if rules.named_seats then
     if holder ~= '' then
-      local period = roll_over(index, named, rules.periods)
+      local period, carried = roll_over(index, named, rules.periods)
       if named_seat(named, period, holder) then
         return 'n'
+      elseif not carried then
+        return nil, 'behind'
       end
       -- The entry of the period itself is not counted: it has no holder behind it.
       if named_taken(named, period) < tonumber(rules.named_seats) then

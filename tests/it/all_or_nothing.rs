@@ -918,6 +918,19 @@ impl Scene<'_> {
         let named = self.key("named", "named").await;
         self.query(&["DEL", &named]).await;
         self.acquire("named", json!({"holder": "hal"})).await;
+        // More in the index than one call carries over.
+        let holders = self.key("named", "holders").await;
+        let others: Vec<String> = (0..101)
+            .map(|number| format!("a{number}\u{1}c\u{1}\u{1}1\u{1}{number:022}"))
+            .collect();
+        for other in &others {
+            self.query(&["ZADD", &holders, "0", other]).await;
+        }
+        self.query(&["DEL", &named]).await;
+        seat(Method::GET, "ann").await;
+        for other in &others {
+            self.query(&["ZREM", &holders, other]).await;
+        }
         self.query(&["DEL", &named]).await;
         let due = self.clock("named").await.replace(":clock", ":due");
         self.query(&["ZADD", &due, "1000", "named"]).await;

@@ -171,6 +171,56 @@ async fn all_seats_are_clear_when_the_next_period_begins_by_the_clock_of_redis()
 }
 
 #[tokio::test]
+async fn a_new_period_is_opened_in_bites_however_many_are_in_the_middle_of_a_lease() {
+    let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
+    let node = cluster.first();
+    for (pool, holders) in [("few", 50_u64), ("some", 250), ("many", 450)] {
+        node.put_pool(
+            pool,
+            json!({"capacity": 1, "ttl_ms": 86_400_000, "named": {"seats": holders}}),
+            201,
+        )
+        .await;
+        let leases: Vec<Value> = (0..holders)
+            .map(|number| json!({"holder": format!("agent {number:03}"), "tenant": format!("t{}", number % 3)}))
+            .collect();
+        let path = format!("/v1/pools/{pool}/leases/acquire-many");
+        let body = json!({"leases": leases});
+        node.post(&path).json(&body).expect(200).await;
+        let list = format!("/v1/pools/{pool}/named");
+        let until = ms(&node.get(&list).expect(200).await["until"]);
+        jump(&cluster.redis, pool, until).await;
+
+        // Whoever is new is told the truth at once: every seat belongs to somebody who is in the middle of a lease.
+        let before = calls(&cluster.redis).await;
+        let denied = node.acquire(pool, json!({"holder": "new"}), 409).await;
+        let scripts = calls(&cluster.redis).await - before;
+        assert_eq!(denied["code"], "named_seats_exhausted", "{denied:?}");
+        assert!(scripts > holders / 100, "{scripts} scripts for {holders}");
+        assert!(
+            scripts < 8 + holders / 25,
+            "{scripts} scripts for {holders}"
+        );
+
+        let seats = node.get(&format!("{list}?limit=1000")).expect(200).await;
+        assert_eq!(seats.list("items").len() as u64, holders);
+        assert_eq!(seats["left"], 0);
+        assert_eq!(ms(&seats["from"]), until);
+        node.acquire(pool, json!({"holder": "agent 007"}), 201)
+            .await;
+    }
+}
+
+/// How many scripts ran in Redis.
+async fn calls(redis: &Redis) -> u64 {
+    let info: String = redis.query(&["INFO", "commandstats"]).await;
+    let line = info
+        .lines()
+        .find_map(|line| line.strip_prefix("cmdstat_evalsha:calls="));
+    line.map_or(0, |line| line.split(',').next().unwrap().parse().unwrap())
+}
+
+#[tokio::test]
 async fn a_late_beat_of_a_named_seat_needs_no_free_one() {
     let cluster = Installation::start_with(1, &[("sweep_every_ms", "0")]).await;
     let node = cluster.first();
