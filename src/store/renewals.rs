@@ -20,7 +20,7 @@ use crate::lease::{Ends, Eviction};
 use crate::names::{Activities, Label, LeaseId, PoolName};
 use crate::telemetry;
 use crate::time::Timestamp;
-use crate::token::Claims;
+use crate::token::{self, Claims};
 
 /// Maximum of beats per call; about half a millisecond of Redis's time.
 const BATCH: usize = 256;
@@ -42,8 +42,9 @@ const FEW_NODES: u32 = 2;
 /// Heartbeats of one request that share calls with others where heartbeats wait; more of them are worth a call of their own.
 const FEW_HEARTBEATS: usize = 64;
 
-/// How long records outlive the window in which they should have been refreshed.
-pub(super) const MARGIN: Duration = Duration::from_secs(15 * 60);
+/// How long records outlive the window in which they should have been refreshed: as long as tokens are good. Redis itself forgets
+/// them, by a clock that goes on in an outage, and a lease may come back from an outage for as long as somebody has a token of it.
+const MARGIN: Duration = token::LIFE;
 
 /// A lease refreshes the TTL of its pool's records in one window of one TTL at the end of each of these, counted from its
 /// begin.

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::harness::{Installation, Node, Redis};
 
 /// How long the records of a pool stay when heartbeats stop, beyond the longest TTL; in ms.
-const MARGIN: i64 = 20 * 60_000;
+const MARGIN: i64 = 24 * 60 * 60_000 + 5 * 60_000;
 
 /// The key of the records of `crm`, if there are any.
 async fn records(redis: &Redis) -> Option<String> {
