@@ -242,6 +242,8 @@ local function first_free()
   if counts_by_index then
     local lease = redis.call('ZRANGE', leases, 0, 0, 'WITHSCORES')
     rest = lease[2] and math.max(ends_at(tonumber(lease[2]), period) - now, 1) or ttl
+    local yields_at = next_by_hold(index)
+    rest = yields_at and math.min(rest, math.max(yields_at - now, 1)) or rest
   else
     rest = first_free_in(leases, ttl, period, in_use, rules.capacity)
   end

@@ -70,7 +70,7 @@ local ttl, linger, noticed = tonumber(policy[1] or 0), tonumber(policy[2] or 0),
 local idle_ms, idle_then, hold_ms, hold_then = tonumber(policy[4]), policy[5], tonumber(policy[7]), policy[8]
 -- From this on the answer warns that the seat can be lost.
 local idle_warned_from = idle_ms and (idle_then == 'count' and math.huge or idle_ms - tonumber(policy[6]))
-local hold_warned_from = hold_ms and hold_ms - tonumber(policy[9])
+local hold_notice_ms = hold_ms and tonumber(policy[9])
 
 local n = heartbeat_count
 local rest = sample and rest_of(leases, ARGV[id_of + 1], records) or nil
@@ -187,11 +187,12 @@ local function look_at_hold(heartbeat, id)
   if redis.call('ZADD', held, 'NX', fence, id) == 1 then
     undo_by('ZREM', held, id)
   end
-  local held_for = now - math.floor(tonumber(fence) / 1000)
-  if held_for >= hold_ms and hold_then == 'end' then
+  -- Nobody is ended who could not be warned.
+  local left = ends_at(math.floor(tonumber(fence) / 1000) + hold_ms, hold_notice_ms) - now
+  if left <= 0 and hold_then == 'end' then
     end_at_heartbeat(heartbeat, id, holder, tenant, 'max_hold')
-  elseif held_for >= hold_warned_from then
-    return math.max(hold_ms - held_for, 0)
+  elseif left <= hold_notice_ms then
+    return math.max(left, 0)
   end
 end
 
@@ -202,8 +203,8 @@ end
 -- The last activity of those that are idle by their last reports. Without any, this is all that it costs.
 local since_of = idle_ms and redis.call('EXISTS', idle) == 1 and redis.call('ZMSCORE', idle, unpack(ARGV, id_of + 1, id_of + n)) or {}
 local is_reported = {}
--- Reports by which nothing is decided: the ids, and when their users were last active.
-local quiet_ids, quiet_at = {}, {}
+-- Reports by which nothing is decided: when the users of these leases were last active. The later report counts, where a lease has two.
+local quiet, has_reported = {}, {}
 local decides_from = idle_ms and math.min(idle_ms, idle_warned_from)
 for report = 1, report_count do
   local i, unused_for, looks_at = tonumber(ARGV[place_of + report]), tonumber(ARGV[unused_for_of + report]), ARGV[looks_at_of + report]
@@ -212,13 +213,14 @@ for report = 1, report_count do
   if lives(i) and not ended_leases[id] then
     if idle_ms and looks_at ~= 'hold' then
       is_reported[i] = true
-      local since = tonumber(since_of[i])
-      local is_same = since and unused_for and unused_for >= idle_ms and math.abs(now - unused_for - since) <= 1000
+      local is_again, since = has_reported[id], tonumber(since_of[i])
+      has_reported[id], quiet[id] = true, nil
+      local is_same = not is_again and since and unused_for and unused_for >= idle_ms and math.abs(now - unused_for - since) <= 1000
       if is_same and idle_then == 'yield' and opened() and not index.per_holder then
         -- It is idle as it was.
         left_by_idle = 0
-      elseif not since and (not unused_for or unused_for < decides_from) then
-        quiet_ids[#quiet_ids + 1], quiet_at[#quiet_at + 1] = id, unused_for and int(now - unused_for) or ''
+      elseif not is_again and not since and (not unused_for or unused_for < decides_from) then
+        quiet[id] = unused_for and int(now - unused_for) or ''
       elseif not (is_same and idle_then == 'count') then
         left_by_idle = look_at_use(i, id, unused_for)
       end
@@ -235,11 +237,15 @@ for report = 1, report_count do
     add_warning(heartbeat, within, reason, how)
   end
 end
+local quiet_ids = {}
+for id in pairs(quiet) do
+  quiet_ids[#quiet_ids + 1] = id
+end
 if #quiet_ids > 0 then
   local packed, written, back = redis.call('HMGET', records, unpack(quiet_ids)), {}, { 'HSET', records }
   for i = 1, #quiet_ids do
     if packed[i] then
-      written[#written + 1], written[#written + 2] = quiet_ids[i], with_active(packed[i], quiet_at[i])
+      written[#written + 1], written[#written + 2] = quiet_ids[i], with_active(packed[i], quiet[quiet_ids[i]])
       back[#back + 1], back[#back + 2] = quiet_ids[i], packed[i]
     end
   end

@@ -16,14 +16,15 @@ local SHARED = 64
 -- Scripts that start or end leases, or call somebody, also give `idle` and `held`.
 local function open_index(config, who, seats, holders, lent, idle, held)
   local rules = redis.call('HMGET', config, 'indexed', 'seat_per', 'lent_seats', 'capacity', 'schedule', 'indexing', 'max_waiting',
-    'idle_ms', 'idle_then', 'hold_ms', 'hold_then', 'idle_people')
+    'idle_ms', 'idle_then', 'hold_ms', 'hold_then', 'idle_people', 'hold_notice_ms')
   if not rules[1] or (rules[6] and tonumber(rules[6]) < now) then
     return nil
   end
   return { per_holder = rules[2] == 'holder', lent_seats = tonumber(rules[3]), capacity = rules[4],
     schedule = rules[5] or nil, who = who, seats = seats, holders = holders, lent = lent, queues = rules[7],
     incomplete = rules[6] and true, freed_of = {}, idle = idle, held = held, idle_ms = idle and tonumber(rules[8]),
-    idle_then = rules[9], hold_ms = held and tonumber(rules[10]), hold_then = rules[11], people = rules[12] }
+    idle_then = rules[9], hold_ms = held and tonumber(rules[10]), hold_then = rules[11], people = rules[12],
+    hold_notice_ms = tonumber(rules[13] or 0) }
 end
 
 -- The same for those who count by it: nil also while it is being made.

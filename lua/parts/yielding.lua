@@ -4,9 +4,19 @@
 -- Maximum of leases that are looked at to find one that gives way; a few at first, because mostly the first one does.
 local FIRST, LOOKED_AT = 4, 64
 
--- The first instant, in the order of `held`, at which a lease has not been held for too long yet.
+-- The first instant, in the order of `held`, at which a lease has not been held for too long yet. After a silence nobody is who could not
+-- be warned.
 local function held_from(index)
-  return int((now - index.hold_ms + 1) * 1000)
+  return int((live_from(index.hold_notice_ms) - index.hold_ms + 1) * 1000)
+end
+
+-- When the next lease will have been held for too long, and gives way; nil if none will.
+local function next_by_hold(index)
+  local first = index.hold_ms and index.hold_then == 'yield'
+    and redis.call('ZRANGE', index.held, held_from(index), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
+  if first and first[2] then
+    return ends_at(math.floor(tonumber(first[2]) / 1000) + index.hold_ms, index.hold_notice_ms)
+  end
 end
 
 -- Whether a policy takes seats from some for others.
@@ -143,9 +153,8 @@ end
 
 -- Sees to it that a sweep comes when the next lease has been held for too long: somebody waits for its seat.
 local function due_by_hold(index, due, name)
-  local first = index.hold_ms and index.hold_then == 'yield'
-    and redis.call('ZRANGE', index.held, held_from(index), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
-  if first and first[2] then
-    redis.call('ZADD', due, 'LT', int(math.floor(tonumber(first[2]) / 1000) + index.hold_ms), name)
+  local at = next_by_hold(index)
+  if at then
+    redis.call('ZADD', due, 'LT', int(at), name)
   end
 end

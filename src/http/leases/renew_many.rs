@@ -6,7 +6,6 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::checked_idle;
 use super::renew::{EndsBody, NoticeBody, code_of, recovering, with_notice};
 use crate::http::App;
 use crate::http::extract::{Beacon, RENEW_MANY_LIMIT};
@@ -14,6 +13,7 @@ use crate::http::json::Json;
 use crate::http::problem::{Code, Problem};
 use crate::lease::{EndReason, Lease};
 use crate::names::LeaseId;
+use crate::pool::MAX_IDLE_MS;
 use crate::store::{Renewal, Renewed};
 use crate::time::{Timestamp, millis};
 
@@ -41,7 +41,7 @@ struct RenewOne {
     /// The latest token of the lease.
     token: String,
     /// For how long the program has seen no activity of its user; left out where it does not know, which counts as active.
-    #[schema(maximum = 2_678_400_000_u64)]
+    /// More than 31 days count as 31 days: it stops the heartbeats of nobody else.
     #[serde(default)]
     idle_ms: Option<u64>,
 }
@@ -166,10 +166,12 @@ impl RenewManyBody {
                 "`{name}` has at most {MAX_TOKENS} entries. Send several requests."
             ));
         }
+        // One who says too much must not stop the heartbeats of all.
+        let cut = |idle_ms: u64| Duration::from_millis(idle_ms.min(MAX_IDLE_MS));
         let given = given.into_iter();
-        given
-            .map(|(token, idle_ms)| Ok((token, checked_idle(idle_ms)?)))
-            .collect()
+        Ok(given
+            .map(|(token, idle_ms)| (token, idle_ms.map(cut)))
+            .collect())
     }
 }
 

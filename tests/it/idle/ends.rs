@@ -68,7 +68,10 @@ async fn a_seat_that_is_held_for_too_long_is_given_away_or_ends_and_longest_goes
         seat(node, "shift", "ann").await,
         seat(node, "shift", "bob").await,
     );
-    node.acquire("shift", json!({"holder": "cid"}), 409).await;
+    // It is worth asking again when the first of them has to give way, long before a lease can end.
+    let denied = node.acquire("shift", json!({"holder": "cid"}), 409).await;
+    let retry = denied.number("/retry_after_ms");
+    assert!((1..=1_500).contains(&retry), "{retry}");
     let (longest, idler) = (
         seat(node, "both", "ann").await,
         seat(node, "both", "bob").await,
@@ -114,6 +117,33 @@ async fn a_seat_that_is_held_for_too_long_is_given_away_or_ends_and_longest_goes
     assert_eq!(rest["ends"]["reason"], "max_hold");
     seat(node, "both", "dan").await;
     assert_eq!(end_of(node, &longest).await, evicted("max_hold"));
+}
+
+#[tokio::test]
+async fn after_an_outage_nobody_is_ended_for_a_long_hold_who_could_not_be_warned() {
+    let mut cluster = Installation::start(1).await;
+    let policy = |then: &str| json!({"capacity": 1, "max_hold": {"after_ms": 2_500, "then": then, "notice_ms": 2_000}});
+    let node = &cluster.nodes[0];
+    node.put_pool("desk", policy("end"), 201).await;
+    node.put_pool("shift", policy("yield"), 201).await;
+    let ends = seat(node, "desk", "ann").await;
+    let yields = seat(node, "shift", "bob").await;
+
+    cluster.redis.freeze().await;
+    let_pass(4_000).await;
+    cluster.redis.thaw().await;
+    let node = &cluster.nodes[0];
+    node.ready().await;
+    node.acquire("shift", json!({"holder": "cid"}), 409).await;
+    for lease in [&ends, &yields] {
+        let warned = node.renew(&lease.token(), 200).await;
+        assert_eq!(warned["ends"]["reason"], "max_hold");
+        let within = warned.number("/ends/in_ms");
+        assert!((1..=2_000).contains(&within), "{within}");
+    }
+    let_pass(2_000).await;
+    assert_eq!(end_of(node, &ends).await, evicted("max_hold"));
+    seat(node, "shift", "cid").await;
 }
 
 #[tokio::test]
