@@ -1,13 +1,14 @@
 //! A node that is about to serve: what the settings name is opened, read and made, in the order in which it can fail.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use secrecy::SecretString;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 
 use crate::cli::{Exit, Failure};
 use crate::config::{RedisUrl, Settings, WrongSetting};
@@ -55,8 +56,24 @@ async fn connect(options: &Options) -> Result<Store, store::Error> {
     }
 }
 
-async fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
+/// How many connections wait in the kernel until they are taken; it bounds this by its own maximum (`net.core.somaxconn`). With the 128
+/// that are usual a crowd that comes at nine o'clock loses its first packets, and sends them again a second later.
+const BACKLOG: u32 = 4_096;
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // A node that is started again takes the port while connections of its former life linger there.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn listen(address: SocketAddr, flag: &str) -> Result<TcpListener, Failure> {
+    bind(address).map_err(|error| {
         let sentence = format!(
             "cannot listen on {address}: {error}; choose another address or port with {flag} ({})",
             flag.trim_start_matches('-').replace('-', "_"),
@@ -126,9 +143,9 @@ impl Node {
         for (name, policy) in &settings.pools {
             create(&store, name, policy).await.map_err(unavailable)?;
         }
-        let listener = listen(settings.listen, "--listen").await?;
+        let listener = listen(settings.listen, "--listen")?;
         let metrics_listener = match settings.metrics_listen {
-            Some(address) => Some(listen(address, "--metrics-listen").await?),
+            Some(address) => Some(listen(address, "--metrics-listen")?),
             None => None,
         };
         let address = listener.local_addr()?;
