@@ -52,6 +52,7 @@ pub fn service(
         ],
         metrics: metrics.clone(),
         series: series_of_pools(store),
+        scrape: machines::Scrape::default(),
     };
     let (router, _) = http::api()
         .with_state(app.clone())

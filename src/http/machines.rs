@@ -12,12 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use futures_util::future::BoxFuture;
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -85,6 +88,28 @@ pub struct Machines {
     pub metrics: PrometheusHandle,
     /// What is looked up when somebody reads the metrics.
     pub series: SeriesOfPools,
+    /// The text that was made of both.
+    pub scrape: Scrape,
+}
+
+/// The text of `/metrics`. Who asks while one is being made gets the next one, together with all who wait for it: a crowd that asks and
+/// takes nothing costs one text, and not one for each.
+#[derive(Debug, Clone, Default)]
+pub struct Scrape(Arc<Mutex<Option<(Instant, Bytes)>>>);
+
+impl Scrape {
+    /// A text that was begun after this was called.
+    async fn text(&self, make: impl Future<Output = String>) -> Bytes {
+        let asked = Instant::now();
+        let mut latest = self.0.lock().await;
+        if let Some((_, text)) = latest.as_ref().filter(|(begun, _)| *begun > asked) {
+            return text.clone();
+        }
+        let begun = Instant::now();
+        let text = Bytes::from(make.await.into_boxed_str().into_boxed_bytes());
+        *latest = Some((begun, text.clone()));
+        text
+    }
 }
 
 /// A node that is alive.
@@ -227,16 +252,16 @@ async fn readyz(State(machines): State<Machines>) -> Result<Json<Ready>, Problem
     ),
 )]
 async fn metrics(State(machines): State<Machines>) -> impl IntoResponse {
-    // First, because they set gauges that are rendered then.
-    let (_, failed) = check(&machines).await;
-    telemetry::ready(failed.is_none());
-    let series = (machines.series)().await;
-    let mut text = machines.metrics.render() + &series;
-    // It may wait for a slow client, with all the room that it took while it grew.
-    text.shrink_to_fit();
+    let make = async {
+        // First, because they set gauges that are rendered then.
+        let (_, failed) = check(&machines).await;
+        telemetry::ready(failed.is_none());
+        let series = (machines.series)().await;
+        machines.metrics.render() + &series
+    };
     (
         [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-        text,
+        machines.scrape.text(make).await,
     )
 }
 
@@ -272,6 +297,7 @@ mod tests {
             ],
             metrics: telemetry::metrics().unwrap(),
             series: Arc::new(|| Box::pin(std::future::ready(String::new()))),
+            scrape: Scrape::default(),
         }
     }
 
@@ -319,6 +345,24 @@ mod tests {
         let (status, body) = get(machines, "/readyz").await;
         assert_eq!(status, 503);
         assert!(body.contains("\"code\":\"draining\""));
+    }
+
+    #[tokio::test]
+    async fn a_crowd_that_asks_for_metrics_shares_the_text_and_gets_none_that_was_begun_before() {
+        let scrape = Scrape::default();
+        let made = std::cell::Cell::new(0);
+        let make = || async {
+            made.set(made.get() + 1);
+            let text = made.get().to_string();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            text
+        };
+        let first = scrape.text(make());
+        let crowd = futures_util::future::join_all((0..100).map(|_| scrape.text(make())));
+        let (first, crowd) = futures_util::future::join(first, crowd).await;
+        assert_eq!(first, "1");
+        assert!(crowd.iter().all(|text| text == "2"), "{crowd:?}");
+        assert_eq!(scrape.text(make()).await, "3");
     }
 
     #[tokio::test]
