@@ -86,6 +86,9 @@ pub(crate) struct Access {
     pub(crate) attempts: Attempts,
     /// Keys of ours that are none. Counted apart: they cannot be guessed, and whoever tries must not lock out a person with the admin key.
     wrong_keys: Attempts,
+    /// Logouts that a provider did not sign. Counted apart: any page can send such a form from the browser of a person, who must not be
+    /// locked out by it.
+    pub(crate) wrong_logouts: Attempts,
     /// Whether `/metrics` asks for a key.
     metrics_key: bool,
     /// Roles of groups.
@@ -111,6 +114,7 @@ impl Access {
             strangers: RateLimiter::direct(Quota::per_second(ten)),
             attempts: Attempts::default(),
             wrong_keys: Attempts::default(),
+            wrong_logouts: Attempts::default(),
             metrics_key: settings.metrics_key == Switch::On,
             roles: settings.oidc_roles.clone(),
             proxy_users: ProxyUsers::of(settings),

@@ -300,6 +300,49 @@ async fn whatever_is_wrong_with_an_answer_lets_nobody_in() {
 }
 
 #[tokio::test]
+async fn whoever_comes_back_refused_again_and_again_has_to_wait_and_junk_in_the_name_of_the_provider_locks_out_nobody()
+ {
+    let (redis, provider) = (Redis::start().await, Provider::start().await);
+    let node = launch(&redis, &provider)
+        .set("trusted_proxies", "127.0.0.1")
+        .start()
+        .await;
+    provider.person(anna(&["seat-admins"]));
+    // Any page can make a browser send this.
+    let junk = async || {
+        let call = node.post("/admin/login/backchannel");
+        let call = call.header("content-type", "application/x-www-form-urlencoded");
+        call.body("logout_token=junk").expect(ANY).await.status
+    };
+    while junk().await == 400 {}
+    assert_eq!(junk().await, 429);
+    enter(&node, &provider).await;
+
+    provider.fault(Fault::Denied);
+    let refused = async || {
+        let (path, cookie) = at_provider(&node, &provider, "").await;
+        let call = html(
+            &node,
+            &format!("{path}&error_description={}", "x".repeat(2_000)),
+        );
+        let call = call.header("cookie", &cookie);
+        call.header("x-forwarded-for", "203.0.113.9")
+            .expect(ANY)
+            .await
+            .status
+    };
+    let mut tries = 0;
+    while refused().await == 403 {
+        tries += 1;
+        assert!(tries < 30, "nobody is slowed down");
+    }
+    assert_eq!(refused().await, 429);
+    let log = node.log();
+    assert!(log.contains("a login at the provider failed"), "{log}");
+    assert!(!log.contains(&"x".repeat(400)), "{log}");
+}
+
+#[tokio::test]
 async fn a_login_ends_here_at_the_provider_and_with_its_rules() {
     let (redis, provider) = (Redis::start().await, Provider::start().await);
     let launch = launch(&redis, &provider).set("oidc_logout", "provider");

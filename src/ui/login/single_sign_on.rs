@@ -39,6 +39,8 @@ const HINT: &str = "oidc id token";
 const REMEMBERED: Duration = Duration::from_secs(15 * 60);
 /// Maximum groups per session.
 const MAX_GROUPS: usize = 100;
+/// Characters of what a provider says of a refusal that are shown and logged.
+const MAX_WHY: usize = 300;
 
 /// Leads to the provider.
 pub(in crate::ui) async fn begin(
@@ -136,7 +138,8 @@ pub(in crate::ui) async fn come_back(
         match log_in(&app, provider, &attempt, &fields, address).await? {
             Ok(response) => response,
             Err(error) => {
-                if matches!(error, oidc::Error::Untrusted(_)) {
+                // Whoever comes back again and again without a login asks the provider and fills the log each time.
+                if !matches!(error, oidc::Error::Provider(_)) {
                     attempts_of_address.note_wrong_form(address);
                 }
                 failed(&error, next)
@@ -160,9 +163,13 @@ async fn log_in(
     }
     if let Some(error) = fields.get("error") {
         let why = fields.get("error_description").unwrap_or_default();
-        return Ok(Err(oidc::Error::Refused(
-            format!("{error} {why}").trim().to_owned(),
-        )));
+        // Anybody can write it, and it goes into the log.
+        let why: String = format!("{error} {why}")
+            .trim()
+            .chars()
+            .take(MAX_WHY)
+            .collect();
+        return Ok(Err(oidc::Error::Refused(why)));
     }
     let Some(code) = fields.get("code") else {
         return Ok(Err(oidc::Error::Untrusted("no code came back".to_owned())));
@@ -321,7 +328,7 @@ async fn end_named(app: &App, request: Request) -> Result<usize, Problem> {
         ));
     };
     let address = app.access().address(&request);
-    let attempts = &app.access().attempts;
+    let attempts = &app.access().wrong_logouts;
     attempts.may_try(address).map_err(access::wait_to_guess)?;
     let fields = Fields::from_request(request, &()).await?;
     let token = fields.get("logout_token");
