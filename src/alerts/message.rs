@@ -261,12 +261,15 @@ pub fn summary(alert: &Alert) -> String {
             holders(number(alert.denials))
         ),
         (AlertType::IdleWhileDenied, false) => format!(
-            "Somebody was denied a seat of {pool} while {} idle, the longest for {} min.",
+            "Somebody was denied a seat of {pool} while {} idle, the longest for {}.",
             match number(alert.idle) {
                 1 => "1 seat was".to_owned(),
                 count => format!("{count} seats were"),
             },
-            number(alert.idle_ms) / 60_000
+            match number(alert.idle_ms) {
+                ms @ ..60_000 => format!("{} s", ms / 1_000),
+                ms => format!("{} min", ms / 60_000),
+            }
         ),
         (AlertType::IdleWhileDenied, true) => format!(
             "For ten minutes nobody was denied a seat of {pool} while seats were idle."

@@ -25,7 +25,10 @@ pub(super) enum Lease {
         /// Only leases with this string in holder, tenant, label, activities or platform
         #[arg(long, short)]
         query: Option<String>,
-        /// holder, tenant, label, started_at, renewed_at, expires_at, platform or activities; with - in front backwards
+        /// Only leases whose users have done nothing for this long, by their last report, in ms
+        #[arg(long, value_name = "MS")]
+        idle_ms: Option<u64>,
+        /// holder, tenant, label, started_at, renewed_at, expires_at, active_at, platform or activities; with - in front backwards
         #[arg(long, allow_hyphen_values = true)]
         sort: Option<String>,
         /// Maximum number of leases
@@ -75,15 +78,18 @@ pub(super) fn run(command: &Lease) -> Result<Exit, Failure> {
             holder,
             tenant,
             query,
+            idle_ms,
             sort,
             limit,
             remote,
         } => {
             let mut wanted = form_urlencoded::Serializer::new(String::new());
+            let idle_ms = idle_ms.map(|ms| ms.to_string());
             for (name, value) in [
                 ("holder", holder),
                 ("tenant", tenant),
                 ("q", query),
+                ("idle_ms", &idle_ms),
                 ("sort", sort),
             ] {
                 if let Some(value) = value {
@@ -100,7 +106,7 @@ pub(super) fn run(command: &Lease) -> Result<Exit, Failure> {
                     }
                 }
             }
-            let columns = [
+            let mut columns = vec![
                 "holder",
                 "tenant",
                 "label",
@@ -112,6 +118,10 @@ pub(super) fn run(command: &Lease) -> Result<Exit, Failure> {
                 "expires_in_ms",
                 "id",
             ];
+            // Only pools whose policy has `idle` tell it.
+            if leases.iter().any(|lease| lease.get("active_at").is_some()) {
+                columns.insert(columns.len() - 2, "active_at");
+            }
             remote.show(&leases, &columns, "there are currently no agents connected")
         }
         Lease::Terminate(terminate) => terminate.run(),

@@ -288,7 +288,12 @@ pub(super) fn report(report: &Report) -> Result<Exit, Failure> {
             percent(&answer["utilisation"]["share"]),
         ));
     }
-    remote.show(&rows, columns, "nothing happened in this time")
+    let mut columns = columns.to_vec();
+    // Only pools whose policy has `idle` tell it.
+    if rows.iter().any(|row| row.get("idle_mean").is_some()) {
+        columns.push("idle_mean");
+    }
+    remote.show(&rows, &columns, "nothing happened in this time")
 }
 
 /// A sheet about many pools, or a workbook with all sheets.
@@ -441,6 +446,16 @@ pub(super) fn sizing(sizing: &Sizing) -> Result<Exit, Failure> {
         inputs["sustained_peak"],
         inputs["sustained_minutes"],
     ));
+    let harvest = &answer["harvest"];
+    if harvest.is_object() {
+        stderr::say_line(format_args!(
+            "{} of {} seats were idle on average; given away when somebody needs them, {} would have been enough, and {} denials avoided",
+            harvest["idle_mean"],
+            harvest["seats_now"],
+            harvest["seats_needed"],
+            harvest["denials_avoided"],
+        ));
+    }
     let choices = ["lean", "balanced", "never_refuse"].map(|name| {
         let mut row = answer["choices"][name].clone();
         row["choice"] = name.into();
