@@ -140,9 +140,17 @@ fn report(remote: &Remote, plan: &[Planned], mood: &str) -> Result<Exit, Failure
     Ok(Exit::Ok)
 }
 
-/// All that the files declare, in the order in which it is written: keys, pools that get more seats, pools that get fewer, webhooks.
+/// All that the files declare, in the order in which it is written: webhooks, of which only the server knows whether it lets them be,
+/// so that nothing was written when it does not; keys, pools that get more seats, pools that get fewer.
 fn plan(remote: &Remote, declared: &Declared) -> Result<Vec<Planned>, Failure> {
     let mut plan = Vec::new();
+    if !declared.webhooks.is_empty() {
+        let present = remote.list("/v1/webhooks", usize::MAX)?;
+        for (name, webhook) in &declared.webhooks {
+            let present = only_one(&present, "webhook", name)?;
+            plan.push(plan_webhook(name, webhook, present)?);
+        }
+    }
     if !declared.keys.is_empty() {
         let present = remote.list("/v1/keys", usize::MAX)?;
         for (name, key) in &declared.keys {
@@ -156,13 +164,6 @@ fn plan(remote: &Remote, declared: &Declared) -> Result<Vec<Planned>, Failure> {
     }
     pools.sort_by_key(|pool| pool.shrinks);
     plan.extend(pools);
-    if !declared.webhooks.is_empty() {
-        let present = remote.list("/v1/webhooks", usize::MAX)?;
-        for (name, webhook) in &declared.webhooks {
-            let present = only_one(&present, "webhook", name)?;
-            plan.push(plan_webhook(name, webhook, present)?);
-        }
-    }
     Ok(plan)
 }
 

@@ -176,6 +176,8 @@ async fn changes_are_shown_field_by_field_with_what_they_mean() {
     assert_eq!(
         shown,
         [
+            "~ webhook on call",
+            "    events: [\"pool.level\",\"pool.full\"] → [\"*\"]",
             "~ key crm widget",
             "    limits: {\"per_minute\":600} → {\"per_minute\":900}",
             "= key desk",
@@ -184,8 +186,6 @@ async fn changes_are_shown_field_by_field_with_what_they_mean() {
             "~ pool crm",
             "    capacity: 2 → 1",
             "    2 seats are in use; nothing is granted until 1 of them are free, and nobody is ended",
-            "~ webhook on call",
-            "    events: [\"pool.level\",\"pool.full\"] → [\"*\"]",
         ]
     );
     let pool = admin.pool("crm", 200).await;
@@ -234,6 +234,10 @@ async fn changes_are_shown_field_by_field_with_what_they_mean() {
         (
             "version: 1\npools: {crm: {capacity: 3}}\nkeys: {desk: {role: viewer}}\n",
             "the role operator",
+        ),
+        (
+            "version: 1\npools: {crm: {capacity: 3}}\nwebhooks: {desk: {url: 'https://127.0.0.1/x', events: [pool.full]}}\n",
+            "the webhook desk",
         ),
         ("version: 3\n", "version 3"),
         ("pools: {}\n", "version"),
