@@ -43,12 +43,12 @@ pub async fn demand(
     };
     let (mut attempts, mut busy) = (Vec::new(), Vec::new());
     let mut idle = IdleStretches::default();
-    let mut keep = |mut wish: Attempt, until: Timestamp, idle: Vec<(i64, i64)>| {
-        wish.from_ms = wish.from_ms.max(from.0);
-        wish.until_ms = until.0.min(to.0);
-        if wish.from_ms < wish.until_ms {
-            busy.extend(wish.without(&idle));
-            attempts.push(wish);
+    let mut keep = |mut attempt: Attempt, until: Timestamp, idle: Vec<(i64, i64)>| {
+        attempt.from_ms = attempt.from_ms.max(from.0);
+        attempt.until_ms = until.0.min(to.0);
+        if attempt.from_ms < attempt.until_ms {
+            busy.extend(attempt.without(&idle));
+            attempts.push(attempt);
         }
     };
     reading::each(store, pool, EventId::default(), |event| {
@@ -65,18 +65,18 @@ pub async fn demand(
         );
         match event.kind.as_str() {
             "started" | "resumed" | "rebuilt" if event.seats != Some(0) => {
-                let wish = Attempt {
+                let attempt = Attempt {
                     from_ms: event.at.0,
                     until_ms: event.at.0,
                     holder: name(event.holder),
                     denied: false,
                 };
-                live.insert(id, wish);
+                live.insert(id, attempt);
             }
             "ended" => {
                 let idle = idle.take(&id, event.at.0);
-                if let Some(wish) = live.remove(&id) {
-                    keep(wish, event.at, idle);
+                if let Some(attempt) = live.remove(&id) {
+                    keep(attempt, event.at, idle);
                 }
             }
             _ => {}
@@ -84,9 +84,9 @@ pub async fn demand(
         ControlFlow::Continue(())
     })
     .await?;
-    for (id, wish) in live {
+    for (id, attempt) in live {
         let idle = idle.take(&id, to.0);
-        keep(wish, to, idle);
+        keep(attempt, to, idle);
     }
 
     let usual = TypicalDuration::of(&attempts);
@@ -205,14 +205,14 @@ struct TypicalDuration {
 
 impl TypicalDuration {
     fn of(attempts: &[Attempt]) -> Self {
-        let length = |wish: &Attempt| wish.until_ms - wish.from_ms;
+        let length = |attempt: &Attempt| attempt.until_ms - attempt.from_ms;
         let mut by_holder: HashMap<Arc<str>, Vec<i64>> = HashMap::new();
-        for wish in attempts {
-            if let Some(holder) = &wish.holder {
+        for attempt in attempts {
+            if let Some(holder) = &attempt.holder {
                 by_holder
                     .entry(holder.clone())
                     .or_default()
-                    .push(length(wish));
+                    .push(length(attempt));
             }
         }
         Self {

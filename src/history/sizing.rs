@@ -84,7 +84,7 @@ pub struct Demand {
 pub struct Point {
     /// The seats.
     pub seats: u64,
-    /// Wishes that would have been refused.
+    /// Requests that would have been refused.
     pub denials: u64,
     /// Holders to whom that would have happened.
     pub holders_denied: u64,

@@ -137,7 +137,7 @@ impl InputsBody {
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct PointBody {
     pub(crate) seats: u64,
-    /// Wishes that would have been refused.
+    /// Requests that would have been refused.
     pub(crate) denials: u64,
     /// Holders to whom that would have happened.
     pub(crate) holders_denied: u64,
