@@ -1,9 +1,10 @@
 //! `leasehold watch`: the pools as they are now, again and again.
 //!
-//! On a terminal it is a view of its own ([`screen`]), which leaves the terminal as it was. Elsewhere each look is printed
+//! On a terminal it is a view of its own ([`screen`]), which leaves the terminal as it was. Elsewhere each reading is printed
 //! below the one before, as a table or as one JSON object for each pool.
 
 mod screen;
+mod view;
 
 use std::io::{self, IsTerminal as _, Write as _};
 use std::time::Duration;
@@ -14,15 +15,15 @@ use super::remote::Remote;
 use super::table::table;
 use super::{Exit, Failure};
 
-const KEYS: &str = "On a terminal: q quits, space pauses, r looks now, s sorts, the arrows scroll, + and - change how often it \
-     looks.";
+const KEYS: &str = "On a terminal: q quits, space pauses, r refreshes, s sorts, the arrows scroll, + and - change how often it \
+     reads.";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = KEYS)]
 pub(super) struct Watch {
     /// Only pools with this in their name
     name: Option<String>,
-    /// Seconds between two looks
+    /// Seconds between two readings
     #[arg(long, default_value = "2", value_parser = clap::value_parser!(u64).range(1..=3600))]
     every: u64,
     #[command(flatten)]
