@@ -6,43 +6,43 @@
 //! when none of them is left. Deliberately absent: a death of all of them together with us. Whoever kills us with SIGKILL leaves a command
 //! without a seat; its fence is older than that of whoever gets the seat next.
 
+mod idle;
+mod outage;
+mod signals;
 mod tree;
 
-use std::io::IsTerminal as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::path::Path;
 use std::process::{ExitCode, ExitStatus};
-use std::str::FromStr;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
+use self::idle::{IdleSource, idle_of, own_terminal};
+use self::outage::OnOutage;
+use self::signals::{is_from_terminal, signals};
 use self::tree::Tree;
 use super::progress::Progress;
 use super::remote::Remote;
 use super::{Exit, Failure};
-use crate::client::{Client, Held, Left, QueueTicket, SeatRequest};
+use crate::client::{Client, Held, QueueTicket, SeatRequest};
 use crate::names::PoolName;
 use crate::stderr;
 
 const RUN_HELP: &str = "The command finds LEASEHOLD_LEASE_ID and LEASEHOLD_FENCE in its environment. Exit codes: the command's \
      own (128 and the signal, if one ended it); before it runs 3 if there is no seat, 4 if there is no such pool, 5 if the key \
      may not, 6 if the server cannot be reached or is not Leasehold, 126 if the command cannot be run, 127 if there is none.";
-
 /// Longest that can be asked for, in seconds.
 const A_YEAR: u64 = 366 * 86_400;
-/// How often it is looked how much is left of the lease, and whether anything of the command is.
-const LOOK: Duration = Duration::from_millis(200);
+/// How often to check how much is left of the lease, and if any process of the command is.
+const CHECK: Duration = Duration::from_millis(200);
 /// Longest time in which a seat is given back.
 const RELEASE: Duration = Duration::from_secs(3);
 /// Longest time to leave the queue in.
 const LEAVE: Duration = Duration::from_secs(2);
-
 /// What the environment may hold that is not for the command.
 const SECRETS_OF_THE_ENVIRONMENT: [&str; 6] = [
     "LEASEHOLD_KEY",
@@ -94,76 +94,6 @@ pub(super) struct Run {
     command: Vec<std::ffi::OsString>,
 }
 
-/// From what it is known that nobody is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum IdleSource {
-    /// The last input of the terminal, as `w` shows it: to eight seconds, and only what somebody has read.
-    Tty,
-}
-
-/// For how long nothing was read from a terminal; none if it does not say.
-fn idle_of(terminal: &Path) -> Option<Duration> {
-    let read_at = std::fs::metadata(terminal).ok()?.accessed().ok()?;
-    // One in the future is of a clock that was set back.
-    Some(read_at.elapsed().unwrap_or_default())
-}
-
-/// The terminal that we are started from, as one of its open files.
-fn own_terminal() -> Option<&'static Path> {
-    let files = [
-        (std::io::stdin().is_terminal(), "/dev/fd/0"),
-        (stderr::is_terminal(), "/dev/fd/2"),
-        (std::io::stdout().is_terminal(), "/dev/fd/1"),
-    ];
-    let terminal = files.into_iter().find(|(is_one, _)| *is_one)?;
-    Some(Path::new(terminal.1))
-}
-
-/// What happens in an outage that lasts longer than the lease. Never more than the lease allows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum OnOutage {
-    /// The command goes on, and nothing is said.
-    Continue,
-    /// It goes on, and it is said.
-    Warn,
-    /// The command goes on for this long, with a warning.
-    Stop(Duration),
-}
-
-impl FromStr for OnOutage {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let seconds = text.strip_prefix("stop=").map(str::parse::<u64>);
-        match (text, seconds) {
-            ("continue", _) => Ok(Self::Continue),
-            ("warn", _) => Ok(Self::Warn),
-            ("stop", _) => Ok(Self::Stop(Duration::ZERO)),
-            (_, Some(Ok(seconds))) if seconds <= A_YEAR => {
-                Ok(Self::Stop(Duration::from_secs(seconds)))
-            }
-            _ => Err("say warn, continue, stop, or stop=SECONDS".to_owned()),
-        }
-    }
-}
-
-impl OnOutage {
-    /// For how long the command may go on after the end of what was promised; none is without limit.
-    fn limit(self, left: &Left) -> Option<Duration> {
-        match (self, left.grace) {
-            (Self::Stop(own), Some(grace)) => Some(own.min(grace)),
-            (Self::Stop(own), None) => Some(own),
-            (_, grace) => grace,
-        }
-    }
-
-    /// How much time is left until the command has to be gone; none is without limit.
-    fn rest(self, left: &Left) -> Option<Duration> {
-        let limit = self.limit(left)?;
-        Some((left.certain + limit).saturating_sub(left.used))
-    }
-}
-
 pub(super) fn run(run: &Run) -> Result<ExitCode, Failure> {
     let client = run.remote.client()?;
     run.remote.run(run.hold(&client))
@@ -190,19 +120,7 @@ impl Run {
         let mut tree = Tree::new();
         let mut child = match self.spawn(&held) {
             Ok(child) => child,
-            Err(error) => {
-                // Not worth an error of its own: the seat comes back by itself.
-                let _ = tokio::time::timeout(RELEASE, held.release()).await;
-                let program = self.command[0].to_string_lossy();
-                stderr::say_line(format_args!(
-                    "leasehold: {program} cannot be run: {error}; the seat was given back"
-                ));
-                let code = match error.kind() {
-                    std::io::ErrorKind::NotFound => 127,
-                    _ => 126,
-                };
-                return Ok(ExitCode::from(code));
-            }
+            Err(error) => return Ok(self.not_started(held, &error).await),
         };
         tree.begins_with(child.id());
         let mut lost = false;
@@ -210,8 +128,8 @@ impl Run {
         let mut ending = false;
         let mut kill_at: Option<Instant> = None;
         let mut status = None;
-        let mut looks = tokio::time::interval(LOOK);
-        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut checks = tokio::time::interval(CHECK);
+        checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let status = loop {
             tokio::select! {
                 ended = child.wait(), if status.is_none() => {
@@ -235,13 +153,13 @@ impl Run {
                     }
                 }
                 _ = ends.recv() => tree.reap(),
-                _ = looks.tick() => {
+                _ = checks.tick() => {
                     if let Some(status) = status && !tree.is_there() {
                         break status;
                     }
                     self.warn_of_end(&held, &mut ending);
                     if !lost && kill_at.is_none() && !self.keep_going {
-                        kill_at = self.look_at_outage(&held, &tree, &mut warned);
+                        kill_at = self.check_outage(&held, &tree, &mut warned);
                     }
                 }
                 () = tokio::time::sleep_until(kill_at.unwrap_or_else(Instant::now)), if kill_at.is_some() => {
@@ -252,17 +170,23 @@ impl Run {
             }
         };
         if !lost {
-            match tokio::time::timeout(RELEASE, held.release()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => stderr::say_line(format_args!(
-                    "leasehold: the seat comes back by itself, it could not be released: {error}"
-                )),
-                Err(_) => stderr::say_line(format_args!(
-                    "leasehold: the seat comes back by itself, the server did not answer in time"
-                )),
-            }
+            give_back(held).await;
         }
         Ok(code(status))
+    }
+
+    /// Gives the seat of a command back that could not be started, as shells name that.
+    async fn not_started(&self, held: Held, error: &std::io::Error) -> ExitCode {
+        // Not worth an error of its own: the seat comes back by itself.
+        let _ = tokio::time::timeout(RELEASE, held.release()).await;
+        let program = self.command[0].to_string_lossy();
+        stderr::say_line(format_args!(
+            "leasehold: {program} cannot be run: {error}; the seat was given back"
+        ));
+        ExitCode::from(match error.kind() {
+            std::io::ErrorKind::NotFound => 127,
+            _ => 126,
+        })
     }
 
     /// Says once that a policy can end the lease soon.
@@ -294,7 +218,7 @@ impl Run {
 
     /// Warns when the lease may be over, and tells the command to stop in time, so that it is gone when it has to be. Returns
     /// when that is, if the server said it.
-    fn look_at_outage(&self, held: &Held, tree: &Tree, warned: &mut bool) -> Option<Instant> {
+    fn check_outage(&self, held: &Held, tree: &Tree, warned: &mut bool) -> Option<Instant> {
         let left = held.left();
         let rest = self.on_outage.rest(&left);
         if left.certain.is_zero() && !*warned && self.on_outage != OnOutage::Continue {
@@ -408,6 +332,19 @@ impl Run {
     }
 }
 
+/// Gives the seat back, and says if that failed.
+async fn give_back(held: Held) {
+    match tokio::time::timeout(RELEASE, held.release()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => stderr::say_line(format_args!(
+            "leasehold: the seat comes back by itself, it could not be released: {error}"
+        )),
+        Err(_) => stderr::say_line(format_args!(
+            "leasehold: the seat comes back by itself, the server did not answer in time"
+        )),
+    }
+}
+
 fn place_in_words(place: &QueueTicket) -> String {
     let eta = place
         .eta
@@ -420,43 +357,6 @@ fn place_in_words(place: &QueueTicket) -> String {
     }
 }
 
-/// Whether the command reads from the terminal. It then stays in our process group, because no other may.
-fn is_from_terminal() -> bool {
-    std::io::stdin().is_terminal()
-}
-
-/// The signals that are passed on. Interrupt and quit come from a terminal to the command as well, where it is in our group, so there
-/// they are left alone. What was ignored before us (`nohup`, jobs in the background) stays ignored, for the command too.
-fn signals() -> std::io::Result<mpsc::UnboundedReceiver<Signal>> {
-    let (send, receive) = mpsc::unbounded_channel();
-    let from_terminal = is_from_terminal();
-    let ignored = tree::ignored_signals();
-    for (kind, number, also_from_terminal) in [
-        (SignalKind::terminate(), Signal::TERM, false),
-        (SignalKind::hangup(), Signal::HUP, false),
-        (SignalKind::user_defined1(), Signal::USR1, false),
-        (SignalKind::user_defined2(), Signal::USR2, false),
-        (SignalKind::interrupt(), Signal::INT, true),
-        (SignalKind::quit(), Signal::QUIT, true),
-    ] {
-        if ignored & (1 << (number.as_raw() - 1)) != 0 {
-            continue;
-        }
-        let mut signals = signal(kind)?;
-        let send = send.clone();
-        tokio::spawn(async move {
-            while signals.recv().await.is_some() {
-                if !(from_terminal && also_from_terminal) && send.send(number).is_err() {
-                    return;
-                }
-            }
-        });
-    }
-    // So that there is always somebody who could send.
-    tokio::spawn(async move { send.closed().await });
-    Ok(receive)
-}
-
 /// As shells say it.
 fn code(status: ExitStatus) -> ExitCode {
     let code = status
@@ -464,29 +364,4 @@ fn code(status: ExitStatus) -> ExitCode {
         .or_else(|| status.signal().map(|signal| 128 + signal))
         .unwrap_or(1);
     ExitCode::from(u8::try_from(code).unwrap_or(1))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_outage_is_never_outlasted_by_more_than_the_lease_allows() {
-        let s = Duration::from_secs;
-        let left = |certain, used, grace: Option<u64>| Left {
-            certain: s(certain),
-            used: s(used),
-            grace: grace.map(s),
-            length: s(60),
-        };
-        let rest = |text: &str, left| text.parse::<OnOutage>().expect("a word").rest(&left);
-        assert_eq!(rest("warn", left(40, 0, Some(600))), Some(s(640)));
-        assert_eq!(rest("continue", left(0, 100, Some(600))), Some(s(500)));
-        assert_eq!(rest("stop", left(40, 0, Some(600))), Some(s(40)));
-        assert_eq!(rest("stop=30", left(0, 10, None)), Some(s(20)));
-        assert_eq!(rest("stop=900", left(0, 0, Some(600))), Some(s(600)));
-        assert_eq!(rest("continue", left(0, 10, None)), None);
-        assert_eq!(rest("warn", left(0, 10, Some(0))), Some(s(0)));
-        assert!("stop=x".parse::<OnOutage>().is_err() && "".parse::<OnOutage>().is_err());
-    }
 }
