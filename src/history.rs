@@ -7,6 +7,7 @@
 //!
 //! Deliberately absent: polling. A level between two looks would be a guess.
 
+mod attempt;
 pub mod busiest_day;
 pub mod demand;
 pub mod denials;

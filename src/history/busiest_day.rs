@@ -3,7 +3,8 @@
 use chrono::Days;
 use chrono_tz::Tz;
 
-use super::sizing::{Attempt, Demand, peak_at};
+use super::attempt::{Attempt, peak_at};
+use super::sizing::Demand;
 use super::usage::{date, midnight};
 use crate::time::Timestamp;
 

@@ -4,11 +4,12 @@ use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::attempt::Attempt;
 use super::denials;
 use super::levels::Levels;
 use super::reading;
 use super::rollup;
-use super::sizing::{Attempt, Demand};
+use super::sizing::Demand;
 use super::slot::Step;
 use crate::names::PoolName;
 use crate::store::{Error, EventId, Store};

@@ -4,7 +4,8 @@ use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::sizing::{Demand, POINTS, peak};
+use super::attempt::peak;
+use super::sizing::{Demand, POINTS};
 
 /// What a seat costs, by quantity: from the first seat of a tier on each costs its price.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,7 +117,7 @@ impl Comparison {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sizing::Attempt;
+    use super::super::attempt::Attempt;
     use super::*;
     use crate::time::Timestamp;
 
