@@ -49,13 +49,13 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
         .map_err(|error| Error::not_connected(&error))?;
     let mut findings = Vec::new();
     if let Source::Sentinel(sentinel) = &source {
-        sentinels::look_at(sentinel, &mut findings).await;
+        sentinels::check(sentinel, &mut findings).await;
     }
     let mut notes = Findings {
         place: "the way there".to_owned(),
         findings: &mut findings,
     };
-    look_at_url(options, &mut notes);
+    check_url(options, &mut notes);
     let refused_to_listen = rights::refused_to_listen(&source).await;
     let masters = source.masters().await;
     let masters = masters.map_err(|error| Error::not_connected(&error))?;
@@ -75,7 +75,7 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
             }
             Err(error) => return Err(Error::not_connected(&error)),
         };
-        let seen = ServerFacts {
+        let facts = ServerFacts {
             role: Role::Master,
             is_cluster: source.is_cluster(),
             expects_replicas: !matches!(source, Source::Single(_)),
@@ -83,8 +83,8 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
             refused_to_listen: refused_to_listen.as_ref(),
         };
         let info = Info::read(&mut server).await?;
-        server::look_at(&mut server, &info, seen, options, &mut notes).await?;
-        records::look_at(&mut server, &mut notes).await;
+        server::check(&mut server, &info, facts, options, &mut notes).await?;
+        records::check(&mut server, &mut notes).await;
         // Whoever takes over has to be as fit.
         for address in info.replicas() {
             let name = format!("the replica {}:{}", address.0, address.1);
@@ -97,9 +97,9 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
                 place: name,
                 findings: &mut findings,
             };
-            let seen = ServerFacts {
+            let facts = ServerFacts {
                 role: Role::Replica,
-                ..seen
+                ..facts
             };
             match replica {
                 Err(error) => notes.error(
@@ -108,7 +108,7 @@ pub async fn diagnose(options: &Options) -> Result<Vec<Finding>, Error> {
                 ),
                 Ok(mut replica) => {
                     let info = Info::read(&mut replica).await?;
-                    server::look_at(&mut replica, &info, seen, options, &mut notes).await?;
+                    server::check(&mut replica, &info, facts, options, &mut notes).await?;
                 }
             }
         }
@@ -123,14 +123,14 @@ pub(super) fn at_start(options: &Options, info: &Info) -> Vec<Finding> {
         place: "Redis".to_owned(),
         findings: &mut findings,
     };
-    look_at_url(options, &mut notes);
+    check_url(options, &mut notes);
     if !is_private(options) {
-        server::look_at_version(info, &mut notes);
+        server::check_version(info, &mut notes);
     }
-    server::look_at_memory(info, &mut notes);
+    server::check_memory(info, &mut notes);
     let url = options.url.expose_secret().parse::<RedisUrl>();
     if url.is_ok_and(|url| url.topology != Topology::Single) {
-        server::look_at_replicas(info, &mut notes);
+        server::check_replicas(info, &mut notes);
     }
     findings
 }
@@ -141,7 +141,7 @@ fn is_private(options: &Options) -> bool {
     url.is_ok_and(|url| url.is_local())
 }
 
-fn look_at_url(options: &Options, notes: &mut Findings<'_>) {
+fn check_url(options: &Options, notes: &mut Findings<'_>) {
     let Ok(url) = options.url.expose_secret().parse::<RedisUrl>() else {
         return;
     };

@@ -27,8 +27,8 @@ async fn ask<T: FromRedisValue>(server: &mut MultiplexedConnection, command: &Cm
     command.query_async(server).await.ok()
 }
 
-pub(super) async fn look_at(server: &mut MultiplexedConnection, notes: &mut Findings<'_>) {
-    look_at_nodes(server, notes).await;
+pub(super) async fn check(server: &mut MultiplexedConnection, notes: &mut Findings<'_>) {
+    check_nodes(server, notes).await;
     let mut unreadable: Vec<(Kind, String)> = Vec::new();
     let kinds = [
         (
@@ -90,7 +90,7 @@ async fn pools(server: &mut MultiplexedConnection) -> Vec<PoolName> {
     pools
 }
 
-async fn look_at_nodes(server: &mut MultiplexedConnection, notes: &mut Findings<'_>) {
+async fn check_nodes(server: &mut MultiplexedConnection, notes: &mut Findings<'_>) {
     let mut command = redis::cmd("ZRANGE");
     command.arg(NODES).arg(0).arg(-1).arg("WITHSCORES");
     let (Some(signs), Some(time)) = (

@@ -10,7 +10,7 @@ use crate::store::info::Info;
 /// A master that is silent for less may only be busy; for longer, nobody gets a seat for long.
 const DOWN_AFTER_MS: std::ops::RangeInclusive<u64> = 500..=10_000;
 
-pub(super) async fn look_at(sentinel: &Sentinel, findings: &mut Vec<Finding>) {
+pub(super) async fn check(sentinel: &Sentinel, findings: &mut Vec<Finding>) {
     let mut notes = Findings {
         place: "the sentinels".to_owned(),
         findings,
