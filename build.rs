@@ -3,6 +3,8 @@
 //!
 //! Lists the runbooks in `docs/runbooks`, which every node serves.
 
+#[path = "build/call.rs"]
+mod call;
 #[path = "build/check.rs"]
 mod check;
 #[path = "build/header.rs"]
@@ -11,8 +13,12 @@ mod header;
 mod lua;
 #[path = "build/prologue.rs"]
 mod prologue;
+#[path = "build/reply.rs"]
+mod reply;
 #[path = "build/rust.rs"]
 mod rust;
+#[path = "build/types.rs"]
+mod types;
 
 use std::path::{Path, PathBuf};
 
