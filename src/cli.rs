@@ -4,6 +4,7 @@
 
 mod alert;
 mod apply;
+mod arguments;
 mod audit;
 mod bench;
 mod block;
@@ -11,6 +12,7 @@ mod config;
 mod declared;
 mod demo;
 mod doctor;
+mod exit;
 mod export;
 mod failover;
 mod healthcheck;
@@ -31,17 +33,15 @@ mod table;
 mod watch;
 mod webhook;
 
-use std::borrow::Cow;
-use std::ffi::OsString;
-use std::fmt;
 use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
-use serde_json::json;
 
+pub use self::arguments::parse;
+pub use self::exit::{Exit, Failure};
 use crate::config::{Flags, Loaded, Settings, WrongSetting};
 use crate::stderr;
 use crate::store::Options;
@@ -156,166 +156,8 @@ enum Command {
     Man(man::Man),
 }
 
-/// How a command ended, as scripts see it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// It did what was asked.
-    Ok = 0,
-    /// It failed.
-    Error = 1,
-    /// It was asked in a way that cannot work: a flag, or a setting.
-    Usage = 2,
-    /// No seat was given.
-    Denied = 3,
-    /// There is no such pool, lease or key.
-    NotFound = 4,
-    /// The key may not do this.
-    NotAllowed = 5,
-    /// The server, or its Redis, could not be reached.
-    Unavailable = 6,
-    /// A dry run found something to do.
-    Changes = 10,
-}
-
-impl Exit {
-    /// The word for programs, where nobody has a better one.
-    const fn code(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Error => "failed",
-            Self::Usage => "wrong_usage",
-            Self::Denied => "denied",
-            Self::NotFound => "not_found",
-            Self::NotAllowed => "not_allowed",
-            Self::Unavailable => "unavailable",
-            Self::Changes => "changes",
-        }
-    }
-}
-
-/// Why a command ended without doing what was asked: a sentence for the person at the terminal, and a word for programs.
-#[derive(Debug)]
-pub struct Failure {
-    exit: Exit,
-    code: Cow<'static, str>,
-    sentence: String,
-    /// When to ask again, ms, if the server said so.
-    retry_after_ms: Option<u64>,
-}
-
-impl Failure {
-    /// A failure with this exit code, told in a sentence that ends with what to do next.
-    pub fn new(exit: Exit, sentence: impl fmt::Display) -> Self {
-        Self {
-            exit,
-            code: exit.code().into(),
-            sentence: sentence.to_string(),
-            retry_after_ms: None,
-        }
-    }
-
-    /// The same with a stable word of its own.
-    fn with_code(mut self, code: impl Into<Cow<'static, str>>) -> Self {
-        self.code = code.into();
-        self
-    }
-
-    /// On stderr, as a sentence or as one line of JSON.
-    fn tell(&self, json: bool) {
-        if json {
-            let mut told =
-                json!({"code": self.code, "message": self.sentence, "exit": self.exit as u8});
-            if let Some(ms) = self.retry_after_ms {
-                told["retry_after_ms"] = json!(ms);
-            }
-            // JSON has its own escapes.
-            stderr::say(format!("{told}\n"));
-        } else {
-            stderr::say_line(format_args!("leasehold: {self}"));
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.sentence)
-    }
-}
-
-impl std::error::Error for Failure {}
-
-impl From<WrongSetting> for Failure {
-    fn from(wrong: WrongSetting) -> Self {
-        Self::new(Exit::Usage, wrong).with_code("wrong_setting")
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(error: io::Error) -> Self {
-        Self::new(Exit::Error, error)
-    }
-}
-
 /// How long the end of the program waits for whoever reads stderr.
 const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
-
-/// What was asked for on the command line of this process; ends it when that cannot be understood.
-pub fn parse() -> Cli {
-    let command = command();
-    let arguments = common_options_last(&command, std::env::args_os().collect());
-    let parsed = command.try_get_matches_from(arguments).and_then(|matches| {
-        let json = wants_json(&matches);
-        Ok(Cli {
-            json,
-            ..Cli::from_arg_matches(&matches)?
-        })
-    });
-    parsed.unwrap_or_else(|error| {
-        let mut ours = std::env::args_os().take_while(|argument| argument != "--");
-        if error.use_stderr() && ours.any(|argument| argument == "--json") {
-            let text = error.to_string();
-            let said = text.split("\n\n").next().unwrap_or_default();
-            let said = said.strip_prefix("error: ").unwrap_or(said).trim();
-            Failure::new(Exit::Usage, said).tell(true);
-            stderr::flush(LAST_WORDS);
-            std::process::exit(Exit::Usage as i32);
-        }
-        error.exit()
-    })
-}
-
-/// What every command that talks to a server takes, and whether a value follows.
-const COMMON: [(&str, bool); 3] = [("--server", true), ("--key-file", true), ("--json", false)];
-
-/// The same arguments, with the common options that stand before or between the words of a command behind them: clap knows them as
-/// options of the command itself.
-fn common_options_last(mut command: &clap::Command, arguments: Vec<OsString>) -> Vec<OsString> {
-    let mut rest = arguments.into_iter().peekable();
-    let (mut words, mut options) = (Vec::from_iter(rest.next()), Vec::new());
-    while let Some(argument) = rest.peek().and_then(|argument| argument.to_str()) {
-        let name = argument.split_once('=').map_or(argument, |(name, _)| name);
-        if let Some(next) = command.find_subcommand(argument) {
-            command = next;
-            words.extend(rest.next());
-        } else if let Some((_, takes_value)) = COMMON.iter().find(|(known, _)| *known == name) {
-            let has_value = *takes_value && name == argument;
-            options.extend(rest.by_ref().take(1 + usize::from(has_value)));
-        } else {
-            break;
-        }
-    }
-    words.into_iter().chain(options).chain(rest).collect()
-}
-
-/// Whether `--json` was given, to whichever command.
-fn wants_json(matches: &ArgMatches) -> bool {
-    let here = matches.try_get_one::<bool>("json");
-    here.is_ok_and(|given| given == Some(&true))
-        || matches
-            .subcommand()
-            .is_some_and(|(_, matches)| wants_json(matches))
-}
 
 /// The whole command line. Without a command the settings are taken as well, but `leasehold --help` is about commands.
 fn command() -> clap::Command {
@@ -438,30 +280,6 @@ fn completions(shell: Shell) -> Result<Exit, Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn common_options_stand_before_or_behind_the_words_of_a_command() {
-        let command = command();
-        let put = |line: &str| {
-            let arguments = line.split(' ').map(OsString::from).collect();
-            let put = common_options_last(&command, arguments);
-            let put: Vec<_> = put
-                .iter()
-                .map(|argument| argument.to_str().unwrap())
-                .collect();
-            put.join(" ")
-        };
-        assert_eq!(
-            put("leasehold --json --server http://a pool --key-file f list --json"),
-            "leasehold pool list --json --server http://a --key-file f --json"
-        );
-        assert_eq!(
-            put("leasehold --server=http://a run --pool p -- pool list"),
-            "leasehold run --server=http://a --pool p -- pool list"
-        );
-        assert_eq!(put("leasehold --listen pool"), "leasehold --listen pool");
-        assert_eq!(put("leasehold --server"), "leasehold --server");
-    }
 
     #[test]
     fn the_command_line_is_sound() {
