@@ -1,201 +1,40 @@
 //! `/v1/keys`: who may do what. A secret is shown once, when it is made.
 
 mod body;
+mod create;
+mod list;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use chrono_tz::Tz;
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) use self::body::{ChangeKey, CreateKey, KeyBody, LimitsWanted};
 use self::body::{KeyWithSecret, RollKey};
+pub(crate) use self::create::make;
+pub(crate) use self::list::all;
 use super::App;
 use super::access::Operator;
-use super::extract::{Body, Path, Query};
+use super::extract::{Body, Path};
 use super::problem::{Code, Problem};
 use super::records::{self, DAY_MS, Record};
 use super::when::When;
-use crate::access_key::{AccessKey, Fingerprint, KeyId, Role};
+use crate::access_key::{AccessKey, KeyId, Role};
 use crate::store::{self, PutKey};
 use crate::time::Timestamp;
 
 /// The longest life of a key: ten years, in milliseconds.
 const MAX_LIFE_MS: u64 = 3_660 * DAY_MS;
-/// Maximum keys of a page.
-const MAX_LIMIT: usize = 1_000;
-/// Most keys: each node has them all.
-const MAX_KEYS: usize = 10_000;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(list, create))
+        .routes(routes!(list::list, create::create))
         .routes(routes!(read, change, revoke))
         .routes(routes!(roll))
-}
-
-/// Keys, by name.
-#[derive(Debug, Serialize, ToSchema)]
-struct Keys {
-    items: Vec<KeyBody>,
-    /// Send it back as `cursor` for the next page; null at the end.
-    next_cursor: Option<String>,
-}
-
-/// Which keys to list.
-#[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
-#[into_params(parameter_in = Query)]
-struct KeysQuery {
-    /// Maximum keys per page, 1 to 1000; without it all keys are on one page.
-    #[param(minimum = 1, maximum = 1_000)]
-    limit: Option<usize>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
-/// The place of a key in the list: its name and id, so that it stands also for one that was revoked meanwhile.
-fn cursor_of(key: &KeyBody) -> String {
-    URL_SAFE_NO_PAD.encode(format!("{}\0{}", key.name.as_str(), key.id.as_str()))
-}
-
-/// Lists the keys, by name. Secrets are not among what is kept. Who is for some pools or tenants lists keys for no more than these.
-#[utoipa::path(
-    get, path = "/v1/keys", operation_id = "list_keys", tag = "keys",
-    params(KeysQuery),
-    responses((status = 200, body = Keys)),
-)]
-async fn list(
-    State(app): State<App>,
-    operator: Operator,
-    Query(wanted): Query<KeysQuery>,
-) -> Result<Json<Keys>, Problem> {
-    let mut items = all(&app, &operator).await?;
-    if let Some(cursor) = wanted.cursor {
-        let text = URL_SAFE_NO_PAD.decode(cursor).ok();
-        let text = text.and_then(|bytes| String::from_utf8(bytes).ok());
-        let after = text.as_deref().and_then(|text| text.split_once('\0'));
-        let after = after.ok_or_else(|| {
-            Problem::new(
-                Code::InvalidRequest,
-                "`cursor` is not one of this list. Begin again without it.",
-            )
-        })?;
-        items.retain(|key| after < (key.name.as_str(), key.id.as_str()));
-    }
-    let mut next_cursor = None;
-    if let Some(limit) = wanted.limit {
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(Problem::new(
-                Code::InvalidRequest,
-                format!("`limit` is 1 to {MAX_LIMIT}."),
-            ));
-        }
-        if limit < items.len() {
-            items.truncate(limit);
-            next_cursor = items.last().map(cursor_of);
-        }
-    }
-    Ok(Json(Keys { items, next_cursor }))
-}
-
-/// All keys that the caller may know of, by name.
-pub(crate) async fn all(app: &App, operator: &Operator) -> Result<Vec<KeyBody>, Problem> {
-    app.0.store.refresh_keys().await?;
-    let uses = app.0.store.key_uses().await?;
-    let now = app.0.store.now();
-    let keyring = app.0.store.keyring();
-    let mut items: Vec<KeyBody> = keyring
-        .keys
-        .values()
-        .filter(|key| is_within(operator, key))
-        .map(|key| KeyBody::of(key, uses.get(&key.id).copied(), now))
-        .collect();
-    items.sort_by(|a, b| (a.name.as_str(), &a.id).cmp(&(b.name.as_str(), &b.id)));
-    Ok(items)
-}
-
-/// Creates a key. Its secret is in the answer, this once.
-#[utoipa::path(
-    post, path = "/v1/keys", operation_id = "create_key", tag = "keys",
-    request_body = CreateKey,
-    responses((status = 201, body = KeyWithSecret)),
-)]
-async fn create(
-    State(app): State<App>,
-    operator: Operator,
-    Body(body): Body<CreateKey>,
-) -> Result<(StatusCode, Json<KeyWithSecret>), Problem> {
-    let (key, secret) = make(&app, &operator, body).await?;
-    Ok((
-        StatusCode::CREATED,
-        Json(KeyWithSecret::of(&app, &key, &secret)),
-    ))
-}
-
-/// Makes a key, and its secret.
-pub(crate) async fn make(
-    app: &App,
-    operator: &Operator,
-    body: CreateKey,
-) -> Result<(AccessKey, SecretString), Problem> {
-    if app.0.store.keyring().keys.len() >= MAX_KEYS {
-        return Err(invalid(
-            "There are 10000 keys already. Revoke those that nobody uses.",
-        ));
-    }
-    let now = app.0.store.now();
-    let expires_at_ms = match (body.expires_in_ms, body.expires_at) {
-        (Some(_), Some(_)) => {
-            return Err(invalid(
-                "`expires_in_ms` and `expires_at` say the same. Send one of them.",
-            ));
-        }
-        (Some(ms), None) if !(1..=MAX_LIFE_MS).contains(&ms) => {
-            return Err(invalid_at(
-                "expires_in_ms",
-                "`expires_in_ms` is 1 millisecond to ten years.",
-            ));
-        }
-        (Some(ms), None) => Some(after(now, ms).0),
-        (None, Some(when)) => Some(end(&when, now)?.0),
-        (None, None) => None,
-    };
-    let id = KeyId::random();
-    let secret = AccessKey::text(body.role, &id);
-    let key = AccessKey {
-        id,
-        name: body.name,
-        role: body.role,
-        limits: body.limits.of_a_new_key(&body.origins),
-        burst: body.limits.burst,
-        pools: body.pools,
-        tenants: body.tenants,
-        tenant: body.tenant,
-        origins: body.origins,
-        created_at_ms: now.0,
-        expires_at_ms,
-        fingerprint: Fingerprint::of(secret.expose_secret()),
-        former: None,
-    };
-    check(&key)?;
-    operator.notes.target(&key.id);
-    operator.notes.after(&KeyBody::of(&key, None, now));
-    check_given(operator, &key)?;
-    match app.0.store.put_key(&key, None).await? {
-        PutKey::Put => Ok((key, secret)),
-        PutKey::Conflict => Err(Problem::new(
-            Code::Internal,
-            "Something went wrong inside. It was logged.",
-        )
-        .cause("an id of 70 random bits came twice")),
-    }
 }
 
 /// Reads a key.
