@@ -384,10 +384,15 @@ pub struct Keyring {
 }
 
 impl Keyring {
-    /// The key whose text this is.
-    pub fn verify(&self, text: &str, now: Timestamp) -> Option<&Arc<AccessKey>> {
-        let key = self.keys.get(&id_in(text)?)?;
-        key.is_good_with(&Fingerprint::of(text), now).then_some(key)
+    /// The key of this id, if this is the fingerprint of its text.
+    pub fn verify(
+        &self,
+        id: &KeyId,
+        shown: &Fingerprint,
+        now: Timestamp,
+    ) -> Option<&Arc<AccessKey>> {
+        let key = self.keys.get(id)?;
+        key.is_good_with(shown, now).then_some(key)
     }
 
     /// Whether a page of this origin may use some client key, of this pool if one is given.

@@ -114,7 +114,7 @@ fn a_rolled_key_is_good_twice_and_then_once() {
     assert_eq!(stored, key);
     let ring = Keyring {
         revision: 1,
-        keys: HashMap::from([(id, Arc::new(key))]),
+        keys: HashMap::from([(id.clone(), Arc::new(key))]),
     };
     for (text, at, good) in [
         (&first, 999, true),
@@ -123,7 +123,8 @@ fn a_rolled_key_is_good_twice_and_then_once() {
         (&second, 1_000, true),
     ] {
         assert_eq!(
-            ring.verify(text.expose_secret(), Timestamp(at)).is_some(),
+            ring.verify(&id, &Fingerprint::of(text.expose_secret()), Timestamp(at))
+                .is_some(),
             good
         );
     }

@@ -211,7 +211,7 @@ pub(crate) async fn verify(
         .access
         .limiters
         .retain(|id| keyring.keys.contains_key(id));
-    match keyring.verify(text, store.now()) {
+    match keyring.verify(&id, &secret, store.now()) {
         Some(key) => {
             let caller = Caller::new(Identity::Key(Arc::clone(key)));
             Ok(Verified::Good(Credential::by_key(caller, secret)))
