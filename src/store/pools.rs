@@ -245,7 +245,14 @@ impl Store {
         Some(self.0.pool_cache.pool(pool)?.policy)
     }
 
-    /// The names of all pools, sorted.
+    /// The names of the pools that this node knows, sorted; for what a page suggests, and for what only their cached policies tell.
+    pub fn cached_names(&self) -> Vec<PoolName> {
+        let mut names = self.0.pool_cache.pools();
+        names.sort_unstable();
+        names
+    }
+
+    /// The names of all pools, sorted; a call for each bucket.
     pub async fn names(&self) -> Result<Vec<PoolName>, Error> {
         let mut names = Vec::new();
         for bucket in Bucket::all() {

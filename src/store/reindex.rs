@@ -19,7 +19,7 @@ impl Store {
     ) -> Result<R::Reply, Error> {
         let call = request.call();
         let bucket = Keys::of(pool).bucket;
-        let deadline = tokio::time::Instant::now() + super::DEADLINE;
+        let deadline = tokio::time::Instant::now() + super::call::DEADLINE;
         loop {
             let reply = self.run(bucket, &call).await?;
             match reply.status() {

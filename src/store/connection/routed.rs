@@ -17,7 +17,7 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, 
 
 use super::cluster::{Address, Cluster};
 use crate::store::error::Trouble;
-use crate::store::{keys, script};
+use crate::store::{script, slot};
 
 /// How often a call follows a redirection, or waits for a slot that is on its way.
 const REDIRECTIONS: usize = 3;
@@ -47,7 +47,7 @@ impl Routed {
     /// Runs one command: a script at its master, anything else wherever the library finds right.
     pub(in crate::store) async fn query(&mut self, command: &Cmd) -> RedisResult<Value> {
         match script::first_key(command) {
-            Some(key) => self.send(keys::slot(key), command).await,
+            Some(key) => self.send(slot::slot(key), command).await,
             None => self.library.req_packed_command(command).await,
         }
     }
@@ -73,7 +73,7 @@ impl Routed {
         key: &[u8],
         command: &Cmd,
     ) -> RedisResult<Value> {
-        self.send(keys::slot(key), command).await
+        self.send(slot::slot(key), command).await
     }
 
     async fn send(&self, slot: u16, command: &Cmd) -> RedisResult<Value> {
