@@ -16,6 +16,13 @@ use crate::http::App;
 use crate::http::access::code_fingerprint;
 use crate::http::problem::{Code, FieldError, Logged, Problem};
 
+/// Reasons that are often given.
+const REASONS: [&str; 3] = [
+    "The shift is over.",
+    "The seat is needed for somebody else.",
+    "Maintenance.",
+];
+
 /// Marks an answer that shows a problem in a page of its own making. A program that does not ask for a page gets the problem.
 #[derive(Debug, Clone)]
 pub(super) struct Shown(Arc<Mutex<Option<Problem>>>);
@@ -176,6 +183,17 @@ impl<'a> Form<'a> {
             html! {
                 input id=(control.id) name=(name) value=(control.value) autocomplete="off"
                     aria-invalid=[control.invalid] aria-describedby=[&control.described];
+            }
+        })
+    }
+
+    /// A field for why something ends, with reasons to choose from.
+    pub(super) fn reason(&self, hint: &str) -> Markup {
+        self.field("reason", "Reason", hint, "", |control| {
+            html! {
+                input id=(control.id) name="reason" value=(control.value) list="reasons" autocomplete="off"
+                    aria-invalid=[control.invalid] aria-describedby=[&control.described];
+                datalist #reasons { @for reason in REASONS { option value=(reason) {} } }
             }
         })
     }

@@ -13,7 +13,7 @@ use super::frame::{Tab, count, downloads, number, page, time};
 use super::{Fields, Format, link};
 use crate::http::App;
 use crate::http::access::Operator;
-use crate::http::holders::list::{HoldersPage, HoldersQuery, PersonBody, people};
+use crate::http::holders::list::{HoldersPage, HoldersQuery, PersonBody, everybody, people};
 use crate::http::problem::{Code, Problem};
 use crate::http::table;
 use crate::names::{PoolName, Tenant, holder_segment};
@@ -22,8 +22,6 @@ use crate::pool::Privacy;
 pub(super) const HERE: &str = "/admin/people";
 /// People of a page.
 const LIMIT: usize = 100;
-/// People of a page of a file.
-const EXPORTED_AT_ONCE: usize = 1_000;
 
 /// The address of a person's page.
 pub(super) fn address(holder: &str) -> String {
@@ -71,7 +69,8 @@ pub(super) async fn show(
     let wanted = wanted(&fields)?;
     let format = Format::wanted(&headers, fields.get("format"));
     if format == Format::Csv {
-        return export(&app, &operator, wanted).await;
+        let all = everybody(&app, &operator, &wanted).await?;
+        return Ok(table::file("leasehold-people", &all, None));
     }
     let found = people(&app, &operator, &wanted).await?;
     if format == Format::Json {
@@ -106,27 +105,9 @@ pub(super) async fn show(
             @if fields.get("cursor").is_some() { a href=(of(&[])) { "First page" } }
             @if let Some(next) = &found.next_cursor { a href=(of(&[("cursor", next)])) rel="next" { "Next page" } }
         }
-        (nameless(&app, &operator).await?)
+        (nameless(&app, &operator))
     };
     Ok(page(&operator.caller, "People", HERE, &body))
-}
-
-/// All people that match, however many: nothing is cut off silently.
-async fn export(
-    app: &App,
-    operator: &Operator,
-    mut wanted: HoldersQuery,
-) -> Result<Response, Problem> {
-    wanted.limit = Some(EXPORTED_AT_ONCE);
-    let mut items = Vec::new();
-    loop {
-        let page = people(app, operator, &wanted).await?;
-        items.extend(page.items);
-        wanted.cursor = page.next_cursor;
-        if wanted.cursor.is_none() {
-            return Ok(table::file("leasehold-people", &items, None));
-        }
-    }
 }
 
 /// People in a table.
@@ -167,8 +148,8 @@ fn row(person: &PersonBody) -> Markup {
 }
 
 /// The pools in which people cannot be found as elsewhere, and what is possible there.
-pub(super) async fn nameless(app: &App, operator: &Operator) -> Result<Markup, Problem> {
-    let mut names = app.store().names().await?;
+pub(super) fn nameless(app: &App, operator: &Operator) -> Markup {
+    let mut names = app.store().cached_names();
     names.retain(|name| operator.caller.is_for(name));
     let with = |privacy: Privacy| -> Vec<&PoolName> {
         let has = |name: &&PoolName| {
@@ -178,7 +159,7 @@ pub(super) async fn nameless(app: &App, operator: &Operator) -> Result<Markup, P
         names.iter().filter(has).collect()
     };
     let (pseudonymous, anonymous) = (with(Privacy::Pseudonymous), with(Privacy::Anonymous));
-    Ok(html! {
+    html! {
         @if !pseudonymous.is_empty() {
             p.quiet {
                 (count(pseudonymous.len() as u64, "pool keeps", "pools keep")) " pseudonyms in place of names ("
@@ -190,7 +171,7 @@ pub(super) async fn nameless(app: &App, operator: &Operator) -> Result<Markup, P
                 (count(anonymous.len() as u64, "pool knows", "pools know")) " no people (" (listed(&anonymous)) "), so nobody is found there."
             }
         }
-    })
+    }
 }
 
 /// The first of some names.

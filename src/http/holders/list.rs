@@ -29,6 +29,8 @@ use crate::time::Timestamp;
 /// Holders of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
 const MAX_LIMIT: usize = 1_000;
+/// No limit, and one more is still a number.
+const EVERYBODY: usize = usize::MAX - 1;
 /// Maximum of leases that a list reads; a larger request has to name the pool.
 const MAX_LEASES: usize = 500_000;
 /// Pools that are asked at the same time.
@@ -196,6 +198,26 @@ pub(crate) async fn people(
             format!("`limit` is 1 to {MAX_LIMIT}."),
         ));
     }
+    search(app, operator, wanted, limit).await
+}
+
+/// All people that match, in one search: nothing is cut off silently.
+pub(crate) async fn everybody(
+    app: &App,
+    operator: &Operator,
+    wanted: &HoldersQuery,
+) -> Result<Vec<PersonBody>, Problem> {
+    let found = search(app, operator, wanted, EVERYBODY).await?;
+    Ok(found.items)
+}
+
+/// The first people that match, in order of their names; it reads all leases of the pools that are asked about.
+async fn search(
+    app: &App,
+    operator: &Operator,
+    wanted: &HoldersQuery,
+    limit: usize,
+) -> Result<HoldersPage, Problem> {
     let filter = Filter {
         after: wanted.cursor.as_deref().map(after).transpose()?,
         text: wanted.q.as_ref().map(|text| text.to_lowercase()),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use maud::{Markup, html};
 use serde_json::json;
 
@@ -21,12 +22,15 @@ use crate::http::problem::{Code, Problem};
 use crate::http::records::DAY_MS;
 use crate::lease::Lease;
 use crate::names::{Holder, Invalid, LeaseId, PoolName};
-use crate::store::{Selection, Termination};
+use crate::store::{Grant, Selection, Termination};
 use crate::ui::form::{Form, is_first};
 use crate::ui::frame::{count, number, page};
 use crate::ui::people::{self, linked};
 use crate::ui::quantity::{duration, duration_ms};
 use crate::ui::{Fields, query, redirect};
+
+/// Leases that are read by their ids at a time.
+const AT_ONCE: usize = 16;
 
 /// Which leases a form is about: those that are ticked, or all that match.
 enum SelectedLeases {
@@ -149,7 +153,8 @@ async fn ask(
         }
         Err(problem) => return Err(problem),
     };
-    let leases = affected(app, operator, name, &chosen).await?;
+    app.pool(name).await?;
+    let leases = selected(app, operator, name, &chosen).await?;
     let what = whose(&leases);
     let whole_pool = matches!(&chosen, SelectedLeases::Matching(_)) && !is_filtered(fields);
     let body = html! {
@@ -172,15 +177,7 @@ async fn ask(
                 @for id in fields.all("ids") { input type="hidden" name="ids" value=(id); }
                 input type="hidden" name="seen" value=(leases.len());
                 (form.once())
-                (form.field("reason", "Reason", "What the people read.", "", |control| html! {
-                    input id=(control.id) name="reason" value=(control.value) list="reasons" autocomplete="off"
-                        aria-invalid=[control.invalid] aria-describedby=[&control.described];
-                    datalist #reasons {
-                        option value="The shift is over." {}
-                        option value="The seat is needed for somebody else." {}
-                        option value="Maintenance." {}
-                    }
-                }))
+                (form.reason("What the people read."))
                 (form.text("block", "Keep from coming back for", "Such as 10 min or 1 h, at most a day; empty for no time.", ""))
                 @if whole_pool {
                     (form.text("sure", "To end all seats of the pool, write its name", "", ""))
@@ -196,36 +193,61 @@ async fn ask(
 }
 
 /// The leases that a form is about, at most as many as are counted.
-async fn affected(
+async fn selected(
     app: &App,
     operator: &Operator,
     pool: &PoolName,
     chosen: &SelectedLeases,
 ) -> Result<Vec<Lease>, Problem> {
-    let (mut selection, ids) = match chosen {
-        SelectedLeases::Ids(ids) => {
-            let all = Selection::of(None, None).within(operator.tenants_in(pool));
-            (all, Some(ids.iter().copied().collect::<HashSet<LeaseId>>()))
-        }
-        SelectedLeases::Matching(selection) => ((**selection).clone(), None),
+    match chosen {
+        SelectedLeases::Ids(ids) => by_ids(app, operator, pool, ids).await,
+        SelectedLeases::Matching(selection) => matching(app, pool, selection).await,
+    }
+}
+
+/// Those of these leases that are live, and of tenants whom the operator sees.
+async fn by_ids(
+    app: &App,
+    operator: &Operator,
+    pool: &PoolName,
+    ids: &[LeaseId],
+) -> Result<Vec<Lease>, Problem> {
+    let ids: BTreeSet<LeaseId> = ids.iter().copied().collect();
+    let found: Vec<Option<Grant>> = stream::iter(ids)
+        .map(|id| app.store().granted_lease(pool, id))
+        .buffered(AT_ONCE)
+        .try_collect()
+        .await?;
+    let own = operator.tenants_in(pool);
+    let leases = found.into_iter().flatten().map(|grant| grant.lease);
+    let sees = |lease: &Lease| match &own {
+        Some(own) => lease.tenant.as_ref().is_some_and(|of| own.contains(of)),
+        None => true,
     };
+    Ok(leases.filter(sees).collect())
+}
+
+/// The leases that match, each once, although one that is renewed while the list is read comes twice.
+async fn matching(
+    app: &App,
+    pool: &PoolName,
+    selection: &Selection,
+) -> Result<Vec<Lease>, Problem> {
+    let mut selection = selection.clone();
     selection.limit = 1_000;
-    let wanted = ids.as_ref().map_or(COUNTED, HashSet::len);
     let mut found: Vec<Lease> = Vec::new();
     let mut seen: HashSet<LeaseId> = HashSet::new();
     loop {
         let listing = app.store().select(pool, &selection).await?;
         let listing = listing.ok_or_else(|| pool_not_found(pool))?;
-        let theirs = listing.leases.into_iter().filter(|lease| {
-            ids.as_ref().is_none_or(|ids| ids.contains(&lease.id)) && seen.insert(lease.id)
-        });
-        found.extend(theirs);
+        let new = listing.leases.into_iter();
+        found.extend(new.filter(|lease| seen.insert(lease.id)));
         match listing.next {
-            Some(next) if found.len() < wanted => selection.after = Some(next),
+            Some(next) if found.len() < COUNTED => selection.after = Some(next),
             _ => break,
         }
     }
-    found.truncate(wanted);
+    found.truncate(COUNTED);
     Ok(found)
 }
 
@@ -277,7 +299,7 @@ async fn end(
         ));
     }
     app.pool(name).await?;
-    let leases = affected(app, operator, name, &chosen).await?;
+    let leases = selected(app, operator, name, &chosen).await?;
     let seen = fields
         .get("seen")
         .and_then(|seen| seen.parse::<usize>().ok());

@@ -20,13 +20,6 @@ use crate::ui::frame::{count, page, time};
 use crate::ui::quantity::duration_ms;
 use crate::ui::{Fields, query, redirect};
 
-/// Reasons that are often given.
-const REASONS: [&str; 3] = [
-    "The shift is over.",
-    "The seat is needed for somebody else.",
-    "Maintenance.",
-];
-
 /// What was done, for the page that comes after.
 pub(super) fn said(fields: &Fields) -> Option<Markup> {
     let number = || fields.get("n").and_then(|number| number.parse().ok());
@@ -53,19 +46,19 @@ fn back(holder: &Holder, done: &str, number: usize) -> Response {
 }
 
 /// The forms for a message and for a block.
-pub(super) async fn section(
+pub(super) fn section(
     app: &App,
     operator: &Operator,
     holder: &Holder,
     found: &HolderDetails,
     forms: &Forms<'_>,
-) -> Result<Markup, Problem> {
+) -> Markup {
     let here = address(holder.as_str());
-    let mut pools = app.store().names().await?;
+    let mut pools = app.store().cached_names();
     pools.retain(|pool| operator.caller.is_for(pool));
     let first = found.leases.first().map(|lease| lease.pool.to_string());
     let first = first.unwrap_or_default();
-    Ok(html! {
+    html! {
         section.forms {
             @if !found.leases.is_empty() {
                 details open[forms.notice.is_refused()] {
@@ -90,7 +83,7 @@ pub(super) async fn section(
                 }
             }
         }
-    })
+    }
 }
 
 /// Asks what is to end, and when.
@@ -143,11 +136,7 @@ async fn ask_to_end(
                     label { input type="radio" name="when" value="now" checked[form.has("when", "now", true)]; "At once" }
                     label { input type="radio" name="when" value="idle" checked[form.has("when", "idle", false)]; "After the current activity: with the first heartbeat without activities" }
                 }
-                (form.field("reason", "Reason", "What the person reads.", "", |control| html! {
-                    input id=(control.id) name="reason" value=(control.value) list="reasons" autocomplete="off"
-                        aria-invalid=[control.invalid] aria-describedby=[&control.described];
-                    datalist #reasons { @for reason in REASONS { option value=(reason) {} } }
-                }))
+                (form.reason("What the person reads."))
                 (form.text("block", "Keep from coming back for", "Such as 10 min or 1 h; empty for no time.", ""))
                 p.row {
                     a.button href=(here) autofocus[!form.is_refused()] { "Cancel" }

@@ -104,10 +104,10 @@ pub(super) async fn draw(
             (now(app, &found, holder, &operator.caller))
         }
         @if !only_now {
-            @if acts { (actions::section(app, operator, holder, &found, forms).await?) }
+            @if acts { (actions::section(app, operator, holder, &found, forms)) }
             (past(&found, app.store().now(), zone, &here))
             p.row { (downloads(&link(&here, fields, &["tz"], &[("format", "csv")]), &link(&here, fields, &["tz"], &[("format", "json")]))) }
-            (nameless(app, operator).await?)
+            (nameless(app, operator))
         }
     };
     Ok(page(&operator.caller, holder.as_str(), "", &body))
