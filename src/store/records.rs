@@ -67,7 +67,8 @@ impl Store {
             return Ok(Refresh::Lost);
         }
         if known > 0
-            && let Some((revision, changed)) = changes_since(kept, known, &mut connection).await?
+            && let Some((revision, changed)) =
+                changes_since(kept, known, revision, &mut connection).await?
         {
             return Ok(Refresh::Changed(revision, changed));
         }
@@ -153,17 +154,17 @@ impl Store {
     }
 }
 
-/// The records that have changed since a revision; none if it is not known which. An earlier version does not say what it changes.
+/// The records that have changed since a revision, and the revision with which they have; none if it is not known which. `least` is a
+/// revision that there was before.
+///
+/// Each revision has its change, or there are some that nobody wrote down: an earlier version does not say what it changes.
 async fn changes_since(
     kept: &Records,
     known: u64,
+    least: u64,
     connection: &mut Connection,
 ) -> RedisResult<Option<(u64, HashMap<String, Option<String>>)>> {
-    let (revision, changes): (u64, Vec<String>) = redis::pipe()
-        .atomic()
-        .cmd("GET")
-        .arg(kept.keys.revision())
-        .cmd("ZRANGE")
+    let changes: Vec<String> = redis::cmd("ZRANGE")
         .arg(kept.keys.changes())
         .arg(format!("({known}"))
         .arg("+inf")
@@ -173,14 +174,16 @@ async fn changes_since(
         .arg(CHANGES)
         .query_async(connection)
         .await?;
-    // Each revision has its change, or there are some that nobody wrote down.
-    if changes.len() as u64 != revision.saturating_sub(known) {
+    let changes: Vec<(&str, &str)> = changes
+        .iter()
+        .filter_map(|change| change.split_once(':'))
+        .collect();
+    let revision = known + changes.len() as u64;
+    let newest = changes.last().and_then(|(at, _)| at.parse().ok());
+    if revision < least || newest != Some(revision) {
         return Ok(None);
     }
-    let ids: Vec<&str> = changes
-        .iter()
-        .filter_map(|change| Some(change.split_once(':')?.1))
-        .collect();
+    let ids: Vec<&str> = changes.into_iter().map(|(_, id)| id).collect();
     let texts: Vec<Option<String>> = redis::cmd("HMGET")
         .arg(kept.keys.records())
         .arg(&ids)
