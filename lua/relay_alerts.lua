@@ -4,12 +4,14 @@
 -- Joined behind prelude.
 --
 -- Keys of alerts:
---   clock       HASH    the clock of what is done about alerts
---   revision    STRING  grows with every change of a webhook
---   relayed     HASH    bucket -> last entry of its outbox that was taken; `last:<type>`, see below
---   log         STREAM  all alerts
---   raised      HASH    id of each alert that is raised now -> the alert, JSON
---   deliveries  HASH    delivery id -> its record, JSON
+--   clock         HASH    the clock of what is done about alerts
+--   revision      STRING  grows with every change of a webhook
+--   relayed       HASH    bucket -> last entry of its outbox that was taken; `last:<type>`, see below
+--   log           STREAM  all alerts
+--   raised        HASH    id of each alert that is raised now -> the alert, JSON
+--   acknowledged  HASH    id of a raised alert -> who acknowledged it, JSON
+--   suppressed    HASH    id of a raised alert of which a snooze kept the messages back -> the snooze
+--   deliveries    HASH    delivery id -> its record, JSON
 --   each webhook:  all that the caller knows
 --     pending  ZSET  delivery id -> when it is due, ms
 --     dead     ZSET  delivery id -> when it was given up, ms
@@ -28,6 +30,7 @@
 --     since     timestamp  when it began
 --     until_at  timestamp  when it was over, or was sent
 --     text      json       the alert
+--     snooze    text?      keeps its messages back
 --     wanted    count      how many deliveries are made of it
 --   each delivery:  alert by alert
 --     webhook   count  number of its webhook, from 1
@@ -56,7 +59,7 @@ for i = 1, alert_count do
   local id, kind, happens, json = ARGV[id_of + i], ARGV[kind_of + i], ARGV[state_of + i], ARGV[text_of + i]
   local since, stop, wanted = tonumber(ARGV[since_of + i]), ARGV[until_at_of + i], tonumber(ARGV[wanted_of + i])
   -- An outage concerns all buckets, and each of them tells of it.
-  local is_known = false
+  local is_known, is_sent = false, true
   if happens == 'happened' then
     is_known = since <= tonumber(redis.call('HGET', relayed, 'last:' .. kind) or -1)
     if not is_known then
@@ -66,14 +69,23 @@ for i = 1, alert_count do
   elseif happens == 'firing' then
     undo_fields(raised, id)
     redis.call('HSET', raised, id, json)
+    if ARGV[snooze_of + i] ~= '' then
+      undo_fields(suppressed, id)
+      redis.call('HSET', suppressed, id, ARGV[snooze_of + i])
+    end
   else
     undo_fields(raised, id)
     redis.call('HDEL', raised, id)
+    undo_fields(acknowledged, id)
+    redis.call('HDEL', acknowledged, id)
+    -- Its end is sent if its beginning was, snooze or not.
+    undo_fields(suppressed, id)
+    is_sent = redis.call('HDEL', suppressed, id) == 0
   end
   if not is_known then
     told = told + 1
     undo_by('XDEL', log, redis.call('XADD', log, 'MAXLEN', '~', 10000, '*', 'alert', json))
-    for at = made + 1, made + wanted do
+    for at = made + 1, is_sent and made + wanted or made do
       local webhook, delivery = ARGV[webhook_of + at], ARGV[delivery_of + at]
       if redis.call('HSETNX', deliveries, delivery, ARGV[record_of + at]) == 1 then
         undo_by('HDEL', deliveries, delivery)

@@ -5,6 +5,7 @@
 //! implementation in memory. The scripts are the logic, so a fake would test nothing.
 
 mod access_keys;
+mod acknowledge_alert;
 mod acquire;
 mod acquire_by_rules;
 mod acquire_many;
@@ -52,6 +53,7 @@ mod record;
 mod records;
 mod reindex;
 mod release;
+mod remind_alerts;
 mod renew;
 mod renew_by_rules;
 mod renewals;
@@ -65,6 +67,7 @@ mod scripts;
 mod seats;
 mod secret;
 mod slot;
+mod snooze_alerts;
 mod sweeper;
 mod terminate;
 mod unreadable;
@@ -78,12 +81,13 @@ use std::time::Duration;
 use secrecy::SecretString;
 
 pub use self::access_keys::PutKey;
+pub use self::acknowledge_alert::{Acknowledged, Acknowledgement};
 pub use self::acquire::{AcquireRequest, Acquired, Denial, Grant, Wait};
 pub use self::acquire_many::ACQUIRE_AT_ONCE;
 use self::agreement::Agreement;
 pub(crate) use self::agreement::disagreements;
 pub use self::alerts::{Alert, AlertState, AlertsFilter, LoggedAlert};
-pub use self::audit::{Action, AuditEntry, AuditFilter};
+pub use self::audit::{Action, ActionOutcome, AuditEntry, AuditFilter, OwnEntries};
 use self::batcher::Batcher;
 pub use self::blocks::{Block, BlockEnd, Blocked, LONGEST_BLOCK};
 use self::call::within_deadline;
@@ -118,6 +122,7 @@ use self::renewals::Renewals;
 pub use self::script::text_of as script_text;
 pub use self::script_trace::{ScriptTrace, carry, durable};
 use self::seats::SeatRequest;
+pub use self::snooze_alerts::{Snooze, Snoozed};
 pub use self::terminate::{Terminated, Termination};
 use self::unreadable::Unreadable;
 use self::use_reports::UseReports;

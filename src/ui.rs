@@ -154,6 +154,10 @@ pub(crate) fn routes() -> Router<App> {
             get(keys::confirm_revoke).post(keys::revoke),
         )
         .route("/admin/alerts", get(alerts::show))
+        .route("/admin/alerts/acknowledge", post(alerts::acknowledge))
+        .route("/admin/alerts/withdraw", post(alerts::withdraw))
+        .route("/admin/alerts/snoozes", post(alerts::snooze))
+        .route("/admin/alerts/snoozes/{id}/end", post(alerts::end_snooze))
         .route(
             "/admin/webhooks",
             get(webhooks::show).post(webhooks::create),
@@ -214,7 +218,8 @@ pub(crate) async fn with_page_headers<F: Future<Output = Response>>(
         true => login::SentForm::of(request).await,
         false => (request, None),
     };
-    let mut response = answer(request).await;
+    let open = app.store().open_alerts();
+    let mut response = frame::OPEN_ALERTS.scope(open, answer(request)).await;
     // A page that keeps what was typed says itself what is wrong.
     let shown = response.extensions().get::<form::Shown>().cloned();
     if !page && let Some(problem) = shown.as_ref().and_then(form::Shown::problem) {

@@ -107,6 +107,9 @@ pub struct Webhook {
     /// Which alerts go together; none sends each alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group: Option<Group>,
+    /// How long after the last message it is reminded of what nobody has acknowledged; none is never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind_after_ms: Option<u64>,
 }
 
 impl Webhook {
@@ -183,6 +186,7 @@ mod tests {
             format: WebhookFormat::Standard,
             routing_key: None,
             group: None,
+            remind_after_ms: None,
         }
     }
 

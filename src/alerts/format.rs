@@ -44,7 +44,11 @@ impl Notice {
             kind: delivery.kind.clone(),
             alert: word("alert").unwrap_or_else(|| delivery.id.clone()),
             pool: word("pool"),
-            title: word("summary").unwrap_or_else(|| delivery.kind.clone()),
+            title: match (word("summary"), data["reminder"].as_bool()) {
+                (Some(summary), Some(true)) => format!("Reminder: {summary}"),
+                (Some(summary), _) => summary,
+                (None, _) => delivery.kind.clone(),
+            },
             at: message["timestamp"].as_str().unwrap_or_default().to_owned(),
             page: word("page_url"),
             runbook: word("runbook_url"),
@@ -119,6 +123,29 @@ fn heading(notices: &[Notice]) -> String {
     }
 }
 
+/// The runbooks of a list, each once, with the type of alert that it is about. What is over needs nothing done.
+fn runbooks(notices: &[Notice]) -> Vec<(&str, &str)> {
+    let active = notices.iter().filter(|notice| !notice.is_over());
+    let mut runbooks: Vec<(&str, &str)> = active
+        .filter_map(|notice| Some((notice.kind.as_str(), notice.runbook.as_deref()?)))
+        .collect();
+    runbooks.sort_unstable();
+    runbooks.dedup();
+    runbooks
+}
+
+/// The same as the last line of a message; empty without any.
+fn runbooks_line(notices: &[Notice], linked: impl Fn((String, &str)) -> String) -> String {
+    let links = runbooks(notices).into_iter();
+    let links: Vec<String> = links
+        .map(|(kind, url)| linked((kind.to_owned(), url)))
+        .collect();
+    if links.is_empty() {
+        return String::new();
+    }
+    format!("What to do: {}", links.join(" · "))
+}
+
 /// What is sent: the body of one request, for one delivery or for several that go together.
 pub(super) fn body(webhook: &Webhook, deliveries: &[&Delivery], at: Timestamp) -> String {
     if webhook.format == WebhookFormat::Standard {
@@ -181,7 +208,9 @@ fn slack(notices: &[Notice]) -> Value {
                     text.push_str(&format!(" {}", linked(link)));
                 }
             }
-            text
+            format!("{text}\n{}", runbooks_line(several, linked))
+                .trim_end()
+                .to_owned()
         }
     };
     json!({ "text": text })
@@ -221,6 +250,10 @@ fn teams(notices: &[Notice]) -> Value {
                     text.push_str(&format!(" [{title}]({url})"));
                 }
                 blocks.push(line(&text, color(notice)));
+            }
+            let runbooks = runbooks_line(several, |(title, url)| format!("[{title}]({url})"));
+            if !runbooks.is_empty() {
+                blocks.push(line(&runbooks, "Default"));
             }
             (blocks, Vec::new())
         }
@@ -268,7 +301,14 @@ fn discord(notices: &[Notice]) -> Value {
                 .iter()
                 .find(|notice| !notice.is_over())
                 .unwrap_or(&several[0]);
-            json!({"title": heading(several), "description": cut(&lines.join("\n"), 4_096), "color": color(worst)})
+            let lines = lines.join("\n");
+            let whole = format!("{lines}\n{}", runbooks_line(several, linked));
+            // The alerts come first where there is no room for all.
+            let text = match whole.chars().count() {
+                ..=4_096 => whole.trim_end(),
+                _ => &lines,
+            };
+            json!({"title": heading(several), "description": cut(text, 4_096), "color": color(worst)})
         }
     };
     // Without this a name such as @everyone would call everybody.
@@ -334,17 +374,11 @@ pub(super) fn mail(webhook: &Webhook, deliveries: &[&Delivery], pages: &str) -> 
                     text.push_str(&format!("  {url}\n"));
                 }
             }
-            let mut runbooks: Vec<&str> = several
-                .iter()
-                .filter(|notice| !notice.is_over())
-                .filter_map(|notice| notice.runbook.as_deref())
-                .collect();
-            runbooks.sort_unstable();
-            runbooks.dedup();
+            let runbooks = runbooks(several);
             if !runbooks.is_empty() {
                 text.push_str("\nWhat to do:\n");
             }
-            for runbook in runbooks {
+            for (_, runbook) in runbooks {
                 text.push_str(&format!("{runbook}\n"));
             }
             heading(several)

@@ -135,6 +135,9 @@ struct LinkedAlert {
     alert: AlertBody,
     page_url: String,
     runbook_url: String,
+    /// It was sent before, and is still active.
+    #[serde(skip_serializing_if = "is_false")]
+    reminder: bool,
 }
 
 impl AlertBody {
@@ -179,11 +182,21 @@ struct Message<'a, T> {
 
 /// What a webhook gets of an alert.
 pub fn body(alert: &Alert, links: &Links) -> String {
+    linked(alert, links, false)
+}
+
+/// What a webhook gets of an alert that it got before, and that is still raised.
+pub fn reminder(alert: &Alert, links: &Links) -> String {
+    linked(alert, links, true)
+}
+
+fn linked(alert: &Alert, links: &Links, reminder: bool) -> String {
     let page = match &alert.pool {
         Some(pool) => format!("/admin/pools/{pool}"),
         None => "/admin/alerts".to_owned(),
     };
     let linked = LinkedAlert {
+        reminder,
         alert: AlertBody::of(alert),
         page_url: format!("{}{page}", links.pages),
         runbook_url: format!("{}/{}", links.runbooks, alert.kind.runbook()),

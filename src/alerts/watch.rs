@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::message::{self, Links};
 use super::{DEAD, PENDING, TOLD};
-use crate::store::{Error, Store};
+use crate::store::{Alert, Error, Store};
 
 /// How often a node looks. Where nothing has happened that costs nothing.
 const EVERY: Duration = Duration::from_secs(1);
@@ -16,6 +16,8 @@ const EVERY: Duration = Duration::from_secs(1);
 const FRESH: f64 = 0.8;
 /// Rounds between two counts of deliveries.
 const COUNT_EVERY: u32 = 5;
+/// Rounds between two looks for reminders that are due.
+const REMIND_EVERY: u32 = 5;
 
 pub(super) async fn run(store: Store, links: Links, told: Arc<Notify>) -> Infallible {
     let mut rounds = 0_u32;
@@ -35,6 +37,13 @@ pub(super) async fn run(store: Store, links: Links, told: Arc<Notify>) -> Infall
         {
             tracing::debug!(error = %error, "could not count deliveries: {error}");
         }
+        if rounds.is_multiple_of(REMIND_EVERY) {
+            match remind(&store, &links).await {
+                Ok(0) => {}
+                Ok(_) => told.notify_one(),
+                Err(error) => tracing::debug!(error = %error, "could not remind: {error}"),
+            }
+        }
         rounds = rounds.wrapping_add(1);
     }
 }
@@ -49,7 +58,19 @@ async fn evaluate(store: &Store, links: &Links) -> Result<u64, Error> {
         .await
 }
 
+async fn remind(store: &Store, links: &Links) -> Result<u64, Error> {
+    let body = |alert: &Alert, is_reminder: bool| {
+        if is_reminder {
+            message::reminder(alert, links)
+        } else {
+            message::body(alert, links)
+        }
+    };
+    store.remind_of_alerts(&body).await
+}
+
 async fn count(store: &Store) -> Result<(), Error> {
+    store.count_open_alerts().await?;
     let webhooks = store.webhooks();
     let ids: Vec<_> = webhooks.webhooks.keys().collect();
     let counts = store.count_deliveries(&ids).await?;

@@ -109,6 +109,8 @@ pub(super) struct DeclaredWebhook {
     pub(super) format: WebhookFormat,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) group: Option<Group>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) remind_after_ms: Option<u64>,
 }
 
 const fn yes() -> bool {

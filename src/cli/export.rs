@@ -114,7 +114,15 @@ pub(super) fn declared_key(key: &Value) -> Result<DeclaredKey, Failure> {
 pub(super) fn declared_webhook(webhook: &Value) -> Result<DeclaredWebhook, Failure> {
     let fields = only(
         webhook,
-        &["url", "events", "pools", "enabled", "format", "group"],
+        &[
+            "url",
+            "events",
+            "pools",
+            "enabled",
+            "format",
+            "group",
+            "remind_after_ms",
+        ],
     );
     serde_json::from_value(fields).map_err(|_| newer("webhook", &text(webhook, "name")))
 }

@@ -1,5 +1,8 @@
 //! `/v1/alerts`: alerts as a list, and as they happen (server-sent events).
 
+mod acknowledge;
+mod snoozes;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::Duration;
@@ -15,6 +18,10 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub(crate) use self::acknowledge::{
+    Acknowledge, AcknowledgementBody, acknowledge_alert, withdraw_acknowledgement,
+};
+pub(crate) use self::snoozes::{SnoozeBody, SnoozeRequest, end_snooze, snooze_alerts, snoozes};
 use super::App;
 use super::accept::{self, Format};
 use super::access::Operator;
@@ -25,6 +32,7 @@ use super::problem::{Code, Problem};
 use crate::alerts::message::AlertBody;
 use crate::names::{Invalid, PoolName};
 use crate::store::{Alert, AlertsFilter, EventId, LoggedAlert};
+use crate::time::Timestamp;
 
 /// Entries of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
@@ -38,6 +46,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(events))
+        .merge(acknowledge::routes())
+        .merge(snoozes::routes())
 }
 
 /// What is wanted of the log.
@@ -112,11 +122,23 @@ impl AlertEntry {
     }
 }
 
+/// An alert that is raised now.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub(crate) struct CurrentAlert {
+    #[serde(flatten)]
+    pub(crate) alert: AlertBody,
+    /// Who has acknowledged it; null if nobody has.
+    pub(crate) acknowledged: Option<AcknowledgementBody>,
+    /// The end of the snooze that keeps its messages back; null if it is not snoozed.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub(crate) snoozed_until: Option<Timestamp>,
+}
+
 /// Alerts that are raised now, and a page of the log.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Alerts {
     /// Alerts that are raised now, the oldest first.
-    pub(crate) current: Vec<AlertBody>,
+    pub(crate) current: Vec<CurrentAlert>,
     /// The log of alerts, newest first.
     pub(crate) items: Vec<AlertEntry>,
     /// Send it back as `cursor` for the next page; null at the end.
@@ -135,8 +157,21 @@ pub(crate) async fn read(app: &App, wanted: &AlertsFilter) -> Result<Alerts, Pro
     };
     let raised = store.raised_alerts().await?;
     let (logged, next) = store.alerts(wanted).await?;
+    let snoozes = store.snoozes().await?;
+    let mut acknowledged = store.acknowledgements().await?;
+    let current = raised.iter().filter(is_wanted).map(|alert| CurrentAlert {
+        alert: AlertBody::of(alert),
+        acknowledged: acknowledged
+            .remove(&alert.id())
+            .map(AcknowledgementBody::of),
+        snoozed_until: snoozes
+            .iter()
+            .filter(|snooze| snooze.covers(alert))
+            .map(|snooze| Timestamp(snooze.until_ms))
+            .max(),
+    });
     Ok(Alerts {
-        current: raised.iter().filter(is_wanted).map(AlertBody::of).collect(),
+        current: current.collect(),
         items: logged.iter().map(AlertEntry::of).collect(),
         next_cursor: next.map(|place| place.to_string()),
     })

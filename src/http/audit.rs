@@ -7,20 +7,21 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse as _, Response};
 use chrono_tz::Tz;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::App;
 use super::accept;
-use super::access::Operator;
+use super::access::{Caller, Operator};
 use super::extract::Query;
 use super::history::zone;
 use super::problem::{Code, Problem};
 use super::when;
 use crate::names::PoolName;
-use crate::store::{AuditEntry, AuditFilter};
+use crate::store::{ActionOutcome, AuditEntry, AuditFilter, OwnEntries};
 
 /// Entries of a page unless the caller says otherwise, and at most.
 const LIMIT: usize = 100;
@@ -44,8 +45,10 @@ pub(crate) struct AuditQuery {
     /// Only about this pool.
     #[param(value_type = Option<String>)]
     pub(crate) pool: Option<PoolName>,
-    /// Only `done`, `refused` or `failed`.
-    pub(crate) outcome: Option<String>,
+    /// Only what ended so.
+    #[serde(default, deserialize_with = "word")]
+    #[param(value_type = Option<ActionOutcome>, inline)]
+    pub(crate) outcome: Option<ActionOutcome>,
     /// From then on: a day, which is its start in `tz`, or a timestamp.
     #[param(example = "2026-11-28")]
     pub(crate) from: Option<String>,
@@ -63,6 +66,15 @@ pub(crate) struct AuditQuery {
     /// there is a `limit`.
     #[param(inline)]
     pub(crate) format: Option<EntriesFormat>,
+}
+
+/// What the page of the trail sends of a choice that is not made is empty.
+fn word<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<ActionOutcome>, D::Error> {
+    let word = String::deserialize(deserializer)?;
+    if word.is_empty() {
+        return Ok(None);
+    }
+    word.parse().map(Some).map_err(D::Error::custom)
 }
 
 /// The form of the trail.
@@ -98,7 +110,8 @@ struct Entries {
     next_cursor: Option<String>,
 }
 
-/// Lists what operators did, and what they were not allowed to do. Newest first. A key for some tenants reads what it did itself.
+/// Lists what operators did, and what they were not allowed to do. Newest first. A key for some pools reads what was done in these, and
+/// what it did itself; one for some tenants only what it did itself.
 #[utoipa::path(
     get, path = "/v1/audit", operation_id = "list_audit_entries", tag = "keys",
     params(AuditQuery),
@@ -108,14 +121,8 @@ async fn list(
     State(app): State<App>,
     operator: Operator,
     headers: HeaderMap,
-    Query(mut wanted): Query<AuditQuery>,
+    Query(wanted): Query<AuditQuery>,
 ) -> Result<Response, Problem> {
-    if operator.caller.names_tenants() {
-        // What others did may be about people of other tenants.
-        let own = operator.caller.id();
-        let asked = wanted.actor.as_deref().is_none_or(|actor| actor == own);
-        wanted.actor = Some(if asked { own } else { NOBODY }.to_owned());
-    }
     // The page of the trail sends what stands in its fields, empty ones too. A program that sends nothing for a time made a mistake.
     for (name, text) in [("from", &wanted.from), ("to", &wanted.to)] {
         if text.as_ref().is_some_and(String::is_empty) {
@@ -124,16 +131,17 @@ async fn list(
     }
     match EntriesFormat::of(&headers, wanted.format) {
         EntriesFormat::Json => {}
-        EntriesFormat::Csv => return file::csv(&app, wanted).await,
-        EntriesFormat::Jsonl => return file::lines(&app, wanted).await,
+        EntriesFormat::Csv => return file::csv(&app, &operator.caller, wanted).await,
+        EntriesFormat::Jsonl => return file::lines(&app, &operator.caller, wanted).await,
     }
-    let (items, next_cursor) = app.0.store.audit_entries(&wanted.filter()?).await?;
+    let filter = wanted.filter(&operator.caller)?;
+    let (items, next_cursor) = app.0.store.audit_entries(&filter).await?;
     Ok(Json(Entries { items, next_cursor }).into_response())
 }
 
 impl AuditQuery {
-    /// The same, checked.
-    pub(crate) fn filter(self) -> Result<AuditFilter, Problem> {
+    /// The same, checked, and no more than the caller may see.
+    pub(crate) fn filter(self, caller: &Caller) -> Result<AuditFilter, Problem> {
         let zone = zone(self.tz.as_deref())?;
         let at = |name: &str, text: Option<&String>| {
             let text = text.filter(|text| !text.is_empty());
@@ -159,11 +167,24 @@ impl AuditQuery {
             ));
         }
         let word = |word: Option<String>| word.filter(|word| !word.is_empty());
+        let mut actor = word(self.actor);
+        let mut own = None;
+        if caller.names_tenants() {
+            // What others did may be about people of other tenants.
+            let is_asked = actor.as_deref().is_none_or(|actor| actor == caller.id());
+            actor = Some(if is_asked { caller.id() } else { NOBODY }.to_owned());
+        } else if caller.names_pools() {
+            own = Some(OwnEntries {
+                scope: caller.scope().into_owned(),
+                actor: caller.id().to_owned(),
+            });
+        }
         Ok(AuditFilter {
-            actor: word(self.actor),
+            actor,
+            own,
             action: word(self.action),
             pool: self.pool,
-            outcome: word(self.outcome),
+            outcome: self.outcome,
             from_ms,
             to_ms,
             before: self.cursor,

@@ -103,6 +103,7 @@ pub(crate) async fn make(
         format: body.format.unwrap_or_default(),
         routing_key: body.routing_key,
         group: body.group,
+        remind_after_ms: body.remind_after_ms,
     };
     let webhook = with_form_of_mail(webhook, body.format);
     check(app, &webhook)?;
@@ -177,6 +178,15 @@ fn check(app: &App, webhook: &Webhook) -> Result<(), Problem> {
         return invalid(
             "routing_key",
             "`routing_key` is needed for PagerDuty: the integration key of a service with Events API v2.".to_owned(),
+        );
+    }
+    if webhook
+        .remind_after_ms
+        .is_some_and(|after| !(600_000..=604_800_000).contains(&after))
+    {
+        return invalid(
+            "remind_after_ms",
+            "`remind_after_ms` is 600000 to 604800000: from ten minutes to seven days.".to_owned(),
         );
     }
     if let Some(group) = webhook.group {
@@ -261,6 +271,7 @@ async fn replace(
         enabled: Some(body.enabled.unwrap_or(true)),
         format: Some(body.format.unwrap_or_default()),
         group: Some(body.group),
+        remind_after_ms: Some(body.remind_after_ms),
         routing_key: body.routing_key,
     };
     let webhook = alter(&app, &operator, &id, &patch).await?;
@@ -311,6 +322,9 @@ pub(crate) async fn alter(
         *webhook = with_form_of_mail(webhook.clone(), patch.format);
         if let Some(group) = patch.group {
             webhook.group = group;
+        }
+        if let Some(after) = patch.remind_after_ms {
+            webhook.remind_after_ms = after;
         }
         if let Some(key) = &patch.routing_key {
             webhook.routing_key = Some(key.clone());

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use redis::streams::StreamRangeReply;
@@ -45,6 +45,8 @@ pub(super) struct AlertLooks {
     known: Mutex<HashMap<Bucket, LastLook>>,
     /// Those in which alerts are to be evaluated, as ticks have found.
     due: AtomicU32,
+    /// How many alerts are raised that nobody has acknowledged, as of the last count.
+    pub(super) open: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -405,6 +407,7 @@ impl Store {
             let Some(after) = after else {
                 return Ok(told);
             };
+            let snoozes = self.snoozes().await?;
             let webhooks = self.webhooks();
             let mut ids: Vec<_> = webhooks.webhooks.keys().collect();
             ids.sort_unstable();
@@ -418,8 +421,11 @@ impl Store {
             let mut made = Vec::with_capacity(readable.len());
             for (entry, _, alert) in &readable {
                 let message = body(alert);
+                let snooze = snoozes.iter().find(|snooze| snooze.covers(alert));
+                // The script knows whether the beginning of what ends was sent.
+                let is_sent = snooze.is_none() || alert.state == AlertState::Resolved;
                 let wanting = ids.iter().enumerate().filter(|(_, id)| {
-                    webhooks.webhooks[**id].wants(alert.kind, alert.pool.as_ref())
+                    is_sent && webhooks.webhooks[**id].wants(alert.kind, alert.pool.as_ref())
                 });
                 let deliveries = wanting.map(|(place, id)| {
                     // Of the entry, so that an alert which is taken twice is the same message.
@@ -428,21 +434,29 @@ impl Store {
                         Delivery::new(delivery.clone(), (*id).clone(), alert, message.clone());
                     (place as u64 + 1, delivery, json(&record))
                 });
-                made.push((alert.id(), deliveries.collect::<Vec<_>>()));
+                let deliveries = deliveries.collect::<Vec<_>>();
+                made.push((
+                    alert.id(),
+                    snooze.map(|snooze| snooze.id.as_str()),
+                    deliveries,
+                ));
             }
             let alerts = readable.iter().zip(&made);
             let alerts: Vec<relay_alerts::Alert<'_>> = alerts
-                .map(|((_, text, alert), (id, deliveries))| relay_alerts::Alert {
-                    id,
-                    kind: alert.kind.as_str(),
-                    state: alert.state.as_str(),
-                    since: Timestamp(alert.since),
-                    until_at: Timestamp(alert.until.unwrap_or(alert.at)),
-                    text,
-                    wanted: deliveries.len() as u64,
-                })
+                .map(
+                    |((_, text, alert), (id, snooze, deliveries))| relay_alerts::Alert {
+                        snooze: *snooze,
+                        id,
+                        kind: alert.kind.as_str(),
+                        state: alert.state.as_str(),
+                        since: Timestamp(alert.since),
+                        until_at: Timestamp(alert.until.unwrap_or(alert.at)),
+                        text,
+                        wanted: deliveries.len() as u64,
+                    },
+                )
                 .collect();
-            let deliveries = made.iter().flat_map(|(_, deliveries)| deliveries);
+            let deliveries = made.iter().flat_map(|(_, _, deliveries)| deliveries);
             let deliveries: Vec<relay_alerts::Delivery<'_>> = deliveries
                 .map(|(webhook, delivery, record)| relay_alerts::Delivery {
                     webhook: *webhook,

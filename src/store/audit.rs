@@ -8,7 +8,8 @@ use super::error::Error;
 use super::keys::AUDIT;
 use super::unreadable::Kind;
 use super::{EventId, Store, json};
-use crate::names::PoolName;
+use crate::names::{Invalid, PoolName};
+use crate::scope::Scope;
 use crate::time::Timestamp;
 
 /// About how many entries are kept; the oldest go first. At ten actions a minute that is ten weeks.
@@ -78,6 +79,52 @@ pub struct AuditEntry {
     pub action: Action,
 }
 
+/// How an action ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ActionOutcome {
+    /// It was done.
+    Done,
+    /// It was not allowed.
+    Refused,
+    /// It was allowed, and something else was wrong.
+    Failed,
+}
+
+impl ActionOutcome {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Done, Self::Refused, Self::Failed];
+
+    /// The word in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl std::str::FromStr for ActionOutcome {
+    type Err = Invalid;
+
+    fn from_str(word: &str) -> Result<Self, Invalid> {
+        let outcome = Self::ALL.into_iter().find(|one| one.as_str() == word);
+        outcome.ok_or_else(|| {
+            Invalid("an outcome is one of `done`, `refused` and `failed`".to_owned())
+        })
+    }
+}
+
+/// Entries about some pools, and those of one actor.
+#[derive(Debug, Clone)]
+pub struct OwnEntries {
+    /// The pools.
+    pub scope: Scope,
+    /// The actor.
+    pub actor: String,
+}
+
 /// Which entries are wanted; newest first.
 #[derive(Debug, Clone, Default)]
 pub struct AuditFilter {
@@ -88,7 +135,9 @@ pub struct AuditFilter {
     /// Only about this pool.
     pub pool: Option<PoolName>,
     /// Only with this outcome.
-    pub outcome: Option<String>,
+    pub outcome: Option<ActionOutcome>,
+    /// Only these, of a caller who sees no others.
+    pub own: Option<OwnEntries>,
     /// From this instant on, ms.
     pub from_ms: Option<i64>,
     /// Before this instant, ms.
@@ -114,8 +163,11 @@ impl AuditFilter {
                 .is_none_or(|pool| action.pool.as_ref() == Some(pool))
             && self
                 .outcome
-                .as_ref()
-                .is_none_or(|outcome| action.outcome == *outcome)
+                .is_none_or(|outcome| action.outcome == outcome.as_str())
+            && self.own.as_ref().is_none_or(|own| {
+                let pool = action.pool.as_ref();
+                action.actor == own.actor || pool.is_some_and(|pool| own.scope.is_for(pool))
+            })
     }
 
     /// Whether a string is a place in the trail.

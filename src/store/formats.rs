@@ -91,7 +91,8 @@ const WORDS: &[Word] = &[
         field: "tenant",
         value: None,
         since: 3,
-    }, // A node that does not know these would send what the receiver does not understand.
+    },
+    // A node that does not know these would send what the receiver does not understand.
     Word {
         kind: Kind::Webhook,
         field: "format",
@@ -103,6 +104,12 @@ const WORDS: &[Word] = &[
         field: "group",
         value: None,
         since: 4,
+    },
+    Word {
+        kind: Kind::Webhook,
+        field: "remind_after_ms",
+        value: None,
+        since: 5,
     },
     Word {
         kind: Kind::Webhook,

@@ -149,6 +149,18 @@ pub(super) const ALERT_LOG: Key = Key("{alerts}:log");
 /// HASH: alert id -> the alert, JSON, while it is raised.
 pub(super) const RAISED: Key = Key("{alerts}:raised");
 
+/// HASH: id of a raised alert -> who acknowledged it, JSON.
+pub(super) const ACKNOWLEDGED: Key = Key("{alerts}:acknowledged");
+
+/// HASH: id of a raised alert of which a snooze kept the messages back -> the snooze.
+pub(super) const SUPPRESSED: Key = Key("{alerts}:suppressed");
+
+/// HASH: alert and webhook -> when the last reminder was made, or the message that a snooze had kept back, ms.
+pub(super) const REMINDED: Key = Key("{alerts}:reminded");
+
+/// HASH: snooze id -> which alerts, until when, and by whom, JSON.
+pub(super) const SNOOZES: Key = Key("{alerts}:snoozes");
+
 /// HASH: bucket -> last entry of its outbox that is in the log.
 pub(super) const RELAYED: Key = Key("{alerts}:relayed");
 
@@ -261,6 +273,22 @@ impl AlertKeys {
 
     pub(super) const fn raised(self) -> Key {
         RAISED
+    }
+
+    pub(super) const fn acknowledged(self) -> Key {
+        ACKNOWLEDGED
+    }
+
+    pub(super) const fn suppressed(self) -> Key {
+        SUPPRESSED
+    }
+
+    pub(super) const fn snoozes(self) -> Key {
+        SNOOZES
+    }
+
+    pub(super) const fn reminded(self) -> Key {
+        REMINDED
     }
 
     pub(super) const fn deliveries(self) -> Key {

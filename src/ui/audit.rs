@@ -14,7 +14,7 @@ use crate::http::access::Operator;
 use crate::http::audit::{AuditQuery, file};
 use crate::http::problem::Problem;
 use crate::names::PoolName;
-use crate::store::AuditEntry;
+use crate::store::{ActionOutcome, AuditEntry};
 
 /// What can be filtered by, and how it is called.
 const FILTERS: [(&str, &str); 4] = [
@@ -35,7 +35,7 @@ pub(super) async fn show(
         actor: word("actor"),
         action: word("action"),
         pool: fields.get("pool").and_then(|pool| pool.parse().ok()),
-        outcome: word("outcome"),
+        outcome: fields.get("outcome").and_then(|word| word.parse().ok()),
         from: word("from"),
         to: word("to"),
         tz: word("tz"),
@@ -44,13 +44,14 @@ pub(super) async fn show(
         format: None,
     };
     if fields.get("format") == Some("jsonl") {
-        return file::lines(&app, wanted).await;
+        return file::lines(&app, &operator.caller, wanted).await;
     }
     let format = Format::wanted(&headers, fields.get("format"));
     if format == Format::Csv {
-        return file::csv(&app, wanted).await;
+        return file::csv(&app, &operator.caller, wanted).await;
     }
-    let (items, next_cursor) = app.store().audit_entries(&wanted.filter()?).await?;
+    let filter = wanted.filter(&operator.caller)?;
+    let (items, next_cursor) = app.store().audit_entries(&filter).await?;
     match format {
         Format::Json => {
             return Ok(Json(json!({"items": items, "next_cursor": next_cursor})).into_response());
@@ -76,7 +77,8 @@ pub(super) async fn show(
                     @if name == "outcome" {
                         select name=(name) {
                             option value="" { "all" }
-                            @for word in ["done", "refused", "failed"] {
+                            @for outcome in ActionOutcome::ALL {
+                                @let word = outcome.as_str();
                                 option value=(word) selected[fields.get(name) == Some(word)] { (word) }
                             }
                         }

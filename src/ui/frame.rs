@@ -19,6 +19,17 @@ use crate::time::Timestamp;
 /// Longest problem document that is made into a page.
 const PROBLEM: usize = 64 * 1024;
 
+tokio::task_local! {
+    /// How many alerts nobody has acknowledged: every page shows it, and none asks for it.
+    pub(super) static OPEN_ALERTS: u64;
+}
+
+/// The number of open alerts, beside the link to them. It is there also without any, so that it can appear on a page that stays open.
+fn open_alerts() -> Markup {
+    let open = OPEN_ALERTS.try_with(|open| *open).unwrap_or_default();
+    html! { " " span.badge #open-alerts hidden[open == 0] { (number(open)) span.hidden { " open" } } }
+}
+
 /// A page for somebody who is let in.
 pub(super) fn page(caller: &Caller, title: &str, here: &str, body: &Markup) -> Response {
     framed(caller, title, here, None, body)
@@ -40,7 +51,11 @@ fn framed(
         ("/admin/alerts", "Alerts", all_pools),
         ("/admin/webhooks", "Webhooks", all_pools),
         ("/admin/keys", "Keys", all_pools || may(caller, Role::Admin)),
-        ("/admin/audit", "Audit trail", all_pools),
+        (
+            "/admin/audit",
+            "Audit trail",
+            all_pools || may(caller, Role::Viewer) && !caller.names_tenants(),
+        ),
         (
             "/admin/sessions",
             "Sessions",
@@ -52,7 +67,11 @@ fn framed(
             ul {
                 @for (path, name, shown) in places {
                     @if shown {
-                        li { a href=(path) aria-current=[(path == here).then_some("page")] { (name) } }
+                        li {
+                            a href=(path) aria-current=[(path == here).then_some("page")] {
+                                (name) @if path == "/admin/alerts" { (open_alerts()) }
+                            }
+                        }
                     }
                 }
             }

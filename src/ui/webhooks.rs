@@ -207,6 +207,10 @@ fn format_fields(form: &Form<'_>, webhook: Option<&WebhookBody>) -> Markup {
         .and_then(|webhook| webhook.group)
         .map(|group| duration(group.wait_ms))
         .unwrap_or_default();
+    let remind = webhook
+        .and_then(|webhook| webhook.remind_after_ms)
+        .map(duration)
+        .unwrap_or_default();
     let key_hint = match webhook {
         Some(webhook) if webhook.format == WebhookFormat::Pagerduty => "Empty leaves it as it is.",
         _ => "Only for PagerDuty: the integration key of a service with Events API v2.",
@@ -219,6 +223,8 @@ fn format_fields(form: &Form<'_>, webhook: Option<&WebhookBody>) -> Markup {
         }))
         (form.text("group", "Together what comes within",
             "Such as 5 s: alerts that come together go as one message with a list. Empty sends each alone.", &group))
+        (form.text("remind_after_ms", "Remind after",
+            "Such as 4 h: an alert that is still active and that nobody has acknowledged is sent again. Empty for never.", &remind))
     }
 }
 
@@ -270,6 +276,10 @@ fn webhook_request(fields: &Fields) -> Result<WebhookRequest, Problem> {
         group: fields
             .get("group")
             .map(|text| duration_ms("group", text).map(|wait_ms| Group { wait_ms }))
+            .transpose()?,
+        remind_after_ms: fields
+            .get("remind_after_ms")
+            .map(|text| duration_ms("remind_after_ms", text))
             .transpose()?,
         routing_key: fields
             .get("routing_key")

@@ -5,7 +5,12 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, Event, Installation, Redis, Reply, openapi, wait_until};
+use crate::admin_pages::{form, page_of_ours};
+use crate::harness::{
+    Client, Event, Installation, Launch, Receiver, Redis, Reply, openapi, wait_until,
+};
+
+const KEY: &str = "the-operator-key-of-the-tests";
 
 async fn log(node: &Client, query: &str) -> Vec<Value> {
     let answer = node.get(&format!("/v1/alerts?{query}")).expect(200).await;
@@ -560,4 +565,194 @@ async fn many_nodes_that_look_at_once_tell_nothing_twice() {
     }
     told(node, "limit=1000", 48).await;
     assert!(current(node).await.is_empty());
+}
+
+#[tokio::test]
+async fn acknowledged_and_snoozed_alerts_send_nothing_until_that_ends() {
+    let redis = Redis::start().await;
+    let launch = Launch::on(&redis.url())
+        .set("admin_key", KEY)
+        .set("webhook_http", "on")
+        .set("webhook_private_networks", "on");
+    let node = launch.start().await;
+    let admin = node.with_key(KEY);
+    let receiver = Receiver::start().await;
+    let hook = json!({"url": receiver.url(), "events": ["pool.full"], "remind_after_ms": 600_000});
+    let hook = admin.post("/v1/webhooks").json(&hook).expect(201).await;
+    assert_eq!(hook["remind_after_ms"], 600_000);
+    let key = async |role: &str| {
+        let key = json!({"name": format!("a {role}"), "role": role});
+        let key = admin.post("/v1/keys").json(&key).expect(201).await;
+        node.with_key(key["secret"].as_str().expect("a secret"))
+    };
+    let (operator, viewer) = (key("operator").await, key("viewer").await);
+    let snooze =
+        json!({"pool": "crm", "type": "pool.full", "for_ms": 600_000, "comment": "training"});
+    viewer
+        .post("/v1/alerts/snoozes")
+        .json(&snooze)
+        .expect(403)
+        .await;
+    let snoozed = operator
+        .post("/v1/alerts/snoozes")
+        .json(&snooze)
+        .expect(201)
+        .await;
+    assert_eq!(snoozed["by"], "a operator");
+    // Sent again it is the same one, with its last end and author.
+    let snoozed = admin
+        .post("/v1/alerts/snoozes")
+        .json(&snooze)
+        .expect(201)
+        .await;
+    let listed = viewer.get("/v1/alerts/snoozes").expect(200).await;
+    assert_eq!(listed.list("items"), std::slice::from_ref(&snoozed.body));
+    for wrong in [
+        json!({}),
+        json!({"for_ms": 0}),
+        json!({"for_ms": 2_592_000_001_u64}),
+        json!({"for_ms": 1_000, "until": "2030-01-01"}),
+        json!({"for_ms": 1_000, "type": "pool.fool"}),
+        json!({"for_ms": 1_000, "comment": "x".repeat(513)}),
+    ] {
+        operator
+            .post("/v1/alerts/snoozes")
+            .json(&wrong)
+            .expect(400)
+            .await;
+    }
+
+    // One pool is snoozed, the other one is told.
+    for pool in ["crm", "desk"] {
+        admin.put_pool(pool, json!({"capacity": 1}), 201).await;
+        admin.acquire(pool, json!({}), 201).await;
+    }
+    told(&admin, "", 2).await;
+    let first = receiver.got(1).await.remove(0);
+    assert_eq!(first.data("pool"), "desk");
+    let current = viewer.get("/v1/alerts").expect(200).await;
+    let current = current.list("current");
+    let of = |pool: &str| {
+        current
+            .iter()
+            .find(|alert| alert["pool"] == pool)
+            .expect(pool)
+    };
+    assert_eq!(of("crm")["snoozed_until"], snoozed["until"]);
+    assert_eq!(of("desk")["snoozed_until"], Value::Null);
+    assert_eq!(of("desk")["acknowledged"], Value::Null);
+
+    // The first acknowledgement stays.
+    let desk = of("desk")["alert"].as_str().expect("an alert").to_owned();
+    let path = format!("/v1/alerts/{desk}/acknowledge");
+    viewer.post(&path).json(&json!({})).expect(403).await;
+    let by = json!({"comment": "I ask for more."});
+    let by = operator.post(&path).json(&by).expect(200).await;
+    let again = admin.post(&path).json(&json!({})).expect(200).await;
+    assert_eq!(by["by"], "a operator");
+    assert_eq!(again.body, by.body);
+    let page = |path: &str| admin.get(path).header("accept", "text/html");
+    let shown = page("/admin/alerts").expect(200).await;
+    for words in [
+        "I ask for more.",
+        "training",
+        ">1<span class=\"hidden\"> open",
+    ] {
+        assert!(shown.text.contains(words), "{words}: {}", shown.text);
+    }
+    // The same by the forms of the page; what is wrong is said beside its field.
+    let send = |to: &str, fields: &[(&str, &str)]| {
+        form(
+            page_of_ours(&operator, &format!("/admin/alerts/{to}")),
+            fields,
+        )
+    };
+    for to in ["withdraw", "acknowledge"] {
+        send(to, &[("alert", &desk)]).expect(303).await;
+    }
+    let wrong = send("snoozes", &[("for_ms", "40 d")])
+        .header("accept", "text/html")
+        .expect(422)
+        .await;
+    assert!(wrong.text.contains("at most thirty days"), "{}", wrong.text);
+    send("snoozes", &[("type", "pool.level"), ("for_ms", "2 h")])
+        .expect(303)
+        .await;
+    let listed = viewer.get("/v1/alerts/snoozes").expect(200).await;
+    let other = &listed.list("items")[1];
+    assert_eq!(other["type"], "pool.level");
+    let other = other["id"].as_str().expect("an id");
+    send(&format!("snoozes/{other}/end"), &[]).expect(303).await;
+    let unknown = operator
+        .post("/v1/alerts/crm:pool.full:1/acknowledge")
+        .json(&json!({}))
+        .expect(404)
+        .await;
+    assert_eq!(unknown["code"], "alert_not_found");
+
+    // Ten minutes later a reminder comes only of what is not acknowledged.
+    let an_hour_ago = |alert: &Value| {
+        let mut alert = alert.clone();
+        alert["at"] = json!(1);
+        alert.to_string()
+    };
+    let raised = "lh1:{alerts}:raised";
+    let kept: String = redis.query(&["HGET", raised, &desk]).await;
+    let kept: Value = serde_json::from_str(&kept).expect("JSON");
+    let _: i64 = redis
+        .query(&["HSET", raised, &desk, &an_hour_ago(&kept)])
+        .await;
+    let id = snoozed["id"].as_str().expect("an id");
+    operator
+        .call(Method::DELETE, &format!("/v1/alerts/snoozes/{id}"))
+        .expect(204)
+        .await;
+    // What the snooze kept back comes now, and nothing came before it.
+    let late = receiver.got(2).await.remove(1);
+    assert_eq!(late.data("pool"), "crm");
+    assert_eq!(late.data("reminder"), &Value::Null);
+    operator.call(Method::DELETE, &path).expect(204).await;
+    let reminder = receiver.got(3).await.remove(2);
+    assert_eq!(reminder.data("alert"), desk.as_str());
+    assert_eq!(reminder.data("reminder"), true);
+    assert_ne!(reminder.id(), first.id());
+
+    // Both end, and that is sent, because their beginning was.
+    operator
+        .post("/v1/alerts/snoozes")
+        .json(&snooze)
+        .expect(201)
+        .await;
+    for pool in ["crm", "desk"] {
+        admin.terminate(pool, json!({"all": true}), 200).await;
+    }
+    let ended = receiver.got(5).await;
+    assert!(
+        ended[3..]
+            .iter()
+            .all(|message| message.data("state") == "resolved")
+    );
+    let left: i64 = redis
+        .query(&[
+            "EXISTS",
+            "lh1:{alerts}:acknowledged",
+            "lh1:{alerts}:suppressed",
+        ])
+        .await;
+    assert_eq!(left, 0);
+    // The end is not sent where the beginning was not.
+    admin.acquire("crm", json!({}), 201).await;
+    told(&admin, "pool=crm", 3).await;
+    admin.terminate("crm", json!({"all": true}), 200).await;
+    told(&admin, "pool=crm", 4).await;
+    admin
+        .post(&format!(
+            "/v1/webhooks/{}/test?wait_ms=15000",
+            hook["id"].as_str().expect("an id")
+        ))
+        .expect(200)
+        .await;
+    assert_eq!(receiver.got(6).await.len(), 6);
+    let trail = admin.get("/v1/audit?action=alert.").expect(200).await;
+    assert!(trail.list("items").len() > 5, "{}", trail.text);
 }

@@ -1256,6 +1256,7 @@ impl Scene<'_> {
                 < 600
         })
         .await;
+        self.quiet_alerts().await;
         // As many wait as may, and as many were given up as are kept.
         let (dead, first) = (format!("lh1:{{alerts}}:{id}:dead"), "late1");
         let fill = "for i = 1, 10000 do redis.call('ZADD', KEYS[1], 9999999999999, 'waits' .. i) end
@@ -1288,6 +1289,85 @@ impl Scene<'_> {
             .json(&json!({"url": receiver.url(), "events": ["*"]}))
             .expect(ANY)
             .await;
+    }
+
+    /// An alert is acknowledged; others are snoozed, and sent when that is over.
+    async fn quiet_alerts(&self) {
+        let node = &self.node;
+        let current = async || {
+            let alerts = node.get("/v1/alerts?pool=quiet").expect(200).await;
+            alerts.list("current").to_vec()
+        };
+        let snooze = json!({"pool": "quiet", "for_ms": 600_000});
+        let snoozed = node
+            .post("/v1/alerts/snoozes")
+            .json(&snooze)
+            .expect(201)
+            .await;
+        let over = json!({"id": "over", "until_ms": 1}).to_string();
+        self.query(&["HSET", "lh1:{alerts}:snoozes", "over", &over])
+            .await;
+        self.put("quiet", json!({"capacity": 1, "ttl_ms": 60_000}))
+            .await;
+        let lease = self.acquire("quiet", json!({})).await;
+        wait_until("it is raised", Duration::from_secs(20), async || {
+            !current().await.is_empty()
+        })
+        .await;
+        let alert = current().await[0]["alert"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned();
+        let path = format!("/v1/alerts/{alert}/acknowledge");
+        node.post(&path).json(&json!({})).expect(200).await;
+        node.call(Method::DELETE, &path).expect(204).await;
+        node.post(&path).json(&json!({})).expect(200).await;
+        let gone = "gone:pool.full:1 AAAAAAAAAAAA";
+        self.query(&["HSET", "lh1:{alerts}:reminded", gone, "1"])
+            .await;
+        // As a node of an earlier version leaves it.
+        self.query(&[
+            "HSET",
+            "lh1:{alerts}:acknowledged",
+            "gone:pool.full:1",
+            "{}",
+        ])
+        .await;
+        let id = snoozed["id"].as_str().unwrap_or_default();
+        node.call(Method::DELETE, &format!("/v1/alerts/snoozes/{id}"))
+            .expect(204)
+            .await;
+        wait_until("it is sent late", Duration::from_secs(20), async || {
+            let suppressed: i64 = self.redis.query(&["HLEN", "lh1:{alerts}:suppressed"]).await;
+            suppressed == 0
+        })
+        .await;
+        // One that is over before its snooze is.
+        node.post("/v1/alerts/snoozes")
+            .json(&snooze)
+            .expect(201)
+            .await;
+        node.post("/v1/leases/release")
+            .json(&json!({"token": lease.token()}))
+            .expect(ANY)
+            .await;
+        wait_until("it is over", Duration::from_secs(20), async || {
+            current().await.is_empty()
+        })
+        .await;
+        let lease = self.acquire("quiet", json!({})).await;
+        wait_until("it is raised again", Duration::from_secs(20), async || {
+            !current().await.is_empty()
+        })
+        .await;
+        node.post("/v1/leases/release")
+            .json(&json!({"token": lease.token()}))
+            .expect(ANY)
+            .await;
+        wait_until("it is over", Duration::from_secs(20), async || {
+            current().await.is_empty()
+        })
+        .await;
     }
 
     /// What happened some minutes ago is rolled up.

@@ -1,11 +1,12 @@
 //! The audit trail: one entry for each thing that an operator did, or was not allowed to do.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::harness::{Call, Client, Launch, Redis, Reply, let_pass};
+use crate::harness::{Call, Client, Launch, Redis, Reply, let_pass, wait_until};
 
 const KEY: &str = "the-operator-key-of-the-tests";
 
@@ -141,7 +142,13 @@ async fn each_action_is_one_entry_with_who_what_before_and_after() {
     }
     let all: Vec<_> = entries.iter().map(|entry| entry["id"].clone()).collect();
     assert_eq!(seen, all);
-    for query in ["cursor=x", "from=yesterday", "limit=0", "colour=red"] {
+    for query in [
+        "cursor=x",
+        "from=yesterday",
+        "limit=0",
+        "colour=red",
+        "outcome=x",
+    ] {
         admin.get(&format!("/v1/audit?{query}")).expect(400).await;
     }
     let file = admin
@@ -312,7 +319,7 @@ impl Walk {
         let told = (!entry["before"].is_null(), !entry["after"].is_null());
         assert_eq!(told, step.told, "{place}, before and after: {entry}");
         // Pools are named; everything else is identified by its id.
-        let about = if ["key.", "webhook.", "session."]
+        let about = if ["key.", "webhook.", "session.", "alert."]
             .iter()
             .any(|kind| action.starts_with(kind))
         {
@@ -542,6 +549,45 @@ async fn every_action_leaves_an_entry_whether_it_is_done_or_refused() {
     let path = "/admin/webhooks/{id}/delete";
     walk.go(about(step("POST", path, json!({}), before))).await;
 
+    // Alerts, of a pool that is full.
+    walk.admin
+        .put_pool("desk", json!({"capacity": 1}), 201)
+        .await;
+    walk.admin.acquire("desk", json!({}), 201).await;
+    let raised = async || {
+        let alerts = walk.admin.get("/v1/alerts?pool=desk").expect(200).await;
+        alerts["current"][0]["alert"].as_str().map(str::to_owned)
+    };
+    wait_until("it is raised", Duration::from_secs(20), async || {
+        raised().await.is_some()
+    })
+    .await;
+    let alert = raised().await.expect("an alert");
+    let path = "/v1/alerts/{alert}/acknowledge";
+    let about = |step: Step| step.with("alert", &alert);
+    walk.go(about(step("POST", path, json!({}), after))).await;
+    walk.go(about(step("DELETE", path, Value::Null, before)))
+        .await;
+    let snooze = json!({"pool": "desk", "for_ms": 60_000});
+    let path = "/v1/alerts/snoozes";
+    let snoozed = walk.go(step("POST", path, snooze, after)).await;
+    let id = snoozed["id"].as_str().expect("an id");
+    let end = step("DELETE", "/v1/alerts/snoozes/{id}", Value::Null, before);
+    walk.go(end.with("id", id)).await;
+    let fields = json!({"alert": alert});
+    for (path, told) in [
+        ("/admin/alerts/acknowledge", after),
+        ("/admin/alerts/withdraw", before),
+    ] {
+        walk.go(step("POST", path, fields.clone(), told)).await;
+    }
+    let snooze = json!({"pool": "desk", "for_ms": "1 min"});
+    walk.go(step("POST", "/admin/alerts/snoozes", snooze, after))
+        .await;
+    let path = "/admin/alerts/snoozes/{id}/end";
+    walk.go(step("POST", path, json!({}), before).with("id", id))
+        .await;
+
     // All of the table, so that what is new must be walked too.
     let due: BTreeSet<(String, String)> = changes()
         .iter()
@@ -550,7 +596,7 @@ async fn every_action_leaves_an_entry_whether_it_is_done_or_refused() {
     assert_eq!(walk.walked, due);
 
     // As files: all of it, whatever the size of a page.
-    let entries = 2 + 3 * due.len();
+    let entries = 3 + 3 * due.len();
     for path in ["/v1/audit", "/admin/audit"] {
         let lines = walk
             .admin

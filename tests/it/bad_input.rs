@@ -372,6 +372,25 @@ async fn what_is_not_known_is_refused_by_name_wherever_it_stands() {
         assert_eq!(refused["field"], at, "{detail}");
         assert!(is_plain(detail), "{detail}");
     }
+    // A name that is there twice, wherever names are free.
+    let twice = r#"{"capacity": 1, "tenants": {"a": {"max": 1}, "a": {"max": 2}}}"#;
+    for (method, path, body) in [
+        (Method::PUT, "/v1/pools/bb", twice),
+        (Method::PATCH, "/v1/pools/crm", twice),
+        (
+            Method::PATCH,
+            "/v1/pools/crm",
+            r#"{"capacity": 1, "capacity": 2}"#,
+        ),
+    ] {
+        let call = node.call(method, path);
+        let call = call
+            .header("content-type", "application/json")
+            .body(body.to_owned());
+        let refused = call.expect(400).await;
+        let detail = refused["detail"].as_str().expect("a detail");
+        assert!(detail.contains("twice") && is_plain(detail), "{detail}");
+    }
     for path in [
         "/v1/pools/crm/usage?format=xml",
         "/v1/pools/crm/leases?sort=x",

@@ -56,11 +56,17 @@ fn expected_of_page(method: &str, path: &str, who: Who) -> Cell {
                 Cell::Forbidden
             };
         }
-        ("GET", "/admin" | "/admin/blocks" | "/admin/people" | "/admin/people/{holder}") => {
-            Who::ViewerOfAnother
-        }
+        (
+            "GET",
+            "/admin"
+            | "/admin/audit"
+            | "/admin/blocks"
+            | "/admin/people"
+            | "/admin/people/{holder}",
+        ) => Who::ViewerOfAnother,
         ("GET", path) if path.starts_with("/admin/reports") => Who::ViewerOfAnother,
         (_, path) if path.starts_with("/admin/people/") => Who::Operator,
+        ("POST", path) if path.starts_with("/admin/alerts/") => Who::Operator,
         ("GET", "/admin/sessions") => Who::Admin,
         ("GET", path) if path.ends_with("/terminate") || path.contains("/named/") => Who::Operator,
         ("GET", path)
@@ -153,7 +159,10 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
             };
         }
         ("post", path) if path.starts_with("/v1/holders/") => Who::Operator,
-        ("get", "/v1/pools" | "/v1/blocks" | "/v1/holders" | "/v1/holders/{holder}") => {
+        (
+            "get",
+            "/v1/pools" | "/v1/audit" | "/v1/blocks" | "/v1/holders" | "/v1/holders/{holder}",
+        ) => {
             return if who >= Who::ViewerOfAnother {
                 Cell::In
             } else {
@@ -174,6 +183,7 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
         ("patch", "/v1/pools/{pool}") => Who::Operator,
         (_, path) if path.starts_with("/v1/pools/{pool}/named/") => Who::Operator,
         (_, path) if path.starts_with("/v1/pools/{pool}/blocks/") => Who::Operator,
+        (_, path) if path.starts_with("/v1/alerts/") => Who::Operator,
         _ => Who::Admin,
     };
     if who >= least {
@@ -389,8 +399,33 @@ async fn a_key_for_one_pool_sees_no_other() {
         "/v1/pools/%6fther",
         "/v1/pools/nowhere",
         "/v1/keys",
-        "/v1/audit",
     ] {
         viewer.get(path).expect(403).await;
+    }
+
+    // Of the trail it sees what was done in its pool, and what it did itself; also as a page and as files.
+    viewer.put_pool("other", json!({"capacity": 9}), 403).await;
+    let trail = viewer.get("/v1/audit").expect(200).await;
+    let seen: Vec<[&Value; 3]> = trail
+        .list("items")
+        .iter()
+        .map(|entry| [&entry["actor"], &entry["pool"], &entry["outcome"]])
+        .collect();
+    let own = &seen[0][0];
+    assert_ne!(*own, "admin_key");
+    assert_eq!(
+        json!(seen),
+        json!([[own, "other", "refused"], ["admin_key", "crm", "done"],])
+    );
+    let narrowed = viewer
+        .get("/v1/audit?pool=other&actor=admin_key")
+        .expect(200);
+    assert!(narrowed.await.list("items").is_empty());
+    for path in ["/v1/audit", "/admin/audit"] {
+        let lines = viewer
+            .get(&format!("{path}?format=jsonl"))
+            .expect(200)
+            .await;
+        assert_eq!(lines.text.lines().count(), 2, "{path}: {}", lines.text);
     }
 }

@@ -174,8 +174,11 @@ if (live) {
         const answer = await fetch(source(), { headers: { accept: "text/html" }, redirect: "manual" });
         if (answer.type === "opaqueredirect") { loggedOut(); return; }
         if (!answer.ok) throw new Error(answer.status);
-        const fresh = parse(await answer.text()).getElementById("live");
+        const whole = parse(await answer.text());
+        const fresh = whole.getElementById("live");
         if (fresh && !held()) { times(fresh); merge(live, fresh); last = Date.now(); }
+        const [open, now] = [document, whole].map((page) => page.getElementById("open-alerts"));
+        if (open && now) merge(open, now);
         if (failed > 0) say("Data is fresh again.");
         failed = 0;
       } catch {

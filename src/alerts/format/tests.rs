@@ -16,6 +16,7 @@ fn webhook(format: WebhookFormat) -> Webhook {
         format,
         routing_key: Some(RoutingKey::try_from("0123456789abcdef0123".to_owned()).unwrap()),
         group: None,
+        remind_after_ms: None,
     }
 }
 
@@ -142,13 +143,24 @@ fn a_list_of_as_many_as_there_may_be_fits_where_it_goes() {
         &json!({
             "state": "firing", "pool": long, "summary": format!("The use of {long} reached 80 %: 8000 of 10000 seats."),
             "page_url": format!("https://seats.example/admin/pools/{long}"),
+            "runbook_url": "https://seats.example/docs/runbooks/pool-nearly-full",
         }),
     );
+    let runbook = "https://seats.example/docs/runbooks/pool-nearly-full";
     for format in WebhookFormat::ALL {
         let several: Vec<&Delivery> = (0..format.most_alerts()).map(|_| &one).collect();
         let (subject, text) = mail(&webhook(format), &several, "https://seats.example");
         let sent = sent(format, &several);
         let characters = |value: &Value| value.as_str().map_or(0, |text| text.chars().count());
+        // Each message leads to what is to be done, once.
+        let text = match format {
+            WebhookFormat::Email => text,
+            _ => sent.to_string(),
+        };
+        match format {
+            WebhookFormat::Standard | WebhookFormat::Pagerduty => {}
+            _ => assert_eq!(text.matches(runbook).count(), 1, "{text}"),
+        }
         match format {
             WebhookFormat::Slack => assert!(characters(&sent["text"]) < 40_000),
             WebhookFormat::Teams => assert!(
@@ -160,7 +172,7 @@ fn a_list_of_as_many_as_there_may_be_fits_where_it_goes() {
                 let text = &sent["embeds"][0]["description"];
                 assert!(characters(text) <= 4_096);
                 // Nothing is cut.
-                assert_eq!(text.as_str().unwrap().lines().count(), several.len());
+                assert_eq!(text.as_str().unwrap().lines().count(), several.len() + 1);
                 assert!(!text.as_str().unwrap().ends_with('…'));
             }
             WebhookFormat::Standard => assert_eq!(

@@ -9,6 +9,7 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use super::AuditQuery;
 use crate::http::App;
 use crate::http::accept;
+use crate::http::access::Caller;
 use crate::http::csv::{self, Cell};
 use crate::http::problem::Problem;
 use crate::names::PoolName;
@@ -37,15 +38,25 @@ const COLUMNS: [&str; 14] = [
 ];
 
 /// The entries as a file with one on each line.
-pub(crate) async fn lines(app: &App, wanted: AuditQuery) -> Result<Response, Problem> {
-    let entries = body(app, wanted, Vec::new(), |entries| {
-        let mut text = Vec::new();
-        for entry in entries {
-            serde_json::to_writer(&mut text, &entry).expect("an entry has a JSON form");
-            text.push(b'\n');
-        }
-        text
-    });
+pub(crate) async fn lines(
+    app: &App,
+    caller: &Caller,
+    wanted: AuditQuery,
+) -> Result<Response, Problem> {
+    let entries = body(
+        app,
+        wanted.limit,
+        wanted.filter(caller)?,
+        Vec::new(),
+        |entries| {
+            let mut text = Vec::new();
+            for entry in entries {
+                serde_json::to_writer(&mut text, &entry).expect("an entry has a JSON form");
+                text.push(b'\n');
+            }
+            text
+        },
+    );
     let headers = [
         (CONTENT_TYPE, accept::JSON_LINES),
         (
@@ -57,9 +68,13 @@ pub(crate) async fn lines(app: &App, wanted: AuditQuery) -> Result<Response, Pro
 }
 
 /// The entries as a table.
-pub(crate) async fn csv(app: &App, wanted: AuditQuery) -> Result<Response, Problem> {
+pub(crate) async fn csv(
+    app: &App,
+    caller: &Caller,
+    wanted: AuditQuery,
+) -> Result<Response, Problem> {
     let head = csv::rows([COLUMNS.map(Cell::plain).to_vec()]);
-    let table = body(app, wanted, head, |entries| {
+    let table = body(app, wanted.limit, wanted.filter(caller)?, head, |entries| {
         csv::rows(entries.into_iter().map(row))
     });
     Ok(csv::response("leasehold-audit", table.await?))
@@ -110,12 +125,11 @@ impl Rest {
 /// is a problem like any other; later an answer can only break off.
 async fn body(
     app: &App,
-    wanted: AuditQuery,
+    page: Option<usize>,
+    filter: AuditFilter,
     head: Vec<u8>,
     text: impl Fn(Vec<AuditEntry>) -> Vec<u8> + Send + 'static,
 ) -> Result<Body, Problem> {
-    let page = wanted.limit;
-    let filter = wanted.filter()?;
     let rest = Rest {
         store: app.store().clone(),
         entries: page.unwrap_or(MAX_ENTRIES),

@@ -3,12 +3,17 @@
 //! A derived `Deserialize` also takes a list for the fields of a struct, in their order: `"queue": [5]` for `"queue":
 //! {"max_waiting": 5}`. Nobody means that, no client of another language can know the order, and a field that is added later
 //! would change what such a list says. So a list is refused wherever an object belongs, at any depth.
+//!
+//! A derived `Deserialize` refuses a field that is there twice. A map of names, such as `tenants`, would take the last one, so those are
+//! refused here.
 
+use std::collections::HashSet;
 use std::fmt;
 
+use serde::de::value::StringDeserializer;
 use serde::de::{
-    DeserializeSeed, Deserializer, EnumAccess, Error, MapAccess, SeqAccess, Unexpected,
-    VariantAccess, Visitor,
+    Deserialize as _, DeserializeSeed, Deserializer, EnumAccess, Error, IntoDeserializer as _,
+    MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
 };
 
 /// A deserializer whose objects are no lists.
@@ -154,7 +159,13 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Reads<V> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<V::Value, A::Error> {
-        self.visitor.visit_map(Parts(map))
+        if self.is_object {
+            return self.visitor.visit_map(Parts(map));
+        }
+        self.visitor.visit_map(Names {
+            map: Parts(map),
+            known: HashSet::new(),
+        })
     }
 
     fn visit_enum<A: EnumAccess<'de>>(self, value: A) -> Result<V::Value, A::Error> {
@@ -207,6 +218,51 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Parts<A> {
 
     fn size_hint(&self) -> Option<usize> {
         self.0.size_hint()
+    }
+}
+
+/// A map whose names are there once.
+struct Names<A> {
+    map: Parts<A>,
+    known: HashSet<String>,
+}
+
+/// Reads one of them.
+struct Name<'a, S> {
+    seed: S,
+    known: &'a mut HashSet<String>,
+}
+
+impl<'de, S: DeserializeSeed<'de>> DeserializeSeed<'de> for Name<'_, S> {
+    type Value = S::Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<S::Value, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        if !self.known.insert(name.clone()) {
+            return Err(D::Error::custom("the same name is there twice"));
+        }
+        let name: StringDeserializer<D::Error> = name.into_deserializer();
+        self.seed.deserialize(name)
+    }
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Names<A> {
+    type Error = A::Error;
+
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
+        let known = &mut self.known;
+        self.map.next_key_seed(Name { seed, known })
+    }
+
+    fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
+
+    fn size_hint(&self) -> Option<usize> {
+        self.map.size_hint()
     }
 }
 

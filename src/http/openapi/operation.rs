@@ -90,7 +90,12 @@ fn path_parameter(path: &str, name: &str) -> Value {
         "id" if path.starts_with("/v1/keys/") => ("Id of the key", id()),
         "id" if path.starts_with("/v1/webhooks/") => ("Id of the webhook", id()),
         "id" if path.starts_with("/v1/sessions/") => ("Id of the session", id()),
+        "id" if path.starts_with("/v1/alerts/snoozes/") => ("Id of the snooze", id()),
         "id" => ("Its id", id()),
+        "alert" => (
+            "The `alert` of one in `current`, percent-encoded",
+            json!({"type": "string", "minLength": 1, "maxLength": 512, "example": "crm:pool.full:1795000000000"}),
+        ),
         _ => panic!("{path}: say here what {name} is"),
     };
     json!({"name": name, "in": "path", "required": true, "description": description, "schema": schema})
@@ -159,6 +164,8 @@ fn not_found(path: &str, method: &str) -> Option<&'static str> {
         None
     } else if path.contains("/named") {
         Some("`pool_not_found` or `named_seat_not_found`")
+    } else if path.starts_with("/v1/alerts/{alert}/") {
+        Some("`alert_not_found`")
     } else if path.contains("{delivery}") {
         Some("`webhook_not_found` or `delivery_not_found`")
     } else if path.contains("/webhooks/{id}") {

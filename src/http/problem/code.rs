@@ -107,6 +107,8 @@ codes! {
     WebhookNotFound "webhook_not_found" NOT_FOUND "No such webhook";
     /// The webhook has no delivery of this id, or no longer.
     DeliveryNotFound "delivery_not_found" NOT_FOUND "No such delivery";
+    /// No alert of this id is raised, or no longer.
+    AlertNotFound "alert_not_found" NOT_FOUND "No such alert";
     /// The holder has no named seat in this period, or the pool has none at all.
     NamedSeatNotFound "named_seat_not_found" NOT_FOUND "No such named seat";
     /// No route has this path.

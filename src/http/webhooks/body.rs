@@ -41,6 +41,8 @@ pub(crate) struct WebhookBody {
     pub(crate) format: WebhookFormat,
     /// Which alerts go together as one message; null if each goes alone.
     pub(crate) group: Option<Group>,
+    /// Milliseconds after which an alert that nobody has acknowledged is sent again, repeatedly; null if never.
+    pub(crate) remind_after_ms: Option<u64>,
     /// End of the time in which the former secret signs as well; null without one.
     #[schema(value_type = Option<String>, format = DateTime)]
     pub(crate) former_secret_until: Option<Timestamp>,
@@ -74,6 +76,7 @@ impl WebhookBody {
             created_at: Timestamp(webhook.created_at_ms),
             format: webhook.format,
             group: webhook.group,
+            remind_after_ms: webhook.remind_after_ms,
             former_secret_until: former
                 .map(|former| Timestamp(former.until_ms))
                 .filter(|until| now < *until),
@@ -94,6 +97,8 @@ pub(super) struct AuditedWebhook<'a> {
     format: WebhookFormat,
     #[serde(skip_serializing_if = "Option::is_none")]
     group: Option<Group>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remind_after_ms: Option<u64>,
 }
 
 /// A URL without what may be a password, and without the names of people.
@@ -118,6 +123,7 @@ pub(super) fn noted(webhook: &Webhook) -> AuditedWebhook<'_> {
         disabled: webhook.disabled.as_deref(),
         format: webhook.format,
         group: webhook.group,
+        remind_after_ms: webhook.remind_after_ms,
     }
 }
 
@@ -166,6 +172,10 @@ pub(crate) struct WebhookRequest {
     /// Which alerts go together as one message; without it each goes alone. PagerDuty takes one at a time.
     #[serde(default)]
     pub(crate) group: Option<Group>,
+    /// Milliseconds after which an alert that nobody has acknowledged is sent again, repeatedly: ten minutes to seven days. Without it never.
+    #[schema(minimum = 600_000, maximum = 604_800_000, example = 14_400_000)]
+    #[serde(default)]
+    pub(crate) remind_after_ms: Option<u64>,
     /// The integration key of a PagerDuty service. It is never shown; when the webhook is replaced without one, the present one stays.
     #[schema(value_type = Option<String>, write_only, min_length = 16, max_length = 64)]
     #[serde(default)]
@@ -209,6 +219,10 @@ pub(crate) struct WebhookPatch {
     #[schema(value_type = Option<Group>)]
     #[serde(deserialize_with = "given")]
     pub(crate) group: Option<Option<Group>>,
+    /// Reminders; null for none.
+    #[schema(value_type = Option<u64>, minimum = 600_000, maximum = 604_800_000)]
+    #[serde(deserialize_with = "given")]
+    pub(crate) remind_after_ms: Option<Option<u64>>,
     /// Another integration key of PagerDuty.
     #[schema(value_type = Option<String>, write_only, min_length = 16, max_length = 64)]
     pub(crate) routing_key: Option<RoutingKey>,

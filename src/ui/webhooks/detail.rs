@@ -244,6 +244,7 @@ pub(in crate::ui) async fn save(
                 enabled: None,
                 format: body.format,
                 group: Some(body.group),
+                remind_after_ms: Some(body.remind_after_ms),
                 routing_key: body.routing_key,
             };
             alter(&app, &operator, &id, &patch).await

@@ -5,8 +5,8 @@ fn matrix() -> String {
     use std::fmt::Write as _;
     let mut text = String::from(
         "# Who may do what\n\nMade of the table that the program asks (`src/http/access/table.rs`); a test compares them. A role may do what a \
-         `yes` stands for.\n\n- **roles**: [what each is for](keys.md).\n- **own pools**: a key that names pools sees these and no others. Elsewhere \
-         a path has to name one of its pools.\n- **tenants**: a key or login for some tenants only (`tenants` of a key, `tenants=` of a rule in \
+         `yes` stands for.\n\n- **roles**: [what each is for](keys.md).\n- **own pools**: a key that names pools sees these and no others, and of the trail \
+         what was done in\n  these and what it did itself. Elsewhere a path has to name one of its pools.\n- **tenants**: a key or login for some tenants only (`tenants` of a key, `tenants=` of a rule in \
          `oidc_roles`) may use these routes, and\n  sees and touches only theirs: leases, people, places in the queue (counted among their own), their own \
          blocks\n  and those for all of their people, denials and holders in reports, their own actions in the trail, keys for no more than they have. Numbers of a pool are their own, with `capacity` no more \
          than their maxima. All other\n  routes refuse them (403). Somebody of another tenant is answered like somebody who does not exist.\n\
