@@ -91,8 +91,14 @@ impl Demand {
     pub fn harvest(&self, seats: u64) -> Harvest {
         let busy = Self::new(self.from, self.to, self.busy_attempts.clone());
         let (all, fewer) = (self.with(seats).denials, busy.with(seats).denials);
+        // Before the first request there is nothing that could have been idle: a pool that is a week old is not diluted by a month.
+        let begun = self
+            .attempts
+            .first()
+            .map_or(self.to.0, |first| first.from_ms);
+        let range = (self.to.0 - begun.max(self.from.0)).max(1);
         Harvest {
-            idle_mean: (self.load() - busy.load()).max(0.0),
+            idle_mean: (self.wanted() - busy.wanted()).max(0) as f64 / range as f64,
             seats_needed: busy.peak(),
             denials_avoided: all.saturating_sub(fewer),
         }
@@ -154,14 +160,17 @@ impl Demand {
         levels
     }
 
-    /// Seats that were wanted on average: the offered load, in Erlang.
-    pub fn load(&self) -> f64 {
-        let range = self.to.since(self.from);
-        let wanted: i64 = self
-            .attempts
+    /// Seat-milliseconds that were wanted.
+    fn wanted(&self) -> i64 {
+        self.attempts
             .iter()
             .map(|attempt| attempt.until_ms - attempt.from_ms)
-            .sum();
+            .sum()
+    }
+
+    /// Seats that were wanted on average: the offered load, in Erlang.
+    pub fn load(&self) -> f64 {
+        let (range, wanted) = (self.to.since(self.from), self.wanted());
         if range == 0 {
             0.0
         } else {
