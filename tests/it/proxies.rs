@@ -696,7 +696,7 @@ async fn people_whom_something_else_logged_in_get_in_through_nginx() {
     assert_eq!(page.status(), 200);
     let text = page.text().await.expect("a page");
     assert!(text.contains("anna") && !text.contains("mallory"), "{text}");
-    let others = get("/admin/audit")
+    let others = get("/admin/sessions")
         .header("cookie", "desk=anna")
         .send()
         .await;
