@@ -134,7 +134,7 @@ async fn a_person_gets_the_role_of_the_groups_and_a_name_in_the_trail() {
         let lead = session(&entered);
         assert_eq!(status(&node, &lead, "/v1/pools/crm").await, 200);
         assert_eq!(status(&node, &lead, "/v1/pools/mail").await, 403);
-        assert_eq!(status(&node, &lead, "/v1/audit").await, 403);
+        assert_eq!(status(&node, &lead, "/v1/sessions").await, 403);
     }
     let lead = enter(&node, &provider).await;
     let block = node
@@ -538,7 +538,7 @@ async fn a_trusted_proxy_names_people_and_nobody_else_does() {
             .as_str()
             .is_some_and(|detail| detail.contains("visitors"))
     );
-    named(node.get("/v1/audit"), "anna", "floor-leads")
+    named(node.get("/v1/sessions"), "anna", "floor-leads")
         .expect(403)
         .await;
     // Without a name nobody is named.

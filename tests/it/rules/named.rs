@@ -181,14 +181,16 @@ async fn a_new_period_is_opened_in_bites_however_many_are_in_the_middle_of_a_lea
             201,
         )
         .await;
+        // Just before the period ends, so that nobody's lease does.
+        let list = format!("/v1/pools/{pool}/named");
+        let until = ms(&node.get(&list).expect(200).await["until"]);
+        jump(&cluster.redis, pool, until - 1_000).await;
         let leases: Vec<Value> = (0..holders)
             .map(|number| json!({"holder": format!("agent {number:03}"), "tenant": format!("t{}", number % 3)}))
             .collect();
         let path = format!("/v1/pools/{pool}/leases/acquire-many");
         let body = json!({"leases": leases});
         node.post(&path).json(&body).expect(200).await;
-        let list = format!("/v1/pools/{pool}/named");
-        let until = ms(&node.get(&list).expect(200).await["until"]);
         jump(&cluster.redis, pool, until).await;
 
         // Whoever is new is told the truth at once: every seat belongs to somebody who is in the middle of a lease.
