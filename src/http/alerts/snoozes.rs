@@ -213,8 +213,12 @@ async fn end(
 
 /// Ends a snooze now.
 pub(crate) async fn end_snooze(app: &App, operator: &Operator, id: &str) -> Result<(), Problem> {
-    if id.len() > LONGEST_ID {
-        return Ok(());
+    let is_id = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    if id.len() > LONGEST_ID || !id.bytes().all(is_id) {
+        return Err(Problem::new(
+            Code::InvalidRequest,
+            "The id of a snooze has letters and digits only; GET /v1/alerts/snoozes lists them.",
+        ));
     }
     operator.notes.target(id);
     if let Some(former) = app.0.store.end_snooze(id).await? {
