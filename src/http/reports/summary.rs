@@ -14,7 +14,7 @@ use super::super::problem::Problem;
 use super::super::table::{Asked, Column, Row};
 use super::{AT_ONCE, Period, Report, ReportQuery, Rows, Sheet, answer, hours};
 use crate::history::summary::{Summary, summary};
-use crate::history::tenants;
+use crate::history::tenants::TenantUsage;
 use crate::names::PoolName;
 use crate::time::Timestamp;
 
@@ -109,14 +109,8 @@ async fn of_pool(report: &Report, pool: PoolName) -> Result<SummaryRow, Problem>
 
 /// What a caller learns who sees some tenants only: nothing that tells of others.
 async fn of_own_tenants(report: &Report, pool: PoolName) -> Result<SummaryRow, Problem> {
-    let own = report.operator.tenants_in(&pool);
     let used = report.tenants_of(&pool).await?;
-    let used: Vec<&tenants::TenantUsage> = used
-        .iter()
-        .filter(|(tenant, _)| crate::history::holders::is_of(own.as_ref(), tenant.as_deref()))
-        .map(|(_, used)| used)
-        .collect();
-    let sum = |of: fn(&tenants::TenantUsage) -> u64| used.iter().map(|used| of(used)).sum();
+    let sum = |of: fn(&TenantUsage) -> u64| used.values().map(of).sum();
     let mut row = SummaryRow::of(pool, None);
     row.seat_hours = Some(hours(sum(|used| used.held_ms)));
     row.denials = Some(sum(|used| used.denials));

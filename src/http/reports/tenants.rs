@@ -66,13 +66,16 @@ pub(in crate::http) async fn report(
 }
 
 impl Report {
-    /// What each tenant used of a pool.
+    /// What each tenant used of a pool, of those that the caller may see.
     pub(super) async fn tenants_of(
         &self,
         pool: &PoolName,
     ) -> Result<BTreeMap<Option<String>, TenantUsage>, Problem> {
+        let own = self.operator.tenants_in(pool);
         let (from, until) = (self.period.from, self.period.until);
-        Ok(tenants::tenants(self.app.store(), pool, from, until, self.now).await?)
+        let mut found = tenants::tenants(self.app.store(), pool, from, until, self.now).await?;
+        found.retain(|tenant, _| is_of(own.as_ref(), tenant.as_deref()));
+        Ok(found)
     }
 }
 
@@ -82,11 +85,9 @@ impl Sheet for TenantRow {
 
     fn rows(report: &Report, pools: Vec<PoolName>) -> Rows<Self> {
         report.by_pool(pools, EVENTS_AT_ONCE, |report, pool| async move {
-            let own = report.operator.tenants_in(&pool);
             let found = report.tenants_of(&pool).await?;
             Ok(found
                 .into_iter()
-                .filter(|(tenant, _)| is_of(own.as_ref(), tenant.as_deref()))
                 .map(|(tenant, used)| Self {
                     pool: pool.clone(),
                     tenant,
