@@ -26,6 +26,7 @@ mod events;
 mod failover;
 mod formats;
 mod health;
+mod heartbeat;
 mod hints;
 mod history;
 mod info;

@@ -3,10 +3,10 @@
 use super::Store;
 use super::acquire::{AcquireRequest, Acquired, Denial, Given, Grant, Wait};
 use super::error::Error;
+use super::heartbeat::RECORD_MARGIN;
 use super::keys::Keys;
 use super::leave_queue::Turn;
 use super::record::activities_json;
-use super::renewals::RECORD_MARGIN;
 use super::scripts;
 use super::scripts::acquire_by_rules::{Reply, Status};
 use crate::lease::Seat;

@@ -6,10 +6,10 @@ use futures_util::FutureExt as _;
 
 use super::Store;
 use super::error::{Error, Outcome};
+use super::heartbeat::{Heartbeat, RenewOutcome};
 use super::keys::Bucket;
 use super::leave_notice::Notice;
 use super::record::parse_activities;
-use super::renewals::{Heartbeat, RenewOutcome};
 use super::use_reports::UsePolicy;
 use crate::lease::{EndReason, Lease};
 use crate::names::{Activities, Label, PoolName};

@@ -2,9 +2,9 @@
 
 use super::Store;
 use super::error::Error;
+use super::heartbeat::{Heartbeat, RECORD_MARGIN, RenewOutcome};
 use super::keys::Keys;
 use super::renew::active_at;
-use super::renewals::{Heartbeat, RECORD_MARGIN, RenewOutcome};
 use super::script::Change;
 use super::scripts;
 use super::scripts::renew_by_rules as script;

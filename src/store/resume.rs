@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::error::Error;
+use super::heartbeat::RECORD_MARGIN;
 use super::keys::Keys;
 use super::leave_notice::{Notice, read_end};
 use super::meters::EndKind;
 use super::record::parse_activities;
 use super::renew::{Renewal, Renewed, from_claims};
-use super::renewals::RECORD_MARGIN;
 use super::script::Change;
 use super::scripts;
 use super::scripts::resume::Status;
