@@ -29,6 +29,7 @@ mod report;
 mod run;
 mod serve;
 mod session;
+mod sizing;
 mod table;
 mod watch;
 mod webhook;
@@ -135,7 +136,7 @@ enum Command {
     /// Report what happened in a pool: usage, history, denials, holders, tenants or patterns
     Report(report::Report),
     /// Estimate how many seats a pool needs, by replaying its recorded demand
-    Sizing(report::Sizing),
+    Sizing(sizing::Sizing),
     /// Estimate how many nodes and how much Redis a number of agents needs
     Plan(plan::Plan),
     /// Watch how full the pools are
@@ -187,7 +188,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Some(Command::Webhook(webhook)) => webhook::run(&webhook),
         Some(Command::Audit(audit)) => audit::run(&audit),
         Some(Command::Report(report)) => report::report(&report),
-        Some(Command::Sizing(sizing)) => report::sizing(&sizing),
+        Some(Command::Sizing(sizing)) => sizing::sizing(&sizing),
         Some(Command::Plan(plan)) => plan::run(&plan),
         Some(Command::Watch(watch)) => watch::run(&watch),
         Some(Command::Run(run)) => match run::run(&run) {
