@@ -1,7 +1,7 @@
 //! Makes Rust types of the headers of `lua/*.lua`, and binds the names in them for the scripts; `lua/README.md` has the grammar.
 //! A header that does not fit its body stops the build with file, line and a sentence.
 //!
-//! Lists the runbooks in `docs/runbooks`, which every node serves.
+//! Lists the runbooks in `docs/runbooks`, which every node serves, and the crates of the build, whose names a log filter may have.
 
 #[path = "build/call.rs"]
 mod call;
@@ -28,6 +28,7 @@ fn main() {
     println!("cargo::rerun-if-changed=build");
     println!("cargo::rerun-if-changed=lua");
     println!("cargo::rerun-if-changed=docs/runbooks");
+    println!("cargo::rerun-if-changed=Cargo.lock");
     let variable = |name| PathBuf::from(std::env::var_os(name).expect("Cargo sets it"));
     match rust::generate(&variable("CARGO_MANIFEST_DIR").join("lua")) {
         Ok(code) => {
@@ -43,6 +44,23 @@ fn main() {
     let runbooks = runbooks(&variable("CARGO_MANIFEST_DIR").join("docs/runbooks"));
     let path = variable("OUT_DIR").join("runbooks.rs");
     std::fs::write(path, runbooks).expect("OUT_DIR can be written to");
+    let crates = crates(&variable("CARGO_MANIFEST_DIR").join("Cargo.lock"));
+    let path = variable("OUT_DIR").join("crates.rs");
+    std::fs::write(path, crates).expect("OUT_DIR can be written to");
+}
+
+/// A list of names as Rust spells them, in order.
+fn crates(lock: &Path) -> String {
+    let lock = std::fs::read_to_string(lock).expect("Cargo.lock is there");
+    let names = lock
+        .lines()
+        .filter_map(|line| line.strip_prefix("name = \""));
+    let mut names: Vec<_> = names
+        .map(|name| name.trim_end_matches('"').replace('-', "_"))
+        .collect();
+    names.sort();
+    names.dedup();
+    format!("&{names:?}")
 }
 
 /// A list of names and texts, in order of the names.

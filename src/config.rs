@@ -12,6 +12,7 @@ mod choices;
 mod derived;
 mod explain;
 mod layers;
+mod log_filter;
 mod oidc_roles;
 mod public_url;
 mod redis_url;

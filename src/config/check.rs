@@ -7,10 +7,12 @@ use secrecy::ExposeSecret as _;
 use tracing_subscriber::EnvFilter;
 
 use super::{
-    BasePath, Loaded, Origin, RedisUrl, Settings, SmtpUrl, WrongSetting, public_url, redis_url,
-    smtp_url,
+    BasePath, Loaded, Origin, RedisUrl, Settings, SmtpUrl, WrongSetting, log_filter, public_url,
+    redis_url, smtp_url,
 };
 use crate::names::KeyPrefix;
+
+const LOG_FILTERS: &str = "give off, error, warn, info, debug or trace, or levels by module such as info,leasehold::store=debug";
 
 impl Loaded {
     /// Refuses values out of range and combinations that cannot work.
@@ -96,12 +98,8 @@ impl Loaded {
                 ));
             }
         }
-        if let Err(sentence) = log_filter(&settings.log) {
-            return Err(self.wrong(
-                "log",
-                sentence,
-                "give error, warn, info, debug, trace or off, or levels by module such as info,leasehold::store=debug",
-            ));
+        if let Err(sentence) = log_filter::check(&settings.log) {
+            return Err(self.wrong("log", sentence, LOG_FILTERS));
         }
         if let Some(key) = &settings.admin_key {
             let key = key.expose_secret();
@@ -194,11 +192,7 @@ impl Loaded {
             ));
         }
         if let Err(error) = EnvFilter::try_new(&settings.log) {
-            return Err(self.wrong(
-                "log",
-                format!("is not a filter: {error}"),
-                "give off, error, warn, info, debug or trace, or levels by module such as info,leasehold::store=debug",
-            ));
+            return Err(self.wrong("log", format!("is not a filter: {error}"), LOG_FILTERS));
         }
         for (name, value, least, most) in [
             ("drain_wait_ms", settings.drain_wait_ms, 0, 600_000),
@@ -355,80 +349,5 @@ impl Loaded {
             wrong,
             right: right.to_owned(),
         }
-    }
-}
-
-/// Refuses a filter in which a word stands alone that is no level: it would be the name of a module, and nothing would be
-/// logged but what that says.
-fn log_filter(filter: &str) -> Result<(), String> {
-    for part in filter.split(',').map(str::trim) {
-        let is_level = ["error", "warn", "info", "debug", "trace", "off"]
-            .iter()
-            .any(|level| part.eq_ignore_ascii_case(level));
-        if !is_level && !part.contains(['=', '[']) {
-            return Err(format!(
-                "has \"{}\", which is no level",
-                part.escape_default()
-            ));
-        }
-        // A typing error in the name of one of our own would do the same in silence.
-        let own = part.strip_prefix("leasehold::").unwrap_or_default();
-        let module = own.split([':', '=', '[']).next().unwrap_or_default();
-        if !module.is_empty() && !MODULES.contains(&module) {
-            return Err(format!(
-                "has \"leasehold::{}\", which does not exist; there are {}",
-                module.escape_default(),
-                MODULES.join(", ")
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The modules of this program, of which a filter may name one.
-const MODULES: [&str; 26] = [
-    "access_key",
-    "alerts",
-    "blocking",
-    "cli",
-    "client",
-    "config",
-    "finding",
-    "history",
-    "http",
-    "lease",
-    "names",
-    "oidc",
-    "pool",
-    "proof",
-    "scope",
-    "service",
-    "stderr",
-    "store",
-    "tasks",
-    "telemetry",
-    "time",
-    "tls",
-    "token",
-    "trace_context",
-    "ui",
-    "webhook",
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_modules_that_a_filter_may_name_are_those_that_there_are() {
-        let lib = include_str!("../lib.rs").lines();
-        let declared: Vec<&str> = lib
-            .filter_map(|line| {
-                line.trim_start_matches("pub ")
-                    .strip_prefix("mod ")?
-                    .strip_suffix(';')
-            })
-            .collect();
-        assert_eq!(MODULES.as_slice(), declared);
     }
 }
