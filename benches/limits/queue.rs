@@ -138,14 +138,21 @@ async fn overtaken(redis: &Redis, seats: usize) -> usize {
         .query_async(&mut connection)
         .await
         .expect("Redis answers");
-    let events: Vec<(String, HashMap<String, String>)> = redis::cmd("XRANGE")
-        .arg(&keys[0])
-        .arg(&["-", "+"])
-        .query_async(&mut connection)
-        .await
-        .expect("Redis answers");
+    // In parts, because the connection waits half a second for an answer.
+    let (mut events, mut after) = (Vec::new(), "-".to_owned());
+    loop {
+        let part: Vec<(String, HashMap<String, String>)> = redis::cmd("XRANGE")
+            .arg(&keys[0])
+            .arg(&[after.as_str(), "+", "COUNT", "1000"])
+            .query_async(&mut connection)
+            .await
+            .expect("Redis answers");
+        let Some((last, _)) = part.last() else { break };
+        after = format!("({last}");
+        events.extend(part.into_iter().map(|(_, event)| event));
+    }
     let (mut ranks, mut waiting, mut overtaken) = (HashMap::new(), BTreeSet::new(), 0);
-    for (_, event) in &events {
+    for event in &events {
         let (Some(kind), Some(id)) = (event.get("type"), event.get("id")) else {
             continue;
         };
