@@ -149,6 +149,14 @@ impl AuditQuery {
                 .transpose()
         };
         let (from_ms, to_ms) = (at("from", self.from.as_ref())?, at("to", self.to.as_ref())?);
+        if let (Some(from), Some(to)) = (from_ms, to_ms)
+            && to <= from
+        {
+            return Err(Problem::new(
+                Code::InvalidRequest,
+                "`from` comes before `to`.",
+            ));
+        }
         let limit = self.limit.unwrap_or(LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
             return Err(Problem::new(

@@ -51,7 +51,7 @@ pub(crate) struct SessionBody {
 struct Sessions {
     /// The last seen first.
     items: Vec<SessionBody>,
-    /// Always null: all sessions are on one page.
+    /// Always null: all sessions are on one page, because there are at most 1,000.
     next_cursor: Option<String>,
 }
 
