@@ -145,7 +145,10 @@ impl OwnLeases {
     /// The event, with what is known of its lease, if it is one of theirs.
     fn see(&mut self, mut event: Event) -> Option<Event> {
         if let Some((holder, tenant)) = event.lease.as_ref().and_then(|id| self.live.get(id)) {
-            event.holder = event.holder.or_else(|| holder.clone());
+            // Whether somebody uses a seat is told of people only where the pool says so, and then it is written down.
+            if !matches!(event.kind.as_str(), "idle" | "active") {
+                event.holder = event.holder.or_else(|| holder.clone());
+            }
             event.tenant = event.tenant.or_else(|| tenant.clone());
         }
         let tenant = event.tenant.clone()?;
