@@ -36,6 +36,7 @@
 --   keep       ms     how long the tombstones stay: as long as a token could be shown
 --   marks      flag   to set the mark
 --   by         text?  who does it, for the notes of a block
+--   unused     flag   only those whose seat nobody uses: no named one, and none whose holder works with another lease
 --   each lease:  at most 200
 --     id  lease  the lease
 --   each tenant:  for which alone the holders are blocked; none is for all of them
@@ -47,8 +48,8 @@
 --
 -- With:
 --   each lease:
---     word  terminated|expired|ended  it was live; it had ended by time, and no tombstone said so yet; it had ended before, or
---           there never was one, or its data was lost. Then too no token brings it back
+--     word  terminated|expired|ended|used  it was live; it had ended by time, and no tombstone said so yet; it had ended before,
+--           or there never was one, or its data was lost. Then too no token brings it back. Or its seat is in use, and it goes on
 --     held  ms  how long it was held
 
 redis.call('PERSIST', clock)
@@ -81,11 +82,24 @@ if marks and redis.call('EXISTS', config) == 1 then
   end_until(ended_mark, last_fence(), reason, block_for > 0 and blocked ~= '' and now + block_for or 0, keep)
 end
 
+-- Ending it would free no seat that nobody uses: a named one stays its holder's, and a shared one is in use by another lease.
+local function is_used(id)
+  local kind, _, _, holder = seat_of(index, id)
+  return kind == 'n' or (kind and index.per_holder and holder ~= '' and not shared_seat_is_idle(index, holder))
+end
+-- Before the first end: the leases of one holder share the seat, and go together.
+local used = {}
+for i = 1, unused and index and lease_count or 0 do
+  used[i] = is_used(ARGV[id_of + i])
+end
+
 for i = 1, lease_count do
   local id, tombstone = ARGV[id_of + i], KEYS[tombstone_of + i]
   local record = read_record(records, id)
   local score = tonumber(redis.call('ZSCORE', leases, id) or 0)
-  if score > live_from(period) then
+  if score > live_from(period) and used[i] then
+    add_lease('used', 0)
+  elseif score > live_from(period) then
     local holder, tenant = record and record[HOLDER] or '', record and record[TENANT] or ''
     take_out(leases, id, int(score))
     forget_records(records, record and { id, record.packed } or {}, keep)

@@ -76,6 +76,7 @@ pub(super) fn read_end(text: &str) -> Option<Termination> {
             .map(|tenant| Tenant::recorded(tenant.to_owned()).ok())
             .collect::<Option<_>>()?,
         by: by.to_owned(),
+        unused: false,
     })
 }
 

@@ -24,6 +24,8 @@ pub struct Termination {
     pub blocked_tenants: Vec<Tenant>,
     /// Who does it, for people who look at blocks.
     pub by: String,
+    /// Only leases whose seat nobody uses: no named one, and none whose holder works with another lease.
+    pub unused: bool,
 }
 
 impl Termination {
@@ -43,6 +45,8 @@ pub enum Terminated {
     Terminated,
     /// It was not; it cannot be resumed either.
     Ended,
+    /// It goes on, because its seat is in use.
+    Used,
 }
 
 /// Maximum of ids per terminate call.
@@ -132,6 +136,7 @@ impl Store {
             keep: token::LIFE,
             marks: marked.is_some(),
             by: Some(&why.by),
+            unused: why.unused,
             leases: &leases,
             tenants: &tenants,
         };
@@ -148,6 +153,7 @@ impl Store {
                     Terminated::Ended
                 }
                 terminate::Word::Ended => Terminated::Ended,
+                terminate::Word::Used => Terminated::Used,
             }
         });
         Ok(words.collect())

@@ -104,6 +104,7 @@ pub(crate) async fn end_leases(
             holder: Some(name.clone()),
             blocked_tenants: blocked_tenants(app, operator, &pool, body.block_ms).await?,
             by: operator.caller.name().to_owned(),
+            unused: false,
         };
         let ended = match body.when {
             When::Now => {

@@ -109,6 +109,7 @@ pub(super) async fn terminate(
         holder: body.holder.clone(),
         blocked_tenants: blocked_tenants(&app, &operator, &pool, body.block_ms).await?,
         by: operator.caller.name().to_owned(),
+        unused: false,
     };
     let results = match body.ids {
         Some(ids) => {
@@ -247,6 +248,7 @@ fn outcomes(ids: &[LeaseId], words: Vec<Terminated>) -> Vec<Outcome> {
             status: match word {
                 Terminated::Terminated => "terminated",
                 Terminated::Ended => "ended",
+                Terminated::Used => "used",
             },
         })
         .collect()
@@ -272,6 +274,10 @@ pub(crate) async fn terminate_matching(
         store.mark_ended(pool, holder, tenant, why).await?;
     }
     let idle = store.cached_policy(pool).and_then(|policy| policy.idle);
+    let why = &Termination {
+        unused: selection.idle_ms.is_some(),
+        ..why.clone()
+    };
     let mut begun = !by_more;
     let mut results = Vec::new();
     let mut rest = selection.clone();

@@ -20,8 +20,9 @@ use crate::http::leases::terminate::{Outcome, terminate_ids, terminate_matching}
 use crate::http::pool_not_found;
 use crate::http::problem::{Code, Problem};
 use crate::http::records::DAY_MS;
-use crate::lease::Lease;
+use crate::lease::{Lease, Seat};
 use crate::names::{Holder, Invalid, LeaseId, PoolName};
+use crate::pool::SeatPer;
 use crate::store::{Grant, Selection, Termination};
 use crate::ui::form::{Form, is_first};
 use crate::ui::frame::{count, number, page};
@@ -201,8 +202,52 @@ async fn selected(
 ) -> Result<Vec<Lease>, Problem> {
     match chosen {
         SelectedLeases::Ids(ids) => by_ids(app, operator, pool, ids).await,
-        SelectedLeases::Matching(selection) => matching(app, pool, selection).await,
+        SelectedLeases::Matching(selection) => {
+            let leases = matching(app, pool, selection).await?;
+            match selection.idle_ms {
+                Some(_) => unused(app, pool, leases).await,
+                None => Ok(leases),
+            }
+        }
     }
+}
+
+/// Of leases that nobody uses those whose seats nobody uses: no named one, and none whose holder works with another lease that
+/// shares the seat. The script that ends them judges again.
+async fn unused(app: &App, pool: &PoolName, leases: Vec<Lease>) -> Result<Vec<Lease>, Problem> {
+    let mut leases = leases;
+    leases.retain(|lease| lease.seat != Seat::Named);
+    if app.pool(pool).await?.policy.seat_per == SeatPer::Lease {
+        return Ok(leases);
+    }
+    let mut idle: HashMap<&str, usize> = HashMap::new();
+    for lease in &leases {
+        let holder = lease.holder.as_ref().map_or("", Holder::key);
+        *idle.entry(holder).or_default() += 1;
+    }
+    let holders: BTreeSet<&Holder> = leases
+        .iter()
+        .filter_map(|lease| lease.holder.as_ref())
+        .collect();
+    let busy: BTreeSet<Holder> = stream::iter(holders.into_iter().cloned())
+        .map(|holder| async move {
+            let all = matching(app, pool, &Selection::of(Some(holder.clone()), None)).await?;
+            Ok::<_, Problem>((holder, all.len()))
+        })
+        .buffered(AT_ONCE)
+        .try_filter_map(|(holder, all)| {
+            let works = all > idle.get(holder.key()).copied().unwrap_or(0);
+            std::future::ready(Ok(works.then_some(holder)))
+        })
+        .try_collect()
+        .await?;
+    leases.retain(|lease| {
+        lease
+            .holder
+            .as_ref()
+            .is_none_or(|holder| !busy.contains(holder))
+    });
+    Ok(leases)
 }
 
 /// Those of these leases that are live, and of tenants whom the operator sees.
@@ -321,6 +366,7 @@ async fn end(
         holder: None,
         blocked_tenants: blocked_tenants(app, operator, name, block_ms).await?,
         by: operator.caller.name().to_owned(),
+        unused: false,
     };
     // A reload would end whoever has come since.
     if all && !is_first(app, fields).await? {
@@ -351,6 +397,13 @@ async fn end(
         .take(MAX_IDS)
         .cloned()
         .collect();
+    let with = |status: &str| {
+        results
+            .iter()
+            .filter(|result| result.status == status)
+            .count() as u64
+    };
+    let (before, used) = (with("ended"), with("used"));
     let back = back_to(name, fields);
     let body = html! {
         p.crumbs { a href="/admin" { "Overview" } " / " a href=(format!("/admin/pools/{name}")) { (name) } " / Ended" }
@@ -359,7 +412,9 @@ async fn end(
             @else { (count(ended.len() as u64, "seat was ended", "seats were ended")) }
         }
         p role="status" {
-            @if ended.len() < results.len() { (number((results.len() - ended.len()) as u64)) " had ended before." } @else { "The seats are free." }
+            @if ended.len() == results.len() { "The seats are free." }
+            @if before > 0 { (number(before)) " had ended before." }
+            @if used > 0 { " " (count(used, "seat is", "seats are")) " in use, and kept." }
         }
         table.short {
             caption { "The result for each seat" }
@@ -369,7 +424,7 @@ async fn end(
                     tr {
                         th scope="row" { (linked(holders.get(&result.id).copied().flatten())) }
                         td { code { (result.id) } }
-                        td { @if result.status == "terminated" { "ended" } @else { "had ended before" } }
+                        td { (said_of(result)) }
                     }
                 }
             }
@@ -377,4 +432,13 @@ async fn end(
         p.row { a.button href=(back) { "Back" } a href="/admin/audit?action=leases.terminate" { "Audit trail" } }
     };
     Ok(page(&operator.caller, "Ended", "", &body))
+}
+
+/// What became of a seat, in words.
+fn said_of(result: &Outcome) -> &'static str {
+    match result.status {
+        "terminated" => "ended",
+        "used" => "in use, kept",
+        _ => "had ended before",
+    }
 }

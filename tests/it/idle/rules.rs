@@ -326,6 +326,25 @@ async fn who_is_for_some_tenants_reads_of_its_own_idle_seats_and_of_no_others() 
     let page = admin.get("/admin/pools/crm").expect(200).await.text;
     assert!(page.contains("End 3 idle seats…"), "{page}");
 
+    // Where nobody is named as idle, nobody is to the readers of some tenants.
+    let mut stream = reqwest::Client::new()
+        .get(node.url("/v1/pools/crm/events"))
+        .bearer_auth(made["secret"].as_str().expect("a secret"))
+        .header("last-event-id", "0")
+        .send()
+        .await
+        .expect("an answer");
+    let mut told = String::new();
+    while !told.contains("\"type\":\"idle\"") {
+        let chunk = tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await;
+        let chunk = chunk.expect("in time").expect("a stream");
+        told.push_str(&String::from_utf8_lossy(&chunk.expect("it goes on")));
+    }
+    let idle = told.lines().find(|line| line.contains("\"type\":\"idle\""));
+    let idle = idle.expect("an event");
+    assert!(idle.contains("\"holder\":null"), "{idle}");
+    assert!(!told.contains("greta"), "{told}");
+
     // Who ends idle seats ends those of its own, and only of those for sure who are idle still.
     let same_origin = |client: &Client| {
         client
@@ -345,4 +364,52 @@ async fn who_is_for_some_tenants_reads_of_its_own_idle_seats_and_of_no_others() 
     let left = admin.list("crm", "", 200).await;
     let left: Vec<_> = left.list("items").iter().map(|it| &it["holder"]).collect();
     assert_eq!(left, ["abe"]);
+}
+
+#[tokio::test]
+async fn idle_seats_end_together_but_no_named_one_and_none_that_its_holder_uses_elsewhere() {
+    let cluster = Installation::start(1).await;
+    let node = &cluster.nodes[0];
+    let named =
+        json!({"seats": 1, "anchor_day": 1, "time_zone": "UTC", "spill_to_concurrent": true});
+    let policy = json!({"capacity": 3, "named": named, "idle": idle("count")});
+    node.put_pool("named", policy, 201).await;
+    let shared = json!({"capacity": 3, "seat_per": "holder", "idle": idle("count")});
+    node.put_pool("shared", shared, 201).await;
+    for (pool, holder, minutes) in [
+        ("named", "ann", 20),
+        ("named", "bob", 20),
+        ("shared", "ann", 20),
+        ("shared", "ann", 0),
+        ("shared", "bob", 20),
+        ("shared", "bob", 30),
+    ] {
+        let asked = json!({"holder": holder, "idle_ms": minutes * MINUTE});
+        node.acquire(pool, asked, 201).await;
+    }
+    let ask = |pool: &str, form: &str| {
+        node.post(&format!("/admin/pools/{pool}/{form}"))
+            .header("sec-fetch-site", "same-origin")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body("all=1&idle_ms=900000")
+    };
+    for pool in ["named", "shared"] {
+        let question = node.get(&format!(
+            "/admin/pools/{pool}/terminate?all=1&idle_ms=900000"
+        ));
+        let question = question.expect(200).await.text;
+        assert!(
+            question.contains("/people/bob") && !question.contains("/people/ann"),
+            "{question}"
+        );
+        let result = ask(pool, "terminate").expect(200).await.text;
+        assert!(result.contains("in use, kept"), "{result}");
+        let left = node.list(pool, "sort=holder", 200).await;
+        let holders: Vec<_> = left.list("items").iter().map(|it| &it["holder"]).collect();
+        assert!(
+            holders.iter().all(|holder| *holder == "ann"),
+            "{pool}: {holders:?}"
+        );
+        assert_eq!(holders.len(), if pool == "named" { 1 } else { 2 });
+    }
 }
