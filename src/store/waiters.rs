@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use self::line::{EVERY, FEW, Line, REMEMBERED, State, Ticket};
@@ -29,12 +29,26 @@ const UNTOLD_CROWD: Duration = Duration::from_millis(500);
 const PAUSE: Duration = Duration::from_millis(5);
 /// Pause after a call that failed.
 const FAILED: Duration = Duration::from_millis(250);
+/// Tickets that ask at the same time with requests that are not held open. Where there are more, they are reported together.
+const ASKS: usize = 32;
 /// How old what a script said of a place may be, to be the answer to a request: no older than a short outage.
 const FRESH: Duration = Duration::from_secs(10);
 
-/// All queues in which somebody waits at this node, by channel.
-#[derive(Debug, Default)]
-pub(super) struct Lines(Mutex<HashMap<Arc<str>, Arc<Line>>>);
+/// All queues in which somebody waits at this node.
+#[derive(Debug)]
+pub(super) struct Lines {
+    by_channel: Mutex<HashMap<Arc<str>, Arc<Line>>>,
+    asks: Semaphore,
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self {
+            by_channel: Mutex::default(),
+            asks: Semaphore::new(ASKS),
+        }
+    }
+}
 
 /// A request that is held open until its ticket is called.
 #[derive(Debug)]
@@ -49,6 +63,17 @@ impl HeldOpen {
         loop {
             let told = self.ticket.told.notified();
             if self.ticket.called.load(Ordering::Acquire) {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// Waits until a script has said where the ticket is, or that it has to ask.
+    pub async fn reported(&self) {
+        loop {
+            let told = self.ticket.told.notified();
+            if self.ticket.called.load(Ordering::Acquire) || self.ticket.is_known() {
                 return;
             }
             told.await;
@@ -117,7 +142,9 @@ impl Drop for HeldOpen {
 
 impl Lines {
     fn lines(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<Line>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.by_channel
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A message on the channel of a queue.
@@ -278,6 +305,17 @@ impl Store {
                 ticket,
             }
         })
+    }
+
+    /// Room for a ticket that asks without waiting; none where so many do at once that they are better reported together.
+    pub fn room_to_ask(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.lines.asks.try_acquire().ok()
+    }
+
+    /// Room for a ticket that was reported and has to ask, when it is its turn.
+    pub async fn turn_to_ask(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.0.lines.asks.acquire().await.ok()
     }
 
     /// Notes that nobody is there to hear of a ticket; `until` is by when it was to ask again, none if it does not come back.

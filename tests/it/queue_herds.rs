@@ -173,3 +173,37 @@ async fn who_waits_while_redis_is_away_keeps_the_place_and_hears_of_no_failure()
     assert_eq!(overtaking(&cluster.redis).await, Vec::<String>::new());
     assert_eq!(crowd.turned_away(), 0);
 }
+
+/// Scripts that Redis has run.
+async fn scripts(redis: &Redis) -> usize {
+    let stats: String = redis.query(&["INFO", "commandstats"]).await;
+    let calls = stats
+        .split_once("cmdstat_evalsha:calls=")
+        .and_then(|(_, rest)| rest.split(',').next());
+    calls.map_or(0, |calls| calls.parse().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tickets_that_ask_all_at_once_without_waiting_learn_their_places_together() {
+    let cluster = Installation::two().await;
+    let (nodes, _held) = full_pool(&cluster).await;
+    let mut tickets = Vec::new();
+    for number in 0..CROWD {
+        let body = json!({"holder": format!("agent-{number:03}"), "wait": true});
+        tickets.push(nodes[0].acquire("crm", body, 202).await["ticket"].clone());
+    }
+    // They are there before Redis can answer the first of them.
+    let before = scripts(&cluster.redis).await;
+    let () = cluster.redis.query(&["CLIENT", "PAUSE", "300"]).await;
+    let asks = tickets
+        .iter()
+        .map(|ticket| nodes[0].acquire("crm", json!({"ticket": ticket}), 202));
+    let answers = join_all(asks).await;
+    let positions: Vec<u64> = answers
+        .iter()
+        .map(|answer| answer["position"].as_u64().expect("a number"))
+        .collect();
+    assert_eq!(positions, (1..=CROWD as u64).collect::<Vec<_>>());
+    let ran = scripts(&cluster.redis).await - before;
+    assert!(ran < CROWD / 2, "{ran} scripts");
+}

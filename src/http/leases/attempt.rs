@@ -154,8 +154,12 @@ impl Undelivered {
 /// Pause before a ticket asks again that found Redis away.
 const AWAY: Duration = Duration::from_millis(250);
 
+/// How long a ticket that is not held open waits to be reported with others, where many ask at once.
+const REPORTED_WITHIN: Duration = Duration::from_secs(2);
+
 /// Asks until there is an answer, or, as long as the answer is a place in the queue, until the time to wait is over or
-/// the client is gone. A ticket asks only when it is called.
+/// the client is gone. A ticket asks only when it is called. Thousands come at once with tickets when their node has died: those who do
+/// not wait are reported together too, and need no script each.
 async fn acquire_or_wait(
     app: &App,
     pool: &PoolName,
@@ -165,11 +169,17 @@ async fn acquire_or_wait(
     answer: &mut Answer,
 ) -> Result<Acquired, store::Error> {
     let store = &app.0.store;
-    let until = tokio::time::Instant::now() + Duration::from_millis(body.wait_ms);
+    let mut until = tokio::time::Instant::now() + Duration::from_millis(body.wait_ms);
+    let (mut turn, mut is_short) = (None, false);
     let mut held = match wait {
         // Whose ticket it is has to be seen first.
-        Wait::Ticket(ticket) if body.wait_ms > 0 && !body.is_of_one_tenant => {
-            Some(store.hold_open(pool, ticket, None))
+        Wait::Ticket(ticket) if !body.is_of_one_tenant => {
+            is_short = body.wait_ms == 0;
+            if is_short {
+                turn = store.room_to_ask();
+                until += REPORTED_WITHIN;
+            }
+            turn.is_none().then(|| store.hold_open(pool, ticket, None))
         }
         _ => None,
     };
@@ -182,6 +192,11 @@ async fn acquire_or_wait(
                 biased;
                 () = answer.closed() => return Ok(held.unheard()),
                 () = held.called() => {}
+                () = held.reported(), if is_short => {
+                    if let Some(place) = held.place() {
+                        return Ok(place);
+                    }
+                }
                 // The place is kept; another node answers the next question.
                 () = is_stopping => {
                     if let Some(place) = held.place().filter(|_| !body.is_of_one_tenant) {
@@ -196,6 +211,9 @@ async fn acquire_or_wait(
                     }
                 }
             }
+        }
+        if is_short && turn.is_none() {
+            turn = store.turn_to_ask().await;
         }
         // In a box for as long as it runs: thousands are held open here who do not ask.
         let acquired = Box::pin(async {

@@ -231,7 +231,13 @@ impl Line {
     pub(super) fn note(&self, report: &Report, polled: &PolledQueue, asked: Instant) {
         for (ticket, position) in report.tickets.iter().zip(&polled.positions) {
             match position {
-                Some(position) => ticket.is_at(*position, polled.deadline, asked),
+                Some(position) => {
+                    let was_known = ticket.is_known();
+                    ticket.is_at(*position, polled.deadline, asked);
+                    if !was_known {
+                        ticket.told.notify_waiters();
+                    }
+                }
                 None => ticket.call(),
             }
         }
