@@ -708,6 +708,16 @@ v("the time in grace is reported once", [49]).held(outage_grace_ms=600_000).do(6
 v("the time in grace is reported again after no answer", [49]).held(outage_grace_ms=600_000).do(60_000, DEADLINE).do(65_000, NEXT).then(
     66_000, failed(2), "grace", timers={"next": FIRST}
 ).then(66_500, NEXT, "grace", send=[beat(3, fresh=True, grace_used_ms=6_500)])
+v("the time in grace that is reported is 31 days at most, where it has no limit", [49]).held(outage_grace_ms=None).do(60_000, DEADLINE).then(
+    3_000_000_000, NEXT, "grace", send=[beat(2, grace_used_ms=2_678_400_000)]
+)
+v("a limit beyond 31 days changes nothing in that", [49]).held(outage_grace_ms=8_640_000_000).do(60_000, DEADLINE).then(
+    3_000_000_000, NEXT, "grace", send=[beat(2, grace_used_ms=2_678_400_000)]
+)
+v("the time in grace is never more than the client's own limit", [49], max_grace_ms=5_000).held(outage_grace_ms=None).do(60_000, DEADLINE).then(
+    70_000, NEXT, "lost", emit=[{"state": "lost", "code": "outage_grace_over"}],
+    timers={"deadline": None}, send=[beat(2, grace_used_ms=5_000)],
+)
 v("the time in grace is not reported to a server without outage_grace_ms", [49]).held().do(60_000, DEADLINE).then(65_000, NEXT, "grace", send=[beat(2)])
 
 # -------------------------------------------------------------------------------------------------------------------- end

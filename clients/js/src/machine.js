@@ -11,6 +11,7 @@ const GRACE_OVER = 'outage_grace_over';
 const REQUEST_MS = 8_000;
 const LONG_POLL_MS = 20_000;
 const END_MS = 3_000;
+const MOST_MS = 31 * 24 * 3_600_000; // What a heartbeat may report as a length of time.
 const TEXTS = ['title', 'detail', 'reason', 'blocked_until', 'request_id'];
 const NUMBERS = ['retry_after_ms', 'in_use', 'capacity', 'position', 'eta_ms'];
 const TOLD = ['notice', 'seat_requested'];
@@ -419,7 +420,7 @@ class Step {
 		const { s } = this;
 		const rest = left(s, this.now);
 		const body = { token: s.token, ...(s.news && { activities: s.activities, label: s.label }) };
-		if (s.lease && rest < 0 && 'outage_grace_ms' in s.lease) body.grace_used_ms = Math.min(-rest, grace(s) ?? Infinity);
+		if (s.lease && rest < 0 && 'outage_grace_ms' in s.lease) body.grace_used_ms = Math.min(-rest, grace(s) ?? MOST_MS, MOST_MS);
 		const timeout = rest > 0 ? Math.max(250, Math.min(REQUEST_MS, Math.floor(rest / 2))) : REQUEST_MS;
 		this.send('/v1/leases/renew', body, timeout, { kind: 'renew', fresh: s.fresh, news: s.news, idle: 'active_at' in (s.lease ?? {}) });
 		s.news = false;

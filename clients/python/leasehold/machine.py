@@ -19,6 +19,7 @@ GRACE_OVER = "outage_grace_over"
 REQUEST_MS = 8_000
 LONG_POLL_MS = 20_000
 END_MS = 3_000
+MOST_MS = 31 * 24 * 3_600_000  # What a heartbeat may report as a length of time.
 TEXTS = ("title", "detail", "reason", "blocked_until", "request_id")
 NUMBERS = ("retry_after_ms", "in_use", "capacity", "position", "eta_ms")
 TOLD = ("notice", "seat_requested")
@@ -552,7 +553,7 @@ class _Step:
             body["label"] = s.label
         if s.lease and rest < 0 and "outage_grace_ms" in s.lease:
             limit = grace(s)
-            body["grace_used_ms"] = -rest if limit is None else min(-rest, limit)
+            body["grace_used_ms"] = min(-rest, MOST_MS if limit is None else limit, MOST_MS)
         timeout = max(250, min(REQUEST_MS, rest // 2)) if rest > 0 else REQUEST_MS
         idle = "active_at" in (s.lease or {})
         self.send("/v1/leases/renew", body, timeout, kind="renew", fresh=s.fresh, news=s.news, idle=idle)

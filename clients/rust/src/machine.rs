@@ -17,6 +17,7 @@ const ENDS: [&str; 6] = [
 ];
 pub const GRACE_OVER: &str = "outage_grace_over";
 const REQUEST_MS: i64 = 8_000;
+const MOST_MS: i64 = 31 * 24 * 3_600_000; // What a heartbeat may report as a length of time.
 const LONG_POLL_MS: i64 = 20_000;
 const END_MS: i64 = 3_000;
 const TEXTS: [&str; 5] = ["title", "detail", "reason", "blocked_until", "request_id"];
@@ -975,7 +976,7 @@ impl Step<'_> {
         {
             body.insert(
                 "grace_used_ms".into(),
-                s.grace().map_or(-rest, |limit| limit.min(-rest)).into(),
+                s.grace().unwrap_or(MOST_MS).min(MOST_MS).min(-rest).into(),
             );
         }
         let timeout = if rest > 0 {

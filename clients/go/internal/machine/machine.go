@@ -16,6 +16,7 @@ const GraceOver = "outage_grace_over"
 
 const (
 	requestMS  = 8_000
+	mostMS     = 31 * 24 * 3_600_000 // What a heartbeat may report as a length of time.
 	longPollMS = 20_000
 	endMS      = 3_000
 )
@@ -791,7 +792,7 @@ func (d *step) beat() {
 		}
 	}
 	if _, isTold := d.Lease["outage_grace_ms"]; isTold && rest < 0 {
-		used := -rest
+		used := min(-rest, mostMS)
 		if limit, limited := d.grace(); limited {
 			used = min(used, limit)
 		}

@@ -25,6 +25,7 @@ final class Machine implements Cloneable {
     private static final List<String> TOLD = List.of("notice", "seat_requested");
     private static final long AWAY_MS = 60_000;
     private static final long REQUEST_MS = 8_000;
+    private static final long MOST_MS = 31L * 24 * 3_600_000; // What a heartbeat may report as a length of time.
     private static final long LONG_POLL_MS = 20_000;
     private static final long END_MS = 3_000;
 
@@ -695,7 +696,7 @@ final class Machine implements Cloneable {
         }
         if (lease != null && rest < 0 && lease.containsKey("outage_grace_ms")) {
             Long limit = grace();
-            body.put("grace_used_ms", limit == null ? -rest : Math.min(-rest, limit));
+            body.put("grace_used_ms", Math.min(-rest, limit == null ? MOST_MS : Math.min(limit, MOST_MS)));
         }
         long timeout = rest > 0 ? Math.max(250, Math.min(REQUEST_MS, rest / 2)) : REQUEST_MS;
         boolean idle = lease != null && lease.containsKey("active_at");
