@@ -3,6 +3,7 @@ package leasehold
 import (
 	"context"
 	"maps"
+	"sync"
 	"time"
 
 	"leasehold/internal/machine"
@@ -27,6 +28,7 @@ type Seat struct {
 	touched int64 // When the user did something last, if the program has said so.
 	touches bool
 	idleWas int64         // What the program's function returned last.
+	faulty  sync.Once     // Says once that it panicked: heartbeats go on for days.
 	changed chan struct{} // Closed and made anew at each step.
 	idle    chan struct{} // Closed while nothing is under way.
 	events  chan Event
@@ -144,26 +146,31 @@ func (s *Seat) Touch() {
 	}
 }
 
-// asked is what the program's own function returns, in milliseconds; less than 0 if that is not known.
-func (s *Seat) asked() (ms int64) {
+// asked is what the program's own function returns, in milliseconds; less than 0 if that is not known. It is not right if it panicked.
+func (s *Seat) asked() (ms int64, right bool) {
 	defer func() {
 		if fault := recover(); fault != nil {
-			s.client.log.Error("the function for the idle time of a seat panicked; its heartbeats go on without it", "fault", fault)
-			ms = -1
+			s.faulty.Do(func() {
+				s.client.log.Error("the function for the idle time of a seat panicked; its heartbeats go on, and the seat counts as used", "fault", fault)
+			})
+			ms, right = -1, false
 		}
 	}()
 	if s.options.Idle == nil {
-		return -1
+		return -1, true
 	}
-	return min(s.options.Idle(), mostIdle).Milliseconds()
+	return min(s.options.Idle(), mostIdle).Milliseconds(), true
 }
 
 // idleMS is how long nobody has used the seat, nil if that is not known. The lock is not held: the function is the program's.
 func (s *Seat) idleMS() *int64 {
-	ms := s.asked()
+	ms, right := s.asked()
 	s.client.mu.Lock()
 	defer s.client.mu.Unlock()
 	s.idleWas = ms
+	if !right {
+		return nil
+	}
 	if untouched := min(max(0, monotonic()-s.touched), mostIdle.Milliseconds()); s.touches && (ms < 0 || untouched < ms) {
 		ms = untouched
 	}
@@ -175,7 +182,7 @@ func (s *Seat) idleMS() *int64 {
 
 // poll notices that the user is back, where only the program's function knows.
 func (s *Seat) poll() {
-	ms := s.asked()
+	ms, _ := s.asked()
 	s.client.mu.Lock()
 	defer s.client.mu.Unlock()
 	was := s.idleWas

@@ -28,6 +28,8 @@ export class Runner {
 	stop = new AbortController();
 	touched = null;
 	lastIdle = null;
+	idleFails = false;
+	idleSaid = false;
 
 	/** `idle` is a function of the program, if it has one. */
 	constructor(engine, options, { idle } = {}) {
@@ -80,6 +82,7 @@ export class Runner {
 	/** How long nobody has used the seat; null if that is not known. */
 	idleMs() {
 		this.lastIdle = this.askedIdle();
+		if (this.idleFails) return null;
 		const known = [this.lastIdle, this.untouchedMs()].filter((ms) => ms !== null);
 		return known.length ? Math.max(0, Math.min(...known, MOST_IDLE_MS)) : null;
 	}
@@ -89,11 +92,15 @@ export class Runner {
 	}
 
 	askedIdle() {
+		this.idleFails = false;
 		try {
 			const ms = this.idle?.();
 			return Number.isFinite(ms) ? Math.floor(ms) : null;
 		} catch (error) {
-			this.engine.log.error('the function for the idle time of a seat threw; its heartbeats go on without it', error);
+			this.idleFails = true;
+			// Once: heartbeats go on for days.
+			if (!this.idleSaid) this.engine.log.error('the function for the idle time of a seat threw; its heartbeats go on, and the seat counts as used', error);
+			this.idleSaid = true;
 			return null;
 		}
 	}

@@ -7,7 +7,6 @@ import { inspect } from 'node:util';
 import { Client, Gateway, SeatError } from '../src/node.js';
 import { Verifier } from '../src/verify.js';
 
-const quiet = { error: () => {} };
 const seats = {};
 const stops = {};
 const react = await import('./mount.js').catch(() => null);
@@ -59,7 +58,7 @@ async function ended({ as, do: how }) {
 const steps = {
 	start({ url, keys }) {
 		server = url;
-		client = new Client(url, { key: keys.length > 1 ? ({ refused }) => keys[refused ? 1 : 0] : keys[0], log: quiet });
+		client = new Client(url, { key: keys.length > 1 ? ({ refused }) => keys[refused ? 1 : 0] : keys[0] });
 		process.stderr.write(`${inspect(client, { depth: 9, showHidden: true })}\n`); // In which no secret may stand.
 	},
 	acquire,

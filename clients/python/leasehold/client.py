@@ -80,6 +80,7 @@ class Seat:
         self._idle = idle
         self._touched: int | None = None
         self._last_idle: int | None = None
+        self._idle_fails = self._idle_said = False
         self._polled = 0
         self._polls = False
         self._machine = machine.begin(options)
@@ -189,11 +190,15 @@ class Seat:
 
     def _asked_idle(self) -> int | None:
         """What the program's own function returns, in milliseconds."""
+        self._idle_fails = False
         try:
             value = self._idle() if self._idle is not None else None
             return None if value is None else max(0, min(int(value * 1_000), MOST_IDLE_MS))
         except Exception:
-            log.exception("the function for the idle time of a seat raised; its heartbeats go on without it")
+            self._idle_fails = True
+            if not self._idle_said:  # Heartbeats go on for days, and a traceback with each would fill a log.
+                self._idle_said = True
+                log.exception("the function for the idle time of a seat raised; its heartbeats go on, and the seat counts as used")
             return None
 
     def _idle_ms(self) -> int | None:
@@ -201,7 +206,7 @@ class Seat:
         self._last_idle = self._asked_idle()
         touched = None if self._touched is None else min(max(0, now().mono - self._touched), MOST_IDLE_MS)
         known = [value for value in (self._last_idle, touched) if value is not None]
-        return min(known) if known else None
+        return min(known) if known and not self._idle_fails else None
 
     def _poll_idle(self) -> None:
         """Notices that the user is back, where only the program's function knows."""

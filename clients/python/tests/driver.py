@@ -20,6 +20,7 @@ except ImportError:  # Needs `cryptography`.
 
 writing = threading.Lock()
 PREFIX = "SECRET-"
+FAULT = "a function of the program"  # Not where it is raised: a traceback shows that line, too.
 OPTIONS = ("holder", "tenant", "label", "wait", "reacquire", "activities")
 idle = {}  # What the program says of each seat: milliseconds, or "raise".
 
@@ -50,7 +51,7 @@ def options(line):
 
     def asked():
         if idle[name] == "raise":
-            raise RuntimeError("a function of the program")
+            raise RuntimeError(FAULT)
         return idle[name] / 1_000
 
     more["on_event"] = told

@@ -119,9 +119,10 @@ impl Driver {
                 .insert(name.clone(), line["idle"].clone());
             options.idle = Some(Arc::new(move || {
                 let said = idle.lock().expect("a lock")[&name].clone();
-                Some(Duration::from_millis(
-                    said.as_u64().expect("a function of the program"),
-                ))
+                let ms = said
+                    .as_u64()
+                    .unwrap_or_else(|| panic!("a function of the program"));
+                Some(Duration::from_millis(ms))
             }));
         }
         options

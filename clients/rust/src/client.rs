@@ -79,6 +79,7 @@ pub(crate) struct Runner {
     idle: Option<Idle>,
     /// What the program's function returned last.
     idle_was: Option<i64>,
+    idle_panicked: bool,
     touched: Option<i64>,
     busy: bool,
     dropped: bool,
@@ -226,6 +227,7 @@ impl Client {
                 listener: options.on_event.clone(),
                 idle: options.idle.clone(),
                 idle_was: None,
+                idle_panicked: false,
                 touched: None,
                 busy: false,
                 dropped: false,
@@ -296,10 +298,13 @@ impl Shared {
     /// How long nobody has used the seat, if that is known.
     fn idle_ms(&self, id: u64) -> Option<i64> {
         let idle = self.lock().seats.get(&id)?.idle.clone();
-        let asked = asked(idle); // Without the lock: the function is the program's.
+        let asked = idle.map_or(Ok(None), |idle| asked(&idle)); // Without the lock: the function is the program's.
         let mut inner = self.lock();
         let runner = inner.seats.get_mut(&id)?;
-        runner.idle_was = asked;
+        let asked = runner.answered(asked);
+        if runner.idle_panicked {
+            return None; // The seat counts as used.
+        }
         let untouched = runner.touched.map(|at| (now().mono - at).max(0));
         let known = asked.into_iter().chain(untouched).min()?;
         Some(known.min(MOST_IDLE.as_millis() as i64))
@@ -307,12 +312,13 @@ impl Shared {
 
     /// Notices that the user is back, where only the program's function knows.
     fn poll(self: &Arc<Self>, id: u64, idle: Idle) {
-        let asked = asked(Some(idle));
+        let asked = asked(&idle);
         let mut inner = self.lock();
         let Some(runner) = inner.seats.get_mut(&id) else {
             return;
         };
-        let was = std::mem::replace(&mut runner.idle_was, asked);
+        let was = runner.idle_was;
+        let asked = runner.answered(asked);
         if asked.zip(was).is_some_and(|(asked, was)| asked < was) {
             self.step(&mut inner, id, Event::Active);
         }
@@ -710,19 +716,26 @@ impl Runner {
     fn lease_id(&self) -> Option<String> {
         Some(self.state.lease.as_ref()?.get("id")?.as_str()?.to_owned())
     }
+
+    /// Keeps what the program's function said. One that panicked is not asked again: each panic is printed, and heartbeats go on for days.
+    fn answered(&mut self, asked: std::thread::Result<Option<i64>>) -> Option<i64> {
+        if asked.is_err() && !self.idle_panicked {
+            tracing::error!(
+                "the function for the idle time of a seat panicked; its heartbeats go on, and the seat counts as used"
+            );
+            self.idle_panicked = true;
+            self.idle = None;
+        }
+        self.idle_was = asked.ok().flatten();
+        self.idle_was
+    }
 }
 
 /// What the program's own function returns, in milliseconds.
-fn asked(idle: Option<Idle>) -> Option<i64> {
-    let idle = idle?;
+fn asked(idle: &Idle) -> std::thread::Result<Option<i64>> {
     let run = std::panic::AssertUnwindSafe(|| idle());
-    let asked = std::panic::catch_unwind(run).unwrap_or_else(|_| {
-        tracing::error!(
-            "the function for the idle time of a seat panicked; its heartbeats go on without it"
-        );
-        None
-    });
-    Some(asked?.min(MOST_IDLE).as_millis() as i64)
+    let asked = std::panic::catch_unwind(run)?;
+    Ok(asked.map(|idle| idle.min(MOST_IDLE).as_millis() as i64))
 }
 
 /// The body of a request, or of many, with the idle time that is reported.

@@ -31,7 +31,8 @@ pub struct Options {
     pub timeout: Option<Duration>,
     /// Called for each change, in order, on a thread of its own.
     pub on_event: Option<Listener>,
-    /// Returns how long the user has done nothing, or nothing if that is not known. It has to be quick. See [`Seat::touch`].
+    /// Returns how long the user has done nothing, or nothing if that is not known. It has to be quick. One that panics is not asked again,
+    /// and the seat counts as used. See [`Seat::touch`].
     pub idle: Option<Idle>,
 }
 

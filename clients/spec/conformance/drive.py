@@ -216,6 +216,9 @@ def _rest(scenario: dict, driver: Driver, server: Any, keys: list, real: bool) -
     secrets = [PREFIX, *keys, *(server.tokens.values() if real else ())]
     if any(secret.encode() in text for secret in secrets):
         raise Failed(f"a secret is shown: {driver._heard()}")
+    for words, times in scenario.get("shown", {}).items():
+        if (seen := text.count(words.encode())) != times:
+            raise Failed(f"{words!r} is shown {seen} times, not {times}; {driver._heard()}")
     if server.wrong:
         raise Failed("; ".join(server.wrong))
     if not real and server.unread():

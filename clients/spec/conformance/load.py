@@ -9,7 +9,7 @@ from pathlib import Path
 SPEC = Path(__file__).resolve().parents[1]
 CLIENTS = SPEC.parent
 
-SCENARIO = {"name", "scenarios", "needs", "drive", "script", "otherwise", "ignore", "real", "keys", "exit"}
+SCENARIO = {"name", "scenarios", "needs", "drive", "script", "otherwise", "ignore", "real", "keys", "exit", "shown"}
 STEPS = {
     "do": {"do", "as", "pool", "holder", "tenant", "label", "wait", "timeout_ms", "reacquire", "max_grace_ms", "listener", "activities", "count", "token",
            "tokens", "session", "vector", "times", "idle", "ms", "touch"},

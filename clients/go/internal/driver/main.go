@@ -7,8 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"maps"
 	"os"
 	"os/signal"
@@ -106,8 +104,7 @@ func (d *driver) do(l line) {
 				return l.Keys[0], nil
 			})
 		}
-		quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-		client, err := leasehold.New(l.URL, key, leasehold.WithLogger(quiet))
+		client, err := leasehold.New(l.URL, key)
 		if err != nil {
 			panic(err)
 		}

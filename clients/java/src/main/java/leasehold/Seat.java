@@ -32,6 +32,8 @@ public final class Seat implements AutoCloseable {
     boolean outlives; // Its token is kept for the next start of the program.
     private Long touched;
     private Long idleWas;
+    private volatile boolean idleFails;
+    private volatile boolean idleSaid;
 
     /** A timer that runs. */
     record Planned(long at, Future<?> timer) {}
@@ -130,11 +132,17 @@ public final class Seat implements AutoCloseable {
 
     /** What the program's own function returns, in milliseconds; null if that is not known. */
     private Long asked() {
+        idleFails = false;
         try {
             Duration idle = options.idle() == null ? null : options.idle().get();
             return idle == null || idle.isNegative() ? null : (Long) Math.min(idle.toMillis(), MOST_IDLE_MS);
-        } catch (RuntimeException error) {
-            LOG.log(System.Logger.Level.ERROR, "the function for the idle time of a seat failed; its heartbeats go on without it", error);
+        } catch (RuntimeException | Error error) {
+            idleFails = true;
+            if (!idleSaid) { // Heartbeats go on for days, and a trace with each would fill a log.
+                idleSaid = true;
+                LOG.log(System.Logger.Level.ERROR,
+                        "the function for the idle time of a seat failed; its heartbeats go on, and the seat counts as used", error);
+            }
             return null;
         }
     }
@@ -144,6 +152,9 @@ public final class Seat implements AutoCloseable {
         Long asked = asked();
         synchronized (client) {
             idleWas = asked;
+            if (idleFails) {
+                return null;
+            }
             Long untouched = touched == null ? null : (Long) Math.min(MOST_IDLE_MS, Math.max(0, Client.now().mono() - touched));
             return asked == null ? untouched : untouched == null ? asked : (Long) Math.min(asked, untouched);
         }

@@ -114,7 +114,12 @@ final class Driver {
         options = Boolean.TRUE.equals(line.get("reacquire")) ? options.reacquire() : options;
         if (line.get("idle") != null) {
             IDLE.put(name, line.get("idle"));
-            options = options.idle(() -> Duration.ofMillis(((Number) IDLE.get(name)).longValue())); // Throws for "raise".
+            options = options.idle(() -> {
+                if (IDLE.get(name) instanceof Number ms) {
+                    return Duration.ofMillis(ms.longValue());
+                }
+                throw new IllegalStateException("a function of the program");
+            });
         }
         Object listener = line.get("listener");
         return options.onEvent(event -> {
