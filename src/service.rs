@@ -157,6 +157,8 @@ impl Service {
             return self.answer_at_root(request).await;
         }
         base_path::take_off(&base, &mut request);
+        // For pages that write an address in a text, where no link of theirs would get the path.
+        request.extensions_mut().insert(base.clone());
         let response = Box::pin(self.answer_at_root(request)).await;
         base_path::put_on(&base, response).await
     }

@@ -13,6 +13,7 @@ mod denials;
 mod errors;
 mod form;
 mod frame;
+mod here;
 mod history;
 mod holders;
 mod keys;
@@ -358,6 +359,18 @@ impl Fields {
     fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let fields = self.0.iter().filter(move |(known, _)| known == name);
         fields.map(|(_, value)| value.as_str())
+    }
+
+    /// The value of a filter; none if it is left empty. One that cannot be is refused: without it a page would show more than was asked for.
+    fn chosen<T: std::str::FromStr<Err: std::fmt::Display>>(
+        &self,
+        name: &'static str,
+    ) -> Result<Option<T>, Problem> {
+        let value = self.get(name).map(str::parse).transpose();
+        value.map_err(|error: T::Err| {
+            let sentence = format!("The filter `{name}` is not valid: {error}.");
+            Problem::new(Code::InvalidRequest, sentence.clone()).at_field(name, sentence)
+        })
     }
 
     /// Words of a field, separated by commas or spaces.

@@ -34,8 +34,8 @@ pub(super) async fn show(
     let wanted = AuditQuery {
         actor: word("actor"),
         action: word("action"),
-        pool: fields.get("pool").and_then(|pool| pool.parse().ok()),
-        outcome: fields.get("outcome").and_then(|word| word.parse().ok()),
+        pool: fields.chosen("pool")?,
+        outcome: fields.chosen("outcome")?,
         from: word("from"),
         to: word("to"),
         tz: word("tz"),

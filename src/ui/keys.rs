@@ -3,7 +3,6 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::HOST;
 use axum::response::{IntoResponse as _, Response};
 use maud::{Markup, html};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -11,6 +10,7 @@ use serde_json::json;
 
 use super::form::{Form, is_first};
 use super::frame::{commands, may, page, time};
+use super::here::Here;
 use super::quantity::duration_ms;
 use super::{Fields, Format, new_secret, redirect, wall};
 use crate::access_key::{AccessKey, Role};
@@ -165,7 +165,7 @@ fn new_key(form: &Form<'_>) -> Markup {
 pub(super) async fn create(
     State(app): State<App>,
     operator: Operator,
-    headers: HeaderMap,
+    here: Here,
     fields: Fields,
 ) -> Result<Response, Problem> {
     let made = match asked(&fields) {
@@ -174,7 +174,7 @@ pub(super) async fn create(
         Err(problem) => Err(problem),
     };
     match made {
-        Ok((key, secret)) => Ok(reveal(&operator, &headers, &key, &secret)),
+        Ok((key, secret)) => Ok(reveal(&operator, &here, &key, &secret)),
         Err(problem) => {
             let form = Form::refused("key", &fields, problem)?;
             Ok(draw(&operator, &all(&app, &operator).await?, None, &form))
@@ -245,21 +245,10 @@ fn asked(fields: &Fields) -> Result<CreateKey, Problem> {
 /// The only page that shows a secret, once.
 fn reveal(
     operator: &Operator,
-    headers: &HeaderMap,
+    Here(server): &Here,
     key: &AccessKey,
     secret: &SecretString,
 ) -> Response {
-    // A form of a page with `no-referrer` has no origin, so the name is that of the request. Names of this machine have no certificate.
-    let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-    let server = host.map_or_else(
-        || "https://seats.example".to_owned(),
-        |host| {
-            let is_here = ["localhost", "127.", "[::1]"]
-                .iter()
-                .any(|name| host.starts_with(name));
-            format!("{}://{host}", if is_here { "http" } else { "https" })
-        },
-    );
     let body = html! {
         h1 { "The secret of " bdi { (key.name.as_str()) } }
         p role="status" { "Copy it now: it is not kept, and cannot be shown again." }
@@ -267,7 +256,7 @@ fn reveal(
         p.quiet { "It is sent as " code { "Authorization: Bearer …" } }
         @if key.role == Role::Client {
             h2 { (if key.origins.is_empty() { "In a program" } else { "In a page" }) }
-            (commands(&first_program(&server, key, secret.expose_secret())))
+            (commands(&first_program(server, key, secret.expose_secret())))
         }
         @if key.role == Role::Reports {
             h2 { "On a wall" }
@@ -320,7 +309,7 @@ pub(super) async fn roll(
     State(app): State<App>,
     operator: Operator,
     Path(id): Path<String>,
-    headers: HeaderMap,
+    here: Here,
     fields: Fields,
 ) -> Result<Response, Problem> {
     // A second one would end the overlap of the secret that is in use.
@@ -329,7 +318,7 @@ pub(super) async fn roll(
     }
     let overlap_ms = new_secret::overlap_ms(&fields);
     let (key, secret) = replace_secret(&app, &operator, &id, overlap_ms).await?;
-    Ok(reveal(&operator, &headers, &key, &secret))
+    Ok(reveal(&operator, &here, &key, &secret))
 }
 
 pub(super) async fn confirm_revoke(

@@ -18,6 +18,7 @@ use self::pools::{PoolSummary, PoolSummaryBody, is_only_full, pools, to_csv};
 use self::table::table;
 use super::form::Form;
 use super::frame::{count, downloads, may, number, page};
+use super::here::Here;
 use super::{Fields, Format, link, nodes, settings};
 use crate::access_key::Role;
 use crate::http::App;
@@ -33,6 +34,7 @@ pub(super) async fn show(
     State(app): State<App>,
     operator: Operator,
     headers: HeaderMap,
+    here: Here,
     fields: Fields,
 ) -> Result<Response, Problem> {
     match Format::wanted(&headers, fields.get("format")) {
@@ -53,7 +55,7 @@ pub(super) async fn show(
             }
             Ok(to_csv(&rows))
         }
-        Format::Html => draw(&app, &operator, &headers, &fields, &Form::new("pool")).await,
+        Format::Html => draw(&app, &operator, &here, &fields, &Form::new("pool")).await,
     }
 }
 
@@ -61,7 +63,7 @@ pub(super) async fn show(
 pub(super) async fn draw(
     app: &App,
     operator: &Operator,
-    headers: &HeaderMap,
+    here: &Here,
     fields: &Fields,
     form: &Form<'_>,
 ) -> Result<Response, Problem> {
@@ -94,7 +96,7 @@ pub(super) async fn draw(
         div #live data-every="5" data-source="?part=now" data-at="/admin" {
             p.health { (health) }
             @if page_of.all == 0 && wanted.is_none() && !only_full {
-                (first_steps(headers, caller))
+                (first_steps(here, caller))
             } @else if page_of.seen.is_empty() {
                 p.empty { @if only_full { "No pool is full. " } @else { "No pool has this in its name. " } a href="/admin" { "Show all" } }
             } @else {

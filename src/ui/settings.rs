@@ -16,6 +16,7 @@ use utoipa::PartialSchema as _;
 use self::meaning::meaning;
 use super::form::Form;
 use super::frame::{Tab, downloads, may, number, pool_page};
+use super::here::Here;
 use super::quantity::whole;
 use super::{Fields, Format, overview, redirect};
 use crate::access_key::Role;
@@ -328,14 +329,14 @@ pub(super) fn new_pool(form: &Form<'_>) -> Markup {
 pub(super) async fn create(
     State(app): State<App>,
     operator: Operator,
-    headers: HeaderMap,
+    here: Here,
     fields: Fields,
 ) -> Result<Response, Problem> {
     match made(&app, &operator, &fields).await {
         Ok(name) => Ok(redirect(&format!("/admin/pools/{name}"))),
         Err(problem) => {
             let form = Form::refused("pool", &fields, problem)?;
-            overview::draw(&app, &operator, &headers, &Fields(Vec::new()), &form).await
+            overview::draw(&app, &operator, &here, &Fields(Vec::new()), &form).await
         }
     }
 }

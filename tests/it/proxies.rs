@@ -16,6 +16,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::admin_pages::{form, page_of_ours};
 use crate::harness::{Certificates, Launch, Node, Redis, free_port, openapi, wait_until};
 
 const KEY: &str = "the-operator-key-of-the-tests";
@@ -573,6 +574,15 @@ async fn a_node_knows_its_path_by_itself_and_believes_only_proxies_about_another
             form.text
         );
     }
+    // An address that somebody copies has the path as well.
+    let made = form(
+        page_of_ours(&node.with_key(KEY), "/admin/keys"),
+        &[("name", "wall"), ("role", "reports")],
+    )
+    .expect(200)
+    .await;
+    let wall = format!("http://{}/seats/admin/wall#key=", node.address());
+    assert!(made.text.contains(&wall), "{}", made.text);
     let (status, text) = Launch::on(&redis.url())
         .set("base_path", "seats")
         .refuse()

@@ -1,31 +1,18 @@
 //! The three commands that make an empty installation live.
 
-use axum::http::HeaderMap;
 use maud::{Markup, html};
 
 use crate::http::access::Caller;
 use crate::ui::frame::commands;
+use crate::ui::here::Here;
 
-pub(super) fn first_steps(headers: &HeaderMap, caller: &Caller) -> Markup {
-    let host = headers
-        .get("host")
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or("127.0.0.1:7070");
-    // Pages come over plain HTTP from this machine only; everywhere else there is TLS in front.
-    let scheme = if host.starts_with("127.0.0.1")
-        || host.starts_with("localhost")
-        || host.starts_with("[::1]")
-    {
-        "http"
-    } else {
-        "https"
-    };
+pub(super) fn first_steps(Here(server): &Here, caller: &Caller) -> Markup {
     let key = if caller.is_open() {
         ""
     } else {
         " -H \"authorization: Bearer $LEASEHOLD_KEY\""
     };
-    let base = format!("{scheme}://{host}/v1");
+    let base = format!("{server}/v1");
     html! {
         section.empty {
             h2 { "There are no pools yet" }
