@@ -5,6 +5,7 @@ mod snoozes;
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -21,7 +22,7 @@ use utoipa_axum::routes;
 pub(crate) use self::acknowledge::{
     Acknowledge, AcknowledgementBody, acknowledge_alert, withdraw_acknowledgement,
 };
-pub(crate) use self::snoozes::{SnoozeBody, SnoozeRequest, end_snooze, snooze_alerts, snoozes};
+pub(crate) use self::snoozes::{SnoozeBody, SnoozeRequest, end_snooze, snooze_alerts};
 use super::App;
 use super::accept::{self, Format};
 use super::access::Operator;
@@ -31,7 +32,8 @@ use super::extract::Query;
 use super::problem::{Code, Problem};
 use crate::alerts::message::AlertBody;
 use crate::names::{Invalid, PoolName};
-use crate::store::{Alert, AlertsFilter, EventId, LoggedAlert};
+use crate::scope::Scope;
+use crate::store::{AlertsFilter, EventId, LoggedAlert};
 use crate::time::Timestamp;
 
 /// Entries of a page unless the caller says otherwise, and at most.
@@ -72,8 +74,11 @@ pub(crate) struct AlertsQuery {
 }
 
 impl AlertsQuery {
-    /// The same, checked.
-    pub(crate) fn checked(self) -> Result<AlertsFilter, Problem> {
+    /// The same, checked, and no more than the caller may see.
+    pub(crate) fn checked(self, operator: &Operator) -> Result<AlertsFilter, Problem> {
+        if let Some(pool) = &self.pool {
+            operator.only_for(Some(pool))?;
+        }
         let invalid = |detail: String| Problem::new(Code::InvalidRequest, detail);
         let limit = self.limit.unwrap_or(LIMIT);
         if !(1..=MAX_LIMIT).contains(&limit) {
@@ -95,6 +100,7 @@ impl AlertsQuery {
                 invalid("`cursor` is not one of this list. Begin again without it.".to_owned())
             })?;
         Ok(AlertsFilter {
+            scope: operator.own_pools(),
             pool: self.pool,
             kind,
             before,
@@ -143,28 +149,22 @@ pub(crate) struct Alerts {
     pub(crate) items: Vec<AlertEntry>,
     /// Send it back as `cursor` for the next page; null at the end.
     pub(crate) next_cursor: Option<String>,
+    /// The snoozes that are not over, for the page of alerts.
+    #[serde(skip)]
+    pub(crate) snoozes: Vec<SnoozeBody>,
 }
 
 /// Reads what is raised and a page of the log.
 pub(crate) async fn read(app: &App, wanted: &AlertsFilter) -> Result<Alerts, Problem> {
-    let store = &app.0.store;
-    let is_wanted = |alert: &&Alert| {
-        wanted
-            .pool
-            .as_ref()
-            .is_none_or(|pool| alert.pool.as_ref() == Some(pool))
-            && wanted.kind.is_none_or(|kind| alert.kind == kind)
-    };
-    let raised = store.raised_alerts().await?;
-    let (logged, next) = store.alerts(wanted).await?;
-    let snoozes = store.snoozes().await?;
-    let mut acknowledged = store.acknowledgements().await?;
-    let current = raised.iter().filter(is_wanted).map(|alert| CurrentAlert {
+    let mut page = app.0.store.alerts(wanted).await?;
+    let current = page.raised.iter().map(|alert| CurrentAlert {
         alert: AlertBody::of(alert),
-        acknowledged: acknowledged
+        acknowledged: page
+            .acknowledged
             .remove(&alert.id())
             .map(AcknowledgementBody::of),
-        snoozed_until: snoozes
+        snoozed_until: page
+            .snoozes
             .iter()
             .filter(|snooze| snooze.covers(alert))
             .map(|snooze| Timestamp(snooze.until_ms))
@@ -172,14 +172,15 @@ pub(crate) async fn read(app: &App, wanted: &AlertsFilter) -> Result<Alerts, Pro
     });
     Ok(Alerts {
         current: current.collect(),
-        items: logged.iter().map(AlertEntry::of).collect(),
-        next_cursor: next.map(|place| place.to_string()),
+        items: page.logged.iter().map(AlertEntry::of).collect(),
+        next_cursor: page.next.map(|place| place.to_string()),
+        snoozes: snoozes::shown(page.snoozes, wanted.scope.as_ref()),
     })
 }
 
 /// Lists the alerts that are raised now, and the log of alerts, newest first.
 ///
-/// The last 10 000 or so are kept.
+/// The last 10 000 or so are kept. A key for some pools sees the alerts of these.
 #[utoipa::path(
     get, path = "/v1/alerts", operation_id = "list_alerts", tag = "alerts",
     params(AlertsQuery),
@@ -187,12 +188,12 @@ pub(crate) async fn read(app: &App, wanted: &AlertsFilter) -> Result<Alerts, Pro
 )]
 async fn list(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     headers: HeaderMap,
     Query(wanted): Query<AlertsQuery>,
 ) -> Result<Response, Problem> {
     let as_csv = accept::is_csv(&headers, wanted.format);
-    let alerts = read(&app, &wanted.checked()?).await?;
+    let alerts = read(&app, &wanted.checked(&operator)?).await?;
     if as_csv {
         return Ok(to_csv(&alerts.items));
     }
@@ -227,7 +228,7 @@ pub(crate) fn to_csv(items: &[AlertEntry]) -> Response {
     csv::file("leasehold-alerts", &columns, rows)
 }
 
-/// Follows the alerts of all pools and of the store, from now on, or from after `Last-Event-ID`.
+/// Follows the alerts of all pools and of the store, or of the pools of a key that is for some, from now on, or from after `Last-Event-ID`.
 ///
 /// Each has its id, its type as the event's name, and the alert as JSON. A client that was away goes on where it was.
 #[utoipa::path(
@@ -237,7 +238,7 @@ pub(crate) fn to_csv(items: &[AlertEntry]) -> Response {
 )]
 async fn events(
     State(app): State<App>,
-    _operator: Operator,
+    operator: Operator,
     headers: HeaderMap,
 ) -> Result<impl IntoResponse, Problem> {
     let room = app.0.connections.long_lived()?;
@@ -254,30 +255,44 @@ async fn events(
             })?,
         None => app.0.store.last_alert().await?,
     };
-    Ok(event_stream(room, follow(app, after)))
+    Ok(event_stream(room, follow(app, operator.own_pools(), after)))
 }
 
 /// The alerts after a place, for ever; it ends when the node is about to stop, so that clients go to another one.
-fn follow(app: App, after: EventId) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+fn follow(
+    app: App,
+    scope: Option<Scope>,
+    after: EventId,
+) -> impl Stream<Item = Result<sse::Event, Infallible>> {
     let first = (app, after, VecDeque::<LoggedAlert>::new());
-    stream::unfold(first, |(app, mut after, mut waiting)| async move {
-        loop {
-            // Also while there is much to tell: whoever reads slowly would hold up the end of the node.
-            if app.0.drain.is_draining() {
-                return None;
-            }
-            if let Some(logged) = waiting.pop_front() {
-                after = logged.place;
-                return Some((Ok(written(&logged)), (app, after, waiting)));
-            }
-            // An outage of the store is a pause: the client has lost nothing.
-            if let Ok(alerts) = app.0.store.alerts_after(after, CHUNK).await {
-                waiting.extend(alerts);
-            }
-            if waiting.is_empty() {
-                tokio::select! {
-                    () = tokio::time::sleep(EVERY) => {}
-                    () = app.0.drain.begun() => return None,
+    let wanted = Arc::new(AlertsFilter {
+        scope,
+        ..AlertsFilter::default()
+    });
+    stream::unfold(first, move |(app, mut after, mut waiting)| {
+        let wanted = Arc::clone(&wanted);
+        async move {
+            loop {
+                // Also while there is much to tell: whoever reads slowly would hold up the end of the node.
+                if app.0.drain.is_draining() {
+                    return None;
+                }
+                if let Some(logged) = waiting.pop_front() {
+                    after = logged.place;
+                    if !wanted.matches(&logged.alert) {
+                        continue;
+                    }
+                    return Some((Ok(written(&logged)), (app, after, waiting)));
+                }
+                // An outage of the store is a pause: the client has lost nothing.
+                if let Ok(alerts) = app.0.store.alerts_after(after, CHUNK).await {
+                    waiting.extend(alerts);
+                }
+                if waiting.is_empty() {
+                    tokio::select! {
+                        () = tokio::time::sleep(EVERY) => {}
+                        () = app.0.drain.begun() => return None,
+                    }
                 }
             }
         }

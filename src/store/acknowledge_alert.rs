@@ -62,19 +62,6 @@ impl Store {
             .map_err(|_| Error::Newer(format!("who has acknowledged the alert {alert}")))
     }
 
-    /// Who has acknowledged which alert. What cannot be read is left out.
-    pub async fn acknowledgements(&self) -> Result<HashMap<String, Acknowledgement>, Error> {
-        let mut connection = self.0.connections.get().await?;
-        let all: HashMap<String, String> = redis::cmd("HGETALL")
-            .arg(ACKNOWLEDGED)
-            .query_async(&mut *connection)
-            .await?;
-        let readable = all
-            .into_iter()
-            .filter_map(|(alert, record)| Some((alert, serde_json::from_str(&record).ok()?)));
-        Ok(readable.collect())
-    }
-
     /// Counts the alerts that are raised and that nobody has acknowledged.
     pub async fn count_open_alerts(&self) -> Result<(), Error> {
         let mut connection = self.0.connections.get().await?;
@@ -94,4 +81,14 @@ impl Store {
     pub fn open_alerts(&self) -> u64 {
         self.0.alert_looks.open.load(Ordering::Relaxed)
     }
+}
+
+/// Who has acknowledged which alert, of the records. What cannot be read is left out.
+pub(super) fn acknowledgements(
+    records: HashMap<String, String>,
+) -> HashMap<String, Acknowledgement> {
+    let records = records.into_iter();
+    records
+        .filter_map(|(alert, record)| Some((alert, serde_json::from_str(&record).ok()?)))
+        .collect()
 }

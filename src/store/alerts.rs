@@ -1,4 +1,4 @@
-//! Alerts, decided by `evaluate_alerts.lua` and `scan_alerts.lua`, and their log.
+//! Alerts, decided by `evaluate_alerts.lua` and `scan_alerts.lua`.
 //!
 //! A bucket's scripts put alerts into the bucket's outbox, in the step that decides them. From there they are taken into the
 //! log, and become deliveries, in one step as well; it lies in another slot of a cluster, so it cannot be the same one.
@@ -15,12 +15,13 @@ use utoipa::ToSchema;
 use super::deliveries::{DEAD, Delivery};
 use super::error::Error;
 use super::events::EventId;
-use super::keys::{ALERT_LOG, AlertKeys, Bucket, Keys, RAISED, RELAYED, WebhookKeys};
+use super::keys::{AlertKeys, Bucket, Keys, RAISED, RELAYED, WebhookKeys};
 use super::pool_cache::Silence;
 use super::scripts::{self, evaluate_alerts, relay_alerts, scan_alerts};
 use super::unreadable::Kind;
 use super::{Store, json};
 use crate::names::PoolName;
+use crate::scope::Scope;
 use crate::time::Timestamp;
 use crate::webhook::AlertType;
 
@@ -32,10 +33,6 @@ const SCANS: usize = 16;
 const EVENTS: u64 = 200;
 /// Messages that one call makes: less than two milliseconds of Redis's time.
 const MESSAGES: usize = 200;
-/// Entries of the log that are read at once, and at most for one page.
-const CHUNK: usize = 500;
-const SCANNED: usize = 10_000;
-
 /// A bucket in which nothing is due is looked at all the same, for alerts that a node which died left on their way.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
@@ -154,39 +151,8 @@ impl Alert {
     }
 }
 
-/// An alert in the log.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LoggedAlert {
-    /// Its place.
-    pub place: EventId,
-    /// The alert.
-    pub alert: Alert,
-}
-
 /// How long an alert that this version cannot read is left to other nodes, ms.
 const LEFT_TO_OTHERS_MS: i64 = 60_000;
-
-/// Which alerts are wanted; newest first.
-#[derive(Debug, Clone, Default)]
-pub struct AlertsFilter {
-    /// Only of this pool.
-    pub pool: Option<PoolName>,
-    /// Only of this type.
-    pub kind: Option<AlertType>,
-    /// Only before this place.
-    pub before: Option<EventId>,
-    /// Most entries.
-    pub limit: usize,
-}
-
-impl AlertsFilter {
-    fn matches(&self, alert: &Alert) -> bool {
-        self.pool
-            .as_ref()
-            .is_none_or(|pool| alert.pool.as_ref() == Some(pool))
-            && self.kind.is_none_or(|kind| alert.kind == kind)
-    }
-}
 
 impl Store {
     /// Judges what has happened since the last look, and takes what there is to tell into the log and the deliveries, whose
@@ -499,92 +465,21 @@ impl Store {
             .arg(RAISED)
             .query_async(&mut *connection)
             .await?;
+        Ok(self.sorted(&raised))
+    }
+
+    /// The alerts of these records, the oldest first.
+    pub(super) fn sorted(&self, raised: &HashMap<String, String>) -> Vec<Alert> {
         let mut raised: Vec<Alert> = raised
             .iter()
             .filter_map(|(id, text)| self.readable(id, text))
             .collect();
         raised.sort_by_key(|alert| (alert.since, alert.id()));
-        Ok(raised)
+        raised
     }
 
-    /// A page of the log, newest first, and the place where the next one begins.
-    pub async fn alerts(
-        &self,
-        wanted: &AlertsFilter,
-    ) -> Result<(Vec<LoggedAlert>, Option<EventId>), Error> {
-        let mut found: Vec<LoggedAlert> = Vec::new();
-        // Redis knows no place before the first.
-        if wanted.before == Some(EventId::default()) {
-            return Ok((found, None));
-        }
-        let mut end = wanted
-            .before
-            .map_or_else(|| "+".to_owned(), |before| format!("({before}"));
-        for _ in 0..SCANNED / CHUNK {
-            let mut connection = self.0.connections.get().await?;
-            let entries: StreamRangeReply = redis::cmd("XREVRANGE")
-                .arg(ALERT_LOG)
-                .arg(&end)
-                .arg("-")
-                .arg("COUNT")
-                .arg(CHUNK)
-                .query_async(&mut *connection)
-                .await?;
-            drop(connection);
-            let last = entries.ids.len() < CHUNK;
-            if let Some(last) = entries.ids.last() {
-                end = format!("({}", last.id);
-            }
-            for logged in self.logged(&entries) {
-                if !wanted.matches(&logged.alert) {
-                    continue;
-                }
-                if found.len() == wanted.limit {
-                    return Ok((found.clone(), found.last().map(|logged| logged.place)));
-                }
-                found.push(logged);
-            }
-            if last {
-                break;
-            }
-        }
-        Ok((found, None))
-    }
-
-    /// Alerts of the log after a place, oldest first, at most `limit`.
-    pub async fn alerts_after(
-        &self,
-        after: EventId,
-        limit: usize,
-    ) -> Result<Vec<LoggedAlert>, Error> {
-        if after == EventId::MAX {
-            return Ok(Vec::new());
-        }
-        let mut connection = self.0.connections.get().await?;
-        let entries: StreamRangeReply = redis::cmd("XRANGE")
-            .arg(ALERT_LOG)
-            .arg(format!("({after}"))
-            .arg("+")
-            .arg("COUNT")
-            .arg(limit)
-            .query_async(&mut *connection)
-            .await?;
-        Ok(self.logged(&entries))
-    }
-
-    /// The entries of the log that can be read.
-    fn logged(&self, entries: &StreamRangeReply) -> Vec<LoggedAlert> {
-        let read_entry = |entry: &redis::streams::StreamId| {
-            let text: String = entry.get("alert").unwrap_or_default();
-            Some(LoggedAlert {
-                place: entry.id.parse().ok()?,
-                alert: self.readable(&entry.id, &text)?,
-            })
-        };
-        entries.ids.iter().filter_map(read_entry).collect()
-    }
-
-    fn readable(&self, place: &str, text: &str) -> Option<Alert> {
+    /// An alert of a record, if this version can read it.
+    pub(super) fn readable(&self, place: &str, text: &str) -> Option<Alert> {
         let alert = read(place, text);
         if alert.is_err() {
             self.0.unreadable.note(Kind::Alert, place);
@@ -597,19 +492,6 @@ impl Store {
         let place: Result<EventId, _> = entry.parse();
         place.is_ok_and(|place| self.now().0 - place.written_ms() < LEFT_TO_OTHERS_MS)
     }
-
-    /// The place of the last alert; the first place of all before the first alert.
-    pub async fn last_alert(&self) -> Result<EventId, Error> {
-        let wanted = AlertsFilter {
-            limit: 1,
-            ..AlertsFilter::default()
-        };
-        let (alerts, _) = self.alerts(&wanted).await?;
-        Ok(alerts
-            .first()
-            .map(|logged| logged.place)
-            .unwrap_or_default())
-    }
 }
 
 fn read(place: &str, text: &str) -> Result<Alert, Error> {
@@ -617,6 +499,11 @@ fn read(place: &str, text: &str) -> Result<Alert, Error> {
 }
 
 impl Alert {
+    /// Whether its pool is in a scope. The store is in none.
+    pub fn is_in(&self, scope: &Scope) -> bool {
+        self.pool.as_ref().is_some_and(|pool| scope.is_for(pool))
+    }
+
     /// When it was noticed.
     pub const fn noticed(&self) -> Timestamp {
         Timestamp(self.at)

@@ -100,14 +100,19 @@ impl Store {
             .arg(SNOOZES)
             .query_async(&mut *connection)
             .await?;
+        Ok(self.current_snoozes(&all))
+    }
+
+    /// The records of snoozes that are not over.
+    pub(super) fn current_snoozes(&self, records: &HashMap<String, String>) -> Vec<Snooze> {
         let now = self.now();
-        let readable = all
+        let readable = records
             .values()
             .filter_map(|record| serde_json::from_str(record).ok());
         let mut snoozes: Vec<Snooze> = readable
             .filter(|snooze: &Snooze| now < Timestamp(snooze.until_ms))
             .collect();
         snoozes.sort_by(|a, b| (a.until_ms, &a.id).cmp(&(b.until_ms, &b.id)));
-        Ok(snoozes)
+        snoozes
     }
 }

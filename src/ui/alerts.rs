@@ -16,8 +16,7 @@ use crate::http::App;
 use crate::http::access::Operator;
 use crate::http::alerts::{
     self as interface, Acknowledge, AlertEntry, Alerts, AlertsQuery, CurrentAlert, SnoozeBody,
-    SnoozeRequest, acknowledge_alert, read, snooze_alerts, snoozes, to_csv,
-    withdraw_acknowledgement,
+    SnoozeRequest, acknowledge_alert, read, snooze_alerts, to_csv, withdraw_acknowledgement,
 };
 use crate::http::extract::Path;
 use crate::http::problem::{Code, Problem};
@@ -37,29 +36,35 @@ pub(super) async fn show(
 ) -> Result<Response, Problem> {
     let word = |name: &str| fields.get(name).map(str::to_owned);
     let wanted = AlertsQuery {
-        pool: fields.get("pool").and_then(|pool| pool.parse().ok()),
+        pool: fields.chosen("pool")?,
         kind: word("type"),
         limit: None,
         cursor: word("cursor"),
         format: None,
     };
-    let alerts = read(&app, &wanted.checked()?).await?;
+    let alerts = read(&app, &wanted.checked(&operator)?).await?;
     match Format::wanted(&headers, fields.get("format")) {
         Format::Json => Ok(Json(alerts).into_response()),
         Format::Csv => Ok(to_csv(&alerts.items)),
-        Format::Html => draw(&app, &operator, &alerts, &fields, &Form::new("snooze")).await,
+        Format::Html => Ok(draw(
+            &app,
+            &operator,
+            &alerts,
+            &fields,
+            &Form::new("snooze"),
+        )),
     }
 }
 
 /// The page with the form that snoozes alerts.
-async fn draw(
+fn draw(
     app: &App,
     operator: &Operator,
     alerts: &Alerts,
     fields: &Fields,
     form: &Form<'_>,
-) -> Result<Response, Problem> {
-    let snoozes = snoozes(app).await?;
+) -> Response {
+    let own_pools = operator.caller.names_pools();
     let changes = may(&operator.caller, Role::Operator);
     let same = |more: &[(&'static str, &str)]| {
         let kept = ["pool", "type"].map(|name| (name, fields.get(name)));
@@ -78,8 +83,8 @@ async fn draw(
     let body = html! {
         h1 { "Alerts" }
         (form.summary())
-        p { "Each is sent once, by all nodes together: here, to " a href="/admin/webhooks" { "webhooks" } ", and to whoever follows "
-            code { "/v1/alerts/events" } "." }
+        p { "Each is sent once, by all nodes together: here, to " @if own_pools { "webhooks" } @else { a href="/admin/webhooks" { "webhooks" } } ", and to whoever follows "
+            code { "/v1/alerts/events" } "." @if own_pools { " These are the alerts of your pools." } }
         form.row.filter role="search" method="get" {
             label { "Pool" input name="pool" value=[fields.get("pool")]; }
             label { "Type"
@@ -116,7 +121,7 @@ async fn draw(
                     }
                 }
             }
-            @if !snoozes.is_empty() {
+            @if !alerts.snoozes.is_empty() {
                 section {
                     h2 { "Snoozed" }
                     p { "No message says that one of these begins. An alert that is still active when the snooze ends is sent then." }
@@ -129,7 +134,7 @@ async fn draw(
                                     @if changes { th scope="col" { span.hidden { "Actions" } } }
                                 }
                             }
-                            tbody { @for snooze in &snoozes { (snoozed(snooze, changes)) } }
+                            tbody { @for snooze in &alerts.snoozes { (snoozed(snooze, changes && (!own_pools || snooze.pool.is_some()))) } }
                         }
                     }
                 }
@@ -153,9 +158,9 @@ async fn draw(
             @if fields.get("cursor").is_some() { a href=(same(&[])) { "Newest" } }
             @if let Some(next) = &alerts.next_cursor { a href=(same(&[("cursor", next.as_str())])) rel="next" { "Older" } }
         }
-        @if changes { (snooze_form(form, fields)) }
+        @if changes { (snooze_form(form, fields, own_pools)) }
     };
-    Ok(form.answer(page(&operator.caller, "Alerts", HERE, &body)))
+    form.answer(page(&operator.caller, "Alerts", HERE, &body))
 }
 
 /// An alert that is raised, and what can be done about it.
@@ -225,7 +230,12 @@ fn snoozed(snooze: &SnoozeBody, changes: bool) -> Markup {
 }
 
 /// The form that snoozes, with what the link to it says.
-fn snooze_form(form: &Form<'_>, fields: &Fields) -> Markup {
+fn snooze_form(form: &Form<'_>, fields: &Fields, own_pools: bool) -> Markup {
+    let which = if own_pools {
+        "One of yours."
+    } else {
+        "Empty for all of them, and for the store."
+    };
     let mut types = vec![("", "all")];
     types.extend(
         AlertType::ALL
@@ -240,7 +250,7 @@ fn snooze_form(form: &Form<'_>, fields: &Fields) -> Markup {
             form.fields method="post" action=(format!("{HERE}/snoozes")) {
                 (form.once())
                 (form.choice("type", "Type", "", &known("snooze_type"), &types))
-                (form.text("pool", "Pool", "Empty for all of them, and for the store.", &known("snooze_pool")))
+                (form.text("pool", "Pool", which, &known("snooze_pool")))
                 (form.text("for_ms", "For", "Such as 30 min, 2 h or 3 d; at most 30 d.", "1 h"))
                 (form.text("comment", "Reason", "For others who look here.", ""))
                 p.row { button.main type="submit" { "Snooze" } }
@@ -291,8 +301,8 @@ pub(super) async fn snooze(
         Ok(()) => Ok(redirect(HERE)),
         Err(problem) => {
             let form = Form::refused("snooze", &fields, problem)?;
-            let alerts = read(&app, &AlertsQuery::default().checked()?).await?;
-            draw(&app, &operator, &alerts, &Fields(Vec::new()), &form).await
+            let alerts = read(&app, &AlertsQuery::default().checked(&operator)?).await?;
+            Ok(draw(&app, &operator, &alerts, &Fields(Vec::new()), &form))
         }
     }
 }

@@ -24,7 +24,7 @@ tokio::task_local! {
     pub(super) static OPEN_ALERTS: u64;
 }
 
-/// The number of open alerts, beside the link to them. It is there also without any, so that it can appear on a page that stays open.
+/// The number of open alerts of all pools, beside the link to them. It is there also without any, so that it can appear on a page that stays open.
 fn open_alerts() -> Markup {
     let open = OPEN_ALERTS.try_with(|open| *open).unwrap_or_default();
     html! { " " span.badge #open-alerts hidden[open == 0] { (number(open)) span.hidden { " open" } } }
@@ -48,13 +48,17 @@ fn framed(
         ("/admin/people", "People", may(caller, Role::Viewer)),
         ("/admin/reports", "Reports", true),
         ("/admin/nodes", "Nodes", all_pools),
-        ("/admin/alerts", "Alerts", all_pools),
+        (
+            "/admin/alerts",
+            "Alerts",
+            may(caller, Role::Viewer) && !caller.names_tenants(),
+        ),
         ("/admin/webhooks", "Webhooks", all_pools),
         ("/admin/keys", "Keys", all_pools || may(caller, Role::Admin)),
         (
             "/admin/audit",
             "Audit trail",
-            all_pools || may(caller, Role::Viewer) && !caller.names_tenants(),
+            may(caller, Role::Viewer) && !caller.names_tenants(),
         ),
         (
             "/admin/sessions",
@@ -69,7 +73,7 @@ fn framed(
                     @if shown {
                         li {
                             a href=(path) aria-current=[(path == here).then_some("page")] {
-                                (name) @if path == "/admin/alerts" { (open_alerts()) }
+                                (name) @if all_pools && path == "/admin/alerts" { (open_alerts()) }
                             }
                         }
                     }

@@ -586,7 +586,7 @@ async fn hostile_installation(admin: &crate::harness::Client) -> Vec<String> {
         &format!("/admin/keys/{key}/roll"),
         &format!("/admin/keys/{key}/revoke"),
         "/admin/alerts",
-        &format!("/admin/alerts?pool={q}"),
+        "/admin/alerts?pool=crm",
         "/admin/webhooks",
         &format!("/admin/webhooks/{webhook}"),
         &format!("/admin/webhooks/{webhook}/roll"),

@@ -170,6 +170,7 @@ fn changes() -> Vec<(&'static str, &'static str, &'static str)> {
     let rows = table.lines().filter_map(|line| {
         let line = line.trim();
         line.strip_prefix("change(")
+            .or_else(|| line.strip_prefix("change_own("))
             .or_else(|| line.strip_prefix("change_keys("))
     });
     rows.map(|row| {
@@ -589,8 +590,11 @@ async fn every_action_leaves_an_entry_whether_it_is_done_or_refused() {
         .await;
 
     // All of the table, so that what is new must be walked too.
+    // What is done about a person is walked with people and their pages.
+    let elsewhere = ["/v1/holders/", "/admin/people/"];
     let due: BTreeSet<(String, String)> = changes()
         .iter()
+        .filter(|(_, path, _)| !elsewhere.iter().any(|prefix| path.starts_with(prefix)))
         .map(|(method, path, _)| ((*method).to_owned(), (*path).to_owned()))
         .collect();
     assert_eq!(walk.walked, due);

@@ -10,6 +10,7 @@ mod acquire_many;
 mod admin_browser;
 mod admin_pages;
 mod alerts;
+mod alerts_of_pools;
 mod all_or_nothing;
 mod apply;
 mod audit;

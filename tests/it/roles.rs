@@ -59,6 +59,7 @@ fn expected_of_page(method: &str, path: &str, who: Who) -> Cell {
         (
             "GET",
             "/admin"
+            | "/admin/alerts"
             | "/admin/audit"
             | "/admin/blocks"
             | "/admin/people"
@@ -161,7 +162,14 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
         ("post", path) if path.starts_with("/v1/holders/") => Who::Operator,
         (
             "get",
-            "/v1/pools" | "/v1/audit" | "/v1/blocks" | "/v1/holders" | "/v1/holders/{holder}",
+            "/v1/pools"
+            | "/v1/audit"
+            | "/v1/alerts"
+            | "/v1/alerts/events"
+            | "/v1/alerts/snoozes"
+            | "/v1/blocks"
+            | "/v1/holders"
+            | "/v1/holders/{holder}",
         ) => {
             return if who >= Who::ViewerOfAnother {
                 Cell::In

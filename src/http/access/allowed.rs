@@ -6,12 +6,13 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde_json::{Map, Value};
 
-use super::authorize::forbidden;
+use super::authorize::{for_some_pools, forbidden, not_for};
 use super::{Caller, Notes};
 use crate::access_key::Role;
 use crate::http::App;
 use crate::http::problem::{Code, Problem};
 use crate::names::{PoolName, Tenant};
+use crate::scope::Scope;
 
 /// Proof that the caller may do what operators do on this route.
 #[derive(Debug, Clone)]
@@ -36,6 +37,21 @@ impl Operator {
     /// The tenants that the caller may see and touch in this pool; none is all of them.
     pub(crate) fn tenants_in(&self, pool: &PoolName) -> Option<BTreeSet<Tenant>> {
         self.caller.tenants_in(pool)
+    }
+
+    /// What lists show to a caller who is for some pools only; none for whoever sees all.
+    pub(crate) fn own_pools(&self) -> Option<Scope> {
+        let caller = &self.caller;
+        caller.names_pools().then(|| caller.scope().into_owned())
+    }
+
+    /// Refuses what is about another pool than the caller's; none is about all of them, and the store.
+    pub(crate) fn only_for(&self, pool: Option<&PoolName>) -> Result<(), Problem> {
+        match pool {
+            Some(pool) if !self.caller.is_for(pool) => Err(not_for(pool)),
+            None if self.caller.names_pools() => Err(for_some_pools()),
+            _ => Ok(()),
+        }
     }
 
     /// Refuses what only an admin may do on a route that operators use as well.

@@ -46,10 +46,7 @@ pub(super) fn reach(row: &Row, caller: &Caller, pool: Option<&PoolName>) -> Resu
         }
     };
     if !in_reach {
-        return Err(forbidden(&match pool {
-            Some(pool) => format!("This key is not for the pool {pool}."),
-            None => "This key is for some pools only, and this is about all of them.".to_owned(),
-        }));
+        return Err(pool.map_or_else(for_some_pools, not_for));
     }
     let is_of_some_tenants = match pool {
         Some(pool) => caller.tenants_in(pool).is_some(),
@@ -143,6 +140,14 @@ pub(super) fn forbidden(detail: &str) -> Problem {
         Code::Forbidden,
         format!("{detail} Ask who runs this server for another key."),
     )
+}
+
+pub(super) fn not_for(pool: &PoolName) -> Problem {
+    forbidden(&format!("This key is not for the pool {pool}."))
+}
+
+pub(super) fn for_some_pools() -> Problem {
+    forbidden("This key is for some pools only, and this is about all of them.")
 }
 
 pub(super) fn right_ended() -> Problem {

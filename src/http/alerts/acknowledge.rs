@@ -128,18 +128,18 @@ pub(crate) async fn withdraw_acknowledgement(
     }
 }
 
-/// Notes for the trail which alert it is, and of which pool.
+/// Notes for the trail which alert it is, and of which pool. Refuses one of a pool that is not the caller's.
 fn check_alert(operator: &Operator, alert: &str) -> Result<(), Problem> {
     if alert.len() > LONGEST_ID {
         return Err(not_raised());
     }
     operator.notes.target(alert);
     let pool = alert.split_once(':').map(|(pool, _)| pool.parse());
-    if let Some(Ok(pool)) = pool {
-        let pool: PoolName = pool;
-        operator.notes.pool(&pool);
+    let pool: Option<PoolName> = pool.and_then(Result::ok);
+    if let Some(pool) = &pool {
+        operator.notes.pool(pool);
     }
-    Ok(())
+    operator.only_for(pool.as_ref())
 }
 
 fn not_raised() -> Problem {

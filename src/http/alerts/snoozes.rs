@@ -18,6 +18,7 @@ use super::super::leases::terminate::check_text;
 use super::super::problem::{Code, Problem};
 use super::super::when::When;
 use crate::names::PoolName;
+use crate::scope::Scope;
 use crate::store::{Snooze, Snoozed};
 use crate::time::Timestamp;
 use crate::webhook::AlertType;
@@ -104,22 +105,27 @@ pub(crate) struct SnoozeRequest {
     pub(crate) comment: Option<String>,
 }
 
-/// Lists the snoozes that are not over.
+/// Lists the snoozes that are not over. A key for some pools sees those of its pools, and those of all pools.
 #[utoipa::path(
     get, path = "/v1/alerts/snoozes", operation_id = "list_snoozes", tag = "alerts",
     responses((status = 200, body = Snoozes)),
 )]
-async fn list(State(app): State<App>, _operator: Operator) -> Result<Json<Snoozes>, Problem> {
+async fn list(State(app): State<App>, operator: Operator) -> Result<Json<Snoozes>, Problem> {
+    let snoozes = app.0.store.snoozes().await?;
     Ok(Json(Snoozes {
-        items: snoozes(&app).await?,
+        items: shown(snoozes, operator.own_pools().as_ref()),
         next_cursor: None,
     }))
 }
 
-/// The snoozes that are not over.
-pub(crate) async fn snoozes(app: &App) -> Result<Vec<SnoozeBody>, Problem> {
-    let snoozes = app.0.store.snoozes().await?;
-    Ok(snoozes.into_iter().map(SnoozeBody::of).collect())
+/// Snoozes for a caller who is for some pools, or for all: those that keep a message back which concerns them.
+pub(super) fn shown(snoozes: Vec<Snooze>, scope: Option<&Scope>) -> Vec<SnoozeBody> {
+    let concerns = |snooze: &Snooze| match (scope, &snooze.pool) {
+        (Some(scope), Some(pool)) => scope.is_for(pool),
+        _ => true,
+    };
+    let snoozes = snoozes.into_iter().filter(concerns);
+    snoozes.map(SnoozeBody::of).collect()
 }
 
 /// Snoozes alerts: until its end no message says that one of them begins, and no reminder is sent.
@@ -181,6 +187,7 @@ pub(crate) async fn snooze_alerts(
     if let Some(pool) = &snooze.pool {
         operator.notes.pool(pool);
     }
+    operator.only_for(snooze.pool.as_ref())?;
     operator.notes.target(&snooze.id);
     operator.notes.after(&SnoozeBody::of(snooze.clone()));
     match app.0.store.snooze_alerts(&snooze).await? {
@@ -221,6 +228,13 @@ pub(crate) async fn end_snooze(app: &App, operator: &Operator, id: &str) -> Resu
         ));
     }
     operator.notes.target(id);
+    if operator.caller.names_pools() {
+        let snoozes = app.0.store.snoozes().await?;
+        let Some(snooze) = snoozes.iter().find(|snooze| snooze.id == id) else {
+            return Ok(());
+        };
+        operator.only_for(snooze.pool.as_ref())?;
+    }
     if let Some(former) = app.0.store.end_snooze(id).await? {
         if let Some(pool) = &former.pool {
             operator.notes.pool(pool);
