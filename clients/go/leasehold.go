@@ -49,6 +49,7 @@ type Options struct {
 	Holder, Tenant, Label, Platform string
 	Activities                      []string
 	Wait                            bool           // Queue when all seats are in use.
+	Request                         bool           // While it waits, ask those who have a seat for theirs, where the pool allows that.
 	Reacquire                       bool           // Ask once more when the seat has expired.
 	MaxGrace                        *time.Duration // Stop sooner in an outage than the server allows.
 	OnEvent                         func(Event)    // Called for each change, in order, on a goroutine of its own.
@@ -67,7 +68,12 @@ type Event struct {
 	Resumed    bool
 	Ending     *Ending // The seat ends soon. An event with EndingOver says that this is no longer so.
 	EndingOver bool
-	More       map[string]any
+
+	// Somebody would like the seat: see Seat.HandOver. Once for each request; an event with SeatRequestOver says that none is open any more.
+	SeatRequested   *SeatRequest
+	SeatRequestOver bool
+
+	More map[string]any
 
 	token string
 	poll  bool
@@ -78,6 +84,12 @@ type Ending struct {
 	In     time.Duration
 	Reason string
 	Then   string // yield: when somebody else needs a seat. end: in any case.
+}
+
+// SeatRequest says how many would like the seat, and for how long they wait for an answer. None is an answer, too.
+type SeatRequest struct {
+	Requests int
+	Within   time.Duration
 }
 
 // Client speaks to one server. One for a whole program is enough; it may be used by all goroutines.

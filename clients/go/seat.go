@@ -49,7 +49,7 @@ func newSeat(c *Client, pool string, o Options) *Seat {
 	seat.idleWas = -1
 	seat.ctx, seat.cancel = context.WithCancelCause(context.Background())
 	options := machine.Options{Pool: pool, Holder: o.Holder, Tenant: o.Tenant, Label: o.Label, Platform: o.Platform}
-	options.Activities, options.Wait, options.Reacquire, options.Key = o.Activities, o.Wait, o.Reacquire, c.kind
+	options.Activities, options.Wait, options.Reacquire, options.Request, options.Key = o.Activities, o.Wait, o.Reacquire, o.Request, c.kind
 	if o.MaxGrace != nil {
 		ms := o.MaxGrace.Milliseconds()
 		options.MaxGraceMS = &ms
@@ -144,6 +144,23 @@ func (s *Seat) Touch() {
 	if s.state.Heeds() {
 		s.step(machine.Event{Kind: "active"})
 	}
+}
+
+// Request asks those who have a seat for theirs, while this one waits.
+func (s *Seat) Request() { s.feed(machine.Event{Kind: "request"}) }
+
+// HandOver gives the seat to whoever asked for one first, and reports whether it did. If nobody asks any more, the seat stays.
+func (s *Seat) HandOver() bool {
+	s.client.mu.Lock()
+	defer s.client.mu.Unlock()
+	s.step(machine.Event{Kind: "yield"})
+	for s.state.Yields() {
+		changed := s.changed
+		s.client.mu.Unlock()
+		<-changed
+		s.client.mu.Lock()
+	}
+	return s.state.Name() == "released" && s.state.Code() == "handed_over"
 }
 
 // asked is what the program's own function returns, in milliseconds; less than 0 if that is not known. It is not right if it panicked.
@@ -258,6 +275,13 @@ func (s *Seat) step(event machine.Event) {
 			event.Ending.Then, _ = ends["then"].(string)
 		} else if _, is := out.Tell["ending"]; is {
 			event.EndingOver = true
+		}
+		if request, is := out.Tell["seat_requested"].(map[string]any); is {
+			requests, _ := request["requests"].(float64)
+			ms, _ := request["answer_in_ms"].(float64)
+			event.SeatRequested = &SeatRequest{Requests: int(requests), Within: time.Duration(ms) * time.Millisecond}
+		} else if _, is := out.Tell["seat_requested"]; is {
+			event.SeatRequestOver = true
 		}
 		s.deliver(event)
 	}

@@ -818,6 +818,96 @@ v("a notice in a result", [56]).beating().then(
     "held", timers=HELD_TIMERS, tell={"notice": {"message": "M"}}, peek={"proof": "p"},
 )
 
+# --------------------------------------------------------------------------------------------------------------- hand over
+v = file("hand_over")
+YIELD = {"event": "yield"}
+REQUEST = {"event": "request"}
+WANTED = {"requests": 1, "answer_in_ms": 60_000}
+
+
+def hand_over(id, **more):
+    return {"id": id, "path": "/v1/leases/yield", "body": {"token": "t1"}, "timeout_ms": 8_000, **more}
+
+
+def request(id, ticket="k1"):
+    return {"id": id, "path": "/v1/pools/crm/queue/request", "body": {"ticket": ticket}, "timeout_ms": 1_000}
+
+
+def wanted(name, numbers, **options):
+    """At 20 000 a heartbeat has said that somebody would like the seat."""
+    return v(name, numbers, **options).beating().do(20_000, renewed(2, more={"seat_requested": WANTED}))
+
+
+FIRST_POLL = [950, 1_710]  # Half of what is left of 2 000 ms, 100 ms after the request.
+v("a heartbeat tells that somebody would like the seat", [69]).beating().then(
+    20_000, renewed(2, more={"seat_requested": WANTED}), "held", timers=HELD_TIMERS, tell={"seat_requested": WANTED}
+)
+v("a result tells it, too", [56, 69]).beating().then(
+    20_000, {**RESULT, "result": {"id": "L1", "status": "renewed", "expires_in_ms": 60_000, "seat_requested": WANTED}},
+    "held", timers=HELD_TIMERS, tell={"seat_requested": WANTED},
+)
+wanted("the same request is told once", [69]).do(40_000, NEXT).then(
+    40_000, renewed(3, more={"seat_requested": {"requests": 1, "answer_in_ms": 40_000}}), "held", timers=HELD_TIMERS
+)
+more = wanted("another request is told, and that none is open any more", [69]).do(40_000, NEXT).then(
+    40_000, renewed(3, more={"seat_requested": {"requests": 2, "answer_in_ms": 60_001}}), "held", timers=HELD_TIMERS,
+    tell={"seat_requested": {"requests": 2, "answer_in_ms": 60_001}},
+)
+more.do(60_000, NEXT).then(60_000, renewed(4), "held", timers=HELD_TIMERS, tell={"seat_requested": None})
+more.do(80_000, NEXT).then(80_000, renewed(5), "held", timers=HELD_TIMERS)
+for what, value in {"a text": "ann", "no time": {"requests": 1}, "a time that is none": {"answer_in_ms": -1}}.items():
+    v(f"a request that is {what} is none", [69]).beating().then(20_000, renewed(2, more={"seat_requested": value}), "held", timers=HELD_TIMERS)
+
+wanted("a seat is handed over", [70]).then(
+    21_000, YIELD, "held", timers={"next": None}, send=[hand_over(3)]
+).then(
+    21_100, answer(3, 200, {"yielded": True}), "released", emit=[{"state": "released", "code": "handed_over"}], timers={"deadline": None}, done=True
+)
+v("a heartbeat under way is aborted for it", [70]).beating().then(20_500, YIELD, "held", abort=2, send=[hand_over(3, fresh=True)])
+wanted("to hand over twice is one request", [70]).do(21_000, YIELD).then(21_050, YIELD, "held")
+wanted("a seat that nobody wants any more stays, and a heartbeat follows", [70]).do(21_000, YIELD).then(
+    21_100, answer(3, 409, {"code": "no_seat_request"}, PROBLEM), "held", timers={"next": [0, 100]}
+).then(21_200, NEXT, "held", send=[beat(4)])
+for what, event in {
+    "no answer": failed(3), "a 503": answer(3, 503, {"code": "store_unavailable"}, PROBLEM), "a page of HTML": answer(3, 200, None, HTML),
+    "an empty object": answer(3, 200, {}),
+}.items():
+    v(f"after {what} to it a heartbeat says whether the seat is still there", [70]).beating().do(20_000, renewed(2)).do(21_000, YIELD).then(
+        21_100, event, "held", timers={"next": [0, 100]}
+    ).then(21_200, NEXT, "held", send=[beat(4, fresh=what == "no answer")])
+wanted("a seat that has gone meanwhile", [70]).do(21_000, YIELD).then(
+    21_100, problem(3, "lease_released"), "released", emit=[said("released", "lease_released")], timers={"deadline": None}, done=True
+)
+wanted("with reacquire, a seat that was handed over is not asked for again", [70], reacquire=True).do(21_000, YIELD).then(
+    21_100, answer(3, 200, {"yielded": True}), "released", emit=[{"state": "released", "code": "handed_over"}], timers={"deadline": None}, done=True
+)
+wanted("a release while it is handed over", [50, 70]).do(21_000, YIELD).then(
+    21_050, RELEASED, "released", emit=[{"state": "released", "code": "lease_released"}], timers={"deadline": None}, abort=3, send=[end(4)]
+)
+v("without a seat there is nothing to hand over", [70]).asking().then(50, YIELD, "acquiring")
+v("a seat that was lost cannot be handed over", [70]).beating().do(20_000, problem(2, "lease_terminated")).then(21_000, YIELD, "lost")
+
+v("who waits can ask for a seat", [69], wait=True, request=True).asking().then(
+    100, queued(1, can_request=True), "waiting", emit=[{"state": "waiting", "position": 1, "eta_ms": 60_000, "retry_after_ms": 2_000}],
+    timers={"next": FIRST_POLL}, send=[request(2)],
+)
+v("and does so once for each ticket", [69], wait=True, request=True).asking().do(100, queued(1, can_request=True)).then(
+    150, answer(2, 200, {"requested": True, "answer_in_ms": 60_000}), "waiting"
+).do(2_000, NEXT).then(2_100, queued(3, can_request=True), "waiting", timers={"next": FIRST_POLL})
+v("a request that got no answer is made again with the next place", [69], wait=True, request=True).asking().do(100, queued(1, can_request=True)).then(
+    1_100, failed(2), "waiting"
+).do(2_000, NEXT).then(2_100, queued(3, can_request=True), "waiting", timers={"next": FIRST_POLL}, send=[request(4)])
+v("one that was refused is not", [69], wait=True, request=True).asking().do(100, queued(1, can_request=True)).then(
+    150, answer(2, 409, {"code": "hand_over_off"}, PROBLEM), "waiting"
+).do(2_000, NEXT).then(2_100, queued(3, can_request=True), "waiting", timers={"next": FIRST_POLL})
+v("where nobody can be asked, nobody is", [69], wait=True, request=True).asking().then(
+    100, queued(1), "waiting", emit=[{"state": "waiting", "position": 1, "eta_ms": 60_000, "retry_after_ms": 2_000}], timers={"next": FIRST_POLL}
+)
+v("who waits can decide later to ask", [69], wait=True).asking().do(100, queued(1, can_request=True)).then(
+    500, REQUEST, "waiting", send=[request(2)]
+).then(600, REQUEST, "waiting")
+v("with a seat there is nobody to ask", [69]).held().then(500, REQUEST, "held")
+
 # ------------------------------------------------------------------------------------------------------------------- idle
 v = file("idle")
 AT = "2026-11-29T12:00:00.000Z"

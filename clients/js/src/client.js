@@ -5,7 +5,7 @@ import { SeatError } from './errors.js';
 import { INSPECT, Runner } from './seat.js';
 
 const ACQUIRE_MS = 30_000;
-const OPTIONS = ['holder', 'tenant', 'label', 'platform', 'activities', 'wait', 'reacquire', 'maxGrace', 'onEvent', 'onLost', 'signal', 'timeout', 'sharing', 'idle'];
+const OPTIONS = ['holder', 'tenant', 'label', 'platform', 'activities', 'wait', 'reacquire', 'request', 'maxGrace', 'onEvent', 'onLost', 'signal', 'timeout', 'sharing', 'idle'];
 
 /** Speaks to one server. One for a whole program is enough. */
 export class Client {
@@ -46,12 +46,12 @@ export class Client {
 		const unknown = Object.keys(options).find((name) => !OPTIONS.includes(name) && name !== 'onToken' && name !== 'outlives');
 		if (unknown) throw new TypeError(`there is no option ${unknown}`);
 		if (typeof pool !== 'string' || !pool) throw new TypeError('a seat is of a pool, which has a name');
-		const { holder, tenant, label, platform, activities, wait = false, reacquire = false, maxGrace, signal, sharing, idle } = options;
+		const { holder, tenant, label, platform, activities, wait = false, reacquire = false, request = false, maxGrace, signal, sharing, idle } = options;
 		if (idle != null && idle !== false && typeof idle !== 'function') throw new TypeError('idle is a function, or false');
 		if (activities && !Array.isArray(activities)) throw new TypeError('activities are a list of texts');
 		if (maxGrace != null && !(maxGrace >= 0)) throw new TypeError('maxGrace is a number of milliseconds');
 		signal?.throwIfAborted();
-		const wanted = { pool, holder, tenant, label, platform, activities, wait, reacquire, max_grace_ms: maxGrace };
+		const wanted = { pool, holder, tenant, label, platform, activities, wait, reacquire, request, max_grace_ms: maxGrace };
 		const Kind = this.#engine.platform.Runner ?? Runner;
 		const runner = new Kind(this.#engine, { ...wanted, key: this.#engine.kind }, { sharing, idle });
 		const { onEvent, onLost, onToken, timeout = wait ? null : ACQUIRE_MS } = options;

@@ -52,7 +52,15 @@ export interface SeatEvent extends Problem {
 	readonly notice?: Notice;
 	/** The seat ends soon unless its user does something; null when that is no longer so. */
 	readonly ending?: Ending | null;
-	readonly seat_requested?: unknown;
+	/** Somebody would like this seat: see {@link Seat.yieldSeat}. Once for each request; null when none is open any more. */
+	readonly seat_requested?: SeatRequest | null;
+}
+
+export interface SeatRequest {
+	/** How many ask. Nobody says who. */
+	readonly requests: number;
+	/** For how long they wait for an answer; none is an answer, too. */
+	readonly answer_in_ms: number;
 }
 
 export interface Notice {
@@ -103,6 +111,8 @@ export interface AcquireOptions {
 	wait?: boolean;
 	/** Ask once more when the seat has expired. */
 	reacquire?: boolean;
+	/** While it waits, ask those who have a seat for theirs, where the pool allows that. */
+	request?: boolean;
 	/** Stop sooner in an outage than the server allows; milliseconds. */
 	maxGrace?: number;
 	/** How long the acquire may take, in milliseconds: 30,000 without; no limit with `wait`, or with null. Never bounds the seat. */
@@ -152,6 +162,10 @@ export declare class Seat {
 	report(news: { activities?: readonly string[]; label?: string }): void;
 	/** The user did something just now. From the first call on, heartbeats report how long nobody did. It may be called often. */
 	active(): void;
+	/** While it waits: asks those who have a seat whether one of them gives theirs away. */
+	request(): void;
+	/** Gives the seat to whoever asked for one first; resolves with whether it did. If nobody asks any more, the seat stays. */
+	yieldSeat(): Promise<boolean>;
 	/** What the next heartbeat will report: how long nobody has used the seat, in milliseconds, or null. */
 	readonly idle: number | null;
 	/** Calls the listener for every change from now on; gives back what ends that. */

@@ -14,7 +14,7 @@ const END_MS = 3_000;
 const MOST_MS = 31 * 24 * 3_600_000; // What a heartbeat may report as a length of time.
 const TEXTS = ['title', 'detail', 'reason', 'blocked_until', 'request_id'];
 const NUMBERS = ['retry_after_ms', 'in_use', 'capacity', 'position', 'eta_ms'];
-const TOLD = ['notice', 'seat_requested'];
+const TOLD = ['notice'];
 const UNUSED = ['idle', 'max_hold'];
 const AWAY_MS = 60_000;
 const RENEWED = ['expires_in_ms', 'renew_after_ms', 'outage_grace_ms', 'active_at'];
@@ -34,6 +34,7 @@ export function begin(options) {
 		options, name: 'idle', code: null, position: null, lease: null, token: null, proof: null, ticket: null,
 		sent: { mono: 0, wall: 0 }, acquisition: 0, requests: 0, flight: null, strays: {}, ending: null, misses: 0,
 		fresh: false, refused: false, heard: false, again: false, dormant: false, idle: null, ends: null, returned: false, plain: false,
+		asked: null, wishes: Boolean(options.request), canRequest: false, requested: false,
 		news: false, label: options.label, activities: options.activities, running: {},
 	};
 }
@@ -69,6 +70,7 @@ export function away({ lease, dormant, ends, idle }) {
 	return ends?.reason === 'idle' || (isText(lease.active_at) && (idle ?? 0) >= Math.min(Math.floor(lease.renew_after_ms), AWAY_MS));
 }
 
+const isSettled = (status) => Boolean(status) && status < 500 && status !== 408 && status !== 429;
 const isBusy = (s) => Boolean(s.flight || s.ending || s.dormant || Object.keys(s.strays).length || Object.keys(s.running).length);
 
 /** What follows from an event. The output has only what is to be done. */
@@ -126,6 +128,8 @@ class Step {
 			case 'wake': return this.wake();
 			case 'report': return this.report(event);
 			case 'active': return this.active();
+			case 'request': return this.wish();
+			case 'yield': return this.yieldSeat();
 			case 'release': return this.end('/v1/leases/release', 'lease_released', 3);
 			case 'close': return this.end('/v1/leases/leave', 'closed', 1);
 			case 'cancel': return isAsking(this.s.name) ? this.end('/v1/leases/release', 'cancelled', 3) : undefined;
@@ -194,6 +198,21 @@ class Step {
 		else if (s.name === 'held' && away(s)) this.beat(); // In an outage the tries have their own times.
 	}
 
+	/** Whoever waits would like the seat of somebody else. */
+	wish() {
+		if (!isAsking(this.s.name)) return;
+		this.s.wishes = true;
+		this.request();
+	}
+
+	/** The seat goes to whoever asked for one. */
+	yieldSeat() {
+		const { s } = this;
+		if (!s.lease || s.ending || s.flight?.kind === 'yield') return;
+		if (s.flight) this.abort();
+		this.send('/v1/leases/yield', { token: s.token }, this.patience(), { kind: 'yield', fresh: s.fresh });
+	}
+
 	/** Only in pages: this one goes on with a copy of the state of a page that is gone, or that froze. */
 	takeover() {
 		Object.assign(this.s, { flight: null, ending: null, strays: {}, running: {}, misses: 0, fresh: true, refused: false });
@@ -217,7 +236,8 @@ class Step {
 		if (event.id in s.strays) {
 			const kind = s.strays[event.id];
 			delete s.strays[event.id];
-			if (kind !== 'end' && isText(body?.token)) this.send('/v1/leases/release', { token: body.token }, END_MS, { stray: 'end' });
+			if (kind === 'request') s.requested = isSettled(status);
+			else if (kind !== 'end' && isText(body?.token)) this.send('/v1/leases/release', { token: body.token }, END_MS, { stray: 'end' });
 			else if (kind === 'ask' && isText(body?.ticket)) this.leaveQueue(body.ticket);
 			return;
 		}
@@ -227,6 +247,7 @@ class Step {
 		if (event.event === 'result') return this.hearResult(flight, event.result);
 		const code = problemCode(status, headers, body);
 		if (flight.kind === 'end') this.hearEnd(status);
+		else if (flight.kind === 'yield') this.hearYield(status, body, code);
 		else if (flight.kind === 'renew') this.hearBeat(flight, status, headers, body, code);
 		else this.hearAsk(flight, status, headers, body, code);
 	}
@@ -243,11 +264,15 @@ class Step {
 		s.heard ||= ours;
 		if (granted) return this.hold(flight, body, body.lease);
 		if (queued) {
+			s.requested &&= body.ticket === s.ticket;
 			s.ticket = body.ticket;
 			s.misses = 0;
+			s.canRequest = body.can_request === true;
 			this.to('waiting', null, details);
 			const rest = Math.max(0, (wait || 2_000) - since(flight.at, this.now));
-			return rest ? this.wait(Math.floor(rest / 2), rest - Math.floor(rest / 10)) : this.wait(0, 100);
+			if (rest) this.wait(Math.floor(rest / 2), rest - Math.floor(rest / 10));
+			else this.wait(0, 100);
+			return this.request();
 		}
 		if (code === 'ticket_expired' && s.ticket) {
 			s.ticket = null;
@@ -308,11 +333,17 @@ class Step {
 		this.miss('not_leasehold', {}, 0, false);
 	}
 
+	hearYield(status, body, code) {
+		if (status === 200 && isObject(body) && body.yielded === true) return this.finish('released', 'handed_over');
+		if (ENDS.has(code)) return this.lose(code, detailsOf(status, body, true));
+		this.s.fresh ||= !status;
+		this.wait(0, 100); // A heartbeat tells whether the seat is still there.
+	}
+
 	hearEnd(status) {
 		const { s } = this;
 		const { ending } = s;
-		const settled = status && status < 500 && status !== 408 && status !== 429;
-		if (ending && !settled && ending.tries < ending.most && since(ending.at, this.now) < END_MS - 500) return this.wait(100, 400);
+		if (ending && !isSettled(status) && ending.tries < ending.most && since(ending.at, this.now) < END_MS - 500) return this.wait(100, 400);
 		s.ending = null;
 		if (!s.again) return;
 		s.again = false;
@@ -330,6 +361,11 @@ class Step {
 		const ends = isObject(body.ends) && isLength(body.ends.in_ms) ? body.ends : null;
 		if (ends || s.ends) told.ending = ends;
 		Object.assign(s, { ends, plain: false });
+		const request = isObject(body.seat_requested) && isLength(body.seat_requested.answer_in_ms) ? body.seat_requested : null;
+		// Once for each request: the time that is left grows only when another one comes.
+		if (request && (s.asked === null || request.answer_in_ms > s.asked)) told.seat_requested = request;
+		else if (!request && s.asked !== null) told.seat_requested = null;
+		s.asked = request ? request.answer_in_ms : null;
 		if (Object.keys(told).length) this.out.tell = told;
 		if (left(s, this.now) <= 0) { // It took longer than the lease lasts.
 			if (isAsking(s.name)) s.name = 'held';
@@ -391,6 +427,13 @@ class Step {
 		} else if (ticket) this.leaveQueue(ticket);
 	}
 
+	request() {
+		const { s } = this;
+		if (!s.wishes || !s.canRequest || !s.ticket || s.requested) return;
+		s.requested = true;
+		this.send(`/v1/pools/${encoded(s.options.pool)}/queue/request`, { ticket: s.ticket }, 1_000, { stray: 'request' });
+	}
+
 	leaveQueue(ticket) {
 		this.send(`/v1/pools/${encoded(this.s.options.pool)}/queue/leave`, { ticket }, 1_000, { stray: 'end' });
 	}
@@ -421,9 +464,14 @@ class Step {
 		const rest = left(s, this.now);
 		const body = { token: s.token, ...(s.news && { activities: s.activities, label: s.label }) };
 		if (s.lease && rest < 0 && 'outage_grace_ms' in s.lease) body.grace_used_ms = Math.min(-rest, grace(s) ?? MOST_MS, MOST_MS);
-		const timeout = rest > 0 ? Math.max(250, Math.min(REQUEST_MS, Math.floor(rest / 2))) : REQUEST_MS;
-		this.send('/v1/leases/renew', body, timeout, { kind: 'renew', fresh: s.fresh, news: s.news, idle: 'active_at' in (s.lease ?? {}) });
+		this.send('/v1/leases/renew', body, this.patience(), { kind: 'renew', fresh: s.fresh, news: s.news, idle: 'active_at' in (s.lease ?? {}) });
 		s.news = false;
+	}
+
+	/** How long to wait for an answer about the lease. */
+	patience() {
+		const rest = left(this.s, this.now);
+		return rest > 0 ? Math.max(250, Math.min(REQUEST_MS, Math.floor(rest / 2))) : REQUEST_MS;
 	}
 
 	/** Plans the next try: full jitter, and what the server asked for as far as the lease allows. */
@@ -456,6 +504,7 @@ class Step {
 		Object.assign(this.s, { lease: null, token: null, ticket: null, proof: null, position: null });
 		Object.assign(this.s, { misses: 0, fresh: false, refused: false, again: false });
 		Object.assign(this.s, { dormant: false, idle: null, ends: null, returned: false });
+		Object.assign(this.s, { asked: null, wishes: Boolean(this.s.options.request), canRequest: false, requested: false });
 		this.to(name, code, details);
 	}
 

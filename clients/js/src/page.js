@@ -8,6 +8,7 @@ import { away, isUnused, since } from './machine.js';
 import { Runner } from './seat.js';
 
 const MOST_MS = 2 ** 31 - 1;
+const YIELD_MS = 10_000;
 const FINAL = new Set(['lost', 'denied', 'released']);
 const ACQUISITION = /^(.+)-(\d+)$/;
 
@@ -94,6 +95,7 @@ export class PageRunner extends Runner {
 		if (kind === 'release') return this.giveBack();
 		if (kind === 'close' || kind === 'cancel') return this.leaveAlone(kind);
 		if (kind === 'report' && this.mode === 'follow') return this.tellOthers('activities', { activities: event.activities, label: event.label });
+		if ((kind === 'yield' || kind === 'request') && this.mode === 'follow') return this.tellOthers(kind, {});
 		if (this.mode !== 'lead') return undefined; // It is the leader's now.
 		return this.lead(event);
 	}
@@ -119,6 +121,12 @@ export class PageRunner extends Runner {
 		if (this.isOver()) return this.end(out);
 		this.inform({ resumed: out.emit?.some(({ resumed }) => resumed), told: out.tell });
 		return out;
+	}
+
+	async yielded() {
+		// It is the leader that is answered. What comes after that is a heartbeat, which a page that follows hears of.
+		if (this.mode === 'follow') await this.until(() => this.isOver(), YIELD_MS);
+		return super.yielded();
 	}
 
 	isOver() {
@@ -388,6 +396,7 @@ export class PageRunner extends Runner {
 
 	hear({ kind, ...said }) {
 		if (kind === 'activities' && this.mode === 'lead') this.feed({ event: 'report', ...said });
+		if ((kind === 'yield' || kind === 'request') && this.mode === 'lead') this.feed({ event: kind });
 		if (kind === 'active') this.touched = this.engine.platform.now().mono;
 		if (kind === 'active' && this.mode === 'lead') this.back();
 		if (kind === 'hello' && this.mode === 'lead') this.inform({ reply: true });

@@ -189,6 +189,12 @@ export class Runner {
 		return this.until(() => !this.engine.busy.has(this), END_MS);
 	}
 
+	/** Waits for the answer to a yield. */
+	async yielded() {
+		await this.until(() => this.state.flight?.kind !== 'yield', null);
+		return this.state.name === 'released' && this.state.code === 'handed_over';
+	}
+
 	isDecided() {
 		return !this.isAsking();
 	}
@@ -280,6 +286,17 @@ export class Seat {
 	/** The user did something just now. From the first call on, heartbeats report how long nobody did. It may be called often. */
 	active() {
 		this.#runner.touch();
+	}
+
+	/** While it waits: asks those who have a seat whether one of them gives theirs away. */
+	request() {
+		this.#runner.feed({ event: 'request' });
+	}
+
+	/** Gives the seat to whoever asked for one first; resolves with whether it did. If nobody asks any more, the seat stays. */
+	async yieldSeat() {
+		this.#runner.feed({ event: 'yield' });
+		return this.#runner.yielded();
 	}
 
 	/** What the next heartbeat will report: how long nobody has used the seat, in milliseconds, or null. */

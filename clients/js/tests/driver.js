@@ -18,7 +18,7 @@ const say = (line) => writeSync(1, `${JSON.stringify(line)}\n`);
 
 const idles = {}; // What the program says of each seat: milliseconds, or "raise".
 
-function options({ as, holder, tenant, label, wait, reacquire, activities, max_grace_ms: maxGrace, timeout_ms: timeout, listener, idle: said }) {
+function options({ as, holder, tenant, label, wait, reacquire, request, activities, max_grace_ms: maxGrace, timeout_ms: timeout, listener, idle: said }) {
 	idles[as] = said;
 	const idle = said === undefined ? undefined : () => {
 		if (idles[as] === 'raise') throw new Error('a function of the program');
@@ -30,7 +30,7 @@ function options({ as, holder, tenant, label, wait, reacquire, activities, max_g
 		if (listener === 'raise') throw new Error('a listener of the program');
 		if (listener === 'block') await sleep(10_000, null, { ref: false });
 	};
-	return { holder, tenant, label, wait, reacquire, activities, maxGrace, timeout, signal: stops[as].signal, onEvent, idle };
+	return { holder, tenant, label, wait, reacquire, request, activities, maxGrace, timeout, signal: stops[as].signal, onEvent, idle };
 }
 
 function failed(as, error) {
@@ -101,6 +101,7 @@ const steps = {
 		say({ seat: as, check: said, state: seat.state, sure: seat.sure });
 	},
 	touch: ({ as, session }) => (session ? gateway.active(session) : seats[as].active()),
+	hand_over: async ({ as }) => say({ seat: as, handed_over: await seats[as].yieldSeat() }),
 	idle({ as, ms }) {
 		idles[as] = ms;
 	},

@@ -49,6 +49,14 @@ class AsyncSeat:
         """The user did something just now; see :meth:`leasehold.Seat.touch`."""
         self._seat.touch()
 
+    def request(self) -> None:
+        """While it waits: asks those who have a seat for theirs."""
+        self._seat.request()
+
+    async def hand_over(self) -> bool:
+        """Gives the seat to whoever asked for one first; whether it did. See :meth:`leasehold.Seat.hand_over`."""
+        return await asyncio.to_thread(self._seat.hand_over)
+
     async def lost(self) -> SeatLost:
         """Waits until work has to stop, and says why."""
         await self._until(lambda: self._seat.state not in ("held", "unstable", "grace"))

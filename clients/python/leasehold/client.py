@@ -40,6 +40,7 @@ TICK_S = 1.0
 MANY = 20
 BATCH = 500
 EXIT_S = 3.0
+HAND_OVER_S = 10.0
 MOST_IDLE_MS = 31 * 24 * 3_600_000
 _boot = getattr(time, "CLOCK_BOOTTIME", None)  # Goes on while the machine sleeps, unlike the monotonic clock.
 
@@ -59,6 +60,7 @@ class AcquireOptions(TypedDict, total=False):
     activities: Iterable[str] | None
     wait: bool
     reacquire: bool
+    request: bool
     max_grace: float | None
     on_event: Listener | None
     on_lost: Callable[[Seat, SeatLost], None] | None
@@ -162,6 +164,16 @@ class Seat:
         state = self._machine
         if state.flight or machine.away(state):
             self._engine.feed(self, {"event": "active"})
+
+    def request(self) -> None:
+        """While it waits: asks those who have a seat whether one of them gives theirs away."""
+        self._engine.feed(self, {"event": "request"})
+
+    def hand_over(self) -> bool:
+        """Gives the seat to whoever asked for one first; whether it did. If nobody asks any more, the seat stays."""
+        self._engine.feed(self, {"event": "yield"})
+        self._engine.wait(lambda: not machine.yields(self._machine), HAND_OVER_S)
+        return (self._machine.name, self._machine.code) == ("released", "handed_over")
 
     def listen(self, listener: Listener) -> None:
         """Calls ``listener(seat, event)`` on a thread of its own for every change from now on."""
@@ -511,6 +523,7 @@ class Client:
 
         ``holder``, ``tenant``, ``label``, ``platform`` and ``activities`` say who asks. With ``wait=True`` it queues when all seats
         are in use. ``timeout``, in seconds, limits this call and never the seat's life: 30 by default, none when it queues.
+        ``request=True`` asks those who have one for theirs while it waits, where the pool allows that.
         ``reacquire=True`` asks once more when the seat has expired, ``max_grace`` (seconds) stops sooner in an outage than the
         server allows; ``on_event(seat, event)`` and ``on_lost(seat, error)`` are called on a thread of their own. ``idle`` is a
         function that returns for how many seconds the user has done nothing, or None; it has to be quick. See :meth:`Seat.touch`.
@@ -556,6 +569,7 @@ class Client:
             activities=None if activities is None else tuple(activities),
             wait=options.get("wait", False),
             reacquire=options.get("reacquire", False),
+            request=options.get("request", False),
             max_grace_ms=None if max_grace is None else int(max_grace * 1_000),
             key=self._kind,
         )

@@ -22,7 +22,7 @@ END_MS = 3_000
 MOST_MS = 31 * 24 * 3_600_000  # What a heartbeat may report as a length of time.
 TEXTS = ("title", "detail", "reason", "blocked_until", "request_id")
 NUMBERS = ("retry_after_ms", "in_use", "capacity", "position", "eta_ms")
-TOLD = ("notice", "seat_requested")
+TOLD = ("notice",)
 UNUSED = ("idle", "max_hold")  # Why a seat was taken from somebody who may have another one.
 AWAY_MS = 60_000
 
@@ -46,6 +46,7 @@ class Options:
     activities: tuple[str, ...] | None = None
     wait: bool = False
     reacquire: bool = False
+    request: bool = False
     max_grace_ms: int | None = None
     key: str = "none"  # or `fixed`, or `function`: one that can be asked for another key.
 
@@ -98,6 +99,10 @@ class State:
     dormant: bool = False
     idle_ms: int | None = None
     ends: dict[str, Any] | None = None
+    asked: float | None = None
+    wishes: bool = False
+    can_request: bool = False
+    requested: bool = False
     returned: bool = False
     plain: bool = False
     news: bool = False
@@ -108,7 +113,7 @@ class State:
 
 def begin(options: Options) -> State:
     """A seat that nobody has asked for."""
-    return State(options, label=options.label, activities=options.activities)
+    return State(options, wishes=options.request, label=options.label, activities=options.activities)
 
 
 def since(then: Now, now: Now) -> int:
@@ -151,6 +156,11 @@ def away(state: State) -> bool:
     if state.ends and state.ends.get("reason") == "idle":
         return True
     return _is_text(lease.get("active_at")) and (state.idle_ms or 0) >= min(int(lease["renew_after_ms"]), AWAY_MS)
+
+
+def yields(state: State) -> bool:
+    """Whether the answer to a yield is awaited."""
+    return bool(state.flight and state.flight.kind == "yield")
 
 
 def step(state: State, event: dict[str, Any], now: Now) -> tuple[State, dict[str, Any]]:
@@ -203,6 +213,10 @@ def _problem_code(status: int, headers: dict[str, Any], body: Any) -> str | None
     if status < 400 or media != "application/problem+json" or not isinstance(body, dict):
         return None
     return body["code"] if _is_text(body.get("code")) else None
+
+
+def _is_settled(status: int) -> bool:
+    return bool(status) and status < 500 and status not in (408, 429)
 
 
 def _retry_after(headers: dict[str, Any], body: Any, ours: bool) -> int:
@@ -310,6 +324,23 @@ class _Step:
         elif s.name == "held" and away(s):  # In an outage the tries have their own times.
             self.beat()
 
+    def on_request(self, _: dict[str, Any]) -> None:
+        """Whoever waits would like the seat of somebody else."""
+        if self.state.name in ("acquiring", "waiting"):
+            self.state.wishes = True
+            self.request()
+
+    def on_yield(self, _: dict[str, Any]) -> None:
+        """The seat goes to whoever asked for one."""
+        s = self.state
+        if not s.lease or s.ending or (s.flight and s.flight.kind == "yield"):
+            return
+        if s.flight:
+            self.abort(s.flight)
+        rest = left(s, self.now)
+        timeout = max(250, min(REQUEST_MS, rest // 2)) if rest > 0 else REQUEST_MS
+        self.send("/v1/leases/yield", {"token": s.token}, timeout, kind="yield", fresh=s.fresh)
+
     def on_release(self, _: dict[str, Any]) -> None:
         self.end("/v1/leases/release", "lease_released", 3)
 
@@ -337,6 +368,9 @@ class _Step:
             kind = s.strays.pop(event["id"])
             body = event.get("body")
             body = body if isinstance(body, dict) else {}
+            if kind == "request":
+                s.requested = _is_settled(event.get("status", 0))
+                return
             if kind != "end" and _is_text(body.get("token")):
                 self.send("/v1/leases/release", {"token": body["token"]}, END_MS, stray="end")
             elif kind == "ask" and _is_text(body.get("ticket")):
@@ -351,7 +385,7 @@ class _Step:
         status = event.get("status", 0)
         headers, body = event.get("headers", {}), event.get("body")
         code = _problem_code(status, headers, body)
-        heard = {"end": self.end_heard, "renew": self.beat_heard, "ask": self.ask_heard}[flight.kind]
+        heard = {"end": self.end_heard, "renew": self.beat_heard, "yield": self.yield_heard, "ask": self.ask_heard}[flight.kind]
         heard(flight, status, headers, body, code)
 
     def ask_heard(self, flight: Flight, status: int, headers: dict[str, Any], body: Any, code: str | None) -> None:
@@ -367,10 +401,12 @@ class _Step:
         if granted:
             return self.hold(flight, body, body["lease"])
         if queued:
-            s.ticket, s.misses = body["ticket"], 0
+            s.requested = s.requested and body["ticket"] == s.ticket
+            s.ticket, s.misses, s.can_request = body["ticket"], 0, body.get("can_request") is True
             self.to("waiting", None, details)
             rest = max(0, (wait or 2_000) - since(flight.at, self.now))
-            return self.wait(rest // 2, rest - rest // 10) if rest else self.wait(0, 100)
+            self.wait(rest // 2, rest - rest // 10) if rest else self.wait(0, 100)
+            return self.request()
         if code == "ticket_expired" and s.ticket:
             s.ticket = None
             s.acquisition += 1
@@ -432,11 +468,19 @@ class _Step:
         s.news = s.news or flight.news
         self.miss("not_leasehold", {}, 0, False)
 
+    def yield_heard(self, flight: Flight, status: int, headers: dict[str, Any], body: Any, code: str | None) -> None:
+        s = self.state
+        if status == 200 and isinstance(body, dict) and body.get("yielded") is True:
+            return self.finish("released", "handed_over")
+        if code in ENDS:
+            return self.lose(code, _details(status, body, True))
+        s.fresh = s.fresh or not status
+        self.wait(0, 100)  # A heartbeat tells whether the seat is still there.
+
     def end_heard(self, flight: Flight, status: int, *_: Any) -> None:
         s = self.state
         ending = s.ending
-        settled = status and status < 500 and status not in (408, 429)
-        if ending and not settled and ending.tries < ending.left and since(ending.at, self.now) < END_MS - 500:
+        if ending and not _is_settled(status) and ending.tries < ending.left and since(ending.at, self.now) < END_MS - 500:
             return self.wait(100, 400)
         s.ending = None
         if s.again:
@@ -459,6 +503,14 @@ class _Step:
         if ends or s.ends:
             told["ending"] = ends
         s.ends, s.plain = ends, False
+        request = body.get("seat_requested")
+        request = request if isinstance(request, dict) and _is_length(request.get("answer_in_ms")) else None
+        # Once for each request: the time that is left grows only when another one comes.
+        if request and (s.asked is None or request["answer_in_ms"] > s.asked):
+            told["seat_requested"] = request
+        elif not request and s.asked is not None:
+            told["seat_requested"] = None
+        s.asked = request["answer_in_ms"] if request else None
         if told:
             self.out["tell"] = told
         rest = left(s, self.now)
@@ -522,6 +574,13 @@ class _Step:
             self.give_back(s.ending)
         elif ticket:
             self.leave_queue(ticket)
+
+    def request(self) -> None:
+        s = self.state
+        if s.wishes and s.can_request and s.ticket and not s.requested:
+            s.requested = True
+            path = f"/v1/pools/{quote(s.options.pool, safe='')}/queue/request"
+            self.send(path, {"ticket": s.ticket}, 1_000, stray="request")
 
     def leave_queue(self, ticket: str) -> None:
         self.send(f"/v1/pools/{quote(self.state.options.pool, safe='')}/queue/leave", {"ticket": ticket}, 1_000, stray="end")
@@ -588,6 +647,7 @@ class _Step:
         s.lease = s.token = s.ticket = s.proof = s.position = None
         s.misses, s.fresh, s.refused, s.again = 0, False, False, False
         s.dormant, s.idle_ms, s.ends, s.returned = False, None, None, False
+        s.asked, s.wishes, s.can_request, s.requested = None, s.options.request, False, False
         self.to(name, code, details)
 
     def look(self) -> None:

@@ -21,7 +21,7 @@ except ImportError:  # Needs `cryptography`.
 writing = threading.Lock()
 PREFIX = "SECRET-"
 FAULT = "a function of the program"  # Not where it is raised: a traceback shows that line, too.
-OPTIONS = ("holder", "tenant", "label", "wait", "reacquire", "activities")
+OPTIONS = ("holder", "tenant", "label", "wait", "reacquire", "request", "activities")
 idle = {}  # What the program says of each seat: milliseconds, or "raise".
 
 
@@ -201,6 +201,10 @@ class Sync:
     def report(self, line):
         self.seats[line.get("as", "s")].report(activities=line["activities"])
 
+    def hand_over(self, line):
+        name = line.get("as", "s")
+        threading.Thread(target=lambda: say(seat=name, handed_over=self.seats[name].hand_over()), daemon=True).start()
+
     def touch(self, line):
         if "session" in line:
             self.gateway.touch(line["session"])
@@ -298,6 +302,10 @@ class Async:
 
     def report(self, line):
         self.seats[line.get("as", "s")].report(activities=line["activities"])
+
+    async def hand_over(self, line):
+        name = line.get("as", "s")
+        say(seat=name, handed_over=await self.seats[name].hand_over())
 
     def touch(self, line):
         self.seats[line.get("as", "s")].touch()

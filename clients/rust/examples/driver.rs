@@ -62,6 +62,7 @@ fn options(line: &Value) -> Options {
         label: text(&line["label"]),
         wait: line["wait"] == true,
         reacquire: line["reacquire"] == true,
+        request: line["request"] == true,
         max_grace: ms("max_grace_ms"),
         timeout: ms("timeout_ms"),
         on_event: Some(Arc::new(told)),
@@ -333,6 +334,13 @@ impl Driver {
             "many" => drop(tokio::spawn(driver.many(line))),
             "cancel" => self.tasks.lock().expect("a lock")[&as_name].abort(),
             "release" | "close" => drop(tokio::spawn(driver.ended(line))),
+            "hand_over" => {
+                let seat = self.seat(&as_name);
+                tokio::spawn(async move {
+                    let handed_over = seat.hand_over().await;
+                    say(json!({ "seat": as_name, "handed_over": handed_over }));
+                });
+            }
             "check" => {
                 let seat = self.seat(&as_name);
                 let said = seat

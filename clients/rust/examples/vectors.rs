@@ -53,6 +53,8 @@ fn event(event: &Value) -> Event {
             label: text(&event["label"]),
         },
         "cancel" => Event::Cancel,
+        "request" => Event::Request,
+        "yield" => Event::Yield,
         "release" => Event::Release,
         "close" => Event::Close,
         "forked" => Event::Forked,
@@ -117,6 +119,7 @@ fn run(vector: &Value) -> Result<(), String> {
         activities: texts(&o["activities"]),
         wait: o["wait"] == true,
         reacquire: o["reacquire"] == true,
+        request: o["request"] == true,
         max_grace_ms: o["max_grace_ms"].as_i64(),
         asks_for_key: o["key"] == "function",
     });

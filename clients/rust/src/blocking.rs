@@ -101,6 +101,11 @@ impl Seat {
         self.runtime.block_on(lost).ok()
     }
 
+    /// Gives the seat to whoever asked for one first; whether it did. If nobody asks any more, the seat stays.
+    pub fn hand_over(&self) -> bool {
+        self.runtime.block_on(self.inner.hand_over())
+    }
+
     /// Gives the seat back. Three seconds at most; may be called at any time; never fails.
     pub fn release(&self) {
         self.runtime.block_on(self.inner.release());

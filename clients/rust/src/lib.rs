@@ -15,6 +15,6 @@ mod verify;
 pub use client::{Client, Key};
 pub use error::SeatError;
 pub use gateway::Gateway;
-pub use seat::{Ending, Idle, Listener, Options, Seat, SeatEvent};
+pub use seat::{Ending, Idle, Listener, Options, Seat, SeatEvent, SeatRequest};
 #[cfg(feature = "verify")]
 pub use verify::{InvalidProof, Proof, Verifier};

@@ -22,7 +22,7 @@ const LONG_POLL_MS: i64 = 20_000;
 const END_MS: i64 = 3_000;
 const TEXTS: [&str; 5] = ["title", "detail", "reason", "blocked_until", "request_id"];
 const NUMBERS: [&str; 5] = ["retry_after_ms", "in_use", "capacity", "position", "eta_ms"];
-const TOLD: [&str; 2] = ["notice", "seat_requested"];
+const TOLD: [&str; 1] = ["notice"];
 const AWAY_MS: i64 = 60_000;
 const RENEWED: [&str; 4] = [
     "expires_in_ms",
@@ -55,6 +55,7 @@ pub struct Options {
     pub activities: Option<Vec<String>>,
     pub wait: bool,
     pub reacquire: bool,
+    pub request: bool,
     pub max_grace_ms: Option<i64>,
     /// Whether the key is a function that can be asked for another.
     pub asks_for_key: bool,
@@ -89,6 +90,10 @@ pub enum Event {
     },
     /// The user is there, or back.
     Active,
+    /// Whoever waits would like the seat of somebody else.
+    Request,
+    /// The seat goes to whoever asked for one.
+    Yield,
     Cancel,
     Release,
     Close,
@@ -188,6 +193,7 @@ pub struct Output {
 enum Kind {
     Ask,
     Renew,
+    Yield,
     End,
 }
 
@@ -205,6 +211,7 @@ struct Flight {
 enum Stray {
     Ask,
     Poll,
+    Request,
     End,
 }
 
@@ -246,6 +253,11 @@ pub struct State {
     idle_ms: Option<i64>,
     ends: Value,
     news: bool,
+    /// How long the last request for the seat was open, at the last heartbeat.
+    asked: Option<i64>,
+    wishes: bool,
+    can_request: bool,
+    requested: bool,
 }
 
 fn length(value: &Value) -> Option<i64> {
@@ -333,6 +345,7 @@ impl State {
             lease: None,
             token: None,
             proof: None,
+            wishes: options.request,
             options,
             position: Value::Null,
             ticket: None,
@@ -354,6 +367,9 @@ impl State {
             idle_ms: None,
             ends: Value::Null,
             news: false,
+            asked: None,
+            can_request: false,
+            requested: false,
         }
     }
 
@@ -425,6 +441,11 @@ impl State {
         self.ends["reason"] == "idle" || (told && self.idle_ms.is_some_and(|ms| ms >= least))
     }
 
+    /// Whether the answer to a yield is awaited.
+    pub fn yields(&self) -> bool {
+        self.flight.is_some_and(|flight| flight.kind == Kind::Yield)
+    }
+
     /// Whether the machine is to hear of activity.
     pub fn heeds(&self) -> bool {
         self.flight.is_some() || self.is_away()
@@ -478,6 +499,12 @@ impl Step<'_> {
             Event::Wake => self.wake(),
             Event::Report { activities, label } => self.report(activities, label),
             Event::Active => self.active(),
+            Event::Request if is_asking(self.s.name) => {
+                self.s.wishes = true;
+                self.request_seat();
+            }
+            Event::Request => {}
+            Event::Yield => self.yield_seat(),
             Event::Release => self.end("/v1/leases/release", "lease_released", 3),
             Event::Close => self.end("/v1/leases/leave", "closed", 1),
             Event::Cancel if is_asking(self.s.name) => {
@@ -578,6 +605,47 @@ impl Step<'_> {
         }
     }
 
+    fn yield_seat(&mut self) {
+        if self.s.lease.is_none() || self.s.ending.is_some() || self.s.yields() {
+            return;
+        }
+        self.abort();
+        let body = object(json!({ "token": self.s.token }));
+        let (timeout, fresh) = (self.patience(), self.s.fresh);
+        self.send(
+            Kind::Yield,
+            "/v1/leases/yield".into(),
+            body,
+            timeout,
+            fresh,
+            [false, false],
+        );
+    }
+
+    /// Asks those who have a seat for one, once for each ticket.
+    fn request_seat(&mut self) {
+        let s = &mut *self.s;
+        if !s.wishes || !s.can_request || s.requested {
+            return;
+        }
+        if let Some(ticket) = s.ticket.clone() {
+            s.requested = true;
+            let path = format!("/v1/pools/{}/queue/request", segment(&s.options.pool));
+            self.send_stray(path, object(json!({ "ticket": ticket })), 1_000);
+            self.s.strays.insert(self.s.requests, Stray::Request);
+        }
+    }
+
+    /// How long to wait for an answer about the lease.
+    fn patience(&self) -> i64 {
+        let rest = self.s.left(self.now);
+        if rest > 0 {
+            (rest / 2).clamp(250, REQUEST_MS)
+        } else {
+            REQUEST_MS
+        }
+    }
+
     fn forked(&mut self) {
         let s = &mut *self.s;
         // The sockets, the timers and the seat are the parent's.
@@ -593,6 +661,10 @@ impl Step<'_> {
 
     fn hear(&mut self, id: u64, heard: Result<Answer, Value>) {
         if let Some(stray) = self.s.strays.remove(&id) {
+            if stray == Stray::Request {
+                self.s.requested = heard.is_ok_and(|answer| !answer.is_temporary());
+                return;
+            }
             let body = heard.map_or(Value::Null, |answer| answer.body);
             if let Some(token) = text(&body, "token").filter(|_| stray != Stray::End) {
                 self.send_stray(
@@ -612,6 +684,7 @@ impl Step<'_> {
         match (flight.kind, heard) {
             (_, Err(result)) => self.hear_result(flight, &result),
             (Kind::End, Ok(answer)) => self.hear_end(answer.status),
+            (Kind::Yield, Ok(answer)) => self.hear_yield(&answer),
             (Kind::Renew, Ok(answer)) => self.hear_beat(flight, &answer),
             (Kind::Ask, Ok(answer)) => self.hear_ask(flight, &answer),
         }
@@ -633,15 +706,18 @@ impl Step<'_> {
             return self.hold(flight, body, object(body["lease"].clone()));
         }
         if let Some(ticket) = ticket {
+            self.s.requested &= self.s.ticket.as_deref() == Some(ticket);
             self.s.ticket = Some(ticket.to_owned());
+            self.s.can_request = body["can_request"] == true;
             self.s.misses = 0;
             self.to("waiting", None, details);
             let rest = (if wait == 0 { 2_000 } else { wait }) - self.now.since(flight.at);
-            return if rest > 0 {
-                self.wait(Timer::Next, rest / 2, rest - rest / 10)
+            if rest > 0 {
+                self.wait(Timer::Next, rest / 2, rest - rest / 10);
             } else {
-                self.wait(Timer::Next, 0, 100)
-            };
+                self.wait(Timer::Next, 0, 100);
+            }
+            return self.request_seat();
         }
         let is = |name: &str| code == Some(name);
         if is("ticket_expired") && self.s.ticket.is_some() {
@@ -750,6 +826,17 @@ impl Step<'_> {
         self.miss("not_leasehold", Json::new(), 0, false);
     }
 
+    fn hear_yield(&mut self, answer: &Answer) {
+        if answer.status == 200 && answer.body["yielded"] == true {
+            return self.finish("released", "handed_over", Json::new());
+        }
+        if let Some(code) = answer.code().filter(|code| ENDS.contains(code)) {
+            return self.lose(code, answer.details(true));
+        }
+        self.s.fresh |= answer.status == 0;
+        self.wait(Timer::Next, 0, 100); // A heartbeat tells whether the seat is still there.
+    }
+
     fn hear_end(&mut self, status: u16) {
         let settled = !Answer {
             status,
@@ -794,6 +881,15 @@ impl Step<'_> {
             told.insert("ending".into(), near.clone());
         }
         (self.s.ends, self.s.plain) = (near, false);
+        let request = &body["seat_requested"];
+        let within = length(&request["answer_in_ms"]);
+        // Once for each request: the time that is left grows only when another one comes.
+        if within.is_some_and(|ms| self.s.asked.is_none_or(|before| ms > before)) {
+            told.insert("seat_requested".into(), request.clone());
+        } else if within.is_none() && self.s.asked.is_some() {
+            told.insert("seat_requested".into(), Value::Null);
+        }
+        self.s.asked = within;
         if !told.is_empty() {
             self.out.tell = Some(told);
         }
@@ -979,14 +1075,10 @@ impl Step<'_> {
                 s.grace().unwrap_or(MOST_MS).min(MOST_MS).min(-rest).into(),
             );
         }
-        let timeout = if rest > 0 {
-            (rest / 2).clamp(250, REQUEST_MS)
-        } else {
-            REQUEST_MS
-        };
         let fresh = s.fresh;
         let idle = s.lease.as_ref();
         let idle = idle.is_some_and(|lease| lease.contains_key("active_at"));
+        let timeout = self.patience();
         self.send(
             Kind::Renew,
             "/v1/leases/renew".into(),
@@ -1032,6 +1124,7 @@ impl Step<'_> {
         (s.lease, s.token, s.ticket, s.proof, s.position) = (None, None, None, None, Value::Null);
         (s.misses, s.fresh, s.refused, s.again) = (0, false, false, false);
         (s.dormant, s.returned, s.idle_ms, s.ends) = (false, false, None, Value::Null);
+        (s.asked, s.wishes, s.can_request, s.requested) = (None, s.options.request, false, false);
         self.to(name, Some(code), details);
     }
 

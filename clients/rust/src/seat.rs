@@ -25,6 +25,8 @@ pub struct Options {
     pub wait: bool,
     /// Ask once more when the seat has expired.
     pub reacquire: bool,
+    /// While it waits, ask those who have a seat for theirs, where the pool allows that.
+    pub request: bool,
     /// Stop sooner in an outage than the server allows.
     pub max_grace: Option<Duration>,
     /// Limits the acquire, never the seat: 30 s without, no limit with `wait`.
@@ -56,6 +58,7 @@ impl Options {
             activities: self.activities.clone(),
             wait: self.wait,
             reacquire: self.reacquire,
+            request: self.request,
             max_grace_ms: self.max_grace.map(|grace| grace.as_millis() as i64),
             asks_for_key,
         }
@@ -91,6 +94,26 @@ impl SeatEvent {
         });
         Some(ending)
     }
+
+    /// If the event is about it: the requests for the seat that are open, once for each, or that none is any more.
+    pub fn seat_requested(&self) -> Option<Option<SeatRequest>> {
+        let request = self.details.get("seat_requested")?;
+        let within = request["answer_in_ms"].as_f64();
+        Some(within.map(|ms| SeatRequest {
+            requests: request["requests"].as_u64().unwrap_or(1),
+            within: Duration::from_millis(ms as u64),
+        }))
+    }
+}
+
+/// Somebody would like the seat: see [`Seat::hand_over`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SeatRequest {
+    /// How many ask.
+    pub requests: u64,
+    /// For how long they wait for an answer; none is an answer, too.
+    pub within: Duration,
 }
 
 /// A seat ends soon.
@@ -247,6 +270,16 @@ impl Seat {
     /// and without [`Options::idle`], the seat counts as used.
     pub fn touch(&self) {
         self.shared.touch(self.id);
+    }
+
+    /// Gives the seat to whoever asked for one first; whether it did. If nobody asks any more, the seat stays.
+    pub async fn hand_over(&self) -> bool {
+        self.shared.feed(self.id, Event::Yield);
+        self.shared
+            .until(self.id, |runner| !runner.state.yields())
+            .await;
+        let (state, code, _) = self.seen();
+        state == "released" && code.as_deref() == Some("handed_over")
     }
 
     /// Gives the seat back. Three seconds at most; may be called at any time; never fails.

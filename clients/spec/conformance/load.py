@@ -11,7 +11,7 @@ CLIENTS = SPEC.parent
 
 SCENARIO = {"name", "scenarios", "needs", "drive", "script", "otherwise", "ignore", "real", "keys", "exit", "shown"}
 STEPS = {
-    "do": {"do", "as", "pool", "holder", "tenant", "label", "wait", "timeout_ms", "reacquire", "max_grace_ms", "listener", "activities", "count", "token",
+    "do": {"do", "as", "pool", "holder", "tenant", "label", "wait", "timeout_ms", "reacquire", "request", "max_grace_ms", "listener", "activities", "count", "token",
            "tokens", "session", "vector", "times", "idle", "ms", "touch"},
     "see": {"see", "within_ms", "skip"},
     "sleep": {"sleep"},
@@ -22,17 +22,17 @@ STEPS = {
     "exits": {"exits", "code"},
 }
 EXCHANGE = {"expect", "with", "without", "idle_ms", "key", "connection", "authorization", "after_ms", "answer", "agent"}
-ANSWERS = {"grant", "renewed", "queued", "problem", "results", "raw", "empty", "broken", "keys"}
+ANSWERS = {"grant", "renewed", "queued", "problem", "results", "said", "raw", "empty", "broken", "keys"}
 ANSWER = ANSWERS | {"status", "delay_ms", "headers", "text", "token", "resumed", "members", "times"}
 BROKEN = {"reset_before", "reset_after", "hang", "trickle", "garbage", "close"}
-KINDS = {"acquire", "renew", "renew-many", "release", "leave", "queue-leave", "jwks"}
+KINDS = {"acquire", "renew", "renew-many", "release", "leave", "yield", "queue-leave", "queue-request", "jwks"}
 
 
-OPTIONS = {"pool", "holder", "tenant", "label", "platform", "activities", "wait", "reacquire", "max_grace_ms", "key"}
+OPTIONS = {"pool", "holder", "tenant", "label", "platform", "activities", "wait", "reacquire", "request", "max_grace_ms", "key"}
 EVENTS = {
     "acquire": set(), "adopt": {"token"}, "answer": {"id", "status", "headers", "body", "idle_ms"},
     "result": {"id", "result", "idle_ms"}, "failed": {"id"}, "active": set(),
-    "timer": {"timer"}, "wake": set(), "report": {"activities", "label"}, "cancel": set(), "release": set(), "close": set(), "forked": set(),
+    "timer": {"timer"}, "wake": set(), "report": {"activities", "label"}, "cancel": set(), "request": set(), "yield": set(), "release": set(), "close": set(), "forked": set(),
 }  # fmt: skip
 THEN = {"state", "sure", "send", "abort", "timers", "emit", "tell", "done", "peek"}
 STATES = {"idle", "acquiring", "waiting", "held", "unstable", "grace", "lost", "denied", "released"}

@@ -20,7 +20,9 @@ ROUTES = {
     "renew-many": "/v1/leases/renew-many",
     "release": "/v1/leases/release",
     "leave": "/v1/leases/leave",
+    "yield": "/v1/leases/yield",
     "queue-leave": "/v1/pools/{pool}/queue/leave",
+    "queue-request": "/v1/pools/{pool}/queue/request",
     "jwks": "/v1/jwks",
 }
 
@@ -59,6 +61,8 @@ def render(answer: dict, kind: str, body: dict, document: Optional[dict]) -> tup
     elif "queued" in answer:
         status = 202
         said = {"ticket": PREFIX + answer.get("token", "k1"), "position": 1, "retry_after_ms": 2_000, "eta_ms": 9_000, **answer["queued"]}
+    elif "said" in answer:
+        status, said = 200, dict(answer["said"])
     elif "results" in answer:
         # One for each token; `results` says how those that differ do, by token.
         status, results = 200, []

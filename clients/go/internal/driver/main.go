@@ -22,7 +22,7 @@ import (
 type line struct {
 	Do, As, Pool, Holder, Tenant, Label, Listener, Token, URL string
 	Keys, Activities                                          []string
-	Wait, Reacquire                                           bool
+	Wait, Reacquire, Request                                  bool
 	TimeoutMS                                                 int  `json:"timeout_ms"`
 	MaxGraceMS                                                *int `json:"max_grace_ms"`
 	Count, Times                                              int
@@ -139,6 +139,8 @@ func (d *driver) do(l line) {
 		say(map[string]any{"seat": l.As, "check": code, "state": seat.State(), "sure": seat.Sure()})
 	case "report":
 		d.seat(l.As).Report(l.Activities...)
+	case "hand_over":
+		go func() { say(map[string]any{"seat": l.As, "handed_over": d.seat(l.As).HandOver()}) }()
 	case "touch":
 		if l.Session != "" {
 			d.gateway.Touch(l.Session)
@@ -213,7 +215,7 @@ func (d *driver) kept() map[string]string {
 }
 
 func (d *driver) options(l line) leasehold.Options {
-	o := leasehold.Options{Holder: l.Holder, Tenant: l.Tenant, Label: l.Label, Wait: l.Wait, Reacquire: l.Reacquire}
+	o := leasehold.Options{Holder: l.Holder, Tenant: l.Tenant, Label: l.Label, Wait: l.Wait, Reacquire: l.Reacquire, Request: l.Request}
 	if l.MaxGraceMS != nil {
 		grace := time.Duration(*l.MaxGraceMS) * time.Millisecond
 		o.MaxGrace = &grace

@@ -30,7 +30,7 @@ var (
 	full    = words("pool_full tenant_full queue_full")
 	texts   = []string{"title", "detail", "reason", "blocked_until", "request_id"}
 	numbers = []string{"retry_after_ms", "in_use", "capacity", "position", "eta_ms"}
-	told    = []string{"notice", "seat_requested"}
+	told    = []string{"notice"}
 )
 
 const awayMS = 60_000
@@ -53,7 +53,7 @@ func (n Now) Since(then Now) int64 { return max(n.Mono-then.Mono, n.Wall-then.Wa
 type Options struct {
 	Pool, Holder, Tenant, Label, Platform string
 	Activities                            []string
-	Wait, Reacquire                       bool
+	Wait, Reacquire, Request              bool
 	MaxGraceMS                            *int64
 	Key                                   string // none, fixed, or function: one that can be asked for another key.
 }
@@ -136,12 +136,15 @@ type State struct {
 	activities            []string
 	next, deadline        bool
 	positionIsKnown       bool
+	asked                 *float64 // How long the last request for the seat was open, at the last heartbeat.
+	wishes, canRequest    bool
+	requested             bool
 	reported              bool
 }
 
 // Begin is a seat that nobody has asked for.
 func Begin(options Options) *State {
-	return &State{options: options, name: "idle", label: options.Label, activities: options.Activities, strays: map[int]string{}}
+	return &State{options: options, name: "idle", wishes: options.Request, label: options.Label, activities: options.Activities, strays: map[int]string{}}
 }
 
 // String keeps the token out of logs.
@@ -350,6 +353,13 @@ func (d *step) take(event Event) {
 		d.report(event)
 	case "active":
 		d.active()
+	case "request":
+		if d.isAcquiring() {
+			d.wishes = true
+			d.request()
+		}
+	case "yield":
+		d.yield()
 	case "release":
 		d.end("/v1/leases/release", "lease_released", 3)
 	case "close":
@@ -448,6 +458,40 @@ func (d *step) active() {
 	}
 }
 
+// yield: the seat goes to whoever asked for one.
+func (d *step) yield() {
+	if d.Lease == nil || d.ending != nil || (d.flight != nil && d.flight.kind == "yield") {
+		return
+	}
+	if d.flight != nil {
+		d.abort()
+	}
+	d.send("/v1/leases/yield", JSON{"token": d.Token}, d.patience(), "yield", "", d.fresh)
+}
+
+// Yields reports whether the answer to a yield is awaited.
+func (s *State) Yields() bool { return s.flight != nil && s.flight.kind == "yield" }
+
+// request asks those who have a seat for one, once for each ticket.
+func (d *step) request() {
+	if d.wishes && d.canRequest && d.ticket != "" && !d.requested {
+		d.requested = true
+		d.send("/v1/pools/"+segment(d.options.Pool)+"/queue/request", JSON{"ticket": d.ticket}, 1_000, "", "request", false)
+	}
+}
+
+// patience is how long to wait for an answer about the lease.
+func (d *step) patience() int64 {
+	if rest := d.left(d.now); rest > 0 {
+		return max(250, min(requestMS, rest/2))
+	}
+	return requestMS
+}
+
+func isSettled(status int) bool {
+	return status != 0 && status < 500 && status != 408 && status != 429
+}
+
 func (d *step) forked() {
 	had := d.isAcquiring() || d.Lease != nil
 	d.flight, d.ending, d.strays = nil, nil, map[int]string{}
@@ -461,7 +505,9 @@ func (d *step) hear(event Event) {
 	if kind, is := d.strays[event.ID]; is {
 		delete(d.strays, event.ID)
 		body, _ := event.Body.(JSON)
-		if kind != "end" && isText(body["token"]) {
+		if kind == "request" {
+			d.requested = isSettled(event.Status)
+		} else if kind != "end" && isText(body["token"]) {
 			d.send("/v1/leases/release", JSON{"token": body["token"]}, endMS, "", "end", false)
 		} else if kind == "ask" && isText(body["ticket"]) {
 			d.leaveQueue(body["ticket"])
@@ -478,6 +524,8 @@ func (d *step) hear(event Event) {
 		d.beatResult(flight, event.Result)
 	case flight.kind == "end":
 		d.endHeard(event)
+	case flight.kind == "yield":
+		d.yieldHeard(event)
 	case flight.kind == "renew":
 		d.beatHeard(flight, event)
 	default:
@@ -500,7 +548,9 @@ func (d *step) askHeard(flight *flight, event Event) {
 	case granted:
 		d.hold(flight, body, body["lease"].(JSON))
 	case queued:
+		d.requested = d.requested && body["ticket"] == d.ticket
 		d.ticket, d.misses = body["ticket"].(string), 0
+		d.canRequest, _ = body["can_request"].(bool)
 		d.to("waiting", "", more)
 		if after == 0 {
 			after = 2_000
@@ -510,6 +560,7 @@ func (d *step) askHeard(flight *flight, event Event) {
 		} else {
 			d.wait(0, 100, "next")
 		}
+		d.request()
 	case code == "ticket_expired" && d.ticket != "":
 		d.ticket = ""
 		d.acquisition++
@@ -612,9 +663,22 @@ func (d *step) beatResult(flight *flight, value any) {
 	}
 }
 
+func (d *step) yieldHeard(event Event) {
+	body, _ := event.Body.(JSON)
+	code := problemCode(event)
+	switch {
+	case event.Status == 200 && body["yielded"] == true:
+		d.finish("released", "handed_over", nil)
+	case ends[code]:
+		d.lose(code, details(event.Status, event.Body, true))
+	default:
+		d.fresh = d.fresh || event.Status == 0
+		d.wait(0, 100, "next") // A heartbeat tells whether the seat is still there.
+	}
+}
+
 func (d *step) endHeard(event Event) {
-	settled := event.Status != 0 && event.Status < 500 && event.Status != 408 && event.Status != 429
-	if !settled && d.ending.tries < d.ending.most && d.now.Since(d.ending.at) < endMS-500 {
+	if !isSettled(event.Status) && d.ending.tries < d.ending.most && d.now.Since(d.ending.at) < endMS-500 {
 		d.wait(100, 400, "next")
 		return
 	}
@@ -652,6 +716,17 @@ func (d *step) hold(flight *flight, body, lease JSON) {
 		tell["ending"] = nil
 	}
 	d.ends, d.plain = ends, false
+	request, _ := body["seat_requested"].(JSON)
+	within, is := request["answer_in_ms"].(float64)
+	// Once for each request: the time that is left grows only when another one comes.
+	if is = is && within >= 0; is && (d.asked == nil || within > *d.asked) {
+		tell["seat_requested"] = request
+	} else if !is && d.asked != nil {
+		tell["seat_requested"] = nil
+	}
+	if d.asked = nil; is {
+		d.asked = &within
+	}
 	if len(tell) > 0 {
 		d.out.Tell = tell
 	}
@@ -798,11 +873,7 @@ func (d *step) beat() {
 		}
 		body["grace_used_ms"] = used
 	}
-	timeout := int64(requestMS)
-	if rest > 0 {
-		timeout = max(250, min(requestMS, rest/2))
-	}
-	d.send("/v1/leases/renew", body, timeout, "renew", "", d.fresh)
+	d.send("/v1/leases/renew", body, d.patience(), "renew", "", d.fresh)
 	_, d.flight.idle = d.Lease["active_at"]
 	d.out.Send[len(d.out.Send)-1].Idle = d.flight.idle
 	d.flight.news, d.news = d.news, false
@@ -837,6 +908,7 @@ func (d *step) finish(name, code string, more JSON) {
 	d.Lease, d.Token, d.ticket, d.Proof, d.positionIsKnown = nil, "", "", "", false
 	d.misses, d.fresh, d.refused, d.again = 0, false, false, false
 	d.dormant, d.returned, d.idleMS, d.ends = false, false, nil, nil
+	d.asked, d.wishes, d.canRequest, d.requested = nil, d.options.Request, false, false
 	d.to(name, code, more)
 }
 

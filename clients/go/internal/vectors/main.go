@@ -20,7 +20,7 @@ type vector struct {
 	Options struct {
 		Pool, Holder, Tenant, Label, Platform, Key string
 		Activities                                 []string
-		Wait, Reacquire                            bool
+		Wait, Reacquire, Request                   bool
 		MaxGraceMS                                 *int64 `json:"max_grace_ms"`
 	}
 	Steps []struct {
@@ -111,7 +111,7 @@ func run(one vector) string {
 	o := one.Options
 	state := machine.Begin(machine.Options{
 		Pool: o.Pool, Holder: o.Holder, Tenant: o.Tenant, Label: o.Label, Platform: o.Platform, Activities: o.Activities,
-		Wait: o.Wait, Reacquire: o.Reacquire, MaxGraceMS: o.MaxGraceMS, Key: o.Key,
+		Wait: o.Wait, Reacquire: o.Reacquire, Request: o.Request, MaxGraceMS: o.MaxGraceMS, Key: o.Key,
 	})
 	for number, step := range one.Steps {
 		now := instant(step.At)

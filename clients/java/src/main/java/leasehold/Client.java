@@ -35,6 +35,7 @@ public final class Client implements AutoCloseable {
     private static final System.Logger LOG = System.getLogger("leasehold");
     private static final long TICK_MS = 1_000;
     private static final long END_MS = 3_000;
+    private static final long HAND_OVER_MS = 10_000;
     private static final int MANY = 20;
     private static final int BATCH = 500;
 
@@ -206,6 +207,14 @@ public final class Client implements AutoCloseable {
     void end(Seat seat, String how) {
         feed(seat, Machine.Event.of(how));
         until(() -> !busy.contains(seat), END_MS);
+    }
+
+    boolean handOver(Seat seat) {
+        feed(seat, Machine.Event.of("yield"));
+        until(() -> !seat.machine.yields(), HAND_OVER_MS);
+        synchronized (this) {
+            return seat.machine.name().equals("released") && "handed_over".equals(seat.machine.code());
+        }
     }
 
     /** Waits, also if the thread was interrupted: what gives a seat back must not be skipped. */

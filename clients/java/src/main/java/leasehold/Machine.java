@@ -22,7 +22,7 @@ final class Machine implements Cloneable {
     private static final Set<String> FULL = Set.of("pool_full", "tenant_full", "queue_full");
     private static final List<String> TEXTS = List.of("title", "detail", "reason", "blocked_until", "request_id");
     private static final List<String> NUMBERS = List.of("retry_after_ms", "in_use", "capacity", "position", "eta_ms");
-    private static final List<String> TOLD = List.of("notice", "seat_requested");
+    private static final List<String> TOLD = List.of("notice");
     private static final long AWAY_MS = 60_000;
     private static final long REQUEST_MS = 8_000;
     private static final long MOST_MS = 31L * 24 * 3_600_000; // What a heartbeat may report as a length of time.
@@ -39,7 +39,7 @@ final class Machine implements Cloneable {
     /** What a seat is asked with. The key is `none`, `fixed` or `function`: one that can be asked for another key. */
     record Options(
             String pool, String holder, String tenant, String label, String platform, List<String> activities,
-            boolean queues, boolean reacquire, Long maxGraceMs, String key) {}
+            boolean queues, boolean reacquire, boolean requests, Long maxGraceMs, String key) {}
 
     /** Something that happened. Members that an event of its kind does not have are null or 0. */
     record Event(
@@ -119,6 +119,10 @@ final class Machine implements Cloneable {
     private boolean dormant;
     private boolean returned;
     private boolean plain;
+    private Double asked; // How long the last request for the seat was open, at the last heartbeat.
+    private boolean wishes;
+    private boolean canRequest;
+    private boolean requested;
     private Long idleMs;
     private Map<String, Object> ends = Map.of();
     private boolean news;
@@ -133,6 +137,7 @@ final class Machine implements Cloneable {
 
     Machine(Options options) {
         this.options = options;
+        wishes = options.requests();
         label = options.label();
         activities = options.activities();
     }
@@ -324,6 +329,13 @@ final class Machine implements Cloneable {
                 }
             }
             case "active" -> active();
+            case "request" -> {
+                if (isAcquiring()) {
+                    wishes = true;
+                    request();
+                }
+            }
+            case "yield" -> yieldSeat();
             case "release" -> end("/v1/leases/release", "lease_released", 3);
             case "close" -> end("/v1/leases/leave", "closed", 1);
             case "cancel" -> {
@@ -413,12 +425,49 @@ final class Machine implements Cloneable {
         }
     }
 
+    /** The seat goes to whoever asked for one. */
+    private void yieldSeat() {
+        if (lease == null || ending != null || yields()) {
+            return;
+        }
+        if (flight != null) {
+            abort();
+        }
+        send("/v1/leases/yield", Map.of("token", token), patience(), "yield", 0, fresh, false);
+    }
+
+    /** Whether the answer to a yield is awaited. */
+    boolean yields() {
+        return flight != null && flight.kind().equals("yield");
+    }
+
+    /** Asks those who have a seat for one, once for each ticket. */
+    private void request() {
+        if (wishes && canRequest && ticket != null && !requested) {
+            requested = true;
+            abandon("/v1/pools/" + segment(options.pool()) + "/queue/request", Map.of("ticket", ticket), 1_000);
+            abandoned.put(requests, "request");
+        }
+    }
+
+    /** How long to wait for an answer about the lease. */
+    private long patience() {
+        long rest = left(now);
+        return rest > 0 ? Math.max(250, Math.min(REQUEST_MS, rest / 2)) : REQUEST_MS;
+    }
+
+    private static boolean isSettled(int status) {
+        return status != 0 && status < 500 && status != 408 && status != 429;
+    }
+
     private void hear(Event event) {
         String kind = abandoned.remove(event.id());
         if (kind != null) {
             String late = text(object(event.body()).get("token"));
             String place = text(object(event.body()).get("ticket"));
-            if (!kind.equals("end") && late != null) {
+            if (kind.equals("request")) {
+                requested = isSettled(event.status());
+            } else if (!kind.equals("end") && late != null) {
                 abandon("/v1/leases/release", Map.of("token", late), END_MS);
             } else if (kind.equals("ask") && place != null) {
                 leaveQueue(place);
@@ -436,6 +485,7 @@ final class Machine implements Cloneable {
         } else {
             switch (answered.kind()) {
                 case "end" -> endHeard(event.status());
+                case "yield" -> yieldHeard(event);
                 case "renew" -> beatHeard(answered, event);
                 default -> askHeard(answered, event);
             }
@@ -462,11 +512,14 @@ final class Machine implements Cloneable {
         if (granted) {
             hold(asked, body, object(body.get("lease")));
         } else if (queued) {
+            requested &= text(body.get("ticket")).equals(ticket);
             ticket = text(body.get("ticket"));
+            canRequest = Boolean.TRUE.equals(body.get("can_request"));
             misses = 0;
             to("waiting", null, details);
             long rest = Math.max(0, (after == 0 ? 2_000 : after) - now.since(asked.at()));
             plan("next", rest / 2, rest > 0 ? rest - rest / 10 : 100);
+            request();
         } else if ("ticket_expired".equals(problem) && ticket != null) {
             ticket = null;
             acquisition++;
@@ -551,9 +604,20 @@ final class Machine implements Cloneable {
         }
     }
 
+    private void yieldHeard(Event event) {
+        String problem = problemCode(event);
+        if (event.status() == 200 && Boolean.TRUE.equals(object(event.body()).get("yielded"))) {
+            finish("released", "handed_over", Map.of());
+        } else if (problem != null && ENDS.contains(problem)) {
+            lose(problem, details(event.status(), event.body(), true));
+        } else {
+            fresh |= event.status() == 0;
+            plan("next", 0, 100); // A heartbeat tells whether the seat is still there.
+        }
+    }
+
     private void endHeard(int status) {
-        boolean settled = status != 0 && status < 500 && status != 408 && status != 429;
-        if (!settled && ending.tries() < ending.most() && now.since(ending.at()) < END_MS - 500) {
+        if (!isSettled(status) && ending.tries() < ending.most() && now.since(ending.at()) < END_MS - 500) {
             plan("next", 100, 400);
             return;
         }
@@ -580,6 +644,15 @@ final class Machine implements Cloneable {
         }
         ends = near;
         plain = false;
+        Map<String, Object> request = object(body.get("seat_requested"));
+        Double within = isLength(request.get("answer_in_ms")) ? (Double) ((Number) request.get("answer_in_ms")).doubleValue() : null;
+        // Once for each request: the time that is left grows only when another one comes.
+        if (within != null && (asked == null || within > asked)) {
+            out.tell.put("seat_requested", request);
+        } else if (within == null && asked != null) {
+            out.tell.put("seat_requested", null);
+        }
+        asked = within;
         long rest = left(now);
         if (rest <= 0) { // It took longer than the lease lasts.
             name = isAcquiring() ? "held" : name;
@@ -698,9 +771,8 @@ final class Machine implements Cloneable {
             Long limit = grace();
             body.put("grace_used_ms", Math.min(-rest, limit == null ? MOST_MS : Math.min(limit, MOST_MS)));
         }
-        long timeout = rest > 0 ? Math.max(250, Math.min(REQUEST_MS, rest / 2)) : REQUEST_MS;
         boolean idle = lease != null && lease.containsKey("active_at");
-        send("/v1/leases/renew", body, timeout, "renew", 0, fresh, idle);
+        send("/v1/leases/renew", body, patience(), "renew", 0, fresh, idle);
         news = false;
     }
 
@@ -738,6 +810,9 @@ final class Machine implements Cloneable {
         misses = 0;
         fresh = refused = again = dormant = returned = false;
         idleMs = null;
+        asked = null;
+        wishes = options.requests();
+        canRequest = requested = false;
         ends = Map.of();
         to(state, why, details);
     }

@@ -44,7 +44,8 @@ public final class Seat implements AutoCloseable {
         this.pool = pool;
         Long grace = o.maxGrace() == null ? null : (Long) o.maxGrace().toMillis();
         machine = new Machine(new Machine.Options(
-                pool, o.holder(), o.tenant(), o.label(), o.platform(), o.activities(), o.queues(), o.reacquires(), grace, client.kind));
+                pool, o.holder(), o.tenant(), o.label(), o.platform(), o.activities(), o.queues(), o.reacquires(), o.requests(),
+                grace, client.kind));
     }
 
     @Override
@@ -128,6 +129,16 @@ public final class Seat implements AutoCloseable {
                 client.feed(this, Machine.Event.of("active"));
             }
         }
+    }
+
+    /** While it waits: asks those who have a seat whether one of them gives theirs away. */
+    public void request() {
+        client.feed(this, Machine.Event.of("request"));
+    }
+
+    /** Gives the seat to whoever asked for one first; whether it did. If nobody asks any more, the seat stays. */
+    public boolean handOver() {
+        return client.handOver(this);
     }
 
     /** What the program's own function returns, in milliseconds; null if that is not known. */

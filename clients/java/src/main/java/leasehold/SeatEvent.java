@@ -22,6 +22,28 @@ public record SeatEvent(Seat seat, String state, String code, Map<String, Object
      */
     public record Ending(Duration in, String reason, String then) {}
 
+    /**
+     * Says that somebody would like the seat: see {@link Seat#handOver()}.
+     *
+     * @param requests how many ask
+     * @param within for how long they wait for an answer; none is an answer, too
+     */
+    public record Request(int requests, Duration within) {}
+
+    /** Whether this event is about requests for the seat: there is another one, or none is open any more. */
+    public boolean isRequest() {
+        return details.containsKey("seat_requested");
+    }
+
+    /** The requests that are open; empty with {@link #isRequest()} when none is any more. */
+    public Optional<Request> request() {
+        if (!(details.get("seat_requested") instanceof Map<?, ?> request)) {
+            return Optional.empty();
+        }
+        int requests = request.get("requests") instanceof Number number ? number.intValue() : 1;
+        return Optional.of(new Request(requests, Duration.ofMillis(((Number) request.get("answer_in_ms")).longValue())));
+    }
+
     /** Whether this event is about an end that is near, or no longer is. */
     public boolean isEnding() {
         return details.containsKey("ending");

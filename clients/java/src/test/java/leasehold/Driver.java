@@ -78,6 +78,7 @@ final class Driver {
                     }
                     say("seat", name, "done", line.get("do"), "ms", (System.nanoTime() - began) / 1_000_000);
                 });
+                case "hand_over" -> thread(name + " yield", () -> say("seat", name, "handed_over", SEATS.get(name).handOver()));
                 case "check" -> {
                     Seat seat = SEATS.get(name);
                     String said = "ok";
@@ -112,6 +113,7 @@ final class Driver {
         SeatOptions options = SeatOptions.holder((String) line.get("holder"));
         options = Boolean.TRUE.equals(line.get("wait")) ? options.queue() : options;
         options = Boolean.TRUE.equals(line.get("reacquire")) ? options.reacquire() : options;
+        options = Boolean.TRUE.equals(line.get("request")) ? options.request() : options;
         if (line.get("idle") != null) {
             IDLE.put(name, line.get("idle"));
             options = options.idle(() -> {

@@ -47,7 +47,8 @@ final class Vectors {
         Machine machine = new Machine(new Machine.Options(
                 (String) o.get("pool"), (String) o.get("holder"), (String) o.get("tenant"), (String) o.get("label"),
                 (String) o.get("platform"), (List<String>) o.get("activities"), Boolean.TRUE.equals(o.get("wait")),
-                Boolean.TRUE.equals(o.get("reacquire")), grace == null ? null : (Long) grace.longValue(),
+                Boolean.TRUE.equals(o.get("reacquire")), Boolean.TRUE.equals(o.get("request")),
+                grace == null ? null : (Long) grace.longValue(),
                 (String) o.getOrDefault("key", "none")));
         int number = 0;
         for (Map<String, Object> step : (List<Map<String, Object>>) vector.get("steps")) {
