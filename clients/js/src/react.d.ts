@@ -1,4 +1,4 @@
-import type { AcquireOptions, Client, Ending, Seat, SeatState } from './index.js';
+import type { AcquireOptions, Client, Ending, Seat, SeatRequest, SeatState } from './index.js';
 
 export interface SeatView {
 	readonly state: SeatState;
@@ -10,6 +10,8 @@ export interface SeatView {
 	readonly position: number | null;
 	/** The seat ends soon unless its user does something: ask whether somebody is still there. */
 	readonly ending: Ending | null;
+	/** Somebody would like the seat: offer `seat.yieldSeat()`. */
+	readonly seatRequested: SeatRequest | null;
 	readonly seat: Seat | null;
 	/** What the acquire rejected with. */
 	readonly error: Error | null;

@@ -4,7 +4,7 @@
 import { useCallback, useSyncExternalStore } from 'react';
 
 const RELEASE_MS = 1_000;
-const IDLE = Object.freeze({ state: 'idle', code: null, detail: null, reason: null, position: null, ending: null, seat: null, error: null, again: () => {} });
+const IDLE = Object.freeze({ state: 'idle', code: null, detail: null, reason: null, position: null, ending: null, seatRequested: null, seat: null, error: null, again: () => {} });
 const FINAL = new Set(['lost', 'denied', 'released']);
 const WORKS = new Set(['held', 'unstable', 'grace']);
 // On the global object: a module that is loaded again finds the seats of the one before.
@@ -53,9 +53,10 @@ class SharedSeat {
 		}
 	}
 
-	tell({ state, code = null, detail = null, reason = null, position = null, ending, seat, error = null }) {
+	tell({ state, code = null, detail = null, reason = null, position = null, ending, seat_requested: request, seat, error = null }) {
 		const near = ending === undefined && WORKS.has(state) ? this.snapshot.ending : (ending ?? null);
-		this.snapshot = Object.freeze({ state, code, detail, reason, position, ending: near, seat, error, again: this.again });
+		const seatRequested = request === undefined && WORKS.has(state) ? this.snapshot.seatRequested : (request ?? null);
+		this.snapshot = Object.freeze({ state, code, detail, reason, position, ending: near, seatRequested, seat, error, again: this.again });
 		for (const notify of [...this.users]) notify();
 	}
 
