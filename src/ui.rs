@@ -303,6 +303,18 @@ async fn asset(Path(file): Path<String>) -> Result<Response, Problem> {
             "text/javascript; charset=utf-8",
             include_str!("../web/admin/chart.js"),
         ),
+        "spark.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../web/admin/spark.js"),
+        ),
+        "stored.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../web/admin/stored.js"),
+        ),
+        "times.js" => (
+            "text/javascript; charset=utf-8",
+            include_str!("../web/admin/times.js"),
+        ),
         "wall.js" => (
             "text/javascript; charset=utf-8",
             include_str!("../web/admin/wall.js"),

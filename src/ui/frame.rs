@@ -81,14 +81,14 @@ fn framed(
             }
         }
         @if may(caller, Role::Viewer) {
-            form.find role="search" method="get" action="/admin/people" {
+            form.find role="search" aria-label="People" method="get" action="/admin/people" {
                 label.hidden for="find" { "Find a person" }
                 input #find name="q" type="search" placeholder="Find a person" autocomplete="off" aria-keyshortcuts="/";
             }
         }
         div.who {
             label.quiet for="zone" { "Times in" }
-            select #zone hidden {
+            select #zone aria-label="Times in" hidden {
                 option value="browser" { "my zone" }
                 option value="UTC" { "UTC" }
                 @if let Some(zone) = pool_zone { option value="pool" data-zone=(zone) { "the pool's zone" } }
@@ -238,9 +238,11 @@ pub(super) fn whole(status: StatusCode, title: &str, nav: &Markup, body: &Markup
                 title { (title) " · Leasehold" }
                 link rel="stylesheet" href="/admin/assets/style.css";
                 link rel="icon" href="/favicon.ico";
-                script src="/admin/assets/admin.js" defer {}
+                script src="/admin/assets/times.js" type="module" {}
+                script src="/admin/assets/admin.js" type="module" {}
                 script src="/admin/assets/select.js" type="module" {}
                 script src="/admin/assets/chart.js" type="module" {}
+                script src="/admin/assets/spark.js" type="module" {}
             }
             body {
                 a.skip href="#main" { "Skip to the content" }

@@ -80,6 +80,7 @@ mod proofs;
 mod proxies;
 mod queue_herds;
 mod race;
+mod reading_browser;
 mod readme;
 mod records;
 mod redis_access;

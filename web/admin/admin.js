@@ -1,70 +1,14 @@
-// What the admin pages do better with a script: times in the reader's zone, a theme, and a list that stays fresh.
+// What the admin pages do better with a script: a theme, and a list that stays fresh.
 // Everything works without it. The server sends whole pages; this puts the new rows into the old ones by their key,
 // so that focus, selection and scroll stay where they are.
 
-const store = {
-  get: (name) => { try { return localStorage.getItem(`leasehold.${name}`); } catch { return null; } },
-  set: (name, value) => { try { localStorage.setItem(`leasehold.${name}`, value); } catch { /* a private window */ } },
-};
+import { stored } from "./stored.js";
+import { clock, times } from "./times.js";
+
 // Our own server's pages, escaped there; scripts in a parsed document do not run.
 const trusted = window.trustedTypes?.createPolicy("leasehold", { createHTML: (text) => text });
 const parse = (text) => new DOMParser().parseFromString(trusted ? trusted.createHTML(text) : text, "text/html");
 const say = (text) => { document.getElementById("say").textContent = text; };
-
-// Times. The reader's choice holds on all pages; the address of a view that the server works out in a zone names the zone.
-const zone = document.getElementById("zone");
-const drawn = document.querySelector("[data-tz]");
-function named(word) {
-  if (word === "pool") return zone.querySelector("[value=pool]")?.dataset.zone;
-  if (word !== "browser") return word;
-  const name = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "UTC";
-  return ["Etc/UTC", "Etc/GMT", "GMT", "Etc/Unknown"].includes(name) ? "UTC" : name;
-}
-function times(root) {
-  const format = new Intl.DateTimeFormat("sv-SE", {
-    dateStyle: "short", timeStyle: "medium", timeZone: zone ? named(zone.value) : undefined,
-  });
-  const [today] = format.format(new Date()).split(" ");
-  for (const time of root.querySelectorAll("time")) {
-    const [day, clock] = format.format(new Date(time.dateTime)).split(" ");
-    time.textContent = "near" in time.dataset && day === today ? clock : `${day} ${clock}`;
-    time.title = time.dateTime;
-  }
-  // Times that somebody writes are in the same zone.
-  for (const field of root.querySelectorAll("[data-zone-of-form]")) {
-    field.querySelector("span").textContent = field.parentNode.querySelector("[name=tz]").value = named(zone?.value ?? "browser");
-  }
-}
-function inZone(name) {
-  const address = new URL(location.href);
-  address.searchParams.set("tz", name);
-  return address.href;
-}
-if (zone) {
-  zone.hidden = false;
-  document.getElementById("zone-utc").hidden = true;
-  zone.value = store.get("zone") ?? "browser";
-  if (!zone.value) zone.value = "browser";
-  const asked = drawn && new URLSearchParams(location.search).get("tz");
-  if (asked && asked !== named(zone.value)) {
-    // Somebody else's link: their zone, for this page.
-    const known = [...zone.options].find((option) => named(option.value) === asked);
-    zone.value = (known ?? zone.appendChild(new Option(asked, asked))).value;
-  } else if (drawn && !asked && drawn.dataset.tz !== named(zone.value)) {
-    location.replace(inZone(named(zone.value)));
-  }
-  zone.addEventListener("change", () => {
-    if (["browser", "UTC", "pool"].includes(zone.value)) store.set("zone", zone.value);
-    if (drawn) location.assign(inZone(named(zone.value)));
-    else times(document);
-  });
-}
-times(document);
-
-// Zones to choose from, where one is written: those that the browser knows.
-for (const list of document.querySelectorAll("[data-zones]")) {
-  for (const name of ["UTC", ...(Intl.supportedValuesOf?.("timeZone") ?? [])]) list.append(new Option(name, name));
-}
 
 // Theme: as the system says, until somebody says otherwise.
 const theme = document.getElementById("theme");
@@ -74,13 +18,13 @@ function dress(name) {
   else document.documentElement.dataset.theme = name;
   if (theme) theme.textContent = `Theme: ${name}`;
 }
-let dressed = themes.includes(store.get("theme")) ? store.get("theme") : "system";
+let dressed = themes.includes(stored.get("theme")) ? stored.get("theme") : "system";
 dress(dressed);
 if (theme) {
   theme.hidden = false;
   theme.addEventListener("click", () => {
     dressed = themes[(themes.indexOf(dressed) + 1) % themes.length];
-    store.set("theme", dressed);
+    stored.set("theme", dressed);
     dress(dressed);
   });
 }
@@ -122,7 +66,7 @@ if (live) {
   const every = document.createElement("select");
   every.setAttribute("aria-label", "Refresh every");
   for (const seconds of [2, 5, 15, 60]) every.add(new Option(`every ${seconds} s`, seconds));
-  every.value = store.get("every") ?? live.dataset.every;
+  every.value = stored.get("every") ?? live.dataset.every;
   line.append(text, pause, every);
   live.before(line);
 
@@ -143,7 +87,6 @@ if (live) {
     return selection?.type === "Range" && live.contains(selection.anchorNode) ? "Paused while text is selected" : null;
   }
   const held = () => document.hidden || pausing() !== null;
-  const clock = (at) => new Date(at).toLocaleTimeString("sv-SE");
   function show() {
     if (out) return;
     const age = Math.round((Date.now() - last) / 1000);
@@ -176,7 +119,12 @@ if (live) {
         if (!answer.ok) throw new Error(answer.status);
         const whole = parse(await answer.text());
         const fresh = whole.getElementById("live");
-        if (fresh && !held()) { times(fresh); merge(live, fresh); last = Date.now(); }
+        if (fresh && !held()) {
+          times(fresh);
+          document.dispatchEvent(new CustomEvent("fresh", { detail: fresh }));
+          merge(live, fresh);
+          last = Date.now();
+        }
         const [open, now] = [document, whole].map((page) => page.getElementById("open-alerts"));
         if (open && now) merge(open, now);
         if (failed > 0) say("Data is fresh again.");
@@ -189,7 +137,7 @@ if (live) {
     timer = setTimeout(refresh, every.value * 1000 * Math.min(1 + failed, 6));
   }
   pause.addEventListener("click", () => { paused = !paused; show(); if (!paused) refresh(); });
-  every.addEventListener("change", () => { store.set("every", every.value); refresh(); });
+  every.addEventListener("change", () => { stored.set("every", every.value); refresh(); });
   document.addEventListener("visibilitychange", () => { if (!document.hidden) refresh(); });
   live.addEventListener("change", show);
   document.addEventListener("selectionchange", show);

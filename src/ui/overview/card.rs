@@ -92,12 +92,16 @@ fn sparkline(pool: &Pool, last_day: &LastDay) -> Markup {
     }
     points += &format!(" 24,{HEIGHT}");
     let capacity = y(pool.capacity);
+    let values: Vec<String> = highs.iter().map(u64::to_string).collect();
+    let begin = last_day.hours.first().map(|hour| hour.from.to_string());
     html! {
         svg.spark viewBox="0 0 24 30" preserveAspectRatio="none" role="img"
+            data-values=[begin.as_ref().map(|_| values.join(" "))] data-from=[begin.as_ref()]
             aria-label=(format!("The last 24 hours: at most {peak} seats in use at once, of {} now", pool.capacity)) {
             polygon points=(points) {}
+            rect.at x="0" y="0" width="0" height="30" {}
             line.capacity x1="0" x2="24" y1=(format!("{capacity:.2}")) y2=(format!("{capacity:.2}")) {}
         }
-        p.axis aria-hidden="true" { span { "24 h ago" } span { "now" } }
+        p.axis { span aria-hidden="true" { "24 h ago" } output {} span aria-hidden="true" { "now" } }
     }
 }
