@@ -232,7 +232,13 @@ fn described(operation: &Operation<'_>) -> Markup {
             @for (status, response) in responses.into_iter().flatten() {
                 @let content = response["content"].as_object().and_then(|content| content.iter().next());
                 details.data open[status.starts_with('2') && content.is_some()] {
-                    summary { strong { (status) } " " (codes(response["description"].as_str().unwrap_or_default())) }
+                    @let about = response["description"].as_str().unwrap_or_default();
+                    // A summary opens its details, so it has no links in it.
+                    summary { strong { (status) } " " (words(about)) }
+                    @let codes: Vec<&str> = codes_in(about).collect();
+                    @if !codes.is_empty() {
+                        p { "What it means: " @for (at, code) in codes.iter().enumerate() { @if at > 0 { ", " } (link_to(code)) } }
+                    }
                     @if let Some((kind, content)) = content {
                         p { (kind) ", " (type_of(&content["schema"])) }
                         @if let Some(example) = example_in(content) {
@@ -380,12 +386,36 @@ fn text(description: &Value) -> Markup {
     markdown::to_html(description.as_str().unwrap_or_default(), lead)
 }
 
-/// A line in which words in backticks are codes with a page of their own.
+/// Whether a word is a code, and so has a page of its own.
+fn is_code(word: &str) -> bool {
+    Code::ALL.iter().any(|code| code.as_str() == word)
+}
+
+/// The codes in the backticks of a line.
+fn codes_in(line: &str) -> impl Iterator<Item = &str> {
+    let words = line.split('`').skip(1).step_by(2);
+    words.filter(|word| is_code(word))
+}
+
+fn link_to(code: &str) -> Markup {
+    html! { a href=(format!("{TYPES}{code}")) { code { (code) } } }
+}
+
+/// A line in which codes in backticks lead to their pages.
 fn codes(line: &str) -> Markup {
+    marked(line, true)
+}
+
+/// A line with its words in backticks as they are in code.
+fn words(line: &str) -> Markup {
+    marked(line, false)
+}
+
+fn marked(line: &str, leads: bool) -> Markup {
     html! {
         @for (at, part) in line.split('`').enumerate() {
             @if at % 2 == 0 { (part) }
-            @else if Code::ALL.iter().any(|code| code.as_str() == part) { a href=(format!("{TYPES}{part}")) { code { (part) } } }
+            @else if leads && is_code(part) { (link_to(part)) }
             @else { code { (part) } }
         }
     }
@@ -412,6 +442,13 @@ mod tests {
             assert!(!curl.contains('{') || curl.contains("-d '{"), "{curl}");
             let page = described(&operation).into_string();
             assert!(page.contains("<summary>"), "{}", operation.name());
+            let summaries = page.split("<summary>").skip(1);
+            let summaries = summaries.filter_map(|rest| rest.split("</summary>").next());
+            assert!(
+                summaries
+                    .into_iter()
+                    .all(|summary| !summary.contains("<a "))
+            );
         }
         assert!(count > 50);
     }
