@@ -20,9 +20,9 @@
 --
 -- With:
 --   each lease:
---     how   expired|evicted|idle|max_hold?  how it ended, and what for if a policy did that; nothing for one that was resumed or stamped
---                                           meanwhile
---     held  ms                              how long it was held
+--     how   expired|evicted|idle|max_hold|handed_over?  how it ended, and what for if a policy did that; nothing for one that was resumed or
+--                                                       stamped meanwhile
+--     held  ms                                          how long it was held
 
 redis.call('PERSIST', clock)
 mark()

@@ -30,11 +30,12 @@
 --     arrival        count      order of arrival; the cursor of the list
 --     since          timestamp  since when it waits; 0 if that is not known
 --     asks_again_by  timestamp  when it loses its place if it does not ask again
+--     requested      timestamp  until when its request for a seat is open; 0 without one
 --     eta            ms         about how long it waits still
 --     tenant         text?      sub-account
 --     holder         text?      who waits
 
-local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'schedule')
+local policy = redis.call('HMGET', config, 'capacity', 'ttl_ms', 'schedule', 'hand_over_ms')
 if not policy[1] then
   return answer(may_be_lost() and 'recovering' or 'no_pool')
 end
@@ -54,15 +55,19 @@ local each, free = pace_for(index, ttl, capacity)
 local ids, fields = {}, {}
 for i = 1, #page, 2 do
   ids[#ids + 1] = page[i]
-  fields[#fields + 1], fields[#fields + 2] = page[i], 'since:' .. page[i]
+  fields[#fields + 1], fields[#fields + 2], fields[#fields + 3] = page[i], 'since:' .. page[i], 'requested:' .. page[i]
 end
 local known, deadlines = redis.call('HMGET', tickets, unpack(fields)), redis.call('ZMSCORE', waiting, unpack(ids))
 for i = 1, #ids do
   local position, arrival = first + i, tonumber(page[2 * i])
-  local tenant, holder = string.match(known[2 * i - 1] or '\1\1', '^([^\1]*)\1([^\1]*)')
-  local since = known[2 * i] or 0
+  local tenant, holder = string.match(known[3 * i - 2] or '\1\1', '^([^\1]*)\1([^\1]*)')
+  local since, requested = known[3 * i - 1] or 0, 0
+  if policy[4] and known[3 * i] then
+    requested = waits_until(tonumber(known[3 * i]), tonumber(policy[4]))
+    requested = requested > now and requested or 0
+  end
   local asks_again_by = waits_until(tonumber(deadlines[i] or now), SILENT_MS)
   local eta = wait_of(each, free, position)
-  add_waiter(position, arrival, since, asks_again_by, eta, tenant, holder)
+  add_waiter(position, arrival, since, asks_again_by, requested, eta, tenant, holder)
 end
 return answer('listed', { length = length })

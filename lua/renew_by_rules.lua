@@ -1,5 +1,5 @@
--- Extends live leases of one pool that has `idle` or `max_hold`, many in one call: notes how active their users are, says which of them can
--- lose their seats soon, and ends those whose time is over. All other pools have renew.lua; what is not that simple is left to resume.lua.
+-- Extends live leases of one pool that has `idle`, `max_hold` or `hand_over`, many in one call: notes how active their users are, says which of
+-- them can lose their seats soon, ends those whose time is over, and tells that seats are asked for. All other pools have renew.lua; what is not that simple is left to resume.lua.
 --
 -- Joined behind prelude, record, schedule, seats, yielding, queue, idle, details, heartbeats.
 --
@@ -49,6 +49,8 @@
 --   ttl    ms       of the pool; 0 where there is no such pool
 --   marks  text     a character for each heartbeat: 1 renewed, 2 renewed, and its record may say more than its token, 0 left to resume.lua, i ended because it is idle, h because it was held for
 --                   too long
+--   requests       count  requests for a seat that are open
+--   requests_rest  ms     for how long the last of them is
 --   each detail:
 --     label       text?  as it is now
 --     activities  json?  as they are now
@@ -65,7 +67,7 @@ mark()
 evaluate_after_events(evaluations)
 
 local policy = redis.call('HMGET', config, 'ttl_ms', 'linger_ms', 'noticed', 'idle_ms', 'idle_then', 'idle_notice_ms', 'hold_ms', 'hold_then',
-  'hold_notice_ms', 'privacy', 'details_until')
+  'hold_notice_ms', 'privacy', 'details_until', 'hand_over_ms')
 local ttl, linger, noticed = tonumber(policy[1] or 0), tonumber(policy[2] or 0), policy[3]
 local idle_ms, idle_then, hold_ms, hold_then = tonumber(policy[4]), policy[5], tonumber(policy[7]), policy[8]
 -- From this on the answer warns that the seat can be lost.
@@ -271,4 +273,8 @@ if next(ended) then
 end
 marks = mark_unread(marks, policy[11])
 hand_on({ queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }, index, config)
-return answer('renewed', { rest = rest, ttl = ttl, marks = marks })
+local requests, requests_rest = 0, 0
+if policy[12] then
+  requests, requests_rest = open_requests(line, tonumber(policy[12]))
+end
+return answer('renewed', { rest = rest, ttl = ttl, marks = marks, requests = requests, requests_rest = requests_rest })

@@ -58,7 +58,7 @@
 --   lost_displaced   lost; its data was lost, and meanwhile somebody else was given the seat
 --   lost_released    lost; the holder gave it back
 --   lost_terminated  lost; an operator ended it, for `reason`, and blocked the holder until then
---   lost_evicted     lost; a policy ended it, for `reason`: idle, max_hold, or nothing where a newer lease took its place
+--   lost_evicted     lost; a policy ended it, for `reason`: idle, max_hold, handed_over, or nothing where a newer lease took its place
 --   lost_deleted     lost; its pool was deleted, and if there is one of this name it is another
 --   recovering       data was lost, and the pool was not put back yet
 --   behind           more was due than one call does

@@ -69,9 +69,20 @@ pub struct Lease {
     pub active_at: Option<Timestamp>,
     /// When a policy can end it, if that is soon.
     pub ends: Option<Ends>,
+    /// That somebody who waits asks for a seat.
+    pub seat_requested: Option<SeatRequested>,
 }
 
-/// Why a policy of the pool ended a lease.
+/// That seats are asked for by some who wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeatRequested {
+    /// How many ask.
+    pub requests: u64,
+    /// For how long the last of them does.
+    pub within: Duration,
+}
+
+/// Why a lease made room for another by the pool's policy.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Eviction {
@@ -82,6 +93,8 @@ pub enum Eviction {
     Idle,
     /// It was held for too long.
     MaxHold,
+    /// Its holder gave the seat to somebody who asked for one.
+    HandedOver,
 }
 
 impl Eviction {
@@ -90,6 +103,7 @@ impl Eviction {
         match word {
             "idle" => Self::Idle,
             "max_hold" => Self::MaxHold,
+            "handed_over" => Self::HandedOver,
             _ => Self::NewerLease,
         }
     }
@@ -100,6 +114,7 @@ impl Eviction {
             Self::NewerLease => None,
             Self::Idle => Some("idle"),
             Self::MaxHold => Some("max_hold"),
+            Self::HandedOver => Some("handed_over"),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! them: one short text for each rule that the pool has, so that a pool without rules pays for none.
 
 mod grace;
+mod hand_over;
 mod idle;
 mod named;
 mod privacy;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use self::grace::OutageGrace;
+pub use self::hand_over::HandOver;
 pub use self::idle::{Idle, MAX_IDLE_MS, MaxHold, WhenHeld, WhenIdle};
 pub use self::named::Named;
 pub use self::privacy::{Kept, Privacy, Pseudonyms};
@@ -110,6 +112,9 @@ pub struct Policy {
     /// How long a lease may be held, and what happens then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_hold: Option<MaxHold>,
+    /// Whether those who wait may ask the holders for a seat; needs `queue`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hand_over: Option<HandOver>,
     /// Levels of use that operators want to hear of, in percent of the capacity, rising; at most 10.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(max_items = 10)]
@@ -158,6 +163,7 @@ impl Policy {
             proofs: None,
             idle: None,
             max_hold: None,
+            hand_over: None,
             alert_at_percent: Vec::new(),
         }
     }

@@ -59,6 +59,7 @@ mod remind_alerts;
 mod renew;
 mod renew_by_rules;
 mod renewals;
+mod request_seat;
 mod restore;
 mod resume;
 mod rights;
@@ -76,6 +77,7 @@ mod unreadable;
 mod use_reports;
 mod waiters;
 mod webhooks;
+mod yield_seat;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,6 +123,7 @@ pub use self::pools::{Deleted, Expect, Put};
 pub use self::readiness::Readiness;
 pub use self::renew::{Renewal, Renewed};
 use self::renewals::Renewals;
+pub use self::request_seat::RequestedSeat;
 #[doc(hidden)]
 pub use self::script::text_of as script_text;
 pub use self::script_trace::{ScriptTrace, carry, durable};

@@ -2,7 +2,8 @@
 -- concerns one waiter: the script that frees it calls the next and names it in one message, and only that one has to ask.
 --
 -- `queue` has everybody who waits. `line` has those who are to be called (behind `w`), in an order in which the first of a tenant
--- is found at once, and those who are called (behind `c`): tenant and arrival, because `queue` finds a ticket by its arrival.
+-- is found at once, and those who are called (behind `c`): tenant and arrival, because `queue` finds a ticket by its arrival. Requests for the
+-- seat of a holder stand there too (behind `r`): deadline and ticket, so in the order in which they were made.
 -- `heads` has the first of each tenant that may get a seat. `called` has the end of the time for which a seat is kept for a ticket. A ticket that did not ask in time is in neither until it asks again: it is passed over.
 -- All three follow from `queue`; nodes of the version before do not know them, so what is missing is filed, and a ghost is dropped.
 
@@ -35,6 +36,21 @@ local function waits_until(deadline, period)
     return math.max(at, pause_to + period)
   end
   return at
+end
+
+-- How a request is found whose deadline is later than an instant, and how it stands in `line`.
+local function request_of(deadline, id)
+  return 'r' .. int(deadline) .. '\1' .. id
+end
+
+-- The requests for a seat that are open in a pool with `hand_over`: how many, and for how long the last of them is, ms.
+local function open_requests(line, answer_ms)
+  local last = redis.call('ZRANGE', line, '(s', '[r', 'BYLEX', 'REV', 'LIMIT', 0, 1)[1]
+  local rest = last and waits_until(tonumber(string.match(last, '^r(%d+)')), answer_ms) - now or 0
+  if rest <= 0 then
+    return 0, 0
+  end
+  return redis.call('ZLEXCOUNT', line, '(' .. request_of(waits_from(answer_ms), '\255'), '(s'), rest
 end
 
 -- The queue of a pool. `rules`, if given, are those of read_rules.
@@ -416,6 +432,64 @@ local function open_queue(keys, index, config, rules)
     end
   end
 
+  -- Notes that somebody who waits asks the holders for a seat, for so long. Those whose time is over go.
+  function self.request(id, answer_ms)
+    local old = redis.call('ZRANGEBYLEX', line, '[r', '(' .. request_of(waits_from(answer_ms), '\255'), 'LIMIT', 0, CALLS)
+    for i = 1, #old do
+      take_out_of_line(old[i])
+    end
+    put_into_line(request_of(now + answer_ms, id))
+    undo_fields(tickets, 'requested:' .. id)
+    redis.call('HSET', tickets, 'requested:' .. id, int(now + answer_ms))
+  end
+
+  -- Whether somebody of `tenant` could have the seat of somebody of `giver`. What is reserved for the giver's tenant does not fall short by it.
+  local function could_pass(giver, tenant)
+    local v = look()
+    if rules.maintenance or not rules.capacity or v.free < 0 then
+      return false
+    end
+    local used = tonumber(redis.call('HGET', index.seats, 't:' .. tenant) or 0) + called_of(tenant)
+    if used - (giver == tenant and 1 or 0) >= most_of(tenant) then
+      return false
+    elseif giver == tenant or not rules.reserves then
+      return true
+    end
+    for _, reserve in ipairs(cjson.decode(rules.reserves)) do
+      if reserve[1] == giver and tonumber(redis.call('HGET', index.seats, 't:' .. giver) or 0) <= reserve[2] then
+        return false
+      end
+    end
+    return has_kept(v, tenant) or math.max(v.free + 1 - v.unmet_sum, 0) > v.called - v.covered
+  end
+
+  -- The one that asked first for a seat and could have that of somebody of `giver`, of the first that asked; nil if none of them could.
+  function self.find_asker(giver, answer_ms)
+    local open = redis.call('ZRANGEBYLEX', line, '(' .. request_of(waits_from(answer_ms), '\255'), '(s', 'LIMIT', 0, CHECKED)
+    for i = 1, #open do
+      local id = string.sub(open[i], -22)
+      local arrival = tonumber(redis.call('ZSCORE', queue, id) or nil)
+      local tenant = arrival and string.match(redis.call('HGET', tickets, id) or '', '^[^\1]*')
+      if arrival and kept_until(id) > now and not redis.call('ZSCORE', called, called_entry_of(tenant, arrival, id))
+        and could_pass(giver, tenant) then
+        return id, tenant, arrival
+      end
+    end
+    return nil
+  end
+
+  -- Calls somebody for a seat that was given up for it, whoever came before.
+  function self.call(id, tenant, arrival)
+    local entry, kept_for = entry_of(tenant, arrival), called_entry_of(tenant, arrival, id)
+    take_out_of_line('w' .. entry)
+    put_into_line('c' .. entry)
+    redis.call('ZADD', called, int(kept_until(id)), kept_for)
+    undo_by('ZREM', called, kept_for)
+    find_head(tenant)
+    vacancies = nil
+    notify(queue, id)
+  end
+
   -- The kind of seat for somebody who asks, after those who are next were called: with a ticket (`id` and its arrival) only
   -- if it is among them, without one only what nobody who waits could have. Or nil and why; `yield` where it may have a seat that
   -- somebody gives way from.
@@ -522,9 +596,12 @@ local function open_queue(keys, index, config, rules)
 
   -- Takes a place away. Returns tenant and holder, and whether a seat was kept for it.
   function self.give_up(id)
-    local asked, arrival = redis.call('HGET', tickets, id) or '\1\1', tonumber(redis.call('ZSCORE', queue, id) or nil)
-    local tenant, holder = string.match(asked, '^([^\1]*)\1([^\1]*)')
+    local known, arrival = redis.call('HMGET', tickets, id, 'requested:' .. id), tonumber(redis.call('ZSCORE', queue, id) or nil)
+    local tenant, holder = string.match(known[1] or '\1\1', '^([^\1]*)\1([^\1]*)')
     local was_called
+    if known[2] then
+      take_out_of_line(request_of(known[2], id))
+    end
     if arrival then
       was_called = uncall(tenant, arrival, id)
       if take_out_of_line('w' .. entry_of(tenant, arrival)) or was_called then
@@ -535,8 +612,8 @@ local function open_queue(keys, index, config, rules)
     redis.call('ZREM', queue, id)
     undo_member(waiting, id)
     redis.call('ZREM', waiting, id)
-    undo_fields(tickets, id, 'since:' .. id, 'broken:' .. id)
-    redis.call('HDEL', tickets, id, 'since:' .. id, 'broken:' .. id)
+    undo_fields(tickets, id, 'since:' .. id, 'broken:' .. id, 'requested:' .. id)
+    redis.call('HDEL', tickets, id, 'since:' .. id, 'broken:' .. id, 'requested:' .. id)
     if redis.call('ZCARD', queue) == 0 then
       -- What nodes of the version before left behind.
       redis.call('UNLINK', tickets, line, heads, called)

@@ -13,6 +13,7 @@ mod renew;
 mod renew_many;
 pub(crate) mod terminate;
 mod token;
+mod yield_seat;
 
 pub(super) use self::acquire::AcquireBody;
 pub(crate) use self::terminate::MAX_IDS;
@@ -45,6 +46,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(renew_many::renew_many))
         .routes(routes!(release::release))
         .routes(routes!(leave::leave))
+        .routes(routes!(yield_seat::yield_seat))
 }
 
 /// A lease as clients and operators see it. Its id is not a secret.

@@ -19,7 +19,7 @@ use super::problem::{Code, Problem};
 use super::table::{self, Asked, Column, Row};
 use super::{App, pool_not_found};
 use crate::names::{Holder, LeaseId, PoolName, Tenant};
-use crate::store::{Error, Leaving, QueueLeft, Waiter};
+use crate::store::{Error, Leaving, QueueLeft, RequestedSeat, Waiter};
 use crate::time::{Timestamp, millis};
 
 /// Waiters of a page unless the caller says otherwise, and at most.
@@ -32,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .routes(routes!(list))
         .routes(routes!(leave))
+        .routes(routes!(request_seat))
 }
 
 /// Somebody who waits for a seat.
@@ -53,6 +54,10 @@ pub(crate) struct WaiterBody {
     /// Until when it has to ask again, or its place is lost.
     #[schema(value_type = String, format = DateTime)]
     pub(crate) asks_again_by: Timestamp,
+    /// Until when holders read that it asks for a seat; only of one that does, in a pool whose policy has `hand_over`.
+    #[schema(value_type = Option<String>, format = DateTime, nullable = false)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) requested_until: Option<Timestamp>,
     /// About when there will be a seat, judged by how seats came free lately. Null for a key with `tenants`, because it tells how many
     /// others stand in front.
     #[schema(example = 18_000)]
@@ -67,6 +72,7 @@ impl From<Waiter> for WaiterBody {
             tenant: waiter.tenant,
             since: waiter.since,
             asks_again_by: waiter.asks_again_by,
+            requested_until: waiter.requested_until,
             eta_ms: Some(millis(waiter.eta)),
         }
     }
@@ -86,6 +92,9 @@ impl Row for WaiterBody {
             Cell::plain(&waiter.asks_again_by)
         }),
         ("eta_ms", |waiter, _| Cell::known(waiter.eta_ms)),
+        ("requested_until", |waiter, _| {
+            Cell::known(waiter.requested_until)
+        }),
     ];
 }
 
@@ -284,6 +293,65 @@ struct TicketBody {
     ticket: String,
 }
 
+impl App {
+    fn ticket(&self, pool: &PoolName, body: &TicketBody) -> Result<LeaseId, Problem> {
+        let ticket = self.0.tokens.verify_ticket(pool, &body.ticket);
+        ticket.ok_or_else(|| {
+            Problem::new(
+                Code::InvalidRequest,
+                format!("`ticket` is not one of the pool {pool}, so it has no place in its queue."),
+            )
+        })
+    }
+}
+
+/// A request for a seat that holders read of.
+#[derive(Debug, Serialize, ToSchema)]
+struct SeatRequestBody {
+    /// Always true.
+    requested: bool,
+    /// For how long they do.
+    #[schema(example = 60_000)]
+    answer_in_ms: u64,
+}
+
+/// Asks the holders of the pool for a seat, in the name of somebody who waits.
+///
+/// They read `seat_requested` in their heartbeats, and not who asks; one of them may yield. Asking again changes nothing while the request is open.
+#[utoipa::path(
+    post, path = "/v1/pools/{pool}/queue/request", operation_id = "request_seat", tag = "leases",
+    request_body = TicketBody,
+    responses(
+        (status = 200, body = SeatRequestBody),
+        (status = 400, description = "`invalid_request`, also for a ticket of another pool or none at all"),
+        (status = 409, description = "`hand_over_off`: the pool's policy does not offer it; `not_waiting`: the ticket has its seat, or its place is lost"),
+    ),
+)]
+async fn request_seat(
+    State(app): State<App>,
+    Path(pool): Path<PoolName>,
+    Beacon(body): Beacon<TicketBody>,
+) -> Result<Json<SeatRequestBody>, Problem> {
+    let ticket = app.ticket(&pool, &body)?;
+    match app.0.store.request_seat(&pool, ticket).await? {
+        RequestedSeat::Requested(rest) => Ok(Json(SeatRequestBody {
+            requested: true,
+            answer_in_ms: millis(rest),
+        })),
+        RequestedSeat::Off => Err(Problem::new(
+            Code::HandOverOff,
+            format!(
+                "In the pool {pool} nobody is asked for a seat. An operator can set `hand_over` in its policy."
+            ),
+        )),
+        RequestedSeat::NotWaiting => Err(Problem::new(
+            Code::NotWaiting,
+            "This ticket waits no more: it has its seat, or it did not ask again in time. Acquire with it.",
+        )),
+        RequestedSeat::NoPool => Err(pool_not_found(&pool)),
+    }
+}
+
 /// Leaves the queue: the place is free at once. Leaving it again is a success, and who has got its seat gives it back.
 #[utoipa::path(
     post, path = "/v1/pools/{pool}/queue/leave", operation_id = "leave_queue", tag = "leases",
@@ -298,13 +366,7 @@ async fn leave(
     Path(pool): Path<PoolName>,
     Beacon(body): Beacon<TicketBody>,
 ) -> Result<StatusCode, Problem> {
-    let ticket = app.0.tokens.verify_ticket(&pool, &body.ticket);
-    let ticket = ticket.ok_or_else(|| {
-        Problem::new(
-            Code::InvalidRequest,
-            format!("`ticket` is not one of the pool {pool}, so there is no place to leave."),
-        )
-    })?;
+    let ticket = app.ticket(&pool, &body)?;
     super::leases::finish(async move { leave_place(&app, &pool, ticket).await }).await
 }
 

@@ -146,6 +146,11 @@ impl Idle {
 }
 
 impl Policy {
+    /// Whether heartbeats go apart from those of plain pools: they are looked at one by one, or tell that seats are asked for.
+    pub fn watches_heartbeats(&self) -> bool {
+        self.watches_use() || self.hand_over.is_some()
+    }
+
     /// Whether heartbeats have to be looked at one by one: how active a holder is decides, or how long it has its seat.
     pub fn watches_use(&self) -> bool {
         self.idle.is_some() || self.max_hold.is_some()

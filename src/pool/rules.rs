@@ -177,6 +177,7 @@ impl Policy {
                 ));
             }
         }
+        self.check_hand_over()?;
         self.check_privacy()
     }
 
@@ -344,6 +345,9 @@ impl Policy {
         }
         if let Some(queue) = &self.queue {
             set("max_waiting", queue.max_waiting.to_string());
+        }
+        if let Some(hand_over) = &self.hand_over {
+            set("hand_over_ms", hand_over.answer_ms.to_string());
         }
         if let Some(platforms) = &self.platforms {
             let list: String = platforms

@@ -41,6 +41,7 @@ fn lease(expires_at: i64) -> Lease {
         expires_in: Duration::from_secs(60),
         active_at: None,
         ends: None,
+        seat_requested: None,
         ttl: Duration::from_secs(60),
     }
 }

@@ -262,6 +262,7 @@ impl Grant {
                 ttl: given.ttl,
                 active_at: active_at(started_at, asked.idle, &asked.activities),
                 ends: None,
+                seat_requested: None,
             },
             at: given.at,
             generation: given.generation,

@@ -12,7 +12,7 @@ use super::unreadable::Kind;
 use crate::names::Tenant;
 
 /// What this version knows: the highest number of [`WORDS`], and of what is not in records.
-pub(super) const FORMAT: u32 = 5;
+pub(super) const FORMAT: u32 = 6;
 
 /// A word in records of one kind.
 struct Word {
@@ -72,6 +72,13 @@ const WORDS: &[Word] = &[
         field: "max_hold",
         value: None,
         since: 3,
+    },
+    // A node that does not know it cannot read how its leases end.
+    Word {
+        kind: Kind::Pool,
+        field: "hand_over",
+        value: None,
+        since: 6,
     },
     Word {
         kind: Kind::AccessKey,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::use_reports::UseReport;
-use crate::lease::{Ends, Eviction};
+use crate::lease::{Ends, Eviction, SeatRequested};
 use crate::names::{Activities, Label, LeaseId, PoolName};
 use crate::time::Timestamp;
 use crate::token::{self, Claims};
@@ -37,7 +37,7 @@ pub(super) struct Heartbeat {
     pub(super) details: bool,
     pub(super) label: Option<Label>,
     pub(super) activities: Option<Activities>,
-    /// Whether the pool has a policy by which the use of its seats is watched: such heartbeats go apart, to a script of their own.
+    /// Whether the pool has a policy by which heartbeats are looked at, or tell more: such heartbeats go apart, to a script of their own.
     pub(super) watched: bool,
     /// What it says of the use of its seat that is new.
     pub(super) report: Option<UseReport>,
@@ -107,6 +107,8 @@ pub(super) enum RenewOutcome {
         unread: bool,
         /// When a policy can end it, if that is soon.
         ends: Option<Ends>,
+        /// That somebody who waits asks for a seat.
+        requested: Option<SeatRequested>,
     },
     /// A policy ended it with this heartbeat.
     Evicted {

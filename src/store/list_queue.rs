@@ -21,6 +21,8 @@ pub struct Waiter {
     pub since: Option<Timestamp>,
     /// Until when it has to ask again to keep its place.
     pub asks_again_by: Timestamp,
+    /// Until when its request for the seat of a holder is open.
+    pub requested_until: Option<Timestamp>,
     /// About how long it waits still.
     pub eta: Duration,
     /// The sub-account.
@@ -80,6 +82,7 @@ impl Waiter {
             arrival: row.arrival,
             since: (row.since.0 > 0).then_some(row.since),
             asks_again_by: row.asks_again_by,
+            requested_until: (row.requested.0 > 0).then_some(row.requested),
             eta: row.eta,
             tenant: row.tenant.map(Tenant::recorded).transpose()?,
             holder: row.holder.map(Holder::recorded).transpose()?,

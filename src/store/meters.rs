@@ -91,16 +91,18 @@ pub(crate) enum EndKind {
     Evicted,
     Idle,
     MaxHold,
+    HandedOver,
 }
 
 impl EndKind {
-    pub(crate) const ALL: [(Self, &'static str); 6] = [
+    pub(crate) const ALL: [(Self, &'static str); 7] = [
         (Self::Released, "released"),
         (Self::Expired, "expired"),
         (Self::Terminated, "terminated"),
         (Self::Evicted, "evicted"),
         (Self::Idle, "idle"),
         (Self::MaxHold, "max_hold"),
+        (Self::HandedOver, "handed_over"),
     ];
 }
 

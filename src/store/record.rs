@@ -101,6 +101,7 @@ impl LiveLease {
             ttl,
             active_at: record.active_at,
             ends: None,
+            seat_requested: None,
         }
     }
 }

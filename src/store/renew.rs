@@ -91,6 +91,7 @@ impl Store {
         let claims = &renewal.claims;
         let Terms {
             ttl,
+            watched,
             policy,
             reads_details,
         } = self.0.pool_cache.terms(&claims.pool);
@@ -109,7 +110,7 @@ impl Store {
         };
         let reports = &self.0.use_reports;
         Heartbeat {
-            watched: policy.is_some(),
+            watched,
             report: policy.and_then(|policy| reports.of(claims, renewal.idle, &policy, now)),
             ..beat
         }
@@ -117,15 +118,16 @@ impl Store {
 
     /// Makes an answer of what became of a beat; asks again where the common case did not decide.
     async fn conclude(&self, renewal: &Renewal, beaten: RenewOutcome) -> Result<Renewed, Error> {
-        let (at, seq, ttl, details, ends) = match beaten {
+        let (at, seq, ttl, details, ends, seat_requested) = match beaten {
             RenewOutcome::Renewed {
                 at,
                 seq,
                 ttl,
                 details,
                 ends,
+                requested,
                 unread: _,
-            } => (at, seq, ttl, details, ends),
+            } => (at, seq, ttl, details, ends, requested),
             RenewOutcome::Evicted { why, at, seq } => {
                 super::script_trace::note_renewal(seq, at);
                 return Ok(Renewed::Lost(EndReason::Evicted(why)));
@@ -154,6 +156,7 @@ impl Store {
         Ok(Renewed::Renewed(Lease {
             active_at,
             ends,
+            seat_requested,
             ..from_claims(claims, label, activities, at, expires_at, ttl)
         }))
     }
@@ -197,6 +200,7 @@ pub(super) fn from_claims(
         ttl,
         active_at: None,
         ends: None,
+        seat_requested: None,
     }
 }
 
@@ -204,6 +208,8 @@ pub(super) fn from_claims(
 struct Terms {
     /// For when a record is worth a refresh.
     ttl: Duration,
+    /// Whether its heartbeats go apart.
+    watched: bool,
     /// The policies by which the use of its seats is watched, if it is.
     policy: Option<UsePolicy>,
     /// Whether tokens may not know what the records say.
@@ -214,14 +220,15 @@ impl super::pool_cache::PoolCache {
     fn terms(&self, pool: &PoolName) -> Terms {
         let terms = |policy: &Policy, reads_details| {
             let ttl = Duration::from_millis(policy.ttl_ms);
-            let watched = policy.watches_use().then_some(UsePolicy {
+            let use_policy = policy.watches_use().then_some(UsePolicy {
                 idle: policy.idle,
                 max_hold: policy.max_hold,
                 ttl,
             });
             Terms {
                 ttl,
-                policy: watched,
+                watched: policy.watches_heartbeats(),
+                policy: use_policy,
                 reads_details,
             }
         };

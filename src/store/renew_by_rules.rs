@@ -1,4 +1,5 @@
-//! Heartbeats of a pool whose policy has `idle` or `max_hold`: how active users are is noted with them, and some read the end in them.
+//! Heartbeats of a pool whose policy has `idle`, `max_hold` or `hand_over`: how active users are is noted with them, some read the end in
+//! them, and all read that somebody asks for a seat.
 
 use super::Store;
 use super::error::Error;
@@ -9,7 +10,7 @@ use super::script::Change;
 use super::scripts;
 use super::scripts::renew_by_rules as script;
 use super::scripts::renew_by_rules::LooksAt;
-use crate::lease::{Ends, EndsBy, Eviction};
+use crate::lease::{Ends, EndsBy, Eviction, SeatRequested};
 use crate::names::{Activities, Label};
 
 impl Store {
@@ -68,6 +69,10 @@ impl Store {
         }
 
         self.note_unread(pool, &reply.marks);
+        let requested = (reply.requests > 0).then_some(SeatRequested {
+            requests: reply.requests,
+            within: reply.requests_rest,
+        });
         let evicted = |why| RenewOutcome::Evicted {
             why,
             at: reply.now,
@@ -84,6 +89,7 @@ impl Store {
                     details: None,
                     unread: mark == b'2',
                     ends: None,
+                    requested,
                 },
                 b'i' => evicted(Eviction::Idle),
                 b'h' => evicted(Eviction::MaxHold),

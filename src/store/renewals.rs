@@ -308,6 +308,7 @@ impl Store {
                     details: None,
                     unread: mark == b'2',
                     ends: None,
+                    requested: None,
                 },
                 _ => RenewOutcome::Unclear,
             }));

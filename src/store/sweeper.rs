@@ -323,6 +323,7 @@ impl Store {
                 Some(How::Evicted) => EndKind::Evicted,
                 Some(How::Idle) => EndKind::Idle,
                 Some(How::MaxHold) => EndKind::MaxHold,
+                Some(How::HandedOver) => EndKind::HandedOver,
                 // Another node was here before.
                 None => continue,
             };

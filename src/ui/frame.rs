@@ -363,6 +363,7 @@ pub(super) fn why_ended(reason: &str) -> &str {
         "evicted" => "by a rule of the pool",
         "idle" => "because nobody used it",
         "max_hold" => "because it was held for too long",
+        "handed_over" => "given to somebody who asked",
         other => other,
     }
 }

@@ -46,7 +46,7 @@ const WORDS: [(&str, &[&str]); 4] = [
 ];
 
 /// What most people come for comes first, and what belongs together stands together.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "capacity",
     "ttl_ms",
     "linger_ms",
@@ -64,6 +64,7 @@ const ORDER: [&str; 17] = [
     "named",
     "idle",
     "max_hold",
+    "hand_over",
 ];
 
 /// All fields, from the description of the interface: one that is new there is on the page.

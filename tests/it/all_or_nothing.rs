@@ -155,6 +155,7 @@ impl Scene<'_> {
         self.crowded().await;
         self.blocks().await;
         self.queue().await;
+        self.hand_over().await;
         self.called().await;
         self.shared().await;
         self.reserves().await;
@@ -659,6 +660,58 @@ impl Scene<'_> {
 
     /// Who is called in a pool with a seat that is kept for a tenant, and another one that may have one at most; and who is told
     /// while its request is held open.
+    async fn hand_over(&self) {
+        let node = &self.node;
+        let policy = |answer_ms: u64, more: &[(&str, Value)]| {
+            let mut policy = json!({"capacity": 2, "ttl_ms": 60_000, "queue": {"max_waiting": 9}, "hand_over": {"answer_ms": answer_ms}});
+            for (name, value) in more {
+                policy[*name] = value.clone();
+            }
+            policy
+        };
+        let ask = |of: &Reply| {
+            node.post("/v1/pools/given/queue/request")
+                .json(&json!({"ticket": of["ticket"]}))
+                .expect(ANY)
+        };
+        let give = |of: &Reply| {
+            node.post("/v1/leases/yield")
+                .json(&json!({"token": token(of)}))
+                .expect(ANY)
+        };
+        let of = |holder: &str, tenant: &str, wait: bool| json!({"holder": holder, "tenant": tenant, "wait": wait});
+        let reserves = [("tenants", json!({"acme": {"reserved": 1}}))];
+        self.put("given", policy(1_000, &reserves)).await;
+        let ann = self.acquire("given", of("ann", "acme", false)).await;
+        let bob = self.acquire("given", of("bob", "globex", false)).await;
+        let cid = self.acquire("given", of("cid", "globex", true)).await;
+        ask(&cid).await;
+        ask(&cid).await;
+        node.renew(&token(&ann), ANY).await;
+        node.get("/v1/pools/given/queue").expect(ANY).await;
+        // Nobody could have it, and then somebody can.
+        give(&ann).await;
+        give(&bob).await;
+        give(&bob).await;
+        let cid = self
+            .acquire("given", json!({"ticket": cid["ticket"]}))
+            .await;
+        // A request whose time is over goes with the next one.
+        let dan = self.acquire("given", of("dan", "globex", true)).await;
+        ask(&dan).await;
+        let_pass(1_100).await;
+        self.acquire("given", json!({"ticket": dan["ticket"]}))
+            .await;
+        ask(&dan).await;
+        node.post("/v1/pools/given/queue/leave")
+            .json(&json!({"ticket": dan["ticket"]}))
+            .expect(ANY)
+            .await;
+        give(&cid).await;
+        self.swept("given").await;
+        give(&bob).await;
+    }
+
     async fn called(&self) {
         let node = &self.node;
         let policy = |capacity: u32| {

@@ -54,7 +54,7 @@ async fn the_queue_is_listed_in_its_order_by_pages_and_as_a_table() {
     let lines: Vec<&str> = table.lines().collect();
     assert_eq!(
         lines[0],
-        "position,holder,tenant,since,asks_again_by,eta_ms"
+        "position,holder,tenant,since,asks_again_by,eta_ms,requested_until"
     );
     assert_eq!(lines.len(), 8);
     assert!(lines[7].starts_with("7,agent 6,acme,20"), "{}", lines[7]);

@@ -114,3 +114,4 @@ mod upgrade;
 mod wall;
 mod webhooks;
 mod widget;
+mod yield_seat;

@@ -10,7 +10,7 @@ use crate::harness::openapi::violation;
 use crate::harness::{Launch, Redis};
 
 /// Every route of the contract that the core serves.
-const ROUTES: [(&str, &str); 38] = [
+const ROUTES: [(&str, &str); 40] = [
     ("post", "/v1/pools/{pool}/leases"),
     ("get", "/v1/pools/{pool}/leases"),
     ("post", "/v1/pools/{pool}/leases/terminate"),
@@ -27,6 +27,8 @@ const ROUTES: [(&str, &str); 38] = [
     ("post", "/v1/leases/renew-many"),
     ("post", "/v1/leases/release"),
     ("post", "/v1/leases/leave"),
+    ("post", "/v1/leases/yield"),
+    ("post", "/v1/pools/{pool}/queue/request"),
     ("get", "/v1/pools"),
     ("get", "/v1/pools/{pool}"),
     ("put", "/v1/pools/{pool}"),

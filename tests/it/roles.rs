@@ -125,7 +125,9 @@ fn expected(method: &str, path: &str, who: Who) -> Cell {
         ("post", path) if path.starts_with("/v1/leases/") && path != "/v1/leases/check" => {
             return Cell::In;
         }
-        ("post", "/v1/pools/{pool}/queue/leave") => return Cell::In,
+        ("post", "/v1/pools/{pool}/queue/leave" | "/v1/pools/{pool}/queue/request") => {
+            return Cell::In;
+        }
         _ if matches!(who, Who::Nobody | Who::Revoked | Who::Expired) => return Cell::Unknown,
         ("get", "/v1/pools" | "/v1/pools/{pool}" | "/v1/pools/{pool}/availability")
             if who == Who::Reports =>

@@ -108,6 +108,10 @@ pub(super) struct AcquiredBody {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false, example = 18_000)]
     pub(super) eta_ms: Option<u64>,
+    /// Whether the ticket may ask the holders for a seat; only in a pool whose policy has `hand_over`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = true)]
+    pub(super) can_request: Option<bool>,
 }
 
 impl AcquiredBody {
@@ -219,7 +223,10 @@ pub(super) async fn acquire(
                 true => in_tenant,
                 false => position,
             };
+            let policy = app.0.store.cached_policy(&pool);
+            let can_request = policy.is_some_and(|policy| policy.hand_over.is_some());
             let queued = AcquiredBody {
+                can_request: can_request.then_some(true),
                 ticket: Some(app.0.tokens.ticket(&pool, ticket)),
                 position: Some(place),
                 retry_after_ms: Some(millis(retry_after)),

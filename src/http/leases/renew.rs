@@ -59,6 +59,30 @@ pub(super) struct RenewedBody {
     /// When a policy of the pool can end the lease, if that is soon.
     #[serde(skip_serializing_if = "Option::is_none")]
     ends: Option<EndsBody>,
+    /// That somebody who waits asks for a seat; whoever can do without theirs may yield it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seat_requested: Option<SeatRequestedBody>,
+}
+
+/// That seats are asked for by some who wait.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeatRequested)]
+pub(super) struct SeatRequestedBody {
+    /// How many ask.
+    #[schema(example = 1)]
+    requests: u64,
+    /// For how long the last of them does.
+    #[schema(example = 41_000)]
+    answer_in_ms: u64,
+}
+
+impl SeatRequestedBody {
+    pub(super) fn of(lease: &Lease) -> Option<Self> {
+        lease.seat_requested.map(|requested| Self {
+            requests: requested.requests,
+            answer_in_ms: millis(requested.within),
+        })
+    }
 }
 
 /// That a policy of the pool can end a lease soon.
@@ -118,7 +142,7 @@ pub(super) fn with_notice(renewed: Renewed) -> (Renewed, Option<NoticeBody>) {
     responses(
         (status = 200, body = RenewedBody),
         (status = 404, description = "`pool_not_found`: the lease went with its pool"),
-        (status = 410, description = "Lost: `lease_expired`, `lease_released`, `lease_terminated` (with `reason` and `blocked_until`) or `lease_evicted` (with `reason` `idle` or `max_hold` where such a policy ended it)"),
+        (status = 410, description = "Lost: `lease_expired`, `lease_released`, `lease_terminated` (with `reason` and `blocked_until`) or `lease_evicted` (with `reason` `idle`, `max_hold` or `handed_over` where such a policy ended it)"),
     ),
 )]
 pub(super) async fn renew(
@@ -168,6 +192,7 @@ impl App {
             token: self.new_token(renewal, generation, &lease),
             proof: self.proof(&lease, generation),
             ends: EndsBody::of(&lease),
+            seat_requested: SeatRequestedBody::of(&lease),
             lease: self.lease_body(lease),
             resumed,
             notice: None,
@@ -200,6 +225,9 @@ fn lost(end: &EndReason) -> Problem {
                 }
                 Eviction::MaxHold => {
                     "This seat was held for as long as the pool's policy allows. Acquire again."
+                }
+                Eviction::HandedOver => {
+                    "Its holder gave this seat to somebody who asked for one. Acquire again."
                 }
             };
             let problem = Problem::new(Code::LeaseEvicted, detail);

@@ -6,7 +6,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::renew::{EndsBody, NoticeBody, code_of, recovering, with_notice};
+use super::renew::{EndsBody, NoticeBody, SeatRequestedBody, code_of, recovering, with_notice};
 use crate::http::App;
 use crate::http::extract::{Beacon, RENEW_MANY_LIMIT};
 use crate::http::json::Json;
@@ -63,7 +63,7 @@ struct RenewManyResult {
     /// Why it is lost.
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<&'static str>,
-    /// What the operator who ended it wants the holder to read, or the policy that ended it: `idle` or `max_hold`.
+    /// What the operator who ended it wants the holder to read, or the policy that ended it: `idle`, `max_hold` or `handed_over`.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// Until when the holder may not acquire in this pool.
@@ -96,6 +96,9 @@ struct RenewManyResult {
     /// When a policy of the pool can end the lease, if that is soon.
     #[serde(skip_serializing_if = "Option::is_none")]
     ends: Option<EndsBody>,
+    /// That somebody who waits asks for a seat.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seat_requested: Option<SeatRequestedBody>,
 }
 
 /// Renews many leases in one request, for gateways that hold seats for others.
@@ -188,6 +191,7 @@ impl App {
             token: self.new_token(renewal, generation, lease),
             proof: self.proof(lease, generation),
             ends: EndsBody::of(lease),
+            seat_requested: SeatRequestedBody::of(lease),
             ..RenewManyResult::default()
         };
         let lost = |code| RenewManyResult {

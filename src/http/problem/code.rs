@@ -60,6 +60,14 @@ codes! {
     /// An operator blocked the holder for a time.
     HolderBlocked "holder_blocked" CONFLICT "The holder is blocked";
 
+    // Hand-over of a seat.
+    /// The pool does not let those who wait ask for a seat.
+    HandOverOff "hand_over_off" CONFLICT "Nobody is asked for a seat here";
+    /// The ticket has its seat, or its place is lost.
+    NotWaiting "not_waiting" CONFLICT "The ticket does not wait";
+    /// Nobody asks who could have this seat.
+    NoSeatRequest "no_seat_request" CONFLICT "Nobody asks for this seat";
+
     // Not allowed.
     /// The pool has no licence for this platform.
     PlatformNotLicensed "platform_not_licensed" FORBIDDEN "The platform is not licensed";

@@ -156,6 +156,13 @@ fn idle(pool: &Pool, after: &Policy, meaning: &mut Vec<String>) {
         }
         .to_owned());
     }
+    if before.hand_over != after.hand_over {
+        meaning.push(match after.hand_over {
+            None => "Those who wait cannot ask for a seat.",
+            Some(_) => "Those who wait may ask for a seat; holders read that with their heartbeats, not who it is, and may give theirs.",
+        }
+        .to_owned());
+    }
 }
 
 fn of_people(people: bool) -> &'static str {

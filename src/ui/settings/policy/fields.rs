@@ -63,7 +63,7 @@ const fn part(
 }
 
 /// A field that is not here is shown by its name in the interface, and written as JSON.
-const SPECS: [Spec; 17] = [
+const SPECS: [Spec; 18] = [
     spec(
         "capacity",
         "Seats",
@@ -265,6 +265,18 @@ const SPECS: [Spec; 17] = [
                 "5 min",
             ),
         ]),
+    ),
+    spec(
+        "hand_over",
+        "Ask for a seat",
+        "Whether those who wait may ask the holders for a seat; needs a queue.",
+        Kind::Group(&[part(
+            "answer_ms",
+            "Holders are told for",
+            "Such as 1 min; longer than the time between two heartbeats.",
+            Kind::Duration,
+            "1 min",
+        )]),
     ),
     spec(
         "alert_at_percent",
