@@ -174,6 +174,12 @@ if repeated then
   earlier = redis.call('GET', repeated)
   local score = earlier and tonumber(redis.call('ZSCORE', leases, earlier) or 0)
   if score and score > live_from(period) then
+    if counts_by_index and index.idle_ms then
+      -- It reports as a heartbeat does.
+      mark()
+      report_use(index, records, events, earlier, unused_for)
+      hand_on(queue_keys, index, config)
+    end
     is_told(earlier, score)
     in_use = count_seats()
     return answer_with('existing', { id = earlier, expires_at = ends_at(score, period), named_left = named_left() })

@@ -39,8 +39,7 @@
 --   released  the lease was live
 --   expired   it had ended by time, and no tombstone said so yet; it is released all the same, so that it cannot be
 --             resumed
---   evicted   the same, where a policy had ended it
---   ended     it had ended before, or there never was one; it is released all the same
+--   ended     it had ended before, or there never was one; it is released all the same, unless a policy had ended it
 --   behind    more was due than one call ends
 
 redis.call('PERSIST', clock)
@@ -69,12 +68,14 @@ if score > 0 then
     index and seat_freed(index, at, id))
 end
 if not live then
-  for _, how in ipairs({ 'expired', 'evicted' }) do
-    local ends = how == 'expired' and expired or evicted
-    undo_member(ends, id)
-    if redis.call('ZREM', ends, id) == 1 then
-      status = how
-    end
+  if redis.call('ZSCORE', evicted, id) then
+    -- What it ended for is in its record, and goes into a tombstone from there.
+    hand_on({ queue = queue, waiting = waiting, tickets = tickets, line = line, heads = heads, called = called }, index, config)
+    return answer('ended')
+  end
+  undo_member(expired, id)
+  if redis.call('ZREM', expired, id) == 1 then
+    status = 'expired'
   end
 end
 

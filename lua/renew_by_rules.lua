@@ -146,24 +146,11 @@ local function seat_active_at(id, holder, at)
 end
 
 -- A report that changes what is decided, or what is known. Returns the time until the seat can be lost, if it is to be warned.
-local function look_at_use(heartbeat, id, unused_for)
-  local kind, _, tenant, holder
-  if opened() then
-    kind, _, tenant, holder = seat_of(index, id)
-  end
-  local record = kind and read_record(records, id)
-  if not record then
+local function look_at_use(heartbeat, id, reported)
+  if not opened() then
     return
   end
-  local at = unused_for and now - unused_for
-  if record[ACTIVITIES] ~= '' and record[ACTIVITIES] ~= '[]' then
-    -- Whoever works on something is active.
-    unused_for, at = 0, now
-  end
-  record[ACTIVE] = at and int(at) or ''
-  write_record(records, id, record)
-  local is_idle = unused_for ~= nil and unused_for >= idle_ms and kind ~= 'n'
-  note_use(index, events, id, tenant, holder, at, is_idle)
+  local kind, tenant, holder, at, unused_for, is_idle = report_use(index, records, events, id, reported)
   if not unused_for or kind == 'n' or unused_for < idle_warned_from then
     return
   end
@@ -190,7 +177,7 @@ local function look_at_hold(heartbeat, id)
     undo_by('ZREM', held, id)
   end
   -- Nobody is ended who could not be warned.
-  local left = ends_at(math.floor(tonumber(fence) / 1000) + hold_ms, hold_notice_ms) - now
+  local left = math.max(ends_at(math.floor(tonumber(fence) / 1000) + hold_ms, hold_notice_ms), generation + hold_notice_ms) - now
   if left <= 0 and hold_then == 'end' then
     end_at_heartbeat(heartbeat, id, holder, tenant, 'max_hold')
   elseif left <= hold_notice_ms then

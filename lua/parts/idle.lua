@@ -50,3 +50,23 @@ local function note_use(index, events, id, tenant, holder, at, is_idle)
     index.freed = index.freed or (is_idle and index.idle_then == 'yield')
   end
 end
+
+-- Takes in what is reported of the use of a lease: for how long its user has done nothing, nil where that is not known. Returns kind of seat,
+-- tenant and holder, when the user was last active, for how long that is, and whether the lease is idle; nothing for one that is not known.
+local function report_use(index, records, events, id, unused_for)
+  local kind, _, tenant, holder = seat_of(index, id)
+  local record = kind and read_record(records, id)
+  if not record then
+    return nil
+  end
+  local at = unused_for and now - unused_for
+  if record[ACTIVITIES] ~= '' and record[ACTIVITIES] ~= '[]' then
+    -- Whoever works on something is active.
+    unused_for, at = 0, now
+  end
+  record[ACTIVE] = at and int(at) or ''
+  write_record(records, id, record)
+  local is_idle = unused_for ~= nil and unused_for >= index.idle_ms and kind ~= 'n'
+  note_use(index, events, id, tenant, holder, at, is_idle)
+  return kind, tenant, holder, at, unused_for, is_idle
+end

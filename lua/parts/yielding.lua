@@ -1,13 +1,15 @@
 -- Joined behind seats.lua: who gives way to somebody who needs a seat, in pools whose policy has `idle` or `max_hold` and takes seats from
 -- some for others. How idle a seat is follows from the last report of it, and never from the time that has passed since.
 
--- Maximum of leases that are looked at to find one that gives way; a few at first, because mostly the first one does.
-local FIRST, LOOKED_AT = 4, 64
+-- Maximum of leases that are looked at to find one that gives way, about half a millisecond; a few at first, because mostly the first one
+-- does.
+local FIRST, SOME, LOOKED_AT = 4, 64, 512
 
--- The first instant, in the order of `held`, at which a lease has not been held for too long yet. After a silence nobody is who could not
--- be warned.
+-- The first instant, in the order of `held`, at which a lease has not been held for too long yet. After a silence, or a loss of data, nobody is
+-- who could not be warned.
 local function held_from(index)
-  return int((live_from(index.hold_notice_ms) - index.hold_ms + 1) * 1000)
+  local from = now < generation + index.hold_notice_ms and 0 or (live_from(index.hold_notice_ms) - index.hold_ms + 1) * 1000
+  return int(from)
 end
 
 -- When the next lease will have been held for too long, and gives way; nil if none will.
@@ -15,7 +17,7 @@ local function next_by_hold(index)
   local first = index.hold_ms and index.hold_then == 'yield'
     and redis.call('ZRANGE', index.held, held_from(index), '+inf', 'BYSCORE', 'LIMIT', 0, 1, 'WITHSCORES')
   if first and first[2] then
-    return ends_at(math.floor(tonumber(first[2]) / 1000) + index.hold_ms, index.hold_notice_ms)
+    return math.max(ends_at(math.floor(tonumber(first[2]) / 1000) + index.hold_ms, index.hold_notice_ms), generation + index.hold_notice_ms)
   end
 end
 
@@ -87,17 +89,21 @@ local function seats_that_yield(index, limit, may_go)
     local entries = redis.call('ZRANGE', key, '-inf', below, 'BYSCORE', 'LIMIT', 0, many, 'WITHSCORES')
     look_at(entries, reason)
     -- Among those behind the last one there may be one that is its equal.
-    return #entries < 2 * many or (seats[1] and seats[1].since < tonumber(entries[#entries]))
+    return #entries < 2 * many or (seats[limit] and seats[limit].since < tonumber(entries[#entries]))
   end
 
   local function list(key, below, reason)
-    local few = limit == 1 and not index.per_holder
-    if few and not look_at_first(key, below, reason, FIRST) then
-      seats, listed = {}, {}
-      few = false
-    end
-    if not few then
-      look_at_first(key, below, reason, LOOKED_AT)
+    local found, known = #seats, listed
+    for _, many in ipairs({ FIRST, SOME, LOOKED_AT }) do
+      if many > FIRST or (limit == 1 and not index.per_holder) then
+        for i = #seats, found + 1, -1 do
+          seats[i] = nil
+        end
+        listed = setmetatable({}, { __index = known })
+        if look_at_first(key, below, reason, many) then
+          return
+        end
+      end
     end
   end
 

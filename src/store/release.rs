@@ -52,7 +52,6 @@ impl Store {
         let ended = match reply.status {
             Status::Released => EndKind::Released,
             Status::Expired => EndKind::Expired,
-            Status::Evicted => EndKind::Evicted,
             Status::Ended => return Ok(()),
         };
         self.count_end(&claims.pool, ended, reply.now.since(claims.started_at));

@@ -11,7 +11,7 @@ use super::keys::Bucket;
 use super::leave_notice::Notice;
 use super::record::parse_activities;
 use super::use_reports::UsePolicy;
-use crate::lease::{EndReason, Lease};
+use crate::lease::{EndReason, Ends, Lease, SeatRequested};
 use crate::names::{Activities, Label, PoolName};
 use crate::pool::Policy;
 use crate::time::Timestamp;
@@ -135,7 +135,7 @@ impl Store {
             // Rare, and its future is large: inside this one it would be moved about with every beat.
             RenewOutcome::Unclear => {
                 self.0.use_reports.forget(renewal.claims.id);
-                return self.resume(renewal).boxed().await;
+                return self.resume_by_rules(renewal).boxed().await;
             }
         };
         super::script_trace::note_renewal(seq, at);
@@ -159,6 +159,57 @@ impl Store {
             seat_requested,
             ..from_claims(claims, label, activities, at, expires_at, ttl)
         }))
+    }
+}
+
+impl Store {
+    /// Resumes, and then asks what the rules of the pool say of the lease, as the script that resumes does not.
+    async fn resume_by_rules(&self, renewal: &Renewal) -> Result<Renewed, Error> {
+        let renewed = self.resume(renewal).await?;
+        let pool = &renewal.claims.pool;
+        let is_back = matches!(
+            renewed,
+            Renewed::Renewed(_) | Renewed::Resumed { .. } | Renewed::Noticed(..)
+        );
+        if !is_back || !self.0.pool_cache.terms(pool).watched {
+            return Ok(renewed);
+        }
+        let again = Heartbeat {
+            label: None,
+            activities: None,
+            record: false,
+            details: false,
+            ..self.beat(renewal)
+        };
+        // It has its seat, whatever becomes of the question.
+        match self.0.renewals.beat(Bucket::of(pool), again).await {
+            Ok(RenewOutcome::Renewed {
+                ends, requested, ..
+            }) => Ok(renewed.with_rules(ends, requested)),
+            Ok(RenewOutcome::Evicted { why, .. }) => Ok(Renewed::Lost(EndReason::Evicted(why))),
+            Ok(RenewOutcome::Unclear) | Err(_) => Ok(renewed),
+        }
+    }
+}
+
+impl Renewed {
+    fn with_rules(self, ends: Option<Ends>, seat_requested: Option<SeatRequested>) -> Self {
+        let told = |lease| Lease {
+            ends,
+            seat_requested,
+            ..lease
+        };
+        match self {
+            Self::Renewed(lease) => Self::Renewed(told(lease)),
+            Self::Resumed { lease, generation } => Self::Resumed {
+                lease: told(lease),
+                generation,
+            },
+            Self::Noticed(renewed, notice) => {
+                Self::Noticed(Box::new(renewed.with_rules(ends, seat_requested)), notice)
+            }
+            other => other,
+        }
     }
 }
 

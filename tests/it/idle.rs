@@ -1,6 +1,7 @@
 //! Seats that nobody uses, and seats that are held for too long: reported, counted, and given to those who need them.
 
 mod crowd;
+mod edges;
 mod ends;
 mod history;
 mod reports;

@@ -187,9 +187,10 @@ fn time_is_read_once_and_only_where_it_must_be() {
 /// Otherwise nobody would look whether an alert follows from it: pools are found by what is noted, and by nothing else.
 #[test]
 fn every_script_that_may_write_an_event_notes_it() {
-    const WRITE: [&str; 6] = [
+    const WRITE: [&str; 7] = [
         "record_event(",
         "note_use(",
+        "report_use(",
         "end_due(",
         "note_changes(",
         "decide(",

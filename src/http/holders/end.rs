@@ -20,6 +20,7 @@ use crate::store::{Left, Selection, Termination};
 /// When leases end that an operator terminates.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = EndWhen)]
 pub(crate) enum When {
     /// At once.
     #[default]
