@@ -13,6 +13,8 @@ const npm = (cwd, ...words) => spawnSync('npm', [...words, '--ignore-scripts', '
 export function areThere() {
 	const last = join(tools, 'node_modules/.package-lock.json');
 	if (!existsSync(last)) npm(tools, 'ci');
+	// A registry may lack what is optional and for another system; that `ci` refuses.
+	if (!existsSync(last)) npm(tools, 'install', '--no-save');
 	return existsSync(last);
 }
 
