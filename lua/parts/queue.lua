@@ -382,6 +382,14 @@ local function open_queue(keys, index, config, rules)
     return late
   end
 
+  -- Notes that somebody is called, and until when a seat is kept for it.
+  local function keep_seat(tenant, arrival, id, kept)
+    local kept_for = called_entry_of(tenant, arrival, id)
+    put_into_line('c' .. entry_of(tenant, arrival))
+    redis.call('ZADD', called, int(kept), kept_for)
+    undo_by('ZREM', called, kept_for)
+  end
+
   -- Calls those who are next, for all seats that there are. The message names them.
   function self.call_next()
     if not rules.capacity or rules.maintenance or redis.call('EXISTS', queue) == 0 then
@@ -409,10 +417,7 @@ local function open_queue(keys, index, config, rules)
         local kept = id and kept_until(id) or 0
         take_out_of_line('w' .. entry)
         if kept > now then
-          local kept_for = called_entry_of(tenant, arrival, id)
-          put_into_line('c' .. entry)
-          redis.call('ZADD', called, int(kept), kept_for)
-          undo_by('ZREM', called, kept_for)
+          keep_seat(tenant, arrival, id, kept)
           if has_kept(v, tenant) then
             v.left[tenant], v.covered = v.left[tenant] - 1, v.covered + 1
           end
@@ -480,11 +485,8 @@ local function open_queue(keys, index, config, rules)
 
   -- Calls somebody for a seat that was given up for it, whoever came before.
   function self.call(id, tenant, arrival)
-    local entry, kept_for = entry_of(tenant, arrival), called_entry_of(tenant, arrival, id)
-    take_out_of_line('w' .. entry)
-    put_into_line('c' .. entry)
-    redis.call('ZADD', called, int(kept_until(id)), kept_for)
-    undo_by('ZREM', called, kept_for)
+    take_out_of_line('w' .. entry_of(tenant, arrival))
+    keep_seat(tenant, arrival, id, kept_until(id))
     find_head(tenant)
     vacancies = nil
     notify(queue, id)

@@ -135,7 +135,7 @@ impl Store {
             // Rare, and its future is large: inside this one it would be moved about with every beat.
             RenewOutcome::Unclear => {
                 self.0.use_reports.forget(renewal.claims.id);
-                return self.resume_by_rules(renewal).boxed().await;
+                return self.resume_and_renew(renewal).boxed().await;
             }
         };
         super::script_trace::note_renewal(seq, at);
@@ -163,8 +163,8 @@ impl Store {
 }
 
 impl Store {
-    /// Resumes, and then asks what the rules of the pool say of the lease, as the script that resumes does not.
-    async fn resume_by_rules(&self, renewal: &Renewal) -> Result<Renewed, Error> {
+    /// Resumes, and renews at once in a pool whose heartbeats are looked at: the script that resumes does not say what its rules do.
+    async fn resume_and_renew(&self, renewal: &Renewal) -> Result<Renewed, Error> {
         let renewed = self.resume(renewal).await?;
         let pool = &renewal.claims.pool;
         let is_back = matches!(
